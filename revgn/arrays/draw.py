@@ -1,0 +1,24 @@
+"""Random arrays: drawn on the host from an explicit generator, then moved, so all backends see the same bits."""
+
+import numpy as np
+
+from revgn.arrays.namespace import Backend
+from revgn.arrays.typing import Array, DType
+
+
+def draw_normal(
+    rng: np.random.Generator, shape: tuple[int, ...], scale: float, backend: Backend, dtype: DType
+) -> Array:
+    """Array of independent N(0, scale^2) numbers, drawn in float64 and rounded to `dtype`."""
+    return backend.asarray(scale * rng.standard_normal(shape), dtype=dtype)
+
+
+def draw_orthonormal(
+    rng: np.random.Generator, rows: int, columns: int, backend: Backend, dtype: DType
+) -> Array:
+    """Matrix (rows, columns), columns <= rows, with orthonormal columns, uniform over all such matrices.
+
+    The QR factor of a normal matrix, signs fixed by a positive diagonal of R (Mezzadri 2007).
+    """
+    Q, R = np.linalg.qr(rng.standard_normal((rows, columns)))
+    return backend.asarray(Q * np.sign(np.diagonal(R)), dtype=dtype)

@@ -1,0 +1,109 @@
+"""Which library an array belongs to, and how arrays travel between host and device."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import array_api_compat
+import numpy as np
+
+from revgn.arrays.typing import Array, Device, DType, Namespace
+from revgn.errors import BackendError, UsageError
+
+BackendName = Literal["auto", "numpy", "cupy"]
+
+
+def array_namespace(*arrays: Any) -> Namespace:
+    """Return the module of array functions that all `arrays` share.
+
+    Raises
+    ------
+    BackendError
+        If the arrays belong to different libraries, or one is not an array at all.
+    """
+    try:
+        return array_api_compat.array_namespace(*arrays)
+    except TypeError:
+        kinds = sorted({f"{type(x).__module__}.{type(x).__name__}" for x in arrays})
+        raise BackendError(
+            f"array_namespace: got {', '.join(kinds)}; all arrays of a call must come from one library"
+        ) from None
+
+
+def device_of(x: Array) -> Device:
+    """Return the device that holds `x`, as its own namespace's creation functions take it."""
+    return array_api_compat.device(x)
+
+
+def to_host(x: Array) -> np.ndarray[Any, Any]:
+    """Return `x` as a NumPy array; no copy where it is one already."""
+    if array_api_compat.is_cupy_array(x):
+        return x.get()  # type: ignore[attr-defined, no-any-return]
+    if array_api_compat.is_array_api_strict_namespace(array_namespace(x)):
+        return np.asarray(x.to_device(array_namespace(x).Device("CPU_DEVICE")))  # type: ignore[attr-defined]
+    return np.asarray(x)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A library and a device on which arrays are made."""
+
+    name: str
+    xp: Namespace
+    device: Device
+
+    def asarray(self, x: Any, dtype: DType = None) -> Array:
+        """Move a host array (or nested numbers) here, as `dtype` if given."""
+        return self.xp.asarray(x, dtype=dtype, device=self.device)  # type: ignore[no-any-return]
+
+
+def backend_of(x: Array) -> Backend:
+    """Return the backend that holds `x`."""
+    xp = array_namespace(x)
+    return Backend(xp.__name__.rpartition(".")[2], xp, device_of(x))
+
+
+def select_backend(name: BackendName = "auto") -> Backend:
+    """Return the backend called `name`; `auto` takes CuPy where a GPU answers, else NumPy.
+
+    Raises
+    ------
+    BackendError
+        If `name` is "cupy" and CuPy is not installed or no GPU answers.
+    UsageError
+        If there is no backend of that name.
+    """
+    if name not in ("auto", "numpy", "cupy"):
+        raise UsageError(f"backend: {name!r} is not one of auto, numpy, cupy")
+    if name != "numpy":
+        reason = cupy_absence()
+        if reason is None:
+            import array_api_compat.cupy as xp
+
+            return Backend("cupy", xp, xp.cuda.Device())
+        if name == "cupy":
+            raise BackendError(f"backend cupy: {reason}; use --backend numpy")
+    import array_api_compat.numpy as xp
+
+    return Backend("numpy", xp, "cpu")
+
+
+def cupy_absence() -> str | None:
+    """Return why CuPy cannot be used here, or None if it can."""
+    try:
+        import cupy
+    except ImportError:
+        return "CuPy is not installed (extras cuda12 and cuda13 install it)"
+    try:
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return "no GPU answers"
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"no GPU answers ({error})"
+    return None
+
+
+def synchronize(x: Array) -> None:
+    """Wait until the device has finished all work queued for `x`; at once on the host."""
+    if array_api_compat.is_cupy_array(x):
+        import cupy
+
+        cupy.cuda.get_current_stream().synchronize()

@@ -1,0 +1,63 @@
+"""What the libraries do differently: Cholesky and its failure, triangular solves, erf.
+
+NumPy goes to SciPy (in place where asked), CuPy to cupyx.scipy; any other array API namespace takes
+the plain fallback.
+"""
+
+import array_api_compat
+import numpy as np
+import scipy.linalg
+import scipy.special
+
+from revgn.arrays.namespace import array_namespace, backend_of, to_host
+from revgn.arrays.typing import Array
+
+
+def cholesky(K: Array, *, overwrite: bool = False) -> Array | None:
+    """Lower factor L with L L^T = K, from the lower triangle of K; None where K is not positive definite.
+
+    Parameters
+    ----------
+    K : (n, n)
+        Symmetric; only its lower triangle is read.
+    overwrite : bool
+        Let K be destroyed, which saves a copy of it on the host.
+    """
+    if array_api_compat.is_numpy_array(K):
+        try:  # K.T is Fortran-ordered, so LAPACK works in K's own memory; its upper triangle is K's lower
+            return scipy.linalg.cholesky(K.T, lower=False, overwrite_a=overwrite, check_finite=False).T  # type: ignore[no-any-return]
+        except np.linalg.LinAlgError:
+            return None
+    xp = array_namespace(K)
+    lower = xp.tril(K)
+    symmetric = lower + xp.tril(K, k=-1).T
+    try:
+        L = xp.linalg.cholesky(symmetric)
+    except np.linalg.LinAlgError:
+        return None
+    # CuPy may return invalid numbers where NumPy raises.
+    return L if bool(xp.all(xp.isfinite(xp.linalg.diagonal(L)))) else None
+
+
+def cholesky_solve(L: Array, B: Array) -> Array:
+    """Solve (L L^T) X = B for X (n, m), with L (n, n) lower triangular and B (n, m)."""
+    if array_api_compat.is_numpy_array(L):
+        return scipy.linalg.cho_solve((L, True), B, check_finite=False)  # type: ignore[no-any-return]
+    if array_api_compat.is_cupy_array(L):
+        from cupyx.scipy.linalg import solve_triangular
+
+        half = solve_triangular(L, B, lower=True)
+        return solve_triangular(L, half, lower=True, trans="T")  # type: ignore[no-any-return]
+    xp = array_namespace(L)
+    return xp.linalg.solve(L.T, xp.linalg.solve(L, B))  # type: ignore[no-any-return]
+
+
+def erf(x: Array) -> Array:
+    """Error function of each element."""
+    if array_api_compat.is_numpy_array(x):
+        return scipy.special.erf(x)  # type: ignore[no-any-return]
+    if array_api_compat.is_cupy_array(x):
+        import cupyx.scipy.special
+
+        return cupyx.scipy.special.erf(x)  # type: ignore[no-any-return]
+    return backend_of(x).asarray(scipy.special.erf(to_host(x)))

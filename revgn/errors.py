@@ -1,0 +1,33 @@
+"""What goes wrong by somebody's mistake. Each error is also the builtin that fits it.
+
+Outcomes of the numbers (rank, truncation, an inexact step) are not errors: they are data in the
+`info` that a solver returns.
+"""
+
+
+class RevgnError(Exception):
+    """The root of all errors that revgn raises on purpose; its text is one clear line."""
+
+
+class UsageError(RevgnError, ValueError):
+    """A setting, option or argument that cannot be accepted; nothing has been computed yet."""
+
+
+class ShapeError(RevgnError, ValueError):
+    """Arrays whose shapes do not fit each other or the layer."""
+
+
+class BackendError(RevgnError, TypeError):
+    """Arrays of two libraries in one call, or a backend that is not there."""
+
+
+class UnsupportedMapError(RevgnError, NotImplementedError):
+    """A map that this type does not have."""
+
+
+class DataError(RevgnError, ValueError):
+    """A data file that is missing, truncated, or holds what cannot be trained on."""
+
+
+class RunError(RevgnError, RuntimeError):
+    """A run folder or checkpoint that cannot be used, or a run that failed."""

@@ -1,0 +1,211 @@
+"""Additive coupling with linear features: a coupling whose activation is the identity, in closed form.
+
+    y_i = x_i + A(x_j) W        y_j = x_j        A(u) = [u C, 1]
+
+The features have rank d/2 + 1 at most however many there are. With C^T = Q R (Q orthonormal columns),
+
+    A = B M,   B = [u R^T, 1],   M = diag(Q^T, 1),   M M^T = I,   hence   A^+ = M^T B^+
+
+and nothing of size (n, h) is ever formed: A W = B (M W), A^T v = M^T (B^T v), A A^T = B B^T.
+
+Shapes: halves (n, d/2), C (d/2, h) with d/2 <= h, Q (h, d/2), R (d/2, d/2), W (h+1, d/2),
+B (n, d/2+1).
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from revgn.arrays import Array, Backend, DType, array_namespace, backend_of, draw_normal
+from revgn.errors import ShapeError
+from revgn.linalg import Pinv, PinvRule, apply_pinv, factor_pinv, gram_rows
+from revgn.maps import (
+    Halves,
+    ParamsStep,
+    check_halves,
+    factor_params,
+    forward,
+    gram_params,
+    init,
+    inverse,
+    jvp_input,
+    jvp_inverse,
+    jvp_params,
+    linearize,
+    linearize_inverse,
+    moved,
+    solve_params,
+    vjp_input,
+    vjp_params,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearCoupling:
+    """Moves `half` by linear features of the other half; made by `linear_coupling`."""
+
+    half: Literal[0, 1]
+    projection: Array  # C
+    basis: Array  # Q
+    triangle: Array  # R
+
+
+class LinearCouplingParams(NamedTuple):
+    """The trained weight W, its last row the bias."""
+
+    weight: Array
+
+
+class LinearCouplingPoint(NamedTuple):
+    """Reduced features B and the derivative C Wb (d/2, d/2) of the step in the resting half."""
+
+    features: Array
+    derivative: Array
+
+
+def linear_coupling(half: Literal[0, 1], projection: Array) -> LinearCoupling:
+    """Coupling with features u C; factors C^T = Q R once.
+
+    Raises
+    ------
+    ShapeError
+        If C has more rows than columns; `Coupling` with the identity takes those.
+    """
+    d2, h = projection.shape
+    if d2 > h:
+        raise ShapeError(
+            f"linear_coupling: C is {projection.shape}; expected d/2 <= h. Use Coupling for fewer features"
+        )
+    Q, R = array_namespace(projection).linalg.qr(projection.T)
+    return LinearCoupling(half, projection, Q, R)
+
+
+def draw_linear_coupling(
+    half: Literal[0, 1],
+    width: int,
+    hidden: int,
+    rng: np.random.Generator,
+    backend: Backend,
+    dtype: DType,
+) -> LinearCoupling:
+    """Coupling of halves of `width` features by `hidden` linear features, with C drawn N(0, 1/hidden)."""
+    return linear_coupling(half, draw_normal(rng, (width, hidden), hidden**-0.5, backend, dtype))
+
+
+@init.register(LinearCoupling)
+def init_linear_coupling(
+    layer: LinearCoupling, rng: np.random.Generator, scale: float
+) -> LinearCouplingParams:
+    d2, h = layer.projection.shape
+    W = scale * rng.standard_normal((h + 1, d2))
+    W[-1, :] = 0.0
+    return LinearCouplingParams(backend_of(layer.projection).asarray(W, dtype=layer.projection.dtype))
+
+
+@forward.register(LinearCoupling)
+def forward_linear_coupling(layer: LinearCoupling, params: LinearCouplingParams, x: Halves) -> Halves:
+    check_halves("forward", layer, x, layer.projection.shape[0])
+    return moved(layer, x, _features(layer, x[1 - layer.half]) @ _reduce(layer, params.weight))
+
+
+@inverse.register(LinearCoupling)
+def inverse_linear_coupling(layer: LinearCoupling, params: LinearCouplingParams, y: Halves) -> Halves:
+    check_halves("inverse", layer, y, layer.projection.shape[0])
+    return moved(layer, y, -(_features(layer, y[1 - layer.half]) @ _reduce(layer, params.weight)))
+
+
+@linearize.register(LinearCoupling)
+def linearize_linear_coupling(
+    layer: LinearCoupling, params: LinearCouplingParams, x: Halves
+) -> tuple[Halves, LinearCouplingPoint]:
+    check_halves("linearize", layer, x, layer.projection.shape[0])
+    B, MW = _features(layer, x[1 - layer.half]), _reduce(layer, params.weight)
+    return moved(layer, x, B @ MW), LinearCouplingPoint(B, layer.triangle.T @ MW[:-1, :])
+
+
+@linearize_inverse.register(LinearCoupling)
+def linearize_inverse_linear_coupling(
+    layer: LinearCoupling, params: LinearCouplingParams, y: Halves
+) -> tuple[Halves, LinearCouplingPoint]:
+    check_halves("linearize_inverse", layer, y, layer.projection.shape[0])
+    B, MW = _features(layer, y[1 - layer.half]), _reduce(layer, params.weight)
+    return moved(layer, y, -(B @ MW)), LinearCouplingPoint(B, layer.triangle.T @ MW[:-1, :])
+
+
+@jvp_input.register(LinearCoupling)
+def jvp_input_linear_coupling(
+    layer: LinearCoupling, params: LinearCouplingParams, point: LinearCouplingPoint, dx: Halves
+) -> Halves:
+    return moved(layer, dx, dx[1 - layer.half] @ point.derivative)
+
+
+@jvp_params.register(LinearCoupling)
+def jvp_params_linear_coupling(
+    layer: LinearCoupling,
+    params: LinearCouplingParams,
+    point: LinearCouplingPoint,
+    dparams: LinearCouplingParams,
+) -> Halves:
+    dy = point.features @ _reduce(layer, dparams.weight)
+    still = array_namespace(dy).zeros_like(dy)
+    return Halves(dy, still) if layer.half == 0 else Halves(still, dy)
+
+
+@jvp_inverse.register(LinearCoupling)
+def jvp_inverse_linear_coupling(
+    layer: LinearCoupling, params: LinearCouplingParams, point: LinearCouplingPoint, dy: Halves
+) -> Halves:
+    return moved(layer, dy, -(dy[1 - layer.half] @ point.derivative))
+
+
+@vjp_input.register(LinearCoupling)
+def vjp_input_linear_coupling(
+    layer: LinearCoupling, params: LinearCouplingParams, point: LinearCouplingPoint, y_bar: Halves
+) -> Halves:
+    pulled = y_bar[layer.half] @ point.derivative.T
+    if layer.half == 0:
+        return Halves(y_bar.first, y_bar.second + pulled)
+    return Halves(y_bar.first + pulled, y_bar.second)
+
+
+@vjp_params.register(LinearCoupling)
+def vjp_params_linear_coupling(
+    layer: LinearCoupling, params: LinearCouplingParams, point: LinearCouplingPoint, y_bar: Halves
+) -> LinearCouplingParams:
+    return LinearCouplingParams(_expand(layer, point.features.T @ y_bar[layer.half]))
+
+
+@gram_params.register(LinearCoupling)
+def gram_params_linear_coupling(layer: LinearCoupling, point: LinearCouplingPoint) -> Array:
+    return gram_rows(point.features)
+
+
+@factor_params.register(LinearCoupling)
+def factor_params_linear_coupling(layer: LinearCoupling, point: LinearCouplingPoint, rule: PinvRule) -> Pinv:
+    return factor_pinv(point.features, rule)  # A and B have the same singular values
+
+
+@solve_params.register(LinearCoupling)
+def solve_params_linear_coupling(
+    layer: LinearCoupling, point: LinearCouplingPoint, factored: Pinv, dy: Array
+) -> ParamsStep:
+    X, BX, info = apply_pinv(factored, dy)
+    return ParamsStep(LinearCouplingParams(_expand(layer, X)), BX, info)
+
+
+def _features(layer: LinearCoupling, u: Array) -> Array:
+    """B = [u R^T, 1]."""
+    xp = array_namespace(u)
+    ones = xp.ones((*u.shape[:-1], 1), dtype=u.dtype, device=u.device)  # type: ignore[attr-defined]
+    return xp.concat((u @ layer.triangle.T, ones), axis=-1)  # type: ignore[no-any-return]
+
+
+def _reduce(layer: LinearCoupling, W: Array) -> Array:
+    """M W = [Q^T Wb; b]."""
+    return array_namespace(W).concat((layer.basis.T @ W[:-1, :], W[-1:, :]), axis=0)  # type: ignore[no-any-return]
+
+
+def _expand(layer: LinearCoupling, X: Array) -> Array:
+    """M^T X."""
+    return array_namespace(X).concat((layer.basis @ X[:-1, :], X[-1:, :]), axis=0)  # type: ignore[no-any-return]

@@ -1,0 +1,229 @@
+"""Factors of symmetric positive semidefinite matrices, by a ladder that never fails silently.
+
+    (K + mu I) X = B
+
+The rungs, each tried when the one before is found wanting:
+
+- cholesky, in the dtype of the matrix;
+- cholesky-float64, the matrix formed again in double precision;
+- eigh, with eigenvalues below the cutoff dropped; in double precision unless a truncation was asked
+  for that the matrix's own dtype resolves.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeVar
+
+from revgn.arrays import Array, DType, array_namespace, cholesky, cholesky_solve
+from revgn.linalg.gram import add_diagonal, as_dtype
+from revgn.linalg.truncation import PinvRule, machine_epsilon, resolution, smallest_kept
+
+Rung = Literal["cholesky", "cholesky-float64", "eigh"]
+RUNGS: tuple[Rung, ...] = ("cholesky", "cholesky-float64", "eigh")
+
+T = TypeVar("T")
+
+_REFINEMENTS = 3
+_ITERATIONS = 8  # of the power method; its result is within a few percent, enough for a report and a scale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CholeskyFactor:
+    """K + mu I = L L^T."""
+
+    lower: Array  # L
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpectralFactor:
+    """K = Q diag(w) Q^T; `inverse` holds 1/(w + mu) where w is kept, else 0."""
+
+    vectors: Array  # Q
+    inverse: Array
+
+
+Factor = CholeskyFactor | SpectralFactor
+
+
+class FactorInfo(NamedTuple):
+    """What a factorization did.
+
+    `s_max` and `s_min` are square roots of the largest and the smallest kept eigenvalue, hence
+    singular values where the matrix is a Gram matrix; from a Cholesky factor they are estimates by a
+    few (inverse) power iterations, and then include the damping. `damping` is the number mu added.
+    """
+
+    rung: Rung
+    order: int
+    rank: int
+    s_max: float
+    s_min: float
+    damping: float
+
+
+def factor(
+    form: Callable[[DType], Array],
+    like: Array,
+    rule: PinvRule,
+    *,
+    damping_unit: Literal["largest", "mean"],
+    first_rung: Rung = "cholesky",
+) -> tuple[Factor, FactorInfo]:
+    """Factor the positive semidefinite matrix K + mu I.
+
+    Parameters
+    ----------
+    form : callable
+        `form(dtype)` makes K (N, N) in `dtype`, in memory that may be destroyed; only its lower
+        triangle need be filled. Called once for each rung.
+    like : array
+        Its dtype is the one to begin with.
+    rule : PinvRule
+        `rtol` and `atol` hold for the square roots of K's eigenvalues.
+    damping_unit : {"largest", "mean"}
+        mu = rule.damping times K's largest eigenvalue, or times its mean diagonal.
+    first_rung : str
+        Where to begin, for a caller who saw an earlier rung's solution fail.
+    """
+    start = "eigh" if rule.truncates else first_rung
+    dtype, double = like.dtype, array_namespace(like).float64
+    if start == "cholesky":
+        found = _by_cholesky(form(dtype), rule, damping_unit, "cholesky")
+        if found is not None:
+            return found
+    if start != "eigh" and dtype != double:
+        found = _by_cholesky(form(double), rule, damping_unit, "cholesky-float64")
+        if found is not None:
+            return found
+    K = form(dtype)
+    eps = machine_epsilon(dtype, K)
+    if dtype != double and (rule.rtol or 0.0) ** 2 < resolution(K.shape[0], eps):
+        K = form(double)
+    return _by_eigh(K, rule, damping_unit, machine_epsilon(K.dtype, K))
+
+
+def solve_factored(factored: Factor, B: Array) -> Array:
+    """Solve (K + mu I) X = B for X (N, m), in the dtype of B; dropped eigenvectors get no share."""
+    if isinstance(factored, CholeskyFactor):
+        X = cholesky_solve(factored.lower, as_dtype(B, factored.lower.dtype))
+    else:
+        Q = factored.vectors
+        X = Q @ (factored.inverse[:, None] * (Q.T @ as_dtype(B, Q.dtype)))
+    return as_dtype(X, B.dtype)
+
+
+def solve_checked(
+    factored: Factor,
+    info: FactorInfo,
+    B: Array,
+    evaluate: Callable[[Array, Factor, FactorInfo], tuple[T, Array]],
+    refactor: Callable[[Rung], tuple[Factor, FactorInfo]],
+) -> tuple[T, FactorInfo, float]:
+    """Solve (K + mu I) Z = B, judged by what Z does: refined, then climbing the ladder until it is right.
+
+    Parameters
+    ----------
+    evaluate : callable
+        `evaluate(Z, factored, info)` returns what the caller wants of Z, and the residual R of B's shape.
+    refactor : callable
+        `refactor(rung)` factors anew, from that rung on.
+
+    Returns
+    -------
+    The evaluation of the best Z, the factorization used, and |R| / |B|, which exceeds eps^0.6 (4e-10,
+    or 7e-5 in single precision) only where the last rung could do no better.
+    """
+    tolerance = machine_epsilon(B.dtype, B) ** 0.6
+    scale = norm(B) or 1.0
+    while True:
+        Z = solve_factored(factored, B)
+        result, R = evaluate(Z, factored, info)
+        residual = norm(R) / scale
+        for _ in range(_REFINEMENTS):
+            if residual <= tolerance:
+                break
+            Z = Z + solve_factored(factored, R)
+            better, R = evaluate(Z, factored, info)
+            if not norm(R) / scale < residual:
+                break
+            result, residual = better, norm(R) / scale
+        if residual <= tolerance or info.rung == RUNGS[-1]:
+            return result, info, residual
+        factored, info = refactor(RUNGS[RUNGS.index(info.rung) + 1])
+
+
+def project(factored: Factor, B: Array) -> Array:
+    """B without what lies in dropped eigenvectors; B itself for a Cholesky factor."""
+    if isinstance(factored, CholeskyFactor):
+        return B
+    Q = factored.vectors
+    kept = as_dtype(factored.inverse > 0, Q.dtype)
+    return as_dtype(Q @ (kept[:, None] * (Q.T @ as_dtype(B, Q.dtype))), B.dtype)
+
+
+def _by_cholesky(
+    K: Array, rule: PinvRule, unit: Literal["largest", "mean"], rung: Rung
+) -> tuple[Factor, FactorInfo] | None:
+    """Take the Cholesky factor where there is one and K's smallest eigenvalue is above its rounding."""
+    N, eps = K.shape[0], machine_epsilon(K.dtype, K)
+    mu = _damping(K, rule, unit)
+    add_diagonal(K, mu)
+    L = cholesky(K, overwrite=True)
+    if L is None:
+        return None
+    largest = _power(lambda x: L @ (L.T @ x), L)
+    smallest = 1.0 / _power(lambda x: cholesky_solve(L, x), L)
+    if not smallest > resolution(N, eps) * largest:  # also where a number is not finite
+        return None
+    return CholeskyFactor(L), FactorInfo(rung, N, N, math.sqrt(largest), math.sqrt(smallest), mu)
+
+
+def _by_eigh(
+    K: Array, rule: PinvRule, unit: Literal["largest", "mean"], eps: float
+) -> tuple[Factor, FactorInfo]:
+    xp, N = array_namespace(K), K.shape[0]
+    w, Q = xp.linalg.eigh(xp.tril(K) + xp.tril(K, k=-1).T)
+    s = xp.sqrt(xp.where(w > 0, w, xp.zeros_like(w)))
+    s_max = float(s[-1])
+    kept = s >= smallest_kept(s_max, rule, N, eps)
+    kept = kept & (s > 0)
+    mu = rule.damping * (s_max**2 if unit == "largest" else _mean_diagonal(K))
+    inverse = xp.where(kept, 1.0 / xp.where(kept, w + mu, xp.ones_like(w)), xp.zeros_like(w))
+    rank = int(xp.sum(xp.astype(kept, xp.int64)))
+    s_min = float(s[N - rank]) if rank else 0.0
+    return SpectralFactor(Q, inverse), FactorInfo("eigh", N, rank, s_max, s_min, mu)
+
+
+def _damping(K: Array, rule: PinvRule, unit: Literal["largest", "mean"]) -> float:
+    if not rule.damping:
+        return 0.0
+    if unit == "mean":
+        return rule.damping * _mean_diagonal(K)
+    return rule.damping * _power(lambda x: K @ x, K)
+
+
+def norm(X: Array) -> float:
+    """|X|, the Frobenius norm, as a Python float."""
+    return float(array_namespace(X).sum(X * X)) ** 0.5
+
+
+def _mean_diagonal(K: Array) -> float:
+    xp = array_namespace(K)
+    return float(xp.mean(xp.linalg.diagonal(K)))
+
+
+def _power(apply: Callable[[Array], Array], like: Array) -> float:
+    """Estimate the largest eigenvalue of a positive semidefinite map, from below (power method).
+
+    Golub and Van Loan, Matrix Computations, section 8.2. The start is fixed, so runs repeat.
+    """
+    xp = array_namespace(like)
+    x = xp.sin(xp.astype(xp.arange(1, like.shape[0] + 1, device=like.device), like.dtype) * 1.7)[:, None]
+    length = 0.0
+    for _ in range(_ITERATIONS):
+        x = apply(x / norm(x))
+        length = norm(x)
+        if not 0 < length < math.inf:
+            return length
+    return length

@@ -1,0 +1,29 @@
+"""Gram matrices, formed in the precision that was asked for."""
+
+from revgn.arrays import Array, DType, array_namespace
+
+
+def gram_rows(A: Array, dtype: DType | None = None) -> Array:
+    """A A^T (n, n) of A (n, m), in `dtype`; NumPy forms only one triangle and mirrors it."""
+    A = as_dtype(A, dtype)
+    return A @ A.T
+
+
+def gram_columns(A: Array, dtype: DType | None = None) -> Array:
+    """A^T A (m, m) of A (n, m), in `dtype`."""
+    A = as_dtype(A, dtype)
+    return A.T @ A
+
+
+def as_dtype(A: Array, dtype: DType | None) -> Array:
+    """Return A as `dtype`; A itself where it is of that type already or none is given."""
+    if dtype is None or A.dtype == dtype:
+        return A
+    return array_namespace(A).astype(A, dtype)  # type: ignore[no-any-return]
+
+
+def add_diagonal(K: Array, mu: float) -> None:
+    """K += mu I for a contiguous square K, in place."""
+    if mu:
+        flat = array_namespace(K).reshape(K, (-1,), copy=False)
+        flat[:: K.shape[0] + 1] += mu

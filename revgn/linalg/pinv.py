@@ -1,0 +1,99 @@
+"""The pseudoinverse of a matrix, applied: X = A^+ V.
+
+    n <= m:  A^+ V = A^T (A A^T + mu I)^-1 V
+    n >  m:  A^+ V = (A^T A + mu I)^-1 A^T V
+
+with iterative refinement against A itself: its residual decides whether a rung of the ladder of
+`factor` was good enough. Golub and Van Loan, Matrix Computations, sections 5.3 and 3.5.3.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from revgn.arrays import Array
+from revgn.errors import ShapeError
+from revgn.linalg.factor import RUNGS, Factor, FactorInfo, Rung, factor, project, solve_checked
+from revgn.linalg.gram import gram_columns, gram_rows
+from revgn.linalg.truncation import PinvRule
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pinv:
+    """A factored pseudoinverse of `matrix` A (n, m)."""
+
+    matrix: Array
+    rule: PinvRule
+    factor: Factor
+    info: FactorInfo
+
+
+class PinvInfo(NamedTuple):
+    """What a pseudoinverse did: its factorization, and the relative residual of its equation.
+
+    `residual` is |V - A X - mu Y| / |V| within the kept range, with X = A^T Y, where n <= m; and
+    |A^T (V - A X) - mu X| / |A^T V| where n > m.
+    """
+
+    rung: Rung
+    order: int
+    rank: int
+    s_max: float
+    s_min: float
+    damping: float
+    residual: float
+
+
+class PinvSolution(NamedTuple):
+    """X = A^+ V (m, p), and what it realizes, A X (n, p)."""
+
+    solution: Array
+    realized: Array
+    info: PinvInfo
+
+
+def factor_pinv(A: Array, rule: PinvRule) -> Pinv:
+    """Factor the smaller Gram matrix of A (n, m), of order min(n, m).
+
+    Notes
+    -----
+    Cost: n m min(n, m) for the Gram matrix and a third of min(n, m)^3 for Cholesky.
+    """
+    if A.ndim != 2:
+        raise ShapeError(f"factor_pinv: A has shape {A.shape}; expected a matrix")
+    return Pinv(A, rule, *_factor(A, rule, RUNGS[0]))
+
+
+def apply_pinv(pinv: Pinv, V: Array) -> PinvSolution:
+    """Return X = A^+ V with A X and the residual, climbing the ladder where the residual is too large.
+
+    Parameters
+    ----------
+    V : (n, p)
+        In the dtype of A.
+
+    Notes
+    -----
+    Law: X is the least-norm least-squares solution; A A^+ A = A and the other Penrose identities,
+    up to the truncation and damping of the rule.
+    Cost: 2 n m p for X, as much for A X, again for each refinement.
+    """
+    if V.shape[:1] != pinv.matrix.shape[:1]:
+        raise ShapeError(f"apply_pinv: V is {V.shape} but A is {pinv.matrix.shape}: rows differ")
+    A = pinv.matrix
+    wide = A.shape[0] <= A.shape[1]
+
+    def evaluate(Z: Array, factored: Factor, info: FactorInfo) -> tuple[tuple[Array, Array], Array]:
+        X = A.T @ Z if wide else Z
+        AX = A @ X
+        misfit = V - AX if wide else A.T @ (V - AX)
+        return (X, AX), project(factored, misfit) - info.damping * Z
+
+    (X, AX), info, residual = solve_checked(
+        pinv.factor, pinv.info, V if wide else A.T @ V, evaluate, lambda rung: _factor(A, pinv.rule, rung)
+    )
+    return PinvSolution(X, AX, PinvInfo(*info, residual))
+
+
+def _factor(A: Array, rule: PinvRule, first_rung: Rung) -> tuple[Factor, FactorInfo]:
+    form = gram_rows if A.shape[0] <= A.shape[1] else gram_columns
+    return factor(lambda dtype: form(A, dtype), A, rule, damping_unit="largest", first_rung=first_rung)

@@ -1,0 +1,65 @@
+"""Which singular values count: truncation, damping, and what a Gram matrix can resolve at all."""
+
+import math
+from dataclasses import dataclass
+
+from revgn.arrays import Array, DType, array_namespace
+from revgn.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class PinvRule:
+    """How a pseudoinverse treats small singular values s of a matrix whose largest is s_1.
+
+    Parameters
+    ----------
+    rtol, atol : float or None
+        Keep s >= max(rtol s_1, atol). With `rtol` None nothing is cut but what the Gram matrix
+        cannot resolve in float64, s < sqrt(n eps) s_1.
+    damping : float
+        Replace 1/s by s / (s^2 + damping s_1^2).
+
+    Raises
+    ------
+    UsageError
+        If a number is negative, infinite or NaN.
+    """
+
+    rtol: float | None = None
+    atol: float = 0.0
+    damping: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("rtol", "atol", "damping"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise UsageError(f"PinvRule: {name} is {value}; expected a number >= 0")
+
+    @property
+    def truncates(self) -> bool:
+        """Whether a cut was asked for beyond the numerical rank."""
+        return self.rtol is not None or self.atol > 0
+
+
+PAPER_RULE = PinvRule(rtol=1e-2, atol=1e-5)
+"""The truncation of the paper's runs (Buffelli et al. 2024, section 5)."""
+
+
+def machine_epsilon(dtype: DType, like: Array) -> float:
+    """Distance from 1 to the next number of `dtype`, a type of the namespace of `like`."""
+    return float(array_namespace(like).finfo(dtype).eps)
+
+
+def resolution(order: int, eps: float) -> float:
+    """Smallest eigenvalue, relative to the largest, that a Gram matrix of this order still shows.
+
+    Its rounding errors add up like a random walk: sqrt(order) eps, never taken below 10 eps.
+    """
+    return max(10.0, math.sqrt(order)) * eps
+
+
+def smallest_kept(s_max: float, rule: PinvRule, order: int, eps: float) -> float:
+    """Cutoff for singular values under `rule`: max(rtol s_1, atol), or the numerical rank's."""
+    if rule.truncates:
+        return max((rule.rtol or 0.0) * s_max, rule.atol)
+    return math.sqrt(order * eps) * s_max

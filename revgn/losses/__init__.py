@@ -1,0 +1,16 @@
+"""Losses: their value, their gradient, and the change that a Gauss-Newton step wants at the output."""
+
+from revgn.losses.cross_entropy import CrossEntropy, log_softmax
+from revgn.losses.loss import Loss, accuracy, gradient, value, wanted_change
+from revgn.losses.squared_error import SquaredError
+
+__all__ = [
+    "CrossEntropy",
+    "Loss",
+    "SquaredError",
+    "accuracy",
+    "gradient",
+    "log_softmax",
+    "value",
+    "wanted_change",
+]

@@ -1,0 +1,60 @@
+"""What a loss is: three generic functions of outputs z (n, c) and targets t (n, c).
+
+    value            the mean over samples, a 0-d array
+    gradient         d value / dz  (n, c)
+    wanted_change    eps (n, c): the Gauss-Newton step in function space is z -> z - lr eps
+"""
+
+from typing import Any, TypeAlias
+
+from revgn._dispatch import generic
+from revgn.arrays import Array, array_namespace
+from revgn.errors import ShapeError
+
+Loss: TypeAlias = Any
+
+
+@generic
+def value(loss: Loss, z: Array, t: Array) -> Array:
+    """Mean of the loss over the samples; a 0-d array.
+
+    Raises
+    ------
+    ShapeError
+        If z and t differ in shape.
+    """
+
+
+@generic
+def gradient(loss: Loss, z: Array, t: Array) -> Array:
+    """d value / dz (n, c).
+
+    Notes
+    -----
+    Law: equals the derivative of `value`.
+    """
+
+
+@generic
+def wanted_change(loss: Loss, z: Array, t: Array) -> Array:
+    """eps (n, c): the loss's Newton step in the outputs, with the curvature that the loss declares.
+
+    Notes
+    -----
+    Law: curvature times eps is n times the gradient, up to the scale that the loss's file states.
+    """
+
+
+def accuracy(z: Array, t: Array) -> Array:
+    """Share of samples whose largest output is where the largest target is; a 0-d array."""
+    xp = array_namespace(z, t)
+    hits = xp.argmax(z, axis=1) == xp.argmax(t, axis=1)
+    return xp.mean(xp.astype(hits, z.dtype))  # type: ignore[no-any-return]
+
+
+def check_outputs(name: str, loss: Loss, z: Array, t: Array) -> None:
+    """Raise `ShapeError` unless outputs and targets are both (n, c)."""
+    if z.shape != t.shape or z.ndim != 2:
+        raise ShapeError(
+            f"{name}({type(loss).__name__}): outputs are {z.shape} and targets {t.shape}; expected one (n, c)"
+        )

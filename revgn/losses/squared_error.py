@@ -1,0 +1,32 @@
+"""Squared error: the mean over samples of |z - t|^2.
+
+    gradient  2 (z - t) / n        curvature 2 I        eps = z - t
+"""
+
+from dataclasses import dataclass
+
+from revgn.arrays import Array, array_namespace
+from revgn.losses.loss import check_outputs, gradient, value, wanted_change
+
+
+@dataclass(frozen=True, slots=True)
+class SquaredError:
+    """Mean over samples of the squared distance to the target."""
+
+
+@value.register(SquaredError)
+def value_squared_error(loss: SquaredError, z: Array, t: Array) -> Array:
+    check_outputs("value", loss, z, t)
+    return array_namespace(z, t).sum((z - t) ** 2) / z.shape[0]  # type: ignore[no-any-return]
+
+
+@gradient.register(SquaredError)
+def gradient_squared_error(loss: SquaredError, z: Array, t: Array) -> Array:
+    check_outputs("gradient", loss, z, t)
+    return (2.0 / z.shape[0]) * (z - t)
+
+
+@wanted_change.register(SquaredError)
+def wanted_change_squared_error(loss: SquaredError, z: Array, t: Array) -> Array:
+    check_outputs("wanted_change", loss, z, t)
+    return z - t

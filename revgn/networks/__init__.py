@@ -1,0 +1,23 @@
+"""Networks: chains of layers, with activations kept or rebuilt, and the paper's set-ups."""
+
+from revgn.networks.chain import Activations, Chain, ChainParams
+from revgn.networks.network import Network, join, round_trip_error, split
+from revgn.networks.reference import REFERENCE, Architecture, draw_network, parameter_count
+from revgn.networks.replay import Trajectory, points_backward, points_forward
+
+__all__ = [
+    "REFERENCE",
+    "Activations",
+    "Architecture",
+    "Chain",
+    "ChainParams",
+    "Network",
+    "Trajectory",
+    "draw_network",
+    "join",
+    "parameter_count",
+    "points_backward",
+    "points_forward",
+    "round_trip_error",
+    "split",
+]

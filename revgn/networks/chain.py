@@ -1,0 +1,132 @@
+"""A chain of reversible layers: itself a reversible layer, whose parameters are the tuple of theirs.
+
+    f = f_(m-1) o ... o f_0
+    df = sum over k of  df_(m-1)/dx ... df_(k+1)/dx df_k/dW dW_k
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from revgn import trees
+from revgn.errors import ShapeError
+from revgn.maps import (
+    Halves,
+    Layer,
+    Params,
+    forward,
+    init,
+    inverse,
+    jvp_input,
+    jvp_inverse,
+    jvp_params,
+    linearize,
+    linearize_inverse,
+    vjp_input,
+    vjp_params,
+)
+from revgn.networks.replay import Trajectory, points_backward, points_forward, walk
+
+Activations = Literal["keep", "rebuild"]
+ChainParams = tuple[Params, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """Layers applied one after the other; `activations` says what `linearize` stores."""
+
+    layers: tuple[Layer, ...]
+    activations: Activations = "keep"
+
+
+@init.register(Chain)
+def init_chain(chain: Chain, rng: np.random.Generator, scale: float) -> ChainParams:
+    return tuple(init(layer, rng, scale) for layer in chain.layers)
+
+
+@forward.register(Chain)
+def forward_chain(chain: Chain, params: ChainParams, x: Halves) -> Halves:
+    check_depth("forward", chain, params)
+    for layer, layer_params in zip(chain.layers, params, strict=True):
+        x = forward(layer, layer_params, x)
+    return x
+
+
+@inverse.register(Chain)
+def inverse_chain(chain: Chain, params: ChainParams, y: Halves) -> Halves:
+    check_depth("inverse", chain, params)
+    for layer, layer_params in zip(reversed(chain.layers), reversed(params), strict=True):
+        y = inverse(layer, layer_params, y)
+    return y
+
+
+@linearize.register(Chain)
+def linearize_chain(chain: Chain, params: ChainParams, x: Halves) -> tuple[Halves, Trajectory]:
+    check_depth("linearize", chain, params)
+    trajectory = walk(chain.layers, params, x, keep=chain.activations == "keep")
+    return trajectory.output, trajectory
+
+
+@linearize_inverse.register(Chain)
+def linearize_inverse_chain(chain: Chain, params: ChainParams, y: Halves) -> tuple[Halves, Trajectory]:
+    x = inverse_chain(chain, params, y)
+    return x, linearize_chain(chain, params, x)[1]
+
+
+@jvp_input.register(Chain)
+def jvp_input_chain(chain: Chain, params: ChainParams, point: Trajectory, dx: Halves) -> Halves:
+    points = points_forward(chain.layers, params, point)
+    for layer, layer_params, at in zip(chain.layers, params, points, strict=True):
+        dx = jvp_input(layer, layer_params, at, dx)
+    return dx
+
+
+@jvp_params.register(Chain)
+def jvp_params_chain(
+    chain: Chain, params: ChainParams, point: Trajectory, dparams: ChainParams
+) -> Halves:
+    check_depth("jvp_params", chain, dparams)
+    dx = trees.zeros_like(point.input)
+    points = points_forward(chain.layers, params, point)
+    for layer, layer_params, dlayer, at in zip(chain.layers, params, dparams, points, strict=True):
+        carried = jvp_input(layer, layer_params, at, dx)
+        dx = trees.axpy(1.0, jvp_params(layer, layer_params, at, dlayer), carried)
+    return dx
+
+
+@jvp_inverse.register(Chain)
+def jvp_inverse_chain(chain: Chain, params: ChainParams, point: Trajectory, dy: Halves) -> Halves:
+    for layer, layer_params, at in _backward(chain, params, point):
+        dy = jvp_inverse(layer, layer_params, at, dy)
+    return dy
+
+
+@vjp_input.register(Chain)
+def vjp_input_chain(chain: Chain, params: ChainParams, point: Trajectory, y_bar: Halves) -> Halves:
+    for layer, layer_params, at in _backward(chain, params, point):
+        y_bar = vjp_input(layer, layer_params, at, y_bar)
+    return y_bar
+
+
+@vjp_params.register(Chain)
+def vjp_params_chain(chain: Chain, params: ChainParams, point: Trajectory, y_bar: Halves) -> ChainParams:
+    params_bar = []
+    for layer, layer_params, at in _backward(chain, params, point):
+        params_bar.append(vjp_params(layer, layer_params, at, y_bar))
+        if len(params_bar) < len(chain.layers):  # nobody asks for the cotangent of the chain's input
+            y_bar = vjp_input(layer, layer_params, at, y_bar)
+    return tuple(reversed(params_bar))
+
+
+def check_depth(name: str, chain: Chain, params: ChainParams) -> None:
+    """Raise `ShapeError` unless there are parameters for each layer."""
+    if len(params) != len(chain.layers):
+        raise ShapeError(
+            f"{name}(Chain): parameters of {len(params)} layers for a chain of {len(chain.layers)}"
+        )
+
+
+def _backward(chain: Chain, params: ChainParams, point: Trajectory):  # type: ignore[no-untyped-def]
+    points = points_backward(chain.layers, params, point)
+    return zip(reversed(chain.layers), reversed(params), points, strict=True)

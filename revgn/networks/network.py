@@ -1,0 +1,110 @@
+"""A reversible network: arrays in, outputs out, a chain of couplings between.
+
+    x (n, d)  --split-->  halves (n, d/2)  --chain-->  halves  --readout-->  z (n, c)
+
+Images and tables come flattened; an odd d gets one zero column. The parameters are those of the chain.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from revgn.arrays import Array, array_namespace
+from revgn.errors import ShapeError
+from revgn.layers import Readout, ReadoutParams, ReadoutPoint, lift
+from revgn.maps import (
+    Halves,
+    forward,
+    init,
+    inverse,
+    jvp_input,
+    jvp_params,
+    linearize,
+    vjp_input,
+    vjp_params,
+)
+from revgn.networks.chain import Chain, ChainParams
+from revgn.networks.replay import Trajectory
+
+_READ = (ReadoutParams(), ReadoutPoint())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """Reversible network of `features` d inputs."""
+
+    features: int
+    body: Chain
+    readout: Readout
+
+
+def split(x: Array) -> Halves:
+    """Halves of x (n, d), with one zero column appended where d is odd."""
+    d = x.shape[1]
+    if d % 2:
+        xp = array_namespace(x)
+        zero = xp.zeros((x.shape[0], 1), dtype=x.dtype, device=x.device)  # type: ignore[attr-defined]
+        x = xp.concat((x, zero), axis=1)
+    return Halves(x[:, : (d + 1) // 2], x[:, (d + 1) // 2 :])
+
+
+def join(halves: Halves, features: int) -> Array:
+    """x (n, features) of its halves: the inverse of `split`."""
+    return array_namespace(halves.first).concat(halves, axis=1)[:, :features]  # type: ignore[no-any-return]
+
+
+@init.register(Network)
+def init_network(network: Network, rng: np.random.Generator, scale: float) -> ChainParams:
+    return init(network.body, rng, scale)  # type: ignore[no-any-return]
+
+
+@forward.register(Network)
+def forward_network(network: Network, params: ChainParams, x: Array) -> Array:
+    check_features("forward", network, x)
+    return forward(network.readout, _READ[0], forward(network.body, params, split(x)))  # type: ignore[no-any-return]
+
+
+@linearize.register(Network)
+def linearize_network(network: Network, params: ChainParams, x: Array) -> tuple[Array, Trajectory]:
+    check_features("linearize", network, x)
+    y, point = linearize(network.body, params, split(x))
+    return forward(network.readout, _READ[0], y), point
+
+
+@jvp_input.register(Network)
+def jvp_input_network(network: Network, params: ChainParams, point: Trajectory, dx: Array) -> Array:
+    return jvp_input(network.readout, *_READ, jvp_input(network.body, params, point, split(dx)))  # type: ignore[no-any-return]
+
+
+@jvp_params.register(Network)
+def jvp_params_network(
+    network: Network, params: ChainParams, point: Trajectory, dparams: ChainParams
+) -> Array:
+    return jvp_input(network.readout, *_READ, jvp_params(network.body, params, point, dparams))  # type: ignore[no-any-return]
+
+
+@vjp_input.register(Network)
+def vjp_input_network(network: Network, params: ChainParams, point: Trajectory, y_bar: Array) -> Array:
+    return join(vjp_input(network.body, params, point, lift(network.readout, y_bar)), network.features)
+
+
+@vjp_params.register(Network)
+def vjp_params_network(
+    network: Network, params: ChainParams, point: Trajectory, y_bar: Array
+) -> ChainParams:
+    return vjp_params(network.body, params, point, lift(network.readout, y_bar))  # type: ignore[no-any-return]
+
+
+def round_trip_error(network: Network, params: ChainParams, x: Array) -> Array:
+    """|inverse(forward(x)) - x| / |x| of the chain, a 0-d array: what rebuilding activations costs."""
+    halves = split(x)
+    back = inverse(network.body, params, forward(network.body, params, halves))
+    xp = array_namespace(x)
+    missed = sum(xp.sum((b - h) ** 2) for b, h in zip(back, halves, strict=True))
+    return (missed / xp.sum(x * x)) ** 0.5  # type: ignore[no-any-return]
+
+
+def check_features(name: str, network: Network, x: Array) -> None:
+    """Raise `ShapeError` unless x is (n, d)."""
+    if x.ndim != 2 or x.shape[1] != network.features:
+        raise ShapeError(f"{name}(Network): x has shape {x.shape}; expected (n, {network.features})")

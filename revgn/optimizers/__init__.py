@@ -1,0 +1,25 @@
+"""Optimizers: `init_state` and `update`, with explicit state; and learning-rate schedules."""
+
+from revgn.optimizers.adam import Adam, AdamState
+from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState
+from revgn.optimizers.optimizer import Linearization, Optimizer, Update, batch_gradient, init_state, update
+from revgn.optimizers.schedule import Schedule, ScheduleKind, rate_factor
+from revgn.optimizers.sgd import SGD, SGDState
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamState",
+    "GaussNewton",
+    "GaussNewtonState",
+    "Linearization",
+    "Optimizer",
+    "SGDState",
+    "Schedule",
+    "ScheduleKind",
+    "Update",
+    "batch_gradient",
+    "init_state",
+    "rate_factor",
+    "update",
+]

@@ -1,0 +1,66 @@
+"""What an optimizer is: `init_state` and `update`, with everything explicit.
+
+An update sees the network linearized at a batch, so first-order methods (one vjp) and Gauss-Newton (one
+solve) share it. It returns new parameters and a new state; nothing is changed in place.
+"""
+
+from typing import Any, NamedTuple, TypeAlias
+
+from revgn import trees
+from revgn._dispatch import generic
+from revgn.arrays import Array
+from revgn.losses import Loss, gradient
+from revgn.networks import ChainParams
+from revgn.solvers import Jacobian, SolveInfo, apply_adjoint
+
+Optimizer: TypeAlias = Any
+OptimizerState: TypeAlias = Any
+
+
+class Linearization(NamedTuple):
+    """A batch seen from the parameters: the loss, its targets (n, c), the outputs z (n, c) and J = dz/dW."""
+
+    loss: Loss
+    targets: Array
+    outputs: Array
+    jacobian: Jacobian
+
+
+class Update(NamedTuple):
+    """What an update gives: parameters, state, the step's norm |W_new - W| (0-d), and how it was solved."""
+
+    params: ChainParams
+    state: OptimizerState
+    step_norm: Array
+    solve: SolveInfo | None
+
+
+@generic
+def init_state(optimizer: Optimizer, params: ChainParams) -> OptimizerState:
+    """State before the first update."""
+
+
+@generic
+def update(
+    optimizer: Optimizer, state: OptimizerState, params: ChainParams, at: Linearization, lr: float
+) -> Update:
+    """One step at the rate `lr`; `params` are those of the linearization.
+
+    Notes
+    -----
+    Law: a function of its arguments alone; equal arguments give equal bits.
+    """
+
+
+def batch_gradient(at: Linearization) -> ChainParams:
+    """Gradient of the batch's mean loss in the parameters: J^T d loss/dz."""
+    return apply_adjoint(at.jacobian, gradient(at.loss, at.outputs, at.targets))
+
+
+def moved_by(
+    params: ChainParams, direction: ChainParams, lr: float, weight_decay: float
+) -> tuple[ChainParams, Array]:
+    """W - lr (D + weight_decay W), decay decoupled from the direction, and the norm of the change."""
+    if weight_decay:
+        direction = trees.axpy(weight_decay, params, direction)
+    return trees.axpy(-lr, direction, params), lr * trees.norm(direction)

@@ -1,0 +1,65 @@
+"""Stochastic gradient descent with momentum (Polyak 1964) or Nesterov's (Sutskever et al. 2013).
+
+    m <- mu m + g        W <- W - lr m              (momentum)
+                         W <- W - lr (g + mu m)     (Nesterov)
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from revgn import trees
+from revgn.errors import UsageError
+from revgn.networks import ChainParams
+from revgn.optimizers.optimizer import (
+    Linearization,
+    Update,
+    batch_gradient,
+    init_state,
+    moved_by,
+    update,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SGD:
+    """Gradient descent; decoupled weight decay.
+
+    Raises
+    ------
+    UsageError
+        If momentum is not in [0, 1), or Nesterov is asked for without momentum.
+    """
+
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.momentum < 1:
+            raise UsageError(f"SGD: momentum is {self.momentum}; expected 0 <= momentum < 1")
+        if self.nesterov and not self.momentum:
+            raise UsageError("SGD: Nesterov needs a momentum > 0")
+
+
+class SGDState(NamedTuple):
+    """Running sum m of gradients; empty without momentum."""
+
+    momentum: ChainParams
+
+
+@init_state.register(SGD)
+def init_sgd(optimizer: SGD, params: ChainParams) -> SGDState:
+    return SGDState(trees.zeros_like(params) if optimizer.momentum else ())
+
+
+@update.register(SGD)
+def update_sgd(
+    optimizer: SGD, state: SGDState, params: ChainParams, at: Linearization, lr: float
+) -> Update:
+    direction = batch_gradient(at)
+    if optimizer.momentum:
+        m = trees.axpy(optimizer.momentum, state.momentum, direction)
+        direction = trees.axpy(optimizer.momentum, m, direction) if optimizer.nesterov else m
+        state = SGDState(m)
+    params, step_norm = moved_by(params, direction, lr, optimizer.weight_decay)
+    return Update(params, state, step_norm, None)

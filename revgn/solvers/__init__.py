@@ -1,0 +1,23 @@
+"""Solvers: who solves J D = eps, by which generalized inverse, and how exactly."""
+
+from revgn.solvers.block import BlockInverse
+from revgn.solvers.exactness import rho
+from revgn.solvers.jacobian import Jacobian, SolveInfo, Solver, apply, apply_adjoint, jacobian, solve
+from revgn.solvers.kernel import tangent_kernel
+from revgn.solvers.minimum_norm import MinimumNorm
+from revgn.solvers.shares import Shares
+
+__all__ = [
+    "BlockInverse",
+    "Jacobian",
+    "MinimumNorm",
+    "Shares",
+    "SolveInfo",
+    "Solver",
+    "apply",
+    "apply_adjoint",
+    "jacobian",
+    "rho",
+    "solve",
+    "tangent_kernel",
+]

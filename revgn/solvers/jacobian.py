@@ -1,0 +1,77 @@
+"""The network's Jacobian in its parameters, at a point: J and J^T as functions, and who solves J D = eps."""
+
+from typing import Any, NamedTuple, TypeAlias
+
+from revgn._dispatch import generic
+from revgn.arrays import Array
+from revgn.linalg import Rung
+from revgn.maps import jvp_params, linearize, vjp_params
+from revgn.networks import ChainParams, Network, Trajectory
+
+Solver: TypeAlias = Any
+
+
+class Jacobian(NamedTuple):
+    """J = dz/dW of `network` at `params`, for the samples of `point`; n c rows, a column a weight."""
+
+    network: Network
+    params: ChainParams
+    point: Trajectory
+
+
+class SolveInfo(NamedTuple):
+    """How J D = eps was solved.
+
+    `rho` = |J D - eps| / |eps|, by one jvp. `residual` is that of the equation actually solved (damped,
+    truncated). `rank`, `order`, `s_max`, `s_min` are of the factored matrix: the kernel's (singular values
+    of J), or for the block inverse the worst over its couplings (of the features A). `shares` are those
+    given to the blocks; `damping` is the number added to the squared singular values. Times in seconds.
+    """
+
+    rho: float
+    residual: float
+    rung: Rung
+    rank: int
+    order: int
+    s_max: float
+    s_min: float
+    damping: float
+    shares: tuple[float, ...]
+    seconds_kernel: float
+    seconds_solve: float
+
+
+def jacobian(network: Network, params: ChainParams, x: Array) -> tuple[Array, Jacobian]:
+    """Outputs z (n, c) at x (n, d), and J there."""
+    z, point = linearize(network, params, x)
+    return z, Jacobian(network, params, point)
+
+
+def apply(J: Jacobian, D: ChainParams) -> Array:
+    """J D (n, c)."""
+    return jvp_params(J.network, J.params, J.point, D)
+
+
+def apply_adjoint(J: Jacobian, z_bar: Array) -> ChainParams:
+    """J^T z_bar."""
+    return vjp_params(J.network, J.params, J.point, z_bar)  # type: ignore[no-any-return]
+
+
+@generic
+def solve(solver: Solver, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
+    """D with J D = eps, by the generalized inverse that `solver` stands for.
+
+    Parameters
+    ----------
+    eps : (n, c)
+        Wanted change of the outputs.
+
+    Raises
+    ------
+    ShapeError
+        If eps does not fit J.
+
+    Notes
+    -----
+    Law: J G J = J where the solver's info reports full rank and neither truncation nor damping.
+    """

@@ -1,0 +1,94 @@
+"""Parameters as vectors: nested tuples whose leaves are arrays.
+
+Named tuples keep their type, so tangents, cotangents, steps and moments of a layer's parameters are
+of the same struct as the parameters.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import reduce
+from typing import Any, TypeVar, cast
+
+from revgn.arrays import Array, array_namespace
+
+Tree = TypeVar("Tree", bound=tuple[Any, ...])
+
+
+def map_leaves(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+    """Apply `function` leaf by leaf to trees of one shape."""
+    return cast("Tree", _map(function, tree, *others))
+
+
+def _map(function: Callable[..., Any], *trees: Any) -> Any:
+    first = trees[0]
+    if not isinstance(first, tuple):
+        return function(*trees)
+    children = [_map(function, *nodes) for nodes in zip(*trees, strict=True)]
+    return type(first)(*children) if hasattr(first, "_fields") else tuple(children)
+
+
+def leaves(tree: Any) -> Iterator[Array]:
+    """Yield the arrays of `tree`, in order."""
+    if isinstance(tree, tuple):
+        for node in tree:
+            yield from leaves(node)
+    else:
+        yield tree
+
+
+def named_leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Array]]:
+    """Yield (path, array) for each leaf; a path is made of field names and positions: "3/weight"."""
+    if isinstance(tree, tuple):
+        names = getattr(tree, "_fields", range(len(tree)))
+        for name, node in zip(names, tree, strict=True):
+            yield from named_leaves(node, f"{prefix}/{name}" if prefix else str(name))
+    else:
+        yield prefix, tree
+
+
+def axpy(a: float, x: Tree, y: Tree) -> Tree:
+    """a x + y."""
+    return map_leaves(lambda xi, yi: a * xi + yi, x, y)
+
+
+def scale(a: float, x: Tree) -> Tree:
+    """a x."""
+    return map_leaves(lambda xi: a * xi, x)
+
+
+def dot(x: Tree, y: Tree) -> Array:
+    """<x, y>, the sum of the products of all elements; a 0-d array."""
+    return reduce(
+        lambda total, term: total + term,
+        (_sum(xi * yi) for xi, yi in zip(leaves(x), leaves(y), strict=True)),
+    )
+
+
+def norm(x: Tree) -> Array:
+    """|x|, the Euclidean norm over all elements; a 0-d array."""
+    return dot(x, x) ** 0.5
+
+
+def zeros_like(x: Tree) -> Tree:
+    """Tree of zeros in the shape of `x`."""
+    return map_leaves(lambda xi: array_namespace(xi).zeros_like(xi), x)
+
+
+def size(x: Tree) -> int:
+    """Count the numbers in `x`."""
+    return sum(_size(xi) for xi in leaves(x))
+
+
+def nbytes(x: Tree) -> int:
+    """Count the bytes of the numbers in `x`."""
+    return sum(_size(xi) * xi.dtype.itemsize for xi in leaves(x))
+
+
+def _sum(x: Array) -> Array:
+    return array_namespace(x).sum(x)  # type: ignore[no-any-return]
+
+
+def _size(x: Array) -> int:
+    count = 1
+    for length in x.shape:
+        count *= length
+    return count
