@@ -1,5 +1,6 @@
 """Which library an array belongs to, and how arrays travel between host and device."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -107,3 +108,17 @@ def synchronize(x: Array) -> None:
         import cupy
 
         cupy.cuda.get_current_stream().synchronize()
+
+
+def memory_in_use(backend: Backend) -> float:
+    """Bytes in use: CuPy's pool on a GPU, else the process's peak resident memory; NaN where unknown."""
+    if backend.name == "cupy":
+        import cupy
+
+        return float(cupy.get_default_memory_pool().used_bytes())
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else peak * 1024)

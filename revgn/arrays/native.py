@@ -42,7 +42,8 @@ def cholesky(K: Array, *, overwrite: bool = False) -> Array | None:
 def cholesky_solve(L: Array, B: Array) -> Array:
     """Solve (L L^T) X = B for X (n, m), with L (n, n) lower triangular and B (n, m)."""
     if array_api_compat.is_numpy_array(L):
-        return scipy.linalg.cho_solve((L, True), B, check_finite=False)  # type: ignore[no-any-return]
+        # L.T is Fortran-ordered where `cholesky` made L, so nothing is copied
+        return scipy.linalg.cho_solve((L.T, False), B, check_finite=False)  # type: ignore[no-any-return]
     if array_api_compat.is_cupy_array(L):
         from cupyx.scipy.linalg import solve_triangular
 

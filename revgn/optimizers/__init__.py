@@ -2,7 +2,15 @@
 
 from revgn.optimizers.adam import Adam, AdamState
 from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState
-from revgn.optimizers.optimizer import Linearization, Optimizer, Update, batch_gradient, init_state, update
+from revgn.optimizers.optimizer import (
+    Linearization,
+    Optimizer,
+    OptimizerState,
+    Update,
+    batch_gradient,
+    init_state,
+    update,
+)
 from revgn.optimizers.schedule import Schedule, ScheduleKind, rate_factor
 from revgn.optimizers.sgd import SGD, SGDState
 
@@ -14,6 +22,7 @@ __all__ = [
     "GaussNewtonState",
     "Linearization",
     "Optimizer",
+    "OptimizerState",
     "SGDState",
     "Schedule",
     "ScheduleKind",

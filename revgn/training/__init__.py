@@ -1,0 +1,54 @@
+"""Training: frozen settings, a pure step, a loop that yields records and knows no files."""
+
+from revgn.training.config import (
+    PRESETS,
+    Config,
+    build_config,
+    config_dict,
+    config_toml,
+    flat,
+    merge_settings,
+    nested,
+    parse_assignment,
+    parse_toml,
+)
+from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, evaluate, evaluate_part, train
+from revgn.training.problem import (
+    Problem,
+    TrainState,
+    build_problem,
+    initial_state,
+    load_data,
+    restore_state,
+    state_arrays,
+)
+from revgn.training.step import Record, train_step
+
+__all__ = [
+    "PRESETS",
+    "Config",
+    "DivergedError",
+    "Evaluated",
+    "Event",
+    "Problem",
+    "Record",
+    "StepDone",
+    "TrainState",
+    "build_config",
+    "build_problem",
+    "config_dict",
+    "config_toml",
+    "evaluate",
+    "evaluate_part",
+    "flat",
+    "initial_state",
+    "load_data",
+    "merge_settings",
+    "nested",
+    "parse_assignment",
+    "parse_toml",
+    "restore_state",
+    "state_arrays",
+    "train",
+    "train_step",
+]

@@ -1,0 +1,305 @@
+"""Settings: frozen, strict, written to the run as they are.
+
+The dotted path of a field (`optimizer.lr`) is its name everywhere: in TOML files, behind `--set`, and as
+attribute `config.optimizer.lr` of a run. Precedence: option, file, preset, default.
+"""
+
+import difflib
+import math
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import Meta, Struct
+
+from revgn.errors import UsageError
+from revgn.layers import Activation
+from revgn.networks import REFERENCE, Activations
+from revgn.optimizers import ScheduleKind
+
+Count = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+
+
+class DataSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where images or tables come from; see `revgn.data.load_dataset`."""
+
+    name: str = "digits"
+    folder: str | None = None
+    subset: Count | None = None
+    subset_seed: int | None = None
+    inputs: str | None = None
+    targets: str | None = None
+    test_inputs: str | None = None
+    test_targets: str | None = None
+    target: str | None = None
+    task: Literal["auto", "classification", "regression"] = "auto"
+    test_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.2
+    crop: bool = False
+
+
+class NetworkSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The reversible network; see `revgn.networks.Architecture`."""
+
+    blocks: Count = 2
+    hidden: Count = 512
+    activation: Activation = "relu"
+    first_block: Literal["same", "identity", "relu"] = "same"
+    activations: Activations = "keep"
+    init_scale: NotNegative = 1e-3
+
+
+class OptimizerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The optimizer and its schedule. `lr` None takes the optimizer's default, of `DEFAULT_LR`."""
+
+    name: Literal["gauss-newton", "sgd", "adam"] = "gauss-newton"
+    lr: Positive | None = None
+    schedule: ScheduleKind = "constant"
+    warmup: Annotated[int, Meta(ge=0)] = 0
+    floor: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    every: Count = 1000
+    gamma: Annotated[float, Meta(gt=0, le=1)] = 0.1
+    weight_decay: NotNegative = 0.0
+    inverse: Literal["block", "minimum-norm"] = "minimum-norm"
+    shares: Literal["uniform", "last", "full-rank"] | tuple[float, ...] = "full-rank"
+    damping: NotNegative = 0.0
+    rtol: NotNegative | None = None
+    atol: NotNegative = 0.0
+    momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    nesterov: bool = False
+    beta1: Annotated[float, Meta(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Meta(ge=0, lt=1)] = 0.999
+    eps: Positive = 1e-8
+
+
+class TrainingSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The loop. `steps`, if given, ends training whatever `epochs` says."""
+
+    loss: Literal["auto", "cross-entropy", "squared-error"] = "auto"
+    batch_size: Count | Literal["full"] = 256
+    epochs: Count = 10
+    steps: Count | None = None
+    seed: Annotated[int, Meta(ge=0)] = 0
+    dtype: Literal["float32", "float64"] = "float32"
+    backend: Literal["auto", "numpy", "cupy"] = "auto"
+    eval_every: Count | None = None
+    eval_train_rows: Count = 10_000
+    measure_every: Annotated[int, Meta(ge=0)] = 10
+    checkpoint_every: Count | None = None
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All settings of a run."""
+
+    preset: str | None = None
+    data: DataSettings = DataSettings()
+    network: NetworkSettings = NetworkSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    training: TrainingSettings = TrainingSettings()
+
+
+DEFAULT_LR = {"gauss-newton": 1.0, "sgd": 0.1, "adam": 1e-3}
+
+_GAUSS_NEWTON = ("inverse", "shares", "damping", "rtol", "atol")
+_BLOCK = ("shares", "rtol", "atol")
+_SGD = ("momentum", "nesterov")
+_ADAM = ("beta1", "beta2", "eps")
+
+
+def _reference(name: str) -> dict[str, Any]:
+    shape = REFERENCE[name]
+    network = {"blocks": shape.blocks, "hidden": shape.hidden, "first_block": shape.first_block}
+    preset: dict[str, Any] = {"network": network, "training": {"batch_size": 1024, "epochs": 100}}
+    if "cifar" in name:
+        preset["data"] = {"name": "cifar10", "crop": True}
+    else:
+        preset["data"] = {"name": "mnist"}
+    return preset
+
+
+PRESETS: dict[str, dict[str, Any]] = {name: _reference(name) for name in REFERENCE}
+"""The paper's network, batch and data, by name (Buffelli et al. 2024, section 5)."""
+
+
+def build_config(*layers: dict[str, Any]) -> Config:
+    """Settings from nested dicts, the earlier of them stronger, over the preset and the defaults.
+
+    Raises
+    ------
+    UsageError
+        For an unknown key (with the nearest known one), a value of the wrong type or out of its range,
+        a setting that the chosen optimizer does not use. One line that names the dotted path.
+    """
+    merged: dict[str, Any] = {}
+    for layer in reversed(layers):
+        _check_keys(layer, Config, "")
+        merged = _merge(merged, layer)
+    name = merged.get("preset")
+    if name is not None:
+        if name not in PRESETS:
+            raise UsageError(f"preset: {_unknown(str(name), list(PRESETS))}")
+        merged = _merge(PRESETS[name], merged)
+    try:
+        config = msgspec.convert(merged, Config)
+    except msgspec.ValidationError as error:
+        raise UsageError(_readable(str(error), merged)) from None
+    _check_relevance(config)
+    return config
+
+
+def config_dict(config: Config) -> dict[str, Any]:
+    """Nested dict of all settings, of TOML's types (lists for tuples), None where not set."""
+    return msgspec.to_builtins(config)  # type: ignore[no-any-return]
+
+
+def config_toml(config: Config) -> str:
+    """TOML text that `build_config` reads back; settings that are None are left out."""
+    import tomli_w
+
+    return tomli_w.dumps(_without_none(config_dict(config)))
+
+
+def parse_toml(text: str, source: str) -> dict[str, Any]:
+    """Nested dict of a TOML text; `UsageError` naming `source` and the line where it is not TOML."""
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source}: not TOML: {error}") from None
+
+
+def parse_assignment(text: str) -> dict[str, Any]:
+    """Nested dict of `section.key=value`; the value as TOML reads it, else a string.
+
+    Raises
+    ------
+    UsageError
+        If there is no "=".
+    """
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise UsageError(f"--set {text}: expected key=value, such as optimizer.lr=0.5")
+    return nested(path.strip(), _literal(value.strip()))
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    """{"a": {"b": value}} of "a.b"."""
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value  # type: ignore[no-any-return]
+
+
+def merge_settings(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Nested dicts merged, the earlier of them stronger."""
+    merged: dict[str, Any] = {}
+    for layer in reversed(layers):
+        merged = _merge(merged, layer)
+    return merged
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a.b": value} of {"a": {"b": value}}."""
+    result: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = value
+    return result
+
+
+def _literal(value: str) -> Any:
+    import tomllib
+
+    if value.lower() == "none":
+        return None
+    try:
+        return tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _merge(weak: dict[str, Any], strong: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(weak)
+    for key, value in strong.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _check_keys(settings: dict[str, Any], struct: type[Struct], prefix: str) -> None:
+    fields = {field.name: field.type for field in msgspec.structs.fields(struct)}
+    for key, value in settings.items():
+        if key not in fields:
+            raise UsageError(f"{prefix}{key}: {_unknown(key, list(fields), everywhere=True)}")
+        kind = fields[key]
+        if isinstance(kind, type) and issubclass(kind, Struct):
+            if not isinstance(value, dict):
+                raise UsageError(f"{prefix}{key}: a section is expected here, such as {key}.{_first(kind)}")
+            _check_keys(value, kind, f"{prefix}{key}.")
+
+
+def _unknown(name: str, known: list[str], everywhere: bool = False) -> str:
+    """Say that a name is unknown, with the nearest known one, looked for in all sections if asked to."""
+    near = difflib.get_close_matches(name, known, 1)
+    if not near and everywhere:
+        paths = [path for path in flat(config_dict(Config())) if path.rpartition(".")[2] == name]
+        near = paths or difflib.get_close_matches(name, list(flat(config_dict(Config()))), 1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"unknown {'setting' if everywhere else f'name {name!r}'}; {hint}"
+
+
+def _first(struct: type[Struct]) -> str:
+    return msgspec.structs.fields(struct)[0].name
+
+
+def _readable(message: str, settings: dict[str, Any]) -> str:
+    """Turn msgspec's "... - at `$.a.b`" into "a.b: ...", naming the value and the choices."""
+    text, _, where = message.partition(" - at `$.")
+    path = where.rstrip("`").partition("[")[0]
+    value = flat(settings).get(path)
+    section, _, field = path.partition(".")
+    struct = {f.name: f.type for f in msgspec.structs.fields(Config)}.get(section)
+    choices: list[str] = []
+    if isinstance(struct, type) and issubclass(struct, Struct):
+        kinds = {f.name: f.type for f in msgspec.structs.fields(struct)}
+        choices = _choices(kinds.get(field))
+    if choices and isinstance(value, str):
+        near = difflib.get_close_matches(value, choices, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{path}: {value!r} is not one of {', '.join(choices)}{hint}"
+    return f"{path}: {value!r} cannot be used: {text[0].lower()}{text[1:]}"
+
+
+def _choices(kind: Any) -> list[str]:
+    own = [choice for choice in get_args(kind) if isinstance(choice, str)]
+    return own + [choice for part in get_args(kind) if not isinstance(part, str) for choice in _choices(part)]
+
+
+def _without_none(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in settings.items()
+        if value is not None
+    }
+
+
+def _check_relevance(config: Config) -> None:
+    optimizer = config.optimizer
+    unused: tuple[str, ...] = ()
+    if optimizer.name != "gauss-newton":
+        unused += _GAUSS_NEWTON
+    elif optimizer.inverse != "block":
+        unused += _BLOCK
+    unused += _SGD if optimizer.name != "sgd" else ()
+    unused += _ADAM if optimizer.name != "adam" else ()
+    what = optimizer.name
+    if optimizer.name == "gauss-newton":
+        what += f" with inverse {optimizer.inverse}"
+    for name in unused:
+        if getattr(optimizer, name) != getattr(OptimizerSettings(), name):
+            raise UsageError(f"optimizer.{name}: {what} does not use it; leave it out")
+    for path, value in flat(config_dict(config)).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{path}: {value} cannot be used; expected a finite number")

@@ -1,0 +1,137 @@
+"""The training loop: a generator of records, which knows no files and keeps no state of its own."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from revgn.data import Part, batch_indices, take_batch
+from revgn.errors import RunError
+from revgn.losses import accuracy, value
+from revgn.maps import forward
+from revgn.training.problem import Problem, TrainState
+from revgn.training.step import Batch, Record, is_finite, measure, train_step
+
+_CROP = 3  # tag of the augmentation's draws
+_OTHER_EPOCH = 2**31  # an order that no epoch of training uses
+_EVAL_ROWS = 2048  # rows evaluated at once
+
+
+class StepDone(NamedTuple):
+    """A step was taken; `record` holds series of the `steps` group."""
+
+    state: TrainState
+    record: Record
+
+
+class Evaluated(NamedTuple):
+    """Training and test data were evaluated; `record` holds series of the `epochs` group."""
+
+    state: TrainState
+    record: Record
+
+
+Event = StepDone | Evaluated
+
+
+class DivergedError(RunError):
+    """The loss or the step is not a finite number any more."""
+
+
+def train(problem: Problem, state: TrainState) -> Iterator[Event]:
+    """Train from `state` to the last step, yielding an event for each step and each evaluation.
+
+    Batches and crops follow from (seed, epoch, step) alone: training on from any state yielded gives the
+    same bits as never having stopped.
+
+    Raises
+    ------
+    DivergedError
+        After the event of a step whose loss or step is not finite.
+    """
+    settings = problem.config.training
+    n = problem.dataset.train.inputs.shape[0]
+    eval_every = settings.eval_every or problem.steps_per_epoch
+    other = _other_batch(problem)
+    order, epoch, kept = None, -1, None
+    if state.step == 0:
+        yield Evaluated(state, evaluate(problem, state))
+    while state.step < problem.total_steps:
+        if epoch != state.step // problem.steps_per_epoch:
+            epoch = state.step // problem.steps_per_epoch
+            order = batch_indices(n, problem.batch_size, seed=settings.seed, epoch=epoch)
+        assert order is not None
+        batch = kept or _take(problem, order[state.step % problem.steps_per_epoch], epoch, state.step)
+        if problem.batch_size == n and not problem.config.data.crop:
+            kept = batch  # the full batch is the same at every step
+        state, record = train_step(problem, state, batch)
+        if settings.measure_every and state.step % settings.measure_every == 0 and is_finite(record):
+            record |= measure(problem, state, batch, other)
+        yield StepDone(state, record)
+        if not is_finite(record):
+            raise DivergedError(_diverged(problem, record))
+        if state.step % eval_every == 0 or state.step == problem.total_steps:
+            yield Evaluated(state, evaluate(problem, state))
+
+
+def evaluate(problem: Problem, state: TrainState) -> Record:
+    """Loss and accuracy on the training data (its first `eval_train_rows`) and on all test data."""
+    train_loss, train_accuracy = evaluate_part(
+        problem, state, problem.dataset.train, problem.config.training.eval_train_rows
+    )
+    test_loss, test_accuracy = evaluate_part(problem, state, problem.dataset.test)
+    record = {
+        "epoch": state.step / problem.steps_per_epoch,
+        "step": state.step,
+        "samples": state.step * problem.batch_size,
+        "seconds": state.seconds,
+        "train_loss": train_loss,
+        "test_loss": test_loss,
+    }
+    if problem.dataset.task == "classification":
+        record |= {"train_accuracy": train_accuracy, "test_accuracy": test_accuracy}
+    return record
+
+
+def evaluate_part(
+    problem: Problem, state: TrainState, part: Part, rows: int | None = None
+) -> tuple[float, float]:
+    """Mean loss and accuracy over the first `rows` of a part, or all."""
+    n = part.inputs.shape[0] if rows is None else min(rows, part.inputs.shape[0])
+    loss_sum = hit_sum = 0.0
+    for start in range(0, n, _EVAL_ROWS):
+        chunk = slice(start, min(start + _EVAL_ROWS, n))
+        inputs, targets = take_batch(problem.dataset, part, chunk, problem.backend, problem.dtype)
+        outputs = forward(problem.network, state.params, inputs)
+        loss_sum += float(value(problem.loss, outputs, targets)) * inputs.shape[0]
+        hit_sum += float(accuracy(outputs, targets)) * inputs.shape[0]
+    return loss_sum / n, hit_sum / n
+
+
+def _take(problem: Problem, rows: np.ndarray, epoch: int, step: int) -> Batch:
+    crop = None
+    if problem.config.data.crop:
+        crop = np.random.default_rng([problem.config.training.seed, epoch, step, _CROP])
+    return take_batch(
+        problem.dataset, problem.dataset.train, rows, problem.backend, problem.dtype, crop=crop
+    )
+
+
+def _other_batch(problem: Problem) -> Batch | None:
+    """Return a batch that no step is fitted to on purpose; None where every batch is the full one."""
+    n = problem.dataset.train.inputs.shape[0]
+    if not problem.config.training.measure_every or problem.batch_size == n:
+        return None
+    seed = problem.config.training.seed
+    rows = batch_indices(n, problem.batch_size, seed=seed, epoch=_OTHER_EPOCH)[0]
+    return take_batch(problem.dataset, problem.dataset.train, rows, problem.backend, problem.dtype)
+
+
+def _diverged(problem: Problem, record: Record) -> str:
+    advice = f"try a smaller optimizer.lr (now {problem.lr:g})"
+    if problem.config.optimizer.name == "gauss-newton":
+        advice += f" or a larger optimizer.damping (now {problem.config.optimizer.damping:g})"
+    return (
+        f"step {record['step']:.0f}: the loss is {record['loss']:g} and the step's norm "
+        f"{record['step_norm']:g}; {advice}"
+    )

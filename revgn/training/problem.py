@@ -1,0 +1,185 @@
+"""From settings to what is trained: data, network, loss, optimizer, and the state before the first step.
+
+Every draw follows from the seed and a tag of its own, so changing one choice leaves the others' bits.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from revgn import trees
+from revgn.arrays import Array, Backend, DType, select_backend
+from revgn.data import Dataset, load_dataset, steps_per_epoch
+from revgn.errors import RunError, UsageError
+from revgn.linalg import PinvRule
+from revgn.losses import CrossEntropy, Loss, SquaredError
+from revgn.maps import init
+from revgn.networks import Architecture, ChainParams, Network, draw_network
+from revgn.optimizers import SGD, Adam, GaussNewton, Optimizer, OptimizerState, Schedule, init_state
+from revgn.solvers import BlockInverse, MinimumNorm
+from revgn.training.config import DEFAULT_LR, Config, OptimizerSettings
+
+_NETWORK, _PARAMS = 1, 2  # tags that keep the draws of one seed apart
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """All that stays the same during a training run."""
+
+    config: Config
+    dataset: Dataset
+    network: Network
+    loss: Loss
+    optimizer: Optimizer
+    schedule: Schedule
+    lr: float
+    backend: Backend
+    dtype: DType
+    batch_size: int
+    steps_per_epoch: int
+    total_steps: int
+
+
+class TrainState(NamedTuple):
+    """All that changes: parameters, optimizer state, steps taken, and seconds spent in them."""
+
+    params: ChainParams
+    optimizer: OptimizerState
+    step: int
+    seconds: float
+
+
+def load_data(config: Config) -> Dataset:
+    """Data set of `config`."""
+    settings = config.data
+    return load_dataset(
+        settings.name,
+        folder=settings.folder,
+        subset=settings.subset,
+        subset_seed=settings.subset_seed,
+        inputs=settings.inputs,
+        targets=settings.targets,
+        test_inputs=settings.test_inputs,
+        test_targets=settings.test_targets,
+        target=settings.target,
+        task=settings.task,
+        test_fraction=settings.test_fraction,
+    )
+
+
+def build_problem(config: Config, dataset: Dataset) -> Problem:
+    """Draw the network and settle what `config` leaves to the data.
+
+    Raises
+    ------
+    UsageError
+        If settings do not fit the data: a batch larger than it, a loss of the other task, crops of
+        what are not images.
+    BackendError
+        If the backend asked for is not there.
+    """
+    backend = select_backend(config.training.backend)
+    dtype = getattr(backend.xp, config.training.dtype)
+    n, d = dataset.train.inputs.shape
+    batch_size = n if config.training.batch_size == "full" else config.training.batch_size
+    per_epoch = steps_per_epoch(n, batch_size)
+    if config.data.crop and dataset.image_shape is None:
+        raise UsageError(f"data.crop: {dataset.name} has no images to crop")
+    rng = np.random.default_rng([config.training.seed, _NETWORK])
+    outputs = dataset.train.targets.shape[1]
+    return Problem(
+        config=config,
+        dataset=dataset,
+        network=draw_network(architecture(config), d, outputs, rng, backend, dtype),
+        loss=choose_loss(config, dataset),
+        optimizer=build_optimizer(config.optimizer),
+        schedule=Schedule(
+            config.optimizer.schedule,
+            config.optimizer.warmup,
+            config.optimizer.floor,
+            config.optimizer.every,
+            config.optimizer.gamma,
+        ),
+        lr=learning_rate(config.optimizer),
+        backend=backend,
+        dtype=dtype,
+        batch_size=batch_size,
+        steps_per_epoch=per_epoch,
+        total_steps=config.training.steps or config.training.epochs * per_epoch,
+    )
+
+
+def architecture(config: Config) -> Architecture:
+    """Architecture that the network settings describe."""
+    settings = config.network
+    return Architecture(
+        settings.blocks, settings.hidden, settings.activation, settings.first_block, settings.activations
+    )
+
+
+def choose_loss(config: Config, dataset: Dataset) -> Loss:
+    """Loss of the settings; `auto` takes cross-entropy for classes and squared error for numbers."""
+    name = config.training.loss
+    if name == "cross-entropy" and dataset.task == "regression":
+        raise UsageError(f"training.loss: cross-entropy needs classes, but {dataset.name} is a regression")
+    if name == "squared-error" or dataset.task == "regression":
+        return SquaredError()
+    return CrossEntropy()
+
+
+def build_optimizer(settings: OptimizerSettings) -> Optimizer:
+    """Optimizer that the settings describe."""
+    if settings.name == "sgd":
+        return SGD(settings.momentum, settings.nesterov, settings.weight_decay)
+    if settings.name == "adam":
+        return Adam(settings.beta1, settings.beta2, settings.eps, settings.weight_decay)
+    if settings.inverse == "minimum-norm":
+        return GaussNewton(MinimumNorm(settings.damping), settings.weight_decay)
+    rule = PinvRule(settings.rtol, settings.atol, settings.damping)
+    return GaussNewton(BlockInverse(settings.shares, rule), settings.weight_decay)
+
+
+def learning_rate(settings: OptimizerSettings) -> float:
+    """Base rate: the one set, or the optimizer's default."""
+    return DEFAULT_LR[settings.name] if settings.lr is None else settings.lr
+
+
+def initial_state(problem: Problem) -> TrainState:
+    """Draw the state before the first step."""
+    rng = np.random.default_rng([problem.config.training.seed, _PARAMS])
+    params = init(problem.network, rng, problem.config.network.init_scale)
+    return TrainState(params, init_state(problem.optimizer, params), 0, 0.0)
+
+
+def state_arrays(state: TrainState) -> dict[str, Array | int | float]:
+    """Leaves of the state by path, such as "params/0/weight"."""
+    return dict(trees.named_leaves(state))
+
+
+def restore_state(problem: Problem, arrays: dict[str, np.ndarray]) -> TrainState:
+    """State of `problem` from host arrays by path, as a checkpoint holds them.
+
+    Raises
+    ------
+    RunError
+        If an array is missing or of another shape.
+    """
+    template = initial_state(problem)
+    names = iter([name for name, _ in trees.named_leaves(template)])
+
+    def restored(leaf: Array | int | float) -> Array | int | float:
+        name = next(names)
+        if name not in arrays:
+            raise RunError(f"checkpoint: {name} is missing; is it of a run with other settings?")
+        array = arrays[name]
+        if isinstance(leaf, int | float):
+            return type(leaf)(array)
+        if array.shape != leaf.shape:
+            raise RunError(
+                f"checkpoint: {name} is {array.shape} where these settings need {leaf.shape}; "
+                "settings that shape the network cannot change on resume"
+            )
+        return problem.backend.asarray(array, dtype=problem.dtype)
+
+    return trees.map_leaves(restored, template)

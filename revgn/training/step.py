@@ -1,0 +1,95 @@
+"""One training step, as a function: state and batch in, state and record out."""
+
+import math
+from time import perf_counter
+
+from revgn.arrays import Array, memory_in_use, synchronize
+from revgn.linalg import RUNGS
+from revgn.losses import accuracy, value
+from revgn.maps import forward
+from revgn.networks import round_trip_error
+from revgn.optimizers import Linearization, rate_factor, update
+from revgn.solvers import jacobian
+from revgn.training.problem import Problem, TrainState
+
+Batch = tuple[Array, Array]
+Record = dict[str, float]
+
+_PROBE_ROWS = 64
+
+
+def train_step(problem: Problem, state: TrainState, batch: Batch) -> tuple[TrainState, Record]:
+    """Take one optimizer step on `batch`, inputs (n, d) and targets (n, c).
+
+    Returns
+    -------
+    The new state, and the record of the step: series of `revgn.runs.names` by name, in its units. Loss
+    and accuracy are those of the batch before the update.
+    """
+    inputs, targets = batch
+    started = perf_counter()
+    outputs, J = jacobian(problem.network, state.params, inputs)
+    loss = value(problem.loss, outputs, targets)
+    synchronize(outputs)
+    linearized = perf_counter()
+    lr = problem.lr * rate_factor(problem.schedule, state.step, problem.total_steps)
+    result = update(
+        problem.optimizer,
+        state.optimizer,
+        state.params,
+        Linearization(problem.loss, targets, outputs, J),
+        lr,
+    )
+    step_norm = float(result.step_norm)  # waits for the device
+    finished = perf_counter()
+    step = state.step + 1
+    record: Record = {
+        "step": step,
+        "epoch": step / problem.steps_per_epoch,
+        "samples": step * problem.batch_size,
+        "loss": float(loss),
+        "lr": lr,
+        "step_norm": step_norm,
+        "seconds": finished - started,
+        "seconds_forward": linearized - started,
+        "seconds_update": finished - linearized,
+        "memory": memory_in_use(problem.backend),
+    }
+    if problem.dataset.task == "classification":
+        record["accuracy"] = float(accuracy(outputs, targets))
+    if result.solve is not None:
+        solved = result.solve
+        record |= {
+            "rho": solved.rho,
+            "residual": solved.residual,
+            "rung": RUNGS.index(solved.rung),
+            "rank": solved.rank,
+            "s_max": solved.s_max,
+            "s_min": solved.s_min,
+            "damping": solved.damping,
+            "seconds_kernel": solved.seconds_kernel,
+            "seconds_solve": solved.seconds_solve,
+            "seconds_update": finished - linearized - solved.seconds_kernel - solved.seconds_solve,
+        }
+    return TrainState(result.params, result.state, step, state.seconds + finished - started), record
+
+
+def measure(problem: Problem, state: TrainState, batch: Batch, other: Batch | None) -> Record:
+    """Losses after the update, on the batch just fitted and on another, and the round trip's error.
+
+    The round trip is that of the first 64 samples of the batch.
+    """
+    inputs, targets = batch
+    record = {
+        "loss_after": float(value(problem.loss, forward(problem.network, state.params, inputs), targets)),
+        "inverse_error": float(round_trip_error(problem.network, state.params, inputs[:_PROBE_ROWS, :])),
+    }
+    if other is not None:
+        outputs = forward(problem.network, state.params, other[0])
+        record["loss_other"] = float(value(problem.loss, outputs, other[1]))
+    return record
+
+
+def is_finite(record: Record) -> bool:
+    """Whether loss and step of a record are finite numbers."""
+    return math.isfinite(record["loss"]) and math.isfinite(record["step_norm"])
