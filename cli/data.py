@@ -1,0 +1,87 @@
+"""`revgn data`: which data sets there are, what is in them, and fetching them."""
+
+import json
+from typing import Any
+
+import click
+
+_folder_option = click.option(
+    "--folder", metavar="DIR", help="The data folder (else $REVGN_DATA, else revgn in the user's cache)."
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group("data", invoke_without_command=True, help="List, fetch and describe data sets.")
+@click.pass_context
+def command(context: click.Context) -> None:
+    """List the data sets where no subcommand is named."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_)
+
+
+@command.command("list", help="List the known data sets and where they are.")
+@_folder_option
+@_json_option
+def list_(folder: str | None = None, as_json: bool = False) -> None:
+    """Print one line for each known data set."""
+    from revgn.data import list_datasets
+
+    listed = list_datasets(folder)
+    if as_json:
+        click.echo(json.dumps(listed))
+        return
+    for entry in listed:
+        size = f"{entry['bytes'] / 1e6:.2f} MB" if entry["place"] else ""
+        click.echo(f"{entry['name']:<14} {size:>10}  {entry['place'] or 'not here'}")
+
+
+@command.command("fetch", help="Fetch the data set NAME into the data folder, unless it is here already.")
+@click.argument("name")
+@_folder_option
+@_json_option
+def fetch_(name: str, folder: str | None, as_json: bool) -> None:
+    """Print the paths of the files."""
+    from revgn.data import fetch
+
+    paths = [str(path) for path in fetch(name, folder)]
+    click.echo(json.dumps(paths) if as_json else "\n".join(paths))
+
+
+@command.command("describe", help="Load the data set NAME_OR_PATH and say what is in it.")
+@click.argument("name_or_path")
+@_folder_option
+@click.option("--subset", type=int, metavar="N", help="Keep N training rows.")
+@click.option("--subset-seed", type=int, metavar="SEED", help="Draw the kept rows at random.")
+@click.option("--inputs", metavar="NAME", help="Training inputs in an .npz (key) or .h5 file (path).")
+@click.option("--targets", metavar="NAME", help="Training targets there.")
+@click.option("--test-inputs", metavar="NAME", help="Test inputs there.")
+@click.option("--test-targets", metavar="NAME", help="Test targets there.")
+@click.option("--target", metavar="COLUMN", help="Target column of a .csv file; several with commas.")
+@click.option(
+    "--task", type=click.Choice(["auto", "classification", "regression"]), default="auto", show_default=True
+)
+@click.option(
+    "--test-fraction",
+    type=float,
+    default=0.2,
+    show_default=True,
+    help="Share of the rows for the test part, where the file has none.",
+)
+@click.option(
+    "--download/--no-download",
+    default=True,
+    show_default=True,
+    help="Fetch a known data set that is not here.",
+)
+@_json_option
+def describe_(name_or_path: str, as_json: bool, **options: Any) -> None:
+    """Print one line for each thing there is to know."""
+    from revgn.data import describe
+
+    described = describe(name_or_path, **options)
+    if as_json:
+        click.echo(json.dumps(described))
+        return
+    for key, value in described.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+        click.echo(f"{key:<12} {'-' if shown is None else shown}")

@@ -1,0 +1,21 @@
+"""Data: known data sets and one's own arrays, checked, normalized and cut into batches."""
+
+from revgn.data.batches import batch_indices, steps_per_epoch, take_batch
+from revgn.data.crop import random_resized_crop
+from revgn.data.dataset import Dataset, Part
+from revgn.data.places import dataset_names, fetch
+from revgn.data.sources import describe, list_datasets, load_dataset
+
+__all__ = [
+    "Dataset",
+    "Part",
+    "batch_indices",
+    "dataset_names",
+    "describe",
+    "fetch",
+    "list_datasets",
+    "load_dataset",
+    "random_resized_crop",
+    "steps_per_epoch",
+    "take_batch",
+]

@@ -1,0 +1,101 @@
+"""A person's own arrays in .npz and .h5 files, as raw rows."""
+
+from collections.abc import Callable, Collection
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from revgn.data.assemble import Rows
+from revgn.data.dataset import HostArray, unreadable
+from revgn.data.idx import DEFLATE_RATIO
+from revgn.errors import DataError, RevgnError, UsageError
+
+
+class ArrayNames(NamedTuple):
+    """The four arrays of a file: keys of an .npz, paths in an .h5."""
+
+    inputs: str | None = None
+    targets: str | None = None
+    test_inputs: str | None = None
+    test_targets: str | None = None
+
+
+_USUAL_NAMES = (
+    ArrayNames("x_train", "y_train", "x_test", "y_test"),
+    ArrayNames("x", "y", "x_test", "y_test"),
+    ArrayNames("inputs", "targets", "test_inputs", "test_targets"),
+)
+
+
+def read_npz(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
+    """Read the training and the test part of a NumPy archive; pickled objects in it are refused.
+
+    Parameters
+    ----------
+    names : ArrayNames
+        All None looks for the usual names: x_train, y_train (x_test, y_test), x, y, inputs, targets.
+    """
+    try:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise DataError(f"{path}: a single array, not an archive of named ones")
+            return _read_parts(path, names, archive.files, archive.__getitem__)
+    except RevgnError:
+        raise
+    except Exception as error:  # a broken archive may raise anything
+        raise unreadable(path, error) from None
+
+
+def read_h5(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
+    """Read the training and the test part of an HDF5 file, as `read_npz` does."""
+    import h5py
+
+    def read(key: str) -> HostArray:
+        stored = file[key]
+        if not isinstance(stored, h5py.Dataset):
+            raise DataError(f"{path}: {key} is a group, not a data set")
+        if (stored.nbytes or 0) > DEFLATE_RATIO * path.stat().st_size:
+            raise DataError(f"{path}: {key} claims shape {stored.shape}, more than the file can hold")
+        if h5py.check_string_dtype(stored.dtype):
+            return np.asarray(stored.asstr()[()], dtype=str)
+        return np.asarray(stored[()])
+
+    try:
+        with h5py.File(path, "r") as file:
+            return _read_parts(path, names, file, read)
+    except RevgnError:
+        raise
+    except Exception as error:  # a broken file may raise anything
+        raise unreadable(path, error) from None
+
+
+def _read_parts(
+    path: Path, names: ArrayNames, present: Collection[str], read: Callable[[str], HostArray]
+) -> tuple[Rows, Rows | None]:
+    x, y, test_x, test_y = _choose_names(path, names, present)
+    if x is None or y is None:
+        raise UsageError(f"{path}: inputs and targets must be named together")
+    if test_x is None or test_y is None:
+        return Rows(read(x), read(y)), None
+    return Rows(read(x), read(y)), Rows(read(test_x), read(test_y))
+
+
+def _choose_names(path: Path, names: ArrayNames, present: Collection[str]) -> ArrayNames:
+    """Return the names asked for, if the file has them, else the usual ones that it has."""
+    shown = " ".join(", ".join(islice(present, 12)).split())[:200] or "nothing"
+    if any(names):
+        if (names.test_inputs is None) != (names.test_targets is None):
+            raise UsageError(f"{path}: test_inputs and test_targets must be named together")
+        for name in names:
+            if name is not None and name not in present:
+                raise DataError(f"{path}: there is no {name!r} in it; it holds {shown}")
+        return names
+    for usual in _USUAL_NAMES:
+        if usual.inputs in present and usual.targets in present:
+            if usual.test_inputs in present and usual.test_targets in present:
+                return usual
+            return ArrayNames(usual.inputs, usual.targets)
+    raise DataError(f"{path}: say which arrays are the inputs and the targets; it holds {shown}")

@@ -1,0 +1,232 @@
+"""From what a file holds to a data set: checked, flattened, encoded, split and normalized."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from revgn.data.dataset import Dataset, HostArray, ImageShape, Part, Task, checksum_arrays, normalization
+from revgn.errors import DataError, UsageError
+
+TaskChoice: TypeAlias = Literal["auto", "classification", "regression"]
+
+_SPLIT_TAG, _SUBSET_TAG = 0x5B117, 0x5B5E7  # keep these draws apart from all others of the same seed
+
+_MOST_CLASSES = 10_000
+
+
+class Rows(NamedTuple):
+    """Inputs and targets as a file has them, one row a sample."""
+
+    inputs: HostArray  # (n, ...)
+    targets: HostArray  # (n,) labels or numbers, or (n, c) numbers
+
+
+def assemble(
+    name: str,
+    source: str,
+    train: Rows,
+    test: Rows | None,
+    *,
+    task: TaskChoice = "auto",
+    classes: tuple[str, ...] = (),
+    columns: tuple[str, ...] = (),
+    test_fraction: float = 0.2,
+    subset: int | None = None,
+    subset_seed: int | None = None,
+) -> Dataset:
+    """Check raw rows and make them a data set.
+
+    Parameters
+    ----------
+    train, test : Rows
+        Without a test part, `test_fraction` of the training rows become it, by one fixed shuffle.
+    task : str
+        "auto": integers and strings are class labels, floats are numbers to regress on.
+    classes : tuple of str
+        Names of the classes where they are known; else the training labels say what they are.
+    columns : tuple of str
+        Names of the target columns of a regression.
+    subset, subset_seed : int
+        Keep the first, or with a seed some random, training rows; the test part is never cut.
+
+    Raises
+    ------
+    DataError
+        If the rows cannot be trained on; the message names the first place.
+    UsageError
+        If `subset` or `test_fraction` asks for rows that are not there.
+    """
+    parts = {"training": train} if test is None else {"training": train, "test": test}
+    if test is not None and test.inputs.shape[1:] != train.inputs.shape[1:]:
+        raise DataError(f"{name}: training inputs are {train.inputs.shape}, test inputs {test.inputs.shape}")
+    inputs = [_flatten(rows, f"{name}: {label}") for label, rows in parts.items()]
+    image_shape = _image_shape(train.inputs.shape)
+    chosen, targets, names = _encode(name, {k: v.targets for k, v in parts.items()}, task, classes, columns)
+    if test is None:
+        training, testing = _split(inputs[0], targets[0], test_fraction, name)
+    else:
+        training, testing = (Part(x, t) for x, t in zip(inputs, targets, strict=True))
+    checksum = checksum_arrays((training.inputs, training.targets, testing.inputs, testing.targets))
+    training = _take_subset(training, subset, subset_seed)
+    shift, scale = normalization(training.inputs, image_shape)
+    return Dataset(name, chosen, training, testing, shift, scale, image_shape, names, checksum, source)
+
+
+def check_finite(values: HostArray, where: str, columns: Sequence[str] = ()) -> None:
+    """Refuse NaN and infinity in `values` (n, c); the message names the first row and column."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row, column = divmod(int(np.argmax(bad)), bad.shape[1])
+        raise DataError(
+            f"{where}: {int(bad.sum())} of {bad.size} numbers are not finite; the first is "
+            f"{values[row, column]} in row {row}, column {columns[column] if columns else column} (from 0)"
+        )
+
+
+def _image_shape(shape: tuple[int, ...]) -> ImageShape | None:
+    """Return channels, height and width of inputs that are images beyond doubt."""
+    match shape:
+        case (_, height, width):
+            return 1, height, width
+        case (_, 1 | 3 as channels, height, width) if width not in (1, 3):
+            return channels, height, width
+        case (_, height, width, 1 | 3 as channels) if height not in (1, 3):
+            return channels, height, width
+    return None
+
+
+def _flatten(rows: Rows, where: str) -> HostArray:
+    """Return inputs (n, d), uint8 or float64, images channels first."""
+    inputs = rows.inputs
+    if inputs.ndim < 2:
+        raise DataError(f"{where} inputs have shape {inputs.shape}; (n, d) or images are expected")
+    if inputs.shape[:1] != rows.targets.shape[:1]:
+        raise DataError(
+            f"{where} inputs have shape {inputs.shape}, targets {rows.targets.shape}: rows differ"
+        )
+    if inputs.size == 0:
+        raise DataError(f"{where} inputs have shape {inputs.shape}: nothing to train on")
+    if inputs.dtype.kind not in "biuf":
+        raise DataError(f"{where} inputs are of dtype {inputs.dtype}; numbers are expected")
+    if inputs.ndim == 4 and _image_shape(inputs.shape) not in (None, inputs.shape[1:]):
+        inputs = inputs.transpose(0, 3, 1, 2)
+    flat = inputs.reshape(inputs.shape[0], -1)
+    if flat.dtype != np.uint8:
+        flat = flat.astype(np.float64)
+        check_finite(flat, f"{where} inputs")
+    return flat
+
+
+def _encode(
+    name: str,
+    raw: dict[str, HostArray],
+    task: TaskChoice,
+    classes: tuple[str, ...],
+    columns: tuple[str, ...],
+) -> tuple[Task, list[HostArray], tuple[str, ...]]:
+    """Return the task, the targets (n, c) of each part, and the names of the c classes or columns."""
+    where = {label: f"{name}: {label} targets" for label in raw}
+    if task not in ("auto", "classification", "regression"):
+        raise UsageError(f"task: {task!r} is not one of auto, classification, regression")
+    if task == "regression" or (task == "auto" and raw["training"].dtype.kind == "f"):
+        targets = [_numbers(each, where[label]) for label, each in raw.items()]
+        count = targets[0].shape[1]
+        if targets[-1].shape[1] != count:
+            raise DataError(f"{name}: training targets have {count} columns, test {targets[-1].shape[1]}")
+        return "regression", targets, columns or tuple(f"target{column}" for column in range(count))
+    labels = [_labels(each, where[label]) for label, each in raw.items()]
+    if labels[0].dtype.kind != labels[-1].dtype.kind:
+        raise DataError(f"{name}: labels are strings in one part and numbers in the other")
+    names = classes or _class_names(labels[0], where["training"])
+    return (
+        "classification",
+        [_one_hot(each, names, place) for each, place in zip(labels, where.values(), strict=True)],
+        names,
+    )
+
+
+def _labels(targets: HostArray, where: str) -> HostArray:
+    """Return class labels as (n,) of strings or int64."""
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.ndim != 1:
+        raise DataError(f"{where} have shape {targets.shape}; a classification expects one label a row")
+    if targets.dtype.kind in "US":
+        return targets if targets.dtype.kind == "U" else np.char.decode(targets, "utf-8", "replace")
+    if targets.dtype.kind not in "biuf":
+        raise DataError(f"{where} are of dtype {targets.dtype}; numbers or strings are expected")
+    whole = (np.abs(targets) < 2**31) & (targets == np.rint(targets)) if targets.dtype.kind != "b" else True
+    if not np.all(whole):
+        row = int(np.argmin(whole))
+        raise DataError(f"{where}: {targets[row]} in row {row} (from 0) is not a class label 0..c-1")
+    return targets.astype(np.int64)
+
+
+def _class_names(labels: HostArray, where: str) -> tuple[str, ...]:
+    seen = np.unique(labels)
+    if seen.dtype.kind == "i" and not np.array_equal(seen, np.arange(seen.size)):
+        shown = ", ".join(map(str, seen[:8])) + (", ..." if seen.size > 8 else "")
+        raise DataError(f"{where}: class labels must be 0..c-1, none left out; the labels are {shown}")
+    if seen.size > _MOST_CLASSES:
+        raise DataError(f"{where}: {seen.size} different labels; is this a regression, or a column of names?")
+    if seen.size < 2:
+        raise DataError(
+            f"{where}: all rows are of one class, {str(seen[0])[:40]!r}; a classification needs two"
+        )
+    return tuple(str(label) for label in seen)
+
+
+def _one_hot(labels: HostArray, classes: tuple[str, ...], where: str) -> HostArray:
+    """Return (n, c) float64 with a single 1 a row; string labels are places in the sorted `classes`."""
+    if labels.dtype.kind == "i":
+        index, known = labels, (labels >= 0) & (labels < len(classes))
+    else:
+        names = np.array(classes)
+        index = np.minimum(np.searchsorted(names, labels), names.size - 1)
+        known = names[index] == labels
+    if not known.all():
+        row = int(np.argmin(known))
+        raise DataError(
+            f"{where}: label {str(labels[row])[:40]!r} in row {row} (from 0) is not one of the "
+            f"{len(classes)} classes {classes[0][:40]!r} to {classes[-1][:40]!r}"
+        )
+    return np.eye(len(classes))[index]
+
+
+def _numbers(targets: HostArray, where: str) -> HostArray:
+    """Return regression targets as (n, c) float64."""
+    if targets.dtype.kind not in "biuf" or targets.ndim not in (1, 2) or targets.size == 0:
+        raise DataError(
+            f"{where} have shape {targets.shape} and dtype {targets.dtype}; a regression expects numbers, "
+            "(n,) or (n, c)"
+        )
+    numbers = targets.reshape(targets.shape[0], -1).astype(np.float64)
+    check_finite(numbers, where)
+    return numbers
+
+
+def _split(inputs: HostArray, targets: HostArray, fraction: float, name: str) -> tuple[Part, Part]:
+    if not 0 < fraction < 1:
+        raise UsageError(f"test_fraction: {fraction} is not between 0 and 1")
+    n = inputs.shape[0]
+    cut = n - max(1, round(n * fraction))
+    if cut < 1:
+        raise DataError(f"{name}: {n} rows cannot be split into a training and a test part")
+    order = np.random.default_rng(_SPLIT_TAG).permutation(n)
+    train, test = order[:cut], order[cut:]
+    return Part(inputs[train], targets[train]), Part(inputs[test], targets[test])
+
+
+def _take_subset(part: Part, subset: int | None, seed: int | None) -> Part:
+    if subset is None:
+        return part
+    n = part.inputs.shape[0]
+    if not 1 <= subset <= n:
+        raise UsageError(f"subset: {subset} is not between 1 and the {n} training rows that there are")
+    if seed is not None and seed < 0:
+        raise UsageError(f"subset_seed: {seed} is negative")
+    if seed is None:
+        return Part(part.inputs[:subset], part.targets[:subset])
+    rows = np.random.default_rng([seed, _SUBSET_TAG]).choice(n, subset, replace=False)
+    return Part(part.inputs[rows], part.targets[rows])

@@ -1,0 +1,79 @@
+"""Batches: which rows, and the rows themselves, normalized and on the device.
+
+Order and augmentation follow from (seed, epoch, step) alone, so that a run resumes to the same bits.
+"""
+
+import numpy as np
+
+from revgn.arrays import Array, Backend, DType
+from revgn.data.crop import random_resized_crop
+from revgn.data.dataset import Dataset, HostArray, Part
+from revgn.errors import UsageError
+
+_ORDER_TAG = 0x0BDE5  # keeps the order apart from all other draws of the same seed
+
+
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Return the number of whole batches in `n` rows."""
+    if not 1 <= batch_size <= n:
+        raise UsageError(f"batch_size: {batch_size} is not between 1 and the {n} training rows")
+    return n // batch_size
+
+
+def batch_indices(n: int, batch_size: int, *, seed: int, epoch: int) -> HostArray:
+    """Return the rows of each batch of one shuffled pass, (steps, batch_size).
+
+    What is left over after the last whole batch is dropped; the full batch is not shuffled.
+
+    Notes
+    -----
+    Law: the same (seed, epoch) gives the same rows; no row appears twice.
+    """
+    steps = steps_per_epoch(n, batch_size)
+    if batch_size == n:
+        return np.arange(n)[np.newaxis]
+    order = np.random.default_rng([seed, epoch, _ORDER_TAG]).permutation(n)
+    return order[: steps * batch_size].reshape(steps, batch_size)
+
+
+def take_batch(
+    dataset: Dataset,
+    part: Part,
+    rows: HostArray | slice | None,
+    backend: Backend,
+    dtype: DType,
+    *,
+    crop: np.random.Generator | None = None,
+) -> tuple[Array, Array]:
+    """Return the inputs (m, d), normalized, and the targets (m, c) of some rows, on the backend.
+
+    Parameters
+    ----------
+    rows : (m,) or slice
+        None takes all rows.
+    crop : numpy.random.Generator
+        Draws a random resized crop of each raw image; None leaves the images alone.
+
+    Raises
+    ------
+    UsageError
+        If `crop` is given and the inputs are not images.
+
+    Notes
+    -----
+    Cost: bytes travel to the device as bytes; float64 inputs are normalized there in float64.
+    """
+    xp = backend.xp
+    rows = slice(None) if rows is None else rows
+    raw = part.inputs[rows]
+    work = dtype if raw.dtype == np.uint8 else xp.float64
+    if crop is not None:
+        if dataset.image_shape is None:
+            raise UsageError(f"crop: the inputs of {dataset.name} are not images")
+        images = raw.astype(np.float32 if work == xp.float32 else np.float64)
+        raw = random_resized_crop(images.reshape(-1, *dataset.image_shape), crop).reshape(raw.shape)
+    inputs = xp.astype(backend.asarray(raw), work, copy=False)
+    shift, scale = backend.asarray(dataset.shift, dtype=work), backend.asarray(dataset.scale, dtype=work)
+    return xp.astype((inputs - shift) * scale, dtype, copy=False), backend.asarray(
+        part.targets[rows], dtype=dtype
+    )

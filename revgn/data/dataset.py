@@ -1,0 +1,91 @@
+"""What a data set is once it has been checked: two parts, a normalization, a checksum.
+
+normalized input = (raw - shift) * scale
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from revgn.errors import DataError
+
+HostArray: TypeAlias = np.ndarray[Any, Any]
+Task: TypeAlias = Literal["classification", "regression"]
+ImageShape: TypeAlias = tuple[int, int, int]  # channels, height, width
+
+_CHUNK = 1024  # rows that are worked on as float64 at once
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """The training or the test part, on the host."""
+
+    inputs: HostArray  # (n, d) raw: uint8 pixels, or float64
+    targets: HostArray  # (n, c) float64: one-hot, or the raw columns of a regression
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Checked samples and all that training needs to know about them."""
+
+    name: str
+    task: Task
+    train: Part
+    test: Part
+    shift: HostArray  # (d,) float64
+    scale: HostArray  # (d,) float64
+    image_shape: ImageShape | None  # images are flattened channels first
+    classes: tuple[str, ...]  # for a regression the names of the target columns
+    checksum: str
+    source: str
+
+
+def unreadable(where: object, error: Exception) -> DataError:
+    """Return the one line that says why a file cannot be read, whatever its reader raised."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return DataError(f"{where}: cannot be read ({reason})")
+
+
+def checksum_arrays(arrays: Iterable[HostArray]) -> str:
+    """SHA-256, as hex digits, over dtype, shape and little-endian bytes of each array in turn."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        dtype = array.dtype.newbyteorder("<")
+        digest.update(f"{dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array, dtype=dtype).data)
+    return digest.hexdigest()
+
+
+def normalization(inputs: HostArray, image_shape: ImageShape | None) -> tuple[HostArray, HostArray]:
+    """Return shift and scale, (d,) each, that give `inputs` mean 0 and standard deviation 1.
+
+    Images get one pair for each channel, over all its pixels; tables get one for each column. What
+    is constant gets scale 1.
+
+    Notes
+    -----
+    Law: over `inputs`, (inputs - shift) * scale has mean 0 and variance 1 in each varying channel.
+    Cost: three passes over the data; only some rows at a time are held as float64.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        shift = _channel_means(inputs.mean(axis=0, dtype=np.float64), image_shape)
+        squares = np.zeros_like(shift)
+        for start in range(0, inputs.shape[0], _CHUNK):
+            squares += np.square(inputs[start : start + _CHUNK] - shift).sum(axis=0)
+        std = np.sqrt(_channel_means(squares / inputs.shape[0], image_shape))
+    if not np.isfinite(std).all():
+        column = int(np.argmin(np.isfinite(std)))
+        raise DataError(f"normalization: input column {column} has numbers too large for float64 squares")
+    varies = _channel_means(inputs.max(axis=0) > inputs.min(axis=0), image_shape) > 0
+    return shift, 1 / np.where(varies & (std > 0), std, 1.0)
+
+
+def _channel_means(columns: HostArray, image_shape: ImageShape | None) -> HostArray:
+    """Replace each column's number by the mean over its channel; a table's columns stay alone."""
+    if image_shape is None:
+        return columns.astype(np.float64)
+    channels = columns.reshape(image_shape[0], -1)
+    return np.repeat(channels.mean(axis=1), channels.shape[1])

@@ -1,0 +1,56 @@
+"""IDX files of unsigned bytes, as MNIST and its relatives are stored, plain or gzipped.
+
+0 0 8 D    D lengths, big-endian uint32    the bytes
+"""
+
+import math
+import struct
+import zlib
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import numpy as np
+
+from revgn.data.dataset import HostArray, unreadable
+from revgn.errors import DataError
+
+DEFLATE_RATIO = 1032  # no file unpacks to more bytes for each of its own
+
+
+def read_idx(path: Path | Traversable, ndim: int) -> HostArray:
+    """Read the uint8 array of `ndim` dimensions in an IDX file.
+
+    Raises
+    ------
+    DataError
+        If the file is no such array, is cut off, or claims more bytes than it can hold; the claim is
+        checked before anything of its size is allocated.
+    """
+    try:
+        return _decode(path.read_bytes(), ndim, str(path))
+    except (OSError, zlib.error) as error:
+        raise unreadable(path, error) from None
+
+
+def _decode(stored: bytes, ndim: int, where: str) -> HostArray:
+    zipped = stored.startswith(b"\x1f\x8b")
+    head = 4 + 4 * ndim
+    start = _gunzip(stored, head) if zipped else stored[:head]
+    if len(start) < head or start[:4] != bytes((0, 0, 8, ndim)):
+        raise DataError(
+            f"{where}: not an IDX file of unsigned bytes in {ndim} dimensions; it starts {start[:4].hex(' ')}"
+        )
+    shape = struct.unpack(f">{ndim}I", start[4:])
+    size = head + math.prod(shape)
+    if size > len(stored) * (DEFLATE_RATIO if zipped else 1):
+        raise DataError(f"{where}: claims shape {shape}, more than its {len(stored)} bytes can hold")
+    content = _gunzip(stored, size + 1) if zipped else stored
+    if len(content) != size:
+        found = "more" if len(content) > size else f"{len(content)}: it is cut off"
+        raise DataError(f"{where}: shape {shape} takes {size} bytes, but there are {found}")
+    return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
+
+
+def _gunzip(stored: bytes, limit: int) -> bytes:
+    """Unpack at most `limit` bytes; where that is all, the gzip checksum has been compared."""
+    return zlib.decompressobj(wbits=31).decompress(stored, limit)

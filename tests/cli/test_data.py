@@ -1,0 +1,62 @@
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from revgn_cli.data import command
+
+from revgn.errors import DataError, UsageError
+
+
+@pytest.fixture
+def invoke(tmp_path, monkeypatch):
+    monkeypatch.setenv("REVGN_DATA", str(tmp_path / "data"))
+
+    def run(*arguments):
+        return CliRunner().invoke(command, arguments)
+
+    return run
+
+
+@pytest.mark.parametrize("arguments", [(), ("list",)])
+def test_the_list_says_what_is_here(invoke, arguments):
+    lines = invoke(*arguments).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["digits", "fashion-mnist", "mnist", "cifar10"]
+    assert "0.05 MB" in lines[0]
+    assert lines[2].endswith("not here")
+
+
+def test_the_list_as_json(invoke):
+    listed = json.loads(invoke("list", "--json").stdout)
+    assert listed[2] == {"name": "mnist", "place": None, "bytes": 0}
+
+
+def test_fetching_what_is_here_prints_its_files(invoke):
+    lines = invoke("fetch", "digits").stdout.splitlines()
+    assert len(lines) == 4
+    assert lines == json.loads(invoke("fetch", "digits", "--json").stdout)
+
+
+def test_describe(invoke):
+    text = invoke("describe", "digits", "--subset", "100").stdout
+    assert "train_rows   100" in text
+    assert "image_shape  1, 8, 8" in text
+    described = json.loads(invoke("describe", "digits", "--json").stdout)
+    assert described["train_rows"] == 1437
+
+
+def test_describe_takes_arrays_of_ones_own(invoke, tmp_path):
+    path = tmp_path / "own.npz"
+    np.savez(path, a=np.random.default_rng(0).random((10, 4)), b=np.arange(10) / 3)
+    options = ["--inputs", "a", "--targets", "b", "--test-fraction", "0.4", "--json"]
+    described = json.loads(invoke("describe", str(path), *options).stdout)
+    assert (described["task"], described["train_rows"], described["test_rows"]) == ("regression", 6, 4)
+    table = tmp_path / "own.csv"
+    table.write_text("x,y\n1,a\n2,b\n3,a\n")
+    assert "classes      a, b" in invoke("describe", str(table), "--target", "y").stdout
+
+
+def test_errors_are_left_to_the_main_group(invoke):
+    assert isinstance(invoke("describe", "mnist", "--no-download").exception, DataError)
+    assert isinstance(invoke("describe", "mnst").exception, UsageError)
+    assert isinstance(invoke("fetch", "own").exception, UsageError)

@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+
+from revgn.data.assemble import Rows, assemble
+from revgn.errors import DataError, UsageError
+
+rng = np.random.default_rng(0)
+X, Y = rng.standard_normal((12, 4)), np.arange(12) % 3
+
+
+def make(x=X, y=Y, test=None, **options):
+    test = None if test is None else Rows(*map(np.asarray, test))
+    return assemble("own", "here", Rows(np.asarray(x), np.asarray(y)), test, **options)
+
+
+def with_value(value, row, column):
+    x = X.copy()
+    x[row, column] = value
+    x[11, 3] = value
+    return x
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (X[:, 0], Y, r"shape \(12,\)"),
+        (X[:0], Y[:0], "nothing to train on"),
+        (X[:, :0], Y, "nothing to train on"),
+        (X, Y[:-1], "rows differ"),
+        (X, np.int64(1), "rows differ"),
+        (X.astype(str), Y, "dtype <U"),
+        (X.astype(complex), Y, "dtype complex128"),
+        (with_value(np.nan, 2, 1), Y, "2 of 48 numbers are not finite; the first is nan in row 2, column 1"),
+        (with_value(-np.inf, 0, 0), Y, "the first is -inf in row 0, column 0"),
+        (X, np.where(Y == 1, np.nan, 0.5), "4 of 12 numbers are not finite; the first is nan in row 1"),
+        (X, Y * 0, "one class"),
+        (X, Y + 1, "must be 0..c-1, none left out; the labels are 1, 2, 3"),
+        (X, Y - 1, "the labels are -1, 0, 1"),
+        (X, np.where(Y == 1, 2**40, 0), "1099511627776 in row 1 .* is not a class label"),
+        (X, Y.astype(complex), "dtype complex128"),
+        (X, Y.astype(object), "dtype object"),
+        (X, np.stack((Y, Y), axis=1), "one label a row"),
+        (X, X[:, :0], r"a regression expects numbers"),
+        (X, X.reshape(12, 2, 2), r"a regression expects numbers"),
+        (X * 1e200, Y, "too large"),
+        (X[:1], Y[:1] + 0.5, "cannot be split"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_one_line(x, y, message):
+    with pytest.raises(DataError, match=message) as caught:
+        make(x, y)
+    assert str(caught.value).startswith(("own", "normalization"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_test_part_must_fit_the_training_part():
+    for test, message in [
+        ((X[:, :3], Y), "test inputs are|test inputs"),
+        ((X, Y + 1), "test targets: label '3' in row 2 .* not one of the 3 classes '0' to '2'"),
+        ((X, Y.astype(str)), "strings in one part"),
+        ((with_value(np.nan, 5, 0), Y), "test inputs: 2 of 48"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            make(test=test)
+    with pytest.raises(DataError, match="have 2 columns, test 1"):
+        make(y=X[:, :2], test=(X, X[:, 0]))
+    with pytest.raises(DataError, match="label 'b' in row 1"):
+        make(y=np.array(["a", "c"])[Y % 2], test=(X[:2], ["a", "b"]))
+
+
+def test_floats_that_are_labels_and_labels_that_are_numbers():
+    as_labels, as_numbers = make(y=Y.astype(float), task="classification"), make(task="regression")
+    np.testing.assert_array_equal(as_labels.train.targets.argmax(axis=1), as_numbers.train.targets[:, 0])
+    assert as_numbers.classes == ("target0",)
+    with pytest.raises(DataError, match=r"0\.5 in row 0"):
+        make(y=Y + 0.5, task="classification")
+    assert make(y=Y == 1).classes == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("shape", "image_shape"),
+    [
+        ((12, 4, 5), (1, 4, 5)),
+        ((12, 3, 4, 5), (3, 4, 5)),
+        ((12, 4, 5, 3), (3, 4, 5)),
+        ((12, 4, 5, 1), (1, 4, 5)),
+        ((12, 3, 4, 3), None),
+        ((12, 2, 4, 5), None),
+        ((12, 2, 2, 2, 2), None),
+    ],
+)
+def test_images_are_flattened_channels_first_where_there_is_no_doubt(shape, image_shape):
+    x = rng.integers(0, 256, shape, dtype=np.uint8)
+    dataset = make(x, test=(x, Y))
+    assert dataset.image_shape == image_shape
+    assert dataset.train.inputs.dtype == np.uint8
+    expected = x.transpose(0, 3, 1, 2) if shape[1:] in ((4, 5, 3), (4, 5, 1)) else x
+    np.testing.assert_array_equal(dataset.train.inputs, expected.reshape(12, -1))
+
+
+def test_a_table_is_normalized_by_column_and_a_constant_is_left_alone():
+    x = X * [1, 1e6, 0, 1e-6] + [0, 5, 0.1, 7]
+    dataset = make(x, test=(x, Y))
+    assert (make(X * 1e-200, test=(X, Y)).scale == 1).all()
+    normalized = (x - dataset.shift) * dataset.scale
+    np.testing.assert_allclose(normalized.mean(axis=0), 0, atol=1e-8)
+    np.testing.assert_allclose(normalized.std(axis=0), [1, 1, 0, 1], atol=1e-8)
+    assert dataset.scale[2] == 1
+
+
+def test_images_are_normalized_by_channel():
+    x = rng.integers(0, 256, (2500, 3, 4, 5), dtype=np.uint8) // np.array([1, 2, 300])[:, None, None]
+    x = x.astype(np.uint8)
+    dataset = make(x, np.arange(2500) % 2, test=(x[:2], [0, 1]))
+    shift, scale = dataset.shift.reshape(3, 20), dataset.scale.reshape(3, 20)
+    np.testing.assert_allclose(shift[:, 0], x.mean(axis=(0, 2, 3)), rtol=1e-13)
+    np.testing.assert_allclose(scale[:2, 0], 1 / x[:, :2].std(axis=(0, 2, 3)), rtol=1e-13)
+    assert (shift == shift[:, :1]).all()
+    assert (scale[2] == 1).all()
+
+
+def test_a_subset_cuts_and_normalizes_the_training_part_alone():
+    whole, first = make(), make(subset=5)
+    drawn, again, other = (make(subset=5, subset_seed=seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first.train.inputs, whole.train.inputs[:5])
+    np.testing.assert_allclose(first.shift, whole.train.inputs[:5].mean(axis=0), rtol=1e-13)
+    np.testing.assert_array_equal(first.test.inputs, whole.test.inputs)
+    assert whole.checksum == first.checksum == drawn.checksum
+    np.testing.assert_array_equal(drawn.train.inputs, again.train.inputs)
+    assert not np.array_equal(drawn.train.inputs, other.train.inputs)
+    rows = {tuple(row) for row in whole.train.inputs}
+    assert len({tuple(row) for row in drawn.train.inputs} & rows) == 5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"subset": 0},
+        {"subset": 11},
+        {"subset": 2, "subset_seed": -1},
+        {"test_fraction": 0.0},
+        {"test_fraction": 1.0},
+        {"task": "sorting"},
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_named(options):
+    with pytest.raises(UsageError, match=list(options)[-1]):
+        make(**options)
+
+
+def test_the_checksum_sees_every_bit():
+    x = X.copy()
+    x[3, 2] = np.nextafter(x[3, 2], 9)
+    assert len({make().checksum, make(x).checksum, make(y=(Y + 1) % 3).checksum}) == 3
+    assert make().checksum == make(np.asfortranarray(X)).checksum

@@ -1,0 +1,197 @@
+import gzip
+import struct
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from revgn.data import dataset_names, describe, fetch, list_datasets, load_dataset, places
+from revgn.errors import DataError, UsageError
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """A data folder with nothing in it, and no other place to look."""
+    known = {name: replace(known, folders=()) for name, known in places.KNOWN.items()}
+    monkeypatch.setattr(places, "KNOWN", known)
+    monkeypatch.setenv("REVGN_DATA", str(tmp_path))
+    return tmp_path
+
+
+def write_mnist(folder, counts=(60000, 10000), highest=9):
+    folder.mkdir()
+    for part, count in zip(("train", "t10k"), counts, strict=True):
+        labels = (np.arange(count) % 10).clip(0, highest).astype(np.uint8)
+        images = np.zeros((count, 28, 28), np.uint8)
+        images[:, 0, 0] = labels
+        for kind, array in {"images-idx3": images, "labels-idx1": labels}.items():
+            head = bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
+            stored = gzip.compress(head + array.tobytes(), compresslevel=1)
+            (folder / f"{part}-{kind}-ubyte.gz").write_bytes(stored)
+
+
+def test_the_digits_are_the_ones_that_ship():
+    digits = load_dataset("digits")
+    assert digits.checksum == "d3aaf5380a280d95956836437058b5e3e6a6c376e6b26386b5780835077a75d2"
+    assert digits.train.inputs.shape == (1437, 64)
+    assert digits.test.inputs.shape == (360, 64)
+    assert (digits.image_shape, digits.classes, digits.task) == (
+        (1, 8, 8),
+        tuple("0123456789"),
+        "classification",
+    )
+    counts = [142, 146, 141, 147, 145, 146, 145, 143, 138, 144]
+    np.testing.assert_array_equal(digits.train.targets.sum(axis=0), counts)
+    np.testing.assert_array_equal(digits.test.targets.sum(axis=0), [36] * 10)
+    pixels = np.concatenate((digits.train.inputs, digits.test.inputs))
+    assert pixels.dtype == np.uint8
+    assert (pixels.min(), pixels.max()) == (0, 16)
+    # The mean that scikit-learn's copy of the same 1797 images has.
+    assert abs(pixels.mean() - 4.884164) < 1e-5
+
+
+def test_a_changed_digit_is_noticed(tmp_path):
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    for path in fetch("digits"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    assert load_dataset("digits", folder=str(tmp_path)).source.endswith(str(folder))
+    labels = bytearray(gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes()))
+    labels[8] = (labels[8] + 1) % 10
+    (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
+    with pytest.raises(DataError, match="not those that ship with revgn"):
+        load_dataset("digits", folder=str(tmp_path))
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+def test_fashion_mnist_of_debian(tmp_path):
+    fashion = load_dataset("fashion-mnist", folder=str(tmp_path), subset=1024, download=False)
+    assert fashion.train.inputs.shape == (1024, 784)
+    assert fashion.test.inputs.shape == (10000, 784)
+    np.testing.assert_array_equal(fashion.test.targets.sum(axis=0), [1000] * 10)
+    assert (fashion.image_shape, fashion.classes[9]) == ((1, 28, 28), "Ankle boot")
+    assert fashion.checksum == "cbde39ee324a22c7a014c7eb83604f092e5fe7420a69cd0c85ef7cccd7820c0e"
+
+
+def test_mnist_from_the_data_folder(empty):
+    write_mnist(empty / "mnist")
+    mnist = load_dataset("mnist")
+    assert mnist.train.inputs.shape == (60000, 784)
+    np.testing.assert_array_equal(mnist.test.targets.argmax(axis=1), mnist.test.inputs[:, 0])
+    entry = next(entry for entry in list_datasets() if entry["name"] == "mnist")
+    assert entry["place"] == str(empty / "mnist")
+    assert entry["bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("counts", "label", "message"),
+    [((20, 10), 9, r"shape \(20, 1, 28, 28\), \(60000"), ((60000, 9999), 9, r"\(9999, 1, 28, 28\)")],
+)
+def test_mnist_of_another_size_is_refused(empty, counts, label, message):
+    write_mnist(empty / "mnist", counts, label)
+    with pytest.raises(DataError, match=message):
+        load_dataset("mnist")
+
+
+def test_a_label_past_the_classes_is_refused(empty, monkeypatch):
+    write_mnist(empty / "mnist", (20, 10))
+    few = {"mnist": replace(places.KNOWN["mnist"], rows=(20, 10), classes=tuple("01234567"))}
+    monkeypatch.setattr(places, "KNOWN", few)
+    monkeypatch.setattr("revgn.data.sources.KNOWN", few)
+    with pytest.raises(
+        DataError, match=r"label '8' in row 8 \(from 0\) is not one of the 8 classes '0' to '7'"
+    ):
+        load_dataset("mnist")
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "mnist", "cifar10"])
+def test_what_is_nowhere_is_one_line_that_says_where_to_get_it(empty, monkeypatch, name):
+    with pytest.raises(DataError, match="downloads are off") as caught:
+        load_dataset(name, download=False)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert str(empty / name) in line
+    assert "https://" in line
+    assert ("cifar-10-binary.tar.gz" if name == "cifar10" else "train-images-idx3-ubyte.gz") in line
+    assert ("dataset-fashion-mnist" in line) == (name == "fashion-mnist")
+
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(DataError, match="pooch is not installed"):
+        load_dataset(name)
+
+
+def test_a_fetch_that_fails_is_one_line(empty, monkeypatch):
+    pooch = pytest.importorskip("pooch")
+
+    def fail(url, known_hash, fname, path):
+        raise OSError("no\nnetwork")
+
+    monkeypatch.setattr(pooch, "retrieve", fail)
+    with pytest.raises(DataError, match="fetching failed: no network"):
+        fetch("mnist")
+
+
+def test_what_is_fetched_lies_in_the_data_folder_and_is_checked(empty, monkeypatch):
+    pooch = pytest.importorskip("pooch")
+    asked = []
+
+    def retrieve(url, known_hash, fname, path):
+        asked.append((url, known_hash))
+        path.mkdir(exist_ok=True)
+        (path / fname).touch()
+
+    monkeypatch.setattr(pooch, "retrieve", retrieve)
+    paths = fetch("mnist")
+    assert [path.parent for path in paths] == [empty / "mnist"] * 4
+    assert asked[0] == (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/train-images-idx3-ubyte.gz",
+        "md5:f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    )
+    assert fetch("mnist") == paths
+    assert len(asked) == 4
+
+
+def test_the_data_folder_is_the_argument_then_the_variable_then_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("REVGN_DATA", str(tmp_path / "variable"))
+    for folder, place in [(str(tmp_path / "given"), "given"), (None, "variable")]:
+        with pytest.raises(DataError, match=str(tmp_path / place / "mnist")):
+            load_dataset("mnist", folder=folder, download=False)
+    monkeypatch.delenv("REVGN_DATA")
+    with pytest.raises(DataError, match=str(tmp_path / "cache" / "revgn" / "mnist")):
+        load_dataset("mnist", download=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        ("mnst", {}, UsageError, "did you mean mnist"),
+        ("own.txt", {}, UsageError, "neither a known name nor a .npz/.h5/.hdf5/.csv file"),
+        ("nowhere.npz", {}, DataError, "no such file"),
+        ("digits", {"target": "y"}, UsageError, "only those have columns"),
+        ("own.csv", {"inputs": "x"}, UsageError, "only those have arrays"),
+        ("digits", {"task": "regression"}, UsageError, "digits has classes"),
+        ("digits", {"subset": 1438}, UsageError, "1437 training rows"),
+    ],
+)
+def test_a_wish_that_does_not_fit_is_one_line(name, options, error, message):
+    with pytest.raises(error, match=message):
+        load_dataset(name, **options)
+
+
+def test_fetch_knows_names_only():
+    with pytest.raises(UsageError, match="'own' is not one of digits, fashion-mnist, mnist, cifar10"):
+        fetch("own")
+
+
+def test_a_description_is_numbers_and_words():
+    described = describe("digits", subset=100)
+    assert (described["train_rows"], described["test_rows"], described["inputs"]) == (100, 360, 64)
+    assert described["image_shape"] == [1, 8, 8]
+    assert described["checksum"] == load_dataset("digits").checksum
+    assert "CC BY 4.0" in described["source"]
+    assert dataset_names() == ("digits", "fashion-mnist", "mnist", "cifar10")
