@@ -1,5 +1,7 @@
 """Which library an array belongs to, and how arrays travel between host and device."""
 
+import os
+import platform
 import sys
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -122,3 +124,12 @@ def memory_in_use(backend: Backend) -> float:
         return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def device_name(backend: Backend) -> str:
+    """The device in words: the GPU's name, or the processor's architecture and count of threads."""
+    if backend.name == "cupy":
+        import cupy
+
+        return str(cupy.cuda.runtime.getDeviceProperties(backend.device.id)["name"].decode())
+    return f"{platform.machine()} CPU, {os.cpu_count()} threads"

@@ -25,9 +25,10 @@ def cholesky(K: Array, *, overwrite: bool = False) -> Array | None:
     """
     if array_api_compat.is_numpy_array(K):
         try:  # K.T is Fortran-ordered, so LAPACK works in K's own memory; its upper triangle is K's lower
-            return scipy.linalg.cholesky(K.T, lower=False, overwrite_a=overwrite, check_finite=False).T  # type: ignore[no-any-return]
+            U = scipy.linalg.cholesky(K.T, lower=False, overwrite_a=overwrite, check_finite=False)
         except np.linalg.LinAlgError:
             return None
+        return U.T if np.isfinite(np.diagonal(U)).all() else None  # LAPACK takes NaN for positive
     xp = array_namespace(K)
     lower = xp.tril(K)
     symmetric = lower + xp.tril(K, k=-1).T

@@ -77,7 +77,7 @@ class TrainingSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     loss: Literal["auto", "cross-entropy", "squared-error"] = "auto"
     batch_size: Count | Literal["full"] = 256
-    epochs: Count = 10
+    epochs: Count = 5
     steps: Count | None = None
     seed: Annotated[int, Meta(ge=0)] = 0
     dtype: Literal["float32", "float64"] = "float32"
@@ -144,6 +144,9 @@ def build_config(*layers: dict[str, Any]) -> Config:
     except msgspec.ValidationError as error:
         raise UsageError(_readable(str(error), merged)) from None
     _check_relevance(config)
+    if config.optimizer.lr is None:
+        optimizer = msgspec.structs.replace(config.optimizer, lr=DEFAULT_LR[config.optimizer.name])
+        config = msgspec.structs.replace(config, optimizer=optimizer)
     return config
 
 

@@ -54,7 +54,7 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     eval_every = settings.eval_every or problem.steps_per_epoch
     other = _other_batch(problem)
     order, epoch, kept = None, -1, None
-    if state.step == 0:
+    if state.step % eval_every == 0:  # also on resume: the evaluation may not have been recorded
         yield Evaluated(state, evaluate(problem, state))
     while state.step < problem.total_steps:
         if epoch != state.step // problem.steps_per_epoch:

@@ -101,7 +101,7 @@ def build_problem(config: Config, dataset: Dataset) -> Problem:
             config.optimizer.every,
             config.optimizer.gamma,
         ),
-        lr=learning_rate(config.optimizer),
+        lr=config.optimizer.lr or DEFAULT_LR[config.optimizer.name],
         backend=backend,
         dtype=dtype,
         batch_size=batch_size,
@@ -138,11 +138,6 @@ def build_optimizer(settings: OptimizerSettings) -> Optimizer:
         return GaussNewton(MinimumNorm(settings.damping), settings.weight_decay)
     rule = PinvRule(settings.rtol, settings.atol, settings.damping)
     return GaussNewton(BlockInverse(settings.shares, rule), settings.weight_decay)
-
-
-def learning_rate(settings: OptimizerSettings) -> float:
-    """Base rate: the one set, or the optimizer's default."""
-    return DEFAULT_LR[settings.name] if settings.lr is None else settings.lr
 
 
 def initial_state(problem: Problem) -> TrainState:

@@ -1,0 +1,34 @@
+"""The run folder: written so that a kill loses nothing, read with h5py alone.
+
+names       every file, group, series and attribute
+files       files that are whole at any instant
+journal     the line a record, and the columns they fill
+checkpoint  arrays with a checksum
+reader      runs as they are found on disk
+writer      the one who writes a run
+"""
+
+from revgn.runs.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from revgn.runs.names import EPOCH_SERIES, FORMAT_VERSION, RUNGS, STEP_SERIES, Series
+from revgn.runs.reader import Run, is_run, list_runs, open_run
+from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run
+
+__all__ = [
+    "EPOCH_SERIES",
+    "FORMAT_VERSION",
+    "RUNGS",
+    "STEP_SERIES",
+    "Checkpoint",
+    "Provenance",
+    "Run",
+    "RunWriter",
+    "Series",
+    "create_run",
+    "is_run",
+    "latest_checkpoint",
+    "list_runs",
+    "load_checkpoint",
+    "open_run",
+    "reopen_run",
+    "save_checkpoint",
+]

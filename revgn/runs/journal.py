@@ -1,0 +1,168 @@
+"""The journal, a line a record, and the columns that its records fill.
+
+    {"kind": "step", "step": 12, "loss": 0.5, "rho": 1e-15}
+
+A line is appended by one write, so a killed run loses at most the line it was writing. JSON has no
+NaN: what was not measured has no key; infinities are the strings "inf" and "-inf".
+"""
+
+import fcntl
+import io
+import json
+import math
+import os
+from array import array
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revgn.errors import RunError, UsageError
+from revgn.runs.files import write_all, writing
+from revgn.runs.names import CADENCES, Cadence
+
+Record = dict[str, float]
+
+
+def check_record(cadence: Cadence, values: Mapping[str, float | None]) -> Record:
+    """Return what of `values` was measured, or raise for a name that `cadence` does not have."""
+    scale = cadence.scale.name
+    known = {scale, *(series.name for series in cadence.series)}
+    if unknown := sorted(values.keys() - known):
+        raise UsageError(
+            f"a record of {cadence.group} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+        )
+    numbers = {name: float(value) for name, value in values.items() if value is not None}
+    record = {name: number for name, number in numbers.items() if not math.isnan(number)}
+    if scale not in record:
+        raise UsageError(f"a record of {cadence.group} needs a number for {scale}")
+    return record
+
+
+def encode(cadence: Cadence, record: Record) -> bytes:
+    """Write a checked record as one line."""
+    line: dict[str, Any] = {"kind": cadence.scale.name}
+    for name, value in record.items():
+        if math.isinf(value):
+            line[name] = str(value)
+        else:
+            line[name] = int(value) if name == "step" and value.is_integer() else value
+    return json.dumps(line).encode() + b"\n"
+
+
+def decode(line: bytes) -> tuple[Cadence, Record]:
+    """Read what `encode` wrote; a `ValueError` or its like says that it is something else."""
+    values = json.loads(line)
+    kind = values.pop("kind")
+    (cadence,) = (cadence for cadence in CADENCES if cadence.scale.name == kind)
+    return cadence, check_record(cadence, values)
+
+
+def read_journal(path: Path) -> tuple[list[tuple[Cadence, Record]], int]:
+    """Return the records of a journal, and the length in bytes up to which it is whole.
+
+    Raises
+    ------
+    RunError
+        If a line that is not the last is damaged. A last one was being written when the run was
+        killed: it is left out.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        content = b""
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}") from error
+    lines = io.BytesIO(content).readlines()
+    records = []
+    length = 0
+    for number, line in enumerate(lines, start=1):
+        try:
+            if not line.endswith(b"\n"):
+                raise ValueError
+            records.append(decode(line))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            if number < len(lines):
+                raise RunError(f"{path}: line {number} is damaged") from error
+            break
+        length += len(line)
+    return records, length
+
+
+class Journal:
+    """The journal of the one process that writes a run; the system lifts its lock when that ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with writing(path):
+            self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                if not _lock(self._descriptor):
+                    raise RunError(f"{path.parent}: another process is writing this run")
+                os.ftruncate(self._descriptor, read_journal(path)[1])
+            except (OSError, RunError):
+                os.close(self._descriptor)
+                raise
+
+    def append(self, line: bytes) -> None:
+        """Append `line`, or raise and leave the journal as it was."""
+        with writing(self._path):
+            length = os.fstat(self._descriptor).st_size
+            try:
+                write_all(self._descriptor, line)
+            except OSError:
+                os.ftruncate(self._descriptor, length)
+                raise
+
+    def sync(self) -> None:
+        """Wait until the disk holds every line."""
+        with writing(self._path):
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file; nothing can be appended afterwards."""
+        os.close(self._descriptor)
+
+
+class Columns:
+    """The series of one cadence; a later record of the same step or epoch replaces the earlier."""
+
+    def __init__(self, cadence: Cadence) -> None:
+        self.cadence = cadence
+        self._rows: dict[float, int] = {}
+        self._columns = {series.name: array("d") for series in (cadence.scale, *cadence.series)}
+
+    def put(self, record: Record) -> None:
+        """Add a checked record, or replace the one of its step or epoch."""
+        row = self._rows.setdefault(record[self.cadence.scale.name], len(self._rows))
+        for name, column in self._columns.items():
+            column[row : row + 1] = array("d", (record.get(name, math.nan),))
+
+    def extend(self, arrays: Mapping[str, NDArray[np.float64]]) -> None:
+        """Put row after row of `arrays`, as `arrays()` returned them."""
+        for row in zip(*arrays.values(), strict=True):
+            self.put(dict(zip(arrays, row, strict=True)))
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """Return the scale and each series that was ever measured, in the order of the scale."""
+        scale = self.cadence.scale.name
+        arrays = {name: np.array(column) for name, column in self._columns.items()}
+        order = np.argsort(arrays[scale], kind="stable")
+        return {
+            name: column[order]
+            for name, column in arrays.items()
+            if name == scale or not np.isnan(column).all()
+        }
+
+
+def _lock(descriptor: int) -> bool:
+    """Return False if another process holds the lock; a file system without locks always grants it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True

@@ -1,0 +1,286 @@
+"""Training with a run folder: start, resume, evaluate. The loop yields events, the writer stores them."""
+
+import platform
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from revgn.arrays import device_name, to_host
+from revgn.data import Dataset
+from revgn.errors import RunError, UsageError
+from revgn.runs.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
+from revgn.runs.names import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
+from revgn.runs.reader import open_run
+from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run
+from revgn.training import (
+    Config,
+    Evaluated,
+    Event,
+    Problem,
+    TrainState,
+    build_config,
+    build_problem,
+    config_dict,
+    config_toml,
+    evaluate_part,
+    flat,
+    initial_state,
+    load_data,
+    restore_state,
+    state_arrays,
+    train,
+)
+from revgn.training.step import is_finite
+
+CUPY_PACKAGES = ("cupy-cuda12x", "cupy-cuda13x")
+
+Observer = Callable[[Problem, Event], None]
+
+REFERENCES = (
+    "Buffelli et al., Exact, Tractable Gauss-Newton Optimization in Deep Reversible Architectures "
+    "Reveal Poor Generalization, NeurIPS 2024, arXiv 2411.07979"
+)
+CHECKPOINT_SECONDS = 10.0  # between checkpoints at evaluations, where `checkpoint_every` is not set
+
+# What a resumed run may change: nothing that its batches, arrays or targets follow from.
+RESUMABLE = (
+    "data.folder",
+    "network.activations",
+    "optimizer.lr",
+    "optimizer.schedule",
+    "optimizer.warmup",
+    "optimizer.floor",
+    "optimizer.every",
+    "optimizer.gamma",
+    "optimizer.weight_decay",
+    "optimizer.damping",
+    "training.epochs",
+    "training.steps",
+    "training.backend",
+    "training.eval_every",
+    "training.eval_train_rows",
+    "training.measure_every",
+    "training.checkpoint_every",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How training ended: status "finished" or "interrupted", the steps taken, the last evaluation."""
+
+    folder: Path
+    status: str
+    step: int
+    last: dict[str, float]
+    notes: tuple[str, ...] = ()
+
+
+def start_run(
+    config: Config,
+    folder: Path,
+    *,
+    command: str = "",
+    observe: Observer | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train from the beginning into a new run folder.
+
+    Parameters
+    ----------
+    command : str
+        The command line, for the run's history.
+    observe : callable
+        Called with the problem and each event, after it was journalled.
+    should_stop : callable
+        Asked after each step; True ends training with a checkpoint and status "interrupted".
+
+    Raises
+    ------
+    RunError
+        If the folder exists and is not empty, cannot be written, or training diverged; what was journalled
+        and the last good checkpoint stay.
+    """
+    problem = build_problem(config, load_data(config))
+    writer = create_run(folder, _provenance(problem, command))
+    return _drive(writer, problem, initial_state(problem), observe, should_stop, ())
+
+
+def resume_run(
+    folder: Path,
+    changes: dict[str, Any],
+    *,
+    command: str = "",
+    observe: Observer | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Go on with a run from its newest checkpoint; `changes` are nested settings, such as more epochs.
+
+    Notes
+    -----
+    Law: a run killed anywhere and resumed has the bits of one that was not, on the same machine.
+
+    Raises
+    ------
+    UsageError
+        If a setting cannot change on resume, or nothing is left to do.
+    RunError
+        If there is no usable checkpoint, or the data are not those that the run was started with.
+    """
+    run = open_run(folder)
+    config = build_config(changes, run.config)
+    before = flat(run.config)
+    for path, value in flat(config_dict(config)).items():
+        if path not in RESUMABLE and before.get(path) != value:
+            raise UsageError(f"{path}: cannot change on resume (it is {before.get(path)!r}); start a new run")
+    problem = build_problem(config, _same_data(config, run.attributes["data_sha256"]))
+    checkpoint, notes = latest_checkpoint(folder)
+    state = restore_state(problem, checkpoint.arrays)
+    if state.step >= problem.total_steps:
+        raise UsageError(
+            f"{folder}: has done its {state.step} steps; "
+            f"to go on, --set training.{'steps' if config.training.steps else 'epochs'}=..."
+        )
+    writer = reopen_run(folder, command=command, config=config_dict(config), config_toml=config_toml(config))
+    return _drive(writer, problem, state, observe, should_stop, tuple(notes))
+
+
+def evaluate_run(folder: Path, data: dict[str, Any], *, best: bool = False) -> dict[str, Any]:
+    """Evaluate a run's newest (or best) checkpoint on its own data, or on others: `data` are data settings.
+
+    Inputs are normalized by the training part of the run's own data, as the network saw them.
+
+    Raises
+    ------
+    UsageError
+        If the other data's features or targets differ in number from the network's.
+    """
+    run = open_run(folder)
+    config = build_config(run.config)
+    own = load_data(config)
+    other = own
+    if data:
+        other = load_data(build_config({"data": data}))
+    for part in ("inputs", "targets"):
+        want, have = getattr(own.train, part).shape[1], getattr(other.test, part).shape[1]
+        if want != have:
+            raise UsageError(f"{other.name}: has {have} columns of {part} where the network has {want}")
+    checkpoint = best_checkpoint(folder) if best else latest_checkpoint(folder)[0]
+    full = msgspec.structs.replace(config.training, batch_size="full")
+    problem = build_problem(msgspec.structs.replace(config, training=full), own)
+    state = restore_state(problem, checkpoint.arrays)
+    result: dict[str, Any] = {"run": str(folder), "step": checkpoint.step, "data": other.name}
+    problem = replace(problem, dataset=replace(other, shift=own.shift, scale=own.scale))
+    for name, part in (("train", other.train), ("test", other.test)):
+        loss, hit = evaluate_part(problem, state, part)
+        result |= {f"{name}_rows": part.inputs.shape[0], f"{name}_loss": loss}
+        if other.task == "classification":
+            result[f"{name}_accuracy"] = hit
+    return result
+
+
+def _drive(
+    writer: RunWriter,
+    problem: Problem,
+    state: TrainState,
+    observe: Observer | None,
+    should_stop: Callable[[], bool],
+    notes: tuple[str, ...],
+) -> Outcome:
+    """Record every event, checkpoint when due, and close the run with the status it ended by."""
+    every = problem.config.training.checkpoint_every
+    score: float | None = None
+    last: dict[str, float] = {}
+    saved_at, saved_step = time.monotonic(), -1
+
+    def save() -> None:
+        nonlocal saved_at, saved_step
+        if saved_step != state.step:
+            arrays = {name: np.asarray(_on_host(leaf)) for name, leaf in state_arrays(state).items()}
+            writer.save_checkpoint(step=state.step, arrays=arrays, attributes={}, score=score)
+            saved_at, saved_step = time.monotonic(), state.step
+
+    with writer:
+        for event in train(problem, state):
+            state = event.state
+            if isinstance(event, Evaluated):
+                last = event.record
+                writer.record_epoch(last)
+                score = last.get("test_accuracy", -last["test_loss"])
+                due = every is None and time.monotonic() - saved_at >= CHECKPOINT_SECONDS
+            else:
+                writer.record_step(event.record)
+                score = None
+                due = every is not None and state.step % every == 0 and is_finite(event.record)
+            if observe is not None:
+                observe(problem, event)
+            if due or state.step == 0:
+                save()
+            if isinstance(event, Evaluated):
+                continue
+            writer.snapshot_if_due()
+            if should_stop() and is_finite(event.record) and state.step < problem.total_steps:
+                save()
+                writer.close("interrupted", f"stopped after step {state.step}")
+                return Outcome(writer.folder, "interrupted", state.step, last, notes)
+        save()
+        writer.close("finished")
+    return Outcome(writer.folder, "finished", state.step, last, notes)
+
+
+def _on_host(leaf: Any) -> Any:
+    return leaf if isinstance(leaf, int | float) else to_host(leaf)
+
+
+def best_checkpoint(folder: Path) -> Checkpoint:
+    """Checkpoint of the highest score among those kept."""
+    checkpoints = []
+    for path in sorted((folder / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)):
+        with suppress(RunError):
+            checkpoints.append(load_checkpoint(path))
+    scored = [checkpoint for checkpoint in checkpoints if "score" in checkpoint.attributes]
+    if not scored:
+        raise RunError(f"{folder}: has no checkpoint with a score")
+    return max(scored, key=lambda checkpoint: float(checkpoint.attributes["score"]))
+
+
+def _same_data(config: Config, checksum: str) -> Dataset:
+    dataset = load_data(config)
+    if dataset.checksum != checksum:
+        raise RunError(
+            f"{config.data.name}: the data are not those of the run "
+            f"(SHA-256 {dataset.checksum[:12]}... instead of {checksum[:12]}...)"
+        )
+    return dataset
+
+
+def _provenance(problem: Problem, command: str) -> Provenance:
+    config = problem.config
+    return Provenance(
+        title=f"{config.optimizer.name} on {problem.dataset.name}",
+        command=command,
+        config=config_dict(config),
+        config_toml=config_toml(config),
+        seed=config.training.seed,
+        backend=problem.backend.name,
+        device=device_name(problem.backend),
+        dtype=config.training.dtype,
+        data_name=problem.dataset.name,
+        data_sha256=problem.dataset.checksum,
+        versions=_versions(),
+        references=REFERENCES,
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("revgn", "numpy", "scipy", "h5py", *CUPY_PACKAGES):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -1,0 +1,120 @@
+"""Every name in a run folder: files, groups, series with their units, attributes.
+
+    run.h5                          groups `steps` and `epochs`; the attributes say what was run
+    metrics.jsonl                   a line a record: {"kind": "step", "step": 12, "loss": 0.5}
+    config.toml                     the settings as resolved
+    checkpoints/step_00001200.h5    attributes `format_version`, `step`, `sha256`; group `state`
+
+All series are one-dimensional float64 along the scale of their group; NaN is "not measured".
+"""
+
+from dataclasses import dataclass
+
+FORMAT_VERSION = 1
+CONVENTIONS = "CF-1.11"
+
+RUN_FILE = "run.h5"
+JOURNAL_FILE = "metrics.jsonl"
+CONFIG_FILE = "config.toml"
+CHECKPOINT_FOLDER = "checkpoints"
+CHECKPOINT_PATTERN = "step_*.h5"
+PARTIAL_FILE = ".partial"
+STATE_GROUP = "state"
+
+RUNGS = ("cholesky", "cholesky-float64", "eigh")
+
+
+def checkpoint_name(step: int) -> str:
+    """Name the checkpoint after `step` steps, so that names sort as steps do."""
+    return f"step_{step:08d}.h5"
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One measured quantity.
+
+    `deterministic` series repeat bit for bit when a run is repeated; timings and memory do not.
+    `meanings` gives the words for a series that counts choices: 0 is the first.
+    """
+
+    name: str
+    long_name: str
+    units: str = "1"
+    deterministic: bool = True
+    meanings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """A group of series that are recorded together, along one scale; viewers plot the first measured."""
+
+    group: str
+    scale: Series
+    series: tuple[Series, ...]
+
+
+STEP = Series("step", "optimizer steps taken")
+STEP_SERIES = (
+    Series("loss", "training loss of the batch before the update"),
+    Series("accuracy", "training accuracy of the batch before the update"),
+    Series("loss_after", "loss of the same batch after the update"),
+    Series("loss_other", "loss of a fixed other batch after the update"),
+    Series("lr", "learning rate"),
+    Series("rho", "inexactness |J D - eps| / |eps| of the step"),
+    Series("step_norm", "Euclidean norm of the parameter change"),
+    Series("damping", "damping mu added to the squared singular values"),
+    Series("rank", "smallest rank kept by a factorization of the step"),
+    Series("s_max", "largest singular value seen in the step"),
+    Series("s_min", "smallest singular value kept in the step"),
+    Series("cg_iterations", "iterations of conjugate gradients"),
+    Series("rung", "way in which the last factorization succeeded", meanings=RUNGS),
+    Series("residual", "relative residual of the linear solve"),
+    Series("inverse_error", "relative error of the round trip through the network and back"),
+    Series("seconds", "wall time of the step", "s", deterministic=False),
+    Series("seconds_forward", "wall time of the forward pass", "s", deterministic=False),
+    Series("seconds_kernel", "wall time of forming kernels and Gram matrices", "s", deterministic=False),
+    Series("seconds_solve", "wall time of factorizations and solves", "s", deterministic=False),
+    Series("seconds_update", "wall time of the parameter update", "s", deterministic=False),
+    Series("memory", "peak memory in use", "byte", deterministic=False),
+    Series("samples", "training samples seen so far"),
+    Series("epoch", "passes over the training data so far"),
+)
+
+EPOCH = Series("epoch", "passes over the training data so far")
+EPOCH_SERIES = (
+    Series("train_loss", "mean loss over the training data (their first eval_train_rows)"),
+    Series("train_accuracy", "accuracy over the training data (their first eval_train_rows)"),
+    Series("test_loss", "mean loss over the test data"),
+    Series("test_accuracy", "accuracy over the test data"),
+    Series("seconds", "wall time spent in training steps", "s", deterministic=False),
+    Series("samples", "training samples seen so far"),
+    Series("step", "optimizer steps taken"),
+)
+
+STEPS = Cadence("steps", STEP, STEP_SERIES)
+EPOCHS = Cadence("epochs", EPOCH, EPOCH_SERIES)
+CADENCES = (STEPS, EPOCHS)
+
+# Beside these, `config.optimizer.lr` and its like hold the settings, `version.numpy` the versions.
+ROOT_ATTRIBUTES = {
+    "NX_class": "the NeXus class, for viewers",
+    "default": "the group that a viewer shows first",
+    "Conventions": "the conventions that names and units follow",
+    "format_version": "version of this table",
+    "title": "one line for people",
+    "source": "the program that made the run",
+    "history": "a line a start or resumption: when, and by which command",
+    "references": "the literature behind the method",
+    "status": "running, finished, interrupted or failed",
+    "message": "why the run ended as it did; empty where there is nothing to say",
+    "command": "the command that started the run",
+    "config_json": "all settings as JSON",
+    "seed": "seed of everything random",
+    "backend": "numpy or cupy",
+    "device": "the processor, in words",
+    "dtype": "precision of parameters and data",
+    "data_name": "name of the data set",
+    "data_sha256": "SHA-256 of the data set",
+    "start": "when the run started, ISO 8601, UTC",
+    "end": "when it ended; empty while it runs",
+}

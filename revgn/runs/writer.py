@@ -1,0 +1,283 @@
+"""The one who writes a run: records go to the journal at once, to run.h5 every few seconds."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from revgn.errors import RunError, UsageError
+from revgn.runs.checkpoint import prune_checkpoints, save_checkpoint
+from revgn.runs.files import write_hdf5, write_whole, writing
+from revgn.runs.journal import Columns, Journal, check_record, encode
+from revgn.runs.names import (
+    CHECKPOINT_FOLDER,
+    CONFIG_FILE,
+    CONVENTIONS,
+    EPOCHS,
+    FORMAT_VERSION,
+    JOURNAL_FILE,
+    RUN_FILE,
+    STEPS,
+    Series,
+    checkpoint_name,
+)
+from revgn.runs.reader import open_run
+
+SNAPSHOT_SECONDS = 2.0
+SNAPSHOT_SHARE = 0.01
+ATTRIBUTE_BYTES = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What is known of a run when it starts; `config` nests, `config_toml` is the same as text."""
+
+    title: str
+    command: str
+    config: dict[str, Any]
+    config_toml: str
+    seed: int
+    backend: str
+    device: str
+    dtype: str
+    data_name: str
+    data_sha256: str
+    versions: dict[str, str]
+    references: str
+
+
+class RunWriter:
+    """Stores the records of one run; leaving its `with` block closes it with the fitting status."""
+
+    def __init__(self, folder: Path, attributes: dict[str, Any], steps: Columns, epochs: Columns) -> None:
+        self.folder = folder
+        self._attributes = attributes
+        self._steps = steps
+        self._epochs = epochs
+        self._opened = self._latest = time.monotonic()
+        self._cost = 0.0
+        self._journal: Journal | None = Journal(folder / JOURNAL_FILE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._journal is None:
+            return
+        if error is None:
+            self.close("finished")
+            return
+        with suppress(RunError):  # a full disk must not hide what went wrong first
+            self.close("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
+
+    def record_step(self, values: Mapping[str, float | None]) -> None:
+        """Journal what was measured in a step; None, NaN and absence are "not measured"."""
+        self._record(self._steps, values)
+
+    def record_epoch(self, values: Mapping[str, float | None]) -> None:
+        """Journal what an evaluation measured; an epoch may be a fraction."""
+        self._record(self._epochs, values)
+
+    def snapshot(self) -> None:
+        """Bring run.h5 up to date."""
+        begun = time.monotonic()
+        write_hdf5(self.folder / RUN_FILE, self._fill)
+        self._latest = time.monotonic()
+        self._cost += self._latest - begun
+
+    def snapshot_if_due(self) -> None:
+        """Bring run.h5 up to date if that was long ago and costs little."""
+        now = time.monotonic()
+        if now - self._latest >= SNAPSHOT_SECONDS and self._cost < SNAPSHOT_SHARE * (now - self._opened):
+            self.snapshot()
+
+    def save_checkpoint(
+        self,
+        *,
+        step: int,
+        arrays: Mapping[str, NDArray[Any]],
+        attributes: Mapping[str, int | float | str],
+        score: float | None,
+    ) -> Path:
+        """Write a checkpoint and return its path; the last two and the one of highest score are kept.
+
+        Notes
+        -----
+        The journal is on the disk before the checkpoint is: it never lags behind.
+        """
+        path = self.folder / CHECKPOINT_FOLDER / checkpoint_name(step)
+        self._open_journal().sync()
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)
+        save_checkpoint(path, step, arrays, attributes if score is None else {**attributes, "score": score})
+        prune_checkpoints(path)
+        self.snapshot()
+        return path
+
+    def close(self, status: Literal["finished", "interrupted", "failed"], message: str = "") -> None:
+        """Say how the run ended, in the last snapshot, and let go of the journal."""
+        journal = self._open_journal()
+        self._attributes |= {"status": status, "message": _text(message), "end": _now()}
+        try:
+            journal.sync()
+            self.snapshot()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Let go of the journal and leave everything as it is."""
+        self._open_journal().close()
+        self._journal = None
+
+    def _record(self, columns: Columns, values: Mapping[str, float | None]) -> None:
+        record = check_record(columns.cadence, values)
+        self._open_journal().append(encode(columns.cadence, record))
+        columns.put(record)
+
+    def _open_journal(self) -> Journal:
+        if self._journal is None:
+            raise RunError(f"{self.folder}: the run is closed")
+        return self._journal
+
+    def _fill(self, file: h5py.File) -> None:
+        file.attrs.update(self._attributes)
+        for columns in (self._steps, self._epochs):
+            _fill_group(file.create_group(columns.cadence.group), columns)
+
+
+def create_run(folder: Path, provenance: Provenance) -> RunWriter:
+    """Make the folder of a new run.
+
+    Raises
+    ------
+    RunError
+        If `folder` already holds something, or cannot be written.
+    """
+    start = _now()
+    attributes = {
+        "NX_class": "NXroot",
+        "default": STEPS.group,
+        "Conventions": CONVENTIONS,
+        "format_version": FORMAT_VERSION,
+        "title": _text(provenance.title),
+        "source": _text(f"revgn {provenance.versions.get('revgn', '')}".rstrip()),
+        "history": _text(f"{start} {provenance.command}"),
+        "references": _text(provenance.references),
+        "status": "running",
+        "message": "",
+        "command": _text(provenance.command),
+        "seed": provenance.seed,
+        "backend": provenance.backend,
+        "device": _text(provenance.device),
+        "dtype": provenance.dtype,
+        "data_name": _text(provenance.data_name),
+        "data_sha256": provenance.data_sha256,
+        "start": start,
+        "end": "",
+        **{f"version.{name}": _text(version) for name, version in provenance.versions.items()},
+        **_config_attributes(provenance.config),
+    }
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise RunError(f"{folder}: is not empty, and a run is never overwritten; choose another folder")
+    return _begin(RunWriter(folder, attributes, Columns(STEPS), Columns(EPOCHS)), provenance.config_toml)
+
+
+def reopen_run(
+    folder: Path, *, command: str, config: dict[str, Any] | None = None, config_toml: str | None = None
+) -> RunWriter:
+    """Go on with a run that is not being written, with new settings if given.
+
+    Raises
+    ------
+    RunError
+        If `folder` holds no run, a damaged one, or one that another process is writing.
+    """
+    run = open_run(folder)
+    kept = run.attributes
+    if config is not None:
+        kept = {name: value for name, value in kept.items() if not name.startswith("config.")}
+        kept |= _config_attributes(config)
+    history = _text(f"{kept['history']}\n{_now()} {command}")
+    steps, epochs = Columns(STEPS), Columns(EPOCHS)
+    steps.extend(run.steps)
+    epochs.extend(run.epochs)
+    attributes = kept | {"status": "running", "message": "", "end": "", "history": history}
+    return _begin(RunWriter(folder, attributes, steps, epochs), config_toml)
+
+
+def _begin(writer: RunWriter, config_toml: str | None) -> RunWriter:
+    try:
+        if config_toml is not None:
+            write_whole(writer.folder / CONFIG_FILE, config_toml.encode())
+        writer.snapshot()
+    except BaseException:
+        writer._release()
+        raise
+    return writer
+
+
+def _fill_group(group: h5py.Group, columns: Columns) -> None:
+    cadence = columns.cadence
+    arrays = columns.arrays()
+    group.attrs.update({"NX_class": "NXdata", "axes": cadence.scale.name})
+    scale = group.create_dataset(cadence.scale.name, data=arrays.pop(cadence.scale.name))
+    scale.make_scale(cadence.scale.name)
+    _describe(scale, cadence.scale)
+    if arrays:
+        group.attrs["signal"] = next(iter(arrays))
+    for series in cadence.series:
+        if series.name in arrays:
+            data = group.create_dataset(series.name, data=arrays[series.name])
+            data.dims[0].attach_scale(scale)
+            _describe(data, series)
+
+
+def _describe(data: h5py.Dataset, series: Series) -> None:
+    data.attrs["long_name"] = series.long_name
+    data.attrs["units"] = series.units
+    if series.meanings:
+        data.attrs["flag_values"] = np.arange(len(series.meanings), dtype=np.float64)
+        data.attrs["flag_meanings"] = " ".join(series.meanings)
+
+
+def _config_attributes(config: dict[str, Any]) -> dict[str, str | int | float]:
+    text = json.dumps(config)
+    if len(text) > ATTRIBUTE_BYTES:
+        raise UsageError(
+            f"the settings take {len(text)} bytes as JSON; a run stores {ATTRIBUTE_BYTES} at most"
+        )
+    return {"config_json": text, **dict(_flat("config", config))}
+
+
+def _flat(path: str, value: Any) -> Iterator[tuple[str, str | int | float]]:
+    if isinstance(value, dict) and value:
+        for name, child in value.items():
+            yield from _flat(f"{path}.{name}", child)
+    elif isinstance(value, str):
+        yield path, _text(value)
+    elif isinstance(value, float) or (type(value) is int and abs(value) < 2**63):
+        yield path, value
+    else:
+        yield path, json.dumps(value)
+
+
+def _text(text: str) -> str:
+    """Return `text` as HDF5 can hold it: UTF-8, without NUL, of limited length."""
+    return text.replace("\0", "").encode("utf-8", "replace")[:ATTRIBUTE_BYTES].decode("utf-8", "ignore")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
