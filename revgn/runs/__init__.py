@@ -6,11 +6,17 @@ journal     the line a record, and the columns they fill
 checkpoint  arrays with a checksum
 reader      runs as they are found on disk
 writer      the one who writes a run
+launch      start, resume and evaluate runs
+summary     a run in a few figures
+curves      training curves of several runs, drawn
 """
 
 from revgn.runs.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from revgn.runs.curves import draw_curves
+from revgn.runs.launch import Outcome, evaluate_run, resume_run, start_run
 from revgn.runs.names import EPOCH_SERIES, FORMAT_VERSION, RUNGS, STEP_SERIES, Series
 from revgn.runs.reader import Run, is_run, list_runs, open_run
+from revgn.runs.summary import labels, summarize
 from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run
 
 __all__ = [
@@ -19,16 +25,23 @@ __all__ = [
     "RUNGS",
     "STEP_SERIES",
     "Checkpoint",
+    "Outcome",
     "Provenance",
     "Run",
     "RunWriter",
     "Series",
     "create_run",
+    "draw_curves",
+    "evaluate_run",
     "is_run",
+    "labels",
     "latest_checkpoint",
     "list_runs",
     "load_checkpoint",
     "open_run",
     "reopen_run",
+    "resume_run",
     "save_checkpoint",
+    "start_run",
+    "summarize",
 ]

@@ -166,3 +166,15 @@ def _lock(descriptor: int) -> bool:
     except OSError:
         pass
     return True
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether a process is writing the journal."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

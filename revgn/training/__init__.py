@@ -12,6 +12,7 @@ from revgn.training.config import (
     parse_assignment,
     parse_toml,
 )
+from revgn.training.estimate import Estimate, estimate_step
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, evaluate, evaluate_part, train
 from revgn.training.problem import (
     Problem,
@@ -28,6 +29,7 @@ __all__ = [
     "PRESETS",
     "Config",
     "DivergedError",
+    "Estimate",
     "Evaluated",
     "Event",
     "Problem",
@@ -38,6 +40,7 @@ __all__ = [
     "build_problem",
     "config_dict",
     "config_toml",
+    "estimate_step",
     "evaluate",
     "evaluate_part",
     "flat",

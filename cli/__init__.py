@@ -1,0 +1,1 @@
+"""The command `revgn`: one command, one file. Heavy imports stay inside the commands."""

@@ -1,0 +1,88 @@
+"""The group `revgn`: commands are loaded when they are called, errors become one line."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "train": "Train a network into a new run folder.",
+    "resume": "Go on with a run, killed, interrupted or finished.",
+    "show": "Settings, figures, exactness and time split of a run.",
+    "ls": "List the runs in a folder.",
+    "plot": "Draw training and test curves of runs.",
+    "eval": "Evaluate a run's network.",
+    "data": "List, fetch and describe data sets.",
+    "devices": "Which backends and devices there are.",
+}
+
+
+class LazyGroup(click.Group):
+    """Group that imports a command's module only when the command is wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Commands in the order in which they are used."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import `revgn_cli.<name>`."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = "list_runs" if cmd_name == "ls" else cmd_name
+        command: click.Command = importlib.import_module(f"revgn_cli.{module}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command; an unknown one gets the nearest name."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            hint = f"did you mean {near[0]}?" if near else "revgn --help lists the commands"
+            ctx.fail(f"no such command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a mistake of the user's is one line, exit code 2 for usage and 1 for failure."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            click.echo("revgn: stopped", err=True)
+            ctx.exit(130)
+        except MemoryError as error:
+            click.echo(f"revgn: not enough memory: {error or 'no detail'}; try a smaller batch", err=True)
+            ctx.exit(1)
+        except OSError as error:
+            click.echo(f"revgn: {error}", err=True)
+            ctx.exit(1)
+        except Exception as error:
+            from revgn.errors import BackendError, RevgnError, ShapeError, UsageError
+
+            if not isinstance(error, RevgnError):
+                raise
+            click.echo(f"revgn: {error}", err=True)
+            ctx.exit(2 if isinstance(error, UsageError | ShapeError | BackendError) else 1)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="revgn", prog_name="revgn")
+def main() -> None:
+    """Train reversible networks by exact Gauss-Newton steps, beside SGD and Adam.
+
+    \b
+    revgn train                              digits, exact Gauss-Newton, a few seconds
+    revgn train --data fashion-mnist --damping 0.1
+    revgn show runs/...                      what came out
+    """
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""Options that are settings: one table from option to dotted path, used by every command that trains."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class SettingOption(NamedTuple):
+    """An option, the setting it stands for, and its help."""
+
+    flag: str
+    path: str
+    kind: Any
+    help: str
+
+
+class BatchSize(click.ParamType):
+    """A count, or the word full."""
+
+    name = "N|full"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Read "full" or an integer."""
+        if value == "full" or isinstance(value, int):
+            return value
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor full", param, ctx)
+
+
+class SharesType(click.ParamType):
+    """A name, or numbers with commas."""
+
+    name = "NAME|NUMBERS"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Read a name of shares, or a list of numbers."""
+        if not isinstance(value, str) or value in ("uniform", "last", "full-rank"):
+            return value
+        try:
+            return [float(number) for number in value.split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is not uniform, last, full-rank, or numbers with commas", param, ctx)
+
+
+DATA_OPTIONS = (
+    SettingOption("--data", "data.name", str, "Data set, or a path to .npz, .h5 or .csv."),
+    SettingOption("--data-folder", "data.folder", str, "Where data sets are kept."),
+    SettingOption("--subset", "data.subset", int, "Train on the first N rows only."),
+    SettingOption("--subset-seed", "data.subset_seed", int, "Draw those rows at random instead."),
+    SettingOption("--inputs", "data.inputs", str, "Inputs in an .npz (key) or .h5 file (path)."),
+    SettingOption("--targets", "data.targets", str, "Targets there."),
+    SettingOption("--test-inputs", "data.test_inputs", str, "Test inputs there."),
+    SettingOption("--test-targets", "data.test_targets", str, "Test targets there."),
+    SettingOption("--target", "data.target", str, "Target column of a .csv file; several with commas."),
+    SettingOption(
+        "--task", "data.task", click.Choice(["auto", "classification", "regression"]), "What targets are."
+    ),
+)
+
+TRAIN_OPTIONS = (
+    *DATA_OPTIONS,
+    SettingOption("--preset", "preset", str, "A set-up of the paper, such as paper-mnist."),
+    SettingOption("--blocks", "network.blocks", int, "Blocks of two couplings."),
+    SettingOption("--hidden", "network.hidden", int, "Hidden features of a coupling."),
+    SettingOption(
+        "--activation",
+        "network.activation",
+        click.Choice(["relu", "identity", "tanh", "gelu"]),
+        "Activation of the couplings.",
+    ),
+    SettingOption(
+        "--first-block",
+        "network.first_block",
+        click.Choice(["same", "identity", "relu"]),
+        "Activation of the first block.",
+    ),
+    SettingOption(
+        "--activations",
+        "network.activations",
+        click.Choice(["keep", "rebuild"]),
+        "Keep activations, or rebuild them by the inverse.",
+    ),
+    SettingOption(
+        "--optimizer",
+        "optimizer.name",
+        click.Choice(["gauss-newton", "sgd", "adam"]),
+        "Who takes the steps.",
+    ),
+    SettingOption(
+        "--inverse",
+        "optimizer.inverse",
+        click.Choice(["block", "minimum-norm"]),
+        "Generalized inverse of the Jacobian.",
+    ),
+    SettingOption("--shares", "optimizer.shares", SharesType(), "Shares of the blocks (block inverse)."),
+    SettingOption("--damping", "optimizer.damping", float, "Damping, relative to the kernel's scale."),
+    SettingOption("--lr", "optimizer.lr", float, "Learning rate."),
+    SettingOption(
+        "--schedule",
+        "optimizer.schedule",
+        click.Choice(["constant", "cosine", "step"]),
+        "How the rate goes with the step.",
+    ),
+    SettingOption("--warmup", "optimizer.warmup", int, "Steps of linear rise at the start."),
+    SettingOption("--momentum", "optimizer.momentum", float, "Momentum of SGD."),
+    SettingOption("--weight-decay", "optimizer.weight_decay", float, "Decoupled weight decay."),
+    SettingOption(
+        "--loss",
+        "training.loss",
+        click.Choice(["auto", "cross-entropy", "squared-error"]),
+        "Loss; auto takes cross-entropy for classes.",
+    ),
+    SettingOption("--batch-size", "training.batch_size", BatchSize(), "Rows in a batch."),
+    SettingOption("--epochs", "training.epochs", int, "Passes over the training data."),
+    SettingOption("--steps", "training.steps", int, "Steps, whatever the epochs."),
+    SettingOption("--seed", "training.seed", int, "Seed of everything random."),
+    SettingOption(
+        "--backend", "training.backend", click.Choice(["auto", "numpy", "cupy"]), "Array library."
+    ),
+    SettingOption("--dtype", "training.dtype", click.Choice(["float32", "float64"]), "Precision."),
+    SettingOption("--eval-every", "training.eval_every", int, "Steps between evaluations (else an epoch)."),
+    SettingOption("--checkpoint-every", "training.checkpoint_every", int, "Steps between checkpoints."),
+)
+
+RESUME_OPTIONS = tuple(
+    option
+    for option in TRAIN_OPTIONS
+    if option.flag in ("--epochs", "--steps", "--lr", "--damping", "--backend", "--data-folder")
+)
+
+set_option = click.option(
+    "-s", "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting, by its dotted path."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def setting_options(table: tuple[SettingOption, ...]) -> Callable[[F], F]:
+    """Decorate a command with the options of a table; those not given arrive as None."""
+
+    def decorate(command: F) -> F:
+        for option in reversed(table):
+            command = click.option(
+                option.flag, _parameter(option), type=option.kind, default=None, help=option.help
+            )(command)
+        return command
+
+    return decorate
+
+
+def chosen_settings(
+    table: tuple[SettingOption, ...], values: dict[str, Any], assignments: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Nested settings of the options given and of the `--set` assignments, which are stronger."""
+    from revgn.training import merge_settings, nested, parse_assignment
+
+    given = [
+        nested(option.path, values[_parameter(option)])
+        for option in table
+        if values.get(_parameter(option)) is not None
+    ]
+    return merge_settings(*[parse_assignment(text) for text in reversed(assignments)], *given)
+
+
+def _parameter(option: SettingOption) -> str:
+    return option.path.replace(".", "_")

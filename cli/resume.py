@@ -1,0 +1,36 @@
+"""`revgn resume`: go on with a run from its newest good checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from revgn_cli.interrupt import stop_when_asked
+from revgn_cli.options import RESUME_OPTIONS, chosen_settings, json_option, set_option, setting_options
+from revgn_cli.progress import show_progress
+from revgn_cli.train import command_line, report
+
+
+@click.command("resume")
+@click.argument("run", type=click.Path(path_type=Path))
+@setting_options(RESUME_OPTIONS)
+@set_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@json_option
+def command(
+    run: Path, assignments: tuple[str, ...], quiet: bool, as_json: bool, **values: Any
+) -> None:
+    """Go on with RUN, killed, interrupted or finished; it needs nothing but the folder.
+
+    \b
+    revgn resume runs/digits-gauss-newton-20260101-120000
+    revgn resume runs/digits-gauss-newton-20260101-120000 --epochs 20
+    """
+    from revgn.runs import resume_run
+
+    changes = chosen_settings(RESUME_OPTIONS, values, assignments)
+    with stop_when_asked() as should_stop, show_progress(quiet) as observe:
+        outcome = resume_run(
+            run, changes, command=command_line(), observe=observe, should_stop=should_stop
+        )
+    report(outcome, as_json)

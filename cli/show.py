@@ -1,0 +1,84 @@
+"""`revgn show`: a run in a few figures."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from revgn_cli.options import json_option
+from revgn_cli.progress import clock
+
+_BARS = "▁▂▃▄▅▆▇█"
+_WIDTH = 40
+
+
+@click.command("show")
+@click.argument("run", type=click.Path(path_type=Path))
+@json_option
+def command(run: Path, as_json: bool) -> None:
+    """Show the settings of RUN that are not defaults, last and best figures, rho, time split.
+
+    \b
+    revgn show runs/digits-gauss-newton-20260101-120000
+    """
+    from revgn.runs import open_run, summarize
+
+    opened = open_run(run)
+    summary = summarize(opened)
+    if as_json:
+        click.echo(json.dumps(summary))
+        return
+    click.echo(f"{summary['run']}: {summary['title']}, {summary['status']}")
+    if summary["message"]:
+        click.echo(f"  {summary['message']}")
+    click.echo(f"  {summary['backend']}, {summary['device']}, {summary['dtype']}, began {summary['start']}")
+    for path, value in summary["settings"].items():
+        click.echo(f"  {path} = {value}")
+    click.echo(f"step {summary['step']}, epoch {summary['epoch']:.4g}")
+    for which in ("last", "best"):
+        if summary[which]:
+            click.echo(f"{which:<5} {_figures(summary[which])}")
+    for name in ("train_loss", "test_loss", "test_accuracy"):
+        if name in opened.epochs and opened.epochs[name].size > 1:
+            values = opened.epochs[name].tolist()
+            click.echo(f"{name.replace('_', ' '):<14} {sparkline(values, log=name.endswith('loss'))}")
+    if summary["rho"]:
+        rungs = ", ".join(f"{name} {count}" for name, count in summary["rungs"].items())
+        click.echo(f"rho   median {summary['rho']['median']:.2e}, largest {summary['rho']['largest']:.2e}")
+        click.echo(f"rungs {rungs}")
+    if summary["split"]:
+        split = ", ".join(f"{part} {share:.0%}" for part, share in summary["split"].items())
+        click.echo(f"time  {clock(summary['seconds'])} of training: {split}")
+    if summary["memory_bytes"]:
+        click.echo(f"memory {summary['memory_bytes'] / 1e9:.3g} GB at most")
+
+
+def sparkline(values: list[float], *, log: bool = False) -> str:
+    """One character a value (at most 40, picked evenly), from lowest to highest."""
+    import math
+
+    picked = values
+    if len(values) > _WIDTH:
+        picked = [values[round(i * (len(values) - 1) / (_WIDTH - 1))] for i in range(_WIDTH)]
+    scaled = [math.log(v) if log and v > 0 else v for v in picked]
+    finite = [v for v in scaled if math.isfinite(v)]
+    if not finite:
+        return ""
+    low, span = min(finite), max(finite) - min(finite)
+
+    def bar(v: float) -> str:
+        if not math.isfinite(v):
+            return "!"
+        return _BARS[round((v - low) / span * (len(_BARS) - 1)) if span else 0]
+
+    return f"{''.join(map(bar, scaled))}  {values[0]:.4g} → {values[-1]:.4g}"
+
+
+def _figures(row: dict[str, Any]) -> str:
+    parts = [f"epoch {row['epoch']:.4g}"]
+    for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+        if name in row:
+            value = f"{row[name]:.2%}" if name.endswith("accuracy") else f"{row[name]:.4g}"
+            parts.append(f"{name.replace('_', ' ')} {value}")
+    return ", ".join(parts)

@@ -1,0 +1,147 @@
+"""`revgn train`: train a network into a new run folder."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from revgn_cli.interrupt import stop_when_asked
+from revgn_cli.options import TRAIN_OPTIONS, chosen_settings, json_option, set_option, setting_options
+from revgn_cli.progress import clock, show_progress
+
+if TYPE_CHECKING:
+    from revgn.runs import Outcome
+    from revgn.training import Config
+
+
+@click.command("train")
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@setting_options(TRAIN_OPTIONS)
+@set_option
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder (else a new one in runs/).")
+@click.option("--dry-run", is_flag=True, help="Print weights, memory and time, and train nothing.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@json_option
+def command(
+    file: Path | None,
+    assignments: tuple[str, ...],
+    out: Path | None,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Train a network, with the settings of FILE (TOML) and of the options, which are stronger.
+
+    \b
+    revgn train
+    revgn train --data fashion-mnist --batch-size 256 --steps 117 --damping 0.01
+    revgn train --data table.csv --target price -s optimizer.inverse=block
+    """
+    from revgn.runs import start_run
+    from revgn.training import build_config, parse_toml
+
+    layers = [chosen_settings(TRAIN_OPTIONS, values, assignments)]
+    if file is not None:
+        layers.append(parse_toml(file.read_text(encoding="utf-8", errors="replace"), str(file)))
+    config = build_config(*layers)
+    if dry_run:
+        _print_estimate(config, as_json)
+        return
+    folder = out or _new_folder(config)
+    if not as_json:
+        click.echo(f"run {folder}", err=True)
+    with stop_when_asked() as should_stop, show_progress(quiet) as observe:
+        outcome = start_run(
+            config, folder, command=command_line(), observe=observe, should_stop=should_stop
+        )
+    report(outcome, as_json)
+
+
+def report(outcome: "Outcome", as_json: bool) -> None:
+    """Print how training ended; an interrupted run exits with 130 and its resume command."""
+    for note in outcome.notes:
+        click.echo(f"revgn: {note}", err=True)
+    resume = f"revgn resume {shlex.quote(str(outcome.folder))}"
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "run": str(outcome.folder),
+                    "status": outcome.status,
+                    "step": outcome.step,
+                    "resume": resume,
+                    **{name: value for name, value in outcome.last.items() if name != "step"},
+                }
+            )
+        )
+    else:
+        last = outcome.last
+        figures = [f"{outcome.status} after {outcome.step} steps"]
+        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+            if name in last:
+                value = f"{last[name]:.2%}" if name.endswith("accuracy") else f"{last[name]:.4g}"
+                figures.append(f"{name.replace('_', ' ')} {value}")
+        if "seconds" in last:
+            figures.append(f"{clock(last['seconds'])} of training")
+        click.echo(", ".join(figures))
+        click.echo(f"revgn show {shlex.quote(str(outcome.folder))}" if outcome.status == "finished" else resume)
+    if outcome.status == "interrupted":
+        raise click.exceptions.Exit(130)
+
+
+def command_line() -> str:
+    """Command line as it was typed."""
+    return shlex.join(["revgn", *sys.argv[1:]])
+
+
+def _new_folder(config: "Config") -> Path:
+    from datetime import datetime
+
+    name = f"{Path(config.data.name).stem}-{config.optimizer.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder, number = Path("runs") / name, 2
+    while folder.exists():
+        folder, number = Path("runs") / f"{name}-{number}", number + 1
+    return folder
+
+
+def _print_estimate(config: "Config", as_json: bool) -> None:
+    from revgn.training import build_problem, estimate_step, load_data
+
+    problem = build_problem(config, load_data(config))
+    estimate = estimate_step(problem)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "features": estimate.features,
+                    "outputs": estimate.outputs,
+                    "train_rows": estimate.train_rows,
+                    "batch_size": estimate.batch_size,
+                    "steps": estimate.steps,
+                    "parameters": estimate.parameters,
+                    "memory_bytes": estimate.memory,
+                    "flop_per_step": estimate.work,
+                    "flops_per_second": estimate.flops_per_second,
+                    "seconds_per_step": estimate.seconds_per_step,
+                }
+            )
+        )
+        return
+    click.echo(
+        f"data        {problem.dataset.name}: {estimate.train_rows:,} rows of {estimate.features} features, "
+        f"{estimate.outputs} outputs"
+    )
+    click.echo(f"weights     {estimate.parameters:,} trained")
+    memory = ", ".join(f"{name} {size / 1e9:.3g}" for name, size in estimate.memory.items())
+    click.echo(f"memory      {estimate.memory_bytes / 1e9:.3g} GB ({memory})")
+    work = ", ".join(f"{name} {flop / 1e9:.3g}" for name, flop in estimate.work.items())
+    click.echo(f"a step      {sum(estimate.work.values()) / 1e9:.4g} GFLOP ({work})")
+    click.echo(
+        f"time        {estimate.seconds_per_step:.3g} s a step or more, at "
+        f"{estimate.flops_per_second / 1e9:.3g} GFLOP/s measured; "
+        f"{estimate.steps:,} steps in {clock(estimate.steps * estimate.seconds_per_step)} or more"
+    )

@@ -1,0 +1,160 @@
+"""revgn: exact Gauss-Newton training of reversible networks, derived by hand, on NumPy and CuPy arrays.
+
+A layer is a plain immutable struct; its parameters go in and come out; every map is a free function with
+one law, found by the type of its first argument. From the ground up:
+
+    arrays      the only code that knows NumPy from CuPy
+    trees       parameters as vectors
+    linalg      Gram matrices, factors, pseudoinverses
+    data        data sets and batches
+    maps        the vocabulary: forward, inverse, jvp, vjp, pinv
+    layers      couplings and readout
+    networks    chains, activations kept or rebuilt, the paper's set-ups
+    losses      squared error, cross-entropy
+    solvers     who solves J D = eps: block inverse, minimum norm
+    optimizers  Gauss-Newton, SGD, Adam
+    training    settings, step, loop
+    runs        the run folder (loaded on demand)
+    testing     the laws, for a layer of one's own (loaded on demand)
+"""
+
+import importlib
+from typing import Any
+
+from revgn import trees
+from revgn.arrays import Backend, select_backend
+from revgn.data import Dataset, load_dataset
+from revgn.errors import (
+    BackendError,
+    DataError,
+    RevgnError,
+    RunError,
+    ShapeError,
+    UnsupportedMapError,
+    UsageError,
+)
+from revgn.layers import (
+    Coupling,
+    CouplingParams,
+    LinearCoupling,
+    LinearCouplingParams,
+    Readout,
+    draw_coupling,
+    draw_linear_coupling,
+    draw_readout,
+    linear_coupling,
+)
+from revgn.linalg import PAPER_RULE, PinvRule
+from revgn.losses import CrossEntropy, SquaredError, accuracy, wanted_change
+from revgn.maps import (
+    Halves,
+    factor_params,
+    forward,
+    gram_params,
+    init,
+    inverse,
+    jvp_input,
+    jvp_inverse,
+    jvp_params,
+    linearize,
+    linearize_inverse,
+    pinv_params,
+    solve_params,
+    vjp_input,
+    vjp_params,
+)
+from revgn.networks import REFERENCE, Architecture, Chain, Network, draw_network
+from revgn.optimizers import SGD, Adam, GaussNewton, Linearization, Schedule, init_state, update
+from revgn.solvers import BlockInverse, MinimumNorm, jacobian, solve, tangent_kernel
+from revgn.training import Config, build_config, build_problem, initial_state, load_data, train
+
+_ON_DEMAND = {
+    "evaluate_run": "revgn.runs",
+    "list_runs": "revgn.runs",
+    "open_run": "revgn.runs",
+    "resume_run": "revgn.runs",
+    "start_run": "revgn.runs",
+    "runs": "revgn.runs",
+    "testing": "revgn.testing",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "PAPER_RULE",
+    "REFERENCE",
+    "SGD",
+    "Adam",
+    "Architecture",
+    "Backend",
+    "BackendError",
+    "BlockInverse",
+    "Chain",
+    "Config",
+    "Coupling",
+    "CouplingParams",
+    "CrossEntropy",
+    "DataError",
+    "Dataset",
+    "GaussNewton",
+    "Halves",
+    "LinearCoupling",
+    "LinearCouplingParams",
+    "Linearization",
+    "MinimumNorm",
+    "Network",
+    "PinvRule",
+    "Readout",
+    "RevgnError",
+    "RunError",
+    "Schedule",
+    "ShapeError",
+    "SquaredError",
+    "UnsupportedMapError",
+    "UsageError",
+    "accuracy",
+    "build_config",
+    "build_problem",
+    "draw_coupling",
+    "draw_linear_coupling",
+    "draw_network",
+    "draw_readout",
+    "evaluate_run",
+    "factor_params",
+    "forward",
+    "gram_params",
+    "init",
+    "init_state",
+    "initial_state",
+    "inverse",
+    "jacobian",
+    "jvp_input",
+    "jvp_inverse",
+    "jvp_params",
+    "linear_coupling",
+    "linearize",
+    "linearize_inverse",
+    "list_runs",
+    "load_data",
+    "load_dataset",
+    "open_run",
+    "pinv_params",
+    "resume_run",
+    "select_backend",
+    "solve",
+    "solve_params",
+    "start_run",
+    "tangent_kernel",
+    "train",
+    "trees",
+    "update",
+    "vjp_input",
+    "vjp_params",
+    "wanted_change",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module 'revgn' has no attribute {name!r}")
+    module = importlib.import_module(_ON_DEMAND[name])
+    return module if module.__name__.endswith(f".{name}") else getattr(module, name)

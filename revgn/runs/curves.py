@@ -1,0 +1,85 @@
+"""Training and test curves of one or several runs, labelled by what differs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from revgn.errors import UsageError
+from revgn.runs.files import writing
+from revgn.runs.reader import Run
+from revgn.runs.summary import labels
+
+Axis = Literal["epoch", "step", "seconds", "samples"]
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
+_MARKERS = "osD^vPX"
+_FORMATS = (".png", ".pdf", ".svg")
+
+
+def draw_curves(runs: Sequence[Run], path: Path, *, axis: Axis = "epoch") -> None:
+    """Draw loss (log scale) and, where there are classes, accuracy: test solid, training dashed.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .png, .pdf or .svg; text stays text in the latter two.
+    axis : {"epoch", "step", "seconds", "samples"}
+
+    Raises
+    ------
+    UsageError
+        If the file's ending is another one.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        raise UsageError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected .png, .pdf or .svg")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.style import context
+
+    panels = ["loss"]
+    if any("test_accuracy" in run.epochs for run in runs):
+        panels.append("accuracy")
+    with context({"svg.fonttype": "none", "pdf.fonttype": 42}):
+        figure = Figure(figsize=(4.8 * len(panels), 3.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for number, (run, label) in enumerate(zip(runs, labels(runs), strict=True)):
+            colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
+            for ax, what in zip(axes, panels, strict=True):
+                for part, line in (("test", "-"), ("train", "--")):
+                    y = run.epochs.get(f"{part}_{what}")
+                    if y is None:
+                        continue
+                    every = max(1, y.size // 12)
+                    ax.plot(
+                        run.epochs[axis],
+                        y,
+                        line,
+                        color=colour,
+                        marker=marker if part == "test" else None,
+                        markevery=every,
+                        markersize=4,
+                        linewidth=1.4,
+                        label=label if part == "test" else None,
+                    )
+        for ax, what in zip(axes, panels, strict=True):
+            ax.set_xlabel("seconds of training" if axis == "seconds" else axis)
+            ax.set_ylabel(what)
+            ax.grid(alpha=0.25)
+        positive = [
+            y
+            for run in runs
+            for part in ("train_loss", "test_loss")
+            if part in run.epochs
+            for y in run.epochs[part]
+            if np.isfinite(y)
+        ]
+        if positive and min(positive) > 0:
+            axes[0].set_yscale("log")
+        axes[0].set_title("test solid, training dashed", fontsize=9)
+        if len(runs) > 1:
+            axes[-1].legend(fontsize=8)
+        with writing(path):
+            figure.savefig(path, dpi=150)

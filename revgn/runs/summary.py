@@ -1,0 +1,109 @@
+"""A run in a few figures: what it was, how far it came, how exact its steps were, where the time went."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revgn.runs.journal import is_locked
+from revgn.runs.names import JOURNAL_FILE, RUNGS
+from revgn.runs.reader import Run
+from revgn.training import build_config, config_dict, flat
+
+_SPLIT = ("forward", "kernel", "solve", "update")
+
+
+def summarize(run: Run) -> dict[str, Any]:
+    """Figures of a run as plain numbers and text, None where not measured.
+
+    Keys: run, title, status, message, start, end, settings (those that differ from the defaults), step,
+    epoch, last and best (of the evaluations; best by test accuracy, else test loss), rho (median, largest),
+    rungs (how often each), seconds (of training), split (share of forward, kernel, solve, update),
+    memory_bytes. A run that says "running" but is written by no process has the status "killed".
+    """
+    steps, epochs = run.steps, run.epochs
+    evaluated = epochs["epoch"].size > 0
+    return {
+        "run": str(run.folder),
+        "title": run.attributes["title"],
+        "status": status(run),
+        "message": run.attributes["message"],
+        "start": run.attributes["start"],
+        "end": run.attributes["end"],
+        "backend": run.attributes["backend"],
+        "device": run.attributes["device"],
+        "dtype": run.attributes["dtype"],
+        "settings": changed_settings(run),
+        "step": int(steps["step"][-1]) if steps["step"].size else 0,
+        "epoch": float(steps["epoch"][-1]) if steps["step"].size else 0.0,
+        "last": _row(epochs, -1) if evaluated else {},
+        "best": _row(epochs, best_index(run)) if evaluated else {},
+        "rho": _spread(steps.get("rho")),
+        "rungs": _counts(run),
+        "seconds": float(np.nansum(steps["seconds"])) if "seconds" in steps else 0.0,
+        "split": _split(steps),
+        "memory_bytes": float(np.nanmax(steps["memory"])) if "memory" in steps else None,
+    }
+
+
+def status(run: Run) -> str:
+    """Status of the run; "killed" where it says "running" but no process writes it."""
+    if run.status == "running" and not is_locked(run.folder / JOURNAL_FILE):
+        return "killed"
+    return run.status
+
+
+def changed_settings(run: Run) -> dict[str, Any]:
+    """Settings by dotted path that differ from the defaults."""
+    defaults = flat(config_dict(build_config()))
+    return {path: value for path, value in flat(run.config).items() if defaults.get(path) != value}
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """Name runs by the settings in which they differ; by their folders where they do not."""
+    settings = [flat(run.config) for run in runs]
+    paths = [
+        path
+        for path in dict.fromkeys(path for each in settings for path in each)
+        if len({repr(each.get(path)) for each in settings}) > 1
+    ]
+    names = [
+        ", ".join(f"{path.rpartition('.')[2]} {each[path]}" for path in paths if each.get(path) is not None)
+        for each in settings
+    ]
+    unique = len(set(names)) == len(names) and all(names)
+    return names if unique else [run.folder.name for run in runs]
+
+
+def best_index(run: Run) -> int:
+    """Index of the best evaluation: highest test accuracy, else lowest test loss."""
+    score = run.epochs.get("test_accuracy")
+    if score is None or np.all(np.isnan(score)):
+        score = -run.epochs["test_loss"]
+    return int(np.argmax(np.nan_to_num(score, nan=-np.inf)))
+
+
+def _row(series: dict[str, NDArray[np.float64]], index: int) -> dict[str, float]:
+    return {name: float(array[index]) for name, array in series.items() if not np.isnan(array[index])}
+
+
+def _spread(series: NDArray[np.float64] | None) -> dict[str, float] | None:
+    if series is None or np.all(np.isnan(series)):
+        return None
+    return {"median": float(np.nanmedian(series)), "largest": float(np.nanmax(series))}
+
+
+def _counts(run: Run) -> dict[str, int]:
+    rungs = run.steps.get("rung")
+    if rungs is None:
+        return {}
+    return {name: int(np.sum(rungs == code)) for code, name in enumerate(RUNGS) if np.any(rungs == code)}
+
+
+def _split(steps: dict[str, NDArray[np.float64]]) -> dict[str, float]:
+    sums = {
+        part: float(np.nansum(steps[f"seconds_{part}"])) for part in _SPLIT if f"seconds_{part}" in steps
+    }
+    total = sum(sums.values())
+    return {part: seconds / total for part, seconds in sums.items()} if total else {}

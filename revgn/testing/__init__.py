@@ -1,0 +1,55 @@
+"""The laws of layers, losses and solvers as plain functions, for our tests and for anybody's own layer.
+
+Each takes what a user has in hand, works on any backend, returns nothing, and raises `AssertionError`
+with the law, the measured error and the tolerance. `check_layer` runs all the laws that a layer can have:
+
+    from revgn.testing import check_layer
+    check_layer(layer, params, x)
+"""
+
+from revgn.testing.compare import Kind, assert_close, assert_same_kind, draw_like, relative_error, tolerance
+from revgn.testing.layer import (
+    LAWS,
+    Law,
+    check_adjoint,
+    check_gram,
+    check_inverse,
+    check_inverse_tangent,
+    check_layer,
+    check_linear,
+    check_linearize,
+    check_linearize_inverse,
+    check_pinv,
+    check_purity,
+    check_tangent,
+    laws_of,
+)
+from revgn.testing.loss import check_loss
+from revgn.testing.solver import check_generalized_inverse, check_reported_rho, check_solver
+
+__all__ = [
+    "LAWS",
+    "Kind",
+    "Law",
+    "assert_close",
+    "assert_same_kind",
+    "check_adjoint",
+    "check_generalized_inverse",
+    "check_gram",
+    "check_inverse",
+    "check_inverse_tangent",
+    "check_layer",
+    "check_linear",
+    "check_linearize",
+    "check_linearize_inverse",
+    "check_loss",
+    "check_pinv",
+    "check_purity",
+    "check_reported_rho",
+    "check_solver",
+    "check_tangent",
+    "draw_like",
+    "laws_of",
+    "relative_error",
+    "tolerance",
+]

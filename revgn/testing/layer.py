@@ -1,0 +1,409 @@
+"""The laws of a layer's maps (contracts in `revgn.maps`). A network is a layer like any other.
+
+With f the layer's function, J_x = df/dx and J_W = df/dW at a point:
+
+    inverse             f^-1(f(x)) = x                          f(f^-1(y)) = y
+    linearize           y has the bits of f(x)
+    linearize_inverse   from y: x, and the same point
+    tangent             J d = lim (f(. + e d) - f(. - e d)) / 2e
+    linear              J(a u + v) = a J u + J v                the same for J^T
+    adjoint             <ybar, J_x dx + J_W dW> = <J_x^T ybar, dx> + <J_W^T ybar, dW>
+    inverse tangent     J_x^-1 J_x dx = dx
+    gram                J_W J_W^T ybar = K ybar on the half that moves
+    pinv                J G J = J,  G J G = G,  J G and G J symmetric,  with G = J_W^+
+    purity              the same bits again, and no argument changed
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from revgn._dispatch import Generic, has_map
+from revgn.linalg import PinvRule
+from revgn.maps import (
+    Data,
+    Layer,
+    Params,
+    Point,
+    factor_params,
+    forward,
+    gram_params,
+    inverse,
+    jvp_input,
+    jvp_inverse,
+    jvp_params,
+    linearize,
+    linearize_inverse,
+    pinv_params,
+    solve_params,
+    vjp_input,
+    vjp_params,
+)
+from revgn.testing.compare import (
+    Kind,
+    assert_close,
+    assert_same_kind,
+    draw_like,
+    inner,
+    norm,
+    relative_error,
+    snapshot,
+    tolerance,
+)
+from revgn.trees import axpy, leaves, scale, zeros_like
+
+_STEPS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # of differences, relative to the output
+
+
+class Check(Protocol):
+    """A law as a function of a layer, its parameters and an input."""
+
+    def __call__(self, layer: Layer, params: Params, x: Data, *, kind: Kind, seed: int = 0) -> None:
+        """Raise `AssertionError` where the law does not hold."""
+
+
+def check_inverse(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
+    """Check f^-1(f(x)) = x, and f(f^-1(y)) = y for y drawn at random.
+
+    Parameters
+    ----------
+    layer : struct
+        Has `forward` and `inverse`.
+    params : tree
+        Its parameters.
+    x : halves (n, d/2)
+        An input.
+    kind : str
+        Which tolerance holds; see `tolerance`.
+    seed : int
+        Of the random y.
+
+    Raises
+    ------
+    AssertionError
+        If a law does not hold; as with all checks here.
+    """
+    name, limit = type(layer).__name__, tolerance(_dtype(x), kind)
+    y = draw_like(np.random.default_rng(seed), x, scale=norm(x) / _size(x) ** 0.5)
+    assert_close(
+        f"{name}: inverse(forward(x)) = x", inverse(layer, params, forward(layer, params, x)), x, limit
+    )
+    assert_close(
+        f"{name}: forward(inverse(y)) = y", forward(layer, params, inverse(layer, params, y)), y, limit
+    )
+
+
+def check_linearize(layer: Layer, params: Params, x: Data, *, kind: Kind = "same", seed: int = 0) -> None:
+    """Check that `linearize` gives the bits of `forward`; see `check_inverse` for the arguments."""
+    y, _ = linearize(layer, params, x)
+    law = f"{type(layer).__name__}: linearize(x) = forward(x)"
+    assert_close(law, y, forward(layer, params, x), tolerance(_dtype(x), kind))
+
+
+def check_linearize_inverse(
+    layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0
+) -> None:
+    """Check that `linearize_inverse` at y = f(x) gives back x and the point of `linearize` at x."""
+    name, limit = type(layer).__name__, tolerance(_dtype(x), kind)
+    y, point = linearize(layer, params, x)
+    back, same_point = linearize_inverse(layer, params, y)
+    assert_close(f"{name}: linearize_inverse(forward(x)) gives x", back, x, limit)
+    assert_close(f"{name}: linearize_inverse(forward(x)) gives the point at x", same_point, point, limit)
+
+
+def check_tangent(layer: Layer, params: Params, x: Data, *, kind: Kind = "difference", seed: int = 0) -> None:
+    """Check `jvp_input` and `jvp_params`, those the layer has, against central differences.
+
+    J d = (f(. + e d) - f(. - e d)) / 2e + O(e^2), for steps e that change the output by a part in
+    10^2 ... 10^6; the best of them counts. Large steps meet curvature and kinks, small ones rounding: a
+    right derivative is met to about eps^(2/3) between, a wrong one by no step at all. At a kink (relu at
+    0) there is no derivative to compare with. See `check_inverse` for the arguments.
+    """
+    limit = tolerance(_dtype(x), kind)
+    y, point = linearize(layer, params, x)
+    rng = np.random.default_rng(seed)
+    for way in _ways(layer, params, x, point):
+        direction = draw_like(rng, way.at)
+        Jd = way.jvp(direction)
+        unit = norm(y) / (norm(Jd) or 1.0)
+        found = []
+        for step in _STEPS:
+            e = step * unit
+            ahead, behind = (way.moved(axpy(sign * e, direction, way.at)) for sign in (1.0, -1.0))
+            quotient = scale(0.5 / e, axpy(-1.0, behind, ahead))
+            found.append((relative_error(Jd, quotient), quotient))
+        best = min(found, key=lambda pair: pair[0])[1]
+        law = f"{type(layer).__name__}: {way.jvp_name} = derivative of forward"
+        assert_close(law, Jd, best, limit)
+
+
+def check_linear(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
+    """Check that the layer's jvp and vjp maps are linear: J(a u + v) = a J u + J v, and J 0 = 0."""
+    name, limit = type(layer).__name__, tolerance(_dtype(x), kind)
+    y, point = linearize(layer, params, x)
+    rng, a = np.random.default_rng(seed), -1.7
+    for way in _ways(layer, params, x, point):
+        for map_name, linear, domain in ((way.jvp_name, way.jvp, way.at), (way.vjp_name, way.vjp, y)):
+            u, v = draw_like(rng, domain), draw_like(rng, domain)
+            expected = axpy(a, linear(u), linear(v))
+            assert_close(f"{name}: {map_name} is linear", linear(axpy(a, u, v)), expected, limit)
+            nothing = linear(zeros_like(domain))
+            assert_close(f"{name}: {map_name}(0) = 0", nothing, zeros_like(nothing), 0.0)
+
+
+def check_adjoint(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
+    """Check <ybar, J d> = <J^T ybar, d> for input and parameters, those the layer has, and for both at once.
+
+    Relative to |ybar| |J d|, and J^T ybar must be of the struct, dtype and place of d.
+    """
+    name, limit = type(layer).__name__, tolerance(_dtype(x), kind)
+    y, point = linearize(layer, params, x)
+    rng = np.random.default_rng(seed)
+    y_bar = draw_like(rng, y)
+    pushed, left = zeros_like(y), 0.0
+    for way in _ways(layer, params, x, point):
+        direction = draw_like(rng, way.at)
+        Jd, pulled = way.jvp(direction), way.vjp(y_bar)
+        law = f"{name}: <y_bar, {way.jvp_name}(d)> = <{way.vjp_name}(y_bar), d>"
+        assert_same_kind(law, Jd, y)
+        assert_same_kind(law, pulled, way.at)
+        _agree(law, inner(y_bar, Jd), inner(pulled, direction), norm(y_bar) * norm(Jd), limit)
+        pushed, left = axpy(1.0, pushed, Jd), left + inner(pulled, direction)
+    law = f"{name}: <y_bar, J(dx, dW)> = <J^T y_bar, (dx, dW)>"
+    _agree(law, inner(y_bar, pushed), left, norm(y_bar) * norm(pushed), limit)
+
+
+def check_inverse_tangent(
+    layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0
+) -> None:
+    """Check J_x^-1 J_x dx = dx and J_x J_x^-1 dy = dy: `jvp_inverse` undoes `jvp_input`."""
+    name, limit = type(layer).__name__, tolerance(_dtype(x), kind)
+    _, point = linearize(layer, params, x)
+    d = draw_like(np.random.default_rng(seed), x)
+    back = jvp_inverse(layer, params, point, jvp_input(layer, params, point, d))
+    assert_close(f"{name}: jvp_inverse(jvp_input(dx)) = dx", back, d, limit)
+    back = jvp_input(layer, params, point, jvp_inverse(layer, params, point, d))
+    assert_close(f"{name}: jvp_input(jvp_inverse(dy)) = dy", back, d, limit)
+
+
+def check_gram(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
+    """Check J_W J_W^T ybar = K ybar on the half that moves and 0 on the other, and K = K^T."""
+    name, limit = type(layer).__name__, tolerance(_dtype(x), kind)
+    y, point = linearize(layer, params, x)
+    y_bar = draw_like(np.random.default_rng(seed), y)
+    K = gram_params(layer, point)
+    assert_close(f"{name}: gram_params is symmetric", K, K.T, limit)
+    JJy = jvp_params(layer, params, point, vjp_params(layer, params, point, y_bar))
+    moving, still = layer.half, 1 - layer.half
+    assert_close(f"{name}: jvp_params(vjp_params(y)) = K y", JJy[moving], K @ y_bar[moving], limit)
+    assert_close(f"{name}: jvp_params leaves one half alone", JJy[still], zeros_like(JJy[still]), 0.0)
+
+
+def check_pinv(layer: Layer, params: Params, x: Data, *, kind: Kind = "solve", seed: int = 0) -> None:
+    """Check the four Penrose identities of G = J_W^+ on random vectors, and that `realized` is J_W G dy.
+
+    J G J = J, G J G = G, J G and G J symmetric, with `PinvRule()`. Identities between parameters may err
+    by the condition of J_W more than those between outputs: a solution is as good as its residual.
+    """
+    name, limit = type(layer).__name__, tolerance(_dtype(x), kind)
+    y, point = linearize(layer, params, x)
+    factored = factor_params(layer, point, PinvRule())
+    condition = factored.info.s_max / factored.info.s_min if factored.info.s_min else 1.0
+
+    def J(d: Params) -> Any:  # noqa: N802
+        return jvp_params(layer, params, point, d)[layer.half]
+
+    def G(v: Any) -> Params:  # noqa: N802
+        return solve_params(layer, point, factored, v).params
+
+    rng = np.random.default_rng(seed)
+    d, e = draw_like(rng, params), draw_like(rng, params)
+    v, u = draw_like(rng, y[layer.half]), draw_like(rng, y[layer.half])
+    Jd, Gv, JGv, GJd = J(d), G(v), J(G(v)), G(J(d))
+    assert_close(f"{name}: J G J = J", J(GJd), Jd, limit)
+    assert_close(f"{name}: G J G = G", G(JGv), Gv, limit * condition)
+    _agree(f"{name}: J G is symmetric", inner(u, JGv), inner(J(G(u)), v), norm(u) * norm(v), limit)
+    _agree(
+        f"{name}: G J is symmetric", inner(e, GJd), inner(G(J(e)), d), norm(e) * norm(d), limit * condition
+    )
+    step = pinv_params(layer, point, v, PinvRule())
+    assert_close(f"{name}: realized = jvp_params(step)", step.realized, J(step.params), limit)
+    assert_close(f"{name}: pinv_params = solve_params with factor_params", step.params, Gv, 0.0)
+
+
+def check_purity(layer: Layer, params: Params, x: Data, *, kind: Kind = "same", seed: int = 0) -> None:
+    """Check each map of the layer: called twice it gives the same bits, and its arguments keep theirs."""
+    limit = tolerance(_dtype(x), kind)
+    for name, call, arguments in _calls(layer, params, x, np.random.default_rng(seed)):
+        law = f"{type(layer).__name__}: {name}"
+        before = snapshot((_arrays(layer), *arguments))
+        once, again = call(), call()
+        assert_close(f"{law} gives the same twice", again, once, limit)
+        if snapshot((_arrays(layer), *arguments)) != before:
+            raise AssertionError(f"{law} changed its arguments")
+
+
+class Law(NamedTuple):
+    """A law: its check, the tolerance it is held to, and the maps it needs (one of them, or all)."""
+
+    check: Check
+    kind: Kind
+    needs: tuple[Generic[Any, Any], ...]
+    one_is_enough: bool = False
+
+
+LAWS: dict[str, Law] = {
+    "inverse": Law(check_inverse, "map", (forward, inverse)),
+    "linearize": Law(check_linearize, "same", (linearize,)),
+    "linearize_inverse": Law(check_linearize_inverse, "map", (linearize, linearize_inverse)),
+    "tangent": Law(check_tangent, "difference", (jvp_input, jvp_params), one_is_enough=True),
+    "linear": Law(check_linear, "map", (jvp_input, jvp_params), one_is_enough=True),
+    "adjoint": Law(check_adjoint, "map", (vjp_input, vjp_params), one_is_enough=True),
+    "inverse_tangent": Law(check_inverse_tangent, "map", (jvp_input, jvp_inverse)),
+    "gram": Law(check_gram, "map", (gram_params, jvp_params, vjp_params)),
+    "pinv": Law(check_pinv, "solve", (factor_params, solve_params, jvp_params)),
+    "purity": Law(check_purity, "same", (forward,)),
+}
+"""All laws of layers, by name."""
+
+
+def laws_of(layer: type) -> tuple[str, ...]:
+    """Names of the laws whose maps the type `layer` has."""
+    return tuple(
+        name
+        for name, law in LAWS.items()
+        if (any if law.one_is_enough else all)(has_map(needed, layer) for needed in law.needs)
+    )
+
+
+def check_layer(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
+    """Check all laws that the layer's maps make possible.
+
+    Parameters
+    ----------
+    layer : struct
+        A layer, chain or network, of any backend.
+    params : tree
+        Its parameters, large enough to matter: at 0 many a wrong derivative looks right.
+    x : halves (n, d/2), or an array where the layer takes one
+        An input, away from kinks.
+    kind : {"map", "chain"}
+        Tolerance of laws that hold to the rounding of one map, or of a chain.
+    seed : int
+        Of the random tangents and cotangents.
+
+    Raises
+    ------
+    AssertionError
+        At the first law that does not hold.
+
+    Notes
+    -----
+    Law: see the head of this module. Cost: some dozens of calls of each map.
+    """
+    for name in laws_of(type(layer)):
+        law = LAWS[name]
+        law.check(layer, params, x, kind=kind if law.kind == "map" else law.kind, seed=seed)
+
+
+class _Way(NamedTuple):
+    """A way to differentiate: in the input, or in the parameters."""
+
+    jvp_name: str
+    vjp_name: str
+    at: Any
+    moved: Callable[[Any], Data]
+    jvp: Callable[[Any], Data]
+    vjp: Callable[[Data], Any]
+
+
+def _ways(layer: Layer, params: Params, x: Data, point: Point) -> list[_Way]:
+    ways = (
+        _Way(
+            "jvp_input",
+            "vjp_input",
+            x,
+            lambda moved: forward(layer, params, moved),
+            lambda dx: jvp_input(layer, params, point, dx),
+            lambda y_bar: vjp_input(layer, params, point, y_bar),
+        ),
+        _Way(
+            "jvp_params",
+            "vjp_params",
+            params,
+            lambda moved: forward(layer, moved, x),
+            lambda dparams: jvp_params(layer, params, point, dparams),
+            lambda y_bar: vjp_params(layer, params, point, y_bar),
+        ),
+    )
+    present = (has_map(jvp_input, type(layer)), has_map(jvp_params, type(layer)))
+    return [way for way, is_there in zip(ways, present, strict=True) if is_there]
+
+
+def _calls(
+    layer: Layer, params: Params, x: Data, rng: np.random.Generator
+) -> list[tuple[str, Callable[[], Any], tuple[Any, ...]]]:
+    """Each map that the layer has, as (name, call, arguments)."""
+    y, point = linearize(layer, params, x)
+    dx, dparams, dy = draw_like(rng, x), draw_like(rng, params), draw_like(rng, y)
+    calls: list[tuple[Generic[Any, Any], tuple[Any, ...]]] = [
+        (forward, (params, x)),
+        (inverse, (params, y)),
+        (linearize, (params, x)),
+        (linearize_inverse, (params, y)),
+        (jvp_input, (params, point, dx)),
+        (jvp_params, (params, point, dparams)),
+        (jvp_inverse, (params, point, dy)),
+        (vjp_input, (params, point, dy)),
+        (vjp_params, (params, point, dy)),
+        (gram_params, (point,)),
+    ]
+    present = [
+        (function.__name__, _bind(function, layer, arguments), arguments)
+        for function, arguments in calls
+        if has_map(function, type(layer))
+    ]
+    if has_map(solve_params, type(layer)):
+        wanted = dy[layer.half]
+
+        def solve() -> Any:
+            step = pinv_params(layer, point, wanted, PinvRule())
+            return step.params, step.realized
+
+        present.append(("pinv_params", solve, (point, wanted)))
+    return present
+
+
+def _bind(function: Generic[Any, Any], layer: Layer, arguments: tuple[Any, ...]) -> Callable[[], Any]:
+    return lambda: function(layer, *arguments)
+
+
+def _arrays(layer: Layer) -> tuple[Any, ...]:
+    """The frozen arrays of a struct and of the structs within it."""
+    if dataclasses.is_dataclass(layer):
+        return tuple(_arrays(getattr(layer, field.name)) for field in dataclasses.fields(layer))
+    if isinstance(layer, tuple):
+        return tuple(_arrays(node) for node in layer)
+    return (layer,) if hasattr(layer, "dtype") else ()
+
+
+def _agree(law: str, left: float, right: float, size: float, limit: float) -> None:
+    error = abs(left - right) / size if size else abs(left - right)
+    if not error <= limit:
+        raise AssertionError(
+            f"{law}: {left:.6g} against {right:.6g}, relative error {error:.2e}, tolerance {limit:.0e}"
+        )
+
+
+def _dtype(x: Data) -> Any:
+    return next(leaves(x)).dtype
+
+
+def _size(x: Data) -> int:
+    count = 0
+    for leaf in leaves(x):
+        rows, columns = leaf.shape
+        count += rows * columns
+    return count

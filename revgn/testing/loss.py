@@ -1,0 +1,70 @@
+"""The laws of a loss.
+
+gradient        d value / dz, by central differences
+wanted_change   goes downhill: <gradient, eps> >= 0, and 0 only where the gradient is
+purity          the same bits again, and no argument changed
+"""
+
+import numpy as np
+
+from revgn.arrays import Array
+from revgn.losses import Loss, gradient, value, wanted_change
+from revgn.testing.compare import (
+    assert_close,
+    assert_same_kind,
+    draw_like,
+    inner,
+    norm,
+    snapshot,
+    tolerance,
+)
+
+
+def check_loss(loss: Loss, z: Array, t: Array, *, seed: int = 0) -> None:
+    """Check that `gradient` is the derivative of `value`, and that `wanted_change` goes downhill.
+
+    Parameters
+    ----------
+    loss : struct
+        Has `value`, `gradient` and `wanted_change`.
+    z, t : (n, c)
+        Outputs and targets.
+    seed : int
+        Of the random direction.
+
+    Raises
+    ------
+    AssertionError
+        If a law does not hold.
+
+    Notes
+    -----
+    Law: <gradient, d> = lim (value(z + e d) - value(z - e d)) / 2e; <gradient, eps> >= 0.
+    """
+    name, limit = type(loss).__name__, tolerance(z.dtype, "difference")
+    before = snapshot((z, t))
+    g, eps = gradient(loss, z, t), wanted_change(loss, z, t)
+    assert_same_kind(f"{name}: gradient is like the outputs", g, z)
+    assert_same_kind(f"{name}: wanted_change is like the outputs", eps, z)
+    at_z = value(loss, z, t)
+    if at_z.ndim != 0 or at_z.dtype != z.dtype:
+        raise AssertionError(f"{name}: value has {at_z.ndim} axes of {at_z.dtype}, expected 0-d of {z.dtype}")
+
+    d = draw_like(np.random.default_rng(seed), z)
+    slope, size = inner(g, d), norm(g) * norm(d) + abs(float(at_z))
+    errors = []
+    for step in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5):
+        ahead, behind = float(value(loss, z + step * d, t)), float(value(loss, z - step * d, t))
+        errors.append(abs((ahead - behind) / (2 * step) - slope) / (size or 1.0))
+    if not min(errors) <= limit:
+        raise AssertionError(
+            f"{name}: gradient = derivative of value: relative error {min(errors):.2e}, tolerance {limit:.0e}"
+        )
+
+    downhill = inner(g, eps)
+    if not (downhill > 0 or (norm(g) == 0 and norm(eps) == 0)):
+        raise AssertionError(f"{name}: <gradient, wanted_change> is {downhill:.2e}, expected > 0")
+
+    assert_close(f"{name}: gradient gives the same twice", gradient(loss, z, t), g, 0.0)
+    if snapshot((z, t)) != before:
+        raise AssertionError(f"{name}: a map changed its arguments")

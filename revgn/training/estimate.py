@@ -1,0 +1,101 @@
+"""What a step will cost, before it is taken: weights, memory, floating-point work, time.
+
+The work is that of the dominant matrix products; a product of (n, d/2) by (d/2, h) is n d h operations.
+The time is the work over the speed of such a product, measured here in a fraction of a second.
+"""
+
+from dataclasses import dataclass
+from time import perf_counter
+
+from revgn.arrays import synchronize
+from revgn.networks import parameter_count
+from revgn.training.problem import Problem, architecture
+
+_TIMED_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Counts of one step; `memory` bytes by part, `work` floating-point operations by part."""
+
+    features: int
+    outputs: int
+    train_rows: int
+    batch_size: int
+    steps: int
+    parameters: int
+    memory: dict[str, int]
+    work: dict[str, float]
+    flops_per_second: float
+
+    @property
+    def memory_bytes(self) -> int:
+        """All parts together."""
+        return sum(self.memory.values())
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Work over speed; a lower bound, since only products are counted."""
+        return sum(self.work.values()) / self.flops_per_second
+
+
+def estimate_step(problem: Problem) -> Estimate:
+    """Count one step of `problem`, and measure the speed of its matrix product."""
+    shape = architecture(problem.config)
+    settings = problem.config.optimizer
+    n, h, L = problem.batch_size, shape.hidden, shape.blocks
+    train_rows, d = problem.dataset.train.inputs.shape
+    d2, c = (d + 1) // 2, problem.dataset.train.targets.shape[1]
+    size = 4 if problem.config.training.dtype == "float32" else 8
+    weights = parameter_count(shape, d)
+    kept = 2 * L if shape.activations == "keep" else 1
+    copies = {"adam": 6, "sgd": 4 if settings.momentum else 3}.get(settings.name, 3)
+    product = 2.0 * n * d2 * h
+    memory = {
+        "weights and steps": copies * weights * size,
+        "frozen projections": 2 * L * d2 * h * size,
+        "activations": kept * 2 * n * h * size,
+    }
+    work = {"forward": 2 * 2 * L * product}
+    if settings.name != "gauss-newton":
+        work["gradient"] = (3 * 2 * L - 2) * product
+    elif settings.inverse == "block":
+        work["gram"] = 2 * L * (float(n) * n * h if n <= h else float(n) * h * h)
+        work["factor"] = 2 * L * min(n, h + 1) ** 3 / 3
+        work["sweep"] = 2 * L * 4 * product
+        work["rho"] = 2 * L * 3 * product
+        memory["gram"] = 2 * L * min(n, h + 1) ** 2 * size
+    else:
+        N = n * c
+        work["pull-back"] = max(0, 2 * L - 2) * 2 * c * product + c * product
+        work["kernel"] = 2 * L * (float(n) * n * h) + (2 * L - 1) * float(N) * N * d2
+        work["factor"] = N**3 / 3
+        work["solve and rho"] = 2 * L * 6 * product
+        memory["kernel"] = N * N * size
+    return Estimate(
+        features=d,
+        outputs=c,
+        train_rows=train_rows,
+        batch_size=n,
+        steps=problem.total_steps,
+        parameters=weights,
+        memory=memory,
+        work=work,
+        flops_per_second=_product_speed(problem),
+    )
+
+
+def _product_speed(problem: Problem) -> float:
+    """Operations per second of a product of the network's own shape."""
+    layer = problem.network.body.layers[-1]
+    d2, h = layer.projection.shape
+    x = problem.backend.xp.ones(
+        (min(problem.batch_size, 1024), d2), dtype=problem.dtype, device=problem.backend.device
+    )
+    synchronize(x @ layer.projection)
+    started, products = perf_counter(), 0
+    while perf_counter() - started < _TIMED_SECONDS:
+        y = x @ layer.projection
+        synchronize(y)
+        products += 1
+    return 2.0 * x.shape[0] * d2 * h * products / (perf_counter() - started)
