@@ -3,7 +3,6 @@
 import json
 
 import click
-
 from revgn_cli.options import json_option
 
 

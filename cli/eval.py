@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-
 from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, setting_options
 
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import click
-
 from revgn_cli.options import json_option
 
 

@@ -17,7 +17,7 @@ class SettingOption(NamedTuple):
     help: str
 
 
-class BatchSize(click.ParamType):
+class BatchSize(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
     """A count, or the word full."""
 
     name = "N|full"
@@ -32,7 +32,7 @@ class BatchSize(click.ParamType):
             self.fail(f"{value!r} is neither a number nor full", param, ctx)
 
 
-class SharesType(click.ParamType):
+class SharesType(click.ParamType):  # type: ignore[type-arg]
     """A name, or numbers with commas."""
 
     name = "NAME|NUMBERS"
@@ -119,9 +119,7 @@ TRAIN_OPTIONS = (
     SettingOption("--epochs", "training.epochs", int, "Passes over the training data."),
     SettingOption("--steps", "training.steps", int, "Steps, whatever the epochs."),
     SettingOption("--seed", "training.seed", int, "Seed of everything random."),
-    SettingOption(
-        "--backend", "training.backend", click.Choice(["auto", "numpy", "cupy"]), "Array library."
-    ),
+    SettingOption("--backend", "training.backend", click.Choice(["auto", "numpy", "cupy"]), "Array library."),
     SettingOption("--dtype", "training.dtype", click.Choice(["float32", "float64"]), "Precision."),
     SettingOption("--eval-every", "training.eval_every", int, "Steps between evaluations (else an epoch)."),
     SettingOption("--checkpoint-every", "training.checkpoint_every", int, "Steps between checkpoints."),

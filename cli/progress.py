@@ -40,7 +40,11 @@ class Progress:
             self._first_step, self._began = self.done - 1, time.monotonic() - record["seconds"]
         elapsed = max(time.monotonic() - self._began, 1e-9)
         speed = (self.done - self._first_step) / elapsed
-        parts = [f"epoch {record['epoch']:.2f}", f"step {self.done}/{self.total}", f"loss {record['loss']:.4g}"]
+        parts = [
+            f"epoch {record['epoch']:.2f}",
+            f"step {self.done}/{self.total}",
+            f"loss {record['loss']:.4g}",
+        ]
         if "accuracy" in record:
             parts.append(f"acc {record['accuracy']:.1%}")
         if self._test:

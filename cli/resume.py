@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-
 from revgn_cli.interrupt import stop_when_asked
 from revgn_cli.options import RESUME_OPTIONS, chosen_settings, json_option, set_option, setting_options
 from revgn_cli.progress import show_progress
@@ -17,9 +16,7 @@ from revgn_cli.train import command_line, report
 @set_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @json_option
-def command(
-    run: Path, assignments: tuple[str, ...], quiet: bool, as_json: bool, **values: Any
-) -> None:
+def command(run: Path, assignments: tuple[str, ...], quiet: bool, as_json: bool, **values: Any) -> None:
     """Go on with RUN, killed, interrupted or finished; it needs nothing but the folder.
 
     \b
@@ -30,7 +27,5 @@ def command(
 
     changes = chosen_settings(RESUME_OPTIONS, values, assignments)
     with stop_when_asked() as should_stop, show_progress(quiet) as observe:
-        outcome = resume_run(
-            run, changes, command=command_line(), observe=observe, should_stop=should_stop
-        )
+        outcome = resume_run(run, changes, command=command_line(), observe=observe, should_stop=should_stop)
     report(outcome, as_json)

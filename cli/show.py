@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-
 from revgn_cli.options import json_option
 from revgn_cli.progress import clock
 

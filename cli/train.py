@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-
 from revgn_cli.interrupt import stop_when_asked
 from revgn_cli.options import TRAIN_OPTIONS, chosen_settings, json_option, set_option, setting_options
 from revgn_cli.progress import clock, show_progress
@@ -55,9 +54,7 @@ def command(
     if not as_json:
         click.echo(f"run {folder}", err=True)
     with stop_when_asked() as should_stop, show_progress(quiet) as observe:
-        outcome = start_run(
-            config, folder, command=command_line(), observe=observe, should_stop=should_stop
-        )
+        outcome = start_run(config, folder, command=command_line(), observe=observe, should_stop=should_stop)
     report(outcome, as_json)
 
 
@@ -88,7 +85,9 @@ def report(outcome: "Outcome", as_json: bool) -> None:
         if "seconds" in last:
             figures.append(f"{clock(last['seconds'])} of training")
         click.echo(", ".join(figures))
-        click.echo(f"revgn show {shlex.quote(str(outcome.folder))}" if outcome.status == "finished" else resume)
+        click.echo(
+            f"revgn show {shlex.quote(str(outcome.folder))}" if outcome.status == "finished" else resume
+        )
     if outcome.status == "interrupted":
         raise click.exceptions.Exit(130)
 

@@ -1,4 +1,4 @@
-"""Random arrays: drawn on the host from an explicit generator, then moved, so all backends see the same bits."""
+"""Random arrays, drawn on the host from an explicit generator, then moved: all backends see the same bits."""
 
 import numpy as np
 

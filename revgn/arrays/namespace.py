@@ -80,14 +80,15 @@ def select_backend(name: BackendName = "auto") -> Backend:
     if name != "numpy":
         reason = cupy_absence()
         if reason is None:
-            import array_api_compat.cupy as xp
+            import array_api_compat.cupy
+            import cupy
 
-            return Backend("cupy", xp, xp.cuda.Device())
+            return Backend("cupy", array_api_compat.cupy, cupy.cuda.Device())
         if name == "cupy":
             raise BackendError(f"backend cupy: {reason}; use --backend numpy")
-    import array_api_compat.numpy as xp
+    import array_api_compat.numpy
 
-    return Backend("numpy", xp, "cpu")
+    return Backend("numpy", array_api_compat.numpy, "cpu")
 
 
 def cupy_absence() -> str | None:

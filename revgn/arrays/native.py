@@ -4,6 +4,8 @@ NumPy goes to SciPy (in place where asked), CuPy to cupyx.scipy; any other array
 the plain fallback.
 """
 
+from typing import Any, cast
+
 import array_api_compat
 import numpy as np
 import scipy.linalg
@@ -43,8 +45,8 @@ def cholesky(K: Array, *, overwrite: bool = False) -> Array | None:
 def cholesky_solve(L: Array, B: Array) -> Array:
     """Solve (L L^T) X = B for X (n, m), with L (n, n) lower triangular and B (n, m)."""
     if array_api_compat.is_numpy_array(L):
-        # L.T is Fortran-ordered where `cholesky` made L, so nothing is copied
-        return scipy.linalg.cho_solve((L.T, False), B, check_finite=False)  # type: ignore[no-any-return]
+        upper: Any = L.T  # is Fortran-ordered where `cholesky` made L, so nothing is copied
+        return scipy.linalg.cho_solve((upper, False), cast(Any, B), check_finite=False)
     if array_api_compat.is_cupy_array(L):
         from cupyx.scipy.linalg import solve_triangular
 
@@ -57,7 +59,7 @@ def cholesky_solve(L: Array, B: Array) -> Array:
 def erf(x: Array) -> Array:
     """Error function of each element."""
     if array_api_compat.is_numpy_array(x):
-        return scipy.special.erf(x)  # type: ignore[no-any-return]
+        return scipy.special.erf(x)
     if array_api_compat.is_cupy_array(x):
         import cupyx.scipy.special
 

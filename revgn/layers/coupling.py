@@ -174,5 +174,5 @@ def _push(layer: Coupling, params: CouplingParams, point: CouplingPoint, du: Arr
 
 def _with_ones(A: Array) -> Array:
     xp = array_namespace(A)
-    ones = xp.ones((*A.shape[:-1], 1), dtype=A.dtype, device=A.device)  # type: ignore[attr-defined]
+    ones = xp.ones((*A.shape[:-1], 1), dtype=A.dtype, device=A.device)
     return xp.concat((A, ones), axis=-1)  # type: ignore[no-any-return]

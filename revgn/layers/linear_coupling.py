@@ -197,7 +197,7 @@ def solve_params_linear_coupling(
 def _features(layer: LinearCoupling, u: Array) -> Array:
     """B = [u R^T, 1]."""
     xp = array_namespace(u)
-    ones = xp.ones((*u.shape[:-1], 1), dtype=u.dtype, device=u.device)  # type: ignore[attr-defined]
+    ones = xp.ones((*u.shape[:-1], 1), dtype=u.dtype, device=u.device)
     return xp.concat((u @ layer.triangle.T, ones), axis=-1)  # type: ignore[no-any-return]
 
 

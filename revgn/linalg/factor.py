@@ -205,7 +205,7 @@ def _damping(K: Array, rule: PinvRule, unit: Literal["largest", "mean"]) -> floa
 
 def norm(X: Array) -> float:
     """|X|, the Frobenius norm, as a Python float."""
-    return float(array_namespace(X).sum(X * X)) ** 0.5
+    return math.sqrt(float(array_namespace(X).sum(X * X)))
 
 
 def _mean_diagonal(K: Array) -> float:

@@ -1,8 +1,8 @@
 """What a loss is: three generic functions of outputs z (n, c) and targets t (n, c).
 
-    value            the mean over samples, a 0-d array
-    gradient         d value / dz  (n, c)
-    wanted_change    eps (n, c): the Gauss-Newton step in function space is z -> z - lr eps
+value            the mean over samples, a 0-d array
+gradient         d value / dz  (n, c)
+wanted_change    eps (n, c): the Gauss-Newton step in function space is z -> z - lr eps
 """
 
 from typing import Any, TypeAlias

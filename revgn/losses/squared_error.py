@@ -1,6 +1,6 @@
 """Squared error: the mean over samples of |z - t|^2.
 
-    gradient  2 (z - t) / n        curvature 2 I        eps = z - t
+gradient  2 (z - t) / n        curvature 2 I        eps = z - t
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """A chain of reversible layers: itself a reversible layer, whose parameters are the tuple of theirs.
 
-    f = f_(m-1) o ... o f_0
-    df = sum over k of  df_(m-1)/dx ... df_(k+1)/dx df_k/dW dW_k
+f = f_(m-1) o ... o f_0
+df = sum over k of  df_(m-1)/dx ... df_(k+1)/dx df_k/dW dW_k
 """
 
 from dataclasses import dataclass
@@ -83,9 +83,7 @@ def jvp_input_chain(chain: Chain, params: ChainParams, point: Trajectory, dx: Ha
 
 
 @jvp_params.register(Chain)
-def jvp_params_chain(
-    chain: Chain, params: ChainParams, point: Trajectory, dparams: ChainParams
-) -> Halves:
+def jvp_params_chain(chain: Chain, params: ChainParams, point: Trajectory, dparams: ChainParams) -> Halves:
     check_depth("jvp_params", chain, dparams)
     dx = trees.zeros_like(point.input)
     points = points_forward(chain.layers, params, point)

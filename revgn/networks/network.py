@@ -43,7 +43,7 @@ def split(x: Array) -> Halves:
     d = x.shape[1]
     if d % 2:
         xp = array_namespace(x)
-        zero = xp.zeros((x.shape[0], 1), dtype=x.dtype, device=x.device)  # type: ignore[attr-defined]
+        zero = xp.zeros((x.shape[0], 1), dtype=x.dtype, device=x.device)
         x = xp.concat((x, zero), axis=1)
     return Halves(x[:, : (d + 1) // 2], x[:, (d + 1) // 2 :])
 
@@ -89,9 +89,7 @@ def vjp_input_network(network: Network, params: ChainParams, point: Trajectory, 
 
 
 @vjp_params.register(Network)
-def vjp_params_network(
-    network: Network, params: ChainParams, point: Trajectory, y_bar: Array
-) -> ChainParams:
+def vjp_params_network(network: Network, params: ChainParams, point: Trajectory, y_bar: Array) -> ChainParams:
     return vjp_params(network.body, params, point, lift(network.readout, y_bar))  # type: ignore[no-any-return]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from revgn.arrays import Backend, DType
 from revgn.errors import UsageError
 from revgn.layers import Activation, draw_coupling, draw_linear_coupling, draw_readout
+from revgn.maps import Layer
 from revgn.networks.chain import Activations, Chain
 from revgn.networks.network import Network
 
@@ -58,7 +59,7 @@ def draw_network(
             "expected at least 1 of each"
         )
     width, hidden = (features + 1) // 2, architecture.hidden
-    layers = []
+    layers: list[Layer] = []
     for k in range(2 * architecture.blocks):
         half: Literal[0, 1] = 0 if k % 2 == 0 else 1
         activation = architecture.activation

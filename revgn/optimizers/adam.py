@@ -1,7 +1,7 @@
 """Adam (Kingma and Ba 2015, algorithm 1) with decoupled weight decay (Loshchilov and Hutter 2019).
 
-    m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
-    W <- W - lr ( m/(1 - b1^t) / (sqrt(v/(1 - b2^t)) + eps) + weight_decay W )
+m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
+W <- W - lr ( m/(1 - b1^t) / (sqrt(v/(1 - b2^t)) + eps) + weight_decay W )
 """
 
 from dataclasses import dataclass
@@ -45,9 +45,9 @@ class Adam:
 
 
 class AdamState(NamedTuple):
-    """Running means m of the gradient and v of its square, after `count` updates."""
+    """Running means m of the gradient and v of its square, after so many updates."""
 
-    count: int
+    updates: int
     mean: ChainParams
     square: ChainParams
 
@@ -61,14 +61,15 @@ def init_adam(optimizer: Adam, params: ChainParams) -> AdamState:
 def update_adam(
     optimizer: Adam, state: AdamState, params: ChainParams, at: Linearization, lr: float
 ) -> Update:
-    b1, b2, t = optimizer.beta1, optimizer.beta2, state.count + 1
+    b1, b2, t = optimizer.beta1, optimizer.beta2, state.updates + 1
     g = batch_gradient(at)
     m = trees.map_leaves(lambda mi, gi: b1 * mi + (1 - b1) * gi, state.mean, g)
     v = trees.map_leaves(lambda vi, gi: b2 * vi + (1 - b2) * (gi * gi), state.square, g)
     unbias1, unbias2 = 1 / (1 - b1**t), 1 / (1 - b2**t)
 
     def ratio(mi: Array, vi: Array) -> Array:
-        return (unbias1 * mi) / (array_namespace(vi).sqrt(unbias2 * vi) + optimizer.eps)
+        root: Array = array_namespace(vi).sqrt(unbias2 * vi)
+        return (unbias1 * mi) / (root + optimizer.eps)
 
     params, step_norm = moved_by(params, trees.map_leaves(ratio, m, v), lr, optimizer.weight_decay)
     return Update(params, AdamState(t, m, v), step_norm, None)

@@ -47,7 +47,8 @@ class Schedule:
             raise UsageError(f"Schedule: {self.kind!r} is not one of constant, cosine, step")
         if self.warmup < 0 or self.every < 1 or not 0 <= self.floor <= 1 or not 0 < self.gamma <= 1:
             raise UsageError(
-                f"Schedule: warmup {self.warmup}, every {self.every}, floor {self.floor}, gamma {self.gamma}; "
+                f"Schedule: warmup {self.warmup}, every {self.every}, floor {self.floor}, "
+                f"gamma {self.gamma}; "
                 "expected warmup >= 0, every >= 1, 0 <= floor <= 1, 0 < gamma <= 1"
             )
 

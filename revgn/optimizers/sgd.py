@@ -1,7 +1,7 @@
 """Stochastic gradient descent with momentum (Polyak 1964) or Nesterov's (Sutskever et al. 2013).
 
-    m <- mu m + g        W <- W - lr m              (momentum)
-                         W <- W - lr (g + mu m)     (Nesterov)
+m <- mu m + g        W <- W - lr m              (momentum)
+                     W <- W - lr (g + mu m)     (Nesterov)
 """
 
 from dataclasses import dataclass
@@ -53,9 +53,7 @@ def init_sgd(optimizer: SGD, params: ChainParams) -> SGDState:
 
 
 @update.register(SGD)
-def update_sgd(
-    optimizer: SGD, state: SGDState, params: ChainParams, at: Linearization, lr: float
-) -> Update:
+def update_sgd(optimizer: SGD, state: SGDState, params: ChainParams, at: Linearization, lr: float) -> Update:
     direction = batch_gradient(at)
     if optimizer.momentum:
         m = trees.axpy(optimizer.momentum, state.momentum, direction)

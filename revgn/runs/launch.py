@@ -167,10 +167,10 @@ def evaluate_run(folder: Path, data: dict[str, Any], *, best: bool = False) -> d
     other = own
     if data:
         other = load_data(build_config({"data": data}))
-    for part in ("inputs", "targets"):
-        want, have = getattr(own.train, part).shape[1], getattr(other.test, part).shape[1]
+    for columns in ("inputs", "targets"):
+        want, have = getattr(own.train, columns).shape[1], getattr(other.test, columns).shape[1]
         if want != have:
-            raise UsageError(f"{other.name}: has {have} columns of {part} where the network has {want}")
+            raise UsageError(f"{other.name}: has {have} columns of {columns} where the network has {want}")
     checkpoint = best_checkpoint(folder) if best else latest_checkpoint(folder)[0]
     full = msgspec.structs.replace(config.training, batch_size="full")
     problem = build_problem(msgspec.structs.replace(config, training=full), own)

@@ -102,8 +102,6 @@ def _counts(run: Run) -> dict[str, int]:
 
 
 def _split(steps: dict[str, NDArray[np.float64]]) -> dict[str, float]:
-    sums = {
-        part: float(np.nansum(steps[f"seconds_{part}"])) for part in _SPLIT if f"seconds_{part}" in steps
-    }
+    sums = {part: float(np.nansum(steps[f"seconds_{part}"])) for part in _SPLIT if f"seconds_{part}" in steps}
     total = sum(sums.values())
     return {part: seconds / total for part, seconds in sums.items()} if total else {}

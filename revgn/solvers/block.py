@@ -82,7 +82,8 @@ def _ranks(rule: PinvRule, J: Jacobian) -> tuple[list[int], tuple[Pinv, ...] | N
     """Each block's lower feature rank, and the couplings' factors if activations (and so memory) are kept."""
     layers = J.network.body.layers
     kept = J.point.points is not None
-    ranks, factored = [], []
+    ranks: list[int] = []
+    factored: list[Pinv] = []
     for layer, point in zip(reversed(layers), points_backward(layers, J.params, J.point), strict=True):
         pinv = factor_params(layer, point, rule)
         ranks.insert(0, pinv.info.rank)

@@ -49,7 +49,7 @@ def jacobian(network: Network, params: ChainParams, x: Array) -> tuple[Array, Ja
 
 def apply(J: Jacobian, D: ChainParams) -> Array:
     """J D (n, c)."""
-    return jvp_params(J.network, J.params, J.point, D)
+    return jvp_params(J.network, J.params, J.point, D)  # type: ignore[no-any-return]
 
 
 def apply_adjoint(J: Jacobian, z_bar: Array) -> ChainParams:

@@ -36,9 +36,7 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
     synchronize(eps)
     factored_at = perf_counter()
 
-    def evaluate(
-        Z: Array, factored: Factor, info: FactorInfo
-    ) -> tuple[tuple[ChainParams, Array], Array]:
+    def evaluate(Z: Array, factored: Factor, info: FactorInfo) -> tuple[tuple[ChainParams, Array], Array]:
         D = apply_adjoint(J, _by_sample(Z, eps))
         JD = apply(J, D)
         return (D, JD), project(factored, _by_output(eps - JD)) - info.damping * Z

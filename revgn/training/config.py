@@ -297,7 +297,7 @@ def _check_relevance(config: Config) -> None:
         unused += _BLOCK
     unused += _SGD if optimizer.name != "sgd" else ()
     unused += _ADAM if optimizer.name != "adam" else ()
-    what = optimizer.name
+    what: str = optimizer.name
     if optimizer.name == "gauss-newton":
         what += f" with inverse {optimizer.inverse}"
     for name in unused:

@@ -98,4 +98,5 @@ def _product_speed(problem: Problem) -> float:
         y = x @ layer.projection
         synchronize(y)
         products += 1
-    return 2.0 * x.shape[0] * d2 * h * products / (perf_counter() - started)
+    work: float = 2.0 * x.shape[0] * d2 * h * products
+    return work / (perf_counter() - started)

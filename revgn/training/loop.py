@@ -112,9 +112,7 @@ def _take(problem: Problem, rows: np.ndarray, epoch: int, step: int) -> Batch:
     crop = None
     if problem.config.data.crop:
         crop = np.random.default_rng([problem.config.training.seed, epoch, step, _CROP])
-    return take_batch(
-        problem.dataset, problem.dataset.train, rows, problem.backend, problem.dtype, crop=crop
-    )
+    return take_batch(problem.dataset, problem.dataset.train, rows, problem.backend, problem.dtype, crop=crop)
 
 
 def _other_batch(problem: Problem) -> Batch | None:
