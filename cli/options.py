@@ -143,7 +143,12 @@ def setting_options(table: tuple[SettingOption, ...]) -> Callable[[F], F]:
     def decorate(command: F) -> F:
         for option in reversed(table):
             command = click.option(
-                option.flag, _parameter(option), type=option.kind, default=None, help=option.help
+                option.flag,
+                _parameter(option),
+                cls=_DefaultInHelp,
+                type=option.kind,
+                default=None,
+                help=option.help,
             )(command)
         return command
 
@@ -162,6 +167,18 @@ def chosen_settings(
         if values.get(_parameter(option)) is not None
     ]
     return merge_settings(*[parse_assignment(text) for text in reversed(assignments)], *given)
+
+
+class _DefaultInHelp(click.Option):
+    """Option whose default is the setting's, looked up only when help is asked for."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from revgn.training import Config, config_dict, flat
+
+        record = super().get_help_record(ctx)
+        settings = {path.replace(".", "_"): value for path, value in flat(config_dict(Config())).items()}
+        default = settings.get(self.name or "")
+        return record if record is None or default is None else (record[0], f"{record[1]}  [{default}]")
 
 
 def _parameter(option: SettingOption) -> str:

@@ -50,7 +50,7 @@ def split(x: Array) -> Halves:
 
 def join(halves: Halves, features: int) -> Array:
     """x (n, features) of its halves: the inverse of `split`."""
-    return array_namespace(halves.first).concat(halves, axis=1)[:, :features]  # type: ignore[no-any-return]
+    return array_namespace(halves.first).concat(halves, axis=-1)[..., :features]  # type: ignore[no-any-return]
 
 
 @init.register(Network)

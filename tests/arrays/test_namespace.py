@@ -1,0 +1,81 @@
+"""Which library an array belongs to, and how arrays travel."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from revgn.arrays import (
+    array_namespace,
+    backend_of,
+    cupy_absence,
+    device_of,
+    draw_normal,
+    draw_orthonormal,
+    select_backend,
+    synchronize,
+    to_host,
+)
+from revgn.errors import BackendError, RevgnError, UsageError
+from revgn.testing import tolerance
+
+
+def test_arrays_come_back_as_they_went(backend, dtype, rng):
+    x = rng.standard_normal((3, 2)).astype(dtype)
+    there = backend.asarray(x, dtype)
+    assert there.dtype == backend.dtype(dtype)
+    assert np.array_equal(to_host(there), x)
+    assert to_host(there).dtype == x.dtype
+
+
+def test_an_array_knows_its_backend(backend):
+    x = backend.asarray(np.zeros(2))
+    found = backend_of(x)
+    assert (found.xp.__name__, found.device) == (array_namespace(x).__name__, device_of(x))
+    assert device_of(found.asarray([1.0])) == device_of(x)
+    synchronize(x)
+
+
+def test_libraries_do_not_mix():
+    strict = pytest.importorskip("array_api_strict")
+    with pytest.raises(BackendError, match=r"array_api_strict.*numpy.ndarray.*one library") as raised:
+        array_namespace(np.zeros(2), strict.zeros(2))
+    assert isinstance(raised.value, (RevgnError, TypeError))
+
+
+def test_what_is_no_array_is_refused():
+    with pytest.raises(BackendError, match="list"):
+        array_namespace([1.0])
+
+
+def test_backends_by_name():
+    assert select_backend("numpy").name == "numpy"
+    assert select_backend("auto").name == ("numpy" if cupy_absence() else "cupy")
+    with pytest.raises(UsageError, match="'torch' is not one of"):
+        select_backend("torch")
+
+
+def test_cupy_that_is_not_there_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert "not installed" in cupy_absence()
+    assert select_backend("auto").name == "numpy"
+    with pytest.raises(BackendError, match=r"backend cupy: CuPy is not installed.*--backend numpy"):
+        select_backend("cupy")
+
+
+def test_draws_are_the_same_bits_everywhere(backend, dtype):
+    kind = backend.dtype(dtype)
+    x = draw_normal(np.random.default_rng(5), (4, 3), 0.1, backend.backend, kind)
+    expected = (0.1 * np.random.default_rng(5).standard_normal((4, 3))).astype(dtype)
+    assert np.array_equal(to_host(x), expected)
+    assert x.dtype == kind
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(5, 3), (4, 4), (2, 1), (1, 1)])
+def test_orthonormal_draws(rows, columns, backend, dtype):
+    U = draw_orthonormal(np.random.default_rng(6), rows, columns, backend.backend, backend.dtype(dtype))
+    host = to_host(U)
+    assert host.shape == (rows, columns)
+    assert np.allclose(host.T @ host, np.eye(columns), atol=tolerance(U.dtype, "map"))
+    if columns == rows == 4:
+        assert np.linalg.matrix_rank(host) == 4

@@ -1,0 +1,231 @@
+"""What there is to test, as data: each layer, network, loss and solver once, with the sizes that matter.
+
+A law times a case times a backend times a dtype is a test; a new layer earns all laws by its entry here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from revgn.layers import draw_coupling, draw_linear_coupling, draw_readout
+from revgn.losses import CrossEntropy, SquaredError
+from revgn.maps import Halves, init
+from revgn.networks import Architecture, draw_network
+from revgn.solvers import BlockInverse, Jacobian, MinimumNorm, jacobian
+from revgn.trees import map_leaves
+
+# --- layers -----------------------------------------------------------------------------------------
+
+SIZES = {  # samples n, half width d/2, hidden features h
+    "n=1": (1, 3, 8),
+    "n<h": (5, 3, 16),
+    "n=h": (8, 4, 8),
+    "n=h+1": (9, 4, 8),
+    "n>h+1": (14, 4, 6),
+    "d=2": (2, 1, 8),
+    "d=2,n>2": (4, 1, 8),  # relu of one number has rank 2 at most; smooth ones are nearly singular
+    "n<d/2": (3, 5, 16),
+}
+
+
+def normal_rows(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
+    return rng.standard_normal((n, width))
+
+
+def repeated_rows(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
+    return rng.standard_normal((n, width))[np.arange(n) // 2]
+
+
+def low_rank_rows(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
+    return rng.standard_normal((n, 2)) @ rng.standard_normal((2, width))
+
+
+def zero_rows(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
+    return np.zeros((n, width))
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """A layer of some kind with inputs of some kind."""
+
+    kind: str  # "relu", "tanh", "gelu", "identity" (couplings), "linear", "readout"
+    half: int
+    size: str
+    rows: Callable[[np.random.Generator, int, int], np.ndarray] = normal_rows
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}-{self.half}-{self.size}" + (
+            "" if self.rows is normal_rows else f"-{self.rows.__name__}"
+        )
+
+    def build(self, library: Any, dtype: str) -> tuple[Any, Any, Halves]:
+        """Layer, parameters large enough to matter (biases too), input."""
+        n, width, hidden = SIZES[self.size]
+        rng, backend, kind = np.random.default_rng(7), library.backend, library.dtype(dtype)
+        if self.kind == "readout":
+            layer = draw_readout(width, min(3, 2 * width), rng, backend, kind)
+        elif self.kind == "linear":
+            layer = draw_linear_coupling(self.half, width, hidden, rng, backend, kind)
+        else:
+            layer = draw_coupling(self.half, width, hidden, self.kind, rng, backend, kind)
+        params = redraw(init(layer, rng, 1.0), library, dtype, rng, 0.3)
+        x = Halves(*(library.asarray(self.rows(rng, n, width), dtype) for _ in range(2)))
+        return layer, params, x
+
+
+def redraw(params: Any, library: Any, dtype: str, rng: np.random.Generator, scale: float) -> Any:
+    """Parameters N(0, scale^2), biases as well, on the backend under test."""
+    return map_leaves(lambda w: library.asarray(scale * rng.standard_normal(w.shape), dtype), params)
+
+
+LAYERS = [
+    *(LayerCase(kind, half, "n<h") for kind in ("relu", "tanh", "gelu", "identity") for half in (0, 1)),
+    *(LayerCase("linear", half, "n<h") for half in (0, 1)),
+    *(LayerCase("relu", 0, size) for size in SIZES if size != "n<h"),
+    *(LayerCase("tanh", 1, size) for size in ("n=h+1", "n>h+1", "d=2")),
+    *(LayerCase("linear", 1, size) for size in SIZES if size != "n<h"),
+    LayerCase("identity", 0, "n>h+1"),
+    LayerCase("relu", 0, "n<h", repeated_rows),
+    LayerCase("relu", 1, "n>h+1", repeated_rows),
+    LayerCase("identity", 1, "n<h", low_rank_rows),
+    LayerCase("linear", 0, "n<h", low_rank_rows),
+    LayerCase("linear", 0, "n>h+1", repeated_rows),
+    LayerCase("tanh", 0, "n<h", zero_rows),
+    LayerCase("readout", 0, "n<h"),
+    LayerCase("readout", 0, "d=2"),
+]
+
+NO_PRODUCT = "its Jacobian is no Kronecker product; `solvers.tangent_kernel` has its kernel"
+HOLES = {  # maps that a struct does not have, with the reason
+    ("Readout", "inverse"): "fewer outputs than inputs; its right inverse is `lift`",
+    ("Readout", "linearize_inverse"): "no inverse",
+    ("Readout", "jvp_inverse"): "no inverse",
+    ("Readout", "jvp_params"): "nothing is trained",
+    ("Readout", "vjp_params"): "nothing is trained",
+    ("Readout", "gram_params"): "nothing is trained",
+    ("Readout", "factor_params"): "nothing is trained",
+    ("Readout", "solve_params"): "nothing is trained",
+    ("Chain", "gram_params"): NO_PRODUCT,
+    ("Chain", "factor_params"): "a choice among generalized inverses: `solvers`",
+    ("Chain", "solve_params"): "a choice among generalized inverses: `solvers`",
+    ("Network", "inverse"): "the readout has no inverse; `body` has",
+    ("Network", "linearize_inverse"): "the readout has no inverse; `body` has",
+    ("Network", "jvp_inverse"): "the readout has no inverse; `body` has",
+    ("Network", "gram_params"): NO_PRODUCT,
+    ("Network", "factor_params"): "a choice among generalized inverses: `solvers`",
+    ("Network", "solve_params"): "a choice among generalized inverses: `solvers`",
+}
+
+# --- networks ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NetworkCase:
+    """A network, its sizes, and how large its weights are."""
+
+    name: str
+    architecture: Architecture
+    features: int = 8
+    outputs: int = 3
+    samples: int = 6
+    rows: Callable[[np.random.Generator, int, int], np.ndarray] = normal_rows
+    scale: float = 0.2
+
+    def build(self, library: Any, dtype: str) -> tuple[Any, Any, Any]:
+        """Network, parameters, input x (n, d)."""
+        rng = np.random.default_rng(11)
+        net = draw_network(
+            self.architecture, self.features, self.outputs, rng, library.backend, library.dtype(dtype)
+        )
+        params = redraw(init(net, rng, 1.0), library, dtype, rng, self.scale)
+        return net, params, library.asarray(self.rows(rng, self.samples, self.features), dtype)
+
+    def jacobian(self, library: Any, dtype: str = "float64") -> tuple[Jacobian, Any]:
+        """J at the case's point, and an eps (n, c) that is wanted there."""
+        z, J = jacobian(*self.build(library, dtype))
+        return J, library.asarray(np.random.default_rng(12).standard_normal(z.shape), dtype)
+
+
+NETWORKS = [
+    NetworkCase(f"{activation}-{first}-{activations}", Architecture(2, 16, activation, first, activations))
+    for activation, first in (("relu", "same"), ("relu", "identity"), ("gelu", "identity"), ("tanh", "same"))
+    for activations in ("keep", "rebuild")
+] + [
+    NetworkCase("one-block", Architecture(1, 12, "tanh")),
+    NetworkCase("odd-d", Architecture(2, 16, "relu", "identity"), features=7),
+    NetworkCase("d=2", Architecture(2, 12, "tanh"), features=2, outputs=2),
+    NetworkCase("d=1", Architecture(1, 12, "tanh"), features=1, outputs=1),
+    NetworkCase("n=1", Architecture(3, 8, "relu", "identity"), samples=1),
+    NetworkCase("identity-everywhere", Architecture(2, 10, "identity"), samples=4),
+    NetworkCase("n>h", Architecture(2, 5, "tanh"), samples=9, outputs=2),
+]
+
+DEFICIENT = [  # the Jacobian or a block's features lack rank
+    NetworkCase("first-block-short", Architecture(2, 24, "relu", "identity"), samples=9),
+    NetworkCase("repeated-rows", Architecture(2, 16, "tanh"), rows=repeated_rows),
+    NetworkCase("fewer-weights-than-outputs", Architecture(1, 2, "tanh"), features=4, samples=12, outputs=4),
+]
+
+
+def network_case(name: str) -> NetworkCase:
+    return next(case for case in [*NETWORKS, *DEFICIENT] if case.name == name)
+
+
+# --- losses -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LossCase:
+    """A loss with outputs and targets."""
+
+    name: str
+    loss: Any
+    samples: int = 5
+    classes: int = 4
+    one_hot: bool = True
+    size: float = 1.0
+
+    def build(self, library: Any, dtype: str) -> tuple[Any, Any, Any]:
+        rng = np.random.default_rng(13)
+        z = self.size * rng.standard_normal((self.samples, self.classes))
+        t = np.eye(self.classes)[rng.integers(self.classes, size=self.samples)]
+        if not self.one_hot:
+            t = rng.dirichlet(np.ones(self.classes), size=self.samples)
+        return self.loss, library.asarray(z, dtype), library.asarray(t, dtype)
+
+
+LOSSES = [
+    LossCase("squared-error", SquaredError()),
+    LossCase("squared-error-n=1", SquaredError(), samples=1),
+    LossCase("squared-error-one-output", SquaredError(), classes=1),
+    LossCase("cross-entropy", CrossEntropy()),
+    LossCase("cross-entropy-n=1", CrossEntropy(), samples=1),
+    LossCase("cross-entropy-one-class", CrossEntropy(), classes=1),
+    LossCase("cross-entropy-soft", CrossEntropy(), one_hot=False),
+    LossCase("cross-entropy-confident", CrossEntropy(), size=10.0),
+]
+
+# --- solvers ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SolverCase:
+    """A solver; `rule` are the arguments of its dense truth."""
+
+    name: str
+    solver: Any
+    shares: tuple[float, ...] = ()
+    rule: dict[str, float] = field(default_factory=dict)
+
+
+EXACT_SOLVERS = [  # generalized inverses: J G J = J where features have full rank
+    SolverCase("uniform", BlockInverse("uniform"), (0.5, 0.5)),
+    SolverCase("last", BlockInverse("last"), (0.0, 1.0)),
+    SolverCase("full-rank", BlockInverse("full-rank"), (0.5, 0.5)),
+    SolverCase("explicit", BlockInverse((0.25, 0.75)), (0.25, 0.75)),
+    SolverCase("first-only", BlockInverse((1.0, 0.0)), (1.0, 0.0)),
+    SolverCase("minimum-norm", MinimumNorm()),
+]

@@ -1,0 +1,130 @@
+"""Building networks, and the seams: split and join, odd widths, wrong shapes."""
+
+import numpy as np
+import pytest
+from cases import network_case
+
+from revgn.arrays import select_backend, to_host
+from revgn.errors import ShapeError, UsageError
+from revgn.layers import Coupling, LinearCoupling
+from revgn.maps import forward, init, inverse, jvp_params, linearize, vjp_input
+from revgn.networks import (
+    REFERENCE,
+    Architecture,
+    draw_network,
+    join,
+    parameter_count,
+    round_trip_error,
+    split,
+)
+from revgn.testing import assert_close
+from revgn.trees import leaves, size
+
+
+@pytest.mark.parametrize("d", [1, 2, 5, 8])
+def test_join_undoes_split(d, backend, dtype, rng):
+    x = backend.asarray(rng.standard_normal((3, d)), dtype)
+    halves = split(x)
+    assert halves.first.shape == halves.second.shape == (3, (d + 1) // 2)
+    assert_close("join(split(x)) = x", join(halves, d), x, 0.0)
+    if d % 2:
+        assert not np.any(to_host(halves.second)[:, -1])
+
+
+def test_an_odd_width_is_a_zero_column(backend, dtype):
+    """d = 7 behaves as d = 8 with a zero column, which `vjp_input` leaves out."""
+    net, params, x = network_case("odd-d").build(backend, dtype)
+    z, point = linearize(net, params, x)
+    pulled = vjp_input(net, params, point, z)
+    assert pulled.shape == x.shape
+    halves = split(x)
+    assert_close("forward", forward(net, params, join(halves, 7)), z, 0.0)
+
+
+@pytest.mark.parametrize("name", ["relu-identity-keep", "odd-d", "d=2"])
+def test_round_trip_error_is_rounding(name, backend, dtype):
+    net, params, x = network_case(name).build(backend, dtype)
+    error = round_trip_error(net, params, x)
+    assert error.ndim == 0
+    assert 0 <= float(error) < (1e-13 if dtype == "float64" else 1e-5)
+
+
+def test_round_trip_error_is_the_measured_one(numpy_backend):
+    net, params, x = network_case("tanh-same-keep").build(numpy_backend, "float32")
+    halves = split(x)
+    back = inverse(net.body, params, forward(net.body, params, halves))
+    missed = np.linalg.norm(join(back, 8).astype(float) - x) / np.linalg.norm(x)
+    assert float(round_trip_error(net, params, x)) == pytest.approx(missed, rel=1e-3)
+
+
+@pytest.mark.parametrize(("preset", "d", "count"), [
+    ("paper-mnist", 784, 12_545_568),
+    ("paper-mnist-relu", 784, 12_545_568),
+    ("paper-cifar10", 3072, 147_474_432),
+    ("paper-cifar10-relu", 3072, 147_474_432),
+])  # fmt: skip
+def test_reference_networks_have_the_papers_size(preset, d, count):
+    assert parameter_count(REFERENCE[preset], d) == count
+
+
+@pytest.mark.parametrize("d", [1, 7, 8])
+def test_parameters_are_counted_as_drawn(d):
+    architecture = Architecture(2, 9, "relu", "identity")
+    rng = np.random.default_rng(0)
+    net = draw_network(architecture, d, 1, rng, select_backend("numpy"), np.float64)
+    assert size(init(net, rng, 1e-3)) == parameter_count(architecture, d)
+
+
+def test_first_block_and_halves(backend):
+    def drawn(first, hidden=9, activation="relu"):
+        architecture = Architecture(2, hidden, activation, first)
+        float64 = backend.dtype("float64")
+        net = draw_network(architecture, 8, 3, np.random.default_rng(0), backend.backend, float64)
+        return net.body.layers
+
+    assert [layer.half for layer in drawn("same")] == [0, 1, 0, 1]
+    assert [type(layer) for layer in drawn("identity")] == [LinearCoupling] * 2 + [Coupling] * 2
+    assert [layer.activation for layer in drawn("relu", activation="tanh")] == ["relu"] * 2 + ["tanh"] * 2
+    assert [layer.activation for layer in drawn("identity", hidden=2)] == ["identity"] * 2 + ["relu"] * 2
+    assert [type(layer) for layer in drawn("same", activation="identity")] == [LinearCoupling] * 4
+
+
+def test_a_network_without_blocks_or_features_is_refused():
+    for architecture in (Architecture(0, 8), Architecture(1, 0)):
+        with pytest.raises(UsageError, match="at least 1 of each"):
+            draw_network(architecture, 4, 2, np.random.default_rng(0), select_backend("numpy"), np.float64)
+
+
+def test_wrong_shapes_are_named(numpy_backend):
+    net, params, x = network_case("tanh-same-keep").build(numpy_backend, "float64")
+    with pytest.raises(ShapeError, match=r"forward\(Network\): x has shape \(6, 7\); expected \(n, 8\)"):
+        forward(net, params, x[:, :7])
+    with pytest.raises(ShapeError, match=r"linearize\(Network\)"):
+        linearize(net, params, x[0])
+    with pytest.raises(ShapeError, match=r"forward\(Chain\): parameters of 3 layers for a chain of 4"):
+        forward(net, params[:3], x)
+    _, point = linearize(net, params, x)
+    with pytest.raises(ShapeError, match=r"jvp_params\(Chain\)"):
+        jvp_params(net, params, point, params[:3])
+
+
+def test_frozen_arrays_are_the_same_bits_on_all_backends(backend, dtype):
+    net, _, _ = network_case("relu-identity-keep").build(backend, dtype)
+    plain = draw_network(
+        network_case("relu-identity-keep").architecture, 8, 3, np.random.default_rng(11),
+        select_backend("numpy"), np.dtype(dtype),
+    )  # fmt: skip
+    for ours, theirs in zip(net.body.layers, plain.body.layers, strict=True):
+        assert np.array_equal(to_host(ours.projection), theirs.projection)
+    for ours, theirs in zip(leaves((net.readout.first,)), leaves((plain.readout.first,)), strict=True):
+        assert np.array_equal(to_host(ours), theirs)
+
+
+@pytest.mark.parametrize("name", ["tanh-same-keep", "odd-d"])
+def test_cotangents_may_carry_leading_axes(name, backend, rng):
+    net, params, x = network_case(name).build(backend, "float64")
+    z, point = linearize(net, params, x)
+    z_bar = backend.asarray(rng.standard_normal((2, *z.shape)))
+    together = vjp_input(net, params, point, z_bar)
+    for o in range(2):
+        assert_close("vjp_input", together[o, ...], vjp_input(net, params, point, z_bar[o, ...]), 1e-13)

@@ -1,0 +1,1 @@
+"""Slow, obvious truths in dense NumPy, written from the formulas and sharing no code with the package."""

@@ -1,0 +1,187 @@
+"""Laws of generalized inverses, for every solver, and the dense truths they are held against."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from cases import DEFICIENT, EXACT_SOLVERS, NETWORKS, NetworkCase, network_case
+from hypothesis import given
+from reference import dense
+
+from revgn.arrays import to_host
+from revgn.errors import ShapeError
+from revgn.linalg import PAPER_RULE, PinvRule
+from revgn.networks import Architecture
+from revgn.solvers import BlockInverse, MinimumNorm, apply, apply_adjoint, jacobian, solve
+from revgn.testing import (
+    assert_close,
+    check_generalized_inverse,
+    check_reported_rho,
+    check_solver,
+    relative_error,
+    tolerance,
+)
+from revgn.trees import axpy
+
+FULL_RANK = [  # two blocks, features of rank n in both
+    network_case(name)
+    for name in ("relu-same-keep", "relu-same-rebuild", "tanh-same-keep", "tanh-same-rebuild")
+]
+SOLVERS = [
+    *(case.solver for case in EXACT_SOLVERS),
+    BlockInverse("uniform", PAPER_RULE),
+    BlockInverse("full-rank", PinvRule(damping=0.01)),
+    MinimumNorm(0.1),
+]
+
+
+@pytest.mark.parametrize("solver", EXACT_SOLVERS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", FULL_RANK[:3], ids=lambda case: case.name)
+def test_generalized_inverse(case, solver, backend, dtype):
+    J, eps = well_posed(case).jacobian(backend, dtype)
+    check_solver(solver.solver, J, eps)
+    _, info = solve(solver.solver, J, eps)
+    assert info.rho < tolerance(eps.dtype, "solve")  # with rank n every eps is in reach
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+@pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
+def test_rho_is_reported_as_it_is(case, solver, numpy_backend):
+    J, eps = case.jacobian(numpy_backend)
+    if isinstance(solver, BlockInverse) and isinstance(solver.shares, tuple):
+        solver = BlockInverse((1.0,) + (0.0,) * (len(J.params) // 2 - 1))
+    check_reported_rho(solver, J, eps)
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+def test_every_backend_reports_rho(solver, backend, dtype):
+    check_reported_rho(solver, *network_case("gelu-identity-keep").jacobian(backend, dtype))
+
+
+@pytest.mark.parametrize("solver", EXACT_SOLVERS, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", FULL_RANK, ids=lambda case: case.name)
+def test_generalized_inverse_column_by_column(case, solver, numpy_backend):
+    """J G J = J with J by the complex step and G column by column."""
+    J, eps = case.jacobian(numpy_backend)
+    x = np.hstack(J.point.input)[:, : J.network.features]
+    dense_J = dense.jacobian(J.network, J.params, x)
+    c, n = eps.shape[1], eps.shape[0]
+    G = np.array([dense.flat(solve(solver.solver, J, e.reshape(c, n).T)[0]) for e in np.eye(c * n)]).T
+    assert_close("J G J = J", dense_J @ G @ dense_J, dense_J, 1e-9)
+
+
+@pytest.mark.parametrize("case", FULL_RANK, ids=lambda case: case.name)
+def test_minimum_norm_is_the_least(case, numpy_backend):
+    J, eps = case.jacobian(numpy_backend)
+    lengths = {of.name: np.linalg.norm(dense.flat(solve(of.solver, J, eps)[0])) for of in EXACT_SOLVERS}
+    least = lengths.pop("minimum-norm")
+    assert all(least < length for length in lengths.values())
+
+
+def test_solve_is_linear(backend):
+    J, eps = network_case("tanh-same-keep").jacobian(backend)
+    other = backend.asarray(np.random.default_rng(30).standard_normal(eps.shape))
+    for of in EXACT_SOLVERS:
+        D, D_other, both = (solve(of.solver, J, e)[0] for e in (eps, other, 2.0 * eps + other))
+        assert_close(of.name, both, axpy(2.0, D, D_other), 1e-9)
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+def test_zero_is_answered_by_zero(solver, backend):
+    J, eps = network_case("relu-identity-keep").jacobian(backend)
+    D, info = solve(solver, J, 0.0 * eps)
+    assert all(not np.any(to_host(p.weight)) for p in D)
+    assert info.rho == 0.0
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+def test_kept_and_rebuilt_give_the_same_step(solver, backend):
+    steps = []
+    for activations in ("keep", "rebuild"):
+        J, eps = network_case(f"tanh-same-{activations}").jacobian(backend)
+        steps.append(solve(solver, J, eps)[0])
+    assert_close("step", steps[1], steps[0], 1e-9)
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+def test_permuted_rows_give_the_same_step(solver, numpy_backend):
+    net, params, x = network_case("tanh-same-keep").build(numpy_backend, "float64")
+    eps = np.random.default_rng(31).standard_normal((6, 3))
+    order = np.random.default_rng(32).permutation(6)
+    D, _ = solve(solver, jacobian(net, params, x)[1], eps)
+    shuffled, _ = solve(solver, jacobian(net, params, x[order])[1], eps[order])
+    estimated = isinstance(solver, BlockInverse) and solver.rule.damping  # mu by a power iteration
+    assert_close("step", shuffled, D, 0.05 if estimated else 1e-9)
+
+
+@pytest.mark.parametrize("solver", [BlockInverse("full-rank"), MinimumNorm(), MinimumNorm(0.1)], ids=repr)
+def test_all_backends_give_the_same_step(solver, backend):
+    """To 1e-8: a solve multiplies rounding by its condition."""
+    J, eps = network_case("gelu-identity-keep").jacobian(backend)
+    plain_J, plain_eps = network_case("gelu-identity-keep").jacobian(numpy_library())
+    ours, theirs = solve(solver, J, eps)[0], solve(solver, plain_J, plain_eps)[0]
+    for a, b in zip(ours, theirs, strict=True):
+        assert relative_error(to_host(a.weight), b.weight) < 1e-8
+
+
+@given(
+    n=st.integers(1, 6), width=st.integers(1, 4), blocks=st.integers(1, 3), outputs=st.integers(1, 3),
+    seed=st.integers(0, 10**6),
+)  # fmt: skip
+def test_every_eps_is_reached_where_features_have_rank_n(n, width, blocks, outputs, seed):
+    outputs = min(outputs, 2 * width)
+    case = NetworkCase("any", Architecture(blocks, 40, "relu"), 2 * width, outputs, n)
+    library, rng = numpy_library(), np.random.default_rng(seed)
+    net, params, _ = case.build(library, "float64")
+    _, J = jacobian(net, params, rng.standard_normal((n, 2 * width)))
+    eps = rng.standard_normal((n, outputs))
+    for solver in (BlockInverse("full-rank"), MinimumNorm()):
+        D, info = solve(solver, J, eps)
+        assert info.rho == pytest.approx(relative_error(apply(J, D), eps), abs=1e-12)
+        if isinstance(solver, MinimumNorm) or info.rank == n:
+            check_generalized_inverse_loosely(solver, J, seed)
+
+
+def check_generalized_inverse_loosely(solver, J, seed):
+    """J G J = J up to 1e-6: random sizes bring conditions that no tolerance of rounding covers."""
+    rng = np.random.default_rng(seed)
+    D = tuple(type(p)(rng.standard_normal(p.weight.shape)) for p in J.params)
+    wanted = apply(J, D)
+    assert relative_error(apply(J, solve(solver, J, wanted)[0]), wanted) < 1e-6
+
+
+def test_adjoint(backend, dtype):
+    J, eps = network_case("tanh-same-keep").jacobian(backend, dtype)
+    D = apply_adjoint(J, eps)
+    left = float(np.vdot(to_host(apply(J, D)), to_host(eps)))
+    right = sum(float(np.vdot(to_host(p.weight), to_host(p.weight))) for p in D)
+    assert left == pytest.approx(right, rel=tolerance(eps.dtype, "chain"))
+
+
+@pytest.mark.parametrize("solver", [BlockInverse(), MinimumNorm()], ids=repr)
+def test_wrong_eps_is_named(solver, numpy_backend):
+    J, eps = network_case("tanh-same-keep").jacobian(numpy_backend)
+    for wrong in (eps[:, :2], eps[:3], eps.T, eps[:, 0]):
+        with pytest.raises(ShapeError, match=r"solve: eps has shape .* expected \(6, 3\)"):
+            solve(solver, J, wrong)
+
+
+def test_check_generalized_inverse_wants_one(numpy_backend):
+    J, _ = network_case("tanh-same-keep").jacobian(numpy_backend)
+    with pytest.raises(AssertionError, match="J G J = J"):
+        check_generalized_inverse(MinimumNorm(1.0), J)
+
+
+def well_posed(case):
+    """The same network with more hidden features, whose kernel single precision can factor."""
+    return NetworkCase(
+        case.name,
+        Architecture(2, 64, case.architecture.activation, "same", case.architecture.activations),
+        features=16,
+        samples=4,
+    )
+
+
+def numpy_library():
+    from conftest import make_library
+
+    return make_library("numpy")

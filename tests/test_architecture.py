@@ -1,0 +1,196 @@
+"""The shape of the package: who may import whom, which maps are filled, what is documented."""
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from cases import HOLES, LAYERS, NETWORKS
+
+from revgn import layers, maps, networks
+from revgn._dispatch import has_map
+
+ROOT = Path(__file__).parent.parent
+
+DEPTH = {  # a module imports only from a smaller depth, or from its own folder
+    "errors": 0,
+    "_dispatch": 0,
+    "arrays": 1,
+    "trees": 2,
+    "linalg": 2,
+    "data": 2,
+    "maps": 3,
+    "layers": 4,
+    "networks": 5,
+    "losses": 6,
+    "solvers": 7,
+    "optimizers": 8,
+    "training": 9,
+    "runs": 10,
+    "studies": 11,
+    "testing": 12,
+    "": 12,  # revgn itself: the flat public names
+    "cli": 13,
+}
+
+MODULES = sorted(path for folder in ("revgn", "cli") for path in (ROOT / folder).rglob("*.py"))
+PACKAGES = sorted(path.parent for path in MODULES if path.name == "__init__.py")
+
+
+def dotted(path: Path) -> str:
+    """Name by which a module of ours is imported."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return ".".join(("revgn_cli", *parts[1:]) if parts[0] == "cli" else parts)
+
+
+def part_of(module: str) -> str | None:
+    """Which entry of `DEPTH` a dotted name belongs to; None for other people's modules."""
+    first, *rest = module.split(".")
+    if first == "revgn_cli":
+        return "cli"
+    if first != "revgn":
+        return None
+    return rest[0] if rest and not rest[0].startswith("__") else ""
+
+
+def imports(path: Path) -> list[str]:
+    """All modules of ours that `path` imports, at its top or inside functions."""
+    known = {dotted(other) for other in MODULES}
+    package = dotted(path) if path.name == "__init__.py" else dotted(path).rpartition(".")[0]
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join(filter(None, (*package.split(".")[: 1 - node.level or None], base)))
+            found += [name if (name := f"{base}.{alias.name}") in known else base for alias in node.names]
+    return [name for name in found if part_of(name) is not None]
+
+
+IDS = {"ids": lambda path: dotted(path)}
+
+
+@pytest.mark.parametrize("path", MODULES, **IDS)
+def test_imports_go_down(path):
+    own = part_of(dotted(path))
+    assert own in DEPTH, f"{dotted(path)} has no depth yet: add it to DEPTH"
+    for name in imports(path):
+        part = part_of(name)
+        below = DEPTH[part] < DEPTH[own] or part == "errors"  # which imports nothing
+        assert part == own or below, f"{dotted(path)} (depth {DEPTH[own]}) imports {name}"
+
+
+def test_imports_are_seen():
+    """The reader of imports reads: some that are there, and the forms they come in."""
+    assert "revgn.maps" in imports(ROOT / "revgn/layers/coupling.py")
+    assert "revgn.trees" in imports(ROOT / "revgn/solvers/block.py")  # from revgn import trees
+    assert "revgn.layers.activation" in imports(ROOT / "revgn/layers/coupling.py")
+
+
+LAYER_FILES = [p for p in MODULES if p.parent.name == "layers" and p.stem not in ("__init__", "activation")]
+
+
+@pytest.mark.parametrize("path", LAYER_FILES, **IDS)
+def test_layers_do_not_import_each_other(path):
+    assert {n for n in imports(path) if part_of(n) == "layers"} <= {"revgn.layers.activation"}
+
+
+def test_only_arrays_knows_the_libraries():
+    """NumPy's random generators aside, nobody else asks which library an array is of."""
+    for path in MODULES:
+        if part_of(dotted(path)) in ("arrays", "cli", "data", "runs", "studies", "training"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert name.split(".")[0] not in ("cupy", "cupyx", "array_api_compat", "scipy"), dotted(path)
+
+
+def test_packages_are_all_installed():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = settings["tool"]["setuptools"]["packages"]
+    assert sorted(listed) == sorted(dotted(path / "__init__.py") for path in PACKAGES)
+
+
+PUBLIC = [package for package in PACKAGES if package.name != "cli"]
+
+
+@pytest.mark.parametrize("package", PUBLIC, ids=lambda path: dotted(path / "__init__.py"))
+def test_public_names_are_there_and_documented(package):
+    module = importlib.import_module(dotted(package / "__init__.py"))
+    public = getattr(module, "__all__", [])
+    for name in public:
+        assert hasattr(module, name), f"{module.__name__}.__all__ names {name}, which is not there"
+    documented = {}
+    for path in sorted(package.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name in public:
+                documented[node.name] = documented.get(node.name) or bool(ast.get_docstring(node))
+    missing = [name for name, is_there in documented.items() if not is_there]
+    assert not missing, f"{module.__name__}: no docstring on {', '.join(missing)}"
+
+
+GENERICS = {
+    name: function
+    for name, function in vars(maps).items()
+    if hasattr(function, "register") and hasattr(function, "dispatch")
+}
+STRUCTS = {
+    name: struct
+    for package in (layers, networks)
+    for name, struct in vars(package).items()
+    if isinstance(struct, type) and has_map(maps.forward, struct)
+}
+
+
+def test_the_vocabulary_is_found():
+    assert {"forward", "inverse", "jvp_input", "vjp_params", "solve_params"} <= set(GENERICS)
+    assert {"Coupling", "LinearCoupling", "Readout", "Chain", "Network"} <= set(STRUCTS)
+
+
+def test_missing_maps_are_declared():
+    holes = {
+        (struct_name, map_name)
+        for struct_name, struct in STRUCTS.items()
+        for map_name, function in GENERICS.items()
+        if not has_map(function, struct)
+    }
+    assert holes == set(HOLES)
+
+
+def test_contracts_are_documented():
+    for name, function in GENERICS.items():
+        assert function.__doc__, name
+        assert name in maps.__doc__ or name == "init", f"{name} is missing in the vocabulary of maps.py"
+
+
+def test_every_layer_is_a_case(numpy_backend):
+    built = {type(case.build(numpy_backend, "float64")[0]).__name__ for case in [*LAYERS, *NETWORKS]}
+    assert built | {"Chain"} == set(STRUCTS)  # chains are tested as the bodies of networks
+
+
+HEAVY = ("cupy", "h5py", "matplotlib", "rich", "click", "array_api_strict", "pytest", "hypothesis")
+
+
+LIGHT = ("revgn", "revgn.solvers", "revgn.losses", "revgn.optimizers", "revgn.training", "revgn.testing")
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_import_is_light(module):
+    code = f"import {module}, sys; print(*sorted({set(HEAVY)!r} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == []
