@@ -60,6 +60,7 @@ def dot(x: Tree, y: Tree) -> Array:
     return reduce(
         lambda total, term: total + term,
         (_sum(xi * yi) for xi, yi in zip(leaves(x), leaves(y), strict=True)),
+        cast("Array", 0.0),
     )
 
 
@@ -76,11 +77,6 @@ def zeros_like(x: Tree) -> Tree:
 def size(x: Tree) -> int:
     """Count the numbers in `x`."""
     return sum(_size(xi) for xi in leaves(x))
-
-
-def nbytes(x: Tree) -> int:
-    """Count the bytes of the numbers in `x`."""
-    return sum(_size(xi) * xi.dtype.itemsize for xi in leaves(x))
 
 
 def _sum(x: Array) -> Array:

@@ -14,7 +14,7 @@ from revgn.arrays.namespace import (
     synchronize,
     to_host,
 )
-from revgn.arrays.native import cholesky, cholesky_solve, erf
+from revgn.arrays.native import cholesky, cholesky_solve, erf, largest_tridiagonal, unwarned
 from revgn.arrays.typing import Array, Device, DType, Namespace
 
 __all__ = [
@@ -34,8 +34,10 @@ __all__ = [
     "draw_normal",
     "draw_orthonormal",
     "erf",
+    "largest_tridiagonal",
     "memory_in_use",
     "select_backend",
     "synchronize",
     "to_host",
+    "unwarned",
 ]

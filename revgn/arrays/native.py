@@ -56,6 +56,11 @@ def cholesky_solve(L: Array, B: Array) -> Array:
     return xp.linalg.solve(L.T, xp.linalg.solve(L, B))  # type: ignore[no-any-return]
 
 
+def largest_tridiagonal(diagonal: list[float], beside: list[float]) -> float:
+    """Largest eigenvalue of a small symmetric tridiagonal matrix, on the host."""
+    return float(scipy.linalg.eigvalsh_tridiagonal(np.asarray(diagonal), np.asarray(beside))[-1])
+
+
 def erf(x: Array) -> Array:
     """Error function of each element."""
     if array_api_compat.is_numpy_array(x):
@@ -65,3 +70,8 @@ def erf(x: Array) -> Array:
 
         return cupyx.scipy.special.erf(x)  # type: ignore[no-any-return]
     return backend_of(x).asarray(scipy.special.erf(to_host(x)))
+
+
+def unwarned() -> np.errstate:
+    """Context without NumPy's warnings of overflow and NaN, for code that checks its numbers itself."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")

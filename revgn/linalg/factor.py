@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
-from revgn.arrays import Array, DType, array_namespace, cholesky, cholesky_solve
+from revgn.arrays import Array, DType, array_namespace, cholesky, cholesky_solve, largest_tridiagonal
 from revgn.linalg.gram import add_diagonal, as_dtype
 from revgn.linalg.truncation import PinvRule, machine_epsilon, resolution, smallest_kept
 
@@ -25,7 +25,7 @@ RUNGS: tuple[Rung, ...] = ("cholesky", "cholesky-float64", "eigh")
 T = TypeVar("T")
 
 _REFINEMENTS = 3
-_ITERATIONS = 8  # of the power method; its result is within a few percent, enough for a report and a scale
+_LANCZOS = 12  # steps; the largest eigenvalue is then within a percent, enough for a report and a scale
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ class FactorInfo(NamedTuple):
 
     `s_max` and `s_min` are square roots of the largest and the smallest kept eigenvalue, hence
     singular values where the matrix is a Gram matrix; from a Cholesky factor they are estimates by a
-    few (inverse) power iterations, and then include the damping. `damping` is the number mu added.
+    few Lanczos steps with K and with K^-1, and then include the damping. `damping` is the number mu added.
     """
 
     rung: Rung
@@ -117,7 +117,7 @@ def solve_checked(
     factored: Factor,
     info: FactorInfo,
     B: Array,
-    evaluate: Callable[[Array, Factor, FactorInfo], tuple[T, Array]],
+    evaluate: Callable[[Array, Array, T | None, Factor, FactorInfo], tuple[T, Array]],
     refactor: Callable[[Rung], tuple[Factor, FactorInfo]],
 ) -> tuple[T, FactorInfo, float]:
     """Solve (K + mu I) Z = B, judged by what Z does: refined, then climbing the ladder until it is right.
@@ -125,7 +125,9 @@ def solve_checked(
     Parameters
     ----------
     evaluate : callable
-        `evaluate(Z, factored, info)` returns what the caller wants of Z, and the residual R of B's shape.
+        `evaluate(Z, dZ, before, factored, info)` returns what the caller wants of Z, and the residual R of
+        B's shape. `before` is what it returned for Z - dZ, None at first (dZ = Z): results that are linear
+        in Z are added up, so that Z's rounding is refined away with the rest.
     refactor : callable
         `refactor(rung)` factors anew, from that rung on.
 
@@ -138,13 +140,14 @@ def solve_checked(
     scale = norm(B) or 1.0
     while True:
         Z = solve_factored(factored, B)
-        result, R = evaluate(Z, factored, info)
+        result, R = evaluate(Z, Z, None, factored, info)
         residual = norm(R) / scale
         for _ in range(_REFINEMENTS):
             if residual <= tolerance:
                 break
-            Z = Z + solve_factored(factored, R)
-            better, R = evaluate(Z, factored, info)
+            dZ = solve_factored(factored, R)
+            Z = Z + dZ
+            better, R = evaluate(Z, dZ, result, factored, info)
             if not norm(R) / scale < residual:
                 break
             result, residual = better, norm(R) / scale
@@ -172,8 +175,8 @@ def _by_cholesky(
     L = cholesky(K, overwrite=True)
     if L is None:
         return None
-    largest = _power(lambda x: L @ (L.T @ x), L)
-    smallest = 1.0 / _power(lambda x: cholesky_solve(L, x), L)
+    largest = _largest(lambda x: L @ (L.T @ x), L)
+    smallest = 1.0 / (_largest(lambda x: cholesky_solve(L, x), L) or math.inf)
     if not smallest > resolution(N, eps) * largest:  # also where a number is not finite
         return None
     return CholeskyFactor(L), FactorInfo(rung, N, N, math.sqrt(largest), math.sqrt(smallest), mu)
@@ -183,6 +186,9 @@ def _by_eigh(
     K: Array, rule: PinvRule, unit: Literal["largest", "mean"], eps: float
 ) -> tuple[Factor, FactorInfo]:
     xp, N = array_namespace(K), K.shape[0]
+    if not bool(xp.all(xp.isfinite(xp.tril(K)))):
+        nan = K[0, :] * math.nan
+        return SpectralFactor(K * math.nan, nan), FactorInfo("eigh", N, 0, math.nan, math.nan, math.nan)
     w, Q = xp.linalg.eigh(xp.tril(K) + xp.tril(K, k=-1).T)
     s = xp.sqrt(xp.where(w > 0, w, xp.zeros_like(w)))
     s_max = float(s[-1])
@@ -200,7 +206,7 @@ def _damping(K: Array, rule: PinvRule, unit: Literal["largest", "mean"]) -> floa
         return 0.0
     if unit == "mean":
         return rule.damping * _mean_diagonal(K)
-    return rule.damping * _power(lambda x: K @ x, K)
+    return rule.damping * _largest(lambda x: K @ x, K)
 
 
 def norm(X: Array) -> float:
@@ -213,17 +219,32 @@ def _mean_diagonal(K: Array) -> float:
     return float(xp.mean(xp.linalg.diagonal(K)))
 
 
-def _power(apply: Callable[[Array], Array], like: Array) -> float:
-    """Estimate the largest eigenvalue of a positive semidefinite map, from below (power method).
+def _largest(apply: Callable[[Array], Array], like: Array) -> float:
+    """Estimate the largest eigenvalue of a positive semidefinite map, from below (Lanczos).
 
-    Golub and Van Loan, Matrix Computations, section 8.2. The start is fixed, so runs repeat.
+    Golub and Van Loan, Matrix Computations, section 10.1. The start is fixed, so runs repeat; the
+    vectors are double, so that no scale of the matrix overflows.
     """
     xp = array_namespace(like)
-    x = xp.sin(xp.astype(xp.arange(1, like.shape[0] + 1, device=like.device), like.dtype) * 1.7)[:, None]
-    length = 0.0
-    for _ in range(_ITERATIONS):
-        x = apply(x / norm(x))
-        length = norm(x)
-        if not 0 < length < math.inf:
-            return length
-    return length
+    q = xp.sin(xp.arange(1, like.shape[0] + 1, dtype=xp.float64, device=like.device) * 1.7)[:, None]
+    q, before, beta = q / _length(q), 0.0 * q, 0.0
+    diagonal: list[float] = []
+    beside: list[float] = []
+    for _ in range(min(_LANCZOS, like.shape[0])):
+        v = as_dtype(apply(as_dtype(q, like.dtype)), xp.float64)
+        diagonal.append(float(xp.sum(q * v)))
+        v = v - diagonal[-1] * q - beta * before
+        beta = _length(v)
+        if not 0 < beta < math.inf:
+            break
+        beside.append(beta)
+        before, q = q, v / beta
+    if not all(map(math.isfinite, diagonal)):
+        return math.nan
+    return largest_tridiagonal(diagonal, beside[: len(diagonal) - 1])
+
+
+def _length(v: Array) -> float:
+    xp = array_namespace(v)
+    scale = float(xp.max(xp.abs(v)))
+    return scale * norm(v / scale) if 0 < scale < math.inf else scale

@@ -82,8 +82,12 @@ def apply_pinv(pinv: Pinv, V: Array) -> PinvSolution:
     A = pinv.matrix
     wide = A.shape[0] <= A.shape[1]
 
-    def evaluate(Z: Array, factored: Factor, info: FactorInfo) -> tuple[tuple[Array, Array], Array]:
-        X = A.T @ Z if wide else Z
+    def evaluate(
+        Z: Array, dZ: Array, before: tuple[Array, Array] | None, factored: Factor, info: FactorInfo
+    ) -> tuple[tuple[Array, Array], Array]:
+        X = A.T @ dZ if wide else dZ
+        if before is not None:
+            X = before[0] + X
         AX = A @ X
         misfit = V - AX if wide else A.T @ (V - AX)
         return (X, AX), project(factored, misfit) - info.damping * Z

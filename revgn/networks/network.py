@@ -104,5 +104,7 @@ def round_trip_error(network: Network, params: ChainParams, x: Array) -> Array:
 
 def check_features(name: str, network: Network, x: Array) -> None:
     """Raise `ShapeError` unless x is (n, d)."""
-    if x.ndim != 2 or x.shape[1] != network.features:
-        raise ShapeError(f"{name}(Network): x has shape {x.shape}; expected (n, {network.features})")
+    if x.ndim != 2 or x.shape[1] != network.features or not x.shape[0]:
+        raise ShapeError(
+            f"{name}(Network): x has shape {x.shape}; expected (n, {network.features}) with n >= 1"
+        )

@@ -1,10 +1,12 @@
 """The network's Jacobian in its parameters, at a point: J and J^T as functions, and who solves J D = eps."""
 
+from dataclasses import fields, replace
 from typing import Any, NamedTuple, TypeAlias
 
+from revgn import trees
 from revgn._dispatch import generic
-from revgn.arrays import Array
-from revgn.linalg import Rung
+from revgn.arrays import Array, DType
+from revgn.linalg import Rung, as_dtype
 from revgn.maps import jvp_params, linearize, vjp_params
 from revgn.networks import ChainParams, Network, Trajectory
 
@@ -47,6 +49,27 @@ def jacobian(network: Network, params: ChainParams, x: Array) -> tuple[Array, Ja
     return z, Jacobian(network, params, point)
 
 
+def cast(J: Jacobian, dtype: DType) -> Jacobian:
+    """The same J with all arrays in `dtype`."""
+    network = J.network
+    body = replace(network.body, layers=tuple(_cast_layer(layer, dtype) for layer in network.body.layers))
+    network = replace(network, body=body, readout=_cast_layer(network.readout, dtype))
+    point = J.point
+
+    def cast_tree(tree: Any) -> Any:
+        return trees.map_leaves(lambda leaf: as_dtype(leaf, dtype), tree)
+
+    points = None if point.points is None else cast_tree(point.points)
+    trajectory = Trajectory(cast_tree(point.input), cast_tree(point.output), points)
+    return Jacobian(network, cast_tree(J.params), trajectory)
+
+
+def _cast_layer(layer: Any, dtype: DType) -> Any:
+    values = {field.name: getattr(layer, field.name) for field in fields(layer)}
+    arrays = {name: as_dtype(value, dtype) for name, value in values.items() if hasattr(value, "dtype")}
+    return replace(layer, **arrays)
+
+
 def apply(J: Jacobian, D: ChainParams) -> Array:
     """J D (n, c)."""
     return jvp_params(J.network, J.params, J.point, D)  # type: ignore[no-any-return]
@@ -73,5 +96,6 @@ def solve(solver: Solver, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveIn
 
     Notes
     -----
-    Law: J G J = J where the solver's info reports full rank and neither truncation nor damping.
+    Law: J G J = J where the solver's info reports rank n in every block with a share (or, for the minimum
+    norm, always), and neither truncation nor damping.
     """

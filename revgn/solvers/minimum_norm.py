@@ -10,11 +10,12 @@ is that of `revgn.solvers.kernel`.
 from dataclasses import dataclass
 from time import perf_counter
 
+from revgn import trees
 from revgn.arrays import Array, array_namespace, synchronize
-from revgn.linalg import Factor, FactorInfo, PinvRule, Rung, as_dtype, factor, project, solve_checked
+from revgn.linalg import Factor, FactorInfo, PinvRule, Rung, factor, project, solve_checked
 from revgn.networks import ChainParams
 from revgn.solvers.exactness import check_wanted, rho
-from revgn.solvers.jacobian import Jacobian, SolveInfo, apply, apply_adjoint, solve
+from revgn.solvers.jacobian import Jacobian, SolveInfo, apply, apply_adjoint, cast, solve
 from revgn.solvers.kernel import lower_kernel
 
 
@@ -36,8 +37,12 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
     synchronize(eps)
     factored_at = perf_counter()
 
-    def evaluate(Z: Array, factored: Factor, info: FactorInfo) -> tuple[tuple[ChainParams, Array], Array]:
-        D = apply_adjoint(J, _by_sample(Z, eps))
+    def evaluate(
+        Z: Array, dZ: Array, before: tuple[ChainParams, Array] | None, factored: Factor, info: FactorInfo
+    ) -> tuple[tuple[ChainParams, Array], Array]:
+        D = apply_adjoint(J, _by_sample(dZ, eps))
+        if before is not None:
+            D = trees.axpy(1.0, before[0], D)
         JD = apply(J, D)
         return (D, JD), project(factored, _by_output(eps - JD)) - info.damping * Z
 
@@ -64,7 +69,7 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
 def _factor(solver: MinimumNorm, J: Jacobian, eps: Array, rung: Rung) -> tuple[Factor, FactorInfo]:
     rule = PinvRule(damping=solver.damping)
     return factor(
-        lambda dtype: as_dtype(lower_kernel(J), dtype), eps, rule, damping_unit="mean", first_rung=rung
+        lambda dtype: lower_kernel(cast(J, dtype)), eps, rule, damping_unit="mean", first_rung=rung
     )
 
 
