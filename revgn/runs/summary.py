@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from revgn.runs.journal import is_locked
 from revgn.runs.names import JOURNAL_FILE, RUNGS
 from revgn.runs.reader import Run
-from revgn.training import build_config, config_dict, flat
+from revgn.training import build_config, config_dict, flat, unused_settings
 
 _SPLIT = ("forward", "kernel", "solve", "update")
 
@@ -62,15 +62,14 @@ def changed_settings(run: Run) -> dict[str, Any]:
 
 def labels(runs: Sequence[Run]) -> list[str]:
     """Name runs by the settings in which they differ; by their folders where they do not."""
-    settings = [flat(run.config) for run in runs]
+    used = [_used_settings(run) for run in runs]
     paths = [
         path
         for path in dict.fromkeys(path for each in settings for path in each)
         if len({repr(each.get(path)) for each in settings}) > 1
     ]
     names = [
-        ", ".join(f"{path.rpartition('.')[2]} {each[path]}" for path in paths if each.get(path) is not None)
-        for each in settings
+        ", ".join(_setting(path, each[path]) for path in paths if each.get(path) is not None) for each in used
     ]
     unique = len(set(names)) == len(names) and all(names)
     return names if unique else [run.folder.name for run in runs]
@@ -82,6 +81,17 @@ def best_index(run: Run) -> int:
     if score is None or np.all(np.isnan(score)):
         score = -run.epochs["test_loss"]
     return int(np.argmax(np.nan_to_num(score, nan=-np.inf)))
+
+
+def _used_settings(run: Run) -> dict[str, Any]:
+    unused = unused_settings(build_config(run.config).optimizer)
+    return {path: value for path, value in flat(run.config).items() if path not in unused}
+
+
+def _setting(path: str, value: Any) -> str:
+    """Name and value; the value alone where it is itself a name."""
+    last = path.rpartition(".")[2]
+    return str(value) if last in ("name", "inverse", "preset") else f"{last.replace('_', ' ')} {value}"
 
 
 def _row(series: dict[str, NDArray[np.float64]], index: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ from revgn.training.config import (
     nested,
     parse_assignment,
     parse_toml,
+    unused_settings,
 )
 from revgn.training.estimate import Estimate, estimate_step
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, evaluate, evaluate_part, train
@@ -54,4 +55,5 @@ __all__ = [
     "state_arrays",
     "train",
     "train_step",
+    "unused_settings",
 ]

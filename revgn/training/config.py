@@ -288,8 +288,8 @@ def _without_none(settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_relevance(config: Config) -> None:
-    optimizer = config.optimizer
+def unused_settings(optimizer: OptimizerSettings) -> tuple[str, ...]:
+    """Dotted paths of the optimizer settings that the chosen optimizer does not use."""
     unused: tuple[str, ...] = ()
     if optimizer.name != "gauss-newton":
         unused += _GAUSS_NEWTON
@@ -297,12 +297,17 @@ def _check_relevance(config: Config) -> None:
         unused += _BLOCK
     unused += _SGD if optimizer.name != "sgd" else ()
     unused += _ADAM if optimizer.name != "adam" else ()
-    what: str = optimizer.name
-    if optimizer.name == "gauss-newton":
-        what += f" with inverse {optimizer.inverse}"
-    for name in unused:
-        if getattr(optimizer, name) != getattr(OptimizerSettings(), name):
-            raise UsageError(f"optimizer.{name}: {what} does not use it; leave it out")
-    for path, value in flat(config_dict(config)).items():
+    return tuple(f"optimizer.{name}" for name in unused)
+
+
+def _check_relevance(config: Config) -> None:
+    settings, defaults = flat(config_dict(config)), flat(config_dict(Config()))
+    who: str = config.optimizer.name
+    if who == "gauss-newton":
+        who += f" with inverse {config.optimizer.inverse}"
+    for path in unused_settings(config.optimizer):
+        if settings[path] != defaults[path]:
+            raise UsageError(f"{path}: {who} does not use it; leave it out")
+    for path, value in settings.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{path}: {value} cannot be used; expected a finite number")
