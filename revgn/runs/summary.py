@@ -62,6 +62,7 @@ def changed_settings(run: Run) -> dict[str, Any]:
 
 def labels(runs: Sequence[Run]) -> list[str]:
     """Name runs by the settings in which they differ; by their folders where they do not."""
+    settings = [flat(run.config) for run in runs]
     used = [_used_settings(run) for run in runs]
     paths = [
         path
