@@ -68,9 +68,7 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
 
 def _factor(solver: MinimumNorm, J: Jacobian, eps: Array, rung: Rung) -> tuple[Factor, FactorInfo]:
     rule = PinvRule(damping=solver.damping)
-    return factor(
-        lambda dtype: lower_kernel(cast(J, dtype)), eps, rule, damping_unit="mean", first_rung=rung
-    )
+    return factor(lambda dtype: lower_kernel(cast(J, dtype)), eps, rule, damping_unit="mean", first_rung=rung)
 
 
 def _by_output(eps: Array) -> Array:
