@@ -35,13 +35,13 @@ class Progress:
             name = "test_accuracy" if "test_accuracy" in record else "test_loss"
             self._test = f"test {_figure(name, record[name])}"
             if "loss" not in record:
-                return f"epoch {record['epoch']:.4g}  step {self.done}/{self.total}  {self._test}"
+                return f"epoch {record['epoch']:.3g}  step {self.done}/{self.total}  {self._test}"
         if self._first_step is None:
             self._first_step, self._began = self.done - 1, time.monotonic() - record["seconds"]
         elapsed = max(time.monotonic() - self._began, 1e-9)
         speed = (self.done - self._first_step) / elapsed
         parts = [
-            f"epoch {record['epoch']:.2f}",
+            f"epoch {record['epoch']:.3g}",
             f"step {self.done}/{self.total}",
             f"loss {record['loss']:.4g}",
         ]

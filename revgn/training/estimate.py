@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from revgn.arrays import synchronize
+from revgn.layers import LinearCoupling
+from revgn.maps import Layer
 from revgn.networks import parameter_count
 from revgn.training.problem import Problem, architecture
 
@@ -50,27 +52,33 @@ def estimate_step(problem: Problem) -> Estimate:
     weights = parameter_count(shape, d)
     kept = 2 * L if shape.activations == "keep" else 1
     copies = {"adam": 6, "sgd": 4 if settings.momentum else 3}.get(settings.name, 3)
-    product = 2.0 * n * d2 * h
+    couplings = [_work(layer, n) for layer in problem.network.body.layers]
+
+    def total(*maps: str) -> float:
+        return sum(coupling[name] for coupling in couplings for name in maps)
+
     memory = {
         "weights and steps": copies * weights * size,
         "frozen projections": 2 * L * d2 * h * size,
         "activations": kept * 2 * n * h * size,
     }
-    work = {"forward": 2 * 2 * L * product}
+    work = {"forward": total("forward")}
     if settings.name != "gauss-newton":
-        work["gradient"] = (3 * 2 * L - 2) * product
+        work["gradient"] = total("vjp_params", "tangent") - couplings[0]["tangent"]
     elif settings.inverse == "block":
-        work["gram"] = 2 * L * (float(n) * n * h if n <= h else float(n) * h * h)
-        work["factor"] = 2 * L * min(n, h + 1) ** 3 / 3
-        work["sweep"] = 2 * L * 4 * product
-        work["rho"] = 2 * L * 3 * product
-        memory["gram"] = 2 * L * min(n, h + 1) ** 2 * size
+        orders = [coupling["order"] for coupling in couplings]
+        work["gram"] = total("gram")
+        work["factor"] = sum(order**3 for order in orders) / 3
+        work["sweep"] = total("tangent", "vjp_params", "jvp_params")
+        work["rho"] = total("tangent", "jvp_params")
+        memory["gram"] = int(sum(order**2 for order in orders)) * size
     else:
         N = n * c
-        work["pull-back"] = max(0, 2 * L - 2) * 2 * c * product + c * product
-        work["kernel"] = 2 * L * (float(n) * n * h) + (2 * L - 1) * float(N) * N * d2
+        pulled = sum(coupling["tangent"] for coupling in couplings[1:-1]) + couplings[-1]["tangent"] / 2
+        work["pull-back"] = c * pulled
+        work["kernel"] = total("gram") + (2 * L - 1) * float(N) * N * d2
         work["factor"] = N**3 / 3
-        work["solve and rho"] = 2 * L * 6 * product
+        work["solve and rho"] = total("vjp_params", "tangent", "tangent", "jvp_params")
         memory["kernel"] = N * N * size
     return Estimate(
         features=d,
@@ -83,6 +91,32 @@ def estimate_step(problem: Problem) -> Estimate:
         work=work,
         flops_per_second=_product_speed(problem),
     )
+
+
+def _work(layer: Layer, n: int) -> dict[str, float]:
+    """Operations of one coupling's maps for n samples; `tangent` is a jvp or vjp in the input."""
+    d2, h = layer.projection.shape
+    if isinstance(layer, LinearCoupling):
+        narrow, weights = 2.0 * n * d2 * d2, 2.0 * d2 * d2 * h
+        order = min(n, d2 + 1)
+        return {
+            "forward": 2 * narrow + weights,
+            "tangent": narrow,
+            "jvp_params": narrow + weights,
+            "vjp_params": narrow + weights,
+            "gram": float(n) * d2 * order,
+            "order": order,
+        }
+    product = 2.0 * n * d2 * h
+    order = min(n, h + 1)
+    return {
+        "forward": 2 * product,
+        "tangent": 2 * product,
+        "jvp_params": product,
+        "vjp_params": product,
+        "gram": float(n) * h * order,
+        "order": order,
+    }
 
 
 def _product_speed(problem: Problem) -> float:
