@@ -16,7 +16,7 @@ from revgn.layers import Activation
 from revgn.networks import REFERENCE, Activations
 from revgn.optimizers import ScheduleKind
 
-Count = Annotated[int, Meta(ge=1)]
+Count = Annotated[int, Meta(ge=1, le=10**12)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 
