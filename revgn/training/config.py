@@ -79,7 +79,7 @@ class TrainingSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     batch_size: Count | Literal["full"] = 256
     epochs: Count = 5
     steps: Count | None = None
-    seed: Annotated[int, Meta(ge=0)] = 0
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     dtype: Literal["float32", "float64"] = "float32"
     backend: Literal["auto", "numpy", "cupy"] = "auto"
     eval_every: Count | None = None
@@ -136,7 +136,7 @@ def build_config(*layers: dict[str, Any]) -> Config:
         merged = _merge(merged, layer)
     name = merged.get("preset")
     if name is not None:
-        if name not in PRESETS:
+        if not isinstance(name, str) or name not in PRESETS:
             raise UsageError(f"preset: {_unknown(str(name), list(PRESETS))}")
         merged = _merge(PRESETS[name], merged)
     try:
