@@ -5,6 +5,7 @@ it. It is checked first, for the HDF5 library may follow a damaged file into an 
 edits the file with h5py removes the seal; it is then read without.
 """
 
+import io
 import os
 import re
 import zlib
@@ -32,14 +33,14 @@ def writing(path: Path) -> Iterator[None]:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def write_all(descriptor: int, content: bytes) -> None:
+def write_all(descriptor: int, content: bytes | memoryview) -> None:
     """Write all of `content`: in one call, save where the system takes only a part."""
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def write_whole(path: Path, *content: bytes) -> None:
+def write_whole(path: Path, *content: bytes | memoryview) -> None:
     """Put `content`, part after part, at `path`; a reader sees the old file or the new one, never both.
 
     Raises
@@ -71,13 +72,14 @@ def write_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
     Notes
     -----
     The format of HDF5 1.8 is asked for: it is old enough for every reader, and its object headers
-    carry checksums.
+    carry checksums. The image is that of a closed file: HDF5 1.14 gives the image of an open one a
+    superblock whose checksum is wrong.
     """
-    with h5py.File(path.name, "w", driver="core", backing_store=False, libver=("v108", "v108")) as file:
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver=("v108", "v108")) as file:
         fill(file)
-        file.flush()
-        image = file.id.get_file_image()
-    write_whole(path, image, SEAL % zlib.crc32(image))
+    content = image.getbuffer()
+    write_whole(path, content, SEAL % zlib.crc32(content))
 
 
 @contextmanager
