@@ -48,6 +48,24 @@ class LazyGroup(click.Group):
             ctx.fail(f"no such command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 
+    def main(self, args: Any = None, *more: Any, **extra: Any) -> Any:
+        """Run and exit; a usage error is one line."""
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(args, *more, **extra)
+        except click.Abort:
+            sys.exit(130)
+        except click.ClickException as error:
+            ctx = getattr(error, "ctx", None)
+            name = ctx.command_path if ctx else "revgn"
+            if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+                error.show()
+            else:
+                message = " ".join(error.format_message().split()).rstrip(".")
+                click.echo(f"{name}: {message}; see {name} --help", err=True)
+            sys.exit(error.exit_code)
+        sys.exit(code if isinstance(code, int) else 0)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a mistake of the user's is one line, exit code 2 for usage and 1 for failure."""
         try:

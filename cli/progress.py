@@ -24,12 +24,14 @@ class Progress:
         self._test = ""
         self._began = time.monotonic()
         self._first_step: int | None = None
+        self.events = 0
         self.done = 0
         self.total = 1
 
     def line(self, problem: "Problem", event: "Event") -> str:
         """Epoch, step, loss, accuracy, test accuracy, rho, samples/s, time left."""
         record = event.record
+        self.events += 1
         self.done, self.total = event.state.step, problem.total_steps
         if "test_loss" in record:
             name = "test_accuracy" if "test_accuracy" in record else "test_loss"
@@ -57,14 +59,14 @@ class Progress:
 
 
 @contextmanager
-def show_progress(quiet: bool) -> Iterator[Observer | None]:
-    """Give an observer of training events that shows them as they come."""
+def show_progress(quiet: bool, title: str) -> Iterator[Observer | None]:
+    """Give an observer of training events that shows them as they come, under a title."""
     if quiet:
         yield None
     elif sys.stderr.isatty():
-        yield from _live()
+        yield from _live(title)
     else:
-        yield _plain()
+        yield _plain(title)
 
 
 def clock(seconds: float) -> str:
@@ -77,7 +79,7 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
-def _live() -> Iterator[Observer]:
+def _live(title: str) -> Iterator[Observer]:
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
@@ -88,19 +90,23 @@ def _live() -> Iterator[Observer]:
         task = bar.add_task("starting", total=None)
 
         def observe(problem: "Problem", event: "Event") -> None:
+            if not progress.events:
+                bar.console.print(title, highlight=False)
             line = progress.line(problem, event)
             bar.update(task, description=line, completed=progress.done, total=progress.total)
 
         yield observe
 
 
-def _plain() -> Observer:
+def _plain(title: str) -> Observer:
     progress = Progress()
     began = time.monotonic()
     last = -PLAIN_SECONDS
 
     def observe(problem: "Problem", event: "Event") -> None:
         nonlocal last
+        if not progress.events:
+            click.echo(title, err=True)
         line = progress.line(problem, event)
         now = time.monotonic() - began
         if now - last >= PLAIN_SECONDS or progress.done == progress.total:

@@ -26,6 +26,6 @@ def command(run: Path, assignments: tuple[str, ...], quiet: bool, as_json: bool,
     from revgn.runs import resume_run
 
     changes = chosen_settings(RESUME_OPTIONS, values, assignments)
-    with stop_when_asked() as should_stop, show_progress(quiet) as observe:
+    with stop_when_asked() as should_stop, show_progress(quiet, f"run {run}") as observe:
         outcome = resume_run(run, changes, command=command_line(), observe=observe, should_stop=should_stop)
     report(outcome, as_json)

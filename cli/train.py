@@ -51,9 +51,7 @@ def command(
         _print_estimate(config, as_json)
         return
     folder = out or _new_folder(config)
-    if not as_json:
-        click.echo(f"run {folder}", err=True)
-    with stop_when_asked() as should_stop, show_progress(quiet) as observe:
+    with stop_when_asked() as should_stop, show_progress(quiet, f"run {folder}") as observe:
         outcome = start_run(config, folder, command=command_line(), observe=observe, should_stop=should_stop)
     report(outcome, as_json)
 

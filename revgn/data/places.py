@@ -1,6 +1,7 @@
 """Where the known data sets lie: the data folder, Debian's folder, and where they can be fetched."""
 
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -132,7 +133,8 @@ def fetch(name: str, folder: str | None = None) -> tuple[Path, ...]:
         for file, md5 in known.md5.items():
             pooch.retrieve(known.url + file, f"md5:{md5}", fname=file, path=place)
     except (OSError, ValueError) as error:
-        raise missing(name, folder, f"fetching failed: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split())
+        raise missing(name, folder, f"fetching failed: {textwrap.shorten(reason, 90)}") from None
     found = find_files(name, folder)
     if not found:
         raise missing(name, folder, "fetching did not help")

@@ -79,7 +79,7 @@ def draw_curves(runs: Sequence[Run], path: Path, *, axis: Axis = "epoch") -> Non
         if positive and min(positive) > 0:
             axes[0].set_yscale("log")
         axes[0].set_title("test solid, training dashed", fontsize=9)
-        if len(runs) > 1:
+        if len(runs) > 1 and axes[-1].lines:
             axes[-1].legend(fontsize=8)
         with writing(path):
             figure.savefig(path, dpi=150)

@@ -37,6 +37,7 @@ from revgn.training import (
     state_arrays,
     train,
 )
+from revgn.training.loop import is_evaluated
 from revgn.training.step import is_finite
 
 CUPY_PACKAGES = ("cupy-cuda12x", "cupy-cuda13x")
@@ -140,9 +141,12 @@ def resume_run(
         if path not in RESUMABLE and before.get(path) != value:
             raise UsageError(f"{path}: cannot change on resume (it is {before.get(path)!r}); start a new run")
     problem = build_problem(config, _same_data(config, run.attributes["data_sha256"]))
-    checkpoint, notes = latest_checkpoint(folder)
-    state = restore_state(problem, checkpoint.arrays)
-    if state.step >= problem.total_steps:
+    state = initial_state(problem)
+    notes: list[str] = []
+    if any((folder / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)):  # else it was killed before the first
+        checkpoint, notes = latest_checkpoint(folder)
+        state = restore_state(problem, checkpoint.arrays)
+    if state.step >= problem.total_steps + (run.status != "finished"):  # killed before its last words
         raise UsageError(
             f"{folder}: has done its {state.step} steps; "
             f"to go on, --set training.{'steps' if config.training.steps else 'epochs'}=..."
@@ -163,10 +167,10 @@ def evaluate_run(folder: Path, data: dict[str, Any], *, best: bool = False) -> d
     """
     run = open_run(folder)
     config = build_config(run.config)
-    own = load_data(config)
+    own = _same_data(config, run.attributes["data_sha256"])
     other = own
     if data:
-        other = load_data(build_config({"data": data}))
+        other = load_data(build_config({"data": data if "name" in data else run.config["data"] | data}))
     for columns in ("inputs", "targets"):
         want, have = getattr(own.train, columns).shape[1], getattr(other.test, columns).shape[1]
         if want != have:
@@ -209,23 +213,25 @@ def _drive(
     with writer:
         for event in train(problem, state):
             state = event.state
+            finite = is_finite(event.record)
             if isinstance(event, Evaluated):
                 last = event.record
                 writer.record_epoch(last)
                 score = last.get("test_accuracy", -last["test_loss"])
-                due = every is None and time.monotonic() - saved_at >= CHECKPOINT_SECONDS
+                seconds = time.monotonic() - saved_at
+                due = seconds >= CHECKPOINT_SECONDS if every is None else state.step % every == 0
             else:
                 writer.record_step(event.record)
                 score = None
-                due = every is not None and state.step % every == 0 and is_finite(event.record)
+                due = every is not None and state.step % every == 0 and not is_evaluated(problem, state.step)
             if observe is not None:
                 observe(problem, event)
-            if due or state.step == 0:
+            if finite and (due or state.step == 0):
                 save()
             if isinstance(event, Evaluated):
                 continue
             writer.snapshot_if_due()
-            if should_stop() and is_finite(event.record) and state.step < problem.total_steps:
+            if should_stop() and finite and state.step < problem.total_steps:
                 save()
                 writer.close("interrupted", f"stopped after step {state.step}")
                 return Outcome(writer.folder, "interrupted", state.step, last, notes)

@@ -152,7 +152,7 @@ def build_config(*layers: dict[str, Any]) -> Config:
 
 def config_dict(config: Config) -> dict[str, Any]:
     """Nested dict of all settings, of TOML's types (lists for tuples), None where not set."""
-    return msgspec.to_builtins(config)  # type: ignore[no-any-return]
+    return _with_lists(msgspec.to_builtins(config))  # type: ignore[no-any-return]
 
 
 def config_toml(config: Config) -> str:
@@ -235,7 +235,7 @@ def _check_keys(settings: dict[str, Any], struct: type[Struct], prefix: str) -> 
     fields = {field.name: field.type for field in msgspec.structs.fields(struct)}
     for key, value in settings.items():
         if key not in fields:
-            raise UsageError(f"{prefix}{key}: {_unknown(key, list(fields), everywhere=True)}")
+            raise UsageError(f"{prefix}{key}: {_unknown_setting(key, list(fields), prefix)}")
         kind = fields[key]
         if isinstance(kind, type) and issubclass(kind, Struct):
             if not isinstance(value, dict):
@@ -243,14 +243,22 @@ def _check_keys(settings: dict[str, Any], struct: type[Struct], prefix: str) -> 
             _check_keys(value, kind, f"{prefix}{key}.")
 
 
-def _unknown(name: str, known: list[str], everywhere: bool = False) -> str:
-    """Say that a name is unknown, with the nearest known one, looked for in all sections if asked to."""
+def _unknown(name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
-    if not near and everywhere:
-        paths = [path for path in flat(config_dict(Config())) if path.rpartition(".")[2] == name]
-        near = paths or difflib.get_close_matches(name, list(flat(config_dict(Config()))), 1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-    return f"unknown {'setting' if everywhere else f'name {name!r}'}; {hint}"
+    return f"unknown name {name!r}; " + (
+        f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    )
+
+
+def _unknown_setting(name: str, beside: list[str], prefix: str) -> str:
+    """Say that a setting is unknown, with the nearest known one here, else in another section."""
+    near = [f"{prefix}{match}" for match in difflib.get_close_matches(name, beside, 1)]
+    if not near:
+        paths = list(flat(config_dict(Config())))
+        near = [path for path in paths if path.rpartition(".")[2] == name]
+        near = near or difflib.get_close_matches(name, paths, 1)
+    hint = f"did you mean {near[0]}?" if near else f"known here are {', '.join(beside)}"
+    return f"unknown setting; {hint}"
 
 
 def _first(struct: type[Struct]) -> str:
@@ -278,6 +286,12 @@ def _readable(message: str, settings: dict[str, Any]) -> str:
 def _choices(kind: Any) -> list[str]:
     own = [choice for choice in get_args(kind) if isinstance(choice, str)]
     return own + [choice for part in get_args(kind) if not isinstance(part, str) for choice in _choices(part)]
+
+
+def _with_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_lists(child) for key, child in value.items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _without_none(settings: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from revgn.arrays import unwarned
 from revgn.data import Part, batch_indices, take_batch
 from revgn.errors import RunError
 from revgn.losses import accuracy, value
@@ -47,15 +48,14 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     Raises
     ------
     DivergedError
-        After the event of a step whose loss or step is not finite.
+        After the event of a step or an evaluation whose numbers are not finite.
     """
     settings = problem.config.training
     n = problem.dataset.train.inputs.shape[0]
-    eval_every = settings.eval_every or problem.steps_per_epoch
     other = _other_batch(problem)
     order, epoch, kept = None, -1, None
-    if state.step % eval_every == 0:  # also on resume: the evaluation may not have been recorded
-        yield Evaluated(state, evaluate(problem, state))
+    if is_evaluated(problem, state.step):  # also on resume: the evaluation may not have been recorded
+        yield from _evaluated(problem, state)
     while state.step < problem.total_steps:
         if epoch != state.step // problem.steps_per_epoch:
             epoch = state.step // problem.steps_per_epoch
@@ -70,8 +70,14 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
         yield StepDone(state, record)
         if not is_finite(record):
             raise DivergedError(_diverged(problem, record))
-        if state.step % eval_every == 0 or state.step == problem.total_steps:
-            yield Evaluated(state, evaluate(problem, state))
+        if is_evaluated(problem, state.step):
+            yield from _evaluated(problem, state)
+
+
+def is_evaluated(problem: Problem, step: int) -> bool:
+    """Tell whether the network is evaluated after `step` steps."""
+    eval_every = problem.config.training.eval_every or problem.steps_per_epoch
+    return step % eval_every == 0 or step == problem.total_steps
 
 
 def evaluate(problem: Problem, state: TrainState) -> Record:
@@ -102,10 +108,18 @@ def evaluate_part(
     for start in range(0, n, _EVAL_ROWS):
         chunk = slice(start, min(start + _EVAL_ROWS, n))
         inputs, targets = take_batch(problem.dataset, part, chunk, problem.backend, problem.dtype)
-        outputs = forward(problem.network, state.params, inputs)
-        loss_sum += float(value(problem.loss, outputs, targets)) * inputs.shape[0]
+        with unwarned():  # the loop looks at the numbers
+            outputs = forward(problem.network, state.params, inputs)
+            loss_sum += float(value(problem.loss, outputs, targets)) * inputs.shape[0]
         hit_sum += float(accuracy(outputs, targets)) * inputs.shape[0]
     return loss_sum / n, hit_sum / n
+
+
+def _evaluated(problem: Problem, state: TrainState) -> Iterator[Event]:
+    record = evaluate(problem, state)
+    yield Evaluated(state, record)
+    if not is_finite(record):
+        raise DivergedError(_diverged(problem, record))
 
 
 def _take(problem: Problem, rows: np.ndarray, epoch: int, step: int) -> Batch:
@@ -129,7 +143,8 @@ def _diverged(problem: Problem, record: Record) -> str:
     advice = f"try a smaller optimizer.lr (now {problem.lr:g})"
     if problem.config.optimizer.name == "gauss-newton":
         advice += f" or a larger optimizer.damping (now {problem.config.optimizer.damping:g})"
-    return (
-        f"step {record['step']:.0f}: the loss is {record['loss']:g} and the step's norm "
-        f"{record['step_norm']:g}; {advice}"
-    )
+    if "loss" in record:
+        figures = f"the loss is {record['loss']:g} and the step's norm {record['step_norm']:g}"
+    else:
+        figures = f"the training loss is {record['train_loss']:g}, the test loss {record['test_loss']:g}"
+    return f"step {record['step']:.0f}: {figures}; {advice}"

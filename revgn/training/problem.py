@@ -18,6 +18,7 @@ from revgn.maps import init
 from revgn.networks import Architecture, ChainParams, Network, draw_network
 from revgn.optimizers import SGD, Adam, GaussNewton, Optimizer, OptimizerState, Schedule, init_state
 from revgn.solvers import BlockInverse, MinimumNorm
+from revgn.solvers.shares import fixed_shares
 from revgn.training.config import DEFAULT_LR, Config, OptimizerSettings
 
 _NETWORK, _PARAMS = 1, 2  # tags that keep the draws of one seed apart
@@ -86,6 +87,7 @@ def build_problem(config: Config, dataset: Dataset) -> Problem:
     per_epoch = steps_per_epoch(n, batch_size)
     if config.data.crop and dataset.image_shape is None:
         raise UsageError(f"data.crop: {dataset.name} has no images to crop")
+    fixed_shares(config.optimizer.shares, config.network.blocks)  # refuses a wrong count of numbers
     rng = np.random.default_rng([config.training.seed, _NETWORK])
     outputs = dataset.train.targets.shape[1]
     return Problem(

@@ -86,16 +86,18 @@ def measure(problem: Problem, state: TrainState, batch: Batch, other: Batch | No
     The round trip is that of the first 64 samples of the batch.
     """
     inputs, targets = batch
-    record = {
-        "loss_after": float(value(problem.loss, forward(problem.network, state.params, inputs), targets)),
-        "inverse_error": float(round_trip_error(problem.network, state.params, inputs[:_PROBE_ROWS, :])),
-    }
-    if other is not None:
-        outputs = forward(problem.network, state.params, other[0])
-        record["loss_other"] = float(value(problem.loss, outputs, other[1]))
+    with unwarned():
+        record = {
+            "loss_after": float(value(problem.loss, forward(problem.network, state.params, inputs), targets)),
+            "inverse_error": float(round_trip_error(problem.network, state.params, inputs[:_PROBE_ROWS, :])),
+        }
+        if other is not None:
+            outputs = forward(problem.network, state.params, other[0])
+            record["loss_other"] = float(value(problem.loss, outputs, other[1]))
     return record
 
 
 def is_finite(record: Record) -> bool:
-    """Whether loss and step of a record are finite numbers."""
-    return math.isfinite(record["loss"]) and math.isfinite(record["step_norm"])
+    """Whether loss and step of a step's record, or the losses of an evaluation's, are finite numbers."""
+    names = ("loss", "step_norm") if "loss" in record else ("train_loss", "test_loss")
+    return all(math.isfinite(record[name]) for name in names)
