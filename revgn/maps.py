@@ -195,9 +195,9 @@ def pinv_params(layer: Layer, point: Point, dy: Array, rule: PinvRule) -> Params
     return solve_params(layer, point, factor_params(layer, point, rule), dy)
 
 
-def moved(layer: Layer, x: Halves, step: Array) -> Halves:
-    """x with `step` added to the half that `layer` moves."""
-    return Halves(x.first + step, x.second) if layer.half == 0 else Halves(x.first, x.second + step)
+def moved(half: int, x: Halves, step: Array) -> Halves:
+    """x with `step` added to its half 0 or 1."""
+    return Halves(x.first + step, x.second) if half == 0 else Halves(x.first, x.second + step)
 
 
 def check_halves(name: str, layer: Layer, x: Halves, width: int) -> None:

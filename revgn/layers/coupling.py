@@ -84,21 +84,21 @@ def init_coupling(layer: Coupling, rng: np.random.Generator, scale: float) -> Co
 def forward_coupling(layer: Coupling, params: CouplingParams, x: Halves) -> Halves:
     check_halves("forward", layer, x, layer.projection.shape[0])
     A = _with_ones(value(layer.activation, x[1 - layer.half] @ layer.projection))
-    return moved(layer, x, A @ params.weight)
+    return moved(layer.half, x, A @ params.weight)
 
 
 @inverse.register(Coupling)
 def inverse_coupling(layer: Coupling, params: CouplingParams, y: Halves) -> Halves:
     check_halves("inverse", layer, y, layer.projection.shape[0])
     A = _with_ones(value(layer.activation, y[1 - layer.half] @ layer.projection))
-    return moved(layer, y, -(A @ params.weight))  # y_j = x_j, so A is the same
+    return moved(layer.half, y, -(A @ params.weight))  # y_j = x_j, so A is the same
 
 
 @linearize.register(Coupling)
 def linearize_coupling(layer: Coupling, params: CouplingParams, x: Halves) -> tuple[Halves, CouplingPoint]:
     check_halves("linearize", layer, x, layer.projection.shape[0])
     point = _point(layer, x[1 - layer.half])
-    return moved(layer, x, point.features @ params.weight), point
+    return moved(layer.half, x, point.features @ params.weight), point
 
 
 @linearize_inverse.register(Coupling)
@@ -107,12 +107,12 @@ def linearize_inverse_coupling(
 ) -> tuple[Halves, CouplingPoint]:
     check_halves("linearize_inverse", layer, y, layer.projection.shape[0])
     point = _point(layer, y[1 - layer.half])
-    return moved(layer, y, -(point.features @ params.weight)), point
+    return moved(layer.half, y, -(point.features @ params.weight)), point
 
 
 @jvp_input.register(Coupling)
 def jvp_input_coupling(layer: Coupling, params: CouplingParams, point: CouplingPoint, dx: Halves) -> Halves:
-    return moved(layer, dx, _push(layer, params, point, dx[1 - layer.half]))
+    return moved(layer.half, dx, _push(layer, params, point, dx[1 - layer.half]))
 
 
 @jvp_params.register(Coupling)
@@ -126,7 +126,7 @@ def jvp_params_coupling(
 
 @jvp_inverse.register(Coupling)
 def jvp_inverse_coupling(layer: Coupling, params: CouplingParams, point: CouplingPoint, dy: Halves) -> Halves:
-    return moved(layer, dy, -_push(layer, params, point, dy[1 - layer.half]))
+    return moved(layer.half, dy, -_push(layer, params, point, dy[1 - layer.half]))
 
 
 @vjp_input.register(Coupling)
@@ -134,9 +134,7 @@ def vjp_input_coupling(
     layer: Coupling, params: CouplingParams, point: CouplingPoint, y_bar: Halves
 ) -> Halves:
     pulled = ((y_bar[layer.half] @ params.weight[:-1, :].T) * point.slope) @ layer.projection.T
-    if layer.half == 0:
-        return Halves(y_bar.first, y_bar.second + pulled)
-    return Halves(y_bar.first + pulled, y_bar.second)
+    return moved(1 - layer.half, y_bar, pulled)
 
 
 @vjp_params.register(Coupling)

@@ -106,13 +106,13 @@ def init_linear_coupling(
 @forward.register(LinearCoupling)
 def forward_linear_coupling(layer: LinearCoupling, params: LinearCouplingParams, x: Halves) -> Halves:
     check_halves("forward", layer, x, layer.projection.shape[0])
-    return moved(layer, x, _features(layer, x[1 - layer.half]) @ _reduce(layer, params.weight))
+    return moved(layer.half, x, _features(layer, x[1 - layer.half]) @ _reduce(layer, params.weight))
 
 
 @inverse.register(LinearCoupling)
 def inverse_linear_coupling(layer: LinearCoupling, params: LinearCouplingParams, y: Halves) -> Halves:
     check_halves("inverse", layer, y, layer.projection.shape[0])
-    return moved(layer, y, -(_features(layer, y[1 - layer.half]) @ _reduce(layer, params.weight)))
+    return moved(layer.half, y, -(_features(layer, y[1 - layer.half]) @ _reduce(layer, params.weight)))
 
 
 @linearize.register(LinearCoupling)
@@ -121,7 +121,7 @@ def linearize_linear_coupling(
 ) -> tuple[Halves, LinearCouplingPoint]:
     check_halves("linearize", layer, x, layer.projection.shape[0])
     B, MW = _features(layer, x[1 - layer.half]), _reduce(layer, params.weight)
-    return moved(layer, x, B @ MW), LinearCouplingPoint(B, layer.triangle.T @ MW[:-1, :])
+    return moved(layer.half, x, B @ MW), LinearCouplingPoint(B, layer.triangle.T @ MW[:-1, :])
 
 
 @linearize_inverse.register(LinearCoupling)
@@ -130,14 +130,14 @@ def linearize_inverse_linear_coupling(
 ) -> tuple[Halves, LinearCouplingPoint]:
     check_halves("linearize_inverse", layer, y, layer.projection.shape[0])
     B, MW = _features(layer, y[1 - layer.half]), _reduce(layer, params.weight)
-    return moved(layer, y, -(B @ MW)), LinearCouplingPoint(B, layer.triangle.T @ MW[:-1, :])
+    return moved(layer.half, y, -(B @ MW)), LinearCouplingPoint(B, layer.triangle.T @ MW[:-1, :])
 
 
 @jvp_input.register(LinearCoupling)
 def jvp_input_linear_coupling(
     layer: LinearCoupling, params: LinearCouplingParams, point: LinearCouplingPoint, dx: Halves
 ) -> Halves:
-    return moved(layer, dx, dx[1 - layer.half] @ point.derivative)
+    return moved(layer.half, dx, dx[1 - layer.half] @ point.derivative)
 
 
 @jvp_params.register(LinearCoupling)
@@ -156,7 +156,7 @@ def jvp_params_linear_coupling(
 def jvp_inverse_linear_coupling(
     layer: LinearCoupling, params: LinearCouplingParams, point: LinearCouplingPoint, dy: Halves
 ) -> Halves:
-    return moved(layer, dy, -(dy[1 - layer.half] @ point.derivative))
+    return moved(layer.half, dy, -(dy[1 - layer.half] @ point.derivative))
 
 
 @vjp_input.register(LinearCoupling)
@@ -164,9 +164,7 @@ def vjp_input_linear_coupling(
     layer: LinearCoupling, params: LinearCouplingParams, point: LinearCouplingPoint, y_bar: Halves
 ) -> Halves:
     pulled = y_bar[layer.half] @ point.derivative.T
-    if layer.half == 0:
-        return Halves(y_bar.first, y_bar.second + pulled)
-    return Halves(y_bar.first + pulled, y_bar.second)
+    return moved(1 - layer.half, y_bar, pulled)
 
 
 @vjp_params.register(LinearCoupling)
