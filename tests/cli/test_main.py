@@ -1,0 +1,230 @@
+"""The group: help without heavy imports, hints, and every error as one line."""
+
+import json
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from revgn_cli.main import COMMANDS
+
+from revgn.arrays import cupy_absence
+
+
+def the_line(result, code):
+    """The one line of an error, for a result with that exit code."""
+    assert result.exit_code == code, result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("run ")]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("revgn: ")
+    assert result.stdout == ""
+    return lines[0].removeprefix("revgn: ")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name, invoke):
+    result = invoke(name, "--help")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Usage: ")
+    assert len(result.stdout.splitlines()) > 5
+
+
+def test_help_lists_the_commands(invoke):
+    text = invoke("--help").stdout
+    assert text == invoke("-h").stdout
+    assert all(name in text and line in text for name, line in COMMANDS.items())
+
+
+def test_help_of_train_shows_the_defaults(invoke):
+    text = " ".join(invoke("train", "--help").stdout.split())
+    assert "--hidden INTEGER Hidden features of a coupling. [512]" in text
+    assert "Who takes the steps. [gauss-newton]" in text
+
+
+def test_help_loads_nothing_heavy():
+    code = """
+import sys
+from revgn_cli.main import main
+try:
+    main(["--help"])
+finally:
+    heavy = {"numpy", "scipy", "h5py", "cupy", "matplotlib", "rich", "msgspec", "revgn"}
+    print(sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_version(invoke):
+    assert invoke("--version").stdout.startswith("revgn, version 0.")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("trian", "did you mean train?"),
+        ("plott", "did you mean plot?"),
+        ("xyz", "revgn --help lists the commands"),
+    ],
+)
+def test_unknown_commands(name, hint, invoke):
+    result = invoke(name)
+    assert result.exit_code == 2
+    assert f"no such command '{name}'; {hint}" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--hidden", "0"], 2, "network.hidden: 0 cannot be used: expected `int` >= 1"),
+        (["--lr", "nan"], 2, "optimizer.lr: nan cannot be used"),
+        (["--seed", "-1"], 2, "training.seed: -1 cannot be used"),
+        (["--seed", str(2**80)], 2, "training.seed"),
+        (["--batch-size", "5000"], 2, "batch_size: 5000 is not between 1 and the 1437 training rows"),
+        (["--subset", "5000"], 2, "subset: 5000 is not between 1 and the 1437 training rows"),
+        (["--preset", "paper-mnst"], 2, "preset: unknown name 'paper-mnst'; did you mean paper-mnist?"),
+        (
+            ["--momentum", "0.9"],
+            2,
+            "optimizer.momentum: gauss-newton with inverse minimum-norm does not use it",
+        ),
+        (
+            ["-s", "optimizer.momentun=0.9"],
+            2,
+            "optimizer.momentun: unknown setting; did you mean optimizer.momentum?",
+        ),
+        (["--set", "hidden=8"], 2, "hidden: unknown setting; did you mean network.hidden?"),
+        (["-s", "preset=[1]"], 2, "preset: unknown name"),
+        (["-s", "optimizer.lr"], 2, "--set optimizer.lr: expected key=value"),
+        (["--inverse", "block", "--shares", "0.5,0.6"], 2, "sum to 1.1; expected 1"),
+        (["--inverse", "block", "--shares", "1,0,0"], 2, "shares: 3 numbers for 2 blocks"),
+        (["--data", "digit"], 2, "did you mean digits?"),
+        (["--data", "nothing.npz"], 1, "nothing.npz: there is no such file"),
+        (["--data", "digits", "--task", "regression"], 2, "digits has classes"),
+    ],
+)
+def test_mistakes_in_options(arguments, code, says, invoke, tmp_path):
+    assert says in the_line(invoke("train", *arguments, "--out", "run"), code)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--hiden", "8"], "No such option"),
+        (["--hidden", "many"], "'many' is not a valid integer"),
+        (["--optimizer", "lbfgs"], "'lbfgs' is not one of"),
+        (["--batch-size", "ful"], "'ful' is neither a number nor full"),
+        (["--shares", "a,b"], "'a,b' is not uniform, last, full-rank, or numbers with commas"),
+        (["nowhere.toml"], "'nowhere.toml' does not exist"),
+    ],
+)
+def test_mistakes_that_click_finds(arguments, says, invoke):
+    result = invoke("train", *arguments)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(cupy_absence() is None, reason="CuPy works here")
+def test_no_gpu(invoke):
+    line = the_line(invoke("train", "--backend", "cupy", "--out", "run"), 2)
+    assert line.startswith("backend cupy: ")
+    assert line.endswith("use --backend numpy")
+
+
+def save(path, **arrays):
+    x = np.random.default_rng(50).standard_normal((40, 6))
+    np.savez(path, **({"x": x, "y": np.arange(40) % 3} | arrays))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("truncated.npz", "truncated.npz: cannot be read"),
+        ("empty.npz", "empty.npz: cannot be read"),
+        ("nan.npz", "nan.npz: training inputs: 1 of 240 numbers are not finite; the first is nan in row 3"),
+        ("labels.npz", "labels.npz: training targets: class labels must be 0..c-1"),
+        ("outside.npz", "outside.npz: test targets: label '7' in row 0 (from 0) is not one of the 3 classes"),
+        ("text.csv", "'?' is not a number"),
+    ],
+)
+def test_mistakes_in_data(name, says, invoke, tmp_path):
+    x = np.random.default_rng(50).standard_normal((40, 6))
+    bad = x.copy()
+    bad[3, 2] = np.nan
+    save(tmp_path / "whole.npz")
+    (tmp_path / "truncated.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-500])
+    (tmp_path / "empty.npz").write_bytes(b"")
+    save(tmp_path / "nan.npz", x=bad)
+    save(tmp_path / "labels.npz", y=np.arange(40) % 3 + 4)
+    save(tmp_path / "outside.npz", x_test=x, y_test=np.full(40, 7))
+    (tmp_path / "text.csv").write_text("a,b\n1,2\n?,4\n")
+    options = ["--target", "b"] if name.endswith("csv") else []
+    assert says in the_line(invoke("train", "--data", name, *options, "--out", "run"), 1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_mistakes_in_a_file(invoke, tmp_path):
+    for text, says in [
+        ("[optimizer]\nlearning_rate = 1\n", "optimizer.learning_rate: unknown setting"),
+        (
+            "[optimizer]\nschedul = 'cosine'\n",
+            "optimizer.schedul: unknown setting; did you mean optimizer.schedule?",
+        ),
+        ("[network]\nhiden = 8\n", "network.hiden: unknown setting; did you mean network.hidden?"),
+        ("lr = 8\n", "lr: unknown setting; did you mean optimizer.lr?"),
+        ("[network]\nhidden = '8'\n", "network.hidden: '8' cannot be used"),
+        ("[network\n", "own.toml: not TOML"),
+        ("network = 8\n", "network: a section is expected here"),
+    ]:
+        (tmp_path / "own.toml").write_text(text)
+        assert says in the_line(invoke("train", "own.toml", "--out", "run"), 2)
+    (tmp_path / "own.toml").write_bytes(b"\xff\xfe\x00")
+    the_line(invoke("train", "own.toml", "--out", "run"), 2)
+
+
+def test_an_existing_folder(train, invoke, tmp_path):
+    assert train("run").exit_code == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert "run: is not empty, and a run is never overwritten" in the_line(train("run", "-q"), 1)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    (tmp_path / "file").touch()
+    assert "cannot be written" in the_line(invoke("train", "--out", "file/run"), 1)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["show", "none"], ["resume", "none"], ["eval", "none"], ["plot", "none"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_is_no_run(arguments, invoke):
+    assert "none/run.h5: is missing" in the_line(invoke(*arguments), 1)
+
+
+@pytest.mark.parametrize("steps", [[], ["--checkpoint-every", "1"]])
+def test_a_loss_that_is_not_finite(steps, invoke, tmp_path):
+    options = ["--optimizer", "adam", "--lr", "1e30", "--hidden", "32", "--batch-size", "64", "-q", *steps]
+    line = the_line(invoke("train", *options, "--out", "run"), 1)
+    assert line == "step 2: the loss is nan and the step's norm nan; try a smaller optimizer.lr (now 1e+30)"
+    found = json.loads(invoke("show", "run", "--json").stdout, parse_constant=pytest.fail)
+    assert (found["status"], found["message"]) == ("failed", line)
+    assert (tmp_path / "run" / "checkpoints" / "step_00000000.h5").exists()
+
+
+@pytest.mark.parametrize("room", [2_000, 40_000])
+def test_a_full_disk(room, spawn, tmp_path):
+    """Every file may grow to `room` bytes only: the first snapshot, or the first checkpoint, does not fit."""
+    process = spawn(
+        *("train", "--hidden", 256, "--optimizer", "sgd", "--steps", 4, "--out", "run", "-q"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY)),
+    )
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    lines = [line for line in errors.splitlines() if not line.startswith("run ")]
+    assert len(lines) == 1
+    assert "cannot be written: File too large" in lines[0]
+    assert output == ""
+    assert not list((tmp_path / "run").rglob(".partial"))

@@ -1,0 +1,172 @@
+"""`revgn show`, `ls`, `plot`, `eval`, `devices`: reading runs of every condition."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from revgn.data import load_dataset
+from revgn.runs import create_run, open_run
+
+
+def strict(text):
+    """JSON as every reader understands it: without NaN and Infinity."""
+    return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def leave_running(folder):
+    """Make a run look like a killed one: it says "running", and no process holds its journal."""
+    import h5py
+
+    with h5py.File(folder / "run.h5", "r+") as file:
+        file.attrs["status"] = "running"
+
+
+def test_show(train, invoke):
+    train("run", "--lr", 0.5, "--eval-every", 1)
+    lines = invoke("show", "run").stdout.splitlines()
+    assert lines[0] == "run: gauss-newton on digits, finished"
+    text = "\n".join(lines)
+    assert "  optimizer.lr = 0.5" in text
+    assert "  network.hidden = 32" in text
+    assert "step 4, epoch 1.333" in text
+    for word in ("last ", "best ", "test accuracy ", "rho   median ", "rungs cholesky", "time  ", "memory "):
+        assert word in text
+    assert any(bar in text for bar in "▁▂▃▄▅▆▇█")
+
+
+def test_show_as_json(train, invoke):
+    train("run")
+    found = strict(invoke("show", "run", "--json").stdout)
+    assert set(found) >= {
+        *("run", "title", "status", "message", "start", "end", "settings", "step", "epoch", "last", "best"),
+        *("rho", "rungs", "seconds", "split", "memory_bytes", "backend", "device", "dtype"),
+    }
+    assert (found["run"], found["status"], found["step"]) == ("run", "finished", 4)
+    assert found["settings"]["training.steps"] == 4
+
+
+def test_show_a_killed_run(train, invoke, tmp_path):
+    train("run", "-q")
+    leave_running(tmp_path / "run")
+    assert invoke("show", "run").stdout.splitlines()[0] == "run: gauss-newton on digits, killed"
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    (tmp_path / "run" / "metrics.jsonl").write_bytes(b'{"kind": "st')
+    assert strict(invoke("show", "run", "--json").stdout)["status"] == "killed"
+
+
+def test_show_a_run_that_recorded_nothing(invoke, tmp_path, provenance):
+    create_run(tmp_path / "run", provenance).close("interrupted")
+    result = invoke("show", "run")
+    assert result.exit_code == 0
+    assert "interrupted" in result.stdout
+    assert "step 0, epoch 0" in result.stdout
+
+
+@pytest.fixture
+def provenance():
+    from revgn.runs import Provenance
+    from revgn.training import build_config, config_dict, config_toml
+
+    config = build_config()
+    settings = (config_dict(config), config_toml(config), 0, "numpy", "cpu", "float32", "digits", "0" * 64)
+    return Provenance("a run", "revgn train", *settings, {}, "")
+
+
+def test_ls_of_good_and_damaged_runs(train, invoke, tmp_path):
+    for name in ("runs/a", "runs/b/c", "runs/d", "runs/e"):
+        train(name, "-q")
+    leave_running(tmp_path / "runs" / "d")
+    damaged = tmp_path / "runs" / "e" / "run.h5"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    result = invoke("ls")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["runs/a", "finished"],
+        ["runs/b/c", "finished"],
+        ["runs/d", "killed"],
+        ["runs/e", "damaged"],
+    ]
+    assert "step 4" in lines[0]
+    assert "best test accuracy" in lines[0]
+    rows = strict(invoke("ls", "runs", "--json").stdout)
+    assert [row["status"] for row in rows] == ["finished", "finished", "killed", "damaged"]
+    assert strict(invoke("ls", "runs/a", "--json").stdout)[0]["run"] == "runs/a"
+
+
+def test_ls_where_there_is_nothing(invoke, tmp_path):
+    result = invoke("ls")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "revgn: runs: is not a folder; revgn train makes runs\n"
+    (tmp_path / "runs").mkdir()
+    assert invoke("ls").stderr == "no runs in runs\n"
+    assert invoke("ls", "--json").stdout == "[]\n"
+
+
+def test_a_reader_that_goes_away(spawn, tmp_path, provenance):
+    """`revgn ls | head -1` ends without a word about the broken pipe."""
+    for number in range(60):
+        create_run(tmp_path / "runs" / f"{number:02d}-{'x' * 200}", provenance).close("finished")
+    process = spawn("ls", bufsize=0, text=False)
+    process.stdout.read(1)
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.wait(timeout=60)
+    assert errors == b""
+    shell = f"{sys.executable} -u -m revgn_cli.main ls | head -1"
+    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.startswith("runs/00-")
+
+
+@pytest.mark.parametrize("out", ["curves.png", "curves.pdf", "curves.svg"])
+def test_plot_several(out, train, invoke, tmp_path):
+    train("a", "-q")
+    train("b", "-q", "--optimizer", "adam")
+    result = invoke("plot", "a", "b", "-o", out, "--axis", "step")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{out}\n", "")
+    assert (tmp_path / out).stat().st_size > 5000
+    if out.endswith("svg"):
+        assert "adam" in (tmp_path / out).read_text()
+
+
+def test_plot_refuses(train, invoke):
+    train("a", "-q")
+    assert "expected .png, .pdf or .svg" in invoke("plot", "a", "-o", "curves.jpg").stderr
+    assert invoke("plot", "a", "-o", "curves.jpg").exit_code == 2
+    assert "cannot be written" in invoke("plot", "a", "-o", "nowhere/curves.png").stderr
+    assert invoke("plot", "a", "--axis", "time").exit_code == 2
+    assert invoke("plot").exit_code == 2
+
+
+def test_eval(train, invoke, tmp_path):
+    train("run", "-q")
+    text = invoke("eval", "run").stdout
+    assert text.startswith("run at step 4 on digits\n")
+    found = strict(invoke("eval", "run", "--json").stdout)
+    figures = {f"{part}_{what}" for part in ("train", "test") for what in ("rows", "loss", "accuracy")}
+    assert set(found) == {"run", "step", "data"} | figures
+    assert found["test_accuracy"] == open_run(tmp_path / "run").epochs["test_accuracy"][-1]
+    digits = load_dataset("digits")
+    x, y = digits.test.inputs.astype(np.uint8), digits.test.targets.argmax(axis=1)
+    np.savez(tmp_path / "other.npz", a=x[:100], b=y[:100])
+    options = ["--data", "other.npz", "--inputs", "a", "--targets", "b"]
+    other = strict(invoke("eval", "run", *options, "--json").stdout)
+    assert (other["data"], other["train_rows"], other["test_rows"]) == ("other.npz", 80, 20)
+    assert invoke("eval", "run", "--best").stdout.startswith("run at step 4 on digits")
+    np.savez(tmp_path / "narrow.npz", x=x[:, :6], y=y)
+    refused = invoke("eval", "run", "--data", "narrow.npz")
+    assert refused.exit_code == 2
+    assert "narrow.npz: has 6 columns of inputs where the network has 64" in refused.stderr
+
+
+def test_devices(invoke):
+    assert invoke("devices").stdout.startswith("numpy ")
+    found = strict(invoke("devices", "--json").stdout)
+    assert "numpy" in found["backends"]
+    assert found["auto"] in found["backends"]
+    assert ("cupy" in found["backends"]) == (found["cupy_absence"] is None)

@@ -1,0 +1,142 @@
+"""`revgn train` and `revgn resume` in one process: settings, what is printed, what is written."""
+
+import json
+import tomllib
+
+import pytest
+
+from revgn.runs import open_run
+
+
+def test_with_no_option_it_learns_the_digits(invoke, tmp_path):
+    result = invoke("train")
+    assert result.exit_code == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("digits-gauss-newton-")
+    run = open_run(folder)
+    assert run.status == "finished"
+    assert run.epochs["test_accuracy"][-1] >= 0.95
+    assert result.stdout.splitlines()[-1] == f"revgn show runs/{folder.name}"
+    assert "finished after 25 steps" in result.stdout
+
+
+def test_json(train, invoke):
+    trained = train("run", "--json")
+    found = json.loads(trained.stdout)
+    figures = {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "epoch", "samples"}
+    assert set(found) == {"run", "status", "step", "resume"} | figures
+    assert (found["run"], found["status"], found["step"]) == ("run", "finished", 4)
+    assert found["resume"] == "revgn resume run"
+    more = json.loads(invoke("resume", "run", "--steps", 6, "--json", "-q").stdout)
+    assert set(more) == set(found)
+    assert (more["status"], more["step"]) == ("finished", 6)
+
+
+def test_a_file_and_options(train, invoke, tmp_path):
+    text = "[optimizer]\nname = 'adam'\nlr = 0.25\n[training]\nseed = 3\n[data]\nname = 'digits'\n"
+    (tmp_path / "own.toml").write_text(text)
+    arguments = ["--seed", 4, "-s", "optimizer.beta1=0.5", "--set", "network.hidden=16"]
+    assert train("run", *arguments, "own.toml").exit_code == 0
+    attributes = open_run(tmp_path / "run").attributes
+    expected = {"optimizer.name": "adam", "optimizer.lr": 0.25, "optimizer.beta1": 0.5}
+    expected |= {"training.seed": 4, "network.hidden": 16, "training.batch_size": 64}
+    for path, value in expected.items():
+        assert attributes[f"config.{path}"] == value
+    saved = tmp_path / "run" / "config.toml"
+    assert tomllib.loads(saved.read_text())["optimizer"]["beta1"] == 0.5
+    assert (
+        invoke("train", saved, "--out", "again", "-q").exit_code == 0
+    )  # a run's settings are a file for another
+    again, run = open_run(tmp_path / "again"), open_run(tmp_path / "run")
+    assert again.config == run.config
+    assert again.steps["loss"].tolist() == run.steps["loss"].tolist()
+
+
+@pytest.mark.parametrize("shares", ["uniform", "0.25,0.75"])
+def test_shares(shares, train, invoke, tmp_path):
+    assert train("run", "--inverse", "block", "--shares", shares, "-q").exit_code == 0
+    assert open_run(tmp_path / "run").config["optimizer"]["shares"] in ("uniform", [0.25, 0.75])
+    assert invoke("resume", "run", "--steps", 5, "-q").exit_code == 0
+
+
+def test_a_full_batch(invoke, tmp_path):
+    options = ["--subset", 50, "--hidden", 16, "--batch-size", "full", "--epochs", 3]
+    assert invoke("train", *options, "--out", "run").exit_code == 0
+    assert open_run(tmp_path / "run").steps["samples"].tolist() == [50, 100, 150]
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [["--optimizer", "adam"], ["--optimizer", "sgd"], ["--inverse", "block"], ["--inverse", "minimum-norm"]],
+    ids=lambda options: options[1],
+)
+def test_a_dry_run_writes_nothing(optimizer, invoke, tmp_path):
+    text = invoke("train", *optimizer, "--dry-run").stdout
+    for word in ("1,437 rows of 64 features, 10 outputs", "65,664 trained", "memory ", "a step ", "time "):
+        assert word in text
+    found = json.loads(invoke("train", *optimizer, "--dry-run", "--json").stdout)
+    assert set(found) >= {"features", "outputs", "parameters", "memory_bytes", "seconds_per_step", "steps"}
+    assert (found["parameters"], found["steps"], found["batch_size"]) == (4 * 513 * 32, 25, 256)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_runs_of_one_second_get_two_folders(invoke, tmp_path):
+    for _ in range(2):
+        assert invoke("train", "--subset", 64, "--hidden", 8, "--batch-size", 32, "--steps", 1).exit_code == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_plain_progress_has_no_control_characters(train):
+    result = train("run")
+    lines = result.stderr.splitlines()
+    assert lines[0] == "run run"
+    assert "epoch 0  step 0/4  test " in lines[1]
+    assert "step 4/4" in lines[-1]
+    assert len(lines) < 8
+    assert all(character.isprintable() for character in result.stderr.replace("\n", ""))
+    assert "rho " in result.stderr
+    assert " samples/s  0s left" in result.stderr
+
+
+def test_quiet_means_quiet(train, invoke):
+    result = train("run", "-q")
+    assert result.stderr == ""
+    assert invoke("resume", "run", "--steps", 5, "--quiet").stderr == ""
+
+
+def test_resume_refuses_what_would_be_another_run(train, invoke):
+    train("run", "-q")
+    for arguments, says in [
+        ([], "run: has done its 4 steps; to go on, --set training.steps="),
+        (["-s", "training.seed=2", "--steps", 6], "training.seed: cannot change on resume"),
+        (["-s", "training.sed=2"], "training.sed: unknown setting; did you mean training.seed?"),
+    ]:
+        result = invoke("resume", "run", *arguments)
+        assert result.exit_code == 2
+        assert says in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_resume_says_which_checkpoint_it_passed_over(train, invoke, tmp_path):
+    train("run", "-q", "--checkpoint-every", 1)
+    newest = tmp_path / "run" / "checkpoints" / "step_00000004.h5"
+    newest.write_bytes(newest.read_bytes()[:-3000])
+    result = invoke("resume", "run", "--steps", 6)
+    assert result.exit_code == 0
+    assert "passed over: run/checkpoints/step_00000004.h5" in result.stderr
+    assert open_run(tmp_path / "run").steps["step"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_regression_has_no_accuracy(invoke, tmp_path):
+    rows = [f"{a},{b},{a * 0.5 - b}" for a in range(-5, 6) for b in range(-3, 4)]
+    (tmp_path / "own.csv").write_text("a,b,price\n" + "\n".join(rows) + "\n")
+    options = ["--data", "own.csv", "--target", "price", "--hidden", 16, "--batch-size", 32, "--damping", 0.1]
+    result = invoke("train", *options, "--out", "run")
+    assert result.exit_code == 0
+    assert "accuracy" not in result.stdout
+    assert "test loss" in result.stdout
+    assert " acc " not in result.stderr
+    for command in (["show", "run"], ["ls", "."], ["eval", "run"], ["plot", "run"]):
+        result = invoke(*command)
+        assert result.exit_code == 0
+        assert "accuracy" not in result.stdout

@@ -1,0 +1,77 @@
+"""Gauss-Newton trains: exact steps reach rounding in a few steps, by either inverse."""
+
+import numpy as np
+import pytest
+from cases import redraw
+
+from revgn import trees
+from revgn.losses import CrossEntropy, SquaredError, value, wanted_change
+from revgn.maps import forward, init
+from revgn.networks import Architecture, draw_network
+from revgn.optimizers import GaussNewton, Linearization, init_state, update
+from revgn.solvers import BlockInverse, MinimumNorm, apply, jacobian, solve
+from revgn.testing import assert_close
+
+SOLVERS = [BlockInverse("uniform"), BlockInverse("last"), BlockInverse(), MinimumNorm()]
+SAMPLES, FEATURES, OUTPUTS = 12, 10, 3
+
+
+def build(library, scale=1e-3):
+    """A network whose blocks all have rank n, a batch, and targets."""
+    rng = np.random.default_rng(34)
+    net = draw_network(
+        Architecture(2, 64, "tanh"), FEATURES, OUTPUTS, rng, library.backend, library.dtype("float64")
+    )
+    params = redraw(init(net, rng, 1.0), library, "float64", rng, scale)
+    x = library.asarray(rng.standard_normal((SAMPLES, FEATURES)))
+    t = forward(net, params, x) + library.asarray(0.1 * rng.standard_normal((SAMPLES, OUTPUTS)))
+    return net, params, x, t
+
+
+def losses(optimizer, library, steps, lr=1.0):
+    net, params, x, t = build(library)
+    state = init_state(optimizer, params)
+    yield float(value(SquaredError(), forward(net, params, x), t))
+    for _ in range(steps):
+        z, J = jacobian(net, params, x)
+        params, state, _, _ = update(optimizer, state, params, Linearization(SquaredError(), t, z, J), lr)
+        yield float(value(SquaredError(), forward(net, params, x), t))
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+def test_rate_one_reaches_rounding(solver, backend):
+    """Full batch, squared error: quadratic convergence, a loss of 1e-20 of the first within 8 steps."""
+    start, *later = losses(GaussNewton(solver), backend, 8)
+    assert min(later) < 1e-20 * start
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+def test_convergence_is_quadratic(solver, numpy_backend):
+    """The error in the outputs, |z - t|, is squared by a step, up to one constant."""
+    error = np.sqrt(list(losses(GaussNewton(solver), numpy_backend, 6)))
+    error = error[error > 1e-12]
+    assert error.size >= 4
+    slopes = np.diff(np.log(error[1:])) / np.diff(np.log(error[:-1]))
+    assert slopes[-1] > 1.7
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+def test_a_small_rate_is_a_gradient_flow_on_the_outputs(solver, numpy_backend):
+    """At rate lr an exact step leaves 1 - lr of z - t, to first order."""
+    start, after = losses(GaussNewton(solver), numpy_backend, 1, lr=1e-4)
+    assert np.sqrt(after / start) == pytest.approx(1 - 1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", [SquaredError(), CrossEntropy()], ids=["squared-error", "cross-entropy"])
+@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+def test_the_step_is_the_solution(solver, loss, backend):
+    """W - lr D, with J D = eps and eps what the loss wants."""
+    net, params, x, _ = build(backend, scale=0.1)
+    t = backend.asarray(np.eye(OUTPUTS)[np.arange(SAMPLES) % OUTPUTS])
+    z, J = jacobian(net, params, x)
+    eps = wanted_change(loss, z, t)
+    D, info = solve(solver, J, eps)
+    done = update(GaussNewton(solver), (), params, Linearization(loss, t, z, J), 0.5)
+    assert_close("W - lr D", done.params, trees.axpy(-0.5, D, params), 0.0)
+    assert_close("J D = eps", apply(J, D), eps, 1e-10)
+    assert done.solve.rho == info.rho

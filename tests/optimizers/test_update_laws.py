@@ -1,0 +1,104 @@
+"""What every optimizer keeps: purity, the same bits again, the norm it reports, decoupled weight decay."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cases import network_case
+
+from revgn import trees
+from revgn.losses import CrossEntropy, SquaredError
+from revgn.optimizers import SGD, Adam, GaussNewton, Linearization, init_state, update
+from revgn.solvers import BlockInverse, MinimumNorm, jacobian
+from revgn.testing import assert_close, relative_error, tolerance
+from revgn.testing.compare import assert_same_kind, snapshot
+
+OPTIMIZERS = [
+    SGD(),
+    SGD(0.9),
+    SGD(0.9, nesterov=True, weight_decay=0.1),
+    Adam(),
+    Adam(weight_decay=0.1),
+    GaussNewton(BlockInverse("uniform")),
+    GaussNewton(BlockInverse()),
+    GaussNewton(MinimumNorm(), weight_decay=0.1),
+    GaussNewton(MinimumNorm(0.1)),
+]
+EVERY = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+CASE = network_case("tanh-same-keep")
+
+
+def problem(library, dtype, loss):
+    net, params, x = CASE.build(library, dtype)
+    rng = np.random.default_rng(33)
+    t = np.eye(CASE.outputs)[rng.integers(CASE.outputs, size=CASE.samples)]
+    z, J = jacobian(net, params, x)
+    return params, Linearization(loss, library.asarray(t, dtype), z, J)
+
+
+def memory(state):
+    """The arrays that a state remembers; Adam's also counts updates."""
+    return tuple(part for part in state if isinstance(part, tuple))
+
+
+def warmed_up(optimizer, params, at):
+    """A state that remembers something."""
+    state = init_state(optimizer, params)
+    return update(optimizer, state, params, at, 0.1).state
+
+
+@EVERY
+@pytest.mark.parametrize("loss", [SquaredError(), CrossEntropy()], ids=["squared-error", "cross-entropy"])
+def test_an_update_is_a_function(optimizer, loss, backend, dtype):
+    """Arguments stay as they are, the same arguments give the same bits, on every library and device."""
+    params, at = problem(backend, dtype, loss)
+    state = warmed_up(optimizer, params, at)
+    arguments = (params, memory(state), tuple(at.jacobian.point), at.outputs, at.targets)
+    before = [snapshot(argument) for argument in arguments]
+    first = update(optimizer, state, params, at, 0.1)
+    second = update(optimizer, state, params, at, 0.1)
+    assert [snapshot(argument) for argument in arguments] == before
+    assert snapshot(first.params) == snapshot(second.params)
+    assert snapshot(memory(first.state)) == snapshot(memory(second.state))
+    assert snapshot(first.params) != before[0]
+    assert_same_kind("parameters", first.params, params)
+    assert_same_kind("state", memory(first.state), memory(state))
+
+
+@EVERY
+def test_step_norm_is_the_distance_moved(optimizer, backend, dtype):
+    params, at = problem(backend, dtype, SquaredError())
+    done = update(optimizer, warmed_up(optimizer, params, at), params, at, 0.25)
+    moved = relative_error(done.params, params, scale=1.0)
+    assert done.step_norm.ndim == 0
+    assert float(done.step_norm) == pytest.approx(moved, rel=tolerance(at.outputs.dtype, "chain"))
+
+
+@EVERY
+def test_weight_decay_is_decoupled(optimizer, numpy_backend):
+    """With decay w the step is the one without, and w times the parameters more."""
+    params, at = problem(numpy_backend, "float64", SquaredError())
+    without, decayed = replace(optimizer, weight_decay=0.0), replace(optimizer, weight_decay=0.5)
+    state = warmed_up(without, params, at)
+    plain, shrunk = (update(each, state, params, at, 0.25) for each in (without, decayed))
+    assert_close("decay", shrunk.params, trees.axpy(-0.25 * 0.5, params, plain.params), 1e-13)
+    assert snapshot(memory(shrunk.state)) == snapshot(memory(plain.state))
+
+
+@EVERY
+def test_the_rate_scales_the_step(optimizer, numpy_backend):
+    params, at = problem(numpy_backend, "float64", SquaredError())
+    state = warmed_up(optimizer, params, at)
+    small, large = (update(optimizer, state, params, at, lr) for lr in (0.125, 0.5))
+    step = trees.axpy(-1.0, params, small.params)
+    assert_close("rate", trees.axpy(-1.0, params, large.params), trees.scale(4.0, step), 1e-12)
+    assert snapshot(memory(large.state)) == snapshot(memory(small.state))
+
+
+@EVERY
+def test_only_a_solver_has_something_to_report(optimizer, numpy_backend):
+    params, at = problem(numpy_backend, "float64", SquaredError())
+    info = update(optimizer, init_state(optimizer, params), params, at, 0.1).solve
+    assert (info is not None) == isinstance(optimizer, GaussNewton)
+    if info is not None:
+        assert (info.rho < 1e-11) == (optimizer.solver != MinimumNorm(0.1))

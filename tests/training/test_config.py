@@ -1,0 +1,214 @@
+"""Settings: who wins, what is refused and in which words, and the way to TOML and back."""
+
+import math
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from revgn.errors import UsageError
+from revgn.networks import REFERENCE, parameter_count
+from revgn.training import (
+    PRESETS,
+    Config,
+    build_config,
+    config_dict,
+    config_toml,
+    flat,
+    merge_settings,
+    nested,
+    parse_assignment,
+    parse_toml,
+)
+
+
+def setting(path, *layers):
+    return flat(config_dict(build_config(*layers)))[path]
+
+
+def test_the_stronger_wins():
+    option = {"network": {"blocks": 3}}
+    file = {"network": {"blocks": 4, "hidden": 40}, "preset": "paper-cifar10"}
+    assert setting("network.blocks", option, file) == 3
+    assert setting("network.hidden", option, file) == 40
+    assert setting("network.first_block", option, file) == "identity"  # of the preset
+    assert setting("data.crop", option, file) is True
+    assert setting("training.batch_size", option, file) == 1024
+    assert setting("network.activation", option, file) == "relu"  # the default
+    assert setting("network.blocks", file) == 4
+    assert setting("network.blocks", {"preset": "paper-cifar10"}) == 6
+    assert setting("data.name", {"preset": "paper-mnist"}, file) == "mnist"  # an option's preset too
+    assert setting("network.blocks") == 2
+
+
+@pytest.mark.parametrize(("name", "lr"), [("gauss-newton", 1.0), ("sgd", 0.1), ("adam", 1e-3)])
+def test_each_optimizer_has_a_rate_of_its_own(name, lr):
+    assert setting("optimizer.lr", {"optimizer": {"name": name}}) == lr
+    assert setting("optimizer.lr", {"optimizer": {"name": name, "lr": 0.7}}) == 0.7
+
+
+@pytest.mark.parametrize(
+    ("preset", "features", "weights"),
+    [("paper-mnist", 784, 12_545_568), ("paper-cifar10", 3072, 147_474_432)],
+)
+def test_presets_are_the_papers(preset, features, weights):
+    assert set(PRESETS) == set(REFERENCE)
+    config = build_config({"preset": preset})
+    assert parameter_count(REFERENCE[preset], features) == weights
+    assert 2 * config.network.blocks * (config.network.hidden + 1) * features // 2 == weights
+    assert (config.training.batch_size, config.training.epochs) == (1024, 100)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"optimiser": {}}, "optimiser: unknown setting; did you mean optimizer?"),
+        ({"optimizer": {"momentun": 1}}, "optimizer.momentun: unknown setting; did you mean optimizer.mom"),
+        ({"hidden": 8}, "hidden: unknown setting; did you mean network.hidden?"),
+        (
+            {"optimizer": {"batch_size": 8}},
+            "optimizer.batch_size: unknown setting; did you mean training.batch",
+        ),
+        ({"zzz": 1}, "zzz: unknown setting; known here are preset, data, network, optimizer, training"),
+        ({"network": 3}, "network: a section is expected here, such as network.blocks"),
+        ({"preset": "paper-mnst"}, "preset: unknown name 'paper-mnst'; did you mean paper-mnist?"),
+        ({"preset": ["paper-mnist"]}, "preset: unknown name"),
+        (
+            {"network": {"activation": "rleu"}},
+            "network.activation: 'rleu' is not one of relu, identity, tanh",
+        ),
+        ({"network": {"activation": "rleu"}}, "did you mean relu?"),
+        ({"optimizer": {"name": "lbfgs"}}, "optimizer.name: 'lbfgs' is not one of gauss-newton, sgd, adam"),
+        ({"network": {"blocks": 0}}, "network.blocks: 0 cannot be used"),
+        ({"network": {"blocks": 2.5}}, "network.blocks: 2.5 cannot be used"),
+        ({"network": {"blocks": True}}, "network.blocks: True cannot be used"),
+        ({"network": {"blocks": "2"}}, "network.blocks: '2' cannot be used"),
+        ({"network": {"hidden": 10**30}}, "network.hidden: 1000000000000000000000000000000 cannot be used"),
+        ({"training": {"seed": -1}}, "training.seed: -1 cannot be used"),
+        ({"training": {"seed": 2**63}}, "training.seed: 9223372036854775808 cannot be used"),
+        ({"training": {"batch_size": "ful"}}, "training.batch_size: 'ful' is not one of full"),
+        ({"training": {"batch_size": 0}}, "training.batch_size: 0 cannot be used"),
+        ({"training": {"dtype": "float16"}}, "training.dtype: 'float16' is not one of float32, float64"),
+        ({"optimizer": {"lr": 0}}, "optimizer.lr: 0 cannot be used"),
+        ({"optimizer": {"lr": math.nan}}, "optimizer.lr: nan cannot be used"),
+        ({"optimizer": {"lr": math.inf}}, "optimizer.lr: inf cannot be used; expected a finite number"),
+        ({"optimizer": {"damping": -1.0}}, "optimizer.damping: -1.0 cannot be used"),
+        ({"optimizer": {"floor": 1.5}}, "optimizer.floor: 1.5 cannot be used"),
+        ({"optimizer": {"inverse": "block", "shares": "uniforn"}}, "did you mean uniform?"),
+        ({"optimizer": {"inverse": "block", "shares": [0.5, "a"]}}, "optimizer.shares"),
+        ({"data": {"test_fraction": 1.0}}, "data.test_fraction: 1.0 cannot be used"),
+        ({"data": {"name": {"x": 1}}}, "data.name"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_the_path(settings, says):
+    with pytest.raises(UsageError) as caught:
+        build_config(settings)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"momentum": 0.9}, "optimizer.momentum: gauss-newton with inverse minimum-norm does not use it"),
+        ({"name": "adam", "nesterov": True}, "optimizer.nesterov: adam does not use it"),
+        ({"name": "sgd", "beta1": 0.5}, "optimizer.beta1: sgd does not use it"),
+        ({"name": "sgd", "damping": 0.1}, "optimizer.damping: sgd does not use it"),
+        ({"name": "adam", "inverse": "block"}, "optimizer.inverse: adam does not use it"),
+        ({"shares": "last"}, "optimizer.shares: gauss-newton with inverse minimum-norm does not use it"),
+        ({"rtol": 0.01}, "optimizer.rtol"),
+        ({"inverse": "block", "eps": 1.0}, "optimizer.eps: gauss-newton with inverse block does not use it"),
+    ],
+)
+def test_what_the_optimizer_does_not_use_is_refused(settings, says):
+    with pytest.raises(UsageError, match=says):
+        build_config({"optimizer": settings})
+    default = {name: config_dict(Config())["optimizer"][name] for name in ("momentum", "eps", "damping")}
+    build_config({"optimizer": {"name": "adam", **default}})  # a default, written out, is no mistake
+
+
+positive = st.floats(1e-300, 1e300)
+shares = st.sampled_from(["uniform", "last", "full-rank"]) | st.lists(
+    st.floats(-10, 10, width=32), min_size=1, max_size=4
+)
+OPTIMIZERS = st.one_of(
+    st.fixed_dictionaries({}, optional={"damping": positive}),
+    st.fixed_dictionaries(
+        {"inverse": st.just("block")}, optional={"shares": shares, "rtol": st.none() | positive}
+    ),
+    st.fixed_dictionaries({"name": st.just("sgd")}, optional={"momentum": st.floats(0, 0.99)}),
+    st.fixed_dictionaries({"name": st.just("adam")}, optional={"beta1": st.floats(0, 0.99), "eps": positive}),
+)
+SCHEDULES = st.fixed_dictionaries(
+    {},
+    optional={
+        "lr": st.none() | positive,
+        "schedule": st.sampled_from(["constant", "cosine", "step"]),
+        "warmup": st.integers(0, 100),
+        "weight_decay": positive,
+    },
+)
+CONFIGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "preset": st.sampled_from(sorted(PRESETS)),
+        "data": st.fixed_dictionaries(
+            {}, optional={"name": st.text(st.characters(exclude_categories=["Cs"])), "crop": st.booleans()}
+        ),
+        "network": st.fixed_dictionaries({}, optional={"blocks": st.integers(1, 99)}),
+        "training": st.fixed_dictionaries(
+            {},
+            optional={
+                "batch_size": st.integers(1, 10**9) | st.just("full"),
+                "steps": st.none() | st.integers(1, 10**9),
+                "seed": st.integers(0, 2**63 - 1),
+            },
+        ),
+    },
+)
+
+
+@given(CONFIGS, OPTIMIZERS, SCHEDULES)
+def test_toml_and_back(settings, optimizer, schedule):
+    config = build_config(settings, {"optimizer": optimizer | schedule})
+    assert build_config(parse_toml(config_toml(config), "config.toml")) == config
+    assert build_config(config_dict(config)) == config
+
+
+def test_what_is_not_toml_is_one_line():
+    with pytest.raises(UsageError, match=r"^own\.toml: not TOML: .*line 2"):
+        parse_toml("a = 1\nb = = 2\n", "own.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("optimizer.lr=0.5", {"optimizer": {"lr": 0.5}}),
+        ("training.steps=12", {"training": {"steps": 12}}),
+        ("training.steps=none", {"training": {"steps": None}}),
+        ("training.batch_size=full", {"training": {"batch_size": "full"}}),
+        ('data.name="a b"', {"data": {"name": "a b"}}),
+        ("data.name=a b=c", {"data": {"name": "a b=c"}}),
+        ("data.crop=true", {"data": {"crop": True}}),
+        ("optimizer.shares=[0.5, 0.5]", {"optimizer": {"shares": [0.5, 0.5]}}),
+        (" optimizer.lr = 1e-3 ", {"optimizer": {"lr": 1e-3}}),
+        ("preset=paper-mnist", {"preset": "paper-mnist"}),
+        ("data.target=", {"data": {"target": ""}}),
+    ],
+)
+def test_assignments(text, expected):
+    assert parse_assignment(text) == expected
+
+
+@pytest.mark.parametrize("text", ["optimizer.lr", "=3", ""])
+def test_an_assignment_needs_a_key_and_a_value(text):
+    with pytest.raises(UsageError, match=r"expected key=value, such as optimizer\.lr=0\.5"):
+        parse_assignment(text)
+
+
+def test_dotted_paths_and_nested_settings():
+    assert nested("a.b.c", 1) == {"a": {"b": {"c": 1}}}
+    assert flat({"a": {"b": {"c": 1}, "d": 2}, "e": 3}) == {"a.b.c": 1, "a.d": 2, "e": 3}
+    weak, strong = {"a": {"b": 1, "c": 2}, "d": {"e": 3}}, {"a": {"b": 4}, "d": 5}
+    assert merge_settings(strong, weak) == {"a": {"b": 4, "c": 2}, "d": 5}
+    assert weak == {"a": {"b": 1, "c": 2}, "d": {"e": 3}}

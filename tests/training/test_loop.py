@@ -1,0 +1,222 @@
+"""The loop: a function of settings and data, bit for bit, from any state on."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from revgn.data import batch_indices
+from revgn.errors import UsageError
+from revgn.losses import accuracy, value
+from revgn.maps import forward
+from revgn.runs import EPOCH_SERIES, STEP_SERIES
+from revgn.testing import relative_error
+from revgn.testing.compare import snapshot
+from revgn.training import (
+    DivergedError,
+    Evaluated,
+    StepDone,
+    evaluate,
+    evaluate_part,
+    initial_state,
+    train,
+    train_step,
+)
+
+OPTIMIZERS = [
+    {"optimizer.name": "gauss-newton"},
+    {"optimizer.inverse": "block", "optimizer.shares": (0.5, 0.5)},
+    {"optimizer.name": "adam"},
+    {"optimizer.name": "sgd", "optimizer.momentum": 0.9, "optimizer.schedule": "cosine"},
+]
+EVERY = pytest.mark.parametrize(
+    "changes", OPTIMIZERS, ids=lambda changes: "-".join(map(str, changes.values()))
+)
+REPEATED = {
+    "step",
+    "epoch",
+    *(series.name for series in (*STEP_SERIES, *EPOCH_SERIES) if series.deterministic),
+}
+
+
+def repeats(events):
+    """What must be the same bits each time: kinds, steps, measured series, weights and memory."""
+    return [
+        (
+            type(event),
+            {name: figure for name, figure in event.record.items() if name in REPEATED},
+            snapshot(event.state.params),
+            snapshot(tuple(part for part in event.state.optimizer if isinstance(part, tuple))),
+        )
+        for event in events
+    ]
+
+
+def run(problem):
+    return list(train(problem, initial_state(problem)))
+
+
+@EVERY
+def test_the_same_bits_each_time(changes, make_problem):
+    assert repeats(run(make_problem(changes))) == repeats(run(make_problem(changes)))
+
+
+@EVERY
+def test_training_on_from_any_state_gives_the_same_bits(changes, make_problem):
+    problem = make_problem(changes)
+    events = run(problem)
+    last = repeats(events)
+    for number, event in enumerate(events):
+        on = list(train(make_problem(changes), event.state))
+        rest = events[number:] if isinstance(event, Evaluated) else events[number + 1 :]
+        if on and isinstance(on[0], Evaluated) and not isinstance(rest[0], Evaluated):
+            on = on[1:]
+        assert repeats(on) == last[len(last) - len(rest) :]
+
+
+@EVERY
+def test_another_seed_is_another_run(changes, make_problem):
+    first, second = (run(make_problem(changes | {"training.seed": seed})) for seed in (0, 1))
+    assert first[0].record["train_loss"] != second[0].record["train_loss"]
+
+
+def test_records_hold_what_the_tables_name(make_problem):
+    events = run(make_problem())
+    steps = {name for event in events if isinstance(event, StepDone) for name in event.record}
+    epochs = {name for event in events if isinstance(event, Evaluated) for name in event.record}
+    assert steps - {"step"} == {series.name for series in STEP_SERIES} - {"cg_iterations"}
+    assert epochs - {"epoch"} == {series.name for series in EPOCH_SERIES}
+
+
+def test_records_are_of_the_state_they_come_with(make_problem):
+    """Loss before the update, loss after it, lr, counts."""
+    problem = make_problem({"training.batch_size": "full", "optimizer.lr": 0.5, "training.measure_every": 1})
+    events = run(problem)
+    assert events[0].state.step == 0
+    steps = [event for event in events if isinstance(event, StepDone)]
+    assert [event.record["step"] for event in steps] == [1, 2, 3, 4, 5, 6, 7]
+    assert [event.record["samples"] for event in steps] == [200 * step for step in range(1, 8)]
+    assert all("loss_other" not in event.record for event in steps)
+    for before, after in pairwise(steps):
+        assert after.record["loss"] == pytest.approx(before.record["loss_after"], rel=1e-5)
+    assert steps[0].record["loss"] == pytest.approx(events[0].record["train_loss"], rel=1e-5)
+    assert all(event.record["lr"] == 0.5 for event in steps)
+    assert steps[-1].state.seconds == pytest.approx(sum(event.record["seconds"] for event in steps))
+
+
+@pytest.mark.parametrize(
+    ("changes", "evaluated"),
+    [
+        ({"training.steps": 7}, [0, 3, 6, 7]),  # 200 rows in batches of 64: three steps a pass
+        ({"training.steps": 6}, [0, 3, 6]),
+        ({"training.eval_every": 2}, [0, 2, 4, 6, 7]),
+        ({"training.eval_every": 100}, [0, 7]),
+        ({"training.steps": None, "training.epochs": 2}, [0, 3, 6]),
+        ({"training.batch_size": "full", "training.steps": 2}, [0, 1, 2]),
+    ],
+)
+def test_evaluations_come_when_they_are_due(changes, evaluated, make_problem):
+    problem = make_problem(changes)
+    events = run(problem)
+    found = [event.state.step for event in events if isinstance(event, Evaluated)]
+    assert found == evaluated
+    assert len(events) - len(found) == problem.total_steps == evaluated[-1]
+    for event in events:
+        if isinstance(event, Evaluated):
+            assert event.record["epoch"] == event.state.step / problem.steps_per_epoch
+
+
+@pytest.mark.parametrize(("every", "measured"), [(0, []), (1, [1, 2, 3, 4, 5, 6, 7]), (3, [3, 6])])
+def test_measurements_come_when_they_are_due(every, measured, make_problem):
+    events = run(make_problem({"training.measure_every": every, "optimizer.name": "sgd"}))
+    for name in ("loss_after", "loss_other", "inverse_error"):
+        assert [event.state.step for event in events if name in event.record] == measured
+
+
+def test_an_evaluation_is_the_mean_over_all_rows(make_problem, digits, monkeypatch):
+    problem = make_problem()
+    state = run(problem)[-1].state
+    whole = evaluate(problem, state)
+    inputs = (digits.test.inputs - digits.shift) * digits.scale
+    z = forward(problem.network, state.params, inputs.astype(np.float32))
+    t = digits.test.targets.astype(np.float32)
+    assert whole["test_loss"] == pytest.approx(float(value(problem.loss, z, t)), rel=1e-5)
+    assert whole["test_accuracy"] == pytest.approx(float(accuracy(z, t)), rel=1e-6)
+    monkeypatch.setattr("revgn.training.loop._EVAL_ROWS", 7)
+    assert evaluate(problem, state) == pytest.approx(whole, rel=1e-5)
+    few = evaluate(make_problem({"training.eval_train_rows": 50}), state)
+    loss, hit = evaluate_part(problem, state, digits.train, 50)
+    assert (few["train_loss"], few["train_accuracy"]) == pytest.approx((loss, hit))
+    assert few["train_loss"] != pytest.approx(whole["train_loss"], rel=1e-3)
+
+
+def test_batches_are_those_of_the_order(make_problem, digits, monkeypatch):
+    taken = []
+
+    def spy(problem, state, batch):
+        taken.append(batch[0])
+        return train_step(problem, state, batch)
+
+    monkeypatch.setattr("revgn.training.loop.train_step", spy)
+    run(make_problem({"optimizer.name": "sgd"}))
+    assert len(taken) == 7
+    for number, inputs in enumerate(taken):
+        rows = batch_indices(200, 64, seed=0, epoch=number // 3)[number % 3]
+        expected = ((digits.train.inputs[rows] - digits.shift) * digits.scale).astype(np.float32)
+        np.testing.assert_allclose(inputs, expected, rtol=1e-5, atol=1e-6)
+    taken.clear()
+    run(make_problem({"optimizer.name": "sgd", "training.batch_size": "full", "training.steps": 2}))
+    expected = ((digits.train.inputs - digits.shift) * digits.scale).astype(np.float32)
+    assert taken[0] is taken[1]  # not shuffled, and moved to the device once
+    np.testing.assert_allclose(taken[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_crops_are_drawn_anew_but_repeat(make_problem):
+    changes = {"optimizer.name": "sgd", "data.crop": True, "training.batch_size": "full", "training.steps": 3}
+    cropped, again = run(make_problem(changes)), run(make_problem(changes))
+    assert repeats(cropped) == repeats(again)
+    plain = run(make_problem(changes | {"data.crop": False}))
+    assert cropped[0].record["train_loss"] == plain[0].record["train_loss"]  # evaluations see whole images
+    assert cropped[1].record["loss"] != plain[1].record["loss"]
+    on = list(train(make_problem(changes), cropped[1].state))
+    assert repeats(on)[-1] == repeats(cropped)[-1]
+
+
+def test_tables_are_not_cropped(make_problem, table):
+    with pytest.raises(UsageError, match=r"data\.crop: table has no images to crop"):
+        make_problem({"data.crop": True}, table)
+
+
+def test_rebuilt_activations_train_alike(make_problem):
+    """The reversible trick changes what is stored, not what is computed, save for rounding."""
+    for changes in OPTIMIZERS:
+        double = changes | {"training.dtype": "float64"}
+        kept, rebuilt = (
+            run(make_problem(double | {"network.activations": how})) for how in ("keep", "rebuild")
+        )
+        for one, other in zip(kept, rebuilt, strict=True):
+            for name in ("loss", "loss_after", "train_loss", "test_loss"):
+                if name in one.record:
+                    assert other.record[name] == pytest.approx(one.record[name], rel=1e-6)
+        assert relative_error(kept[-1].state.params, rebuilt[-1].state.params) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["gauss-newton", "adam", "sgd"])
+@pytest.mark.parametrize("every", [1, 100])
+def test_divergence_stops_training(name, every, make_problem):
+    """After the event that shows it: a step, or an evaluation that comes before the next."""
+    problem = make_problem({"optimizer.name": name, "optimizer.lr": 1e30, "training.eval_every": every})
+    events = []
+
+    def collect():
+        for event in train(problem, initial_state(problem)):
+            events.append(event)
+
+    with pytest.raises(DivergedError) as caught:
+        collect()
+    line = str(caught.value)
+    assert line.startswith("step 1: the training loss is" if every == 1 else "step 2: the loss is")
+    assert "try a smaller optimizer.lr (now 1e+30)" in line
+    assert ("a larger optimizer.damping (now 0)" in line) == (name == "gauss-newton")
+    assert "\n" not in line
+    assert isinstance(events[-1], Evaluated if every == 1 else StepDone)

@@ -1,0 +1,142 @@
+"""From settings to a problem, from a checkpoint's arrays to a state, and a regression from end to end."""
+
+import numpy as np
+import pytest
+
+from revgn import trees
+from revgn.errors import BackendError, RunError, UsageError
+from revgn.linalg import PinvRule
+from revgn.losses import CrossEntropy, SquaredError
+from revgn.optimizers import SGD, Adam, GaussNewton
+from revgn.solvers import BlockInverse, MinimumNorm
+from revgn.testing.compare import snapshot
+from revgn.training import Evaluated, initial_state, restore_state, state_arrays, train
+
+
+@pytest.mark.parametrize(
+    ("changes", "optimizer"),
+    [
+        ({"optimizer.damping": 0.1}, GaussNewton(MinimumNorm(0.1))),
+        (
+            {"optimizer.inverse": "block", "optimizer.shares": "last", "optimizer.rtol": 0.01},
+            GaussNewton(BlockInverse("last", PinvRule(0.01))),
+        ),
+        (
+            {
+                "optimizer.inverse": "block",
+                "optimizer.shares": [0.25, 0.75],
+                "optimizer.atol": 0.1,
+                "optimizer.damping": 0.2,
+            },
+            GaussNewton(BlockInverse((0.25, 0.75), PinvRule(None, 0.1, 0.2))),
+        ),
+        (
+            {"optimizer.name": "sgd", "optimizer.momentum": 0.5, "optimizer.nesterov": True},
+            SGD(0.5, True, 0.0),
+        ),
+        (
+            {"optimizer.name": "adam", "optimizer.beta1": 0.5, "optimizer.weight_decay": 0.1},
+            Adam(0.5, weight_decay=0.1),
+        ),
+    ],
+)
+def test_the_optimizer_is_the_one_asked_for(changes, optimizer, make_problem):
+    assert make_problem(changes).optimizer == optimizer
+
+
+def test_losses_follow_the_task(make_problem, table):
+    assert make_problem().loss == CrossEntropy()
+    assert make_problem({"training.loss": "squared-error"}).loss == SquaredError()
+    assert make_problem({}, table).loss == SquaredError()
+    with pytest.raises(UsageError, match="cross-entropy needs classes, but table is a regression"):
+        make_problem({"training.loss": "cross-entropy"}, table)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        (
+            {"training.batch_size": 201},
+            UsageError,
+            "batch_size: 201 is not between 1 and the 200 training rows",
+        ),
+        (
+            {"optimizer.inverse": "block", "optimizer.shares": [0.5, 0.25, 0.25]},
+            UsageError,
+            "shares: 3 numbers for 2 blocks",
+        ),
+        (
+            {"optimizer.inverse": "block", "optimizer.shares": [0.5, 0.6]},
+            UsageError,
+            "sum to 1.1; expected 1",
+        ),
+        ({"optimizer.name": "sgd", "optimizer.nesterov": True}, UsageError, "Nesterov needs a momentum"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes, error, says, make_problem):
+    with pytest.raises(error, match=says):
+        make_problem(changes)
+
+
+def test_a_backend_that_is_not_there(make_problem, monkeypatch):
+    monkeypatch.setattr("revgn.arrays.namespace.cupy_absence", lambda: "no GPU answers")
+    with pytest.raises(BackendError, match="backend cupy: no GPU answers; use --backend numpy"):
+        make_problem({"training.backend": "cupy"})
+
+
+def test_one_choice_leaves_the_others_bits(make_problem):
+    """Network and first weights follow from the seed, whatever the optimizer."""
+    first, second = (make_problem({"optimizer.name": name}) for name in ("adam", "sgd"))
+    projections = [[layer.projection for layer in problem.network.body.layers] for problem in (first, second)]
+    np.testing.assert_array_equal(*projections)
+    assert snapshot(initial_state(first).params) == snapshot(initial_state(second).params)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer.name": "adam"},
+        {"optimizer.name": "sgd"},
+        {"optimizer.name": "sgd", "optimizer.momentum": 0.9, "training.dtype": "float64"},
+    ],
+)
+def test_a_state_goes_to_arrays_and_back(changes, make_problem):
+    problem = make_problem(changes)
+    *_, last = train(problem, initial_state(problem))
+    arrays = {name: np.asarray(leaf) for name, leaf in state_arrays(last.state).items()}
+    back = restore_state(make_problem(changes), arrays)
+    assert type(back) is type(last.state)
+    assert type(back.optimizer) is type(last.state.optimizer)
+    assert (back.step, back.seconds) == (last.state.step, last.state.seconds)
+    assert list(state_arrays(back)) == list(arrays)
+    for name, leaf in state_arrays(back).items():
+        assert np.asarray(leaf).tobytes() == arrays[name].tobytes()
+
+
+def test_arrays_of_another_run_are_refused(make_problem):
+    state = initial_state(make_problem())
+    arrays = {name: np.asarray(leaf) for name, leaf in state_arrays(state).items()}
+    with pytest.raises(RunError, match=r"params/0/weight is \(33, 32\) where these settings need \(17, 32\)"):
+        restore_state(make_problem({"network.hidden": 16}), arrays)
+    with pytest.raises(RunError, match="optimizer/updates is missing; is it of a run with other settings"):
+        restore_state(make_problem({"optimizer.name": "adam"}), arrays)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer.name": "adam", "optimizer.lr": 0.01},
+        {"optimizer.inverse": "block", "optimizer.lr": 0.5, "optimizer.damping": 0.1},
+        {"optimizer.lr": 0.5, "optimizer.damping": 0.1},
+    ],
+)
+def test_a_regression_from_end_to_end(changes, make_problem, table):
+    problem = make_problem(changes | {"training.batch_size": "full", "training.steps": 20}, table)
+    events = list(train(problem, initial_state(problem)))
+    evaluated = [event.record for event in events if isinstance(event, Evaluated)]
+    assert all("accuracy" not in event.record for event in events)
+    assert "test_accuracy" not in evaluated[-1]
+    for part in ("train", "test"):
+        assert evaluated[-1][f"{part}_loss"] < 0.8 * evaluated[0][f"{part}_loss"]
+    assert trees.size(events[-1].state.params) == 4 * 33 * 3
