@@ -1,9 +1,7 @@
 """`revgn devices`: which backends and devices there are."""
 
-import json
-
 import click
-from revgn_cli.options import json_option
+from revgn_cli.options import json_option, print_json
 
 
 @click.command("devices")
@@ -21,7 +19,7 @@ def command(as_json: bool) -> None:
     if missing is None:
         found["cupy"] = device_name(select_backend("cupy"))
     if as_json:
-        click.echo(json.dumps({"backends": found, "auto": select_backend().name, "cupy_absence": missing}))
+        print_json({"backends": found, "auto": select_backend().name, "cupy_absence": missing})
         return
     for name, device in found.items():
         click.echo(f"{name:<6} {device}{'  (auto)' if name == select_backend().name else ''}")

@@ -1,11 +1,10 @@
 """`revgn eval`: evaluate a run's network, on its own data or on others."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
-from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, setting_options
+from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, print_json, setting_options
 
 
 @click.command("eval")
@@ -24,7 +23,7 @@ def command(run: Path, best: bool, as_json: bool, **values: Any) -> None:
     settings = chosen_settings(DATA_OPTIONS, values).get("data", {})
     result = evaluate_run(run, settings, best=best)
     if as_json:
-        click.echo(json.dumps(result))
+        print_json(result)
         return
     click.echo(f"{result['run']} at step {result['step']} on {result['data']}")
     for part in ("train", "test"):

@@ -1,11 +1,10 @@
 """Ctrl-C once: finish the step, checkpoint, exit. Twice: at once."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-
-import click
 
 
 @contextmanager
@@ -18,7 +17,7 @@ def stop_when_asked() -> Iterator[Callable[[], bool]]:
         nonlocal asked
         asked = True
         signal.signal(number, signal.default_int_handler)
-        click.echo("\nstopping after this step, with a checkpoint (once more: at once)", err=True)
+        os.write(2, b"\nstopping after this step, with a checkpoint (once more: at once)\n")
 
     for number in before:
         signal.signal(number, handle)

@@ -1,10 +1,9 @@
 """`revgn ls`: the runs in a folder, a line each."""
 
-import json
 from pathlib import Path
 
 import click
-from revgn_cli.options import json_option
+from revgn_cli.options import json_option, print_json
 
 
 @click.command("ls")
@@ -28,7 +27,7 @@ def command(folder: Path, as_json: bool) -> None:
         except RunError as error:
             rows.append({"run": str(path), "status": "damaged", "message": str(error)})
     if as_json:
-        click.echo(json.dumps(rows))
+        print_json(rows)
         return
     if not rows:
         click.echo(f"no runs in {folder}", err=True)

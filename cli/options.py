@@ -1,5 +1,6 @@
 """Options that are settings: one table from option to dotted path, used by every command that trains."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -137,6 +138,13 @@ set_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
+def print_json(value: Any) -> None:
+    """Print strict JSON: what is infinite or NaN becomes null."""
+    import json
+
+    click.echo(json.dumps(_finite(value), allow_nan=False))
+
+
 def setting_options(table: tuple[SettingOption, ...]) -> Callable[[F], F]:
     """Decorate a command with the options of a table; those not given arrive as None."""
 
@@ -179,6 +187,14 @@ class _DefaultInHelp(click.Option):
         settings = {path.replace(".", "_"): value for path, value in flat(config_dict(Config())).items()}
         default = settings.get(self.name or "")
         return record if record is None or default is None else (record[0], f"{record[1]}  [{default}]")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(child) for name, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(child) for child in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _parameter(option: SettingOption) -> str:

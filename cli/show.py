@@ -1,11 +1,10 @@
 """`revgn show`: a run in a few figures."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
-from revgn_cli.options import json_option
+from revgn_cli.options import json_option, print_json
 from revgn_cli.progress import clock
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -26,7 +25,7 @@ def command(run: Path, as_json: bool) -> None:
     opened = open_run(run)
     summary = summarize(opened)
     if as_json:
-        click.echo(json.dumps(summary))
+        print_json(summary)
         return
     click.echo(f"{summary['run']}: {summary['title']}, {summary['status']}")
     if summary["message"]:

@@ -1,6 +1,5 @@
 """`revgn train`: train a network into a new run folder."""
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -8,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from revgn_cli.interrupt import stop_when_asked
-from revgn_cli.options import TRAIN_OPTIONS, chosen_settings, json_option, set_option, setting_options
+from revgn_cli.options import (
+    TRAIN_OPTIONS,
+    chosen_settings,
+    json_option,
+    print_json,
+    set_option,
+    setting_options,
+)
 from revgn_cli.progress import clock, show_progress
 
 if TYPE_CHECKING:
@@ -62,16 +68,14 @@ def report(outcome: "Outcome", as_json: bool) -> None:
         click.echo(f"revgn: {note}", err=True)
     resume = f"revgn resume {shlex.quote(str(outcome.folder))}"
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "run": str(outcome.folder),
-                    "status": outcome.status,
-                    "step": outcome.step,
-                    "resume": resume,
-                    **{name: value for name, value in outcome.last.items() if name != "step"},
-                }
-            )
+        print_json(
+            {
+                "run": str(outcome.folder),
+                "status": outcome.status,
+                "step": outcome.step,
+                "resume": resume,
+                **{name: value for name, value in outcome.last.items() if name != "step"},
+            }
         )
     else:
         last = outcome.last
@@ -111,21 +115,19 @@ def _print_estimate(config: "Config", as_json: bool) -> None:
     problem = build_problem(config, load_data(config))
     estimate = estimate_step(problem)
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "features": estimate.features,
-                    "outputs": estimate.outputs,
-                    "train_rows": estimate.train_rows,
-                    "batch_size": estimate.batch_size,
-                    "steps": estimate.steps,
-                    "parameters": estimate.parameters,
-                    "memory_bytes": estimate.memory,
-                    "flop_per_step": estimate.work,
-                    "flops_per_second": estimate.flops_per_second,
-                    "seconds_per_step": estimate.seconds_per_step,
-                }
-            )
+        print_json(
+            {
+                "features": estimate.features,
+                "outputs": estimate.outputs,
+                "train_rows": estimate.train_rows,
+                "batch_size": estimate.batch_size,
+                "steps": estimate.steps,
+                "parameters": estimate.parameters,
+                "memory_bytes": estimate.memory,
+                "flop_per_step": estimate.work,
+                "flops_per_second": estimate.flops_per_second,
+                "seconds_per_step": estimate.seconds_per_step,
+            }
         )
         return
     click.echo(

@@ -2,8 +2,11 @@
 
     {"kind": "step", "step": 12, "loss": 0.5, "rho": 1e-15}
 
-A line is appended by one write, so a killed run loses at most the line it was writing. JSON has no
-NaN: what was not measured has no key; infinities are the strings "inf" and "-inf".
+    {"kind": "resume", "step": 10}
+
+The second kind says that the run went on from step 10: what was recorded of later steps before that line
+counts no more. A line is appended by one write, so a killed run loses at most the line it was writing.
+JSON has no NaN: what was not measured has no key; infinities are the strings "inf" and "-inf".
 """
 
 import fcntl
@@ -24,6 +27,9 @@ from revgn.runs.files import write_all, writing
 from revgn.runs.names import CADENCES, Cadence
 
 Record = dict[str, float]
+Entry = tuple[Cadence | None, Record]  # without a cadence: the run went on from a step
+
+RESUME = "resume"
 
 
 def check_record(cadence: Cadence, values: Mapping[str, float | None]) -> Record:
@@ -52,16 +58,23 @@ def encode(cadence: Cadence, record: Record) -> bytes:
     return json.dumps(line).encode() + b"\n"
 
 
-def decode(line: bytes) -> tuple[Cadence, Record]:
-    """Read what `encode` wrote; a `ValueError` or its like says that it is something else."""
+def encode_resume(step: int) -> bytes:
+    """Write the line that says from which step a run went on."""
+    return json.dumps({"kind": RESUME, "step": step}).encode() + b"\n"
+
+
+def decode(line: bytes) -> Entry:
+    """Read what `encode` and `encode_resume` wrote; a `ValueError` or its like says it is something else."""
     values = json.loads(line)
     kind = values.pop("kind")
+    if kind == RESUME:
+        return None, {"step": float(values["step"])}
     (cadence,) = (cadence for cadence in CADENCES if cadence.scale.name == kind)
     return cadence, check_record(cadence, values)
 
 
-def read_journal(path: Path) -> tuple[list[tuple[Cadence, Record]], int]:
-    """Return the records of a journal, and the length in bytes up to which it is whole.
+def read_journal(path: Path) -> tuple[list[Entry], int]:
+    """Return the entries of a journal, and the length in bytes up to which it is whole.
 
     Raises
     ------
@@ -144,6 +157,15 @@ class Columns:
         """Put row after row of `arrays`, as `arrays()` returned them."""
         for row in zip(*arrays.values(), strict=True):
             self.put(dict(zip(arrays, row, strict=True)))
+
+    def drop_after(self, step: float) -> None:
+        """Forget the rows of later steps; rows that name no step stay."""
+        steps = self._columns["step"]
+        kept = [row for row in range(len(steps)) if not steps[row] > step]
+        self._columns = {
+            name: array("d", (column[row] for row in kept)) for name, column in self._columns.items()
+        }
+        self._rows = {value: row for row, value in enumerate(self._columns[self.cadence.scale.name])}
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """Return the scale and each series that was ever measured, in the order of the scale."""

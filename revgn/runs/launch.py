@@ -1,5 +1,6 @@
 """Training with a run folder: start, resume, evaluate. The loop yields events, the writer stores them."""
 
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -48,7 +49,7 @@ REFERENCES = (
     "Buffelli et al., Exact, Tractable Gauss-Newton Optimization in Deep Reversible Architectures "
     "Reveal Poor Generalization, NeurIPS 2024, arXiv 2411.07979"
 )
-CHECKPOINT_SECONDS = 10.0  # between checkpoints at evaluations, where `checkpoint_every` is not set
+CHECKPOINT_SHARE = 0.05  # of the time, at most, for checkpoints at evaluations without `checkpoint_every`
 
 # What a resumed run may change: nothing that its batches, arrays or targets follow from.
 RESUMABLE = (
@@ -151,7 +152,13 @@ def resume_run(
             f"{folder}: has done its {state.step} steps; "
             f"to go on, --set training.{'steps' if config.training.steps else 'epochs'}=..."
         )
-    writer = reopen_run(folder, command=command, config=config_dict(config), config_toml=config_toml(config))
+    writer = reopen_run(
+        folder,
+        command=command,
+        step=state.step,
+        config=config_dict(config),
+        config_toml=config_toml(config),
+    )
     return _drive(writer, problem, state, observe, should_stop, tuple(notes))
 
 
@@ -201,14 +208,17 @@ def _drive(
     every = problem.config.training.checkpoint_every
     score: float | None = None
     last: dict[str, float] = {}
-    saved_at, saved_step = time.monotonic(), -1
+    saved_step, next_save = -1, 0.0
 
     def save() -> None:
-        nonlocal saved_at, saved_step
-        if saved_step != state.step:
-            arrays = {name: np.asarray(_on_host(leaf)) for name, leaf in state_arrays(state).items()}
-            writer.save_checkpoint(step=state.step, arrays=arrays, attributes={}, score=score)
-            saved_at, saved_step = time.monotonic(), state.step
+        nonlocal saved_step, next_save
+        if saved_step == state.step or (score is None and not _is_sound(problem, state)):
+            return
+        begun = time.monotonic()
+        arrays = {name: np.asarray(_on_host(leaf)) for name, leaf in state_arrays(state).items()}
+        writer.save_checkpoint(step=state.step, arrays=arrays, attributes={}, score=score)
+        saved_step, ended = state.step, time.monotonic()
+        next_save = ended + (ended - begun) / CHECKPOINT_SHARE
 
     with writer:
         for event in train(problem, state):
@@ -218,8 +228,7 @@ def _drive(
                 last = event.record
                 writer.record_epoch(last)
                 score = last.get("test_accuracy", -last["test_loss"])
-                seconds = time.monotonic() - saved_at
-                due = seconds >= CHECKPOINT_SECONDS if every is None else state.step % every == 0
+                due = time.monotonic() >= next_save if every is None else state.step % every == 0
             else:
                 writer.record_step(event.record)
                 score = None
@@ -238,6 +247,11 @@ def _drive(
         save()
         writer.close("finished")
     return Outcome(writer.folder, "finished", state.step, last, notes)
+
+
+def _is_sound(problem: Problem, state: TrainState) -> bool:
+    """Whether the loss is finite on a batch's worth of training rows: worth going on from."""
+    return math.isfinite(evaluate_part(problem, state, problem.dataset.train, problem.batch_size)[0])
 
 
 def _on_host(leaf: Any) -> Any:

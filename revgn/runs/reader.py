@@ -41,7 +41,7 @@ def open_run(folder: Path | str) -> Run:
     Notes
     -----
     The journal's records come on top of the last snapshot's: it is ahead of that while a run goes on.
-    Where a resumed run has repeated a step, its last record counts.
+    Where a resumed run has gone back to a checkpoint, what it had recorded beyond counts no more.
     """
     folder = Path(folder)
     path = folder / RUN_FILE
@@ -58,8 +58,12 @@ def open_run(folder: Path | str) -> Run:
         config = json.loads(attributes["config_json"])
         for cadence in CADENCES:
             columns[cadence].extend({name: data[...] for name, data in file[cadence.group].items()})
-    for cadence, record in read_journal(folder / JOURNAL_FILE)[0]:
-        columns[cadence].put(record)
+    for kind, record in read_journal(folder / JOURNAL_FILE)[0]:
+        if kind is not None:
+            columns[kind].put(record)
+            continue
+        for each in columns.values():
+            each.drop_after(record["step"])
     return Run(
         folder, attributes, config, attributes["status"], columns[STEPS].arrays(), columns[EPOCHS].arrays()
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from revgn.errors import RunError, UsageError
 from revgn.runs.checkpoint import prune_checkpoints, save_checkpoint
 from revgn.runs.files import write_hdf5, write_whole, writing
-from revgn.runs.journal import Columns, Journal, check_record, encode
+from revgn.runs.journal import Columns, Journal, check_record, encode, encode_resume
 from revgn.runs.names import (
     CHECKPOINT_FOLDER,
     CONFIG_FILE,
@@ -88,6 +88,12 @@ class RunWriter:
     def record_epoch(self, values: Mapping[str, float | None]) -> None:
         """Journal what an evaluation measured; an epoch may be a fraction."""
         self._record(self._epochs, values)
+
+    def rewind(self, step: int) -> None:
+        """Journal that the run goes on from `step`, and forget the records of later steps."""
+        self._open_journal().append(encode_resume(step))
+        for columns in (self._steps, self._epochs):
+            columns.drop_after(step)
 
     def snapshot(self) -> None:
         """Bring run.h5 up to date."""
@@ -196,9 +202,19 @@ def create_run(folder: Path, provenance: Provenance) -> RunWriter:
 
 
 def reopen_run(
-    folder: Path, *, command: str, config: dict[str, Any] | None = None, config_toml: str | None = None
+    folder: Path,
+    *,
+    command: str,
+    step: int | None = None,
+    config: dict[str, Any] | None = None,
+    config_toml: str | None = None,
 ) -> RunWriter:
     """Go on with a run that is not being written, with new settings if given.
+
+    Parameters
+    ----------
+    step : int
+        Go on from this step: what was recorded of later ones counts no more. None keeps all.
 
     Raises
     ------
@@ -215,7 +231,10 @@ def reopen_run(
     steps.extend(run.steps)
     epochs.extend(run.epochs)
     attributes = kept | {"status": "running", "message": "", "end": "", "history": history}
-    return _begin(RunWriter(folder, attributes, steps, epochs), config_toml)
+    writer = RunWriter(folder, attributes, steps, epochs)
+    if step is not None:
+        writer.rewind(step)
+    return _begin(writer, config_toml)
 
 
 def _begin(writer: RunWriter, config_toml: str | None) -> RunWriter:

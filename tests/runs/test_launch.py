@@ -1,5 +1,7 @@
 """Start, stop, resume, extend, evaluate: what a run folder promises, with training in it."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -323,3 +325,30 @@ def test_evaluation_on_other_data(finished, tmp_path):
     np.savez(tmp_path / "few.npz", x=x, y=y % 2)
     with pytest.raises(UsageError, match=r"few\.npz: has 2 columns of targets where the network has 10"):
         evaluate_run(finished, {"name": str(tmp_path / "few.npz")})
+
+
+def test_going_back_to_a_checkpoint_drops_what_came_after(tmp_path):
+    """After a resume with another rate and fewer steps nothing of the first attempt is left in the series."""
+    folder, early = tmp_path / "run", tmp_path / "early.h5"
+    start_run(config(optimizer__name="adam"), folder, should_stop=stop_after(4))
+    shutil.copy(folder / "checkpoints" / "step_00000004.h5", early)
+    resume_run(folder, {})
+    for late in (folder / "checkpoints").iterdir():
+        late.unlink()
+    shutil.copy(early, folder / "checkpoints" / "step_00000004.h5")
+    changes = merge_settings(nested("training.steps", 8), nested("optimizer.lr", 1e-4))
+    resume_run(folder, changes)
+    run = open_run(folder)
+    assert run.steps["step"].tolist() == list(range(1, 9))
+    assert run.epochs["step"].max() == 8
+    assert set(run.steps["lr"][4:]) == {1e-4}
+
+
+def test_a_state_with_an_infinite_loss_is_no_checkpoint(tmp_path):
+    """Adam at an absurd rate keeps finite weights for one step; the checkpoint before it stays the newest."""
+    folder = tmp_path / "run"
+    absurd = config(optimizer__name="adam", optimizer__lr=1e30, training__checkpoint_every=1)
+    with pytest.raises(DivergedError, match="step 2"):
+        start_run(absurd, folder)
+    assert latest_checkpoint(folder)[0].step == 0
+    assert resume_run(folder, nested("optimizer.lr", 1e-3)).status == "finished"
