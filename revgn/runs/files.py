@@ -33,14 +33,14 @@ def writing(path: Path) -> Iterator[None]:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def write_all(descriptor: int, content: bytes | memoryview) -> None:
+def write_all(descriptor: int, content: bytes) -> None:
     """Write all of `content`: in one call, save where the system takes only a part."""
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def write_whole(path: Path, *content: bytes | memoryview) -> None:
+def write_whole(path: Path, *content: bytes) -> None:
     """Put `content`, part after part, at `path`; a reader sees the old file or the new one, never both.
 
     Raises
@@ -78,7 +78,7 @@ def write_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
     image = io.BytesIO()
     with h5py.File(image, "w", libver=("v108", "v108")) as file:
         fill(file)
-    content = image.getbuffer()
+    content = image.getvalue()
     write_whole(path, content, SEAL % zlib.crc32(content))
 
 
