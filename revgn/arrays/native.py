@@ -46,7 +46,8 @@ def cholesky_solve(L: Array, B: Array) -> Array:
     """Solve (L L^T) X = B for X (n, m), with L (n, n) lower triangular and B (n, m)."""
     if array_api_compat.is_numpy_array(L):
         upper: Any = L.T  # is Fortran-ordered where `cholesky` made L, so nothing is copied
-        return scipy.linalg.cho_solve((upper, False), cast(Any, B), check_finite=False)
+        X: Array = scipy.linalg.cho_solve((upper, False), cast(Any, B), check_finite=False)
+        return X
     if array_api_compat.is_cupy_array(L):
         from cupyx.scipy.linalg import solve_triangular
 
@@ -64,7 +65,8 @@ def largest_tridiagonal(diagonal: list[float], beside: list[float]) -> float:
 def erf(x: Array) -> Array:
     """Error function of each element."""
     if array_api_compat.is_numpy_array(x):
-        return scipy.special.erf(x)
+        y: Array = scipy.special.erf(x)
+        return y
     if array_api_compat.is_cupy_array(x):
         import cupyx.scipy.special
 
