@@ -28,7 +28,7 @@ import numpy as np
 
 from revgn._dispatch import generic
 from revgn.arrays import Array
-from revgn.errors import ShapeError
+from revgn.errors import ShapeError, UsageError
 from revgn.linalg import Pinv, PinvInfo, PinvRule
 
 Layer: TypeAlias = Any
@@ -200,8 +200,18 @@ def moved(half: int, x: Halves, step: Array) -> Halves:
     return Halves(x.first + step, x.second) if half == 0 else Halves(x.first, x.second + step)
 
 
+def check_half(layer: Layer) -> None:
+    """Raise `UsageError` unless `layer` moves half 0 or 1."""
+    if layer.half not in (0, 1):
+        raise UsageError(f"{type(layer).__name__}: half is {layer.half!r}; expected 0 or 1")
+
+
 def check_halves(name: str, layer: Layer, x: Halves, width: int) -> None:
-    """Raise `ShapeError` unless both halves of x are (..., n, width)."""
+    """Raise `ShapeError` unless x is two halves (..., n, width)."""
+    if not isinstance(x, Halves):
+        raise ShapeError(
+            f"{name}({type(layer).__name__}): got {type(x).__name__}; expected Halves(first, second)"
+        )
     for half, array in zip(x._fields, x, strict=True):
         if array.ndim < 2 or array.shape[-1] != width:
             raise ShapeError(

@@ -50,6 +50,11 @@ def axpy(a: float, x: Tree, y: Tree) -> Tree:
     return map_leaves(lambda xi, yi: a * xi + yi, x, y)
 
 
+def add(x: Tree, y: Tree) -> Tree:
+    """x + y."""
+    return map_leaves(lambda xi, yi: xi + yi, x, y)
+
+
 def scale(a: float, x: Tree) -> Tree:
     """a x."""
     return map_leaves(lambda xi: a * xi, x)

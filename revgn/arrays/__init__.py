@@ -14,7 +14,7 @@ from revgn.arrays.namespace import (
     synchronize,
     to_host,
 )
-from revgn.arrays.native import cholesky, cholesky_solve, erf, largest_tridiagonal, unwarned
+from revgn.arrays.native import cholesky, cholesky_solve, eigh, erf, largest_tridiagonal, unwarned
 from revgn.arrays.typing import Array, Device, DType, Namespace
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "device_of",
     "draw_normal",
     "draw_orthonormal",
+    "eigh",
     "erf",
     "largest_tridiagonal",
     "memory_in_use",

@@ -4,6 +4,7 @@ NumPy goes to SciPy (in place where asked), CuPy to cupyx.scipy; any other array
 the plain fallback.
 """
 
+from contextlib import suppress
 from typing import Any, cast
 
 import array_api_compat
@@ -32,10 +33,14 @@ def cholesky(K: Array, *, overwrite: bool = False) -> Array | None:
             return None
         return U.T if np.isfinite(np.diagonal(U)).all() else None  # LAPACK takes NaN for positive
     xp = array_namespace(K)
-    lower = xp.tril(K)
-    symmetric = lower + xp.tril(K, k=-1).T
     try:
-        L = xp.linalg.cholesky(symmetric)
+        if array_api_compat.is_cupy_array(K):
+            import cupyx
+
+            with cupyx.errstate(linalg="raise"):  # else a failure leaves numbers that look like a factor
+                L = xp.linalg.cholesky(K)
+        else:
+            L = xp.linalg.cholesky(xp.tril(K) + xp.tril(K, k=-1).T)
     except np.linalg.LinAlgError:
         return None
     # CuPy may return invalid numbers where NumPy raises.
@@ -51,15 +56,40 @@ def cholesky_solve(L: Array, B: Array) -> Array:
     if array_api_compat.is_cupy_array(L):
         from cupyx.scipy.linalg import solve_triangular
 
-        half = solve_triangular(L, B, lower=True)
-        return solve_triangular(L, half, lower=True, trans="T")  # type: ignore[no-any-return]
+        upper = L.T  # Fortran-ordered, so nothing is copied
+        half = solve_triangular(upper, B, lower=False, trans="T")
+        return solve_triangular(upper, half, lower=False)  # type: ignore[no-any-return]
     xp = array_namespace(L)
     return xp.linalg.solve(L.T, xp.linalg.solve(L, B))  # type: ignore[no-any-return]
 
 
-def largest_tridiagonal(diagonal: list[float], beside: list[float]) -> float:
-    """Largest eigenvalue of a small symmetric tridiagonal matrix, on the host."""
-    return float(scipy.linalg.eigvalsh_tridiagonal(np.asarray(diagonal), np.asarray(beside))[-1])
+def eigh(K: Array) -> tuple[Array, Array]:
+    """Eigenvalues, rising, and eigenvectors of a symmetric K, of which only the lower triangle is read.
+
+    NaN where K holds what is not finite, or the library finds no convergence.
+    """
+    xp = array_namespace(K)
+    lower = xp.tril(K)
+    if bool(xp.all(xp.isfinite(lower))):
+        with suppress(np.linalg.LinAlgError):
+            w, Q = xp.linalg.eigh(lower + xp.tril(K, k=-1).T)
+            return w, Q
+    nan = xp.full_like(K, xp.nan)
+    return nan[0, :], nan
+
+
+def largest_tridiagonal(diagonal: list[Array], beside: list[Array]) -> float:
+    """Largest eigenvalue of a small symmetric tridiagonal matrix given by 0-d arrays, on the host.
+
+    A zero beside the diagonal ends the matrix there; NaN where a number is not finite.
+    """
+    xp = array_namespace(diagonal[0])
+    alpha, beta = to_host(xp.stack(diagonal)), to_host(xp.stack(beside))
+    ends = np.flatnonzero(~(beta > 0))
+    size = int(ends[0]) + 1 if ends.size else alpha.size
+    if not (np.isfinite(alpha[:size]).all() and np.isfinite(beta[: size - 1]).all()):
+        return float("nan")
+    return float(scipy.linalg.eigvalsh_tridiagonal(alpha[:size], beta[: size - 1])[-1])
 
 
 def erf(x: Array) -> Array:

@@ -12,6 +12,7 @@ import math
 from typing import Literal
 
 from revgn.arrays import Array, array_namespace, erf
+from revgn.errors import UsageError
 
 Activation = Literal["relu", "identity", "tanh", "gelu"]
 ACTIVATIONS: tuple[Activation, ...] = ("relu", "identity", "tanh", "gelu")
@@ -29,6 +30,7 @@ def value(activation: Activation, x: Array) -> Array:
             return xp.tanh(x)  # type: ignore[no-any-return]
         case "gelu":
             return x * _normal_cdf(x)
+    raise UsageError(f"activation: {activation!r} is not one of {', '.join(ACTIVATIONS)}")
 
 
 def slope(activation: Activation, x: Array) -> Array:
@@ -43,6 +45,7 @@ def slope(activation: Activation, x: Array) -> Array:
             return 1.0 - xp.tanh(x) ** 2  # type: ignore[no-any-return]
         case "gelu":
             return _normal_cdf(x) + x * xp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)  # type: ignore[no-any-return]
+    raise UsageError(f"activation: {activation!r} is not one of {', '.join(ACTIVATIONS)}")
 
 
 def _normal_cdf(x: Array) -> Array:

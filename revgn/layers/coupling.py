@@ -19,6 +19,7 @@ from revgn.linalg import Pinv, PinvRule, apply_pinv, factor_pinv, gram_rows
 from revgn.maps import (
     Halves,
     ParamsStep,
+    check_half,
     check_halves,
     factor_params,
     forward,
@@ -44,6 +45,9 @@ class Coupling:
     half: Literal[0, 1]
     projection: Array  # C
     activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        check_half(self)
 
 
 class CouplingParams(NamedTuple):

@@ -23,6 +23,7 @@ from revgn.linalg import Pinv, PinvRule, apply_pinv, factor_pinv, gram_rows
 from revgn.maps import (
     Halves,
     ParamsStep,
+    check_half,
     check_halves,
     factor_params,
     forward,
@@ -49,6 +50,9 @@ class LinearCoupling:
     projection: Array  # C
     basis: Array  # Q
     triangle: Array  # R
+
+    def __post_init__(self) -> None:
+        check_half(self)
 
 
 class LinearCouplingParams(NamedTuple):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
-from revgn.arrays import Array, DType, array_namespace, cholesky, cholesky_solve, largest_tridiagonal
+from revgn.arrays import Array, DType, array_namespace, cholesky, cholesky_solve, eigh, largest_tridiagonal
 from revgn.linalg.gram import add_diagonal, as_dtype
 from revgn.linalg.truncation import PinvRule, machine_epsilon, resolution, smallest_kept
 
@@ -25,7 +25,7 @@ RUNGS: tuple[Rung, ...] = ("cholesky", "cholesky-float64", "eigh")
 T = TypeVar("T")
 
 _REFINEMENTS = 3
-_LANCZOS = 12  # steps; the largest eigenvalue is then within a percent, enough for a report and a scale
+_LANCZOS = 8  # steps; the largest eigenvalue is then within a few percent, enough for a report and a scale
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +64,7 @@ class FactorInfo(NamedTuple):
 
 def factor(
     form: Callable[[DType], Array],
+    order: int,
     like: Array,
     rule: PinvRule,
     *,
@@ -76,9 +77,11 @@ def factor(
     ----------
     form : callable
         `form(dtype)` makes K (N, N) in `dtype`, in memory that may be destroyed; only its lower
-        triangle need be filled. Called once for each rung.
+        triangle need be filled. Called anew for each rung that is tried.
+    order : int
+        N.
     like : array
-        Its dtype is the one to begin with.
+        Its dtype is the one to begin with, and that of the numbers behind K.
     rule : PinvRule
         `rtol` and `atol` hold for the square roots of K's eigenvalues.
     damping_unit : {"largest", "mean"}
@@ -87,20 +90,18 @@ def factor(
         Where to begin, for a caller who saw an earlier rung's solution fail.
     """
     start = "eigh" if rule.truncates else first_rung
-    dtype, double = like.dtype, array_namespace(like).float64
+    single, double = like.dtype, array_namespace(like).float64
     if start == "cholesky":
-        found = _by_cholesky(form(dtype), rule, damping_unit, "cholesky")
+        found = _by_cholesky(form(single), rule, damping_unit, "cholesky")
         if found is not None:
             return found
-    if start != "eigh" and dtype != double:
+    if start != "eigh" and single != double:
         found = _by_cholesky(form(double), rule, damping_unit, "cholesky-float64")
         if found is not None:
             return found
-    K = form(dtype)
-    eps = machine_epsilon(dtype, K)
-    if dtype != double and (rule.rtol or 0.0) ** 2 < resolution(K.shape[0], eps):
-        K = form(double)
-    return _by_eigh(K, rule, damping_unit, machine_epsilon(K.dtype, K))
+    own_eps = machine_epsilon(single, like)
+    resolved = rule.truncates and (rule.rtol or 0.0) ** 2 >= resolution(order, own_eps)
+    return _by_eigh(form(single if resolved else double), rule, damping_unit, own_eps)
 
 
 def solve_factored(factored: Factor, B: Array) -> Array:
@@ -138,6 +139,9 @@ def solve_checked(
     """
     tolerance = machine_epsilon(B.dtype, B) ** 0.6
     scale = norm(B) or 1.0
+    if not math.isfinite(scale):
+        Z = solve_factored(factored, B)
+        return evaluate(Z, Z, None, factored, info)[0], info, math.nan
     while True:
         Z = solve_factored(factored, B)
         result, R = evaluate(Z, Z, None, factored, info)
@@ -185,17 +189,15 @@ def _by_cholesky(
 
 
 def _by_eigh(
-    K: Array, rule: PinvRule, unit: Literal["largest", "mean"], eps: float
+    K: Array, rule: PinvRule, unit: Literal["largest", "mean"], own_eps: float
 ) -> tuple[Factor, FactorInfo]:
     xp, N = array_namespace(K), K.shape[0]
-    if not bool(xp.all(xp.isfinite(xp.tril(K)))):
-        nan = K[0, :] * math.nan
-        return SpectralFactor(K * math.nan, nan), FactorInfo("eigh", N, 0, math.nan, math.nan, math.nan)
-    w, Q = xp.linalg.eigh(xp.tril(K) + xp.tril(K, k=-1).T)
-    s = xp.sqrt(xp.where(w > 0, w, xp.zeros_like(w)))
+    w, Q = eigh(K)
+    s = xp.sqrt(xp.where(w < 0, xp.zeros_like(w), w))
     s_max = float(s[-1])
-    kept = s >= smallest_kept(s_max, rule, N, eps)
-    kept = kept & (s > 0)
+    if not math.isfinite(s_max):
+        return SpectralFactor(Q, w), FactorInfo("eigh", N, 0, math.nan, math.nan, math.nan)
+    kept = (s >= smallest_kept(s_max, rule, N, machine_epsilon(K.dtype, K), own_eps)) & (s > 0)
     mu = rule.damping * (s_max**2 if unit == "largest" else _mean_diagonal(K))
     inverse = xp.where(kept, 1.0 / xp.where(kept, w + mu, xp.ones_like(w)), xp.zeros_like(w))
     rank = int(xp.sum(xp.astype(kept, xp.int64)))
@@ -212,8 +214,15 @@ def _damping(K: Array, rule: PinvRule, unit: Literal["largest", "mean"]) -> floa
 
 
 def norm(X: Array) -> float:
-    """|X|, the Frobenius norm, as a Python float."""
-    return math.sqrt(float(array_namespace(X).sum(X * X)))
+    """|X|, the Frobenius norm, as a Python float; scaled where the squares leave the dtype's range."""
+    xp = array_namespace(X)
+    square = float(xp.sum(X * X))
+    if 1e6 * float(xp.finfo(X.dtype).smallest_normal) < square < math.inf:
+        return math.sqrt(square)
+    scale = float(xp.max(xp.abs(X)))
+    if not 0 < scale < math.inf:
+        return scale
+    return scale * math.sqrt(float(xp.sum((X / scale) ** 2)))
 
 
 def _mean_diagonal(K: Array) -> float:
@@ -225,28 +234,19 @@ def _largest(apply: Callable[[Array], Array], like: Array) -> float:
     """Estimate the largest eigenvalue of a positive semidefinite map, from below (Lanczos).
 
     Golub and Van Loan, Matrix Computations, section 10.1. The start is fixed, so runs repeat; the
-    vectors are double, so that no scale of the matrix overflows.
+    vectors are double; nothing is fetched from the device before the end.
     """
     xp = array_namespace(like)
     q = xp.sin(xp.arange(1, like.shape[0] + 1, dtype=xp.float64, device=like.device) * 1.7)[:, None]
-    q, before, beta = q / _length(q), 0.0 * q, 0.0
-    diagonal: list[float] = []
-    beside: list[float] = []
+    q = q / xp.sqrt(xp.sum(q * q))
+    before, beta = 0.0 * q, xp.zeros_like(q[0, 0])
+    diagonal, beside = [], []
     for _ in range(min(_LANCZOS, like.shape[0])):
         v = as_dtype(apply(as_dtype(q, like.dtype)), xp.float64)
-        diagonal.append(float(xp.sum(q * v)))
-        v = v - diagonal[-1] * q - beta * before
-        beta = _length(v)
-        if not 0 < beta < math.inf:
-            break
+        alpha = xp.sum(q * v)
+        v = v - alpha * q - beta * before
+        beta = xp.sqrt(xp.sum(v * v))
+        diagonal.append(alpha)
         beside.append(beta)
-        before, q = q, v / beta
-    if not all(map(math.isfinite, diagonal)):
-        return math.nan
-    return largest_tridiagonal(diagonal, beside[: len(diagonal) - 1])
-
-
-def _length(v: Array) -> float:
-    xp = array_namespace(v)
-    scale = float(xp.max(xp.abs(v)))
-    return scale * norm(v / scale) if 0 < scale < math.inf else scale
+        before, q = q, v / xp.where(beta > 0, beta, xp.ones_like(beta))
+    return largest_tridiagonal(diagonal, beside)

@@ -100,4 +100,6 @@ def apply_pinv(pinv: Pinv, V: Array) -> PinvSolution:
 
 def _factor(A: Array, rule: PinvRule, first_rung: Rung) -> tuple[Factor, FactorInfo]:
     form = gram_rows if A.shape[0] <= A.shape[1] else gram_columns
-    return factor(lambda dtype: form(A, dtype), A, rule, damping_unit="largest", first_rung=first_rung)
+    return factor(
+        lambda dtype: form(A, dtype), min(A.shape), A, rule, damping_unit="largest", first_rung=first_rung
+    )

@@ -14,15 +14,16 @@ class PinvRule:
     Parameters
     ----------
     rtol, atol : float or None
-        Keep s >= max(rtol s_1, atol). With `rtol` None nothing is cut but what the Gram matrix
-        cannot resolve in float64, s < sqrt(n eps) s_1.
+        Keep s >= max(rtol s_1, atol), and never what a Gram matrix cannot resolve: s^2 below its
+        rounding, max(10, sqrt(n)) eps s_1^2 in double precision, and s < n eps s_1 for the eps of the
+        matrix itself, n the order of its smaller Gram matrix.
     damping : float
         Replace 1/s by s / (s^2 + damping s_1^2).
 
     Raises
     ------
     UsageError
-        If a number is negative, infinite or NaN.
+        If a number is negative, infinite or NaN, or rtol is 1 or more.
     """
 
     rtol: float | None = None
@@ -34,6 +35,9 @@ class PinvRule:
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise UsageError(f"PinvRule: {name} is {value}; expected a number >= 0")
+
+        if self.rtol is not None and self.rtol >= 1:
+            raise UsageError(f"PinvRule: rtol is {self.rtol}, which keeps nothing; expected less than 1")
 
     @property
     def truncates(self) -> bool:
@@ -58,8 +62,13 @@ def resolution(order: int, eps: float) -> float:
     return max(10.0, math.sqrt(order)) * eps
 
 
-def smallest_kept(s_max: float, rule: PinvRule, order: int, eps: float) -> float:
-    """Cutoff for singular values under `rule`: max(rtol s_1, atol), or the numerical rank's."""
-    if rule.truncates:
-        return max((rule.rtol or 0.0) * s_max, rule.atol)
-    return math.sqrt(order * eps) * s_max
+def smallest_kept(s_max: float, rule: PinvRule, order: int, eps: float, own_eps: float) -> float:
+    """Cutoff for singular values: what `rule` asks for, never below what can be resolved.
+
+    Parameters
+    ----------
+    eps, own_eps : float
+        Machine epsilon of the Gram matrix, and of the matrix whose Gram matrix it is.
+    """
+    resolved = max(math.sqrt(resolution(order, eps)), order * own_eps)
+    return max(rule.atol, s_max * max(rule.rtol or 0.0, resolved))

@@ -85,12 +85,12 @@ def jvp_input_chain(chain: Chain, params: ChainParams, point: Trajectory, dx: Ha
 @jvp_params.register(Chain)
 def jvp_params_chain(chain: Chain, params: ChainParams, point: Trajectory, dparams: ChainParams) -> Halves:
     check_depth("jvp_params", chain, dparams)
-    dx = trees.zeros_like(point.input)
+    dx: Halves | None = None  # the input does not move
     points = points_forward(chain.layers, params, point)
     for layer, layer_params, dlayer, at in zip(chain.layers, params, dparams, points, strict=True):
-        carried = jvp_input(layer, layer_params, at, dx)
-        dx = trees.axpy(1.0, jvp_params(layer, layer_params, at, dlayer), carried)
-    return dx
+        moved = jvp_params(layer, layer_params, at, dlayer)
+        dx = moved if dx is None else trees.add(moved, jvp_input(layer, layer_params, at, dx))
+    return trees.zeros_like(point.input) if dx is None else dx
 
 
 @jvp_inverse.register(Chain)

@@ -8,7 +8,7 @@ does not grow with depth. Both give the same numbers, up to the rounding of the 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from revgn.maps import Halves, Layer, Params, Point, linearize, linearize_inverse
+from revgn.maps import Halves, Layer, Params, Point, forward, linearize, linearize_inverse
 
 
 class Trajectory(NamedTuple):
@@ -20,12 +20,14 @@ class Trajectory(NamedTuple):
 
 
 def walk(layers: tuple[Layer, ...], params: tuple[Params, ...], x: Halves, keep: bool) -> Trajectory:
-    """Go through the layers from x, keeping the points or dropping each at once."""
+    """Go through the layers from x, keeping the points or not."""
     y, points = x, []
     for layer, layer_params in zip(layers, params, strict=True):
-        y, point = linearize(layer, layer_params, y)
         if keep:
+            y, point = linearize(layer, layer_params, y)
             points.append(point)
+        else:
+            y = forward(layer, layer_params, y)
     return Trajectory(x, y, tuple(points) if keep else None)
 
 

@@ -1,19 +1,21 @@
 """Exact is a measured word: rho = |J D - eps| / |eps|."""
 
 from revgn.arrays import Array
-from revgn.errors import ShapeError
+from revgn.errors import ShapeError, UsageError
 from revgn.linalg import norm
 from revgn.solvers.jacobian import Jacobian
 
 
 def rho(JD: Array, eps: Array) -> float:
-    """|J D - eps| / |eps|; 0 where eps is 0."""
+    """|J D - eps| / |eps|; |J D| where eps is 0."""
     wanted = norm(eps)
     return norm(JD - eps) / wanted if wanted else norm(JD)
 
 
 def check_wanted(J: Jacobian, eps: Array) -> None:
-    """Raise `ShapeError` unless eps is (n, c) for J's samples and outputs."""
+    """Raise `ShapeError` unless eps is (n, c) for J's samples and outputs, `UsageError` for another dtype."""
     expected = (J.point.output.first.shape[0], J.network.readout.first.shape[1])
     if eps.shape != expected:
         raise ShapeError(f"solve: eps has shape {eps.shape}; expected {expected} for this Jacobian")
+    if eps.dtype != J.point.output.first.dtype:
+        raise UsageError(f"solve: eps is {eps.dtype} but the network {J.point.output.first.dtype}")

@@ -21,8 +21,8 @@ def tangent_kernel(J: Jacobian) -> Array:
 
     Notes
     -----
-    Law: Theta v = J (J^T v). Cost: c n d h for each coupling's pull-back (the last excepted) and
-    (c n)^2 d/2 for its Gram matrix.
+    Law: Theta v = J (J^T v). Cost: 2 c n d h operations for each coupling's pull-back, half that for the
+    last and none for the first, and (c n)^2 d/2 for each Gram matrix, the last excepted.
     """
     xp = array_namespace(J.point.output.first)
     lower = lower_kernel(J)

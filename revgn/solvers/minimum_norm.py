@@ -42,7 +42,7 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
     ) -> tuple[tuple[ChainParams, Array], Array]:
         D = apply_adjoint(J, _by_sample(dZ, eps))
         if before is not None:
-            D = trees.axpy(1.0, before[0], D)
+            D = trees.add(before[0], D)
         JD = apply(J, D)
         return (D, JD), project(factored, _by_output(eps - JD)) - info.damping * Z
 
@@ -67,8 +67,14 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
 
 
 def _factor(solver: MinimumNorm, J: Jacobian, eps: Array, rung: Rung) -> tuple[Factor, FactorInfo]:
-    rule = PinvRule(damping=solver.damping)
-    return factor(lambda dtype: lower_kernel(cast(J, dtype)), eps, rule, damping_unit="mean", first_rung=rung)
+    return factor(
+        lambda dtype: lower_kernel(cast(J, dtype)),
+        eps.shape[0] * eps.shape[1],
+        eps,
+        PinvRule(damping=solver.damping),
+        damping_unit="mean",
+        first_rung=rung,
+    )
 
 
 def _by_output(eps: Array) -> Array:

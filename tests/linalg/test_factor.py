@@ -42,9 +42,8 @@ def factor_matrix(K, library, dtype, rule=None, unit="largest", first_rung="chol
     def form(kind):
         return library.backend.asarray(K, dtype=kind) + 0.0
 
-    return factor(
-        form, library.asarray(K, dtype), rule or PinvRule(), damping_unit=unit, first_rung=first_rung
-    )
+    like = library.asarray(K, dtype)
+    return factor(form, K.shape[0], like, rule or PinvRule(), damping_unit=unit, first_rung=first_rung)
 
 
 GOOD = [4.0, 3.0, 2.0, 1.0, 0.5]

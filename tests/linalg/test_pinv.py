@@ -202,3 +202,23 @@ def with_singular_values(rng, n, m, values):
     k = len(values)
     U, V = (np.linalg.qr(rng.standard_normal((size, k)))[0] for size in (n, m))
     return U @ np.diag(values) @ V.T
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("rule", [PinvRule(), PinvRule(atol=1e-12), PinvRule(rtol=1e-12)], ids=repr)
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_decaying_spectrum_is_cut_where_it_cannot_be_resolved(wide, rule, dtype, rng):
+    """Singular values without a gap, down to nothing: X is still no worse than 0, whatever was asked for."""
+    n, m = (40, 60) if wide else (60, 40)
+    U, V = (np.linalg.qr(rng.standard_normal((k, 40)))[0] for k in (n, m))
+    A = (U * 10.0 ** -np.linspace(0, 20, 40)) @ V.T
+    B = rng.standard_normal((n, 2)).astype(dtype)
+    _, AX, info = apply_pinv(factor_pinv(A.astype(dtype), rule), B)
+    assert np.linalg.norm(B - AX) <= np.linalg.norm(B)
+    assert info.residual < 1e-2
+    assert 1 < info.rank < 40
+
+
+def test_a_cut_that_keeps_nothing_is_refused():
+    with pytest.raises(UsageError, match="keeps nothing"):
+        PinvRule(rtol=1.0)
