@@ -14,6 +14,7 @@ import io
 import json
 import math
 import os
+import time
 from array import array
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +31,8 @@ Record = dict[str, float]
 Entry = tuple[Cadence | None, Record]  # without a cadence: the run went on from a step
 
 RESUME = "resume"
+
+_LOCK_TRIES = 20
 
 
 def check_record(cadence: Cadence, values: Mapping[str, float | None]) -> Record:
@@ -181,13 +184,15 @@ class Columns:
 
 def _lock(descriptor: int) -> bool:
     """Return False if another process holds the lock; a file system without locks always grants it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
+    for _ in range(_LOCK_TRIES):  # somebody may just be asking `is_locked`
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.01)
+        except OSError:
+            return True
+    return False
 
 
 def is_locked(path: Path) -> bool:

@@ -8,13 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from revgn.arrays import device_name, to_host
-from revgn.data import Dataset
+from revgn.data import Dataset, Part
 from revgn.errors import RunError, UsageError
 from revgn.runs.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from revgn.runs.names import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
@@ -41,7 +41,7 @@ from revgn.training import (
 from revgn.training.loop import is_evaluated
 from revgn.training.step import is_finite
 
-CUPY_PACKAGES = ("cupy-cuda12x", "cupy-cuda13x")
+CUPY_PACKAGES = ("cupy", "cupy-cuda12x", "cupy-cuda13x")
 
 Observer = Callable[[Problem, Event], None]
 
@@ -53,6 +53,7 @@ CHECKPOINT_SHARE = 0.05  # of the time, at most, for checkpoints at evaluations 
 
 # What a resumed run may change: nothing that its batches, arrays or targets follow from.
 RESUMABLE = (
+    "data.name",  # a file may have moved; its checksum may not change
     "data.folder",
     "network.activations",
     "optimizer.lr",
@@ -75,18 +76,19 @@ RESUMABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How training ended: status "finished" or "interrupted", the steps taken, the last evaluation."""
+    """How training ended, the steps and seconds it took in all, and the last evaluation's record."""
 
     folder: Path
-    status: str
+    status: Literal["finished", "interrupted"]
     step: int
+    seconds: float
     last: dict[str, float]
     notes: tuple[str, ...] = ()
 
 
 def start_run(
     config: Config,
-    folder: Path,
+    folder: Path | str,
     *,
     command: str = "",
     observe: Observer | None = None,
@@ -109,13 +111,16 @@ def start_run(
         If the folder exists and is not empty, cannot be written, or training diverged; what was journalled
         and the last good checkpoint stay.
     """
+    if Path(config.data.name).suffix:  # a file: resume must find it from any folder
+        data = msgspec.structs.replace(config.data, name=str(Path(config.data.name).resolve()))
+        config = msgspec.structs.replace(config, data=data)
     problem = build_problem(config, load_data(config))
-    writer = create_run(folder, _provenance(problem, command))
+    writer = create_run(Path(folder), _provenance(problem, command))
     return _drive(writer, problem, initial_state(problem), observe, should_stop, ())
 
 
 def resume_run(
-    folder: Path,
+    folder: Path | str,
     changes: dict[str, Any],
     *,
     command: str = "",
@@ -135,6 +140,7 @@ def resume_run(
     RunError
         If there is no usable checkpoint, or the data are not those that the run was started with.
     """
+    folder = Path(folder)
     run = open_run(folder)
     config = build_config(changes, run.config)
     before = flat(run.config)
@@ -152,39 +158,38 @@ def resume_run(
             f"{folder}: has done its {state.step} steps; "
             f"to go on, --set training.{'steps' if config.training.steps else 'epochs'}=..."
         )
-    writer = reopen_run(
-        folder,
-        command=command,
-        step=state.step,
-        config=config_dict(config),
-        config_toml=config_toml(config),
-    )
+    writer = reopen_run(folder, _provenance(problem, command), step=state.step)
     return _drive(writer, problem, state, observe, should_stop, tuple(notes))
 
 
-def evaluate_run(folder: Path, data: dict[str, Any], *, best: bool = False) -> dict[str, Any]:
+def evaluate_run(folder: Path | str, data: dict[str, Any], *, best: bool = False) -> dict[str, Any]:
     """Evaluate a run's newest (or best) checkpoint on its own data, or on others: `data` are data settings.
 
-    Inputs are normalized by the training part of the run's own data, as the network saw them.
+    What `data` does not say is taken from the run's own settings where the files are of one kind. Inputs
+    are normalized by the training part of the run's own data, and classes matched by name.
 
     Raises
     ------
     UsageError
-        If the other data's features or targets differ in number from the network's.
+        If the other data's features differ in number from the network's, or it has classes that the
+        network does not know.
     """
+    folder = Path(folder)
     run = open_run(folder)
     config = build_config(run.config)
     own = _same_data(config, run.attributes["data_sha256"])
     other = own
     if data:
-        other = load_data(build_config({"data": data if "name" in data else run.config["data"] | data}))
-    for columns in ("inputs", "targets"):
-        want, have = getattr(own.train, columns).shape[1], getattr(other.test, columns).shape[1]
-        if want != have:
-            raise UsageError(f"{other.name}: has {have} columns of {columns} where the network has {want}")
+        same_kind = Path(data.get("name", config.data.name)).suffix == Path(config.data.name).suffix
+        inherited = run.config["data"] if same_kind else {"folder": config.data.folder}
+        if "name" in data:
+            inherited = inherited | {"subset": None, "subset_seed": None}
+        other = matched_classes(load_data(build_config({"data": inherited | data})), own)
+    want, have = own.train.inputs.shape[1], other.test.inputs.shape[1]
+    if want != have:
+        raise UsageError(f"{other.name}: has {have} features where the network has {want}")
     checkpoint = best_checkpoint(folder) if best else latest_checkpoint(folder)[0]
-    full = msgspec.structs.replace(config.training, batch_size="full")
-    problem = build_problem(msgspec.structs.replace(config, training=full), own)
+    problem = build_problem(config, own)
     state = restore_state(problem, checkpoint.arrays)
     result: dict[str, Any] = {"run": str(folder), "step": checkpoint.step, "data": other.name}
     problem = replace(problem, dataset=replace(other, shift=own.shift, scale=own.scale))
@@ -194,6 +199,35 @@ def evaluate_run(folder: Path, data: dict[str, Any], *, best: bool = False) -> d
         if other.task == "classification":
             result[f"{name}_accuracy"] = hit
     return result
+
+
+def matched_classes(other: Dataset, own: Dataset) -> Dataset:
+    """`other` with one-hot columns in the order of `own`'s classes.
+
+    Raises
+    ------
+    UsageError
+        If it is of another task, has a class that `own` lacks, or another number of targets.
+    """
+    if other.task != own.task:
+        raise UsageError(f"{other.name}: is a {other.task}, the run a {own.task}")
+    if own.task == "regression":
+        if len(other.classes) != len(own.classes):
+            raise UsageError(f"{other.name}: has {len(other.classes)} targets, the run {len(own.classes)}")
+        return other
+    if unknown := [name for name in other.classes if name not in own.classes]:
+        raise UsageError(
+            f"{other.name}: has class {unknown[0]!r}, which the run does not know; "
+            f"it knows {', '.join(own.classes)}"
+        )
+    columns = [own.classes.index(name) for name in other.classes]
+
+    def spread(part: Part) -> Part:
+        targets = np.zeros((part.targets.shape[0], len(own.classes)))
+        targets[:, columns] = part.targets
+        return Part(part.inputs, targets)
+
+    return replace(other, train=spread(other.train), test=spread(other.test), classes=own.classes)
 
 
 def _drive(
@@ -207,6 +241,7 @@ def _drive(
     """Record every event, checkpoint when due, and close the run with the status it ended by."""
     every = problem.config.training.checkpoint_every
     score: float | None = None
+    best = -math.inf
     last: dict[str, float] = {}
     saved_step, next_save = -1, 0.0
 
@@ -229,6 +264,8 @@ def _drive(
                 writer.record_epoch(last)
                 score = last.get("test_accuracy", -last["test_loss"])
                 due = time.monotonic() >= next_save if every is None else state.step % every == 0
+                due = due or score > best
+                best = max(best, score)
             else:
                 writer.record_step(event.record)
                 score = None
@@ -237,16 +274,14 @@ def _drive(
                 observe(problem, event)
             if finite and (due or state.step == 0):
                 save()
-            if isinstance(event, Evaluated):
-                continue
             writer.snapshot_if_due()
-            if should_stop() and finite and state.step < problem.total_steps:
+            if finite and state.step < problem.total_steps and should_stop():
                 save()
                 writer.close("interrupted", f"stopped after step {state.step}")
-                return Outcome(writer.folder, "interrupted", state.step, last, notes)
+                return Outcome(writer.folder, "interrupted", state.step, state.seconds, last, notes)
         save()
         writer.close("finished")
-    return Outcome(writer.folder, "finished", state.step, last, notes)
+    return Outcome(writer.folder, "finished", state.step, state.seconds, last, notes)
 
 
 def _is_sound(problem: Problem, state: TrainState) -> bool:

@@ -10,6 +10,8 @@ All series are one-dimensional float64 along the scale of their group; NaN is "n
 
 from dataclasses import dataclass
 
+from revgn.linalg import RUNGS as RUNGS
+
 FORMAT_VERSION = 1
 CONVENTIONS = "CF-1.11"
 
@@ -20,8 +22,6 @@ CHECKPOINT_FOLDER = "checkpoints"
 CHECKPOINT_PATTERN = "step_*.h5"
 PARTIAL_FILE = ".partial"
 STATE_GROUP = "state"
-
-RUNGS = ("cholesky", "cholesky-float64", "eigh")
 
 
 def checkpoint_name(step: int) -> str:
@@ -67,15 +67,22 @@ STEP_SERIES = (
     Series("s_max", "largest singular value seen in the step"),
     Series("s_min", "smallest singular value kept in the step"),
     Series("cg_iterations", "iterations of conjugate gradients"),
-    Series("rung", "way in which the last factorization succeeded", meanings=RUNGS),
+    Series("rung", "way in which the step's hardest factorization succeeded", meanings=RUNGS),
     Series("residual", "relative residual of the linear solve"),
     Series("inverse_error", "relative error of the round trip through the network and back"),
     Series("seconds", "wall time of the step", "s", deterministic=False),
     Series("seconds_forward", "wall time of the forward pass", "s", deterministic=False),
-    Series("seconds_kernel", "wall time of forming kernels and Gram matrices", "s", deterministic=False),
-    Series("seconds_solve", "wall time of factorizations and solves", "s", deterministic=False),
+    Series(
+        "seconds_kernel",
+        "wall time of forming and factoring kernels or, before the sweep, Gram matrices",
+        "s",
+        deterministic=False,
+    ),
+    Series(
+        "seconds_solve", "wall time of solving, and of what is factored on the way", "s", deterministic=False
+    ),
     Series("seconds_update", "wall time of the parameter update", "s", deterministic=False),
-    Series("memory", "peak memory in use", "byte", deterministic=False),
+    Series("memory", "peak memory of the process, or size of the device's pool", "byte", deterministic=False),
     Series("samples", "training samples seen so far"),
     Series("epoch", "passes over the training data so far"),
 )

@@ -45,6 +45,8 @@ def open_run(folder: Path | str) -> Run:
     """
     folder = Path(folder)
     path = folder / RUN_FILE
+    if not path.exists():
+        raise RunError(f"{folder}: is not a run: it has no {RUN_FILE}")
     columns = {cadence: Columns(cadence) for cadence in CADENCES}
     with reading(path) as file:
         attributes = read_attributes(file)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from revgn.errors import RunError, UsageError
 from revgn.runs.checkpoint import prune_checkpoints, save_checkpoint
 from revgn.runs.files import write_hdf5, write_whole, writing
-from revgn.runs.journal import Columns, Journal, check_record, encode, encode_resume
+from revgn.runs.journal import Columns, Journal, check_record, encode, encode_resume, is_locked
 from revgn.runs.names import (
     CHECKPOINT_FOLDER,
     CONFIG_FILE,
@@ -25,6 +25,7 @@ from revgn.runs.names import (
     EPOCHS,
     FORMAT_VERSION,
     JOURNAL_FILE,
+    PARTIAL_FILE,
     RUN_FILE,
     STEPS,
     Series,
@@ -184,37 +185,24 @@ def create_run(folder: Path, provenance: Provenance) -> RunWriter:
         "message": "",
         "command": _text(provenance.command),
         "seed": provenance.seed,
-        "backend": provenance.backend,
-        "device": _text(provenance.device),
         "dtype": provenance.dtype,
         "data_name": _text(provenance.data_name),
         "data_sha256": provenance.data_sha256,
         "start": start,
         "end": "",
-        **{f"version.{name}": _text(version) for name, version in provenance.versions.items()},
-        **_config_attributes(provenance.config),
+        **_machine_attributes(provenance),
     }
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        if not _is_unborn(folder):
             raise RunError(f"{folder}: is not empty, and a run is never overwritten; choose another folder")
     return _begin(RunWriter(folder, attributes, Columns(STEPS), Columns(EPOCHS)), provenance.config_toml)
 
 
-def reopen_run(
-    folder: Path,
-    *,
-    command: str,
-    step: int | None = None,
-    config: dict[str, Any] | None = None,
-    config_toml: str | None = None,
-) -> RunWriter:
-    """Go on with a run that is not being written, with new settings if given.
+def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None) -> RunWriter:
+    """Go on with a run that is not being written, from `step`, on the machine and with the settings given.
 
-    Parameters
-    ----------
-    step : int
-        Go on from this step: what was recorded of later ones counts no more. None keeps all.
+    What was recorded of later steps counts no more; without a step all counts. Title, first command, seed and data stay as they were.
 
     Raises
     ------
@@ -222,19 +210,38 @@ def reopen_run(
         If `folder` holds no run, a damaged one, or one that another process is writing.
     """
     run = open_run(folder)
-    kept = run.attributes
-    if config is not None:
-        kept = {name: value for name, value in kept.items() if not name.startswith("config.")}
-        kept |= _config_attributes(config)
-    history = _text(f"{kept['history']}\n{_now()} {command}")
+    changing = ("config.", "version.")
+    kept = {name: value for name, value in run.attributes.items() if not name.startswith(changing)}
+    attributes = kept | {
+        "status": "running",
+        "message": "",
+        "end": "",
+        "history": _text(f"{kept['history']}\n{_now()} {provenance.command}"),
+        **_machine_attributes(provenance),
+    }
     steps, epochs = Columns(STEPS), Columns(EPOCHS)
     steps.extend(run.steps)
     epochs.extend(run.epochs)
-    attributes = kept | {"status": "running", "message": "", "end": "", "history": history}
     writer = RunWriter(folder, attributes, steps, epochs)
     if step is not None:
         writer.rewind(step)
-    return _begin(writer, config_toml)
+    return _begin(writer, provenance.config_toml)
+
+
+def _machine_attributes(provenance: Provenance) -> dict[str, str | int | float]:
+    return {
+        "backend": provenance.backend,
+        "device": _text(provenance.device),
+        **{f"version.{name}": _text(version) for name, version in provenance.versions.items()},
+        **_config_attributes(provenance.config),
+    }
+
+
+def _is_unborn(folder: Path) -> bool:
+    """Whether nothing was written yet but what a start killed in its first instant leaves: no record."""
+    left = {path.name for path in folder.iterdir()} - {CONFIG_FILE, PARTIAL_FILE}
+    journal = folder / JOURNAL_FILE
+    return not left or (left == {JOURNAL_FILE} and journal.stat().st_size == 0 and not is_locked(journal))
 
 
 def _begin(writer: RunWriter, config_toml: str | None) -> RunWriter:

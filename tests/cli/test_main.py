@@ -201,7 +201,7 @@ def test_an_existing_folder(train, invoke, tmp_path):
     ids=lambda arguments: arguments[0],
 )
 def test_what_is_no_run(arguments, invoke):
-    assert "none/run.h5: is missing" in the_line(invoke(*arguments), 1)
+    assert "none: is not a run" in the_line(invoke(*arguments), 1)
 
 
 @pytest.mark.parametrize("steps", [[], ["--checkpoint-every", "1"]])

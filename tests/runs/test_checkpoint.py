@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -158,7 +159,7 @@ def test_the_last_two_and_the_best_are_kept(tmp_path, provenance):
         for step, score in enumerate([0.5, 0.9, float("nan"), 0.7, None], start=1):
             save(writer, step, score)
         assert names(folder) == ["step_00000002", "step_00000004", "step_00000005"]
-    with reopen_run(folder, command="revgn resume") as writer:
+    with reopen_run(folder, replace(provenance, command="revgn resume")) as writer:
         save(writer, 6, 0.8)
         assert names(folder) == ["step_00000002", "step_00000005", "step_00000006"]
         path = save(writer, 123456789, 0.95)

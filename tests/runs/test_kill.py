@@ -1,5 +1,6 @@
 import random
 import time
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -33,7 +34,7 @@ def acknowledged(output):
     return last
 
 
-def check(folder, last):
+def check(folder, last, provenance):
     with h5py.File(folder / "run.h5", "r") as file:
         steps = file["steps/step"][...]
         assert len(steps) >= last["snapshot"]
@@ -50,12 +51,12 @@ def check(folder, last):
         assert len(steps["step"]) >= checkpoint.step
         assert set(checkpoint.arrays["w"]) == {checkpoint.step}
     following = len(steps["step"]) + 1
-    with reopen_run(folder, command="revgn resume") as writer:
+    with reopen_run(folder, replace(provenance, command="revgn resume")) as writer:
         writer.record_step({"step": following, "loss": 1 / following})
     assert open_run(folder).steps["step"][-1] == following
 
 
-def test_killed_at_any_instant(tmp_path, start_child):
+def test_killed_at_any_instant(tmp_path, start_child, provenance):
     draw = random.Random(4)
     total = 0
     for first in range(0, KILLS, AT_ONCE):
@@ -72,6 +73,6 @@ def test_killed_at_any_instant(tmp_path, start_child):
         for folder, output in zip(folders, outputs, strict=True):
             last = acknowledged(output)
             total += last["step"]
-            check(folder, last)
+            check(folder, last, provenance)
     print(f"{KILLS} kills, {total} acknowledged steps")
     assert total > KILLS

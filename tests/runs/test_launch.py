@@ -1,11 +1,12 @@
 """Start, stop, resume, extend, evaluate: what a run folder promises, with training in it."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from revgn.data import load_dataset
+from revgn.data import Part, load_dataset
 from revgn.errors import RunError, UsageError
 from revgn.runs import (
     EPOCH_SERIES,
@@ -18,6 +19,7 @@ from revgn.runs import (
     start_run,
     summarize,
 )
+from revgn.runs.launch import matched_classes
 from revgn.training import DivergedError, Evaluated, build_config, merge_settings, nested
 
 TINY = {
@@ -58,14 +60,12 @@ def repeats(folder):
 
 
 def stop_after(step):
-    """A `should_stop` for `start_run` that stops there."""
-    taken = []
-
-    def should_stop():
-        taken.append(None)
-        return len(taken) >= step
-
-    return should_stop
+    """Arguments for `start_run` that stop it there."""
+    seen = [0]
+    return {
+        "observe": lambda problem, event: seen.append(event.state.step),
+        "should_stop": lambda: seen[-1] >= step,
+    }
 
 
 class Killed(BaseException):
@@ -93,7 +93,7 @@ def test_stopped_after_any_step_and_resumed(name, tmp_path):
     assert expected[:2] == ("finished", 9)
     for step in (1, 3, 4, 8):
         folder = tmp_path / f"stopped-{step}"
-        outcome = start_run(config, folder, should_stop=stop_after(step))
+        outcome = start_run(config, folder, **stop_after(step))
         assert (outcome.status, outcome.step) == ("interrupted", step)
         assert open_run(folder).attributes["message"] == f"stopped after step {step}"
         outcome = resume_run(folder, {})
@@ -204,7 +204,7 @@ def finished(tmp_path_factory):
 
 
 def test_another_rate_may_be_resumed_with(tmp_path):
-    start_run(config(), tmp_path / "run", should_stop=stop_after(4))
+    start_run(config(), tmp_path / "run", **stop_after(4))
     resume_run(tmp_path / "run", {"optimizer": {"lr": 0.125}})
     assert open_run(tmp_path / "run").steps["lr"].tolist() == [1.0] * 4 + [0.125] * 5
 
@@ -217,7 +217,7 @@ def save_table(path, seed=0, rows=60):
 def test_data_that_changed_are_refused(tmp_path):
     save_table(tmp_path / "own.npz")
     own = {"data__name": str(tmp_path / "own.npz"), "data__subset": None, "training__batch_size": 16}
-    start_run(config(**own), tmp_path / "run", should_stop=stop_after(4))
+    start_run(config(**own), tmp_path / "run", **stop_after(4))
     save_table(tmp_path / "own.npz", seed=1)
     for use in (lambda: resume_run(tmp_path / "run", {}), lambda: evaluate_run(tmp_path / "run", {})):
         with pytest.raises(
@@ -230,7 +230,7 @@ def test_data_that_changed_are_refused(tmp_path):
 
 def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     start_run(config(), tmp_path / "whole")
-    start_run(config(), tmp_path / "run", should_stop=stop_after(5))
+    start_run(config(), tmp_path / "run", **stop_after(5))
     newest, before = (tmp_path / "run" / "checkpoints" / f"step_{step:08d}.h5" for step in (5, 4))
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
@@ -240,7 +240,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     assert "passed over" in outcome.notes[0]
     assert str(newest) in outcome.notes[0]
     assert repeats(tmp_path / "run") == repeats(tmp_path / "whole")
-    start_run(config(), tmp_path / "none", should_stop=stop_after(1))
+    start_run(config(), tmp_path / "none", **stop_after(1))
     for path in (tmp_path / "none" / "checkpoints").iterdir():
         path.write_bytes(b"")
     with pytest.raises(RunError, match="has no checkpoint to go on from") as caught:
@@ -320,17 +320,57 @@ def test_evaluation_on_other_data(finished, tmp_path):
     assert evaluate_run(finished, {"subset": 70})["train_rows"] == 70
     assert evaluate_run(finished, {"name": "digits"})["train_rows"] == 1437
     save_table(tmp_path / "narrow.npz")
-    with pytest.raises(UsageError, match=r"narrow\.npz: has 6 columns of inputs where the network has 64"):
+    with pytest.raises(UsageError, match=r"narrow\.npz: has 6 features where the network has 64"):
         evaluate_run(finished, {"name": str(tmp_path / "narrow.npz")})
-    np.savez(tmp_path / "few.npz", x=x, y=y % 2)
-    with pytest.raises(UsageError, match=r"few\.npz: has 2 columns of targets where the network has 10"):
-        evaluate_run(finished, {"name": str(tmp_path / "few.npz")})
+
+
+def test_classes_are_matched_by_name(finished, tmp_path):
+    """Exchanged labels are wrong labels; a class that the run does not know is refused."""
+    digits = load_dataset("digits")
+    labels = digits.test.targets.argmax(axis=1)
+    header = ",".join([f"p{i}" for i in range(64)] + ["digit"])
+
+    def write(name, rename):
+        pairs = zip(digits.test.inputs, labels, strict=True)
+        rows = [",".join([*map(str, x), rename.get(y, str(y))]) for x, y in pairs]
+        (tmp_path / name).write_text("\n".join([header, *rows]))
+        return {"name": str(tmp_path / name), "target": "digit", "task": "classification"}
+
+    right = evaluate_run(finished, write("right.csv", {}))
+    swapped = evaluate_run(finished, write("swapped.csv", {8: "3", 3: "8"}))
+    assert right["test_accuracy"] > swapped["test_accuracy"] + 0.1
+    with pytest.raises(UsageError, match=r"words\.csv: has class 'eight', which the run does not know"):
+        evaluate_run(finished, write("words.csv", {8: "eight"}))
+
+
+def test_classes_take_the_run_s_order(digits_of):
+    """Columns go where the run has the class of that name; a class that the other lacks stays empty."""
+    own, other = digits_of("a", "b", "c"), digits_of("c", "a")
+    targets = matched_classes(other, own).test.targets
+    np.testing.assert_array_equal(targets[:, 2], other.test.targets[:, 0])
+    np.testing.assert_array_equal(targets[:, 0], other.test.targets[:, 1])
+    assert not targets[:, 1].any()
+
+
+@pytest.fixture
+def digits_of():
+    """Digits cut down to as many classes as there are names."""
+    digits = load_dataset("digits")
+
+    def make(*names):
+        parts = []
+        for part in (digits.train, digits.test):
+            rows = part.targets[:, : len(names)].any(axis=1)
+            parts.append(Part(part.inputs[rows], part.targets[rows, : len(names)]))
+        return replace(digits, train=parts[0], test=parts[1], classes=names)
+
+    return make
 
 
 def test_going_back_to_a_checkpoint_drops_what_came_after(tmp_path):
     """After a resume with another rate and fewer steps nothing of the first attempt is left in the series."""
     folder, early = tmp_path / "run", tmp_path / "early.h5"
-    start_run(config(optimizer__name="adam"), folder, should_stop=stop_after(4))
+    start_run(config(optimizer__name="adam"), folder, **stop_after(4))
     shutil.copy(folder / "checkpoints" / "step_00000004.h5", early)
     resume_run(folder, {})
     for late in (folder / "checkpoints").iterdir():

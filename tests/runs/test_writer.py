@@ -1,6 +1,7 @@
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -100,8 +101,8 @@ def test_two_writers_of_one_run(tmp_path, provenance):
         create_run(tmp_path / "run", provenance),
         pytest.raises(RunError, match="another process is writing"),
     ):
-        reopen_run(tmp_path / "run", command="revgn resume run")
-    reopen_run(tmp_path / "run", command="revgn resume run").close("finished")
+        reopen_run(tmp_path / "run", replace(provenance, command="revgn resume run"))
+    reopen_run(tmp_path / "run", replace(provenance, command="revgn resume run")).close("finished")
 
 
 def test_status_follows_from_how_the_block_is_left(tmp_path, provenance):
@@ -127,7 +128,9 @@ def test_resume_replaces_what_it_repeats(tmp_path, provenance):
         writer.record_epoch({"epoch": 1.5, "train_loss": 1.0})
         writer.close("interrupted")
     settings = {"optimizer": {"lr": 0.25}}
-    with reopen_run(folder, command="revgn resume", config=settings, config_toml="lr = 0.25\n") as writer:
+    with reopen_run(
+        folder, replace(provenance, command="revgn resume", config=settings, config_toml="lr = 0.25\n")
+    ) as writer:
         assert open_run(folder).status == "running"
         assert open_run(folder).attributes["end"] == ""
         for step in range(4, 6):
@@ -161,7 +164,7 @@ def test_a_torn_last_line_is_ignored_and_cut_off(tmp_path, provenance, torn):
     whole = (folder / "metrics.jsonl").read_bytes()
     (folder / "metrics.jsonl").write_bytes(whole + torn)
     assert open_run(folder).steps["step"].tolist() == [1, 2]
-    with reopen_run(folder, command="revgn resume") as writer:
+    with reopen_run(folder, replace(provenance, command="revgn resume")) as writer:
         assert (folder / "metrics.jsonl").read_bytes() == whole
         writer.record_step({"step": 3, "loss": 0.25})
     assert open_run(folder).steps["step"].tolist() == snapshot_steps(folder) == [1, 2, 3]
@@ -173,7 +176,7 @@ def test_the_snapshot_stands_in_for_a_lost_journal(tmp_path, provenance):
         for step in range(1, 4):
             writer.record_step({"step": step, "loss": 1.0})
     (folder / "metrics.jsonl").write_bytes(b'{"kind": "step", "step": 1, "loss": 3.0}\n')
-    with reopen_run(folder, command="revgn resume") as writer:
+    with reopen_run(folder, replace(provenance, command="revgn resume")) as writer:
         writer.record_step({"step": 4, "loss": 4.0})
     assert open_run(folder).steps["loss"].tolist() == [3, 1, 1, 4]
 
@@ -258,7 +261,7 @@ except RunError as error:
 @pytest.mark.parametrize(
     ("kind", "name"), [("journal", "metrics"), ("snapshot", "run.h5"), ("checkpoint", "step_00000021.h5")]
 )
-def test_full_disk(tmp_path, start_child, kind, name):
+def test_full_disk(tmp_path, start_child, provenance, kind, name):
     folder, output = tmp_path / "run", tmp_path / "output"
     assert start_child(f"kind = {kind!r}\n{FULL_DISK}", folder, output).wait(30) == 0
     assert output.read_text().count("\n") == 1, output.read_text()
@@ -269,7 +272,7 @@ def test_full_disk(tmp_path, start_child, kind, name):
     steps = open_run(folder).steps
     assert len(steps["step"]) >= 20
     np.testing.assert_array_equal(steps["loss"], 1 / steps["step"])
-    with reopen_run(folder, command="revgn resume") as writer:
+    with reopen_run(folder, replace(provenance, command="revgn resume")) as writer:
         writer.record_step({"step": 100, "loss": 0.01})
     assert open_run(folder).steps["step"][-1] == 100
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step_00000020.h5"]
