@@ -10,7 +10,9 @@ from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, print_
 @click.command("eval")
 @click.argument("run", type=click.Path(path_type=Path))
 @setting_options(DATA_OPTIONS)
-@click.option("--best", is_flag=True, help="The checkpoint of highest test accuracy, not the newest.")
+@click.option(
+    "--best", is_flag=True, help="The best checkpoint by test accuracy (or test loss), not the newest."
+)
 @json_option
 def command(run: Path, best: bool, as_json: bool, **values: Any) -> None:
     """Evaluate RUN's newest checkpoint on its own data, or on --data.

@@ -40,4 +40,5 @@ def command(folder: Path, as_json: bool) -> None:
         elif "test_loss" in best:
             figure = f"best test loss {best['test_loss']:.4g}"
         step = f"step {row['step']}" if "step" in row else row["message"]
-        click.echo(f"{row['run']:<{width}}  {row['status']:<11}  {step:<10}  {figure}".rstrip())
+        title = row.get("title", "")
+        click.echo(f"{row['run']:<{width}}  {row['status']:<11}  {title:<26}  {step:<10}  {figure}".rstrip())

@@ -99,7 +99,12 @@ TRAIN_OPTIONS = (
         "Generalized inverse of the Jacobian.",
     ),
     SettingOption("--shares", "optimizer.shares", SharesType(), "Shares of the blocks (block inverse)."),
-    SettingOption("--damping", "optimizer.damping", float, "Damping, relative to the kernel's scale."),
+    SettingOption(
+        "--damping",
+        "optimizer.damping",
+        float,
+        "Damping, relative to the kernel's mean diagonal (minimum norm) or to s_1^2 of the features (block).",
+    ),
     SettingOption("--lr", "optimizer.lr", float, "Learning rate."),
     SettingOption(
         "--schedule",
@@ -116,9 +121,14 @@ TRAIN_OPTIONS = (
         click.Choice(["auto", "cross-entropy", "squared-error"]),
         "Loss; auto takes cross-entropy for classes.",
     ),
-    SettingOption("--batch-size", "training.batch_size", BatchSize(), "Rows in a batch."),
+    SettingOption(
+        "--batch-size",
+        "training.batch_size",
+        BatchSize(),
+        "Rows in a batch (256, or all where there are fewer).",
+    ),
     SettingOption("--epochs", "training.epochs", int, "Passes over the training data."),
-    SettingOption("--steps", "training.steps", int, "Steps, whatever the epochs."),
+    SettingOption("--steps", "training.steps", int, "Steps; stronger than --epochs."),
     SettingOption("--seed", "training.seed", int, "Seed of everything random."),
     SettingOption("--backend", "training.backend", click.Choice(["auto", "numpy", "cupy"]), "Array library."),
     SettingOption("--dtype", "training.dtype", click.Choice(["float32", "float64"]), "Precision."),
@@ -145,15 +155,18 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(_finite(value), allow_nan=False))
 
 
-def setting_options(table: tuple[SettingOption, ...]) -> Callable[[F], F]:
-    """Decorate a command with the options of a table; those not given arrive as None."""
+def setting_options(table: tuple[SettingOption, ...], *, defaults: bool = False) -> Callable[[F], F]:
+    """Decorate a command with the options of a table; those not given arrive as None.
+
+    With `defaults`, help shows those of the settings.
+    """
 
     def decorate(command: F) -> F:
         for option in reversed(table):
             command = click.option(
                 option.flag,
                 _parameter(option),
-                cls=_DefaultInHelp,
+                cls=_DefaultInHelp if defaults else click.Option,
                 type=option.kind,
                 default=None,
                 help=option.help,

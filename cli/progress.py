@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 PLAIN_SECONDS = 5.0
 _LIVE_HZ = 8.0
+_BAR = 10  # characters
+_SHOWN = ("epoch", "step", "loss", "accuracy", "test", "rho", "speed", "left")
+_DROPPED_FIRST = ("speed", "rho", "epoch", "accuracy", "loss")
 
 Observer = Callable[["Problem", "Event"], None]
 
@@ -21,41 +24,39 @@ class Progress:
     """What the events so far say, as one line."""
 
     def __init__(self) -> None:
-        self._test = ""
+        self._parts: dict[str, str] = {}
         self._began = time.monotonic()
         self._first_step: int | None = None
         self.events = 0
         self.done = 0
         self.total = 1
 
-    def line(self, problem: "Problem", event: "Event") -> str:
-        """Epoch, step, loss, accuracy, test accuracy, rho, samples/s, time left."""
+    def line(self, problem: "Problem", event: "Event", width: int = 1000) -> str:
+        """Epoch, step, loss, accuracy, test accuracy, rho, samples/s, time left: as many as have room."""
         record = event.record
         self.events += 1
         self.done, self.total = event.state.step, problem.total_steps
         if "test_loss" in record:
             name = "test_accuracy" if "test_accuracy" in record else "test_loss"
-            self._test = f"test {_figure(name, record[name])}"
-            if "loss" not in record:
-                return f"epoch {record['epoch']:.3g}  step {self.done}/{self.total}  {self._test}"
-        if self._first_step is None:
-            self._first_step, self._began = self.done - 1, time.monotonic() - record["seconds"]
-        elapsed = max(time.monotonic() - self._began, 1e-9)
-        speed = (self.done - self._first_step) / elapsed
-        parts = [
-            f"epoch {record['epoch']:.3g}",
-            f"step {self.done}/{self.total}",
-            f"loss {record['loss']:.4g}",
-        ]
-        if "accuracy" in record:
-            parts.append(f"acc {record['accuracy']:.1%}")
-        if self._test:
-            parts.append(self._test)
-        if "rho" in record:
-            parts.append(f"rho {record['rho']:.1e}")
-        parts.append(f"{speed * problem.batch_size:,.0f} samples/s")
-        parts.append(f"{clock((self.total - self.done) / speed)} left")
-        return "  ".join(parts)
+            self._parts["test"] = f"test {_figure(name, record[name])}"
+        else:
+            if self._first_step is None:
+                self._first_step, self._began = self.done - 1, time.monotonic() - record["seconds"]
+            speed = (self.done - self._first_step) / max(time.monotonic() - self._began, 1e-9)
+            self._parts["loss"] = f"loss {record['loss']:.4g}"
+            if "accuracy" in record:
+                self._parts["accuracy"] = f"acc {record['accuracy']:.1%}"
+            if "rho" in record:
+                self._parts["rho"] = f"rho {record['rho']:.1e}"
+            self._parts["speed"] = f"{speed * problem.batch_size:,.0f} samples/s"
+            self._parts["left"] = f"{clock((self.total - self.done) / speed)} left"
+        self._parts["epoch"] = f"epoch {record['epoch']:.3g}"
+        self._parts["step"] = f"step {self.done}/{self.total}"
+        shown = [name for name in _SHOWN if name in self._parts]
+        for name in _DROPPED_FIRST:
+            if sum(len(self._parts[each]) + 2 for each in shown) > width and name in shown:
+                shown.remove(name)
+        return "  ".join(self._parts[name] for name in shown)
 
 
 @contextmanager
@@ -85,14 +86,14 @@ def _live(title: str) -> Iterator[Observer]:
     from rich.progress import Progress as Bar
 
     progress = Progress()
-    columns = (BarColumn(bar_width=16), TextColumn("{task.description}"))
+    columns = (BarColumn(bar_width=_BAR), TextColumn("{task.description}"))
     with Bar(*columns, console=Console(stderr=True), refresh_per_second=_LIVE_HZ) as bar:
         task = bar.add_task("starting", total=None)
 
         def observe(problem: "Problem", event: "Event") -> None:
             if not progress.events:
                 bar.console.print(title, highlight=False)
-            line = progress.line(problem, event)
+            line = progress.line(problem, event, bar.console.width - _BAR - 2)
             bar.update(task, description=line, completed=progress.done, total=progress.total)
 
         yield observe

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@setting_options(TRAIN_OPTIONS)
+@setting_options(TRAIN_OPTIONS, defaults=True)
 @set_option
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder (else a new one in runs/).")
 @click.option("--dry-run", is_flag=True, help="Print weights, memory and time, and train nothing.")
@@ -74,18 +74,20 @@ def report(outcome: "Outcome", as_json: bool) -> None:
                 "status": outcome.status,
                 "step": outcome.step,
                 "resume": resume,
-                **{name: value for name, value in outcome.last.items() if name != "step"},
+                "seconds": outcome.seconds,
+                **{n: value for n, value in outcome.last.items() if n not in ("step", "seconds")},
             }
         )
     else:
         last = outcome.last
-        figures = [f"{outcome.status} after {outcome.step} steps"]
+        steps = f"{outcome.step} step{'' if outcome.step == 1 else 's'}"
+        figures = [f"{outcome.status} after {steps}, {clock(outcome.seconds)} of training"]
+        if last and last["step"] != outcome.step:
+            figures.append(f"at step {last['step']:.0f}")
         for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
             if name in last:
                 value = f"{last[name]:.2%}" if name.endswith("accuracy") else f"{last[name]:.4g}"
                 figures.append(f"{name.replace('_', ' ')} {value}")
-        if "seconds" in last:
-            figures.append(f"{clock(last['seconds'])} of training")
         click.echo(", ".join(figures))
         click.echo(
             f"revgn show {shlex.quote(str(outcome.folder))}" if outcome.status == "finished" else resume

@@ -46,6 +46,8 @@ from revgn.layers import (
 )
 from revgn.linalg import PAPER_RULE, PinvRule
 from revgn.losses import CrossEntropy, SquaredError, accuracy, wanted_change
+from revgn.losses import gradient as loss_gradient
+from revgn.losses import value as loss_value
 from revgn.maps import (
     Halves,
     factor_params,
@@ -136,6 +138,8 @@ __all__ = [
     "list_runs",
     "load_data",
     "load_dataset",
+    "loss_gradient",
+    "loss_value",
     "open_run",
     "pinv_params",
     "resume_run",
@@ -151,6 +155,10 @@ __all__ = [
     "vjp_params",
     "wanted_change",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_ON_DEMAND})
 
 
 def __getattr__(name: str) -> Any:

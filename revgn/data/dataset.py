@@ -29,7 +29,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Checked samples and all that training needs to know about them."""
+    """Checked samples and all that training needs to know about them.
+
+    A network sees (inputs - shift) * scale, both from the training part: the mean and one over the standard
+    deviation, by channel for images and by column for tables. `take_batch` gives that on a backend.
+    Targets (n, c) are one-hot in the order of `classes`, or for a regression its columns as they are.
+    """
 
     name: str
     task: Task

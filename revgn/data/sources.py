@@ -117,7 +117,7 @@ def describe(name_or_path: str, **options: Any) -> dict[str, Any]:
         "inputs": dataset.train.inputs.shape[1],
         "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
         "dtype": str(dataset.train.inputs.dtype),
-        "classes": list(dataset.classes),
+        "classes" if dataset.task == "classification" else "targets": list(dataset.classes),
         "checksum": dataset.checksum,
         "source": dataset.source,
     }

@@ -12,7 +12,7 @@ import numpy as np
 
 from revgn.arrays import Backend, DType
 from revgn.errors import UsageError
-from revgn.layers import Activation, draw_coupling, draw_linear_coupling, draw_readout
+from revgn.layers import ACTIVATIONS, Activation, draw_coupling, draw_linear_coupling, draw_readout
 from revgn.maps import Layer
 from revgn.networks.chain import Activations, Chain
 from revgn.networks.network import Network
@@ -20,7 +20,18 @@ from revgn.networks.network import Network
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What a network is made of: L blocks of two couplings with h hidden features each."""
+    """What a network is made of: L blocks of two couplings with h hidden features each.
+
+    Parameters
+    ----------
+    blocks, hidden : int
+        L and h.
+    activation : {"relu", "identity", "tanh", "gelu"}
+    first_block : {"same", "identity", "relu"}
+        Activation of the first block's couplings, if not the same.
+    activations : {"keep", "rebuild"}
+        Keep the couplings' features for the backward pass, or rebuild them by the inverse.
+    """
 
     blocks: int
     hidden: int
@@ -51,8 +62,13 @@ def draw_network(
     Raises
     ------
     UsageError
-        If there is no block, or no hidden feature.
+        If there is no block or no hidden feature, or an activation is unknown.
+    ShapeError
+        If there are more outputs than features.
     """
+    for name in (architecture.activation, architecture.first_block):
+        if name not in (*ACTIVATIONS, "same"):
+            raise UsageError(f"draw_network: activation {name!r} is not one of {', '.join(ACTIVATIONS)}")
     if architecture.blocks < 1 or architecture.hidden < 1:
         raise UsageError(
             f"draw_network: {architecture.blocks} blocks of {architecture.hidden} hidden features; "

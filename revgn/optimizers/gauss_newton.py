@@ -11,14 +11,14 @@ from typing import NamedTuple
 from revgn.losses import wanted_change
 from revgn.networks import ChainParams
 from revgn.optimizers.optimizer import Linearization, Update, init_state, moved_by, update
-from revgn.solvers import BlockInverse, Solver, solve
+from revgn.solvers import MinimumNorm, Solver, solve
 
 
 @dataclass(frozen=True, slots=True)
 class GaussNewton:
     """Gauss-Newton with the generalized inverse that `solver` stands for; decoupled weight decay."""
 
-    solver: Solver = BlockInverse()
+    solver: Solver = MinimumNorm()
     weight_decay: float = 0.0
 
 

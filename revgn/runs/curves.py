@@ -14,7 +14,7 @@ from revgn.runs.summary import labels
 Axis = Literal["epoch", "step", "seconds", "samples"]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
-_MARKERS = "osD^vPX"
+_MARKERS = "osD^vPX*"  # one more than colours, so that pairs repeat late
 _FORMATS = (".png", ".pdf", ".svg")
 
 
@@ -79,7 +79,8 @@ def draw_curves(runs: Sequence[Run], path: Path, *, axis: Axis = "epoch") -> Non
         if positive and min(positive) > 0:
             axes[0].set_yscale("log")
         axes[0].set_title("test solid, training dashed", fontsize=9)
-        if len(runs) > 1 and axes[-1].lines:
-            axes[-1].legend(fontsize=8)
+        handles, names = axes[0].get_legend_handles_labels()  # every run has a loss, not each an accuracy
+        if len(runs) > 1 and handles:
+            figure.legend(handles, names, loc="outside lower center", fontsize=8, frameon=False)
         with writing(path):
             figure.savefig(path, dpi=150)

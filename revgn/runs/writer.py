@@ -202,7 +202,8 @@ def create_run(folder: Path, provenance: Provenance) -> RunWriter:
 def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None) -> RunWriter:
     """Go on with a run that is not being written, from `step`, on the machine and with the settings given.
 
-    What was recorded of later steps counts no more; without a step all counts. Title, first command, seed and data stay as they were.
+    What was recorded of later steps counts no more; without a step all counts. Title, first command, seed
+    and data stay as they were.
 
     Raises
     ------

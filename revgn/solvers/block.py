@@ -29,7 +29,15 @@ from revgn.solvers.shares import Shares, check_shares, fixed_shares, full_rank_s
 
 @dataclass(frozen=True, slots=True)
 class BlockInverse:
-    """Moore-Penrose in each block, blended by `shares`; `rule` says how each A^+ is taken."""
+    """Moore-Penrose in each block, blended by shares tau_l: J G eps = eps where the blocks have rank n.
+
+    Parameters
+    ----------
+    shares : {"full-rank", "uniform", "last"} or tuple of float
+        tau_l, see `revgn.solvers.shares`.
+    rule : PinvRule
+        How each A^+ is truncated and damped; its damping is relative to s_1^2 of each coupling's A.
+    """
 
     shares: Shares = "full-rank"
     rule: PinvRule = PinvRule()
@@ -70,8 +78,12 @@ def solve_block_inverse(solver: BlockInverse, J: Jacobian, eps: Array) -> tuple[
 
 def check_blocks(J: Jacobian) -> None:
     """Raise `ShapeError` unless the chain is made of pairs of couplings that move different halves."""
-    halves = [layer.half for layer in J.network.body.layers]
-    if len(halves) % 2 or any(f == g for f, g in zip(halves[::2], halves[1::2], strict=True)):
+    halves = [getattr(layer, "half", None) for layer in J.network.body.layers]
+    if (
+        None in halves
+        or len(halves) % 2
+        or any(f == g for f, g in zip(halves[::2], halves[1::2], strict=True))
+    ):
         raise ShapeError(
             f"solve(BlockInverse): the couplings move halves {halves}; "
             "expected pairs that move both halves in turn"

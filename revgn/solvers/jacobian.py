@@ -82,12 +82,21 @@ def apply_adjoint(J: Jacobian, z_bar: Array) -> ChainParams:
 
 @generic
 def solve(solver: Solver, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
-    """D with J D = eps, by the generalized inverse that `solver` stands for.
+    """D with J D = eps, by the generalized inverse that `solver` stands for; weights then go W <- W - lr D.
 
     Parameters
     ----------
+    solver : MinimumNorm or BlockInverse
+    J : Jacobian
+        As `jacobian` returns it.
     eps : (n, c)
-        Wanted change of the outputs.
+        What is wanted at the output, in J's dtype; `wanted_change` gives it for a loss.
+
+    Returns
+    -------
+    D : as the network's parameters
+    info : SolveInfo
+        rho = |J D - eps| / |eps|, rank, rung and the like.
 
     Raises
     ------

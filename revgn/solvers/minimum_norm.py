@@ -21,7 +21,13 @@ from revgn.solvers.kernel import lower_kernel
 
 @dataclass(frozen=True, slots=True)
 class MinimumNorm:
-    """J^+ by the dense kernel, with `damping` relative to the kernel's mean diagonal."""
+    """D = J^T (J J^T + mu I)^-1 eps, by the dense kernel of order n c.
+
+    Parameters
+    ----------
+    damping : float
+        mu relative to the kernel's mean diagonal; 0 gives the Moore-Penrose step.
+    """
 
     damping: float = 0.0
 

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from revgn.errors import UsageError
 from revgn.layers import Activation
+from revgn.linalg import PAPER_RULE
 from revgn.networks import REFERENCE, Activations
 from revgn.optimizers import ScheduleKind
 
@@ -73,10 +74,13 @@ class OptimizerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class TrainingSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The loop. `steps`, if given, ends training whatever `epochs` says."""
+    """The loop. `steps`, if given, ends training whatever `epochs` says.
+
+    Without a `batch_size` it is 256, or all rows where there are fewer.
+    """
 
     loss: Literal["auto", "cross-entropy", "squared-error"] = "auto"
-    batch_size: Count | Literal["full"] = 256
+    batch_size: Count | Literal["full"] | None = None
     epochs: Count = 5
     steps: Count | None = None
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
@@ -98,6 +102,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     training: TrainingSettings = TrainingSettings()
 
 
+DEFAULT_BATCH = 256
 DEFAULT_LR = {"gauss-newton": 1.0, "sgd": 0.1, "adam": 1e-3}
 
 _GAUSS_NEWTON = ("inverse", "shares", "damping", "rtol", "atol")
@@ -109,16 +114,21 @@ _ADAM = ("beta1", "beta2", "eps")
 def _reference(name: str) -> dict[str, Any]:
     shape = REFERENCE[name]
     network = {"blocks": shape.blocks, "hidden": shape.hidden, "first_block": shape.first_block}
-    preset: dict[str, Any] = {"network": network, "training": {"batch_size": 1024, "epochs": 100}}
-    if "cifar" in name:
-        preset["data"] = {"name": "cifar10", "crop": True}
-    else:
-        preset["data"] = {"name": "mnist"}
-    return preset
+    data = {"name": "cifar10", "crop": True} if "cifar" in name else {"name": "mnist"}
+    block = {"inverse": "block", "shares": "uniform", "rtol": PAPER_RULE.rtol, "atol": PAPER_RULE.atol}
+    return {
+        "network": network,
+        "training": {"batch_size": 1024, "epochs": 100},
+        "data": data,
+        "optimizer": {"name": "gauss-newton", "lr": 0.1} | block,
+    }
 
 
 PRESETS: dict[str, dict[str, Any]] = {name: _reference(name) for name in REFERENCE}
-"""The paper's network, batch and data, by name (Buffelli et al. 2024, section 5)."""
+"""The paper's network, data, batch and block step, by name (Buffelli et al. 2024, section 5).
+
+The optimizer is left out where another one, or another inverse, is asked for.
+"""
 
 
 def build_config(*layers: dict[str, Any]) -> Config:
@@ -138,7 +148,7 @@ def build_config(*layers: dict[str, Any]) -> Config:
     if name is not None:
         if not isinstance(name, str) or name not in PRESETS:
             raise UsageError(f"preset: {_unknown(str(name), list(PRESETS))}")
-        merged = _merge(PRESETS[name], merged)
+        merged = _merge(_preset_for(PRESETS[name], merged.get("optimizer", {})), merged)
     try:
         config = msgspec.convert(merged, Config)
     except msgspec.ValidationError as error:
@@ -231,6 +241,13 @@ def _merge(weak: dict[str, Any], strong: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _preset_for(preset: dict[str, Any], optimizer: dict[str, Any]) -> dict[str, Any]:
+    own = preset["optimizer"]
+    if all(optimizer.get(name, own[name]) == own[name] for name in ("name", "inverse")):
+        return preset
+    return {section: settings for section, settings in preset.items() if section != "optimizer"}
+
+
 def _check_keys(settings: dict[str, Any], struct: type[Struct], prefix: str) -> None:
     fields = {field.name: field.type for field in msgspec.structs.fields(struct)}
     for key, value in settings.items():
@@ -280,7 +297,8 @@ def _readable(message: str, settings: dict[str, Any]) -> str:
         near = difflib.get_close_matches(value, choices, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"{path}: {value!r} is not one of {', '.join(choices)}{hint}"
-    return f"{path}: {value!r} cannot be used: {text[0].lower()}{text[1:]}"
+    shown = "" if value is None else f"{value!r} "
+    return f"{path}: {shown}cannot be used: {text[0].lower()}{text[1:]}"
 
 
 def _choices(kind: Any) -> list[str]:

@@ -140,6 +140,11 @@ def _other_batch(problem: Problem) -> Batch | None:
 
 
 def _diverged(problem: Problem, record: Record) -> str:
+    if not record["step"]:
+        return (
+            f"before the first step the training loss is {record['train_loss']:g} and the test loss "
+            f"{record['test_loss']:g}; rescale the data, or try training.dtype float64"
+        )
     advice = f"try a smaller optimizer.lr (now {problem.lr:g})"
     if problem.config.optimizer.name == "gauss-newton":
         advice += f" or a larger optimizer.damping (now {problem.config.optimizer.damping:g})"

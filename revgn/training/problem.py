@@ -19,7 +19,7 @@ from revgn.networks import Architecture, ChainParams, Network, draw_network
 from revgn.optimizers import SGD, Adam, GaussNewton, Optimizer, OptimizerState, Schedule, init_state
 from revgn.solvers import BlockInverse, MinimumNorm
 from revgn.solvers.shares import fixed_shares
-from revgn.training.config import DEFAULT_LR, Config, OptimizerSettings
+from revgn.training.config import DEFAULT_BATCH, DEFAULT_LR, Config, OptimizerSettings
 
 _NETWORK, _PARAMS = 1, 2  # tags that keep the draws of one seed apart
 
@@ -84,12 +84,20 @@ def build_problem(config: Config, dataset: Dataset) -> Problem:
     dtype = getattr(backend.xp, config.training.dtype)
     n, d = dataset.train.inputs.shape
     batch_size = n if config.training.batch_size == "full" else config.training.batch_size
+    if batch_size is None:
+        batch_size = min(DEFAULT_BATCH, n)
     per_epoch = steps_per_epoch(n, batch_size)
     if config.data.crop and dataset.image_shape is None:
         raise UsageError(f"data.crop: {dataset.name} has no images to crop")
     fixed_shares(config.optimizer.shares, config.network.blocks)  # refuses a wrong count of numbers
     rng = np.random.default_rng([config.training.seed, _NETWORK])
     outputs = dataset.train.targets.shape[1]
+    if outputs > 2 * ((d + 1) // 2):
+        what = "classes" if dataset.task == "classification" else "targets"
+        raise UsageError(
+            f"{dataset.name}: {outputs} {what} but only {d} features; "
+            "a reversible network has no more outputs than (an even number of) features"
+        )
     return Problem(
         config=config,
         dataset=dataset,

@@ -2,8 +2,10 @@
 
 import json
 import tomllib
+from types import SimpleNamespace
 
 import pytest
+from revgn_cli.progress import Progress
 
 from revgn.runs import open_run
 
@@ -140,3 +142,17 @@ def test_a_regression_has_no_accuracy(invoke, tmp_path):
         result = invoke(*command)
         assert result.exit_code == 0
         assert "accuracy" not in result.stdout
+
+
+@pytest.mark.parametrize("width", [40, 68, 200])
+def test_the_live_line_has_room(width):
+    """The step and what is left are always there; the line fits a terminal of 80 columns, less the bar."""
+    problem = SimpleNamespace(total_steps=5000, batch_size=256)
+    record = {"epoch": 12.34, "loss": 0.0123456, "accuracy": 1.0, "rho": 3.4e-5, "seconds": 0.1}
+    evaluation = {"epoch": 12.0, "test_loss": 0.1, "test_accuracy": 0.98765}
+    progress = Progress()
+    progress.line(problem, SimpleNamespace(state=SimpleNamespace(step=1000), record=evaluation), width)
+    line = progress.line(problem, SimpleNamespace(state=SimpleNamespace(step=1001), record=record), width)
+    assert "step 1001/5000" in line
+    assert "left" in line
+    assert len(line) <= max(width, 42)

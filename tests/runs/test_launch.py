@@ -392,3 +392,25 @@ def test_a_state_with_an_infinite_loss_is_no_checkpoint(tmp_path):
         start_run(absurd, folder)
     assert latest_checkpoint(folder)[0].step == 0
     assert resume_run(folder, nested("optimizer.lr", 1e-3)).status == "finished"
+
+
+def test_the_best_evaluation_is_always_a_checkpoint(tmp_path):
+    """Though evaluations come faster than checkpoints are due."""
+    folder = tmp_path / "run"
+    fast = {"optimizer.name": "adam", "optimizer.lr": 0.03, "training.eval_every": 1, "training.steps": 40}
+    start_run(build_config(merge_settings(nested("training.checkpoint_every", None), settings(fast))), folder)
+    best = summarize(open_run(folder))["best"]
+    evaluated = evaluate_run(folder, {}, best=True)
+    assert evaluated["test_accuracy"] == best["test_accuracy"]
+    assert evaluated["step"] == best["step"]
+
+
+def test_a_folder_that_a_killed_start_left_is_taken(tmp_path):
+    """Before the first record there is nothing to lose."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "metrics.jsonl").touch()
+    (folder / "config.toml").touch()
+    assert start_run(config(), folder).status == "finished"
+    with pytest.raises(RunError, match="never overwritten"):
+        start_run(config(), folder)

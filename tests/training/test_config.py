@@ -212,3 +212,18 @@ def test_dotted_paths_and_nested_settings():
     weak, strong = {"a": {"b": 1, "c": 2}, "d": {"e": 3}}, {"a": {"b": 4}, "d": 5}
     assert merge_settings(strong, weak) == {"a": {"b": 4, "c": 2}, "d": 5}
     assert weak == {"a": {"b": 1, "c": 2}, "d": {"e": 3}}
+
+
+def test_a_preset_of_the_paper_brings_its_step_unless_another_is_asked_for():
+    paper = build_config({"preset": "paper-mnist"}).optimizer
+    assert (paper.inverse, paper.shares, paper.rtol, paper.atol, paper.lr) == (
+        "block",
+        "uniform",
+        1e-2,
+        1e-5,
+        0.1,
+    )
+    other = build_config({"preset": "paper-mnist", "optimizer": {"inverse": "minimum-norm"}}).optimizer
+    assert (other.rtol, other.lr) == (None, 1.0)
+    adam = build_config({"preset": "paper-mnist", "optimizer": {"name": "adam"}})
+    assert (adam.optimizer.lr, adam.network.hidden, adam.training.batch_size) == (1e-3, 8000, 1024)
