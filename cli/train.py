@@ -89,11 +89,24 @@ def report(outcome: "Outcome", as_json: bool) -> None:
                 value = f"{last[name]:.2%}" if name.endswith("accuracy") else f"{last[name]:.4g}"
                 figures.append(f"{name.replace('_', ' ')} {value}")
         click.echo(", ".join(figures))
+        _warn_of_a_rise(outcome)
         click.echo(
             f"revgn show {shlex.quote(str(outcome.folder))}" if outcome.status == "finished" else resume
         )
     if outcome.status == "interrupted":
         raise click.exceptions.Exit(130)
+
+
+def _warn_of_a_rise(outcome: "Outcome") -> None:
+    """Say on standard error when training left the loss higher than it began."""
+    from revgn.runs import open_run
+
+    losses = open_run(outcome.folder).epochs["train_loss"]
+    if losses[-1] > losses[0]:
+        advice = "a smaller --lr, or with gauss-newton a larger --damping, may help"
+        click.echo(
+            f"revgn: the training loss rose from {losses[0]:.4g} to {losses[-1]:.4g}; {advice}", err=True
+        )
 
 
 def command_line() -> str:

@@ -45,22 +45,23 @@ def estimate_step(problem: Problem) -> Estimate:
     """Count one step of `problem`, and measure the speed of its matrix product."""
     shape = architecture(problem.config)
     settings = problem.config.optimizer
-    n, h, L = problem.batch_size, shape.hidden, shape.blocks
+    n, L = problem.batch_size, shape.blocks
     train_rows, d = problem.dataset.train.inputs.shape
     d2, c = (d + 1) // 2, problem.dataset.train.targets.shape[1]
     size = 4 if problem.config.training.dtype == "float32" else 8
     weights = parameter_count(shape, d)
-    kept = 2 * L if shape.activations == "keep" else 1
     copies = {"adam": 6, "sgd": 4 if settings.momentum else 3}.get(settings.name, 3)
     couplings = [_work(layer, n) for layer in problem.network.body.layers]
 
     def total(*maps: str) -> float:
         return sum(coupling[name] for coupling in couplings for name in maps)
 
+    points = [coupling["point"] for coupling in couplings]
+    stored = sum(points) if shape.activations == "keep" else max(points)
     memory = {
         "weights and steps": copies * weights * size,
-        "frozen projections": 2 * L * d2 * h * size,
-        "activations": kept * 2 * n * h * size,
+        "frozen arrays": int(total("frozen")) * size,
+        "activations": int(stored) * size,
     }
     work = {"forward": total("forward")}
     if settings.name != "gauss-newton":
@@ -94,7 +95,10 @@ def estimate_step(problem: Problem) -> Estimate:
 
 
 def _work(layer: Layer, n: int) -> dict[str, float]:
-    """Operations of one coupling's maps for n samples; `tangent` is a jvp or vjp in the input."""
+    """Operations of one coupling's maps for n samples; `tangent` is a jvp or vjp in the input.
+
+    With them the numbers that it stores: `frozen` arrays, and the `point` of a linearization.
+    """
     d2, h = layer.projection.shape
     if isinstance(layer, LinearCoupling):
         narrow, weights = 2.0 * n * d2 * d2, 2.0 * d2 * d2 * h
@@ -106,6 +110,8 @@ def _work(layer: Layer, n: int) -> dict[str, float]:
             "vjp_params": narrow + weights,
             "gram": float(n) * d2 * order,
             "order": order,
+            "frozen": d2 * (2 * h + d2),
+            "point": n * (d2 + 1) + d2 * d2,
         }
     product = 2.0 * n * d2 * h
     order = min(n, h + 1)
@@ -116,6 +122,8 @@ def _work(layer: Layer, n: int) -> dict[str, float]:
         "vjp_params": product,
         "gram": float(n) * h * order,
         "order": order,
+        "frozen": d2 * h,
+        "point": n * (2 * h + 1),
     }
 
 
