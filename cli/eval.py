@@ -28,7 +28,7 @@ def command(run: Path, best: bool, as_json: bool, **values: Any) -> None:
         print_json(result)
         return
     click.echo(f"{result['run']} at step {result['step']} on {result['data']}")
-    for part in ("train", "test"):
+    for part in ("train", "test", "all"):
         line = f"{part:<6} {result[f'{part}_rows']:>7} rows  loss {result[f'{part}_loss']:.4g}"
         if f"{part}_accuracy" in result:
             line += f"  accuracy {result[f'{part}_accuracy']:.2%}"

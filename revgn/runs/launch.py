@@ -156,7 +156,7 @@ def resume_run(
     if state.step >= problem.total_steps + (run.status != "finished"):  # killed before its last words
         raise UsageError(
             f"{folder}: has done its {state.step} steps; "
-            f"to go on, --set training.{'steps' if config.training.steps else 'epochs'}=..."
+            f"to go on, raise training.{'steps' if config.training.steps else 'epochs'}"
         )
     writer = reopen_run(folder, _provenance(problem, command), step=state.step)
     return _drive(writer, problem, state, observe, should_stop, tuple(notes))
@@ -165,6 +165,7 @@ def resume_run(
 def evaluate_run(folder: Path | str, data: dict[str, Any], *, best: bool = False) -> dict[str, Any]:
     """Evaluate a run's newest (or best) checkpoint on its own data, or on others: `data` are data settings.
 
+    Figures are those of the data's training part, its test part, and of all rows: `all_loss` and the like.
     What `data` does not say is taken from the run's own settings where the files are of one kind. Inputs
     are normalized by the training part of the run's own data, and classes matched by name.
 
@@ -193,9 +194,18 @@ def evaluate_run(folder: Path | str, data: dict[str, Any], *, best: bool = False
     state = restore_state(problem, checkpoint.arrays)
     result: dict[str, Any] = {"run": str(folder), "step": checkpoint.step, "data": other.name}
     problem = replace(problem, dataset=replace(other, shift=own.shift, scale=own.scale))
-    for name, part in (("train", other.train), ("test", other.test)):
-        loss, hit = evaluate_part(problem, state, part)
-        result |= {f"{name}_rows": part.inputs.shape[0], f"{name}_loss": loss}
+    parts = {
+        "train": (other.train.inputs.shape[0], *evaluate_part(problem, state, other.train)),
+        "test": (other.test.inputs.shape[0], *evaluate_part(problem, state, other.test)),
+    }
+    rows = sum(part[0] for part in parts.values())
+    parts["all"] = (
+        rows,
+        sum(part[0] * part[1] for part in parts.values()) / rows,
+        sum(part[0] * part[2] for part in parts.values()) / rows,
+    )
+    for name, (count, loss, hit) in parts.items():
+        result |= {f"{name}_rows": count, f"{name}_loss": loss}
         if other.task == "classification":
             result[f"{name}_accuracy"] = hit
     return result

@@ -148,9 +148,11 @@ def test_eval(train, invoke, tmp_path):
     text = invoke("eval", "run").stdout
     assert text.startswith("run at step 4 on digits\n")
     found = strict(invoke("eval", "run", "--json").stdout)
-    figures = {f"{part}_{what}" for part in ("train", "test") for what in ("rows", "loss", "accuracy")}
+    figures = {f"{part}_{what}" for part in ("train", "test", "all") for what in ("rows", "loss", "accuracy")}
     assert set(found) == {"run", "step", "data"} | figures
     assert found["test_accuracy"] == open_run(tmp_path / "run").epochs["test_accuracy"][-1]
+    hits = found["train_rows"] * found["train_accuracy"] + found["test_rows"] * found["test_accuracy"]
+    assert found["all_accuracy"] == pytest.approx(hits / found["all_rows"])
     digits = load_dataset("digits")
     x, y = digits.test.inputs.astype(np.uint8), digits.test.targets.argmax(axis=1)
     np.savez(tmp_path / "other.npz", a=x[:100], b=y[:100])

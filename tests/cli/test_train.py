@@ -109,7 +109,7 @@ def test_quiet_means_quiet(train, invoke):
 def test_resume_refuses_what_would_be_another_run(train, invoke):
     train("run", "-q")
     for arguments, says in [
-        ([], "run: has done its 4 steps; to go on, --set training.steps="),
+        ([], "run: has done its 4 steps; to go on, raise training.steps"),
         (["-s", "training.seed=2", "--steps", 6], "training.seed: cannot change on resume"),
         (["-s", "training.sed=2"], "training.sed: unknown setting; did you mean training.seed?"),
     ]:

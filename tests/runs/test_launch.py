@@ -180,11 +180,11 @@ def test_the_outcome_and_what_observers_see(tmp_path):
         ({"preset": "paper-mnist"}, r"preset: cannot change on resume"),
         ({"optimizer": {"lr": -1}}, r"optimizer\.lr: -1 cannot be used"),
         ({"optimizer": {"rate": 1}}, r"optimizer\.rate: unknown setting"),
-        ({"training": {"steps": 9}}, r"has done its 9 steps; to go on, --set training\.steps="),
-        ({"training": {"steps": 5}}, r"has done its 9 steps; to go on, --set training\.steps="),
+        ({"training": {"steps": 9}}, r"has done its 9 steps; to go on, raise training\.steps"),
+        ({"training": {"steps": 5}}, r"has done its 9 steps; to go on, raise training\.steps"),
         (
             {"training": {"steps": None, "epochs": 2}},
-            r"has done its 9 steps; to go on, --set training\.epochs=",
+            r"has done its 9 steps; to go on, raise training\.epochs",
         ),
     ],
 )
