@@ -67,7 +67,15 @@ from revgn.maps import (
 )
 from revgn.networks import REFERENCE, Architecture, Chain, Network, draw_network
 from revgn.optimizers import SGD, Adam, GaussNewton, Linearization, Schedule, init_state, update
-from revgn.solvers import BlockInverse, MinimumNorm, jacobian, solve, tangent_kernel
+from revgn.solvers import (
+    BlockInverse,
+    MinimumNorm,
+    jacobian,
+    jacobian_operator,
+    kernel_operator,
+    solve,
+    tangent_kernel,
+)
 from revgn.training import Config, build_config, build_problem, initial_state, load_data, train
 
 _ON_DEMAND = {
@@ -129,9 +137,11 @@ __all__ = [
     "initial_state",
     "inverse",
     "jacobian",
+    "jacobian_operator",
     "jvp_input",
     "jvp_inverse",
     "jvp_params",
+    "kernel_operator",
     "linear_coupling",
     "linearize",
     "linearize_inverse",

@@ -79,6 +79,24 @@ def zeros_like(x: Tree) -> Tree:
     return map_leaves(lambda xi: array_namespace(xi).zeros_like(xi), x)
 
 
+def flatten(x: Tree) -> Array:
+    """All numbers of `x` as one vector, leaf by leaf, each row by row."""
+    vectors = [array_namespace(xi).reshape(xi, (-1,)) for xi in leaves(x)]
+    return array_namespace(*vectors).concat(vectors)  # type: ignore[no-any-return]
+
+
+def unflatten(like: Tree, vector: Array) -> Tree:
+    """Tree in the shape of `like` whose `flatten` is `vector`."""
+    position = 0
+
+    def cut(leaf: Array) -> Array:
+        nonlocal position
+        begin, position = position, position + _size(leaf)
+        return array_namespace(vector).reshape(vector[begin:position], leaf.shape)  # type: ignore[no-any-return]
+
+    return map_leaves(cut, like)
+
+
 def size(x: Tree) -> int:
     """Count the numbers in `x`."""
     return sum(_size(xi) for xi in leaves(x))

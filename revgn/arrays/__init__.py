@@ -14,7 +14,15 @@ from revgn.arrays.namespace import (
     synchronize,
     to_host,
 )
-from revgn.arrays.native import cholesky, cholesky_solve, eigh, erf, largest_tridiagonal, unwarned
+from revgn.arrays.native import (
+    cholesky,
+    cholesky_solve,
+    eigh,
+    erf,
+    largest_tridiagonal,
+    linear_operator,
+    unwarned,
+)
 from revgn.arrays.typing import Array, Device, DType, Namespace
 
 __all__ = [
@@ -36,6 +44,7 @@ __all__ = [
     "eigh",
     "erf",
     "largest_tridiagonal",
+    "linear_operator",
     "memory_in_use",
     "select_backend",
     "synchronize",

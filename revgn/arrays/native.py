@@ -4,6 +4,8 @@ NumPy goes to SciPy (in place where asked), CuPy to cupyx.scipy; any other array
 the plain fallback.
 """
 
+import importlib
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -14,6 +16,7 @@ import scipy.special
 
 from revgn.arrays.namespace import array_namespace, backend_of, to_host
 from revgn.arrays.typing import Array
+from revgn.errors import BackendError
 
 
 def cholesky(K: Array, *, overwrite: bool = False) -> Array | None:
@@ -90,6 +93,33 @@ def largest_tridiagonal(diagonal: list[Array], beside: list[Array]) -> float:
     if not (np.isfinite(alpha[:size]).all() and np.isfinite(beta[: size - 1]).all()):
         return float("nan")
     return float(scipy.linalg.eigvalsh_tridiagonal(alpha[:size], beta[: size - 1])[-1])
+
+
+def linear_operator(
+    shape: tuple[int, int],
+    like: Array,
+    matvec: Callable[[Array], Array],
+    rmatvec: Callable[[Array], Array],
+) -> Any:
+    """Linear operator of the library's own sparse module: scipy.sparse.linalg, or cupyx's for CuPy.
+
+    Raises
+    ------
+    BackendError
+        If the library has none.
+    """
+    if array_api_compat.is_numpy_array(like):
+        module = "scipy.sparse.linalg"
+    elif array_api_compat.is_cupy_array(like):
+        module = "cupyx.scipy.sparse.linalg"
+    else:
+        raise BackendError(f"linear_operator: {array_namespace(like).__name__} has no linear operators")
+
+    def flat(apply: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        return lambda x: apply(array_namespace(x).reshape(x, (-1,)))  # solvers also send columns
+
+    operator = importlib.import_module(module).LinearOperator
+    return operator(shape, matvec=flat(matvec), rmatvec=flat(rmatvec), dtype=like.dtype)
 
 
 def erf(x: Array) -> Array:

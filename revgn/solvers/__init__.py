@@ -5,6 +5,7 @@ from revgn.solvers.exactness import rho
 from revgn.solvers.jacobian import Jacobian, SolveInfo, Solver, apply, apply_adjoint, jacobian, solve
 from revgn.solvers.kernel import tangent_kernel
 from revgn.solvers.minimum_norm import MinimumNorm
+from revgn.solvers.operator import jacobian_operator, kernel_operator
 from revgn.solvers.shares import Shares
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "apply",
     "apply_adjoint",
     "jacobian",
+    "jacobian_operator",
+    "kernel_operator",
     "rho",
     "solve",
     "tangent_kernel",

@@ -1,0 +1,60 @@
+"""J, J^T and J J^T as SciPy operators: the explicit J, and SciPy's own solvers on them."""
+
+import numpy as np
+import pytest
+from cases import NETWORKS, network_case
+from reference import dense
+from scipy.sparse.linalg import cg, eigsh, svds
+
+from revgn import trees
+from revgn.errors import BackendError
+from revgn.solvers import MinimumNorm, apply_adjoint, jacobian_operator, kernel_operator, solve
+from revgn.testing import relative_error
+
+
+def explicit(J):
+    """J with its rows sample by sample, as the operators have them."""
+    x = np.hstack(J.point.input)[:, : J.network.features]
+    by_output = dense.jacobian(J.network, J.params, x)
+    c = J.network.readout.first.shape[1]
+    n = len(x)
+    return by_output.reshape(c, n, -1).transpose(1, 0, 2).reshape(n * c, -1)
+
+
+@pytest.mark.parametrize("case", NETWORKS, ids=lambda case: case.name)
+def test_operators_are_the_explicit_j(case, numpy_backend):
+    J, _ = case.jacobian(numpy_backend)
+    A, operator, Theta = explicit(J), jacobian_operator(J), kernel_operator(J)
+    assert operator.shape == A.shape
+    np.testing.assert_allclose(operator @ np.eye(A.shape[1]), A, atol=1e-12 * np.abs(A).max())
+    np.testing.assert_allclose(operator.T @ np.eye(len(A)), A.T, atol=1e-12 * np.abs(A).max())
+    np.testing.assert_allclose(Theta @ np.eye(len(A)), A @ A.T, atol=1e-12 * np.abs(A @ A.T).max())
+
+
+def test_scipy_s_solvers_work_on_them(numpy_backend):
+    """The largest singular value twice over, and the minimum-norm step by CG."""
+    J, eps = network_case("tanh-same-keep").jacobian(numpy_backend)
+    s = np.linalg.svd(explicit(J), compute_uv=False)
+    assert svds(jacobian_operator(J), k=1, return_singular_vectors=False)[0] == pytest.approx(s[0])
+    assert eigsh(kernel_operator(J), k=1, return_eigenvectors=False)[0] == pytest.approx(s[0] ** 2)
+    multipliers, failed = cg(kernel_operator(J), eps.ravel(), rtol=1e-12)
+    assert failed == 0
+    by_cg = apply_adjoint(J, multipliers.reshape(eps.shape))
+    by_kernel = solve(MinimumNorm(), J, eps)[0]
+    assert relative_error(trees.flatten(by_cg), trees.flatten(by_kernel)) < 1e-9
+
+
+def test_flatten_and_back(numpy_backend):
+    J, _ = network_case("odd-d").jacobian(numpy_backend)
+    vector = trees.flatten(J.params)
+    assert vector.shape == (trees.size(J.params),)
+    back = trees.unflatten(J.params, vector)
+    assert all(np.array_equal(a, b) for a, b in zip(trees.leaves(back), trees.leaves(J.params), strict=True))
+
+
+def test_a_library_without_operators_says_so(backend):
+    if backend.backend.name in ("numpy", "cupy"):
+        pytest.skip("has linear operators")
+    J, _ = network_case("odd-d").jacobian(backend)
+    with pytest.raises(BackendError, match="no linear operators"):
+        jacobian_operator(J)
