@@ -1,14 +1,13 @@
 """`revgn data`: which data sets there are, what is in them, and fetching them."""
 
-import json
 from typing import Any
 
 import click
+from revgn_cli.options import json_option, print_json
 
 _folder_option = click.option(
     "--folder", metavar="DIR", help="The data folder (else $REVGN_DATA, else revgn in the user's cache)."
 )
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group("data", invoke_without_command=True, help="List, fetch and describe data sets.")
@@ -21,14 +20,14 @@ def command(context: click.Context) -> None:
 
 @command.command("list", help="List the known data sets and where they are.")
 @_folder_option
-@_json_option
+@json_option
 def list_(folder: str | None = None, as_json: bool = False) -> None:
     """Print one line for each known data set."""
     from revgn.data import list_datasets
 
     listed = list_datasets(folder)
     if as_json:
-        click.echo(json.dumps(listed))
+        print_json(listed)
         return
     for entry in listed:
         size = f"{entry['bytes'] / 1e6:.2f} MB" if entry["place"] else ""
@@ -38,13 +37,16 @@ def list_(folder: str | None = None, as_json: bool = False) -> None:
 @command.command("fetch", help="Fetch the data set NAME into the data folder, unless it is here already.")
 @click.argument("name")
 @_folder_option
-@_json_option
+@json_option
 def fetch_(name: str, folder: str | None, as_json: bool) -> None:
     """Print the paths of the files."""
     from revgn.data import fetch
 
     paths = [str(path) for path in fetch(name, folder)]
-    click.echo(json.dumps(paths) if as_json else "\n".join(paths))
+    if as_json:
+        print_json(paths)
+    else:
+        click.echo("\n".join(paths))
 
 
 @command.command("describe", help="Load the data set NAME_OR_PATH and say what is in it.")
@@ -73,14 +75,14 @@ def fetch_(name: str, folder: str | None, as_json: bool) -> None:
     show_default=True,
     help="Fetch a known data set that is not here.",
 )
-@_json_option
+@json_option
 def describe_(name_or_path: str, as_json: bool, **options: Any) -> None:
     """Print one line for each thing there is to know."""
     from revgn.data import describe
 
     described = describe(name_or_path, **options)
     if as_json:
-        click.echo(json.dumps(described))
+        print_json(described)
         return
     for key, value in described.items():
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value

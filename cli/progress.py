@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -78,6 +78,12 @@ def clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def evaluation_figures(record: Mapping[str, float]) -> list[str]:
+    """Losses and accuracies of an evaluation, in words."""
+    names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+    return [f"{name.replace('_', ' ')} {_figure(name, record[name])}" for name in names if name in record]
 
 
 def _live(title: str) -> Iterator[Observer]:

@@ -1,11 +1,10 @@
 """`revgn show`: a run in a few figures."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 from revgn_cli.options import json_option, print_json
-from revgn_cli.progress import clock
+from revgn_cli.progress import clock, evaluation_figures
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 40
@@ -36,7 +35,8 @@ def command(run: Path, as_json: bool) -> None:
     click.echo(f"step {summary['step']}, epoch {summary['epoch']:.4g}")
     for which in ("last", "best"):
         if summary[which]:
-            click.echo(f"{which:<5} {_figures(summary[which])}")
+            figures = [f"epoch {summary[which]['epoch']:.4g}", *evaluation_figures(summary[which])]
+            click.echo(f"{which:<5} {', '.join(figures)}")
     for name in ("train_loss", "test_loss", "test_accuracy"):
         if name in opened.epochs and opened.epochs[name].size > 1:
             values = opened.epochs[name].tolist()
@@ -71,12 +71,3 @@ def sparkline(values: list[float], *, log: bool = False) -> str:
         return _BARS[round((v - low) / span * (len(_BARS) - 1)) if span else 0]
 
     return f"{''.join(map(bar, scaled))}  {values[0]:.4g} → {values[-1]:.4g}"
-
-
-def _figures(row: dict[str, Any]) -> str:
-    parts = [f"epoch {row['epoch']:.4g}"]
-    for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
-        if name in row:
-            value = f"{row[name]:.2%}" if name.endswith("accuracy") else f"{row[name]:.4g}"
-            parts.append(f"{name.replace('_', ' ')} {value}")
-    return ", ".join(parts)

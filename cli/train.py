@@ -15,7 +15,7 @@ from revgn_cli.options import (
     set_option,
     setting_options,
 )
-from revgn_cli.progress import clock, show_progress
+from revgn_cli.progress import clock, evaluation_figures, show_progress
 
 if TYPE_CHECKING:
     from revgn.runs import Outcome
@@ -84,10 +84,7 @@ def report(outcome: "Outcome", as_json: bool) -> None:
         figures = [f"{outcome.status} after {steps}, {clock(outcome.seconds)} of training"]
         if last and last["step"] != outcome.step:
             figures.append(f"at step {last['step']:.0f}")
-        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
-            if name in last:
-                value = f"{last[name]:.2%}" if name.endswith("accuracy") else f"{last[name]:.4g}"
-                figures.append(f"{name.replace('_', ' ')} {value}")
+        figures += evaluation_figures(last)
         click.echo(", ".join(figures))
         _warn_of_a_rise(outcome)
         click.echo(

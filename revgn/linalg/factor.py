@@ -139,9 +139,6 @@ def solve_checked(
     """
     tolerance = machine_epsilon(B.dtype, B) ** 0.6
     scale = norm(B) or 1.0
-    if not math.isfinite(scale):
-        Z = solve_factored(factored, B)
-        return evaluate(Z, Z, None, factored, info)[0], info, math.nan
     while True:
         Z = solve_factored(factored, B)
         result, R = evaluate(Z, Z, None, factored, info)
@@ -152,10 +149,11 @@ def solve_checked(
             dZ = solve_factored(factored, R)
             Z = Z + dZ
             better, R = evaluate(Z, dZ, result, factored, info)
-            if not norm(R) / scale < residual:
+            left = norm(R) / scale
+            if not left < residual:
                 break
-            result, residual = better, norm(R) / scale
-        if residual <= tolerance or info.rung == RUNGS[-1]:
+            result, residual = better, left
+        if residual <= tolerance or info.rung == RUNGS[-1] or not math.isfinite(scale):
             return result, info, residual
         factored, info = refactor(RUNGS[RUNGS.index(info.rung) + 1])
 

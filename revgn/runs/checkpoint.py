@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,22 @@ def latest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
         except RunError as error:
             passed_over.append(f"passed over: {error}")
     raise RunError("; ".join([f"{folder}: has no checkpoint to go on from", *passed_over]))
+
+
+def best_checkpoint(folder: Path) -> Checkpoint:
+    """Load the checkpoint of highest score, of the run in `folder`, that is not damaged.
+
+    Raises
+    ------
+    RunError
+        If there is none with a score.
+    """
+    for path in sorted(_checkpoints(folder), key=_score, reverse=True):
+        with suppress(RunError):
+            checkpoint = load_checkpoint(path)
+            if "score" in checkpoint.attributes:
+                return checkpoint
+    raise RunError(f"{folder}: has no checkpoint with a score")
 
 
 def prune_checkpoints(newest: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from revgn.arrays import device_name, to_host
 from revgn.data import Dataset, Part
 from revgn.errors import RunError, UsageError
-from revgn.runs.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
+from revgn.runs.checkpoint import best_checkpoint, latest_checkpoint
 from revgn.runs.names import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
 from revgn.runs.reader import open_run
 from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run
@@ -301,18 +301,6 @@ def _is_sound(problem: Problem, state: TrainState) -> bool:
 
 def _on_host(leaf: Any) -> Any:
     return leaf if isinstance(leaf, int | float) else to_host(leaf)
-
-
-def best_checkpoint(folder: Path) -> Checkpoint:
-    """Checkpoint of the highest score among those kept."""
-    checkpoints = []
-    for path in sorted((folder / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)):
-        with suppress(RunError):
-            checkpoints.append(load_checkpoint(path))
-    scored = [checkpoint for checkpoint in checkpoints if "score" in checkpoint.attributes]
-    if not scored:
-        raise RunError(f"{folder}: has no checkpoint with a score")
-    return max(scored, key=lambda checkpoint: float(checkpoint.attributes["score"]))
 
 
 def _same_data(config: Config, checksum: str) -> Dataset:
