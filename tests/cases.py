@@ -226,6 +226,6 @@ EXACT_SOLVERS = [  # generalized inverses: J G J = J where features have full ra
     SolverCase("last", BlockInverse("last"), (0.0, 1.0)),
     SolverCase("full-rank", BlockInverse("full-rank"), (0.5, 0.5)),
     SolverCase("explicit", BlockInverse((0.25, 0.75)), (0.25, 0.75)),
-    SolverCase("first-only", BlockInverse((1.0, 0.0)), (1.0, 0.0)),
+    SolverCase("first", BlockInverse("first"), (1.0, 0.0)),
     SolverCase("minimum-norm", MinimumNorm()),
 ]

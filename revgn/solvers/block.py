@@ -33,7 +33,7 @@ class BlockInverse:
 
     Parameters
     ----------
-    shares : {"full-rank", "uniform", "last"} or tuple of float
+    shares : {"full-rank", "uniform", "first", "last"} or tuple of float
         tau_l, see `revgn.solvers.shares`.
     rule : PinvRule
         How each A^+ is truncated and damped; its damping is relative to s_1^2 of each coupling's A.

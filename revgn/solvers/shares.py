@@ -1,6 +1,7 @@
 """How much of the wanted change each block is asked for: shares tau_l that sum to 1.
 
 - uniform    1/L each (Buffelli et al. 2024, equation 14)
+- first      all to the first block
 - last       all to the last block
 - full-rank  uniform over the blocks whose features reach rank n: what a block of lower rank cannot
              realize is never counted as done; where no block reaches n, over those of the highest rank
@@ -9,18 +10,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from revgn.errors import UsageError
 
-Shares = Literal["uniform", "last", "full-rank"] | tuple[float, ...]
+SharesName = Literal["uniform", "first", "last", "full-rank"]
+Shares = SharesName | tuple[float, ...]
 
 
 def check_shares(shares: Shares) -> None:
     """Raise `UsageError` unless `shares` has a name, or is numbers that sum to 1."""
     if isinstance(shares, str):
-        if shares not in ("uniform", "last", "full-rank"):
-            raise UsageError(f"shares: {shares!r} is not one of uniform, last, full-rank, or numbers")
+        if shares not in get_args(SharesName):
+            raise UsageError(f"shares: {shares!r} is not one of uniform, first, last, full-rank, or numbers")
     elif not abs(math.fsum(shares) - 1.0) <= 1e-9:
         raise UsageError(f"shares: {shares} sum to {math.fsum(shares):g}; expected 1")
 
@@ -35,6 +37,8 @@ def fixed_shares(shares: Shares, blocks: int) -> tuple[float, ...] | None:
     """
     if shares == "uniform":
         return (1.0 / blocks,) * blocks
+    if shares == "first":
+        return (1.0,) + (0.0,) * (blocks - 1)
     if shares == "last":
         return (0.0,) * (blocks - 1) + (1.0,)
     if isinstance(shares, str):

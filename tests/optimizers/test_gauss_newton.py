@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from cases import redraw
+from reference import dense
 
 from revgn import trees
+from revgn.errors import UsageError
 from revgn.losses import CrossEntropy, SquaredError, value, wanted_change
 from revgn.maps import forward, init
 from revgn.networks import Architecture, draw_network
@@ -71,7 +73,55 @@ def test_the_step_is_the_solution(solver, loss, backend):
     z, J = jacobian(net, params, x)
     eps = wanted_change(loss, z, t)
     D, info = solve(solver, J, eps)
-    done = update(GaussNewton(solver), (), params, Linearization(loss, t, z, J), 0.5)
+    start = init_state(GaussNewton(solver), params)
+    done = update(GaussNewton(solver), start, params, Linearization(loss, t, z, J), 0.5)
     assert_close("W - lr D", done.params, trees.axpy(-0.5, D, params), 0.0)
     assert_close("J D = eps", apply(J, D), eps, 1e-10)
     assert done.solve.rho == info.rho
+
+
+def carried(library, solver, beta, decay, steps):
+    """Directions of several updates on changing batches, with what each batch wanted and its dense J."""
+    optimizer = GaussNewton(solver, carry=beta, carry_decay=decay)
+    net, params, _, _ = build(library, scale=0.1)
+    state, rng = init_state(optimizer, params), np.random.default_rng(35)
+    for _ in range(steps):
+        x = library.asarray(rng.standard_normal((SAMPLES, FEATURES)))
+        t = library.asarray(rng.standard_normal((SAMPLES, OUTPUTS)))
+        z, J = jacobian(net, params, x)
+        done = update(optimizer, state, params, Linearization(SquaredError(), t, z, J), 0.1)
+        yield state.direction, done, J, z - t
+        params, state = done.params, done.state
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.3])
+@pytest.mark.parametrize(("beta", "decay"), [(0.9, 1.0), (1.0, 1.0), (0.8, 0.5)])
+def test_carry_is_the_nearest_solution_to_the_last_direction(beta, decay, damping, numpy_backend):
+    """D minimizes |J D - eps|^2 + mu |D - beta D_(t-1)|^2, against the dense Jacobian."""
+    for t, (before, done, J, eps) in enumerate(carried(numpy_backend, MinimumNorm(damping), beta, decay, 4)):
+        truth = dense.jacobian(J.network, J.params, np.hstack(J.point.input))
+        mu = damping * np.mean(np.sum(truth * truth, axis=1))
+        near = (beta * decay ** (t - 1) if t else 0.0) * dense.flat(before)
+        kernel = truth @ truth.T + mu * np.eye(truth.shape[0])
+        expected = near + truth.T @ np.linalg.solve(kernel, dense.rows(eps) - truth @ near)
+        assert_close("D", dense.flat(done.state.direction), expected, 1e-9)
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=repr)
+def test_a_carried_step_is_as_exact(solver, numpy_backend):
+    for _, done, J, eps in carried(numpy_backend, solver, 0.9, 1.0, 4):
+        assert_close("J D = eps", apply(J, done.state.direction), eps, 1e-10)
+        assert done.solve.rho < 1e-10
+
+
+def test_rho_counts_relative_to_what_is_wanted(numpy_backend):
+    """A damped, carried step: rho is |J D - eps| / |eps| of the direction as a whole."""
+    for _, done, J, eps in carried(numpy_backend, MinimumNorm(0.3), 0.9, 1.0, 3):
+        miss = np.linalg.norm(apply(J, done.state.direction) - eps) / np.linalg.norm(eps)
+        assert done.solve.rho == pytest.approx(miss, rel=1e-9)
+
+
+@pytest.mark.parametrize("wrong", [{"carry": -0.1}, {"carry": 1.5}, {"carry_decay": 2.0}, {"carry": np.nan}])
+def test_carry_is_a_share(wrong):
+    with pytest.raises(UsageError, match="expected both in"):
+        GaussNewton(**wrong)

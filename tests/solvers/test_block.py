@@ -155,6 +155,7 @@ class TestShares:
 
     def test_by_name(self):
         assert fixed_shares("uniform", 4) == (0.25,) * 4
+        assert fixed_shares("first", 3) == (1.0, 0.0, 0.0)
         assert fixed_shares("last", 3) == (0.0, 0.0, 1.0)
         assert fixed_shares("full-rank", 3) is None
         assert fixed_shares((0.5, 0.5), 2) == (0.5, 0.5)
