@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from revgn._dispatch import generic
-from revgn.arrays import Array
+from revgn.arrays import Array, add, subtract
 from revgn.errors import ShapeError, UsageError
 from revgn.linalg import Pinv, PinvInfo, PinvRule
 
@@ -197,7 +197,17 @@ def pinv_params(layer: Layer, point: Point, dy: Array, rule: PinvRule) -> Params
 
 def moved(half: int, x: Halves, step: Array) -> Halves:
     """x with `step` added to its half 0 or 1."""
-    return Halves(x.first + step, x.second) if half == 0 else Halves(x.first, x.second + step)
+    return replaced(half, x, add(x[half], step))
+
+
+def moved_back(half: int, x: Halves, step: Array) -> Halves:
+    """x with `step` taken from its half 0 or 1."""
+    return replaced(half, x, subtract(x[half], step))
+
+
+def replaced(half: int, x: Halves, array: Array) -> Halves:
+    """x with `array` in place of its half 0 or 1."""
+    return Halves(array, x.second) if half == 0 else Halves(x.first, array)
 
 
 def check_half(layer: Layer) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import Any, TypeVar, cast
 
-from revgn.arrays import Array, array_namespace
+from revgn.arrays import Array, array_namespace, blockwise
 
 Tree = TypeVar("Tree", bound=tuple[Any, ...])
 
@@ -45,19 +45,28 @@ def named_leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Array]]:
         yield prefix, tree
 
 
+def elementwise(function: Callable[..., tuple[Any, ...]], *trees: Tree) -> tuple[Tree, ...]:
+    """Trees of what `function`, element by element, gives of the leaves of trees of one shape.
+
+    All results are formed in one pass over memory, piece by piece: see `revgn.arrays.blockwise`.
+    """
+    found = [blockwise(function, *nodes) for nodes in zip(*map(leaves, trees), strict=True)]
+    return tuple(_filled(trees[0], iter(results)) for results in zip(*found, strict=True))
+
+
 def axpy(a: float, x: Tree, y: Tree) -> Tree:
     """a x + y."""
-    return map_leaves(lambda xi, yi: a * xi + yi, x, y)
+    return elementwise(lambda xi, yi: (a * xi + yi,), x, y)[0]
 
 
 def add(x: Tree, y: Tree) -> Tree:
     """x + y."""
-    return map_leaves(lambda xi, yi: xi + yi, x, y)
+    return elementwise(lambda xi, yi: (xi + yi,), x, y)[0]
 
 
 def scale(a: float, x: Tree) -> Tree:
     """a x."""
-    return map_leaves(lambda xi: a * xi, x)
+    return elementwise(lambda xi: (a * xi,), x)[0]
 
 
 def dot(x: Tree, y: Tree) -> Array:
@@ -100,6 +109,10 @@ def unflatten(like: Tree, vector: Array) -> Tree:
 def size(x: Tree) -> int:
     """Count the numbers in `x`."""
     return sum(_size(xi) for xi in leaves(x))
+
+
+def _filled(like: Tree, values: Iterator[Any]) -> Tree:
+    return map_leaves(lambda _: next(values), like)
 
 
 def _sum(x: Array) -> Array:

@@ -1,6 +1,7 @@
 """Arrays: the only code that knows NumPy from CuPy."""
 
 from revgn.arrays.draw import draw_normal, draw_orthonormal
+from revgn.arrays.fused import activate, add, blockwise, matmul, matmul_into, sandwich, scaled, subtract
 from revgn.arrays.namespace import (
     Backend,
     BackendName,
@@ -23,6 +24,7 @@ from revgn.arrays.native import (
     linear_operator,
     unwarned,
 )
+from revgn.arrays.pool import empty
 from revgn.arrays.typing import Array, Device, DType, Namespace
 
 __all__ = [
@@ -32,8 +34,11 @@ __all__ = [
     "DType",
     "Device",
     "Namespace",
+    "activate",
+    "add",
     "array_namespace",
     "backend_of",
+    "blockwise",
     "cholesky",
     "cholesky_solve",
     "cupy_absence",
@@ -42,11 +47,17 @@ __all__ = [
     "draw_normal",
     "draw_orthonormal",
     "eigh",
+    "empty",
     "erf",
     "largest_tridiagonal",
     "linear_operator",
+    "matmul",
+    "matmul_into",
     "memory_in_use",
+    "sandwich",
+    "scaled",
     "select_backend",
+    "subtract",
     "synchronize",
     "to_host",
     "unwarned",

@@ -11,42 +11,32 @@ Phi is the normal distribution function (Hendrycks and Gimpel 2016, the exact fo
 import math
 from typing import Literal
 
-from revgn.arrays import Array, array_namespace, erf
+from revgn.arrays import Array, array_namespace, erf, scaled
 from revgn.errors import UsageError
 
 Activation = Literal["relu", "identity", "tanh", "gelu"]
 ACTIVATIONS: tuple[Activation, ...] = ("relu", "identity", "tanh", "gelu")
 
 
-def value(activation: Activation, x: Array) -> Array:
-    """phi(x)."""
+def value_and_slope(activation: Activation, x: Array) -> tuple[Array, Array]:
+    """phi(x), and phi'(x) in its dtype or, for relu, as booleans (false at 0).
+
+    Raises
+    ------
+    UsageError
+        If there is no activation of that name.
+    """
     xp = array_namespace(x)
     match activation:
         case "relu":
-            return xp.maximum(x, 0.0)  # type: ignore[no-any-return]
+            positive = x > 0
+            return scaled(x, positive), positive
         case "identity":
-            return x
+            return x, xp.ones_like(x)
         case "tanh":
-            return xp.tanh(x)  # type: ignore[no-any-return]
+            y = xp.tanh(x)
+            return y, 1.0 - y * y
         case "gelu":
-            return x * _normal_cdf(x)
+            cdf = 0.5 * (1.0 + erf(x * math.sqrt(0.5)))
+            return x * cdf, cdf + x * xp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
     raise UsageError(f"activation: {activation!r} is not one of {', '.join(ACTIVATIONS)}")
-
-
-def slope(activation: Activation, x: Array) -> Array:
-    """phi'(x); for relu 0 at 0."""
-    xp = array_namespace(x)
-    match activation:
-        case "relu":
-            return xp.astype(x > 0, x.dtype)  # type: ignore[no-any-return]
-        case "identity":
-            return xp.ones_like(x)  # type: ignore[no-any-return]
-        case "tanh":
-            return 1.0 - xp.tanh(x) ** 2  # type: ignore[no-any-return]
-        case "gelu":
-            return _normal_cdf(x) + x * xp.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)  # type: ignore[no-any-return]
-    raise UsageError(f"activation: {activation!r} is not one of {', '.join(ACTIVATIONS)}")
-
-
-def _normal_cdf(x: Array) -> Array:
-    return 0.5 * (1.0 + erf(x * math.sqrt(0.5)))

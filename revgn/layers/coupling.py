@@ -9,12 +9,23 @@ Shapes: halves (n, d/2), C (d/2, h), W (h+1, d/2), A (n, h+1), phi' (n, h). Sour
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from revgn.arrays import Array, Backend, DType, array_namespace, backend_of, draw_normal
-from revgn.layers.activation import Activation, slope, value
+from revgn.arrays import (
+    Array,
+    Backend,
+    DType,
+    activate,
+    array_namespace,
+    backend_of,
+    draw_normal,
+    matmul,
+    sandwich,
+)
+from revgn.layers.activation import Activation, value_and_slope
 from revgn.linalg import Pinv, PinvRule, apply_pinv, factor_pinv, gram_rows
 from revgn.maps import (
     Halves,
@@ -32,6 +43,7 @@ from revgn.maps import (
     linearize,
     linearize_inverse,
     moved,
+    moved_back,
     solve_params,
     vjp_input,
     vjp_params,
@@ -57,7 +69,7 @@ class CouplingParams(NamedTuple):
 
 
 class CouplingPoint(NamedTuple):
-    """Features A and slopes phi' at the resting half."""
+    """Features A and slopes phi' (for relu booleans) at the resting half."""
 
     features: Array
     slope: Array
@@ -87,22 +99,21 @@ def init_coupling(layer: Coupling, rng: np.random.Generator, scale: float) -> Co
 @forward.register(Coupling)
 def forward_coupling(layer: Coupling, params: CouplingParams, x: Halves) -> Halves:
     check_halves("forward", layer, x, layer.projection.shape[0])
-    A = _with_ones(value(layer.activation, x[1 - layer.half] @ layer.projection))
-    return moved(layer.half, x, A @ params.weight)
+    return moved(layer.half, x, matmul(_point(layer, x[1 - layer.half]).features, params.weight))
 
 
 @inverse.register(Coupling)
 def inverse_coupling(layer: Coupling, params: CouplingParams, y: Halves) -> Halves:
     check_halves("inverse", layer, y, layer.projection.shape[0])
-    A = _with_ones(value(layer.activation, y[1 - layer.half] @ layer.projection))
-    return moved(layer.half, y, -(A @ params.weight))  # y_j = x_j, so A is the same
+    point = _point(layer, y[1 - layer.half])  # y_j = x_j, so A is the same
+    return moved_back(layer.half, y, matmul(point.features, params.weight))
 
 
 @linearize.register(Coupling)
 def linearize_coupling(layer: Coupling, params: CouplingParams, x: Halves) -> tuple[Halves, CouplingPoint]:
     check_halves("linearize", layer, x, layer.projection.shape[0])
     point = _point(layer, x[1 - layer.half])
-    return moved(layer.half, x, point.features @ params.weight), point
+    return moved(layer.half, x, matmul(point.features, params.weight)), point
 
 
 @linearize_inverse.register(Coupling)
@@ -111,7 +122,7 @@ def linearize_inverse_coupling(
 ) -> tuple[Halves, CouplingPoint]:
     check_halves("linearize_inverse", layer, y, layer.projection.shape[0])
     point = _point(layer, y[1 - layer.half])
-    return moved(layer.half, y, -(point.features @ params.weight)), point
+    return moved_back(layer.half, y, matmul(point.features, params.weight)), point
 
 
 @jvp_input.register(Coupling)
@@ -123,21 +134,21 @@ def jvp_input_coupling(layer: Coupling, params: CouplingParams, point: CouplingP
 def jvp_params_coupling(
     layer: Coupling, params: CouplingParams, point: CouplingPoint, dparams: CouplingParams
 ) -> Halves:
-    dy = point.features @ dparams.weight
+    dy = matmul(point.features, dparams.weight)
     still = array_namespace(dy).zeros_like(dy)
     return Halves(dy, still) if layer.half == 0 else Halves(still, dy)
 
 
 @jvp_inverse.register(Coupling)
 def jvp_inverse_coupling(layer: Coupling, params: CouplingParams, point: CouplingPoint, dy: Halves) -> Halves:
-    return moved(layer.half, dy, -_push(layer, params, point, dy[1 - layer.half]))
+    return moved_back(layer.half, dy, _push(layer, params, point, dy[1 - layer.half]))
 
 
 @vjp_input.register(Coupling)
 def vjp_input_coupling(
     layer: Coupling, params: CouplingParams, point: CouplingPoint, y_bar: Halves
 ) -> Halves:
-    pulled = ((y_bar[layer.half] @ params.weight[:-1, :].T) * point.slope) @ layer.projection.T
+    pulled = sandwich(y_bar[layer.half], params.weight[:-1, :].T, point.slope, layer.projection.T)
     return moved(1 - layer.half, y_bar, pulled)
 
 
@@ -145,7 +156,7 @@ def vjp_input_coupling(
 def vjp_params_coupling(
     layer: Coupling, params: CouplingParams, point: CouplingPoint, y_bar: Halves
 ) -> CouplingParams:
-    return CouplingParams(point.features.T @ y_bar[layer.half])
+    return CouplingParams(matmul(point.features.T, y_bar[layer.half]))
 
 
 @gram_params.register(Coupling)
@@ -165,16 +176,9 @@ def solve_params_coupling(layer: Coupling, point: CouplingPoint, factored: Pinv,
 
 
 def _point(layer: Coupling, u: Array) -> CouplingPoint:
-    uC = u @ layer.projection  # (n, h)
-    return CouplingPoint(_with_ones(value(layer.activation, uC)), slope(layer.activation, uC))
+    return CouplingPoint(*activate(u, layer.projection, partial(value_and_slope, layer.activation)))
 
 
 def _push(layer: Coupling, params: CouplingParams, point: CouplingPoint, du: Array) -> Array:
     """Change of A(u) W with u: ((du C) * phi') Wb; the column of ones does not move."""
-    return ((du @ layer.projection) * point.slope) @ params.weight[:-1, :]
-
-
-def _with_ones(A: Array) -> Array:
-    xp = array_namespace(A)
-    ones = xp.ones((*A.shape[:-1], 1), dtype=A.dtype, device=A.device)
-    return xp.concat((A, ones), axis=-1)  # type: ignore[no-any-return]
+    return sandwich(du, layer.projection, point.slope, params.weight[:-1, :])

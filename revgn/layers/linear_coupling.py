@@ -17,7 +17,17 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from revgn.arrays import Array, Backend, DType, array_namespace, backend_of, draw_normal
+from revgn.arrays import (
+    Array,
+    Backend,
+    DType,
+    array_namespace,
+    backend_of,
+    draw_normal,
+    empty,
+    matmul,
+    matmul_into,
+)
 from revgn.errors import ShapeError
 from revgn.linalg import Pinv, PinvRule, apply_pinv, factor_pinv, gram_rows
 from revgn.maps import (
@@ -36,6 +46,7 @@ from revgn.maps import (
     linearize,
     linearize_inverse,
     moved,
+    moved_back,
     solve_params,
     vjp_input,
     vjp_params,
@@ -110,13 +121,15 @@ def init_linear_coupling(
 @forward.register(LinearCoupling)
 def forward_linear_coupling(layer: LinearCoupling, params: LinearCouplingParams, x: Halves) -> Halves:
     check_halves("forward", layer, x, layer.projection.shape[0])
-    return moved(layer.half, x, _features(layer, x[1 - layer.half]) @ _reduce(layer, params.weight))
+    return moved(layer.half, x, matmul(_features(layer, x[1 - layer.half]), _reduce(layer, params.weight)))
 
 
 @inverse.register(LinearCoupling)
 def inverse_linear_coupling(layer: LinearCoupling, params: LinearCouplingParams, y: Halves) -> Halves:
     check_halves("inverse", layer, y, layer.projection.shape[0])
-    return moved(layer.half, y, -(_features(layer, y[1 - layer.half]) @ _reduce(layer, params.weight)))
+    return moved_back(
+        layer.half, y, matmul(_features(layer, y[1 - layer.half]), _reduce(layer, params.weight))
+    )
 
 
 @linearize.register(LinearCoupling)
@@ -125,7 +138,7 @@ def linearize_linear_coupling(
 ) -> tuple[Halves, LinearCouplingPoint]:
     check_halves("linearize", layer, x, layer.projection.shape[0])
     B, MW = _features(layer, x[1 - layer.half]), _reduce(layer, params.weight)
-    return moved(layer.half, x, B @ MW), LinearCouplingPoint(B, layer.triangle.T @ MW[:-1, :])
+    return moved(layer.half, x, matmul(B, MW)), LinearCouplingPoint(B, matmul(layer.triangle.T, MW[:-1, :]))
 
 
 @linearize_inverse.register(LinearCoupling)
@@ -134,14 +147,16 @@ def linearize_inverse_linear_coupling(
 ) -> tuple[Halves, LinearCouplingPoint]:
     check_halves("linearize_inverse", layer, y, layer.projection.shape[0])
     B, MW = _features(layer, y[1 - layer.half]), _reduce(layer, params.weight)
-    return moved(layer.half, y, -(B @ MW)), LinearCouplingPoint(B, layer.triangle.T @ MW[:-1, :])
+    return moved_back(layer.half, y, matmul(B, MW)), LinearCouplingPoint(
+        B, matmul(layer.triangle.T, MW[:-1, :])
+    )
 
 
 @jvp_input.register(LinearCoupling)
 def jvp_input_linear_coupling(
     layer: LinearCoupling, params: LinearCouplingParams, point: LinearCouplingPoint, dx: Halves
 ) -> Halves:
-    return moved(layer.half, dx, dx[1 - layer.half] @ point.derivative)
+    return moved(layer.half, dx, matmul(dx[1 - layer.half], point.derivative))
 
 
 @jvp_params.register(LinearCoupling)
@@ -151,7 +166,7 @@ def jvp_params_linear_coupling(
     point: LinearCouplingPoint,
     dparams: LinearCouplingParams,
 ) -> Halves:
-    dy = point.features @ _reduce(layer, dparams.weight)
+    dy = matmul(point.features, _reduce(layer, dparams.weight))
     still = array_namespace(dy).zeros_like(dy)
     return Halves(dy, still) if layer.half == 0 else Halves(still, dy)
 
@@ -160,22 +175,21 @@ def jvp_params_linear_coupling(
 def jvp_inverse_linear_coupling(
     layer: LinearCoupling, params: LinearCouplingParams, point: LinearCouplingPoint, dy: Halves
 ) -> Halves:
-    return moved(layer.half, dy, -(dy[1 - layer.half] @ point.derivative))
+    return moved_back(layer.half, dy, matmul(dy[1 - layer.half], point.derivative))
 
 
 @vjp_input.register(LinearCoupling)
 def vjp_input_linear_coupling(
     layer: LinearCoupling, params: LinearCouplingParams, point: LinearCouplingPoint, y_bar: Halves
 ) -> Halves:
-    pulled = y_bar[layer.half] @ point.derivative.T
-    return moved(1 - layer.half, y_bar, pulled)
+    return moved(1 - layer.half, y_bar, matmul(y_bar[layer.half], point.derivative.T))
 
 
 @vjp_params.register(LinearCoupling)
 def vjp_params_linear_coupling(
     layer: LinearCoupling, params: LinearCouplingParams, point: LinearCouplingPoint, y_bar: Halves
 ) -> LinearCouplingParams:
-    return LinearCouplingParams(_expand(layer, point.features.T @ y_bar[layer.half]))
+    return LinearCouplingParams(_expand(layer, matmul(point.features.T, y_bar[layer.half])))
 
 
 @gram_params.register(LinearCoupling)
@@ -198,16 +212,25 @@ def solve_params_linear_coupling(
 
 def _features(layer: LinearCoupling, u: Array) -> Array:
     """B = [u R^T, 1]."""
-    xp = array_namespace(u)
-    ones = xp.ones((*u.shape[:-1], 1), dtype=u.dtype, device=u.device)
-    return xp.concat((u @ layer.triangle.T, ones), axis=-1)  # type: ignore[no-any-return]
+    B = empty((u.shape[0], layer.triangle.shape[0] + 1), u)
+    matmul_into(u, layer.triangle.T, B[:, :-1])
+    B[:, -1] = 1.0
+    return B
 
 
 def _reduce(layer: LinearCoupling, W: Array) -> Array:
     """M W = [Q^T Wb; b]."""
-    return array_namespace(W).concat((layer.basis.T @ W[:-1, :], W[-1:, :]), axis=0)  # type: ignore[no-any-return]
+    return _with_row(layer.basis.T, W)
 
 
 def _expand(layer: LinearCoupling, X: Array) -> Array:
-    """M^T X."""
-    return array_namespace(X).concat((layer.basis @ X[:-1, :], X[-1:, :]), axis=0)  # type: ignore[no-any-return]
+    """M^T X = [Q Xb; b]."""
+    return _with_row(layer.basis, X)
+
+
+def _with_row(A: Array, X: Array) -> Array:
+    """A times all rows of X but the last, which stays."""
+    Y = empty((A.shape[0] + 1, X.shape[1]), X)
+    matmul_into(A, X[:-1, :], Y[:-1, :])
+    Y[-1, :] = X[-1, :]
+    return Y

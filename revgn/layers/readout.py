@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from revgn.arrays import Array, Backend, DType, draw_orthonormal
+from revgn.arrays import Array, Backend, DType, add, draw_orthonormal, matmul
 from revgn.errors import ShapeError
 from revgn.maps import Halves, check_halves, forward, init, jvp_input, linearize, vjp_input
 
@@ -52,7 +52,7 @@ def draw_readout(
 
 def lift(layer: Readout, dz: Array) -> Halves:
     """dz U^T: the smallest change of the halves that changes the outputs by dz (n, c)."""
-    return Halves(dz @ layer.first.T, dz @ layer.second.T)
+    return Halves(matmul(dz, layer.first.T), matmul(dz, layer.second.T))
 
 
 @init.register(Readout)
@@ -63,7 +63,7 @@ def init_readout(layer: Readout, rng: np.random.Generator, scale: float) -> Read
 @forward.register(Readout)
 def forward_readout(layer: Readout, params: ReadoutParams, x: Halves) -> Array:
     check_halves("forward", layer, x, layer.first.shape[0])
-    return x.first @ layer.first + x.second @ layer.second
+    return _read(layer, x)
 
 
 @linearize.register(Readout)
@@ -73,9 +73,13 @@ def linearize_readout(layer: Readout, params: ReadoutParams, x: Halves) -> tuple
 
 @jvp_input.register(Readout)
 def jvp_input_readout(layer: Readout, params: ReadoutParams, point: ReadoutPoint, dx: Halves) -> Array:
-    return dx.first @ layer.first + dx.second @ layer.second
+    return _read(layer, dx)
 
 
 @vjp_input.register(Readout)
 def vjp_input_readout(layer: Readout, params: ReadoutParams, point: ReadoutPoint, y_bar: Array) -> Halves:
     return lift(layer, y_bar)
+
+
+def _read(layer: Readout, x: Halves) -> Array:
+    return add(matmul(x.first, layer.first), matmul(x.second, layer.second))

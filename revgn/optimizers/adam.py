@@ -61,15 +61,20 @@ def init_adam(optimizer: Adam, params: ChainParams) -> AdamState:
 def update_adam(
     optimizer: Adam, state: AdamState, params: ChainParams, at: Linearization, lr: float
 ) -> Update:
+    direction, state = adam_direction(optimizer, state, batch_gradient(at))
+    params, step_norm = moved_by(params, direction, lr, optimizer.weight_decay)
+    return Update(params, state, step_norm, None)
+
+
+def adam_direction(optimizer: Adam, state: AdamState, g: ChainParams) -> tuple[ChainParams, AdamState]:
+    """What the rate multiplies, without the decay, and the state after the gradient g."""
     b1, b2, t = optimizer.beta1, optimizer.beta2, state.updates + 1
-    g = batch_gradient(at)
-    m = trees.map_leaves(lambda mi, gi: b1 * mi + (1 - b1) * gi, state.mean, g)
-    v = trees.map_leaves(lambda vi, gi: b2 * vi + (1 - b2) * (gi * gi), state.square, g)
     unbias1, unbias2 = 1 / (1 - b1**t), 1 / (1 - b2**t)
 
-    def ratio(mi: Array, vi: Array) -> Array:
-        root: Array = array_namespace(vi).sqrt(unbias2 * vi)
-        return (unbias1 * mi) / (root + optimizer.eps)
+    def step(m: Array, v: Array, g: Array) -> tuple[Array, Array, Array]:
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * (g * g)
+        return m, v, (unbias1 * m) / (array_namespace(v).sqrt(unbias2 * v) + optimizer.eps)
 
-    params, step_norm = moved_by(params, trees.map_leaves(ratio, m, v), lr, optimizer.weight_decay)
-    return Update(params, AdamState(t, m, v), step_norm, None)
+    m, v, direction = trees.elementwise(step, state.mean, state.square, g)
+    return direction, AdamState(t, m, v)

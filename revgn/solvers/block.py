@@ -20,7 +20,7 @@ from revgn.arrays import Array, synchronize
 from revgn.errors import ShapeError
 from revgn.layers import lift
 from revgn.linalg import RUNGS, Pinv, PinvInfo, PinvRule
-from revgn.maps import Halves, ParamsStep, Point, factor_params, jvp_inverse, solve_params
+from revgn.maps import Halves, ParamsStep, Point, factor_params, jvp_inverse, replaced, solve_params
 from revgn.networks import ChainParams, points_backward
 from revgn.solvers.exactness import check_wanted, rho
 from revgn.solvers.jacobian import Jacobian, SolveInfo, apply, solve
@@ -127,7 +127,7 @@ def _sweep(
             of_f = least_norm(f, at_f, v[layers[f].half])
             wanted = before_g
             if of_f.info.rank < v.first.shape[0] or of_f.info.damping:
-                wanted = jvp_inverse(layers[g], params[g], at_g, _replaced(v, layers[f].half, of_f.realized))
+                wanted = jvp_inverse(layers[g], params[g], at_g, replaced(layers[f].half, v, of_f.realized))
             of_g = least_norm(g, at_g, wanted[layers[g].half])
             steps[f] = trees.scale(shares[block], of_f.params)
             steps[g] = trees.scale(shares[block], of_g.params)
@@ -135,7 +135,3 @@ def _sweep(
         if block > first:
             v = jvp_inverse(layers[f], params[f], at_f, before_g)
     return tuple(steps), infos
-
-
-def _replaced(v: Halves, half: int, array: Array) -> Halves:
-    return Halves(array, v.second) if half == 0 else Halves(v.first, array)

@@ -1,0 +1,74 @@
+"""Large NumPy arrays in recycled memory: on the host what CuPy's memory pool is on the device.
+
+A fresh array of megabytes costs the system more than the arithmetic on it: every page is cleared and
+mapped anew. An array of `empty` lives in a block that waits, once the array and all its views are gone,
+for the next array of that size. Contents never carry over by intent, so results do not depend on it; a
+step that repeats allocates nothing. What waits is never more than what was once in use at a time.
+"""
+
+import threading
+import weakref
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from revgn.arrays.namespace import array_namespace, device_of
+from revgn.arrays.typing import Array, DType
+
+_SMALLEST = 1 << 16  # bytes; below, the system's allocator is as good
+
+
+class _Lease(weakref.ref[Any]):
+    """Reference to an array in use, which all its views keep alive; when it dies, its block is free again."""
+
+    __slots__ = ("block",)
+    block: np.ndarray[Any, Any]
+
+
+class _Pool:
+    """Blocks in use and blocks that wait, the longest waiting first."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # a lease may end at any moment, also inside `lease`
+        self.leases: dict[int, _Lease] = {}
+        self.waiting: list[np.ndarray[Any, Any]] = []
+        self.in_use = self.most_in_use = 0
+
+    def lease(self, size: int) -> np.ndarray[Any, Any]:
+        with self.lock:
+            found = next((i for i, block in enumerate(self.waiting) if block.size == size), None)
+            block = np.empty(size, np.uint8) if found is None else self.waiting.pop(found)
+            # over a memoryview, so that views of views refer to this very array, not to the block
+            memory = np.frombuffer(memoryview(block), np.uint8)  # type: ignore[arg-type]
+            lease = _Lease(memory, self.release)
+            lease.block = block
+            self.leases[id(lease)] = lease
+            self.in_use += size
+            self.most_in_use = max(self.most_in_use, self.in_use)
+            return memory
+
+    def release(self, lease: Any) -> None:
+        with self.lock:
+            del self.leases[id(lease)]
+            self.waiting.append(lease.block)
+            self.in_use -= lease.block.size
+            while sum(block.size for block in self.waiting) > self.most_in_use:
+                self.waiting.pop(0)
+
+
+_POOL = _Pool()
+
+
+def empty(shape: tuple[int, ...], like: Array, dtype: DType = None) -> Array:
+    """Array of unset numbers on the device of `like`, of its dtype unless another is given.
+
+    Large NumPy arrays come from recycled memory.
+    """
+    dtype = like.dtype if dtype is None else dtype
+    if not array_api_compat.is_numpy_array(like):
+        return array_namespace(like).empty(shape, dtype=dtype, device=device_of(like))  # type: ignore[no-any-return]
+    count, kind = int(np.prod(shape)), np.dtype(dtype)
+    if count * kind.itemsize < _SMALLEST:
+        return np.empty(shape, kind)
+    return _POOL.lease(count * kind.itemsize).view(kind).reshape(shape)

@@ -1,0 +1,71 @@
+"""Recycled memory: a block is used again once no view of its array is left, never before."""
+
+import gc
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from revgn.arrays import empty
+from revgn.arrays.pool import _POOL
+
+LIKE = np.zeros(1, dtype=np.float32)
+SHAPE = (300, 100)
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+def test_memory_is_used_again():
+    first = empty(SHAPE, LIKE)
+    where = address(first)
+    del first
+    assert address(empty((100, 300), LIKE)) == where
+
+
+def test_a_view_of_a_view_keeps_the_memory():
+    first = empty(SHAPE, LIKE)
+    where, view = address(first), first[10:].T[3:]
+    del first
+    gc.collect()
+    second = empty(SHAPE, LIKE)
+    second[...] = 1.0
+    view[...] = 2.0
+    assert address(second) != where
+    assert (second == 1.0).all()
+
+
+def test_kept_arrays_never_share_memory():
+    arrays = [empty(SHAPE, LIKE) for _ in range(20)]
+    for number, array in enumerate(arrays):
+        array[...] = number
+    del arrays[::2]
+    arrays += [empty(SHAPE, LIKE) for _ in range(20)]
+    for array in arrays[10:]:
+        array[...] = -1.0
+    assert [array[0, 0] for array in arrays[:10]] == list(range(1, 20, 2))
+    assert all((array == array[0, 0]).all() for array in arrays)
+
+
+def test_what_waits_is_bounded_by_what_was_in_use():
+    held = [empty((64 + i, 1000), LIKE) for i in range(30)]
+    del held
+    for i in range(200):
+        empty((5000 + i, 100), LIKE)
+    assert sum(block.size for block in _POOL.waiting) <= _POOL.most_in_use
+    assert _POOL.in_use == sum(lease.block.size for lease in _POOL.leases.values())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 90_000), st.sampled_from(["float32", "float64", "bool"]))))
+def test_arrays_are_as_asked_for(shapes):
+    for count, dtype in shapes:
+        array = empty((count,), LIKE, np.dtype(dtype))
+        assert (array.shape, array.dtype, array.flags.writeable) == ((count,), np.dtype(dtype), True)
+
+
+def test_other_libraries_make_their_own(backend):
+    like = backend.asarray([1.0])
+    array = empty((3, 30_000), like)
+    assert (array.shape, array.dtype, array.device) == ((3, 30_000), like.dtype, like.device)
