@@ -17,6 +17,7 @@ from revgn.arrays.namespace import (
 )
 from revgn.arrays.native import (
     cholesky,
+    cholesky_product,
     cholesky_solve,
     eigh,
     erf,
@@ -40,6 +41,7 @@ __all__ = [
     "backend_of",
     "blockwise",
     "cholesky",
+    "cholesky_product",
     "cholesky_solve",
     "cupy_absence",
     "device_name",

@@ -54,6 +54,9 @@ def cholesky_solve(L: Array, B: Array) -> Array:
     """Solve (L L^T) X = B for X (n, m), with L (n, n) lower triangular and B (n, m)."""
     if array_api_compat.is_numpy_array(L):
         upper: Any = L.T  # is Fortran-ordered where `cholesky` made L, so nothing is copied
+        if B.shape[1] == 1:  # LAPACK's routine is made for many columns
+            (trsv,) = scipy.linalg.get_blas_funcs(("trsv",), (upper,))
+            return trsv(upper, trsv(upper, B[:, 0], trans=1))[:, None]  # type: ignore[no-any-return]
         X: Array = scipy.linalg.cho_solve((upper, False), cast(Any, B), check_finite=False)
         return X
     if array_api_compat.is_cupy_array(L):
@@ -64,6 +67,15 @@ def cholesky_solve(L: Array, B: Array) -> Array:
         return solve_triangular(upper, half, lower=False)  # type: ignore[no-any-return]
     xp = array_namespace(L)
     return xp.linalg.solve(L.T, xp.linalg.solve(L, B))  # type: ignore[no-any-return]
+
+
+def cholesky_product(L: Array, x: Array) -> Array:
+    """L L^T x for x (n, 1), with L (n, n) lower triangular."""
+    if array_api_compat.is_numpy_array(L):
+        upper: Any = L.T
+        (trmv,) = scipy.linalg.get_blas_funcs(("trmv",), (upper,))
+        return trmv(upper, trmv(upper, x[:, 0]), trans=1)[:, None]  # type: ignore[no-any-return]
+    return L @ (L.T @ x)
 
 
 def eigh(K: Array) -> tuple[Array, Array]:

@@ -15,7 +15,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
-from revgn.arrays import Array, DType, array_namespace, cholesky, cholesky_solve, eigh, largest_tridiagonal
+from revgn.arrays import (
+    Array,
+    DType,
+    array_namespace,
+    cholesky,
+    cholesky_product,
+    cholesky_solve,
+    eigh,
+    largest_tridiagonal,
+)
 from revgn.linalg.gram import add_diagonal, as_dtype
 from revgn.linalg.truncation import PinvRule, machine_epsilon, resolution, smallest_kept
 
@@ -25,7 +34,7 @@ RUNGS: tuple[Rung, ...] = ("cholesky", "cholesky-float64", "eigh")
 T = TypeVar("T")
 
 _REFINEMENTS = 3
-_LANCZOS = 8  # steps; the largest eigenvalue is then within a few percent, enough for a report and a scale
+_LANCZOS = 5  # steps; the largest eigenvalue is then within some percent, enough for a report and a scale
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,7 +186,7 @@ def _by_cholesky(
     L = cholesky(K, overwrite=True)
     if L is None:
         return None
-    largest = _largest(lambda x: L @ (L.T @ x), L)
+    largest = _largest(lambda x: cholesky_product(L, x), L)
     smallest = 1.0 / (_largest(lambda x: cholesky_solve(L, x), L) or math.inf)
     # In single precision the residual of what is solved decides; double precision has the last word on rank.
     bound = resolution(N, eps) if K.dtype == array_namespace(K).float64 else 4 * eps

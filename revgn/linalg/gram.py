@@ -1,18 +1,18 @@
 """Gram matrices, formed in the precision that was asked for."""
 
-from revgn.arrays import Array, DType, array_namespace
+from revgn.arrays import Array, DType, array_namespace, matmul
 
 
 def gram_rows(A: Array, dtype: DType | None = None) -> Array:
     """A A^T (n, n) of A (n, m), in `dtype`; NumPy forms only one triangle and mirrors it."""
     A = as_dtype(A, dtype)
-    return A @ A.T
+    return matmul(A, A.T)
 
 
 def gram_columns(A: Array, dtype: DType | None = None) -> Array:
     """A^T A (m, m) of A (n, m), in `dtype`."""
     A = as_dtype(A, dtype)
-    return A.T @ A
+    return matmul(A.T, A)
 
 
 def as_dtype(A: Array, dtype: DType | None) -> Array:

@@ -8,16 +8,27 @@ pulled back to it:
 At the last coupling b is a row of U^T, the same for all samples; it stays one row until a nonlinear
 coupling makes it differ, so the last coupling costs nothing and the one before a single product for
 each output. Source: Jacot et al. 2018 for the kernel; the closed form is the product rule.
+
+In place of the c outputs there may be m combinations of them, the columns of Q (c, m): the kernel is then
+(Q^T (x) I) Theta (Q (x) I).
 """
 
-from revgn.arrays import Array, array_namespace, device_of
+from revgn.arrays import Array, array_namespace, empty, matmul
 from revgn.maps import Halves, gram_params, vjp_input
 from revgn.networks import points_backward
 from revgn.solvers.jacobian import Jacobian
 
+_HELD = 4  # couplings whose cotangents are held at a time, so that Theta is gone through once for all of them
+_TILE = 1024  # rows and columns of the pieces that Theta is formed in; such a piece stays in cache
 
-def tangent_kernel(J: Jacobian) -> Array:
+
+def tangent_kernel(J: Jacobian, outputs: Array | None = None) -> Array:
     """Theta (c n, c n), symmetric; row o n + s belongs to output o of sample s.
+
+    Parameters
+    ----------
+    outputs : (c, m), optional
+        Combinations Q of the outputs, in place of which the outputs themselves are taken.
 
     Notes
     -----
@@ -25,24 +36,67 @@ def tangent_kernel(J: Jacobian) -> Array:
     last and none for the first, and (c n)^2 d/2 for each Gram matrix, the last excepted.
     """
     xp = array_namespace(J.point.output.first)
-    lower = lower_kernel(J)
+    lower = lower_kernel(J, outputs)
     return xp.tril(lower) + xp.tril(lower, k=-1).T  # type: ignore[no-any-return]
 
 
-def lower_kernel(J: Jacobian) -> Array:
+def lower_kernel(J: Jacobian, outputs: Array | None = None) -> Array:
     """Theta (c n, c n) with its lower triangle filled; what stands above it has no meaning."""
     readout, layers = J.network.readout, J.network.body.layers
-    xp = array_namespace(readout.first)
-    n, c = J.point.output.first.shape[0], readout.first.shape[1]
-    Theta = xp.zeros((c, n, c, n), dtype=readout.first.dtype, device=device_of(readout.first))
-    bars = [Halves(readout.first[:, o][None, :], readout.second[:, o][None, :]) for o in range(c)]
+    n = J.point.output.first.shape[0]
+    U = [half if outputs is None else matmul(half, outputs) for half in (readout.first, readout.second)]
+    bars = Halves(*(half.T[:, None, :] for half in U))  # (c, 1, d/2), or (c, n, d/2) further back
+    c = bars.first.shape[0]
+    Theta = empty((c, n, c, n), readout.first)
+    held: list[tuple[Array, Array]] = []
     points = points_backward(layers, J.params, J.point)
     for k, point in zip(reversed(range(len(layers))), points, strict=True):
-        K = gram_params(layers[k], point)
-        moving = [bar[layers[k].half] for bar in bars]  # each (1, d/2) or (n, d/2)
-        for o in range(c):
-            for p in range(o + 1):
-                Theta[o, :, p, :] += K * (moving[o] @ moving[p].T)
+        held.append((gram_params(layers[k], point), bars[layers[k].half]))
+        if k == 0 or len(held) == _HELD:
+            _add_couplings(Theta, held, is_first=len(layers) - k <= _HELD)
+            held = []
         if k > 0:
-            bars = [vjp_input(layers[k], J.params[k], point, bar) for bar in bars]
-    return xp.reshape(Theta, (c * n, c * n))  # type: ignore[no-any-return]
+            bars = vjp_input(layers[k], J.params[k], point, bars)
+    return array_namespace(Theta).reshape(Theta, (c * n, c * n))  # type: ignore[no-any-return]
+
+
+def _add_couplings(Theta: Array, held: list[tuple[Array, Array]], is_first: bool) -> None:
+    """Theta += K_k * (b_k b_k^T) for some couplings, tile by tile of the lower triangle."""
+    c, n = Theta.shape[:2]
+    together = max(1, _TILE // n)  # outputs in the columns of a tile
+    for o in range(c):
+        for rows in _pieces(0, n, _TILE):
+            for p in _pieces(0, o + 1, together):
+                for columns in _pieces(0, n, _TILE):
+                    if p.start == o and columns.start >= rows.stop:
+                        continue  # above the diagonal
+                    tile = _tile(held, o, rows, p, columns)
+                    if not is_first:
+                        tile += Theta[o, rows, p, columns]
+                    Theta[o, rows, p, columns] = tile
+
+
+def _tile(held: list[tuple[Array, Array]], o: int, rows: slice, p: slice, columns: slice) -> Array:
+    """Sum over couplings of K[s,t] <b[(o,s)], b[(p,t)]> for these s, p and t."""
+    total: Array | None = None
+    for K, b in held:
+        xp, count = array_namespace(b), p.stop - p.start
+        is_same = b.shape[1] == 1  # for all samples
+        left = b[o, slice(None) if is_same else rows, :]
+        right = xp.reshape(b[p, slice(None) if is_same else columns, :], (-1, b.shape[2]))
+        product = xp.reshape(matmul(left, right.T), (left.shape[0], count, -1))
+        K = K[rows, columns][:, None, :]
+        if is_same:
+            product = K * product
+        else:
+            product *= K
+        if total is None:
+            total = product
+        else:
+            total += product
+    assert total is not None
+    return total
+
+
+def _pieces(start: int, stop: int, size: int) -> list[slice]:
+    return [slice(begin, min(begin + size, stop)) for begin in range(start, stop, size)]

@@ -5,18 +5,27 @@
 J J^T is the tangent kernel, formed in closed form and factored in place; mu is `damping` times its mean
 diagonal. Source: Moore-Penrose inverse by normal equations (Golub and Van Loan, section 5.5); the kernel
 is that of `revgn.solvers.kernel`.
+
+Softmax does not see a constant added to all outputs of a sample, so it is enough to realize the c - 1
+contrasts eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a smaller kernel, a smaller step.
 """
 
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Literal, get_args
+
+import scipy.linalg
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace, synchronize
-from revgn.linalg import Factor, FactorInfo, PinvRule, Rung, factor, project, solve_checked
+from revgn.arrays import Array, array_namespace, backend_of, matmul, synchronize
+from revgn.errors import ShapeError, UsageError
+from revgn.linalg import Factor, FactorInfo, PinvRule, Rung, as_dtype, factor, project, solve_checked
 from revgn.networks import ChainParams
 from revgn.solvers.exactness import check_wanted, rho
 from revgn.solvers.jacobian import Jacobian, SolveInfo, apply, apply_adjoint, cast, solve
 from revgn.solvers.kernel import lower_kernel
+
+Outputs = Literal["logits", "contrasts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,35 +36,48 @@ class MinimumNorm:
     ----------
     damping : float
         mu relative to the kernel's mean diagonal; 0 gives the Moore-Penrose step.
+    outputs : {"logits", "contrasts"}
+        Realize eps in all outputs, or only up to a constant for each sample, which softmax ignores; J, eps
+        and rho are then those of the contrasts.
+
+    Raises
+    ------
+    UsageError
+        If damping is not a number >= 0, or outputs has another name.
     """
 
     damping: float = 0.0
+    outputs: Outputs = "logits"
 
     def __post_init__(self) -> None:
         PinvRule(damping=self.damping)  # refuses what is not a number >= 0
+        if self.outputs not in get_args(Outputs):
+            raise UsageError(f"MinimumNorm: outputs is {self.outputs!r}; expected logits or contrasts")
 
 
 @solve.register(MinimumNorm)
 def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
     check_wanted(J, eps)
+    Q = contrasts(eps) if solver.outputs == "contrasts" else None
     started = perf_counter()
-    factored, info = _factor(solver, J, eps, "cholesky")
+    factored, info = _factor(solver, J, eps, Q, "cholesky")
     synchronize(eps)
     factored_at = perf_counter()
+    wanted = _combined(eps, Q)
 
     def evaluate(
         Z: Array, dZ: Array, before: tuple[ChainParams, Array] | None, factored: Factor, info: FactorInfo
     ) -> tuple[tuple[ChainParams, Array], Array]:
-        D = apply_adjoint(J, _by_sample(dZ, eps))
+        D = apply_adjoint(J, _spread(_by_sample(dZ, wanted), Q))
         if before is not None:
             D = trees.add(before[0], D)
-        JD = apply(J, D)
-        return (D, JD), project(factored, _by_output(eps - JD)) - info.damping * Z
+        JD = _combined(apply(J, D), Q)
+        return (D, JD), project(factored, _by_output(wanted - JD)) - info.damping * Z
 
     (D, JD), info, residual = solve_checked(
-        factored, info, _by_output(eps), evaluate, lambda rung: _factor(solver, J, eps, rung)
+        factored, info, _by_output(wanted), evaluate, lambda rung: _factor(solver, J, eps, Q, rung)
     )
-    measured = rho(JD, eps)
+    measured = rho(JD, wanted)
     finished = perf_counter()
     return D, SolveInfo(
         rho=measured,
@@ -72,15 +94,39 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
     )
 
 
-def _factor(solver: MinimumNorm, J: Jacobian, eps: Array, rung: Rung) -> tuple[Factor, FactorInfo]:
+def contrasts(like: Array) -> Array:
+    """Q (c, c-1) for outputs (n, c): orthonormal columns, orthogonal to the ones (Helmert's matrix).
+
+    Raises
+    ------
+    ShapeError
+        If there is a single output, which softmax does not see at all.
+    """
+    c = like.shape[1]
+    if c < 2:
+        raise ShapeError("solve(MinimumNorm): a single output has no contrasts; take outputs='logits'")
+    return backend_of(like).asarray(scipy.linalg.helmert(c).T, dtype=like.dtype)
+
+
+def _factor(
+    solver: MinimumNorm, J: Jacobian, eps: Array, Q: Array | None, rung: Rung
+) -> tuple[Factor, FactorInfo]:
     return factor(
-        lambda dtype: lower_kernel(cast(J, dtype)),
-        eps.shape[0] * eps.shape[1],
+        lambda dtype: lower_kernel(cast(J, dtype), None if Q is None else as_dtype(Q, dtype)),
+        eps.shape[0] * (eps.shape[1] if Q is None else Q.shape[1]),
         eps,
         PinvRule(damping=solver.damping),
         damping_unit="mean",
         first_rung=rung,
     )
+
+
+def _combined(z: Array, Q: Array | None) -> Array:
+    return z if Q is None else matmul(z, Q)
+
+
+def _spread(z: Array, Q: Array | None) -> Array:
+    return z if Q is None else matmul(z, Q.T)
 
 
 def _by_output(eps: Array) -> Array:

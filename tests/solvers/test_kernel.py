@@ -6,7 +6,7 @@ from cases import DEFICIENT, NETWORKS, network_case
 from reference import dense
 
 from revgn.arrays import to_host
-from revgn.solvers import apply, apply_adjoint, tangent_kernel
+from revgn.solvers import apply, apply_adjoint, kernel, tangent_kernel
 from revgn.testing import assert_close, tolerance
 
 CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
@@ -37,3 +37,25 @@ def test_kernel_is_jvp_of_vjp(name, backend, dtype):
     n, c = eps.shape
     product = (Theta @ dense.rows(to_host(eps))).reshape(c, n).T
     assert_close("Theta v", product, by_maps.astype(float), tolerance(eps.dtype, "chain"))
+
+
+@pytest.mark.parametrize("tile", [1, 4, 7])
+@pytest.mark.parametrize("held", [1, 3])
+@CASES
+def test_kernel_does_not_depend_on_its_pieces(case, tile, held, numpy_backend, monkeypatch):
+    J, _ = case.jacobian(numpy_backend)
+    whole = tangent_kernel(J)
+    monkeypatch.setattr(kernel, "_TILE", tile)
+    monkeypatch.setattr(kernel, "_HELD", held)
+    assert_close("Theta", tangent_kernel(J), whole, 1e-14)
+
+
+def test_kernel_of_combinations_of_the_outputs(backend, dtype):
+    J, eps = network_case("relu-identity-keep").jacobian(backend, dtype)
+    c = eps.shape[1]
+    Q = backend.asarray(np.random.default_rng(5).standard_normal((c, c + 2)), dtype)
+    spread = np.kron(to_host(Q), np.eye(eps.shape[0]))
+    expected = spread.T @ to_host(tangent_kernel(J)) @ spread
+    assert_close(
+        "Q^T Theta Q", tangent_kernel(J, Q), backend.asarray(expected, dtype), tolerance(eps.dtype, "chain")
+    )

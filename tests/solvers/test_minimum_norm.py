@@ -6,10 +6,12 @@ from cases import DEFICIENT, NETWORKS, NetworkCase, network_case, repeated_rows
 from reference import dense
 from reference.pinv import pinv
 
-from revgn.errors import UsageError
+from revgn.arrays import to_host
+from revgn.errors import ShapeError, UsageError
 from revgn.networks import Architecture
 from revgn.solvers import MinimumNorm, apply, solve, tangent_kernel
-from revgn.testing import assert_close, relative_error
+from revgn.testing import assert_close, relative_error, tolerance
+from revgn.trees import norm
 
 CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
 
@@ -108,3 +110,45 @@ def test_a_step_is_never_worse_than_none(case, dtype, numpy_backend):
 def test_damping_must_be_a_number(damping):
     with pytest.raises(UsageError, match="damping"):
         MinimumNorm(damping)
+
+
+@CASES
+@pytest.mark.parametrize("damping", [0.0, 0.1])
+def test_contrasts(case, damping, numpy_backend):
+    """The step of (Q^T (x) I) J: what is wanted but for a constant a sample, by the smallest step."""
+    J, eps = case.jacobian(numpy_backend)
+    n, c = eps.shape
+    if c == 1:
+        with pytest.raises(ShapeError, match="a single output has no contrasts"):
+            solve(MinimumNorm(damping, "contrasts"), J, eps)
+        return
+    D, info = solve(MinimumNorm(damping, "contrasts"), J, eps)
+    Q = np.linalg.svd(np.ones((1, c)))[2][1:].T  # some orthonormal basis beside the ones
+    truth = np.kron(Q.T, np.eye(n)) @ explicit(J)
+    wanted = dense.rows(eps @ Q)
+    mu = damping * np.mean(np.sum(truth * truth, axis=1))
+    assert info.damping == pytest.approx(mu, rel=1e-12)
+    s = np.linalg.svd(truth, compute_uv=False)
+    condition = s[0] / s[s > 1e-7 * s[0]][-1]
+    if damping:
+        expected = truth.T @ np.linalg.solve(truth @ truth.T + mu * np.eye(len(truth)), wanted)
+    else:
+        expected = pinv(truth, rtol=1e-7) @ wanted
+    assert_close("D", dense.flat(D), expected, max(1e-9, 1e-15 * condition**2))
+    missed = np.linalg.norm(truth @ expected - wanted) / np.linalg.norm(wanted)
+    assert info.rho == pytest.approx(missed, abs=1e-9)
+    assert info.order == n * (c - 1)
+
+
+def test_contrasts_take_the_smaller_step(backend, dtype):
+    J, eps = network_case("relu-same-keep").jacobian(backend, dtype)
+    eps = eps - backend.asarray(np.asarray(to_host(eps)).mean(axis=1, keepdims=True), dtype)
+    all_outputs, _ = solve(MinimumNorm(), J, eps)
+    D, info = solve(MinimumNorm(outputs="contrasts"), J, eps)
+    assert float(norm(D)) < float(norm(all_outputs))
+    assert info.rho < tolerance(eps.dtype, "solve")
+
+
+def test_outputs_have_a_name():
+    with pytest.raises(UsageError, match="expected logits or contrasts"):
+        MinimumNorm(outputs="differences")

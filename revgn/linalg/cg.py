@@ -1,0 +1,120 @@
+"""Conjugate gradients for symmetric positive definite A X = B, with A and a preconditioner P as functions.
+
+    X += alpha S        R -= alpha A S        alpha = <R, Z> / <S, A S>
+    S = Z + beta S      Z = P^-1 R            beta = <R, Z> / <R, Z before>
+
+The error falls at every iteration in the norm of A, whatever the residual does meanwhile. What is updated as
+R drifts from B - A X by rounding, so R is formed anew where it says that the end is reached, and the
+iteration goes on from there while that still helps. Source: Golub and Van Loan, Matrix Computations,
+section 11.5; van der Vorst and Ye 2000 for the formed residual.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from revgn.arrays import Array, array_namespace, to_host
+from revgn.linalg.factor import norm
+
+Outcome = Literal["converged", "stagnated", "out-of-iterations"]
+OUTCOMES: tuple[Outcome, ...] = ("converged", "stagnated", "out-of-iterations")
+
+_PATIENCE = 50  # iterations in which <R, Z> has to fall ...
+_FALL = 0.99  # ... to this share of the least so far
+
+
+class CGSolution(NamedTuple):
+    """X, |B - A X| / |B|, the number of products with A spent in iterations, and how it ended."""
+
+    solution: Array
+    residual: float
+    iterations: int
+    outcome: Outcome
+
+
+def conjugate_gradients(
+    product: Callable[[Array], Array],
+    B: Array,
+    precondition: Callable[[Array], Array],
+    *,
+    tolerance: float,
+    max_iterations: int,
+) -> CGSolution:
+    """Solve A X = B from X = 0.
+
+    Parameters
+    ----------
+    product, precondition : callable
+        A and P^-1, symmetric and positive definite, as functions of arrays in the shape of B.
+    B : array
+        Of any shape; <., .> is the sum of the products of all elements.
+    tolerance : float
+        |B - A X| / |B| to be reached.
+    max_iterations : int
+        Products with A allowed, the formed residuals not counted.
+
+    Returns
+    -------
+    CGSolution
+        The outcome says whether the tolerance was reached ("converged"), was not in the allowed number
+        ("out-of-iterations"), or is out of reach ("stagnated"): of rounding, of a singular A with a B that
+        it does not reach, or where A or P is not positive definite.
+
+    Notes
+    -----
+    Law: in exact arithmetic X is right after as many iterations as P^-1 A has different eigenvalues.
+    Cost: a product and a preconditioning an iteration, and as many waits for the device: one.
+    """
+    size = norm(B)
+    if not 0 < size < math.inf:
+        return CGSolution(0.0 * B, 0.0 if size == 0 else math.nan, 0, "stagnated" if size else "converged")
+    X, R, done, last = 0.0 * B, B, 0, math.inf
+    while True:
+        X, done, outcome = _descend(product, X, R, precondition, tolerance * size, done, max_iterations)
+        R = B - product(X)
+        residual = norm(R) / size
+        if residual <= tolerance:
+            return CGSolution(X, residual, done, "converged")
+        if outcome != "converged":
+            return CGSolution(X, residual, done, outcome)
+        if not residual < 0.5 * last:  # rounding: what was formed is no better than what was formed before
+            return CGSolution(X, residual, done, "stagnated")
+        last = residual
+
+
+def _descend(
+    product: Callable[[Array], Array],
+    X: Array,
+    R: Array,
+    precondition: Callable[[Array], Array],
+    goal: float,
+    done: int,
+    max_iterations: int,
+) -> tuple[Array, int, Outcome]:
+    """Iterate until |R| <= goal by its update; a stagnation is answered with the best X by <R, Z>."""
+    xp = array_namespace(R)
+    Z = precondition(R)
+    S, RZ = Z, xp.sum(R * Z)
+    best, best_X, best_at, mark = math.inf, X, done, math.inf
+    while done < max_iterations:
+        AS = product(S)
+        alpha = RZ / xp.sum(S * AS)
+        before = (X, float(best))
+        X = X + alpha * S
+        R = R - alpha * AS
+        done += 1
+        Z = precondition(R)
+        RZ_before, RZ = RZ, xp.sum(R * Z)
+        curvature, fitness, square = (float(v) for v in to_host(xp.stack((alpha, RZ, xp.sum(R * R)))))
+        if not (curvature > 0 and fitness >= 0 and square < math.inf):
+            return (best_X if math.isfinite(before[1]) else before[0]), done, "stagnated"
+        if math.sqrt(square) <= goal:
+            return X, done, "converged"
+        if fitness < best:
+            best, best_X = fitness, X
+        if best < _FALL * mark:
+            mark, best_at = best, done
+        elif done - best_at >= _PATIENCE:
+            return best_X, done, "stagnated"
+        S = Z + (RZ / RZ_before) * S
+    return X, done, "out-of-iterations"
