@@ -40,12 +40,12 @@ class SharesType(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Read a name of shares, or a list of numbers."""
-        if not isinstance(value, str) or value in ("uniform", "last", "full-rank"):
+        if not isinstance(value, str) or value in ("uniform", "first", "last", "full-rank"):
             return value
         try:
             return [float(number) for number in value.split(",")]
         except ValueError:
-            self.fail(f"{value!r} is not uniform, last, full-rank, or numbers with commas", param, ctx)
+            self.fail(f"{value!r} is not uniform, first, last, full-rank, or numbers with commas", param, ctx)
 
 
 DATA_OPTIONS = (
@@ -89,7 +89,7 @@ TRAIN_OPTIONS = (
     SettingOption(
         "--optimizer",
         "optimizer.name",
-        click.Choice(["gauss-newton", "sgd", "adam"]),
+        click.Choice(["gauss-newton", "sgd", "adam", "muon", "kfac", "lbfgs"]),
         "Who takes the steps.",
     ),
     SettingOption(
@@ -103,8 +103,16 @@ TRAIN_OPTIONS = (
         "--damping",
         "optimizer.damping",
         float,
-        "Damping, relative to the kernel's mean diagonal (minimum norm) or to s_1^2 of the features (block).",
+        "Damping, relative to the kernel's mean diagonal (minimum norm) or to s_1^2 of the features (block); "
+        "of K-FAC, of the mean loss's curvature (0.03 if not given).",
     ),
+    SettingOption(
+        "--outputs",
+        "optimizer.outputs",
+        click.Choice(["logits", "contrasts"]),
+        "Realize all outputs, or only their contrasts, of which there is one less (minimum norm).",
+    ),
+    SettingOption("--carry", "optimizer.carry", float, "Share of the last direction carried along."),
     SettingOption("--lr", "optimizer.lr", float, "Learning rate."),
     SettingOption(
         "--schedule",
@@ -113,7 +121,12 @@ TRAIN_OPTIONS = (
         "How the rate goes with the step.",
     ),
     SettingOption("--warmup", "optimizer.warmup", int, "Steps of linear rise at the start."),
-    SettingOption("--momentum", "optimizer.momentum", float, "Momentum of SGD."),
+    SettingOption(
+        "--momentum",
+        "optimizer.momentum",
+        float,
+        "Momentum of SGD, Muon (0.95 if not given) and K-FAC (0.9).",
+    ),
     SettingOption("--weight-decay", "optimizer.weight_decay", float, "Decoupled weight decay."),
     SettingOption(
         "--loss",

@@ -12,7 +12,7 @@ one law, found by the type of its first argument. From the ground up:
     networks    chains, activations kept or rebuilt, the paper's set-ups
     losses      squared error, cross-entropy
     solvers     who solves J D = eps: block inverse, minimum norm
-    optimizers  Gauss-Newton, SGD, Adam
+    optimizers  Gauss-Newton, SGD, Adam, Muon, K-FAC, L-BFGS
     training    settings, step, loop
     runs        the run folder (loaded on demand)
     testing     the laws, for a layer of one's own (loaded on demand)
@@ -66,7 +66,18 @@ from revgn.maps import (
     vjp_params,
 )
 from revgn.networks import REFERENCE, Architecture, Chain, Network, draw_network
-from revgn.optimizers import SGD, Adam, GaussNewton, Linearization, Schedule, init_state, update
+from revgn.optimizers import (
+    KFAC,
+    LBFGS,
+    SGD,
+    Adam,
+    GaussNewton,
+    Linearization,
+    Muon,
+    Schedule,
+    init_state,
+    update,
+)
 from revgn.solvers import (
     BlockInverse,
     MinimumNorm,
@@ -90,6 +101,8 @@ _ON_DEMAND = {
 
 __version__ = "0.1.0"
 __all__ = [
+    "KFAC",
+    "LBFGS",
     "PAPER_RULE",
     "REFERENCE",
     "SGD",
@@ -111,6 +124,7 @@ __all__ = [
     "LinearCouplingParams",
     "Linearization",
     "MinimumNorm",
+    "Muon",
     "Network",
     "PinvRule",
     "Readout",

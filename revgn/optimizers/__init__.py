@@ -2,6 +2,9 @@
 
 from revgn.optimizers.adam import Adam, AdamState
 from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState
+from revgn.optimizers.kfac import KFAC, KFACState
+from revgn.optimizers.lbfgs import LBFGS, LBFGSState
+from revgn.optimizers.muon import Muon, MuonState
 from revgn.optimizers.optimizer import (
     Linearization,
     Optimizer,
@@ -15,12 +18,18 @@ from revgn.optimizers.schedule import Schedule, ScheduleKind, rate_factor
 from revgn.optimizers.sgd import SGD, SGDState
 
 __all__ = [
+    "KFAC",
+    "LBFGS",
     "SGD",
     "Adam",
     "AdamState",
     "GaussNewton",
     "GaussNewtonState",
+    "KFACState",
+    "LBFGSState",
     "Linearization",
+    "Muon",
+    "MuonState",
     "Optimizer",
     "OptimizerState",
     "SGDState",

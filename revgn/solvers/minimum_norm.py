@@ -10,11 +10,10 @@ Softmax does not see a constant added to all outputs of a sample, so it is enoug
 contrasts eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a smaller kernel, a smaller step.
 """
 
+import math
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal, get_args
-
-import scipy.linalg
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace, backend_of, matmul, synchronize
@@ -105,7 +104,10 @@ def contrasts(like: Array) -> Array:
     c = like.shape[1]
     if c < 2:
         raise ShapeError("solve(MinimumNorm): a single output has no contrasts; take outputs='logits'")
-    return backend_of(like).asarray(scipy.linalg.helmert(c).T, dtype=like.dtype)
+    columns = [
+        [(float(i < j) - j * float(i == j)) / math.sqrt(j * (j + 1)) for j in range(1, c)] for i in range(c)
+    ]
+    return backend_of(like).asarray(columns, dtype=like.dtype)
 
 
 def _factor(

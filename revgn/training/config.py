@@ -51,9 +51,13 @@ class NetworkSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class OptimizerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The optimizer and its schedule. `lr` None takes the optimizer's default, of `DEFAULT_LR`."""
+    """The optimizer and its schedule.
 
-    name: Literal["gauss-newton", "sgd", "adam"] = "gauss-newton"
+    `lr` None takes the optimizer's default, of `DEFAULT_LR`; of other settings that are not given `DEFAULTS`
+    has those of Muon and K-FAC.
+    """
+
+    name: Literal["gauss-newton", "sgd", "adam", "muon", "kfac", "lbfgs"] = "gauss-newton"
     lr: Positive | None = None
     schedule: ScheduleKind = "constant"
     warmup: Annotated[int, Meta(ge=0)] = 0
@@ -62,8 +66,11 @@ class OptimizerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     gamma: Annotated[float, Meta(gt=0, le=1)] = 0.1
     weight_decay: NotNegative = 0.0
     inverse: Literal["block", "minimum-norm"] = "minimum-norm"
-    shares: Literal["uniform", "last", "full-rank"] | tuple[float, ...] = "full-rank"
+    shares: Literal["uniform", "first", "last", "full-rank"] | tuple[float, ...] = "full-rank"
+    outputs: Literal["logits", "contrasts"] = "logits"
     damping: NotNegative = 0.0
+    carry: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    carry_decay: Annotated[float, Meta(ge=0, le=1)] = 1.0
     rtol: NotNegative | None = None
     atol: NotNegative = 0.0
     momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
@@ -71,6 +78,10 @@ class OptimizerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     beta1: Annotated[float, Meta(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Meta(ge=0, lt=1)] = 0.999
     eps: Positive = 1e-8
+    factor_every: Count = 10
+    factor_mean: Annotated[float, Meta(ge=0, lt=1)] = 0.95
+    kl_clip: Positive | None = None
+    history: Count = 10
 
 
 class TrainingSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -103,12 +114,20 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 DEFAULT_BATCH = 256
-DEFAULT_LR = {"gauss-newton": 1.0, "sgd": 0.1, "adam": 1e-3}
-
-_GAUSS_NEWTON = ("inverse", "shares", "damping", "rtol", "atol")
-_BLOCK = ("shares", "rtol", "atol")
-_SGD = ("momentum", "nesterov")
-_ADAM = ("beta1", "beta2", "eps")
+DEFAULT_LR = {"gauss-newton": 1.0, "sgd": 0.1, "adam": 1e-3, "muon": 0.02, "kfac": 0.03, "lbfgs": 1.0}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "muon": {"momentum": 0.95, "nesterov": True},
+    "kfac": {"momentum": 0.9, "damping": 0.03},
+}
+_USED = {
+    "gauss-newton": ("inverse", "shares", "outputs", "damping", "rtol", "atol", "carry", "carry_decay"),
+    "sgd": ("momentum", "nesterov"),
+    "adam": ("beta1", "beta2", "eps"),
+    "muon": ("momentum", "nesterov", "beta1", "beta2", "eps"),
+    "kfac": ("damping", "momentum", "factor_every", "factor_mean", "kl_clip"),
+    "lbfgs": ("history",),
+}
+_OF_OTHER_INVERSE = {"block": ("outputs",), "minimum-norm": ("shares", "rtol", "atol")}
 
 
 def _reference(name: str) -> dict[str, Any]:
@@ -149,6 +168,8 @@ def build_config(*layers: dict[str, Any]) -> Config:
         if not isinstance(name, str) or name not in PRESETS:
             raise UsageError(f"preset: {_unknown(str(name), list(PRESETS))}")
         merged = _merge(_preset_for(PRESETS[name], merged.get("optimizer", {})), merged)
+    chosen = str(merged.get("optimizer", {}).get("name"))
+    merged = _merge({"optimizer": DEFAULTS.get(chosen, {})}, merged)
     try:
         config = msgspec.convert(merged, Config)
     except msgspec.ValidationError as error:
@@ -322,14 +343,11 @@ def _without_none(settings: dict[str, Any]) -> dict[str, Any]:
 
 def unused_settings(optimizer: OptimizerSettings) -> tuple[str, ...]:
     """Dotted paths of the optimizer settings that the chosen optimizer does not use."""
-    unused: tuple[str, ...] = ()
-    if optimizer.name != "gauss-newton":
-        unused += _GAUSS_NEWTON
-    elif optimizer.inverse != "block":
-        unused += _BLOCK
-    unused += _SGD if optimizer.name != "sgd" else ()
-    unused += _ADAM if optimizer.name != "adam" else ()
-    return tuple(f"optimizer.{name}" for name in unused)
+    used = set(_USED[optimizer.name])
+    if optimizer.name == "gauss-newton":
+        used -= set(_OF_OTHER_INVERSE[optimizer.inverse])
+    known = dict.fromkeys(name for names in _USED.values() for name in names)
+    return tuple(f"optimizer.{name}" for name in known if name not in used)
 
 
 def _check_relevance(config: Config) -> None:

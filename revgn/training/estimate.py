@@ -50,7 +50,13 @@ def estimate_step(problem: Problem) -> Estimate:
     d2, c = (d + 1) // 2, problem.dataset.train.targets.shape[1]
     size = 4 if problem.config.training.dtype == "float32" else 8
     weights = parameter_count(shape, d)
-    copies = {"adam": 6, "sgd": 4 if settings.momentum else 3}.get(settings.name, 3)
+    copies = {
+        "adam": 6,
+        "sgd": 4 if settings.momentum else 3,
+        "muon": 5,
+        "kfac": 6 if settings.momentum else 4,
+        "lbfgs": 6 + 2 * settings.history,
+    }.get(settings.name, 3)
     couplings = [_work(layer, n) for layer in problem.network.body.layers]
 
     def total(*maps: str) -> float:
@@ -66,6 +72,20 @@ def estimate_step(problem: Problem) -> Estimate:
     work = {"forward": total("forward")}
     if settings.name != "gauss-newton":
         work["gradient"] = total("vjp_params", "tangent") - couplings[0]["tangent"]
+        if settings.name == "lbfgs":
+            work["line search"] = work["forward"] + work["gradient"]  # of the one length that is mostly tried
+        elif settings.name == "muon":
+            small, large = sorted((shape.hidden, d2))
+            work["orthogonalize"] = 2 * L * 5 * (4.0 * small**2 * large + 2.0 * small**3)
+        elif settings.name == "kfac":
+            orders = [coupling["features"] for coupling in couplings]
+            pulled = c * (total("tangent") - couplings[0]["tangent"])
+            grams = sum(2.0 * n * order**2 + 2.0 * c * n * d2**2 for order in orders)
+            inverses = sum(7 / 3 * (order**3 + d2**3) for order in orders)
+            work["factors"] = (pulled + grams + inverses) / settings.factor_every
+            work["solve"] = sum(2.0 * order * d2 * (order + d2) for order in orders)
+            memory["factors"] = int(sum(4 * (order**2 + d2**2) for order in orders)) * size
+            memory["pull-back"] = c * n * max(shape.hidden, d2) * size
     elif settings.inverse == "block":
         orders = [coupling["order"] for coupling in couplings]
         work["gram"] = total("gram")
@@ -110,6 +130,7 @@ def _work(layer: Layer, n: int) -> dict[str, float]:
             "vjp_params": narrow + weights,
             "gram": float(n) * d2 * order,
             "order": order,
+            "features": d2 + 1,
             "frozen": d2 * (2 * h + d2),
             "point": n * (d2 + 1) + d2 * d2,
         }
@@ -122,6 +143,7 @@ def _work(layer: Layer, n: int) -> dict[str, float]:
         "vjp_params": product,
         "gram": float(n) * h * order,
         "order": order,
+        "features": h + 1,
         "frozen": d2 * h,
         "point": n * (2 * h + 1),
     }

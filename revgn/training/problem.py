@@ -16,8 +16,19 @@ from revgn.linalg import PinvRule
 from revgn.losses import CrossEntropy, Loss, SquaredError
 from revgn.maps import init
 from revgn.networks import Architecture, ChainParams, Network, draw_network
-from revgn.optimizers import SGD, Adam, GaussNewton, Optimizer, OptimizerState, Schedule, init_state
-from revgn.solvers import BlockInverse, MinimumNorm
+from revgn.optimizers import (
+    KFAC,
+    LBFGS,
+    SGD,
+    Adam,
+    GaussNewton,
+    Muon,
+    Optimizer,
+    OptimizerState,
+    Schedule,
+    init_state,
+)
+from revgn.solvers import BlockInverse, MinimumNorm, Solver
 from revgn.solvers.shares import fixed_shares
 from revgn.training.config import DEFAULT_BATCH, DEFAULT_LR, Config, OptimizerSettings
 
@@ -98,11 +109,14 @@ def build_problem(config: Config, dataset: Dataset) -> Problem:
             f"{dataset.name}: {outputs} {what} but only {d} features; "
             "a reversible network has no more outputs than (an even number of) features"
         )
+    loss = choose_loss(config, dataset)
+    if config.optimizer.outputs == "contrasts" and not isinstance(loss, CrossEntropy):
+        raise UsageError("optimizer.outputs: contrasts are for cross-entropy, which ignores a constant")
     return Problem(
         config=config,
         dataset=dataset,
         network=draw_network(architecture(config), d, outputs, rng, backend, dtype),
-        loss=choose_loss(config, dataset),
+        loss=loss,
         optimizer=build_optimizer(config.optimizer),
         schedule=Schedule(
             config.optimizer.schedule,
@@ -144,10 +158,26 @@ def build_optimizer(settings: OptimizerSettings) -> Optimizer:
         return SGD(settings.momentum, settings.nesterov, settings.weight_decay)
     if settings.name == "adam":
         return Adam(settings.beta1, settings.beta2, settings.eps, settings.weight_decay)
+    if settings.name == "muon":
+        bias = Adam(settings.beta1, settings.beta2, settings.eps)
+        return Muon(settings.momentum, settings.nesterov, settings.weight_decay, bias)
+    if settings.name == "kfac":
+        return KFAC(
+            settings.damping,
+            settings.momentum,
+            settings.factor_every,
+            settings.factor_mean,
+            settings.kl_clip,
+            settings.weight_decay,
+        )
+    if settings.name == "lbfgs":
+        return LBFGS(settings.history, settings.weight_decay)
     if settings.inverse == "minimum-norm":
-        return GaussNewton(MinimumNorm(settings.damping), settings.weight_decay)
-    rule = PinvRule(settings.rtol, settings.atol, settings.damping)
-    return GaussNewton(BlockInverse(settings.shares, rule), settings.weight_decay)
+        solver: Solver = MinimumNorm(settings.damping, settings.outputs)
+    else:
+        rule = PinvRule(settings.rtol, settings.atol, settings.damping)
+        solver = BlockInverse(settings.shares, rule)
+    return GaussNewton(solver, settings.weight_decay, settings.carry, settings.carry_decay)
 
 
 def initial_state(problem: Problem) -> TrainState:

@@ -115,9 +115,9 @@ def test_mistakes_in_options(arguments, code, says, invoke, tmp_path):
     [
         (["--hiden", "8"], "No such option"),
         (["--hidden", "many"], "'many' is not a valid integer"),
-        (["--optimizer", "lbfgs"], "'lbfgs' is not one of"),
+        (["--optimizer", "lion"], "'lion' is not one of"),
         (["--batch-size", "ful"], "'ful' is neither a number nor full"),
-        (["--shares", "a,b"], "'a,b' is not uniform, last, full-rank, or numbers with commas"),
+        (["--shares", "a,b"], "'a,b' is not uniform, first, last, full-rank, or numbers with commas"),
         (["nowhere.toml"], "'nowhere.toml' does not exist"),
     ],
 )

@@ -69,7 +69,10 @@ def test_a_full_batch(invoke, tmp_path):
 
 @pytest.mark.parametrize(
     "optimizer",
-    [["--optimizer", "adam"], ["--optimizer", "sgd"], ["--inverse", "block"], ["--inverse", "minimum-norm"]],
+    [
+        *(["--optimizer", name] for name in ("adam", "sgd", "muon", "kfac", "lbfgs")),
+        *(["--inverse", name] for name in ("block", "minimum-norm")),
+    ],
     ids=lambda options: options[1],
 )
 def test_a_dry_run_writes_nothing(optimizer, invoke, tmp_path):

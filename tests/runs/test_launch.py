@@ -32,6 +32,9 @@ OPTIMIZERS = {
     "block": {"optimizer.inverse": "block", "optimizer.shares": (0.5, 0.5)},
     "adam": {"optimizer.name": "adam"},
     "momentum": {"optimizer.name": "sgd", "optimizer.momentum": 0.9},
+    "muon": {"optimizer.name": "muon"},
+    "kfac": {"optimizer.name": "kfac", "optimizer.factor_every": 3, "network.first_block": "identity"},
+    "lbfgs": {"optimizer.name": "lbfgs", "optimizer.history": 3},
 }
 
 

@@ -41,10 +41,34 @@ def test_the_stronger_wins():
     assert setting("network.blocks") == 2
 
 
-@pytest.mark.parametrize(("name", "lr"), [("gauss-newton", 1.0), ("sgd", 0.1), ("adam", 1e-3)])
+@pytest.mark.parametrize(
+    ("name", "lr"),
+    [
+        ("gauss-newton", 1.0),
+        ("sgd", 0.1),
+        ("adam", 1e-3),
+        ("muon", 0.02),
+        ("kfac", 0.03),
+        ("lbfgs", 1.0),
+    ],
+)
 def test_each_optimizer_has_a_rate_of_its_own(name, lr):
     assert setting("optimizer.lr", {"optimizer": {"name": name}}) == lr
     assert setting("optimizer.lr", {"optimizer": {"name": name, "lr": 0.7}}) == 0.7
+
+
+def test_some_have_other_defaults_of_their_own():
+    """Weaker than whatever is given, also if what is given is the default of the others."""
+    muon, kfac, sgd = ({"optimizer": {"name": name}} for name in ("muon", "kfac", "sgd"))
+    momenta = [setting("optimizer.momentum", each) for each in (muon, kfac, sgd)]
+    assert momenta == [0.95, 0.9, 0.0]
+    assert setting("optimizer.nesterov", muon) is True
+    assert setting("optimizer.damping", kfac) == 0.03
+    given = {"optimizer": {"momentum": 0.0, "nesterov": False}}
+    assert setting("optimizer.momentum", given, muon) == 0.0
+    assert setting("optimizer.nesterov", given, muon) is False
+    preset = build_config(muon, {"preset": "paper-mnist"})
+    assert (preset.optimizer.momentum, preset.training.batch_size) == (0.95, 1024)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +102,10 @@ def test_presets_are_the_papers(preset, features, weights):
             "network.activation: 'rleu' is not one of relu, identity, tanh",
         ),
         ({"network": {"activation": "rleu"}}, "did you mean relu?"),
-        ({"optimizer": {"name": "lbfgs"}}, "optimizer.name: 'lbfgs' is not one of gauss-newton, sgd, adam"),
+        (
+            {"optimizer": {"name": "lion"}},
+            "optimizer.name: 'lion' is not one of gauss-newton, sgd, adam, muon, kfac, lbfgs",
+        ),
         ({"network": {"blocks": 0}}, "network.blocks: 0 cannot be used"),
         ({"network": {"blocks": 2.5}}, "network.blocks: 2.5 cannot be used"),
         ({"network": {"blocks": True}}, "network.blocks: True cannot be used"),
@@ -115,6 +142,12 @@ def test_mistakes_are_one_line_that_names_the_path(settings, says):
         ({"name": "sgd", "beta1": 0.5}, "optimizer.beta1: sgd does not use it"),
         ({"name": "sgd", "damping": 0.1}, "optimizer.damping: sgd does not use it"),
         ({"name": "adam", "inverse": "block"}, "optimizer.inverse: adam does not use it"),
+        ({"name": "muon", "damping": 0.1}, "optimizer.damping: muon does not use it"),
+        ({"name": "kfac", "nesterov": True}, "optimizer.nesterov: kfac does not use it"),
+        ({"name": "lbfgs", "momentum": 0.9}, "optimizer.momentum: lbfgs does not use it"),
+        ({"name": "adam", "history": 5}, "optimizer.history: adam does not use it"),
+        ({"name": "muon", "kl_clip": 1.0}, "optimizer.kl_clip: muon does not use it"),
+        ({"factor_every": 2}, "optimizer.factor_every: gauss-newton with inverse minimum-norm does not"),
         ({"shares": "last"}, "optimizer.shares: gauss-newton with inverse minimum-norm does not use it"),
         ({"rtol": 0.01}, "optimizer.rtol"),
         ({"inverse": "block", "eps": 1.0}, "optimizer.eps: gauss-newton with inverse block does not use it"),
@@ -128,7 +161,7 @@ def test_what_the_optimizer_does_not_use_is_refused(settings, says):
 
 
 positive = st.floats(1e-300, 1e300)
-shares = st.sampled_from(["uniform", "last", "full-rank"]) | st.lists(
+shares = st.sampled_from(["uniform", "first", "last", "full-rank"]) | st.lists(
     st.floats(-10, 10, width=32), min_size=1, max_size=4
 )
 OPTIMIZERS = st.one_of(
@@ -138,6 +171,13 @@ OPTIMIZERS = st.one_of(
     ),
     st.fixed_dictionaries({"name": st.just("sgd")}, optional={"momentum": st.floats(0, 0.99)}),
     st.fixed_dictionaries({"name": st.just("adam")}, optional={"beta1": st.floats(0, 0.99), "eps": positive}),
+    st.fixed_dictionaries(
+        {"name": st.just("muon")}, optional={"momentum": st.floats(0, 0.99), "nesterov": st.booleans()}
+    ),
+    st.fixed_dictionaries(
+        {"name": st.just("kfac")}, optional={"damping": positive, "kl_clip": st.none() | positive}
+    ),
+    st.fixed_dictionaries({"name": st.just("lbfgs")}, optional={"history": st.integers(1, 99)}),
 )
 SCHEDULES = st.fixed_dictionaries(
     {},

@@ -30,7 +30,11 @@ def test_weights_are_counted(features, blocks, hidden, first_block, make_problem
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"optimizer.inverse": "block"}, {"optimizer.name": "adam"}, {"optimizer.name": "sgd"}],
+    [
+        {},
+        {"optimizer.inverse": "block"},
+        *({"optimizer.name": name} for name in ("adam", "sgd", "muon", "kfac", "lbfgs")),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("first_block", ["same", "identity"])

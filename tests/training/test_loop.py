@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from revgn import trees
 from revgn.data import batch_indices
 from revgn.errors import UsageError
 from revgn.losses import accuracy, value
@@ -28,6 +29,9 @@ OPTIMIZERS = [
     {"optimizer.inverse": "block", "optimizer.shares": (0.5, 0.5)},
     {"optimizer.name": "adam"},
     {"optimizer.name": "sgd", "optimizer.momentum": 0.9, "optimizer.schedule": "cosine"},
+    {"optimizer.name": "muon"},
+    {"optimizer.name": "kfac", "optimizer.factor_every": 2},
+    {"optimizer.name": "lbfgs", "training.batch_size": "full"},
 ]
 EVERY = pytest.mark.parametrize(
     "changes", OPTIMIZERS, ids=lambda changes: "-".join(map(str, changes.values()))
@@ -46,7 +50,7 @@ def repeats(events):
             type(event),
             {name: figure for name, figure in event.record.items() if name in REPEATED},
             snapshot(event.state.params),
-            snapshot(tuple(part for part in event.state.optimizer if isinstance(part, tuple))),
+            snapshot(trees.map_leaves(np.asarray, event.state.optimizer)),
         )
         for event in events
     ]

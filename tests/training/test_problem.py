@@ -7,7 +7,7 @@ from revgn import trees
 from revgn.errors import BackendError, RunError, UsageError
 from revgn.linalg import PinvRule
 from revgn.losses import CrossEntropy, SquaredError
-from revgn.optimizers import SGD, Adam, GaussNewton
+from revgn.optimizers import KFAC, LBFGS, SGD, Adam, GaussNewton, Muon
 from revgn.solvers import BlockInverse, MinimumNorm
 from revgn.testing.compare import snapshot
 from revgn.training import Evaluated, initial_state, restore_state, state_arrays, train
@@ -17,6 +17,7 @@ from revgn.training import Evaluated, initial_state, restore_state, state_arrays
     ("changes", "optimizer"),
     [
         ({"optimizer.damping": 0.1}, GaussNewton(MinimumNorm(0.1))),
+        ({"optimizer.carry": 0.9}, GaussNewton(MinimumNorm(), carry=0.9)),
         (
             {"optimizer.inverse": "block", "optimizer.shares": "last", "optimizer.rtol": 0.01},
             GaussNewton(BlockInverse("last", PinvRule(0.01))),
@@ -38,6 +39,32 @@ from revgn.training import Evaluated, initial_state, restore_state, state_arrays
             {"optimizer.name": "adam", "optimizer.beta1": 0.5, "optimizer.weight_decay": 0.1},
             Adam(0.5, weight_decay=0.1),
         ),
+        ({"optimizer.name": "muon"}, Muon()),
+        (
+            {
+                "optimizer.name": "muon",
+                "optimizer.momentum": 0.5,
+                "optimizer.nesterov": False,
+                "optimizer.beta2": 0.9,
+                "optimizer.weight_decay": 0.1,
+            },
+            Muon(0.5, False, 0.1, Adam(beta2=0.9)),
+        ),
+        ({"optimizer.name": "kfac"}, KFAC()),
+        (
+            {
+                "optimizer.name": "kfac",
+                "optimizer.damping": 0.1,
+                "optimizer.momentum": 0.5,
+                "optimizer.factor_every": 3,
+                "optimizer.factor_mean": 0.25,
+                "optimizer.kl_clip": 0.001,
+                "optimizer.weight_decay": 0.2,
+            },
+            KFAC(0.1, 0.5, 3, 0.25, 0.001, 0.2),
+        ),
+        ({"optimizer.name": "lbfgs"}, LBFGS()),
+        ({"optimizer.name": "lbfgs", "optimizer.history": 3, "optimizer.weight_decay": 0.1}, LBFGS(3, 0.1)),
     ],
 )
 def test_the_optimizer_is_the_one_asked_for(changes, optimizer, make_problem):
@@ -71,6 +98,12 @@ def test_losses_follow_the_task(make_problem, table):
             "sum to 1.1; expected 1",
         ),
         ({"optimizer.name": "sgd", "optimizer.nesterov": True}, UsageError, "Nesterov needs a momentum"),
+        (
+            {"optimizer.name": "muon", "optimizer.momentum": 0.0},
+            UsageError,
+            "Muon: Nesterov needs a momentum",
+        ),
+        ({"optimizer.name": "kfac", "optimizer.damping": 0.0}, UsageError, "expected damping > 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, error, says, make_problem):
@@ -99,6 +132,9 @@ def test_one_choice_leaves_the_others_bits(make_problem):
         {"optimizer.name": "adam"},
         {"optimizer.name": "sgd"},
         {"optimizer.name": "sgd", "optimizer.momentum": 0.9, "training.dtype": "float64"},
+        {"optimizer.name": "muon"},
+        {"optimizer.name": "kfac", "network.first_block": "identity"},
+        {"optimizer.name": "lbfgs", "optimizer.history": 3},
     ],
 )
 def test_a_state_goes_to_arrays_and_back(changes, make_problem):
@@ -119,7 +155,9 @@ def test_arrays_of_another_run_are_refused(make_problem):
     arrays = {name: np.asarray(leaf) for name, leaf in state_arrays(state).items()}
     with pytest.raises(RunError, match=r"params/0/weight is \(33, 32\) where these settings need \(17, 32\)"):
         restore_state(make_problem({"network.hidden": 16}), arrays)
-    with pytest.raises(RunError, match="optimizer/updates is missing; is it of a run with other settings"):
+    with pytest.raises(
+        RunError, match="optimizer/mean/0/weight is missing; is it of a run with other settings"
+    ):
         restore_state(make_problem({"optimizer.name": "adam"}), arrays)
 
 
@@ -129,6 +167,9 @@ def test_arrays_of_another_run_are_refused(make_problem):
         {"optimizer.name": "adam", "optimizer.lr": 0.01},
         {"optimizer.inverse": "block", "optimizer.lr": 0.5, "optimizer.damping": 0.1},
         {"optimizer.lr": 0.5, "optimizer.damping": 0.1},
+        {"optimizer.name": "muon"},
+        {"optimizer.name": "kfac"},
+        {"optimizer.name": "lbfgs"},
     ],
 )
 def test_a_regression_from_end_to_end(changes, make_problem, table):

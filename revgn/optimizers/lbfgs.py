@@ -1,0 +1,124 @@
+"""L-BFGS with a line search of strong Wolfe conditions (Nocedal and Wright 2006, algorithms 7.4 and 7.5).
+
+    p = -H g        W <- W + a p - lr weight_decay W        s = a p,  y = g(W + a p) - g(W)
+
+H is the BFGS inverse of the last m pairs (s, y), started at (s.y / y.y) I of the newest and never formed;
+a is the length that `line_search` finds. Both gradients of a pair are of one batch, so batches may change;
+but a line search trusts the loss that it sees, so the full batch is what this is for.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from revgn import trees
+from revgn.errors import UsageError
+from revgn.losses import value
+from revgn.networks import ChainParams, join
+from revgn.optimizers.line_search import CURVATURE, Trial, strong_wolfe
+from revgn.optimizers.optimizer import Linearization, Update, batch_gradient, init_state, update
+from revgn.solvers import jacobian
+
+
+@dataclass(frozen=True, slots=True)
+class LBFGS:
+    """L-BFGS; the rate is the step length tried first, times 1/|g| at most while there is no pair.
+
+    Parameters
+    ----------
+    history : int
+        Pairs remembered, m.
+    weight_decay : float
+        Decoupled: the line search does not see it.
+
+    Raises
+    ------
+    UsageError
+        If history is less than 1.
+
+    Notes
+    -----
+    Cost: a gradient, and a forward pass with a gradient for each length tried, mostly one. Memory: 2 m
+    copies of the weights.
+    """
+
+    history: int = 10
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.history < 1:
+            raise UsageError(f"LBFGS: history is {self.history}; expected at least 1")
+
+
+class LBFGSState(NamedTuple):
+    """The last m pairs (s, y) with 1/(s.y), oldest first; zeros where there is no pair yet."""
+
+    steps: tuple[ChainParams, ...]
+    changes: tuple[ChainParams, ...]
+    inverse_products: tuple[float, ...]
+
+
+@init_state.register(LBFGS)
+def init_lbfgs(optimizer: LBFGS, params: ChainParams) -> LBFGSState:
+    none = (trees.zeros_like(params),) * optimizer.history
+    return LBFGSState(none, none, (0.0,) * optimizer.history)
+
+
+@update.register(LBFGS)
+def update_lbfgs(
+    optimizer: LBFGS, state: LBFGSState, params: ChainParams, at: Linearization, lr: float
+) -> Update:
+    g = batch_gradient(at)
+    p = trees.scale(-1.0, inverse_product(state, g))
+    slope = float(trees.dot(g, p))
+    if not slope < 0:  # by rounding, or where the gradient is 0
+        state, p = init_lbfgs(optimizer, params), trees.scale(-1.0, g)
+        slope = float(trees.dot(g, p))
+    first = lr if state.inverse_products[-1] else lr * min(1.0, 1.0 / (math.sqrt(-slope) or 1.0))
+    start = Trial(0.0, float(value(at.loss, at.outputs, at.targets)), slope, g)
+    found = strong_wolfe(lambda length: _trial(at, params, p, length), start, first)
+    step = trees.scale(found.length, p)
+    state = _remembered(state, start, found, step) if found.length else init_lbfgs(optimizer, params)
+    if optimizer.weight_decay:
+        step = trees.axpy(-lr * optimizer.weight_decay, params, step)
+    return Update(trees.add(params, step), state, trees.norm(step), None)
+
+
+def inverse_product(state: LBFGSState, g: ChainParams) -> ChainParams:
+    """H g, by the two loops of algorithm 7.4; g itself without any pair.
+
+    Notes
+    -----
+    Law: H <- V^T H V + rho s s^T with V = I - rho y s^T and rho = 1/(s.y), from the oldest pair on.
+    Cost: 4 m products and sums of vectors.
+    """
+    pairs = [pair for pair in zip(*state, strict=True) if pair[2]]
+    shares = []
+    for s, y, rho in reversed(pairs):
+        shares.append(rho * float(trees.dot(s, g)))
+        g = trees.axpy(-shares[-1], y, g)
+    if pairs:
+        _, y, rho = pairs[-1]
+        g = trees.scale(1.0 / (rho * float(trees.dot(y, y))), g)
+    for (s, y, rho), share in zip(pairs, reversed(shares), strict=True):
+        g = trees.axpy(share - rho * float(trees.dot(y, g)), s, g)
+    return g
+
+
+def _trial(at: Linearization, params: ChainParams, p: ChainParams, length: float) -> Trial:
+    network = at.jacobian.network
+    x = join(at.jacobian.point.input, network.features)
+    z, J = jacobian(network, trees.axpy(length, p, params), x)
+    g = batch_gradient(at._replace(outputs=z, jacobian=J))
+    return Trial(length, float(value(at.loss, z, at.targets)), float(trees.dot(g, p)), g)
+
+
+def _remembered(state: LBFGSState, start: Trial, found: Trial, s: ChainParams) -> LBFGSState:
+    """State with the newest pair in place of the oldest; as it was where s.y is not well above 0."""
+    y = trees.axpy(-1.0, start.gradient, found.gradient)
+    product = float(trees.dot(s, y))
+    if not (found.slope > CURVATURE * start.slope and product > 0):
+        return state
+    return LBFGSState(
+        (*state.steps[1:], s), (*state.changes[1:], y), (*state.inverse_products[1:], 1.0 / product)
+    )
