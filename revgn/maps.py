@@ -13,6 +13,7 @@ the layer's function, a dot a tangent and a bar a cotangent:
     jvp_inverse         x' = (df/dx)^-1 y'
     vjp_input           xbar = (df/dx)^T ybar
     vjp_params          Wbar = (df/dW)^T ybar
+    rank_bound          the largest rank that df/dW can have on one column of y
     gram_params         K with (df/dW) (df/dW)^T = K (x) I on the half that moves
     factor_params       the factored pseudoinverse of df/dW ...
     solve_params        ... and what it gives: W' = (df/dW)^+ y'
@@ -154,6 +155,16 @@ def vjp_params(layer: Layer, params: Params, point: Point, y_bar: Data) -> Param
     Notes
     -----
     Law: <y_bar, jvp_params(dparams)> = <vjp_params(y_bar), dparams>.
+    """
+
+
+@generic
+def rank_bound(layer: Layer, point: Point) -> int:
+    """Largest rank that K of `gram_params` can have: min(n, features). An own layer may do without.
+
+    Notes
+    -----
+    Law: no smaller than the rank that `factor_params` finds.
     """
 
 

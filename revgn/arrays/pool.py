@@ -27,18 +27,24 @@ class _Lease(weakref.ref[Any]):
 
 
 class _Pool:
-    """Blocks in use and blocks that wait, the longest waiting first."""
+    """Blocks in use, and blocks that wait: by size, the size not used for longest first."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()  # a lease may end at any moment, also inside `lease`
         self.leases: dict[int, _Lease] = {}
-        self.waiting: list[np.ndarray[Any, Any]] = []
-        self.in_use = self.most_in_use = 0
+        self.waiting: dict[int, list[np.ndarray[Any, Any]]] = {}
+        self.in_use = self.most_in_use = self.idle = 0
 
     def lease(self, size: int) -> np.ndarray[Any, Any]:
         with self.lock:
-            found = next((i for i, block in enumerate(self.waiting) if block.size == size), None)
-            block = np.empty(size, np.uint8) if found is None else self.waiting.pop(found)
+            blocks = self.waiting.pop(size, [])
+            if blocks:
+                block = blocks.pop()
+                self.idle -= size
+            else:
+                block = np.empty(size, np.uint8)
+            if blocks:
+                self.waiting[size] = blocks
             # over a memoryview, so that views of views refer to this very array, not to the block
             memory = np.frombuffer(memoryview(block), np.uint8)  # type: ignore[arg-type]
             lease = _Lease(memory, self.release)
@@ -51,10 +57,16 @@ class _Pool:
     def release(self, lease: Any) -> None:
         with self.lock:
             del self.leases[id(lease)]
-            self.waiting.append(lease.block)
-            self.in_use -= lease.block.size
-            while sum(block.size for block in self.waiting) > self.most_in_use:
-                self.waiting.pop(0)
+            size = lease.block.size
+            self.waiting.setdefault(size, []).append(lease.block)
+            self.in_use -= size
+            self.idle += size
+            while self.idle > self.most_in_use:
+                oldest = next(iter(self.waiting))
+                self.waiting[oldest].pop()
+                self.idle -= oldest
+                if not self.waiting[oldest]:
+                    del self.waiting[oldest]
 
 
 _POOL = _Pool()

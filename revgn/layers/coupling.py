@@ -44,6 +44,7 @@ from revgn.maps import (
     linearize_inverse,
     moved,
     moved_back,
+    rank_bound,
     solve_params,
     vjp_input,
     vjp_params,
@@ -157,6 +158,11 @@ def vjp_params_coupling(
     layer: Coupling, params: CouplingParams, point: CouplingPoint, y_bar: Halves
 ) -> CouplingParams:
     return CouplingParams(matmul(point.features.T, y_bar[layer.half]))
+
+
+@rank_bound.register(Coupling)
+def rank_bound_coupling(layer: Coupling, point: CouplingPoint) -> int:
+    return min(point.features.shape)
 
 
 @gram_params.register(Coupling)

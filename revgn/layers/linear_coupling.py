@@ -47,6 +47,7 @@ from revgn.maps import (
     linearize_inverse,
     moved,
     moved_back,
+    rank_bound,
     solve_params,
     vjp_input,
     vjp_params,
@@ -190,6 +191,11 @@ def vjp_params_linear_coupling(
     layer: LinearCoupling, params: LinearCouplingParams, point: LinearCouplingPoint, y_bar: Halves
 ) -> LinearCouplingParams:
     return LinearCouplingParams(_expand(layer, matmul(point.features.T, y_bar[layer.half])))
+
+
+@rank_bound.register(LinearCoupling)
+def rank_bound_linear_coupling(layer: LinearCoupling, point: LinearCouplingPoint) -> int:
+    return min(point.features.shape)
 
 
 @gram_params.register(LinearCoupling)

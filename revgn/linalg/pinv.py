@@ -10,7 +10,7 @@ with iterative refinement against A itself: its residual decides whether a rung 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from revgn.arrays import Array
+from revgn.arrays import Array, add, matmul, subtract
 from revgn.errors import ShapeError
 from revgn.linalg.factor import RUNGS, Factor, FactorInfo, Rung, factor, project, solve_checked
 from revgn.linalg.gram import gram_columns, gram_rows
@@ -85,11 +85,11 @@ def apply_pinv(pinv: Pinv, V: Array) -> PinvSolution:
     def evaluate(
         Z: Array, dZ: Array, before: tuple[Array, Array] | None, factored: Factor, info: FactorInfo
     ) -> tuple[tuple[Array, Array], Array]:
-        X = A.T @ dZ if wide else dZ
+        X = matmul(A.T, dZ) if wide else dZ
         if before is not None:
-            X = before[0] + X
-        AX = A @ X
-        misfit = V - AX if wide else A.T @ (V - AX)
+            X = add(before[0], X)
+        AX = matmul(A, X)
+        misfit = subtract(V, AX) if wide else matmul(A.T, subtract(V, AX))
         return (X, AX), project(factored, misfit) - info.damping * Z
 
     (X, AX), info, residual = solve_checked(

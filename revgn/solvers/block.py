@@ -14,16 +14,29 @@ that the inverse jvp needs next: one product serves both. Source: Buffelli et al
 from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
+from typing import NamedTuple
 
 from revgn import trees
-from revgn.arrays import Array, synchronize
+from revgn._dispatch import has_map
+from revgn.arrays import Array, add, subtract, synchronize
 from revgn.errors import ShapeError
-from revgn.layers import lift
+from revgn.layers import ReadoutParams, lift
 from revgn.linalg import RUNGS, Pinv, PinvInfo, PinvRule
-from revgn.maps import Halves, ParamsStep, Point, factor_params, jvp_inverse, replaced, solve_params
-from revgn.networks import ChainParams, points_backward
+from revgn.maps import (
+    Halves,
+    ParamsStep,
+    Point,
+    factor_params,
+    forward,
+    jvp_input,
+    jvp_inverse,
+    rank_bound,
+    replaced,
+    solve_params,
+)
+from revgn.networks import ChainParams, points_backward, points_forward
 from revgn.solvers.exactness import check_wanted, rho
-from revgn.solvers.jacobian import Jacobian, SolveInfo, apply, solve
+from revgn.solvers.jacobian import Jacobian, SolveInfo, solve
 from revgn.solvers.shares import Shares, check_shares, fixed_shares, full_rank_shares
 
 
@@ -52,14 +65,14 @@ def solve_block_inverse(solver: BlockInverse, J: Jacobian, eps: Array) -> tuple[
     check_blocks(J)
     started = perf_counter()
     shares = fixed_shares(solver.shares, len(J.params) // 2)
-    factored: tuple[Pinv, ...] | None = None
+    factored: list[Pinv | None] = [None] * len(J.params)
     if shares is None:
         ranks, factored = _ranks(solver.rule, J)
         shares = full_rank_shares(ranks)
     synchronize(eps)
     factored_at = perf_counter()
-    D, infos = _sweep(solver.rule, J, lift(J.network.readout, eps), shares, factored)
-    measured = rho(apply(J, D), eps)
+    D, infos, realized = _sweep(solver.rule, J, lift(J.network.readout, eps), shares, factored)
+    measured = rho(forward(J.network.readout, ReadoutParams(), realized), eps)
     finished = perf_counter()
     return D, SolveInfo(
         rho=measured,
@@ -90,48 +103,88 @@ def check_blocks(J: Jacobian) -> None:
         )
 
 
-def _ranks(rule: PinvRule, J: Jacobian) -> tuple[list[int], tuple[Pinv, ...] | None]:
-    """Each block's lower feature rank, and the couplings' factors if activations (and so memory) are kept."""
+def _ranks(rule: PinvRule, J: Jacobian) -> tuple[list[int], list[Pinv | None]]:
+    """Each block's lower feature rank, and the couplings' factors if activations (and so memory) are kept.
+
+    Where another block reaches rank n, a bound is enough for one that cannot.
+    """
     layers = J.network.body.layers
-    kept = J.point.points is not None
-    ranks: list[int] = []
-    factored: list[Pinv] = []
-    for layer, point in zip(reversed(layers), points_backward(layers, J.params, J.point), strict=True):
-        pinv = factor_params(layer, point, rule)
-        ranks.insert(0, pinv.info.rank)
-        if kept:
-            factored.insert(0, pinv)
-    of_blocks = [min(pair) for pair in zip(ranks[::2], ranks[1::2], strict=True)]
-    return of_blocks, tuple(factored) if kept else None
+    kept, n = J.point.points is not None, J.point.output.first.shape[0]
+    ranks = [0] * len(layers)
+    factored: list[Pinv | None] = [None] * len(layers)
+    points = zip(reversed(range(len(layers))), points_backward(layers, J.params, J.point), strict=True)
+    best = 0
+    for k, point in points:
+        if best == n and has_map(rank_bound, type(layers[k])) and rank_bound(layers[k], point) < n:
+            continue
+        pinv = factor_params(layers[k], point, rule)
+        ranks[k] = pinv.info.rank
+        factored[k] = pinv if kept else None
+        if k % 2 == 0:
+            best = max(best, min(ranks[k], ranks[k + 1]))
+    return [min(pair) for pair in zip(ranks[::2], ranks[1::2], strict=True)], factored
+
+
+class _Swept(NamedTuple):
+    """The steps, how they were found, and what they realize at the output of the chain."""
+
+    steps: ChainParams
+    infos: list[PinvInfo]
+    realized: Halves
 
 
 def _sweep(
-    rule: PinvRule, J: Jacobian, v: Halves, shares: tuple[float, ...], factored: tuple[Pinv, ...] | None
-) -> tuple[ChainParams, list[PinvInfo]]:
-    """Go backward through the blocks, down to the first that has a share."""
+    rule: PinvRule, J: Jacobian, v: Halves, shares: tuple[float, ...], factored: list[Pinv | None]
+) -> _Swept:
+    """Go backward through the blocks, down to the first with a share; then forward with what they realize."""
     layers, params = J.network.body.layers, J.params
 
     def least_norm(k: int, point: Point, dy: Array) -> ParamsStep:
-        pinv = factored[k] if factored else factor_params(layers[k], point, rule)
-        return solve_params(layers[k], point, pinv, dy)
+        pinv = factored[k]
+        return solve_params(layers[k], point, pinv or factor_params(layers[k], point, rule), dy)
 
     steps = list(trees.zeros_like(params))
     infos: list[PinvInfo] = []
+    realized: list[Halves | None] = [None] * len(shares)  # at the output of each block, by its own step
     first = next(block for block, share in enumerate(shares) if share)
     points = points_backward(layers, params, J.point)
     for block in reversed(range(first, len(shares))):
         f, g = 2 * block, 2 * block + 1
+        half_f, half_g = layers[f].half, layers[g].half
         at_g, at_f = islice(points, 2)
-        before_g = jvp_inverse(layers[g], params[g], at_g, v)
+        before_g: Halves | None = None
         if shares[block]:
-            of_f = least_norm(f, at_f, v[layers[f].half])
-            wanted = before_g
-            if of_f.info.rank < v.first.shape[0] or of_f.info.damping:
-                wanted = jvp_inverse(layers[g], params[g], at_g, replaced(layers[f].half, v, of_f.realized))
-            of_g = least_norm(g, at_g, wanted[layers[g].half])
+            of_f = least_norm(f, at_f, v[half_f])
+            left = jvp_inverse(layers[g], params[g], at_g, replaced(half_f, v, of_f.realized))
+            of_g = least_norm(g, at_g, left[half_g])
             steps[f] = trees.scale(shares[block], of_f.params)
             steps[g] = trees.scale(shares[block], of_g.params)
             infos += [of_f.info, of_g.info]
+            # v_g - left is what r pushes into the half that G moves
+            of_both = add(subtract(v[half_g], left[half_g]), of_g.realized)
+            moved_by_both = replaced(half_g, replaced(half_f, v, of_f.realized), of_both)
+            realized[block] = Halves(*trees.scale(shares[block], moved_by_both))
+            if of_f.info.rank == v.first.shape[0] and not of_f.info.damping:
+                before_g = replaced(half_f, left, v[half_f])  # r = v_f up to rounding
         if block > first:
+            if before_g is None:
+                before_g = jvp_inverse(layers[g], params[g], at_g, v)
             v = jvp_inverse(layers[f], params[f], at_f, before_g)
-    return tuple(steps), infos
+    return _Swept(tuple(steps), infos, _push(J, realized))
+
+
+def _push(J: Jacobian, realized: list[Halves | None]) -> Halves:
+    """Carry to the chain's output what the blocks realize at their own, and add it up."""
+    total = realized[-1]
+    if total is not None and not any(realized[:-1]):
+        return total
+    total = None
+    points = points_forward(J.network.body.layers, J.params, J.point)
+    for k, (layer, params, point) in enumerate(zip(J.network.body.layers, J.params, points, strict=True)):
+        if total is not None:
+            total = jvp_input(layer, params, point, total)
+        own = realized[k // 2] if k % 2 else None
+        if own is not None:
+            total = own if total is None else trees.add(total, own)
+    assert total is not None
+    return total

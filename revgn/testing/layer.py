@@ -37,6 +37,7 @@ from revgn.maps import (
     linearize,
     linearize_inverse,
     pinv_params,
+    rank_bound,
     solve_params,
     vjp_input,
     vjp_params,
@@ -231,6 +232,10 @@ def check_pinv(layer: Layer, params: Params, x: Data, *, kind: Kind = "solve", s
     step = pinv_params(layer, point, v, PinvRule())
     assert_close(f"{name}: realized = jvp_params(step)", step.realized, J(step.params), limit)
     assert_close(f"{name}: pinv_params = solve_params with factor_params", step.params, Gv, 0.0)
+    if has_map(rank_bound, type(layer)) and factored.info.rank > rank_bound(layer, point):
+        raise AssertionError(
+            f"{name}: the rank found is {factored.info.rank}, rank_bound is {rank_bound(layer, point)}"
+        )
 
 
 def check_purity(layer: Layer, params: Params, x: Data, *, kind: Kind = "same", seed: int = 0) -> None:

@@ -241,5 +241,3 @@ def test_a_wrong_solver_is_seen(solver, law, numpy_backend):
     check_solver(MinimumNorm(), J, eps)
     with pytest.raises(AssertionError, match=law):
         check_solver(solver, J, eps)
-
-
