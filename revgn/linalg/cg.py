@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from revgn.arrays import Array, array_namespace, to_host
+from revgn.arrays import Array, array_namespace, to_host, unwarned
 from revgn.linalg.factor import norm
 
 Outcome = Literal["converged", "stagnated", "out-of-iterations"]
@@ -68,18 +68,20 @@ def conjugate_gradients(
     size = norm(B)
     if not 0 < size < math.inf:
         return CGSolution(0.0 * B, 0.0 if size == 0 else math.nan, 0, "stagnated" if size else "converged")
-    X, R, done, last = 0.0 * B, B, 0, math.inf
+    unit = B / size  # whose squares are within the dtype's range
+    X, R, done, last = 0.0 * unit, unit, 0, math.inf
     while True:
-        X, done, outcome = _descend(product, X, R, precondition, tolerance * size, done, max_iterations)
-        R = B - product(X)
-        residual = norm(R) / size
+        X, done, outcome = _descend(product, X, R, precondition, tolerance, done, max_iterations)
+        R = unit - product(X)
+        residual = norm(R)
         if residual <= tolerance:
-            return CGSolution(X, residual, done, "converged")
-        if outcome != "converged":
-            return CGSolution(X, residual, done, outcome)
-        if not residual < 0.5 * last:  # rounding: what was formed is no better than what was formed before
-            return CGSolution(X, residual, done, "stagnated")
-        last = residual
+            outcome = "converged"
+        elif outcome == "converged" and residual < 0.5 * last:  # the formed one: go on from there
+            last = residual
+            continue
+        elif outcome == "converged":
+            outcome = "stagnated"
+        return CGSolution(size * X, residual, done, outcome)
 
 
 def _descend(
@@ -91,30 +93,29 @@ def _descend(
     done: int,
     max_iterations: int,
 ) -> tuple[Array, int, Outcome]:
-    """Iterate until |R| <= goal by its update; a stagnation is answered with the best X by <R, Z>."""
+    """Iterate until the updated |R| <= goal; a stagnation is answered with the best X by <R, Z>."""
     xp = array_namespace(R)
     Z = precondition(R)
     S, RZ = Z, xp.sum(R * Z)
-    best, best_X, best_at, mark = math.inf, X, done, math.inf
+    best, best_X = math.inf, X
+    mark, marked_at = math.inf, done
     while done < max_iterations:
         AS = product(S)
-        alpha = RZ / xp.sum(S * AS)
-        before = (X, float(best))
-        X = X + alpha * S
-        R = R - alpha * AS
-        done += 1
+        with unwarned():  # the numbers are looked at
+            alpha = RZ / xp.sum(S * AS)
+        X, R, done = X + alpha * S, R - alpha * AS, done + 1
         Z = precondition(R)
-        RZ_before, RZ = RZ, xp.sum(R * Z)
-        curvature, fitness, square = (float(v) for v in to_host(xp.stack((alpha, RZ, xp.sum(R * R)))))
-        if not (curvature > 0 and fitness >= 0 and square < math.inf):
-            return (best_X if math.isfinite(before[1]) else before[0]), done, "stagnated"
+        before, RZ = RZ, xp.sum(R * Z)
+        step, fitness, square = (float(number) for number in to_host(xp.stack((alpha, RZ, xp.sum(R * R)))))
+        if not (0 < step < math.inf and 0 <= fitness < math.inf and square < math.inf):
+            return best_X, done, "stagnated"
         if math.sqrt(square) <= goal:
             return X, done, "converged"
         if fitness < best:
             best, best_X = fitness, X
         if best < _FALL * mark:
-            mark, best_at = best, done
-        elif done - best_at >= _PATIENCE:
+            mark, marked_at = best, done
+        elif done - marked_at >= _PATIENCE:
             return best_X, done, "stagnated"
-        S = Z + (RZ / RZ_before) * S
+        S = Z + (RZ / before) * S
     return X, done, "out-of-iterations"

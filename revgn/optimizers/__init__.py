@@ -6,11 +6,13 @@ from revgn.optimizers.kfac import KFAC, KFACState
 from revgn.optimizers.lbfgs import LBFGS, LBFGSState
 from revgn.optimizers.muon import Muon, MuonState
 from revgn.optimizers.optimizer import (
+    Direction,
     Linearization,
     Optimizer,
     OptimizerState,
     Update,
     batch_gradient,
+    direction,
     init_state,
     update,
 )
@@ -23,6 +25,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamState",
+    "Direction",
     "GaussNewton",
     "GaussNewtonState",
     "KFACState",
@@ -37,6 +40,7 @@ __all__ = [
     "ScheduleKind",
     "Update",
     "batch_gradient",
+    "direction",
     "init_state",
     "rate_factor",
     "update",

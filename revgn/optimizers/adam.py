@@ -12,12 +12,13 @@ from revgn.arrays import Array, array_namespace
 from revgn.errors import UsageError
 from revgn.networks import ChainParams
 from revgn.optimizers.optimizer import (
+    Direction,
     Linearization,
-    Update,
     batch_gradient,
+    direction,
     init_state,
-    moved_by,
     update,
+    update_along,
 )
 
 
@@ -57,13 +58,15 @@ def init_adam(optimizer: Adam, params: ChainParams) -> AdamState:
     return AdamState(0, trees.zeros_like(params), trees.zeros_like(params))
 
 
-@update.register(Adam)
-def update_adam(
+update.register(Adam)(update_along)
+
+
+@direction.register(Adam)
+def direction_adam(
     optimizer: Adam, state: AdamState, params: ChainParams, at: Linearization, lr: float
-) -> Update:
-    direction, state = adam_direction(optimizer, state, batch_gradient(at))
-    params, step_norm = moved_by(params, direction, lr, optimizer.weight_decay)
-    return Update(params, state, step_norm, None)
+) -> Direction:
+    D, state = adam_direction(optimizer, state, batch_gradient(at))
+    return Direction(D, state, None)
 
 
 def adam_direction(optimizer: Adam, state: AdamState, g: ChainParams) -> tuple[ChainParams, AdamState]:
@@ -76,5 +79,5 @@ def adam_direction(optimizer: Adam, state: AdamState, g: ChainParams) -> tuple[C
         v = b2 * v + (1 - b2) * (g * g)
         return m, v, (unbias1 * m) / (array_namespace(v).sqrt(unbias2 * v) + optimizer.eps)
 
-    m, v, direction = trees.elementwise(step, state.mean, state.square, g)
-    return direction, AdamState(t, m, v)
+    m, v, D = trees.elementwise(step, state.mean, state.square, g)
+    return D, AdamState(t, m, v)

@@ -16,7 +16,14 @@ from revgn.errors import UsageError
 from revgn.linalg import norm
 from revgn.losses import wanted_change
 from revgn.networks import ChainParams
-from revgn.optimizers.optimizer import Linearization, Update, init_state, moved_by, update
+from revgn.optimizers.optimizer import (
+    Direction,
+    Linearization,
+    direction,
+    init_state,
+    update,
+    update_along,
+)
 from revgn.solvers import MinimumNorm, Solver, apply, solve
 
 
@@ -63,10 +70,13 @@ def init_gauss_newton(optimizer: GaussNewton, params: ChainParams) -> GaussNewto
     return GaussNewtonState(0, trees.zeros_like(params) if optimizer.carry else ())
 
 
-@update.register(GaussNewton)
-def update_gauss_newton(
+update.register(GaussNewton)(update_along)
+
+
+@direction.register(GaussNewton)
+def direction_gauss_newton(
     optimizer: GaussNewton, state: GaussNewtonState, params: ChainParams, at: Linearization, lr: float
-) -> Update:
+) -> Direction:
     wanted = wanted_change(at.loss, at.outputs, at.targets)
     if state.updates and optimizer.carry:
         beta = optimizer.carry * optimizer.carry_decay ** (state.updates - 1)
@@ -78,5 +88,4 @@ def update_gauss_newton(
     else:
         D, info = solve(optimizer.solver, at.jacobian, wanted)
     state = GaussNewtonState(state.updates + 1, D if optimizer.carry else ())
-    params, step_norm = moved_by(params, D, lr, optimizer.weight_decay)
-    return Update(params, state, step_norm, info)
+    return Direction(D, state, info)

@@ -24,7 +24,14 @@ from revgn.losses import gradient
 from revgn.maps import Halves, Params, vjp_input, vjp_params
 from revgn.networks import ChainParams, points_backward
 from revgn.optimizers.kronecker import KroneckerFactors, curvature_columns, no_factors, renewed, solved
-from revgn.optimizers.optimizer import Linearization, Update, init_state, moved_by, update
+from revgn.optimizers.optimizer import (
+    Direction,
+    Linearization,
+    direction,
+    init_state,
+    update,
+    update_along,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +98,22 @@ def init_kfac(optimizer: KFAC, params: ChainParams) -> KFACState:
     return KFACState(0, tuple(no_factors(of) for of in params), momentum)
 
 
-@update.register(KFAC)
-def update_kfac(
+update.register(KFAC)(update_along)
+
+
+@direction.register(KFAC)
+def direction_kfac(
     optimizer: KFAC, state: KFACState, params: ChainParams, at: Linearization, lr: float
-) -> Update:
-    direction, g, factors = _sweep(optimizer, state, params, at)
+) -> Direction:
+    D, g, factors = _sweep(optimizer, state, params, at)
     if optimizer.kl_clip is not None:
-        change = lr * lr * float(trees.dot(direction, g))
+        change = lr * lr * float(trees.dot(D, g))
         if change > optimizer.kl_clip:
-            direction = trees.scale(math.sqrt(optimizer.kl_clip / change), direction)
+            D = trees.scale(math.sqrt(optimizer.kl_clip / change), D)
     if optimizer.momentum:
-        direction = trees.axpy(optimizer.momentum, state.momentum, direction)
-    state = KFACState(state.updates + 1, factors, direction if optimizer.momentum else ())
-    params, step_norm = moved_by(params, direction, lr, optimizer.weight_decay)
-    return Update(params, state, step_norm, None)
+        D = trees.axpy(optimizer.momentum, state.momentum, D)
+    state = KFACState(state.updates + 1, factors, D if optimizer.momentum else ())
+    return Direction(D, state, None)
 
 
 def _sweep(

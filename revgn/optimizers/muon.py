@@ -26,12 +26,13 @@ from revgn.errors import UsageError
 from revgn.networks import ChainParams
 from revgn.optimizers.adam import Adam, AdamState, adam_direction
 from revgn.optimizers.optimizer import (
+    Direction,
     Linearization,
-    Update,
     batch_gradient,
+    direction,
     init_state,
-    moved_by,
     update,
+    update_along,
 )
 
 _STEPS = 5
@@ -87,10 +88,13 @@ def init_muon(optimizer: Muon, params: ChainParams) -> MuonState:
     return MuonState(matrices, init_state(optimizer.bias, biases))
 
 
-@update.register(Muon)
-def update_muon(
+update.register(Muon)(update_along)
+
+
+@direction.register(Muon)
+def direction_muon(
     optimizer: Muon, state: MuonState, params: ChainParams, at: Linearization, lr: float
-) -> Update:
+) -> Direction:
     mu = optimizer.momentum
     g, g_bias = _apart(batch_gradient(at))
     m = trees.map_leaves(lambda mi, gi: mu * mi + (1 - mu) * gi, state.momentum, g)
@@ -103,9 +107,7 @@ def update_muon(
         rows = (scale * orthogonalized(Mi), (scale / math.sqrt(max(h, d2))) * bi)
         return array_namespace(Mi).concat(rows, axis=0)  # type: ignore[no-any-return]
 
-    direction = trees.map_leaves(joined, M, of_bias)
-    params, step_norm = moved_by(params, direction, lr, optimizer.weight_decay)
-    return Update(params, MuonState(m, bias_state), step_norm, None)
+    return Direction(trees.map_leaves(joined, M, of_bias), MuonState(m, bias_state), None)
 
 
 def orthogonalized(M: Array) -> Array:

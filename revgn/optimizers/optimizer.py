@@ -1,7 +1,8 @@
 """What an optimizer is: `init_state` and `update`, with everything explicit.
 
-An update sees the network linearized at a batch, so first-order methods (one vjp) and Gauss-Newton (one
-solve) share it. It returns new parameters and a new state; nothing is changed in place.
+Most have a `direction` D, along which the weights go W <- W - lr D: what can be blended, switched and
+scaled by others. An update sees the network linearized at a batch, so first-order methods (one vjp) and
+Gauss-Newton (one solve) share it. It returns new parameters and a new state; nothing is changed in place.
 """
 
 from typing import Any, NamedTuple, TypeAlias
@@ -35,6 +36,14 @@ class Update(NamedTuple):
     solve: SolveInfo | None
 
 
+class Direction(NamedTuple):
+    """D, with which the weights go W <- W - lr D; the state; how D was solved for, if it was."""
+
+    params: ChainParams
+    state: OptimizerState
+    solve: SolveInfo | None
+
+
 @generic
 def init_state(optimizer: Optimizer, params: ChainParams) -> OptimizerState:
     """State before the first update."""
@@ -50,6 +59,27 @@ def update(
     -----
     Law: a function of its arguments alone; equal arguments give equal bits.
     """
+
+
+@generic
+def direction(
+    optimizer: Optimizer, state: OptimizerState, params: ChainParams, at: Linearization, lr: float
+) -> Direction:
+    """D of the step W <- W - lr D, without weight decay; most directions do not depend on lr.
+
+    Notes
+    -----
+    Law: a function of its arguments alone; equal arguments give equal bits.
+    """
+
+
+def update_along(
+    optimizer: Optimizer, state: OptimizerState, params: ChainParams, at: Linearization, lr: float
+) -> Update:
+    """`update` of an optimizer that has a direction, and a `weight_decay` decoupled from it."""
+    D, state, solved = direction(optimizer, state, params, at, lr)
+    params, step_norm = moved_by(params, D, lr, optimizer.weight_decay)
+    return Update(params, state, step_norm, solved)
 
 
 def batch_gradient(at: Linearization) -> ChainParams:

@@ -11,12 +11,13 @@ from revgn import trees
 from revgn.errors import UsageError
 from revgn.networks import ChainParams
 from revgn.optimizers.optimizer import (
+    Direction,
     Linearization,
-    Update,
     batch_gradient,
+    direction,
     init_state,
-    moved_by,
     update,
+    update_along,
 )
 
 
@@ -52,12 +53,16 @@ def init_sgd(optimizer: SGD, params: ChainParams) -> SGDState:
     return SGDState(trees.zeros_like(params) if optimizer.momentum else ())
 
 
-@update.register(SGD)
-def update_sgd(optimizer: SGD, state: SGDState, params: ChainParams, at: Linearization, lr: float) -> Update:
-    direction = batch_gradient(at)
+update.register(SGD)(update_along)
+
+
+@direction.register(SGD)
+def direction_sgd(
+    optimizer: SGD, state: SGDState, params: ChainParams, at: Linearization, lr: float
+) -> Direction:
+    D = batch_gradient(at)
     if optimizer.momentum:
-        m = trees.axpy(optimizer.momentum, state.momentum, direction)
-        direction = trees.axpy(optimizer.momentum, m, direction) if optimizer.nesterov else m
+        m = trees.axpy(optimizer.momentum, state.momentum, D)
+        D = trees.axpy(optimizer.momentum, m, D) if optimizer.nesterov else m
         state = SGDState(m)
-    params, step_norm = moved_by(params, direction, lr, optimizer.weight_decay)
-    return Update(params, state, step_norm, None)
+    return Direction(D, state, None)

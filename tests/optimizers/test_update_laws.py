@@ -7,6 +7,7 @@ import pytest
 from cases import network_case
 
 from revgn import trees
+from revgn._dispatch import has_map
 from revgn.losses import CrossEntropy, SquaredError
 from revgn.optimizers import (
     KFAC,
@@ -16,6 +17,7 @@ from revgn.optimizers import (
     GaussNewton,
     Linearization,
     Muon,
+    direction,
     init_state,
     update,
 )
@@ -122,3 +124,16 @@ def test_only_a_solver_has_something_to_report(optimizer, numpy_backend):
     assert (info is not None) == isinstance(optimizer, GaussNewton)
     if info is not None:
         assert (info.rho < 1e-11) == (optimizer.solver != MinimumNorm(0.1))
+
+
+@EVERY
+def test_an_update_goes_along_the_direction(optimizer, numpy_backend):
+    params, at = problem(numpy_backend, "float64", SquaredError())
+    if not has_map(direction, type(optimizer)):
+        assert isinstance(optimizer, LBFGS)  # which searches along its own
+        return
+    state = warmed_up(optimizer, params, at)
+    along = direction(optimizer, state, params, at, 0.25)
+    plain = update(replace(optimizer, weight_decay=0.0), state, params, at, 0.25)
+    assert_close("W - lr D", plain.params, trees.axpy(-0.25, along.params, params), 0.0)
+    assert snapshot(memory(plain.state)) == snapshot(memory(along.state))
