@@ -19,7 +19,7 @@ from typing import NamedTuple
 from revgn import trees
 from revgn._dispatch import has_map
 from revgn.arrays import Array, add, subtract, synchronize
-from revgn.errors import ShapeError
+from revgn.errors import ShapeError, UsageError
 from revgn.layers import ReadoutParams, lift
 from revgn.linalg import RUNGS, Pinv, PinvInfo, PinvRule
 from revgn.maps import (
@@ -90,7 +90,12 @@ def solve_block_inverse(solver: BlockInverse, J: Jacobian, eps: Array) -> tuple[
 
 
 def check_blocks(J: Jacobian) -> None:
-    """Raise `ShapeError` unless the chain is made of pairs of couplings that move different halves."""
+    """Raise `ShapeError` unless the chain is made of pairs of couplings that move different halves.
+
+    `UsageError` where J is of combined outputs or of some couplings only: blocks realize all outputs.
+    """
+    if J.outputs is not None or J.trained is not None:
+        raise UsageError("solve(BlockInverse): J has combined outputs or couplings that are not trained")
     halves = [getattr(layer, "half", None) for layer in J.network.body.layers]
     if (
         None in halves

@@ -3,7 +3,7 @@
 from revgn.arrays import Array
 from revgn.errors import ShapeError, UsageError
 from revgn.linalg import norm
-from revgn.solvers.jacobian import Jacobian
+from revgn.solvers.jacobian import Jacobian, output_count
 
 
 def rho(JD: Array, eps: Array) -> float:
@@ -14,7 +14,7 @@ def rho(JD: Array, eps: Array) -> float:
 
 def check_wanted(J: Jacobian, eps: Array) -> None:
     """Raise `ShapeError` unless eps is (n, c) for J's samples and outputs, `UsageError` for another dtype."""
-    expected = (J.point.output.first.shape[0], J.network.readout.first.shape[1])
+    expected = (J.point.output.first.shape[0], output_count(J))
     if eps.shape != expected:
         raise ShapeError(f"solve: eps has shape {eps.shape}; expected {expected} for this Jacobian")
     if eps.dtype != J.point.output.first.dtype:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from revgn import trees
 from revgn._dispatch import generic
-from revgn.arrays import Array, DType
+from revgn.arrays import Array, DType, matmul
 from revgn.linalg import Rung, as_dtype
 from revgn.maps import jvp_params, linearize, vjp_params
 from revgn.networks import ChainParams, Network, Trajectory
@@ -14,11 +14,17 @@ Solver: TypeAlias = Any
 
 
 class Jacobian(NamedTuple):
-    """J = dz/dW of `network` at `params`, for the samples of `point`; n c rows, a column a weight."""
+    """J = dz/dW of `network` at `params`, for the samples of `point`; n c rows, a column a weight.
+
+    With `outputs` R, J is R^T dz/dW: m combinations of the c outputs, the same for all samples (c, m) or
+    each sample's own (n, c, m). With `trained`, the columns of couplings that are not trained are 0.
+    """
 
     network: Network
     params: ChainParams
     point: Trajectory
+    outputs: Array | None = None
+    trained: tuple[bool, ...] | None = None
 
 
 class SolveInfo(NamedTuple):
@@ -61,7 +67,8 @@ def cast(J: Jacobian, dtype: DType) -> Jacobian:
 
     points = None if point.points is None else cast_tree(point.points)
     trajectory = Trajectory(cast_tree(point.input), cast_tree(point.output), points)
-    return Jacobian(network, cast_tree(J.params), trajectory)
+    outputs = None if J.outputs is None else as_dtype(J.outputs, dtype)
+    return J._replace(network=network, params=cast_tree(J.params), point=trajectory, outputs=outputs)
 
 
 def _cast_layer(layer: Any, dtype: DType) -> Any:
@@ -71,13 +78,41 @@ def _cast_layer(layer: Any, dtype: DType) -> Any:
 
 
 def apply(J: Jacobian, D: ChainParams) -> Array:
-    """J D (n, c)."""
-    return jvp_params(J.network, J.params, J.point, D)  # type: ignore[no-any-return]
+    """J D (n, c), or (n, m) with combined outputs."""
+    return combined(J.outputs, jvp_params(J.network, J.params, J.point, _trained(J, D)))
 
 
 def apply_adjoint(J: Jacobian, z_bar: Array) -> ChainParams:
-    """J^T z_bar."""
-    return vjp_params(J.network, J.params, J.point, z_bar)  # type: ignore[no-any-return]
+    """J^T z_bar, for z_bar like J D."""
+    return _trained(J, vjp_params(J.network, J.params, J.point, spread(J.outputs, z_bar)))
+
+
+def output_count(J: Jacobian) -> int:
+    """How many rows J has for each sample: c, or m with combined outputs."""
+    count: int = (J.network.readout.first if J.outputs is None else J.outputs).shape[-1]
+    return count
+
+
+def combined(R: Array | None, z: Array) -> Array:
+    """R^T z for each sample's z: (n, m) of (n, c)."""
+    if R is None:
+        return z
+    return matmul(z, R) if R.ndim == 2 else (z[:, None, :] @ R)[:, 0, :]
+
+
+def spread(R: Array | None, v: Array) -> Array:
+    """R v for each sample's v: (n, c) of (n, m)."""
+    if R is None:
+        return v
+    return matmul(v, R.T) if R.ndim == 2 else (R @ v[:, :, None])[:, :, 0]
+
+
+def _trained(J: Jacobian, D: ChainParams) -> ChainParams:
+    if J.trained is None:
+        return D
+    return tuple(
+        of if is_trained else trees.zeros_like(of) for of, is_trained in zip(D, J.trained, strict=True)
+    )
 
 
 @generic

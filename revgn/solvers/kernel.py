@@ -9,11 +9,12 @@ At the last coupling b is a row of U^T, the same for all samples; it stays one r
 coupling makes it differ, so the last coupling costs nothing and the one before a single product for
 each output. Source: Jacot et al. 2018 for the kernel; the closed form is the product rule.
 
-In place of the c outputs there may be m combinations of them, the columns of Q (c, m): the kernel is then
-(Q^T (x) I) Theta (Q (x) I).
+With combined outputs (`Jacobian.outputs`) these take the outputs' place; each sample's own combinations make
+the last coupling's b differ too.
 """
 
 from revgn.arrays import Array, array_namespace, empty, matmul
+from revgn.layers import Readout, lift
 from revgn.maps import Halves, gram_params, vjp_input
 from revgn.networks import points_backward
 from revgn.solvers.jacobian import Jacobian
@@ -22,13 +23,8 @@ _HELD = 4  # couplings whose cotangents are held at a time, so that Theta is gon
 _TILE = 1024  # rows and columns of the pieces that Theta is formed in; such a piece stays in cache
 
 
-def tangent_kernel(J: Jacobian, outputs: Array | None = None) -> Array:
+def tangent_kernel(J: Jacobian) -> Array:
     """Theta (c n, c n), symmetric; row o n + s belongs to output o of sample s.
-
-    Parameters
-    ----------
-    outputs : (c, m), optional
-        Combinations Q of the outputs, in place of which the outputs themselves are taken.
 
     Notes
     -----
@@ -36,28 +32,38 @@ def tangent_kernel(J: Jacobian, outputs: Array | None = None) -> Array:
     last and none for the first, and (c n)^2 d/2 for each Gram matrix, the last excepted.
     """
     xp = array_namespace(J.point.output.first)
-    lower = lower_kernel(J, outputs)
+    lower = lower_kernel(J)
     return xp.tril(lower) + xp.tril(lower, k=-1).T  # type: ignore[no-any-return]
 
 
-def lower_kernel(J: Jacobian, outputs: Array | None = None) -> Array:
+def lower_kernel(J: Jacobian) -> Array:
     """Theta (c n, c n) with its lower triangle filled; what stands above it has no meaning."""
     readout, layers = J.network.readout, J.network.body.layers
     n = J.point.output.first.shape[0]
-    U = [half if outputs is None else matmul(half, outputs) for half in (readout.first, readout.second)]
-    bars = Halves(*(half.T[:, None, :] for half in U))  # (c, 1, d/2), or (c, n, d/2) further back
+    bars = _read_back(readout, J.outputs)  # (c, 1, d/2), or (c, n, d/2) further back
     c = bars.first.shape[0]
     Theta = empty((c, n, c, n), readout.first)
     held: list[tuple[Array, Array]] = []
+    is_first = True
     points = points_backward(layers, J.params, J.point)
     for k, point in zip(reversed(range(len(layers))), points, strict=True):
-        held.append((gram_params(layers[k], point), bars[layers[k].half]))
+        if J.trained is None or J.trained[k]:
+            held.append((gram_params(layers[k], point), bars[layers[k].half]))
         if k == 0 or len(held) == _HELD:
-            _add_couplings(Theta, held, is_first=len(layers) - k <= _HELD)
-            held = []
+            _add_couplings(Theta, held, is_first)
+            held, is_first = [], False
         if k > 0:
             bars = vjp_input(layers[k], J.params[k], point, bars)
     return array_namespace(Theta).reshape(Theta, (c * n, c * n))  # type: ignore[no-any-return]
+
+
+def _read_back(readout: Readout, R: Array | None) -> Halves:
+    """Cotangents (c, 1, d/2) at the chain's output of each output; (m, n, d/2) of each sample's own."""
+    if R is not None and R.ndim == 3:
+        rows = array_namespace(R).permute_dims(R, (2, 0, 1))  # (m, n, c)
+        return lift(readout, rows)
+    halves = (readout.first, readout.second) if R is None else (readout.first @ R, readout.second @ R)
+    return Halves(*(half.T[:, None, :] for half in halves))
 
 
 def _add_couplings(Theta: Array, held: list[tuple[Array, Array]], is_first: bool) -> None:
@@ -76,9 +82,9 @@ def _add_couplings(Theta: Array, held: list[tuple[Array, Array]], is_first: bool
                     Theta[o, rows, p, columns] = tile
 
 
-def _tile(held: list[tuple[Array, Array]], o: int, rows: slice, p: slice, columns: slice) -> Array:
+def _tile(held: list[tuple[Array, Array]], o: int, rows: slice, p: slice, columns: slice) -> Array | float:
     """Sum over couplings of K[s,t] <b[(o,s)], b[(p,t)]> for these s, p and t."""
-    total: Array | None = None
+    total: Array | float = 0.0
     for K, b in held:
         xp, count = array_namespace(b), p.stop - p.start
         is_same = b.shape[1] == 1  # for all samples
@@ -90,11 +96,10 @@ def _tile(held: list[tuple[Array, Array]], o: int, rows: slice, p: slice, column
             product = K * product
         else:
             product *= K
-        if total is None:
+        if isinstance(total, float):
             total = product
         else:
             total += product
-    assert total is not None
     return total
 
 

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 from revgn import trees
 from revgn.arrays import Array, array_namespace, backend_of, matmul, synchronize
 from revgn.errors import ShapeError, UsageError
-from revgn.linalg import Factor, FactorInfo, PinvRule, Rung, as_dtype, factor, project, solve_checked
+from revgn.linalg import Factor, FactorInfo, PinvRule, Rung, factor, project, solve_checked
 from revgn.networks import ChainParams
 from revgn.solvers.exactness import check_wanted, rho
 from revgn.solvers.jacobian import Jacobian, SolveInfo, apply, apply_adjoint, cast, solve
@@ -56,27 +56,30 @@ class MinimumNorm:
 
 @solve.register(MinimumNorm)
 def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
+    if solver.outputs == "contrasts":
+        if J.outputs is not None:
+            raise UsageError("solve(MinimumNorm): J has combined outputs already; take outputs='logits'")
+        Q = contrasts(eps)
+        J, eps = J._replace(outputs=Q), matmul(eps, Q)
     check_wanted(J, eps)
-    Q = contrasts(eps) if solver.outputs == "contrasts" else None
     started = perf_counter()
-    factored, info = _factor(solver, J, eps, Q, "cholesky")
+    factored, info = _factor(solver, J, eps, "cholesky")
     synchronize(eps)
     factored_at = perf_counter()
-    wanted = _combined(eps, Q)
 
     def evaluate(
         Z: Array, dZ: Array, before: tuple[ChainParams, Array] | None, factored: Factor, info: FactorInfo
     ) -> tuple[tuple[ChainParams, Array], Array]:
-        D = apply_adjoint(J, _spread(_by_sample(dZ, wanted), Q))
+        D = apply_adjoint(J, _by_sample(dZ, eps))
         if before is not None:
             D = trees.add(before[0], D)
-        JD = _combined(apply(J, D), Q)
-        return (D, JD), project(factored, _by_output(wanted - JD)) - info.damping * Z
+        JD = apply(J, D)
+        return (D, JD), project(factored, _by_output(eps - JD)) - info.damping * Z
 
     (D, JD), info, residual = solve_checked(
-        factored, info, _by_output(wanted), evaluate, lambda rung: _factor(solver, J, eps, Q, rung)
+        factored, info, _by_output(eps), evaluate, lambda rung: _factor(solver, J, eps, rung)
     )
-    measured = rho(JD, wanted)
+    measured = rho(JD, eps)
     finished = perf_counter()
     return D, SolveInfo(
         rho=measured,
@@ -110,25 +113,15 @@ def contrasts(like: Array) -> Array:
     return backend_of(like).asarray(columns, dtype=like.dtype)
 
 
-def _factor(
-    solver: MinimumNorm, J: Jacobian, eps: Array, Q: Array | None, rung: Rung
-) -> tuple[Factor, FactorInfo]:
+def _factor(solver: MinimumNorm, J: Jacobian, eps: Array, rung: Rung) -> tuple[Factor, FactorInfo]:
     return factor(
-        lambda dtype: lower_kernel(cast(J, dtype), None if Q is None else as_dtype(Q, dtype)),
-        eps.shape[0] * (eps.shape[1] if Q is None else Q.shape[1]),
+        lambda dtype: lower_kernel(cast(J, dtype)),
+        eps.shape[0] * eps.shape[1],
         eps,
         PinvRule(damping=solver.damping),
         damping_unit="mean",
         first_rung=rung,
     )
-
-
-def _combined(z: Array, Q: Array | None) -> Array:
-    return z if Q is None else matmul(z, Q)
-
-
-def _spread(z: Array, Q: Array | None) -> Array:
-    return z if Q is None else matmul(z, Q.T)
 
 
 def _by_output(eps: Array) -> Array:

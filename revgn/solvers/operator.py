@@ -8,7 +8,7 @@ from typing import Any
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace, linear_operator
-from revgn.solvers.jacobian import Jacobian, apply, apply_adjoint
+from revgn.solvers.jacobian import Jacobian, apply, apply_adjoint, output_count
 
 
 def jacobian_operator(J: Jacobian) -> Any:
@@ -43,7 +43,7 @@ def kernel_operator(J: Jacobian) -> Any:
 
 
 def _outputs(J: Jacobian) -> tuple[int, int]:
-    return J.point.output.first.shape[0], J.network.readout.first.shape[1]
+    return J.point.output.first.shape[0], output_count(J)
 
 
 def _flat(z: Array) -> Array:

@@ -50,12 +50,35 @@ def test_kernel_does_not_depend_on_its_pieces(case, tile, held, numpy_backend, m
     assert_close("Theta", tangent_kernel(J), whole, 1e-14)
 
 
-def test_kernel_of_combinations_of_the_outputs(backend, dtype):
-    J, eps = network_case("relu-identity-keep").jacobian(backend, dtype)
-    c = eps.shape[1]
-    Q = backend.asarray(np.random.default_rng(5).standard_normal((c, c + 2)), dtype)
-    spread = np.kron(to_host(Q), np.eye(eps.shape[0]))
-    expected = spread.T @ to_host(tangent_kernel(J)) @ spread
-    assert_close(
-        "Q^T Theta Q", tangent_kernel(J, Q), backend.asarray(expected, dtype), tolerance(eps.dtype, "chain")
-    )
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+@pytest.mark.parametrize("name", ["relu-identity-keep", "gelu-identity-rebuild", "one-block"])
+def test_combined_outputs(name, own, backend, dtype):
+    """J is R^T dz/dW, its kernel R^T Theta R, for combinations shared by the samples or each sample's own."""
+    J, eps = network_case(name).jacobian(backend, dtype)
+    (n, c), rng = eps.shape, np.random.default_rng(5)
+    R = rng.standard_normal((n, c, c + 1) if own else (c, c + 1))
+    each = R if own else np.broadcast_to(R, (n, *R.shape))
+    explicit = np.zeros((c * n, (c + 1) * n))  # rows o n + s, columns p n + s
+    for s in range(n):
+        explicit[s::n, s::n] = each[s]
+    whole = to_host(tangent_kernel(J)).astype(float)
+    mixed = J._replace(outputs=backend.asarray(R, dtype))
+    found = to_host(tangent_kernel(mixed)).astype(float)
+    limit = tolerance(eps.dtype, "chain")
+    assert_close("R^T Theta R", found, explicit.T @ whole @ explicit, limit)
+    v = backend.asarray(rng.standard_normal((n, c + 1)), dtype)
+    by_maps = dense.rows(to_host(apply(mixed, apply_adjoint(mixed, v))))
+    assert_close("Theta v", found @ dense.rows(to_host(v)), by_maps, limit)
+
+
+@pytest.mark.parametrize("trained", [(True, False, True, False), (False, False, False, True), (False,) * 4])
+def test_some_couplings_only(trained, numpy_backend):
+    J, eps = network_case("relu-identity-keep").jacobian(numpy_backend)
+    some = J._replace(trained=trained)
+    explicit = dense.jacobian(J.network, J.params, np.hstack(J.point.input))
+    kept = np.concatenate([np.full(p.weight.size, of) for p, of in zip(J.params, trained, strict=True)])
+    explicit = explicit * kept
+    assert_close("Theta", tangent_kernel(some), explicit @ explicit.T, 1e-13)
+    D = apply_adjoint(some, eps)
+    assert_close("J^T", dense.flat(D), explicit.T @ dense.rows(eps), 1e-13)
+    assert_close("J", dense.rows(apply(some, J.params)), explicit @ dense.flat(J.params), 1e-13)
