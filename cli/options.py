@@ -112,6 +112,18 @@ TRAIN_OPTIONS = (
         click.Choice(["logits", "contrasts"]),
         "Realize all outputs, or only their contrasts, of which there is one less (minimum norm).",
     ),
+    SettingOption(
+        "--curvature",
+        "optimizer.curvature",
+        click.Choice(["identity", "exact"]),
+        "Curvature of the loss in its outputs.",
+    ),
+    SettingOption(
+        "--adapt-damping",
+        "optimizer.adapt_damping",
+        bool,
+        "Levenberg-Marquardt: let the damping follow the gain.",
+    ),
     SettingOption("--carry", "optimizer.carry", float, "Share of the last direction carried along."),
     SettingOption("--lr", "optimizer.lr", float, "Learning rate."),
     SettingOption(
@@ -181,6 +193,7 @@ def setting_options(table: tuple[SettingOption, ...], *, defaults: bool = False)
                 _parameter(option),
                 cls=_DefaultInHelp if defaults else click.Option,
                 type=option.kind,
+                is_flag=option.kind is bool,
                 default=None,
                 help=option.help,
             )(command)

@@ -4,6 +4,7 @@ from revgn.optimizers.adam import Adam, AdamState
 from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState
 from revgn.optimizers.kfac import KFAC, KFACState
 from revgn.optimizers.lbfgs import LBFGS, LBFGSState
+from revgn.optimizers.levenberg_marquardt import LevenbergMarquardt, LevenbergMarquardtState
 from revgn.optimizers.muon import Muon, MuonState
 from revgn.optimizers.optimizer import (
     Direction,
@@ -30,6 +31,8 @@ __all__ = [
     "GaussNewtonState",
     "KFACState",
     "LBFGSState",
+    "LevenbergMarquardt",
+    "LevenbergMarquardtState",
     "Linearization",
     "Muon",
     "MuonState",

@@ -6,15 +6,21 @@ eps is what the loss wants at the output, G the generalized inverse that the sol
 carry (beta = 0) it is Buffelli et al. 2024, section 3. With carry the batch is asked only for what the last
 direction misses: the SPRING rule (Goldshlager, Abrahamsen and Lin 2024, arXiv 2401.10190, section 3), of
 which beta = 1 is the randomized Kaczmarz method.
+
+With the loss's exact curvature H = R R^T in place of the identity, J is R^T dz/dW and eps the w with
+R w = p - y, so that D is (J^T H J + mu I)^-1 J^T (p - y), mu the solver's damping. With an `output_damping`
+nu it is eps = (H + nu I)^-1 (p - y), for any solver.
 """
 
+import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from revgn import trees
+from revgn.arrays import Array
 from revgn.errors import UsageError
 from revgn.linalg import norm
-from revgn.losses import wanted_change
+from revgn.losses import curvature_root, damped_change, wanted_change
 from revgn.networks import ChainParams
 from revgn.optimizers.optimizer import (
     Direction,
@@ -24,7 +30,9 @@ from revgn.optimizers.optimizer import (
     update,
     update_along,
 )
-from revgn.solvers import MinimumNorm, Solver, apply, solve
+from revgn.solvers import Jacobian, MinimumNorm, Solver, apply, solve
+
+Curvature = Literal["identity", "exact"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,10 @@ class GaussNewton:
     ----------
     solver : MinimumNorm or BlockInverse
     weight_decay : float
+    curvature : {"identity", "exact"}
+        Of the loss in its outputs; "identity" is what the paper's runs use for cross-entropy.
+    output_damping : float
+        nu of the exact curvature; 0 leaves damping to the solver, which then solves with R^T dz/dW.
     carry : float
         beta of the first update that has a direction to carry.
     carry_decay : float
@@ -43,18 +55,27 @@ class GaussNewton:
     Raises
     ------
     UsageError
-        If carry or its decay is not in [0, 1].
+        If carry or its decay is not in [0, 1], or an output damping comes with the identity.
     """
 
     solver: Solver = MinimumNorm()
     weight_decay: float = 0.0
     carry: float = 0.0
     carry_decay: float = 1.0
+    curvature: Curvature = "identity"
+    output_damping: float = 0.0
 
     def __post_init__(self) -> None:
         if not (0 <= self.carry <= 1 and 0 <= self.carry_decay <= 1):
             raise UsageError(
                 f"GaussNewton: carry {self.carry}, carry_decay {self.carry_decay}; expected both in [0, 1]"
+            )
+        if self.curvature not in get_args(Curvature):
+            raise UsageError(f"GaussNewton: curvature is {self.curvature!r}; expected identity or exact")
+        if not 0 <= self.output_damping < math.inf or (self.output_damping and self.curvature != "exact"):
+            raise UsageError(
+                f"GaussNewton: output_damping {self.output_damping} with curvature {self.curvature}; "
+                "expected a number >= 0, and the exact curvature where it is not 0"
             )
 
 
@@ -77,15 +98,25 @@ update.register(GaussNewton)(update_along)
 def direction_gauss_newton(
     optimizer: GaussNewton, state: GaussNewtonState, params: ChainParams, at: Linearization, lr: float
 ) -> Direction:
-    wanted = wanted_change(at.loss, at.outputs, at.targets)
+    J, wanted = wanted_of(optimizer, at)
     if state.updates and optimizer.carry:
         beta = optimizer.carry * optimizer.carry_decay ** (state.updates - 1)
-        missed = wanted - beta * apply(at.jacobian, state.direction)
-        D, info = solve(optimizer.solver, at.jacobian, missed)
+        missed = wanted - beta * apply(J, state.direction)
+        D, info = solve(optimizer.solver, J, missed)
         D = trees.axpy(beta, state.direction, D)
         # J D - eps is what it was; it counts relative to what the step as a whole wants
         info = info._replace(rho=info.rho * norm(missed) / (norm(wanted) or 1.0))
     else:
-        D, info = solve(optimizer.solver, at.jacobian, wanted)
+        D, info = solve(optimizer.solver, J, wanted)
     state = GaussNewtonState(state.updates + 1, D if optimizer.carry else ())
     return Direction(D, state, info)
+
+
+def wanted_of(optimizer: GaussNewton, at: Linearization) -> tuple[Jacobian, Array]:
+    """J and eps of the equation J D = eps that the optimizer solves at a batch."""
+    if optimizer.curvature == "identity":
+        return at.jacobian, wanted_change(at.loss, at.outputs, at.targets)
+    if optimizer.output_damping:
+        return at.jacobian, damped_change(at.loss, at.outputs, at.targets, optimizer.output_damping)
+    R, w = curvature_root(at.loss, at.outputs, at.targets)
+    return at.jacobian._replace(outputs=R), w

@@ -2,7 +2,18 @@
 
 from revgn.solvers.block import BlockInverse
 from revgn.solvers.exactness import rho
-from revgn.solvers.jacobian import Jacobian, SolveInfo, Solver, apply, apply_adjoint, jacobian, solve
+from revgn.solvers.jacobian import (
+    Jacobian,
+    SolveInfo,
+    Solver,
+    apply,
+    apply_adjoint,
+    combined,
+    damping_of,
+    jacobian,
+    solve,
+    with_damping,
+)
 from revgn.solvers.kernel import tangent_kernel
 from revgn.solvers.minimum_norm import MinimumNorm
 from revgn.solvers.operator import jacobian_operator, kernel_operator
@@ -17,10 +28,13 @@ __all__ = [
     "Solver",
     "apply",
     "apply_adjoint",
+    "combined",
+    "damping_of",
     "jacobian",
     "jacobian_operator",
     "kernel_operator",
     "rho",
     "solve",
     "tangent_kernel",
+    "with_damping",
 ]

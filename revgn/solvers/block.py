@@ -11,7 +11,7 @@ gets the share tau_l of D_F and D_G. Where A_F has rank n, r = v_f, and the brac
 that the inverse jvp needs next: one product serves both. Source: Buffelli et al. 2024, section 4.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from time import perf_counter
 from typing import NamedTuple
@@ -36,7 +36,7 @@ from revgn.maps import (
 )
 from revgn.networks import ChainParams, points_backward, points_forward
 from revgn.solvers.exactness import check_wanted, rho
-from revgn.solvers.jacobian import Jacobian, SolveInfo, solve
+from revgn.solvers.jacobian import Jacobian, SolveInfo, damping_of, solve, with_damping
 from revgn.solvers.shares import Shares, check_shares, fixed_shares, full_rank_shares
 
 
@@ -87,6 +87,16 @@ def solve_block_inverse(solver: BlockInverse, J: Jacobian, eps: Array) -> tuple[
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
     )
+
+
+@with_damping.register(BlockInverse)
+def with_damping_block_inverse(solver: BlockInverse, damping: float) -> BlockInverse:
+    return replace(solver, rule=replace(solver.rule, damping=damping))
+
+
+@damping_of.register(BlockInverse)
+def damping_of_block_inverse(solver: BlockInverse) -> float:
+    return solver.rule.damping
 
 
 def check_blocks(J: Jacobian) -> None:

@@ -107,6 +107,16 @@ def spread(R: Array | None, v: Array) -> Array:
     return matmul(v, R.T) if R.ndim == 2 else (R @ v[:, :, None])[:, :, 0]
 
 
+@generic
+def with_damping(solver: Solver, damping: float) -> Solver:
+    """The same solver with another damping, in its own unit."""
+
+
+@generic
+def damping_of(solver: Solver) -> float:
+    """The solver's damping, in its own unit."""
+
+
 def _trained(J: Jacobian, D: ChainParams) -> ChainParams:
     if J.trained is None:
         return D

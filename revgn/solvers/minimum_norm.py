@@ -11,7 +11,7 @@ contrasts eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a small
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Literal, get_args
 
@@ -21,7 +21,16 @@ from revgn.errors import ShapeError, UsageError
 from revgn.linalg import Factor, FactorInfo, PinvRule, Rung, factor, project, solve_checked
 from revgn.networks import ChainParams
 from revgn.solvers.exactness import check_wanted, rho
-from revgn.solvers.jacobian import Jacobian, SolveInfo, apply, apply_adjoint, cast, solve
+from revgn.solvers.jacobian import (
+    Jacobian,
+    SolveInfo,
+    apply,
+    apply_adjoint,
+    cast,
+    damping_of,
+    solve,
+    with_damping,
+)
 from revgn.solvers.kernel import lower_kernel
 
 Outputs = Literal["logits", "contrasts"]
@@ -94,6 +103,16 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
     )
+
+
+@with_damping.register(MinimumNorm)
+def with_damping_minimum_norm(solver: MinimumNorm, damping: float) -> MinimumNorm:
+    return replace(solver, damping=damping)
+
+
+@damping_of.register(MinimumNorm)
+def damping_of_minimum_norm(solver: MinimumNorm) -> float:
+    return solver.damping
 
 
 def contrasts(like: Array) -> Array:

@@ -69,6 +69,13 @@ class OptimizerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     shares: Literal["uniform", "first", "last", "full-rank"] | tuple[float, ...] = "full-rank"
     outputs: Literal["logits", "contrasts"] = "logits"
     damping: NotNegative = 0.0
+    curvature: Literal["identity", "exact"] = "identity"
+    output_damping: NotNegative = 0.0
+    adapt_damping: bool = False
+    damping_raised: Annotated[float, Meta(gt=1)] = 2.0
+    damping_lowered: Annotated[float, Meta(gt=1)] = 1.5
+    damping_min: Positive = 1e-6
+    damping_max: Positive = 1e3
     carry: Annotated[float, Meta(ge=0, le=1)] = 0.0
     carry_decay: Annotated[float, Meta(ge=0, le=1)] = 1.0
     rtol: NotNegative | None = None
@@ -119,8 +126,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "muon": {"momentum": 0.95, "nesterov": True},
     "kfac": {"momentum": 0.9, "damping": 0.03},
 }
+_INVERSE = ("inverse", "shares", "outputs", "damping", "rtol", "atol")
+_ADAPTED = ("damping_raised", "damping_lowered", "damping_min", "damping_max")
+_CURVATURE = ("curvature", "output_damping", "adapt_damping", *_ADAPTED)
 _USED = {
-    "gauss-newton": ("inverse", "shares", "outputs", "damping", "rtol", "atol", "carry", "carry_decay"),
+    "gauss-newton": (*_INVERSE, *_CURVATURE, "carry", "carry_decay"),
     "sgd": ("momentum", "nesterov"),
     "adam": ("beta1", "beta2", "eps"),
     "muon": ("momentum", "nesterov", "beta1", "beta2", "eps"),
@@ -346,18 +356,42 @@ def unused_settings(optimizer: OptimizerSettings) -> tuple[str, ...]:
     used = set(_USED[optimizer.name])
     if optimizer.name == "gauss-newton":
         used -= set(_OF_OTHER_INVERSE[optimizer.inverse])
+        used -= set() if optimizer.adapt_damping else set(_ADAPTED)
+        used -= set() if optimizer.curvature == "exact" else {"output_damping"}
     known = dict.fromkeys(name for names in _USED.values() for name in names)
     return tuple(f"optimizer.{name}" for name in known if name not in used)
 
 
 def _check_relevance(config: Config) -> None:
     settings, defaults = flat(config_dict(config)), flat(config_dict(Config()))
-    who: str = config.optimizer.name
-    if who == "gauss-newton":
-        who += f" with inverse {config.optimizer.inverse}"
     for path in unused_settings(config.optimizer):
         if settings[path] != defaults[path]:
-            raise UsageError(f"{path}: {who} does not use it; leave it out")
+            raise UsageError(f"{path}: {_who(config.optimizer, path)} does not use it; leave it out")
+    _check_curvature(config.optimizer)
     for path, value in settings.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"{path}: {value} cannot be used; expected a finite number")
+
+
+def _who(optimizer: OptimizerSettings, path: str) -> str:
+    name = path.partition(".")[2]
+    if optimizer.name != "gauss-newton":
+        return optimizer.name
+    if name in _ADAPTED:
+        return "gauss-newton without adapt_damping"
+    if name == "output_damping":
+        return f"gauss-newton with curvature {optimizer.curvature}"
+    return f"gauss-newton with inverse {optimizer.inverse}"
+
+
+def _check_curvature(optimizer: OptimizerSettings) -> None:
+    exact = optimizer.curvature == "exact"
+    if exact and optimizer.inverse == "block" and not optimizer.output_damping:
+        raise UsageError(
+            "optimizer.curvature: the block inverse takes the exact one through optimizer.output_damping; "
+            "give it a number > 0, such as 0.1"
+        )
+    if exact and optimizer.outputs == "contrasts":
+        raise UsageError("optimizer.outputs: the exact curvature takes the contrasts by itself; leave it out")
+    if optimizer.adapt_damping and not (optimizer.output_damping or optimizer.damping):
+        raise UsageError("optimizer.adapt_damping: a first damping is missing, such as optimizer.damping=1")

@@ -22,6 +22,7 @@ from revgn.optimizers import (
     SGD,
     Adam,
     GaussNewton,
+    LevenbergMarquardt,
     Muon,
     Optimizer,
     OptimizerState,
@@ -177,7 +178,18 @@ def build_optimizer(settings: OptimizerSettings) -> Optimizer:
     else:
         rule = PinvRule(settings.rtol, settings.atol, settings.damping)
         solver = BlockInverse(settings.shares, rule)
-    return GaussNewton(solver, settings.weight_decay, settings.carry, settings.carry_decay)
+    optimizer = GaussNewton(
+        solver,
+        settings.weight_decay,
+        settings.carry,
+        settings.carry_decay,
+        settings.curvature,
+        settings.output_damping,
+    )
+    if not settings.adapt_damping:
+        return optimizer
+    factors = (settings.damping_raised, settings.damping_lowered)
+    return LevenbergMarquardt(optimizer, *factors, settings.damping_min, settings.damping_max)
 
 
 def initial_state(problem: Problem) -> TrainState:

@@ -33,6 +33,13 @@ OPTIMIZERS = {
     "adam": {"optimizer.name": "adam"},
     "momentum": {"optimizer.name": "sgd", "optimizer.momentum": 0.9},
     "muon": {"optimizer.name": "muon"},
+    "carry": {"optimizer.carry": 0.9, "optimizer.damping": 0.1, "optimizer.outputs": "contrasts"},
+    "levenberg-marquardt": {
+        "optimizer.curvature": "exact",
+        "optimizer.damping": 1.0,
+        "optimizer.adapt_damping": True,
+        "optimizer.carry": 0.5,
+    },
     "kfac": {"optimizer.name": "kfac", "optimizer.factor_every": 3, "network.first_block": "identity"},
     "lbfgs": {"optimizer.name": "lbfgs", "optimizer.history": 3},
 }

@@ -150,6 +150,12 @@ def test_mistakes_are_one_line_that_names_the_path(settings, says):
         ({"factor_every": 2}, "optimizer.factor_every: gauss-newton with inverse minimum-norm does not"),
         ({"shares": "last"}, "optimizer.shares: gauss-newton with inverse minimum-norm does not use it"),
         ({"rtol": 0.01}, "optimizer.rtol"),
+        ({"inverse": "block", "outputs": "contrasts"}, "optimizer.outputs: gauss-newton with inverse block"),
+        ({"output_damping": 0.1}, "optimizer.output_damping: gauss-newton with curvature identity does not"),
+        ({"damping_max": 9.0}, "optimizer.damping_max: gauss-newton without adapt_damping does not use it"),
+        ({"inverse": "block", "curvature": "exact"}, "through optimizer.output_damping; give it a number"),
+        ({"curvature": "exact", "outputs": "contrasts"}, "optimizer.outputs: the exact curvature takes"),
+        ({"adapt_damping": True}, "optimizer.adapt_damping: a first damping is missing"),
         ({"inverse": "block", "eps": 1.0}, "optimizer.eps: gauss-newton with inverse block does not use it"),
     ],
 )

@@ -7,7 +7,7 @@ from revgn import trees
 from revgn.errors import BackendError, RunError, UsageError
 from revgn.linalg import PinvRule
 from revgn.losses import CrossEntropy, SquaredError
-from revgn.optimizers import KFAC, LBFGS, SGD, Adam, GaussNewton, Muon
+from revgn.optimizers import KFAC, LBFGS, SGD, Adam, GaussNewton, LevenbergMarquardt, Muon
 from revgn.solvers import BlockInverse, MinimumNorm
 from revgn.testing.compare import snapshot
 from revgn.training import Evaluated, initial_state, restore_state, state_arrays, train
@@ -18,6 +18,15 @@ from revgn.training import Evaluated, initial_state, restore_state, state_arrays
     [
         ({"optimizer.damping": 0.1}, GaussNewton(MinimumNorm(0.1))),
         ({"optimizer.carry": 0.9}, GaussNewton(MinimumNorm(), carry=0.9)),
+        ({"optimizer.outputs": "contrasts"}, GaussNewton(MinimumNorm(outputs="contrasts"))),
+        (
+            {"optimizer.curvature": "exact", "optimizer.damping": 1.0, "optimizer.adapt_damping": True},
+            LevenbergMarquardt(GaussNewton(MinimumNorm(1.0), curvature="exact")),
+        ),
+        (
+            {"optimizer.inverse": "block", "optimizer.curvature": "exact", "optimizer.output_damping": 0.1},
+            GaussNewton(BlockInverse(), curvature="exact", output_damping=0.1),
+        ),
         (
             {"optimizer.inverse": "block", "optimizer.shares": "last", "optimizer.rtol": 0.01},
             GaussNewton(BlockInverse("last", PinvRule(0.01))),

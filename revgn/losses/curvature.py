@@ -1,0 +1,88 @@
+"""A loss's own curvature H in the outputs, in the scale of `wanted_change`: its root, and eps by it.
+
+With g the wanted change under the identity for curvature, and H (c, c) a sample's curvature,
+
+    root       R (c, m) and w (m) with  R R^T = H  and  R w = g
+    damped     eps = (H + mu I)^-1 g
+
+The Gauss-Newton step with curvature, min |R^T J D - w|^2 + mu |D|^2, is then that of a Jacobian R^T J
+and a wanted change w.
+
+Cross-entropy, p = softmax(z), t the target with sum tau: H = tau (diag(p) - p p^T). With u = sqrt(p), of
+length 1, and N (c, c-1) an orthonormal basis beside u, R = sqrt(tau) diag(u) N and w = N^T (tau u - t/u) /
+sqrt(tau): R R^T = tau diag(u) (I - u u^T) diag(u). (H + mu I)^-1 goes by Sherman and Morrison's formula.
+Squared error has the identity: R = I, w = g.
+"""
+
+from revgn._dispatch import generic
+from revgn.arrays import Array, array_namespace
+from revgn.losses.cross_entropy import CrossEntropy, log_softmax, wanted_change_cross_entropy
+from revgn.losses.loss import Loss, check_outputs
+from revgn.losses.squared_error import SquaredError, wanted_change_squared_error
+
+_LEAST_LOG = -80.0  # of a probability: its root and the inverse of that stay within single precision
+
+
+@generic
+def curvature_root(loss: Loss, z: Array, t: Array) -> tuple[Array | None, Array]:  # type: ignore[empty-body]
+    """R (n, c, m), or None for the identity, and w (n, m), with R R^T = H and R w = g for each sample.
+
+    Raises
+    ------
+    ShapeError
+        If z and t differ in shape.
+
+    Notes
+    -----
+    Law: R w = wanted_change(loss, z, t); n R R^T is the sum of the loss's second derivatives where its
+    wanted change is n times its gradient.
+    """
+
+
+@generic
+def damped_change(loss: Loss, z: Array, t: Array, mu: float) -> Array:  # type: ignore[empty-body]
+    """eps (n, c) = (H + mu I)^-1 g, for mu > 0.
+
+    Notes
+    -----
+    Law: (H + mu I) eps = wanted_change(loss, z, t).
+    """
+
+
+@curvature_root.register(SquaredError)
+def curvature_root_squared_error(loss: SquaredError, z: Array, t: Array) -> tuple[Array | None, Array]:
+    return None, wanted_change_squared_error(loss, z, t)
+
+
+@damped_change.register(SquaredError)
+def damped_change_squared_error(loss: SquaredError, z: Array, t: Array, mu: float) -> Array:
+    return wanted_change_squared_error(loss, z, t) / (1.0 + mu)
+
+
+@curvature_root.register(CrossEntropy)
+def curvature_root_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> tuple[Array | None, Array]:
+    check_outputs("curvature_root", loss, z, t)
+    xp = array_namespace(z, t)
+    log_u = 0.5 * log_softmax(z)
+    u = xp.exp(xp.where(2.0 * log_u < _LEAST_LOG, xp.full_like(z, 0.5 * _LEAST_LOG), log_u))
+    root_tau = xp.sqrt(xp.sum(t, axis=1, keepdims=True))
+    # Householder's reflection of u to the first axis: its other columns are the basis N beside u
+    v = xp.concat((u[:, :1] + 1.0, u[:, 1:]), axis=1)
+    shares = 2.0 * v[:, 1:] / xp.sum(v * v, axis=1, keepdims=True)  # (n, c-1)
+    eye = xp.eye(z.shape[1], dtype=z.dtype, device=z.device)[None, :, 1:]
+    N = eye - v[:, :, None] * shares[:, None, :]  # (n, c, c-1)
+    misfit = root_tau * u - t / (root_tau * u)
+    w = misfit[:, 1:] - shares * xp.sum(v * misfit, axis=1, keepdims=True)
+    return (root_tau * u)[:, :, None] * N, w
+
+
+@damped_change.register(CrossEntropy)
+def damped_change_cross_entropy(loss: CrossEntropy, z: Array, t: Array, mu: float) -> Array:
+    xp = array_namespace(z, t)
+    g = wanted_change_cross_entropy(loss, z, t)
+    p, tau = xp.exp(log_softmax(z)), xp.sum(t, axis=1, keepdims=True)
+    q = tau * p + mu
+    e = g / q
+    left = mu * xp.sum(p / q, axis=1, keepdims=True)  # 1 - tau p.(p/q), without cancellation
+    eps: Array = e + (tau * p / q) * (xp.sum(p * e, axis=1, keepdims=True) / left)
+    return eps

@@ -1,0 +1,85 @@
+"""The curvature of losses in their outputs: its root and the damped change, against dense matrices."""
+
+import numpy as np
+import pytest
+import scipy.special
+from cases import LOSSES, LossCase
+
+from revgn.arrays import to_host
+from revgn.errors import ShapeError
+from revgn.losses import CrossEntropy, SquaredError, curvature_root, damped_change, wanted_change
+from revgn.testing import assert_close, tolerance
+
+EVERY = pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.name)
+
+
+def curvature(loss, z, t):
+    """H (n, c, c) by its formula."""
+    if isinstance(loss, SquaredError):
+        return np.broadcast_to(np.eye(z.shape[1]), (*z.shape, z.shape[1]))
+    p, tau = scipy.special.softmax(z, axis=1), t.sum(axis=1)
+    diagonal = p[:, :, None] * np.eye(z.shape[1])
+    return tau[:, None, None] * (diagonal - p[:, :, None] * p[:, None, :])
+
+
+@EVERY
+def test_root(case, backend, dtype):
+    loss, z, t = case.build(backend, dtype)
+    R, w = curvature_root(loss, z, t)
+    limit = tolerance(z.dtype, "chain")
+    if R is None:
+        assert isinstance(loss, SquaredError)
+        assert_close("w = g", w, wanted_change(loss, z, t), 0.0)
+        return
+    n, c = z.shape
+    assert (R.shape, w.shape) == ((n, c, c - 1), (n, c - 1))
+    found = to_host(R).astype(float)
+    H = curvature(loss, to_host(z).astype(float), to_host(t).astype(float))
+    assert_close("R R^T = H", found @ np.swapaxes(found, 1, 2), H, limit)
+    Rw = (found @ to_host(w).astype(float)[:, :, None])[:, :, 0]
+    assert_close("R w = g", Rw, to_host(wanted_change(loss, z, t)).astype(float), limit)
+
+
+@EVERY
+@pytest.mark.parametrize("mu", [1e-3, 0.1, 10.0])
+def test_damped_change_solves_its_equation(case, mu, numpy_backend):
+    loss, z, t = case.build(numpy_backend, "float64")
+    H = curvature(loss, z, t) + mu * np.eye(z.shape[1])
+    expected = np.linalg.solve(H, wanted_change(loss, z, t)[:, :, None])[:, :, 0]
+    assert_close("eps", damped_change(loss, z, t, mu), expected, 1e-9)
+
+
+def test_damped_change_on_every_backend(backend, dtype):
+    loss, z, t = LOSSES[-1].build(backend, dtype)
+    _, z64, t64 = LOSSES[-1].build(backend, "float64")
+    found = to_host(damped_change(loss, z, t, 0.1))
+    limit = tolerance(z.dtype, "chain")
+    assert_close("eps", found, to_host(damped_change(loss, z64, t64, 0.1)).astype(found.dtype), limit)
+
+
+def test_formula_of_the_design(numpy_backend):
+    """Without damping it is mean(y/p) - y/p, but for a constant."""
+    loss, z, t = LossCase("c", CrossEntropy()).build(numpy_backend, "float64")
+    p = scipy.special.softmax(z, axis=1)
+    limit = damped_change(loss, z, t, 1e-9)
+    newton = np.mean(t / p, axis=1, keepdims=True) - t / p
+    assert_close("eps", limit - limit.mean(axis=1, keepdims=True), newton, 1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_certain_outputs_stay_finite(dtype, numpy_backend):
+    """A sample whose target has a probability that no float32 holds."""
+    z = numpy_backend.asarray([[500.0, 0.0, -500.0]], dtype)
+    t = numpy_backend.asarray([[0.0, 0.0, 1.0]], dtype)
+    R, w = curvature_root(CrossEntropy(), z, t)
+    assert np.isfinite(R).all()
+    assert np.isfinite(w).all()
+    assert np.isfinite(damped_change(CrossEntropy(), z, t, 1e-3)).all()
+
+
+@pytest.mark.parametrize("loss", [SquaredError(), CrossEntropy()], ids=["squared-error", "cross-entropy"])
+def test_shapes_must_agree(loss):
+    with pytest.raises(ShapeError):
+        curvature_root(loss, np.zeros((3, 2)), np.zeros((2, 2)))
+    with pytest.raises(ShapeError):
+        damped_change(loss, np.zeros((3, 2)), np.zeros((2, 2)), 0.1)
