@@ -47,8 +47,8 @@ class LevenbergMarquardt:
     """
 
     optimizer: GaussNewton
-    raised: float = 2.0
-    lowered: float = 1.5
+    raised: float = 4.0
+    lowered: float = 3.0
     lowest: float = 1e-6
     highest: float = 1e3
     rejects: bool = True

@@ -72,8 +72,8 @@ class OptimizerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     curvature: Literal["identity", "exact"] = "identity"
     output_damping: NotNegative = 0.0
     adapt_damping: bool = False
-    damping_raised: Annotated[float, Meta(gt=1)] = 2.0
-    damping_lowered: Annotated[float, Meta(gt=1)] = 1.5
+    damping_raised: Annotated[float, Meta(gt=1)] = 4.0
+    damping_lowered: Annotated[float, Meta(gt=1)] = 3.0
     damping_min: Positive = 1e-6
     damping_max: Positive = 1e3
     carry: Annotated[float, Meta(ge=0, le=1)] = 0.0
