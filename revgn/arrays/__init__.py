@@ -1,5 +1,6 @@
 """Arrays: the only code that knows NumPy from CuPy."""
 
+import revgn.arrays.threads  # noqa: F401  # first: it sets what NumPy and SciPy read when they are loaded
 from revgn.arrays.draw import draw_normal, draw_orthonormal
 from revgn.arrays.fused import activate, add, blockwise, matmul, matmul_into, sandwich, scaled, subtract
 from revgn.arrays.namespace import (

@@ -34,6 +34,7 @@ RUNGS: tuple[Rung, ...] = ("cholesky", "cholesky-float64", "eigh")
 T = TypeVar("T")
 
 _REFINEMENTS = 3
+_HIDDEN = 1e-3  # share of what damping leaves of B below which a residual is hidden by it
 _LANCZOS = 5  # steps; the largest eigenvalue is then within some percent, enough for a report and a scale
 
 
@@ -143,13 +144,15 @@ def solve_checked(
 
     Returns
     -------
-    The evaluation of the best Z, the factorization used, and |R| / |B|, which exceeds eps^0.6 (4e-10,
-    or 7e-5 in single precision) only where the last rung could do no better.
+    The evaluation of the best Z, the factorization used, and |R| / |B|. It exceeds eps^0.6 (4e-10, or 7e-5
+    in single precision) only where that is a thousandth of what the damping leaves, mu |Z| / |B|, or the last
+    rung could do no better.
     """
-    tolerance = machine_epsilon(B.dtype, B) ** 0.6
     scale = norm(B) or 1.0
     while True:
         Z = solve_factored(factored, B)
+        left_by_damping = info.damping * norm(Z) / scale if info.damping else 0.0
+        tolerance = max(machine_epsilon(B.dtype, B) ** 0.6, _HIDDEN * left_by_damping)
         result, R = evaluate(Z, Z, None, factored, info)
         residual = norm(R) / scale
         for _ in range(_REFINEMENTS):

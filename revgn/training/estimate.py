@@ -11,6 +11,7 @@ from revgn.arrays import synchronize
 from revgn.layers import LinearCoupling
 from revgn.maps import Layer
 from revgn.networks import parameter_count
+from revgn.solvers import Shares
 from revgn.training.problem import Problem, architecture
 
 _TIMED_SECONDS = 0.2
@@ -87,17 +88,24 @@ def estimate_step(problem: Problem) -> Estimate:
             memory["factors"] = int(sum(4 * (order**2 + d2**2) for order in orders)) * size
             memory["pull-back"] = c * n * max(shape.hidden, d2) * size
     elif settings.inverse == "block":
-        orders = [coupling["order"] for coupling in couplings]
-        work["gram"] = total("gram")
-        work["factor"] = sum(order**3 for order in orders) / 3
-        work["sweep"] = total("tangent", "vjp_params", "jvp_params")
-        work["rho"] = total("tangent", "jvp_params")
-        memory["gram"] = int(sum(order**2 for order in orders)) * size
+        ranks = [int(coupling["order"]) for coupling in couplings]
+        asked = _asked(settings.shares, ranks, n)
+        first = 2 * asked[0]
+        solved = [k for block in asked for k in (2 * block, 2 * block + 1)]
+        passed = couplings[first + 2 :]  # by what is wanted, and back by what is realized
+        work["gram"] = sum(couplings[k]["gram"] for k in solved)
+        work["factor"] = sum(ranks[k] ** 3 for k in solved) / 3
+        work["sweep"] = sum(couplings[k]["vjp_params"] + couplings[k]["jvp_params"] for k in solved)
+        work["sweep"] += couplings[first + 1]["tangent"] + sum(coupling["tangent"] for coupling in passed)
+        work["rho"] = sum(coupling["tangent"] for coupling in passed)
+        memory["gram"] = sum(ranks[k] ** 2 for k in solved) * size
     else:
-        N = n * c
-        pulled = sum(coupling["tangent"] for coupling in couplings[1:-1]) + couplings[-1]["tangent"] / 2
-        work["pull-back"] = c * pulled
-        work["kernel"] = total("gram") + (2 * L - 1) * float(N) * N * d2
+        own = settings.curvature == "exact" and not settings.output_damping  # combinations, each sample's own
+        m = c - 1 if own or settings.outputs == "contrasts" else c
+        N = n * m
+        pulled = sum(coupling["tangent"] for coupling in couplings[1:-1])
+        work["pull-back"] = m * (pulled + couplings[-1]["tangent"] * (1.0 if own else 0.5))
+        work["kernel"] = total("gram") + (2 * L - (0 if own else 1)) * float(N) * N * d2
         work["factor"] = N**3 / 3
         work["solve and rho"] = total("vjp_params", "tangent", "tangent", "jvp_params")
         memory["kernel"] = N * N * size
@@ -112,6 +120,17 @@ def estimate_step(problem: Problem) -> Estimate:
         work=work,
         flops_per_second=_product_speed(problem),
     )
+
+
+def _asked(shares: Shares, orders: list[int], n: int) -> list[int]:
+    """Blocks that have a share, as far as their features' count tells."""
+    blocks = range(len(orders) // 2)
+    if shares in ("first", "last"):
+        return [0 if shares == "first" else len(blocks) - 1]
+    if not isinstance(shares, str):
+        return [block for block in blocks if shares[block]]
+    able = [block for block in blocks if min(orders[2 * block : 2 * block + 2]) == n]
+    return able if able and shares == "full-rank" else list(blocks)
 
 
 def _work(layer: Layer, n: int) -> dict[str, float]:

@@ -1,13 +1,16 @@
-"""Steps of Adam, the block inverse and the minimum norm on the paper's MNIST network, side by side.
+"""Steps on the paper's MNIST network, side by side, and how they grow.
 
     python tests/bench/bench_step.py [--backend auto|numpy|cupy] [--rounds 3] [--batch 1024]
+    python tests/bench/bench_step.py --grow batch|hidden|blocks
 
-Prints for each the median and spread of a whole step, its ratio to Adam's in the same round, the
+Prints for each step the median and spread of its time, its ratio to Adam's in the same round, the
 floating-point work counted, and the share reached of the speed of a large matrix product measured in the
-same round. Real images where Fashion-MNIST is here.
+same round. Real images where Fashion-MNIST is here. PyTorch's Adam on the same network stands beside it
+where torch is installed.
 """
 
 import argparse
+import importlib.util
 import statistics
 from time import perf_counter
 
@@ -25,14 +28,15 @@ STEPS = {
     "minimum norm": MINIMUM_NORM,
     "minimum norm, contrasts": MINIMUM_NORM | {"outputs": "contrasts"},
 }
+GROWTH = {"batch": (128, 256, 512, 1024), "hidden": (1000, 2000, 4000, 8000), "blocks": (2, 4, 8)}
 
 
-def problems(arguments):
+def problems(arguments, **network):
     """One problem for each kind of step, on the same data and network."""
     dataset = None
     for name, optimizer in STEPS.items():
         training = {"batch_size": arguments.batch, "backend": arguments.backend}
-        layers = {"preset": "paper-mnist", "optimizer": optimizer, "training": training}
+        layers = {"preset": "paper-mnist", "optimizer": optimizer, "training": training, "network": network}
         config = build_config({**layers, "data": {"name": "fashion-mnist"}})
         dataset = dataset or load_data(config)
         yield name, build_problem(config, dataset)
@@ -52,41 +56,104 @@ def ceiling(problem):
     return 10 * 2.0 * x.shape[0] * C.shape[0] * C.shape[1] / (perf_counter() - started)
 
 
+def torch_adam(problem):
+    """Return a function that takes one step of PyTorch's Adam on the problem's network."""
+    import torch
+
+    from revgn.layers import LinearCoupling
+
+    device = "cuda" if problem.backend.name == "cupy" else "cpu"
+    layers = problem.network.body.layers
+    tensors = [torch.as_tensor(layer.projection, device=device) for layer in layers]
+    params = [
+        (torch.nn.Parameter(torch.as_tensor(p.weight[:-1], device=device)),
+         torch.nn.Parameter(torch.as_tensor(p.weight[-1], device=device)))
+        for p in initial_state(problem).params
+    ]  # fmt: skip
+    readout = problem.network.readout
+    U = torch.cat([torch.as_tensor(half, device=device) for half in (readout.first, readout.second)])
+    optimizer = torch.optim.Adam([w for pair in params for w in pair], lr=1e-4, fused=True)
+
+    def step(inputs, targets):
+        x, t = torch.as_tensor(inputs, device=device), torch.as_tensor(targets, device=device)
+        started = perf_counter()
+        halves = list(x.chunk(2, dim=1))
+        for layer, C, (weight, bias) in zip(layers, tensors, params, strict=True):
+            features = halves[1 - layer.half] @ C
+            if not isinstance(layer, LinearCoupling):
+                features = torch.relu(features)
+            halves[layer.half] = halves[layer.half] + torch.addmm(bias, features, weight)
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(torch.cat(halves, dim=1) @ U, t)
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits for the device
+        return perf_counter() - started
+
+    return step
+
+
+def measure(cases, rounds, step_of_torch=None):
+    """Seconds of each step by name, one list a name, and the ceiling, in rounds that take one step each."""
+    seconds = {name: [] for name in cases}
+    if step_of_torch:
+        seconds["adam of PyTorch"] = []
+    speeds = []
+    states = {name: initial_state(problem) for name, problem in cases.items()}
+    for round_ in range(rounds + 1):  # the first warms up
+        for name, problem in cases.items():
+            train = problem.dataset.train
+            rows = slice(round_ * problem.batch_size, (round_ + 1) * problem.batch_size)
+            batch = take_batch(problem.dataset, train, rows, problem.backend, problem.dtype)
+            states[name], record = train_step(problem, states[name], batch)
+            seconds[name].append(record["seconds"])
+        if step_of_torch:
+            seconds["adam of PyTorch"].append(step_of_torch(*batch))
+        speeds.append(ceiling(problem))
+    return {name: times[1:] for name, times in seconds.items()}, statistics.median(speeds[1:])
+
+
+def table(cases, seconds, speed):
+    """Print a line for each step."""
+    for name, times in seconds.items():
+        work = sum(estimate_step(cases.get(name, cases["adam"])).work.values())
+        middle = statistics.median(times)
+        ratio = statistics.median(a / b for a, b in zip(times, seconds["adam"], strict=True))
+        print(
+            f"{name:<24} {middle:7.3f} s ({min(times):.3f}-{max(times):.3f})  {ratio:6.2f} x adam  "
+            f"{work / 1e9:7.1f} GFLOP  {work / middle / speed:4.0%} of the ceiling"
+        )
+
+
 def main():
-    """Print the table."""
+    """Print the table, or one for each size."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--grow", choices=GROWTH)
     arguments = parser.parse_args()
-    try:
-        cases = dict(problems(arguments))
-    except DataError as error:
-        raise SystemExit(f"bench_step: {error}") from None
-    seconds = {name: [] for name in cases}
-    speeds = []
-    states = {name: initial_state(problem) for name, problem in cases.items()}
-    for round_ in range(arguments.rounds + 1):  # the first warms up
-        for name, problem in cases.items():
-            rows = slice(round_ * problem.batch_size, (round_ + 1) * problem.batch_size)
-            train = problem.dataset.train
-            batch = take_batch(problem.dataset, train, rows, problem.backend, problem.dtype)
-            states[name], record = train_step(problem, states[name], batch)
-            if round_:
-                seconds[name].append(record["seconds"])
-        if round_:
-            speeds.append(ceiling(cases["adam"]))
-    speed = statistics.median(speeds)
-    print(f"{device_name(cases['adam'].backend)}; n {arguments.batch}, d 784, h 8000, 2 blocks, float32")
-    print(f"ceiling {speed / 1e9:.0f} GFLOP/s")
-    for name, problem in cases.items():
-        work = sum(estimate_step(problem).work.values())
-        middle = statistics.median(seconds[name])
-        ratio = statistics.median(a / b for a, b in zip(seconds[name], seconds["adam"], strict=True))
-        print(
-            f"{name:<24} {middle:7.3f} s ({min(seconds[name]):.3f}-{max(seconds[name]):.3f})  "
-            f"{ratio:6.2f} x adam  {work / 1e9:7.1f} GFLOP  {work / middle / speed:4.0%} of the ceiling"
+    for size in GROWTH.get(arguments.grow, (None,)):
+        if arguments.grow == "batch":
+            arguments.batch = size
+        network = {arguments.grow: size} if arguments.grow in ("hidden", "blocks") else {}
+        try:
+            cases = dict(problems(arguments, **network))
+        except DataError as error:
+            raise SystemExit(f"bench_step: {error}") from None
+        has_torch = importlib.util.find_spec("torch") is not None
+        seconds, speed = measure(
+            cases, arguments.rounds, torch_adam(cases["adam"]) if has_torch and not arguments.grow else None
         )
+        shape = cases["adam"].config.network
+        print(
+            f"{device_name(cases['adam'].backend)}; float32, n {arguments.batch}, d 784, h {shape.hidden}, ",
+            end="",
+        )
+        print(f"{shape.blocks} blocks; ceiling {speed / 1e9:.0f} GFLOP/s")
+        table(cases, seconds, speed)
+        if not has_torch:
+            print("adam of PyTorch: torch is not installed")
 
 
 if __name__ == "__main__":
