@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import Any, TypeVar, cast
 
-from revgn.arrays import Array, array_namespace, blockwise
+from revgn.arrays import Array, array_namespace, blockwise, inner, zeros
 
 Tree = TypeVar("Tree", bound=tuple[Any, ...])
 
@@ -73,7 +73,7 @@ def dot(x: Tree, y: Tree) -> Array:
     """<x, y>, the sum of the products of all elements; a 0-d array."""
     return reduce(
         lambda total, term: total + term,
-        (_sum(xi * yi) for xi, yi in zip(leaves(x), leaves(y), strict=True)),
+        (inner(xi, yi) for xi, yi in zip(leaves(x), leaves(y), strict=True)),
         cast("Array", 0.0),
     )
 
@@ -85,7 +85,7 @@ def norm(x: Tree) -> Array:
 
 def zeros_like(x: Tree) -> Tree:
     """Tree of zeros in the shape of `x`."""
-    return map_leaves(lambda xi: array_namespace(xi).zeros_like(xi), x)
+    return map_leaves(lambda xi: zeros(xi.shape, xi), x)
 
 
 def flatten(x: Tree) -> Array:
@@ -113,10 +113,6 @@ def size(x: Tree) -> int:
 
 def _filled(like: Tree, values: Iterator[Any]) -> Tree:
     return map_leaves(lambda _: next(values), like)
-
-
-def _sum(x: Array) -> Array:
-    return array_namespace(x).sum(x)  # type: ignore[no-any-return]
 
 
 def _size(x: Array) -> int:

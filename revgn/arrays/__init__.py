@@ -2,7 +2,17 @@
 
 import revgn.arrays.threads  # noqa: F401  # first: it sets what NumPy and SciPy read when they are loaded
 from revgn.arrays.draw import draw_normal, draw_orthonormal
-from revgn.arrays.fused import activate, add, blockwise, matmul, matmul_into, sandwich, scaled, subtract
+from revgn.arrays.fused import (
+    activate,
+    add,
+    blockwise,
+    inner,
+    matmul,
+    matmul_into,
+    sandwich,
+    scaled,
+    subtract,
+)
 from revgn.arrays.namespace import (
     Backend,
     BackendName,
@@ -26,7 +36,7 @@ from revgn.arrays.native import (
     linear_operator,
     unwarned,
 )
-from revgn.arrays.pool import empty
+from revgn.arrays.pool import empty, zeros
 from revgn.arrays.typing import Array, Device, DType, Namespace
 
 __all__ = [
@@ -52,6 +62,7 @@ __all__ = [
     "eigh",
     "empty",
     "erf",
+    "inner",
     "largest_tridiagonal",
     "linear_operator",
     "matmul",
@@ -64,4 +75,5 @@ __all__ = [
     "synchronize",
     "to_host",
     "unwarned",
+    "zeros",
 ]

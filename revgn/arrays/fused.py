@@ -72,6 +72,17 @@ def blockwise(
     return function(*arrays) if out is None else out
 
 
+def inner(x: Array, y: Array) -> Array:
+    """Sum of the products of all elements of x and y, arrays of one shape; a 0-d array of their dtype."""
+    xp = array_namespace(x, y)
+    if not array_api_compat.is_numpy_array(x) or not x.ndim:
+        return xp.sum(x * y)  # type: ignore[no-any-return]
+    rows = max(1, _ELEMENTS * x.shape[0] // max(1, _size(x)))
+    pieces = _pieces(x.shape[0], rows)
+    total = sum(float(xp.sum(x[piece] * y[piece])) for piece in pieces)
+    return xp.asarray(total, dtype=xp.result_type(x, y))  # type: ignore[no-any-return]
+
+
 def activate(u: Array, C: Array, phi: Callable[[Array], tuple[Array, Array]]) -> tuple[Array, Array]:
     """[phi(u C), 1] (n, h+1) and phi'(u C) (n, h), where `phi` gives value and slope of an array."""
     xp = array_namespace(u, C)

@@ -2,8 +2,8 @@
 
 A fresh array of megabytes costs the system more than the arithmetic on it: every page is cleared and
 mapped anew. An array of `empty` lives in a block that waits, once the array and all its views are gone,
-for the next array of that size. Contents never carry over by intent, so results do not depend on it; a
-step that repeats allocates nothing. What waits is never more than what was once in use at a time.
+for the next array of about that size. Contents never carry over by intent, so results do not depend on it; a
+step that repeats allocates nothing. All blocks together are at most twice what was once in use at a time.
 """
 
 import threading
@@ -61,7 +61,7 @@ class _Pool:
             self.waiting.setdefault(size, []).append(lease.block)
             self.in_use -= size
             self.idle += size
-            while self.idle > self.most_in_use:
+            while self.in_use + self.idle > 2 * self.most_in_use:
                 oldest = next(iter(self.waiting))
                 self.waiting[oldest].pop()
                 self.idle -= oldest
@@ -83,4 +83,18 @@ def empty(shape: tuple[int, ...], like: Array, dtype: DType = None) -> Array:
     count, kind = int(np.prod(shape)), np.dtype(dtype)
     if count * kind.itemsize < _SMALLEST:
         return np.empty(shape, kind)
-    return _POOL.lease(count * kind.itemsize).view(kind).reshape(shape)
+    size = count * kind.itemsize
+    return _POOL.lease(_class_of(size))[:size].view(kind).reshape(shape)  # type: ignore[no-any-return]
+
+
+def zeros(shape: tuple[int, ...], like: Array) -> Array:
+    """Array of zeros on the device of `like`, of its dtype."""
+    array = empty(shape, like)
+    array[...] = 0.0
+    return array
+
+
+def _class_of(size: int) -> int:
+    """`size` rounded up to three leading binary digits, so that arrays of about one size share blocks."""
+    step = 1 << max(0, size.bit_length() - 3)
+    return -(-size // step) * step

@@ -19,11 +19,11 @@ from revgn.arrays import (
     Backend,
     DType,
     activate,
-    array_namespace,
     backend_of,
     draw_normal,
     matmul,
     sandwich,
+    zeros,
 )
 from revgn.layers.activation import Activation, value_and_slope
 from revgn.linalg import Pinv, PinvRule, apply_pinv, factor_pinv, gram_rows
@@ -136,7 +136,7 @@ def jvp_params_coupling(
     layer: Coupling, params: CouplingParams, point: CouplingPoint, dparams: CouplingParams
 ) -> Halves:
     dy = matmul(point.features, dparams.weight)
-    still = array_namespace(dy).zeros_like(dy)
+    still = zeros(dy.shape, dy)
     return Halves(dy, still) if layer.half == 0 else Halves(still, dy)
 
 

@@ -27,6 +27,7 @@ from revgn.arrays import (
     empty,
     matmul,
     matmul_into,
+    zeros,
 )
 from revgn.errors import ShapeError
 from revgn.linalg import Pinv, PinvRule, apply_pinv, factor_pinv, gram_rows
@@ -168,7 +169,7 @@ def jvp_params_linear_coupling(
     dparams: LinearCouplingParams,
 ) -> Halves:
     dy = matmul(point.features, _reduce(layer, dparams.weight))
-    still = array_namespace(dy).zeros_like(dy)
+    still = zeros(dy.shape, dy)
     return Halves(dy, still) if layer.half == 0 else Halves(still, dy)
 
 
