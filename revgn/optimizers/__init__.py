@@ -1,6 +1,8 @@
-"""Optimizers: `init_state` and `update`, with explicit state; and learning-rate schedules."""
+"""Optimizers: `init_state` and `update`, with explicit state; hybrids and step lengths; schedules."""
 
 from revgn.optimizers.adam import Adam, AdamState
+from revgn.optimizers.agreement import Agreement, AgreementState
+from revgn.optimizers.blend import Blend, BlendState
 from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState
 from revgn.optimizers.kfac import KFAC, KFACState
 from revgn.optimizers.lbfgs import LBFGS, LBFGSState
@@ -17,8 +19,11 @@ from revgn.optimizers.optimizer import (
     init_state,
     update,
 )
+from revgn.optimizers.paced import Length, Paced, PacedState
+from revgn.optimizers.per_coupling import PerCoupling, PerCouplingState
 from revgn.optimizers.schedule import Schedule, ScheduleKind, rate_factor
 from revgn.optimizers.sgd import SGD, SGDState
+from revgn.optimizers.switch import Switch, SwitchState
 
 __all__ = [
     "KFAC",
@@ -26,11 +31,16 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamState",
+    "Agreement",
+    "AgreementState",
+    "Blend",
+    "BlendState",
     "Direction",
     "GaussNewton",
     "GaussNewtonState",
     "KFACState",
     "LBFGSState",
+    "Length",
     "LevenbergMarquardt",
     "LevenbergMarquardtState",
     "Linearization",
@@ -38,9 +48,15 @@ __all__ = [
     "MuonState",
     "Optimizer",
     "OptimizerState",
+    "Paced",
+    "PacedState",
+    "PerCoupling",
+    "PerCouplingState",
     "SGDState",
     "Schedule",
     "ScheduleKind",
+    "Switch",
+    "SwitchState",
     "Update",
     "batch_gradient",
     "direction",

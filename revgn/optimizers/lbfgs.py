@@ -81,7 +81,7 @@ def update_lbfgs(
     state = _remembered(state, start, found, step) if found.length else init_lbfgs(optimizer, params)
     if optimizer.weight_decay:
         step = trees.axpy(-lr * optimizer.weight_decay, params, step)
-    return Update(trees.add(params, step), state, trees.norm(step), None)
+    return Update(trees.add(params, step), state, trees.norm(step), None, found.length)
 
 
 def inverse_product(state: LBFGSState, g: ChainParams) -> ChainParams:

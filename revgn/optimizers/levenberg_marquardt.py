@@ -100,9 +100,9 @@ def update_levenberg_marquardt(
     elif gained > 0.75 * promised:
         damping = max(optimizer.lowest, damping / optimizer.lowered)
     if optimizer.rejects and not gained >= 0:
-        moved, step_norm = params, 0.0 * step_norm
+        moved, step_norm, lr = params, 0.0 * step_norm, 0.0
         inner = state.inner
-    return Update(moved, LevenbergMarquardtState(damping, inner), step_norm, info)
+    return Update(moved, LevenbergMarquardtState(damping, inner), step_norm, info, lr)
 
 
 def promise(optimizer: GaussNewton, at: Linearization, D: ChainParams, lr: float) -> float:

@@ -8,8 +8,9 @@ Gauss-Newton (one solve) share it. It returns new parameters and a new state; no
 from typing import Any, NamedTuple, TypeAlias
 
 from revgn import trees
-from revgn._dispatch import generic
+from revgn._dispatch import generic, has_map
 from revgn.arrays import Array
+from revgn.errors import UsageError
 from revgn.losses import Loss, gradient
 from revgn.networks import ChainParams
 from revgn.solvers import Jacobian, SolveInfo, apply_adjoint
@@ -19,21 +20,29 @@ OptimizerState: TypeAlias = Any
 
 
 class Linearization(NamedTuple):
-    """A batch seen from the parameters: the loss, its targets (n, c), the outputs z (n, c) and J = dz/dW."""
+    """A batch seen from the parameters: the loss, its targets (n, c), the outputs z (n, c) and J = dz/dW.
+
+    `fresh` are inputs (m, d) and targets (m, c) of another batch, for those who judge a step by it.
+    """
 
     loss: Loss
     targets: Array
     outputs: Array
     jacobian: Jacobian
+    fresh: tuple[Array, Array] | None = None
 
 
 class Update(NamedTuple):
-    """What an update gives: parameters, state, the step's norm |W_new - W| (0-d), and how it was solved."""
+    """What an update gives: parameters, state, the step's norm |W_new - W| (0-d), and how it was solved.
+
+    `length` is how far the step went along its direction: the rate, unless something else was chosen.
+    """
 
     params: ChainParams
     state: OptimizerState
     step_norm: Array
     solve: SolveInfo | None
+    length: float
 
 
 class Direction(NamedTuple):
@@ -79,7 +88,25 @@ def update_along(
     """`update` of an optimizer that has a direction, and a `weight_decay` decoupled from it."""
     D, state, solved = direction(optimizer, state, params, at, lr)
     params, step_norm = moved_by(params, D, lr, optimizer.weight_decay)
-    return Update(params, state, step_norm, solved)
+    return Update(params, state, step_norm, solved, lr)
+
+
+def check_direction(name: str, optimizer: Optimizer) -> None:
+    """Raise `UsageError`, in the name of a struct that uses it, unless the optimizer has a direction."""
+    if not has_map(direction, type(optimizer)):
+        raise UsageError(
+            f"{name}: {type(optimizer).__name__} takes its steps itself and has no direction to go along"
+        )
+
+
+def check_part(name: str, optimizer: Optimizer) -> None:
+    """Raise `UsageError` unless the optimizer has a direction, and no decay beside that of the whole."""
+    check_direction(name, optimizer)
+    if optimizer.weight_decay:
+        raise UsageError(
+            f"{name}: {type(optimizer).__name__} has weight_decay {optimizer.weight_decay}; "
+            f"give it to {name}, whose decay is decoupled from all directions"
+        )
 
 
 def batch_gradient(at: Linearization) -> ChainParams:

@@ -33,10 +33,11 @@ def by_update(optimizer, library):
     net, params, x = CASE.build(library, "float64")
     state = init_state(optimizer, params)
     for step in range(STEPS):
-        params, state, step_norm, solved = update(
+        params, state, step_norm, solved, length = update(
             optimizer, state, params, linearized(net, params, x, step), LR
         )
         assert solved is None
+        assert length == LR
         yield dense.flat(params), float(step_norm)
 
 

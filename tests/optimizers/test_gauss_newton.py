@@ -36,7 +36,7 @@ def losses(optimizer, library, steps, lr=1.0):
     yield float(value(SquaredError(), forward(net, params, x), t))
     for _ in range(steps):
         z, J = jacobian(net, params, x)
-        params, state, _, _ = update(optimizer, state, params, Linearization(SquaredError(), t, z, J), lr)
+        params, state, *_ = update(optimizer, state, params, Linearization(SquaredError(), t, z, J), lr)
         yield float(value(SquaredError(), forward(net, params, x), t))
 
 

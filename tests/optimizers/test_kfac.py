@@ -63,7 +63,7 @@ def test_the_step_is_that_of_the_dense_kronecker_product(case, kind, numpy_backe
     """All kinds of couplings, also those whose features are stored reduced, activations kept or rebuilt."""
     optimizer = KFAC(0.01, momentum=0.0)
     at, x, _, done = next(trained(optimizer, case, kind, numpy_backend, 1))
-    net, params, _ = at.jacobian
+    net, params, *_ = at.jacobian
     moved = zip(params, done.params, batch_gradient(at), kfac.factors(net, params, x, kind), strict=True)
     for before, after, g, (P, Q) in moved:
         D = (before.weight - after.weight) / LR
@@ -76,7 +76,7 @@ def test_means_momentum_and_renewals(kind, numpy_backend):
     optimizer = KFAC(0.03, momentum=0.8, every=2, mean=0.6, weight_decay=0.2)
     means, m = None, None
     for step, (at, x, _, done) in enumerate(trained(optimizer, CASE, kind, numpy_backend, 7)):
-        net, params, _ = at.jacobian
+        net, params, *_ = at.jacobian
         if step % 2 == 0:
             share = min(1 - 1 / (step // 2 + 1), 0.6)
             new = kfac.factors(net, params, x, kind)
@@ -125,7 +125,7 @@ def test_a_full_batch_is_fitted(kind, backend):
     start = float(value(loss, forward(net, params, x), t))
     for _ in range(30):
         at = Linearization(loss, t, *jacobian(net, params, x))
-        params, state, _, _ = update(optimizer, state, params, at, 0.25)
+        params, state, *_ = update(optimizer, state, params, at, 0.25)
     assert float(value(loss, forward(net, params, x), t)) < 0.1 * start
 
 

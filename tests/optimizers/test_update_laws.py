@@ -14,9 +14,14 @@ from revgn.optimizers import (
     LBFGS,
     SGD,
     Adam,
+    Agreement,
+    Blend,
     GaussNewton,
     Linearization,
     Muon,
+    Paced,
+    PerCoupling,
+    Switch,
     direction,
     init_state,
     update,
@@ -35,16 +40,31 @@ OPTIMIZERS = [
     Muon(0.5, nesterov=False, weight_decay=0.1),
     KFAC(),
     KFAC(0.1, momentum=0.0, every=1),
-    LBFGS(),
-    LBFGS(1),
     GaussNewton(BlockInverse("uniform")),
     GaussNewton(BlockInverse()),
     GaussNewton(MinimumNorm(), weight_decay=0.1),
     GaussNewton(MinimumNorm(0.1)),
     GaussNewton(MinimumNorm(0.1), carry=0.9, carry_decay=0.99),
     GaussNewton(BlockInverse(), carry=1.0),
+    Switch(Adam(), GaussNewton(MinimumNorm(0.1), carry=0.9), at=1),
+    Switch(GaussNewton(MinimumNorm()), SGD(0.9), patience=5),
+    Blend(GaussNewton(MinimumNorm(0.1), carry=0.9), Adam(), 1e-3, 0.25, weight_decay=0.1),
+    PerCoupling(GaussNewton(MinimumNorm(), carry=0.9), Muon(), (2, 3), 0.02),
+    PerCoupling(KFAC(), SGD(0.9), (0,), 2.0, weight_decay=0.1),
+    Agreement(Adam(), weight_decay=0.1),
+    Agreement(GaussNewton(MinimumNorm(0.1), carry=0.9)),
+    Paced(GaussNewton(MinimumNorm(0.1), carry=0.9)),
+    Paced(Blend(GaussNewton(), SGD()), decay_to_start=0.1),
 ]
-EVERY = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+CHOOSING = [  # the length of their steps, so rate and decay have other effects
+    LBFGS(),
+    LBFGS(1),
+    Paced(GaussNewton(MinimumNorm(0.1)), "backtracking", trust_radius=0.1),
+    Paced(Agreement(Adam()), "second-batch", trust_change=0.05),
+    Switch(Paced(SGD(), "second-batch"), LBFGS(2), at=3),
+]
+EVERY = pytest.mark.parametrize("optimizer", OPTIMIZERS + CHOOSING, ids=repr)
+FREE = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 CASE = network_case("tanh-same-keep")
 
 
@@ -53,7 +73,8 @@ def problem(library, dtype, loss):
     rng = np.random.default_rng(33)
     t = np.eye(CASE.outputs)[rng.integers(CASE.outputs, size=CASE.samples)]
     z, J = jacobian(net, params, x)
-    return params, Linearization(loss, library.asarray(t, dtype), z, J)
+    fresh = library.asarray(rng.standard_normal(x.shape), dtype), library.asarray(t[::-1].copy(), dtype)
+    return params, Linearization(loss, library.asarray(t, dtype), z, J, fresh)
 
 
 def memory(state):
@@ -94,20 +115,26 @@ def test_step_norm_is_the_distance_moved(optimizer, backend, dtype):
     assert float(done.step_norm) == pytest.approx(moved, rel=tolerance(at.outputs.dtype, "chain"))
 
 
-@EVERY
+def with_decay(optimizer, decay):
+    """The same optimizer with another decay, of those inside that have their own."""
+    inside = {Switch: ("first", "second"), Paced: ("optimizer",)}.get(type(optimizer))
+    if inside is None:
+        return replace(optimizer, weight_decay=decay)
+    return replace(optimizer, **{name: with_decay(getattr(optimizer, name), decay) for name in inside})
+
+
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, LBFGS()], ids=repr)
 def test_weight_decay_is_decoupled(optimizer, numpy_backend):
     """With decay w the step is the one without, and w times the parameters more."""
     params, at = problem(numpy_backend, "float64", SquaredError())
-    without, decayed = replace(optimizer, weight_decay=0.0), replace(optimizer, weight_decay=0.5)
+    without, decayed = with_decay(optimizer, 0.0), with_decay(optimizer, 0.5)
     state = warmed_up(without, params, at)
     plain, shrunk = (update(each, state, params, at, 0.25) for each in (without, decayed))
     assert_close("decay", shrunk.params, trees.axpy(-0.25 * 0.5, params, plain.params), 1e-13)
     assert snapshot(memory(shrunk.state)) == snapshot(memory(plain.state))
 
 
-@pytest.mark.parametrize(
-    "optimizer", [each for each in OPTIMIZERS if not isinstance(each, LBFGS)], ids=repr
-)  # L-BFGS searches for its step length
+@FREE
 def test_the_rate_scales_the_step(optimizer, numpy_backend):
     params, at = problem(numpy_backend, "float64", SquaredError())
     state = warmed_up(optimizer, params, at)
@@ -121,16 +148,17 @@ def test_the_rate_scales_the_step(optimizer, numpy_backend):
 def test_only_a_solver_has_something_to_report(optimizer, numpy_backend):
     params, at = problem(numpy_backend, "float64", SquaredError())
     info = update(optimizer, init_state(optimizer, params), params, at, 0.1).solve
-    assert (info is not None) == isinstance(optimizer, GaussNewton)
+    first = optimizer.first if isinstance(optimizer, Switch) else optimizer
+    assert (info is not None) == ("GaussNewton" in repr(first))
     if info is not None:
-        assert (info.rho < 1e-11) == (optimizer.solver != MinimumNorm(0.1))
+        assert (info.rho < 1e-11) == ("MinimumNorm(damping=0.1" not in repr(first))
 
 
 @EVERY
 def test_an_update_goes_along_the_direction(optimizer, numpy_backend):
     params, at = problem(numpy_backend, "float64", SquaredError())
     if not has_map(direction, type(optimizer)):
-        assert isinstance(optimizer, LBFGS)  # which searches along its own
+        assert isinstance(optimizer, LBFGS | Paced | Switch)  # which take their steps themselves
         return
     state = warmed_up(optimizer, params, at)
     along = direction(optimizer, state, params, at, 0.25)
