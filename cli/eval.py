@@ -1,10 +1,13 @@
 """`revgn eval`: evaluate a run's network, on its own data or on others."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, print_json, setting_options
+
+if TYPE_CHECKING:
+    from revgn.runs import Weights
 
 
 @click.command("eval")
@@ -13,21 +16,30 @@ from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, print_
 @click.option(
     "--best", is_flag=True, help="The best checkpoint by test accuracy (or test loss), not the newest."
 )
+@click.option(
+    "--weights",
+    type=click.Choice(["raw", "average"]),
+    default="raw",
+    show_default=True,
+    help="The weights that steps lead to, or their average (of runs with --average).",
+)
 @json_option
-def command(run: Path, best: bool, as_json: bool, **values: Any) -> None:
+def command(run: Path, best: bool, weights: "Weights", as_json: bool, **values: Any) -> None:
     """Evaluate RUN's newest checkpoint on its own data, or on --data.
 
     \b
     revgn eval runs/digits-gauss-newton-20260101-120000 --best
+    revgn eval runs/digits-gauss-newton-20260101-120000 --best --weights average
     """
     from revgn.runs import evaluate_run
 
     settings = chosen_settings(DATA_OPTIONS, values).get("data", {})
-    result = evaluate_run(run, settings, best=best)
+    result = evaluate_run(run, settings, best=best, weights=weights)
     if as_json:
         print_json(result)
         return
-    click.echo(f"{result['run']} at step {result['step']} on {result['data']}")
+    averaged = ", averaged weights" if weights == "average" else ""
+    click.echo(f"{result['run']} at step {result['step']} on {result['data']}{averaged}")
     for part in ("train", "test", "all"):
         line = f"{part:<6} {result[f'{part}_rows']:>7} rows  loss {result[f'{part}_loss']:.4g}"
         if f"{part}_accuracy" in result:

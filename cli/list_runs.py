@@ -34,11 +34,14 @@ def command(folder: Path, as_json: bool) -> None:
     width = max((len(row["run"]) for row in rows), default=0)
     for row in rows:
         best = row.get("best") or {}
+        averaged = row.get("best_average") or {}
         figure = ""
         if "test_accuracy" in best:
             figure = f"best test accuracy {best['test_accuracy']:.2%}"
+            figure += f", averaged {averaged['test_accuracy_average']:.2%}" if averaged else ""
         elif "test_loss" in best:
             figure = f"best test loss {best['test_loss']:.4g}"
+            figure += f", averaged {averaged['test_loss_average']:.4g}" if averaged else ""
         step = f"step {row['step']}" if "step" in row else row["message"]
         title = row.get("title", "")
         click.echo(f"{row['run']:<{width}}  {row['status']:<11}  {title:<26}  {step:<10}  {figure}".rstrip())

@@ -48,6 +48,21 @@ class SharesType(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is not uniform, first, last, full-rank, or numbers with commas", param, ctx)
 
 
+class Numbers(click.ParamType):  # type: ignore[type-arg]
+    """Whole numbers with commas."""
+
+    name = "NUMBERS"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Read a list of whole numbers."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return [int(number) for number in value.split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is not whole numbers with commas", param, ctx)
+
+
 DATA_OPTIONS = (
     SettingOption("--data", "data.name", str, "Data set, or a path to .npz, .h5 or .csv."),
     SettingOption("--data-folder", "data.folder", str, "Where data sets are kept."),
@@ -113,6 +128,22 @@ TRAIN_OPTIONS = (
         "Realize all outputs, or only their contrasts, of which there is one less (minimum norm).",
     ),
     SettingOption(
+        "--solver",
+        "optimizer.solver",
+        click.Choice(["dense", "cg"]),
+        "Factor the kernel, or go without it by conjugate gradients (minimum norm).",
+    ),
+    SettingOption("--tolerance", "optimizer.tolerance", float, "Relative residual at which cg ends."),
+    SettingOption(
+        "--max-iterations", "optimizer.max_iterations", int, "Iterations after which cg gives up."
+    ),
+    SettingOption(
+        "--preconditioner",
+        "optimizer.preconditioner",
+        click.Choice(["blocks", "none"]),
+        "What keeps the iterations of cg few.",
+    ),
+    SettingOption(
         "--curvature",
         "optimizer.curvature",
         click.Choice(["identity", "exact"]),
@@ -141,10 +172,61 @@ TRAIN_OPTIONS = (
     ),
     SettingOption("--weight-decay", "optimizer.weight_decay", float, "Decoupled weight decay."),
     SettingOption(
+        "--decay-to", "optimizer.decay_to", click.Choice(["zero", "start"]), "What the weights decay towards."
+    ),
+    SettingOption(
+        "--length-rule",
+        "optimizer.length_rule",
+        click.Choice(["fixed", "backtracking", "second-batch"]),
+        "Length of a step: the rate, or halved until its batch's loss falls, or as a fresh batch likes it.",
+    ),
+    SettingOption("--trust-radius", "optimizer.trust_radius", float, "Bound on the norm of a step."),
+    SettingOption(
+        "--trust-change",
+        "optimizer.trust_change",
+        float,
+        "Bound on the outputs' change by a step, to first order (root mean square over samples).",
+    ),
+    SettingOption(
+        "--hybrid",
+        "optimizer.hybrid",
+        click.Choice(["none", "switch", "blend", "couplings", "agreement"]),
+        "Two optimizers in turn, blended, or each in its own couplings; or what half-batches agree on.",
+    ),
+    SettingOption(
+        "--second",
+        "optimizer.second",
+        click.Choice(["gauss-newton", "sgd", "adam", "muon", "kfac", "lbfgs"]),
+        "The second optimizer of a hybrid.",
+    ),
+    SettingOption("--second-lr", "optimizer.second_lr", float, "Its learning rate (else its own default)."),
+    SettingOption("--switch-at", "optimizer.switch_at", int, "Steps before the switch to the second."),
+    SettingOption(
+        "--patience", "optimizer.patience", int, "Or steps without progress, after which to switch."
+    ),
+    SettingOption(
+        "--couplings",
+        "optimizer.couplings",
+        Numbers(),
+        "Couplings of the first optimizer, from 0 on, by commas.",
+    ),
+    SettingOption(
         "--loss",
         "training.loss",
         click.Choice(["auto", "cross-entropy", "squared-error"]),
         "Loss; auto takes cross-entropy for classes.",
+    ),
+    SettingOption(
+        "--label-smoothing",
+        "training.label_smoothing",
+        float,
+        "Share of each label that goes to all classes alike, in the steps (cross-entropy).",
+    ),
+    SettingOption(
+        "--average",
+        "training.average",
+        click.Choice(["none", "exponential", "tail"]),
+        "Average the weights beside training: exponentially, or over the last part of the steps.",
     ),
     SettingOption(
         "--batch-size",
@@ -164,7 +246,8 @@ TRAIN_OPTIONS = (
 RESUME_OPTIONS = tuple(
     option
     for option in TRAIN_OPTIONS
-    if option.flag in ("--epochs", "--steps", "--lr", "--damping", "--backend", "--data-folder")
+    if option.flag
+    in ("--epochs", "--steps", "--lr", "--second-lr", "--damping", "--backend", "--data-folder")
 )
 
 set_option = click.option(

@@ -39,6 +39,8 @@ class Progress:
         if "test_loss" in record:
             name = "test_accuracy" if "test_accuracy" in record else "test_loss"
             self._parts["test"] = f"test {_figure(name, record[name])}"
+            if f"{name}_average" in record:
+                self._parts["test"] += f" (average {_figure(name, record[f'{name}_average'])})"
         else:
             if self._first_step is None:
                 self._first_step, self._began = self.done - 1, time.monotonic() - record["seconds"]
@@ -80,10 +82,15 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
-def evaluation_figures(record: Mapping[str, float]) -> list[str]:
-    """Losses and accuracies of an evaluation, in words."""
+def evaluation_figures(record: Mapping[str, float], *, average: bool = False) -> list[str]:
+    """Losses and accuracies of an evaluation, in words; of the averaged weights in place of the raw ones."""
     names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-    return [f"{name.replace('_', ' ')} {_figure(name, record[name])}" for name in names if name in record]
+    found = {name: record.get(f"{name}_average" if average else name) for name in names}
+    return [
+        f"{name.replace('_', ' ')} {_figure(name, figure)}"
+        for name, figure in found.items()
+        if figure is not None
+    ]
 
 
 def _live(title: str) -> Iterator[Observer]:

@@ -33,18 +33,23 @@ def command(run: Path, as_json: bool) -> None:
     for path, value in summary["settings"].items():
         click.echo(f"  {path} = {value}")
     click.echo(f"step {summary['step']}, epoch {summary['epoch']:.4g}")
-    for which in ("last", "best"):
-        if summary[which]:
-            figures = [f"epoch {summary[which]['epoch']:.4g}", *evaluation_figures(summary[which])]
-            click.echo(f"{which:<5} {', '.join(figures)}")
+    for label, key, average in (
+        ("last ", "last", False),
+        ("best ", "best", False),
+        ("last averaged", "last", True),
+        ("best averaged", "best_average", True),
+    ):
+        if figures := evaluation_figures(summary[key], average=average):
+            click.echo(f"{label} epoch {summary[key]['epoch']:.4g}, {', '.join(figures)}")
     for name in ("train_loss", "test_loss", "test_accuracy"):
         if name in opened.epochs and opened.epochs[name].size > 1:
             values = opened.epochs[name].tolist()
             click.echo(f"{name.replace('_', ' '):<14} {sparkline(values, log=name.endswith('loss'))}")
     if summary["rho"]:
-        rungs = ", ".join(f"{name} {count}" for name, count in summary["rungs"].items())
         click.echo(f"rho   median {summary['rho']['median']:.2e}, largest {summary['rho']['largest']:.2e}")
-        click.echo(f"rungs {rungs}")
+        for label, key in (("rungs", "rungs"), ("cg   ", "cg_outcomes")):
+            if counts := ", ".join(f"{name} {count}" for name, count in summary[key].items()):
+                click.echo(f"{label} {counts}")
     if summary["split"]:
         split = ", ".join(f"{part} {share:.0%}" for part, share in summary["split"].items())
         click.echo(f"time  {clock(summary['seconds'])} of training: {split}")

@@ -86,6 +86,8 @@ def report(outcome: "Outcome", as_json: bool) -> None:
             figures.append(f"at step {last['step']:.0f}")
         figures += evaluation_figures(last)
         click.echo(", ".join(figures))
+        if averaged := evaluation_figures(last, average=True):
+            click.echo(f"averaged weights: {', '.join(averaged)}")
         _warn_of_a_rise(outcome)
         click.echo(
             f"revgn show {shlex.quote(str(outcome.folder))}" if outcome.status == "finished" else resume

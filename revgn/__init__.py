@@ -11,8 +11,8 @@ one law, found by the type of its first argument. From the ground up:
     layers      couplings and readout
     networks    chains, activations kept or rebuilt, the paper's set-ups
     losses      squared error, cross-entropy
-    solvers     who solves J D = eps: block inverse, minimum norm
-    optimizers  Gauss-Newton, SGD, Adam, Muon, K-FAC, L-BFGS
+    solvers     who solves J D = eps: block inverse, minimum norm (dense, or by conjugate gradients)
+    optimizers  Gauss-Newton, SGD, Adam, Muon, K-FAC, L-BFGS; hybrids, step lengths
     training    settings, step, loop
     runs        the run folder (loaded on demand)
     testing     the laws, for a layer of one's own (loaded on demand)
@@ -71,16 +71,22 @@ from revgn.optimizers import (
     LBFGS,
     SGD,
     Adam,
+    Agreement,
+    Blend,
     GaussNewton,
     LevenbergMarquardt,
     Linearization,
     Muon,
+    Paced,
+    PerCoupling,
     Schedule,
+    Switch,
     init_state,
     update,
 )
 from revgn.solvers import (
     BlockInverse,
+    ConjugateGradients,
     MinimumNorm,
     jacobian,
     jacobian_operator,
@@ -108,12 +114,15 @@ __all__ = [
     "REFERENCE",
     "SGD",
     "Adam",
+    "Agreement",
     "Architecture",
     "Backend",
     "BackendError",
+    "Blend",
     "BlockInverse",
     "Chain",
     "Config",
+    "ConjugateGradients",
     "Coupling",
     "CouplingParams",
     "CrossEntropy",
@@ -128,6 +137,8 @@ __all__ = [
     "MinimumNorm",
     "Muon",
     "Network",
+    "Paced",
+    "PerCoupling",
     "PinvRule",
     "Readout",
     "RevgnError",
@@ -135,6 +146,7 @@ __all__ = [
     "Schedule",
     "ShapeError",
     "SquaredError",
+    "Switch",
     "UnsupportedMapError",
     "UsageError",
     "accuracy",

@@ -44,6 +44,7 @@ def take_batch(
     dtype: DType,
     *,
     crop: np.random.Generator | None = None,
+    smoothing: float = 0.0,
 ) -> tuple[Array, Array]:
     """Return the inputs (m, d), normalized, and the targets (m, c) of some rows, on the backend.
 
@@ -53,6 +54,8 @@ def take_batch(
         None takes all rows.
     crop : numpy.random.Generator
         Draws a random resized crop of each raw image; None leaves the images alone.
+    smoothing : float
+        s of the targets (1 - s) y + s/c, of which each row keeps its sum 1 (Szegedy et al. 2016, section 7).
 
     Raises
     ------
@@ -74,6 +77,7 @@ def take_batch(
         raw = random_resized_crop(images.reshape(-1, *dataset.image_shape), crop).reshape(raw.shape)
     inputs = xp.astype(backend.asarray(raw), work, copy=False)
     shift, scale = backend.asarray(dataset.shift, dtype=work), backend.asarray(dataset.scale, dtype=work)
-    return xp.astype((inputs - shift) * scale, dtype, copy=False), backend.asarray(
-        part.targets[rows], dtype=dtype
-    )
+    targets = backend.asarray(part.targets[rows], dtype=dtype)
+    if smoothing:
+        targets = (1.0 - smoothing) * targets + smoothing / targets.shape[1]
+    return xp.astype((inputs - shift) * scale, dtype, copy=False), targets

@@ -14,7 +14,7 @@ curves      training curves of several runs, drawn
 from revgn.runs.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from revgn.runs.curves import draw_curves
 from revgn.runs.launch import Outcome, evaluate_run, resume_run, start_run
-from revgn.runs.names import EPOCH_SERIES, FORMAT_VERSION, RUNGS, STEP_SERIES, Series
+from revgn.runs.names import EPOCH_SERIES, FORMAT_VERSION, RUNGS, STEP_SERIES, Series, Weights
 from revgn.runs.reader import Run, is_run, list_runs, open_run
 from revgn.runs.summary import labels, summarize
 from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run
@@ -30,6 +30,7 @@ __all__ = [
     "Run",
     "RunWriter",
     "Series",
+    "Weights",
     "create_run",
     "draw_curves",
     "evaluate_run",

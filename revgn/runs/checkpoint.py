@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from revgn.errors import RunError, UsageError
 from revgn.runs.files import read_attributes, reading, write_hdf5, writing
-from revgn.runs.names import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, FORMAT_VERSION, STATE_GROUP
+from revgn.runs.names import (
+    CHECKPOINT_FOLDER,
+    CHECKPOINT_PATTERN,
+    FORMAT_VERSION,
+    STATE_GROUP,
+    WEIGHTS,
+    Weights,
+    of_weights,
+)
 
 Attribute = int | float | str
 
@@ -118,32 +126,37 @@ def latest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
     raise RunError("; ".join([f"{folder}: has no checkpoint to go on from", *passed_over]))
 
 
-def best_checkpoint(folder: Path) -> Checkpoint:
-    """Load the checkpoint of highest score, of the run in `folder`, that is not damaged.
+def best_checkpoint(folder: Path, weights: Weights = "raw") -> Checkpoint:
+    """Load the checkpoint whose weights have the highest score, of the run in `folder`, that is not damaged.
 
     Raises
     ------
     RunError
         If there is none with a score.
     """
-    for path in sorted(_checkpoints(folder), key=_score, reverse=True):
+    name = of_weights("score", weights)
+    for path in sorted(_checkpoints(folder), key=lambda path: _score(path, name), reverse=True):
         with suppress(RunError):
             checkpoint = load_checkpoint(path)
-            if "score" in checkpoint.attributes:
+            if name in checkpoint.attributes:
                 return checkpoint
-    raise RunError(f"{folder}: has no checkpoint with a score")
+    raise RunError(f"{folder}: has no checkpoint with a score of its {weights} weights")
 
 
 def prune_checkpoints(newest: Path) -> None:
-    """Delete the checkpoints beside `newest`, save the one before it and the one of highest score.
+    """Delete the checkpoints beside `newest`, save the one before it and those of highest score.
 
-    Those of later steps go as well: the run has passed them over and makes them again.
+    Raw and averaged weights have a score each. Those of later steps go as well: the run has passed them
+    over and makes them again.
     """
     paths = _checkpoints(newest.parent.parent)
     valid = paths[: paths.index(newest) + 1]
-    scored = [path for path in valid if _score(path) > -math.inf]
-    best = [max(scored, key=_score)] if scored else []
-    for path in set(paths) - {*valid[-2:], *best}:
+    kept = set(valid[-2:])
+    for weights in WEIGHTS:
+        scores = {path: _score(path, of_weights("score", weights)) for path in valid}
+        scored = [path for path in valid if scores[path] > -math.inf]
+        kept |= {max(scored, key=scores.__getitem__)} if scored else set()
+    for path in set(paths) - kept:
         with writing(path):
             path.unlink()
 
@@ -153,10 +166,10 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: (len(path.name), path.name))
 
 
-def _score(path: Path) -> float:
+def _score(path: Path, name: str) -> float:
     try:
         with h5py.File(path, "r") as file:  # a header alone: the seal would take reading all of the file
-            return float(file[STATE_GROUP].attrs.get("score", -math.inf))
+            return float(file[STATE_GROUP].attrs.get(name, -math.inf))
     except Exception:
         return -math.inf
 

@@ -15,11 +15,14 @@ Axis = Literal["epoch", "step", "seconds", "samples"]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 _MARKERS = "osD^vPX*"  # one more than colours, so that pairs repeat late
+_LINES = {"test_{}": "-", "train_{}": "--", "test_{}_average": ":"}
 _FORMATS = (".png", ".pdf", ".svg")
 
 
 def draw_curves(runs: Sequence[Run], path: Path, *, axis: Axis = "epoch") -> None:
     """Draw loss (log scale) and, where there are classes, accuracy: test solid, training dashed.
+
+    Of averaged weights the test's curves are drawn as well, dotted.
 
     Parameters
     ----------
@@ -48,8 +51,8 @@ def draw_curves(runs: Sequence[Run], path: Path, *, axis: Axis = "epoch") -> Non
         for number, (run, label) in enumerate(zip(runs, labels(runs), strict=True)):
             colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
             for ax, what in zip(axes, panels, strict=True):
-                for part, line in (("test", "-"), ("train", "--")):
-                    y = run.epochs.get(f"{part}_{what}")
+                for name, line in _LINES.items():
+                    y = run.epochs.get(name.format(what))
                     if y is None:
                         continue
                     every = max(1, y.size // 12)
@@ -58,11 +61,12 @@ def draw_curves(runs: Sequence[Run], path: Path, *, axis: Axis = "epoch") -> Non
                         y,
                         line,
                         color=colour,
-                        marker=marker if part == "test" else None,
+                        marker=None if line == "--" else marker,
+                        markerfacecolor="none" if line == ":" else colour,
                         markevery=every,
                         markersize=4,
                         linewidth=1.4,
-                        label=label if part == "test" else None,
+                        label=label if line == "-" else None,
                     )
         for ax, what in zip(axes, panels, strict=True):
             ax.set_xlabel("seconds of training" if axis == "seconds" else axis)
@@ -71,14 +75,16 @@ def draw_curves(runs: Sequence[Run], path: Path, *, axis: Axis = "epoch") -> Non
         positive = [
             y
             for run in runs
-            for part in ("train_loss", "test_loss")
-            if part in run.epochs
-            for y in run.epochs[part]
+            for name in _LINES
+            for y in run.epochs.get(name.format("loss"), ())
             if np.isfinite(y)
         ]
         if positive and min(positive) > 0:
             axes[0].set_yscale("log")
-        axes[0].set_title("test solid, training dashed", fontsize=9)
+        title = "test solid, training dashed"
+        if any("test_loss_average" in run.epochs for run in runs):
+            title += ", test of averaged weights dotted"
+        axes[0].set_title(title, fontsize=9)
         handles, names = axes[0].get_legend_handles_labels()  # every run has a loss, not each an accuracy
         if len(runs) > 1 and handles:
             figure.legend(handles, names, loc="outside lower center", fontsize=8, frameon=False)

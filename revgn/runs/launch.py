@@ -17,7 +17,7 @@ from revgn.arrays import device_name, to_host
 from revgn.data import Dataset, Part
 from revgn.errors import RunError, UsageError
 from revgn.runs.checkpoint import best_checkpoint, latest_checkpoint
-from revgn.runs.names import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN
+from revgn.runs.names import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, WEIGHTS, Weights, of_weights
 from revgn.runs.reader import open_run
 from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run
 from revgn.training import (
@@ -26,6 +26,7 @@ from revgn.training import (
     Event,
     Problem,
     TrainState,
+    averaged,
     build_config,
     build_problem,
     config_dict,
@@ -38,6 +39,7 @@ from revgn.training import (
     state_arrays,
     train,
 )
+from revgn.training.config import optimizers_of
 from revgn.training.loop import is_evaluated
 from revgn.training.step import is_finite
 
@@ -57,6 +59,7 @@ RESUMABLE = (
     "data.folder",
     "network.activations",
     "optimizer.lr",
+    "optimizer.second_lr",
     "optimizer.schedule",
     "optimizer.warmup",
     "optimizer.floor",
@@ -143,7 +146,7 @@ def resume_run(
     folder = Path(folder)
     run = open_run(folder)
     config = build_config(changes, run.config)
-    before = flat(run.config)
+    before = flat(config_dict(build_config(run.config)))  # with settings that are newer than the run
     for path, value in flat(config_dict(config)).items():
         if path not in RESUMABLE and before.get(path) != value:
             raise UsageError(f"{path}: cannot change on resume (it is {before.get(path)!r}); start a new run")
@@ -162,8 +165,12 @@ def resume_run(
     return _drive(writer, problem, state, observe, should_stop, tuple(notes))
 
 
-def evaluate_run(folder: Path | str, data: dict[str, Any], *, best: bool = False) -> dict[str, Any]:
+def evaluate_run(
+    folder: Path | str, data: dict[str, Any], *, best: bool = False, weights: Weights = "raw"
+) -> dict[str, Any]:
     """Evaluate a run's newest (or best) checkpoint on its own data, or on others: `data` are data settings.
+
+    The raw weights of the checkpoint, or the averaged ones; the best checkpoint is that of the same weights.
 
     Figures are those of the data's training part, its test part, and of all rows: `all_loss` and the like.
     What `data` does not say is taken from the run's own settings where the files are of one kind. Inputs
@@ -172,12 +179,14 @@ def evaluate_run(folder: Path | str, data: dict[str, Any], *, best: bool = False
     Raises
     ------
     UsageError
-        If the other data's features differ in number from the network's, or it has classes that the
-        network does not know.
+        If the other data's features differ in number from the network's, it has classes that the network
+        does not know, or there are no averaged weights.
     """
     folder = Path(folder)
     run = open_run(folder)
     config = build_config(run.config)
+    if weights == "average" and config.training.average == "none":
+        raise UsageError(f"{folder}: has no averaged weights; it was trained with training.average none")
     own = _same_data(config, run.attributes["data_sha256"])
     other = own
     if data:
@@ -189,10 +198,18 @@ def evaluate_run(folder: Path | str, data: dict[str, Any], *, best: bool = False
     want, have = own.train.inputs.shape[1], other.test.inputs.shape[1]
     if want != have:
         raise UsageError(f"{other.name}: has {have} features where the network has {want}")
-    checkpoint = best_checkpoint(folder) if best else latest_checkpoint(folder)[0]
+    checkpoint = best_checkpoint(folder, weights) if best else latest_checkpoint(folder)[0]
     problem = build_problem(config, own)
-    state = restore_state(problem, checkpoint.arrays)
-    result: dict[str, Any] = {"run": str(folder), "step": checkpoint.step, "data": other.name}
+    raw = restore_state(problem, checkpoint.arrays)
+    state = averaged(raw) if weights == "average" else raw
+    if state is None:
+        raise UsageError(f"{folder}: at step {checkpoint.step} nothing was averaged yet")
+    result: dict[str, Any] = {
+        "run": str(folder),
+        "step": checkpoint.step,
+        "weights": weights,
+        "data": other.name,
+    }
     problem = replace(problem, dataset=replace(other, shift=own.shift, scale=own.scale))
     parts = {
         "train": (other.train.inputs.shape[0], *evaluate_part(problem, state, other.train)),
@@ -250,18 +267,18 @@ def _drive(
 ) -> Outcome:
     """Record every event, checkpoint when due, and close the run with the status it ended by."""
     every = problem.config.training.checkpoint_every
-    score: float | None = None
-    best = -math.inf
+    scores: dict[Weights, float] = {}
+    best: dict[Weights, float] = {}
     last: dict[str, float] = {}
     saved_step, next_save = -1, 0.0
 
     def save() -> None:
         nonlocal saved_step, next_save
-        if saved_step == state.step or (score is None and not _is_sound(problem, state)):
+        if saved_step == state.step or (not scores and not _is_sound(problem, state)):
             return
         begun = time.monotonic()
         arrays = {name: np.asarray(_on_host(leaf)) for name, leaf in state_arrays(state).items()}
-        writer.save_checkpoint(step=state.step, arrays=arrays, attributes={}, score=score)
+        writer.save_checkpoint(step=state.step, arrays=arrays, attributes={}, scores=scores)
         saved_step, ended = state.step, time.monotonic()
         next_save = ended + (ended - begun) / CHECKPOINT_SHARE
 
@@ -272,13 +289,14 @@ def _drive(
             if isinstance(event, Evaluated):
                 last = event.record
                 writer.record_epoch(last)
-                score = last.get("test_accuracy", -last["test_loss"])
+                scores = _scores(last)
                 due = time.monotonic() >= next_save if every is None else state.step % every == 0
-                due = due or score > best
-                best = max(best, score)
+                better = {each: score for each, score in scores.items() if score > best.get(each, -math.inf)}
+                due = due or bool(better)
+                best |= better
             else:
                 writer.record_step(event.record)
-                score = None
+                scores = {}
                 due = every is not None and state.step % every == 0 and not is_evaluated(problem, state.step)
             if observe is not None:
                 observe(problem, event)
@@ -292,6 +310,15 @@ def _drive(
         save()
         writer.close("finished")
     return Outcome(writer.folder, "finished", state.step, state.seconds, last, notes)
+
+
+def _scores(record: dict[str, float]) -> dict[Weights, float]:
+    """Test accuracy, else the test loss with a minus, of the weights that were evaluated."""
+    return {
+        weights: record.get(of_weights("test_accuracy", weights), -record[of_weights("test_loss", weights)])
+        for weights in WEIGHTS
+        if of_weights("test_loss", weights) in record
+    }
 
 
 def _is_sound(problem: Problem, state: TrainState) -> bool:
@@ -316,7 +343,7 @@ def _same_data(config: Config, checksum: str) -> Dataset:
 def _provenance(problem: Problem, command: str) -> Provenance:
     config = problem.config
     return Provenance(
-        title=f"{config.optimizer.name} on {problem.dataset.name}",
+        title=f"{' and '.join(optimizers_of(config.optimizer))} on {problem.dataset.name}",
         command=command,
         config=config_dict(config),
         config_toml=config_toml(config),

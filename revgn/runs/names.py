@@ -9,8 +9,13 @@ All series are one-dimensional float64 along the scale of their group; NaN is "n
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+from revgn.linalg import OUTCOMES as OUTCOMES
 from revgn.linalg import RUNGS as RUNGS
+
+Weights = Literal["raw", "average"]
+WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 
 FORMAT_VERSION = 1
 CONVENTIONS = "CF-1.11"
@@ -27,6 +32,11 @@ STATE_GROUP = "state"
 def checkpoint_name(step: int) -> str:
     """Name the checkpoint after `step` steps, so that names sort as steps do."""
     return f"step_{step:08d}.h5"
+
+
+def of_weights(name: str, weights: Weights) -> str:
+    """Name a figure of the raw weights or of the averaged ones: "test_loss", or a checkpoint's "score"."""
+    return name if weights == "raw" else f"{name}_average"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +65,20 @@ class Cadence:
 
 STEP = Series("step", "optimizer steps taken")
 STEP_SERIES = (
-    Series("loss", "training loss of the batch before the update"),
+    Series("loss", "training loss of the batch before the update, targets as smoothed"),
     Series("accuracy", "training accuracy of the batch before the update"),
-    Series("loss_after", "loss of the same batch after the update"),
-    Series("loss_other", "loss of a fixed other batch after the update"),
+    Series("loss_after", "loss of the same batch after the update, targets as smoothed"),
+    Series("loss_other", "loss of a fixed other batch after the update, targets as smoothed"),
     Series("lr", "learning rate"),
+    Series("length", "length of the step along its direction, lr unless a rule or a hybrid changed it"),
     Series("rho", "inexactness |J D - eps| / |eps| of the step"),
     Series("step_norm", "Euclidean norm of the parameter change"),
     Series("damping", "damping mu added to the squared singular values"),
     Series("rank", "smallest rank kept by a factorization of the step"),
     Series("s_max", "largest singular value seen in the step"),
     Series("s_min", "smallest singular value kept in the step"),
-    Series("cg_iterations", "iterations of conjugate gradients"),
+    Series("cg_iterations", "iterations of conjugate gradients, 0 of direct solvers"),
+    Series("cg_outcome", "how conjugate gradients ended", meanings=OUTCOMES),
     Series("rung", "way in which the step's hardest factorization succeeded", meanings=RUNGS),
     Series("residual", "relative residual of the linear solve"),
     Series("inverse_error", "relative error of the round trip through the network and back"),
@@ -89,10 +101,14 @@ STEP_SERIES = (
 
 EPOCH = Series("epoch", "passes over the training data so far")
 EPOCH_SERIES = (
-    Series("train_loss", "mean loss over the training data (their first eval_train_rows)"),
-    Series("train_accuracy", "accuracy over the training data (their first eval_train_rows)"),
-    Series("test_loss", "mean loss over the test data"),
+    Series("train_loss", "mean loss over the training data (first eval_train_rows), targets as they are"),
+    Series("train_accuracy", "accuracy over the training data (first eval_train_rows)"),
+    Series("test_loss", "mean loss over the test data, targets as they are"),
     Series("test_accuracy", "accuracy over the test data"),
+    Series("train_loss_average", "train_loss of the averaged weights"),
+    Series("train_accuracy_average", "train_accuracy of the averaged weights"),
+    Series("test_loss_average", "test_loss of the averaged weights"),
+    Series("test_accuracy_average", "test_accuracy of the averaged weights"),
     Series("seconds", "wall time spent in training steps", "s", deterministic=False),
     Series("samples", "training samples seen so far"),
     Series("step", "optimizer steps taken"),

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revgn.runs.journal import is_locked
-from revgn.runs.names import JOURNAL_FILE, RUNGS
+from revgn.runs.names import JOURNAL_FILE, OUTCOMES, RUNGS, Weights, of_weights
 from revgn.runs.reader import Run
 from revgn.training import build_config, config_dict, flat, unused_settings
 
@@ -18,8 +18,9 @@ def summarize(run: Run) -> dict[str, Any]:
     """Figures of a run as plain numbers and text, None where not measured.
 
     Keys: run, title, status, message, start, end, settings (those that differ from the defaults), step,
-    epoch, last and best (of the evaluations; best by test accuracy, else test loss), rho (median, largest),
-    rungs (how often each), seconds (of training), split (share of forward, kernel, solve, update),
+    epoch, last and best (of the evaluations; best by test accuracy, else test loss), best_average (by that
+    of the averaged weights), rho (median, largest),
+    rungs and cg_outcomes (how often each), seconds (of training), split (share of forward, kernel, solve, update),
     memory_bytes. A run that says "running" but is written by no process has the status "killed".
     """
     steps, epochs = run.steps, run.epochs
@@ -39,8 +40,10 @@ def summarize(run: Run) -> dict[str, Any]:
         "epoch": float(steps["epoch"][-1]) if steps["step"].size else 0.0,
         "last": _row(epochs, -1) if evaluated else {},
         "best": _row(epochs, best_index(run)) if evaluated else {},
+        "best_average": _row(epochs, best_index(run, "average")) if "test_loss_average" in epochs else {},
         "rho": _spread(steps.get("rho")),
-        "rungs": _counts(run),
+        "rungs": _counts(run, "rung", RUNGS),
+        "cg_outcomes": _counts(run, "cg_outcome", OUTCOMES),
         "seconds": float(np.nansum(steps["seconds"])) if "seconds" in steps else 0.0,
         "split": _split(steps),
         "memory_bytes": float(np.nanmax(steps["memory"])) if "memory" in steps else None,
@@ -62,7 +65,7 @@ def changed_settings(run: Run) -> dict[str, Any]:
 
 def labels(runs: Sequence[Run]) -> list[str]:
     """Name runs by the settings in which they differ; by their folders where they do not."""
-    settings = [flat(run.config) for run in runs]
+    settings = [flat(config_dict(build_config(run.config))) for run in runs]
     used = [_used_settings(run) for run in runs]
     paths = [
         path
@@ -76,17 +79,18 @@ def labels(runs: Sequence[Run]) -> list[str]:
     return names if unique else [run.folder.name for run in runs]
 
 
-def best_index(run: Run) -> int:
-    """Index of the best evaluation: highest test accuracy, else lowest test loss."""
-    score = run.epochs.get("test_accuracy")
+def best_index(run: Run, weights: Weights = "raw") -> int:
+    """Index of the evaluation whose weights are best: highest test accuracy, else lowest test loss."""
+    score = run.epochs.get(of_weights("test_accuracy", weights))
     if score is None or np.all(np.isnan(score)):
-        score = -run.epochs["test_loss"]
+        score = -run.epochs[of_weights("test_loss", weights)]
     return int(np.argmax(np.nan_to_num(score, nan=-np.inf)))
 
 
 def _used_settings(run: Run) -> dict[str, Any]:
-    unused = unused_settings(build_config(run.config).optimizer)
-    return {path: value for path, value in flat(run.config).items() if path not in unused}
+    config = build_config(run.config)
+    unused = unused_settings(config)
+    return {path: value for path, value in flat(config_dict(config)).items() if path not in unused}
 
 
 def _setting(path: str, value: Any) -> str:
@@ -105,11 +109,11 @@ def _spread(series: NDArray[np.float64] | None) -> dict[str, float] | None:
     return {"median": float(np.nanmedian(series)), "largest": float(np.nanmax(series))}
 
 
-def _counts(run: Run) -> dict[str, int]:
-    rungs = run.steps.get("rung")
-    if rungs is None:
+def _counts(run: Run, name: str, meanings: tuple[str, ...]) -> dict[str, int]:
+    codes = run.steps.get(name)
+    if codes is None:
         return {}
-    return {name: int(np.sum(rungs == code)) for code, name in enumerate(RUNGS) if np.any(rungs == code)}
+    return {word: int(np.sum(codes == code)) for code, word in enumerate(meanings) if np.any(codes == code)}
 
 
 def _split(steps: dict[str, NDArray[np.float64]]) -> dict[str, float]:

@@ -29,7 +29,9 @@ from revgn.runs.names import (
     RUN_FILE,
     STEPS,
     Series,
+    Weights,
     checkpoint_name,
+    of_weights,
 )
 from revgn.runs.reader import open_run
 
@@ -115,9 +117,11 @@ class RunWriter:
         step: int,
         arrays: Mapping[str, NDArray[Any]],
         attributes: Mapping[str, int | float | str],
-        score: float | None,
+        scores: Mapping[Weights, float],
     ) -> Path:
-        """Write a checkpoint and return its path; the last two and the one of highest score are kept.
+        """Write a checkpoint and return its path; the last two and those of highest score are kept.
+
+        There is a score for each kind of weights that was evaluated.
 
         Notes
         -----
@@ -127,7 +131,8 @@ class RunWriter:
         self._open_journal().sync()
         with writing(path):
             path.parent.mkdir(exist_ok=True)
-        save_checkpoint(path, step, arrays, attributes if score is None else {**attributes, "score": score})
+        scored = {of_weights("score", weights): score for weights, score in scores.items()}
+        save_checkpoint(path, step, arrays, {**attributes, **scored})
         prune_checkpoints(path)
         self.snapshot()
         return path

@@ -1,5 +1,6 @@
 """Training: frozen settings, a pure step, a loop that yields records and knows no files."""
 
+from revgn.training.average import Average, AverageState, init_average, update_average
 from revgn.training.config import (
     PRESETS,
     Config,
@@ -18,6 +19,7 @@ from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, evalu
 from revgn.training.problem import (
     Problem,
     TrainState,
+    averaged,
     build_problem,
     initial_state,
     load_data,
@@ -28,6 +30,8 @@ from revgn.training.step import Record, train_step
 
 __all__ = [
     "PRESETS",
+    "Average",
+    "AverageState",
     "Config",
     "DivergedError",
     "Estimate",
@@ -37,6 +41,7 @@ __all__ = [
     "Record",
     "StepDone",
     "TrainState",
+    "averaged",
     "build_config",
     "build_problem",
     "config_dict",
@@ -45,6 +50,7 @@ __all__ = [
     "evaluate",
     "evaluate_part",
     "flat",
+    "init_average",
     "initial_state",
     "load_data",
     "merge_settings",
@@ -56,4 +62,5 @@ __all__ = [
     "train",
     "train_step",
     "unused_settings",
+    "update_average",
 ]

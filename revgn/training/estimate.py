@@ -4,17 +4,22 @@ The work is that of the dominant matrix products; a product of (n, d/2) by (d/2,
 The time is the work over the speed of such a product, measured here in a fraction of a second.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Any
+
+import msgspec
 
 from revgn.arrays import synchronize
 from revgn.layers import LinearCoupling
 from revgn.maps import Layer
 from revgn.networks import parameter_count
 from revgn.solvers import Shares
+from revgn.training.config import optimizers_of
 from revgn.training.problem import Problem, architecture
 
 _TIMED_SECONDS = 0.2
+_CG_ITERATIONS = 30  # a guess, right for batches of 1,024; the step itself tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +48,69 @@ class Estimate:
 
 
 def estimate_step(problem: Problem) -> Estimate:
-    """Count one step of `problem`, and measure the speed of its matrix product."""
+    """Count one step of `problem`, and measure the speed of its matrix product.
+
+    Both optimizers of a hybrid count; of a switch both remember, and the one of more work works.
+    """
+    train_rows, d = problem.dataset.train.inputs.shape
+    weights = parameter_count(architecture(problem.config), d)
+    settings = problem.config.optimizer
+    parts = [_plain_step(part) for part in _parts(problem)]
+    memory, work = _sums([part[0] for part in parts]), _sums([part[1] for part in parts])
+    size = 4 if problem.config.training.dtype == "float32" else 8
+    shared = 2 + (problem.average is not None)  # the weights, their change, their average
+    memory["weights and steps"] -= (len(parts) - 1) * shared * weights * size
+    memory["frozen arrays"] = parts[0][0]["frozen arrays"]
+    if settings.hybrid == "switch":
+        work = max((part[1] for part in parts), key=lambda part: sum(part.values()))
+    elif settings.hybrid == "agreement":
+        work["forward"] *= 2  # of the whole batch, then of its halves
+    else:
+        work["forward"] = parts[0][1]["forward"]
+    if settings.hybrid != "agreement":
+        memory["activations"] = parts[0][0]["activations"]
+    if settings.length_rule != "fixed" or settings.trust_change is not None:
+        tried = {"fixed": 0, "backtracking": 1, "second-batch": 2}[settings.length_rule]  # at least
+        tangent = settings.length_rule == "backtracking" or settings.trust_change is not None
+        work["length"] = tried * work["forward"] + 2 * tangent * work["forward"]
+    return Estimate(
+        features=d,
+        outputs=problem.dataset.train.targets.shape[1],
+        train_rows=train_rows,
+        batch_size=problem.batch_size,
+        steps=problem.total_steps,
+        parameters=weights,
+        memory=memory,
+        work=work,
+        flops_per_second=_product_speed(problem),
+    )
+
+
+def _parts(problem: Problem) -> list[Problem]:
+    """Problems of one plain optimizer each: one, the two of a hybrid, or one on each half of the batch."""
+    settings, n = problem.config.optimizer, problem.batch_size
+    plain = [msgspec.structs.replace(settings, name=name, hybrid="none") for name in optimizers_of(settings)]
+    if settings.hybrid == "agreement":
+        configs, sizes = plain * 2, [n // 2, n - n // 2]
+    else:
+        configs, sizes = plain, [n] * len(plain)
+    return [
+        replace(problem, config=msgspec.structs.replace(problem.config, optimizer=own), batch_size=size)
+        for own, size in zip(configs, sizes, strict=True)
+    ]
+
+
+def _sums(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: sum(part.get(name, 0) for part in parts) for name in names}
+
+
+def _plain_step(problem: Problem) -> tuple[dict[str, int], dict[str, float]]:
+    """Memory and work of a step of a plain optimizer."""
     shape = architecture(problem.config)
     settings = problem.config.optimizer
     n, L = problem.batch_size, shape.blocks
-    train_rows, d = problem.dataset.train.inputs.shape
+    d = problem.dataset.train.inputs.shape[1]
     d2, c = (d + 1) // 2, problem.dataset.train.targets.shape[1]
     size = 4 if problem.config.training.dtype == "float32" else 8
     weights = parameter_count(shape, d)
@@ -57,7 +120,7 @@ def estimate_step(problem: Problem) -> Estimate:
         "muon": 5,
         "kfac": 6 if settings.momentum else 4,
         "lbfgs": 6 + 2 * settings.history,
-    }.get(settings.name, 3)
+    }.get(settings.name, 3) + (problem.average is not None)
     couplings = [_work(layer, n) for layer in problem.network.body.layers]
 
     def total(*maps: str) -> float:
@@ -105,21 +168,23 @@ def estimate_step(problem: Problem) -> Estimate:
         N = n * m
         pulled = sum(coupling["tangent"] for coupling in couplings[1:-1])
         work["pull-back"] = m * (pulled + couplings[-1]["tangent"] * (1.0 if own else 0.5))
-        work["kernel"] = total("gram") + (2 * L - (0 if own else 1)) * float(N) * N * d2
-        work["factor"] = N**3 / 3
         work["solve and rho"] = total("vjp_params", "tangent", "tangent", "jvp_params")
-        memory["kernel"] = N * N * size
-    return Estimate(
-        features=d,
-        outputs=c,
-        train_rows=train_rows,
-        batch_size=n,
-        steps=problem.total_steps,
-        parameters=weights,
-        memory=memory,
-        work=work,
-        flops_per_second=_product_speed(problem),
-    )
+        kernels = 2 * L - (0 if own else 1)  # whose cotangents differ from sample to sample
+        if settings.solver == "cg":
+            orders = [coupling["features"] for coupling in couplings]
+            products = sum(min(2.0 * n, 4.0 * order) * n * d2 for order in orders) + 4.0 * kernels * N * d2
+            work["iterations"] = _CG_ITERATIONS * products
+            memory["cotangents"] = kernels * N * d2 * size
+            if settings.preconditioner == "blocks":
+                g, r = min(settings.block_samples, n), min(settings.directions, n // 4)
+                work["blocks"] = float(N) * g * (kernels * d2 + g / 3) + total("gram") * g / n
+                work["directions"] = float(N) * r * (2.0 * g + 2.0 * r)
+                memory["blocks"] = N * (g + r) * size
+        else:
+            work["kernel"] = total("gram") + kernels * float(N) * N * d2
+            work["factor"] = N**3 / 3
+            memory["kernel"] = N * N * size
+    return memory, work
 
 
 def _asked(shares: Shares, orders: list[int], n: int) -> list[int]:

@@ -10,7 +10,7 @@ from revgn.data import Part, batch_indices, take_batch
 from revgn.errors import RunError
 from revgn.losses import accuracy, value
 from revgn.maps import forward
-from revgn.training.problem import Problem, TrainState
+from revgn.training.problem import Problem, TrainState, averaged
 from revgn.training.step import Batch, Record, is_finite, measure, train_step
 
 _CROP = 3  # tag of the augmentation's draws
@@ -64,7 +64,8 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
         batch = kept or _take(problem, order[state.step % problem.steps_per_epoch], epoch, state.step)
         if problem.batch_size == n and not problem.config.data.crop:
             kept = batch  # the full batch is the same at every step
-        state, record = train_step(problem, state, batch)
+        fresh = _fresh_batch(problem, order, epoch, state.step)
+        state, record = train_step(problem, state, batch, fresh)
         if settings.measure_every and state.step % settings.measure_every == 0 and is_finite(record):
             record |= measure(problem, state, batch, other)
         yield StepDone(state, record)
@@ -81,21 +82,19 @@ def is_evaluated(problem: Problem, step: int) -> bool:
 
 
 def evaluate(problem: Problem, state: TrainState) -> Record:
-    """Loss and accuracy on the training data (its first `eval_train_rows`) and on all test data."""
-    train_loss, train_accuracy = evaluate_part(
-        problem, state, problem.dataset.train, problem.config.training.eval_train_rows
-    )
-    test_loss, test_accuracy = evaluate_part(problem, state, problem.dataset.test)
+    """Loss and accuracy on the training data (its first `eval_train_rows`) and on all test data.
+
+    With the labels as they are, never smoothed; of the averaged weights as well, where there are any.
+    """
     record = {
         "epoch": state.step / problem.steps_per_epoch,
         "step": state.step,
         "samples": state.step * problem.batch_size,
         "seconds": state.seconds,
-        "train_loss": train_loss,
-        "test_loss": test_loss,
     }
-    if problem.dataset.task == "classification":
-        record |= {"train_accuracy": train_accuracy, "test_accuracy": test_accuracy}
+    for suffix, weights in (("", state), ("_average", averaged(state))):
+        if weights is not None:
+            record |= {f"{name}{suffix}": figure for name, figure in _figures(problem, weights).items()}
     return record
 
 
@@ -115,6 +114,16 @@ def evaluate_part(
     return loss_sum / n, hit_sum / n
 
 
+def _figures(problem: Problem, state: TrainState) -> Record:
+    rows = problem.config.training.eval_train_rows
+    train_loss, train_accuracy = evaluate_part(problem, state, problem.dataset.train, rows)
+    test_loss, test_accuracy = evaluate_part(problem, state, problem.dataset.test)
+    figures = {"train_loss": train_loss, "test_loss": test_loss}
+    if problem.dataset.task == "classification":
+        figures |= {"train_accuracy": train_accuracy, "test_accuracy": test_accuracy}
+    return figures
+
+
 def _evaluated(problem: Problem, state: TrainState) -> Iterator[Event]:
     record = evaluate(problem, state)
     yield Evaluated(state, record)
@@ -126,7 +135,30 @@ def _take(problem: Problem, rows: np.ndarray, epoch: int, step: int) -> Batch:
     crop = None
     if problem.config.data.crop:
         crop = np.random.default_rng([problem.config.training.seed, epoch, step, _CROP])
-    return take_batch(problem.dataset, problem.dataset.train, rows, problem.backend, problem.dtype, crop=crop)
+    return _training_rows(problem, rows, crop)
+
+
+def _fresh_batch(problem: Problem, order: np.ndarray, epoch: int, step: int) -> Batch | None:
+    """Return the batch after that of `step` in the epoch's order, after its last the first: no row is shared.
+
+    None where nobody asks for it.
+    """
+    if problem.config.optimizer.length_rule != "second-batch":
+        return None
+    return _take(problem, order[(step + 1) % problem.steps_per_epoch], epoch, step + 1)
+
+
+def _training_rows(problem: Problem, rows: np.ndarray, crop: np.random.Generator | None = None) -> Batch:
+    """Rows as they are fitted: labels smoothed."""
+    return take_batch(
+        problem.dataset,
+        problem.dataset.train,
+        rows,
+        problem.backend,
+        problem.dtype,
+        crop=crop,
+        smoothing=problem.config.training.label_smoothing,
+    )
 
 
 def _other_batch(problem: Problem) -> Batch | None:
@@ -136,7 +168,7 @@ def _other_batch(problem: Problem) -> Batch | None:
         return None
     seed = problem.config.training.seed
     rows = batch_indices(n, problem.batch_size, seed=seed, epoch=_OTHER_EPOCH)[0]
-    return take_batch(problem.dataset, problem.dataset.train, rows, problem.backend, problem.dtype)
+    return _training_rows(problem, rows)
 
 
 def _diverged(problem: Problem, record: Record) -> str:

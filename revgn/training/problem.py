@@ -12,26 +12,15 @@ from revgn import trees
 from revgn.arrays import Array, Backend, DType, select_backend
 from revgn.data import Dataset, load_dataset, steps_per_epoch
 from revgn.errors import RunError, UsageError
-from revgn.linalg import PinvRule
 from revgn.losses import CrossEntropy, Loss, SquaredError
 from revgn.maps import init
 from revgn.networks import Architecture, ChainParams, Network, draw_network
-from revgn.optimizers import (
-    KFAC,
-    LBFGS,
-    SGD,
-    Adam,
-    GaussNewton,
-    LevenbergMarquardt,
-    Muon,
-    Optimizer,
-    OptimizerState,
-    Schedule,
-    init_state,
-)
-from revgn.solvers import BlockInverse, MinimumNorm, Solver
+from revgn.optimizers import Optimizer, OptimizerState, Schedule, init_state
+from revgn.optimizers.per_coupling import check_couplings
 from revgn.solvers.shares import fixed_shares
-from revgn.training.config import DEFAULT_BATCH, DEFAULT_LR, Config, OptimizerSettings
+from revgn.training.average import Average, AverageState, init_average
+from revgn.training.config import DEFAULT_BATCH, DEFAULT_LR, Config, TrainingSettings
+from revgn.training.optimizer import build_optimizer
 
 _NETWORK, _PARAMS = 1, 2  # tags that keep the draws of one seed apart
 
@@ -52,15 +41,20 @@ class Problem:
     batch_size: int
     steps_per_epoch: int
     total_steps: int
+    average: Average | None = None
 
 
 class TrainState(NamedTuple):
-    """All that changes: parameters, optimizer state, steps taken, and seconds spent in them."""
+    """All that changes: parameters, optimizer state, steps taken, seconds spent in them, and the average.
+
+    The average is empty where there is none to keep.
+    """
 
     params: ChainParams
     optimizer: OptimizerState
     step: int
     seconds: float
+    average: AverageState | tuple[()] = ()
 
 
 def load_data(config: Config) -> Dataset:
@@ -102,6 +96,15 @@ def build_problem(config: Config, dataset: Dataset) -> Problem:
     if config.data.crop and dataset.image_shape is None:
         raise UsageError(f"data.crop: {dataset.name} has no images to crop")
     fixed_shares(config.optimizer.shares, config.network.blocks)  # refuses a wrong count of numbers
+    if config.optimizer.couplings:
+        check_couplings(config.optimizer.couplings, 2 * config.network.blocks)
+    if config.optimizer.length_rule == "second-batch" and per_epoch < 2:
+        raise UsageError(
+            f"optimizer.length_rule: an epoch of {n} rows has no second batch of {batch_size}; "
+            "take smaller batches, or backtracking"
+        )
+    if config.optimizer.hybrid == "agreement" and batch_size < 2:
+        raise UsageError("optimizer.hybrid: an agreement is of two halves, but batches have a single row")
     rng = np.random.default_rng([config.training.seed, _NETWORK])
     outputs = dataset.train.targets.shape[1]
     if outputs > 2 * ((d + 1) // 2):
@@ -113,6 +116,9 @@ def build_problem(config: Config, dataset: Dataset) -> Problem:
     loss = choose_loss(config, dataset)
     if config.optimizer.outputs == "contrasts" and not isinstance(loss, CrossEntropy):
         raise UsageError("optimizer.outputs: contrasts are for cross-entropy, which ignores a constant")
+    if config.training.label_smoothing and not isinstance(loss, CrossEntropy):
+        raise UsageError("training.label_smoothing: is for cross-entropy, whose targets are distributions")
+    total_steps = config.training.steps or config.training.epochs * per_epoch
     return Problem(
         config=config,
         dataset=dataset,
@@ -131,7 +137,8 @@ def build_problem(config: Config, dataset: Dataset) -> Problem:
         dtype=dtype,
         batch_size=batch_size,
         steps_per_epoch=per_epoch,
-        total_steps=config.training.steps or config.training.epochs * per_epoch,
+        total_steps=total_steps,
+        average=build_average(config.training, total_steps),
     )
 
 
@@ -153,50 +160,28 @@ def choose_loss(config: Config, dataset: Dataset) -> Loss:
     return CrossEntropy()
 
 
-def build_optimizer(settings: OptimizerSettings) -> Optimizer:
-    """Optimizer that the settings describe."""
-    if settings.name == "sgd":
-        return SGD(settings.momentum, settings.nesterov, settings.weight_decay)
-    if settings.name == "adam":
-        return Adam(settings.beta1, settings.beta2, settings.eps, settings.weight_decay)
-    if settings.name == "muon":
-        bias = Adam(settings.beta1, settings.beta2, settings.eps)
-        return Muon(settings.momentum, settings.nesterov, settings.weight_decay, bias)
-    if settings.name == "kfac":
-        return KFAC(
-            settings.damping,
-            settings.momentum,
-            settings.factor_every,
-            settings.factor_mean,
-            settings.kl_clip,
-            settings.weight_decay,
-        )
-    if settings.name == "lbfgs":
-        return LBFGS(settings.history, settings.weight_decay)
-    if settings.inverse == "minimum-norm":
-        solver: Solver = MinimumNorm(settings.damping, settings.outputs)
-    else:
-        rule = PinvRule(settings.rtol, settings.atol, settings.damping)
-        solver = BlockInverse(settings.shares, rule)
-    optimizer = GaussNewton(
-        solver,
-        settings.weight_decay,
-        settings.carry,
-        settings.carry_decay,
-        settings.curvature,
-        settings.output_damping,
-    )
-    if not settings.adapt_damping:
-        return optimizer
-    factors = (settings.damping_raised, settings.damping_lowered)
-    return LevenbergMarquardt(optimizer, *factors, settings.damping_min, settings.damping_max)
+def build_average(settings: TrainingSettings, total_steps: int) -> Average | None:
+    """Average of the weights that the settings describe; a tail has at least the last step in it."""
+    if settings.average == "exponential":
+        return Average(settings.average_decay)
+    if settings.average == "tail":
+        return Average(begin=min(round(settings.average_from * total_steps), total_steps - 1))
+    return None
 
 
 def initial_state(problem: Problem) -> TrainState:
     """Draw the state before the first step."""
     rng = np.random.default_rng([problem.config.training.seed, _PARAMS])
     params = init(problem.network, rng, problem.config.network.init_scale)
-    return TrainState(params, init_state(problem.optimizer, params), 0, 0.0)
+    average = init_average(params) if problem.average else ()
+    return TrainState(params, init_state(problem.optimizer, params), 0, 0.0, average)
+
+
+def averaged(state: TrainState) -> TrainState | None:
+    """`state` with the averaged weights in place of the raw ones; None where nothing was averaged yet."""
+    if not state.average or not state.average.steps:
+        return None
+    return state._replace(params=state.average.params)
 
 
 def state_arrays(state: TrainState) -> dict[str, Array | int | float]:

@@ -4,12 +4,13 @@ import math
 from time import perf_counter
 
 from revgn.arrays import Array, memory_in_use, synchronize, unwarned
-from revgn.linalg import RUNGS
+from revgn.linalg import OUTCOMES, RUNGS
 from revgn.losses import accuracy, value
 from revgn.maps import forward
 from revgn.networks import round_trip_error
 from revgn.optimizers import Linearization, rate_factor, update
 from revgn.solvers import jacobian
+from revgn.training.average import update_average
 from revgn.training.problem import Problem, TrainState
 
 Batch = tuple[Array, Array]
@@ -18,8 +19,13 @@ Record = dict[str, float]
 _PROBE_ROWS = 64
 
 
-def train_step(problem: Problem, state: TrainState, batch: Batch) -> tuple[TrainState, Record]:
+def train_step(
+    problem: Problem, state: TrainState, batch: Batch, fresh: Batch | None = None
+) -> tuple[TrainState, Record]:
     """Take one optimizer step on `batch`, inputs (n, d) and targets (n, c).
+
+    `fresh` is another batch, for an optimizer that chooses the length of its steps by one.
+    Labels come smoothed already, as the loop takes its batches.
 
     Returns
     -------
@@ -27,11 +33,11 @@ def train_step(problem: Problem, state: TrainState, batch: Batch) -> tuple[Train
     and accuracy are those of the batch before the update.
     """
     with unwarned():  # the loop looks at the numbers
-        return _train_step(problem, state, *batch)
+        return _train_step(problem, state, *batch, fresh)
 
 
 def _train_step(
-    problem: Problem, state: TrainState, inputs: Array, targets: Array
+    problem: Problem, state: TrainState, inputs: Array, targets: Array, fresh: Batch | None
 ) -> tuple[TrainState, Record]:
     started = perf_counter()
     outputs, J = jacobian(problem.network, state.params, inputs)
@@ -43,18 +49,21 @@ def _train_step(
         problem.optimizer,
         state.optimizer,
         state.params,
-        Linearization(problem.loss, targets, outputs, J),
+        Linearization(problem.loss, targets, outputs, J, fresh),
         lr,
     )
+    step, average = state.step + 1, state.average
+    if problem.average and average:
+        average = update_average(problem.average, average, result.params, step)
     step_norm = float(result.step_norm)  # waits for the device
     finished = perf_counter()
-    step = state.step + 1
     record: Record = {
         "step": step,
         "epoch": step / problem.steps_per_epoch,
         "samples": step * problem.batch_size,
         "loss": float(loss),
         "lr": lr,
+        "length": result.length,
         "step_norm": step_norm,
         "seconds": finished - started,
         "seconds_forward": linearized - started,
@@ -68,8 +77,7 @@ def _train_step(
         record |= {
             "rho": solved.rho,
             "residual": solved.residual,
-            "rung": RUNGS.index(solved.rung),
-            "rank": solved.rank,
+            "cg_iterations": solved.iterations,
             "s_max": solved.s_max,
             "s_min": solved.s_min,
             "damping": solved.damping,
@@ -77,7 +85,12 @@ def _train_step(
             "seconds_solve": solved.seconds_solve,
             "seconds_update": finished - linearized - solved.seconds_kernel - solved.seconds_solve,
         }
-    return TrainState(result.params, result.state, step, state.seconds + finished - started), record
+        if solved.rung is not None and solved.rank is not None:
+            record |= {"rung": RUNGS.index(solved.rung), "rank": solved.rank}
+        if solved.outcome is not None:
+            record["cg_outcome"] = OUTCOMES.index(solved.outcome)
+    seconds = state.seconds + finished - started
+    return TrainState(result.params, result.state, step, seconds, average), record
 
 
 def measure(problem: Problem, state: TrainState, batch: Batch, other: Batch | None) -> Record:

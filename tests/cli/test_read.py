@@ -149,7 +149,7 @@ def test_eval(train, invoke, tmp_path):
     assert text.startswith("run at step 4 on digits\n")
     found = strict(invoke("eval", "run", "--json").stdout)
     figures = {f"{part}_{what}" for part in ("train", "test", "all") for what in ("rows", "loss", "accuracy")}
-    assert set(found) == {"run", "step", "data"} | figures
+    assert set(found) == {"run", "step", "weights", "data"} | figures
     assert found["test_accuracy"] == open_run(tmp_path / "run").epochs["test_accuracy"][-1]
     hits = found["train_rows"] * found["train_accuracy"] + found["test_rows"] * found["test_accuracy"]
     assert found["all_accuracy"] == pytest.approx(hits / found["all_rows"])
@@ -164,6 +164,37 @@ def test_eval(train, invoke, tmp_path):
     refused = invoke("eval", "run", "--data", "narrow.npz")
     assert refused.exit_code == 2
     assert "narrow.npz: has 6 features where the network has 64" in refused.stderr
+
+
+def test_averaged_weights(train, invoke, tmp_path):
+    """Beside the raw ones, wherever figures are shown."""
+    trained = train("run", "--average", "exponential", "--label-smoothing", 0.1, "--eval-every", 1)
+    averaged = open_run(tmp_path / "run").epochs["test_accuracy_average"]
+    assert np.isnan(averaged).tolist() == [True, False, False, False, False]
+    last = f"test accuracy {averaged[-1]:.2%}"
+    assert f"(average {averaged[-1]:.2%})" in trained.stderr
+    (line,) = (
+        line for line in trained.stdout.splitlines() if line.startswith("averaged weights: train loss ")
+    )
+    assert last in line
+    shown = invoke("show", "run").stdout
+    (line,) = (line for line in shown.splitlines() if line.startswith("last averaged epoch 1.333, "))
+    assert last in line
+    assert "best averaged epoch " in shown
+    assert f"averaged {np.nanmax(averaged):.2%}" in invoke("ls", ".").stdout
+    text = invoke("eval", "run", "--weights", "average").stdout
+    assert text.startswith("run at step 4 on digits, averaged weights\n")
+    found = strict(invoke("eval", "run", "--weights", "average", "--json").stdout)
+    assert (found["weights"], found["test_accuracy"]) == ("average", averaged[-1])
+    train("plain", "-q")
+    assert "averaged" not in invoke("show", "plain").stdout
+    refused = invoke("eval", "plain", "--weights", "average")
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "plain: has no averaged weights" in refused.stderr
+    invoke("plot", "run", "plain", "-o", "curves.svg")
+    assert "averaged weights dotted" in (tmp_path / "curves.svg").read_text()
+    invoke("plot", "plain", "-o", "curves.svg")
+    assert "averaged" not in (tmp_path / "curves.svg").read_text()
 
 
 def test_devices(invoke):

@@ -54,6 +54,15 @@ def test_a_file_and_options(train, invoke, tmp_path):
     assert again.steps["loss"].tolist() == run.steps["loss"].tolist()
 
 
+def test_couplings(train, tmp_path):
+    hybrid = ("--hybrid", "couplings", "--second", "adam", "--couplings")
+    assert train("run", *hybrid, "2,3", "-q").exit_code == 0
+    assert open_run(tmp_path / "run").config["optimizer"]["couplings"] == [2, 3]
+    refused = train("wrong", *hybrid, "2;3", "-q")
+    assert refused.exit_code == 2
+    assert "'2;3' is not whole numbers with commas" in refused.stderr
+
+
 @pytest.mark.parametrize("shares", ["uniform", "0.25,0.75"])
 def test_shares(shares, train, invoke, tmp_path):
     assert train("run", "--inverse", "block", "--shares", shares, "-q").exit_code == 0

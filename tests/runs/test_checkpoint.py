@@ -7,6 +7,7 @@ import pytest
 
 from revgn.errors import RunError, UsageError
 from revgn.runs import create_run, latest_checkpoint, load_checkpoint, reopen_run, save_checkpoint
+from revgn.runs.checkpoint import best_checkpoint
 from revgn.runs.files import SEAL_BYTES
 
 ARRAYS = {
@@ -147,9 +148,11 @@ def names(folder):
     return sorted(path.stem for path in (folder / "checkpoints").iterdir())
 
 
-def save(writer, step, score=None):
+def save(writer, step, score=None, average=None):
+    given = {"raw": score, "average": average}
+    scores = {weights: value for weights, value in given.items() if value is not None}
     return writer.save_checkpoint(
-        step=step, arrays={"w": np.full(9, float(step))}, attributes={"n": step}, score=score
+        step=step, arrays={"w": np.full(9, float(step))}, attributes={"n": step}, scores=scores
     )
 
 
@@ -165,6 +168,16 @@ def test_the_last_two_and_the_best_are_kept(tmp_path, provenance):
         path = save(writer, 123456789, 0.95)
         assert names(folder) == ["step_00000006", "step_123456789"]
     assert load_checkpoint(path).attributes == {"n": 123456789, "score": 0.95}
+
+
+def test_raw_and_averaged_weights_have_a_best_each(tmp_path, provenance):
+    folder = tmp_path / "run"
+    with create_run(folder, provenance) as writer:
+        for step, scores in enumerate([(0.1,), (0.9, 0.2), (0.3, 0.8), (0.4, 0.5), (0.5, 0.6)], start=1):
+            save(writer, step, *scores)
+    assert names(folder) == [f"step_0000000{step}" for step in (2, 3, 4, 5)]
+    assert best_checkpoint(folder).step == 2
+    assert best_checkpoint(folder, "average").step == 3
 
 
 def test_later_checkpoints_of_an_earlier_life_go(tmp_path, provenance):

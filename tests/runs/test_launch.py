@@ -1,8 +1,10 @@
 """Start, stop, resume, extend, evaluate: what a run folder promises, with training in it."""
 
+import json
 import shutil
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from revgn.runs import (
     EPOCH_SERIES,
     STEP_SERIES,
     evaluate_run,
+    labels,
     latest_checkpoint,
     load_checkpoint,
     open_run,
@@ -42,6 +45,52 @@ OPTIMIZERS = {
     },
     "kfac": {"optimizer.name": "kfac", "optimizer.factor_every": 3, "network.first_block": "identity"},
     "lbfgs": {"optimizer.name": "lbfgs", "optimizer.history": 3},
+    "second-batch": {
+        "optimizer.damping": 0.1,
+        "optimizer.carry": 0.9,
+        "optimizer.length_rule": "second-batch",
+        "optimizer.trust_change": 2.0,
+        "optimizer.weight_decay": 0.01,
+        "optimizer.decay_to": "start",
+    },
+    "backtracking": {
+        "optimizer.name": "sgd",
+        "optimizer.lr": 8.0,
+        "optimizer.length_rule": "backtracking",
+        "optimizer.trust_radius": 0.5,
+    },
+    "switch": {
+        "optimizer.name": "adam",
+        "optimizer.hybrid": "switch",
+        "optimizer.second": "gauss-newton",
+        "optimizer.carry": 0.5,
+        "optimizer.damping": 0.1,
+        "optimizer.switch_at": 3,
+    },
+    "patience": {
+        "optimizer.name": "adam",
+        "optimizer.lr": 0.1,
+        "optimizer.hybrid": "switch",
+        "optimizer.second": "lbfgs",
+        "optimizer.history": 2,
+        "optimizer.patience": 1,
+    },
+    "blend": {"optimizer.damping": 0.1, "optimizer.hybrid": "blend", "optimizer.second": "adam"},
+    "couplings": {
+        "optimizer.carry": 0.9,
+        "optimizer.damping": 0.1,
+        "optimizer.hybrid": "couplings",
+        "optimizer.second": "muon",
+        "optimizer.couplings": (2, 3),
+    },
+    "agreement": {"optimizer.carry": 0.9, "optimizer.damping": 0.1, "optimizer.hybrid": "agreement"},
+    "exponential": {
+        "optimizer.name": "adam",
+        "training.average": "exponential",
+        "training.average_decay": 0.7,
+        "training.label_smoothing": 0.1,
+    },
+    "tail": {"optimizer.name": "adam", "training.average": "tail", "training.average_from": 0.3},
 }
 
 
@@ -143,7 +192,7 @@ def test_killed_between_the_last_checkpoint_and_the_last_words(steps, tmp_path, 
     assert repeats(tmp_path / "killed") == repeats(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", OPTIMIZERS.keys() - {"tail"})  # that of a longer run begins later
 def test_more_epochs_are_a_longer_run(name, tmp_path):
     changes = OPTIMIZERS[name] | {"training.steps": None}
     start_run(build_config(settings(changes | {"training.epochs": 2})), tmp_path / "short")
@@ -375,6 +424,76 @@ def digits_of():
         return replace(digits, train=parts[0], test=parts[1], classes=names)
 
     return make
+
+
+AVERAGED = {
+    "training.average": "exponential",
+    "training.average_decay": 0.5,
+    "training.eval_every": 1,
+    "optimizer.name": "adam",
+    "optimizer.lr": 0.03,
+}
+
+
+def test_evaluation_of_the_averaged_weights(tmp_path):
+    """As recorded beside the raw ones; the best checkpoint is that of the weights asked for."""
+    folder = tmp_path / "run"
+    start_run(build_config(settings(AVERAGED | {"training.steps": 30})), folder)
+    epochs = open_run(folder).epochs
+    for weights, suffix, best in (("raw", "", "best"), ("average", "_average", "best_average")):
+        result = evaluate_run(folder, {}, weights=weights)
+        assert result["weights"] == weights
+        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+            assert result[name] == epochs[f"{name}{suffix}"][-1]
+        expected = summarize(open_run(folder))[best]
+        result = evaluate_run(folder, {}, weights=weights, best=True)
+        assert (result["step"], result["test_accuracy"]) == (
+            expected["step"],
+            expected[f"test_accuracy{suffix}"],
+        )
+        assert result["test_accuracy"] == np.nanmax(epochs[f"test_accuracy{suffix}"])
+
+
+def test_what_is_not_there_is_not_evaluated(finished, tmp_path):
+    assert not any(name.endswith("_average") for name in open_run(finished).epochs)
+    assert "score_average" not in latest_checkpoint(finished)[0].attributes
+    assert not any(name.startswith("average") for name in latest_checkpoint(finished)[0].arrays)
+    with pytest.raises(
+        UsageError, match=r"has no averaged weights; it was trained with training\.average none"
+    ):
+        evaluate_run(finished, {}, weights="average")
+    start_run(build_config(settings(OPTIMIZERS["tail"])), tmp_path / "tail", **stop_after(2))
+    with pytest.raises(UsageError, match="at step 2 nothing was averaged yet"):
+        evaluate_run(tmp_path / "tail", {}, weights="average")
+
+
+def test_the_tail_of_a_run_made_longer_begins_again(tmp_path):
+    """Where it now begins later than the steps taken, they count no more."""
+    tail = settings(OPTIMIZERS["tail"] | {"training.average_from": 0.5, "training.steps": 6})
+    start_run(build_config(tail), tmp_path / "run")
+    resume_run(tmp_path / "run", nested("training.steps", 16))
+    steps = [latest_checkpoint(tmp_path / "run")[0].arrays["average/steps"]]
+    resume_run(tmp_path / "run", nested("training.steps", 18))  # goes on: the mean of one stretch of steps
+    steps.append(latest_checkpoint(tmp_path / "run")[0].arrays["average/steps"])
+    assert steps == [8, 10]
+
+
+def test_a_run_from_before_a_setting_was_there(tmp_path):
+    """Its settings lack it: what the run did is the default."""
+    start_run(config(), tmp_path / "whole")
+    start_run(config(), tmp_path / "run", **stop_after(4))
+    with h5py.File(tmp_path / "run" / "run.h5", "r+") as file:
+        old = json.loads(file.attrs["config_json"])
+        for name in ("average", "average_decay", "average_from", "label_smoothing"):
+            del old["training"][name], file.attrs[f"config.training.{name}"]
+        file.attrs["config_json"] = json.dumps(old)
+    run = open_run(tmp_path / "run")
+    assert "average" not in run.config["training"]
+    assert summarize(run)["best_average"] == {}
+    assert labels([run, open_run(tmp_path / "whole")]) == ["run", "whole"]
+    assert resume_run(tmp_path / "run", {}).status == "finished"
+    assert repeats(tmp_path / "run") == repeats(tmp_path / "whole")
+    assert open_run(tmp_path / "run").config["training"]["average"] == "none"
 
 
 def test_going_back_to_a_checkpoint_drops_what_came_after(tmp_path):

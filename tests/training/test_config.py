@@ -71,6 +71,18 @@ def test_some_have_other_defaults_of_their_own():
     assert (preset.optimizer.momentum, preset.training.batch_size) == (0.95, 1024)
 
 
+def test_a_second_optimizer_has_its_own_rate_and_defaults():
+    """Defaults of its settings where the first does not use them."""
+    muon = {"optimizer": {"hybrid": "switch", "second": "muon", "switch_at": 3}}
+    assert setting("optimizer.second_lr", muon) == 0.02
+    assert setting("optimizer.momentum", muon) == 0.95
+    assert setting("optimizer.lr", muon) == 1.0
+    assert setting("optimizer.second_lr", {"optimizer": {"second_lr": 0.5}}, muon) == 0.5
+    after_sgd = {"optimizer": {"name": "sgd"}}
+    assert setting("optimizer.momentum", after_sgd, muon) == 0.0
+    assert setting("optimizer.damping", {"optimizer": {"second": "kfac"}}, muon) == 0.0
+
+
 @pytest.mark.parametrize(
     ("preset", "features", "weights"),
     [("paper-mnist", 784, 12_545_568), ("paper-cifar10", 3072, 147_474_432)],
@@ -156,6 +168,27 @@ def test_mistakes_are_one_line_that_names_the_path(settings, says):
         ({"inverse": "block", "curvature": "exact"}, "through optimizer.output_damping; give it a number"),
         ({"curvature": "exact", "outputs": "contrasts"}, "optimizer.outputs: the exact curvature takes"),
         ({"adapt_damping": True}, "optimizer.adapt_damping: a first damping is missing"),
+        ({"halvings": 3}, "optimizer.halvings: optimizer.length_rule fixed does not use it"),
+        ({"second": "adam"}, "optimizer.second: optimizer.hybrid none does not use it"),
+        ({"hybrid": "agreement", "second": "adam"}, "optimizer.second: optimizer.hybrid agreement does not"),
+        (
+            {"hybrid": "blend", "second": "adam", "switch_at": 3},
+            "optimizer.switch_at: optimizer.hybrid blend",
+        ),
+        ({"hybrid": "blend", "second": "adam", "history": 3}, "optimizer.history: gauss-newton with"),
+        (
+            {"name": "sgd", "hybrid": "blend", "second": "adam", "carry": 0.5},
+            "optimizer.carry: sgd with adam does not use it",
+        ),
+        ({"hybrid": "blend"}, "optimizer.second: is None; hybrid blend is of gauss-newton and another"),
+        ({"hybrid": "blend", "second": "gauss-newton"}, "optimizer.second: is gauss-newton; hybrid blend"),
+        ({"hybrid": "switch", "second": "adam"}, "optimizer.switch_at: a switch takes either this or"),
+        (
+            {"hybrid": "switch", "second": "adam", "switch_at": 3, "patience": 3},
+            "optimizer.switch_at: a switch takes either this or optimizer.patience",
+        ),
+        ({"hybrid": "couplings", "second": "adam"}, "optimizer.couplings: is missing; list those"),
+        ({"decay_to": "start"}, "optimizer.decay_to: a decay towards the start needs optimizer.weight_decay"),
         ({"inverse": "block", "eps": 1.0}, "optimizer.eps: gauss-newton with inverse block does not use it"),
     ],
 )
@@ -164,6 +197,24 @@ def test_what_the_optimizer_does_not_use_is_refused(settings, says):
         build_config({"optimizer": settings})
     default = {name: config_dict(Config())["optimizer"][name] for name in ("momentum", "eps", "damping")}
     build_config({"optimizer": {"name": "adam", **default}})  # a default, written out, is no mistake
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"average_decay": 0.9}, "training.average_decay: training.average none does not use it"),
+        ({"average": "tail", "average_decay": 0.9}, "training.average_decay: training.average tail does not"),
+        ({"average": "exponential", "average_from": 0.5}, "training.average_from: training.average exp"),
+        ({"average": "exponential", "average_decay": 1}, "training.average_decay: 1 cannot be used"),
+        ({"average": "tail", "average_from": 1.0}, "training.average_from: 1.0 cannot be used"),
+        ({"average": "ema"}, "training.average: 'ema' is not one of none, exponential, tail"),
+        ({"label_smoothing": 1.0}, "training.label_smoothing: 1.0 cannot be used"),
+        ({"label_smoothing": -0.1}, "training.label_smoothing: -0.1 cannot be used"),
+    ],
+)
+def test_averages_and_smoothing_that_cannot_be(settings, says):
+    with pytest.raises(UsageError, match=says):
+        build_config({"training": settings})
 
 
 positive = st.floats(1e-300, 1e300)
@@ -184,6 +235,17 @@ OPTIMIZERS = st.one_of(
         {"name": st.just("kfac")}, optional={"damping": positive, "kl_clip": st.none() | positive}
     ),
     st.fixed_dictionaries({"name": st.just("lbfgs")}, optional={"history": st.integers(1, 99)}),
+    st.fixed_dictionaries(
+        {"hybrid": st.just("switch"), "second": st.sampled_from(["adam", "muon"]), "patience": st.just(3)},
+        optional={"second_lr": positive, "trust_radius": positive},
+    ),
+    st.fixed_dictionaries(
+        {
+            "hybrid": st.just("couplings"),
+            "second": st.just("sgd"),
+            "couplings": st.lists(st.integers(0, 99), min_size=1, max_size=4),
+        }
+    ),
 )
 SCHEDULES = st.fixed_dictionaries(
     {},

@@ -34,6 +34,8 @@ def test_weights_are_counted(features, blocks, hidden, first_block, make_problem
         {},
         {"optimizer.inverse": "block"},
         *({"optimizer.name": name} for name in ("adam", "sgd", "muon", "kfac", "lbfgs")),
+        {"optimizer.hybrid": "switch", "optimizer.second": "lbfgs", "optimizer.switch_at": 3},
+        {"optimizer.hybrid": "agreement", "optimizer.length_rule": "backtracking"},
     ],
     ids=str,
 )
@@ -51,6 +53,40 @@ def test_more_costs_more(changes, first_block, make_problem):
         assert large.memory_bytes > small.memory_bytes
     double = estimate_step(make_problem(changes | {"training.dtype": "float64"}))
     assert double.memory_bytes == 2 * small.memory_bytes
+
+
+def test_an_average_is_one_more_copy_of_the_weights(make_problem):
+    plain, averaged = (
+        estimate_step(make_problem({"training.average": average})) for average in ("none", "tail")
+    )
+    assert averaged.memory_bytes - plain.memory_bytes == 4 * plain.parameters
+
+
+def test_a_hybrid_costs_its_parts(make_problem):
+    """One forward pass; the work of both, or in turn the larger; the halves of an agreement together."""
+
+    def step(**changes):
+        changes = {f"optimizer.{name}": value for name, value in changes.items()}
+        return estimate_step(make_problem(changes))
+
+    newton, adam = step(), step(name="adam")
+    blend = step(hybrid="blend", second="adam")
+    assert sum(blend.work.values()) == sum(newton.work.values()) + adam.work["gradient"]
+    assert newton.memory_bytes < blend.memory_bytes < newton.memory_bytes + adam.memory_bytes
+    switch = step(hybrid="switch", second="adam", switch_at=3)
+    assert switch.work == newton.work
+    agreement = step(hybrid="agreement")
+    assert agreement.memory["kernel"] == newton.memory["kernel"] / 2
+    assert agreement.work["forward"] == pytest.approx(2 * newton.work["forward"])
+    paced = step(length_rule="second-batch")
+    assert paced.work["length"] == 2 * newton.work["forward"]
+    assert step(trust_radius=1.0).work == newton.work
+    averaged = estimate_step(
+        make_problem(
+            {"optimizer.hybrid": "blend", "optimizer.second": "adam", "training.average": "exponential"}
+        )
+    )
+    assert averaged.memory_bytes - blend.memory_bytes == 4 * blend.parameters
 
 
 def test_rebuilt_activations_take_less(make_problem):

@@ -32,6 +32,10 @@ OPTIMIZERS = [
     {"optimizer.name": "muon"},
     {"optimizer.name": "kfac", "optimizer.factor_every": 2},
     {"optimizer.name": "lbfgs", "training.batch_size": "full"},
+    {"optimizer.name": "adam", "training.average": "exponential"},
+    {"optimizer.length_rule": "second-batch", "optimizer.damping": 0.1, "optimizer.carry": 0.9},
+    {"optimizer.hybrid": "switch", "optimizer.second": "adam", "optimizer.switch_at": 4},
+    {"optimizer.hybrid": "agreement", "optimizer.weight_decay": 0.01, "optimizer.decay_to": "start"},
 ]
 EVERY = pytest.mark.parametrize(
     "changes", OPTIMIZERS, ids=lambda changes: "-".join(map(str, changes.values()))
@@ -51,6 +55,7 @@ def repeats(events):
             {name: figure for name, figure in event.record.items() if name in REPEATED},
             snapshot(event.state.params),
             snapshot(trees.map_leaves(np.asarray, event.state.optimizer)),
+            snapshot(trees.map_leaves(np.asarray, event.state.average)),
         )
         for event in events
     ]
@@ -85,7 +90,7 @@ def test_another_seed_is_another_run(changes, make_problem):
 
 
 def test_records_hold_what_the_tables_name(make_problem):
-    events = run(make_problem())
+    events = run(make_problem({"training.average": "exponential"}))
     steps = {name for event in events if isinstance(event, StepDone) for name in event.record}
     epochs = {name for event in events if isinstance(event, Evaluated) for name in event.record}
     assert steps - {"step"} == {series.name for series in STEP_SERIES} - {"cg_iterations"}
@@ -155,11 +160,12 @@ def test_an_evaluation_is_the_mean_over_all_rows(make_problem, digits, monkeypat
 
 
 def test_batches_are_those_of_the_order(make_problem, digits, monkeypatch):
-    taken = []
+    taken, others = [], []
 
-    def spy(problem, state, batch):
+    def spy(problem, state, batch, fresh):
         taken.append(batch[0])
-        return train_step(problem, state, batch)
+        others.append(fresh)
+        return train_step(problem, state, batch, fresh)
 
     monkeypatch.setattr("revgn.training.loop.train_step", spy)
     run(make_problem({"optimizer.name": "sgd"}))
@@ -173,6 +179,36 @@ def test_batches_are_those_of_the_order(make_problem, digits, monkeypatch):
     expected = ((digits.train.inputs - digits.shift) * digits.scale).astype(np.float32)
     assert taken[0] is taken[1]  # not shuffled, and moved to the device once
     np.testing.assert_allclose(taken[0], expected, rtol=1e-5, atol=1e-6)
+    assert set(others) == {None}
+    taken.clear()
+    others.clear()
+    run(make_problem({"optimizer.name": "sgd", "optimizer.length_rule": "second-batch"}))
+    for step, (inputs, targets) in enumerate(others):  # the next of the epoch, in a ring of three
+        following = step + 1 if step % 3 < 2 else step - 2
+        rows = batch_indices(200, 64, seed=0, epoch=step // 3)[following % 3]
+        np.testing.assert_array_equal(
+            np.argmax(targets, axis=1), np.argmax(digits.train.targets[rows], axis=1)
+        )
+        if following < len(taken):
+            np.testing.assert_array_equal(inputs, taken[following])
+
+
+def test_fresh_batches_are_cropped_anew(make_problem):
+    changes = {"optimizer.name": "sgd", "optimizer.length_rule": "second-batch", "data.crop": True}
+    assert repeats(run(make_problem(changes))) == repeats(run(make_problem(changes)))
+
+
+def test_the_length_is_recorded(make_problem):
+    def lengths(changes):
+        return [event.record["length"] for event in run(make_problem(changes)) if isinstance(event, StepDone)]
+
+    assert lengths({"optimizer.name": "sgd", "optimizer.schedule": "step", "optimizer.every": 4}) == (
+        pytest.approx([0.1] * 4 + [0.01] * 3)
+    )
+    paced = {"optimizer.name": "sgd", "optimizer.lr": 64.0, "optimizer.length_rule": "second-batch"}
+    assert all(length < 64 and np.log2(length) % 1 == 0 for length in lengths(paced))
+    switch = {"optimizer.name": "sgd", "optimizer.hybrid": "switch", "optimizer.second": "adam"}
+    assert lengths(switch | {"optimizer.switch_at": 5}) == pytest.approx([0.1] * 5 + [0.001] * 2)
 
 
 def test_crops_are_drawn_anew_but_repeat(make_problem):

@@ -7,7 +7,20 @@ from revgn import trees
 from revgn.errors import BackendError, RunError, UsageError
 from revgn.linalg import PinvRule
 from revgn.losses import CrossEntropy, SquaredError
-from revgn.optimizers import KFAC, LBFGS, SGD, Adam, GaussNewton, LevenbergMarquardt, Muon
+from revgn.optimizers import (
+    KFAC,
+    LBFGS,
+    SGD,
+    Adam,
+    Agreement,
+    Blend,
+    GaussNewton,
+    LevenbergMarquardt,
+    Muon,
+    Paced,
+    PerCoupling,
+    Switch,
+)
 from revgn.solvers import BlockInverse, MinimumNorm
 from revgn.testing.compare import snapshot
 from revgn.training import Evaluated, initial_state, restore_state, state_arrays, train
@@ -72,6 +85,78 @@ from revgn.training import Evaluated, initial_state, restore_state, state_arrays
             },
             KFAC(0.1, 0.5, 3, 0.25, 0.001, 0.2),
         ),
+        (
+            {
+                "optimizer.damping": 0.1,
+                "optimizer.length_rule": "second-batch",
+                "optimizer.halvings": 4,
+                "optimizer.trust_change": 1.0,
+                "optimizer.trust_radius": 2.0,
+                "optimizer.weight_decay": 0.5,
+            },
+            Paced(GaussNewton(MinimumNorm(0.1), 0.5), "second-batch", 4, 1e-4, 2.0, 1.0),
+        ),
+        (
+            {"optimizer.name": "sgd", "optimizer.weight_decay": 0.5, "optimizer.decay_to": "start"},
+            Paced(SGD(), decay_to_start=0.5),
+        ),
+        (
+            {
+                "optimizer.hybrid": "switch",
+                "optimizer.second": "adam",
+                "optimizer.switch_at": 3,
+                "optimizer.lr": 0.5,
+                "optimizer.second_lr": 0.25,
+                "optimizer.weight_decay": 0.1,
+                "optimizer.beta1": 0.5,
+            },
+            Switch(GaussNewton(weight_decay=0.1), Adam(0.5, weight_decay=0.1), at=3, rate=0.5),
+        ),
+        (
+            {
+                "optimizer.name": "sgd",
+                "optimizer.lr": 1.0,
+                "optimizer.hybrid": "switch",
+                "optimizer.second": "gauss-newton",
+                "optimizer.patience": 5,
+                "optimizer.trust_radius": 1.0,
+            },
+            Switch(Paced(SGD(), trust_radius=1.0), Paced(GaussNewton(), trust_radius=1.0), patience=5),
+        ),
+        (
+            {
+                "optimizer.curvature": "exact",
+                "optimizer.damping": 1.0,
+                "optimizer.adapt_damping": True,
+                "optimizer.hybrid": "switch",
+                "optimizer.second": "lbfgs",
+                "optimizer.switch_at": 3,
+            },
+            Switch(LevenbergMarquardt(GaussNewton(MinimumNorm(1.0), curvature="exact")), LBFGS(), at=3),
+        ),
+        (
+            {
+                "optimizer.hybrid": "blend",
+                "optimizer.second": "adam",
+                "optimizer.second_share": 0.25,
+                "optimizer.weight_decay": 0.1,
+                "optimizer.length_rule": "backtracking",
+            },
+            Paced(Blend(GaussNewton(), Adam(), 1e-3, 0.25, 0.1), "backtracking"),
+        ),
+        (
+            {
+                "optimizer.hybrid": "couplings",
+                "optimizer.second": "muon",
+                "optimizer.couplings": [3],
+                "optimizer.weight_decay": 0.1,
+            },
+            PerCoupling(GaussNewton(), Muon(), (3,), 0.02, 0.1),
+        ),
+        (
+            {"optimizer.hybrid": "agreement", "optimizer.carry": 0.9, "optimizer.weight_decay": 0.1},
+            Agreement(GaussNewton(carry=0.9), 0.1),
+        ),
         ({"optimizer.name": "lbfgs"}, LBFGS()),
         ({"optimizer.name": "lbfgs", "optimizer.history": 3, "optimizer.weight_decay": 0.1}, LBFGS(3, 0.1)),
     ],
@@ -113,6 +198,60 @@ def test_losses_follow_the_task(make_problem, table):
             "Muon: Nesterov needs a momentum",
         ),
         ({"optimizer.name": "kfac", "optimizer.damping": 0.0}, UsageError, "expected damping > 0"),
+        (
+            {"optimizer.name": "lbfgs", "optimizer.trust_radius": 1.0},
+            UsageError,
+            "Paced: LBFGS takes its steps itself",
+        ),
+        (
+            {
+                "optimizer.damping": 0.1,
+                "optimizer.adapt_damping": True,
+                "optimizer.length_rule": "backtracking",
+            },
+            UsageError,
+            "Paced: LevenbergMarquardt takes its steps itself",
+        ),
+        (
+            {"optimizer.hybrid": "blend", "optimizer.second": "lbfgs"},
+            UsageError,
+            "Blend: LBFGS takes its steps itself",
+        ),
+        (
+            {"optimizer.length_rule": "second-batch", "training.batch_size": "full"},
+            UsageError,
+            "an epoch of 200 rows has no second batch of 200",
+        ),
+        (
+            {"optimizer.length_rule": "second-batch", "training.batch_size": 101},
+            UsageError,
+            "an epoch of 200 rows has no second batch of 101",
+        ),
+        (
+            {"optimizer.hybrid": "agreement", "training.batch_size": 1},
+            UsageError,
+            "agreement is of two halves, but batches have a single row",
+        ),
+        (
+            {"optimizer.hybrid": "couplings", "optimizer.second": "sgd", "optimizer.couplings": [4]},
+            UsageError,
+            "couplings are 0 to 3",
+        ),
+        (
+            {
+                "optimizer.hybrid": "couplings",
+                "optimizer.inverse": "block",
+                "optimizer.second": "sgd",
+                "optimizer.couplings": [0, 1],
+            },
+            UsageError,
+            "the block inverse realizes eps by whole blocks",
+        ),
+        (
+            {"training.loss": "squared-error", "training.label_smoothing": 0.1},
+            UsageError,
+            "label_smoothing: is for cross-entropy, whose targets are distributions",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, error, says, make_problem):
@@ -144,6 +283,12 @@ def test_one_choice_leaves_the_others_bits(make_problem):
         {"optimizer.name": "muon"},
         {"optimizer.name": "kfac", "network.first_block": "identity"},
         {"optimizer.name": "lbfgs", "optimizer.history": 3},
+        {"optimizer.weight_decay": 0.1, "optimizer.decay_to": "start", "optimizer.trust_radius": 1.0},
+        {"optimizer.hybrid": "switch", "optimizer.second": "adam", "optimizer.patience": 2},
+        {"optimizer.hybrid": "blend", "optimizer.second": "muon"},
+        {"optimizer.hybrid": "couplings", "optimizer.second": "adam", "optimizer.couplings": (0, 3)},
+        {"optimizer.hybrid": "agreement", "optimizer.carry": 0.5, "optimizer.damping": 0.1},
+        {"optimizer.name": "adam", "training.average": "exponential"},
     ],
 )
 def test_a_state_goes_to_arrays_and_back(changes, make_problem):
