@@ -84,7 +84,7 @@ def empty(shape: tuple[int, ...], like: Array, dtype: DType = None) -> Array:
     if count * kind.itemsize < _SMALLEST:
         return np.empty(shape, kind)
     size = count * kind.itemsize
-    return _POOL.lease(_class_of(size))[:size].view(kind).reshape(shape)  # type: ignore[no-any-return]
+    return _POOL.lease(_class_of(size))[:size].view(kind).reshape(shape)
 
 
 def zeros(shape: tuple[int, ...], like: Array) -> Array:

@@ -1,5 +1,6 @@
-"""Matrices only: Gram matrices, their factors, truncation, pseudoinverses."""
+"""Matrices only: Gram matrices, their factors, truncation, pseudoinverses, conjugate gradients."""
 
+from revgn.linalg.cg import OUTCOMES, CGSolution, Outcome, conjugate_gradients
 from revgn.linalg.factor import (
     RUNGS,
     CholeskyFactor,
@@ -18,11 +19,14 @@ from revgn.linalg.pinv import Pinv, PinvInfo, PinvSolution, apply_pinv, factor_p
 from revgn.linalg.truncation import PAPER_RULE, PinvRule, machine_epsilon
 
 __all__ = [
+    "OUTCOMES",
     "PAPER_RULE",
     "RUNGS",
+    "CGSolution",
     "CholeskyFactor",
     "Factor",
     "FactorInfo",
+    "Outcome",
     "Pinv",
     "PinvInfo",
     "PinvRule",
@@ -32,6 +36,7 @@ __all__ = [
     "add_diagonal",
     "apply_pinv",
     "as_dtype",
+    "conjugate_gradients",
     "factor",
     "factor_pinv",
     "gram_columns",

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from revgn.arrays import Array, array_namespace, to_host, unwarned
 from revgn.linalg.factor import norm
+from revgn.linalg.truncation import machine_epsilon
 
 Outcome = Literal["converged", "stagnated", "out-of-iterations"]
 OUTCOMES: tuple[Outcome, ...] = ("converged", "stagnated", "out-of-iterations")
@@ -69,15 +70,17 @@ def conjugate_gradients(
     if not 0 < size < math.inf:
         return CGSolution(0.0 * B, 0.0 if size == 0 else math.nan, 0, "stagnated" if size else "converged")
     unit = B / size  # whose squares are within the dtype's range
-    X, R, done, last = 0.0 * unit, unit, 0, math.inf
+    X, R, done, residual = 0.0 * unit, unit, 0, 1.0
     while True:
-        X, done, outcome = _descend(product, X, R, precondition, tolerance, done, max_iterations)
-        R = unit - product(X)
-        residual = norm(R)
+        before = residual, X, R
+        candidates, done, outcome = _descend(product, X, R, precondition, tolerance, done, max_iterations)
+        formed = [(norm(left), X, left) for X in candidates for left in (unit - product(X),)]
+        if outcome != "out-of-iterations":
+            formed.append(before)
+        residual, X, R = min(formed, key=lambda found: found[0])
         if residual <= tolerance:
             outcome = "converged"
-        elif outcome == "converged" and residual < 0.5 * last:  # the formed one: go on from there
-            last = residual
+        elif outcome == "converged" and residual < 0.5 * before[0]:  # go on from the formed one
             continue
         elif outcome == "converged":
             outcome = "stagnated"
@@ -92,30 +95,41 @@ def _descend(
     goal: float,
     done: int,
     max_iterations: int,
-) -> tuple[Array, int, Outcome]:
-    """Iterate until the updated |R| <= goal; a stagnation is answered with the best X by <R, Z>."""
+) -> tuple[list[Array], int, Outcome]:
+    """Iterate until the updated |R| <= goal; return candidates for X, the iterations done, and the outcome.
+
+    A stagnation is answered with the best X by <R, Z>. Whatever the end, a second candidate is the last X
+    before a step along what A, up to rounding, takes to 0: if A is singular, all that follows is noise.
+    """
     xp = array_namespace(R)
+    rounding = 10 * machine_epsilon(R.dtype, R)
     Z = precondition(R)
     S, RZ = Z, xp.sum(R * Z)
+    sound: list[Array] = []
     best, best_X = math.inf, X
-    mark, marked_at = math.inf, done
+    mark, marked_at, largest = math.inf, done, 0.0
     while done < max_iterations:
         AS = product(S)
+        SAS = xp.sum(S * AS)
         with unwarned():  # the numbers are looked at
-            alpha = RZ / xp.sum(S * AS)
-        X, R, done = X + alpha * S, R - alpha * AS, done + 1
+            alpha = RZ / SAS
+        last, X, R, done = X, X + alpha * S, R - alpha * AS, done + 1
         Z = precondition(R)
         before, RZ = RZ, xp.sum(R * Z)
-        step, fitness, square = (float(number) for number in to_host(xp.stack((alpha, RZ, xp.sum(R * R)))))
+        scalars = xp.stack((alpha, RZ, xp.sum(R * R), SAS, xp.sum(S * S), xp.sum(AS * AS)))
+        step, fitness, square, curvature, length, pushed = (float(number) for number in to_host(scalars))
+        largest = max(largest, pushed / length) if length else math.nan
+        if not sound and not curvature > rounding * math.sqrt(largest) * length:
+            sound = [last]
         if not (0 < step < math.inf and 0 <= fitness < math.inf and square < math.inf):
-            return best_X, done, "stagnated"
+            return [best_X, *sound], done, "stagnated"
         if math.sqrt(square) <= goal:
-            return X, done, "converged"
+            return [X, *sound], done, "converged"
         if fitness < best:
             best, best_X = fitness, X
         if best < _FALL * mark:
             mark, marked_at = best, done
         elif done - marked_at >= _PATIENCE:
-            return best_X, done, "stagnated"
+            return [best_X, *sound], done, "stagnated"
         S = Z + (RZ / before) * S
-    return X, done, "out-of-iterations"
+    return [X, *sound], done, "out-of-iterations"

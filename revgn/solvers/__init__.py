@@ -1,6 +1,7 @@
 """Solvers: who solves J D = eps, by which generalized inverse, and how exactly."""
 
 from revgn.solvers.block import BlockInverse
+from revgn.solvers.conjugate_gradients import ConjugateGradients
 from revgn.solvers.exactness import rho
 from revgn.solvers.jacobian import (
     Jacobian,
@@ -21,6 +22,7 @@ from revgn.solvers.shares import Shares
 
 __all__ = [
     "BlockInverse",
+    "ConjugateGradients",
     "Jacobian",
     "MinimumNorm",
     "Shares",

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 from revgn import trees
 from revgn._dispatch import generic
-from revgn.arrays import Array, DType, matmul
-from revgn.linalg import Rung, as_dtype
+from revgn.arrays import Array, DType, array_namespace, matmul
+from revgn.linalg import Outcome, Rung, as_dtype
 from revgn.maps import jvp_params, linearize, vjp_params
 from revgn.networks import ChainParams, Network, Trajectory
 
@@ -34,12 +34,15 @@ class SolveInfo(NamedTuple):
     truncated). `rank`, `order`, `s_max`, `s_min` are of the factored matrix: the kernel's (singular values
     of J), or for the block inverse the worst over its couplings (of the features A). `shares` are those
     given to the blocks; `damping` is the number added to the squared singular values. Times in seconds.
+
+    Conjugate gradients factor no kernel, so that `rung` and `rank` are None and the singular values NaN; they
+    have `iterations` and an `outcome`, which direct solvers do not: converged, stagnated, out-of-iterations.
     """
 
     rho: float
     residual: float
-    rung: Rung
-    rank: int
+    rung: Rung | None
+    rank: int | None
     order: int
     s_max: float
     s_min: float
@@ -47,6 +50,8 @@ class SolveInfo(NamedTuple):
     shares: tuple[float, ...]
     seconds_kernel: float
     seconds_solve: float
+    iterations: int = 0
+    outcome: Outcome | None = None
 
 
 def jacobian(network: Network, params: ChainParams, x: Array) -> tuple[Array, Jacobian]:
@@ -56,14 +61,18 @@ def jacobian(network: Network, params: ChainParams, x: Array) -> tuple[Array, Ja
 
 
 def cast(J: Jacobian, dtype: DType) -> Jacobian:
-    """The same J with all arrays in `dtype`."""
+    """The same J with all arrays of numbers in `dtype`."""
+    xp = array_namespace(J.point.output.first)
     network = J.network
     body = replace(network.body, layers=tuple(_cast_layer(layer, dtype) for layer in network.body.layers))
     network = replace(network, body=body, readout=_cast_layer(network.readout, dtype))
     point = J.point
 
     def cast_tree(tree: Any) -> Any:
-        return trees.map_leaves(lambda leaf: as_dtype(leaf, dtype), tree)
+        def cast_leaf(leaf: Array) -> Array:
+            return leaf if leaf.dtype == xp.bool else as_dtype(leaf, dtype)  # slopes may be booleans
+
+        return trees.map_leaves(cast_leaf, tree)
 
     points = None if point.points is None else cast_tree(point.points)
     trajectory = Trajectory(cast_tree(point.input), cast_tree(point.output), points)
@@ -131,7 +140,7 @@ def solve(solver: Solver, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveIn
 
     Parameters
     ----------
-    solver : MinimumNorm or BlockInverse
+    solver : MinimumNorm, BlockInverse or ConjugateGradients
     J : Jacobian
         As `jacobian` returns it.
     eps : (n, c)

@@ -93,7 +93,7 @@ def _tile(held: list[tuple[Array, Array]], o: int, rows: slice, p: slice, column
         product = xp.reshape(matmul(left, right.T), (left.shape[0], count, -1))
         K = K[rows, columns][:, None, :]
         if is_same:
-            coefficients, product = product, empty(K.shape[:1] + (count,) + K.shape[2:], K)
+            coefficients, product = product, empty((*K.shape[:1], count, *K.shape[2:]), K)
             product[...] = K
             product *= coefficients
         else:
