@@ -2,8 +2,8 @@
 
     python tests/bench/bench_full_batch.py [--rows 256] [--dtype float64] [--most 300]
 
-The exact curvature with Levenberg-Marquardt damping beside the identity for curvature, L-BFGS and Adam at three
-rates, on the first images of Fashion-MNIST, two blocks of 1024 features.
+The exact curvature with Levenberg-Marquardt damping beside the identity for curvature, L-BFGS and Adam at
+three rates, on the first images of Fashion-MNIST, two blocks of 1024 features.
 """
 
 import argparse

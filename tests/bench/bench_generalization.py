@@ -2,8 +2,8 @@
 
     python tests/bench/bench_generalization.py [--epochs 3] [--batch 256] [--seeds 3] [--only muon adamw]
 
-Three blocks, 512 features, cosine rate; each method with the best settings that were found for it (batch
-256, three epochs; others by `--set`). Prints, a line a method, the mean test accuracy after each epoch with its
+Three blocks, 512 features, cosine rate; each method with the best settings that were found for it (batch 256,
+three epochs; others by `--set`). Prints, a line a method, the mean test accuracy after each epoch with its
 spread over the seeds, and the seconds spent in steps.
 """
 
