@@ -39,7 +39,7 @@ from revgn.training import (
     state_arrays,
     train,
 )
-from revgn.training.config import optimizers_of
+from revgn.training.relevance import optimizers_of
 from revgn.training.loop import is_evaluated
 from revgn.training.step import is_finite
 

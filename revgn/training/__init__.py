@@ -2,17 +2,12 @@
 
 from revgn.training.average import Average, AverageState, init_average, update_average
 from revgn.training.config import (
-    PRESETS,
-    Config,
     build_config,
-    config_dict,
     config_toml,
-    flat,
     merge_settings,
     nested,
     parse_assignment,
     parse_toml,
-    unused_settings,
 )
 from revgn.training.estimate import Estimate, estimate_step
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, evaluate, evaluate_part, train
@@ -26,6 +21,8 @@ from revgn.training.problem import (
     restore_state,
     state_arrays,
 )
+from revgn.training.relevance import unused_settings
+from revgn.training.settings import PRESETS, Config, config_dict, flat
 from revgn.training.step import Record, train_step
 
 __all__ = [

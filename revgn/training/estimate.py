@@ -15,8 +15,8 @@ from revgn.layers import LinearCoupling
 from revgn.maps import Layer
 from revgn.networks import parameter_count
 from revgn.solvers import Shares
-from revgn.training.config import optimizers_of
 from revgn.training.problem import Problem, architecture
+from revgn.training.relevance import optimizers_of
 
 _TIMED_SECONDS = 0.2
 _CG_ITERATIONS = 30  # a guess, right for batches of 1,024; the step itself tells

@@ -19,7 +19,8 @@ from revgn.optimizers import (
     Switch,
 )
 from revgn.solvers import BlockInverse, ConjugateGradients, MinimumNorm, Solver
-from revgn.training.config import DEFAULT_LR, OptimizerName, OptimizerSettings, optimizers_of
+from revgn.training.relevance import optimizers_of
+from revgn.training.settings import DEFAULT_LR, OptimizerName, OptimizerSettings
 
 
 def build_optimizer(settings: OptimizerSettings) -> Optimizer:

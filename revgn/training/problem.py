@@ -19,8 +19,8 @@ from revgn.optimizers import Optimizer, OptimizerState, Schedule, init_state
 from revgn.optimizers.per_coupling import check_couplings
 from revgn.solvers.shares import fixed_shares
 from revgn.training.average import Average, AverageState, init_average
-from revgn.training.config import DEFAULT_BATCH, DEFAULT_LR, Config, TrainingSettings
 from revgn.training.optimizer import build_optimizer
+from revgn.training.settings import DEFAULT_BATCH, DEFAULT_LR, Config, TrainingSettings
 
 _NETWORK, _PARAMS = 1, 2  # tags that keep the draws of one seed apart
 
