@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple
 
 from revgn.arrays import Array, array_namespace, to_host, unwarned
 from revgn.linalg.factor import norm
-from revgn.linalg.truncation import machine_epsilon
 
 Outcome = Literal["converged", "stagnated", "out-of-iterations"]
 OUTCOMES: tuple[Outcome, ...] = ("converged", "stagnated", "out-of-iterations")
@@ -33,6 +32,7 @@ class CGSolution(NamedTuple):
     outcome: Outcome
 
 
+@unwarned()  # the numbers are looked at
 def conjugate_gradients(
     product: Callable[[Array], Array],
     B: Array,
@@ -70,17 +70,18 @@ def conjugate_gradients(
     if not 0 < size < math.inf:
         return CGSolution(0.0 * B, 0.0 if size == 0 else math.nan, 0, "stagnated" if size else "converged")
     unit = B / size  # whose squares are within the dtype's range
-    X, R, done, residual = 0.0 * unit, unit, 0, 1.0
+    X, R, done, residual, goal = 0.0 * unit, unit, 0, 1.0, tolerance
     while True:
         before = residual, X, R
-        candidates, done, outcome = _descend(product, X, R, precondition, tolerance, done, max_iterations)
-        formed = [(norm(left), X, left) for X in candidates for left in (unit - product(X),)]
-        if outcome != "out-of-iterations":
-            formed.append(before)
-        residual, X, R = min(formed, key=lambda found: found[0])
+        X, done, outcome = _descend(product, X, R, precondition, goal, done, max_iterations)
+        R = unit - product(X)
+        residual = norm(R)
+        if outcome != "out-of-iterations" and not residual < before[0]:
+            residual, X, R = before
         if residual <= tolerance:
             outcome = "converged"
         elif outcome == "converged" and residual < 0.5 * before[0]:  # go on from the formed one
+            goal = 0.5 * tolerance
             continue
         elif outcome == "converged":
             outcome = "stagnated"
@@ -95,41 +96,28 @@ def _descend(
     goal: float,
     done: int,
     max_iterations: int,
-) -> tuple[list[Array], int, Outcome]:
-    """Iterate until the updated |R| <= goal; return candidates for X, the iterations done, and the outcome.
-
-    A stagnation is answered with the best X by <R, Z>. Whatever the end, a second candidate is the last X
-    before a step along what A, up to rounding, takes to 0: if A is singular, all that follows is noise.
-    """
+) -> tuple[Array, int, Outcome]:
+    """Iterate until the updated |R| <= goal; a stagnation is answered with the best X by <R, Z>."""
     xp = array_namespace(R)
-    rounding = 10 * machine_epsilon(R.dtype, R)
     Z = precondition(R)
     S, RZ = Z, xp.sum(R * Z)
-    sound: list[Array] = []
-    best, best_X = math.inf, X
-    mark, marked_at, largest = math.inf, done, 0.0
+    best, best_X, mark, marked_at = math.inf, X, math.inf, done
     while done < max_iterations:
         AS = product(S)
-        SAS = xp.sum(S * AS)
-        with unwarned():  # the numbers are looked at
-            alpha = RZ / SAS
-        last, X, R, done = X, X + alpha * S, R - alpha * AS, done + 1
+        alpha = RZ / xp.sum(S * AS)
+        X, R, done = X + alpha * S, R - alpha * AS, done + 1
         Z = precondition(R)
         before, RZ = RZ, xp.sum(R * Z)
-        scalars = xp.stack((alpha, RZ, xp.sum(R * R), SAS, xp.sum(S * S), xp.sum(AS * AS)))
-        step, fitness, square, curvature, length, pushed = (float(number) for number in to_host(scalars))
-        largest = max(largest, pushed / length) if length else math.nan
-        if not sound and not curvature > rounding * math.sqrt(largest) * length:
-            sound = [last]
+        step, fitness, square = (float(number) for number in to_host(xp.stack((alpha, RZ, xp.sum(R * R)))))
         if not (0 < step < math.inf and 0 <= fitness < math.inf and square < math.inf):
-            return [best_X, *sound], done, "stagnated"
+            return best_X, done, "stagnated"
         if math.sqrt(square) <= goal:
-            return [X, *sound], done, "converged"
+            return X, done, "converged"
         if fitness < best:
             best, best_X = fitness, X
         if best < _FALL * mark:
             mark, marked_at = best, done
         elif done - marked_at >= _PATIENCE:
-            return [best_X, *sound], done, "stagnated"
+            return best_X, done, "stagnated"
         S = Z + (RZ / before) * S
-    return [X, *sound], done, "out-of-iterations"
+    return X, done, "out-of-iterations"

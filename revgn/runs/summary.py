@@ -19,9 +19,9 @@ def summarize(run: Run) -> dict[str, Any]:
 
     Keys: run, title, status, message, start, end, settings (those that differ from the defaults), step,
     epoch, last and best (of the evaluations; best by test accuracy, else test loss), best_average (by that
-    of the averaged weights), rho (median, largest),
-    rungs and cg_outcomes (how often each), seconds (of training), split (share of forward, kernel, solve, update),
-    memory_bytes. A run that says "running" but is written by no process has the status "killed".
+    of the averaged weights), rho (median, largest), rungs and cg_outcomes (how often each), seconds (of
+    training), split (share of forward, kernel, solve, update), memory_bytes. A run that says "running" but is
+    written by no process has the status "killed".
     """
     steps, epochs = run.steps, run.epochs
     evaluated = epochs["epoch"].size > 0

@@ -100,6 +100,8 @@ def solve_conjugate_gradients(
         Q = contrasts(eps)
         J, eps = J._replace(outputs=Q), matmul(eps, Q)
     check_wanted(J, eps)
+    if J.trained is not None and not any(J.trained):
+        raise UsageError("solve(ConjugateGradients): no coupling is trained, so there is no kernel")
     started = perf_counter()
     parts = kernel_parts(J)
     diagonal, Q = eigh(mean_block(parts))

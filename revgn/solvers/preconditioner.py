@@ -107,7 +107,8 @@ def _block(parts: KernelParts, grams: list[Array], group: slice, j: int) -> Arra
 def _cholesky(block: Array, F: Array, mu: float) -> Array:
     """Cholesky factor of block - F F^T + mu I, with more than mu where rounding or rank wants it."""
     xp = array_namespace(block)
-    shift = max(mu, machine_epsilon(block.dtype, block) * float(xp.sum(xp.linalg.diagonal(block))))
+    rounding = 4 * machine_epsilon(block.dtype, block) * float(xp.sum(xp.linalg.diagonal(block)))
+    shift = max(mu, rounding)
     if F.shape[1]:
         block = block - matmul(F, F.T)
     for _ in range(_RAISES):
@@ -146,8 +147,10 @@ def _eigen(A: Array, b: Array, count: int) -> _Eigen:
         AQ = matmul(A, Q)
     of_b, M = eigh(gram_columns(xp.reshape(b, (-1, b.shape[2]))))
     products = np.outer(to_host(w), to_host(of_b)).astype(np.float64) / b.shape[0]
-    AQ, M = xp.flip(AQ[:, -count:], axis=1), xp.flip(M[:, -count:], axis=1)
-    return _Eigen(AQ, M, products[::-1, ::-1][: AQ.shape[1], : M.shape[1]])
+    AQ, M = xp.flip(AQ, axis=1), xp.flip(M, axis=1)
+    return _Eigen(
+        AQ[:, : min(count, AQ.shape[1])], M[:, : min(count, M.shape[1])], products[::-1, ::-1][:count, :count]
+    )
 
 
 def _solve_blocks(factored: Preconditioner, R: Array) -> Array:

@@ -78,8 +78,6 @@ def _train_step(
             "rho": solved.rho,
             "residual": solved.residual,
             "cg_iterations": solved.iterations,
-            "s_max": solved.s_max,
-            "s_min": solved.s_min,
             "damping": solved.damping,
             "seconds_kernel": solved.seconds_kernel,
             "seconds_solve": solved.seconds_solve,
@@ -87,6 +85,7 @@ def _train_step(
         }
         if solved.rung is not None and solved.rank is not None:
             record |= {"rung": RUNGS.index(solved.rung), "rank": solved.rank}
+            record |= {"s_max": solved.s_max, "s_min": solved.s_min}
         if solved.outcome is not None:
             record["cg_outcome"] = OUTCOMES.index(solved.outcome)
     seconds = state.seconds + finished - started

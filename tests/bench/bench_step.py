@@ -27,6 +27,7 @@ STEPS = {
     "block as in the paper": {"name": "gauss-newton", "inverse": "block"},
     "minimum norm": MINIMUM_NORM,
     "minimum norm, contrasts": MINIMUM_NORM | {"outputs": "contrasts"},
+    "the same by cg": MINIMUM_NORM | {"outputs": "contrasts", "solver": "cg", "directions": 0},
 }
 GROWTH = {"batch": (128, 256, 512, 1024), "hidden": (1000, 2000, 4000, 8000), "blocks": (2, 4, 8)}
 

@@ -1,12 +1,15 @@
 """Conjugate gradients: the right X, in as many iterations as there are eigenvalues, and an honest end."""
 
+from itertools import pairwise
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
 
 from revgn.linalg import OUTCOMES, conjugate_gradients
-from revgn.testing import assert_close, assert_same_kind, relative_error, snapshot
+from revgn.testing import assert_close, relative_error
+from revgn.testing.compare import assert_same_kind, snapshot
 
 
 def identity(R):
@@ -61,7 +64,7 @@ def test_as_many_iterations_as_eigenvalues(kinds, size, seed):
 def test_a_perfect_preconditioner_needs_one(seed, numpy_backend):
     A = matrix(np.logspace(-6, 2, 15), seed)
     B = np.random.default_rng(seed).standard_normal((15, 1))
-    assert solved(numpy_backend, A, B, A).iterations <= 2
+    assert solved(numpy_backend, A, B, A, tolerance=1e-7).iterations <= 1
 
 
 def test_a_preconditioner_changes_the_way_and_not_the_goal(backend):
@@ -80,7 +83,7 @@ def test_the_error_falls_in_the_norm_of_a(numpy_backend):
         for count in range(1, 30)
     ]
     errors = [(gap.T @ A @ gap).item() for gap in gaps]
-    assert all(b <= a * (1 + 1e-9) for a, b in zip(errors, errors[1:], strict=False))
+    assert all(b <= a * (1 + 1e-9) for a, b in pairwise(errors))
 
 
 def test_out_of_iterations_is_said(backend):
@@ -93,27 +96,37 @@ def test_out_of_iterations_is_said(backend):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_residual_is_the_formed_one(dtype, numpy_backend):
     """The updated one falls on and on; what is reported is |B - A X|."""
-    A, B = matrix(np.logspace(-5, 2, 30)), np.random.default_rng(65).standard_normal((30, 1))
+    A, B = matrix(np.logspace(-2, 2, 30)), np.random.default_rng(65).standard_normal((30, 1))
     found = solved(numpy_backend, A, B, dtype=dtype, tolerance=1e-14, max_iterations=2000)
     assert found.outcome == "stagnated"
     left = relative_error(A.astype(dtype) @ found.solution, B.astype(dtype))
     assert found.residual == pytest.approx(left, rel=0.3)
-    assert found.residual < (1e-7 if dtype == "float64" else 0.5)
+    assert found.residual < (1e-10 if dtype == "float64" else 1e-2)
+
+
+def test_no_progress_is_noticed(numpy_backend):
+    """Where rounding ends all progress, long before the allowed iterations do."""
+    A, B = matrix(np.logspace(-5, 2, 30)), np.random.default_rng(65).standard_normal((30, 1))
+    found = solved(numpy_backend, A, B, dtype="float32", tolerance=1e-14, max_iterations=2000)
+    assert (found.outcome, found.iterations < 500) == ("stagnated", True)
 
 
 def test_restarts_from_the_formed_residual(numpy_backend):
     """Where the updated residual strays in single precision, going on from the formed one reaches it."""
     A, B = matrix(np.logspace(-3, 0, 60)), np.random.default_rng(66).standard_normal((60, 1))
-    found = solved(numpy_backend, A, B, dtype="float32", tolerance=3e-6, max_iterations=3000)
+    found = solved(numpy_backend, A, B, dtype="float32", tolerance=1e-5, max_iterations=3000)
     assert found.outcome == "converged"
     left = relative_error(A.astype("float32") @ found.solution, B.astype("float32"))
-    assert left < 6e-6
+    assert left < 1.5e-5
 
 
 @pytest.mark.parametrize("P", [None, np.eye(10) + matrix(np.arange(1.0, 11.0), 67)], ids=["plain", "P"])
 def test_singular_and_out_of_reach_stagnates(P, backend):
     """A B beyond the range of A: said, and never worse than nothing."""
-    A, B = matrix([0.0] * 4 + [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), np.random.default_rng(68).standard_normal((10, 1))
+    A, B = (
+        matrix([0.0] * 4 + [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
+        np.random.default_rng(68).standard_normal((10, 1)),
+    )
     found = solved(backend, A, B, P)
     assert found.outcome == "stagnated"
     assert found.residual <= 1.0
@@ -131,8 +144,7 @@ def test_singular_but_within_reach_converges(backend):
 @pytest.mark.parametrize("values", [[-1.0] * 6, [np.nan] * 6, [np.inf] * 6], ids=["negative", "nan", "inf"])
 def test_what_is_not_positive_definite_stagnates_at_once(values, numpy_backend):
     A, B = np.diag(values), np.ones((6, 1))
-    with np.errstate(invalid="ignore"):
-        found = solved(numpy_backend, A, B)
+    found = solved(numpy_backend, A, B)
     assert (found.outcome, found.iterations) == ("stagnated", 1)
 
 

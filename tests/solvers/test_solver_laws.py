@@ -11,7 +11,7 @@ from revgn.arrays import to_host
 from revgn.errors import ShapeError
 from revgn.linalg import PAPER_RULE, PinvRule
 from revgn.networks import Architecture
-from revgn.solvers import BlockInverse, MinimumNorm, apply, apply_adjoint, jacobian, solve
+from revgn.solvers import BlockInverse, ConjugateGradients, MinimumNorm, apply, apply_adjoint, jacobian, solve
 from revgn.testing import (
     assert_close,
     check_generalized_inverse,
@@ -31,6 +31,7 @@ SOLVERS = [
     BlockInverse("uniform", PAPER_RULE),
     BlockInverse("full-rank", PinvRule(damping=0.01)),
     MinimumNorm(0.1),
+    ConjugateGradients(0.1, 1e-12),
 ]
 
 

@@ -8,6 +8,7 @@ import pytest
 from revgn import trees
 from revgn.data import batch_indices
 from revgn.errors import UsageError
+from revgn.linalg import OUTCOMES
 from revgn.losses import accuracy, value
 from revgn.maps import forward
 from revgn.runs import EPOCH_SERIES, STEP_SERIES
@@ -27,6 +28,7 @@ from revgn.training import (
 OPTIMIZERS = [
     {"optimizer.name": "gauss-newton"},
     {"optimizer.inverse": "block", "optimizer.shares": (0.5, 0.5)},
+    {"optimizer.solver": "cg", "optimizer.damping": 0.1, "optimizer.carry": 0.9},
     {"optimizer.name": "adam"},
     {"optimizer.name": "sgd", "optimizer.momentum": 0.9, "optimizer.schedule": "cosine"},
     {"optimizer.name": "muon"},
@@ -93,8 +95,19 @@ def test_records_hold_what_the_tables_name(make_problem):
     events = run(make_problem({"training.average": "exponential"}))
     steps = {name for event in events if isinstance(event, StepDone) for name in event.record}
     epochs = {name for event in events if isinstance(event, Evaluated) for name in event.record}
-    assert steps - {"step"} == {series.name for series in STEP_SERIES} - {"cg_iterations"}
+    assert steps - {"step"} == {series.name for series in STEP_SERIES} - {"cg_outcome"}
     assert epochs - {"epoch"} == {series.name for series in EPOCH_SERIES}
+
+
+def test_conjugate_gradients_are_recorded(make_problem):
+    """How many iterations, and how they ended; the factorizations that there are not, are not recorded."""
+    settings = {"optimizer.solver": "cg", "optimizer.damping": 0.1, "optimizer.max_iterations": 7}
+    for tolerance, words in ((0.1, {"converged"}), (1e-6, {"out-of-iterations"})):
+        events = run(make_problem(settings | {"optimizer.tolerance": tolerance}))
+        steps = [event.record for event in events if isinstance(event, StepDone)]
+        assert {OUTCOMES[int(step["cg_outcome"])] for step in steps[1:]} == words
+        assert all(1 <= step["cg_iterations"] <= 7 for step in steps)
+        assert not any("rung" in step or "rank" in step for step in steps)
 
 
 def test_records_are_of_the_state_they_come_with(make_problem):

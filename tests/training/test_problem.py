@@ -21,7 +21,7 @@ from revgn.optimizers import (
     PerCoupling,
     Switch,
 )
-from revgn.solvers import BlockInverse, MinimumNorm
+from revgn.solvers import BlockInverse, ConjugateGradients, MinimumNorm
 from revgn.testing.compare import snapshot
 from revgn.training import Evaluated, initial_state, restore_state, state_arrays, train
 
@@ -31,6 +31,22 @@ from revgn.training import Evaluated, initial_state, restore_state, state_arrays
     [
         ({"optimizer.damping": 0.1}, GaussNewton(MinimumNorm(0.1))),
         ({"optimizer.carry": 0.9}, GaussNewton(MinimumNorm(), carry=0.9)),
+        (
+            {
+                "optimizer.solver": "cg",
+                "optimizer.damping": 0.1,
+                "optimizer.tolerance": 0.01,
+                "optimizer.max_iterations": 9,
+                "optimizer.block_samples": 32,
+                "optimizer.directions": 4,
+                "optimizer.outputs": "contrasts",
+            },
+            GaussNewton(ConjugateGradients(0.1, 0.01, 9, "blocks", 32, 4, "contrasts")),
+        ),
+        (
+            {"optimizer.solver": "cg", "optimizer.preconditioner": "none"},
+            GaussNewton(ConjugateGradients(preconditioner="none")),
+        ),
         ({"optimizer.outputs": "contrasts"}, GaussNewton(MinimumNorm(outputs="contrasts"))),
         (
             {"optimizer.curvature": "exact", "optimizer.damping": 1.0, "optimizer.adapt_damping": True},
