@@ -134,9 +134,7 @@ TRAIN_OPTIONS = (
         "Factor the kernel, or go without it by conjugate gradients (minimum norm).",
     ),
     SettingOption("--tolerance", "optimizer.tolerance", float, "Relative residual at which cg ends."),
-    SettingOption(
-        "--max-iterations", "optimizer.max_iterations", int, "Iterations after which cg gives up."
-    ),
+    SettingOption("--max-iterations", "optimizer.max_iterations", int, "Iterations after which cg gives up."),
     SettingOption(
         "--preconditioner",
         "optimizer.preconditioner",

@@ -39,8 +39,8 @@ from revgn.training import (
     state_arrays,
     train,
 )
-from revgn.training.relevance import optimizers_of
 from revgn.training.loop import is_evaluated
+from revgn.training.relevance import optimizers_of
 from revgn.training.step import is_finite
 
 CUPY_PACKAGES = ("cupy", "cupy-cuda12x", "cupy-cuda13x")
