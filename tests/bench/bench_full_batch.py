@@ -1,6 +1,6 @@
 """Full batch, cross-entropy: steps and seconds to a training loss of 1e-3 and 1e-6.
 
-    python tests/bench/bench_full_batch.py [--rows 256] [--dtype float64] [--most 300]
+    python tests/bench/bench_full_batch.py [--rows 256] [--dtype float64] [--most 300] [--only lbfgs ...]
 
 The exact curvature with Levenberg-Marquardt damping beside the identity for curvature, L-BFGS and Adam at
 three rates, on the first images of Fashion-MNIST, two blocks of 1024 features.
@@ -11,8 +11,10 @@ import argparse
 from revgn.errors import DataError, RunError
 from revgn.training import StepDone, build_config, build_problem, initial_state, load_data, train
 
+EXACT = {"curvature": "exact", "damping": 1.0, "adapt_damping": True}
 METHODS = {
-    "exact curvature, adapted damping": {"curvature": "exact", "damping": 1.0, "adapt_damping": True},
+    "exact curvature, adapted damping": EXACT,
+    "the same by cg": EXACT | {"solver": "cg", "directions": 0},
     "identity for curvature, rate 2": {"lr": 2.0},
     "lbfgs": {"name": "lbfgs"},
     "adam 1e-3": {"name": "adam", "lr": 1e-3},
@@ -28,6 +30,7 @@ def main():
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--dtype", default="float64", choices=["float32", "float64"])
     parser.add_argument("--most", type=int, default=300)
+    parser.add_argument("--only", nargs="+", choices=METHODS, default=METHODS)
     arguments = parser.parse_args()
     base = {
         "data": {"name": "fashion-mnist", "subset": arguments.rows},
@@ -40,8 +43,8 @@ def main():
         "measure_every": 0,
         "eval_every": arguments.most,
     }
-    for name, optimizer in METHODS.items():
-        config = build_config({**base, "optimizer": optimizer, "training": training})
+    for name in arguments.only:
+        config = build_config({**base, "optimizer": METHODS[name], "training": training})
         try:
             problem = build_problem(config, load_data(config))
         except DataError as error:
