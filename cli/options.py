@@ -63,6 +63,12 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} is not whole numbers with commas", param, ctx)
 
 
+class Size(click.ParamType):  # type: ignore[type-arg]
+    """A number of bytes, or such as 4GB; the settings read it."""
+
+    name = "SIZE"
+
+
 DATA_OPTIONS = (
     SettingOption("--data", "data.name", str, "Data set, or a path to .npz, .h5 or .csv."),
     SettingOption("--data-folder", "data.folder", str, "Where data sets are kept."),
@@ -132,6 +138,13 @@ TRAIN_OPTIONS = (
         "optimizer.solver",
         click.Choice(["dense", "cg"]),
         "Factor the kernel, or go without it by conjugate gradients (minimum norm).",
+    ),
+    SettingOption(
+        "--memory",
+        "optimizer.memory",
+        Size(),
+        "Bound on the kernel's memory, such as 4GB; a larger kernel is factored by tiles, on disk where they "
+        "find no room (minimum norm; half of the machine's if not given).",
     ),
     SettingOption("--tolerance", "optimizer.tolerance", float, "Relative residual at which cg ends."),
     SettingOption("--max-iterations", "optimizer.max_iterations", int, "Iterations after which cg gives up."),
@@ -245,7 +258,7 @@ RESUME_OPTIONS = tuple(
     option
     for option in TRAIN_OPTIONS
     if option.flag
-    in ("--epochs", "--steps", "--lr", "--second-lr", "--damping", "--backend", "--data-folder")
+    in ("--epochs", "--steps", "--lr", "--second-lr", "--damping", "--memory", "--backend", "--data-folder")
 )
 
 set_option = click.option(

@@ -138,6 +138,8 @@ def _print_estimate(config: "Config", as_json: bool) -> None:
                 "steps": estimate.steps,
                 "parameters": estimate.parameters,
                 "memory_bytes": estimate.memory,
+                "kernel": estimate.route,
+                "disk_bytes": estimate.disk_bytes,
                 "flop_per_step": estimate.work,
                 "flops_per_second": estimate.flops_per_second,
                 "seconds_per_step": estimate.seconds_per_step,
@@ -151,6 +153,9 @@ def _print_estimate(config: "Config", as_json: bool) -> None:
     click.echo(f"weights     {estimate.parameters:,} trained")
     memory = ", ".join(f"{name} {size / 1e9:.3g}" for name, size in estimate.memory.items())
     click.echo(f"memory      {estimate.memory_bytes / 1e9:.3g} GB ({memory})")
+    if estimate.route is not None:
+        where = "" if not estimate.disk_bytes else f", {estimate.disk_bytes / 1e9:.3g} GB of it on disk"
+        click.echo(f"kernel      {'as a whole' if estimate.route == 'dense' else 'by tiles'}{where}")
     work = ", ".join(f"{name} {flop / 1e9:.3g}" for name, flop in estimate.work.items())
     click.echo(f"a step      {sum(estimate.work.values()) / 1e9:.4g} GFLOP ({work})")
     click.echo(

@@ -22,6 +22,7 @@ from revgn.arrays.namespace import (
     device_name,
     device_of,
     memory_in_use,
+    memory_size,
     select_backend,
     synchronize,
     to_host,
@@ -34,9 +35,12 @@ from revgn.arrays.native import (
     erf,
     largest_tridiagonal,
     linear_operator,
+    subtract_product,
+    triangular_solve,
     unwarned,
 )
 from revgn.arrays.pool import empty, zeros
+from revgn.arrays.scratch import Scratch, nbytes
 from revgn.arrays.typing import Array, Device, DType, Namespace
 
 __all__ = [
@@ -46,6 +50,7 @@ __all__ = [
     "DType",
     "Device",
     "Namespace",
+    "Scratch",
     "activate",
     "add",
     "array_namespace",
@@ -68,12 +73,16 @@ __all__ = [
     "matmul",
     "matmul_into",
     "memory_in_use",
+    "memory_size",
+    "nbytes",
     "sandwich",
     "scaled",
     "select_backend",
     "subtract",
+    "subtract_product",
     "synchronize",
     "to_host",
+    "triangular_solve",
     "unwarned",
     "zeros",
 ]

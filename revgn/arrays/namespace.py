@@ -3,7 +3,9 @@
 import os
 import platform
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import array_api_compat
@@ -13,6 +15,8 @@ from revgn.arrays.typing import Array, Device, DType, Namespace
 from revgn.errors import BackendError, UsageError
 
 BackendName = Literal["auto", "numpy", "cupy"]
+
+_CONTAINER = Path("/sys/fs/cgroup/memory.max")  # Linux: what a container may take
 
 
 def array_namespace(*arrays: Any) -> Namespace:
@@ -128,6 +132,21 @@ def memory_in_use(backend: Backend) -> float:
         return float("nan")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def memory_size(backend: Backend) -> int | None:
+    """Bytes of memory that the device has, or that its container allows; None if unknown."""
+    if backend.name == "cupy":
+        import cupy
+
+        return int(cupy.cuda.runtime.memGetInfo()[1])
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not a POSIX system
+        return None
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        size = min(size, int(_CONTAINER.read_text(encoding="ascii")))
+    return size if size > 0 else None
 
 
 def device_name(backend: Backend) -> str:

@@ -1,4 +1,4 @@
-"""What the libraries do differently: Cholesky and its failure, triangular solves, erf.
+"""What the libraries do differently: Cholesky and its failure, triangular solves, updates in place, erf.
 
 NumPy goes to SciPy (in place where asked), CuPy to cupyx.scipy; any other array API namespace takes
 the plain fallback.
@@ -76,6 +76,42 @@ def cholesky_product(L: Array, x: Array) -> Array:
         (trmv,) = scipy.linalg.get_blas_funcs(("trmv",), (upper,))
         return trmv(upper, trmv(upper, x[:, 0]), trans=1)[:, None]  # type: ignore[no-any-return]
     return L @ (L.T @ x)
+
+
+def subtract_product(S: Array, A: Array, B: Array) -> Array:
+    """S - A B^T, in S's own memory where the library can; of A A^T the lower triangle at least.
+
+    S (n, m) is contiguous; A (n, k), B (m, k). B may be A itself, which halves the work.
+    """
+    if not array_api_compat.is_numpy_array(S):
+        S -= A @ B.T
+        return S
+    upper: Any = S.T  # Fortran-ordered views, so nothing is copied
+    if B is A:
+        (syrk,) = scipy.linalg.get_blas_funcs(("syrk",), (upper,))
+        return syrk(-1.0, A.T, trans=1, beta=1.0, c=upper, overwrite_c=1).T  # type: ignore[no-any-return]
+    (gemm,) = scipy.linalg.get_blas_funcs(("gemm",), (upper,))
+    return gemm(-1.0, B.T, A.T, trans_a=1, beta=1.0, c=upper, overwrite_c=1).T  # type: ignore[no-any-return]
+
+
+def triangular_solve(L: Array, B: Array, *, transposed: bool = False, overwrite: bool = False) -> Array:
+    """L^-1 B, or L^-T B where `transposed`, for L (n, n) lower triangular and B (n, m).
+
+    Parameters
+    ----------
+    overwrite : bool
+        Let B be destroyed, which saves a copy of it on the host where it is Fortran-ordered.
+    """
+    if array_api_compat.is_numpy_array(L):
+        upper: Any = L.T
+        (trsm,) = scipy.linalg.get_blas_funcs(("trsm",), (upper,))
+        return trsm(1.0, upper, B, trans_a=not transposed, overwrite_b=overwrite)  # type: ignore[no-any-return]
+    if array_api_compat.is_cupy_array(L):
+        from cupyx.scipy.linalg import solve_triangular
+
+        return solve_triangular(L.T, B, lower=False, trans="N" if transposed else "T")  # type: ignore[no-any-return]
+    xp = array_namespace(L)
+    return xp.linalg.solve(L.T if transposed else L, B)  # type: ignore[no-any-return]
 
 
 def eigh(K: Array) -> tuple[Array, Array]:

@@ -9,13 +9,16 @@ from revgn.linalg.factor import (
     Rung,
     SpectralFactor,
     factor,
+    factor_at,
     norm,
     project,
     solve_checked,
     solve_factored,
+    with_info,
 )
 from revgn.linalg.gram import add_diagonal, as_dtype, gram_columns, gram_rows
 from revgn.linalg.pinv import Pinv, PinvInfo, PinvSolution, apply_pinv, factor_pinv
+from revgn.linalg.tiled import TiledFactor, cholesky_tiled
 from revgn.linalg.truncation import PAPER_RULE, PinvRule, machine_epsilon
 
 __all__ = [
@@ -33,11 +36,14 @@ __all__ = [
     "PinvSolution",
     "Rung",
     "SpectralFactor",
+    "TiledFactor",
     "add_diagonal",
     "apply_pinv",
     "as_dtype",
+    "cholesky_tiled",
     "conjugate_gradients",
     "factor",
+    "factor_at",
     "factor_pinv",
     "gram_columns",
     "gram_rows",
@@ -46,4 +52,5 @@ __all__ = [
     "project",
     "solve_checked",
     "solve_factored",
+    "with_info",
 ]

@@ -26,6 +26,7 @@ from revgn.arrays import (
     largest_tridiagonal,
 )
 from revgn.linalg.gram import add_diagonal, as_dtype
+from revgn.linalg.tiled import TiledFactor, product_tiled, solve_tiled
 from revgn.linalg.truncation import PinvRule, machine_epsilon, resolution, smallest_kept
 
 Rung = Literal["cholesky", "cholesky-float64", "eigh"]
@@ -53,7 +54,7 @@ class SpectralFactor:
     inverse: Array
 
 
-Factor = CholeskyFactor | SpectralFactor
+Factor = CholeskyFactor | SpectralFactor | TiledFactor
 
 
 class FactorInfo(NamedTuple):
@@ -99,25 +100,62 @@ def factor(
     first_rung : str
         Where to begin, for a caller who saw an earlier rung's solution fail.
     """
-    start = "eigh" if rule.truncates else first_rung
+    rungs = RUNGS[RUNGS.index("eigh" if rule.truncates else first_rung) :]
+    tried = (factor_at(rung, form, order, like, rule, damping_unit=damping_unit) for rung in rungs)
+    return next(found for found in tried if found is not None)
+
+
+def factor_at(
+    rung: Rung,
+    form: Callable[[DType], Array],
+    order: int,
+    like: Array,
+    rule: PinvRule,
+    *,
+    damping_unit: Literal["largest", "mean"],
+) -> tuple[Factor, FactorInfo] | None:
+    """`factor` by that rung and no other; None where it is found wanting, or is the one before it."""
     single, double = like.dtype, array_namespace(like).float64
-    if start == "cholesky":
-        found = _by_cholesky(form(single), rule, damping_unit, "cholesky")
-        if found is not None:
-            return found
-    if start != "eigh" and single != double:
-        found = _by_cholesky(form(double), rule, damping_unit, "cholesky-float64")
-        if found is not None:
-            return found
+    if rung == "cholesky":
+        return _by_cholesky(form(single), rule, damping_unit, rung)
+    if rung == "cholesky-float64":
+        return None if single == double else _by_cholesky(form(double), rule, damping_unit, rung)
     own_eps = machine_epsilon(single, like)
     resolved = rule.truncates and (rule.rtol or 0.0) ** 2 >= resolution(order, own_eps)
     return _by_eigh(form(single if resolved else double), rule, damping_unit, own_eps)
+
+
+def with_info(
+    factored: CholeskyFactor | TiledFactor, order: int, like: Array, mu: float, rung: Rung
+) -> tuple[Factor, FactorInfo] | None:
+    """`factored` and what is known of it; None where K's smallest eigenvalue is below its rounding.
+
+    Parameters
+    ----------
+    like : array
+        Of the factor's dtype.
+    """
+    eps = machine_epsilon(like.dtype, like)
+    if isinstance(factored, TiledFactor):
+        largest = _largest(lambda x: product_tiled(factored, x), order, like)
+        smallest = 1.0 / (_largest(lambda x: solve_tiled(factored, x), order, like) or math.inf)
+    else:
+        L = factored.lower
+        largest = _largest(lambda x: cholesky_product(L, x), order, like)
+        smallest = 1.0 / (_largest(lambda x: cholesky_solve(L, x), order, like) or math.inf)
+    # In single precision the residual of what is solved decides; double precision has the last word on rank.
+    bound = resolution(order, eps) if like.dtype == array_namespace(like).float64 else 4 * eps
+    if not smallest > bound * largest:  # also where a number is not finite
+        return None
+    return factored, FactorInfo(rung, order, order, math.sqrt(largest), math.sqrt(smallest), mu)
 
 
 def solve_factored(factored: Factor, B: Array) -> Array:
     """Solve (K + mu I) X = B for X (N, m), in the dtype of B; dropped eigenvectors get no share."""
     if isinstance(factored, CholeskyFactor):
         X = cholesky_solve(factored.lower, as_dtype(B, factored.lower.dtype))
+    elif isinstance(factored, TiledFactor):
+        X = solve_tiled(factored, as_dtype(B, factored.dtype))
     else:
         Q = factored.vectors
         X = Q @ (factored.inverse[:, None] * (Q.T @ as_dtype(B, Q.dtype)))
@@ -129,7 +167,7 @@ def solve_checked(
     info: FactorInfo,
     B: Array,
     evaluate: Callable[[Array, Array, T | None, Factor, FactorInfo], tuple[T, Array]],
-    refactor: Callable[[Rung], tuple[Factor, FactorInfo]],
+    refactor: Callable[[Rung], tuple[Factor, FactorInfo] | None],
 ) -> tuple[T, FactorInfo, float]:
     """Solve (K + mu I) Z = B, judged by what Z does: refined, then climbing the ladder until it is right.
 
@@ -140,7 +178,7 @@ def solve_checked(
         B's shape. `before` is what it returned for Z - dZ, None at first (dZ = Z): results that are linear
         in Z are added up, so that Z's rounding is refined away with the rest.
     refactor : callable
-        `refactor(rung)` factors anew, from that rung on.
+        `refactor(rung)` factors anew, from that rung on; None where there is none left.
 
     Returns
     -------
@@ -167,12 +205,16 @@ def solve_checked(
             result, residual = better, left
         if residual <= tolerance or info.rung == RUNGS[-1] or not math.isfinite(scale):
             return result, info, residual
-        factored, info = refactor(RUNGS[RUNGS.index(info.rung) + 1])
+        del factored  # the next one may need its memory
+        higher = refactor(RUNGS[RUNGS.index(info.rung) + 1])
+        if higher is None:
+            return result, info, residual
+        factored, info = higher
 
 
 def project(factored: Factor, B: Array) -> Array:
     """B without what lies in dropped eigenvectors; B itself for a Cholesky factor."""
-    if isinstance(factored, CholeskyFactor):
+    if not isinstance(factored, SpectralFactor):
         return B
     Q = factored.vectors
     kept = as_dtype(factored.inverse > 0, Q.dtype)
@@ -183,19 +225,10 @@ def _by_cholesky(
     K: Array, rule: PinvRule, unit: Literal["largest", "mean"], rung: Rung
 ) -> tuple[Factor, FactorInfo] | None:
     """Take the Cholesky factor where there is one and K's smallest eigenvalue is above its rounding."""
-    N, eps = K.shape[0], machine_epsilon(K.dtype, K)
     mu = _damping(K, rule, unit)
     add_diagonal(K, mu)
     L = cholesky(K, overwrite=True)
-    if L is None:
-        return None
-    largest = _largest(lambda x: cholesky_product(L, x), L)
-    smallest = 1.0 / (_largest(lambda x: cholesky_solve(L, x), L) or math.inf)
-    # In single precision the residual of what is solved decides; double precision has the last word on rank.
-    bound = resolution(N, eps) if K.dtype == array_namespace(K).float64 else 4 * eps
-    if not smallest > bound * largest:  # also where a number is not finite
-        return None
-    return CholeskyFactor(L), FactorInfo(rung, N, N, math.sqrt(largest), math.sqrt(smallest), mu)
+    return None if L is None else with_info(CholeskyFactor(L), L.shape[0], L, mu, rung)
 
 
 def _by_eigh(
@@ -220,7 +253,7 @@ def _damping(K: Array, rule: PinvRule, unit: Literal["largest", "mean"]) -> floa
         return 0.0
     if unit == "mean":
         return rule.damping * _mean_diagonal(K)
-    return rule.damping * _largest(lambda x: K @ x, K)
+    return rule.damping * _largest(lambda x: K @ x, K.shape[0], K)
 
 
 def norm(X: Array) -> float:
@@ -240,18 +273,18 @@ def _mean_diagonal(K: Array) -> float:
     return float(xp.mean(xp.linalg.diagonal(K)))
 
 
-def _largest(apply: Callable[[Array], Array], like: Array) -> float:
-    """Estimate the largest eigenvalue of a positive semidefinite map, from below (Lanczos).
+def _largest(apply: Callable[[Array], Array], order: int, like: Array) -> float:
+    """Estimate the largest eigenvalue of a positive semidefinite map of that order, from below (Lanczos).
 
     Golub and Van Loan, Matrix Computations, section 10.1. The start is fixed, so runs repeat; the
     vectors are double; nothing is fetched from the device before the end.
     """
     xp = array_namespace(like)
-    q = xp.sin(xp.arange(1, like.shape[0] + 1, dtype=xp.float64, device=like.device) * 1.7)[:, None]
+    q = xp.sin(xp.arange(1, order + 1, dtype=xp.float64, device=like.device) * 1.7)[:, None]
     q = q / xp.sqrt(xp.sum(q * q))
     before, beta = 0.0 * q, xp.zeros_like(q[0, 0])
     diagonal, beside = [], []
-    for _ in range(min(_LANCZOS, like.shape[0])):
+    for _ in range(min(_LANCZOS, order)):
         v = as_dtype(apply(as_dtype(q, like.dtype)), xp.float64)
         alpha = xp.sum(q * v)
         v = v - alpha * q - beta * before

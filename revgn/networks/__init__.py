@@ -3,7 +3,7 @@
 from revgn.networks.chain import Activations, Chain, ChainParams
 from revgn.networks.network import Network, join, round_trip_error, split
 from revgn.networks.reference import REFERENCE, Architecture, draw_network, parameter_count
-from revgn.networks.replay import Trajectory, points_backward, points_forward
+from revgn.networks.replay import Trajectory, points_backward, points_forward, walk
 
 __all__ = [
     "REFERENCE",
@@ -20,4 +20,5 @@ __all__ = [
     "points_forward",
     "round_trip_error",
     "split",
+    "walk",
 ]

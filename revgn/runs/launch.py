@@ -67,6 +67,7 @@ RESUMABLE = (
     "optimizer.gamma",
     "optimizer.weight_decay",
     "optimizer.damping",
+    "optimizer.memory",
     "training.epochs",
     "training.steps",
     "training.backend",

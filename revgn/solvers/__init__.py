@@ -19,6 +19,7 @@ from revgn.solvers.kernel import tangent_kernel
 from revgn.solvers.minimum_norm import MinimumNorm
 from revgn.solvers.operator import jacobian_operator, kernel_operator
 from revgn.solvers.shares import Shares
+from revgn.solvers.tiled_kernel import TilePlan, is_dense, plan_tiles
 
 __all__ = [
     "BlockInverse",
@@ -28,13 +29,16 @@ __all__ = [
     "Shares",
     "SolveInfo",
     "Solver",
+    "TilePlan",
     "apply",
     "apply_adjoint",
     "combined",
     "damping_of",
+    "is_dense",
     "jacobian",
     "jacobian_operator",
     "kernel_operator",
+    "plan_tiles",
     "rho",
     "solve",
     "tangent_kernel",

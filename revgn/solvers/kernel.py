@@ -13,14 +13,27 @@ With combined outputs (`Jacobian.outputs`) these take the outputs' place; each s
 the last coupling's b differ too.
 """
 
+from typing import NamedTuple
+
 from revgn.arrays import Array, array_namespace, empty, matmul
 from revgn.layers import Readout, lift
 from revgn.maps import Halves, gram_params, vjp_input
 from revgn.networks import points_backward
 from revgn.solvers.jacobian import Jacobian
 
-_HELD = 4  # couplings whose cotangents are held at a time, so that Theta is gone through once for all of them
+HELD = 4  # couplings whose cotangents are held at a time, so that Theta is gone through once for all of them
 _TILE = 1024  # rows and columns of the pieces that Theta is formed in; such a piece stays in cache
+
+
+class Held(NamedTuple):
+    """One coupling's: K (n, n') between the samples of rows and columns, b (c, n, d/2) and b' (c, n', d/2).
+
+    Both b are (c, 1, d/2) where they are the same for all samples.
+    """
+
+    gram: Array
+    of_rows: Array
+    of_columns: Array
 
 
 def tangent_kernel(J: Jacobian) -> Array:
@@ -40,24 +53,25 @@ def lower_kernel(J: Jacobian) -> Array:
     """Theta (c n, c n) with its lower triangle filled; what stands above it has no meaning."""
     readout, layers = J.network.readout, J.network.body.layers
     n = J.point.output.first.shape[0]
-    bars = _read_back(readout, J.outputs)  # (c, 1, d/2), or (c, n, d/2) further back
+    bars = read_back(readout, J.outputs)  # (c, 1, d/2), or (c, n, d/2) further back
     c = bars.first.shape[0]
     Theta = empty((c, n, c, n), readout.first)
-    held: list[tuple[Array, Array]] = []
+    held: list[Held] = []
     is_first = True
     points = points_backward(layers, J.params, J.point)
     for k, point in zip(reversed(range(len(layers))), points, strict=True):
         if J.trained is None or J.trained[k]:
-            held.append((gram_params(layers[k], point), bars[layers[k].half]))
-        if k == 0 or len(held) == _HELD:
-            _add_couplings(Theta, held, is_first)
+            b = bars[layers[k].half]
+            held.append(Held(gram_params(layers[k], point), b, b))
+        if k == 0 or len(held) == HELD:
+            add_couplings(Theta, held, is_first=is_first, lower=True)
             held, is_first = [], False
         if k > 0:
             bars = vjp_input(layers[k], J.params[k], point, bars)
     return array_namespace(Theta).reshape(Theta, (c * n, c * n))  # type: ignore[no-any-return]
 
 
-def _read_back(readout: Readout, R: Array | None) -> Halves:
+def read_back(readout: Readout, R: Array | None) -> Halves:
     """Cotangents (c, 1, d/2) at the chain's output of each output; (m, n, d/2) of each sample's own."""
     if R is not None and R.ndim == 3:
         rows = array_namespace(R).permute_dims(R, (2, 0, 1))  # (m, n, c)
@@ -66,15 +80,23 @@ def _read_back(readout: Readout, R: Array | None) -> Halves:
     return Halves(*(half.T[:, None, :] for half in halves))
 
 
-def _add_couplings(Theta: Array, held: list[tuple[Array, Array]], is_first: bool) -> None:
-    """Theta += K_k * (b_k b_k^T) for some couplings, tile by tile of the lower triangle."""
-    c, n = Theta.shape[:2]
-    together = max(1, _TILE // n)  # outputs in the columns of a tile
+def add_couplings(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) -> None:
+    """Theta += K_k * (b_k b_k'^T) for some couplings, piece by piece, to Theta (c, n, c, n').
+
+    Parameters
+    ----------
+    is_first : bool
+        What Theta holds has no meaning yet.
+    lower : bool
+        Of a Theta whose rows and columns are the same, fill the lower triangle only.
+    """
+    c, n, _, m = Theta.shape
+    together = max(1, _TILE // m)  # outputs in the columns of a piece
     for o in range(c):
-        for rows in _pieces(0, n, _TILE):
-            for p in _pieces(0, o + 1, together):
-                for columns in _pieces(0, n, _TILE):
-                    if p.start == o and columns.start >= rows.stop:
+        for rows in pieces(0, n, _TILE):
+            for p in pieces(0, o + 1 if lower else c, together):
+                for columns in pieces(0, m, _TILE):
+                    if lower and p.start == o and columns.start >= rows.stop:
                         continue  # above the diagonal
                     tile = _tile(held, o, rows, p, columns)
                     if not is_first:
@@ -82,14 +104,14 @@ def _add_couplings(Theta: Array, held: list[tuple[Array, Array]], is_first: bool
                     Theta[o, rows, p, columns] = tile
 
 
-def _tile(held: list[tuple[Array, Array]], o: int, rows: slice, p: slice, columns: slice) -> Array | float:
-    """Sum over couplings of K[s,t] <b[(o,s)], b[(p,t)]> for these s, p and t."""
+def _tile(held: list[Held], o: int, rows: slice, p: slice, columns: slice) -> Array | float:
+    """Sum over couplings of K[s,t] <b[(o,s)], b'[(p,t)]> for these s, p and t."""
     total: Array | float = 0.0
-    for K, b in held:
-        xp, count = array_namespace(b), p.stop - p.start
-        is_same = b.shape[1] == 1  # for all samples
-        left = b[o, slice(None) if is_same else rows, :]
-        right = xp.reshape(b[p, slice(None) if is_same else columns, :], (-1, b.shape[2]))
+    for K, of_rows, of_columns in held:
+        xp, count = array_namespace(K), p.stop - p.start
+        is_same = of_rows.shape[1] == of_columns.shape[1] == 1  # for all samples
+        left = of_rows[o, slice(None) if is_same else rows, :]
+        right = xp.reshape(of_columns[p, slice(None) if is_same else columns, :], (-1, of_columns.shape[2]))
         product = xp.reshape(matmul(left, right.T), (left.shape[0], count, -1))
         K = K[rows, columns][:, None, :]
         if is_same:
@@ -105,5 +127,6 @@ def _tile(held: list[tuple[Array, Array]], o: int, rows: slice, p: slice, column
     return total
 
 
-def _pieces(start: int, stop: int, size: int) -> list[slice]:
+def pieces(start: int, stop: int, size: int) -> list[slice]:
+    """Slices of at most `size` from `start` to `stop`."""
     return [slice(begin, min(begin + size, stop)) for begin in range(start, stop, size)]

@@ -2,9 +2,9 @@
 
     D = J^T lambda        (J J^T + mu I) lambda = eps
 
-J J^T is the tangent kernel, formed in closed form and factored in place; mu is `damping` times its mean
-diagonal. Source: Moore-Penrose inverse by normal equations (Golub and Van Loan, section 5.5); the kernel
-is that of `revgn.solvers.kernel`.
+J J^T is the tangent kernel, formed in closed form and factored in place, or by tiles where it is larger than
+it may be; mu is `damping` times its mean diagonal. Source: Moore-Penrose inverse by normal equations (Golub
+and Van Loan, section 5.5); the kernel is that of `revgn.solvers.kernel`.
 
 Softmax does not see a constant added to all outputs of a sample, so it is enough to realize the c - 1
 contrasts eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a smaller kernel, a smaller step.
@@ -16,9 +16,9 @@ from time import perf_counter
 from typing import Literal, get_args
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace, backend_of, matmul, synchronize
-from revgn.errors import ShapeError, UsageError
-from revgn.linalg import Factor, FactorInfo, PinvRule, Rung, factor, project, solve_checked
+from revgn.arrays import Array, array_namespace, backend_of, matmul, nbytes, synchronize
+from revgn.errors import RunError, ShapeError, UsageError
+from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
 from revgn.networks import ChainParams
 from revgn.solvers.exactness import check_wanted, rho
 from revgn.solvers.jacobian import (
@@ -32,13 +32,14 @@ from revgn.solvers.jacobian import (
     with_damping,
 )
 from revgn.solvers.kernel import lower_kernel
+from revgn.solvers.tiled_kernel import factor_tiled_kernel, is_dense
 
 Outputs = Literal["logits", "contrasts"]
 
 
 @dataclass(frozen=True, slots=True)
 class MinimumNorm:
-    """D = J^T (J J^T + mu I)^-1 eps, by the dense kernel of order n c.
+    """D = J^T (J J^T + mu I)^-1 eps, by the kernel of order n c.
 
     Parameters
     ----------
@@ -47,20 +48,27 @@ class MinimumNorm:
     outputs : {"logits", "contrasts"}
         Realize eps in all outputs, or only up to a constant for each sample, which softmax ignores; J, eps
         and rho are then those of the contrasts.
+    memory : int or None
+        Bytes for the kernel. One that is larger is formed and factored by tiles, which go to disk where they
+        have no room either (folder: TMPDIR, else /var/tmp); its numerical rank is then not found, so that it
+        should be damped. None is no bound.
 
     Raises
     ------
     UsageError
-        If damping is not a number >= 0, or outputs has another name.
+        If damping is not a number >= 0, outputs has another name, or memory is less than a byte.
     """
 
     damping: float = 0.0
     outputs: Outputs = "logits"
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         PinvRule(damping=self.damping)  # refuses what is not a number >= 0
         if self.outputs not in get_args(Outputs):
             raise UsageError(f"MinimumNorm: outputs is {self.outputs!r}; expected logits or contrasts")
+        if self.memory is not None and self.memory < 1:
+            raise UsageError(f"MinimumNorm: memory is {self.memory}; expected bytes, at least 1")
 
 
 @solve.register(MinimumNorm)
@@ -72,7 +80,13 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
         J, eps = J._replace(outputs=Q), matmul(eps, Q)
     check_wanted(J, eps)
     started = perf_counter()
-    factored, info = _factor(solver, J, eps, "cholesky")
+    found = _factor(solver, J, eps, "cholesky")
+    if found is None:
+        order = eps.shape[0] * eps.shape[1]
+        raise RunError(
+            f"solve(MinimumNorm): the kernel of order {order:,} is singular to rounding, "
+            f"and its eigenvectors have no room in {solver.memory:,} bytes; take damping > 0, or more memory"
+        )
     synchronize(eps)
     factored_at = perf_counter()
 
@@ -85,9 +99,12 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
         JD = apply(J, D)
         return (D, JD), project(factored, _by_output(eps - JD)) - info.damping * Z
 
-    (D, JD), info, residual = solve_checked(
-        factored, info, _by_output(eps), evaluate, lambda rung: _factor(solver, J, eps, rung)
-    )
+    def refactor(rung: Rung) -> tuple[Factor, FactorInfo] | None:
+        nonlocal found
+        found = None  # what was factored before goes first
+        return _factor(solver, J, eps, rung)
+
+    (D, JD), info, residual = solve_checked(*found, _by_output(eps), evaluate, refactor)
     measured = rho(JD, eps)
     finished = perf_counter()
     return D, SolveInfo(
@@ -132,15 +149,19 @@ def contrasts(like: Array) -> Array:
     return backend_of(like).asarray(columns, dtype=like.dtype)
 
 
-def _factor(solver: MinimumNorm, J: Jacobian, eps: Array, rung: Rung) -> tuple[Factor, FactorInfo]:
-    return factor(
-        lambda dtype: lower_kernel(cast(J, dtype)),
-        eps.shape[0] * eps.shape[1],
-        eps,
-        PinvRule(damping=solver.damping),
-        damping_unit="mean",
-        first_rung=rung,
-    )
+def _factor(solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung) -> tuple[Factor, FactorInfo] | None:
+    """Factor by the first rung that can, from `first` on; each as a whole where that fits, or by tiles."""
+    order, rule, memory = eps.shape[0] * eps.shape[1], PinvRule(damping=solver.damping), solver.memory
+    for rung in RUNGS[RUNGS.index(first) :]:
+        if memory is None or is_dense(rung, order, nbytes((1,), eps), memory):
+            found = factor_at(
+                rung, lambda dtype: lower_kernel(cast(J, dtype)), order, eps, rule, damping_unit="mean"
+            )
+        else:
+            found = factor_tiled_kernel(J, solver.damping, memory, rung)
+        if found is not None:
+            return found
+    return None
 
 
 def _by_output(eps: Array) -> Array:

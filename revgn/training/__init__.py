@@ -7,6 +7,7 @@ from revgn.training.config import (
     merge_settings,
     nested,
     parse_assignment,
+    parse_size,
     parse_toml,
 )
 from revgn.training.estimate import Estimate, estimate_step
@@ -53,6 +54,7 @@ __all__ = [
     "merge_settings",
     "nested",
     "parse_assignment",
+    "parse_size",
     "parse_toml",
     "restore_state",
     "state_arrays",

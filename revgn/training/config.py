@@ -4,6 +4,7 @@ Precedence: option, file, preset, default.
 """
 
 import difflib
+import re
 from typing import Any, get_args
 
 import msgspec
@@ -41,6 +42,9 @@ def build_config(*layers: dict[str, Any]) -> Config:
             raise UsageError(f"preset: {_unknown(str(name), list(PRESETS))}")
         merged = _merge(_preset_for(PRESETS[name], merged.get("optimizer", {})), merged)
     merged = _merge({"optimizer": _own_defaults(merged.get("optimizer", {}))}, merged)
+    memory = merged["optimizer"].get("memory")
+    if isinstance(memory, str):
+        merged = _merge(merged, nested("optimizer.memory", parse_size(memory, "optimizer.memory")))
     try:
         config = msgspec.convert(merged, Config)
     except msgspec.ValidationError as error:
@@ -82,6 +86,21 @@ def parse_assignment(text: str) -> dict[str, Any]:
     if not equals or not path:
         raise UsageError(f"--set {text}: expected key=value, such as optimizer.lr=0.5")
     return nested(path.strip(), _literal(value.strip()))
+
+
+def parse_size(text: str, name: str = "size") -> int:
+    """Bytes that "4GB", "500 MB", "1.5GiB" or "65536" stand for; `name` opens the message where it is none.
+
+    Raises
+    ------
+    UsageError
+        If it is not a number with one of the units B, kB, MB, GB, TB, KiB, MiB, GiB, TiB.
+    """
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:([kmgt]?)(i?)b)?\s*", text, re.IGNORECASE)
+    if found is None or (found[3] and not found[2]):
+        raise UsageError(f"{name}: {text!r} is not a size; expected bytes, or such as 500MB, 4GB, 1.5GiB")
+    power = " kmgt".index((found[2] or " ").lower())
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
 def nested(path: str, value: Any) -> dict[str, Any]:

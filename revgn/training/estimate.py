@@ -1,30 +1,37 @@
 """What a step will cost, before it is taken: weights, memory, floating-point work, time.
 
 The work is that of the dominant matrix products; a product of (n, d/2) by (d/2, h) is n d h operations.
-The time is the work over the speed of such a product, measured here in a fraction of a second.
+The time is the work over the speed of such a product, measured here in a fraction of a second, as are the
+speeds of a Cholesky factorization and of the disk where the step has these.
 """
 
+import math
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 import msgspec
 
-from revgn.arrays import synchronize
+from revgn.arrays import Array, Scratch, cholesky, nbytes, synchronize
 from revgn.layers import LinearCoupling
 from revgn.maps import Layer
 from revgn.networks import parameter_count
 from revgn.solvers import Shares
-from revgn.training.problem import Problem, architecture
+from revgn.training.problem import Problem, architecture, kernel_memory
 from revgn.training.relevance import optimizers_of
+from revgn.training.route import Route, choose_route
 
 _TIMED_SECONDS = 0.2
+_FACTORED = 2048  # order of the kernel whose factorization is timed, at most
 _CG_ITERATIONS = 30  # a guess, right for batches of 1,024; the step itself tells
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Counts of one step; `memory` bytes by part, `work` floating-point operations by part."""
+    """Counts of one step; `memory` bytes by part, `work` floating-point operations by part.
+
+    `route` is how the minimum norm gets by its kernel: "dense", "tiles", or None where there is no kernel.
+    """
 
     features: int
     outputs: int
@@ -35,6 +42,11 @@ class Estimate:
     memory: dict[str, int]
     work: dict[str, float]
     flops_per_second: float
+    route: str | None = None
+    disk_bytes: int = 0
+    moved_bytes: float = 0.0
+    factor_flops_per_second: float = math.inf
+    disk_bytes_per_second: float = math.inf
 
     @property
     def memory_bytes(self) -> int:
@@ -43,8 +55,11 @@ class Estimate:
 
     @property
     def seconds_per_step(self) -> float:
-        """Work over speed; a lower bound, since only products are counted."""
-        return sum(self.work.values()) / self.flops_per_second
+        """Work over speed, and bytes; a lower bound, since of the work only products and factors count."""
+        factor = self.work["factor"] if self.route else 0.0
+        seconds = (sum(self.work.values()) - factor) / self.flops_per_second
+        seconds += factor / self.factor_flops_per_second
+        return seconds + self.moved_bytes / self.disk_bytes_per_second
 
 
 def estimate_step(problem: Problem) -> Estimate:
@@ -73,6 +88,8 @@ def estimate_step(problem: Problem) -> Estimate:
         tried = {"fixed": 0, "backtracking": 1, "second-batch": 2}[settings.length_rule]  # at least
         tangent = settings.length_rule == "backtracking" or settings.trust_change is not None
         work["length"] = tried * work["forward"] + 2 * tangent * work["forward"]
+    routes = [route for part in _parts(problem) if (route := _route(part)) is not None]
+    on_disk = sum(route.disk for route in routes)
     return Estimate(
         features=d,
         outputs=problem.dataset.train.targets.shape[1],
@@ -83,6 +100,11 @@ def estimate_step(problem: Problem) -> Estimate:
         memory=memory,
         work=work,
         flops_per_second=_product_speed(problem),
+        route=routes[0].name if routes else None,
+        disk_bytes=on_disk,
+        moved_bytes=sum(route.moved for route in routes),
+        factor_flops_per_second=_factor_speed(problem, routes[0].order) if routes else math.inf,
+        disk_bytes_per_second=_disk_speed(problem) if on_disk else math.inf,
     )
 
 
@@ -164,7 +186,7 @@ def _plain_step(problem: Problem) -> tuple[dict[str, int], dict[str, float]]:
         memory["gram"] = sum(ranks[k] ** 2 for k in solved) * size
     else:
         own = settings.curvature == "exact" and not settings.output_damping  # combinations, each sample's own
-        m = c - 1 if own or settings.outputs == "contrasts" else c
+        m = _outputs(problem)
         N = n * m
         pulled = sum(coupling["tangent"] for coupling in couplings[1:-1])
         work["pull-back"] = m * (pulled + couplings[-1]["tangent"] * (1.0 if own else 0.5))
@@ -181,10 +203,36 @@ def _plain_step(problem: Problem) -> tuple[dict[str, int], dict[str, float]]:
                 work["directions"] = float(N) * r * (2.0 * g + 2.0 * r)
                 memory["blocks"] = N * (g + r) * size
         else:
+            route = _route(problem)
+            assert route is not None
             work["kernel"] = total("gram") + kernels * float(N) * N * d2
-            work["factor"] = N**3 / 3
-            memory["kernel"] = N * N * size
+            work["factor"] = route.order**3 / 3
+            memory["kernel"] = route.memory
+            if route.name == "tiles":
+                work["pull-back"] += work["forward"]
     return memory, work
+
+
+def _route(problem: Problem) -> Route | None:
+    """How a step of a plain optimizer gets by its kernel, if it has one."""
+    settings = problem.config.optimizer
+    if (settings.name, settings.inverse, settings.solver) != ("gauss-newton", "minimum-norm", "dense"):
+        return None
+    n, m = problem.batch_size, _outputs(problem)
+    couplings = [_work(layer, n) for layer in problem.network.body.layers]
+    d2 = problem.network.readout.first.shape[0]
+    width = sum(int(coupling["features"]) + m * d2 for coupling in couplings)
+    size = 4 if problem.config.training.dtype == "float32" else 8
+    bound = kernel_memory(settings, problem.backend)
+    return choose_route(n, m, width, size, bound)
+
+
+def _outputs(problem: Problem) -> int:
+    """Rows of the kernel for each sample: outputs, or their contrasts."""
+    settings = problem.config.optimizer
+    c: int = problem.dataset.train.targets.shape[1]
+    own = settings.curvature == "exact" and not settings.output_damping
+    return c - 1 if own or settings.outputs == "contrasts" else c
 
 
 def _asked(shares: Shares, orders: list[int], n: int) -> list[int]:
@@ -248,3 +296,28 @@ def _product_speed(problem: Problem) -> float:
         products += 1
     work: float = 2.0 * x.shape[0] * d2 * h * products
     return work / (perf_counter() - started)
+
+
+def _factor_speed(problem: Problem, order: int) -> float:
+    """Operations per second of a Cholesky factorization, of that order as far as time allows."""
+    order = min(order, _FACTORED)
+    K = problem.backend.xp.eye(order, dtype=problem.dtype, device=problem.backend.device)
+    seconds = math.inf
+    for _ in range(2):  # the first warms up
+        started = perf_counter()
+        L = cholesky(K)
+        assert L is not None
+        synchronize(L)
+        seconds = min(seconds, perf_counter() - started)
+    return order**3 / 3 / seconds
+
+
+def _disk_speed(problem: Problem) -> float:
+    """Bytes per second to and from the temporary folder; the system's cache makes it look its best."""
+    array: Array = problem.backend.xp.ones((1 << 22,), dtype=problem.dtype, device=problem.backend.device)
+    scratch, started = Scratch(room=0), perf_counter()
+    scratch.put("", array)
+    scratch.get("")
+    seconds = perf_counter() - started
+    scratch.close()
+    return 2 * nbytes(array.shape, array) / seconds

@@ -100,7 +100,7 @@ def _plain(settings: OptimizerSettings, name: OptimizerName, weight_decay: float
             settings.outputs,
         )
     elif settings.inverse == "minimum-norm":
-        solver = MinimumNorm(settings.damping, settings.outputs)
+        solver = MinimumNorm(settings.damping, settings.outputs, settings.memory)
     else:
         rule = PinvRule(settings.rtol, settings.atol, settings.damping)
         solver = BlockInverse(settings.shares, rule)

@@ -6,10 +6,11 @@ Every draw follows from the seed and a tag of its own, so changing one choice le
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from revgn import trees
-from revgn.arrays import Array, Backend, DType, select_backend
+from revgn.arrays import Array, Backend, DType, memory_size, select_backend
 from revgn.data import Dataset, load_dataset, steps_per_epoch
 from revgn.errors import RunError, UsageError
 from revgn.losses import CrossEntropy, Loss, SquaredError
@@ -17,10 +18,11 @@ from revgn.maps import init
 from revgn.networks import Architecture, ChainParams, Network, draw_network
 from revgn.optimizers import Optimizer, OptimizerState, Schedule, init_state
 from revgn.optimizers.per_coupling import check_couplings
+from revgn.solvers import is_dense
 from revgn.solvers.shares import fixed_shares
 from revgn.training.average import Average, AverageState, init_average
 from revgn.training.optimizer import build_optimizer
-from revgn.training.settings import DEFAULT_BATCH, DEFAULT_LR, Config, TrainingSettings
+from revgn.training.settings import DEFAULT_BATCH, DEFAULT_LR, Config, OptimizerSettings, TrainingSettings
 
 _NETWORK, _PARAMS = 1, 2  # tags that keep the draws of one seed apart
 
@@ -124,7 +126,7 @@ def build_problem(config: Config, dataset: Dataset) -> Problem:
         dataset=dataset,
         network=draw_network(architecture(config), d, outputs, rng, backend, dtype),
         loss=loss,
-        optimizer=build_optimizer(config.optimizer),
+        optimizer=build_optimizer(_bounded(config.optimizer, batch_size * outputs, backend)),
         schedule=Schedule(
             config.optimizer.schedule,
             config.optimizer.warmup,
@@ -158,6 +160,23 @@ def choose_loss(config: Config, dataset: Dataset) -> Loss:
     if name == "squared-error" or dataset.task == "regression":
         return SquaredError()
     return CrossEntropy()
+
+
+def kernel_memory(settings: OptimizerSettings, backend: Backend) -> int | None:
+    """Bytes for the kernel: as set, else half of what the machine has; None where that is unknown.
+
+    What is free at the moment does not count: a run and its resumption take the same steps to the same bits.
+    """
+    size = memory_size(backend)
+    return settings.memory or (None if size is None else size // 2)
+
+
+def _bounded(settings: OptimizerSettings, order: int, backend: Backend) -> OptimizerSettings:
+    """Settings with the kernel's memory, left open where even eigenvectors of that order have room."""
+    memory = kernel_memory(settings, backend)
+    if settings.memory is None and is_dense("eigh", order, 8, memory):
+        return settings
+    return msgspec.structs.replace(settings, memory=memory)
 
 
 def build_average(settings: TrainingSettings, total_steps: int) -> Average | None:

@@ -10,7 +10,7 @@ from revgn.training.settings import Config, OptimizerName, OptimizerSettings, co
 
 _BLOCKS = ("block_samples", "directions")
 _CG = ("tolerance", "max_iterations", "preconditioner", *_BLOCKS)
-_INVERSE = ("inverse", "shares", "outputs", "damping", "rtol", "atol", "solver", *_CG)
+_INVERSE = ("inverse", "shares", "outputs", "damping", "rtol", "atol", "solver", "memory", *_CG)
 _ADAPTED = ("damping_raised", "damping_lowered", "damping_min", "damping_max")
 _CURVATURE = ("curvature", "output_damping", "adapt_damping", *_ADAPTED)
 USED = {
@@ -29,7 +29,7 @@ _OF_HYBRID = {
     "couplings": ("second", "second_lr", "couplings"),
     "agreement": (),
 }
-_OF_OTHER_INVERSE = {"block": ("outputs", "solver"), "minimum-norm": ("shares", "rtol", "atol")}
+_OF_OTHER_INVERSE = {"block": ("outputs", "solver", "memory"), "minimum-norm": ("shares", "rtol", "atol")}
 
 
 def unused_settings(config: Config) -> tuple[str, ...]:
@@ -47,6 +47,8 @@ def _unused_by(optimizer: OptimizerSettings) -> tuple[str, ...]:
             used -= set(_CG)
         elif optimizer.preconditioner == "none":
             used -= set(_BLOCKS)
+        if optimizer.solver == "cg":
+            used -= {"memory"}
         used -= set() if optimizer.adapt_damping else set(_ADAPTED)
         used -= set() if optimizer.curvature == "exact" else {"output_damping"}
     used |= {*_OF_HYBRID[optimizer.hybrid], *([] if optimizer.length_rule == "fixed" else ["halvings"])}
@@ -91,7 +93,7 @@ def _who(config: Config, path: str) -> str:
         return "gauss-newton without adapt_damping"
     if name == "output_damping":
         return f"gauss-newton with curvature {optimizer.curvature}"
-    if name in _CG and optimizer.inverse == "minimum-norm":
+    if name in (*_CG, "memory") and optimizer.inverse == "minimum-norm":
         used_by_cg = name in _BLOCKS and optimizer.solver == "cg"
         return "cg without preconditioner" if used_by_cg else f"gauss-newton with solver {optimizer.solver}"
     return f"gauss-newton with inverse {optimizer.inverse}"

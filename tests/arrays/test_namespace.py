@@ -12,6 +12,7 @@ from revgn.arrays import (
     device_of,
     draw_normal,
     draw_orthonormal,
+    memory_size,
     select_backend,
     synchronize,
     to_host,
@@ -79,3 +80,17 @@ def test_orthonormal_draws(rows, columns, backend, dtype):
     assert np.allclose(host.T @ host, np.eye(columns), atol=tolerance(U.dtype, "map"))
     if columns == rows == 4:
         assert np.linalg.matrix_rank(host) == 4
+
+
+@pytest.mark.parametrize(("limit", "bound"), [("max", 4096 * 1000), ("5000", 5000), (None, 4096 * 1000)])
+def test_memory_is_the_machine_s_or_its_container_s(limit, bound, monkeypatch, tmp_path):
+    if limit is not None:
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+    monkeypatch.setattr("revgn.arrays.namespace._CONTAINER", tmp_path / "memory.max")
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}.__getitem__)
+    assert memory_size(select_backend("numpy")) == bound
+
+
+def test_memory_may_be_unknown(monkeypatch):
+    monkeypatch.delattr("os.sysconf")
+    assert memory_size(select_backend("numpy")) is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from revgn.arrays import cholesky, cholesky_solve, erf, to_host
+from revgn.arrays import cholesky, cholesky_solve, erf, subtract_product, to_host, triangular_solve
 from revgn.testing import assert_close, tolerance
 
 
@@ -47,3 +47,38 @@ def test_erf(backend, dtype):
     x = np.linspace(-4, 4, 17)
     expected = backend.asarray(scipy.special.erf(x), dtype)
     assert_close("erf", erf(backend.asarray(x, dtype)), expected, tolerance(expected.dtype, "map"))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (1, 5), (3, 1)])
+def test_subtract_product(shape, backend, dtype, rng):
+    n, m = shape
+    S, A, B = rng.standard_normal((n, m)), rng.standard_normal((n, 6)), rng.standard_normal((m, 6))
+    found = subtract_product(backend.asarray(S, dtype) + 0.0, *(backend.asarray(X, dtype) for X in (A, B)))
+    assert_close("S - A B^T", found, backend.asarray(S - A @ B.T, dtype), 10 * tolerance(found.dtype, "map"))
+
+
+def test_subtract_gram_is_right_in_the_lower_triangle(backend, dtype, rng):
+    S, A = rng.standard_normal((5, 5)), backend.asarray(rng.standard_normal((5, 3)), dtype)
+    found = to_host(subtract_product(backend.asarray(S, dtype) + 0.0, A, A))
+    expected = S - to_host(A).astype(float) @ to_host(A).T
+    assert np.allclose(np.tril(found), np.tril(expected), atol=1e-5 if dtype == "float32" else 1e-13)
+
+
+def test_tiles_are_changed_in_their_own_memory(rng):
+    S, A, B = rng.standard_normal((4, 3)), rng.standard_normal((4, 6)), rng.standard_normal((3, 6))
+    assert np.shares_memory(subtract_product(S, A, B), S)
+    square = rng.standard_normal((4, 4))
+    assert np.shares_memory(subtract_product(square, A, A), square)
+    L = np.linalg.cholesky(B @ B.T)
+    assert np.shares_memory(triangular_solve(L, S.T, overwrite=True), S)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("columns", [1, 3])
+def test_triangular_solve(transposed, columns, K, backend, dtype, rng):
+    L, B = np.linalg.cholesky(K), rng.standard_normal((5, columns))
+    given = backend.asarray(B, dtype)
+    X = triangular_solve(backend.asarray(L, dtype), given, transposed=transposed)
+    expected = backend.asarray(np.linalg.solve(L.T if transposed else L, B), dtype)
+    assert_close("X", X, expected, tolerance(X.dtype, "solve"))
+    assert np.array_equal(to_host(given), B.astype(dtype))

@@ -94,6 +94,21 @@ def test_a_dry_run_writes_nothing(optimizer, invoke, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "kernel      as a whole"),
+        (["--memory", "24MB"], "kernel      by tiles\n"),
+        (["--memory", "5MB"], "kernel      by tiles, 0.0"),
+    ],
+)
+def test_a_dry_run_says_how_the_kernel_is_solved(options, says, invoke):
+    assert says in invoke("train", *options, "--dry-run").stdout
+    found = json.loads(invoke("train", *options, "--dry-run", "--json").stdout)
+    assert found["kernel"] == ("tiles" if options else "dense")
+    assert (found["disk_bytes"] > 0) == ("5MB" in options)
+
+
 def test_two_runs_of_one_second_get_two_folders(invoke, tmp_path):
     for _ in range(2):
         assert invoke("train", "--subset", 64, "--hidden", 8, "--batch-size", 32, "--steps", 1).exit_code == 0

@@ -18,6 +18,7 @@ from revgn.training import (
     merge_settings,
     nested,
     parse_assignment,
+    parse_size,
     parse_toml,
 )
 
@@ -170,6 +171,13 @@ def test_mistakes_are_one_line_that_names_the_path(settings, says):
             {"solver": "cg", "preconditioner": "none", "directions": 9},
             "optimizer.directions: cg without preconditioner does not use it",
         ),
+        ({"solver": "cg", "memory": 10**9}, "optimizer.memory: gauss-newton with solver cg does not use it"),
+        ({"inverse": "block", "memory": 9}, "optimizer.memory: gauss-newton with inverse block does not use"),
+        ({"name": "adam", "memory": 9}, "optimizer.memory: adam does not use it"),
+        ({"memory": "4 GBs"}, "optimizer.memory: '4 GBs' is not a size; expected bytes, or such as 500MB"),
+        ({"memory": "-1GB"}, "optimizer.memory: '-1GB' is not a size"),
+        ({"memory": "iB"}, "optimizer.memory: 'iB' is not a size"),
+        ({"memory": "0MB"}, "optimizer.memory: 0 cannot be used"),
         ({"solver": "cg", "tolerance": 0}, "optimizer.tolerance: 0 cannot be used"),
         ({"solver": "cg", "preconditioner": "kronecker"}, "'kronecker' is not one of blocks, none"),
         ({"damping_max": 9.0}, "optimizer.damping_max: gauss-newton without adapt_damping does not use it"),
@@ -343,3 +351,28 @@ def test_a_preset_of_the_paper_brings_its_step_unless_another_is_asked_for():
     assert (other.rtol, other.lr) == (None, 1.0)
     adam = build_config({"preset": "paper-mnist", "optimizer": {"name": "adam"}})
     assert (adam.optimizer.lr, adam.network.hidden, adam.training.batch_size) == (1e-3, 8000, 1024)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("65536", 65536),
+        ("12 B", 12),
+        ("500MB", 5 * 10**8),
+        (" 1.5 gb ", 1_500_000_000),
+        (".5kB", 500),
+        ("2TB", 2 * 10**12),
+        ("4KiB", 4096),
+        ("1.5GiB", 3 * 2**29),
+    ],
+)
+def test_sizes_have_units(text, size):
+    assert parse_size(text) == size
+    assert build_config({"optimizer": {"memory": text}}).optimizer.memory == size
+    assert build_config({"optimizer": {"memory": size}}).optimizer.memory == size
+
+
+@pytest.mark.parametrize("text", ["", "B", "1iB", "GB", "1.2.3", "1e9", "4PB", "nan"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(UsageError, match="is not a size; expected bytes"):
+        parse_size(text)

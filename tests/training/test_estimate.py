@@ -4,7 +4,7 @@ import pytest
 
 from revgn import trees
 from revgn.data import Dataset, Part
-from revgn.training import estimate_step, initial_state
+from revgn.training import Estimate, estimate_step, initial_state
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +96,29 @@ def test_rebuilt_activations_take_less(make_problem):
         for how in ("keep", "rebuild")
     )
     assert rebuilt.memory["activations"] * 12 == kept.memory["activations"]
+
+
+def test_the_kernel_s_route(make_problem):
+    """As a whole where it fits, else by tiles, whose memory is the bound until they need less."""
+    dense = estimate_step(make_problem())
+    assert (dense.route, dense.memory["kernel"], dense.disk_bytes) == ("dense", 4 * 640**2, 0)
+    in_memory, on_disk = (
+        estimate_step(make_problem({"optimizer.memory": size})) for size in ("1.6MB", "500kB")
+    )
+    assert (in_memory.route, on_disk.route) == ("tiles", "tiles")
+    assert in_memory.memory["kernel"] <= 1.6e6
+    assert (in_memory.disk_bytes, in_memory.moved_bytes) == (0, 0)
+    assert on_disk.memory["kernel"] == 500_000
+    assert on_disk.moved_bytes > on_disk.disk_bytes > 500_000
+    assert in_memory.work == on_disk.work
+    assert in_memory.work["factor"] == dense.work["factor"]
+    assert in_memory.work["pull-back"] == dense.work["pull-back"] + dense.work["forward"]
+    for changes in ({"optimizer.name": "adam"}, {"optimizer.inverse": "block"}, {"optimizer.solver": "cg"}):
+        assert estimate_step(make_problem(changes)).route is None
+
+
+def test_time_is_work_over_its_own_speed():
+    estimate = Estimate(
+        1, 1, 1, 1, 1, 1, {}, {"kernel": 6.0, "factor": 12.0}, 3.0, "tiles", 5, 20.0, 4.0, 10.0
+    )
+    assert estimate.seconds_per_step == 6 / 3 + 12 / 4 + 20 / 10

@@ -48,6 +48,7 @@ from revgn.training import Evaluated, initial_state, restore_state, state_arrays
             GaussNewton(ConjugateGradients(preconditioner="none")),
         ),
         ({"optimizer.outputs": "contrasts"}, GaussNewton(MinimumNorm(outputs="contrasts"))),
+        ({"optimizer.memory": "1MB"}, GaussNewton(MinimumNorm(memory=10**6))),
         (
             {"optimizer.curvature": "exact", "optimizer.damping": 1.0, "optimizer.adapt_damping": True},
             LevenbergMarquardt(GaussNewton(MinimumNorm(1.0), curvature="exact")),
@@ -351,3 +352,29 @@ def test_a_regression_from_end_to_end(changes, make_problem, table):
     for part in ("train", "test"):
         assert evaluated[-1][f"{part}_loss"] < 0.8 * evaluated[0][f"{part}_loss"]
     assert trees.size(events[-1].state.params) == 4 * 33 * 3
+
+
+@pytest.mark.parametrize("memory", [None, 10**9, 10**8])
+def test_memory_not_given_is_half_of_the_machine_s(memory, make_problem, monkeypatch):
+    """Left open where all that can be made of the kernel, here of order 640, fits in it."""
+    monkeypatch.setattr("revgn.training.problem.memory_size", lambda backend: memory)
+    bound = 5 * 10**7 if memory == 10**8 else None
+    assert 48 * 640**2 < 10**9 / 2
+    problem = make_problem({"training.dtype": "float64"})
+    assert problem.optimizer == GaussNewton(MinimumNorm(memory=None))
+    problem = make_problem({"training.batch_size": 128})
+    assert problem.optimizer == GaussNewton(MinimumNorm(memory=bound))
+    assert problem.config.optimizer.memory is None
+
+
+def test_training_by_tiles_is_training(make_problem):
+    """The kernel of order 640 takes 1.6 MB."""
+    states = []
+    for memory in (None, "600kB"):
+        problem = make_problem({"optimizer.damping": 0.1, "optimizer.memory": memory, "training.steps": 3})
+        for event in train(problem, initial_state(problem)):
+            state = event.state
+        states.append(state)
+    dense, tiled = (trees.flatten(state.params) for state in states)
+    assert np.linalg.norm(tiled - dense) < 1e-3 * np.linalg.norm(dense)
+    assert not np.array_equal(tiled, dense)

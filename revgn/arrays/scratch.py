@@ -1,0 +1,134 @@
+"""Arrays put aside: in memory as long as there is room, then in one temporary file on the host.
+
+The file is read and written by calls, not mapped: pages of a mapped file count as the process's memory, and
+a disk that fills up would end the process where a call reports it. It has no name (on POSIX, it is unlinked
+when it is opened; elsewhere deleted when it is closed), so nothing is left behind, however the process ends.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Hashable
+from typing import IO, Any, NamedTuple
+
+import array_api_compat
+import numpy as np
+
+from revgn.arrays.namespace import array_namespace, backend_of, to_host
+from revgn.arrays.pool import empty
+from revgn.arrays.typing import Array, DType
+from revgn.errors import RunError, UsageError
+
+
+class _Place(NamedTuple):
+    """Where in the file an array is, and an empty array of its library, device and dtype."""
+
+    offset: int
+    shape: tuple[int, ...]
+    like: Array
+
+
+class Scratch:
+    """Arrays by key, each put once. Those put first stay in memory; what has no room is on disk.
+
+    Parameters
+    ----------
+    room : int
+        Bytes that may stay in memory.
+    expected : int
+        Bytes that will be put, as far as known.
+
+    Raises
+    ------
+    UsageError
+        If the disk has no space for what is expected beyond the room.
+    """
+
+    def __init__(self, room: int, expected: int = 0) -> None:
+        self.room = room
+        self.in_memory = self.on_disk = 0
+        self.written = self.read = 0
+        self._kept: dict[Hashable, Array] = {}
+        self._places: dict[Hashable, _Place] = {}
+        self._file: IO[bytes] | None = None
+        folder = scratch_folder()
+        free = shutil.disk_usage(folder).free
+        if expected - room > free:
+            raise UsageError(
+                f"memory: {room / 1e9:.3g} GB leaves {(expected - room) / 1e9:.3g} GB for the disk, but "
+                f"{folder} has {free / 1e9:.3g} GB; give more memory, or another folder by TMPDIR"
+            )
+
+    def put(self, key: Hashable, array: Array) -> None:
+        """Put `array` aside, which its giver forgets.
+
+        Raises
+        ------
+        RunError
+            If the disk is full.
+        """
+        size = nbytes(array.shape, array)
+        if self.in_memory + size <= self.room:
+            self._kept[key] = array
+            self.in_memory += size
+            return
+        self._places[key] = _Place(self.on_disk, array.shape, _empty_like(array))
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(dir=scratch_folder(), buffering=0)  # noqa: SIM115
+            self._file.seek(self.on_disk)
+            left = _bytes_of(np.ascontiguousarray(to_host(array)))
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            raise RunError(f"scratch file in {scratch_folder()}: {error.strerror}; TMPDIR moves it") from None
+        self.on_disk += size
+        self.written += size
+
+    def get(self, key: Hashable) -> Array:
+        """Array put aside as `key`, not to be written to: itself, or read anew from disk."""
+        if key in self._kept:
+            return self._kept[key]
+        offset, shape, like = self._places[key]
+        assert self._file is not None
+        host: Any = empty(shape, to_host(like))
+        self._file.seek(offset)
+        left = _bytes_of(host)
+        while left:
+            count = self._file.readinto(left)  # type: ignore[attr-defined]
+            if not count:
+                raise RunError(f"scratch file in {scratch_folder()}: it ends early")
+            left = left[count:]
+        self.read += host.nbytes
+        return host if array_api_compat.is_numpy_array(like) else backend_of(like).asarray(host)
+
+    def close(self) -> None:
+        """Forget all arrays and delete the file."""
+        self._kept.clear()
+        if self._file is not None:
+            self._file.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            self.close()
+
+
+def scratch_folder() -> str:
+    """Folder for large temporary files: TMPDIR, else /var/tmp, since /tmp is often held in memory."""
+    if "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK):
+        return "/var/tmp"
+    return tempfile.gettempdir()
+
+
+def nbytes(shape: tuple[int, ...], like: Array, dtype: DType = None) -> int:
+    """Bytes of an array of `shape`, of the dtype of `like` unless another is given."""
+    dtype = like.dtype if dtype is None else dtype
+    return int(np.prod(shape)) * int(array_namespace(like).finfo(dtype).bits) // 8
+
+
+def _empty_like(array: Array) -> Array:
+    return array_namespace(array).empty((0,), dtype=array.dtype, device=array.device)  # type: ignore[no-any-return]
+
+
+def _bytes_of(host: Any) -> memoryview:
+    return memoryview(host).cast("B") if host.size else memoryview(b"")

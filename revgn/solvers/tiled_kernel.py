@@ -1,0 +1,178 @@
+"""The tangent kernel factored by tiles, in bounded memory: see `revgn.linalg.tiled`.
+
+A tile belongs to two groups of samples S and T, with all their outputs, so that each needs one block of every
+Gram matrix:
+
+    Theta[(o,s),(p,t)] = sum_k (A_k[S] A_k[T]^T)[s,t] < b_k[(o,s)], b_k[(p,t)] >,    s in S, t in T
+
+A_k and b_k are found once, group by group, by a forward pass and a pull-back of their own, and put aside like
+the tiles. Neither Theta nor any Gram matrix is ever there as a whole.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from revgn.arrays import Array, DType, Scratch, array_namespace, backend_of, empty, matmul, nbytes
+from revgn.errors import UsageError
+from revgn.linalg import (
+    RUNGS,
+    Factor,
+    FactorInfo,
+    Rung,
+    SpectralFactor,
+    cholesky_tiled,
+    gram_rows,
+    with_info,
+)
+from revgn.maps import Halves, vjp_input
+from revgn.networks import walk
+from revgn.solvers.jacobian import Jacobian, cast, output_count
+from revgn.solvers.kernel import HELD, Held, add_couplings, pieces, read_back
+
+_FEWEST = 8  # tiles in a row, where memory allows so large ones: a ninth of the lower half is then wasted
+_EIGH = 6  # arrays in the kernel's size while it is decomposed
+
+
+class TilePlan(NamedTuple):
+    """Samples of a tile; bytes at work, of all tiles, of what they are formed from, and left for both."""
+
+    samples: int
+    at_work: int
+    kernel: int
+    sources: int
+    room: int
+
+    @property
+    def on_disk(self) -> int:
+        """Bytes that find no room in memory."""
+        return max(0, self.kernel + self.sources - self.room)
+
+
+def is_dense(rung: Rung, order: int, size: int, memory: int | None) -> bool:
+    """Whether a rung of the ladder works on the kernel as a whole: where that fits, or there is no bound.
+
+    Parameters
+    ----------
+    size : int
+        Bytes of a number.
+    """
+    arrays = {"cholesky": size, "cholesky-float64": 8, "eigh": 8 * _EIGH}
+    return memory is None or arrays[rung] * order**2 <= memory
+
+
+def plan_tiles(n: int, c: int, width: int, size: int, memory: int) -> TilePlan:
+    """Tiles for n samples of c outputs, with `width` numbers a sample to form them from.
+
+    Raises
+    ------
+    UsageError
+        If not even tiles of a single sample are small enough.
+
+    Notes
+    -----
+    Law: at_work + room = memory. Half of it at most is at work, unless tiles are of a single sample.
+    """
+
+    def at_work(g: int) -> int:
+        return size * (3 * (g * c) ** 2 + 2 * g * width + (HELD + 1) * g**2)
+
+    if at_work(1) > memory:
+        raise UsageError(
+            f"memory: {memory:,} bytes are less than the {at_work(1):,} that tiles of single samples take"
+        )
+    most = -(-n // _FEWEST)
+    largest = next((g for g in range(most, 1, -1) if 2 * at_work(g) <= memory), 1)
+    samples = -(-n // -(-n // largest))
+    groups = [piece.stop - piece.start for piece in pieces(0, n, samples)]
+    kernel = sum(c**2 * g * sum(groups[: i + 1]) for i, g in enumerate(groups))
+    work = at_work(samples)
+    return TilePlan(samples, work, size * kernel, size * n * width, memory - work)
+
+
+def factor_tiled_kernel(
+    J: Jacobian, damping: float, memory: int, rung: Rung
+) -> tuple[Factor, FactorInfo] | None:
+    """Factor Theta + mu I, mu relative to Theta's mean diagonal, in no more memory than that.
+
+    Notes
+    -----
+    Law: the factorization of `revgn.linalg.factor` at that rung, to rounding; None as there, and for `eigh`,
+    which has no form by tiles. Cost: as of the dense kernel, and a second forward pass.
+    """
+    xp = array_namespace(J.point.output.first)
+    single, double = J.point.output.first.dtype, xp.float64
+    if rung == RUNGS[-1] or (rung == "cholesky-float64" and single == double):
+        return None
+    dtype = single if rung == "cholesky" else double
+    n, c = J.point.output.first.shape[0], output_count(J)
+    like = empty((n * c, 0), J.point.output.first, dtype)
+    plan = plan_tiles(n, c, _width(J), nbytes((1,), like), memory)
+    groups = pieces(0, n, plan.samples)
+    kernel = _TiledKernel(J, dtype, groups, plan)
+    mean = kernel.mean_diagonal
+    if not math.isfinite(mean):  # an outcome, as an eigendecomposition has it
+        nan = xp.full((n * c, 1), xp.nan, dtype=dtype, device=backend_of(like).device)
+        return SpectralFactor(nan, nan[0, :]), FactorInfo("eigh", n * c, 0, math.nan, math.nan, math.nan)
+    rows = xp.reshape(xp.arange(n * c, device=backend_of(like).device), (c, n))
+    order = xp.concat([xp.reshape(rows[:, group], (-1,)) for group in groups])
+    sizes = [c * (group.stop - group.start) for group in groups]
+    tiles = Scratch(plan.room - kernel.sources.in_memory, plan.kernel)
+    mu = damping * mean
+    factored = cholesky_tiled(kernel.tile, mu, sizes, order, tiles)
+    return None if factored is None else with_info(factored, n * c, like, mu, rung)
+
+
+class _TiledKernel:
+    """What tiles are formed from: A_k and b_k of each trained coupling, group by group of samples."""
+
+    def __init__(self, J: Jacobian, dtype: DType, groups: list[slice], plan: TilePlan) -> None:
+        self.groups, self.outputs, self.couplings = groups, output_count(J), 0
+        self.like = empty((0,), J.point.output.first, dtype)
+        self.sources = Scratch(plan.room, plan.sources)
+        without_points = J._replace(point=J.point._replace(points=None))
+        bare, total = cast(without_points, dtype), 0.0
+        for i, group in enumerate(groups):
+            for k, (A, b) in enumerate(_pulled_back(bare, group)):
+                xp = array_namespace(A)
+                self.sources.put(("A", i, k), A)
+                self.sources.put(("b", i, k), b)
+                self.couplings = k + 1
+                total += float(xp.sum(xp.sum(A * A, axis=1) * xp.sum(b * b, axis=(0, 2))))
+        self.mean_diagonal = total / (groups[-1].stop * self.outputs)
+
+    def tile(self, i: int, j: int) -> Array:
+        """Theta between the samples of groups i and j; of i with itself the lower triangle."""
+        c, get = self.outputs, self.sources.get
+        g, h = (self.groups[at].stop - self.groups[at].start for at in (i, j))
+        Theta = empty((c, g, c, h), self.like)
+        for first in range(0, max(1, self.couplings), HELD):
+            held = []
+            for k in range(first, min(first + HELD, self.couplings)):
+                A, b = get(("A", i, k)), get(("b", i, k))
+                if i == j:
+                    held.append(Held(gram_rows(A), b, b))
+                else:
+                    held.append(Held(matmul(A, get(("A", j, k)).T), b, get(("b", j, k))))
+            add_couplings(Theta, held, is_first=first == 0, lower=i == j)
+        return array_namespace(Theta).reshape(Theta, (c * g, c * h))  # type: ignore[no-any-return]
+
+
+def _pulled_back(J: Jacobian, group: slice) -> Iterator[tuple[Array, Array]]:
+    """Yield A_k (g, m) and b_k, (c, g, d/2) or (c, 1, d/2), for a group of samples, last coupling first."""
+    layers, x = J.network.body.layers, J.point.input
+    trajectory = walk(layers, J.params, Halves(x.first[group, :], x.second[group, :]), keep=True)
+    assert trajectory.points is not None
+    R = J.outputs
+    bars = read_back(J.network.readout, R if R is None or R.ndim == 2 else R[group, ...])
+    for k in reversed(range(len(layers))):
+        if J.trained is None or J.trained[k]:
+            yield trajectory.points[k].features, bars[layers[k].half]
+        if k > 0:
+            bars = vjp_input(layers[k], J.params[k], trajectory.points[k], bars)
+
+
+def _width(J: Jacobian) -> int:
+    """Numbers a sample of all A_k and b_k, at most."""
+    c = output_count(J)
+    return sum(A.shape[1] + c * b.shape[2] for A, b in _pulled_back(J, slice(0, 1)))

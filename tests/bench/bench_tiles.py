@@ -1,0 +1,71 @@
+"""Time and peak memory of a minimum-norm step, its kernel dense and by tiles at several bounds.
+
+    python tests/bench/bench_tiles.py [--samples 2048] [--outputs 10] [--hidden 512] [--memory 500MB 100MB]
+
+A process for each line. The peak is the process's, less what it has before the step: cotangents and features,
+weights and activations are in it beside the kernel.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+from time import perf_counter
+
+import numpy as np
+
+from revgn.arrays import select_backend
+from revgn.maps import init
+from revgn.networks import Architecture, draw_network
+from revgn.solvers import MinimumNorm, jacobian, solve
+from revgn.training import parse_size
+
+FEATURES = 784
+
+
+def peak():
+    """Bytes of the process at its largest."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def step(samples, outputs, hidden, memory):
+    """Print a line of one step with that bound, or none."""
+    rng, backend = np.random.default_rng(0), select_backend("numpy")
+    network = draw_network(Architecture(2, hidden), FEATURES, outputs, rng, backend, np.float32)
+    params = init(network, rng, 1e-2)
+    x = rng.standard_normal((samples, FEATURES), dtype=np.float32)
+    _, J = jacobian(network, params, x)
+    eps = rng.standard_normal((samples, outputs), dtype=np.float32)
+    before, started = peak(), perf_counter()
+    _, info = solve(MinimumNorm(0.01, memory=memory), J, eps)
+    seconds, size = perf_counter() - started, peak() - before
+    bound = "dense" if memory is None else f"{memory / 1e6:.0f} MB"
+    print(
+        f"{bound:<8} {seconds:7.1f} s (kernel {info.seconds_kernel:.1f}, solve {info.seconds_solve:.1f})   "
+        f"peak {size / 1e6:7.0f} MB   rho {info.rho:.6f}   s_max {info.s_max:.6g}   s_min {info.s_min:.6g}",
+        flush=True,
+    )
+
+
+def main():
+    """Print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--samples", type=int, default=2048)
+    parser.add_argument("--outputs", type=int, default=10)
+    parser.add_argument("--hidden", type=int, default=512)
+    parser.add_argument("--memory", nargs="*", type=parse_size, default=[10**9, 5 * 10**8, 10**8])
+    parser.add_argument("--only", type=int, help=argparse.SUPPRESS)  # a line, 0 for dense
+    arguments = parser.parse_args()
+    sizes = arguments.samples, arguments.outputs, arguments.hidden
+    if arguments.only is not None:
+        step(*sizes, arguments.only or None)
+        return
+    order = arguments.samples * arguments.outputs
+    shape = f"n {sizes[0]}, c {sizes[1]}, d {FEATURES}, h {sizes[2]}"
+    print(f"{shape}, float32; kernel {4 * order**2 / 1e6:.0f} MB", flush=True)
+    for memory in (0, *arguments.memory):
+        subprocess.run([sys.executable, *sys.argv, "--only", str(memory)], check=True)
+
+
+if __name__ == "__main__":
+    main()

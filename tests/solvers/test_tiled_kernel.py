@@ -1,0 +1,227 @@
+"""The minimum norm by tiles: the step and the info of the dense kernel, in bounded memory."""
+
+import gc
+import os
+
+import numpy as np
+import pytest
+from cases import DEFICIENT, NETWORKS, NetworkCase, network_case
+
+from revgn.arrays import pool, to_host
+from revgn.errors import RunError, UsageError
+from revgn.networks import Architecture
+from revgn.solvers import MinimumNorm, is_dense, plan_tiles, solve, tiled_kernel
+from revgn.testing import assert_close, tolerance
+
+CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
+BELOW = 1  # bytes: every kernel is larger
+
+
+@pytest.fixture
+def tiles(monkeypatch):
+    """Let tiles have so many samples, with so much room beside those at work."""
+
+    def with_samples(samples, room=0):
+        def plan(n, c, width, size, memory):
+            return tiled_kernel.TilePlan(min(samples, n), 0, 0, 0, room)
+
+        monkeypatch.setattr(tiled_kernel, "plan_tiles", plan)
+
+    return with_samples
+
+
+def compare(J, eps, limit, damping=0.1, outputs="logits"):
+    """Both ways; the infos agree in all but times."""
+    D, info = solve(MinimumNorm(damping, outputs, memory=BELOW), J, eps)
+    whole, whole_info = solve(MinimumNorm(damping, outputs), J, eps)
+    assert_close("D", D, whole, limit)
+    assert (info.rung, info.rank, info.order) == (whole_info.rung, whole_info.rank, whole_info.order)
+    for name in ("rho", "s_max", "s_min", "damping"):
+        # Lanczos sees the rows in another order, so that its estimates differ where it has not converged
+        rel = 0.25 if name.startswith("s_") else max(limit, 1e-9)
+        assert getattr(info, name) == pytest.approx(getattr(whole_info, name), rel=rel, abs=limit), name
+
+
+@CASES
+@pytest.mark.parametrize("samples", [1, 2, 3, 4, 7])
+def test_step_is_the_dense_one(case, samples, tiles, numpy_backend):
+    """Rank-deficient ones too, damped; n is 1 to 12, so that the last tile is often smaller."""
+    tiles(samples)
+    compare(*case.jacobian(numpy_backend), 1e-10)
+
+
+@pytest.mark.parametrize("room", [0, 500, 1 << 20])
+@pytest.mark.parametrize("name", ["relu-same-keep", "gelu-identity-rebuild", "odd-d", "n=1"])
+def test_on_every_backend(name, room, tiles, backend, dtype):
+    tiles(2, room)
+    J, eps = network_case(name).jacobian(backend, dtype)
+    compare(J, eps, tolerance(eps.dtype, "solve"))
+
+
+@pytest.mark.parametrize("samples", [1, 2, 6])
+@pytest.mark.parametrize("name", ["relu-same-keep", "tanh-same-rebuild"])
+def test_moore_penrose_where_the_kernel_has_full_rank(name, samples, tiles, numpy_backend):
+    tiles(samples)
+    J, eps = network_case(name).jacobian(numpy_backend)
+    compare(J, eps, 1e-8, damping=0.0)
+    assert solve(MinimumNorm(memory=BELOW), J, eps)[1].rho < 1e-8
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
+@pytest.mark.parametrize("samples", [1, 4])
+def test_combined_outputs(own, samples, tiles, numpy_backend):
+    tiles(samples)
+    J, eps = network_case("gelu-identity-rebuild").jacobian(numpy_backend)
+    rng = np.random.default_rng(5)
+    mixed = J._replace(outputs=rng.standard_normal((len(eps), 3, 2) if own else (3, 2)))
+    compare(mixed, eps[:, :2], 1e-10)
+    if not own:
+        compare(J, eps, 1e-10, outputs="contrasts")
+
+
+@pytest.mark.parametrize("trained", [(True, False, True, False), (False, False, False, True)])
+def test_some_couplings_only(trained, tiles, numpy_backend):
+    tiles(4)
+    J, eps = network_case("relu-identity-keep").jacobian(numpy_backend)
+    compare(J._replace(trained=trained), eps, 1e-10)
+
+
+def test_more_couplings_than_are_held(tiles, numpy_backend):
+    tiles(4)
+    J, eps = NetworkCase("deep", Architecture(4, 16, "tanh")).jacobian(numpy_backend)
+    compare(J, eps, 1e-10)
+
+
+def test_double_precision_where_single_fails(tiles, numpy_backend):
+    """The ladder climbs by tiles, or from the whole to tiles where only its first rung is small enough."""
+    tiles(2)
+    J, eps = network_case("d=2").jacobian(numpy_backend, "float32")
+    whole, expected = solve(MinimumNorm(1e-8), J, eps)
+    assert expected.rung == "cholesky-float64"
+    for memory in (BELOW, 4 * eps.size**2):
+        D, info = solve(MinimumNorm(1e-8, memory=memory), J, eps)
+        assert info.rung == "cholesky-float64"
+        assert_close("D", D, whole, 1e-3)
+        assert info.damping == pytest.approx(expected.damping, rel=1e-6)
+
+
+def test_a_singular_kernel_without_damping_says_what_to_do(tiles, numpy_backend):
+    """Its rank takes an eigendecomposition, which has no form by tiles; there it is where memory allows."""
+    tiles(2)
+    J, eps = network_case("repeated-rows").jacobian(numpy_backend)
+    with pytest.raises(RunError, match=r"order 18 is singular to rounding.*take damping > 0, or more memory"):
+        solve(MinimumNorm(memory=8 * 18**2), J, eps)
+    info = solve(MinimumNorm(memory=6 * 8 * 18**2), J, eps)[1]
+    assert (info.rung, info.rank) == ("eigh", 9)
+
+
+def test_what_is_not_finite_is_an_outcome(tiles, numpy_backend):
+    tiles(2)
+    J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
+    spoiled = J.params[0]._replace(weight=J.params[0].weight * np.nan)
+    D, info = solve(MinimumNorm(0.1, memory=BELOW), J._replace(params=(spoiled, *J.params[1:])), eps)
+    assert np.isnan(info.rho)
+    assert np.isnan(to_host(D[0].weight)).any()
+
+
+@pytest.mark.parametrize(("n", "c"), [(1, 1), (6, 3), (100, 10), (1000, 2), (64, 100)])
+@pytest.mark.parametrize("memory", [10**4, 10**6, 10**9])
+def test_plan(n, c, memory):
+    width, size = 50, 4
+    if memory < size * (3 * c**2 + 2 * width + 5):
+        with pytest.raises(UsageError, match=r"memory: 10,000 bytes are less than the .* tiles of single"):
+            plan_tiles(n, c, width, size, memory)
+        return
+    plan = plan_tiles(n, c, width, size, memory)
+    assert plan.at_work + plan.room == memory
+    assert plan.samples == 1 or plan.at_work <= memory / 2
+    assert 1 <= plan.samples <= -(-n // 8)
+    assert plan.at_work >= size * (3 * (c * plan.samples) ** 2 + 2 * plan.samples * width)
+    groups = tiled_kernel.pieces(0, n, plan.samples)
+    tiles = [(g.stop - g.start, h.stop - h.start) for i, g in enumerate(groups) for h in groups[: i + 1]]
+    assert plan.kernel == size * c**2 * sum(rows * columns for rows, columns in tiles)
+    assert plan.sources == size * n * width
+    assert plan.on_disk == max(0, plan.kernel + plan.sources - plan.room)
+
+
+def test_what_is_planned_is_what_is_put(numpy_backend, monkeypatch):
+    """Bytes in memory and on disk of a solve are those of its plan."""
+    made = []
+
+    class Watched(tiled_kernel.Scratch):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(self)
+
+    monkeypatch.setattr(tiled_kernel, "Scratch", Watched)
+    J, eps = NetworkCase("wide", Architecture(2, 32, "tanh"), 16, 4, 50).jacobian(numpy_backend)
+    memory = 80_000
+    plan = plan_tiles(50, 4, tiled_kernel._width(J), 8, memory)
+    solve(MinimumNorm(0.1, memory=memory), J, eps)
+    sources, tiles = made
+    assert tiles.in_memory + tiles.on_disk == plan.kernel
+    shared = 3 * 4 * 8 * 8  # the last coupling's b is the same for all samples
+    assert plan.sources - 8 * 50 * 4 * 8 <= sources.in_memory + sources.on_disk <= plan.sources + shared
+    assert sources.in_memory + tiles.in_memory <= plan.room
+    assert tiles.on_disk > 0
+
+
+@pytest.mark.parametrize("memory", [3 * 10**6, 10**7, 3 * 10**7])
+def test_memory_is_bounded(memory, numpy_backend, monkeypatch):
+    """All arrays of a solve whose kernel is 49 MB as a whole; the pool rounds up their sizes a little."""
+    fresh = pool._Pool()
+    monkeypatch.setattr(pool, "_POOL", fresh)
+    case = NetworkCase("large", Architecture(2, 64), 64, 10, 350)
+    J, eps = case.jacobian(numpy_backend, "float32")
+    gc.collect()
+    before = fresh.most_in_use = fresh.in_use
+    _, info = solve(MinimumNorm(0.01, memory=memory), J, eps)
+    assert fresh.most_in_use - before < 1.125 * memory
+    assert info.rho == pytest.approx(solve(MinimumNorm(0.01), J, eps)[1].rho, rel=1e-4)
+
+
+@pytest.mark.parametrize("fails", [KeyboardInterrupt, MemoryError])
+def test_nothing_is_left_open_on_failure(fails, tiles, numpy_backend, monkeypatch, tmp_path):
+    """Ctrl-C in the midst of the factorization."""
+    tiles(1)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
+    tile, calls = tiled_kernel._TiledKernel.tile, []
+
+    def failing(self, i, j):
+        calls.append((i, j))
+        if (i, j) == (3, 2):
+            raise fails
+        return tile(self, i, j)
+
+    def open_files():
+        return [name for name in os.listdir("/proc/self/fd") if linked(name).startswith(str(tmp_path))]
+
+    def linked(name):
+        try:
+            return os.readlink(f"/proc/self/fd/{name}")
+        except OSError:
+            return ""
+
+    monkeypatch.setattr(tiled_kernel._TiledKernel, "tile", failing)
+    with pytest.raises(fails) as raised:
+        solve(MinimumNorm(0.1, memory=BELOW), J, eps)
+    assert calls[-1] == (3, 2)
+    assert open_files() != [], "nothing was on disk: the test shows nothing"
+    del raised
+    gc.collect()
+    assert open_files() == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rungs_are_dense_where_they_fit():
+    assert [is_dense(rung, 10, 4, None) for rung in ("cholesky", "eigh")] == [True, True]
+    for rung, size in (("cholesky", 400), ("cholesky-float64", 800), ("eigh", 4800)):
+        assert is_dense(rung, 10, 4, size)
+        assert not is_dense(rung, 10, 4, size - 1)
+
+
+def test_memory_is_a_number_of_bytes():
+    with pytest.raises(UsageError, match="memory is 0; expected bytes"):
+        MinimumNorm(memory=0)
