@@ -16,6 +16,7 @@ Sources: the form is the partially independent one of Gaussian processes (Quinon
 2005), the eigenbases those of George et al. 2018 (EKFAC).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -81,27 +82,35 @@ def factor_preconditioner(parts: KernelParts, mu: float, *, samples: int, direct
     groups = tuple(slice(start, min(start + size, n)) for start in range(0, n, size))
     F = _strongest(parts, min(directions, n // 4))  # (n, c, r)
     inner = xp.eye(F.shape[2], dtype=xp.float64, device=backend_of(like).device)
-    blocks = []
+    factors = []
     for group in groups:
-        row = []
-        grams = [gram_rows(A[group, :]) if K is None else K[group, group] for A, K, _ in parts]
-        for j in range(c):
-            L = _cholesky(_block(parts, grams, group, j), F[group, j, :], mu)
+        of_group = []
+        for j, block in enumerate(_blocks(parts, group)):
+            of_rows = F[group, j, :]
+            L = _cholesky(block, of_rows, mu)
             if F.shape[2]:
-                inner += as_dtype(F[group, j, :].T @ cholesky_solve(L, F[group, j, :]), xp.float64)
-            row.append(L)
-        blocks.append(tuple(row))
+                inner += as_dtype(of_rows.T @ cholesky_solve(L, of_rows), xp.float64)
+            of_group.append(L)
+        factors.append(tuple(of_group))
     root = cholesky(inner)  # None only of what is not finite, which conjugate gradients then report
-    return Preconditioner(groups, tuple(blocks), xp.reshape(F, (n * c, -1)), inner if root is None else root)
+    return Preconditioner(groups, tuple(factors), xp.reshape(F, (n * c, -1)), inner if root is None else root)
 
 
-def _block(parts: KernelParts, grams: list[Array], group: slice, j: int) -> Array:
-    """Theta[(group, j), (group, j)]."""
-    total: Array | float = 0.0
-    for (_, _, b), K in zip(parts, grams, strict=True):
-        rows = b[:, j, :] if b.shape[0] == 1 else b[group, j, :]
-        total = K * gram_rows(rows) + total
-    return total  # type: ignore[return-value]
+def _blocks(parts: KernelParts, group: slice) -> Iterator[Array]:
+    """Theta[(group, j), (group, j)], output by output; one Gram matrix of features is held at a time."""
+    c = parts[0].cotangents.shape[1]
+    totals: list[Array] = []
+    for A, K, b in parts:
+        K = gram_rows(A[group, :]) if K is None else K[group, group]
+        rows = slice(None) if b.shape[0] == 1 else group
+        for j in range(c):
+            product = K * gram_rows(b[rows, j, :])
+            if len(totals) < c:
+                totals.append(product)
+            else:
+                totals[j] += product
+    while totals:
+        yield totals.pop(0)
 
 
 def _cholesky(block: Array, F: Array, mu: float) -> Array:
