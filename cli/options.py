@@ -136,8 +136,9 @@ TRAIN_OPTIONS = (
     SettingOption(
         "--solver",
         "optimizer.solver",
-        click.Choice(["dense", "cg"]),
-        "Factor the kernel, or go without it by conjugate gradients (minimum norm).",
+        click.Choice(["dense", "cg", "auto"]),
+        "Factor the kernel, go without it by conjugate gradients, or what is faster by estimate (minimum "
+        "norm).",
     ),
     SettingOption(
         "--memory",

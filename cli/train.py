@@ -124,10 +124,19 @@ def _new_folder(config: "Config") -> Path:
 
 
 def _print_estimate(config: "Config", as_json: bool) -> None:
-    from revgn.training import build_problem, estimate_step, load_data
+    from revgn.training import (
+        build_problem,
+        choose_solver,
+        estimate_step,
+        load_data,
+        solver_choice,
+        unused_settings,
+    )
 
-    problem = build_problem(config, load_data(config))
-    estimate = estimate_step(problem)
+    dataset = load_data(config)
+    config, by_solver = choose_solver(config, dataset)
+    problem = build_problem(config, dataset)
+    estimate = by_solver[config.optimizer.solver] if by_solver else estimate_step(problem)
     if as_json:
         print_json(
             {
@@ -138,6 +147,10 @@ def _print_estimate(config: "Config", as_json: bool) -> None:
                 "steps": estimate.steps,
                 "parameters": estimate.parameters,
                 "memory_bytes": estimate.memory,
+                "seconds_by_solver": {name: of.seconds_per_step for name, of in by_solver.items()} or None,
+                "solver": config.optimizer.solver
+                if "optimizer.solver" not in unused_settings(config)
+                else None,
                 "kernel": estimate.route,
                 "disk_bytes": estimate.disk_bytes,
                 "flop_per_step": estimate.work,
@@ -153,6 +166,8 @@ def _print_estimate(config: "Config", as_json: bool) -> None:
     click.echo(f"weights     {estimate.parameters:,} trained")
     memory = ", ".join(f"{name} {size / 1e9:.3g}" for name, size in estimate.memory.items())
     click.echo(f"memory      {estimate.memory_bytes / 1e9:.3g} GB ({memory})")
+    if by_solver:
+        click.echo(f"solver      {solver_choice(config, by_solver)}")
     if estimate.route is not None:
         where = "" if not estimate.disk_bytes else f", {estimate.disk_bytes / 1e9:.3g} GB of it on disk"
         click.echo(f"kernel      {'as a whole' if estimate.route == 'dense' else 'by tiles'}{where}")

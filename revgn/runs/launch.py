@@ -29,6 +29,7 @@ from revgn.training import (
     averaged,
     build_config,
     build_problem,
+    choose_solver,
     config_dict,
     config_toml,
     evaluate_part,
@@ -36,6 +37,7 @@ from revgn.training import (
     initial_state,
     load_data,
     restore_state,
+    solver_choice,
     state_arrays,
     train,
 )
@@ -118,9 +120,12 @@ def start_run(
     if Path(config.data.name).suffix:  # a file: resume must find it from any folder
         data = msgspec.structs.replace(config.data, name=str(Path(config.data.name).resolve()))
         config = msgspec.structs.replace(config, data=data)
-    problem = build_problem(config, load_data(config))
+    dataset = load_data(config)
+    config, estimates = choose_solver(config, dataset)
+    problem = build_problem(config, dataset)
     writer = create_run(Path(folder), _provenance(problem, command))
-    return _drive(writer, problem, initial_state(problem), observe, should_stop, ())
+    notes = [f"solver {solver_choice(config, estimates)}"] if estimates else []
+    return _drive(writer, problem, initial_state(problem), observe, should_stop, tuple(notes))
 
 
 def resume_run(

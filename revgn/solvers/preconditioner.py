@@ -66,7 +66,7 @@ def factor_preconditioner(parts: KernelParts, mu: float, *, samples: int, direct
     samples : int
         Of a block, at most; all together where there are not more.
     directions : int
-        Columns of F; at most n/4 are taken, beyond which they cost more than what they spare.
+        Columns of F.
 
     Notes
     -----
@@ -80,7 +80,7 @@ def factor_preconditioner(parts: KernelParts, mu: float, *, samples: int, direct
     count = -(-n // samples)
     size = -(-n // count)
     groups = tuple(slice(start, min(start + size, n)) for start in range(0, n, size))
-    F = _strongest(parts, min(directions, n // 4))  # (n, c, r)
+    F = _strongest(parts, directions)  # (n, c, r)
     inner = xp.eye(F.shape[2], dtype=xp.float64, device=backend_of(like).device)
     factors = []
     for group in groups:

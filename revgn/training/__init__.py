@@ -10,7 +10,7 @@ from revgn.training.config import (
     parse_size,
     parse_toml,
 )
-from revgn.training.estimate import Estimate, estimate_step
+from revgn.training.estimate import Estimate, choose_solver, estimate_step, solver_choice
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, evaluate, evaluate_part, train
 from revgn.training.problem import (
     Problem,
@@ -42,6 +42,7 @@ __all__ = [
     "averaged",
     "build_config",
     "build_problem",
+    "choose_solver",
     "config_dict",
     "config_toml",
     "estimate_step",
@@ -57,6 +58,7 @@ __all__ = [
     "parse_size",
     "parse_toml",
     "restore_state",
+    "solver_choice",
     "state_arrays",
     "train",
     "train_step",

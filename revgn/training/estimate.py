@@ -1,29 +1,33 @@
 """What a step will cost, before it is taken: weights, memory, floating-point work, time.
 
 The work is that of the dominant matrix products; a product of (n, d/2) by (d/2, h) is n d h operations.
-The time is the work over the speed of such a product, measured here in a fraction of a second, as are the
-speeds of a Cholesky factorization and of the disk where the step has these.
+What large arrays are only read for, in products with a vector, counts in bytes. The time is the work over the
+speed of a matrix product, and bytes over the speed of a product with a vector; both are measured here in a
+fraction of a second, as are the speeds of a Cholesky factorization and of the disk where a step has these.
 """
 
 import math
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from revgn.arrays import Array, Scratch, cholesky, nbytes, synchronize
+from revgn.data import Dataset
 from revgn.layers import LinearCoupling
 from revgn.maps import Layer
 from revgn.networks import parameter_count
 from revgn.solvers import Shares
-from revgn.training.problem import Problem, architecture, kernel_memory
-from revgn.training.relevance import optimizers_of
-from revgn.training.route import Route, choose_route
+from revgn.solvers.conjugate_gradients import direction_count
+from revgn.solvers.kernel import HELD
+from revgn.training.problem import Problem, architecture, build_problem, kernel_memory
+from revgn.training.relevance import optimizers_of, unused_settings
+from revgn.training.route import KERNEL_PASSES, Route, choose_route
+from revgn.training.settings import Config, OptimizerSettings
 
 _TIMED_SECONDS = 0.2
-_FACTORED = 2048  # order of the kernel whose factorization is timed, at most
-_CG_ITERATIONS = 30  # a guess, right for batches of 1,024; the step itself tells
+_FACTORED = 4096  # order of the kernel whose factorization is timed, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Estimate:
     moved_bytes: float = 0.0
     factor_flops_per_second: float = math.inf
     disk_bytes_per_second: float = math.inf
+    read_bytes: float = 0.0
+    read_bytes_per_second: float = math.inf
 
     @property
     def memory_bytes(self) -> int:
@@ -55,11 +61,20 @@ class Estimate:
 
     @property
     def seconds_per_step(self) -> float:
-        """Work over speed, and bytes; a lower bound, since of the work only products and factors count."""
+        """Work and bytes over their speeds; a lower bound, since not all work counts."""
         factor = self.work["factor"] if self.route else 0.0
         seconds = (sum(self.work.values()) - factor) / self.flops_per_second
         seconds += factor / self.factor_flops_per_second
+        seconds += self.read_bytes / self.read_bytes_per_second
         return seconds + self.moved_bytes / self.disk_bytes_per_second
+
+
+class _Step(NamedTuple):
+    """One plain optimizer's: bytes of memory and operations by part, and bytes that are only read."""
+
+    memory: dict[str, int]
+    work: dict[str, float]
+    read: float
 
 
 def estimate_step(problem: Problem) -> Estimate:
@@ -71,19 +86,20 @@ def estimate_step(problem: Problem) -> Estimate:
     weights = parameter_count(architecture(problem.config), d)
     settings = problem.config.optimizer
     parts = [_plain_step(part) for part in _parts(problem)]
-    memory, work = _sums([part[0] for part in parts]), _sums([part[1] for part in parts])
+    memory, work = _sums([part.memory for part in parts]), _sums([part.work for part in parts])
+    read = sum(part.read for part in parts)
     size = 4 if problem.config.training.dtype == "float32" else 8
     shared = 2 + (problem.average is not None)  # the weights, their change, their average
     memory["weights and steps"] -= (len(parts) - 1) * shared * weights * size
-    memory["frozen arrays"] = parts[0][0]["frozen arrays"]
+    memory["frozen arrays"] = parts[0].memory["frozen arrays"]
     if settings.hybrid == "switch":
-        work = max((part[1] for part in parts), key=lambda part: sum(part.values()))
+        _, work, read = max(parts, key=lambda part: sum(part.work.values()))
     elif settings.hybrid == "agreement":
         work["forward"] *= 2  # of the whole batch, then of its halves
     else:
-        work["forward"] = parts[0][1]["forward"]
+        work["forward"] = parts[0].work["forward"]
     if settings.hybrid != "agreement":
-        memory["activations"] = parts[0][0]["activations"]
+        memory["activations"] = parts[0].memory["activations"]
     if settings.length_rule != "fixed" or settings.trust_change is not None:
         tried = {"fixed": 0, "backtracking": 1, "second-batch": 2}[settings.length_rule]  # at least
         tangent = settings.length_rule == "backtracking" or settings.trust_change is not None
@@ -105,7 +121,52 @@ def estimate_step(problem: Problem) -> Estimate:
         moved_bytes=sum(route.moved for route in routes),
         factor_flops_per_second=_factor_speed(problem, routes[0].order) if routes else math.inf,
         disk_bytes_per_second=_disk_speed(problem) if on_disk else math.inf,
+        read_bytes=read,
+        read_bytes_per_second=_read_speed(problem),
     )
+
+
+def choose_solver(config: Config, dataset: Dataset) -> tuple[Config, dict[str, Estimate]]:
+    """Settings with the faster of the minimum norm's solvers in place of "auto", and the estimates by solver.
+
+    Faster by estimate, on this machine, of those that keep within `optimizer.memory`. Settings of the other
+    solver go back to their defaults. A solver that is set stays, without an estimate.
+
+    Raises
+    ------
+    UsageError
+        If settings do not fit the data, as `build_problem` says.
+    """
+    if config.optimizer.solver != "auto":
+        return config, {}
+    estimates, fitting = {}, {}
+    for name in ("dense", "cg"):
+        problem = build_problem(_with_solver(config, name), dataset)
+        estimates[name] = found = estimate_step(problem)
+        bound = kernel_memory(config.optimizer, problem.backend)
+        of_solver = sum(found.memory.get(part, 0) for part in ("cotangents", "blocks"))
+        if bound is None or of_solver <= bound:  # the dense one goes by tiles where it must
+            fitting[name] = found.seconds_per_step
+    return _with_solver(config, min(fitting, key=lambda name: fitting[name])), estimates
+
+
+def solver_choice(config: Config, estimates: dict[str, Estimate]) -> str:
+    """What `choose_solver` took, in words: "cg: 0.21 s a step by estimate, dense 0.9 s"."""
+    taken = config.optimizer.solver
+    others = [f"{name} {of.seconds_per_step:.3g} s" for name, of in estimates.items() if name != taken]
+    return f"{taken}: {estimates[taken].seconds_per_step:.3g} s a step by estimate, {', '.join(others)}"
+
+
+def _with_solver(config: Config, solver: str) -> Config:
+    optimizer = msgspec.structs.replace(config.optimizer, solver=solver)
+    unused = unused_settings(msgspec.structs.replace(config, optimizer=optimizer))
+    defaults = OptimizerSettings()
+    changes = {
+        name: getattr(defaults, name)
+        for section, _, name in (path.partition(".") for path in unused)
+        if section == "optimizer"
+    }
+    return msgspec.structs.replace(config, optimizer=msgspec.structs.replace(optimizer, **changes))
 
 
 def _parts(problem: Problem) -> list[Problem]:
@@ -127,8 +188,8 @@ def _sums(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {name: sum(part.get(name, 0) for part in parts) for name in names}
 
 
-def _plain_step(problem: Problem) -> tuple[dict[str, int], dict[str, float]]:
-    """Memory and work of a step of a plain optimizer."""
+def _plain_step(problem: Problem) -> _Step:
+    """What a step of a plain optimizer costs."""
     shape = architecture(problem.config)
     settings = problem.config.optimizer
     n, L = problem.batch_size, shape.blocks
@@ -156,6 +217,7 @@ def _plain_step(problem: Problem) -> tuple[dict[str, int], dict[str, float]]:
         "activations": int(stored) * size,
     }
     work = {"forward": total("forward")}
+    read = float(memory["weights and steps"])
     if settings.name != "gauss-newton":
         work["gradient"] = total("vjp_params", "tangent") - couplings[0]["tangent"]
         if settings.name == "lbfgs":
@@ -194,13 +256,17 @@ def _plain_step(problem: Problem) -> tuple[dict[str, int], dict[str, float]]:
         kernels = 2 * L - (0 if own else 1)  # whose cotangents differ from sample to sample
         if settings.solver == "cg":
             orders = [coupling["features"] for coupling in couplings]
-            products = sum(min(2.0 * n, 4.0 * order) * n * d2 for order in orders) + 4.0 * kernels * N * d2
-            work["iterations"] = _CG_ITERATIONS * products
+            iterations = expected_iterations(settings, n)
+            work["iterations"] = iterations * sum(min(2.0 * n, 4.0 * order) * n * d2 for order in orders)
             memory["cotangents"] = kernels * N * d2 * size
+            read += iterations * 2 * memory["cotangents"]
             if settings.preconditioner == "blocks":
-                g, r = min(settings.block_samples, n), min(settings.directions, n // 4)
+                g, r = min(settings.block_samples, n), direction_count(settings.directions, n)
+                read += iterations * N * (2 if r else 1) * (g + r) * size
                 work["blocks"] = float(N) * g * (kernels * d2 + g / 3) + total("gram") * g / n
-                work["directions"] = float(N) * r * (2.0 * g + 2.0 * r)
+                if r:
+                    eigen = 9.0 * sum(min(n, order) ** 3 + d2**3 for order in orders)
+                    work["directions"] = float(N) * r * (2.0 * g + 2.0 * r) + eigen
                 memory["blocks"] = N * (g + r) * size
         else:
             route = _route(problem)
@@ -208,9 +274,21 @@ def _plain_step(problem: Problem) -> tuple[dict[str, int], dict[str, float]]:
             work["kernel"] = total("gram") + kernels * float(N) * N * d2
             work["factor"] = route.order**3 / 3
             memory["kernel"] = route.memory
+            if route.name == "dense":
+                read += (2 * -(-kernels // HELD) + KERNEL_PASSES) * route.memory / 2
             if route.name == "tiles":
                 work["pull-back"] += work["forward"]
-    return memory, work
+    return _Step(memory, work, read)
+
+
+def expected_iterations(settings: OptimizerSettings, n: int) -> float:
+    """Iterations of conjugate gradients, as training on Fashion-MNIST took them (`tests/bench/bench_cg.py`).
+
+    They grow with the root of the batch and the digits asked for, and fall with damping until it is 0.1.
+    """
+    damped = min(max(0.5 - 0.5 * math.log10(settings.damping or 1e-9), 1.0), 3.0)
+    few = 7.0 * math.sqrt(n / 256) * damped * math.log10(settings.tolerance) / -3.0
+    return min(few * (1 if settings.preconditioner == "blocks" else 10), settings.max_iterations)
 
 
 def _route(problem: Problem) -> Route | None:
@@ -298,12 +376,23 @@ def _product_speed(problem: Problem) -> float:
     return work / (perf_counter() - started)
 
 
+def _read_speed(problem: Problem) -> float:
+    """Bytes per second that a product with a vector reads a matrix at, which no cache holds."""
+    K = problem.backend.xp.ones((4096, 4096), dtype=problem.dtype, device=problem.backend.device)
+    seconds = math.inf
+    for _ in range(3):
+        started = perf_counter()
+        synchronize(K @ K[0, :])
+        seconds = min(seconds, perf_counter() - started)
+    return nbytes(K.shape, K) / seconds
+
+
 def _factor_speed(problem: Problem, order: int) -> float:
     """Operations per second of a Cholesky factorization, of that order as far as time allows."""
     order = min(order, _FACTORED)
     K = problem.backend.xp.eye(order, dtype=problem.dtype, device=problem.backend.device)
     seconds = math.inf
-    for _ in range(2):  # the first warms up
+    for _ in range(3):  # the first warms up
         started = perf_counter()
         L = cholesky(K)
         assert L is not None

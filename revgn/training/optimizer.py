@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from revgn.errors import UsageError
 from revgn.linalg import PinvRule
 from revgn.optimizers import (
     KFAC,
@@ -89,6 +90,8 @@ def _plain(settings: OptimizerSettings, name: OptimizerName, weight_decay: float
     if name == "lbfgs":
         return LBFGS(settings.history, weight_decay)
     solver: Solver
+    if settings.solver == "auto":
+        raise UsageError("optimizer.solver: auto is not chosen yet; let choose_solver do it")
     if settings.inverse == "minimum-norm" and settings.solver == "cg":
         solver = ConjugateGradients(
             settings.damping,

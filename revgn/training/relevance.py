@@ -45,7 +45,7 @@ def _unused_by(optimizer: OptimizerSettings) -> tuple[str, ...]:
         used -= set(_OF_OTHER_INVERSE[optimizer.inverse])
         if optimizer.inverse == "block" or optimizer.solver == "dense":
             used -= set(_CG)
-        elif optimizer.preconditioner == "none":
+        if optimizer.preconditioner == "none":
             used -= set(_BLOCKS)
         if optimizer.solver == "cg":
             used -= {"memory"}
@@ -94,7 +94,7 @@ def _who(config: Config, path: str) -> str:
     if name == "output_damping":
         return f"gauss-newton with curvature {optimizer.curvature}"
     if name in (*_CG, "memory") and optimizer.inverse == "minimum-norm":
-        used_by_cg = name in _BLOCKS and optimizer.solver == "cg"
+        used_by_cg = name in _BLOCKS and optimizer.solver != "dense"
         return "cg without preconditioner" if used_by_cg else f"gauss-newton with solver {optimizer.solver}"
     return f"gauss-newton with inverse {optimizer.inverse}"
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from revgn.solvers import is_dense, plan_tiles
 
-_PASSES = 24  # over the tiles of the factor: estimates of its eigenvalues, a solution, a refinement
+KERNEL_PASSES = 24  # over the tiles of the factor: estimates of its eigenvalues, a solution, a refinement
 
 
 class Route(NamedTuple):
@@ -27,7 +27,6 @@ def choose_route(n: int, outputs: int, width: int, size: int, bound: int | None)
     size : int
         Bytes of a number.
     """
-    # A solver without a kernel joins here: routes that fit, ordered by work over measured speed.
     order = n * outputs
     if bound is None or is_dense("cholesky", order, size, bound):
         return Route("dense", order, order**2 * size)
@@ -35,5 +34,5 @@ def choose_route(n: int, outputs: int, width: int, size: int, bound: int | None)
     memory = plan.at_work + min(plan.room, plan.kernel + plan.sources)
     share = plan.on_disk / (plan.kernel + plan.sources)  # of all that is read
     rows = plan.samples * outputs
-    read = share * (size * order**3 / (3 * rows) + _PASSES * plan.kernel)
+    read = share * (size * order**3 / (3 * rows) + KERNEL_PASSES * plan.kernel)
     return Route("tiles", order, memory, plan.on_disk, plan.on_disk + read)

@@ -54,7 +54,8 @@ class OptimizerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     `lr` None takes the optimizer's default, of `DEFAULT_LR`; of other settings that are not given `DEFAULTS`
     has those of Muon and K-FAC. A `second` optimizer has a rate of its own on the same schedule, `second_lr`,
     and takes its other settings from where the first does. `memory` is bytes for the minimum norm's kernel,
-    half of the machine's if not given; a larger one is factored by tiles.
+    half of the machine's if not given; a larger one is factored by tiles. The solver "auto" stands for what
+    `revgn.training.choose_solver` takes.
     """
 
     name: OptimizerName = "gauss-newton"
@@ -68,13 +69,13 @@ class OptimizerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     inverse: Literal["block", "minimum-norm"] = "minimum-norm"
     shares: Literal["uniform", "first", "last", "full-rank"] | tuple[float, ...] = "full-rank"
     outputs: Literal["logits", "contrasts"] = "logits"
-    solver: Literal["dense", "cg"] = "dense"
+    solver: Literal["dense", "cg", "auto"] = "dense"
     memory: Annotated[int, Meta(ge=1, le=2**62)] | None = None
     tolerance: Annotated[float, Meta(gt=0, lt=1)] = 1e-3
     max_iterations: Count = 1000
     preconditioner: Literal["blocks", "none"] = "blocks"
     block_samples: Count = 4096
-    directions: Annotated[int, Meta(ge=0)] = 1000
+    directions: Annotated[int, Meta(ge=0)] | None = None
     damping: NotNegative = 0.0
     curvature: Literal["identity", "exact"] = "identity"
     output_damping: NotNegative = 0.0

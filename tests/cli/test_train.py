@@ -109,6 +109,22 @@ def test_a_dry_run_says_how_the_kernel_is_solved(options, says, invoke):
     assert (found["disk_bytes"] > 0) == ("5MB" in options)
 
 
+def test_auto_chooses_a_solver_and_the_run_keeps_it(invoke, tmp_path):
+    options = ("--subset", 64, "--hidden", 8, "--batch-size", 32, "--solver", "auto", "--damping", 0.1)
+    text = invoke("train", *options, "--dry-run").stdout
+    found = json.loads(invoke("train", *options, "--dry-run", "--json").stdout)
+    assert set(found["seconds_by_solver"]) == {"dense", "cg"}
+    assert found["seconds_per_step"] == min(found["seconds_by_solver"].values())
+    assert found["solver"] == min(found["seconds_by_solver"], key=found["seconds_by_solver"].get)
+    assert "solver      " in text
+    assert "s a step by estimate" in text
+    trained = invoke("train", *options, "--steps", 1, "--out", "run")
+    config = open_run("run").config["optimizer"]
+    assert config["solver"] in ("dense", "cg")
+    assert f"revgn: solver {config['solver']}: " in trained.stderr
+    assert invoke("resume", "run", "--steps", 2).exit_code == 0
+
+
 def test_two_runs_of_one_second_get_two_folders(invoke, tmp_path):
     for _ in range(2):
         assert invoke("train", "--subset", 64, "--hidden", 8, "--batch-size", 32, "--steps", 1).exit_code == 0

@@ -171,6 +171,14 @@ def test_mistakes_are_one_line_that_names_the_path(settings, says):
             {"solver": "cg", "preconditioner": "none", "directions": 9},
             "optimizer.directions: cg without preconditioner does not use it",
         ),
+        (
+            {"solver": "auto", "preconditioner": "none", "directions": 9},
+            "optimizer.directions: cg without preconditioner does not use it",
+        ),
+        (
+            {"solver": "auto", "inverse": "block"},
+            "optimizer.solver: gauss-newton with inverse block does not",
+        ),
         ({"solver": "cg", "memory": 10**9}, "optimizer.memory: gauss-newton with solver cg does not use it"),
         ({"inverse": "block", "memory": 9}, "optimizer.memory: gauss-newton with inverse block does not use"),
         ({"name": "adam", "memory": 9}, "optimizer.memory: adam does not use it"),

@@ -4,7 +4,20 @@ import pytest
 
 from revgn import trees
 from revgn.data import Dataset, Part
-from revgn.training import Estimate, estimate_step, initial_state
+from revgn.errors import UsageError
+from revgn.training import (
+    Estimate,
+    build_config,
+    build_problem,
+    choose_solver,
+    config_toml,
+    estimate_step,
+    initial_state,
+    parse_toml,
+    solver_choice,
+)
+from revgn.training.estimate import expected_iterations
+from revgn.training.settings import OptimizerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +132,60 @@ def test_the_kernel_s_route(make_problem):
 
 def test_time_is_work_over_its_own_speed():
     estimate = Estimate(
-        1, 1, 1, 1, 1, 1, {}, {"kernel": 6.0, "factor": 12.0}, 3.0, "tiles", 5, 20.0, 4.0, 10.0
+        1, 1, 1, 1, 1, 1, {}, {"kernel": 6.0, "factor": 12.0}, 3.0, "tiles", 5, 20.0, 4.0, 10.0, 24.0, 6.0
     )
-    assert estimate.seconds_per_step == 6 / 3 + 12 / 4 + 20 / 10
+    assert estimate.seconds_per_step == 6 / 3 + 12 / 4 + 20 / 10 + 24 / 6
+
+
+AUTO = {"solver": "auto", "damping": 0.1, "tolerance": 1e-2, "memory": 10**9}
+
+
+def chosen(monkeypatch, digits, *, products, reads, factors=1e12, batch=200, **changes):
+    """What is chosen on a machine of these speeds, with the estimates."""
+    for name, speed in (("product", products), ("read", reads), ("factor", factors)):
+        monkeypatch.setattr(f"revgn.training.estimate._{name}_speed", lambda *_, speed=speed: speed)
+    training = {"batch_size": batch}
+    config = build_config({"optimizer": AUTO | changes, "network": {"hidden": 32}, "training": training})
+    return choose_solver(config, digits)
+
+
+def test_the_faster_solver_is_chosen(monkeypatch, digits):
+    """Cholesky slow: conjugate gradients; many iterations: the kernel, with its own settings only."""
+    config, estimates = chosen(monkeypatch, digits, products=1e10, reads=1e12, factors=1e6)
+    assert config.optimizer.solver == "cg"
+    assert (config.optimizer.tolerance, config.optimizer.memory) == (1e-2, None)
+    assert estimates["cg"].seconds_per_step < estimates["dense"].seconds_per_step
+    assert solver_choice(config, estimates).startswith("cg: ")
+    config, estimates = chosen(
+        monkeypatch, digits, products=1e15, reads=1e8, batch=16, preconditioner="none", tolerance=1e-9
+    )
+    assert config.optimizer.solver == "dense"
+    assert config.optimizer.memory == 10**9
+    assert (config.optimizer.tolerance, config.optimizer.preconditioner) == (1e-3, "blocks")
+    assert build_config(parse_toml(config_toml(config), "chosen")) == config
+    assert build_problem(config, digits).optimizer.solver.memory == 10**9
+
+
+def test_what_does_not_fit_is_not_chosen(monkeypatch, digits):
+    config, estimates = chosen(monkeypatch, digits, products=1e10, reads=1e12, factors=1e6, memory=200_000)
+    assert estimates["cg"].seconds_per_step < estimates["dense"].seconds_per_step
+    assert (config.optimizer.solver, estimates["dense"].route) == ("dense", "tiles")
+
+
+def test_a_solver_that_is_set_stays(digits):
+    for settings in ({}, {"solver": "cg"}, {"inverse": "block"}, {"name": "adam"}):
+        config = build_config({"optimizer": settings})
+        assert choose_solver(config, digits) == (config, {})
+    with pytest.raises(UsageError, match="auto is not chosen yet; let choose_solver do it"):
+        build_problem(build_config({"optimizer": {"solver": "auto"}}), digits)
+
+
+def test_iterations_grow_with_the_batch_and_fall_with_damping():
+    def expected(n=1024, **settings):
+        return expected_iterations(OptimizerSettings(**settings), n)
+
+    assert expected(damping=0.1) == pytest.approx(14)
+    assert expected(n=4096, tolerance=1e-2) == pytest.approx(56)
+    assert expected(n=256, damping=0.1) < expected(damping=0.1) < expected(damping=0.01) < expected()
+    assert expected(preconditioner="none") > expected()
+    assert expected(max_iterations=3) == 3
