@@ -167,6 +167,12 @@ TRAIN_OPTIONS = (
         bool,
         "Levenberg-Marquardt: let the damping follow the gain.",
     ),
+    SettingOption(
+        "--metric",
+        "optimizer.metric",
+        click.Choice(["identity", "features"]),
+        "Norm in which Gauss-Newton's step is smallest: of the weights, or with the features seen so far.",
+    ),
     SettingOption("--carry", "optimizer.carry", float, "Share of the last direction carried along."),
     SettingOption("--lr", "optimizer.lr", float, "Learning rate."),
     SettingOption(

@@ -7,6 +7,7 @@ from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState
 from revgn.optimizers.kfac import KFAC, KFACState
 from revgn.optimizers.lbfgs import LBFGS, LBFGSState
 from revgn.optimizers.levenberg_marquardt import LevenbergMarquardt, LevenbergMarquardtState
+from revgn.optimizers.metric import FeatureMetric, FeatureMetricState
 from revgn.optimizers.muon import Muon, MuonState
 from revgn.optimizers.optimizer import (
     Direction,
@@ -36,6 +37,8 @@ __all__ = [
     "Blend",
     "BlendState",
     "Direction",
+    "FeatureMetric",
+    "FeatureMetricState",
     "GaussNewton",
     "GaussNewtonState",
     "KFACState",

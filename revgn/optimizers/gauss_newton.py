@@ -9,7 +9,7 @@ which beta = 1 is the randomized Kaczmarz method.
 
 With the loss's exact curvature H = R R^T in place of the identity, J is R^T dz/dW and eps the w with
 R w = p - y, so that D is (J^T H J + mu I)^-1 J^T (p - y), mu the solver's damping. With an `output_damping`
-nu it is eps = (H + nu I)^-1 (p - y), for any solver.
+nu it is eps = (H + nu I)^-1 (p - y), for any solver. In a `metric` M it is D = M^-1 J^T (J M^-1 J^T)^-1 eps.
 """
 
 import math
@@ -22,6 +22,14 @@ from revgn.errors import UsageError
 from revgn.linalg import norm
 from revgn.losses import curvature_root, damped_change, wanted_change
 from revgn.networks import ChainParams
+from revgn.optimizers.metric import (
+    FeatureMetric,
+    FeatureMetricState,
+    from_metric,
+    in_metric,
+    init_metric,
+    update_metric,
+)
 from revgn.optimizers.optimizer import (
     Direction,
     Linearization,
@@ -45,6 +53,8 @@ class GaussNewton:
     weight_decay : float
     curvature : {"identity", "exact"}
         Of the loss in its outputs; "identity" is what the paper's runs use for cross-entropy.
+    metric : FeatureMetric or None
+        In which D is the smallest; None is the usual one. See `revgn.optimizers.metric`.
     output_damping : float
         nu of the exact curvature; 0 leaves damping to the solver, which then solves with R^T dz/dW.
     carry : float
@@ -64,6 +74,7 @@ class GaussNewton:
     carry_decay: float = 1.0
     curvature: Curvature = "identity"
     output_damping: float = 0.0
+    metric: FeatureMetric | None = None
 
     def __post_init__(self) -> None:
         if not (0 <= self.carry <= 1 and 0 <= self.carry_decay <= 1):
@@ -80,15 +91,17 @@ class GaussNewton:
 
 
 class GaussNewtonState(NamedTuple):
-    """The last direction D, after so many updates; empty without carry."""
+    """The last direction D, and what the metric is made of, after so many updates; empty without them."""
 
     updates: int
     direction: ChainParams
+    metric: FeatureMetricState | tuple[()]
 
 
 @init_state.register(GaussNewton)
 def init_gauss_newton(optimizer: GaussNewton, params: ChainParams) -> GaussNewtonState:
-    return GaussNewtonState(0, trees.zeros_like(params) if optimizer.carry else ())
+    carried = trees.zeros_like(params) if optimizer.carry else ()
+    return GaussNewtonState(0, carried, init_metric(params) if optimizer.metric else ())
 
 
 update.register(GaussNewton)(update_along)
@@ -99,17 +112,22 @@ def direction_gauss_newton(
     optimizer: GaussNewton, state: GaussNewtonState, params: ChainParams, at: Linearization, lr: float
 ) -> Direction:
     J, wanted = wanted_of(optimizer, at)
+    missed, beta = wanted, 0.0
     if state.updates and optimizer.carry:
         beta = optimizer.carry * optimizer.carry_decay ** (state.updates - 1)
         missed = wanted - beta * apply(J, state.direction)
+    metric = state.metric
+    if optimizer.metric is None or not metric:
         D, info = solve(optimizer.solver, J, missed)
+    else:
+        metric = update_metric(optimizer.metric, metric, J, state.updates)
+        D, info = solve(optimizer.solver, in_metric(metric, J), missed)
+        D = from_metric(metric, J, D)
+    if beta:
         D = trees.axpy(beta, state.direction, D)
         # J D - eps is what it was; it counts relative to what the step as a whole wants
         info = info._replace(rho=info.rho * norm(missed) / (norm(wanted) or 1.0))
-    else:
-        D, info = solve(optimizer.solver, J, wanted)
-    state = GaussNewtonState(state.updates + 1, D if optimizer.carry else ())
-    return Direction(D, state, info)
+    return Direction(D, GaussNewtonState(state.updates + 1, D if optimizer.carry else (), metric), info)
 
 
 def wanted_of(optimizer: GaussNewton, at: Linearization) -> tuple[Jacobian, Array]:

@@ -9,6 +9,7 @@ g, M^T what results: the same D, from a smaller P. Source: Martens and Grosse 20
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from revgn._dispatch import generic
@@ -31,12 +32,15 @@ class KroneckerFactors(NamedTuple):
 
 def no_factors(params: Params) -> KroneckerFactors:
     """Zeros in the shapes of the factors of a coupling with these parameters."""
-    W = params.weight
-    rows, columns = W.shape
-    if isinstance(params, LinearCouplingParams):
-        rows = columns + 1
-    P, Q = (array_namespace(W).zeros((m, m), dtype=W.dtype, device=W.device) for m in (rows, columns))
+    W, orders = params.weight, (feature_count(params), params.weight.shape[1])
+    P, Q = (array_namespace(W).zeros((m, m), dtype=W.dtype, device=W.device) for m in orders)
     return KroneckerFactors(P, Q, P, Q)
+
+
+def feature_count(params: Params) -> int:
+    """Columns of A, or of B where features are linear, of a coupling with these parameters."""
+    h, d2 = params.weight.shape
+    return d2 + 1 if isinstance(params, LinearCouplingParams) else h  # type: ignore[no-any-return]
 
 
 def renewed(
@@ -60,17 +64,21 @@ def renewed(
     Q = gram_columns(array_namespace(bars).reshape(bars, (c * n, d2))) / n
     P = share * factors.features + (1 - share) * P
     Q = share * factors.cotangents + (1 - share) * Q
-    pi = math.sqrt((_trace(P) / rows) / (_trace(Q) / d2 or math.inf)) or 1.0  # 1 where Q is 0
+    pi = math.sqrt((trace(P) / rows) / (trace(Q) / d2 or math.inf)) or 1.0  # 1 where Q is 0
     root = math.sqrt(damping)
     return KroneckerFactors(P, Q, _inverse(P, pi * root), _inverse(Q, root / pi))
 
 
 def solved(layer: Layer, factors: KroneckerFactors, g: Params) -> Params:
     """D of the gradient g of one coupling's parameters."""
+    return by_features(layer, lambda X: factors.features_inverse @ X @ factors.cotangents_inverse, g)
+
+
+def by_features(layer: Layer, function: Callable[[Array], Array], of: Params) -> Params:
+    """What `function` gives of a change of W, a row each feature: of M W, then M^T, where they are linear."""
     if not isinstance(layer, LinearCoupling):
-        return type(g)(factors.features_inverse @ g.weight @ factors.cotangents_inverse)
-    Mg = _beside_bias(layer.basis.T, g.weight)
-    return type(g)(_beside_bias(layer.basis, factors.features_inverse @ Mg @ factors.cotangents_inverse))
+        return type(of)(function(of.weight))
+    return type(of)(_beside_bias(layer.basis, function(_beside_bias(layer.basis.T, of.weight))))
 
 
 @generic
@@ -118,6 +126,7 @@ def _beside_bias(A: Array, X: Array) -> Array:
     return array_namespace(X).concat((A @ X[:-1, :], X[-1:, :]), axis=0)  # type: ignore[no-any-return]
 
 
-def _trace(K: Array) -> float:
+def trace(K: Array) -> float:
+    """Sum of the diagonal."""
     xp = array_namespace(K)
     return float(xp.sum(xp.linalg.diagonal(K)))

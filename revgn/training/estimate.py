@@ -218,6 +218,12 @@ def _plain_step(problem: Problem) -> _Step:
     }
     work = {"forward": total("forward")}
     read = float(memory["weights and steps"])
+    if settings.name == "gauss-newton" and settings.metric == "features":
+        orders = [coupling["features"] for coupling in couplings]
+        work["metric"] = sum(4.0 * n * m**2 + 2.0 * m**2 * d2 for m in orders)
+        work["metric"] += sum(4 / 3 * m**3 for m in orders) / settings.metric_every
+        memory["metric"] = int(sum(2 * m**2 for m in orders)) * size
+        memory["activations"] *= 2  # the features in the metric stand beside those that are not
     if settings.name != "gauss-newton":
         work["gradient"] = total("vjp_params", "tangent") - couplings[0]["tangent"]
         if settings.name == "lbfgs":

@@ -11,6 +11,7 @@ from revgn.optimizers import (
     Adam,
     Agreement,
     Blend,
+    FeatureMetric,
     GaussNewton,
     LevenbergMarquardt,
     Muon,
@@ -114,8 +115,15 @@ def _plain(settings: OptimizerSettings, name: OptimizerName, weight_decay: float
         settings.carry_decay,
         settings.curvature,
         settings.output_damping,
+        _metric(settings),
     )
     if not settings.adapt_damping:
         return optimizer
     factors = (settings.damping_raised, settings.damping_lowered)
     return LevenbergMarquardt(optimizer, *factors, settings.damping_min, settings.damping_max)
+
+
+def _metric(settings: OptimizerSettings) -> FeatureMetric | None:
+    if settings.metric == "identity":
+        return None
+    return FeatureMetric(settings.metric_floor, settings.metric_mean, settings.metric_every)

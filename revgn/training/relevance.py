@@ -13,8 +13,9 @@ _CG = ("tolerance", "max_iterations", "preconditioner", *_BLOCKS)
 _INVERSE = ("inverse", "shares", "outputs", "damping", "rtol", "atol", "solver", "memory", *_CG)
 _ADAPTED = ("damping_raised", "damping_lowered", "damping_min", "damping_max")
 _CURVATURE = ("curvature", "output_damping", "adapt_damping", *_ADAPTED)
+_METRIC = ("metric_floor", "metric_mean", "metric_every")
 USED = {
-    "gauss-newton": (*_INVERSE, *_CURVATURE, "carry", "carry_decay"),
+    "gauss-newton": (*_INVERSE, *_CURVATURE, *_METRIC, "metric", "carry", "carry_decay"),
     "sgd": ("momentum", "nesterov"),
     "adam": ("beta1", "beta2", "eps"),
     "muon": ("momentum", "nesterov", "beta1", "beta2", "eps"),
@@ -51,6 +52,7 @@ def _unused_by(optimizer: OptimizerSettings) -> tuple[str, ...]:
             used -= {"memory"}
         used -= set() if optimizer.adapt_damping else set(_ADAPTED)
         used -= set() if optimizer.curvature == "exact" else {"output_damping"}
+        used -= set() if optimizer.metric == "features" else set(_METRIC)
     used |= {*_OF_HYBRID[optimizer.hybrid], *([] if optimizer.length_rule == "fixed" else ["halvings"])}
     tables = (*USED.values(), *_OF_HYBRID.values(), ("halvings",))
     known = dict.fromkeys(name for names in tables for name in names)
@@ -71,6 +73,8 @@ def check_relevance(config: Config) -> None:
             raise UsageError(f"{path}: {_who(config, path)} does not use it; leave it out")
     if "gauss-newton" in optimizers_of(config.optimizer):
         _check_curvature(config.optimizer)
+        if config.optimizer.metric == "features" and config.network.activations == "rebuild":
+            raise UsageError("optimizer.metric: features has to keep them; take network.activations=keep")
     _check_steps(config.optimizer)
     for path, value in settings.items():
         if isinstance(value, float) and not math.isfinite(value):
@@ -91,6 +95,8 @@ def _who(config: Config, path: str) -> str:
         return " with ".join(names)
     if name in _ADAPTED:
         return "gauss-newton without adapt_damping"
+    if name in _METRIC:
+        return "gauss-newton with metric identity"
     if name == "output_damping":
         return f"gauss-newton with curvature {optimizer.curvature}"
     if name in (*_CG, "memory") and optimizer.inverse == "minimum-norm":

@@ -37,6 +37,13 @@ OPTIMIZERS = {
     "momentum": {"optimizer.name": "sgd", "optimizer.momentum": 0.9},
     "muon": {"optimizer.name": "muon"},
     "carry": {"optimizer.carry": 0.9, "optimizer.damping": 0.1, "optimizer.outputs": "contrasts"},
+    "metric": {
+        "optimizer.metric": "features",
+        "optimizer.metric_every": 4,
+        "optimizer.damping": 0.1,
+        "optimizer.carry": 0.9,
+        "network.first_block": "identity",
+    },
     "levenberg-marquardt": {
         "optimizer.curvature": "exact",
         "optimizer.damping": 1.0,

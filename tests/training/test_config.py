@@ -192,6 +192,9 @@ def test_mistakes_are_one_line_that_names_the_path(settings, says):
         ({"inverse": "block", "curvature": "exact"}, "through optimizer.output_damping; give it a number"),
         ({"curvature": "exact", "outputs": "contrasts"}, "optimizer.outputs: the exact curvature takes"),
         ({"adapt_damping": True}, "optimizer.adapt_damping: a first damping is missing"),
+        ({"metric_floor": 0.5}, "optimizer.metric_floor: gauss-newton with metric identity does not use it"),
+        ({"name": "adam", "metric": "features"}, "optimizer.metric: adam does not use it"),
+        ({"metric": "features", "metric_mean": 1.0}, "optimizer.metric_mean: 1.0 cannot be used"),
         ({"halvings": 3}, "optimizer.halvings: optimizer.length_rule fixed does not use it"),
         ({"second": "adam"}, "optimizer.second: optimizer.hybrid none does not use it"),
         ({"hybrid": "agreement", "second": "adam"}, "optimizer.second: optimizer.hybrid agreement does not"),
@@ -239,6 +242,12 @@ def test_what_the_optimizer_does_not_use_is_refused(settings, says):
 def test_averages_and_smoothing_that_cannot_be(settings, says):
     with pytest.raises(UsageError, match=says):
         build_config({"training": settings})
+
+
+def test_a_metric_of_features_keeps_them():
+    settings = {"optimizer": {"metric": "features"}, "network": {"activations": "rebuild"}}
+    with pytest.raises(UsageError, match=r"optimizer.metric: features has to keep them; take network\.act"):
+        build_config(settings)
 
 
 positive = st.floats(1e-300, 1e300)

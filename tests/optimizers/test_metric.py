@@ -1,0 +1,147 @@
+"""The metric of features: against dense matrices, its limit, its renewal, and who is refused."""
+
+import numpy as np
+import pytest
+from cases import NETWORKS
+from reference import dense
+
+from revgn import trees
+from revgn.errors import UsageError
+from revgn.losses import SquaredError, wanted_change
+from revgn.optimizers import FeatureMetric, GaussNewton, Linearization, init_state, update
+from revgn.solvers import BlockInverse, ConjugateGradients, MinimumNorm, apply, jacobian
+from revgn.testing import assert_close
+
+KEPT = [  # and of full rank in float64
+    case for case in NETWORKS if case.architecture.activations == "keep" and case.name not in ("n>h", "d=1")
+]
+
+
+def taken(optimizer, case, library, batches=1):
+    """The last of some updates on other batches each, its J and eps, and the inputs of all batches."""
+    net, params, x = case.build(library, "float64")
+    rng, seen = np.random.default_rng(61), []
+    state = init_state(optimizer, params)
+    for _ in range(batches):
+        x = library.asarray(rng.standard_normal(x.shape))
+        z, J = jacobian(net, params, x)
+        t = z + library.asarray(rng.standard_normal(z.shape))
+        before = params
+        done = update(optimizer, state, params, Linearization(SquaredError(), t, z, J), 1.0)
+        seen.append(J)
+        params, state = done.params, done.state
+    D = trees.axpy(-1.0, done.params, before)
+    return D, done, J, wanted_change(SquaredError(), z, t), seen
+
+
+def features(layer, u):
+    """A = [phi(u C), 1], of linear features too, in full."""
+    v = u @ layer.projection
+    phi = {"relu": lambda v: np.maximum(v, 0), "tanh": np.tanh, "identity": lambda v: v}
+    if getattr(layer, "activation", "identity") == "gelu":
+        from scipy.special import ndtr
+
+        return np.hstack([v * ndtr(v), np.ones((len(v), 1))])
+    return np.hstack([phi[getattr(layer, "activation", "identity")](v), np.ones((len(v), 1))])
+
+
+def dense_metric(seen, floor, mean):
+    """M, block diagonal over the couplings, of the inputs of each coupling in the batches seen."""
+    blocks = []
+    for k, layer in enumerate(seen[0].network.body.layers):
+        P = None
+        for J in seen:
+            at = J.point.input
+            for earlier, of in zip(J.network.body.layers[:k], J.params[:k], strict=True):
+                moved = at[earlier.half] + features(earlier, at[1 - earlier.half]) @ of.weight
+                at = at._replace(**{("first", "second")[earlier.half]: moved})
+            A = features(layer, at[1 - layer.half])
+            own = A.T @ A / len(A)
+            P = own if P is None else mean * P + (1 - mean) * own
+        M = P / np.mean(np.diagonal(P)) + floor * np.eye(len(P))
+        blocks.append(np.kron(M, np.eye(seen[0].params[k].weight.shape[1])))
+    return blocks
+
+
+def applied(blocks, X):
+    """M^-1 X."""
+    parts = np.split(X, np.cumsum([len(block) for block in blocks])[:-1])
+    return np.concatenate([np.linalg.solve(M, part) for M, part in zip(blocks, parts, strict=True)])
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.3])
+@pytest.mark.parametrize("case", KEPT, ids=lambda case: case.name)
+def test_the_step_is_the_smallest_in_the_metric(case, damping, numpy_backend):
+    """D = M^-1 J^T (J M^-1 J^T + mu I)^-1 eps, with mu relative to that kernel's mean diagonal."""
+    optimizer = GaussNewton(MinimumNorm(damping), metric=FeatureMetric(0.5))
+    D, done, J, eps, seen = taken(optimizer, case, numpy_backend)
+    truth = dense.jacobian(J.network, J.params, np.hstack(J.point.input)[:, : J.network.features])
+    MJ = applied(dense_metric(seen, 0.5, 0.95), truth.T)
+    kernel = truth @ MJ
+    kernel += damping * np.mean(np.diagonal(kernel)) * np.eye(len(kernel))
+    expected = MJ @ np.linalg.lstsq(kernel, dense.rows(eps), rcond=1e-12)[0]
+    assert_close("D", dense.flat(D), expected, 1e-8)
+    if not damping:
+        assert done.solve.rho < 1e-9
+
+
+def test_earlier_batches_count(numpy_backend):
+    """P is a running mean; R is renewed at every second update here."""
+    case = next(case for case in KEPT if case.name == "relu-identity-keep")
+    for batches, of in ((3, 3), (4, 3)):
+        optimizer = GaussNewton(MinimumNorm(), metric=FeatureMetric(0.5, 0.7, every=2))
+        D, _, J, eps, seen = taken(optimizer, case, numpy_backend, batches)
+        truth = dense.jacobian(J.network, J.params, np.hstack(J.point.input))
+        MJ = applied(dense_metric(seen[:of], 0.5, 0.7), truth.T)
+        assert_close("D", dense.flat(D), MJ @ np.linalg.solve(truth @ MJ, dense.rows(eps)), 1e-8)
+
+
+@pytest.mark.parametrize("case", KEPT[:3], ids=lambda case: case.name)
+def test_a_large_floor_is_the_usual_norm(case, backend):
+    plain, *_ = taken(GaussNewton(MinimumNorm(0.1)), case, backend)
+    far, *_ = taken(GaussNewton(MinimumNorm(0.1), metric=FeatureMetric(1e9)), case, backend)
+    assert_close("D", far, plain, 1e-7)
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [MinimumNorm(), MinimumNorm(memory=4000), ConjugateGradients(0.0, 1e-12), BlockInverse("last")],
+    ids=repr,
+)
+def test_any_solver_is_as_exact(solver, backend):
+    """A step that carries, in the metric, realizes what is wanted; tiles and iterations find the same one."""
+    case = next(case for case in KEPT if case.name == "tanh-same-keep")
+    optimizer = GaussNewton(solver, carry=0.9, metric=FeatureMetric())
+    D, done, J, eps, _ = taken(optimizer, case, backend, 3)
+    assert_close("J D", apply(J, D), eps, 1e-8)
+    assert done.solve.rho < 1e-8
+    if not isinstance(solver, BlockInverse):
+        dense_D, *_ = taken(GaussNewton(MinimumNorm(), carry=0.9, metric=FeatureMetric()), case, backend, 3)
+        assert_close("D", D, dense_D, 1e-7)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"floor": 0.0}, {"floor": np.inf}, {"mean": 1.0}, {"mean": -0.1}, {"every": 0}, {"floor": np.nan}],
+)
+def test_numbers_out_of_range(wrong):
+    with pytest.raises(UsageError, match="FeatureMetric: floor"):
+        FeatureMetric(**wrong)
+
+
+def test_rebuilt_features_are_refused(numpy_backend):
+    case = next(case for case in NETWORKS if case.name == "tanh-same-rebuild")
+    with pytest.raises(UsageError, match="take activations='keep'"):
+        taken(GaussNewton(metric=FeatureMetric()), case, numpy_backend)
+
+
+def test_what_is_not_finite_ends_as_nan(numpy_backend):
+    """No exception of a factorization: the loop sees the parameters and says that training diverged."""
+    case = KEPT[0]
+    net, params, x = case.build(numpy_backend, "float64")
+    z, J = jacobian(net, params, x * np.nan)
+    optimizer = GaussNewton(MinimumNorm(0.1), metric=FeatureMetric())
+    done = update(
+        optimizer, init_state(optimizer, params), params, Linearization(SquaredError(), z, z, J), 1.0
+    )
+    assert np.isnan(done.params[0].weight).all()
