@@ -5,7 +5,10 @@
 eps is what the loss wants at the output, G the generalized inverse that the solver stands for. Without
 carry (beta = 0) it is Buffelli et al. 2024, section 3. With carry the batch is asked only for what the last
 direction misses: the SPRING rule (Goldshlager, Abrahamsen and Lin 2024, arXiv 2401.10190, section 3), of
-which beta = 1 is the randomized Kaczmarz method.
+which beta = 1 is the randomized Kaczmarz method. On batches that differ, a direction carried too far leaves
+more to do than there was, at beta = 1 without end; so beta_t is no larger than what keeps
+
+    |eps - beta_t J D_(t-1)| <= limit |eps|
 
 With the loss's exact curvature H = R R^T in place of the identity, J is R^T dz/dW and eps the w with
 R w = p - y, so that D is (J^T H J + mu I)^-1 J^T (p - y), mu the solver's damping. With an `output_damping`
@@ -17,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 from revgn import trees
-from revgn.arrays import Array
+from revgn.arrays import Array, array_namespace
 from revgn.errors import UsageError
 from revgn.linalg import norm
 from revgn.losses import curvature_root, damped_change, wanted_change
@@ -60,18 +63,22 @@ class GaussNewton:
     carry : float
         beta of the first update that has a direction to carry.
     carry_decay : float
-        beta_t = carry * carry_decay^(t-1) at the t-th update.
+        beta_t = carry * carry_decay^(t-1) at the t-th update, at most.
+    carry_limit : float
+        Of what a carried direction may leave to do, relative to what is wanted; infinity is none.
 
     Raises
     ------
     UsageError
-        If carry or its decay is not in [0, 1], or an output damping comes with the identity.
+        If carry or its decay is not in [0, 1] or its limit below 1, or an output damping comes with the
+        identity.
     """
 
     solver: Solver = MinimumNorm()
     weight_decay: float = 0.0
     carry: float = 0.0
     carry_decay: float = 1.0
+    carry_limit: float = 1.2
     curvature: Curvature = "identity"
     output_damping: float = 0.0
     metric: FeatureMetric | None = None
@@ -81,6 +88,8 @@ class GaussNewton:
             raise UsageError(
                 f"GaussNewton: carry {self.carry}, carry_decay {self.carry_decay}; expected both in [0, 1]"
             )
+        if not self.carry_limit >= 1:
+            raise UsageError(f"GaussNewton: carry_limit is {self.carry_limit}; expected at least 1")
         if self.curvature not in get_args(Curvature):
             raise UsageError(f"GaussNewton: curvature is {self.curvature!r}; expected identity or exact")
         if not 0 <= self.output_damping < math.inf or (self.output_damping and self.curvature != "exact"):
@@ -115,7 +124,9 @@ def direction_gauss_newton(
     missed, beta = wanted, 0.0
     if state.updates and optimizer.carry:
         beta = optimizer.carry * optimizer.carry_decay ** (state.updates - 1)
-        missed = wanted - beta * apply(J, state.direction)
+        carried = apply(J, state.direction)
+        beta = min(beta, _largest_carry(carried, wanted, optimizer.carry_limit))
+        missed = wanted - beta * carried
     metric = state.metric
     if optimizer.metric is None or not metric:
         D, info = solve(optimizer.solver, J, missed)
@@ -128,6 +139,15 @@ def direction_gauss_newton(
         # J D - eps is what it was; it counts relative to what the step as a whole wants
         info = info._replace(rho=info.rho * norm(missed) / (norm(wanted) or 1.0))
     return Direction(D, GaussNewtonState(state.updates + 1, D if optimizer.carry else (), metric), info)
+
+
+def _largest_carry(carried: Array, wanted: Array, limit: float) -> float:
+    """Largest b with |wanted - b carried| <= limit |wanted|."""
+    length = norm(carried)
+    if limit == math.inf or not length:
+        return math.inf
+    along = float(array_namespace(wanted).sum(wanted * carried)) / length
+    return (along + math.hypot(along, math.sqrt(limit * limit - 1) * norm(wanted))) / length
 
 
 def wanted_of(optimizer: GaussNewton, at: Linearization) -> tuple[Jacobian, Array]:

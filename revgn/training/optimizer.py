@@ -113,6 +113,7 @@ def _plain(settings: OptimizerSettings, name: OptimizerName, weight_decay: float
         weight_decay,
         settings.carry,
         settings.carry_decay,
+        settings.carry_limit,
         settings.curvature,
         settings.output_damping,
         _metric(settings),

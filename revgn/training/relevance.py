@@ -15,7 +15,7 @@ _ADAPTED = ("damping_raised", "damping_lowered", "damping_min", "damping_max")
 _CURVATURE = ("curvature", "output_damping", "adapt_damping", *_ADAPTED)
 _METRIC = ("metric_floor", "metric_mean", "metric_every")
 USED = {
-    "gauss-newton": (*_INVERSE, *_CURVATURE, *_METRIC, "metric", "carry", "carry_decay"),
+    "gauss-newton": (*_INVERSE, *_CURVATURE, *_METRIC, "metric", "carry", "carry_decay", "carry_limit"),
     "sgd": ("momentum", "nesterov"),
     "adam": ("beta1", "beta2", "eps"),
     "muon": ("momentum", "nesterov", "beta1", "beta2", "eps"),

@@ -86,6 +86,7 @@ class OptimizerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     damping_max: Positive = 1e3
     carry: Annotated[float, Meta(ge=0, le=1)] = 0.0
     carry_decay: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    carry_limit: Annotated[float, Meta(ge=1)] = 1.2
     metric: Literal["identity", "features"] = "identity"
     metric_floor: Positive = 1.0
     metric_mean: Annotated[float, Meta(ge=0, lt=1)] = 0.95

@@ -80,9 +80,9 @@ def test_the_step_is_the_solution(solver, loss, backend):
     assert done.solve.rho == info.rho
 
 
-def carried(library, solver, beta, decay, steps):
+def carried(library, solver, beta, decay, steps, limit=np.inf):
     """Directions of several updates on changing batches, with what each batch wanted and its dense J."""
-    optimizer = GaussNewton(solver, carry=beta, carry_decay=decay)
+    optimizer = GaussNewton(solver, carry=beta, carry_decay=decay, carry_limit=limit)
     net, params, _, _ = build(library, scale=0.1)
     state, rng = init_state(optimizer, params), np.random.default_rng(35)
     for _ in range(steps):
@@ -121,7 +121,32 @@ def test_rho_counts_relative_to_what_is_wanted(numpy_backend):
         assert done.solve.rho == pytest.approx(miss, rel=1e-9)
 
 
+@pytest.mark.parametrize("damping", [0.0, 0.3])
+@pytest.mark.parametrize("limit", [1.0, 1.2])
+def test_a_carried_direction_leaves_no_more_than_the_limit(limit, damping, numpy_backend):
+    """beta is the share asked for, or the largest that keeps |eps - beta J D_(t-1)| <= limit |eps|."""
+    bounded = 0
+    for before, done, J, eps in carried(numpy_backend, MinimumNorm(damping), 1.0, 1.0, 8, limit):
+        truth = dense.jacobian(J.network, J.params, np.hstack(J.point.input))
+        eps, u = dense.rows(eps), truth @ dense.flat(before)
+        betas = np.linspace(0, 1, 100_001)
+        within = np.linalg.norm(eps[:, None] - u[:, None] * betas, axis=0) <= limit * np.linalg.norm(eps)
+        beta = betas[within].max()
+        bounded += beta < 1
+        kernel = truth @ truth.T
+        kernel += damping * np.mean(np.diagonal(kernel)) * np.eye(len(kernel))
+        expected = beta * dense.flat(before) + truth.T @ np.linalg.solve(kernel, eps - beta * u)
+        assert_close("D", dense.flat(done.state.direction), expected, 1e-4)
+    assert bounded >= 2
+
+
 @pytest.mark.parametrize("wrong", [{"carry": -0.1}, {"carry": 1.5}, {"carry_decay": 2.0}, {"carry": np.nan}])
 def test_carry_is_a_share(wrong):
     with pytest.raises(UsageError, match="expected both in"):
         GaussNewton(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [0.9, -1.0, np.nan])
+def test_a_limit_is_at_least_one(wrong):
+    with pytest.raises(UsageError, match="carry_limit is"):
+        GaussNewton(carry_limit=wrong)
