@@ -1,10 +1,14 @@
-"""Test accuracy of each optimizer after the same passes over Fashion-MNIST, and at equal time.
+"""Test accuracy of each optimizer on Fashion-MNIST: after the same passes over the data, and at equal time.
 
     python tests/bench/bench_generalization.py [--epochs 3] [--batch 256] [--seeds 3] [--only muon adamw]
+    python tests/bench/bench_generalization.py --budget 20 60 180
+    python tests/bench/bench_generalization.py --epochs 1 --batch 64 256 1024 4096 --rates 0.5 1 2
 
 Three blocks, 512 features, cosine rate; each method with the best settings that were found for it (batch 256,
 three epochs; others by `--set`). Prints, a line a method, the mean test accuracy after each epoch with its
-spread over the seeds, and the seconds spent in steps.
+spread over the seeds, and the seconds spent in steps. With a budget each method takes the steps that it has
+the seconds for, of training alone, its cosine over just these. With several factors for its rate the best line
+of a method stands.
 """
 
 import argparse
@@ -12,7 +16,9 @@ import statistics
 
 from revgn.errors import DataError
 from revgn.training import (
+    DivergedError,
     Evaluated,
+    StepDone,
     build_config,
     build_problem,
     initial_state,
@@ -24,31 +30,70 @@ from revgn.training import (
 
 MINIMUM_NORM = {"name": "gauss-newton", "outputs": "contrasts", "lr": 0.5, "damping": 0.1}
 METHODS = {
-    "minimum norm, carry": MINIMUM_NORM | {"carry": 0.95},
+    "carry, metric": MINIMUM_NORM | {"carry": 0.95, "metric": "features"},
+    "carry": MINIMUM_NORM | {"carry": 0.95},
     "minimum norm": MINIMUM_NORM,
     "muon": {"name": "muon", "lr": 0.014},
     "kfac": {"name": "kfac", "lr": 0.01, "damping": 0.01},
     "adamw": {"name": "adam", "lr": 0.003, "weight_decay": 0.01},
     "sgd": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
 }
+LARGE = 512  # batches from here on are solved by conjugate gradients
+CALIBRATED = 6  # steps, of which the fastest tells what a budget is good for
 
 
-def accuracies(settings, dataset):
-    """Test accuracy after each evaluation but the first, and the seconds of all steps."""
-    problem = build_problem(build_config(settings), dataset)
+def accuracies(problem):
+    """Test accuracy after each evaluation but the first, and the seconds of all steps; [] if it diverged."""
     found, seconds = [], 0.0
-    for event in train(problem, initial_state(problem)):
-        if isinstance(event, Evaluated) and event.record["step"]:
-            found.append(100 * event.record["test_accuracy"])
-            seconds = event.record["seconds"]
+    try:
+        for event in train(problem, initial_state(problem)):
+            if isinstance(event, Evaluated) and event.record["step"]:
+                found.append(100 * event.record["test_accuracy"])
+                seconds = event.record["seconds"]
+    except DivergedError:
+        return [], seconds
     return found, seconds
+
+
+def steps_in(problem, budget):
+    """Steps that take that many seconds."""
+    seconds = []
+    for event in train(problem, initial_state(problem)):
+        if isinstance(event, StepDone):
+            seconds.append(event.record["seconds"])
+            if len(seconds) == CALIBRATED:
+                break
+    return max(int(budget / statistics.median(seconds[1:])), 1)
+
+
+def line(settings, dataset, seeds, budget):
+    """Mean test accuracy at the end, and what is printed."""
+    runs = []
+    for seed in range(seeds):
+        problem = build_problem(build_config({"training": {"seed": seed}}, settings), dataset)
+        if budget is not None:
+            steps = {"steps": steps_in(problem, budget), "eval_every": 10**9}
+            problem = build_problem(build_config({"training": {"seed": seed} | steps}, settings), dataset)
+        runs.append((*accuracies(problem), problem.total_steps / problem.steps_per_epoch))
+    if not all(run[0] for run in runs):
+        return 0.0, "diverged"
+    shown = "  ".join(
+        f"{statistics.mean(column):.2f} ({min(column):.2f}-{max(column):.2f})"
+        for column in zip(*(run[0] for run in runs), strict=True)
+    )
+    seconds, epochs = (statistics.median(run[k] for run in runs) for k in (1, 2))
+    return statistics.mean(run[0][-1] for run in runs), f"{shown}   {epochs:.2f} epochs, {seconds:.0f} s"
 
 
 def main():
     """Print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--batch", type=int, nargs="+", default=[256])
+    parser.add_argument("--budget", type=float, nargs="+", default=[None], metavar="SECONDS")
+    parser.add_argument(
+        "--rates", type=float, nargs="+", default=[1.0], help="factors for each method's rate"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
@@ -57,23 +102,28 @@ def main():
         "data": {"name": "fashion-mnist"},
         "network": {"blocks": 3, "hidden": 512},
         "optimizer": {"schedule": "cosine"},
-        "training": {"epochs": arguments.epochs, "batch_size": arguments.batch, "measure_every": 0},
+        "training": {"epochs": arguments.epochs, "measure_every": 0},
     }
     own = merge_settings(*map(parse_assignment, arguments.set))
     try:
         dataset = load_data(build_config(base))
     except DataError as error:
         raise SystemExit(f"bench_generalization: {error}") from None
-    for name in arguments.only:
-        runs = []
-        for seed in range(arguments.seeds):
-            settings = merge_settings(own, {"optimizer": METHODS[name]}, {"training": {"seed": seed}}, base)
-            runs.append(accuracies(settings, dataset))
-        curves = zip(*(run[0] for run in runs), strict=True)
-        shown = "  ".join(
-            f"{statistics.mean(column):.2f} ({min(column):.2f}-{max(column):.2f})" for column in curves
-        )
-        print(f"{name:<22} {shown}   {statistics.median(run[1] for run in runs):.0f} s", flush=True)
+    for batch in arguments.batch:
+        for budget in arguments.budget:
+            title = f"batch {batch}" + ("" if budget is None else f", {budget:g} s of steps")
+            print(title, flush=True)
+            for name in arguments.only:
+                method = dict(METHODS[name])
+                if batch >= LARGE and method["name"] == "gauss-newton":
+                    method |= {"solver": "cg", "tolerance": 1e-2}
+                found = []
+                for factor in arguments.rates:
+                    optimizer = {"optimizer": method | {"lr": factor * method["lr"]}}
+                    settings = merge_settings(own, optimizer, {"training": {"batch_size": batch}}, base)
+                    accuracy, text = line(settings, dataset, arguments.seeds, budget)
+                    found.append((accuracy, f"{text}, lr {optimizer['optimizer']['lr']:g}"))
+                print(f"  {name:<14} {max(found)[1]}", flush=True)
 
 
 if __name__ == "__main__":
