@@ -7,8 +7,8 @@
 Three blocks, 512 features, cosine rate; each method with the best settings that were found for it (batch 256,
 three epochs; others by `--set`). Prints, a line a method, the mean test accuracy after each epoch with its
 spread over the seeds, and the seconds spent in steps. With a budget each method takes the steps that it has
-the seconds for, of training alone, its cosine over just these. With several factors for its rate the best line
-of a method stands.
+the seconds for, of training alone, its cosine over just these. With several factors for its rate the best
+line of a method stands.
 """
 
 import argparse
