@@ -11,6 +11,7 @@ from revgn.errors import RunError
 from revgn.losses import accuracy, value
 from revgn.maps import forward
 from revgn.training.problem import Problem, TrainState, averaged
+from revgn.training.relevance import optimizers_of
 from revgn.training.step import Batch, Record, is_finite, measure, train_step
 
 _CROP = 3  # tag of the augmentation's draws
@@ -178,7 +179,7 @@ def _diverged(problem: Problem, record: Record) -> str:
             f"{record['test_loss']:g}; rescale the data, or try training.dtype float64"
         )
     advice = f"try a smaller optimizer.lr (now {problem.lr:g})"
-    if problem.config.optimizer.name == "gauss-newton":
+    if {"gauss-newton", "kfac"} & {*optimizers_of(problem.config.optimizer)}:
         advice += f" or a larger optimizer.damping (now {problem.config.optimizer.damping:g})"
     if "loss" in record:
         figures = f"the loss is {record['loss']:g} and the step's norm {record['step_norm']:g}"
