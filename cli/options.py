@@ -173,6 +173,12 @@ TRAIN_OPTIONS = (
         click.Choice(["identity", "features"]),
         "Norm in which Gauss-Newton's step is smallest: of the weights, or with the features seen so far.",
     ),
+    SettingOption(
+        "--orthogonal",
+        "optimizer.orthogonal",
+        bool,
+        "Make the direction's matrices orthogonal, as Muon does a gradient's (rate 0.02 if not given).",
+    ),
     SettingOption("--carry", "optimizer.carry", float, "Share of the last direction carried along."),
     SettingOption("--lr", "optimizer.lr", float, "Learning rate."),
     SettingOption(

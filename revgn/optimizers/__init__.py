@@ -20,6 +20,7 @@ from revgn.optimizers.optimizer import (
     init_state,
     update,
 )
+from revgn.optimizers.orthogonal import Orthogonalized
 from revgn.optimizers.paced import Length, Paced, PacedState
 from revgn.optimizers.per_coupling import PerCoupling, PerCouplingState
 from revgn.optimizers.schedule import Schedule, ScheduleKind, rate_factor
@@ -51,6 +52,7 @@ __all__ = [
     "MuonState",
     "Optimizer",
     "OptimizerState",
+    "Orthogonalized",
     "Paced",
     "PacedState",
     "PerCoupling",

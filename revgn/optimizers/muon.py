@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace
+from revgn.arrays import Array, array_namespace, blockwise, empty, inner, matmul
 from revgn.errors import UsageError
+from revgn.linalg import add_diagonal, gram_rows
 from revgn.networks import ChainParams
 from revgn.optimizers.adam import Adam, AdamState, adam_direction
 from revgn.optimizers.optimizer import (
@@ -97,17 +98,23 @@ def direction_muon(
 ) -> Direction:
     mu = optimizer.momentum
     g, g_bias = _apart(batch_gradient(at))
-    m = trees.map_leaves(lambda mi, gi: mu * mi + (1 - mu) * gi, state.momentum, g)
-    M = trees.map_leaves(lambda mi, gi: mu * mi + (1 - mu) * gi, m, g) if optimizer.nesterov else m
+    (m,) = trees.elementwise(lambda mi, gi: (mu * mi + (1 - mu) * gi,), state.momentum, g)
+    M = m
+    if optimizer.nesterov:
+        (M,) = trees.elementwise(lambda mi, gi: (mu * mi + (1 - mu) * gi,), m, g)
     of_bias, bias_state = adam_direction(optimizer.bias, state.bias, g_bias)
 
     def joined(Mi: Array, bi: Array) -> Array:
-        h, d2 = Mi.shape
-        scale = math.sqrt(max(1.0, d2 / h))
-        rows = (scale * orthogonalized(Mi), (scale / math.sqrt(max(h, d2))) * bi)
-        return array_namespace(Mi).concat(rows, axis=0)  # type: ignore[no-any-return]
+        scale = spectral_scale(Mi)
+        return with_bias(orthogonalized(Mi), scale, (scale / math.sqrt(max(Mi.shape))) * bi)
 
     return Direction(trees.map_leaves(joined, M, of_bias), MuonState(m, bias_state), None)
+
+
+def spectral_scale(M: Array) -> float:
+    """s = sqrt(max(1, (d/2) / h)) of M (h, d/2)."""
+    h, d2 = M.shape
+    return math.sqrt(max(1.0, d2 / h))
 
 
 def orthogonalized(M: Array) -> Array:
@@ -118,16 +125,27 @@ def orthogonalized(M: Array) -> Array:
     Law: U p(S / |M|) V^T, with p five times s <- a s + b s^3 + c s^5.
     """
     xp = array_namespace(M)
-    size = xp.sqrt(xp.sum(M * M))
-    X = M / xp.where(size > 0, size, xp.ones_like(size))
+    size = xp.sqrt(inner(M, M))
+    (X,) = blockwise(lambda Mi: (Mi / xp.where(size > 0, size, xp.ones_like(size)),), M)
     is_tall = X.shape[0] > X.shape[1]
     if is_tall:
         X = X.T
     for _ in range(_STEPS):
-        K = X @ X.T
-        X = _A * X + (_B * K + _C * (K @ K)) @ X
+        K = gram_rows(X)
+        P = _B * K + _C * (K @ K)
+        add_diagonal(P, _A)
+        X = matmul(P, X)
     orthogonal: Array = X.T if is_tall else X
     return orthogonal
+
+
+def with_bias(M: Array, s: Array | float, bias: Array) -> Array:
+    """[s M; bias] (h+1, d/2)."""
+    W = empty((M.shape[0] + 1, M.shape[1]), M)
+    W[:-1, :] = M
+    W[:-1, :] *= s
+    W[-1:, :] = bias
+    return W
 
 
 def _apart(params: ChainParams) -> tuple[ChainParams, ChainParams]:

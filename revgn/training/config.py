@@ -19,6 +19,7 @@ from revgn.training.settings import (
     Config,
     OptimizerSettings,
     config_dict,
+    default_lr,
     flat,
 )
 
@@ -51,7 +52,7 @@ def build_config(*layers: dict[str, Any]) -> Config:
         raise UsageError(_readable(str(error), merged)) from None
     check_relevance(config)
     optimizer = config.optimizer
-    rates = {"lr": optimizer.lr or DEFAULT_LR[optimizer.name]}
+    rates = {"lr": optimizer.lr or default_lr(optimizer)}
     if optimizer.second is not None:
         rates["second_lr"] = optimizer.second_lr or DEFAULT_LR[optimizer.second]
     return msgspec.structs.replace(config, optimizer=msgspec.structs.replace(optimizer, **rates))

@@ -218,6 +218,9 @@ def _plain_step(problem: Problem) -> _Step:
     }
     work = {"forward": total("forward")}
     read = float(memory["weights and steps"])
+    if settings.name == "muon" or settings.orthogonal:
+        small, large = sorted((shape.hidden, d2))
+        work["orthogonalize"] = 2 * L * 5 * (4.0 * small**2 * large + 2.0 * small**3)
     if settings.name == "gauss-newton" and settings.metric == "features":
         orders = [coupling["features"] for coupling in couplings]
         work["metric"] = sum(4.0 * n * m**2 + 2.0 * m**2 * d2 for m in orders)
@@ -228,9 +231,6 @@ def _plain_step(problem: Problem) -> _Step:
         work["gradient"] = total("vjp_params", "tangent") - couplings[0]["tangent"]
         if settings.name == "lbfgs":
             work["line search"] = work["forward"] + work["gradient"]  # of the one length that is mostly tried
-        elif settings.name == "muon":
-            small, large = sorted((shape.hidden, d2))
-            work["orthogonalize"] = 2 * L * 5 * (4.0 * small**2 * large + 2.0 * small**3)
         elif settings.name == "kfac":
             orders = [coupling["features"] for coupling in couplings]
             pulled = c * (total("tangent") - couplings[0]["tangent"])

@@ -16,13 +16,14 @@ from revgn.optimizers import (
     LevenbergMarquardt,
     Muon,
     Optimizer,
+    Orthogonalized,
     Paced,
     PerCoupling,
     Switch,
 )
 from revgn.solvers import BlockInverse, ConjugateGradients, MinimumNorm, Solver
 from revgn.training.relevance import optimizers_of
-from revgn.training.settings import DEFAULT_LR, OptimizerName, OptimizerSettings
+from revgn.training.settings import DEFAULT_LR, OptimizerName, OptimizerSettings, default_lr
 
 
 def build_optimizer(settings: OptimizerSettings) -> Optimizer:
@@ -35,6 +36,8 @@ def build_optimizer(settings: OptimizerSettings) -> Optimizer:
     """
     decay = settings.weight_decay if settings.decay_to == "zero" else 0.0
     plain = [_plain(settings, name, decay) for name in optimizers_of(settings)]
+    if settings.orthogonal:
+        plain[0] = Orthogonalized(replace(plain[0], weight_decay=0.0), decay)
     if settings.hybrid == "switch":
         first, second = (_paced(settings, optimizer) for optimizer in plain)
         return Switch(first, second, settings.switch_at, settings.patience, _second_rate(settings))
@@ -57,7 +60,7 @@ def _together(settings: OptimizerSettings, plain: list[Optimizer], decay: float)
 def _second_rate(settings: OptimizerSettings) -> float:
     """The second's learning rate, relative to the first's."""
     assert settings.second is not None
-    first = settings.lr or DEFAULT_LR[settings.name]
+    first = settings.lr or default_lr(settings)
     return (settings.second_lr or DEFAULT_LR[settings.second]) / first
 
 

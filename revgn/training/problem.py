@@ -22,7 +22,7 @@ from revgn.solvers import is_dense
 from revgn.solvers.shares import fixed_shares
 from revgn.training.average import Average, AverageState, init_average
 from revgn.training.optimizer import build_optimizer
-from revgn.training.settings import DEFAULT_BATCH, DEFAULT_LR, Config, OptimizerSettings, TrainingSettings
+from revgn.training.settings import DEFAULT_BATCH, Config, OptimizerSettings, TrainingSettings, default_lr
 
 _NETWORK, _PARAMS = 1, 2  # tags that keep the draws of one seed apart
 
@@ -134,7 +134,7 @@ def build_problem(config: Config, dataset: Dataset) -> Problem:
             config.optimizer.every,
             config.optimizer.gamma,
         ),
-        lr=config.optimizer.lr or DEFAULT_LR[config.optimizer.name],
+        lr=config.optimizer.lr or default_lr(config.optimizer),
         backend=backend,
         dtype=dtype,
         batch_size=batch_size,

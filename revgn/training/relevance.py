@@ -15,11 +15,20 @@ _ADAPTED = ("damping_raised", "damping_lowered", "damping_min", "damping_max")
 _CURVATURE = ("curvature", "output_damping", "adapt_damping", *_ADAPTED)
 _METRIC = ("metric_floor", "metric_mean", "metric_every")
 USED = {
-    "gauss-newton": (*_INVERSE, *_CURVATURE, *_METRIC, "metric", "carry", "carry_decay", "carry_limit"),
-    "sgd": ("momentum", "nesterov"),
-    "adam": ("beta1", "beta2", "eps"),
+    "gauss-newton": (
+        *_INVERSE,
+        *_CURVATURE,
+        *_METRIC,
+        "metric",
+        "carry",
+        "carry_decay",
+        "carry_limit",
+        "orthogonal",
+    ),
+    "sgd": ("momentum", "nesterov", "orthogonal"),
+    "adam": ("beta1", "beta2", "eps", "orthogonal"),
     "muon": ("momentum", "nesterov", "beta1", "beta2", "eps"),
-    "kfac": ("damping", "momentum", "factor_every", "factor_mean", "kl_clip"),
+    "kfac": ("damping", "momentum", "factor_every", "factor_mean", "kl_clip", "orthogonal"),
     "lbfgs": ("history",),
 }
 _OF_AVERAGE = {"exponential": "average_decay", "tail": "average_from"}
@@ -119,6 +128,12 @@ def _check_curvature(optimizer: OptimizerSettings) -> None:
 
 
 def _check_steps(optimizer: OptimizerSettings) -> None:
+    if optimizer.orthogonal and optimizer.adapt_damping:
+        raise UsageError("optimizer.orthogonal: adapt_damping judges its own steps; leave one of the two out")
+    if optimizer.adapt_damping and optimizer.hybrid not in ("none", "switch"):
+        raise UsageError(
+            f"optimizer.adapt_damping: judges its own steps, so it is no part of hybrid {optimizer.hybrid}"
+        )
     if optimizer.decay_to == "start" and not optimizer.weight_decay:
         raise UsageError("optimizer.decay_to: a decay towards the start needs optimizer.weight_decay > 0")
     if "second" in _OF_HYBRID[optimizer.hybrid] and optimizer.second in (None, optimizer.name):

@@ -84,6 +84,7 @@ class OptimizerSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     damping_lowered: Annotated[float, Meta(gt=1)] = 3.0
     damping_min: Positive = 1e-6
     damping_max: Positive = 1e3
+    orthogonal: bool = False
     carry: Annotated[float, Meta(ge=0, le=1)] = 0.0
     carry_decay: Annotated[float, Meta(ge=0, le=1)] = 1.0
     carry_limit: Annotated[float, Meta(ge=1)] = 1.2
@@ -156,6 +157,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "muon": {"momentum": 0.95, "nesterov": True},
     "kfac": {"momentum": 0.9, "damping": 0.03},
 }
+
+
+def default_lr(optimizer: OptimizerSettings) -> float:
+    """Rate of the optimizer where none is set."""
+    return DEFAULT_LR["muon" if optimizer.orthogonal else optimizer.name]
 
 
 def _reference(name: str) -> dict[str, Any]:

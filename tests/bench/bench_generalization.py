@@ -30,6 +30,7 @@ from revgn.training import (
 
 MINIMUM_NORM = {"name": "gauss-newton", "outputs": "contrasts", "lr": 0.5, "damping": 0.1}
 METHODS = {
+    "orthogonal": MINIMUM_NORM | {"carry": 0.95, "orthogonal": True, "lr": 0.014},
     "carry, metric": MINIMUM_NORM | {"carry": 0.95, "metric": "features"},
     "carry": MINIMUM_NORM | {"carry": 0.95},
     "minimum norm": MINIMUM_NORM,

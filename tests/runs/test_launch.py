@@ -44,6 +44,12 @@ OPTIMIZERS = {
         "optimizer.carry": 0.9,
         "network.first_block": "identity",
     },
+    "orthogonal": {
+        "optimizer.orthogonal": True,
+        "optimizer.damping": 0.1,
+        "optimizer.carry": 0.9,
+        "optimizer.weight_decay": 0.01,
+    },
     "levenberg-marquardt": {
         "optimizer.curvature": "exact",
         "optimizer.damping": 1.0,

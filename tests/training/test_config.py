@@ -195,6 +195,15 @@ def test_mistakes_are_one_line_that_names_the_path(settings, says):
         ({"metric_floor": 0.5}, "optimizer.metric_floor: gauss-newton with metric identity does not use it"),
         ({"name": "adam", "metric": "features"}, "optimizer.metric: adam does not use it"),
         ({"metric": "features", "metric_mean": 1.0}, "optimizer.metric_mean: 1.0 cannot be used"),
+        ({"name": "muon", "orthogonal": True}, "optimizer.orthogonal: muon does not use it"),
+        (
+            {"orthogonal": True, "adapt_damping": True, "damping": 1.0},
+            "optimizer.orthogonal: adapt_damping judges its own steps",
+        ),
+        (
+            {"hybrid": "blend", "second": "adam", "adapt_damping": True, "damping": 1.0},
+            "optimizer.adapt_damping: judges its own steps, so it is no part of hybrid blend",
+        ),
         ({"halvings": 3}, "optimizer.halvings: optimizer.length_rule fixed does not use it"),
         ({"second": "adam"}, "optimizer.second: optimizer.hybrid none does not use it"),
         ({"hybrid": "agreement", "second": "adam"}, "optimizer.second: optimizer.hybrid agreement does not"),

@@ -48,6 +48,7 @@ def test_weights_are_counted(features, blocks, hidden, first_block, make_problem
         {"optimizer.inverse": "block"},
         {"optimizer.solver": "cg"},
         {"optimizer.metric": "features"},
+        {"optimizer.orthogonal": True},
         *({"optimizer.name": name} for name in ("adam", "sgd", "muon", "kfac", "lbfgs")),
         {"optimizer.hybrid": "switch", "optimizer.second": "lbfgs", "optimizer.switch_at": 3},
         {"optimizer.hybrid": "agreement", "optimizer.length_rule": "backtracking"},

@@ -44,6 +44,12 @@ OPTIMIZERS = {
         "optimizer.second": "adam",
         "optimizer.couplings": (2, 3),
     },
+    "muon": {"optimizer.name": "muon"},
+    "orthogonal": {
+        "optimizer.damping": 0.1,
+        "optimizer.carry": 0.9,
+        "optimizer.orthogonal": True,
+    },
     "agreement": {"optimizer.damping": 0.1, "optimizer.hybrid": "agreement"},
 }
 EVERY = pytest.mark.parametrize("settings", OPTIMIZERS.values(), ids=OPTIMIZERS)

@@ -1,0 +1,94 @@
+"""Orthogonalized: Muon of a momentum, indifferent to length, of what is remembered nothing changed."""
+
+import numpy as np
+import pytest
+from cases import network_case
+
+from revgn.errors import UsageError
+from revgn.losses import SquaredError
+from revgn.optimizers import (
+    LBFGS,
+    SGD,
+    Adam,
+    FeatureMetric,
+    GaussNewton,
+    Linearization,
+    Muon,
+    Orthogonalized,
+    direction,
+    init_state,
+    update,
+)
+from revgn.solvers import MinimumNorm, jacobian
+from revgn.testing import assert_close
+
+CASE = network_case("tanh-same-keep")
+GAUSS_NEWTON = GaussNewton(MinimumNorm(0.1), carry=0.9, metric=FeatureMetric())
+
+
+def directions(optimizer, library, length=1.0, batches=3):
+    """Of some batches at the same parameters, with the states after."""
+    net, params, x = CASE.build(library, "float64")
+    rng, state = np.random.default_rng(62), init_state(optimizer, params)
+    for _ in range(batches):
+        x = library.asarray(rng.standard_normal(x.shape))
+        z, J = jacobian(net, params, x)
+        t = z - length * library.asarray(rng.standard_normal(z.shape))
+        found = direction(optimizer, state, params, Linearization(SquaredError(), t, z, J), 0.1)
+        state = found.state
+        yield found
+
+
+def test_of_a_momentum_it_is_muon(backend):
+    """The matrices; biases go by Adam there."""
+    ours = directions(Orthogonalized(SGD(0.9)), backend)
+    for one, other in zip(ours, directions(Muon(0.9, nesterov=False), backend), strict=True):
+        for a, b in zip(one.params, other.params, strict=True):
+            assert_close("U V^T", a.weight[:-1, :], b.weight[:-1, :], 1e-9)
+
+
+@pytest.mark.parametrize("inside", [SGD(0.9), GAUSS_NEWTON], ids=repr)
+def test_the_length_does_not_matter(inside, backend):
+    one, other = (directions(Orthogonalized(inside), backend, length) for length in (1.0, 1e3))
+    for a, b in zip(one, other, strict=True):
+        assert_close("direction", a.params, b.params, 1e-9)
+
+
+def test_all_singular_values_are_about_one(numpy_backend):
+    """In [0.68, 1.21] s where those of D are not tiny, with D's singular vectors; the bias in proportion."""
+    plain = directions(GAUSS_NEWTON, numpy_backend)
+    for D, found in zip(plain, directions(Orthogonalized(GAUSS_NEWTON), numpy_backend), strict=True):
+        for was, of in zip(D.params, found.params, strict=True):
+            W, M = was.weight[:-1, :], of.weight[:-1, :]
+            U, S, Vt = np.linalg.svd(W, full_matrices=False)
+            turned = U.T @ M @ Vt.T
+            strong = 3e-3 * np.linalg.norm(S) < S
+            assert strong.sum() >= 2
+            assert np.all((np.diagonal(turned)[strong] > 0.68) & (np.diagonal(turned)[strong] < 1.21))
+            assert np.linalg.norm(turned - np.diag(np.diagonal(turned))) < 1e-9
+            ratio = np.linalg.norm(M) / np.linalg.norm(W)
+            assert_close("bias", of.weight[-1, :], ratio * was.weight[-1, :], 1e-12)
+
+
+def test_what_is_carried_is_the_optimizer_s_own(numpy_backend):
+    plain = directions(GAUSS_NEWTON, numpy_backend)
+    for one, other in zip(plain, directions(Orthogonalized(GAUSS_NEWTON), numpy_backend), strict=True):
+        assert_close("carried", other.state.direction, one.state.direction, 0.0)
+        assert one.solve == other.solve._replace(
+            seconds_kernel=one.solve.seconds_kernel, seconds_solve=one.solve.seconds_solve
+        )
+
+
+def test_no_direction_is_none(backend):
+    net, params, x = CASE.build(backend, "float64")
+    z, J = jacobian(net, params, x)
+    done = update(
+        Orthogonalized(SGD()), init_state(SGD(), params), params, Linearization(SquaredError(), z, z, J), 0.1
+    )
+    assert_close("W", done.params, params, 0.0)
+
+
+@pytest.mark.parametrize("inside", [LBFGS(), Adam(weight_decay=0.1)], ids=repr)
+def test_who_has_no_direction_of_his_own_is_refused(inside):
+    with pytest.raises(UsageError, match="Orthogonalized: "):
+        Orthogonalized(inside)
