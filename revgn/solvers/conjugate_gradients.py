@@ -107,7 +107,9 @@ def solve_conjugate_gradients(
     parts = kernel_parts(J)
     diagonal, Q = eigh(mean_block(parts))
     mu = solver.damping * float(array_namespace(eps).mean(diagonal))
-    parts = rotated(parts, Q)
+    held = [*parts]
+    del parts  # so that one coupling's cotangents are held twice at a time, not all
+    parts = tuple(rotated((held.pop(0),), Q)[0] for _ in range(len(held)))
 
     factored = None
     if solver.preconditioner == "blocks":
