@@ -1,18 +1,22 @@
 """Steps on the paper's MNIST network, side by side, and how they grow.
 
     python tests/bench/bench_step.py [--backend auto|numpy|cupy] [--rounds 3] [--batch 1024]
-    python tests/bench/bench_step.py --grow batch|hidden|blocks
+    python tests/bench/bench_step.py --grow batch|hidden|blocks|outputs
 
 Prints for each step the median and spread of its time, its ratio to Adam's in the same round, the
-floating-point work counted, and the share reached of the speed of a large matrix product measured in the
-same round. Real images where Fashion-MNIST is here. PyTorch's Adam on the same network stands beside it
+floating-point work counted, the share reached of the speed of a large matrix product measured in the same
+round, and the parts of its time: forward, kernel (or features' Gram matrices) made and factored, solution,
+update. Real images where Fashion-MNIST is here. PyTorch's Adam on the same network stands beside it
 where torch is installed.
 """
 
 import argparse
 import importlib.util
 import statistics
+from dataclasses import replace
 from time import perf_counter
+
+import numpy as np
 
 from revgn.arrays import device_name, synchronize
 from revgn.data import take_batch
@@ -29,18 +33,36 @@ STEPS = {
     "minimum norm, contrasts": MINIMUM_NORM | {"outputs": "contrasts"},
     "the same by cg": MINIMUM_NORM | {"outputs": "contrasts", "solver": "cg", "directions": 0},
 }
-GROWTH = {"batch": (128, 256, 512, 1024), "hidden": (1000, 2000, 4000, 8000), "blocks": (2, 4, 8)}
+GROWTH = {
+    "batch": (128, 256, 512, 1024),
+    "hidden": (1000, 2000, 4000, 8000),
+    "blocks": (2, 4, 8),
+    "outputs": (2, 5, 10, 20),
+}
+PARTS = ("forward", "kernel", "solve", "update")
 
 
-def problems(arguments, **network):
-    """One problem for each kind of step, on the same data and network."""
+def problems(arguments, outputs, **network):
+    """One problem for each kind of step, on the same data and network; other labels for other outputs."""
     dataset = None
     for name, optimizer in STEPS.items():
         training = {"batch_size": arguments.batch, "backend": arguments.backend}
         layers = {"preset": "paper-mnist", "optimizer": optimizer, "training": training, "network": network}
         config = build_config({**layers, "data": {"name": "fashion-mnist"}})
-        dataset = dataset or load_data(config)
+        dataset = dataset or with_outputs(load_data(config), outputs)
         yield name, build_problem(config, dataset)
+
+
+def with_outputs(dataset, count):
+    """The same images with so many classes, by their order; as they are where it is None."""
+    if count is None:
+        return dataset
+    parts = {}
+    for name in ("train", "test"):
+        part = getattr(dataset, name)
+        targets = np.eye(count, dtype=part.targets.dtype)[np.arange(len(part.targets)) % count]
+        parts[name] = replace(part, targets=targets)
+    return replace(dataset, **parts, classes=tuple(map(str, range(count))))
 
 
 def ceiling(problem):
@@ -102,7 +124,7 @@ def measure(cases, rounds, step_of_torch=None):
     seconds = {name: [] for name in cases}
     if step_of_torch:
         seconds["adam of PyTorch"] = []
-    speeds = []
+    speeds, parts = [], {}
     states = {name: initial_state(problem) for name, problem in cases.items()}
     for round_ in range(rounds + 1):  # the first warms up
         for name, problem in cases.items():
@@ -112,14 +134,15 @@ def measure(cases, rounds, step_of_torch=None):
             for _ in range(2):
                 states[name], record = train_step(problem, states[name], batch)
             seconds[name].append(record["seconds"])
+            parts[name] = [record.get(f"seconds_{part}", 0.0) / record["seconds"] for part in PARTS]
         if step_of_torch:
             step_of_torch(*batch)
             seconds["adam of PyTorch"].append(step_of_torch(*batch))
         speeds.append(ceiling(problem))
-    return {name: times[1:] for name, times in seconds.items()}, statistics.median(speeds[1:])
+    return {name: times[1:] for name, times in seconds.items()}, statistics.median(speeds[1:]), parts
 
 
-def table(cases, seconds, speed):
+def table(cases, seconds, speed, parts):
     """Print a line for each step."""
     for name, times in seconds.items():
         work = sum(estimate_step(cases.get(name, cases["adam"])).work.values())
@@ -127,7 +150,8 @@ def table(cases, seconds, speed):
         ratio = statistics.median(a / b for a, b in zip(times, seconds["adam"], strict=True))
         print(
             f"{name:<24} {middle:7.3f} s ({min(times):.3f}-{max(times):.3f})  {ratio:6.2f} x adam  "
-            f"{work / 1e9:7.1f} GFLOP  {work / middle / speed:4.0%} of the ceiling"
+            f"{work / 1e9:7.1f} GFLOP  {work / middle / speed:4.0%} of the ceiling  "
+            + " ".join(f"{part} {share:.0%}" for part, share in zip(PARTS, parts.get(name, ()), strict=False))
         )
 
 
@@ -144,11 +168,11 @@ def main():
             arguments.batch = size
         network = {arguments.grow: size} if arguments.grow in ("hidden", "blocks") else {}
         try:
-            cases = dict(problems(arguments, **network))
+            cases = dict(problems(arguments, size if arguments.grow == "outputs" else None, **network))
         except DataError as error:
             raise SystemExit(f"bench_step: {error}") from None
         has_torch = importlib.util.find_spec("torch") is not None
-        seconds, speed = measure(
+        seconds, speed, parts = measure(
             cases, arguments.rounds, torch_adam(cases["adam"]) if has_torch and not arguments.grow else None
         )
         shape = cases["adam"].config.network
@@ -156,8 +180,9 @@ def main():
             f"{device_name(cases['adam'].backend)}; float32, n {arguments.batch}, d 784, h {shape.hidden}, ",
             end="",
         )
-        print(f"{shape.blocks} blocks; ceiling {speed / 1e9:.0f} GFLOP/s")
-        table(cases, seconds, speed)
+        c = cases["adam"].dataset.train.targets.shape[1]
+        print(f"c {c}, {shape.blocks} blocks; ceiling {speed / 1e9:.0f} GFLOP/s")
+        table(cases, seconds, speed, parts)
         if not has_torch:
             print("adam of PyTorch: torch is not installed")
 
