@@ -39,7 +39,7 @@ METHODS = {
     "adamw": {"name": "adam", "lr": 0.003, "weight_decay": 0.01},
     "sgd": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
 }
-LARGE = 512  # batches from here on are solved by conjugate gradients
+LARGE = 256  # batches from here on are solved by conjugate gradients
 CALIBRATED = 6  # steps, of which the fastest tells what a budget is good for
 
 
