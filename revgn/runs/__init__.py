@@ -2,6 +2,7 @@
 
 names       every file, group, series and attribute
 files       files that are whole at any instant
+owner       which process writes, and whether it lives
 journal     the line a record, and the columns they fill
 checkpoint  arrays with a checksum
 reader      runs as they are found on disk

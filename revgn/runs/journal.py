@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from revgn.errors import RunError, UsageError
 from revgn.runs.files import write_all, writing
-from revgn.runs.names import CADENCES, Cadence
+from revgn.runs.names import CADENCES, WRITER_FILE, Cadence
+from revgn.runs.owner import is_alive, read_owner, this_process, write_owner
 
 Record = dict[str, float]
 Entry = tuple[Cadence | None, Record]  # without a cadence: the run went on from a step
@@ -115,8 +116,8 @@ class Journal:
         with writing(path):
             self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
             try:
-                if not _lock(self._descriptor):
-                    raise RunError(f"{path.parent}: another process is writing this run")
+                _lock(self._descriptor, path.parent)
+                write_owner(path.with_name(WRITER_FILE), this_process())
                 os.ftruncate(self._descriptor, read_journal(path)[1])
             except (OSError, RunError):
                 os.close(self._descriptor)
@@ -182,17 +183,24 @@ class Columns:
         }
 
 
-def _lock(descriptor: int) -> bool:
-    """Return False if another process holds the lock; a file system without locks always grants it."""
+def _lock(descriptor: int, folder: Path) -> None:
+    """Lock the journal, or raise with the name of the process that holds the lock.
+
+    On a file system without locks the process that wrote last holds it as long as it lives.
+    """
+    owner = read_owner(folder / WRITER_FILE)
+    held = RunError(f"{folder}: another process is writing this run{'' if owner is None else f': {owner}'}")
     for _ in range(_LOCK_TRIES):  # somebody may just be asking `is_locked`
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
+            return
         except BlockingIOError:
             time.sleep(0.01)
         except OSError:
-            return True
-    return False
+            if owner is None or owner == this_process() or not is_alive(owner):
+                return
+            raise held from None
+    raise held
 
 
 def is_locked(path: Path) -> bool:

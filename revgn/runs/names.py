@@ -2,6 +2,7 @@
 
     run.h5                          groups `steps` and `epochs`; the attributes say what was run
     metrics.jsonl                   a line a record: {"kind": "step", "step": 12, "loss": 0.5}
+    writer.json                     the process that writes the run, or was the last to
     config.toml                     the settings as resolved
     checkpoints/step_00001200.h5    attributes `format_version`, `step`, `sha256`; group `state`
 
@@ -22,6 +23,7 @@ CONVENTIONS = "CF-1.11"
 
 RUN_FILE = "run.h5"
 JOURNAL_FILE = "metrics.jsonl"
+WRITER_FILE = "writer.json"
 CONFIG_FILE = "config.toml"
 CHECKPOINT_FOLDER = "checkpoints"
 CHECKPOINT_PATTERN = "step_*.h5"

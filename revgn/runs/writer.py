@@ -28,6 +28,7 @@ from revgn.runs.names import (
     PARTIAL_FILE,
     RUN_FILE,
     STEPS,
+    WRITER_FILE,
     Series,
     Weights,
     checkpoint_name,
@@ -245,7 +246,7 @@ def _machine_attributes(provenance: Provenance) -> dict[str, str | int | float]:
 
 def _is_unborn(folder: Path) -> bool:
     """Whether nothing was written yet but what a start killed in its first instant leaves: no record."""
-    left = {path.name for path in folder.iterdir()} - {CONFIG_FILE, PARTIAL_FILE}
+    left = {path.name for path in folder.iterdir()} - {CONFIG_FILE, PARTIAL_FILE, WRITER_FILE}
     journal = folder / JOURNAL_FILE
     return not left or (left == {JOURNAL_FILE} and journal.stat().st_size == 0 and not is_locked(journal))
 

@@ -45,7 +45,12 @@ def test_round_trip(tmp_path, provenance):
         "step": 2,
         "loss": 0.5,
     }
-    assert sorted(path.name for path in folder.iterdir()) == ["config.toml", "metrics.jsonl", "run.h5"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.toml",
+        "metrics.jsonl",
+        "run.h5",
+        "writer.json",
+    ]
 
 
 records = st.dictionaries(st.sampled_from(STEP_NAMES), st.floats() | st.none(), max_size=6)
@@ -99,7 +104,7 @@ def test_an_existing_run_is_never_overwritten(tmp_path, provenance):
 def test_two_writers_of_one_run(tmp_path, provenance):
     with (
         create_run(tmp_path / "run", provenance),
-        pytest.raises(RunError, match="another process is writing"),
+        pytest.raises(RunError, match=f"another process is writing this run: process {os.getpid()} on "),
     ):
         reopen_run(tmp_path / "run", replace(provenance, command="revgn resume run"))
     reopen_run(tmp_path / "run", replace(provenance, command="revgn resume run")).close("finished")
