@@ -86,4 +86,4 @@ def describe_(name_or_path: str, as_json: bool, **options: Any) -> None:
         return
     for key, value in described.items():
         shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-        click.echo(f"{key:<12} {'-' if shown is None else shown}")
+        click.echo(f"{key:<15} {'-' if shown is None else shown}")

@@ -40,8 +40,10 @@ def command(run: Path, best: bool, weights: "Weights", as_json: bool, **values: 
         return
     averaged = ", averaged weights" if weights == "average" else ""
     click.echo(f"{result['run']} at step {result['step']} on {result['data']}{averaged}")
-    for part in ("train", "test", "all"):
-        line = f"{part:<6} {result[f'{part}_rows']:>7} rows  loss {result[f'{part}_loss']:.4g}"
+    for part in ("train", "validation", "test", "all"):
+        if f"{part}_rows" not in result:
+            continue
+        line = f"{part:<10} {result[f'{part}_rows']:>7} rows  loss {result[f'{part}_loss']:.4g}"
         if f"{part}_accuracy" in result:
             line += f"  accuracy {result[f'{part}_accuracy']:.2%}"
         click.echo(line)

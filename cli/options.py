@@ -80,6 +80,12 @@ DATA_OPTIONS = (
     SettingOption("--test-targets", "data.test_targets", str, "Test targets there."),
     SettingOption("--target", "data.target", str, "Target column of a .csv file; several with commas."),
     SettingOption(
+        "--validation",
+        "data.validation_fraction",
+        float,
+        "Share of the training rows held out, by which the best weights are then chosen.",
+    ),
+    SettingOption(
         "--task", "data.task", click.Choice(["auto", "classification", "regression"]), "What targets are."
     ),
 )

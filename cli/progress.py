@@ -84,7 +84,7 @@ def clock(seconds: float) -> str:
 
 def evaluation_figures(record: Mapping[str, float], *, average: bool = False) -> list[str]:
     """Losses and accuracies of an evaluation, in words; of the averaged weights in place of the raw ones."""
-    names = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+    names = [f"{part}_{what}" for part in ("train", "validation", "test") for what in ("loss", "accuracy")]
     found = {name: record.get(f"{name}_average" if average else name) for name in names}
     return [
         f"{name.replace('_', ' ')} {_figure(name, figure)}"

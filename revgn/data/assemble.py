@@ -10,7 +10,8 @@ from revgn.errors import DataError, UsageError
 
 TaskChoice: TypeAlias = Literal["auto", "classification", "regression"]
 
-_SPLIT_TAG, _SUBSET_TAG = 0x5B117, 0x5B5E7  # keep these draws apart from all others of the same seed
+# Tags that keep these draws apart from all others of the same seed.
+_SPLIT_TAG, _SUBSET_TAG, _VALIDATION_TAG = 0x5B117, 0x5B5E7, 0x5BA11D
 
 _MOST_CLASSES = 10_000
 
@@ -32,6 +33,7 @@ def assemble(
     classes: tuple[str, ...] = (),
     columns: tuple[str, ...] = (),
     test_fraction: float = 0.2,
+    validation_fraction: float = 0.0,
     subset: int | None = None,
     subset_seed: int | None = None,
 ) -> Dataset:
@@ -47,15 +49,17 @@ def assemble(
         Names of the classes where they are known; else the training labels say what they are.
     columns : tuple of str
         Names of the target columns of a regression.
+    validation_fraction : float
+        Share of the training rows that is held out as a validation part, by another fixed shuffle.
     subset, subset_seed : int
-        Keep the first, or with a seed some random, training rows; the test part is never cut.
+        Keep the first, or with a seed some random, of the training rows left; no other part is cut.
 
     Raises
     ------
     DataError
         If the rows cannot be trained on; the message names the first place.
     UsageError
-        If `subset` or `test_fraction` asks for rows that are not there.
+        If `subset` or a fraction asks for rows that are not there.
     """
     parts = {"training": train} if test is None else {"training": train, "test": test}
     if test is not None and test.inputs.shape[1:] != train.inputs.shape[1:]:
@@ -64,13 +68,23 @@ def assemble(
     image_shape = _image_shape(train.inputs.shape)
     chosen, targets, names = _encode(name, {k: v.targets for k, v in parts.items()}, task, classes, columns)
     if test is None:
-        training, testing = _split(inputs[0], targets[0], test_fraction, name)
+        if not 0 < test_fraction < 1:
+            raise UsageError(f"test_fraction: {test_fraction} is not between 0 and 1")
+        training, testing = _split(Part(inputs[0], targets[0]), test_fraction, _SPLIT_TAG, f"{name}: a test")
     else:
         training, testing = (Part(x, t) for x, t in zip(inputs, targets, strict=True))
     checksum = checksum_arrays((training.inputs, training.targets, testing.inputs, testing.targets))
+    validation = None
+    if not 0 <= validation_fraction < 1:
+        raise UsageError(f"validation_fraction: {validation_fraction} is not 0 or between 0 and 1")
+    if validation_fraction:
+        where = f"{name}: a validation"
+        training, validation = _split(training, validation_fraction, _VALIDATION_TAG, where)
     training = _take_subset(training, subset, subset_seed)
     shift, scale = normalization(training.inputs, image_shape)
-    return Dataset(name, chosen, training, testing, shift, scale, image_shape, names, checksum, source)
+    return Dataset(
+        name, chosen, training, testing, shift, scale, image_shape, names, checksum, source, validation
+    )
 
 
 def check_finite(values: HostArray, where: str, columns: Sequence[str] = ()) -> None:
@@ -206,16 +220,15 @@ def _numbers(targets: HostArray, where: str) -> HostArray:
     return numbers
 
 
-def _split(inputs: HostArray, targets: HostArray, fraction: float, name: str) -> tuple[Part, Part]:
-    if not 0 < fraction < 1:
-        raise UsageError(f"test_fraction: {fraction} is not between 0 and 1")
-    n = inputs.shape[0]
+def _split(part: Part, fraction: float, tag: int, wanted: str) -> tuple[Part, Part]:
+    """Training rows, and the share of the rows that is held out."""
+    n = part.inputs.shape[0]
     cut = n - max(1, round(n * fraction))
     if cut < 1:
-        raise DataError(f"{name}: {n} rows cannot be split into a training and a test part")
-    order = np.random.default_rng(_SPLIT_TAG).permutation(n)
-    train, test = order[:cut], order[cut:]
-    return Part(inputs[train], targets[train]), Part(inputs[test], targets[test])
+        raise DataError(f"{wanted} part cannot be split off: there are {n} rows")
+    order = np.random.default_rng(tag).permutation(n)
+    train, held = order[:cut], order[cut:]
+    return Part(part.inputs[train], part.targets[train]), Part(part.inputs[held], part.targets[held])
 
 
 def _take_subset(part: Part, subset: int | None, seed: int | None) -> Part:

@@ -1,4 +1,4 @@
-"""What a data set is once it has been checked: two parts, a normalization, a checksum.
+"""What a data set is once it has been checked: its parts, a normalization, a checksum.
 
 normalized input = (raw - shift) * scale
 """
@@ -21,7 +21,7 @@ _CHUNK = 1024  # rows that are worked on as float64 at once
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """The training or the test part, on the host."""
+    """The training, validation or test part, on the host."""
 
     inputs: HostArray  # (n, d) raw: uint8 pixels, or float64
     targets: HostArray  # (n, c) float64: one-hot, or the raw columns of a regression
@@ -46,6 +46,7 @@ class Dataset:
     classes: tuple[str, ...]  # for a regression the names of the target columns
     checksum: str
     source: str
+    validation: Part | None = None  # rows held out from training, to choose by without the test part
 
 
 def unreadable(where: object, error: Exception) -> DataError:

@@ -32,6 +32,7 @@ def load_dataset(
     target: str | None = None,
     task: TaskChoice = "auto",
     test_fraction: float = 0.2,
+    validation_fraction: float = 0.0,
     download: bool = True,
 ) -> Dataset:
     """Load a data set by its name, or one's own arrays from an .npz, .h5 or .csv file.
@@ -43,7 +44,7 @@ def load_dataset(
     folder : str
         The data folder, for the names; else REVGN_DATA names it, else it is revgn in the user's cache.
     subset, subset_seed : int
-        Train on the first, or with a seed on some random, rows only. The test part is never cut.
+        Train on the first, or with a seed on some random, rows only. No other part is cut.
     inputs, targets, test_inputs, test_targets : str
         The arrays in an .npz (keys) or .h5 file (paths), where they do not have the usual names
         x_train, y_train (x_test, y_test), x, y or inputs, targets.
@@ -53,6 +54,8 @@ def load_dataset(
         "auto": integers and strings are class labels, floats are numbers to regress on.
     test_fraction : float
         Share of the rows that becomes the test part, by one fixed shuffle, where the file has none.
+    validation_fraction : float
+        Share of the training rows that is held out to choose settings by, by one fixed shuffle.
     download : bool
         Whether a data set that is nowhere on this machine is fetched.
 
@@ -77,7 +80,7 @@ def load_dataset(
     if name_or_path in KNOWN:
         if task == "regression":
             raise UsageError(f"task: {name_or_path} has classes; regression needs numbers for targets")
-        return _load_known(name_or_path, folder, download, subset, subset_seed)
+        return _load_known(name_or_path, folder, download, validation_fraction, subset, subset_seed)
     if suffix not in _SUFFIXES:
         close = get_close_matches(name_or_path, dataset_names(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(dataset_names())}"
@@ -101,6 +104,7 @@ def load_dataset(
         task=task,
         columns=columns,
         test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
         subset=subset,
         subset_seed=subset_seed,
     )
@@ -113,6 +117,7 @@ def describe(name_or_path: str, **options: Any) -> dict[str, Any]:
         "name": dataset.name,
         "task": dataset.task,
         "train_rows": dataset.train.inputs.shape[0],
+        "validation_rows": 0 if dataset.validation is None else dataset.validation.inputs.shape[0],
         "test_rows": dataset.test.inputs.shape[0],
         "inputs": dataset.train.inputs.shape[1],
         "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
@@ -134,7 +139,12 @@ def list_datasets(folder: str | None = None) -> list[dict[str, Any]]:
 
 
 def _load_known(
-    name: str, folder: str | None, download: bool, subset: int | None, subset_seed: int | None
+    name: str,
+    folder: str | None,
+    download: bool,
+    validation_fraction: float,
+    subset: int | None,
+    subset_seed: int | None,
 ) -> Dataset:
     paths = fetch(name, folder) if download else find_files(name, folder)
     if not paths:
@@ -158,6 +168,7 @@ def _load_known(
         test,
         task="classification",
         classes=known.classes,
+        validation_fraction=validation_fraction,
         subset=subset,
         subset_seed=subset_seed,
     )

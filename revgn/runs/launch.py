@@ -17,7 +17,7 @@ from revgn.arrays import device_name, to_host
 from revgn.data import Dataset, Part
 from revgn.errors import RunError, UsageError
 from revgn.runs.checkpoint import best_checkpoint, latest_checkpoint
-from revgn.runs.names import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, WEIGHTS, Weights, of_weights
+from revgn.runs.names import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, WEIGHTS, Weights, score_of
 from revgn.runs.reader import open_run
 from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run
 from revgn.training import (
@@ -178,7 +178,7 @@ def evaluate_run(
 
     The raw weights of the checkpoint, or the averaged ones; the best checkpoint is that of the same weights.
 
-    Figures are those of the data's training part, its test part, and of all rows: `all_loss` and the like.
+    Figures are those of each of the data's parts, and of all rows: `all_loss` and the like.
     What `data` does not say is taken from the run's own settings where the files are of one kind. Inputs
     are normalized by the training part of the run's own data, and classes matched by name.
 
@@ -217,9 +217,11 @@ def evaluate_run(
         "data": other.name,
     }
     problem = replace(problem, dataset=replace(other, shift=own.shift, scale=own.scale))
+    found = {"train": other.train, "validation": other.validation, "test": other.test}
     parts = {
-        "train": (other.train.inputs.shape[0], *evaluate_part(problem, state, other.train)),
-        "test": (other.test.inputs.shape[0], *evaluate_part(problem, state, other.test)),
+        name: (part.inputs.shape[0], *evaluate_part(problem, state, part))
+        for name, part in found.items()
+        if part is not None
     }
     rows = sum(part[0] for part in parts.values())
     parts["all"] = (
@@ -260,7 +262,13 @@ def matched_classes(other: Dataset, own: Dataset) -> Dataset:
         targets[:, columns] = part.targets
         return Part(part.inputs, targets)
 
-    return replace(other, train=spread(other.train), test=spread(other.test), classes=own.classes)
+    return replace(
+        other,
+        train=spread(other.train),
+        validation=other.validation and spread(other.validation),
+        test=spread(other.test),
+        classes=own.classes,
+    )
 
 
 def _drive(
@@ -319,12 +327,9 @@ def _drive(
 
 
 def _scores(record: dict[str, float]) -> dict[Weights, float]:
-    """Test accuracy, else the test loss with a minus, of the weights that were evaluated."""
-    return {
-        weights: record.get(of_weights("test_accuracy", weights), -record[of_weights("test_loss", weights)])
-        for weights in WEIGHTS
-        if of_weights("test_loss", weights) in record
-    }
+    """What each kind of weights is judged by, with a minus where less is better."""
+    scores = {weights: score_of(record, weights) for weights in WEIGHTS}
+    return {weights: score[0] * score[1] for weights, score in scores.items() if score is not None}
 
 
 def _is_sound(problem: Problem, state: TrainState) -> bool:

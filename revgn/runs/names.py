@@ -9,12 +9,14 @@
 All series are one-dimensional float64 along the scale of their group; NaN is "not measured".
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from revgn.linalg import OUTCOMES as OUTCOMES
 from revgn.linalg import RUNGS as RUNGS
 
+T = TypeVar("T")
 Weights = Literal["raw", "average"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 
@@ -39,6 +41,19 @@ def checkpoint_name(step: int) -> str:
 def of_weights(name: str, weights: Weights) -> str:
     """Name a figure of the raw weights or of the averaged ones: "test_loss", or a checkpoint's "score"."""
     return name if weights == "raw" else f"{name}_average"
+
+
+def score_of(figures: Mapping[str, T], weights: Weights = "raw") -> tuple[T, Literal[-1, 1]] | None:
+    """Return the figure by which weights are judged, and 1 where more is better, -1 where less; None without.
+
+    It is the validation part's where there is one, else the test part's: accuracy, else loss.
+    """
+    for part in ("validation", "test"):
+        for what, sign in (("accuracy", 1), ("loss", -1)):
+            name = of_weights(f"{part}_{what}", weights)
+            if name in figures:
+                return figures[name], sign  # type: ignore[return-value]
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +120,14 @@ EPOCH = Series("epoch", "passes over the training data so far")
 EPOCH_SERIES = (
     Series("train_loss", "mean loss over the training data (first eval_train_rows), targets as they are"),
     Series("train_accuracy", "accuracy over the training data (first eval_train_rows)"),
+    Series("validation_loss", "mean loss over the validation data, targets as they are"),
+    Series("validation_accuracy", "accuracy over the validation data"),
     Series("test_loss", "mean loss over the test data, targets as they are"),
     Series("test_accuracy", "accuracy over the test data"),
     Series("train_loss_average", "train_loss of the averaged weights"),
     Series("train_accuracy_average", "train_accuracy of the averaged weights"),
+    Series("validation_loss_average", "validation_loss of the averaged weights"),
+    Series("validation_accuracy_average", "validation_accuracy of the averaged weights"),
     Series("test_loss_average", "test_loss of the averaged weights"),
     Series("test_accuracy_average", "test_accuracy of the averaged weights"),
     Series("seconds", "wall time spent in training steps", "s", deterministic=False),

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revgn.runs.journal import is_locked
-from revgn.runs.names import JOURNAL_FILE, OUTCOMES, RUNGS, Weights, of_weights
+from revgn.runs.names import JOURNAL_FILE, OUTCOMES, RUNGS, Weights, score_of
 from revgn.runs.reader import Run
 from revgn.training import build_config, config_dict, flat, unused_settings
 
@@ -18,10 +18,10 @@ def summarize(run: Run) -> dict[str, Any]:
     """Figures of a run as plain numbers and text, None where not measured.
 
     Keys: run, title, status, message, start, end, settings (those that differ from the defaults), step,
-    epoch, last and best (of the evaluations; best by test accuracy, else test loss), best_average (by that
-    of the averaged weights), rho (median, largest), rungs and cg_outcomes (how often each), seconds (of
-    training), split (share of forward, kernel, solve, update), memory_bytes. A run that says "running" but is
-    written by no process has the status "killed".
+    epoch, last and best (of the evaluations; best by validation accuracy, else test accuracy, else loss),
+    best_average (by that of the averaged weights), rho (median, largest), rungs and cg_outcomes (how often
+    each), seconds (of training), split (share of forward, kernel, solve, update), memory_bytes. A run that
+    says "running" but is written by no process has the status "killed".
     """
     steps, epochs = run.steps, run.epochs
     evaluated = epochs["epoch"].size > 0
@@ -80,11 +80,10 @@ def labels(runs: Sequence[Run]) -> list[str]:
 
 
 def best_index(run: Run, weights: Weights = "raw") -> int:
-    """Index of the evaluation whose weights are best: highest test accuracy, else lowest test loss."""
-    score = run.epochs.get(of_weights("test_accuracy", weights))
-    if score is None or np.all(np.isnan(score)):
-        score = -run.epochs[of_weights("test_loss", weights)]
-    return int(np.argmax(np.nan_to_num(score, nan=-np.inf)))
+    """Index of the evaluation whose weights are best, by `score_of`."""
+    judged = score_of(run.epochs, weights)
+    assert judged is not None  # whoever evaluates has a loss
+    return int(np.argmax(np.nan_to_num(judged[0] * judged[1], nan=-np.inf)))
 
 
 def _used_settings(run: Run) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def is_evaluated(problem: Problem, step: int) -> bool:
 
 
 def evaluate(problem: Problem, state: TrainState) -> Record:
-    """Loss and accuracy on the training data (its first `eval_train_rows`) and on all test data.
+    """Loss and accuracy on the training data (its first `eval_train_rows`), all validation and test data.
 
     With the labels as they are, never smoothed; of the averaged weights as well, where there are any.
     """
@@ -116,12 +116,14 @@ def evaluate_part(
 
 
 def _figures(problem: Problem, state: TrainState) -> Record:
-    rows = problem.config.training.eval_train_rows
-    train_loss, train_accuracy = evaluate_part(problem, state, problem.dataset.train, rows)
-    test_loss, test_accuracy = evaluate_part(problem, state, problem.dataset.test)
-    figures = {"train_loss": train_loss, "test_loss": test_loss}
-    if problem.dataset.task == "classification":
-        figures |= {"train_accuracy": train_accuracy, "test_accuracy": test_accuracy}
+    dataset, rows = problem.dataset, problem.config.training.eval_train_rows
+    figures: Record = {}
+    for name, part in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
+        if part is not None:
+            loss, hits = evaluate_part(problem, state, part, rows if name == "train" else None)
+            figures[f"{name}_loss"] = loss
+            if dataset.task == "classification":
+                figures[f"{name}_accuracy"] = hits
     return figures
 
 

@@ -74,6 +74,7 @@ def load_data(config: Config) -> Dataset:
         target=settings.target,
         task=settings.task,
         test_fraction=settings.test_fraction,
+        validation_fraction=settings.validation_fraction,
     )
 
 

@@ -34,6 +34,7 @@ class DataSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     target: str | None = None
     task: Literal["auto", "classification", "regression"] = "auto"
     test_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.2
+    validation_fraction: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     crop: bool = False
 
 

@@ -39,8 +39,8 @@ def test_fetching_what_is_here_prints_its_files(invoke):
 
 def test_describe(invoke):
     text = invoke("describe", "digits", "--subset", "100").stdout
-    assert "train_rows   100" in text
-    assert "image_shape  1, 8, 8" in text
+    assert "train_rows      100" in text
+    assert "image_shape     1, 8, 8" in text
     described = json.loads(invoke("describe", "digits", "--json").stdout)
     assert described["train_rows"] == 1437
 
@@ -53,7 +53,7 @@ def test_describe_takes_arrays_of_ones_own(invoke, tmp_path):
     assert (described["task"], described["train_rows"], described["test_rows"]) == ("regression", 6, 4)
     table = tmp_path / "own.csv"
     table.write_text("x,y\n1,a\n2,b\n3,a\n")
-    assert "classes      a, b" in invoke("describe", str(table), "--target", "y").stdout
+    assert "classes         a, b" in invoke("describe", str(table), "--target", "y").stdout
 
 
 def test_errors_are_left_to_the_main_group(invoke):

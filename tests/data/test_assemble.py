@@ -140,12 +140,30 @@ def test_a_subset_cuts_and_normalizes_the_training_part_alone():
         {"subset": 2, "subset_seed": -1},
         {"test_fraction": 0.0},
         {"test_fraction": 1.0},
+        {"validation_fraction": -0.1},
+        {"validation_fraction": 1.0},
         {"task": "sorting"},
     ],
 )
 def test_a_wish_that_cannot_be_met_is_named(options):
     with pytest.raises(UsageError, match=list(options)[-1]):
         make(**options)
+
+
+def test_validation_rows_are_held_out_of_training():
+    whole, held = make(), make(validation_fraction=0.3)
+    kept = make(validation_fraction=0.3, subset=5)
+    rows = [{tuple(row) for row in part.inputs} for part in (whole.train, held.train, held.validation)]
+    assert (len(rows[2]), rows[1] & rows[2], rows[1] | rows[2]) == (3, set(), rows[0])
+    np.testing.assert_array_equal(held.validation.targets.sum(axis=1), 1.0)
+    np.testing.assert_array_equal(held.test.inputs, whole.test.inputs)
+    np.testing.assert_array_equal(kept.train.inputs, held.train.inputs[:5])
+    np.testing.assert_array_equal(kept.validation.inputs, held.validation.inputs)
+    np.testing.assert_allclose(held.shift, held.train.inputs.mean(axis=0), rtol=1e-13)
+    assert whole.validation is None
+    assert whole.checksum == held.checksum
+    with pytest.raises(DataError, match="a validation part cannot be split off: there are 10 rows"):
+        make(validation_fraction=0.99)
 
 
 def test_the_checksum_sees_every_bit():

@@ -369,6 +369,17 @@ def test_the_best_checkpoint_is_kept_and_found(tmp_path):
     assert best["step"] in run.epochs["step"][run.epochs["test_accuracy"] == best["test_accuracy"]]
 
 
+def test_validation_rows_choose_the_best(tmp_path):
+    settings = {"data__validation_fraction": 0.2, "training__eval_every": 3, "training__steps": 12}
+    start_run(config(**settings, optimizer__name="adam", optimizer__lr=1e-3), tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    assert run.epochs["validation_accuracy"].max() > run.epochs["validation_accuracy"][0]
+    found = evaluate_run(tmp_path / "run", {}, best=True)
+    assert found["validation_rows"] == round(0.2 * 1437)
+    assert found["validation_accuracy"] == run.epochs["validation_accuracy"].max()
+    assert found["all_rows"] == found["train_rows"] + found["validation_rows"] + 360
+
+
 def test_evaluation_on_the_runs_own_data(finished):
     run = open_run(finished)
     result = evaluate_run(finished, {})

@@ -57,6 +57,11 @@ def test_figures(make_run):
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
+def test_the_best_goes_by_validation_where_there_is_some(make_run):
+    shares = [{**record, "validation_accuracy": 1 - k / 4} for k, record in enumerate(EPOCHS)]
+    assert summarize(make_run(epochs=shares))["best"]["epoch"] == 0
+
+
 def test_the_best_without_accuracy_has_the_least_loss(make_run):
     epochs = [{"test_loss": loss} for loss in (2.0, 0.5, float("nan"), 0.75)]
     assert summarize(make_run(epochs=epochs))["best"] == {"epoch": 1, "step": 4, "test_loss": 0.5}
