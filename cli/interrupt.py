@@ -8,7 +8,9 @@ from types import FrameType
 
 
 @contextmanager
-def stop_when_asked() -> Iterator[Callable[[], bool]]:
+def stop_when_asked(
+    promise: str = "stopping after this step, with a checkpoint",
+) -> Iterator[Callable[[], bool]]:
     """Give a function that tells whether SIGINT or SIGTERM has come; a second one acts as usual."""
     asked = False
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -17,7 +19,7 @@ def stop_when_asked() -> Iterator[Callable[[], bool]]:
         nonlocal asked
         asked = True
         signal.signal(number, signal.default_int_handler)
-        os.write(2, b"\nstopping after this step, with a checkpoint (once more: at once)\n")
+        os.write(2, f"\n{promise} (once more: at once)\n".encode())
 
     for number in before:
         signal.signal(number, handle)

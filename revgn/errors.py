@@ -31,3 +31,7 @@ class DataError(RevgnError, ValueError):
 
 class RunError(RevgnError, RuntimeError):
     """A run folder or checkpoint that cannot be used, or a run that failed."""
+
+
+class RunHeldError(RunError):
+    """A run that another process is writing."""

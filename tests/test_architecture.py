@@ -31,7 +31,7 @@ DEPTH = {  # a module imports only from a smaller depth, or from its own folder
     "optimizers": 8,
     "training": 9,
     "runs": 10,
-    "studies": 11,
+    "sweeps": 11,
     "testing": 12,
     "": 12,  # revgn itself: the flat public names
     "cli": 13,

@@ -112,6 +112,15 @@ def cupy_absence() -> str | None:
     return None
 
 
+def device_count() -> int:
+    """GPUs that CuPy sees; 0 where it cannot be used."""
+    if cupy_absence() is not None:
+        return 0
+    import cupy
+
+    return int(cupy.cuda.runtime.getDeviceCount())
+
+
 def synchronize(x: Array) -> None:
     """Wait until the device has finished all work queued for `x`; at once on the host."""
     if array_api_compat.is_cupy_array(x):

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from revgn.errors import RunError, UsageError
+from revgn.errors import RunError, RunHeldError, UsageError
 from revgn.runs.files import write_all, writing
 from revgn.runs.names import CADENCES, WRITER_FILE, Cadence
 from revgn.runs.owner import is_alive, read_owner, this_process, write_owner
@@ -189,7 +189,9 @@ def _lock(descriptor: int, folder: Path) -> None:
     On a file system without locks the process that wrote last holds it as long as it lives.
     """
     owner = read_owner(folder / WRITER_FILE)
-    held = RunError(f"{folder}: another process is writing this run{'' if owner is None else f': {owner}'}")
+    held = RunHeldError(
+        f"{folder}: another process is writing this run{'' if owner is None else f': {owner}'}"
+    )
     for _ in range(_LOCK_TRIES):  # somebody may just be asking `is_locked`
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

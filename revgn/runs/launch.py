@@ -85,7 +85,7 @@ class Outcome:
     """How training ended, the steps and seconds it took in all, and the last evaluation's record."""
 
     folder: Path
-    status: Literal["finished", "interrupted"]
+    status: Literal["finished", "stopped", "interrupted"]
     step: int
     seconds: float
     last: dict[str, float]
@@ -98,7 +98,7 @@ def start_run(
     *,
     command: str = "",
     observe: Observer | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool | str] = lambda: False,
 ) -> Outcome:
     """Train from the beginning into a new run folder.
 
@@ -109,7 +109,8 @@ def start_run(
     observe : callable
         Called with the problem and each event, after it was journalled.
     should_stop : callable
-        Asked after each step; True ends training with a checkpoint and status "interrupted".
+        Asked after each step; True ends training with a checkpoint and status "interrupted", a reason with
+        "stopped": the run is not to go on.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def resume_run(
     *,
     command: str = "",
     observe: Observer | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool | str] = lambda: False,
 ) -> Outcome:
     """Go on with a run from its newest checkpoint; `changes` are nested settings, such as more epochs.
 
@@ -276,7 +277,7 @@ def _drive(
     problem: Problem,
     state: TrainState,
     observe: Observer | None,
-    should_stop: Callable[[], bool],
+    should_stop: Callable[[], bool | str],
     notes: tuple[str, ...],
 ) -> Outcome:
     """Record every event, checkpoint when due, and close the run with the status it ended by."""
@@ -317,10 +318,12 @@ def _drive(
             if finite and (due or state.step == 0):
                 save()
             writer.snapshot_if_due()
-            if finite and state.step < problem.total_steps and should_stop():
+            if finite and state.step < problem.total_steps and (reason := should_stop()):
                 save()
-                writer.close("interrupted", f"stopped after step {state.step}")
-                return Outcome(writer.folder, "interrupted", state.step, state.seconds, last, notes)
+                status: Literal["stopped", "interrupted"] = "interrupted" if reason is True else "stopped"
+                message = f"stopped after step {state.step}" if reason is True else str(reason)
+                writer.close(status, message)
+                return Outcome(writer.folder, status, state.step, state.seconds, last, notes)
         save()
         writer.close("finished")
     return Outcome(writer.folder, "finished", state.step, state.seconds, last, notes)

@@ -149,7 +149,7 @@ ROOT_ATTRIBUTES = {
     "source": "the program that made the run",
     "history": "a line a start or resumption: when, and by which command",
     "references": "the literature behind the method",
-    "status": "running, finished, interrupted or failed",
+    "status": "running, finished, stopped (not to go on), interrupted or failed",
     "message": "why the run ended as it did; empty where there is nothing to say",
     "command": "the command that started the run",
     "config_json": "all settings as JSON",

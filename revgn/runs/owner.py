@@ -1,5 +1,6 @@
 """Who writes a run or works at a job: a process of some machine, and whether it still lives."""
 
+import functools
 import json
 import os
 import socket
@@ -29,7 +30,7 @@ class Owner:
 
 def this_process() -> Owner:
     """Return the owner that the calling process is."""
-    return Owner(socket.gethostname(), os.getpid(), _machine(), _began(os.getpid()))
+    return _owner(os.getpid())
 
 
 def is_alive(owner: Owner) -> bool | None:
@@ -58,6 +59,11 @@ def read_owner(path: Path) -> Owner | None:
         if isinstance(owner.process, int) and owner.process > 0:
             return owner
     return None
+
+
+@functools.cache  # a fork has another number
+def _owner(process: int) -> Owner:
+    return Owner(socket.gethostname(), process, _machine(), _began(process))
 
 
 def _machine() -> str:

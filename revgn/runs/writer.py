@@ -138,7 +138,9 @@ class RunWriter:
         self.snapshot()
         return path
 
-    def close(self, status: Literal["finished", "interrupted", "failed"], message: str = "") -> None:
+    def close(
+        self, status: Literal["finished", "stopped", "interrupted", "failed"], message: str = ""
+    ) -> None:
         """Say how the run ended, in the last snapshot, and let go of the journal."""
         journal = self._open_journal()
         self._attributes |= {"status": status, "message": _text(message), "end": _now()}

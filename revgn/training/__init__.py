@@ -9,6 +9,7 @@ from revgn.training.config import (
     parse_assignment,
     parse_size,
     parse_toml,
+    parse_value,
 )
 from revgn.training.estimate import Estimate, choose_solver, estimate_step, solver_choice
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, evaluate, evaluate_part, train
@@ -57,6 +58,7 @@ __all__ = [
     "parse_assignment",
     "parse_size",
     "parse_toml",
+    "parse_value",
     "restore_state",
     "solver_choice",
     "state_arrays",

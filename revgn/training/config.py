@@ -86,7 +86,19 @@ def parse_assignment(text: str) -> dict[str, Any]:
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise UsageError(f"--set {text}: expected key=value, such as optimizer.lr=0.5")
-    return nested(path.strip(), _literal(value.strip()))
+    return nested(path.strip(), parse_value(value.strip()))
+
+
+def parse_value(value: str) -> Any:
+    """Value of a setting as TOML reads it, else the text itself; "none" is None."""
+    import tomllib
+
+    if value.lower() == "none":
+        return None
+    try:
+        return tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        return value
 
 
 def parse_size(text: str, name: str = "size") -> int:
@@ -117,17 +129,6 @@ def merge_settings(*layers: dict[str, Any]) -> dict[str, Any]:
     for layer in reversed(layers):
         merged = _merge(merged, layer)
     return merged
-
-
-def _literal(value: str) -> Any:
-    import tomllib
-
-    if value.lower() == "none":
-        return None
-    try:
-        return tomllib.loads(f"x = {value}")["x"]
-    except tomllib.TOMLDecodeError:
-        return value
 
 
 def _merge(weak: dict[str, Any], strong: dict[str, Any]) -> dict[str, Any]:

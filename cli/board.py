@@ -1,0 +1,96 @@
+"""How the jobs of a sweep stand, on standard error: a table in a terminal, elsewhere a line a change."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+from revgn_cli.progress import PLAIN_SECONDS, clock
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from revgn.sweeps import Board, JobState, Status
+
+_ORDER: "tuple[Status, ...]" = (
+    "running",
+    "elsewhere",
+    "failed",
+    "diverged",
+    "interrupted",
+    "finished",
+    "stopped",
+    "waiting",
+)
+_MARGIN = 4  # lines of a terminal that are not rows of the table
+
+
+@contextmanager
+def show_board(quiet: bool, title: str) -> "Iterator[Callable[[Board], None]]":
+    """Give an observer of a sweep's jobs that shows them as they change."""
+    if quiet:
+        yield lambda board: None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(stderr=True)
+        with Live(console=console, refresh_per_second=4) as live:
+            yield lambda board: live.update(_table(board, title, console.height - _MARGIN))
+    else:
+        yield _plain(title)
+
+
+def counts(board: "Board") -> str:
+    """Say how many jobs are in which state."""
+    found = Counter(state.status for state in board.values())
+    return ", ".join(f"{found[status]} {status}" for status in _ORDER if status in found)
+
+
+def _plain(title: str) -> "Callable[[Board], None]":
+    began, last = time.monotonic(), -PLAIN_SECONDS
+    before: dict[str, str] = {}
+
+    def observe(board: "Board") -> None:
+        nonlocal last
+        now = time.monotonic() - began
+        if last < 0:
+            click.echo(title, err=True)
+        for name, state in board.items():
+            if before.get(name, "waiting") != state.status:
+                click.echo(f"{now:7.1f}s  {name}  {_line(state)}", err=True)
+            before[name] = state.status
+        if now - last >= PLAIN_SECONDS:
+            click.echo(f"{now:7.1f}s  {counts(board)}", err=True)
+            last = now
+
+    return observe
+
+
+def _line(state: "JobState") -> str:
+    figures = [state.status, state.message, *_figures(state)]
+    return "  ".join(figure for figure in figures if figure)
+
+
+def _figures(state: "JobState") -> tuple[str, str, str]:
+    """Steps, score and time of a job, as far as it has told."""
+    beat = state.beat
+    steps = f"step {beat.step}/{beat.steps}" if beat.steps else ""
+    score = f"{beat.scores[-1][1]:.4g}" if beat.scores else ""
+    return steps, score, clock(beat.seconds) if beat.steps else ""
+
+
+def _table(board: "Board", title: str, rows: int) -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title, caption=counts(board), box=None, title_justify="left", caption_justify="left")
+    for column in ("job", "status", "step", "score", "time"):
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    shown = sorted(board.items(), key=lambda item: _ORDER.index(item[1].status))[: max(rows, 1)]
+    for name, state in shown:
+        table.add_row(escape(name), state.status, *_figures(state))
+    return table

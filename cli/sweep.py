@@ -1,0 +1,164 @@
+"""`revgn sweep`: many runs, by a grid or drawn, shared among processes and machines."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from revgn_cli.board import show_board
+from revgn_cli.interrupt import stop_when_asked
+from revgn_cli.options import (
+    TRAIN_OPTIONS,
+    chosen_settings,
+    json_option,
+    print_json,
+    set_option,
+    setting_options,
+)
+from revgn_cli.train import command_line
+
+if TYPE_CHECKING:
+    from revgn.sweeps import Board, Plan
+
+
+@click.command("sweep")
+@click.argument("file", required=False, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--grid",
+    "axes",
+    multiple=True,
+    metavar="KEY=VALUES",
+    help="A setting and its values: 0.1,0.3,1 or 0..4 or log:1e-3..1:7; several make a grid.",
+)
+@click.option("--random", type=int, metavar="N", help="Draw N points from the grid, in place of all.")
+@click.option("--random-seed", type=int, metavar="SEED", help="What is drawn follows from it (0).")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the sweep (else one in runs/).")
+@click.option("--workers", type=int, default=1, show_default=True, metavar="N", help="Jobs at a time.")
+@click.option("--dry-run", is_flag=True, help="Print the jobs, and run none.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@setting_options(TRAIN_OPTIONS)
+@set_option
+@json_option
+def command(
+    file: Path | None,
+    axes: tuple[str, ...],
+    random: int | None,
+    random_seed: int | None,
+    out: Path | None,
+    workers: int,
+    dry_run: bool,
+    quiet: bool,
+    assignments: tuple[str, ...],
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Run all jobs of FILE (TOML, or the folder of a sweep) and of the options, which are stronger.
+
+    Each job is a run folder in the sweep's folder. Started again, by whatever process or machine that sees
+    the folder, a sweep does what is missing: several share the jobs, and those of one that was killed go on.
+
+    \b
+    revgn sweep --grid lr=0.1,0.3,1 --grid seed=0..4 --epochs 2 --workers 2
+    revgn sweep --optimizer adam --grid lr=log:1e-4..1e-1 --random 40
+    revgn sweep carry.toml --out runs/carry
+    revgn sweep runs/carry --workers 4
+    """
+    from revgn.sweeps import plan_jobs, run_sweep
+
+    settings = chosen_settings(TRAIN_OPTIONS, values, assignments)
+    plan = _plan(file, settings, axes, random, random_seed)
+    folder = out or _folder(file, plan)
+    jobs = plan_jobs(plan)
+    if dry_run:
+        if as_json:
+            print_json([{"job": job.name, **job.choices} for job in jobs])
+        else:
+            click.echo("\n".join([*(job.name for job in jobs), f"{len(jobs)} jobs in {folder}"]))
+        return
+    with (
+        stop_when_asked("stopping each job after its step, with a checkpoint") as should_stop,
+        show_board(quiet, f"sweep {folder}") as observe,
+    ):
+        board = run_sweep(
+            plan,
+            folder,
+            workers=workers,
+            command=command_line(),
+            observe=observe,
+            should_stop=should_stop,
+        )
+    _report(folder, board, as_json)
+
+
+def _plan(
+    file: Path | None,
+    settings: dict[str, Any],
+    texts: tuple[str, ...],
+    random: int | None,
+    random_seed: int | None,
+) -> "Plan":
+    """Return the file's plan, with what the options say in its place."""
+    from dataclasses import replace
+
+    from revgn.errors import UsageError
+    from revgn.sweeps import Plan, full_path, load_plan, parse_axis
+    from revgn.training import merge_settings
+
+    plan = Plan() if file is None else load_plan(file)
+    axes = {axis.path: axis for axis in plan.axes}
+    for text in texts:
+        name, equals, given = text.partition("=")
+        if not (name and equals and given):
+            raise UsageError(f"--grid {text}: expected key=values, such as optimizer.lr=0.1,0.3,1")
+        path = full_path(name.strip())
+        axes[path] = parse_axis(path, given)
+    return replace(
+        plan,
+        settings=merge_settings(settings, dict(plan.settings)),
+        axes=tuple(axes.values()),
+        random=plan.random if random is None else random,
+        random_seed=plan.random_seed if random_seed is None else random_seed,
+    )
+
+
+def _folder(file: Path | None, plan: "Plan") -> Path:
+    """Return the folder that the same command finds again."""
+    import hashlib
+
+    from revgn.sweeps import plan_toml
+
+    if file is not None:
+        return file if file.is_dir() else Path("runs") / file.stem
+    return Path("runs") / f"sweep-{hashlib.sha256(plan_toml(plan).encode()).hexdigest()[:8]}"
+
+
+def _report(folder: Path, board: "Board", as_json: bool) -> None:
+    """Print how the jobs ended; 1 is the exit code where one failed, 130 where some are left."""
+    from collections import Counter
+
+    counts = Counter(state.status for state in board.values())
+    left = sum(not state.is_over for state in board.values())
+    if as_json:
+        print_json(
+            [
+                {
+                    "job": name,
+                    "run": str(folder / name),
+                    "status": state.status,
+                    "message": state.message,
+                    **state.job.choices,
+                }
+                for name, state in board.items()
+            ]
+        )
+    else:
+        for name, state in board.items():
+            if state.status in ("failed", "diverged"):
+                click.echo(f"{name}: {state.status}: {state.message}", err=True)
+        click.echo(", ".join(f"{count} {status}" for status, count in counts.items()) or "no jobs")
+        again = shlex.quote(str(folder))
+        click.echo(f"revgn sweep {again}" if left else f"revgn compare {again}")
+    if left:
+        raise click.exceptions.Exit(130)
+    if counts["failed"] or counts["diverged"]:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,167 @@
+"""Who works at a job: a folder for each attempt, made by `mkdir`, which one process alone can do.
+
+    SWEEP/.claims/JOB/0001/owner.json     the process
+                          /beat.json      what it says of itself, anew every second
+                          /stop           put there by somebody else: end the job, for this reason
+
+A job belongs to its newest attempt. Whoever finds that the attempt's process is dead, or of another machine
+and silent, makes the next one; two who find it at once make one between them. An attempt that is not the
+newest any more ends, should it still live.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from revgn.errors import RunError
+from revgn.runs.files import writing
+from revgn.runs.owner import Owner, is_alive, read_owner, this_process, write_owner
+
+CLAIMS = ".claims"
+BEAT_SECONDS = 1.0
+SILENT_SECONDS = 60.0  # without a beat, after which a process of another machine counts as dead
+_LOOK_SECONDS = 0.2
+
+
+class Beat(msgspec.Struct, frozen=True, kw_only=True):
+    """What an attempt says of itself; `count` grows with every beat, `ended` is the word it ended with."""
+
+    count: int = 0
+    step: int = 0
+    steps: int = 0
+    epoch: float = 0.0
+    seconds: float = 0.0
+    scores: tuple[tuple[float, float], ...] = ()  # (epoch, score), more is better
+    ended: str = ""
+    message: str = ""
+
+
+class Claim(NamedTuple):
+    """An attempt at a job, its process (None while it is being made) and its last beat."""
+
+    folder: Path
+    owner: Owner | None
+    beat: Beat
+
+
+def newest_claim(sweep: Path, job: str) -> Claim | None:
+    """Return the attempt that a job belongs to; None before the first."""
+    folder = sweep / CLAIMS / job
+    try:
+        newest = max(name for name in os.listdir(folder) if name.isdecimal())
+    except (FileNotFoundError, ValueError):
+        return None
+    folder = folder / newest
+    beat = Beat()
+    with suppress(OSError, msgspec.MsgspecError):
+        beat = msgspec.json.decode((folder / "beat.json").read_bytes(), type=Beat)
+    return Claim(folder, read_owner(folder / "owner.json"), beat)
+
+
+class Silence:
+    """How long each attempt has been silent, by this process's own clock: those of machines may differ."""
+
+    def __init__(self) -> None:
+        self._heard: dict[Path, tuple[int, float]] = {}
+
+    def of(self, claim: Claim) -> float:
+        """Seconds for which the beat has been the same."""
+        count, since = self._heard.get(claim.folder, (-1, 0.0))
+        if count != claim.beat.count:
+            self._heard[claim.folder] = (claim.beat.count, time.monotonic())
+            return 0.0
+        return time.monotonic() - since
+
+
+def is_held(claim: Claim | None, silence: Silence) -> bool:
+    """Tell whether a process works at the job of this newest attempt."""
+    if claim is None or claim.beat.ended:
+        return False
+    alive = None if claim.owner is None else is_alive(claim.owner)
+    return silence.of(claim) < SILENT_SECONDS if alive is None else alive
+
+
+def attempt(claim: Claim | None) -> int:
+    """Return the number of an attempt, 0 of none."""
+    return 0 if claim is None else int(claim.folder.name)
+
+
+def take(sweep: Path, job: str, after: int) -> Path | None:
+    """Make the attempt that comes after that number; None where somebody else has made it."""
+    folder = sweep / CLAIMS / job / f"{after + 1:04d}"
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            return None
+    write_owner(folder / "owner.json", this_process())
+    return folder
+
+
+def ask_to_stop(claim: Path, reason: str) -> None:
+    """Ask the process that works at the job to end it: as it is for a reason, else to go on with later."""
+    with suppress(RunError):
+        put(claim / "stop", reason.encode())
+
+
+def put(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, in a folder to which others write as well; a reader sees all of it or none."""
+    partial = path.with_name(f".{path.name}-{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}")
+    with writing(path):
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def beating(claim: Path, say: Callable[[], Beat]) -> Iterator[Callable[[], bool | str]]:
+    """Beat while the block runs; gives a function that tells whether the job should end, or why.
+
+    The attempt has then ended, or is left to others if the block ends by an error of the system.
+    """
+    verdict: list[bool | str] = [False]
+    done = threading.Event()
+
+    def beat() -> None:
+        last, count = 0.0, 0
+        while not done.wait(_LOOK_SECONDS):
+            verdict[0] = verdict[0] or _asked(claim)
+            if time.monotonic() - last >= BEAT_SECONDS:
+                last, count = time.monotonic(), count + 1
+                with suppress(RunError):  # a full disk must not end the job; its journal will tell
+                    _write_beat(claim, msgspec.structs.replace(say(), count=count))
+
+    thread = threading.Thread(target=beat, name="beat", daemon=True)
+    thread.start()
+    try:
+        yield lambda: verdict[0]
+    finally:
+        done.set()
+        thread.join()
+
+
+def end(claim: Path, beat: Beat) -> None:
+    """Say that the attempt has ended, and how."""
+    _write_beat(claim, beat)
+
+
+def _asked(claim: Path) -> bool | str:
+    """Reason to end the attempt; True where it is only to stop."""
+    with suppress(OSError):
+        return (claim / "stop").read_text(encoding="utf-8", errors="replace") or True
+    return claim.with_name(f"{int(claim.name) + 1:04d}").exists()
+
+
+def _write_beat(claim: Path, beat: Beat) -> None:
+    put(claim / "beat.json", msgspec.json.encode(beat))

@@ -1,0 +1,172 @@
+"""Drive a sweep: give free jobs to an executor, look after those given, until nothing is left to do.
+
+All that is known of a job is in the sweep's folder, its claims and its run. So any number of drivers, on
+any machines that share the folder, drive one sweep between them, and one that is started again does what is
+missing.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from revgn.errors import RunError
+from revgn.runs import is_run, open_run
+from revgn.sweeps.claim import Beat, Silence, ask_to_stop, attempt, is_held, newest_claim
+from revgn.sweeps.plan import Job
+from revgn.sweeps.work import OVER, Result, Status, beat_of, run_job
+
+_LOOK_SECONDS = 0.5
+_MOST_DEATHS = 3
+
+
+class JobState(NamedTuple):
+    """A job and how it stands: waiting, running (for this driver), elsewhere (for another), or ended."""
+
+    job: Job
+    status: Status
+    beat: Beat = Beat()
+    message: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether this driver has nothing left to do for it."""
+        return self.status in (*OVER, "failed")
+
+
+Board = Mapping[str, JobState]
+Observer = Callable[[Board], None]
+
+
+class Source(Protocol):
+    """Where a sweep's jobs come from."""
+
+    def more(self, board: Board, free: int) -> Iterable[Job]:
+        """Return more jobs, none of which is on the board yet; for so many workers there is none there."""
+
+
+class Hopeless(Protocol):
+    """Who says which jobs are to end early."""
+
+    def __call__(self, board: Board) -> Mapping[str, str]:
+        """Return reasons by the name of a job."""
+
+
+def drive(
+    folder: Path,
+    source: Source,
+    executor: Executor,
+    workers: int,
+    *,
+    command: str = "",
+    hopeless: Hopeless = lambda board: {},
+    observe: Observer = lambda board: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Board:
+    """Run the jobs of a sweep, at most `workers` at a time, and return how each ended.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor
+        Who calls `run_job`, in whatever process has the folder.
+    hopeless : callable
+        Asked again and again which running jobs are to end.
+    observe : callable
+        Called about twice a second with all jobs.
+    should_stop : callable
+        Once true, running jobs checkpoint and end, and no more are given out.
+
+    Notes
+    -----
+    Law: a job that ended is never run again, one that did not goes on from its newest checkpoint.
+    A job whose worker dies three times is given up.
+    """
+    silence, deaths = Silence(), Counter[str]()
+    board: dict[str, JobState] = {}
+    given: dict[Future[Result], str] = {}
+    while True:
+        stopping = should_stop()
+        if not stopping:
+            for job in source.more(board, workers - len(given) - len(_free(board))):
+                board[job.name] = _found(folder, job, silence)
+        for name, state in board.items():
+            if not state.is_over:
+                board[name] = _looked_at(folder, state, silence, name in given.values())
+        if not stopping:
+            for name in _free(board)[: max(0, workers - len(given))]:
+                after = attempt(newest_claim(folder, name))
+                given[executor.submit(run_job, folder, board[name].job, after, command)] = name
+                board[name] = board[name]._replace(status="running")
+        observe(board)
+        if not given and (stopping or all(state.is_over for state in board.values())):
+            return board
+        reasons = dict.fromkeys(given.values(), "") if stopping else hopeless(board)
+        for future, name in given.items():
+            if name in reasons and not (stopping and future.cancel()):
+                _ask_to_stop(folder, name, reasons[name])
+        for future in _done(given):
+            name = given.pop(future)
+            board[name] = _ended(_looked_at(folder, board[name], silence, True), future, deaths)
+            if deaths[name] >= _MOST_DEATHS:
+                message = f"its worker died {_MOST_DEATHS} times, for want of memory perhaps"
+                board[name] = board[name]._replace(status="failed", message=message)
+
+
+def _found(folder: Path, job: Job, silence: Silence) -> JobState:
+    """State of a job when it comes to the board."""
+    claim = newest_claim(folder, job.name)
+    if is_run(folder / job.name) and not is_held(claim, silence):
+        try:
+            run = open_run(folder / job.name)
+        except RunError as error:
+            return JobState(job, "failed", Beat(), str(error))
+        message = run.attributes["message"]
+        if run.status in OVER:
+            return JobState(job, run.status, beat_of(run), message)
+        if run.status == "failed" and (claim is None or claim.beat.ended in ("", "diverged")):
+            return JobState(job, "diverged", beat_of(run), message)
+    return JobState(job, "waiting")
+
+
+def _looked_at(folder: Path, state: JobState, silence: Silence, is_given: bool) -> JobState:
+    claim = newest_claim(folder, state.job.name)
+    if is_given:
+        return state if claim is None else state._replace(beat=claim.beat)
+    if is_held(claim, silence):
+        assert claim is not None
+        return state._replace(status="elsewhere", beat=claim.beat, message=str(claim.owner or ""))
+    if state.status == "elsewhere":  # the other has ended it, or died
+        return _found(folder, state.job, silence)
+    return state
+
+
+def _ask_to_stop(folder: Path, name: str, reason: str) -> None:
+    claim = newest_claim(folder, name)
+    if claim is not None and not claim.beat.ended:
+        ask_to_stop(claim.folder, reason)
+
+
+def _free(board: Board) -> list[str]:
+    return [name for name, state in board.items() if state.status in ("waiting", "interrupted")]
+
+
+def _done(given: Mapping[Future[Result], str]) -> set[Future[Result]]:
+    """Calls that have ended, after waiting a little for one."""
+    if not given:
+        time.sleep(_LOOK_SECONDS)
+        return set()
+    return wait(given, _LOOK_SECONDS, FIRST_COMPLETED).done
+
+
+def _ended(state: JobState, future: Future[Result], deaths: Counter[str]) -> JobState:
+    """State of a job after an attempt."""
+    error = None if future.cancelled() else future.exception()
+    if error is None and not future.cancelled():
+        result = future.result()
+        return state._replace(status=result.status, message=result.message)
+    if isinstance(error, BrokenExecutor) or error is None:
+        deaths[state.job.name] += isinstance(error, BrokenExecutor)
+        return state._replace(status="interrupted")
+    return state._replace(status="failed", message=f"{type(error).__name__}: {error}")

@@ -1,0 +1,238 @@
+"""What a sweep runs: a TOML file like that of a run, and the settings that take several values.
+
+[optimizer]                       settings of all jobs
+schedule = "cosine"
+
+[variants.block]                  each variant with each point of the grid
+optimizer.inverse = "block"
+
+[grid]
+lr = "log:0.1..1:4"               or a list; see `revgn.sweeps.axes`
+seed = "0..4"
+
+[sweep]
+random = 40                       so many points drawn from the grid, in place of all
+random_seed = 0
+"""
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from revgn.errors import UsageError
+from revgn.sweeps.axes import NONE, Axis, draw, parse_axis
+from revgn.training import (
+    Config,
+    build_config,
+    config_dict,
+    flat,
+    merge_settings,
+    nested,
+    parse_toml,
+)
+
+SEED = "training.seed"
+_TABLES = ("grid", "variants", "sweep")
+_DRAW_TAG = 0x5EE9
+_MOST_JOBS = 100_000
+_NAME_LENGTH = 80
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """One run of a sweep: the name of its folder, its settings, and those of them that the sweep chose."""
+
+    name: str
+    settings: Mapping[str, Any]
+    choices: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A sweep as it is declared.
+
+    Parameters
+    ----------
+    settings : dict
+        Nested settings of all jobs.
+    axes : tuple of Axis
+        The grid.
+    variants : dict
+        Nested settings by name, each tried with each point of the grid.
+    random : int or None
+        Points that are drawn from the grid; None takes all.
+    random_seed : int
+        Point k follows from the seed and k alone: more of them are the same ones and others.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    axes: tuple[Axis, ...] = ()
+    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    random: int | None = None
+    random_seed: int = 0
+
+
+def parse_plan(text: str, source: str) -> Plan:
+    """Read a plan from TOML.
+
+    Raises
+    ------
+    UsageError
+        If it is not TOML, or a table holds what it cannot.
+    """
+    content = parse_toml(text, source)
+    tables: dict[str, Any] = {name: content.pop(name, {}) for name in _TABLES}
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise UsageError(f"{source}: {name} is a table, as in [{name}]")
+    if bad := [name for name, variant in tables["variants"].items() if not isinstance(variant, dict)]:
+        raise UsageError(f"{source}: variants.{bad[0]} is a table of settings")
+    if unknown := tables["sweep"].keys() - {"random", "random_seed"}:
+        raise UsageError(f"{source}: sweep.{min(unknown)} is unknown; known are random and random_seed")
+    for name, value in tables["sweep"].items():
+        if type(value) is not int or value < 0:
+            raise UsageError(f"{source}: sweep.{name} is {value!r}; expected a whole number")
+    axes = tuple(parse_axis(full_path(path), value) for path, value in flat(tables["grid"]).items())
+    return Plan(content, axes, tables["variants"], **tables["sweep"])
+
+
+def full_path(name: str) -> str:
+    """Return the dotted path of a setting that is named by it, or by its last part where that is one alone.
+
+    Raises
+    ------
+    UsageError
+        If there is no such setting, or several.
+    """
+    paths = list(flat(config_dict(Config())))
+    if name in paths or name == "preset":
+        return name
+    found = [path for path in paths if path.rpartition(".")[2] == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{name}: could be {' or '.join(found)}; say which")
+    build_config(nested(name, None))  # says that it is unknown, and what is near
+    raise UsageError(f"{name}: is a section; expected one of its settings")
+
+
+def plan_toml(plan: Plan) -> str:
+    """TOML text of which `parse_plan` makes the same jobs."""
+    import tomli_w
+
+    sweep = {} if plan.random is None else {"random": plan.random, "random_seed": plan.random_seed}
+    content: dict[str, Any] = {**plan.settings, "grid": {axis.path: _as_written(axis) for axis in plan.axes}}
+    content |= {"variants": dict(plan.variants)} if plan.variants else {}
+    return tomli_w.dumps(_without_none(content | ({"sweep": sweep} if sweep else {})))
+
+
+def plan_jobs(plan: Plan) -> list[Job]:
+    """Return the jobs of a plan, variant after variant, the last axis fastest; each is checked.
+
+    Raises
+    ------
+    UsageError
+        If the settings of a job cannot be, it is named; or there are too many jobs, or a range to count.
+    """
+    if plan.random is None:
+        if ranges := [axis.path for axis in plan.axes if axis.is_continuous]:
+            raise UsageError(
+                f"grid {ranges[0]}: a range has no values to count; give their number, as in 0.1..1:5, or "
+                "draw some (random, search)"
+            )
+        count = float(np.prod([float(len(axis.values)) for axis in plan.axes]))
+        if count * max(1, len(plan.variants)) > _MOST_JOBS:
+            raise UsageError(f"grid: has {count:,.0f} points; expected {_MOST_JOBS:,} jobs at most")
+        points: Sequence[tuple[Any, ...]] = list(itertools.product(*(axis.values for axis in plan.axes)))
+    else:
+        if not 1 <= plan.random <= _MOST_JOBS:
+            raise UsageError(f"random: {plan.random} is not between 1 and {_MOST_JOBS:,}")
+        points = [_drawn(plan, number) for number in range(plan.random)]
+    paths = [axis.path for axis in plan.axes]
+    jobs = [
+        make_job(plan, dict(zip(paths, point, strict=True)), variant)
+        for variant in plan.variants or (None,)
+        for point in points
+    ]
+    return list({job.name: job for job in jobs}.values())  # a point that is drawn twice is one job
+
+
+def make_job(plan: Plan, choices: Mapping[str, Any], variant: str | None = None) -> Job:
+    """Return the job with these settings by dotted path beside those of the plan and its variant.
+
+    Raises
+    ------
+    UsageError
+        If the settings cannot be.
+    """
+    of_variant = {} if variant is None else plan.variants[variant]
+    settings = merge_settings(
+        *(nested(path, value) for path, value in choices.items()), dict(of_variant), dict(plan.settings)
+    )
+    named = ({} if variant is None else {"variant": variant}) | dict(choices)
+    label = "_".join(
+        str(value) if path == "variant" else f"{path.rpartition('.')[2]}={_word(value)}"
+        for path, value in named.items()
+    )
+    try:
+        build_config(settings)
+    except UsageError as error:
+        raise UsageError(f"job {label}: {error}") from None
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    safe = re.sub(r"[^\w.+=-]+", "-", label)[:_NAME_LENGTH]
+    return Job(f"{safe}_{digest}" if safe else digest, settings, named)
+
+
+def with_files_found(plan: Plan, root: Path) -> Plan:
+    """Return the plan with a data file that is named from `root` by its whole path, for workers elsewhere."""
+
+    def found(settings: Mapping[str, Any]) -> dict[str, Any]:
+        data = settings.get("data")
+        name = data.get("name") if isinstance(data, dict) else None
+        if not isinstance(name, str) or not Path(name).suffix:
+            return dict(settings)
+        return merge_settings(nested("data.name", str((root / name).resolve())), dict(settings))
+
+    def found_in(axis: Axis) -> Axis:
+        if axis.path != "data.name":
+            return axis
+        return replace(axis, values=tuple(found(nested(axis.path, v))["data"]["name"] for v in axis.values))
+
+    return replace(
+        plan,
+        settings=found(plan.settings),
+        axes=tuple(map(found_in, plan.axes)),
+        variants={name: found(settings) for name, settings in plan.variants.items()},
+    )
+
+
+def _drawn(plan: Plan, number: int) -> tuple[Any, ...]:
+    rng = np.random.default_rng([plan.random_seed, number, _DRAW_TAG])
+    return tuple(draw(axis, rng) for axis in plan.axes)
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return Path(value).name if isinstance(value, str) else json.dumps(value)
+
+
+def _as_written(axis: Axis) -> Any:
+    if not axis.is_continuous:
+        return [NONE if value is None else value for value in axis.values]
+    return f"{'log:' if axis.log else ''}{axis.low!r}..{axis.high!r}"
+
+
+def _without_none(content: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in content.items()
+        if value is not None
+    }

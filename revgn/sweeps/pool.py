@@ -1,0 +1,115 @@
+"""Worker processes on this machine, one job each at a time, behind the interface of `concurrent.futures`.
+
+A pool of the standard library ends all its workers when one of them dies. Here each worker is a pool of its
+own, so that the others go on, and the next job of the one that died starts a new one.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_GPUS = "CUDA_VISIBLE_DEVICES"
+
+
+class LocalPool(Executor):
+    """`workers` processes, among which the processors and the GPUs (by their names for CUDA) are divided."""
+
+    def __init__(self, workers: int, gpus: Sequence[str] = ()) -> None:
+        threads = str(max(1, _processors() // workers))
+        shares = {name: os.environ.get(name, threads) for name in THREADS}
+        self._surroundings: list[dict[str, str]] = [
+            shares | ({_GPUS: gpus[k % len(gpus)]} if gpus else {}) for k in range(workers)
+        ]
+        self._pools: list[ProcessPoolExecutor | None] = [None] * workers
+        self._latest: list[Future[Any] | None] = [None] * workers
+        self._processes: list[BaseProcess] = []
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Give the call to a worker that has none, else to the first."""
+        free = [k for k, future in enumerate(self._latest) if future is None or future.done()]
+        k = free[0] if free else 0
+        before = set(multiprocessing.active_children())
+        with _environment(self._surroundings[k]):  # read when the process starts, here or not at all
+            try:
+                future = self._pool(k).submit(fn, *args, **kwargs)
+            except BrokenProcessPool:
+                self._pools[k] = None
+                future = self._pool(k).submit(fn, *args, **kwargs)
+        self._processes += set(multiprocessing.active_children()) - before
+        self._latest[k] = future
+        return future
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the workers: after their calls, or at once where an error ends the block."""
+        if kind is not None:
+            for process in self._processes:
+                process.kill()
+        self.shutdown()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the workers, after their calls."""
+        for pool in self._pools:
+            if pool is not None:
+                pool.shutdown(wait, cancel_futures=cancel_futures)
+
+    def _pool(self, k: int) -> ProcessPoolExecutor:
+        pool = self._pools[k]
+        if pool is None:
+            context = multiprocessing.get_context("spawn")
+            pool = self._pools[k] = ProcessPoolExecutor(1, context, _begin_worker)
+        return pool
+
+
+def visible_gpus() -> list[str]:
+    """Names, for CUDA, of the GPUs that this process may use."""
+    given = os.environ.get(_GPUS)
+    if given is not None:
+        return [name for name in given.split(",") if name]
+    from revgn.arrays import device_count
+
+    return [str(number) for number in range(device_count())]
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it should it be killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)  # what is lost is no more than by any kill: the run resumes
+
+    threading.Thread(target=follow, name="follow", daemon=True).start()
+
+
+@contextmanager
+def _environment(changes: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,112 @@
+"""One job, from its claim to its end: what a worker does, in whatever process or machine."""
+
+import math
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from msgspec.structs import replace
+
+from revgn.errors import RevgnError, RunHeldError
+from revgn.runs import Run, is_run, open_run, resume_run, start_run
+from revgn.runs.names import score_of
+from revgn.sweeps.claim import Beat, beating, end, take
+from revgn.sweeps.plan import Job
+from revgn.training import DivergedError, Evaluated, Event, Problem, build_config
+
+Status = Literal[
+    "waiting", "running", "elsewhere", "interrupted", "finished", "stopped", "diverged", "failed"
+]
+OVER: tuple[Status, ...] = ("finished", "stopped", "diverged")  # nothing is left to do
+
+
+class Result(NamedTuple):
+    """How an attempt at a job ended; "elsewhere" where another process has the job."""
+
+    job: str
+    status: Status
+    message: str = ""
+
+
+class Watched:
+    """What the events of a run say, for its beat."""
+
+    def __init__(self) -> None:
+        self.beat = Beat()
+
+    def observe(self, problem: Problem, event: Event) -> None:
+        """Take in an event."""
+        record = event.record
+        scores = self.beat.scores
+        judged = score_of(record) if isinstance(event, Evaluated) else None
+        if judged is not None and math.isfinite(judged[0]):
+            before = (each for each in scores if each[0] < record["epoch"])
+            scores = (*before, (record["epoch"], judged[0] * judged[1]))
+        self.beat = replace(
+            self.beat,
+            step=event.state.step,
+            steps=problem.total_steps,
+            epoch=record["epoch"],
+            seconds=event.state.seconds,
+            scores=scores,
+        )
+
+
+def beat_of(run: Run) -> Beat:
+    """Return what a run would say of itself now."""
+    judged, epochs = score_of(run.epochs), run.epochs["epoch"].tolist()
+    signed = [] if judged is None else (judged[0] * judged[1]).tolist()
+    scores = tuple(
+        (epoch, score) for epoch, score in zip(epochs, signed, strict=False) if math.isfinite(score)
+    )
+    step = int(run.steps["step"][-1]) if run.steps["step"].size else 0
+    seconds = float(run.epochs["seconds"][-1]) if epochs else 0.0
+    return Beat(step=step, steps=step, epoch=epochs[-1] if epochs else 0.0, seconds=seconds, scores=scores)
+
+
+def run_job(sweep: Path, job: Job, after: int, command: str = "") -> Result:
+    """Take the job as the attempt that comes after number `after`, and train it to its end.
+
+    A run that is there goes on. Whatever fails is in the result, not raised.
+    """
+    claim = take(sweep, job.name, after)
+    if claim is None:
+        return Result(job.name, "elsewhere")
+    watched = Watched()
+    result = Result(job.name, "interrupted")
+    try:
+        with beating(claim, lambda: watched.beat) as should_stop:
+            result = _trained(sweep / job.name, job, command, watched, should_stop)
+    except RunHeldError as error:
+        result = Result(job.name, "elsewhere", str(error))
+    except DivergedError as error:
+        result = Result(job.name, "diverged", str(error))
+    except RevgnError as error:
+        result = Result(job.name, "failed", str(error))
+    except MemoryError as error:
+        result = Result(job.name, "failed", f"not enough memory: {error or 'no detail'}")
+    except Exception as error:  # a fault of ours: the other jobs go on, and it can be looked at
+        with suppress(OSError):
+            (claim / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        result = Result(job.name, "failed", f"{type(error).__name__}: {error} ({claim / 'traceback.txt'})")
+    finally:
+        with suppress(RevgnError):
+            end(claim, replace(watched.beat, ended=result.status, message=result.message))
+    return result
+
+
+def _trained(
+    folder: Path, job: Job, command: str, watched: Watched, should_stop: Callable[[], bool | str]
+) -> Result:
+    if not is_run(folder):
+        config = build_config(dict(job.settings))
+        outcome = start_run(config, folder, command=command, observe=watched.observe, should_stop=should_stop)
+        return Result(job.name, outcome.status)
+    run = open_run(folder)
+    if run.status in ("finished", "stopped"):  # by the one who had it before
+        return Result(job.name, run.status, run.attributes["message"])  # type: ignore[arg-type]
+    watched.beat = beat_of(run)
+    outcome = resume_run(folder, {}, command=command, observe=watched.observe, should_stop=should_stop)
+    return Result(job.name, outcome.status)

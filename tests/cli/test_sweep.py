@@ -1,0 +1,87 @@
+"""`revgn sweep`: many runs at the shell."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from revgn.runs import list_runs, open_run
+
+TINY = ("--subset", 200, "--hidden", 16, "--blocks", 1, "--batch-size", 50, "--optimizer", "adam")
+
+
+def test_a_grid(invoke, tmp_path):
+    options = ("sweep", *TINY, "--epochs", 1, "--grid", "lr=0.001,0.01", "--grid", "seed=0..1")
+    found = invoke(*options, "--out", "s", "--workers", 2)
+    assert found.exit_code == 0
+    assert found.stdout == "4 finished\nrevgn compare s\n"
+    assert found.stderr.startswith("sweep s\n")
+    assert found.stderr.count("finished  step 4/4") == 4
+    assert len(list_runs(tmp_path / "s")) == 4
+    again = invoke("sweep", "s", "--json")
+    jobs = json.loads(again.stdout)
+    assert [job["status"] for job in jobs] == ["finished"] * 4
+    assert [job["training.seed"] for job in jobs] == [0, 1, 0, 1]
+    assert {job["run"] for job in jobs} == {f"s/{path.name}" for path in list_runs(tmp_path / "s")}
+
+
+def test_what_would_be_run(invoke, tmp_path):
+    (tmp_path / "carry.toml").write_text("[grid]\ncarry = [0.5, 0.9]\n[variants.a]\ntraining.epochs = 1\n")
+    lines = invoke("sweep", "carry.toml", "--dry-run", "--grid", "seed=0..2").stdout.splitlines()
+    assert len(lines) == 7
+    assert lines[0].startswith("a_carry=0.5_seed=0_")
+    assert lines[-1] == "6 jobs in runs/carry"
+    drawn = json.loads(
+        invoke("sweep", "--grid", "lr=log:1e-3..1", "--random", 3, "--dry-run", "--json").stdout
+    )
+    assert len({job["optimizer.lr"] for job in drawn}) == 3
+    assert list(tmp_path.iterdir()) == [tmp_path / "carry.toml"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--grid", "lr"), "--grid lr: expected key=values"),
+        (("--grid", "name=1"), "name: could be data.name or optimizer.name; say which"),
+        (("--grid", "lr=-1,1"), "job lr=-1: optimizer.lr: -1 cannot be used"),
+        (("--grid", "lr=0.1..1"), "a range has no values to count"),
+        (("--workers", 0), "workers: 0 is not at least 1"),
+        (("nowhere.toml",), "does not exist"),
+        ((".",), "sweep.toml: cannot be read"),
+    ],
+)
+def test_mistakes_are_one_line(invoke, tmp_path, options, message):
+    found = invoke("sweep", *options)
+    assert found.exit_code == 2
+    assert message in found.stderr
+    assert len(found.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_that_diverges_is_told(invoke):
+    found = invoke(
+        "sweep", *TINY, "--optimizer", "sgd", "--grid", "lr=1e30,0.01", "--epochs", 1, "--out", "s"
+    )
+    assert found.exit_code == 1
+    assert "diverged: step" in found.stderr
+    assert found.stdout.splitlines() == ["1 diverged, 1 finished", "revgn compare s"]
+
+
+def test_ctrl_c_leaves_all_jobs_resumable(spawn, invoke, tmp_path):
+    options = ("sweep", *TINY, "--epochs", 300, "--grid", "seed=0..2", "--out", "s", "--workers", 2)
+    process = spawn(*options, start_new_session=True)  # as in a terminal, where all its processes get Ctrl-C
+    deadline = time.monotonic() + 60
+    while sum(bool(open_run(path).steps["step"].size) for path in list_runs(tmp_path / "s")) < 2:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stdout.splitlines()[-1] == "revgn sweep s"
+    assert "Traceback" not in stderr
+    assert {open_run(path).status for path in list_runs(tmp_path / "s")} == {"interrupted"}
+    assert invoke("sweep", "s", "--workers", 2, "-q").stdout.startswith("3 finished")
+    assert {int(open_run(path).steps["step"][-1]) for path in list_runs(tmp_path / "s")} == {1200}

@@ -1,0 +1,112 @@
+"""Who works at a job, and who may take it over."""
+
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+from revgn.runs.owner import this_process, write_owner
+from revgn.sweeps import claim as claims
+from revgn.sweeps.claim import (
+    Beat,
+    Silence,
+    ask_to_stop,
+    attempt,
+    beating,
+    end,
+    is_held,
+    newest_claim,
+    take,
+)
+
+
+def test_one_of_many_takes_a_job(tmp_path):
+    taken = []
+    start = threading.Barrier(8)
+
+    def try_it():
+        start.wait()
+        taken.append(take(tmp_path, "job", 0))
+
+    threads = [threading.Thread(target=try_it) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(folder is not None for folder in taken) == 1
+    claim = newest_claim(tmp_path, "job")
+    assert (claim.owner, attempt(claim)) == (this_process(), 1)
+
+
+def test_the_job_of_a_dead_process_is_free(tmp_path):
+    assert not is_held(newest_claim(tmp_path, "job"), Silence())
+    folder = take(tmp_path, "job", 0)
+    assert is_held(newest_claim(tmp_path, "job"), Silence())
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    write_owner(folder / "owner.json", replace(this_process(), process=child.pid))
+    assert not is_held(newest_claim(tmp_path, "job"), Silence())
+    assert take(tmp_path, "job", 0) is None
+    assert take(tmp_path, "job", 1).name == "0002"
+    assert is_held(newest_claim(tmp_path, "job"), Silence())
+
+
+def test_the_job_of_another_machine_is_free_when_it_is_silent(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(claims.time, "monotonic", lambda: clock[0])
+    folder, silence = take(tmp_path, "job", 0), Silence()
+    write_owner(folder / "owner.json", replace(this_process(), host="elsewhere"))
+    for count in range(5):  # it beats, slowly
+        end(folder, Beat(count=count))
+        assert is_held(newest_claim(tmp_path, "job"), silence)
+        clock[0] += claims.SILENT_SECONDS - 1
+    assert is_held(newest_claim(tmp_path, "job"), silence)
+    clock[0] += 2
+    assert not is_held(newest_claim(tmp_path, "job"), silence)
+
+
+def test_an_attempt_beats_and_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(claims, "_LOOK_SECONDS", 0.001)
+    folder = take(tmp_path, "job", 0)
+    with beating(folder, lambda: Beat(step=3, scores=((1.0, 0.5),))) as asked:
+        wait_until(lambda: newest_claim(tmp_path, "job").beat.count > 2)
+        assert newest_claim(tmp_path, "job").beat.scores == ((1.0, 0.5),)
+        assert asked() is False
+        ask_to_stop(folder, "hopeless")
+        wait_until(asked)
+        assert asked() == "hopeless"
+    end(folder, Beat(ended="stopped"))
+    assert not is_held(newest_claim(tmp_path, "job"), Silence())
+
+
+@pytest.mark.parametrize("by", ["asked", "passed over"])
+def test_an_attempt_is_told_to_stop(tmp_path, by, monkeypatch):
+    monkeypatch.setattr(claims, "_LOOK_SECONDS", 0.001)
+    folder = take(tmp_path, "job", 0)
+    with beating(folder, Beat) as asked:
+        if by == "asked":
+            ask_to_stop(folder, "")
+        else:
+            take(tmp_path, "job", 1)
+        wait_until(asked)
+        assert asked() is True
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"count": "a"}', b"\xff" * 100])
+def test_a_damaged_beat_says_nothing(tmp_path, content):
+    folder = take(tmp_path, "job", 0)
+    (folder / "beat.json").write_bytes(content)
+    (folder / "owner.json").write_bytes(content)
+    claim = newest_claim(tmp_path, "job")
+    assert (claim.beat, claim.owner) == (Beat(), None)
+
+
+def wait_until(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.002)

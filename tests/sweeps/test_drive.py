@@ -1,0 +1,236 @@
+"""Jobs to their ends: in this process, in workers that die, between drivers."""
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from revgn.errors import UsageError
+from revgn.runs import list_runs, open_run
+from revgn.sweeps import LocalPool, Plan, parse_axis, plan_jobs, run_sweep
+from revgn.sweeps.claim import newest_claim
+from revgn.sweeps.pool import THREADS
+from revgn.training import merge_settings, nested
+
+TINY = {
+    "data": {"subset": 200},
+    "network": {"hidden": 16, "blocks": 1},
+    "optimizer": {"name": "adam"},
+    "training": {"batch_size": 50, "epochs": 2, "checkpoint_every": 40},
+}
+
+
+def plan_of(settings=None, **grid):
+    nests = [nested(path.replace("__", "."), value) for path, value in (settings or {}).items()]
+    axes = tuple(parse_axis(path.replace("__", "."), values) for path, values in grid.items())
+    return Plan(merge_settings(*nests, TINY), axes)
+
+
+class Here(Executor):
+    """Calls at once, in this thread; remembers what was called."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        self.jobs.append(args[1].name)
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def statuses(board):
+    return sorted(state.status for state in board.values())
+
+
+def test_each_job_is_a_run(tmp_path):
+    plan = plan_of(optimizer__lr="0.001,0.01", training__seed="0..1")
+    here = Here()
+    board = run_sweep(plan, tmp_path / "s", executor=here, command="revgn sweep")
+    assert statuses(board) == ["finished"] * 4
+    assert [path.name for path in list_runs(tmp_path / "s")] == sorted(here.jobs)
+    for name, state in board.items():
+        run = open_run(tmp_path / "s" / name)
+        assert run.config["optimizer"]["lr"] == state.job.choices["optimizer.lr"]
+        assert run.attributes["command"] == "revgn sweep"
+        assert (state.beat.step, state.beat.steps, state.beat.epoch) == (8, 8, 2.0)
+        assert state.beat.scores[-1] == (2.0, run.epochs["test_accuracy"][-1])
+
+
+def test_the_same_sweep_again_does_what_is_missing(tmp_path):
+    plan, here = plan_of(training__seed="0..2"), Here()
+    board = run_sweep(plan, tmp_path / "s", executor=here)
+    gone = here.jobs[1]
+    for path in sorted((tmp_path / "s" / gone).rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    again = Here()
+    grown = run_sweep(plan_of(training__seed="0..3"), tmp_path / "s", executor=again)
+    assert again.jobs == [gone, list(grown)[3]]
+    assert list(grown)[:3] == list(board)
+    assert statuses(grown) == ["finished"] * 4
+
+
+def test_a_stopped_sweep_goes_on(tmp_path):
+    """Both jobs have begun when it is stopped; no step is lost or taken twice."""
+    plan, stop = plan_of({"training.epochs": 200}, training__seed="0..1"), threading.Event()
+
+    def observe(board):
+        if all(state.beat.step > 3 for state in board.values()):
+            stop.set()
+
+    with ThreadPoolExecutor(2) as executor:
+        board = run_sweep(
+            plan, tmp_path / "s", executor=executor, workers=2, observe=observe, should_stop=stop.is_set
+        )
+    assert statuses(board) == ["interrupted"] * 2
+    steps = {name: open_run(tmp_path / "s" / name).steps["step"][-1] for name in board}
+    assert all(3 < step < 800 for step in steps.values())
+    with ThreadPoolExecutor(2) as executor:
+        board = run_sweep(plan, tmp_path / "s", executor=executor, workers=2)
+    assert statuses(board) == ["finished"] * 2
+    for name in board:
+        run = open_run(tmp_path / "s" / name)
+        np.testing.assert_array_equal(run.steps["step"], np.arange(1, 801))
+        assert len(run.attributes["history"].splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "message"),
+    [
+        ({"optimizer.name": "sgd", "optimizer.lr": 1e30}, "diverged", "try a smaller optimizer.lr"),
+        ({"data.name": "nowhere.npz"}, "failed", "there is no such file"),
+    ],
+)
+def test_jobs_that_fail(tmp_path, settings, status, message):
+    """A diverged job has ended; one that failed is tried when the sweep is started again."""
+    plan, here = plan_of(settings, training__seed="0..1"), Here()
+    for count in (2, 2 if status == "diverged" else 4):
+        board = run_sweep(plan, tmp_path / "s", executor=here)
+        assert statuses(board) == [status] * 2
+        assert all(message in state.message for state in board.values())
+        assert len(here.jobs) == count
+
+
+def test_a_fault_of_ours_is_told_and_kept(tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("revgn.sweeps.work.start_run", broken)
+    (state,) = run_sweep(plan_of(training__seed="0"), tmp_path / "s", executor=Here()).values()
+    assert state.status == "failed"
+    assert "ZeroDivisionError: by zero" in state.message
+    assert "in broken" in next((tmp_path / "s" / ".claims").rglob("traceback.txt")).read_text()
+
+
+def test_hopeless_jobs_are_ended(tmp_path):
+    plan = plan_of({"training.epochs": 5000}, training__seed="0..1")
+    first = plan_jobs(plan)[0].name
+
+    def hopeless(board):
+        begun = all(state.beat.step > 3 for state in board.values())
+        return dict.fromkeys(board, "is behind") if begun else {}
+
+    with ThreadPoolExecutor(2) as executor:
+        board = run_sweep(plan, tmp_path / "s", executor=executor, workers=2, hopeless=hopeless)
+    assert statuses(board) == ["stopped"] * 2
+    run = open_run(tmp_path / "s" / first)
+    assert (run.status, run.attributes["message"]) == ("stopped", "is behind")
+    here = Here()
+    assert statuses(run_sweep(plan, tmp_path / "s", executor=here)) == ["stopped"] * 2
+    assert here.jobs == []
+
+
+def test_what_cannot_be_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(UsageError, match=r"job lr=-1: optimizer\.lr"):
+        run_sweep(plan_of(optimizer__lr="0.1,-1"), tmp_path / "s", executor=Here())
+    with pytest.raises(UsageError, match="workers: 0"):
+        run_sweep(plan_of(), tmp_path / "s", workers=0)
+    assert not (tmp_path / "s").exists()
+
+
+def surroundings(_):
+    return os.getpid(), os.environ.get(THREADS[0]), os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_workers_divide_the_machine(monkeypatch):
+    monkeypatch.delenv(THREADS[0], raising=False)
+    monkeypatch.setattr("revgn.sweeps.pool._processors", lambda: 8)
+    before = dict(os.environ)
+    with LocalPool(2, gpus=["5", "7"]) as pool:
+        calls = [pool.submit(surroundings, 0) for _ in range(2)]
+        (a, *first), (b, *second) = (call.result() for call in calls)
+        assert a != b
+        assert (first, second) == (["4", "5"], ["4", "7"])
+        assert dict(os.environ) == before
+        killed = pool.submit(os.kill, a, signal.SIGKILL)
+        assert killed.exception(timeout=30) is not None
+        again = {pool.submit(surroundings, 0).result()[0] for _ in range(4)}
+        assert a not in again
+
+
+def test_a_killed_worker_loses_nothing(tmp_path):
+    """Its job goes on from its checkpoint, the other worker's never notices."""
+    plan = plan_of({"training.epochs": 500}, training__seed="0..1")
+    killed = []
+
+    def observe(board):
+        ready = [name for name, state in board.items() if state.status == "running" and state.beat.step > 20]
+        if len(ready) == 2 and not killed:
+            killed.append(ready[0])
+            os.kill(newest_claim(tmp_path / "s", ready[0]).owner.process, signal.SIGKILL)
+
+    board = run_sweep(plan, tmp_path / "s", workers=2, observe=observe)
+    assert statuses(board) == ["finished"] * 2
+    for name in board:
+        run = open_run(tmp_path / "s" / name)
+        np.testing.assert_array_equal(run.steps["step"], np.arange(1, 2001))
+        assert len(run.attributes["history"].splitlines()) == 1 + (name in killed)
+        assert newest_claim(tmp_path / "s", name).folder.name == ("0002" if name in killed else "0001")
+
+
+def test_a_job_that_kills_its_workers_is_given_up(tmp_path):
+    def observe(board):
+        for name, state in board.items():
+            claim = newest_claim(tmp_path / "s", name)
+            if state.status == "running" and claim is not None and claim.owner and not claim.beat.ended:
+                with suppress(ProcessLookupError):  # it was killed before, and the next has not begun
+                    os.kill(claim.owner.process, signal.SIGKILL)
+
+    plan = plan_of({"training.epochs": 5000}, training__seed="0")
+    (state,) = run_sweep(plan, tmp_path / "s", workers=1, observe=observe).values()
+    assert (state.status, state.message[:24]) == ("failed", "its worker died 3 times,")
+
+
+def test_whoever_gives_up_at_once_kills_the_workers(tmp_path):
+    """As a second Ctrl-C does."""
+
+    def observe(board):
+        if any(state.beat.step > 3 for state in board.values()):
+            raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(plan_of({"training.epochs": 50_000}), tmp_path / "s", observe=observe)
+    assert time.monotonic() - began < 60
+
+
+def test_two_drivers_share_the_jobs(tmp_path):
+    plan = plan_of({"training.epochs": 40}, training__seed="0..5")
+    boards, pools = [], [Here(), Here()]
+
+    def run(pool):
+        boards.append(run_sweep(plan, tmp_path / "s", executor=pool))
+
+    threads = [threading.Thread(target=run, args=(pool,)) for pool in pools]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [statuses(board) for board in boards] == [["finished"] * 6] * 2
+    for path in list_runs(tmp_path / "s"):
+        assert len(open_run(path).attributes["history"].splitlines()) == 1

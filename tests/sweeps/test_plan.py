@@ -1,0 +1,155 @@
+"""What a sweep runs: axes, grids, variants, draws."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from revgn.errors import UsageError
+from revgn.sweeps import Plan, full_path, parse_axis, parse_plan, plan_jobs, plan_toml
+from revgn.sweeps.axes import draw
+
+FILE = """
+[optimizer]
+schedule = "cosine"
+
+[variants.block]
+optimizer.inverse = "block"
+
+[variants.adam]
+optimizer = {name = "adam"}
+
+[grid]
+lr = "log:0.01..1:3"
+seed = "0..1"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("0.1,0.3,1", (0.1, 0.3, 1)),
+        ("0..4", (0, 1, 2, 3, 4)),
+        ("-1..1", (-1, 0, 1)),
+        ("0.1..0.9:5", (0.1, 0.3, 0.5, 0.7, 0.9)),
+        ("log:1e-3..1:4", (1e-3, 1e-2, 1e-1, 1.0)),
+        ("0..1:3", (0.0, 0.5, 1.0)),
+        ("block, minimum-norm", ("block", "minimum-norm")),
+        ("true,false", (True, False)),
+        ("none,3", (None, 3)),
+        ("[0.5,0.5]", ([0.5, 0.5],)),
+        ([1, "none"], (1, None)),
+        (7, (7,)),
+    ],
+)
+def test_values(text, values):
+    assert parse_axis("x", text).values == values
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1..0", "low < high"),
+        ("log:0..1", "0 < low < high"),
+        ("a..b", "expected numbers"),
+        ("0..1e9:1", "has 1 values"),
+        ("0..10000000", "100,000 at most"),
+        ("0.1..inf", "both finite"),
+        ([], "has no value"),
+    ],
+)
+def test_what_is_no_axis(text, message):
+    with pytest.raises(UsageError, match=f"grid x: .*{message}"):
+        parse_axis("x", text)
+
+
+@given(st.integers(0, 2**32), st.booleans())
+def test_draws_lie_in_their_range(seed, log):
+    axis = parse_axis("x", "log:1e-3..1" if log else "0.5..0.75")
+    assert axis.is_continuous
+    assert axis.low <= draw(axis, np.random.default_rng(seed)) <= axis.high
+    assert draw(parse_axis("x", "a,b"), np.random.default_rng(seed)) in ("a", "b")
+
+
+def test_draws_are_uniform_in_the_logarithm():
+    axis, rng = parse_axis("x", "log:1e-4..1"), np.random.default_rng(0)
+    assert np.mean([draw(axis, rng) < 1e-2 for _ in range(2000)]) == pytest.approx(0.5, abs=0.05)
+
+
+def test_variants_and_points():
+    jobs = plan_jobs(parse_plan(FILE, "file"))
+    assert len(jobs) == len({job.name for job in jobs}) == 2 * 3 * 2
+    first, second = jobs[:2]
+    assert first.name.startswith("block_lr=0.01_seed=0_")
+    assert second.choices == {"variant": "block", "optimizer.lr": 0.01, "training.seed": 1}
+    assert second.settings["optimizer"] == {"schedule": "cosine", "inverse": "block", "lr": 0.01}
+    assert jobs[6].settings["optimizer"]["name"] == "adam"
+
+
+@pytest.mark.parametrize("extra", ["", "[sweep]\nrandom = 5\nrandom_seed = 3\n"])
+def test_a_plan_returns_from_its_file(extra):
+    plan = parse_plan(FILE + extra, "file")
+    again = parse_plan(plan_toml(plan), "again")
+    assert [job.name for job in plan_jobs(again)] == [job.name for job in plan_jobs(plan)]
+
+
+def test_ranges_and_none_return_from_the_file():
+    plan = Plan({}, (parse_axis("optimizer.lr", "log:1e-3..1"), parse_axis("training.steps", "none,3")))
+    assert parse_plan(plan_toml(plan), "again").axes == plan.axes
+
+
+def test_more_draws_are_the_same_and_others():
+    axes = (parse_axis("optimizer.lr", "log:1e-3..1"), parse_axis("optimizer.damping", "0.1,1"))
+    few, many, other = (
+        {job.name for job in plan_jobs(Plan({}, axes, random=count, random_seed=seed))}
+        for count, seed in ((5, 0), (9, 0), (5, 1))
+    )
+    assert few < many
+    assert len(many) == 9
+    assert not few & other
+
+
+def test_a_grown_grid_holds_the_old_jobs():
+    small, large = (
+        {job.name for job in plan_jobs(Plan({}, (parse_axis("training.seed", seeds),)))}
+        for seeds in ("0..2", "0..4")
+    )
+    assert small < large
+
+
+def test_a_job_is_named_by_all_its_settings():
+    axes = (parse_axis("training.seed", "0"),)
+    (a,), (b,) = (plan_jobs(Plan({"network": {"hidden": h}}, axes)) for h in (32, 64))
+    assert a.name != b.name
+    assert a.name.startswith("seed=0_")
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("seed", "training.seed"), ("optimizer.lr", "optimizer.lr"), ("carry", "optimizer.carry")],
+)
+def test_short_names(name, path):
+    assert full_path(name) == path
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[grid]\nname = [1]", "name: could be data.name or optimizer.name; say which"),
+        ("[grid]\nlearning_rate = [1]", "learning_rate: unknown setting"),
+        ("[grid]\noptimizer.lr = []", "optimizer.lr: has no value"),
+        ("grid = 3", "grid is a table"),
+        ("[variants]\na = 3", "variants.a is a table"),
+        ("[sweep]\nworkers = 3", "sweep.workers is unknown"),
+        ("[grid", "not TOML"),
+        ("[grid]\nlr = [0.1, -1]", "job lr=-1: optimizer.lr: -1 cannot be used"),
+        ("[grid]\nlr = '0.1..1'", "optimizer.lr: a range has no values to count"),
+        ("[grid]\nseed = '0..99999'\nbatch_size = '1..99999'", "expected 100,000 jobs at most"),
+        ("[sweep]\nrandom = 0", "random: 0 is not between"),
+        ("[sweep]\nrandom = 'a'", "sweep.random is 'a'; expected a whole number"),
+        ("[sweep]\nrandom_seed = -1", "sweep.random_seed is -1"),
+    ],
+)
+def test_what_is_no_plan(content, message):
+    with pytest.raises(UsageError, match=message):
+        plan_jobs(parse_plan(content, "file"))
