@@ -1,6 +1,7 @@
 """`revgn sweep`: many runs, by a grid or drawn, shared among processes and machines."""
 
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
     from revgn.sweeps import Board, Plan
+    from revgn.sweeps.tune import Rule
 
 
 @click.command("sweep")
@@ -33,7 +35,27 @@ if TYPE_CHECKING:
 @click.option("--random", type=int, metavar="N", help="Draw N points from the grid, in place of all.")
 @click.option("--random-seed", type=int, metavar="SEED", help="What is drawn follows from it (0).")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the sweep (else one in runs/).")
-@click.option("--workers", type=int, default=1, show_default=True, metavar="N", help="Jobs at a time.")
+@click.option("--workers", type=int, metavar="N", help="Jobs at a time (1; with --dask all its workers).")
+@click.option("--dask", metavar="ADDRESS|local", help="Run the jobs on a dask cluster, or on one made here.")
+@click.option(
+    "--tune",
+    metavar="KEY[=VALUES]",
+    help="Tune a setting for each point of the grid, on its first seed: its values, further, finer.",
+)
+@click.option(
+    "--rule",
+    type=click.Choice(["score", "largest", "progress"]),
+    default="score",
+    show_default=True,
+    help="What is best: the score, the largest that does not diverge, the most progress after an epoch.",
+)
+@click.option("--search", type=int, metavar="N", help="Let optuna think of N jobs within the grid.")
+@click.option(
+    "--median-after",
+    type=float,
+    metavar="EPOCHS",
+    help="End jobs whose best score after so many epochs is below the median of the others'.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the jobs, and run none.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @setting_options(TRAIN_OPTIONS)
@@ -45,7 +67,12 @@ def command(
     random: int | None,
     random_seed: int | None,
     out: Path | None,
-    workers: int,
+    workers: int | None,
+    dask: str | None,
+    tune: str | None,
+    rule: "Rule",
+    search: int | None,
+    median_after: float | None,
     dry_run: bool,
     quiet: bool,
     assignments: tuple[str, ...],
@@ -62,31 +89,48 @@ def command(
     revgn sweep --optimizer adam --grid lr=log:1e-4..1e-1 --random 40
     revgn sweep carry.toml --out runs/carry
     revgn sweep runs/carry --workers 4
+    revgn sweep --optimizer adam --validation 0.1 --tune lr --grid seed=0..2 --median-after 2
     """
-    from revgn.sweeps import plan_jobs, run_sweep
+    from revgn.errors import UsageError
+    from revgn.sweeps import MedianRule, Searched, dask_executor, plan_jobs, run_sweep, tuned
 
     settings = chosen_settings(TRAIN_OPTIONS, values, assignments)
     plan = _plan(file, settings, axes, random, random_seed)
     folder = out or _folder(file, plan)
-    jobs = plan_jobs(plan)
+    if tune is not None and search is not None:
+        raise UsageError("--tune and --search: each thinks of the jobs; take one of them")
+    source = None if tune is None else tuned(plan, folder, tune, rule)
+    hopeless = None if median_after is None else MedianRule(median_after)
     if dry_run:
+        if search is not None:
+            raise UsageError("--dry-run: what --search will run follows from what comes out")
+        jobs = plan_jobs(plan) if source is None else source.more({}, 0)
         if as_json:
             print_json([{"job": job.name, **job.choices} for job in jobs])
         else:
-            click.echo("\n".join([*(job.name for job in jobs), f"{len(jobs)} jobs in {folder}"]))
+            more = " to begin with" if source else ""
+            click.echo("\n".join([*(job.name for job in jobs), f"{len(jobs)} jobs{more} in {folder}"]))
         return
+    here = nullcontext((None, 1 if workers is None else workers))
     with (
+        here if dask is None else dask_executor(dask, workers) as (executor, count),
         stop_when_asked("stopping each job after its step, with a checkpoint") as should_stop,
         show_board(quiet, f"sweep {folder}") as observe,
     ):
         board = run_sweep(
             plan,
             folder,
-            workers=workers,
+            source=source if search is None else Searched(plan, search, folder),
+            executor=executor,
+            workers=count,
             command=command_line(),
+            hopeless=hopeless,
             observe=observe,
             should_stop=should_stop,
         )
+    if source is not None and not as_json:
+        for point, value in source.best(board).items():
+            click.echo(f"{point}: best {source.axis.path} {value:g}")
     _report(folder, board, as_json)
 
 

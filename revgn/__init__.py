@@ -15,6 +15,7 @@ one law, found by the type of its first argument. From the ground up:
     optimizers  Gauss-Newton, SGD, Adam, Muon, K-FAC, L-BFGS; hybrids, step lengths
     training    settings, step, loop
     runs        the run folder (loaded on demand)
+    sweeps      many runs: grids, claims, workers, tuning (loaded on demand)
     testing     the laws, for a layer of one's own (loaded on demand)
 """
 

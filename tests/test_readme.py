@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from revgn.sweeps import parse_plan, plan_jobs
+
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -36,6 +38,11 @@ def test_block(kind, text, folder):
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_sweeps_file_is_a_plan():
+    (text,) = re.findall(r"^```toml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert len(plan_jobs(parse_plan(text, "README"))) == 2 * 4 * 3
 
 
 def test_there_are_exactly_two_setup_commands():

@@ -88,9 +88,8 @@ def drive(
     given: dict[Future[Result], str] = {}
     while True:
         stopping = should_stop()
-        if not stopping:
-            for job in source.more(board, workers - len(given) - len(_free(board))):
-                board[job.name] = _found(folder, job, silence)
+        new = [] if stopping else list(source.more(board, workers - len(given) - len(_free(board))))
+        board |= {job.name: _found(folder, job, silence) for job in new}
         for name, state in board.items():
             if not state.is_over:
                 board[name] = _looked_at(folder, state, silence, name in given.values())
@@ -100,7 +99,7 @@ def drive(
                 given[executor.submit(run_job, folder, board[name].job, after, command)] = name
                 board[name] = board[name]._replace(status="running")
         observe(board)
-        if not given and (stopping or all(state.is_over for state in board.values())):
+        if not given and (stopping or not (new or any(not state.is_over for state in board.values()))):
             return board
         reasons = dict.fromkeys(given.values(), "") if stopping else hopeless(board)
         for future, name in given.items():

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from revgn.errors import UsageError
 from revgn.runs.files import writing
+from revgn.sweeps.axes import parse_axis
 from revgn.sweeps.claim import put
 from revgn.sweeps.drive import Board, Hopeless, Observer, Source, drive
-from revgn.sweeps.plan import Job, Plan, parse_plan, plan_jobs, plan_toml, with_files_found
+from revgn.sweeps.plan import Job, Plan, full_path, parse_plan, plan_jobs, plan_toml, with_files_found
 from revgn.sweeps.pool import LocalPool, visible_gpus
+from revgn.sweeps.tune import LR, Rule, Tuned, rates
 
 PLAN_FILE = "sweep.toml"
 
@@ -34,7 +36,7 @@ def run_sweep(
     executor: Executor | None = None,
     workers: int = 1,
     command: str = "",
-    hopeless: Hopeless = lambda board: {},
+    hopeless: Hopeless | None = None,
     observe: Observer = lambda board: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Board:
@@ -75,10 +77,30 @@ def run_sweep(
             executor or own,  # type: ignore[arg-type]
             workers,
             command=command,
-            hopeless=hopeless,
+            hopeless=hopeless or (lambda board: {}),
             observe=observe,
             should_stop=should_stop,
         )
+
+
+def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
+    """Return the source that tunes a setting: "lr", with the values that the plan's grid has, or "lr=0.1,1".
+
+    Raises
+    ------
+    UsageError
+        If there is no such setting, or it has no values; learning rates have some of their own.
+    """
+    name, _, values = text.partition("=")
+    path = full_path(name.strip())
+    given = [axis for axis in plan.axes if axis.path == path]
+    if values:
+        given = [parse_axis(path, values)]
+    elif not given and path == LR:
+        given = [rates(plan)]
+    if not given:
+        raise UsageError(f"tune {path}: needs values to begin with, as in {path}=log:0.01..1:3")
+    return Tuned(plan, given[0], rule, folder)
 
 
 def load_plan(path: Path | str) -> Plan:

@@ -27,8 +27,7 @@ class LocalPool(Executor):
     """`workers` processes, among which the processors and the GPUs (by their names for CUDA) are divided."""
 
     def __init__(self, workers: int, gpus: Sequence[str] = ()) -> None:
-        threads = str(max(1, _processors() // workers))
-        shares = {name: os.environ.get(name, threads) for name in THREADS}
+        shares = shares_of_threads(workers)
         self._surroundings: list[dict[str, str]] = [
             shares | ({_GPUS: gpus[k % len(gpus)]} if gpus else {}) for k in range(workers)
         ]
@@ -72,6 +71,12 @@ class LocalPool(Executor):
             context = multiprocessing.get_context("spawn")
             pool = self._pools[k] = ProcessPoolExecutor(1, context, _begin_worker)
         return pool
+
+
+def shares_of_threads(workers: int) -> dict[str, str]:
+    """Return what leaves each of so many workers its share of the processors, unless threads are set."""
+    threads = str(max(1, _processors() // workers))
+    return {name: os.environ.get(name, threads) for name in THREADS}
 
 
 def visible_gpus() -> list[str]:

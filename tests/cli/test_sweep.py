@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 
@@ -47,6 +48,10 @@ def test_what_would_be_run(invoke, tmp_path):
         (("--grid", "name=1"), "name: could be data.name or optimizer.name; say which"),
         (("--grid", "lr=-1,1"), "job lr=-1: optimizer.lr: -1 cannot be used"),
         (("--grid", "lr=0.1..1"), "a range has no values to count"),
+        (("--tune", "damping"), "tune optimizer.damping: needs values to begin with"),
+        (("--tune", "lr", "--search", 3), "--tune and --search: each thinks of the jobs"),
+        (("--median-after", -1), "median rule: -1.0 epochs"),
+        (("--search", 3, "--out", "s"), "nothing to search in"),
         (("--workers", 0), "workers: 0 is not at least 1"),
         (("nowhere.toml",), "does not exist"),
         ((".",), "sweep.toml: cannot be read"),
@@ -58,6 +63,25 @@ def test_mistakes_are_one_line(invoke, tmp_path, options, message):
     assert message in found.stderr
     assert len(found.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rate_is_tuned(invoke):
+    options = ("sweep", *TINY, "--epochs", 1, "--validation", 0.2, "--tune", "lr=1e-4,1e-3", "--out", "s")
+    assert invoke(*options, "--dry-run").stdout.splitlines()[-1] == "2 jobs to begin with in s"
+    found = invoke(*options, "--grid", "seed=0..1", "--median-after", 1)
+    assert found.exit_code == 0
+    best = re.match(r"\w+: best optimizer.lr (\S+)\n", found.stdout)
+    assert invoke(*options, "--grid", "seed=0..1", "-q").stdout == found.stdout
+    jobs = json.loads(invoke(*options, "--grid", "seed=0..1", "--json").stdout)
+    assert [job["optimizer.lr"] for job in jobs if job["training.seed"] == 1] == [float(best[1])]
+
+
+def test_on_a_cluster_and_by_search(spawn):
+    pytest.importorskip("distributed")
+    pytest.importorskip("optuna")
+    options = ("sweep", *TINY, "--epochs", 1, "--grid", "lr=log:1e-4..1e-2", "--search", 3, "--out", "s")
+    stdout, stderr = spawn(*options, "--dask", "local", "--workers", 2).communicate(timeout=100)
+    assert (stdout, "Traceback" in stderr) == ("3 finished\nrevgn compare s\n", False)
 
 
 def test_a_job_that_diverges_is_told(invoke):

@@ -4,48 +4,18 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
 import pytest
+from sweep_cases import Here, plan_of, statuses
 
 from revgn.errors import UsageError
 from revgn.runs import list_runs, open_run
-from revgn.sweeps import LocalPool, Plan, parse_axis, plan_jobs, run_sweep
+from revgn.sweeps import LocalPool, plan_jobs, run_sweep
 from revgn.sweeps.claim import newest_claim
 from revgn.sweeps.pool import THREADS
-from revgn.training import merge_settings, nested
-
-TINY = {
-    "data": {"subset": 200},
-    "network": {"hidden": 16, "blocks": 1},
-    "optimizer": {"name": "adam"},
-    "training": {"batch_size": 50, "epochs": 2, "checkpoint_every": 40},
-}
-
-
-def plan_of(settings=None, **grid):
-    nests = [nested(path.replace("__", "."), value) for path, value in (settings or {}).items()]
-    axes = tuple(parse_axis(path.replace("__", "."), values) for path, values in grid.items())
-    return Plan(merge_settings(*nests, TINY), axes)
-
-
-class Here(Executor):
-    """Calls at once, in this thread; remembers what was called."""
-
-    def __init__(self):
-        self.jobs = []
-
-    def submit(self, fn, /, *args, **kwargs):
-        future = Future()
-        self.jobs.append(args[1].name)
-        future.set_result(fn(*args, **kwargs))
-        return future
-
-
-def statuses(board):
-    return sorted(state.status for state in board.values())
 
 
 def test_each_job_is_a_run(tmp_path):

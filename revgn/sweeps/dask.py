@@ -1,0 +1,64 @@
+"""Workers of a dask cluster, behind the interface of `concurrent.futures` (extra `dask`).
+
+Dask gives the job of a worker that died to another one, which takes it over.
+"""
+
+import importlib
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from typing import Any
+
+from revgn.errors import RunError, UsageError
+from revgn.sweeps.pool import shares_of_threads
+
+_WAIT_SECONDS = 20
+
+
+@contextmanager
+def dask_executor(address: str, workers: int | None = None) -> Iterator[tuple[Executor, int]]:
+    """Give an executor, and how many jobs it has workers for at a time.
+
+    Parameters
+    ----------
+    address : str
+        Of a scheduler, such as tcp://host:8786; "local" starts `workers` processes here for the time being.
+    workers : int or None
+        At most so many jobs at a time; all that the scheduler has workers for if not given.
+
+    Raises
+    ------
+    UsageError
+        If dask.distributed is not installed, or there are to be no workers.
+    RunError
+        If no scheduler answers at the address, or it has no workers.
+    """
+    try:
+        distributed: Any = importlib.import_module("distributed")
+    except ModuleNotFoundError:
+        raise UsageError("dask: is not installed; pip install 'revgn[dask]'") from None
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers: {workers} is not at least 1")
+    if address == "local":
+        count = workers or 1
+        with (
+            distributed.LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=None,
+                env=shares_of_threads(count),
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            yield client.get_executor(pure=False), count
+        return
+    try:
+        client = distributed.Client(address, timeout=_WAIT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise RunError(f"dask: no scheduler answers at {address}: {error}") from None
+    with client:
+        threads = sum(client.nthreads().values())
+        if not threads:
+            raise RunError(f"dask: the scheduler at {address} has no workers")
+        yield client.get_executor(pure=False), min(workers or threads, threads)

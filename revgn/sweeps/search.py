@@ -1,0 +1,99 @@
+"""Let optuna think of the jobs, from what came of those before (extra `search`).
+
+Its study is in a journal beside the jobs, SWEEP/optuna.log: a sweep that is started again goes on with it,
+and several drivers share it. An axis with values is a categorical choice, a range is a number in it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from revgn.errors import UsageError
+from revgn.sweeps.drive import Board
+from revgn.sweeps.plan import SEED, Job, Plan, make_job
+
+JOURNAL = "optuna.log"
+_STUDY = "sweep"
+_CHOICES = "choices"
+
+
+class Searched:
+    """Source of `count` jobs, whose best score is to be as high as can be.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its variants are one more choice; it has no grid of seeds.
+
+    Raises
+    ------
+    UsageError
+        If optuna is not installed, the count is below one, or there is nothing to search in.
+    """
+
+    def __init__(self, plan: Plan, count: int, folder: Path) -> None:
+        try:
+            import optuna
+            from optuna.storages.journal import JournalFileBackend
+        except ModuleNotFoundError:
+            raise UsageError("search: needs optuna; pip install 'revgn[search]'") from None
+        if count < 1:
+            raise UsageError(f"search: {count} jobs are not at least 1")
+        if not plan.axes and not plan.variants:
+            raise UsageError("search: there is nothing to search in; give a grid")
+        if SEED in (axis.path for axis in plan.axes):
+            raise UsageError("search: a seed is not searched for; leave training.seed out of the grid")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._plan, self._count = plan, count
+        self._states = optuna.trial.TrialState
+        self._study = optuna.create_study(
+            storage=optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
+            sampler=optuna.samplers.TPESampler(),  # a seed would have each driver ask for the same
+            study_name=_STUDY,
+            direction="maximize",
+            load_if_exists=True,
+        )
+
+    def more(self, board: Board, free: int) -> list[Job]:
+        """Jobs of the trials that there are, then new ones for workers that have none."""
+        jobs = []
+        trials = self._study.get_trials(deepcopy=False)
+        trial: Any
+        for trial in trials:
+            if _CHOICES not in trial.user_attrs:  # its driver was killed as it began
+                continue
+            job = self._job(trial.user_attrs[_CHOICES])
+            if job.name not in board:
+                jobs.append(job)
+            elif trial.state == self._states.RUNNING and board[job.name].is_over:
+                self._tell(trial.number, job, board)
+        for _ in range(min(free - len(jobs), self._count - len(trials))):
+            trial = self._study.ask()
+            choices = {axis.path: self._suggested(trial, axis) for axis in self._plan.axes}
+            if self._plan.variants:
+                choices["variant"] = trial.suggest_categorical("variant", list(self._plan.variants))
+            trial.set_user_attr(_CHOICES, choices)
+            job = self._job(choices)
+            jobs.append(job)
+        return [job for name, job in {job.name: job for job in jobs}.items() if name not in board]
+
+    def _job(self, choices: dict[str, Any]) -> Job:
+        of_axes = {path: value for path, value in choices.items() if path != "variant"}
+        return make_job(self._plan, of_axes, choices.get("variant"))
+
+    def _suggested(self, trial: Any, axis: Any) -> Any:
+        if axis.is_continuous:
+            return float(f"{trial.suggest_float(axis.path, axis.low, axis.high, log=axis.log):.6g}")
+        words = [json.dumps(value) for value in axis.values]  # optuna has no choices that are lists
+        return json.loads(trial.suggest_categorical(axis.path, words))
+
+    def _tell(self, number: int, job: Job, board: Board) -> None:
+        scores = [score for _, score in board[job.name].beat.scores]
+        good = board[job.name].status in ("finished", "stopped") and scores
+        self._study.tell(
+            number,
+            max(scores) if good else None,
+            state=None if good else self._states.FAIL,
+            skip_if_finished=True,
+        )

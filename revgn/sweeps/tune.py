@@ -1,0 +1,181 @@
+"""Tune one setting for each point of a sweep: a grid, further out where its end is best, then finer.
+
+    1. every value of the grid, on the first seed
+    2. while the best is the smallest or the largest: one more beyond it, at the ratio to the one before
+    3. the geometric means of the best and its neighbours
+    4. the best of all, on every seed
+
+What is best is a rule's:
+
+    score      highest score that the run came to, on validation data where there are some
+    largest    largest value whose run did not diverge           (Buffelli et al. 2024, appendix)
+    progress   lowest training loss after the first epoch, of runs of one epoch        (there)
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from revgn.errors import RunError, UsageError
+from revgn.runs import open_run
+from revgn.sweeps.axes import Axis, parse_axis
+from revgn.sweeps.drive import Board
+from revgn.sweeps.plan import SEED, Job, Plan, make_job, plan_jobs
+from revgn.training import build_config
+
+Rule = Literal["score", "largest", "progress"]
+Scores = dict[float, float]  # of each value; minus infinity where it is no good
+
+LR = "optimizer.lr"
+_FURTHER = 2  # values beyond the grid, at most
+_DIGITS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tuned:
+    """Source of the jobs that tune a setting, by an axis of its own, for each point of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its grid may have seeds; the first of them is tuned on.
+    axis : Axis
+        Values to begin with.
+    rule : {"score", "largest", "progress"}
+    folder : Path
+        That of the sweep.
+
+    Raises
+    ------
+    UsageError
+        If there is no such rule, or the axis has not two positive numbers or more.
+    """
+
+    plan: Plan
+    axis: Axis
+    rule: Rule
+    folder: Path
+
+    def __post_init__(self) -> None:
+        if self.rule not in get_args(Rule):
+            raise UsageError(f"rule: {self.rule!r} is not one of {', '.join(get_args(Rule))}")
+        values = self.axis.values
+        if len({*values}) < 2 or not all(isinstance(v, int | float) and v > 0 for v in values):
+            raise UsageError(f"tune {self.axis.path}: needs two positive numbers or more to begin with")
+
+    def more(self, board: Board, free: int) -> list[Job]:
+        """Jobs of the stage that each point has come to."""
+        jobs = {job.name: job for point in self._points() for job in self._stage(point, board)}
+        return [job for name, job in jobs.items() if name not in board]
+
+    def best(self, board: Board) -> dict[str, float]:
+        """Best value of each point that has come to the last stage, by the point's name."""
+        found = {point.name: self._tried(point, board) for point in self._points()}
+        return {name: _best(scores) for name, (scores, done) in found.items() if done and _has_good(scores)}
+
+    def _points(self) -> list[Job]:
+        axes = tuple(axis for axis in self.plan.axes if axis.path not in (self.axis.path, SEED))
+        return plan_jobs(replace(self.plan, axes=axes))
+
+    def _stage(self, point: Job, board: Board) -> list[Job]:
+        scores, done = self._tried(point, board)
+        if not done:
+            return [self._trial(point, value) for value in scores]
+        return self._finals(point, _best(scores)) if _has_good(scores) else []
+
+    def _tried(self, point: Job, board: Board) -> tuple[Scores, bool]:
+        """Scores of the values to try, NaN until a run is over, and whether there will be no more of them."""
+        scores: Scores = {}
+        new = [float(value) for value in self.axis.values]
+        stages: list[Callable[[Scores, Rule], list[float]]] = [*[beyond] * _FURTHER, between, no_more]
+        for propose in stages:
+            scores |= {value: self._score(self._trial(point, value), board) for value in new}
+            if any(math.isnan(score) for score in scores.values()):
+                return scores, False
+            new = propose(scores, self.rule)
+        return scores, True
+
+    def _trial(self, point: Job, value: float) -> Job:
+        job = self._finals(point, value)[0]
+        if self.rule != "progress":
+            return job
+        plan = replace(self.plan, settings={}, variants={})
+        return make_job(replace(plan, settings=job.settings), {**job.choices, "training.epochs": 1})
+
+    def _finals(self, point: Job, value: float) -> list[Job]:
+        choices = {path: chosen for path, chosen in point.choices.items() if path != "variant"}
+        seeds = next((axis.values for axis in self.plan.axes if axis.path == SEED), ())
+        ends: list[dict[str, Any]] = [{SEED: seed} for seed in seeds] or [{}]
+        variant = point.choices.get("variant")
+        return [make_job(self.plan, choices | {self.axis.path: value} | end, variant) for end in ends]
+
+    def _score(self, job: Job, board: Board) -> float:
+        state = board.get(job.name)
+        if state is None or not state.is_over:
+            return math.nan
+        if state.status in ("failed", "diverged"):
+            return -math.inf
+        if self.rule == "largest":
+            return float(job.choices[self.axis.path])
+        if self.rule == "score":
+            return max((score for _, score in state.beat.scores), default=-math.inf)
+        return -_loss_after_an_epoch(self.folder / job.name)
+
+
+def beyond(scores: Scores, rule: Rule) -> list[float]:
+    """Return the value beyond the end of those tried, where that end is the best or none is any good."""
+    tried = sorted(scores)
+    best = _best(scores) if _has_good(scores) else tried[0]
+    if best == tried[-1] and _has_good(scores):
+        return [_rounded(best * best / tried[-2])]
+    if best == tried[0] and (rule != "largest" or not _has_good(scores)):
+        return [_rounded(best * best / tried[1])]
+    return []
+
+
+def between(scores: Scores, rule: Rule) -> list[float]:
+    """Return the geometric means of the best and its neighbours; for "largest" of the one above alone."""
+    if not _has_good(scores):
+        return []
+    tried = sorted(scores)
+    at = tried.index(_best(scores))
+    near = [
+        pair for pair in pairwise(tried) if tried[at] in pair and (rule != "largest" or pair[0] == tried[at])
+    ]
+    return [value for low, high in near if (value := _rounded(math.sqrt(low * high))) not in scores]
+
+
+def no_more(scores: Scores, rule: Rule) -> list[float]:
+    """Return nothing: the last stage."""
+    return []
+
+
+def rates(plan: Plan) -> Axis:
+    """Return the learning rates to begin with where none are given: around the default, a factor 3 apart."""
+    rate = build_config(dict(plan.settings)).optimizer.lr
+    return parse_axis(LR, [_rounded(rate * 3.0**k) for k in (-2, -1, 0, 1, 2)])  # type: ignore[operator]
+
+
+def _best(scores: Scores) -> float:
+    return max(scores, key=lambda value: scores[value])
+
+
+def _has_good(scores: Scores) -> bool:
+    return any(score > -math.inf for score in scores.values())
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
+
+
+def _loss_after_an_epoch(folder: Path) -> float:
+    epochs = open_run(folder).epochs
+    if "train_loss" not in epochs:
+        raise RunError(f"{folder}: was never evaluated")
+    loss = float(epochs["train_loss"][int(np.argmax(epochs["epoch"] >= 1.0))])
+    return loss if math.isfinite(loss) else math.inf

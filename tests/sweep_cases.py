@@ -1,0 +1,36 @@
+"""What the tests of sweeps share: tiny plans, and who runs their jobs at once."""
+
+from concurrent.futures import Executor, Future
+
+from revgn.sweeps import Plan, parse_axis
+from revgn.training import merge_settings, nested
+
+TINY = {
+    "data": {"subset": 200},
+    "network": {"hidden": 16, "blocks": 1},
+    "optimizer": {"name": "adam"},
+    "training": {"batch_size": 50, "epochs": 2, "checkpoint_every": 40},
+}
+
+
+def plan_of(settings=None, **grid):
+    nests = [nested(path.replace("__", "."), value) for path, value in (settings or {}).items()]
+    axes = tuple(parse_axis(path.replace("__", "."), values) for path, values in grid.items())
+    return Plan(merge_settings(*nests, TINY), axes)
+
+
+class Here(Executor):
+    """Calls at once, in this thread; remembers what was called."""
+
+    def __init__(self):
+        self.jobs = []
+
+    def submit(self, fn, /, *args, **kwargs):
+        future = Future()
+        self.jobs.append(args[1].name)
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def statuses(board):
+    return sorted(state.status for state in board.values())

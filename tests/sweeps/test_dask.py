@@ -1,0 +1,49 @@
+"""A sweep on a real dask cluster: two worker processes, one of them killed in the middle."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from sweep_cases import plan_of, statuses
+
+from revgn.errors import RunError
+from revgn.runs import open_run
+from revgn.sweeps import run_sweep
+from revgn.sweeps.claim import newest_claim
+from revgn.sweeps.dask import dask_executor
+
+pytest.importorskip("distributed")
+
+
+# Dask's own sockets and loops are closed as it sees fit.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_killed_worker_loses_nothing(tmp_path):
+    plan = plan_of({"training.epochs": 300}, training__seed="0..3")
+    killed = []
+
+    def observe(board):
+        ready = [name for name, state in board.items() if state.status == "running" and state.beat.step > 20]
+        if len(ready) == 2 and not killed:
+            killed.append(ready[0])
+            os.kill(newest_claim(tmp_path / "s", ready[0]).owner.process, signal.SIGKILL)
+
+    with dask_executor("local", 2) as (executor, workers):
+        assert workers == 2
+        board = run_sweep(plan, tmp_path / "s", executor=executor, workers=workers, observe=observe)
+    assert statuses(board) == ["finished"] * 4
+    assert len(killed) == 1
+    owners = set()
+    for name in board:
+        run = open_run(tmp_path / "s" / name)
+        np.testing.assert_array_equal(run.steps["step"], np.arange(1, 1201))
+        assert len(run.attributes["history"].splitlines()) == 1 + (name in killed)
+        owners.add(newest_claim(tmp_path / "s", name).owner.process)
+    assert os.getpid() not in owners
+    assert len(owners) >= 2
+
+
+def test_no_scheduler_is_one_line(monkeypatch):
+    monkeypatch.setattr("revgn.sweeps.dask._WAIT_SECONDS", 0.5)
+    with pytest.raises(RunError, match=r"dask: no scheduler answers at tcp://127\.0\.0\.1:1"):
+        dask_executor("tcp://127.0.0.1:1").__enter__()

@@ -1,0 +1,157 @@
+"""Who thinks of jobs: tuning, searching; and who ends them early."""
+
+import math
+
+import pytest
+from sweep_cases import Here, plan_of, statuses
+
+from revgn.errors import UsageError
+from revgn.runs import open_run
+from revgn.sweeps import Beat, JobState, parse_axis, plan_jobs, run_sweep
+from revgn.sweeps.median import MedianRule
+from revgn.sweeps.search import Searched
+from revgn.sweeps.tune import Tuned, between, beyond, rates
+
+
+@pytest.mark.parametrize(
+    ("scores", "rule", "further", "finer"),
+    [
+        ({1.0: 0.2, 10.0: 0.3, 100.0: 0.1}, "score", [], [3.16, 31.6]),
+        ({1.0: 0.2, 10.0: 0.3}, "score", [100.0], [3.16]),
+        ({1.0: 0.3, 10.0: 0.2}, "score", [0.1], [3.16]),
+        ({1.0: -math.inf, 10.0: -math.inf}, "score", [0.1], []),
+        ({1.0: 1.0, 10.0: 10.0, 100.0: -math.inf}, "largest", [], [31.6]),
+        ({1.0: 1.0, 10.0: -math.inf}, "largest", [], [3.16]),
+        ({1.0: 1.0, 10.0: 10.0}, "largest", [100.0], []),
+        ({1.0: -math.inf, 10.0: -math.inf}, "largest", [0.1], []),
+        ({1.0: 0.5, 1.001: 0.5}, "score", [0.999], []),
+    ],
+)
+def test_what_is_tried_next(scores, rule, further, finer):
+    assert beyond(scores, rule) == further
+    assert between(scores, rule) == finer
+
+
+def test_a_rate_is_tuned_for_each_point(tmp_path):
+    """Further out, finer, then on all seeds: what was tried is best, and each point has its own."""
+    plan = plan_of(optimizer__name="adam,sgd", training__seed="0..2")
+    tuned = Tuned(plan, parse_axis("optimizer.lr", "1e-4,1e-3"), "score", tmp_path / "s")
+    here = Here()
+    board = run_sweep(plan, tmp_path / "s", source=tuned, executor=here)
+    assert len(here.jobs) == len(set(here.jobs)) == len(board)
+    best = tuned.best(board)
+    assert len(best) == 2
+    for name in ("adam", "sgd"):
+        states = [state for state in board.values() if state.job.choices["optimizer.name"] == name]
+        tried = {
+            state.job.choices["optimizer.lr"]: max((score for _, score in state.beat.scores), default=-1)
+            for state in states
+            if state.job.choices["training.seed"] == 0
+        }
+        assert len(tried) >= 4
+        (rate,) = (value for point, value in best.items() if point.startswith(f"name={name}_"))
+        assert tried[rate] == max(tried.values())
+        on_other_seeds = [
+            state.job.choices["optimizer.lr"] for state in states if state.job.choices["training.seed"] > 0
+        ]
+        assert on_other_seeds == [rate] * 2
+    again = Here()
+    tuned_again = Tuned(plan, parse_axis("optimizer.lr", "1e-4,1e-3"), "score", tmp_path / "s")
+    assert list(run_sweep(plan, tmp_path / "s", source=tuned_again, executor=again)) == list(board)
+    assert again.jobs == []
+
+
+def test_the_largest_rate_that_does_not_diverge(tmp_path):
+    plan = plan_of({"optimizer.name": "sgd"})
+    tuned = Tuned(plan, parse_axis("optimizer.lr", "0.01,1e30"), "largest", tmp_path / "s")
+    board = run_sweep(plan, tmp_path / "s", source=tuned, executor=Here())
+    (rate,) = tuned.best(board).values()
+    stable = [s.job.choices["optimizer.lr"] for s in board.values() if s.status == "finished"]
+    assert rate == max(stable)
+    assert {s.status for s in board.values() if s.job.choices["optimizer.lr"] > rate} == {"diverged"}
+
+
+def test_the_rate_of_most_progress_after_an_epoch(tmp_path):
+    plan = plan_of()
+    tuned = Tuned(plan, parse_axis("optimizer.lr", "1e-5,1e-4"), "progress", tmp_path / "s")
+    board = run_sweep(plan, tmp_path / "s", source=tuned, executor=Here())
+    (rate,) = tuned.best(board).values()
+    losses, finals = {}, []
+    for name, state in board.items():
+        run = open_run(tmp_path / "s" / name)
+        if state.job.choices.get("training.epochs") == 1:
+            assert run.epochs["epoch"][-1] == 1
+            losses[state.job.choices["optimizer.lr"]] = run.epochs["train_loss"][-1]
+        else:
+            finals.append((run.config["training"]["epochs"], run.config["optimizer"]["lr"]))
+    assert rate == min(losses, key=losses.get)
+    assert finals == [(2, rate)]
+
+
+def test_nothing_to_tune_is_refused(tmp_path):
+    for values in ("0.1", "0.1,0.1", "0,1", "a,b"):
+        with pytest.raises(UsageError, match=r"tune optimizer\.lr: needs two positive numbers"):
+            Tuned(plan_of(), parse_axis("optimizer.lr", values), "score", tmp_path)
+    with pytest.raises(UsageError, match="rule: 'most' is not one of score, largest, progress"):
+        Tuned(plan_of(), parse_axis("optimizer.lr", "1,2"), "most", tmp_path)
+
+
+def test_rates_to_begin_with_lie_around_the_default():
+    assert rates(plan_of({"optimizer.lr": 0.1})).values == (0.0111, 0.0333, 0.1, 0.3, 0.9)
+
+
+def board_of(scores, status="running", settings=None):
+    jobs = plan_jobs(plan_of(settings, training__seed=list(range(len(scores)))))
+    return {
+        job.name: JobState(job, status, Beat(epoch=float(len(each)), scores=tuple(enumerate(each, start=1))))
+        for job, each in zip(jobs, scores, strict=True)
+    }
+
+
+def test_the_median_rule():
+    board = board_of([[0.1, 0.2], [0.5, 0.6], [0.5, 0.7], [0.4, 0.9]])
+    slow, *others = board
+    assert MedianRule(2)(board) == {slow: "behind the median at epoch 2: best 0.2, 3 others 0.6"}
+    assert MedianRule(3)(board) == {}
+    few = {name: board[name] for name in (slow, *others[:2])}
+    assert MedianRule(0)(few) == {}
+    late = board_of([[0.1, 0.2], [0.5], [0.5], [0.4]])
+    assert slow not in MedianRule(0)(late)  # no other has come as far
+    over = board_of([[0.1, 0.2], [0.5, 0.6], [0.5, 0.7], [0.4, 0.9]], "finished")
+    assert MedianRule(0)(over) == {}
+    other_data = board_of([[0.5, 0.6]] * 3, settings={"data.subset": 100})
+    assert MedianRule(0)({slow: board[slow]} | other_data) == {}
+    with pytest.raises(UsageError, match="median rule: -1 epochs"):
+        MedianRule(-1)
+
+
+def test_a_search_goes_on_from_its_journal(tmp_path):
+    pytest.importorskip("optuna")
+    plan = plan_of(optimizer__lr="log:1e-4..1e-1", network__hidden="8,16")
+    here = Here()
+    board = run_sweep(
+        plan, tmp_path / "s", source=Searched(plan, 3, tmp_path / "s"), executor=here, workers=2
+    )
+    assert statuses(board) == ["finished"] * 3
+    more = Here()
+    source = Searched(plan, 5, tmp_path / "s")
+    grown = run_sweep(plan, tmp_path / "s", source=source, executor=more)
+    assert (len(here.jobs), len(more.jobs), len(grown)) == (3, 2, 5)
+    assert set(board) < set(grown)
+    trials = source._study.get_trials()
+    assert {trial.state.name for trial in trials} == {"COMPLETE"}
+    assert source._study.best_value == max(max(s for _, s in state.beat.scores) for state in grown.values())
+
+
+@pytest.mark.parametrize(
+    ("grid", "count", "message"),
+    [
+        ({"training__seed": "0..2"}, 3, "a seed is not searched for"),
+        ({}, 3, "nothing to search in"),
+        ({"optimizer__lr": "0.1,1"}, 0, "0 jobs are not at least 1"),
+    ],
+)
+def test_what_cannot_be_searched(tmp_path, grid, count, message):
+    pytest.importorskip("optuna")
+    with pytest.raises(UsageError, match=message):
+        Searched(plan_of(**grid), count, tmp_path)
