@@ -9,14 +9,18 @@ reader      runs as they are found on disk
 writer      the one who writes a run
 launch      start, resume and evaluate runs
 summary     a run in a few figures
+select      runs by the folders that people name
+compare     what differs between runs, and what came out
 curves      training curves of several runs, drawn
 """
 
 from revgn.runs.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from revgn.runs.compare import Comparison, compare_runs
 from revgn.runs.curves import draw_curves
 from revgn.runs.launch import Outcome, evaluate_run, resume_run, start_run
 from revgn.runs.names import EPOCH_SERIES, FORMAT_VERSION, RUNGS, STEP_SERIES, Series, Weights
 from revgn.runs.reader import Run, is_run, list_runs, open_run
+from revgn.runs.select import runs_in
 from revgn.runs.summary import labels, summarize
 from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run
 
@@ -26,12 +30,14 @@ __all__ = [
     "RUNGS",
     "STEP_SERIES",
     "Checkpoint",
+    "Comparison",
     "Outcome",
     "Provenance",
     "Run",
     "RunWriter",
     "Series",
     "Weights",
+    "compare_runs",
     "create_run",
     "draw_curves",
     "evaluate_run",
@@ -43,6 +49,7 @@ __all__ = [
     "open_run",
     "reopen_run",
     "resume_run",
+    "runs_in",
     "save_checkpoint",
     "start_run",
     "summarize",

@@ -63,10 +63,17 @@ def changed_settings(run: Run) -> dict[str, Any]:
     return {path: value for path, value in flat(run.config).items() if defaults.get(path) != value}
 
 
+def used_settings(run: Run) -> dict[str, Any]:
+    """Settings by dotted path that the run went by; those that none of its parts looks at are left out."""
+    config = build_config(run.config)
+    unused = unused_settings(config)
+    return {path: value for path, value in flat(config_dict(config)).items() if path not in unused}
+
+
 def labels(runs: Sequence[Run]) -> list[str]:
     """Name runs by the settings in which they differ; by their folders where they do not."""
     settings = [flat(config_dict(build_config(run.config))) for run in runs]
-    used = [_used_settings(run) for run in runs]
+    used = [used_settings(run) for run in runs]
     paths = [
         path
         for path in dict.fromkeys(path for each in settings for path in each)
@@ -84,12 +91,6 @@ def best_index(run: Run, weights: Weights = "raw") -> int:
     judged = score_of(run.epochs, weights)
     assert judged is not None  # whoever evaluates has a loss
     return int(np.argmax(np.nan_to_num(judged[0] * judged[1], nan=-np.inf)))
-
-
-def _used_settings(run: Run) -> dict[str, Any]:
-    config = build_config(run.config)
-    unused = unused_settings(config)
-    return {path: value for path, value in flat(config_dict(config)).items() if path not in unused}
 
 
 def _setting(path: str, value: Any) -> str:

@@ -1,0 +1,146 @@
+"""Runs side by side: the settings in which they differ, and what came out, over seeds."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from revgn.runs.names import score_of
+from revgn.runs.reader import Run
+from revgn.runs.summary import best_index, status, used_settings
+
+SEED = "training.seed"
+FIGURES = {
+    "validation_accuracy": "at the best evaluation",
+    "validation_loss": "at the best evaluation",
+    "test_accuracy": "at the best evaluation",
+    "test_loss": "at the best evaluation",
+    "best_epoch": "the best evaluation's",
+    "last_test_accuracy": "at the last evaluation",
+    "last_test_loss": "at the last evaluation",
+    "train_loss": "at the last evaluation",
+    "epochs": "passes over the training data",
+    "seconds": "of training",
+    "rho": "median over the steps",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean of a figure over runs, and its standard deviation (of the sample; NaN of a single one)."""
+
+    mean: float
+    deviation: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Runs that differ in their seed alone.
+
+    `settings` are by dotted path those that differ between rows, of those in use; `figures` by the names of
+    `FIGURES`, as far as they were measured; `score` is what the rows are ordered by, more is better.
+    """
+
+    settings: dict[str, Any]
+    runs: tuple[str, ...]
+    statuses: dict[str, int]
+    figures: dict[str, Spread]
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Rows, the best first; `judged` is the figure by which an evaluation is the best of a run, and a row."""
+
+    rows: tuple[Row, ...]
+    judged: str
+
+
+def compare_runs(runs: Sequence[Run]) -> Comparison:
+    """Group runs that differ in their seed alone, and give the mean and deviation of what came out.
+
+    The best evaluation of a run is that of the highest validation accuracy (else lowest loss), and its test
+    figures are given; without a validation part it is the best on the test part itself, which flatters.
+    """
+    settings = [used_settings(run) for run in runs]
+    keys = [repr(sorted((path, repr(v)) for path, v in each.items() if path != SEED)) for each in settings]
+    paths = [
+        path
+        for path in dict.fromkeys(path for each in settings for path in each)
+        if path != SEED and len({repr(each.get(path, "")) for each in settings}) > 1
+    ]
+    rows = []
+    for key in dict.fromkeys(keys):
+        members = [number for number, each in enumerate(keys) if each == key]
+        first = settings[members[0]]
+        group = [runs[number] for number in members]
+        rows.append(_row({path: first[path] for path in paths if path in first}, group))
+    judged = Counter(name for run in runs if (name := _judged(run)))
+    return Comparison(
+        tuple(sorted(rows, key=lambda row: row.score, reverse=True)),
+        judged.most_common(1)[0][0] if judged else "",
+    )
+
+
+def _row(settings: dict[str, Any], runs: Sequence[Run]) -> Row:
+    found = [figures_of(run) for run in runs]
+    names = [name for name in FIGURES if any(name in each for each in found)]
+    figures = {name: _spread([each[name] for each in found if name in each]) for name in names}
+    scores = [score for run in runs if (score := _score(run)) is not None]
+    return Row(
+        settings,
+        tuple(str(run.folder) for run in runs),
+        dict(Counter(status(run) for run in runs)),
+        figures,
+        statistics.fmean(scores) if scores else -math.inf,
+    )
+
+
+def figures_of(run: Run) -> dict[str, float]:
+    """Return what came out of a run, by the names of `FIGURES`."""
+    epochs = run.epochs
+    found: dict[str, float] = {}
+    if epochs["epoch"].size:
+        best = best_index(run)
+        for name in ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss"):
+            if name in epochs:
+                found[name] = float(epochs[name][best])
+        found["best_epoch"] = float(epochs["epoch"][best])
+        for name, series in (
+            ("last_test_accuracy", "test_accuracy"),
+            ("last_test_loss", "test_loss"),
+            ("train_loss", "train_loss"),
+            ("epochs", "epoch"),
+            ("seconds", "seconds"),
+        ):
+            if series in epochs:
+                found[name] = float(epochs[series][-1])
+    if "rho" in run.steps:
+        found["rho"] = float(np.nanmedian(run.steps["rho"]))
+    return {name: found[name] for name in FIGURES if name in found and not math.isnan(found[name])}
+
+
+def _judged(run: Run) -> str:
+    """Return the name of the series that a run is judged by."""
+    judged = score_of({name: name for name in run.epochs})
+    return judged[0] if judged else ""
+
+
+def _score(run: Run) -> float | None:
+    judged = score_of(run.epochs)
+    if judged is None or np.all(np.isnan(judged[0])):
+        return None
+    return float(np.nanmax(judged[0] * judged[1]))
+
+
+def _spread(values: list[float]) -> Spread:
+    finite = [value for value in values if math.isfinite(value)]
+    if len(finite) < len(values):
+        return Spread(math.inf, math.nan, len(values))
+    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
+    return Spread(statistics.fmean(values), deviation, len(values))

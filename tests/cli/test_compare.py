@@ -1,0 +1,46 @@
+"""`revgn compare`: a table in the terminal, CSV, Markdown and JSON of the same figures."""
+
+import csv
+import io
+import json
+import statistics
+
+import pytest
+
+from revgn.runs import open_run
+
+
+@pytest.fixture
+def sweep(invoke, tmp_path):
+    options = ("--subset", 200, "--hidden", 16, "--blocks", 1, "--batch-size", 50, "--optimizer", "adam")
+    invoke("sweep", *options, "--epochs", 1, "--grid", "lr=0.001,0.1", "--grid", "seed=0..2", "--out", "s")
+    return tmp_path / "s"
+
+
+def test_one_comparison_in_four_forms(invoke, sweep):
+    found = json.loads(invoke("compare", "s", "--json").stdout)
+    assert [row["settings"] for row in found["rows"]] == [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.001}]
+    best = found["rows"][0]
+    accuracies = [open_run(run).epochs["test_accuracy"].max() for run in best["runs"]]
+    mean, deviation = statistics.mean(accuracies), statistics.stdev(accuracies)
+    assert best["figures"]["test_accuracy"] == pytest.approx(
+        {"mean": mean, "deviation": deviation, "count": 3}
+    )
+    text = invoke("compare", "s").stdout.splitlines()
+    assert text[0].split() == ["lr", "runs", "test", "accuracy", "train", "loss", "epochs", "seconds"]
+    assert f"{100 * mean:.2f} ± {100 * deviation:.2f} %" in text[1]
+    assert text[-1] == "best first, by test accuracy"
+    markdown = invoke("compare", "s", "--markdown").stdout.splitlines()
+    assert len({line.count("|") for line in markdown}) == 1
+    assert len(markdown) == 4
+    rows = list(csv.DictReader(io.StringIO(invoke("compare", "s", "--csv").stdout)))
+    assert float(rows[0]["test_accuracy"]) == mean
+    assert float(rows[0]["test_accuracy_deviation"]) == pytest.approx(deviation)
+    assert "rho" not in text[0]
+    assert "last test accuracy" in invoke("compare", "s", "--all").stdout.splitlines()[0]
+
+
+def test_mistakes(invoke, sweep):
+    assert invoke("compare").exit_code == 2
+    found = invoke("compare", "s", "nowhere")
+    assert (found.exit_code, found.stderr) == (2, "revgn: nowhere: there is no such folder\n")
