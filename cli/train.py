@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 @set_option
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder (else a new one in runs/).")
 @click.option("--dry-run", is_flag=True, help="Print weights, memory and time, and train nothing.")
+@click.option(
+    "--print-config", is_flag=True, help="Print a file of all settings, each explained, and train nothing."
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @json_option
 def command(
@@ -35,6 +38,7 @@ def command(
     assignments: tuple[str, ...],
     out: Path | None,
     dry_run: bool,
+    print_config: bool,
     quiet: bool,
     as_json: bool,
     **values: Any,
@@ -45,14 +49,18 @@ def command(
     revgn train
     revgn train --data fashion-mnist --batch-size 256 --steps 117 --damping 0.01
     revgn train --data table.csv --target price -s optimizer.inverse=block
+    revgn train --optimizer adam --print-config > adam.toml
     """
     from revgn.runs import start_run
-    from revgn.training import build_config, parse_toml
+    from revgn.training import build_config, config_template, parse_toml
 
     layers = [chosen_settings(TRAIN_OPTIONS, values, assignments)]
     if file is not None:
         layers.append(parse_toml(file.read_text(encoding="utf-8", errors="replace"), str(file)))
     config = build_config(*layers)
+    if print_config:
+        click.echo(config_template(config), nl=False)
+        return
     if dry_run:
         _print_estimate(config, as_json)
         return

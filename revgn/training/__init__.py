@@ -13,6 +13,7 @@ from revgn.training.config import (
 )
 from revgn.training.estimate import Estimate, choose_solver, estimate_step, solver_choice
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, evaluate, evaluate_part, train
+from revgn.training.meanings import MEANINGS
 from revgn.training.problem import (
     Problem,
     TrainState,
@@ -26,8 +27,10 @@ from revgn.training.problem import (
 from revgn.training.relevance import unused_settings
 from revgn.training.settings import PRESETS, Config, config_dict, flat
 from revgn.training.step import Record, train_step
+from revgn.training.template import config_template
 
 __all__ = [
+    "MEANINGS",
     "PRESETS",
     "Average",
     "AverageState",
@@ -45,6 +48,7 @@ __all__ = [
     "build_problem",
     "choose_solver",
     "config_dict",
+    "config_template",
     "config_toml",
     "estimate_step",
     "evaluate",

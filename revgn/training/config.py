@@ -193,18 +193,22 @@ def _readable(message: str, settings: dict[str, Any]) -> str:
     text, _, where = message.partition(" - at `$.")
     path = where.rstrip("`").partition("[")[0]
     value = flat(settings).get(path)
-    section, _, field = path.partition(".")
-    struct = {f.name: f.type for f in msgspec.structs.fields(Config)}.get(section)
-    choices: list[str] = []
-    if isinstance(struct, type) and issubclass(struct, Struct):
-        kinds = {f.name: f.type for f in msgspec.structs.fields(struct)}
-        choices = _choices(kinds.get(field))
+    choices = choices_of(path)
     if choices and isinstance(value, str):
         near = difflib.get_close_matches(value, choices, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"{path}: {value!r} is not one of {', '.join(choices)}{hint}"
     shown = "" if value is None else f"{value!r} "
     return f"{path}: {shown}cannot be used: {text[0].lower()}{text[1:]}"
+
+
+def choices_of(path: str) -> list[str]:
+    """Words that the setting of that dotted path takes; none where it takes others."""
+    section, _, field = path.partition(".")
+    struct = {f.name: f.type for f in msgspec.structs.fields(Config)}.get(section)
+    if not (isinstance(struct, type) and issubclass(struct, Struct)):
+        return []
+    return _choices({f.name: f.type for f in msgspec.structs.fields(struct)}.get(field))
 
 
 def _choices(kind: Any) -> list[str]:
