@@ -26,9 +26,9 @@ def command(runs: tuple[Path, ...], form: str | None, all_figures: bool) -> None
     revgn compare runs/rates
     revgn compare runs/a runs/b --markdown
     """
-    from revgn.runs import compare_runs, runs_in
+    from revgn.runs import compare_runs, open_runs
 
-    compared = compare_runs(runs_in(runs))
+    compared = compare_runs(open_runs(runs))
     if form == "json":
         _print_json(compared)
     elif form == "csv":

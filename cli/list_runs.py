@@ -16,14 +16,14 @@ def command(folder: Path, as_json: bool) -> None:
     revgn ls
     """
     from revgn.errors import RunError, UsageError
-    from revgn.runs import list_runs, open_run, summarize
+    from revgn.runs import list_runs, open_run, outline
 
     if not folder.is_dir():
         raise UsageError(f"{folder}: is not a folder; revgn train makes runs")
     rows = []
     for path in list_runs(folder):
         try:
-            rows.append(summarize(open_run(path)))
+            rows.append(outline(open_run(path)))
         except RunError as error:
             rows.append({"run": str(path), "status": "damaged", "message": str(error)})
     if as_json:

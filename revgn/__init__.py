@@ -101,6 +101,7 @@ _ON_DEMAND = {
     "evaluate_run": "revgn.runs",
     "list_runs": "revgn.runs",
     "open_run": "revgn.runs",
+    "open_runs": "revgn.runs",
     "resume_run": "revgn.runs",
     "start_run": "revgn.runs",
     "runs": "revgn.runs",

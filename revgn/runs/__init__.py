@@ -9,7 +9,8 @@ reader      runs as they are found on disk
 writer      the one who writes a run
 launch      start, resume and evaluate runs
 summary     a run in a few figures
-select      runs by the folders that people name
+tables      series as xarray and pandas have them
+rebuild     the network of a checkpoint
 compare     what differs between runs, and what came out
 curves      training curves of several runs, drawn
 """
@@ -19,9 +20,9 @@ from revgn.runs.compare import Comparison, compare_runs
 from revgn.runs.curves import draw_curves
 from revgn.runs.launch import Outcome, evaluate_run, resume_run, start_run
 from revgn.runs.names import EPOCH_SERIES, FORMAT_VERSION, RUNGS, STEP_SERIES, Series, Weights
-from revgn.runs.reader import Run, is_run, list_runs, open_run
-from revgn.runs.select import runs_in
-from revgn.runs.summary import labels, summarize
+from revgn.runs.reader import Run, is_run, list_runs, open_run, open_runs
+from revgn.runs.rebuild import RunNetwork
+from revgn.runs.summary import labels, outline, summarize
 from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Outcome",
     "Provenance",
     "Run",
+    "RunNetwork",
     "RunWriter",
     "Series",
     "Weights",
@@ -47,9 +49,10 @@ __all__ = [
     "list_runs",
     "load_checkpoint",
     "open_run",
+    "open_runs",
+    "outline",
     "reopen_run",
     "resume_run",
-    "runs_in",
     "save_checkpoint",
     "start_run",
     "summarize",

@@ -98,11 +98,11 @@ def reading(path: Path) -> Iterator[h5py.File]:
         raise RunError(f"{path}: cannot be read, it may be damaged: {reason}") from error
 
 
-def read_attributes(node: Any) -> dict[str, Any]:
-    """Return the attributes of a file or group as Python numbers and strings."""
-    return {
-        name: value.item() if isinstance(value, np.generic) else value for name, value in node.attrs.items()
-    }
+def read_attributes(node: Any, without: str | None = None) -> dict[str, Any]:
+    """Return the attributes of a file or group, save those that begin so, as Python numbers and strings."""
+    names = [name for name in node.attrs if without is None or not name.startswith(without)]
+    values = ((name, node.attrs[name]) for name in names)
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values}
 
 
 def _check_seal(path: Path) -> None:

@@ -77,8 +77,8 @@ def decode(line: bytes) -> Entry:
     return cadence, check_record(cadence, values)
 
 
-def read_journal(path: Path) -> tuple[list[Entry], int]:
-    """Return the entries of a journal, and the length in bytes up to which it is whole.
+def read_journal(path: Path, start: int = 0) -> tuple[list[Entry], int]:
+    """Return a journal's entries, from a line's `start` on, and the length in bytes up to which it is whole.
 
     Raises
     ------
@@ -87,14 +87,16 @@ def read_journal(path: Path) -> tuple[list[Entry], int]:
         killed: it is left out.
     """
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            file.seek(start)
+            content = file.read()
     except FileNotFoundError:
         content = b""
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror}") from error
     lines = io.BytesIO(content).readlines()
     records = []
-    length = 0
+    length = start
     for number, line in enumerate(lines, start=1):
         try:
             if not line.endswith(b"\n"):
@@ -102,10 +104,14 @@ def read_journal(path: Path) -> tuple[list[Entry], int]:
             records.append(decode(line))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             if number < len(lines):
-                raise RunError(f"{path}: line {number} is damaged") from error
+                raise RunError(f"{path}: line {_lines_before(path, start) + number} is damaged") from error
             break
         length += len(line)
     return records, length
+
+
+def _lines_before(path: Path, start: int) -> int:
+    return path.read_bytes()[:start].count(b"\n")
 
 
 class Journal:
@@ -133,6 +139,10 @@ class Journal:
                 os.ftruncate(self._descriptor, length)
                 raise
 
+    def size(self) -> int:
+        """Bytes of all lines."""
+        return os.fstat(self._descriptor).st_size
+
     def sync(self) -> None:
         """Wait until the disk holds every line."""
         with writing(self._path):
@@ -159,6 +169,15 @@ class Columns:
 
     def extend(self, arrays: Mapping[str, NDArray[np.float64]]) -> None:
         """Put row after row of `arrays`, as `arrays()` returned them."""
+        scale = self.cadence.scale.name
+        if not self._rows and set(arrays) <= set(self._columns):
+            rows = arrays[scale].tolist()
+            if len(set(rows)) == len(rows):
+                missing = array("d", [math.nan]) * len(rows)
+                self._rows = {value: row for row, value in enumerate(rows)}
+                for name in self._columns:
+                    self._columns[name] = array("d", arrays[name].tolist()) if name in arrays else missing[:]
+                return
         for row in zip(*arrays.values(), strict=True):
             self.put(dict(zip(arrays, row, strict=True)))
 

@@ -157,7 +157,7 @@ def resume_run(
     for path, value in flat(config_dict(config)).items():
         if path not in RESUMABLE and before.get(path) != value:
             raise UsageError(f"{path}: cannot change on resume (it is {before.get(path)!r}); start a new run")
-    problem = build_problem(config, _same_data(config, run.attributes["data_sha256"]))
+    problem = build_problem(config, same_data(config, run.attributes["data_sha256"]))
     state = initial_state(problem)
     notes: list[str] = []
     if any((folder / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)):  # else it was killed before the first
@@ -194,7 +194,7 @@ def evaluate_run(
     config = build_config(run.config)
     if weights == "average" and config.training.average == "none":
         raise UsageError(f"{folder}: has no averaged weights; it was trained with training.average none")
-    own = _same_data(config, run.attributes["data_sha256"])
+    own = same_data(config, run.attributes["data_sha256"])
     other = own
     if data:
         same_kind = Path(data.get("name", config.data.name)).suffix == Path(config.data.name).suffix
@@ -344,7 +344,7 @@ def _on_host(leaf: Any) -> Any:
     return leaf if isinstance(leaf, int | float) else to_host(leaf)
 
 
-def _same_data(config: Config, checksum: str) -> Dataset:
+def same_data(config: Config, checksum: str) -> Dataset:
     dataset = load_data(config)
     if dataset.checksum != checksum:
         raise RunError(

@@ -11,7 +11,9 @@ All series are one-dimensional float64 along the scale of their group; NaN is "n
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
 
 from revgn.linalg import OUTCOMES as OUTCOMES
 from revgn.linalg import RUNGS as RUNGS
@@ -30,6 +32,8 @@ CONFIG_FILE = "config.toml"
 CHECKPOINT_FOLDER = "checkpoints"
 CHECKPOINT_PATTERN = "step_*.h5"
 PARTIAL_FILE = ".partial"
+CONFIG_PREFIX = "config."  # of run.h5's attributes that are settings by dotted path
+JOURNAL_BYTES = "journal_bytes"  # of run.h5: how much of the journal it holds, so that readers may skip that
 STATE_GROUP = "state"
 
 
@@ -69,6 +73,17 @@ class Series:
     units: str = "1"
     deterministic: bool = True
     meanings: tuple[str, ...] = ()
+
+
+def attributes_of(series: Series) -> dict[str, Any]:
+    """Return what run.h5 says of a series, as attributes."""
+    found: dict[str, Any] = {"long_name": series.long_name, "units": series.units}
+    if series.meanings:
+        found |= {
+            "flag_values": np.arange(len(series.meanings), dtype=np.float64),
+            "flag_meanings": " ".join(series.meanings),
+        }
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,42 +1,100 @@
 """Runs as they are found on disk: what was run, and what was measured so far."""
 
+import functools
+import glob
 import json
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from revgn.errors import RunError
+from revgn.errors import RunError, UsageError
 from revgn.runs.files import read_attributes, reading
 from revgn.runs.journal import Columns, read_journal
-from revgn.runs.names import CADENCES, EPOCHS, FORMAT_VERSION, JOURNAL_FILE, ROOT_ATTRIBUTES, RUN_FILE, STEPS
+from revgn.runs.names import (
+    CHECKPOINT_FOLDER,
+    CHECKPOINT_PATTERN,
+    CONFIG_PREFIX,
+    EPOCHS,
+    FORMAT_VERSION,
+    JOURNAL_BYTES,
+    JOURNAL_FILE,
+    ROOT_ATTRIBUTES,
+    RUN_FILE,
+    STEPS,
+    Cadence,
+    Weights,
+)
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+    from revgn.runs.rebuild import RunNetwork
+
+Series = dict[str, NDArray[np.float64]]
+CadenceName = Literal["steps", "epochs"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """A run, running or ended.
+    """A run, running or ended: its settings (nested) and other attributes as they were when it was opened.
 
-    `steps` and `epochs` hold the scale and every series that was ever measured, as float64 arrays of
-    one length; NaN is "not measured".
+    Series are read when they are first asked for, as they are then, and stay. No lock is taken.
     """
 
     folder: Path
     attributes: dict[str, Any]
     config: dict[str, Any]
     status: str
-    steps: dict[str, NDArray[np.float64]]
-    epochs: dict[str, NDArray[np.float64]]
+    read_series: Callable[[Cadence], Series]
+
+    @property
+    def steps(self) -> Series:
+        """The scale `step` and every series that was ever measured along it: float64, NaN "not measured"."""
+        return self.read_series(STEPS)
+
+    @property
+    def epochs(self) -> Series:
+        """The scale `epoch` and every series that was ever measured along it."""
+        return self.read_series(EPOCHS)
+
+    @property
+    def checkpoints(self) -> list[int]:
+        """Steps of which there is a checkpoint."""
+        names = (self.folder / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)
+        return sorted(int(path.stem.partition("_")[2]) for path in names)
+
+    def to_xarray(self, cadence: CadenceName = "steps") -> "xarray.Dataset":
+        """Return the series of a cadence as an xarray dataset; see `revgn.runs.tables`."""
+        from revgn.runs.tables import to_xarray
+
+        return to_xarray(self, cadence)
+
+    def to_pandas(self, cadence: CadenceName = "steps") -> "pandas.DataFrame":
+        """Return the series of a cadence as a pandas frame; see `revgn.runs.tables`."""
+        from revgn.runs.tables import to_pandas
+
+        return to_pandas(self, cadence)
+
+    def network(self, step: int | Literal["last", "best"] = "last", weights: Weights = "raw") -> "RunNetwork":
+        """Return the network of a checkpoint; see `revgn.runs.rebuild`."""
+        from revgn.runs.rebuild import rebuild
+
+        return rebuild(self, step, weights)
 
 
 def open_run(folder: Path | str) -> Run:
-    """Read a run, also while it is being written.
+    """Read what a run is, also while it is being written.
 
     Raises
     ------
     RunError
-        If `folder` holds no run, or what it holds is damaged.
+        If `folder` holds no run, or what it holds is damaged; of its series when these are asked for.
 
     Notes
     -----
@@ -47,28 +105,33 @@ def open_run(folder: Path | str) -> Run:
     path = folder / RUN_FILE
     if not path.exists():
         raise RunError(f"{folder}: is not a run: it has no {RUN_FILE}")
-    columns = {cadence: Columns(cadence) for cadence in CADENCES}
     with reading(path) as file:
-        attributes = read_attributes(file)
-        if attributes["format_version"] != FORMAT_VERSION:
-            raise RunError(
-                f"{path}: has format {attributes['format_version']}; "
-                f"this version of revgn reads {FORMAT_VERSION}"
-            )
-        if missing := ROOT_ATTRIBUTES.keys() - attributes.keys():
-            raise RunError(f"{path}: is damaged: it lacks {', '.join(sorted(missing))}")
+        attributes = read_attributes(file, without=CONFIG_PREFIX)
+        _check_format(path, attributes)
         config = json.loads(attributes["config_json"])
-        for cadence in CADENCES:
-            columns[cadence].extend({name: data[...] for name, data in file[cadence.group].items()})
-    for kind, record in read_journal(folder / JOURNAL_FILE)[0]:
-        if kind is not None:
-            columns[kind].put(record)
-            continue
-        for each in columns.values():
-            each.drop_after(record["step"])
-    return Run(
-        folder, attributes, config, attributes["status"], columns[STEPS].arrays(), columns[EPOCHS].arrays()
-    )
+    read_series = functools.cache(functools.partial(_read_series, folder))
+    return Run(folder, attributes, config, attributes["status"], read_series)
+
+
+def open_runs(where: Path | str | Iterable[Path | str]) -> list[Run]:
+    """Open the runs that a glob pattern matches, that a folder holds at any depth, or each of a list.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    RunError
+        If one is damaged.
+    """
+    given = [where] if isinstance(where, Path | str) else list(where)
+    folders: dict[Path, None] = {}
+    for each in given:
+        matches = glob.glob(str(each), recursive=True) if not Path(each).exists() else [str(each)]
+        found = [run for match in sorted(matches) for run in list_runs(match)]
+        if not found:
+            raise UsageError(f"{each}: {'holds no run' if matches else 'there is no such folder'}")
+        folders |= dict.fromkeys(found)
+    return [open_run(folder) for folder in folders]
 
 
 def is_run(folder: Path | str) -> bool:
@@ -77,5 +140,39 @@ def is_run(folder: Path | str) -> bool:
 
 
 def list_runs(root: Path | str) -> list[Path]:
-    """Return the folders of all runs in `root`, at any depth, sorted."""
-    return sorted(path.parent for path in Path(root).rglob(RUN_FILE))
+    """Return the folders of all runs in `root`, at any depth, sorted; a run holds no others."""
+    found = []
+    for folder, inside, files in os.walk(root):
+        if RUN_FILE in files:
+            found.append(Path(folder))
+            inside.clear()
+    return sorted(found)
+
+
+def _check_format(path: Path, attributes: dict[str, Any]) -> None:
+    if attributes["format_version"] != FORMAT_VERSION:
+        raise RunError(
+            f"{path}: has format {attributes['format_version']}; this version of revgn reads {FORMAT_VERSION}"
+        )
+    if missing := ROOT_ATTRIBUTES.keys() - attributes.keys():
+        raise RunError(f"{path}: is damaged: it lacks {', '.join(sorted(missing))}")
+
+
+def _read_series(folder: Path, cadence: Cadence) -> Series:
+    """Return the snapshot's series, and on top of them what the journal has beyond."""
+    with reading(folder / RUN_FILE) as file:
+        known = int(file.attrs.get(JOURNAL_BYTES, 0))
+        group = file[cadence.group]
+        names = [series.name for series in (cadence.scale, *cadence.series) if series.name in group]
+        found = {name: group[name][...] for name in (*names, *sorted(group.keys() - {*names}))}
+    entries = read_journal(folder / JOURNAL_FILE, known)[0]
+    if not entries:
+        return found
+    columns = Columns(cadence)
+    columns.extend(found)
+    for kind, record in entries:
+        if kind is None:
+            columns.drop_after(record["step"])
+        elif kind is cadence:
+            columns.put(record)
+    return columns.arrays()

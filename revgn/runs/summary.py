@@ -23,8 +23,29 @@ def summarize(run: Run) -> dict[str, Any]:
     each), seconds (of training), split (share of forward, kernel, solve, update), memory_bytes. A run that
     says "running" but is written by no process has the status "killed".
     """
-    steps, epochs = run.steps, run.epochs
+    steps = run.steps
+    return {
+        **outline(run),
+        "backend": run.attributes["backend"],
+        "device": run.attributes["device"],
+        "dtype": run.attributes["dtype"],
+        "settings": changed_settings(run),
+        "epoch": float(steps["epoch"][-1]) if steps["step"].size else 0.0,
+        "rho": _spread(steps.get("rho")),
+        "rungs": _counts(run, "rung", RUNGS),
+        "cg_outcomes": _counts(run, "cg_outcome", OUTCOMES),
+        "seconds": float(np.nansum(steps["seconds"])) if "seconds" in steps else 0.0,
+        "split": _split(steps),
+        "memory_bytes": float(np.nanmax(steps["memory"])) if "memory" in steps else None,
+    }
+
+
+def outline(run: Run) -> dict[str, Any]:
+    """Return what of `summarize` is quick to read: without settings, machine, and what steps measured."""
+    epochs = run.epochs
     evaluated = epochs["epoch"].size > 0
+    is_told = run.status == "finished" and "step" in epochs  # the last step is evaluated
+    steps = epochs["step"] if is_told else run.steps["step"]
     return {
         "run": str(run.folder),
         "title": run.attributes["title"],
@@ -32,21 +53,10 @@ def summarize(run: Run) -> dict[str, Any]:
         "message": run.attributes["message"],
         "start": run.attributes["start"],
         "end": run.attributes["end"],
-        "backend": run.attributes["backend"],
-        "device": run.attributes["device"],
-        "dtype": run.attributes["dtype"],
-        "settings": changed_settings(run),
-        "step": int(steps["step"][-1]) if steps["step"].size else 0,
-        "epoch": float(steps["epoch"][-1]) if steps["step"].size else 0.0,
+        "step": int(steps[-1]) if steps.size else 0,
         "last": _row(epochs, -1) if evaluated else {},
         "best": _row(epochs, best_index(run)) if evaluated else {},
         "best_average": _row(epochs, best_index(run, "average")) if "test_loss_average" in epochs else {},
-        "rho": _spread(steps.get("rho")),
-        "rungs": _counts(run, "rung", RUNGS),
-        "cg_outcomes": _counts(run, "cg_outcome", OUTCOMES),
-        "seconds": float(np.nansum(steps["seconds"])) if "seconds" in steps else 0.0,
-        "split": _split(steps),
-        "memory_bytes": float(np.nanmax(steps["memory"])) if "memory" in steps else None,
     }
 
 

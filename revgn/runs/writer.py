@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import h5py
-import numpy as np
 from numpy.typing import NDArray
 
 from revgn.errors import RunError, UsageError
@@ -21,9 +20,11 @@ from revgn.runs.journal import Columns, Journal, check_record, encode, encode_re
 from revgn.runs.names import (
     CHECKPOINT_FOLDER,
     CONFIG_FILE,
+    CONFIG_PREFIX,
     CONVENTIONS,
     EPOCHS,
     FORMAT_VERSION,
+    JOURNAL_BYTES,
     JOURNAL_FILE,
     PARTIAL_FILE,
     RUN_FILE,
@@ -31,6 +32,7 @@ from revgn.runs.names import (
     WRITER_FILE,
     Series,
     Weights,
+    attributes_of,
     checkpoint_name,
     of_weights,
 )
@@ -167,6 +169,7 @@ class RunWriter:
 
     def _fill(self, file: h5py.File) -> None:
         file.attrs.update(self._attributes)
+        file.attrs[JOURNAL_BYTES] = self._open_journal().size()
         for columns in (self._steps, self._epochs):
             _fill_group(file.create_group(columns.cadence.group), columns)
 
@@ -219,7 +222,7 @@ def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None)
         If `folder` holds no run, a damaged one, or one that another process is writing.
     """
     run = open_run(folder)
-    changing = ("config.", "version.")
+    changing = (CONFIG_PREFIX, "version.")
     kept = {name: value for name, value in run.attributes.items() if not name.startswith(changing)}
     attributes = kept | {
         "status": "running",
@@ -281,11 +284,7 @@ def _fill_group(group: h5py.Group, columns: Columns) -> None:
 
 
 def _describe(data: h5py.Dataset, series: Series) -> None:
-    data.attrs["long_name"] = series.long_name
-    data.attrs["units"] = series.units
-    if series.meanings:
-        data.attrs["flag_values"] = np.arange(len(series.meanings), dtype=np.float64)
-        data.attrs["flag_meanings"] = " ".join(series.meanings)
+    data.attrs.update(attributes_of(series))
 
 
 def _config_attributes(config: dict[str, Any]) -> dict[str, str | int | float]:

@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from revgn.errors import UsageError
-from revgn.runs import compare_runs, create_run, open_run, runs_in
+from revgn.runs import compare_runs, create_run, open_run
 from revgn.training import build_config, config_dict, merge_settings, nested
 
 
@@ -98,14 +97,3 @@ def test_runs_that_came_to_nothing_are_last(make_run):
     assert found.rows[0].settings == {"optimizer.lr": 2.0}
     failed = next(row for row in found.rows if row.settings == {"optimizer.lr": 1.0})
     assert (failed.statuses, failed.figures, failed.score) == ({"failed": 1}, {}, -math.inf)
-
-
-def test_runs_by_folder(make_run, tmp_path):
-    make_run("s/a", rise(0.1))
-    make_run("s/b", rise(0.1))
-    assert [run.folder.name for run in runs_in([tmp_path / "s", tmp_path / "s" / "a"])] == ["a", "b"]
-    with pytest.raises(UsageError, match="there is no such folder"):
-        runs_in([tmp_path / "nowhere"])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="empty: holds no run"):
-        runs_in([tmp_path / "empty"])

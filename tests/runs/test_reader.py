@@ -6,8 +6,18 @@ import h5py
 import numpy as np
 import pytest
 
-from revgn.errors import RunError
-from revgn.runs import EPOCH_SERIES, RUNGS, STEP_SERIES, create_run, is_run, list_runs, open_run, reopen_run
+from revgn.errors import RunError, UsageError
+from revgn.runs import (
+    EPOCH_SERIES,
+    RUNGS,
+    STEP_SERIES,
+    create_run,
+    is_run,
+    list_runs,
+    open_run,
+    open_runs,
+    reopen_run,
+)
 from revgn.runs.names import ROOT_ATTRIBUTES
 
 
@@ -112,7 +122,13 @@ def test_a_reader_and_the_writer_do_not_disturb_each_other(tmp_path, provenance)
             assert file.attrs["status"] == "running"
 
 
-def test_a_damaged_line_in_the_middle_is_named(folder):
+def test_a_damaged_line_in_the_middle_is_named(tmp_path, provenance):
+    """Of those that are in the journal alone."""
+    folder = tmp_path / "run"
+    writer = create_run(folder, provenance)
+    for step in range(1, 11):
+        writer.record_step({"step": step, "loss": 1 / step})
+    writer._release()
     path = folder / "metrics.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     for damage in (
@@ -124,7 +140,7 @@ def test_a_damaged_line_in_the_middle_is_named(folder):
     ):
         path.write_bytes(b"".join([*lines[:2], damage, *lines[3:]]))
         with pytest.raises(RunError, match=r"metrics\.jsonl: line 3 is damaged"):
-            open_run(folder)
+            _ = open_run(folder).steps
 
 
 def test_a_broken_run_is_one_line(folder, tmp_path):
@@ -199,3 +215,63 @@ def test_the_table_of_series():
         assert series.units in ("1", "s", "byte")
         assert series.deterministic == (series.units == "1")
         assert series.long_name
+
+
+def test_the_journal_is_read_from_where_the_snapshot_ends(tmp_path, provenance):
+    folder = tmp_path / "run"
+    with create_run(folder, provenance) as writer:
+        for step in range(1, 6):
+            writer.record_step({"step": step, "loss": 1 / step})
+        writer.snapshot()
+        before = (folder / "metrics.jsonl").stat().st_size
+        for step in range(6, 9):
+            writer.record_step({"step": step, "rho": 1 / step})
+        live = open_run(folder)
+        assert live.attributes["journal_bytes"] == before
+        assert live.steps["step"].tolist() == list(range(1, 9))
+        np.testing.assert_array_equal(live.steps["loss"][5:], np.nan)
+        writer.rewind(3)
+        assert live.steps["step"].size == 8  # what was read stays
+        assert open_run(folder).steps["step"].tolist() == [1, 2, 3]
+    journal = folder / "metrics.jsonl"
+    journal.write_bytes(journal.read_bytes().replace(b"loss", b"lost", 1))
+    assert open_run(folder).steps["loss"].tolist() == [1, 1 / 2, 1 / 3]  # run.h5 has it all
+    journal.unlink()
+    assert open_run(folder).steps["loss"].tolist() == [1, 1 / 2, 1 / 3]
+
+
+def test_runs_by_pattern_folder_and_list(tmp_path, provenance, monkeypatch):
+    for name in ("a/x", "a/y", "b/x"):
+        create_run(tmp_path / name, provenance).close("finished")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def names(where):
+        return [str(run.folder) for run in open_runs(where)]
+
+    assert names("*/x") == ["a/x", "b/x"]
+    assert names("a") == ["a/x", "a/y"]
+    assert names(["b", "a/x", "a"]) == ["b/x", "a/x", "a/y"]
+    assert names("**/y") == ["a/y"]
+    with pytest.raises(UsageError, match="nowhere: there is no such folder"):
+        open_runs(["a", "nowhere"])
+    with pytest.raises(UsageError, match="empty: holds no run"):
+        open_runs("empty")
+
+
+def test_series_as_tables(xarray, folder):
+    """What xarray makes of the file itself, and what the journal has beyond."""
+    run = open_run(folder)
+    for cadence in ("steps", "epochs"):
+        with xarray.open_dataset(folder / "run.h5", group=cadence, engine="h5netcdf") as stored:
+            found = run.to_xarray(cadence)
+            xarray.testing.assert_equal(found, stored)
+            assert found["seconds" if cadence == "steps" else "step"].attrs.keys() == {"long_name", "units"}
+    assert run.to_xarray()["rung"].attrs["flag_meanings"].split() == list(RUNGS)
+    assert run.to_xarray().attrs["config.optimizer.lr"] == 0.5
+    frame = run.to_pandas("epochs")
+    assert frame.index.name == "epoch"
+    assert frame["test_accuracy"].tolist() == [0.25, 0.5]
+    assert frame.attrs["run"] == str(folder)
+    with pytest.raises(UsageError, match="cadence: 'days' is not one of steps, epochs"):
+        run.to_pandas("days")

@@ -44,7 +44,7 @@ EPOCHS = [
 
 def test_figures(make_run):
     found = summarize(make_run(steps=STEPS, epochs=EPOCHS, settings={"network.hidden": 40}))
-    assert (found["status"], found["step"], found["epoch"]) == ("finished", 3, 0.75)
+    assert (found["status"], found["step"], found["epoch"]) == ("finished", 8, 0.75)
     assert found["title"] == "exact steps on digits"
     assert found["settings"] == {"network.hidden": 40}
     assert found["last"] == {"epoch": 2, "step": 8, **EPOCHS[2]}

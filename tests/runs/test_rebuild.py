@@ -1,0 +1,55 @@
+"""The network of a run, from its checkpoints."""
+
+import numpy as np
+import pytest
+
+import revgn
+from revgn.errors import RunError, UsageError
+from revgn.runs import open_run, start_run
+from revgn.training import build_config, merge_settings, nested
+
+
+def settings(**changes):
+    base = {
+        "data": {"subset": 200},
+        "network": {"hidden": 16, "blocks": 1},
+        "optimizer": {"name": "adam", "lr": 1e-2},
+        "training": {"batch_size": 50, "steps": 8, "eval_every": 2, "checkpoint_every": 2},
+    }
+    return merge_settings(*(nested(path.replace("__", "."), value) for path, value in changes.items()), base)
+
+
+def accuracy(rebuilt):
+    test = revgn.load_dataset("digits").test
+    x = ((test.inputs - rebuilt.shift) * rebuilt.scale).astype(np.float32)
+    outputs = revgn.forward(rebuilt.network, rebuilt.params, x)
+    return np.mean(outputs.argmax(axis=1) == test.targets.argmax(axis=1))
+
+
+def test_a_network_is_what_the_run_evaluated(tmp_path):
+    start_run(build_config(settings(training__average="exponential")), tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    recorded = dict(zip(run.epochs["step"], run.epochs["test_accuracy"], strict=True))
+    assert run.checkpoints[-1] == 8
+    assert len(run.checkpoints) >= 2
+    for step in run.checkpoints:
+        rebuilt = run.network(step)
+        assert rebuilt.step == step
+        assert accuracy(rebuilt) == pytest.approx(recorded[step], abs=1e-6)
+    assert run.network().step == 8
+    best = run.network("best")
+    assert recorded[best.step] == max(recorded.values())
+    averaged = run.network(weights="average")
+    assert accuracy(averaged) == pytest.approx(run.epochs["test_accuracy_average"][-1], abs=1e-6)
+
+
+def test_what_cannot_be_rebuilt(tmp_path):
+    start_run(build_config(settings()), tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    with pytest.raises(RunError, match=r"has no checkpoint of step 3; there are [\d, ]*8"):
+        run.network(3)
+    with pytest.raises(UsageError, match="at step 8 there are no averaged weights"):
+        run.network(weights="average")
+    run.attributes["data_sha256"] = "0" * 64
+    with pytest.raises(RunError, match="the data are not those of the run"):
+        run.network()
