@@ -14,6 +14,7 @@ COMMANDS = {
     "ls": "List the runs in a folder.",
     "compare": "What differs between runs, and what came out, over seeds.",
     "plot": "Draw training and test curves of runs.",
+    "export": "Write runs for other tools: CSV, Parquet, NetCDF, TensorBoard.",
     "eval": "Evaluate a run's network.",
     "data": "List, fetch and describe data sets.",
     "devices": "Which backends and devices there are.",

@@ -11,6 +11,7 @@ launch      start, resume and evaluate runs
 summary     a run in a few figures
 tables      series as xarray and pandas have them
 rebuild     the network of a checkpoint
+export      runs in the files of other tools
 compare     what differs between runs, and what came out
 curves      training curves of several runs, drawn
 """
@@ -18,6 +19,7 @@ curves      training curves of several runs, drawn
 from revgn.runs.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from revgn.runs.compare import Comparison, compare_runs
 from revgn.runs.curves import draw_curves
+from revgn.runs.export import export_runs
 from revgn.runs.launch import Outcome, evaluate_run, resume_run, start_run
 from revgn.runs.names import EPOCH_SERIES, FORMAT_VERSION, RUNGS, STEP_SERIES, Series, Weights
 from revgn.runs.reader import Run, is_run, list_runs, open_run, open_runs
@@ -43,6 +45,7 @@ __all__ = [
     "create_run",
     "draw_curves",
     "evaluate_run",
+    "export_runs",
     "is_run",
     "labels",
     "latest_checkpoint",

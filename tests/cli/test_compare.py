@@ -1,4 +1,4 @@
-"""`revgn compare`: a table in the terminal, CSV, Markdown and JSON of the same figures."""
+"""`revgn compare` and `export`: the same figures in several forms."""
 
 import csv
 import io
@@ -44,3 +44,14 @@ def test_mistakes(invoke, sweep):
     assert invoke("compare").exit_code == 2
     found = invoke("compare", "s", "nowhere")
     assert (found.exit_code, found.stderr) == (2, "revgn: nowhere: there is no such folder\n")
+
+
+def test_export(invoke, sweep):
+    found = invoke("export", "s", "-o", "out")
+    assert found.exit_code == 0
+    assert len(found.stdout.splitlines()) == 6
+    assert all((sweep.parent / line / "steps.csv").exists() for line in found.stdout.splitlines())
+    again = invoke("export", "s", "-o", "out")
+    assert again.exit_code == 2
+    assert "exists, and is not overwritten; choose another folder" in again.stderr
+    assert invoke("export", "s", "--to", "xml").exit_code == 2

@@ -1,0 +1,40 @@
+"""`revgn export`: runs in the files of other tools."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from revgn.runs.export import Form
+
+
+@click.command("export")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(["csv", "parquet", "netcdf", "tensorboard"]),
+    default="csv",
+    show_default=True,
+    help="The form of the files.",
+)
+@click.option(
+    "-o",
+    "--out",
+    default="exported",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Their folder.",
+)
+def command(runs: tuple[Path, ...], form: "Form", out: Path) -> None:
+    """Write the series of RUNS, each a run or a folder with runs, for other tools; print what was written.
+
+    \b
+    revgn export runs/first
+    revgn export runs --to tensorboard -o logs && tensorboard --logdir logs
+    """
+    from revgn.runs import export_runs, open_runs
+
+    for path in export_runs(open_runs(runs), out, form):
+        click.echo(str(path))
