@@ -16,6 +16,7 @@ COMMANDS = {
     "plot": "Draw training and test curves of runs.",
     "export": "Write runs for other tools: CSV, Parquet, NetCDF, TensorBoard.",
     "eval": "Evaluate a run's network.",
+    "check": "Whether a run, or the mathematics on this machine, can be trusted.",
     "data": "List, fetch and describe data sets.",
     "devices": "Which backends and devices there are.",
 }

@@ -12,10 +12,13 @@ summary     a run in a few figures
 tables      series as xarray and pandas have them
 rebuild     the network of a checkpoint
 export      runs in the files of other tools
+migrate     older formats
+check       whether a run can be trusted
 compare     what differs between runs, and what came out
 curves      training curves of several runs, drawn
 """
 
+from revgn.runs.check import Finding, check_run
 from revgn.runs.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from revgn.runs.compare import Comparison, compare_runs
 from revgn.runs.curves import draw_curves
@@ -25,7 +28,7 @@ from revgn.runs.names import EPOCH_SERIES, FORMAT_VERSION, RUNGS, STEP_SERIES, S
 from revgn.runs.reader import Run, is_run, list_runs, open_run, open_runs
 from revgn.runs.rebuild import RunNetwork
 from revgn.runs.summary import labels, outline, summarize
-from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run
+from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run, repair_run
 
 __all__ = [
     "EPOCH_SERIES",
@@ -34,6 +37,7 @@ __all__ = [
     "STEP_SERIES",
     "Checkpoint",
     "Comparison",
+    "Finding",
     "Outcome",
     "Provenance",
     "Run",
@@ -41,6 +45,7 @@ __all__ = [
     "RunWriter",
     "Series",
     "Weights",
+    "check_run",
     "compare_runs",
     "create_run",
     "draw_curves",
@@ -55,6 +60,7 @@ __all__ = [
     "open_runs",
     "outline",
     "reopen_run",
+    "repair_run",
     "resume_run",
     "save_checkpoint",
     "start_run",

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from revgn.errors import RunError, UsageError
 from revgn.runs.files import read_attributes, reading, write_hdf5, writing
+from revgn.runs.migrate import check_version
 from revgn.runs.names import (
     CHECKPOINT_FOLDER,
     CHECKPOINT_PATTERN,
@@ -82,10 +83,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     with reading(path) as file:
         root = read_attributes(file)
-        if root["format_version"] != FORMAT_VERSION:
-            raise RunError(
-                f"{path}: has format {root['format_version']}; this version of revgn reads {FORMAT_VERSION}"
-            )
+        check_version(root["format_version"], path)  # of all formats there were, checkpoints are alike
         room = path.stat().st_size
         state = file[STATE_GROUP]
         arrays: dict[str, NDArray[Any]] = {}

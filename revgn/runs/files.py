@@ -22,6 +22,7 @@ from revgn.runs.names import PARTIAL_FILE
 
 SEAL = b"crc32 %08x\n"
 SEAL_BYTES = len(SEAL % 0)
+_SEAL = rb"crc32 [0-9a-f]{8}\n"
 
 
 @contextmanager
@@ -105,6 +106,13 @@ def read_attributes(node: Any, without: str | None = None) -> dict[str, Any]:
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in values}
 
 
+def is_sealed(path: Path) -> bool:
+    """Tell whether the file ends in a seal; whoever edits it takes that off."""
+    with path.open("rb") as file:
+        file.seek(max(os.fstat(file.fileno()).st_size - SEAL_BYTES, 0))
+        return re.fullmatch(_SEAL, file.read()) is not None
+
+
 def _check_seal(path: Path) -> None:
     crc = 0
     with path.open("rb") as file:
@@ -113,5 +121,5 @@ def _check_seal(path: Path) -> None:
             crc = zlib.crc32(chunk, crc)
             rest -= len(chunk)
         seal = file.read()
-    if re.fullmatch(rb"crc32 [0-9a-f]{8}\n", seal) and seal != SEAL % crc:
+    if re.fullmatch(_SEAL, seal) and seal != SEAL % crc:
         raise RunError(f"{path}: is damaged: its CRC-32 differs")

@@ -16,7 +16,7 @@ import math
 import os
 import time
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,8 @@ def decode(line: bytes) -> Entry:
     return cadence, check_record(cadence, values)
 
 
-def read_journal(path: Path, start: int = 0) -> tuple[list[Entry], int]:
-    """Return a journal's entries, from a line's `start` on, and the length in bytes up to which it is whole.
+def read_journal(path: Path, start: int = 0, end: int | None = None) -> tuple[list[Entry], int]:
+    """Return a journal's entries between two lines' starts, and the length in bytes up to which it is whole.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def read_journal(path: Path, start: int = 0) -> tuple[list[Entry], int]:
     try:
         with path.open("rb") as file:
             file.seek(start)
-            content = file.read()
+            content = file.read() if end is None else file.read(end - start)
     except FileNotFoundError:
         content = b""
     except OSError as error:
@@ -180,6 +180,14 @@ class Columns:
                 return
         for row in zip(*arrays.values(), strict=True):
             self.put(dict(zip(arrays, row, strict=True)))
+
+    def replay(self, entries: Iterable[Entry]) -> None:
+        """Put what a journal has of this cadence, and drop what it says counts no more."""
+        for kind, record in entries:
+            if kind is None:
+                self.drop_after(record["step"])
+            elif kind is self.cadence:
+                self.put(record)
 
     def drop_after(self, step: float) -> None:
         """Forget the rows of later steps; rows that name no step stay."""

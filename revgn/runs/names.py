@@ -22,7 +22,7 @@ T = TypeVar("T")
 Weights = Literal["raw", "average"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CONVENTIONS = "CF-1.11"
 
 RUN_FILE = "run.h5"

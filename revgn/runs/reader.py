@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from revgn.errors import RunError, UsageError
 from revgn.runs.files import read_attributes, reading
 from revgn.runs.journal import Columns, read_journal
+from revgn.runs.migrate import migrated
 from revgn.runs.names import (
     CHECKPOINT_FOLDER,
     CHECKPOINT_PATTERN,
     CONFIG_PREFIX,
     EPOCHS,
-    FORMAT_VERSION,
     JOURNAL_BYTES,
     JOURNAL_FILE,
     ROOT_ATTRIBUTES,
@@ -107,7 +107,9 @@ def open_run(folder: Path | str) -> Run:
         raise RunError(f"{folder}: is not a run: it has no {RUN_FILE}")
     with reading(path) as file:
         attributes = read_attributes(file, without=CONFIG_PREFIX)
-        _check_format(path, attributes)
+        attributes = migrated(attributes, path)
+        if missing := ROOT_ATTRIBUTES.keys() - attributes.keys():
+            raise RunError(f"{path}: is damaged: it lacks {', '.join(sorted(missing))}")
         config = json.loads(attributes["config_json"])
     read_series = functools.cache(functools.partial(_read_series, folder))
     return Run(folder, attributes, config, attributes["status"], read_series)
@@ -149,15 +151,6 @@ def list_runs(root: Path | str) -> list[Path]:
     return sorted(found)
 
 
-def _check_format(path: Path, attributes: dict[str, Any]) -> None:
-    if attributes["format_version"] != FORMAT_VERSION:
-        raise RunError(
-            f"{path}: has format {attributes['format_version']}; this version of revgn reads {FORMAT_VERSION}"
-        )
-    if missing := ROOT_ATTRIBUTES.keys() - attributes.keys():
-        raise RunError(f"{path}: is damaged: it lacks {', '.join(sorted(missing))}")
-
-
 def _read_series(folder: Path, cadence: Cadence) -> Series:
     """Return the snapshot's series, and on top of them what the journal has beyond."""
     with reading(folder / RUN_FILE) as file:
@@ -170,9 +163,5 @@ def _read_series(folder: Path, cadence: Cadence) -> Series:
         return found
     columns = Columns(cadence)
     columns.extend(found)
-    for kind, record in entries:
-        if kind is None:
-            columns.drop_after(record["step"])
-        elif kind is cadence:
-            columns.put(record)
+    columns.replay(entries)
     return columns.arrays()

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from revgn.errors import RunError, UsageError
 from revgn.runs.checkpoint import prune_checkpoints, save_checkpoint
-from revgn.runs.files import write_hdf5, write_whole, writing
+from revgn.runs.files import read_attributes, reading, write_hdf5, write_whole, writing
 from revgn.runs.journal import Columns, Journal, check_record, encode, encode_resume, is_locked
+from revgn.runs.migrate import keep_original
 from revgn.runs.names import (
     CHECKPOINT_FOLDER,
     CONFIG_FILE,
@@ -36,7 +37,7 @@ from revgn.runs.names import (
     checkpoint_name,
     of_weights,
 )
-from revgn.runs.reader import open_run
+from revgn.runs.reader import Run, open_run
 
 SNAPSHOT_SECONDS = 2.0
 SNAPSHOT_SHARE = 0.01
@@ -231,13 +232,43 @@ def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None)
         "history": _text(f"{kept['history']}\n{_now()} {provenance.command}"),
         **_machine_attributes(provenance),
     }
-    steps, epochs = Columns(STEPS), Columns(EPOCHS)
-    steps.extend(run.steps)
-    epochs.extend(run.epochs)
-    writer = RunWriter(folder, attributes, steps, epochs)
+    writer = _writer_of(run, attributes)
     if step is not None:
         writer.rewind(step)
     return _begin(writer, provenance.config_toml)
+
+
+def repair_run(folder: Path, config_toml: str) -> None:
+    """Fold the journal of a run that nobody writes into run.h5, and have its status tell how it ended.
+
+    A torn last line of the journal goes; a format that is older becomes ours, with the original kept, and the
+    settings as they then are, `config_toml`.
+
+    Raises
+    ------
+    RunError
+        If there is no run, it is damaged beyond its journal, or a process is writing it.
+    """
+    run = open_run(folder)
+    with reading(folder / RUN_FILE) as file:
+        attributes = read_attributes(file) | run.attributes | _config_attributes(run.config)
+    if run.status == "running":
+        attributes |= {"status": "interrupted", "message": "repaired: its process had died", "end": _now()}
+    _begin(_writer_of(run, attributes), config_toml)._release()
+
+
+def _writer_of(run: Run, attributes: dict[str, Any]) -> RunWriter:
+    """Writer that has all that was recorded."""
+    keep_original(run.folder)
+    steps, epochs = Columns(STEPS), Columns(EPOCHS)
+    writer = RunWriter(run.folder, attributes, steps, epochs)
+    try:
+        steps.extend(run.steps)  # read now that nobody else can write
+        epochs.extend(run.epochs)
+    except BaseException:
+        writer._release()
+        raise
+    return writer
 
 
 def _machine_attributes(provenance: Provenance) -> dict[str, str | int | float]:

@@ -25,12 +25,14 @@ from revgn.testing.layer import (
     laws_of,
 )
 from revgn.testing.loss import check_loss
+from revgn.testing.machine import Measured, check_machine
 from revgn.testing.solver import check_generalized_inverse, check_reported_rho, check_solver
 
 __all__ = [
     "LAWS",
     "Kind",
     "Law",
+    "Measured",
     "assert_close",
     "assert_same_kind",
     "check_adjoint",
@@ -43,6 +45,7 @@ __all__ = [
     "check_linearize",
     "check_linearize_inverse",
     "check_loss",
+    "check_machine",
     "check_pinv",
     "check_purity",
     "check_reported_rho",

@@ -5,6 +5,9 @@ take trees: an array, or nested tuples of arrays (None stands for what is not th
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +17,7 @@ from revgn.trees import leaves, map_leaves, named_leaves
 
 Kind = Literal["same", "map", "chain", "solve", "difference"]
 
+_MEASURED: ContextVar[list[tuple[float, float]] | None] = ContextVar("measured", default=None)
 _TOLERANCES: dict[Kind, tuple[float, float]] = {  # in float64, in float32
     "same": (0.0, 0.0),
     "map": (1e-13, 1e-5),
@@ -72,8 +76,26 @@ def assert_close(law: str, actual: Any, expected: Any, limit: float, scale: floa
     """
     assert_same_kind(law, actual, expected)
     error = relative_error(actual, expected, scale)
+    note(error, limit)
     if not error <= limit:
         raise AssertionError(f"{law}: relative error {error:.2e}, tolerance {limit:.0e}")
+
+
+@contextmanager
+def measuring() -> Iterator[list[tuple[float, float]]]:
+    """Give a list that takes the error and the tolerance of every comparison made in the block."""
+    found: list[tuple[float, float]] = []
+    token = _MEASURED.set(found)
+    try:
+        yield found
+    finally:
+        _MEASURED.reset(token)
+
+
+def note(error: float, limit: float) -> None:
+    """Tell whoever is measuring of a comparison."""
+    if (found := _MEASURED.get()) is not None:
+        found.append((error, limit))
 
 
 def assert_same_kind(law: str, actual: Any, expected: Any) -> None:

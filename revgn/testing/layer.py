@@ -49,6 +49,7 @@ from revgn.testing.compare import (
     draw_like,
     inner,
     norm,
+    note,
     relative_error,
     snapshot,
     tolerance,
@@ -396,6 +397,7 @@ def _arrays(layer: Layer) -> tuple[Any, ...]:
 
 def _agree(law: str, left: float, right: float, size: float, limit: float) -> None:
     error = abs(left - right) / size if size else abs(left - right)
+    note(error, limit)
     if not error <= limit:
         raise AssertionError(
             f"{law}: {left:.6g} against {right:.6g}, relative error {error:.2e}, tolerance {limit:.0e}"

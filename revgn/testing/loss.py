@@ -15,6 +15,7 @@ from revgn.testing.compare import (
     draw_like,
     inner,
     norm,
+    note,
     snapshot,
     tolerance,
 )
@@ -56,6 +57,7 @@ def check_loss(loss: Loss, z: Array, t: Array, *, seed: int = 0) -> None:
     for step in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5):
         ahead, behind = float(value(loss, z + step * d, t)), float(value(loss, z - step * d, t))
         errors.append(abs((ahead - behind) / (2 * step) - slope) / (size or 1.0))
+    note(min(errors), limit)
     if not min(errors) <= limit:
         raise AssertionError(
             f"{name}: gradient = derivative of value: relative error {min(errors):.2e}, tolerance {limit:.0e}"

@@ -214,7 +214,7 @@ def test_more_epochs_are_a_longer_run(name, tmp_path):
     assert (outcome.status, outcome.step) == ("finished", 12)
     assert repeats(tmp_path / "short") == repeats(tmp_path / "long")
     run = open_run(tmp_path / "short")
-    assert run.config["training"]["epochs"] == run.attributes["config.training.epochs"] == 4
+    assert run.config["training"]["epochs"] == 4
     assert run.attributes["history"].endswith("revgn resume short")
 
 
@@ -236,7 +236,6 @@ def test_the_outcome_and_what_observers_see(tmp_path):
     assert attributes["title"] == "gauss-newton on digits"
     assert attributes["data_sha256"] == load_dataset("digits").checksum
     assert attributes["version.numpy"] == np.__version__
-    assert attributes["config.optimizer.lr"] == 1.0
     assert "2411.07979" in attributes["references"]
 
 

@@ -159,11 +159,11 @@ def test_a_broken_run_is_one_line(folder, tmp_path):
         assert "\n" not in str(caught.value)
     path.write_bytes(image)
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 2
-    with pytest.raises(RunError, match="has format 2; this version of revgn reads 1"):
+        file.attrs["format_version"] = 3
+    with pytest.raises(RunError, match="has format 3, of a newer revgn; this one reads up to 2"):
         open_run(folder)
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 1
+        file.attrs["format_version"] = 2
         del file.attrs["seed"]
     with pytest.raises(RunError, match="lacks seed"):
         open_run(folder)

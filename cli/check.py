@@ -1,0 +1,111 @@
+"""`revgn check`: whether runs, or the mathematics on this machine, can be trusted."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from revgn_cli.options import json_option, print_json
+
+if TYPE_CHECKING:
+    from revgn.testing import Measured
+
+
+@click.command("check")
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--repair", is_flag=True, help="First fold the journal of each run into its run.h5.")
+@click.option("--math", is_flag=True, help="Check each law of the maps and solvers on this machine instead.")
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "numpy", "cupy"]),
+    default="auto",
+    show_default=True,
+    help="Of --math: the array library.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    multiple=True,
+    help="Of --math: the precision; both if not given.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of --math: all is drawn from it.")
+@json_option
+def command(
+    runs: tuple[Path, ...],
+    repair: bool,
+    math: bool,
+    backend: str,
+    dtype: tuple[str, ...],
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Check RUNS, each a run or a folder with runs: checksums, journal, settings, data, recomputed losses.
+
+    With --math: inverses, tangents, adjoints, pseudoinverses, kernels and solvers against their laws, on
+    random layers and networks. Exits with 1 where something does not hold.
+
+    \b
+    revgn check runs/first
+    revgn check --repair runs/killed
+    revgn check --math
+    """
+    if math == bool(runs):
+        raise click.UsageError("either RUNS or --math")
+    if math:
+        _check_math(backend, dtype or ("float32", "float64"), seed, as_json)
+        return
+    from revgn.errors import UsageError
+    from revgn.runs import check_run, list_runs
+
+    folders = [folder for path in runs for folder in list_runs(path) or [path]]
+    if missing := [folder for folder in folders if not folder.is_dir()]:
+        raise UsageError(f"{missing[0]}: there is no such folder")
+    found = {str(folder): check_run(folder, repair=repair) for folder in folders}
+    if as_json:
+        print_json({name: [finding._asdict() for finding in each] for name, each in found.items()})
+    else:
+        for name, findings in found.items():
+            click.echo(name)
+            for finding in findings:
+                click.echo(f"  {finding.outcome:<8} {finding.what:<27} {finding.detail}".rstrip())
+    if any(finding.outcome == "damaged" for findings in found.values() for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+def _check_math(backend: str, dtypes: tuple[str, ...], seed: int, as_json: bool) -> None:
+    from revgn.arrays import device_name, select_backend
+    from revgn.testing import check_machine
+
+    chosen = select_backend(backend)  # type: ignore[arg-type]
+    found = [measured for dtype in dtypes for measured in check_machine(chosen, dtype, seed=seed)]  # type: ignore[arg-type]
+    failed = [measured for measured in found if not measured.holds]
+    if as_json:
+        rows = [measured._asdict() | {"holds": measured.holds} for measured in found]
+        print_json({"backend": chosen.name, "device": device_name(chosen), "laws": rows})
+    else:
+        click.echo(f"{chosen.name}, {device_name(chosen)}")
+        for row in _worst_by_law(found, dtypes):
+            click.echo(row)
+        for measured in failed:
+            click.echo(f"{measured.subject}, {measured.dtype}: {measured.law}: {measured.fault}", err=True)
+        click.echo(f"{len(found) - len(failed)} of {len(found)} laws hold")
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _worst_by_law(found: "list[Measured]", dtypes: tuple[str, ...]) -> "Iterator[str]":
+    """A line for each kind of subject and law: the worst error of all sizes, and the tolerance."""
+    groups: dict[tuple[str, str], dict[str, Measured]] = {}
+    for each in found:
+        group = groups.setdefault((each.subject.partition(",")[0], each.law), {})
+        if each.dtype not in group or _badness(each) > _badness(group[each.dtype]):
+            group[each.dtype] = each
+    yield " " * 48 + "".join(f"{dtype:<22}" for dtype in dtypes).rstrip()
+    for (subject, law), worst in groups.items():
+        verdict = "ok" if all(each.holds for each in worst.values()) else "FAILS"
+        figures = (f"{worst[dtype].error:8.1e} of {worst[dtype].limit:5.0e}" for dtype in dtypes)
+        yield f"{verdict:<6} {subject:<20} {law:<18} {'     '.join(figures)}"
+
+
+def _badness(measured: "Measured") -> tuple[bool, float]:
+    return not measured.holds, measured.error

@@ -1,0 +1,170 @@
+"""Every law on this machine: what a person runs first on a new GPU, and `revgn check --math` prints."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from revgn.arrays import Array, Backend, cholesky, to_host
+from revgn.layers import draw_coupling, draw_linear_coupling, draw_readout
+from revgn.losses import CrossEntropy, SquaredError
+from revgn.maps import Halves, init
+from revgn.networks import Architecture, draw_network
+from revgn.solvers import (
+    BlockInverse,
+    ConjugateGradients,
+    MinimumNorm,
+    Solver,
+    apply,
+    apply_adjoint,
+    jacobian,
+    solve,
+    tangent_kernel,
+)
+from revgn.testing.compare import assert_close, draw_like, measuring, relative_error, tolerance
+from revgn.testing.layer import LAWS, laws_of
+from revgn.testing.loss import check_loss
+from revgn.testing.solver import check_generalized_inverse, check_reported_rho
+
+_SIZES = ((6, 5, 32), (40, 12, 24), (64, 32, 96))  # samples n, half width d/2, features h
+_NETWORK = (48, 32, 4)  # samples n, inputs d, outputs c
+
+
+class Measured(NamedTuple):
+    """A law of a layer, network, loss or solver: its worst error, and the tolerance that it is held to.
+
+    `fault` is what was wrong beyond numbers, or the first comparison that failed.
+    """
+
+    subject: str
+    law: str
+    dtype: str
+    error: float
+    limit: float
+    fault: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the law holds."""
+        return not self.fault
+
+
+def check_machine(
+    backend: Backend, dtype: Literal["float32", "float64"], *, seed: int = 0
+) -> Iterator[Measured]:
+    """Check each law on random layers, networks, losses and solvers, and yield what was measured.
+
+    Notes
+    -----
+    Laws: those of `LAWS`; J G J = J and the reported rho of each solver; Theta = J J^T; conjugate gradients
+    give the step of the dense solver; a matrix that has no Cholesky factor is seen to have none.
+    """
+    kind: Any = getattr(backend.xp, dtype)
+    for subject, law, check in _checks(backend, kind, seed):
+        fault = ""
+        with measuring() as found:
+            try:
+                check()
+            except AssertionError as error:
+                fault = " ".join(str(error).split())
+        worst = max(found, key=lambda pair: pair[0] / pair[1] if pair[1] else pair[0], default=(0.0, 0.0))
+        yield Measured(subject, law, dtype, *worst, fault)
+
+
+def _checks(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str, str, Callable[[], None]]]:
+    yield from _of_layers(backend, dtype, seed)
+    yield from _of_networks(backend, dtype, seed)
+    rng = np.random.default_rng(seed)
+    z = backend.asarray(rng.standard_normal((20, 6)), dtype=dtype)
+    t = backend.asarray(np.eye(6)[rng.integers(6, size=20)], dtype=dtype)
+    for loss in (SquaredError(), CrossEntropy()):
+        yield type(loss).__name__, "gradient", partial(check_loss, loss, z, t, seed=seed)
+    yield from _of_solvers(backend, dtype, seed)
+    yield "Cholesky", "failure is seen", partial(_check_cholesky, backend, dtype)
+
+
+def _of_layers(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str, str, Callable[[], None]]]:
+    for n, width, hidden in _SIZES:
+        for half in (0, 1):
+            rng = np.random.default_rng([seed, n, half])
+            layers: dict[str, Any] = {
+                activation: draw_coupling(half, width, hidden, activation, rng, backend, dtype)
+                for activation in ("relu", "tanh", "gelu", "identity")
+            }
+            layers["linear"] = draw_linear_coupling(half, width, hidden, rng, backend, dtype)
+            if half == 0:
+                layers["readout"] = draw_readout(width, min(4, 2 * width), rng, backend, dtype)
+            for name, layer in layers.items():
+                params = draw_like(rng, init(layer, rng, 1.0), 0.3)
+                x = Halves(*(backend.asarray(rng.standard_normal((n, width)), dtype=dtype) for _ in range(2)))
+                for law in laws_of(type(layer)):
+                    if (name, law) == ("relu", "tangent"):  # differences would step across kinks
+                        continue
+                    subject = f"{name}, half {half}, n {n}, d {2 * width}, h {hidden}"
+                    yield subject, law, partial(_check, law, layer, params, x, "map", seed)
+
+
+def _of_networks(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str, str, Callable[[], None]]]:
+    n, d, c = _NETWORK
+    for activations in ("keep", "rebuild"):
+        rng = np.random.default_rng([seed, 1])
+        shape = Architecture(3, 64, "tanh", activations=activations)
+        network = draw_network(shape, d, c, rng, backend, dtype)
+        params = draw_like(rng, init(network, rng, 1.0), 0.1)
+        x = backend.asarray(rng.standard_normal((n, d)), dtype=dtype)
+        for law in laws_of(type(network)):
+            subject = f"network, {activations}"
+            yield subject, law, partial(_check, law, network, params, x, "chain", seed)
+
+
+def _of_solvers(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str, str, Callable[[], None]]]:
+    n, d, c = _NETWORK
+    rng = np.random.default_rng([seed, 2])
+    network = draw_network(Architecture(3, 192, "tanh"), d, c, rng, backend, dtype)
+    params = draw_like(rng, init(network, rng, 1.0), 0.02)
+    x = backend.asarray(rng.standard_normal((n, d)), dtype=dtype)
+    z, J = jacobian(network, params, x)
+    eps = backend.asarray(rng.standard_normal(z.shape), dtype=dtype)
+    cg = ConjugateGradients(0.1, tolerance(dtype, "solve") / 100, max_iterations=2000)
+    solvers: list[tuple[str, Solver]] = [
+        ("block inverse, full-rank", BlockInverse("full-rank")),
+        ("block inverse, last", BlockInverse("last")),
+        ("minimum norm", MinimumNorm()),
+    ]
+    for name, solver in solvers:
+        yield name, "J G J = J", partial(check_generalized_inverse, solver, J, seed=seed)
+        yield name, "reported rho", partial(check_reported_rho, solver, J, eps)
+    yield "conjugate gradients", "reported rho", partial(check_reported_rho, cg, J, eps)
+
+    def same_step() -> None:
+        dense, _ = solve(MinimumNorm(damping=0.1), J, eps)
+        free, _ = solve(cg, J, eps)
+        assert_close("D by conjugate gradients = D by the kernel", free, dense, tolerance(dtype, "solve"))
+
+    yield "conjugate gradients", "the dense step", same_step
+    yield "tangent kernel", "Theta v = J J^T v", partial(_check_kernel, J, eps)
+
+
+def _check(law: str, layer: Any, params: Any, x: Any, kind: Any, seed: int) -> None:
+    of = LAWS[law]
+    of.check(layer, params, x, kind=kind if of.kind == "map" else of.kind, seed=seed)
+
+
+def _check_kernel(J: Any, eps: Array) -> None:
+    n, c = eps.shape
+    K, v = to_host(tangent_kernel(J)), to_host(eps)
+    product = (K @ v.T.reshape(-1)).reshape(c, n).T
+    direct = to_host(apply(J, apply_adjoint(J, eps)))
+    assert_close("Theta v = J J^T v", product, direct, tolerance(eps.dtype, "chain"))
+
+
+def _check_cholesky(backend: Backend, dtype: Any) -> None:
+    K = np.eye(64)
+    K[40, 40] = -1.0
+    if cholesky(backend.asarray(K, dtype=dtype)) is not None:
+        raise AssertionError("Cholesky: a matrix that is not positive definite got a factor")
+    K[40, 40] = 1.0
+    L = cholesky(backend.asarray(4.0 * K, dtype=dtype))
+    if L is None or relative_error(L, 2.0 * K) > tolerance(dtype, "map"):
+        raise AssertionError("Cholesky: 4 I did not get the factor 2 I")

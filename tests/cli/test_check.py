@@ -1,0 +1,70 @@
+"""`revgn check`: runs, and the mathematics on this machine."""
+
+import json
+
+import pytest
+
+from revgn.arrays import select_backend
+from revgn.testing import check_machine
+
+
+def test_runs(train, invoke, tmp_path):
+    train("runs/a", "-q")
+    train("runs/b", "-q")
+    found = invoke("check", "runs")
+    assert found.exit_code == 0
+    assert found.stdout.startswith("runs/a\n  ok       run.h5 ")
+    assert "losses are those recorded, the same bits" in found.stdout
+    (tmp_path / "runs/b/config.toml").write_text("= 3")
+    found = invoke("check", "runs", "--json")
+    assert found.exit_code == 1
+    rows = json.loads(found.stdout)
+    assert [row["what"] for row in rows["runs/b"] if row["outcome"] == "damaged"] == ["config.toml"]
+    assert invoke("check", "--repair", "runs/a").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ((), 2, "either RUNS or --math"),
+        (("--math", "a"), 2, "either RUNS or --math"),
+        (("nowhere",), 2, "nowhere: there is no such folder"),
+        ((".",), 1, "is not a run"),
+        (("--math", "--backend", "cupy"), 2, "backend cupy"),
+    ],
+)
+def test_mistakes(invoke, options, code, message):
+    found = invoke("check", *options)
+    assert found.exit_code == code
+    assert message in found.stderr
+    assert len(found.stderr.splitlines()) == 1
+
+
+def test_math(invoke):
+    found = invoke("check", "--math")
+    assert found.exit_code == 0
+    assert found.stdout.splitlines()[-1].endswith(" laws hold")
+    rows = json.loads(invoke("check", "--math", "--dtype", "float64", "--json").stdout)["laws"]
+    assert {row["dtype"] for row in rows} == {"float64"}
+    assert len(rows) > 300
+    laws = {row["law"] for row in rows}
+    assert {"inverse", "tangent", "adjoint", "pinv", "gram", "J G J = J", "the dense step"} <= laws
+
+
+def test_a_wrong_map_is_told(invoke, monkeypatch):
+    """One per mille in one product, and the laws that it breaks fail by name."""
+    import revgn.layers.coupling as coupling
+
+    right = coupling.matmul
+    monkeypatch.setattr(coupling, "matmul", lambda A, B: 1.001 * right(A, B))
+    found = invoke("check", "--math", "--dtype", "float64")
+    assert found.exit_code == 1
+    assert "FAILS" in found.stdout
+    assert "relative error" in found.stderr
+
+
+def test_a_measurement_is_what_was_compared():
+    rows = list(check_machine(select_backend("numpy"), "float32", seed=3))
+    assert all(row.holds for row in rows)
+    assert all(row.error <= row.limit for row in rows)
+    assert any(row.error > 0 for row in rows if row.law == "pinv")
