@@ -1,8 +1,12 @@
-"""`revgn plot`: training and test curves of runs."""
+"""`revgn plot`: curves of runs."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from revgn.runs.curves import Axis, Scale
 
 
 @click.command("plot")
@@ -17,13 +21,32 @@ import click
     show_default=True,
     help="What the curves go over.",
 )
-def command(runs: tuple[Path, ...], out: Path, axis: str) -> None:
-    """Draw loss and accuracy of RUNS into a .png, .pdf or .svg, labelled by what differs.
+@click.option(
+    "--what",
+    multiple=True,
+    metavar="SERIES",
+    help="A panel: loss, accuracy (these two if not given), or any series, such as rho or step_norm.",
+)
+@click.option(
+    "--log",
+    type=click.Choice(["auto", "none", "x", "y", "xy"]),
+    default="auto",
+    show_default=True,
+    help="Logarithmic axes; auto takes y of losses and norms.",
+)
+@click.option("--each", is_flag=True, help="A curve for each run, not for each kind over its seeds.")
+def command(
+    runs: tuple[Path, ...], out: Path, axis: "Axis", what: tuple[str, ...], log: "Scale", each: bool
+) -> None:
+    """Draw RUNS, each a run or a folder with runs, into a .png, .pdf or .svg, labelled by what differs.
+
+    Runs that differ in their seed alone are one curve: their mean, in a band from lowest to highest.
 
     \b
     revgn plot runs/* -o curves.svg --axis seconds
+    revgn plot runs/rates --what loss --what rho --log xy
     """
-    from revgn.runs import draw_curves, open_run
+    from revgn.runs import draw_curves, open_runs
 
-    draw_curves([open_run(run) for run in runs], out, axis=axis)  # type: ignore[arg-type]
+    draw_curves(open_runs(runs), out, axis=axis, what=what, log=log, each=each)
     click.echo(str(out))

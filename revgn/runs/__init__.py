@@ -14,6 +14,7 @@ rebuild     the network of a checkpoint
 export      runs in the files of other tools
 migrate     older formats
 check       whether a run can be trusted
+groups      runs that differ in their seed alone, taken together
 compare     what differs between runs, and what came out
 curves      training curves of several runs, drawn
 """

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from revgn.runs.groups import Group, group_runs
 from revgn.runs.names import score_of
 from revgn.runs.reader import Run
-from revgn.runs.summary import best_index, status, used_settings
+from revgn.runs.summary import best_index, status
 
-SEED = "training.seed"
 FIGURES = {
     "validation_accuracy": "at the best evaluation",
     "validation_loss": "at the best evaluation",
@@ -67,35 +67,21 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
     The best evaluation of a run is that of the highest validation accuracy (else lowest loss), and its test
     figures are given; without a validation part it is the best on the test part itself, which flatters.
     """
-    settings = [used_settings(run) for run in runs]
-    keys = [repr(sorted((path, repr(v)) for path, v in each.items() if path != SEED)) for each in settings]
-    paths = [
-        path
-        for path in dict.fromkeys(path for each in settings for path in each)
-        if path != SEED and len({repr(each.get(path, "")) for each in settings}) > 1
-    ]
-    rows = []
-    for key in dict.fromkeys(keys):
-        members = [number for number, each in enumerate(keys) if each == key]
-        first = settings[members[0]]
-        group = [runs[number] for number in members]
-        rows.append(_row({path: first[path] for path in paths if path in first}, group))
+    rows = [_row(group) for group in group_runs(runs)]
     judged = Counter(name for run in runs if (name := _judged(run)))
-    return Comparison(
-        tuple(sorted(rows, key=lambda row: row.score, reverse=True)),
-        judged.most_common(1)[0][0] if judged else "",
-    )
+    best_first = tuple(sorted(rows, key=lambda row: row.score, reverse=True))
+    return Comparison(best_first, judged.most_common(1)[0][0] if judged else "")
 
 
-def _row(settings: dict[str, Any], runs: Sequence[Run]) -> Row:
-    found = [figures_of(run) for run in runs]
+def _row(group: Group) -> Row:
+    found = [figures_of(run) for run in group.runs]
     names = [name for name in FIGURES if any(name in each for each in found)]
     figures = {name: _spread([each[name] for each in found if name in each]) for name in names}
-    scores = [score for run in runs if (score := _score(run)) is not None]
+    scores = [score for run in group.runs if (score := _score(run)) is not None]
     return Row(
-        settings,
-        tuple(str(run.folder) for run in runs),
-        dict(Counter(status(run) for run in runs)),
+        group.settings,
+        tuple(str(run.folder) for run in group.runs),
+        dict(Counter(status(run) for run in group.runs)),
         figures,
         statistics.fmean(scores) if scores else -math.inf,
     )

@@ -1,92 +1,208 @@
-"""Training and test curves of one or several runs, labelled by what differs."""
+"""Curves of one or several runs, labelled by what differs; of several seeds their mean, within a band."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from revgn.errors import UsageError
 from revgn.runs.files import writing
+from revgn.runs.groups import Group, group_runs, single_runs
+from revgn.runs.names import EPOCH_SERIES, STEP_SERIES
 from revgn.runs.reader import Run
-from revgn.runs.summary import labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Axis = Literal["epoch", "step", "seconds", "samples"]
+Scale = Literal["auto", "none", "x", "y", "xy"]
+Values = NDArray[np.float64]
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 _MARKERS = "osD^vPX*"  # one more than colours, so that pairs repeat late
-_LINES = {"test_{}": "-", "train_{}": "--", "test_{}_average": ":"}
 _FORMATS = (".png", ".pdf", ".svg")
+_LABELLED = 24  # kinds of runs; more are drawn alike, without a legend
+_ON_LOG = ("loss", "rho", "residual", "norm", "damping", "s_max", "s_min", "error")
 
 
-def draw_curves(runs: Sequence[Run], path: Path, *, axis: Axis = "epoch") -> None:
-    """Draw loss (log scale) and, where there are classes, accuracy: test solid, training dashed.
+class Curve(NamedTuple):
+    """Mean over runs, and where they lie, along an axis."""
 
-    Of averaged weights the test's curves are drawn as well, dotted.
+    x: Values
+    mean: Values
+    low: Values
+    high: Values
+    runs: int
+
+
+def draw_curves(
+    runs: Sequence[Run],
+    path: Path,
+    *,
+    axis: Axis = "epoch",
+    what: Sequence[str] = (),
+    log: Scale = "auto",
+    each: bool = False,
+) -> None:
+    """Draw a panel for each of `what`: test solid, training dashed, test of averaged weights dotted.
+
+    Runs that differ in their seed alone are one curve, their mean, within a band from lowest to highest.
 
     Parameters
     ----------
     path : Path
         Ends in .png, .pdf or .svg; text stays text in the latter two.
     axis : {"epoch", "step", "seconds", "samples"}
+    what : sequence of str
+        "loss", "accuracy", or any series of steps or epochs, such as "rho"; loss and accuracy if not given.
+    log : {"auto", "none", "x", "y", "xy"}
+        Which axes are logarithmic; "auto" takes y of losses, norms and the like that are positive.
+    each : bool
+        Draw each run for itself, whatever differs.
 
     Raises
     ------
     UsageError
-        If the file's ending is another one.
+        If the file's ending is another one, or there is no such series.
     """
     if path.suffix.lower() not in _FORMATS:
         raise UsageError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected .png, .pdf or .svg")
+    panels = tuple(what) or ("loss", *(["accuracy"] if _has(runs, "test_accuracy") else []))
+    for name in panels:
+        _check_series(name, runs)
+    groups = single_runs(runs) if each else group_runs(runs)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.style import context
 
-    panels = ["loss"]
-    if any("test_accuracy" in run.epochs for run in runs):
-        panels.append("accuracy")
     with context({"svg.fonttype": "none", "pdf.fonttype": 42}):
-        figure = Figure(figsize=(4.8 * len(panels), 3.6), layout="constrained")
+        rows = -(-len(panels) // 3)
+        columns = -(-len(panels) // rows)
+        figure = Figure(figsize=(4.8 * columns, 3.6 * rows), layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.subplots(1, len(panels), squeeze=False)[0]
-        for number, (run, label) in enumerate(zip(runs, labels(runs), strict=True)):
-            colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
-            for ax, what in zip(axes, panels, strict=True):
-                for name, line in _LINES.items():
-                    y = run.epochs.get(name.format(what))
-                    if y is None:
-                        continue
-                    every = max(1, y.size // 12)
-                    ax.plot(
-                        run.epochs[axis],
-                        y,
-                        line,
-                        color=colour,
-                        marker=None if line == "--" else marker,
-                        markerfacecolor="none" if line == ":" else colour,
-                        markevery=every,
-                        markersize=4,
-                        linewidth=1.4,
-                        label=label if line == "-" else None,
-                    )
-        for ax, what in zip(axes, panels, strict=True):
-            ax.set_xlabel("seconds of training" if axis == "seconds" else axis)
-            ax.set_ylabel(what)
-            ax.grid(alpha=0.25)
-        positive = [
-            y
-            for run in runs
-            for name in _LINES
-            for y in run.epochs.get(name.format("loss"), ())
-            if np.isfinite(y)
-        ]
-        if positive and min(positive) > 0:
-            axes[0].set_yscale("log")
-        title = "test solid, training dashed"
-        if any("test_loss_average" in run.epochs for run in runs):
-            title += ", test of averaged weights dotted"
-        axes[0].set_title(title, fontsize=9)
-        handles, names = axes[0].get_legend_handles_labels()  # every run has a loss, not each an accuracy
-        if len(runs) > 1 and handles:
-            figure.legend(handles, names, loc="outside lower center", fontsize=8, frameon=False)
+        flat = figure.subplots(rows, columns, squeeze=False).ravel()
+        for ax in flat[len(panels) :]:
+            ax.set_axis_off()
+        for ax, name in zip(flat, panels, strict=False):
+            for number, group in enumerate(groups):
+                _draw_group(ax, group, name, axis, number, len(groups))
+            _finish(ax, name, axis, log)
+        flat[0].set_title(_legend_in_words(runs, panels, groups), fontsize=9)
+        if 1 < len(groups) <= _LABELLED:
+            _legend(figure, flat)
         with writing(path):
             figure.savefig(path, dpi=150)
+
+
+def curve_of(runs: Iterable[Run], name: str, axis: Axis) -> Curve | None:
+    """Return the mean of a series over runs, as far as the shortest comes; None where none has it."""
+    pairs = [pair for run in runs if (pair := _series(run, name, axis)) is not None]
+    length = min((x.size for x, _ in pairs), default=0)
+    if not length:
+        return None
+    y = np.stack([values[:length] for _, values in pairs])
+    x = np.stack([along[:length] for along, _ in pairs]).mean(axis=0)
+    with np.errstate(invalid="ignore"):
+        return Curve(x, y.mean(axis=0), y.min(axis=0), y.max(axis=0), len(pairs))
+
+
+def names_of(what: str) -> dict[str, str]:
+    """Series that a panel shows, and their lines."""
+    if what in ("loss", "accuracy"):
+        return {f"test_{what}": "-", f"train_{what}": "--", f"test_{what}_average": ":"}
+    return {what: "-"}
+
+
+def _series(run: Run, name: str, axis: Axis) -> tuple[Values, Values] | None:
+    """Where a series was measured, along the axis, and what was measured."""
+    for series, scale in ((run.epochs, "epoch"), (run.steps, "step")):
+        if name in series and axis in series:
+            x, y = series[axis], series[name]
+            if scale == "step" and axis == "seconds":
+                x = np.nancumsum(x)
+            measured = ~np.isnan(y)
+            return x[measured], y[measured]
+    return None
+
+
+def _draw_group(ax: "Axes", group: Group, what: str, axis: Axis, number: int, count: int) -> None:
+    colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
+    crowded = count > _LABELLED
+    for name, line in names_of(what).items():
+        curve = curve_of(group.runs, name, axis)
+        if curve is None or (crowded and line != "-"):
+            continue
+        ax.plot(
+            curve.x,
+            curve.mean,
+            line,
+            color="#0072B2" if crowded else colour,
+            alpha=0.4 if crowded else 1.0,
+            marker=None if line == "--" or crowded else marker,
+            markerfacecolor="none" if line == ":" else colour,
+            markevery=max(1, curve.x.size // 12),
+            markersize=4,
+            linewidth=1.4,
+            label=group.label if line == "-" else None,
+        )
+        if curve.runs > 1 and not crowded:
+            ax.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _legend(figure: "Figure", axes: Iterable["Axes"]) -> None:
+    """Put one legend below all panels: not every kind has each of them."""
+    handles: dict[str, Any] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if handles:
+        columns = 1 if len(handles) <= 6 else 2
+        place = "outside lower center"
+        figure.legend(handles.values(), handles, loc=place, ncols=columns, fontsize=8, frameon=False)
+
+
+def _finish(ax: "Axes", what: str, axis: Axis, log: Scale) -> None:
+    ax.set_xlabel("seconds of training" if axis == "seconds" else axis)
+    ax.set_ylabel(what.replace("_", " "))
+    ax.grid(alpha=0.25)
+    values = np.concatenate([line.get_ydata() for line in ax.lines]) if ax.lines else np.zeros(0)
+    finite = values[np.isfinite(values)]
+    is_log = any(word in what for word in _ON_LOG) if log == "auto" else "y" in log
+    if is_log and finite.size and finite.min() > 0:
+        ax.set_yscale("log")
+    if log in ("x", "xy"):
+        ax.set_xscale("log")
+
+
+def _legend_in_words(runs: Sequence[Run], panels: Sequence[str], groups: Sequence[Group]) -> str:
+    words = []
+    if {"loss", "accuracy"} & set(panels):
+        words.append("test solid, training dashed")
+        if _has(runs, "test_loss_average"):
+            words.append("test of averaged weights dotted")
+    if any(len(group.runs) > 1 for group in groups):
+        words.append("mean over seeds, band from lowest to highest")
+    if len(groups) > _LABELLED:
+        words = [f"test of {len(groups)} kinds of runs"]
+    return ", ".join(words)
+
+
+def _has(runs: Sequence[Run], name: str) -> bool:
+    return any(name in run.epochs for run in runs)
+
+
+def _check_series(name: str, runs: Sequence[Run]) -> None:
+    known = {"loss", "accuracy", *(series.name for series in (*EPOCH_SERIES, *STEP_SERIES))}
+    if name not in known:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, sorted(known), 1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
+        raise UsageError(f"what: no series {name!r}; {hint}")
+    if not any(each in (*run.epochs, *run.steps) for run in runs for each in names_of(name)):
+        if all(run.epochs["epoch"].size == 0 for run in runs):
+            return  # nothing was measured yet: an empty panel
+        raise UsageError(f"what: {name!r} was not measured in {'this run' if len(runs) == 1 else 'any run'}")

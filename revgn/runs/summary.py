@@ -80,18 +80,20 @@ def used_settings(run: Run) -> dict[str, Any]:
     return {path: value for path, value in flat(config_dict(config)).items() if path not in unused}
 
 
+def differing_settings(runs: Sequence[Run]) -> list[str]:
+    """Dotted paths of the settings that are not the same in all runs."""
+    settings = [flat(config_dict(build_config(run.config))) for run in runs]
+    paths = dict.fromkeys(path for each in settings for path in each)
+    return [path for path in paths if len({repr(each.get(path)) for each in settings}) > 1]
+
+
 def labels(runs: Sequence[Run]) -> list[str]:
     """Name runs by the settings in which they differ; by their folders where they do not."""
-    settings = [flat(config_dict(build_config(run.config))) for run in runs]
-    used = [used_settings(run) for run in runs]
-    paths = [
-        path
-        for path in dict.fromkeys(path for each in settings for path in each)
-        if len({repr(each.get(path)) for each in settings}) > 1
-    ]
-    names = [
-        ", ".join(_setting(path, each[path]) for path in paths if each.get(path) is not None) for each in used
-    ]
+    paths, names = differing_settings(runs), []
+    for run in runs:
+        used = used_settings(run)
+        given = [path for path in paths if used.get(path) is not None]
+        names.append(", ".join(setting_in_words(path, used[path]) for path in given))
     unique = len(set(names)) == len(names) and all(names)
     return names if unique else [run.folder.name for run in runs]
 
@@ -103,8 +105,8 @@ def best_index(run: Run, weights: Weights = "raw") -> int:
     return int(np.argmax(np.nan_to_num(judged[0] * judged[1], nan=-np.inf)))
 
 
-def _setting(path: str, value: Any) -> str:
-    """Name and value; the value alone where it is itself a name."""
+def setting_in_words(path: str, value: Any) -> str:
+    """Return name and value, as in "lr 0.1"; the value alone where it is itself a name."""
     last = path.rpartition(".")[2]
     return str(value) if last in ("name", "inverse", "preset") else f"{last.replace('_', ' ')} {value}"
 

@@ -1,9 +1,11 @@
 """Curves: files of the kind asked for, with their text, from runs of any length."""
 
+import numpy as np
 import pytest
 
 from revgn.errors import RunError, UsageError
 from revgn.runs import create_run, draw_curves, open_run
+from revgn.runs.curves import curve_of
 from revgn.training import build_config, config_dict
 
 SIGNATURES = {".png": b"\x89PNG\r\n", ".pdf": b"%PDF-", ".svg": b"<?xml", ".PNG": b"\x89PNG\r\n"}
@@ -13,14 +15,15 @@ SIGNATURES = {".png": b"\x89PNG\r\n", ".pdf": b"%PDF-", ".svg": b"<?xml", ".PNG"
 def make_run(tmp_path, provenance):
     from dataclasses import replace
 
-    def make(folder, evaluations=3, classes=True, **optimizer):
-        config = config_dict(build_config({"optimizer": optimizer}))
+    def make(folder, evaluations=3, classes=True, seed=0, shift=0.0, **optimizer):
+        config = config_dict(build_config({"optimizer": optimizer, "training": {"seed": seed}}))
         with create_run(tmp_path / folder, replace(provenance, config=config)) as writer:
             for number in range(evaluations):
-                losses = {"train_loss": 2.0**-number, "test_loss": 3.0**-number}
+                losses = {"train_loss": 2.0**-number, "test_loss": 3.0**-number + shift}
                 counts = {"step": 4 * number, "samples": 64 * number, "seconds": 0.5 * number}
                 hits = {"train_accuracy": 0.1 * number, "test_accuracy": 0.2 * number} if classes else {}
                 writer.record_epoch({"epoch": number, **losses, **counts, **hits})
+                writer.record_step({"step": number + 1, "rho": 1e-7, "seconds": 0.25, "epoch": number})
         return open_run(tmp_path / folder)
 
     return make
@@ -65,3 +68,45 @@ def test_other_endings_are_refused(name, make_run, tmp_path):
 def test_a_folder_that_is_not_there(make_run, tmp_path):
     with pytest.raises(RunError, match=r"cannot be written: No such file or directory"):
         draw_curves([make_run("a")], tmp_path / "nowhere" / "curves.png")
+
+
+def test_seeds_are_a_mean_in_a_band(make_run, tmp_path):
+    runs = [make_run(f"s{seed}", seed=seed, shift=seed) for seed in (0, 1, 2)]
+    curve = curve_of(runs, "test_loss", "epoch")
+    np.testing.assert_allclose(curve.mean, 1 + 3.0 ** -np.arange(3))
+    np.testing.assert_allclose(curve.high - curve.low, 2.0)
+    assert curve.runs == 3
+    short = make_run("short", evaluations=2, seed=3)
+    assert curve_of([*runs, short], "test_loss", "samples").x.tolist() == [0.0, 64.0]
+    assert curve_of(runs, "rho", "seconds").x.tolist() == [0.25, 0.5, 0.75]
+    assert curve_of(runs, "cg_iterations", "epoch") is None
+    path = tmp_path / "curves.svg"
+    draw_curves([*runs, make_run("b", name="adam")], path)
+    text = path.read_text()
+    assert ">adam, lr 0.001<" in text
+    assert text.count(">gauss-newton, lr 1.0") == 1
+    assert "band from lowest to highest" in text
+    draw_curves(runs, path, each=True)
+    assert ">seed 2<" in path.read_text()
+
+
+@pytest.mark.parametrize("count", [24, 100])
+def test_many_kinds_stay_readable(make_run, tmp_path, count):
+    runs = [make_run(f"r{number}", damping=number / 100) for number in range(count)]
+    path = tmp_path / "curves.svg"
+    draw_curves(runs, path)
+    text = path.read_text()
+    assert text.count(">damping 0.") == (24 if count == 24 else 0)
+    assert (f">test of {count} kinds of runs<" in text) == (count > 24)
+
+
+def test_any_series_on_any_scale(make_run, tmp_path):
+    path = tmp_path / "curves.svg"
+    for log in ("auto", "none", "x", "y", "xy"):
+        draw_curves([make_run(f"a-{log}")], path, what=("loss", "rho", "seconds", "samples"), log=log)
+        for word in ("loss", "rho", "samples"):
+            assert f">{word}<" in path.read_text()
+    with pytest.raises(UsageError, match="no series 'rh'; did you mean rho"):
+        draw_curves([make_run("b")], path, what=("rh",))
+    with pytest.raises(UsageError, match="'cg_iterations' was not measured in this run"):
+        draw_curves([make_run("c")], path, what=("cg_iterations",))
