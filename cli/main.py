@@ -14,6 +14,7 @@ COMMANDS = {
     "ls": "List the runs in a folder.",
     "compare": "What differs between runs, and what came out, over seeds.",
     "plot": "Draw training and test curves of runs.",
+    "report": "One page about runs, which works offline.",
     "export": "Write runs for other tools: CSV, Parquet, NetCDF, TensorBoard.",
     "eval": "Evaluate a run's network.",
     "check": "Whether a run, or the mathematics on this machine, can be trusted.",

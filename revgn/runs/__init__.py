@@ -16,6 +16,7 @@ migrate     older formats
 check       whether a run can be trusted
 groups      runs that differ in their seed alone, taken together
 compare     what differs between runs, and what came out
+report      one page about runs
 curves      training curves of several runs, drawn
 """
 
@@ -28,6 +29,7 @@ from revgn.runs.launch import Outcome, evaluate_run, resume_run, start_run
 from revgn.runs.names import EPOCH_SERIES, FORMAT_VERSION, RUNGS, STEP_SERIES, Series, Weights
 from revgn.runs.reader import Run, is_run, list_runs, open_run, open_runs
 from revgn.runs.rebuild import RunNetwork
+from revgn.runs.report import write_report
 from revgn.runs.summary import labels, outline, summarize
 from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run, repair_run
 
@@ -66,4 +68,5 @@ __all__ = [
     "save_checkpoint",
     "start_run",
     "summarize",
+    "write_report",
 ]

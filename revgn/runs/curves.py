@@ -99,7 +99,7 @@ def draw_curves(
 
 def curve_of(runs: Iterable[Run], name: str, axis: Axis) -> Curve | None:
     """Return the mean of a series over runs, as far as the shortest comes; None where none has it."""
-    pairs = [pair for run in runs if (pair := _series(run, name, axis)) is not None]
+    pairs = [pair for run in runs if (pair := series_of(run, name, axis)) is not None]
     length = min((x.size for x, _ in pairs), default=0)
     if not length:
         return None
@@ -116,8 +116,8 @@ def names_of(what: str) -> dict[str, str]:
     return {what: "-"}
 
 
-def _series(run: Run, name: str, axis: Axis) -> tuple[Values, Values] | None:
-    """Where a series was measured, along the axis, and what was measured."""
+def series_of(run: Run, name: str, axis: Axis) -> tuple[Values, Values] | None:
+    """Return where along the axis a series was measured, and what; None where it never was."""
     for series, scale in ((run.epochs, "epoch"), (run.steps, "step")):
         if name in series and axis in series:
             x, y = series[axis], series[name]
@@ -159,9 +159,8 @@ def _legend(figure: "Figure", axes: Iterable["Axes"]) -> None:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if handles:
-        columns = 1 if len(handles) <= 6 else 2
-        place = "outside lower center"
-        figure.legend(handles.values(), handles, loc=place, ncols=columns, fontsize=8, frameon=False)
+        style: dict[str, Any] = {"ncols": 1 if len(handles) <= 6 else 2, "fontsize": 8, "frameon": False}
+        figure.legend(handles.values(), handles, loc="outside lower center", **style)
 
 
 def _finish(ax: "Axes", what: str, axis: Axis, log: Scale) -> None:

@@ -1,4 +1,4 @@
-"""`revgn compare` and `export`: the same figures in several forms."""
+"""`revgn compare`, `export`, `report`: the same figures in several forms."""
 
 import csv
 import io
@@ -55,3 +55,12 @@ def test_export(invoke, sweep):
     assert again.exit_code == 2
     assert "exists, and is not overwritten; choose another folder" in again.stderr
     assert invoke("export", "s", "--to", "xml").exit_code == 2
+
+
+def test_report(invoke, sweep):
+    pytest.importorskip("plotly")
+    found = invoke("report", "s", "-o", "s.html")
+    assert (found.exit_code, found.stdout[:8]) == (0, "s.html, ")
+    assert "lr=0.1_seed=2" in (sweep.parent / "s.html").read_text()
+    assert invoke("report", "s", "-o", "s.pdf").exit_code == 2
+    assert invoke("report", "nowhere").exit_code == 2
