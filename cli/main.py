@@ -12,6 +12,7 @@ COMMANDS = {
     "resume": "Go on with a run, killed, interrupted or finished.",
     "show": "Settings, figures, exactness and time split of a run.",
     "ls": "List the runs in a folder.",
+    "watch": "Watch a run, or all in a folder, as they go on.",
     "compare": "What differs between runs, and what came out, over seeds.",
     "plot": "Draw training and test curves of runs.",
     "report": "One page about runs, which works offline.",

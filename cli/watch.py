@@ -1,0 +1,117 @@
+"""`revgn watch`: a run, or all in a folder, as they go on."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from revgn_cli.braille import Line, plot_lines
+from revgn_cli.progress import clock, evaluation_figures
+from revgn_cli.show import sparkline
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from revgn.runs import Run
+
+_SECONDS = 1.0
+_HEIGHT = 10
+_SIDE_BY_SIDE = 100  # characters, from which two panels stand beside each other
+
+
+@click.command("watch")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--once", is_flag=True, help="Print one frame and end, as where the output is no terminal.")
+def command(run: Path, once: bool) -> None:
+    """Watch RUN, or all runs in a folder, until they have ended or Ctrl-C; the runs never notice.
+
+    \b
+    revgn watch runs/first
+    revgn watch runs/rates
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    from revgn.runs import open_runs
+
+    console = Console()
+    if once or not console.is_terminal:
+        console.print(_frame(open_runs(run), run, console.width, 10**6))
+        return
+    try:
+        with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+            while True:
+                runs = open_runs(run)
+                live.update(_frame(runs, run, console.width, console.height - 2), refresh=True)
+                if all(_has_ended(each) for each in runs) and not _is_swept(run):
+                    return
+                time.sleep(_SECONDS)
+    except KeyboardInterrupt:
+        return
+
+
+def _frame(runs: "list[Run]", path: Path, width: int, height: int) -> "RenderableType":
+    return _one(runs[0], width) if len(runs) == 1 and runs[0].folder == path else _many(runs, width, height)
+
+
+def _one(run: "Run", width: int) -> "RenderableType":
+    """Head, figures, and curves of loss and accuracy (test bright, training dim)."""
+    from rich.columns import Columns
+    from rich.console import Group
+    from rich.text import Text
+
+    from revgn.runs import outline
+
+    found = outline(run)
+    head = Text(f"{run.folder}: {found['title']}, {found['status']}, step {found['step']}", "bold")
+    lines = [head]
+    if found["message"]:
+        lines.append(Text(found["message"]))
+    if figures := evaluation_figures(found["last"]):
+        lines.append(Text(", ".join(figures)))
+    panel = width if width < _SIDE_BY_SIDE else width // 2 - 1
+    panels = []
+    for what, log in (("loss", True), ("accuracy", False)):
+        curves = [
+            Line(run.epochs["epoch"].tolist(), run.epochs[f"{part}_{what}"].tolist(), style)
+            for part, style in (("train", "dim cyan"), ("test", "bold cyan"))
+            if f"{part}_{what}" in run.epochs
+        ]
+        if curves:
+            text = Text(f"{what} (test bright, training dim) over epochs\n", "dim")
+            for row in plot_lines(curves, panel, _HEIGHT, log=log):
+                text.append_text(Text.assemble(*row)).append("\n")
+            panels.append(text)
+    return Group(*lines, Columns(panels) if len(panels) > 1 else Group(*panels))
+
+
+def _many(runs: "list[Run]", width: int, height: int) -> "RenderableType":
+    """A row a run, those that go on first: as many as have room."""
+    from rich.table import Table
+
+    from revgn.runs import outline
+
+    rows = sorted(runs, key=_has_ended)
+    table = Table(box=None, caption=f"{len(runs)} runs", caption_justify="left", title_justify="left")
+    for column in ("run", "status", "step", "time", "test", "test loss"):
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    for run in rows[: max(height - 3, 1)]:
+        found = outline(run)
+        last, losses = found["last"], run.epochs.get("test_loss")
+        test = f"{last['test_accuracy']:.2%}" if "test_accuracy" in last else f"{last.get('test_loss', '')}"
+        curve = "" if losses is None else sparkline(losses.tolist(), log=True).partition(" ")[0]
+        seconds = clock(last.get("seconds", 0.0))
+        cells = [run.folder.name, found["status"], str(found["step"]), seconds, test, curve]
+        table.add_row(*(cell.replace("[", "\\[") for cell in cells))
+    return table
+
+
+def _has_ended(run: "Run") -> bool:
+    from revgn.runs.summary import status
+
+    return status(run) != "running"
+
+
+def _is_swept(path: Path) -> bool:
+    """Whether more runs may come: a sweep's folder is watched until Ctrl-C."""
+    return (path / "sweep.toml").exists()

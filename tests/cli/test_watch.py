@@ -1,0 +1,115 @@
+"""`revgn watch`: frames, and a terminal that is left as it was found."""
+
+import math
+import os
+import pty
+import re
+import signal
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from revgn_cli.braille import Line, plot_lines
+
+from revgn.runs import is_run
+
+
+def text_of(rows):
+    return ["".join(piece for piece, _ in row) for row in rows]
+
+
+def dots(rows):
+    pieces = [piece for row in rows for piece, _ in row]
+    return sum((ord(each) - 0x2800).bit_count() for each in pieces if len(each) == 1 and each >= "\u2800")
+
+
+def test_a_rising_line():
+    rows = plot_lines([Line([0, 1, 2, 3], [0, 1, 2, 3], "a")], 16, 2)
+    assert text_of(rows) == ["          3 ⠀⠀⡠⠊", "          0 ⡠⠊⠀⠀", "            0  3"]
+
+
+def test_levels_and_gaps_and_logarithms():
+    assert dots(plot_lines([Line([0, 1], [2, 2], "a")], 16, 2)) == 8
+    rows = plot_lines([Line([0, 1, 2], [1e-3, math.nan, 10.0], "a")], 30, 4, log=True)
+    assert text_of(rows)[0].startswith("         10 ")
+    assert text_of(rows)[3].startswith("      0.001 ")
+    assert text_of(plot_lines([Line([], [], "a")], 30, 4)) == ["nothing to draw yet"]
+    assert text_of(plot_lines([Line([1], [-1.0], "a")], 30, 4, log=True)) == ["nothing to draw yet"]
+
+
+POINTS = st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats()), max_size=40)
+
+
+@given(POINTS, st.integers(1, 120), st.integers(1, 30))
+def test_any_numbers_fit_their_box(points, width, height):
+    x, y = [p[0] for p in points], [p[1] for p in points]
+    rows = plot_lines([Line(x, y, "a"), Line(x, y[::-1], "b")], width, height)
+    assert len(rows) in (1, height + 1)
+    assert all(len(line) <= max(width, 40) for line in text_of(rows))
+
+
+def test_one_run(train, invoke):
+    train("run", "--eval-every", 1, "-q")
+    found = invoke("watch", "run")
+    assert found.exit_code == 0
+    assert found.stdout.startswith("run: gauss-newton on digits, finished, step 4\n")
+    assert "loss (test bright, training dim)" in found.stdout
+    assert "accuracy (test bright, training dim)" in found.stdout
+    assert re.search("[\u2801-\u28ff]", found.stdout)
+    assert "\x1b" not in found.stdout
+
+
+def test_a_folder(train, invoke):
+    for name in ("runs/[a]", "runs/b"):
+        train(name, "--eval-every", 1, "-q")
+    lines = invoke("watch", "runs", "--once").stdout.splitlines()
+    assert [line.split()[:3] for line in lines[1:3]] == [["[a]", "finished", "4"], ["b", "finished", "4"]]
+    assert invoke("watch", "nowhere").exit_code == 2
+
+
+def on_terminal(spawn, *arguments):
+    """Start in a terminal of 90 by 30; gives the process and a function that reads what it wrote."""
+    leader, follower = pty.openpty()
+    process = spawn(*arguments, stdout=follower, stderr=follower, stdin=follower)
+    os.close(follower)
+
+    def read():
+        content = b""
+        try:
+            while chunk := os.read(leader, 65536):
+                content += chunk
+        except OSError:
+            pass
+        os.close(leader)
+        return content.decode(errors="replace")
+
+    return process, read
+
+
+def test_ends_with_the_run(train, spawn):
+    train("run", "--eval-every", 1, "-q")
+    process, read = on_terminal(spawn, "watch", "run")
+    written = read()
+    assert process.wait(timeout=60) == 0
+    assert "finished, step 4" in written
+    assert written.rstrip().endswith("\x1b[?25h") or written.count("\x1b[?25l") == written.count("\x1b[?25h")
+
+
+@pytest.mark.parametrize("folder", ["runs/a", "runs"])
+def test_ctrl_c_leaves_the_run_alone(spawn, tmp_path, folder):
+    options = ("--subset", 300, "--hidden", 16, "--batch-size", 30, "--optimizer", "adam", "--epochs", 10_000)
+    running = spawn("train", *options, "-q", "--out", "runs/a")
+    deadline = time.monotonic() + 60
+    while not is_run(tmp_path / "runs/a"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process, read = on_terminal(spawn, "watch", folder)
+    time.sleep(2.5)
+    process.send_signal(signal.SIGINT)
+    written = read()
+    assert process.wait(timeout=60) == 0
+    assert "running" in written
+    assert "Traceback" not in written
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h")  # the cursor is shown again
+    assert running.poll() is None
