@@ -131,7 +131,7 @@ def _config(run: Run) -> str:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise _SkippedError("there is none") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     with reading(run.folder / RUN_FILE) as file:
         version = int(file.attrs["format_version"])

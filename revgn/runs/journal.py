@@ -102,7 +102,7 @@ def read_journal(path: Path, start: int = 0, end: int | None = None) -> tuple[li
             if not line.endswith(b"\n"):
                 raise ValueError
             records.append(decode(line))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             if number < len(lines):
                 raise RunError(f"{path}: line {_lines_before(path, start) + number} is damaged") from error
             break

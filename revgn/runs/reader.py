@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from revgn.data.idx import DEFLATE_RATIO
 from revgn.errors import RunError, UsageError
 from revgn.runs.files import read_attributes, reading
 from revgn.runs.journal import Columns, read_journal
@@ -153,11 +155,12 @@ def list_runs(root: Path | str) -> list[Path]:
 
 def _read_series(folder: Path, cadence: Cadence) -> Series:
     """Return the snapshot's series, and on top of them what the journal has beyond."""
-    with reading(folder / RUN_FILE) as file:
+    path = folder / RUN_FILE
+    with reading(path) as file:
         known = int(file.attrs.get(JOURNAL_BYTES, 0))
         group = file[cadence.group]
         names = [series.name for series in (cadence.scale, *cadence.series) if series.name in group]
-        found = {name: group[name][...] for name in (*names, *sorted(group.keys() - {*names}))}
+        found = {name: _read_column(path, group, name) for name in (*names, *sorted(group.keys() - {*names}))}
     entries = read_journal(folder / JOURNAL_FILE, known)[0]
     if not entries:
         return found
@@ -165,3 +168,18 @@ def _read_series(folder: Path, cadence: Cadence) -> Series:
     columns.extend(found)
     columns.replay(entries)
     return columns.arrays()
+
+
+def _read_column(path: Path, group: h5py.Group, name: str) -> NDArray[np.float64]:
+    """Return one series; what is none, lies elsewhere, or claims more than the file can hold is damage."""
+    link, data = group.get(name, getlink=True), group.get(name)
+    fault = ""
+    if not (isinstance(link, h5py.HardLink) and isinstance(data, h5py.Dataset)) or data.is_virtual:
+        fault = "is no series of its own"
+    elif data.dtype.kind != "f" or data.ndim != 1:
+        fault = f"has shape {data.shape} and dtype {data.dtype}"
+    elif data.nbytes > DEFLATE_RATIO * path.stat().st_size:
+        fault = "is larger than the file can hold"
+    if fault:
+        raise RunError(f"{path}: is damaged: {group.name}/{name} {fault}")
+    return data[...]  # type: ignore[no-any-return]

@@ -72,7 +72,9 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source}: not TOML: {error}") from None
+        raise UsageError(f"{source}: not TOML: {' '.join(str(error).split())[:200]}") from None
+    except RecursionError:
+        raise UsageError(f"{source}: nests deeper than any settings do") from None
 
 
 def parse_assignment(text: str) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def parse_value(value: str) -> Any:
         return None
     try:
         return tomllib.loads(f"x = {value}")["x"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return value
 
 

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from revgn.runs import list_runs, open_run
+from revgn.runs import check_run, list_runs, open_run
+from revgn.sweeps.claim import Silence, is_held, newest_claim
 
 TINY = ("--subset", 200, "--hidden", 16, "--blocks", 1, "--batch-size", 50, "--optimizer", "adam")
 
@@ -82,6 +83,30 @@ def test_on_a_cluster_and_by_search(spawn):
     options = ("sweep", *TINY, "--epochs", 1, "--grid", "lr=log:1e-4..1e-2", "--search", 3, "--out", "s")
     stdout, stderr = spawn(*options, "--dask", "local", "--workers", 2).communicate(timeout=100)
     assert (stdout, "Traceback" in stderr) == ("3 finished\nrevgn compare s\n", False)
+
+
+def test_a_killed_sweep_goes_on(spawn, invoke, tmp_path):
+    """Its workers die with it, at whatever instant; what they had done is not done again."""
+    options = ("sweep", *TINY, "--epochs", 200, "--grid", "seed=0..3", "--out", "s", "--workers", 2)
+    kills = 0
+    for pause in (1.0, 1.7, 0.3):
+        process = spawn(*options, start_new_session=True)
+        time.sleep(0.7 + pause)
+        kills += process.poll() is None
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 30
+        while any(
+            is_held(newest_claim(tmp_path / "s", path.name), Silence()) for path in list_runs(tmp_path / "s")
+        ):
+            assert time.monotonic() < deadline, "a worker outlived its parent"
+            time.sleep(0.05)
+    assert kills >= 2
+    assert invoke("sweep", "s", "--workers", 2, "-q").stdout.startswith("4 finished")
+    for path in list_runs(tmp_path / "s"):
+        run = open_run(path)
+        assert run.steps["step"].tolist() == list(range(1, 801))
+        assert {finding.outcome for finding in check_run(path)} == {"ok"}
 
 
 def test_a_job_that_diverges_is_told(invoke):
