@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "Whether a run, or the mathematics on this machine, can be trusted.",
     "data": "List, fetch and describe data sets.",
     "devices": "Which backends and devices there are.",
+    "completion": "What a shell needs to complete commands and options.",
 }
 
 

@@ -2,6 +2,7 @@ import inspect
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -41,14 +42,19 @@ def spawn(tmp_path):
     """Start `revgn` as a process of its own, in the test's folder; killed at the end if still alive."""
     started = []
 
-    def start(*arguments, **options):
+    def start(*arguments, program=None, **options):
         options = {
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,
             "text": True,
             "cwd": tmp_path,
         } | options
-        command = [sys.executable, "-m", "revgn_cli.main", *map(str, arguments)]
+        own = (
+            [str(Path(sys.executable).with_name(program))]
+            if program
+            else [sys.executable, "-m", "revgn_cli.main"]
+        )
+        command = [*own, *map(str, arguments)]
         started.append(subprocess.Popen(command, env=dict(os.environ), **options))
         return started[-1]
 

@@ -57,6 +57,36 @@ finally:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script(shell, invoke):
+    script = invoke("completion", shell).stdout
+    assert "_REVGN_COMPLETE" in script
+    assert f"{shell}_complete" in script
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("revgn sw", "sweep"),
+        ("revgn train --opt", "--optimizer"),
+        ("revgn train --inverse b", "block"),
+        ("revgn export --to te", "tensorboard"),
+    ],
+)
+def test_completion(words, offered, spawn, monkeypatch):
+    monkeypatch.setenv("_REVGN_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    stdout, stderr = spawn(program="revgn").communicate()
+    assert f"plain,{offered}\n" in stdout, stderr
+
+
+def test_every_command_has_an_example(invoke):
+    for name in COMMANDS:
+        if name != "data":
+            assert f"revgn {name}" in invoke(name, "--help").stdout.partition("\n")[2], name
+
+
 def test_version(invoke):
     assert invoke("--version").stdout.startswith("revgn, version 0.")
 
@@ -197,11 +227,16 @@ def test_an_existing_folder(train, invoke, tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["show", "none"], ["resume", "none"], ["eval", "none"], ["plot", "none"]],
+    [["show", "none"], ["resume", "none"], ["eval", "none"]],
     ids=lambda arguments: arguments[0],
 )
 def test_what_is_no_run(arguments, invoke):
     assert "none: is not a run" in the_line(invoke(*arguments), 1)
+
+
+@pytest.mark.parametrize("name", ["plot", "compare", "report", "export", "watch", "check"])
+def test_where_there_is_no_run(name, invoke):
+    assert "none: there is no such folder" in the_line(invoke(name, "none"), 2)
 
 
 @pytest.mark.parametrize("steps", [[], ["--checkpoint-every", "1"]])

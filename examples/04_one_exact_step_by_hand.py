@@ -1,0 +1,62 @@
+# %% [markdown]
+# One exact Gauss-Newton step from its parts: the Jacobian's tangent kernel, a solve, a pull-back. It is what
+# `solve(MinimumNorm(), J, eps)` does, and what J^+ eps is.
+
+# %%
+import numpy as np
+
+import revgn
+from revgn.solvers import apply, apply_adjoint, tangent_kernel
+
+rng = np.random.default_rng(0)
+backend = revgn.select_backend("numpy")
+network = revgn.draw_network(
+    revgn.Architecture(blocks=2, hidden=40, activation="tanh"), 8, 3, rng, backend, np.float64
+)
+params = revgn.init(network, rng, 0.1)
+x, labels = rng.standard_normal((10, 8)), np.eye(3)[rng.integers(3, size=10)]
+
+# %% [markdown]
+# What the loss wants at the output: for cross-entropy eps = p - y, the softmax less the labels.
+
+# %%
+outputs, J = revgn.jacobian(network, params, x)
+eps = revgn.wanted_change(revgn.CrossEntropy(), outputs, labels)
+print("loss before:", float(revgn.loss_value(revgn.CrossEntropy(), outputs, labels)))
+
+# %% [markdown]
+# Theta = J J^T, of order n c, in closed form; then Theta lambda = eps and D = J^T lambda.
+
+# %%
+n, c = eps.shape
+Theta = tangent_kernel(J)  # row o n + s belongs to output o of sample s
+lam = np.linalg.solve(Theta, eps.T.reshape(-1)).reshape(c, n).T
+D = apply_adjoint(J, lam)
+print("rho = |J D - eps| / |eps| =", np.linalg.norm(apply(J, D) - eps) / np.linalg.norm(eps))
+
+# %% [markdown]
+# The same by the library, and against the dense pseudoinverse, whose Jacobian is made column by column.
+
+# %%
+by_library, info = revgn.solve(revgn.MinimumNorm(), J, eps)
+flat = np.concatenate([leaf.ravel() for leaf in revgn.trees.leaves(D)])
+other = np.concatenate([leaf.ravel() for leaf in revgn.trees.leaves(by_library)])
+rows = []
+for k in range(n * c):
+    unit = np.zeros((n, c))
+    unit[divmod(k, c)] = 1.0
+    rows.append(np.concatenate([leaf.ravel() for leaf in revgn.trees.leaves(apply_adjoint(J, unit))]))
+dense = np.linalg.pinv(np.array(rows)) @ eps.ravel()
+print(
+    "library:",
+    np.linalg.norm(flat - other),
+    " dense:",
+    np.linalg.norm(flat - dense),
+    " |D|:",
+    np.linalg.norm(flat),
+)
+
+# %%
+params = revgn.trees.axpy(-1.0, D, params)
+after = revgn.forward(network, params, x)
+print("loss after: ", float(revgn.loss_value(revgn.CrossEntropy(), after, labels)))

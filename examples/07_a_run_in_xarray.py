@@ -1,0 +1,38 @@
+# %% [markdown]
+# A run analysed in xarray: labelled series with units, several runs along a new dimension.
+
+# %%
+import tempfile
+from pathlib import Path
+
+import pandas
+import xarray
+
+import revgn
+
+root = Path(tempfile.mkdtemp())
+settings = {"data": {"subset": 500}, "network": {"hidden": 64}, "training": {"epochs": 2, "batch_size": 100}}
+for seed in (0, 1):
+    training = settings["training"] | {"seed": seed}
+    revgn.start_run(revgn.build_config({**settings, "training": training}), root / f"seed{seed}")
+
+# %%
+runs = revgn.open_runs(root)
+steps = runs[0].to_xarray("steps")
+print(steps[["loss", "rho", "seconds"]])
+print(steps["seconds"].attrs)
+
+# %%
+names = pandas.Index([run.config["training"]["seed"] for run in runs], name="seed")
+epochs = xarray.concat([run.to_xarray("epochs") for run in runs], names, combine_attrs="drop")
+print(epochs["test_accuracy"].mean("seed").to_series())
+
+# %% [markdown]
+# The network of the best evaluation, rebuilt from its checkpoint, on raw inputs.
+
+# %%
+trained = runs[0].network("best")
+test = revgn.load_dataset("digits").test
+x = ((test.inputs - trained.shift) * trained.scale).astype("float32")
+hits = revgn.forward(trained.network, trained.params, x).argmax(axis=1) == test.targets.argmax(axis=1)
+print("step", trained.step, "test accuracy", hits.mean())

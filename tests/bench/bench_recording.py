@@ -1,0 +1,86 @@
+"""What recording costs: steps with a run folder against steps without, side by side.
+
+    python tests/bench/bench_recording.py [--milliseconds 20] [--steps 400] [--rounds 5]
+
+A step is sized to about so many milliseconds by its batch. Each round times the same steps twice, as a loop
+that keeps nothing and as one whose records go to the journal, with a snapshot every two seconds; the order
+changes from round to round. Prints both times a step, their median ratio, and how it spreads.
+"""
+
+import argparse
+import statistics
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+from revgn.runs import start_run
+from revgn.training import StepDone, build_config, build_problem, initial_state, load_data, train
+
+
+def config_of(batch, steps):
+    """Settings of a step of Gauss-Newton by the block inverse, evaluated at the start and at the end."""
+    return build_config(
+        {
+            "network": {"hidden": 512},
+            "optimizer": {"inverse": "block", "damping": 0.1, "lr": 0.01},
+            "training": {"batch_size": batch, "steps": steps, "eval_every": steps, "measure_every": 0},
+        }
+    )
+
+
+def without(problem):
+    """Seconds of the loop between the first step and the last, nothing kept."""
+    began = ended = 0.0
+    for event in train(problem, initial_state(problem)):
+        if isinstance(event, StepDone):
+            ended = perf_counter()
+            began = began or ended
+    return ended - began
+
+
+def recorded(config):
+    """Seconds of the same steps into a run folder."""
+    times = []
+
+    def observe(problem, event):
+        if isinstance(event, StepDone):
+            times.append(perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder:
+        start_run(config, Path(folder) / "run", observe=observe)
+    return times[-1] - times[0]
+
+
+def main():
+    """Print one line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--milliseconds", type=float, default=20.0)
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    batch = 32
+    while batch < 1400:
+        problem = build_problem(config_of(batch, 12), load_data(config_of(batch, 12)))
+        if min(without(problem) for _ in range(3)) / 11 >= arguments.milliseconds / 1e3:
+            break
+        batch = int(batch * 1.25)
+    config = config_of(batch, arguments.steps)
+    problem = build_problem(config, load_data(config))
+    ratios, plain, kept = [], [], []
+    for number in range(arguments.rounds):
+        first = without(problem) if number % 2 else recorded(config)
+        second = recorded(config) if number % 2 else without(problem)
+        a, b = (first, second) if number % 2 else (second, first)
+        plain.append(a)
+        kept.append(b)
+        ratios.append(b / a)
+    a_step = 1e3 / (arguments.steps - 1)
+    print(
+        f"batch {batch}: {statistics.median(plain) * a_step:.2f} ms a step, recorded "
+        f"{statistics.median(kept) * a_step:.2f} ms: {100 * (statistics.median(ratios) - 1):+.2f} % "
+        f"({100 * (min(ratios) - 1):+.2f} to {100 * (max(ratios) - 1):+.2f}) over {arguments.rounds} rounds"
+    )
+
+
+if __name__ == "__main__":
+    main()
