@@ -1,5 +1,6 @@
 """Jobs to their ends: in this process, in workers that die, between drivers."""
 
+import json
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ import pytest
 from sweep_cases import Here, plan_of, statuses
 
 from revgn.errors import UsageError
-from revgn.runs import list_runs, open_run
+from revgn.runs import compare_runs, list_runs, open_run, open_runs
 from revgn.sweeps import LocalPool, plan_jobs, run_sweep
 from revgn.sweeps.claim import newest_claim
 from revgn.sweeps.pool import THREADS
@@ -161,6 +162,36 @@ def test_a_killed_worker_loses_nothing(tmp_path):
         np.testing.assert_array_equal(run.steps["step"], np.arange(1, 2001))
         assert len(run.attributes["history"].splitlines()) == 1 + (name in killed)
         assert newest_claim(tmp_path / "s", name).folder.name == ("0002" if name in killed else "0001")
+
+
+@pytest.mark.slow
+def test_24_jobs_on_two_workers_of_which_some_are_killed(tmp_path):
+    plan = plan_of({"training.epochs": 150}, optimizer__lr="log:1e-4..1e-2:4", training__seed="0..5")
+    rng, killed = np.random.default_rng(0), []
+
+    def observe(board):
+        ready = [name for name, state in board.items() if state.status == "running" and state.beat.step > 50]
+        if ready and len(killed) < 3 and rng.random() < 0.5:
+            killed.append(ready[0])
+            os.kill(newest_claim(tmp_path / "s", ready[0]).owner.process, signal.SIGKILL)
+
+    board = run_sweep(plan, tmp_path / "s", workers=2, observe=observe)
+    assert statuses(board) == ["finished"] * 24
+    assert len(killed) == 3
+    for name in board:
+        run = open_run(tmp_path / "s" / name)
+        np.testing.assert_array_equal(run.steps["step"], np.arange(1, 601))
+        assert len(run.attributes["history"].splitlines()) == 1 + killed.count(name)
+        assert all(resumed > 0 for resumed in resumptions(tmp_path / "s" / name))
+    rows = compare_runs(open_runs(tmp_path / "s")).rows
+    assert [len(row.runs) for row in rows] == [6] * 4
+    assert all(row.figures["test_accuracy"].deviation > 0 for row in rows)
+
+
+def resumptions(folder):
+    """Steps from which a run went on after it was killed."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [line["step"] for line in lines if line["kind"] == "resume"]
 
 
 def test_a_job_that_kills_its_workers_is_given_up(tmp_path):
