@@ -166,11 +166,12 @@ def test_a_killed_worker_loses_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_24_jobs_on_two_workers_of_which_some_are_killed(tmp_path):
-    plan = plan_of({"training.epochs": 150}, optimizer__lr="log:1e-4..1e-2:4", training__seed="0..5")
+    plan = plan_of({"training.epochs": 600}, optimizer__lr="log:1e-4..1e-2:4", training__seed="0..5")
     rng, killed = np.random.default_rng(0), []
 
     def observe(board):
-        ready = [name for name, state in board.items() if state.status == "running" and state.beat.step > 50]
+        running = [name for name, state in board.items() if state.status == "running"]
+        ready = [name for name in running if board[name].beat.step > 50 and name not in killed]
         if ready and len(killed) < 3 and rng.random() < 0.5:
             killed.append(ready[0])
             os.kill(newest_claim(tmp_path / "s", ready[0]).owner.process, signal.SIGKILL)
@@ -180,7 +181,7 @@ def test_24_jobs_on_two_workers_of_which_some_are_killed(tmp_path):
     assert len(killed) == 3
     for name in board:
         run = open_run(tmp_path / "s" / name)
-        np.testing.assert_array_equal(run.steps["step"], np.arange(1, 601))
+        np.testing.assert_array_equal(run.steps["step"], np.arange(1, 2401))
         assert len(run.attributes["history"].splitlines()) == 1 + killed.count(name)
         assert all(resumed > 0 for resumed in resumptions(tmp_path / "s" / name))
     rows = compare_runs(open_runs(tmp_path / "s")).rows
