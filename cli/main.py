@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "Whether a run, or the mathematics on this machine, can be trusted.",
     "data": "List, fetch and describe data sets.",
     "devices": "Which backends and devices there are.",
+    "reference": "All commands, options, settings and series on one page.",
     "completion": "What a shell needs to complete commands and options.",
 }
 

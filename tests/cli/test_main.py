@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +86,21 @@ def test_every_command_has_an_example(invoke):
     for name in COMMANDS:
         if name != "data":
             assert f"revgn {name}" in invoke(name, "--help").stdout.partition("\n")[2], name
+
+
+def test_the_reference_is_up_to_date(invoke):
+    """`revgn reference > examples/reference.md` brings it so."""
+    path = Path(__file__).parents[2] / "examples" / "reference.md"
+    text = invoke("reference").stdout
+    assert text == path.read_text(encoding="utf-8")
+    for words in (
+        "### revgn sweep",
+        "### revgn data fetch NAME",
+        "`--grid KEY=VALUES`",
+        "`optimizer.carry`",
+        "`rho`",
+    ):
+        assert words in text
 
 
 def test_version(invoke):

@@ -1,0 +1,75 @@
+"""`revgn reference`: every command, option, setting, series and attribute on one page of Markdown."""
+
+from collections.abc import Iterator
+from inspect import cleandoc
+
+import click
+
+
+@click.command("reference")
+def command() -> None:
+    """Print a reference of all commands with their options, all settings, and all that a run folder names.
+
+    \b
+    revgn reference | less
+    """
+    from revgn_cli.main import COMMANDS
+
+    root = click.get_current_context().find_root()
+    assert isinstance(root.command, click.Group)
+    lines = ["# revgn: reference", "", "Made by `revgn reference`.", "", "## Commands"]
+    for name in COMMANDS:
+        found = root.command.get_command(root, name)
+        assert found is not None
+        lines += _command(name, found)
+    lines += [*_settings(), *_run_folder()]
+    click.echo("\n".join(lines))
+
+
+def _command(name: str, found: click.Command) -> Iterator[str]:
+    """Head, meaning, examples and options of a command; of a group those of its subcommands."""
+    if isinstance(found, click.Group):
+        for sub, child in found.commands.items():
+            yield from _command(f"{name} {sub}", child)
+        return
+    context = click.Context(found, info_name=f"revgn {name}")
+    about, _, examples = cleandoc(found.help or "").partition("\b\n")
+    yield from ["", f"### {' '.join([f'revgn {name}', *found.collect_usage_pieces(context)])}"]
+    yield from ["", " ".join(about.split())]
+    if examples.strip():
+        yield from ["", "```sh", *examples.strip().splitlines(), "```"]
+    options = [param for param in found.params if isinstance(param, click.Option)]
+    records = [record for option in options if (record := option.get_help_record(context))]
+    if records:
+        yield from ["", "| option | what |", "|---|---|"]
+        yield from (f"| `{_cell(flag)}` | {_cell(text)} |" for flag, text in records)
+
+
+def _settings() -> Iterator[str]:
+    from revgn.training import MEANINGS, Config, config_dict, flat
+    from revgn.training.config import choices_of
+
+    defaults = flat(config_dict(Config()))
+    yield from ["", "## Settings", "", "| setting | default | choices | what |", "|---|---|---|---|"]
+    for path, meaning in MEANINGS.items():
+        default = "" if defaults[path] is None else f"`{defaults[path]}`"
+        yield f"| `{path}` | {default} | {', '.join(choices_of(path))} | {_cell(meaning)} |"
+
+
+def _run_folder() -> Iterator[str]:
+    from revgn.runs.names import CADENCES, ROOT_ATTRIBUTES
+
+    for cadence in CADENCES:
+        yield from ["", f"## Series of run.h5: group `{cadence.group}`"]
+        yield from ["", "| series | unit | what |", "|---|---|---|"]
+        for series in (cadence.scale, *cadence.series):
+            words = f" ({', '.join(f'{k} {word}' for k, word in enumerate(series.meanings))})"
+            meaning = series.long_name + (words if series.meanings else "")
+            yield f"| `{series.name}` | {series.units} | {_cell(meaning)} |"
+    yield from ["", "## Attributes of run.h5", "", "| attribute | what |", "|---|---|"]
+    yield from (f"| `{name}` | {_cell(meaning)} |" for name, meaning in ROOT_ATTRIBUTES.items())
+    yield "| `config.<setting>`, `version.<package>` | each setting and version by its name |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
