@@ -31,10 +31,11 @@ DEPTH = {  # a module imports only from a smaller depth, or from its own folder
     "optimizers": 8,
     "training": 9,
     "runs": 10,
-    "sweeps": 11,
-    "testing": 12,
-    "": 12,  # revgn itself: the flat public names
-    "cli": 13,
+    "studies": 11,
+    "sweeps": 12,
+    "testing": 13,
+    "": 13,  # revgn itself: the flat public names
+    "cli": 14,
 }
 
 MODULES = sorted(path for folder in ("revgn", "cli") for path in (ROOT / folder).rglob("*.py"))
