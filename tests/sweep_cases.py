@@ -1,8 +1,10 @@
 """What the tests of sweeps share: tiny plans, and who runs their jobs at once."""
 
+import os
 from concurrent.futures import Executor, Future
 
 from revgn.sweeps import Plan, parse_axis
+from revgn.sweeps.pool import THREADS
 from revgn.training import merge_settings, nested
 
 TINY = {
@@ -34,3 +36,8 @@ class Here(Executor):
 
 def statuses(board):
     return sorted(state.status for state in board.values())
+
+
+def surroundings():
+    """Number of the process, its threads and its GPU; called in workers, so it has to be importable."""
+    return os.getpid(), os.environ.get(THREADS[0]), os.environ.get("CUDA_VISIBLE_DEVICES")

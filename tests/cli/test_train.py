@@ -8,6 +8,7 @@ import pytest
 from revgn_cli.progress import Progress
 
 from revgn.runs import open_run
+from revgn.training import flat
 
 
 def test_with_no_option_it_learns_the_digits(invoke, tmp_path):
@@ -39,11 +40,10 @@ def test_a_file_and_options(train, invoke, tmp_path):
     (tmp_path / "own.toml").write_text(text)
     arguments = ["--seed", 4, "-s", "optimizer.beta1=0.5", "--set", "network.hidden=16"]
     assert train("run", *arguments, "own.toml").exit_code == 0
-    attributes = open_run(tmp_path / "run").attributes
+    config = flat(open_run(tmp_path / "run").config)
     expected = {"optimizer.name": "adam", "optimizer.lr": 0.25, "optimizer.beta1": 0.5}
     expected |= {"training.seed": 4, "network.hidden": 16, "training.batch_size": 64}
-    for path, value in expected.items():
-        assert attributes[f"config.{path}"] == value
+    assert {path: config[path] for path in expected} == expected
     saved = tmp_path / "run" / "config.toml"
     assert tomllib.loads(saved.read_text())["optimizer"]["beta1"] == 0.5
     assert (

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from sweep_cases import Here, plan_of, statuses
+from sweep_cases import Here, plan_of, statuses, surroundings
 
 from revgn.errors import UsageError
 from revgn.runs import compare_runs, list_runs, open_run, open_runs
@@ -124,23 +124,19 @@ def test_what_cannot_be_is_refused_before_anything_runs(tmp_path):
     assert not (tmp_path / "s").exists()
 
 
-def surroundings(_):
-    return os.getpid(), os.environ.get(THREADS[0]), os.environ.get("CUDA_VISIBLE_DEVICES")
-
-
 def test_workers_divide_the_machine(monkeypatch):
     monkeypatch.delenv(THREADS[0], raising=False)
     monkeypatch.setattr("revgn.sweeps.pool._processors", lambda: 8)
     before = dict(os.environ)
     with LocalPool(2, gpus=["5", "7"]) as pool:
-        calls = [pool.submit(surroundings, 0) for _ in range(2)]
+        calls = [pool.submit(surroundings) for _ in range(2)]
         (a, *first), (b, *second) = (call.result() for call in calls)
         assert a != b
         assert (first, second) == (["4", "5"], ["4", "7"])
         assert dict(os.environ) == before
         killed = pool.submit(os.kill, a, signal.SIGKILL)
         assert killed.exception(timeout=30) is not None
-        again = {pool.submit(surroundings, 0).result()[0] for _ in range(4)}
+        again = {pool.submit(surroundings).result()[0] for _ in range(4)}
         assert a not in again
 
 

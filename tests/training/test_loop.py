@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from revgn import trees
-from revgn.data import batch_indices
+from revgn.data import batch_indices, load_dataset
 from revgn.errors import UsageError
 from revgn.linalg import OUTCOMES
 from revgn.losses import accuracy, value
@@ -96,7 +96,11 @@ def test_records_hold_what_the_tables_name(make_problem):
     steps = {name for event in events if isinstance(event, StepDone) for name in event.record}
     epochs = {name for event in events if isinstance(event, Evaluated) for name in event.record}
     assert steps - {"step"} == {series.name for series in STEP_SERIES} - {"cg_outcome"}
-    assert epochs - {"epoch"} == {series.name for series in EPOCH_SERIES}
+    of_validation = {f"validation_{what}{of}" for what in ("loss", "accuracy") for of in ("", "_average")}
+    assert epochs - {"epoch"} == {series.name for series in EPOCH_SERIES} - of_validation
+    held_out = load_dataset("digits", subset=200, validation_fraction=0.1)
+    held = run(make_problem({"training.average": "exponential"}, held_out))
+    assert of_validation <= held[-1].record.keys()
 
 
 def test_conjugate_gradients_are_recorded(make_problem):
