@@ -67,7 +67,7 @@ def command(
         for name, findings in found.items():
             click.echo(name)
             for finding in findings:
-                click.echo(f"  {finding.outcome:<8} {finding.what:<27} {finding.detail}".rstrip())
+                click.echo(f"  {finding.outcome:<8} {finding.what:<30} {finding.detail}".rstrip())
     if any(finding.outcome == "damaged" for findings in found.values() for finding in findings):
         raise click.exceptions.Exit(1)
 

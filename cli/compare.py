@@ -66,13 +66,14 @@ def _table(compared: "Comparison", all_figures: bool) -> tuple[list[str], list[l
     paths = list(dict.fromkeys(path for row in compared.rows for path in row.settings))
     names = _figures(compared, all_figures)
     header = [path.rpartition(".")[2] if _is_short(path, paths) else path for path in paths]
-    header += ["runs", *(name.replace("_", " ") for name in names)]
+    header += [*([] if paths else ["run"]), "runs", *(name.replace("_", " ") for name in names)]
     rows = []
     for row in compared.rows:
         of_status = ", ".join(f"{count} {word}" for word, count in row.statuses.items() if word != "finished")
         count = f"{len(row.runs)}" + (f" ({of_status})" if of_status else "")
         settings = ["" if path not in row.settings else _word(row.settings[path]) for path in paths]
-        rows.append([*settings, count, *(_shown(name, row.figures.get(name)) for name in names)])
+        own = [] if paths else [row.runs[0].rpartition("/")[2]]
+        rows.append([*settings, *own, count, *(_shown(name, row.figures.get(name)) for name in names)])
     return header, rows
 
 

@@ -92,7 +92,12 @@ def _many(runs: "list[Run]", width: int, height: int) -> "RenderableType":
     from revgn.runs import outline
 
     rows = sorted(runs, key=_has_ended)
-    table = Table(box=None, caption=f"{len(runs)} runs", caption_justify="left", title_justify="left")
+    table = Table(
+        box=None,
+        caption=f"{len(runs)} run{'s' * (len(runs) > 1)}",
+        caption_justify="left",
+        title_justify="left",
+    )
     for column in ("run", "status", "step", "time", "test", "test loss"):
         table.add_column(column, no_wrap=True, overflow="ellipsis")
     for run in rows[: max(height - 3, 1)]:

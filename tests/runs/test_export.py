@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import struct
 from datetime import datetime
 
 import numpy as np
@@ -62,40 +61,24 @@ def test_netcdf(run, tmp_path):
             assert all(found[name].attrs["long_name"] for name in found)
 
 
-def events(folder):
-    """Events of TensorBoard's files: records of a length, its checksum, and that many bytes of an Event."""
-    from tensorboardX.proto.event_pb2 import Event
-
-    (path,) = folder.iterdir()
-    content, at = path.read_bytes(), 0
-    while at < len(content):
-        (length,) = struct.unpack_from("<Q", content, at)
-        yield Event.FromString(content[at + 12 : at + 12 + length])
-        at += 16 + length
-
-
 def test_tensorboard(run, tmp_path):
     pytest.importorskip("tensorboardX")
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     (folder,) = export_runs([run], tmp_path / "out", "tensorboard")
-    scalars, texts = {}, []
-    for event in events(folder):
-        for value in event.summary.value:
-            if value.HasField("simple_value"):
-                scalars.setdefault(value.tag, []).append((event.step, value.simple_value, event.wall_time))
-            elif value.tag.startswith("settings"):
-                texts.append(value.tensor.string_val[0].decode())
-    assert scalars.keys() == {
-        "steps/loss", "steps/rho", "steps/seconds", "epochs/test_accuracy", "epochs/seconds"
-    }  # fmt: skip
-    steps, losses, times = zip(*scalars["steps/loss"], strict=True)
-    assert steps == (1, 2, 3, 4, 5)
-    np.testing.assert_allclose(losses, run.steps["loss"], rtol=1e-7)
+    read = reader.EventAccumulator(str(folder)).Reload()
+    of_steps, of_epochs = ("loss", "rho", "seconds"), ("test_accuracy", "seconds")
+    tags = {*(f"steps/{name}" for name in of_steps), *(f"epochs/{name}" for name in of_epochs)}
+    assert set(read.Tags()["scalars"]) == tags
+    losses = read.Scalars("steps/loss")
+    assert [event.step for event in losses] == [1, 2, 3, 4, 5]
+    np.testing.assert_allclose([event.value for event in losses], run.steps["loss"], rtol=1e-7)
     start = datetime.fromisoformat(run.attributes["start"]).timestamp()
-    np.testing.assert_allclose(times, start + 0.5 * np.arange(1, 6))
-    assert [step for step, _, _ in scalars["steps/rho"]] == [1, 3, 5]
-    accuracies = scalars["epochs/test_accuracy"]
-    assert [(step, round(value, 6)) for step, value, _ in accuracies] == [(0, 0.1), (5, 0.9)]
-    assert '"lr": 0.5' in texts[0]
+    np.testing.assert_allclose([event.wall_time for event in losses], start + 0.5 * np.arange(1, 6))
+    assert [event.step for event in read.Scalars("steps/rho")] == [1, 3, 5]
+    accuracies = [(event.step, round(event.value, 6)) for event in read.Scalars("epochs/test_accuracy")]
+    assert accuracies == [(0, 0.1), (5, 0.9)]
+    (text,) = read.Tensors(read.Tags()["tensors"][0])
+    assert b'"lr": 0.5' in text.tensor_proto.string_val[0]
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "netcdf", "tensorboard"])
