@@ -3,10 +3,11 @@
 from collections.abc import Callable, Collection
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from revgn.arrays import memory_size, select_backend
 from revgn.data.assemble import Rows
 from revgn.data.dataset import HostArray, unreadable
 from revgn.data.idx import DEFLATE_RATIO
@@ -42,11 +43,25 @@ def read_npz(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise DataError(f"{path}: a single array, not an archive of named ones")
-            return _read_parts(path, names, archive.files, archive.__getitem__)
+            return _read_parts(path, names, archive.files, lambda key: _unpacked(path, archive, key))
     except RevgnError:
         raise
     except Exception as error:  # a broken archive may raise anything
         raise unreadable(path, error) from None
+
+
+def _unpacked(path: Path, archive: Any, key: str) -> HostArray:
+    sizes = {info.filename: info.file_size for info in archive.zip.infolist()}
+    _check_room(path, key, sizes.get(f"{key}.npy", sizes.get(key, 0)))
+    return np.asarray(archive[key])
+
+
+def _check_room(path: Path, key: str, size: int) -> None:
+    """Refuse what unpacks to more than the machine's memory, before any of it is unpacked."""
+    room = memory_size(select_backend("numpy"))
+    if room is not None and size > room:
+        what = f"{key} unpacks to {size / 1e9:.3g} GB, where this machine has {room / 1e9:.3g} GB"
+        raise DataError(f"{path}: {what}")
 
 
 def read_h5(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
@@ -59,6 +74,7 @@ def read_h5(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
             raise DataError(f"{path}: {key} is a group, not a data set")
         if (stored.nbytes or 0) > DEFLATE_RATIO * path.stat().st_size:
             raise DataError(f"{path}: {key} claims shape {stored.shape}, more than the file can hold")
+        _check_room(path, key, stored.nbytes or 0)
         if h5py.check_string_dtype(stored.dtype):
             return np.asarray(stored.asstr()[()], dtype=str)
         return np.asarray(stored[()])

@@ -1,5 +1,6 @@
 import io
 import pickle
+import tracemalloc
 import zipfile
 
 import h5py
@@ -112,6 +113,27 @@ def test_an_npz_that_claims_more_than_it_holds(tmp_path):
         file.writestr("y.npy", header.getvalue())
     with pytest.raises(DataError, match="cannot be read"):
         load_dataset(str(path))
+
+
+@pytest.mark.parametrize("name", ["own.npz", "own.h5"])
+def test_a_bomb_is_not_unpacked(tmp_path, name, monkeypatch):
+    """Zeros of 80 MB in a file of some 100 kB, on a machine that had 50 MB."""
+    path = tmp_path / name
+    arrays = {"x": np.zeros((100_000, 100)), "y": np.arange(100_000) % 2}
+    if name == "own.npz":
+        np.savez_compressed(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for key, array in arrays.items():
+                file.create_dataset(key, data=array, compression="gzip")
+    monkeypatch.setattr("revgn.data.archives.memory_size", lambda backend: 50_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"x unpacks to 0\.08 GB, where this machine has 0\.05 GB"):
+            load_dataset(str(path))
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", ["own.npz", "own.h5"])
