@@ -140,6 +140,7 @@ TRAIN_OPTIONS = (
     SettingOption("--backend", "training.backend", click.Choice(["auto", "numpy", "cupy"])),
     SettingOption("--dtype", "training.dtype", click.Choice(["float32", "float64"])),
     SettingOption("--eval-every", "training.eval_every", int),
+    SettingOption("--analyse", "training.analyse_rows", int),
     SettingOption("--checkpoint-every", "training.checkpoint_every", int),
 )
 

@@ -76,6 +76,7 @@ RESUMABLE = (
     "training.eval_every",
     "training.eval_train_rows",
     "training.measure_every",
+    "training.analyse_rows",
     "training.checkpoint_every",
 )
 

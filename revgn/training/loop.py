@@ -10,7 +10,8 @@ from revgn.data import Part, batch_indices, take_batch
 from revgn.errors import RunError
 from revgn.losses import accuracy, value
 from revgn.maps import forward
-from revgn.training.problem import Problem, TrainState, averaged
+from revgn.measures import Probe, drift, make_probe
+from revgn.training.problem import Problem, TrainState, averaged, initial_state
 from revgn.training.relevance import optimizers_of
 from revgn.training.step import Batch, Record, is_finite, measure, train_step
 
@@ -53,10 +54,10 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     """
     settings = problem.config.training
     n = problem.dataset.train.inputs.shape[0]
-    other = _other_batch(problem)
+    other, probe = _other_batch(problem), _probe(problem)
     order, epoch, kept = None, -1, None
     if is_evaluated(problem, state.step):  # also on resume: the evaluation may not have been recorded
-        yield from _evaluated(problem, state)
+        yield from _evaluated(problem, state, probe)
     while state.step < problem.total_steps:
         if epoch != state.step // problem.steps_per_epoch:
             epoch = state.step // problem.steps_per_epoch
@@ -73,7 +74,7 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
         if not is_finite(record):
             raise DivergedError(_diverged(problem, record))
         if is_evaluated(problem, state.step):
-            yield from _evaluated(problem, state)
+            yield from _evaluated(problem, state, probe)
 
 
 def is_evaluated(problem: Problem, step: int) -> bool:
@@ -127,11 +128,23 @@ def _figures(problem: Problem, state: TrainState) -> Record:
     return figures
 
 
-def _evaluated(problem: Problem, state: TrainState) -> Iterator[Event]:
+def _evaluated(problem: Problem, state: TrainState, probe: Probe | None) -> Iterator[Event]:
     record = evaluate(problem, state)
+    if probe is not None and is_finite(record):
+        record |= drift(problem.network, state.params, probe)
     yield Evaluated(state, record)
     if not is_finite(record):
         raise DivergedError(_diverged(problem, record))
+
+
+def _probe(problem: Problem) -> Probe | None:
+    """Return the first test rows with the network at its start on them; None where nobody asks for it."""
+    rows = problem.config.training.analyse_rows
+    if rows is None:
+        return None
+    part = problem.dataset.test
+    x, targets = take_batch(problem.dataset, part, slice(0, rows), problem.backend, problem.dtype)
+    return make_probe(problem.network, initial_state(problem).params, x, targets)
 
 
 def _take(problem: Problem, rows: np.ndarray, epoch: int, step: int) -> Batch:

@@ -130,5 +130,9 @@ MEANINGS = {
     "training.measure_every": (
         "Steps between measurements of loss_after, loss_other and inverse_error; 0 measures none."
     ),
+    "training.analyse_rows": (
+        "Test rows on which each evaluation measures the tangent kernel, representations and weights against "
+        "the start (none if not given)."
+    ),
     "training.checkpoint_every": "Steps between checkpoints.",
 }

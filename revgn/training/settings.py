@@ -139,6 +139,7 @@ class TrainingSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     eval_every: Count | None = None
     eval_train_rows: Count = 10_000
     measure_every: Annotated[int, Meta(ge=0)] = 10
+    analyse_rows: Annotated[int, Meta(ge=4, le=100_000)] | None = None
     checkpoint_every: Count | None = None
 
 

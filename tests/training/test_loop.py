@@ -92,7 +92,7 @@ def test_another_seed_is_another_run(changes, make_problem):
 
 
 def test_records_hold_what_the_tables_name(make_problem):
-    events = run(make_problem({"training.average": "exponential"}))
+    events = run(make_problem({"training.average": "exponential", "training.analyse_rows": 6}))
     steps = {name for event in events if isinstance(event, StepDone) for name in event.record}
     epochs = {name for event in events if isinstance(event, Evaluated) for name in event.record}
     assert steps - {"step"} == {series.name for series in STEP_SERIES} - {"cg_outcome"}
@@ -101,6 +101,18 @@ def test_records_hold_what_the_tables_name(make_problem):
     held_out = load_dataset("digits", subset=200, validation_fraction=0.1)
     held = run(make_problem({"training.average": "exponential"}, held_out))
     assert of_validation <= held[-1].record.keys()
+
+
+def test_analysis_is_against_the_start(make_problem):
+    """Nothing has moved at step 0; a problem taken up again has the same start."""
+    problem = make_problem({"training.analyse_rows": 6, "training.eval_every": 2})
+    events = [event for event in run(problem) if isinstance(event, Evaluated)]
+    assert events[0].record["weights_moved"] == 0.0
+    assert events[0].record["kernel_similarity"] == pytest.approx(1.0, abs=1e-5)
+    assert 0 < events[1].record["weights_moved"] < events[-1].record["weights_moved"]
+    (again, *_) = train(problem, events[1].state)
+    assert again.record == events[1].record
+    assert "weights_moved" not in run(make_problem())[0].record
 
 
 def test_conjugate_gradients_are_recorded(make_problem):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from revgn.errors import ShapeError, UsageError
-from revgn.studies import cka, cka_of_kernels, kernel_alignment
+from revgn.measures import cka, cka_of_kernels, kernel_alignment
 
 
 def dense_hsic(K, L, estimator):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from revgn.errors import UsageError
-from revgn.studies import estimate_alignment, estimate_trace, kernel_alignment, spectrum
+from revgn.measures import estimate_alignment, estimate_trace, kernel_alignment, spectrum
 
 
 def test_a_known_spectrum():

@@ -1,0 +1,36 @@
+"""What is measured of trained networks beyond their losses.
+
+alignment   how alike two kernels or two representations are
+drift       how far training has moved a network
+spectrum    a kernel's spectrum in a few numbers, exactly or from products
+"""
+
+from revgn.measures.alignment import cka, cka_of_kernels, kernel_alignment
+from revgn.measures.drift import (
+    Probe,
+    Representations,
+    averaged_probe_kernel,
+    drift,
+    label_alignment,
+    make_probe,
+    representations,
+)
+from revgn.measures.spectrum import Estimate, Spectrum, estimate_alignment, estimate_trace, spectrum
+
+__all__ = [
+    "Estimate",
+    "Probe",
+    "Representations",
+    "Spectrum",
+    "averaged_probe_kernel",
+    "cka",
+    "cka_of_kernels",
+    "drift",
+    "estimate_alignment",
+    "estimate_trace",
+    "kernel_alignment",
+    "label_alignment",
+    "make_probe",
+    "representations",
+    "spectrum",
+]

@@ -1,0 +1,125 @@
+"""How far training has moved a network: its tangent kernel, its representations, its weights.
+
+All on a fixed probe set, against what they were at the start. In a lazy regime (Chizat, Oyallon and Bach
+2019) the kernel and the features hardly move while the loss falls.
+
+Of a coupling y_i = x_i + A_k W_k the features A_k and the branch A_k W_k are compared, besides the output of
+all: the halves carry the input along unchanged, which alone makes them alike.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from revgn import trees
+from revgn.arrays import Array, array_namespace, backend_of
+from revgn.errors import ShapeError
+from revgn.layers import Readout
+from revgn.linalg import gram_rows
+from revgn.maps import gram_params, jvp_params
+from revgn.measures.alignment import cka_of_kernels, kernel_alignment
+from revgn.measures.spectrum import spectrum
+from revgn.networks import ChainParams, Network, join, points_forward
+from revgn.solvers import Jacobian, jacobian, tangent_kernel
+
+
+class Representations(NamedTuple):
+    """Gram matrices (n, n) of what a network makes of its samples, coupling by coupling, and at its end."""
+
+    features: tuple[Array, ...]
+    branches: tuple[Array, ...]
+    output: Array
+
+
+class Probe(NamedTuple):
+    """Samples x (n, d) with targets (n, c), and a network on them at the start."""
+
+    x: Array
+    targets: Array
+    params: ChainParams
+    kernel: Array
+    representations: Representations
+
+
+def make_probe(network: Network, params: ChainParams, x: Array, targets: Array) -> Probe:
+    """Return a probe of the network at its start; of n samples and c outputs it holds (n c)^2 numbers.
+
+    Raises
+    ------
+    ShapeError
+        If there are fewer than four samples.
+    """
+    if x.shape[0] < 4:
+        raise ShapeError(f"make_probe: {x.shape[0]} samples; expected at least 4")
+    J = jacobian(network, params, x)[1]
+    return Probe(x, targets, params, tangent_kernel(J), representations(J))
+
+
+def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, float]:
+    """Return how far the network is from its start.
+
+    kernel_similarity        <Theta, Theta_0> / (|Theta| |Theta_0|)
+    kernel_alignment         y^T Theta y / (|Theta| |y|^2), y the targets without their means
+    kernel_effective_rank, kernel_condition      as of `spectrum`
+    features_cka, branches_cka                   unbiased CKA with the start, the mean over couplings
+    output_cka                                   of the representation that the readout sees
+    weights_moved            |W - W_0| / |W_0|
+
+    Notes
+    -----
+    Cost: that of the kernel, and its eigenvalues: some (n c)^3 operations.
+    """
+    J = jacobian(network, params, probe.x)[1]
+    K, now = tangent_kernel(J), representations(J)
+    of_kernel = spectrum(K)
+    moved = trees.axpy(-1.0, probe.params, params)
+    return {
+        "kernel_similarity": kernel_alignment(K, probe.kernel),
+        "kernel_alignment": label_alignment(K, probe.targets),
+        "kernel_effective_rank": of_kernel.effective_rank,
+        "kernel_condition": of_kernel.condition,
+        "features_cka": _mean_cka(now.features, probe.representations.features),
+        "branches_cka": _mean_cka(now.branches, probe.representations.branches),
+        "output_cka": cka_of_kernels(now.output, probe.representations.output),
+        "weights_moved": float(trees.norm(moved)) / float(trees.norm(probe.params)),
+    }
+
+
+def representations(J: Jacobian) -> Representations:
+    """Return the Gram matrices of features, branches and output at a Jacobian's point."""
+    features, branches = [], []
+    points = points_forward(J.network.body.layers, J.params, J.point)
+    for layer, params, point in zip(J.network.body.layers, J.params, points, strict=True):
+        features.append(gram_params(layer, point))
+        branches.append(gram_rows(jvp_params(layer, params, point, params)[layer.half]))  # linear in W
+    output = join(J.point.output, 2 * J.point.output.first.shape[1])
+    return Representations(tuple(features), tuple(branches), gram_rows(output))
+
+
+def label_alignment(K: Array, targets: Array) -> float:
+    """Return y^T K y / (|K| |y|^2) for K (c n, c n) in the order of `tangent_kernel`, targets (n, c)."""
+    xp = array_namespace(K, targets)
+    y = xp.reshape((targets - xp.mean(targets, axis=0)).T, (-1,))
+    along = xp.sum(y * (K @ y)) / (xp.sum(y * y) * xp.sqrt(xp.sum(K * K)))
+    return float(along)
+
+
+def averaged_probe_kernel(network: Network, params: ChainParams, x: Array, rng: np.random.Generator) -> Array:
+    """Return the tangent kernel (n, n) of r^T y(x) / d: y the d numbers before the readout, r drawn N(0, 1).
+
+    A single random probe of the whole kernel: cheap, and as noisy as one draw is.
+    """
+    halves = (network.readout.first, network.readout.second)
+    d = sum(half.shape[0] for half in halves)
+    backend = backend_of(x)
+
+    def drawn(half: Array) -> Array:
+        return backend.asarray(rng.standard_normal((half.shape[0], 1)) / d, dtype=half.dtype)
+
+    probed = replace(network, readout=Readout(*map(drawn, halves)))
+    return tangent_kernel(jacobian(probed, params, x)[1])
+
+
+def _mean_cka(now: tuple[Array, ...], before: tuple[Array, ...]) -> float:
+    return float(np.mean([cka_of_kernels(a, b) for a, b in zip(now, before, strict=True)]))

@@ -1,0 +1,130 @@
+"""How far a network has moved, against dense references."""
+
+import numpy as np
+import pytest
+from cases import network_case
+
+from revgn import trees
+from revgn.errors import ShapeError
+from revgn.maps import Halves, forward
+from revgn.measures import averaged_probe_kernel, cka, drift, label_alignment, make_probe, representations
+from revgn.networks import split
+from revgn.solvers import apply_adjoint, jacobian
+
+NAMES = ["relu-same-keep", "gelu-identity-keep", "gelu-identity-rebuild", "odd-d", "one-block"]
+
+
+@pytest.fixture(params=NAMES)
+def case(request, numpy_backend):
+    return network_case(request.param).build(numpy_backend, "float64")
+
+
+def dense_jacobian(network, params, x):
+    """J (c n, weights), rows output by output as in the kernel."""
+    z, J = jacobian(network, params, x)
+    rows = []
+    for o in range(z.shape[1]):
+        for s in range(z.shape[0]):
+            unit = np.zeros(z.shape)
+            unit[s, o] = 1.0
+            rows.append(np.concatenate([leaf.ravel() for leaf in trees.leaves(apply_adjoint(J, unit))]))
+    return np.array(rows)
+
+
+def moved(params, seed=1, scale=0.1):
+    rng = np.random.default_rng(seed)
+    return trees.map_leaves(lambda w: w + scale * rng.standard_normal(w.shape), params)
+
+
+def test_nothing_has_moved_at_the_start(case):
+    network, params, x = case
+    targets = np.eye(3)[np.arange(x.shape[0]) % 3]
+    found = drift(network, params, make_probe(network, params, x, targets))
+    for name in ("kernel_similarity", "features_cka", "branches_cka", "output_cka"):
+        assert found[name] == pytest.approx(1.0, abs=1e-9), name
+    assert found["weights_moved"] == 0.0
+
+
+def test_the_kernel_is_compared_as_it_is_written(case):
+    network, params, x = case
+    c = forward(network, params, x).shape[1]
+    targets = np.eye(c)[np.arange(x.shape[0]) % c]
+    found = drift(network, moved(params), make_probe(network, params, x, targets))
+    J0, J1 = (dense_jacobian(network, each, x) for each in (params, moved(params)))
+    K0, K1 = J0 @ J0.T, J1 @ J1.T
+    size = np.linalg.norm(K0) * np.linalg.norm(K1)
+    assert found["kernel_similarity"] == pytest.approx(np.sum(K0 * K1) / size, rel=1e-10)
+    y = (targets - targets.mean(axis=0)).T.ravel()
+    alignment = y @ K1 @ y / (np.linalg.norm(K1) * (y @ y))
+    assert found["kernel_alignment"] == pytest.approx(alignment, rel=1e-10)
+    values = np.linalg.eigvalsh(K1)
+    assert found["kernel_condition"] == pytest.approx(values[-1] / values[0], rel=1e-6)
+    flat = [np.concatenate([w.ravel() for w in trees.leaves(each)]) for each in (params, moved(params))]
+    expected = np.linalg.norm(flat[1] - flat[0]) / np.linalg.norm(flat[0])
+    assert found["weights_moved"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_representations_are_features_branches_and_output(case):
+    network, params, x = case
+    found = representations(jacobian(network, params, x)[1])
+    y = split(x)
+    for k, (layer, own) in enumerate(zip(network.body.layers, params, strict=True)):
+        after = forward(layer, own, y)
+        branch = after[layer.half] - y[layer.half]
+        np.testing.assert_allclose(found.branches[k], branch @ branch.T, rtol=1e-9, atol=1e-12)
+        y = Halves(*after)
+    output = np.concatenate(y, axis=1)
+    np.testing.assert_allclose(found.output, output @ output.T, rtol=1e-10)
+    other = representations(jacobian(network, moved(params), x)[1])
+    probe = make_probe(network, params, x, np.eye(3)[np.arange(x.shape[0]) % 3])
+    y0, y1 = (
+        np.concatenate(forward(network.body, each, split(x)), axis=1) for each in (params, moved(params))
+    )
+    assert drift(network, moved(params), probe)["output_cka"] == pytest.approx(cka(y1, y0), rel=1e-8)
+    assert len(other.features) == len(network.body.layers)
+
+
+def test_labels_that_the_kernel_is_made_of(numpy_backend):
+    """y y^T has alignment 1 with y, and none with what is orthogonal to it."""
+    rng = np.random.default_rng(0)
+    targets = np.eye(3)[rng.integers(3, size=8)]
+    y = (targets - targets.mean(axis=0)).T.ravel()
+    assert label_alignment(np.outer(y, y), targets) == pytest.approx(1.0, rel=1e-12)
+    z = rng.standard_normal(y.size)
+    z -= y * (y @ z) / (y @ y)
+    assert label_alignment(np.outer(z, z), targets) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_one_random_probe(case):
+    """Its mean over draws is the trace over outputs of the kernel of all d numbers, over d^2."""
+    network, params, x = case
+    rng = np.random.default_rng(0)
+    drawn = [averaged_probe_kernel(network, params, x, rng) for _ in range(600)]
+    n = x.shape[0]
+    d = 2 * network.readout.first.shape[0]
+    whole = np.zeros((n, n))
+    for k in range(d):
+        unit = np.zeros((d, 1))
+        unit[k] = 1.0
+        own = one_output(network, unit)
+        J = dense_jacobian(own, params, x)
+        whole += J @ J.T / d**2
+    error = np.linalg.norm(np.mean(drawn, axis=0) - whole) / np.linalg.norm(whole)
+    single = np.mean([np.linalg.norm(K - whole) for K in drawn]) / np.linalg.norm(whole)
+    assert error < 0.2
+    assert single > 3 * error
+
+
+def one_output(network, U):
+    from dataclasses import replace
+
+    from revgn.layers import Readout
+
+    half = U.shape[0] // 2
+    return replace(network, readout=Readout(U[:half], U[half:]))
+
+
+def test_too_few_samples(case):
+    network, params, x = case
+    with pytest.raises(ShapeError, match="3 samples; expected at least 4"):
+        make_probe(network, params, x[:3], np.eye(3))
