@@ -9,6 +9,7 @@ import click
 COMMANDS = {
     "train": "Train a network into a new run folder.",
     "sweep": "Train many, by a grid or drawn, on one machine or several.",
+    "study": "A question of the field, answered by a sweep, with verdicts.",
     "resume": "Go on with a run, killed, interrupted or finished.",
     "show": "Settings, figures, exactness and time split of a run.",
     "ls": "List the runs in a folder.",

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 @click.option(
     "--tune",
     metavar="KEY[=VALUES]",
-    help="Tune a setting for each point of the grid, on its first seed: its values, further, finer.",
+    help="Tune a setting for each point of the grid, on its first seed: its values (x0.3,1,3: of its own), "
+    "further, finer.",
 )
 @click.option(
     "--rule",
@@ -128,10 +129,11 @@ def command(
             observe=observe,
             should_stop=should_stop,
         )
+    has_more = bool(source.more(board, 1)) if source is not None else not board
     if source is not None and not as_json:
         for point, value in source.best(board).items():
             click.echo(f"{point}: best {source.axis.path} {value:g}")
-    _report(folder, board, as_json)
+    _report(folder, board, has_more, as_json)
 
 
 def _plan(
@@ -176,12 +178,12 @@ def _folder(file: Path | None, plan: "Plan") -> Path:
     return Path("runs") / f"sweep-{hashlib.sha256(plan_toml(plan).encode()).hexdigest()[:8]}"
 
 
-def _report(folder: Path, board: "Board", as_json: bool) -> None:
+def _report(folder: Path, board: "Board", has_more: bool, as_json: bool) -> None:
     """Print how the jobs ended; 1 is the exit code where one failed, 130 where some are left."""
     from collections import Counter
 
     counts = Counter(state.status for state in board.values())
-    left = sum(not state.is_over for state in board.values())
+    left = has_more or any(not state.is_over for state in board.values())
     if as_json:
         print_json(
             [

@@ -32,8 +32,8 @@ DEPTH = {  # a module imports only from a smaller depth, or from its own folder
     "optimizers": 8,
     "training": 9,
     "runs": 10,
-    "studies": 11,
-    "sweeps": 12,
+    "sweeps": 11,
+    "studies": 12,
     "testing": 13,
     "": 13,  # revgn itself: the flat public names
     "cli": 14,

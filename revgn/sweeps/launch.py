@@ -86,12 +86,16 @@ def run_sweep(
 def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
     """Return the source that tunes a setting: "lr", with the values that the plan's grid has, or "lr=0.1,1".
 
+    With "lr=x0.3,1,3" the values are factors of what each point of the sweep has.
+
     Raises
     ------
     UsageError
         If there is no such setting, or it has no values; learning rates have some of their own.
     """
     name, _, values = text.partition("=")
+    relative = values.startswith("x")
+    values = values.removeprefix("x")
     path = full_path(name.strip())
     given = [axis for axis in plan.axes if axis.path == path]
     if values:
@@ -100,7 +104,7 @@ def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
         given = [rates(plan)]
     if not given:
         raise UsageError(f"tune {path}: needs values to begin with, as in {path}=log:0.01..1:3")
-    return Tuned(plan, given[0], rule, folder)
+    return Tuned(plan, given[0], rule, folder, relative)
 
 
 def load_plan(path: Path | str) -> Plan:

@@ -26,7 +26,7 @@ from revgn.runs import open_run
 from revgn.sweeps.axes import Axis, parse_axis
 from revgn.sweeps.drive import Board
 from revgn.sweeps.plan import SEED, Job, Plan, make_job, plan_jobs
-from revgn.training import build_config
+from revgn.training import build_config, config_dict, flat
 
 Rule = Literal["score", "largest", "progress"]
 Scores = dict[float, float]  # of each value; minus infinity where it is no good
@@ -46,6 +46,8 @@ class Tuned:
         Its grid may have seeds; the first of them is tuned on.
     axis : Axis
         Values to begin with.
+    relative : bool
+        They are factors of what each point has set, or has by default.
     rule : {"score", "largest", "progress"}
     folder : Path
         That of the sweep.
@@ -60,6 +62,7 @@ class Tuned:
     axis: Axis
     rule: Rule
     folder: Path
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if self.rule not in get_args(Rule):
@@ -91,7 +94,10 @@ class Tuned:
     def _tried(self, point: Job, board: Board) -> tuple[Scores, bool]:
         """Scores of the values to try, NaN until a run is over, and whether there will be no more of them."""
         scores: Scores = {}
-        new = [float(value) for value in self.axis.values]
+        unit = 1.0
+        if self.relative:
+            unit = flat(config_dict(build_config(dict(point.settings))))[self.axis.path]
+        new = [float(value) if unit == 1.0 else _rounded(float(value) * unit) for value in self.axis.values]
         stages: list[Callable[[Scores, Rule], list[float]]] = [*[beyond] * _FURTHER, between, no_more]
         for propose in stages:
             scores |= {value: self._score(self._trial(point, value), board) for value in new}

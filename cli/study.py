@@ -1,0 +1,94 @@
+"""`revgn study`: questions of the field, answered by a sweep each, with verdicts."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from revgn_cli.board import show_board
+from revgn_cli.interrupt import stop_when_asked
+from revgn_cli.options import json_option, print_json
+from revgn_cli.train import command_line
+
+if TYPE_CHECKING:
+    from revgn.studies.study import Scale
+
+
+@click.command("study")
+@click.argument("name", required=False)
+@click.option(
+    "--scale",
+    type=click.Choice(["laptop", "paper"]),
+    default="laptop",
+    show_default=True,
+    help="Smaller networks and data for two cores, or the paper's set-up for a GPU.",
+)
+@click.option("--seeds", type=int, default=3, show_default=True, metavar="N", help="Seeds of each variant.")
+@click.option("--workers", type=int, metavar="N", help="Jobs at a time (1; with --dask all its workers).")
+@click.option("--dask", metavar="ADDRESS|local", help="Run the jobs on a dask cluster, or on one made here.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the study (else one in runs/).")
+@click.option("--dry-run", is_flag=True, help="Print the question and the first jobs, and run none.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@json_option
+def command(
+    name: str | None,
+    scale: "Scale",
+    seeds: int,
+    workers: int | None,
+    dask: str | None,
+    out: Path | None,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Conduct the study NAME, or list the studies.
+
+    A study is a sweep, tuned, resumed and shared as any is; then a table, a figure, a report and a verdict on
+    each claim, in its folder.
+
+    \b
+    revgn study
+    revgn study inverse --workers 2
+    """
+    from revgn.studies import conduct_study, load_study, plan_of, study_names
+    from revgn.sweeps import dask_executor, plan_jobs, tuned
+
+    if name is None:
+        for each in study_names():
+            study = load_study(each)
+            click.echo(f"{each:<14} {study.title} ({study.source})")
+        return
+    study = load_study(name)
+    folder = out or Path("runs") / f"study-{name}-{scale}"
+    if dry_run:
+        plan = plan_of(study, scale, seeds)
+        jobs = tuned(plan, folder, study.tune, "score").more({}, 0) if study.tune else plan_jobs(plan)
+        click.echo(
+            "\n".join([study.question, *(job.name for job in jobs), f"{len(jobs)} jobs to begin with"])
+        )
+        return
+    here = nullcontext((None, 1 if workers is None else workers))
+    with (
+        here if dask is None else dask_executor(dask, workers) as (executor, count),
+        stop_when_asked("stopping each job after its step, with a checkpoint") as should_stop,
+        show_board(quiet, f"study {folder}") as observe,
+    ):
+        _, verdicts = conduct_study(
+            study,
+            folder,
+            scale=scale,
+            seeds=seeds,
+            executor=executor,
+            workers=count,
+            command=command_line(),
+            observe=observe,
+            should_stop=should_stop,
+        )
+    if study.claims and not verdicts:
+        click.echo(command_line())
+        raise click.exceptions.Exit(130)
+    if as_json:
+        print_json([{**verdict._asdict(), "claim": verdict.claim.words} for verdict in verdicts])
+    else:
+        click.echo((folder / "study.md").read_text(encoding="utf-8"), nl=False)
+        click.echo(f"\n{folder / 'study.md'}")

@@ -1,0 +1,21 @@
+"""Studies: a question, the sweep that answers it, and verdicts on what was claimed.
+
+study    what a study is, and how a claim is judged
+conduct  run a study, and write what came of it
+"""
+
+from revgn.studies.conduct import chosen_runs, conduct_study, study_markdown
+from revgn.studies.study import Claim, Study, Verdict, judge, load_study, plan_of, study_names
+
+__all__ = [
+    "Claim",
+    "Study",
+    "Verdict",
+    "chosen_runs",
+    "conduct_study",
+    "judge",
+    "load_study",
+    "plan_of",
+    "study_markdown",
+    "study_names",
+]

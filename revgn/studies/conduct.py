@@ -1,0 +1,131 @@
+"""Conduct a study: run its sweep, then write its table, its figure, its report and its verdicts."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+
+from revgn.runs import Run, compare_runs, draw_curves, open_run, write_report
+from revgn.runs.compare import Row
+from revgn.runs.files import write_whole
+from revgn.studies.study import Scale, Study, Verdict, judge, plan_of
+from revgn.sweeps import Board, run_sweep, tuned
+
+NAMES = ("study.md", "study.json", "study.png", "study.svg", "report.html")
+
+
+def conduct_study(
+    study: Study,
+    folder: Path,
+    *,
+    scale: Scale = "laptop",
+    seeds: int = 3,
+    executor: Executor | None = None,
+    workers: int = 1,
+    command: str = "",
+    observe: Callable[[Board], None] = lambda board: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> tuple[Board, tuple[Verdict, ...]]:
+    """Run what is missing of a study's sweep into `folder`; when all is there, write what came of it.
+
+    Returns
+    -------
+    board : Board
+        How each job ended.
+    verdicts : tuple of Verdict
+        Of the study's claims, in their order; none while jobs are left.
+    """
+    plan = plan_of(study, scale, seeds)
+    source = tuned(plan, folder, study.tune, "score") if study.tune else None
+    board = run_sweep(
+        plan,
+        folder,
+        source=source,
+        executor=executor,
+        workers=workers,
+        command=command,
+        observe=observe,
+        should_stop=should_stop,
+    )
+    has_more = not board or (source is not None and source.more(board, 1))
+    if has_more or not all(state.is_over for state in board.values()):
+        return board, ()
+    chosen = chosen_runs(board, folder, seeds)
+    runs = [run for of_variant in chosen.values() for run in of_variant]
+    verdicts = tuple(judge(c, chosen.get(c.more, []), chosen.get(c.less, [])) for c in study.claims)
+    if runs:
+        for name in ("study.png", "study.svg"):
+            draw_curves(runs, folder / name, what=study.panels)
+        if importlib.util.find_spec("plotly"):
+            write_report(runs, folder / "report.html")
+    write_whole(folder / "study.md", study_markdown(study, scale, chosen, verdicts, command).encode())
+    write_whole(folder / "study.json", json.dumps([_plain(each) for each in verdicts], indent=1).encode())
+    return board, verdicts
+
+
+def chosen_runs(board: Board, folder: Path, seeds: int) -> dict[str, list[Run]]:
+    """Return the runs of each variant that count: of the settings that were tried on all seeds the best.
+
+    Best by validation, as `compare_runs` has it; a variant of which nothing was tried on all seeds has none.
+    """
+    by_variant: dict[str, list[Run]] = {}
+    for name, state in board.items():
+        if state.status in ("finished", "stopped", "diverged"):
+            by_variant.setdefault(state.job.choices.get("variant", ""), []).append(open_run(folder / name))
+    found = {}
+    for variant, runs in by_variant.items():
+        complete = [
+            row for row in compare_runs(runs).rows if len(row.runs) == seeds and "failed" not in row.statuses
+        ]
+        if complete:
+            best = max(complete, key=lambda row: row.score)
+            found[variant] = [run for run in runs if str(run.folder) in best.runs]
+    return found
+
+
+def study_markdown(
+    study: Study, scale: Scale, chosen: dict[str, list[Run]], verdicts: tuple[Verdict, ...], command: str
+) -> str:
+    """Return the page of a study: its question, a table of its variants, its verdicts."""
+    lines = [f"# {study.title}", "", f"{study.question} ({study.source}.)", ""]
+    lines += [f"Scale {scale}, {max(map(len, chosen.values()), default=0)} seeds, by `{command}`.", ""]
+    names = ["validation_accuracy", "test_accuracy", "test_loss", "train_loss", "epochs", "seconds"]
+    rows = {variant: compare_runs(runs).rows[0] for variant, runs in chosen.items()}
+    names = [name for name in names if any(name in row.figures for row in rows.values())]
+    lines += [f"| variant | rate | {' | '.join(name.replace('_', ' ') for name in names)} |"]
+    lines += ["|---" * (len(names) + 2) + "|"]
+    for variant, row in sorted(rows.items(), key=lambda item: -item[1].score):
+        rate = chosen[variant][0].config["optimizer"]["lr"]
+        lines.append(f"| {variant} | {rate:g} | {' | '.join(_cell(row, name) for name in names)} |")
+    lines += ["", "| claim | found | verdict |", "|---|---|---|"]
+    for verdict in verdicts:
+        claim = verdict.claim
+        what = f"{claim.figure.replace('_', ' ')} of {claim.more} less that of {claim.less}"
+        lines.append(
+            f"| {claim.words} | {what}: {verdict.difference:+.4g} ± {verdict.error:.2g} | {verdict.answer} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def _cell(row: Row, name: str) -> str:
+    spread = row.figures.get(name)
+    if spread is None:
+        return ""
+    scale, form, unit = (100.0, ".2f", " %") if name.endswith("accuracy") else (1.0, ".4g", "")
+    return f"{scale * spread.mean:{form}} ± {scale * spread.deviation:.2g}{unit}"
+
+
+def _plain(verdict: Verdict) -> dict[str, object]:
+    claim = verdict.claim
+    return {
+        "claim": claim.words,
+        "figure": claim.figure,
+        "more": claim.more,
+        "less": claim.less,
+        "answer": verdict.answer,
+        "difference": verdict.difference,
+        "error": verdict.error,
+        "of_more": verdict.of_more,
+        "of_less": verdict.of_less,
+    }

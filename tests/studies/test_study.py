@@ -1,0 +1,138 @@
+"""Studies: what they declare, how claims are judged, and one conducted to its end."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sweep_cases import Here
+
+from revgn.errors import UsageError
+from revgn.runs import Provenance, create_run, open_run
+from revgn.runs.compare import FIGURES
+from revgn.runs.names import EPOCH_SERIES
+from revgn.studies import Claim, Study, conduct_study, judge, load_study, plan_of, study_names
+from revgn.sweeps import Plan, plan_jobs
+from revgn.training import build_config, config_dict
+
+CLAIM = Claim("more is more", "test_accuracy", "a", "b")
+
+
+@pytest.mark.parametrize("name", study_names())
+@pytest.mark.parametrize("scale", ["laptop", "paper"])
+def test_every_study_can_be_run(name, scale):
+    study = load_study(name)
+    jobs = plan_jobs(plan_of(study, scale, 2))
+    assert {job.choices["variant"] for job in jobs} == set(study.plan.variants)
+    assert study.title
+    assert study.question
+    assert study.claims
+    for claim in study.claims:
+        assert {claim.more, claim.less} <= set(study.plan.variants)
+        assert claim.figure in {*FIGURES, *(series.name for series in EPOCH_SERIES)}
+
+
+def test_what_there_is_not():
+    with pytest.raises(UsageError, match="there is no 'invers'; did you mean inverse"):
+        load_study("invers")
+    with pytest.raises(UsageError, match=r"known are .*inverse"):
+        load_study("zzz")
+    with pytest.raises(UsageError, match="seeds: 0"):
+        plan_of(load_study("inverse"), "laptop", 0)
+    with pytest.raises(UsageError, match="has no scale 'huge'"):
+        plan_of(load_study("inverse"), "huge", 1)
+
+
+NOBODY = Provenance("", "", {}, "", 0, "numpy", "", "float64", "digits", "", {}, "")
+
+
+@pytest.fixture
+def make_runs(tmp_path):
+    def make(name, accuracies):
+        runs = []
+        for seed, accuracy in enumerate(accuracies):
+            config = config_dict(build_config({"training": {"seed": seed}}))
+            with create_run(tmp_path / f"{name}-{seed}", replace(NOBODY, config=config)) as writer:
+                figures = {"train_loss": 1.0, "test_loss": 1.0, "test_accuracy": accuracy}
+                writer.record_epoch({"epoch": 1.0, **figures, "kernel_similarity": 1 - accuracy})
+            runs.append(open_run(tmp_path / f"{name}-{seed}"))
+        return runs
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("more", "less", "answer"),
+    [
+        ((0.90, 0.91, 0.92), (0.80, 0.81, 0.82), "agrees"),
+        ((0.80, 0.81, 0.82), (0.90, 0.91, 0.92), "disagrees"),
+        ((0.80, 0.90, 1.00), (0.79, 0.89, 0.99), "cannot tell"),
+        ((0.90,), (0.10,), "cannot tell"),
+        ((), (0.10, 0.11), "cannot tell"),
+    ],
+)
+def test_verdicts(make_runs, more, less, answer):
+    found = judge(CLAIM, make_runs("a", more), make_runs("b", less))
+    assert found.answer == answer
+    if more and len(more) == len(less) == 3:
+        error = math.sqrt(np.var(more, ddof=1) / 3 + np.var(less, ddof=1) / 3)
+        assert (found.difference, found.error) == pytest.approx((np.mean(more) - np.mean(less), error))
+
+
+def test_a_series_of_epochs_may_be_claimed(make_runs):
+    claim = replace(CLAIM, figure="kernel_similarity")
+    found = judge(claim, make_runs("a", (0.1, 0.2)), make_runs("b", (0.8, 0.9)))
+    assert (found.answer, found.of_more) == ("agrees", pytest.approx((0.9, 0.8)))
+
+
+def study_of(tune=""):
+    settings = {
+        "data": {"subset": 200, "validation_fraction": 0.2},
+        "network": {"hidden": 16, "blocks": 1},
+        "training": {"batch_size": 40, "epochs": 2},
+    }
+    variants = {
+        "fast": {"optimizer": {"name": "adam", "lr": 0.01}},
+        "slow": {"optimizer": {"name": "adam", "lr": 1e-5}},
+    }
+    claims = (replace(CLAIM, more="fast", less="slow"), replace(CLAIM, more="slow", less="fast"))
+    plan = Plan(settings, (), variants)
+    return Study("own", "Own", "nobody", "Which?", plan, {"laptop": {}}, tune, ("accuracy",), claims)
+
+
+@pytest.mark.parametrize("tune", ["", "lr=x0.5,1"])
+def test_a_study_to_its_end(tmp_path, tune):
+    folder, here = tmp_path / "s", Here()
+    board, verdicts = conduct_study(study_of(tune), folder, seeds=2, executor=here, command="revgn study own")
+    assert all(state.status == "finished" for state in board.values())
+    assert len(here.jobs) == (4 if not tune else len(board))
+    if not tune:
+        assert [verdict.answer for verdict in verdicts] == ["agrees", "disagrees"]
+    page = (folder / "study.md").read_text()
+    assert "| fast |" in page
+    assert "by `revgn study own`" in page
+    assert "| more is more | test accuracy of fast less that of slow: +" in page
+    found = json.loads((folder / "study.json").read_text())
+    assert [each["answer"] for each in found] == [verdict.answer for verdict in verdicts]
+    assert len(found[0]["of_more"]) == 2
+    assert (folder / "study.png").stat().st_size > 5000
+    again = Here()
+    assert conduct_study(study_of(tune), folder, seeds=2, executor=again)[1] == verdicts
+    assert again.jobs == []
+
+
+def test_a_study_that_is_stopped_has_no_verdict(tmp_path):
+    folder = tmp_path / "s"
+    assert conduct_study(study_of(), folder, seeds=2, executor=Here(), should_stop=lambda: True)[1] == ()
+    seen = []
+
+    def between_stages():
+        """When all jobs that there are have ended, and tuning has not thought of more."""
+        return bool(seen) and all(state.is_over for state in seen[0].values())
+
+    options = {"executor": Here(), "workers": 9, "observe": seen.append, "should_stop": between_stages}
+    board, verdicts = conduct_study(study_of("lr=x0.5,1"), folder, seeds=2, **options)
+    assert all(state.is_over for state in board.values())
+    assert verdicts == ()
+    assert not (folder / "study.md").exists()
