@@ -46,6 +46,7 @@ def draw_curves(
     what: Sequence[str] = (),
     log: Scale = "auto",
     each: bool = False,
+    groups: Sequence[Group] | None = None,
 ) -> None:
     """Draw a panel for each of `what`: test solid, training dashed, test of averaged weights dotted.
 
@@ -62,6 +63,8 @@ def draw_curves(
         Which axes are logarithmic; "auto" takes y of losses, norms and the like that are positive.
     each : bool
         Draw each run for itself, whatever differs.
+    groups : sequence of Group
+        The curves and their labels, in place of those that follow from what differs.
 
     Raises
     ------
@@ -73,7 +76,8 @@ def draw_curves(
     panels = tuple(what) or ("loss", *(["accuracy"] if _has(runs, "test_accuracy") else []))
     for name in panels:
         _check_series(name, runs)
-    groups = single_runs(runs) if each else group_runs(runs)
+    if groups is None:
+        groups = single_runs(runs) if each else group_runs(runs)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.style import context

@@ -9,6 +9,7 @@ from pathlib import Path
 from revgn.runs import Run, compare_runs, draw_curves, open_run, write_report
 from revgn.runs.compare import Row
 from revgn.runs.files import write_whole
+from revgn.runs.groups import Group
 from revgn.studies.study import Scale, Study, Verdict, judge, plan_of
 from revgn.sweeps import Board, run_sweep, tuned
 
@@ -54,9 +55,10 @@ def conduct_study(
     chosen = chosen_runs(board, folder, seeds)
     runs = [run for of_variant in chosen.values() for run in of_variant]
     verdicts = tuple(judge(c, chosen.get(c.more, []), chosen.get(c.less, [])) for c in study.claims)
+    groups = [Group(variant, {}, tuple(of_variant)) for variant, of_variant in chosen.items()]
     if runs:
         for name in ("study.png", "study.svg"):
-            draw_curves(runs, folder / name, what=study.panels)
+            draw_curves(runs, folder / name, what=study.panels, groups=groups)
         if importlib.util.find_spec("plotly"):
             write_report(runs, folder / "report.html")
     write_whole(folder / "study.md", study_markdown(study, scale, chosen, verdicts, command).encode())
