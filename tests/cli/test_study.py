@@ -1,0 +1,67 @@
+"""`revgn study`: the list, what would be run, and mistakes."""
+
+import json
+
+import pytest
+
+from revgn.studies import study_names
+
+
+def test_the_list(invoke):
+    lines = invoke("study").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == study_names()
+    assert "Which generalized inverse" in invoke("study").stdout
+
+
+def test_what_would_be_run(invoke, tmp_path):
+    text = invoke("study", "inverse", "--dry-run").stdout
+    assert text.startswith("Exact Gauss-Newton in mini-batches")
+    assert text.splitlines()[-1] == "15 jobs to begin with"
+    paper = invoke("study", "switch", "--scale", "paper", "--dry-run", "--seeds", 2).stdout
+    assert paper.splitlines()[-1] == "10 jobs to begin with"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("invers",), "there is no 'invers'; did you mean inverse?"),
+        (("inverse", "--seeds", 0), "seeds: 0 is not at least 1"),
+        (("inverse", "--scale", "huge"), "'huge' is not one of"),
+        (("inverse", "--workers", 0), "workers: 0 is not at least 1"),
+    ],
+)
+def test_mistakes(invoke, options, message):
+    found = invoke("study", *options)
+    assert found.exit_code == 2
+    assert message in found.stderr
+    assert len(found.stderr.splitlines()) == 1
+
+
+def test_to_its_end(invoke, tmp_path, monkeypatch):
+    """Of a study made small: its page is printed, its verdicts as JSON."""
+    from dataclasses import replace
+
+    import revgn.studies as studies
+
+    def small(name):
+        study = load(name)
+        tiny = {
+            "data": {"name": "digits", "subset": 200},
+            "network": {"hidden": 16, "blocks": 1},
+            "training": {"batch_size": 60, "epochs": 1, "eval_every": None},
+        }
+        keep = ("adam", "minimum-norm", "block-uniform", "carry")
+        variants = {name: study.plan.variants[name] for name in keep}
+        return replace(study, scales={"laptop": tiny}, tune="", plan=replace(study.plan, variants=variants))
+
+    load = studies.load_study
+    monkeypatch.setattr(studies, "load_study", small)
+    found = invoke("study", "inverse", "--seeds", 2, "-q", "--out", "s")
+    assert found.exit_code == 0
+    assert found.stdout.startswith("# Which generalized inverse\n")
+    assert found.stdout.endswith("\ns/study.md\n")
+    rows = json.loads(invoke("study", "inverse", "--seeds", 2, "-q", "--out", "s", "--json").stdout)
+    assert {row["answer"] for row in rows} <= {"agrees", "disagrees", "cannot tell"}
+    assert len(rows) == 3
+    assert (tmp_path / "s" / "study.svg").exists()
