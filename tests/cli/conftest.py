@@ -1,5 +1,6 @@
 import inspect
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,27 @@ def spawn(tmp_path):
         if process.poll() is None:
             process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def on_terminal(spawn):
+    """Start `revgn` in a terminal; gives the process and a function that reads all that it writes."""
+
+    def start(*arguments):
+        leader, follower = pty.openpty()
+        process = spawn(*arguments, stdout=follower, stderr=follower, stdin=follower)
+        os.close(follower)
+
+        def read():
+            content = b""
+            try:
+                while chunk := os.read(leader, 65536):
+                    content += chunk
+            except OSError:
+                pass
+            os.close(leader)
+            return content.decode(errors="replace")
+
+        return process, read
+
+    return start

@@ -85,6 +85,15 @@ def test_on_a_cluster_and_by_search(spawn):
     assert (stdout, "Traceback" in stderr) == ("3 finished\nrevgn compare s\n", False)
 
 
+def test_a_live_table_on_a_terminal(on_terminal):
+    process, read = on_terminal("sweep", *TINY, "--epochs", 1, "--grid", "seed=0..2", "--out", "s")
+    written = read()
+    assert process.wait(timeout=60) == 0
+    assert written.count("finished") > 3
+    assert "3 finished" in written
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h")  # the cursor is shown again
+
+
 def test_a_killed_sweep_goes_on(spawn, invoke, tmp_path):
     """Its workers die with it, at whatever instant; what they had done is not done again."""
     options = ("sweep", *TINY, "--epochs", 200, "--grid", "seed=0..3", "--out", "s", "--workers", 2)

@@ -1,8 +1,6 @@
 """`revgn watch`: frames, and a terminal that is left as it was found."""
 
 import math
-import os
-import pty
 import re
 import signal
 import time
@@ -68,28 +66,9 @@ def test_a_folder(train, invoke):
     assert invoke("watch", "nowhere").exit_code == 2
 
 
-def on_terminal(spawn, *arguments):
-    """Start in a terminal of 90 by 30; gives the process and a function that reads what it wrote."""
-    leader, follower = pty.openpty()
-    process = spawn(*arguments, stdout=follower, stderr=follower, stdin=follower)
-    os.close(follower)
-
-    def read():
-        content = b""
-        try:
-            while chunk := os.read(leader, 65536):
-                content += chunk
-        except OSError:
-            pass
-        os.close(leader)
-        return content.decode(errors="replace")
-
-    return process, read
-
-
-def test_ends_with_the_run(train, spawn):
+def test_ends_with_the_run(train, on_terminal):
     train("run", "--eval-every", 1, "-q")
-    process, read = on_terminal(spawn, "watch", "run")
+    process, read = on_terminal("watch", "run")
     written = read()
     assert process.wait(timeout=60) == 0
     assert "finished, step 4" in written
@@ -97,14 +76,14 @@ def test_ends_with_the_run(train, spawn):
 
 
 @pytest.mark.parametrize("folder", ["runs/a", "runs"])
-def test_ctrl_c_leaves_the_run_alone(spawn, tmp_path, folder):
+def test_ctrl_c_leaves_the_run_alone(spawn, on_terminal, tmp_path, folder):
     options = ("--subset", 300, "--hidden", 16, "--batch-size", 30, "--optimizer", "adam", "--epochs", 10_000)
     running = spawn("train", *options, "-q", "--out", "runs/a")
     deadline = time.monotonic() + 60
     while not is_run(tmp_path / "runs/a"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process, read = on_terminal(spawn, "watch", folder)
+    process, read = on_terminal("watch", folder)
     time.sleep(2.5)
     process.send_signal(signal.SIGINT)
     written = read()
