@@ -95,7 +95,7 @@ def test_the_reference_is_up_to_date(invoke):
     assert text == path.read_text(encoding="utf-8")
     for words in (
         "### revgn sweep",
-        "### revgn data fetch NAME",
+        "### revgn data fetch [OPTIONS] NAME",
         "`--grid KEY=VALUES`",
         "`optimizer.carry`",
         "`rho`",
