@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--what",
     multiple=True,
     metavar="SERIES",
-    help="A panel: loss, accuracy (these two if not given), or any series, such as rho or step_norm.",
+    help="A panel: loss, accuracy (these two if not given), any series, such as rho, or spectrum.",
 )
 @click.option(
     "--log",

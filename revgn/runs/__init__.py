@@ -11,6 +11,7 @@ launch      start, resume and evaluate runs
 summary     a run in a few figures
 tables      series as xarray and pandas have them
 rebuild     the network of a checkpoint
+spectra     the tangent kernel's spectrum of a run
 export      runs in the files of other tools
 migrate     older formats
 check       whether a run can be trusted

@@ -12,6 +12,7 @@ from revgn.runs.files import writing
 from revgn.runs.groups import Group, group_runs, single_runs
 from revgn.runs.names import EPOCH_SERIES, STEP_SERIES
 from revgn.runs.reader import Run
+from revgn.runs.spectra import run_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +26,8 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = "osD^vPX*"  # one more than colours, so that pairs repeat late
 _FORMATS = (".png", ".pdf", ".svg")
 _LABELLED = 24  # kinds of runs; more are drawn alike, without a legend
-_ON_LOG = ("loss", "rho", "residual", "norm", "damping", "s_max", "s_min", "error")
+SPECTRUM = "spectrum"
+_ON_LOG = (SPECTRUM, "loss", "rho", "residual", "norm", "damping", "s_max", "s_min", "error")
 
 
 class Curve(NamedTuple):
@@ -59,6 +61,7 @@ def draw_curves(
     axis : {"epoch", "step", "seconds", "samples"}
     what : sequence of str
         "loss", "accuracy", or any series of steps or epochs, such as "rho"; loss and accuracy if not given.
+        "spectrum" draws the tangent kernel's eigenvalues at the newest checkpoint of analysed runs.
     log : {"auto", "none", "x", "y", "xy"}
         Which axes are logarithmic; "auto" takes y of losses, norms and the like that are positive.
     each : bool
@@ -103,7 +106,10 @@ def draw_curves(
 
 def curve_of(runs: Iterable[Run], name: str, axis: Axis) -> Curve | None:
     """Return the mean of a series over runs, as far as the shortest comes; None where none has it."""
-    pairs = [pair for run in runs if (pair := series_of(run, name, axis)) is not None]
+    if name == SPECTRUM:
+        pairs = [(np.arange(1.0, values.size + 1), values) for values in map(run_spectrum, runs)]
+    else:
+        pairs = [pair for run in runs if (pair := series_of(run, name, axis)) is not None]
     length = min((x.size for x, _ in pairs), default=0)
     if not length:
         return None
@@ -168,13 +174,14 @@ def _legend(figure: "Figure", axes: Iterable["Axes"]) -> None:
 
 
 def _finish(ax: "Axes", what: str, axis: Axis, log: Scale) -> None:
-    ax.set_xlabel("seconds of training" if axis == "seconds" else axis)
-    ax.set_ylabel(what.replace("_", " "))
+    along = "seconds of training" if axis == "seconds" else axis
+    ax.set_xlabel("number of the eigenvalue" if what == SPECTRUM else along)
+    ax.set_ylabel("eigenvalue of the tangent kernel" if what == SPECTRUM else what.replace("_", " "))
     ax.grid(alpha=0.25)
     values = np.concatenate([line.get_ydata() for line in ax.lines]) if ax.lines else np.zeros(0)
     finite = values[np.isfinite(values)]
     is_log = any(word in what for word in _ON_LOG) if log == "auto" else "y" in log
-    if is_log and finite.size and finite.min() > 0:
+    if is_log and finite.size and (finite.min() > 0 or what == SPECTRUM):
         ax.set_yscale("log")
     if log in ("x", "xy"):
         ax.set_xscale("log")
@@ -198,13 +205,15 @@ def _has(runs: Sequence[Run], name: str) -> bool:
 
 
 def _check_series(name: str, runs: Sequence[Run]) -> None:
-    known = {"loss", "accuracy", *(series.name for series in (*EPOCH_SERIES, *STEP_SERIES))}
+    known = {"loss", "accuracy", SPECTRUM, *(series.name for series in (*EPOCH_SERIES, *STEP_SERIES))}
     if name not in known:
         from difflib import get_close_matches
 
         near = get_close_matches(name, sorted(known), 1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
         raise UsageError(f"what: no series {name!r}; {hint}")
+    if name == SPECTRUM:
+        return
     if not any(each in (*run.epochs, *run.steps) for run in runs for each in names_of(name)):
         if all(run.epochs["epoch"].size == 0 for run in runs):
             return  # nothing was measured yet: an empty panel

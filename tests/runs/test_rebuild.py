@@ -5,7 +5,8 @@ import pytest
 
 import revgn
 from revgn.errors import RunError, UsageError
-from revgn.runs import open_run, start_run
+from revgn.runs import draw_curves, open_run, start_run
+from revgn.runs.spectra import run_spectrum
 from revgn.training import build_config, merge_settings, nested
 
 
@@ -41,6 +42,27 @@ def test_a_network_is_what_the_run_evaluated(tmp_path):
     assert recorded[best.step] == max(recorded.values())
     averaged = run.network(weights="average")
     assert accuracy(averaged) == pytest.approx(run.epochs["test_accuracy_average"][-1], abs=1e-6)
+
+
+def test_the_spectrum_of_an_analysed_run(tmp_path):
+    """Its effective rank is the one recorded at the last evaluation; it makes a panel."""
+    folders = [tmp_path / f"run{seed}" for seed in (0, 1)]
+    for seed, folder in enumerate(folders):
+        start_run(build_config(settings(training__analyse_rows=6, training__seed=seed)), folder)
+    run = open_run(folders[0])
+    values = run_spectrum(run)
+    assert values.shape == (60,)
+    assert np.all(np.diff(values) <= 0)
+    shares = values[values > 0] / values.sum()
+    rank = np.exp(-np.sum(shares * np.log(shares)))
+    assert rank == pytest.approx(run.epochs["kernel_effective_rank"][-1], rel=1e-4)
+    draw_curves([run, open_run(folders[1])], tmp_path / "s.svg", what=("spectrum", "kernel_similarity"))
+    text = (tmp_path / "s.svg").read_text()
+    assert ">eigenvalue of the tangent kernel<" in text
+    assert ">kernel similarity<" in text
+    start_run(build_config(settings()), tmp_path / "plain")
+    with pytest.raises(UsageError, match="was not analysed; a spectrum needs a run with --analyse"):
+        draw_curves([open_run(tmp_path / "plain")], tmp_path / "t.svg", what=("spectrum",))
 
 
 def test_what_cannot_be_rebuilt(tmp_path):

@@ -1,0 +1,34 @@
+"""The tangent kernel's spectrum of a run, at its newest checkpoint."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revgn.data import take_batch
+from revgn.errors import UsageError
+from revgn.measures import spectrum
+from revgn.runs.checkpoint import latest_checkpoint
+from revgn.runs.launch import same_data
+from revgn.runs.reader import Run
+from revgn.solvers import jacobian, tangent_kernel
+from revgn.training import build_config, build_problem, restore_state
+
+
+def run_spectrum(run: Run) -> NDArray[np.float64]:
+    """Return the eigenvalues, the largest first, on the test rows that the run was analysed on.
+
+    Raises
+    ------
+    UsageError
+        If it was not (`training.analyse_rows`).
+    RunError
+        If there is no checkpoint, or the data are not those of the run.
+    """
+    config = build_config(run.config)
+    rows = config.training.analyse_rows
+    if rows is None:
+        raise UsageError(f"{run.folder}: was not analysed; a spectrum needs a run with --analyse")
+    dataset = same_data(config, run.attributes["data_sha256"])
+    problem = build_problem(config, dataset)
+    params = restore_state(problem, latest_checkpoint(run.folder)[0].arrays).params
+    x, _ = take_batch(dataset, dataset.test, slice(0, rows), problem.backend, problem.dtype)
+    return spectrum(tangent_kernel(jacobian(problem.network, params, x)[1])).eigenvalues
