@@ -8,7 +8,9 @@ import click
 from revgn_cli.options import json_option, print_json
 
 if TYPE_CHECKING:
+    from revgn.arrays import BackendName
     from revgn.testing import Measured
+    from revgn.testing.machine import Precision
 
 
 @click.command("check")
@@ -34,8 +36,8 @@ def command(
     runs: tuple[Path, ...],
     repair: bool,
     math: bool,
-    backend: str,
-    dtype: tuple[str, ...],
+    backend: "BackendName",
+    dtype: "tuple[Precision, ...]",
     seed: int,
     as_json: bool,
 ) -> None:
@@ -72,12 +74,12 @@ def command(
         raise click.exceptions.Exit(1)
 
 
-def _check_math(backend: str, dtypes: tuple[str, ...], seed: int, as_json: bool) -> None:
+def _check_math(backend: "BackendName", dtypes: "tuple[Precision, ...]", seed: int, as_json: bool) -> None:
     from revgn.arrays import device_name, select_backend
     from revgn.testing import check_machine
 
-    chosen = select_backend(backend)  # type: ignore[arg-type]
-    found = [measured for dtype in dtypes for measured in check_machine(chosen, dtype, seed=seed)]  # type: ignore[arg-type]
+    chosen = select_backend(backend)
+    found = [measured for dtype in dtypes for measured in check_machine(chosen, dtype, seed=seed)]
     failed = [measured for measured in found if not measured.holds]
     if as_json:
         rows = [measured._asdict() | {"holds": measured.holds} for measured in found]
@@ -93,7 +95,7 @@ def _check_math(backend: str, dtypes: tuple[str, ...], seed: int, as_json: bool)
         raise click.exceptions.Exit(1)
 
 
-def _worst_by_law(found: "list[Measured]", dtypes: tuple[str, ...]) -> "Iterator[str]":
+def _worst_by_law(found: "list[Measured]", dtypes: "tuple[Precision, ...]") -> "Iterator[str]":
     """A line for each kind of subject and law: the worst error of all sizes, and the tolerance."""
     groups: dict[tuple[str, str], dict[str, Measured]] = {}
     for each in found:

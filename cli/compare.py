@@ -87,14 +87,15 @@ def _word(value: Any) -> str:
 
 
 def _shown(name: str, spread: "Spread | None") -> str:
+    from revgn.runs.compare import figure_form
+
     if spread is None:
         return ""
-    percent = name.endswith("accuracy")
-    scale, form = (100, ".2f") if percent else (1, ".4g")
+    scale, form, unit = figure_form(name)
     text = f"{spread.mean * scale:{form}}"
     if spread.count > 1 and spread.deviation != 0:
-        text += f" ± {spread.deviation * scale:{'.2f' if percent else '.2g'}}"
-    return f"{text} %" if percent else text
+        text += f" ± {spread.deviation * scale:{'.2f' if unit else '.2g'}}"
+    return f"{text}{unit}"
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:

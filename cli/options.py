@@ -154,6 +154,13 @@ RESUME_OPTIONS = tuple(
 set_option = click.option(
     "-s", "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting, by its dotted path."
 )
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="No progress.")
+workers_option = click.option(
+    "--workers", type=int, metavar="N", help="Jobs at a time (1; with --dask all its workers)."
+)
+dask_option = click.option(
+    "--dask", metavar="ADDRESS|local", help="Run the jobs on a dask cluster, or on one made here."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

@@ -5,7 +5,14 @@ from typing import Any
 
 import click
 from revgn_cli.interrupt import stop_when_asked
-from revgn_cli.options import RESUME_OPTIONS, chosen_settings, json_option, set_option, setting_options
+from revgn_cli.options import (
+    RESUME_OPTIONS,
+    chosen_settings,
+    json_option,
+    quiet_option,
+    set_option,
+    setting_options,
+)
 from revgn_cli.progress import show_progress
 from revgn_cli.train import command_line, report
 
@@ -14,7 +21,7 @@ from revgn_cli.train import command_line, report
 @click.argument("run", type=click.Path(path_type=Path))
 @setting_options(RESUME_OPTIONS)
 @set_option
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 @json_option
 def command(run: Path, assignments: tuple[str, ...], quiet: bool, as_json: bool, **values: Any) -> None:
     """Go on with RUN, killed, interrupted or finished; it needs nothing but the folder.

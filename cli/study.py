@@ -1,13 +1,12 @@
 """`revgn study`: questions of the field, answered by a sweep each, with verdicts."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from revgn_cli.board import show_board
 from revgn_cli.interrupt import stop_when_asked
-from revgn_cli.options import json_option, print_json
+from revgn_cli.options import dask_option, json_option, print_json, quiet_option, workers_option
 from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
     help="Smaller networks and data for two cores, or the paper's set-up for a GPU.",
 )
 @click.option("--seeds", type=int, default=3, show_default=True, metavar="N", help="Seeds of each variant.")
-@click.option("--workers", type=int, metavar="N", help="Jobs at a time (1; with --dask all its workers).")
-@click.option("--dask", metavar="ADDRESS|local", help="Run the jobs on a dask cluster, or on one made here.")
+@workers_option
+@dask_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the study (else one in runs/).")
 @click.option("--dry-run", is_flag=True, help="Print the question and the first jobs, and run none.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 @json_option
 def command(
     name: str | None,
@@ -51,7 +50,7 @@ def command(
     revgn study inverse --workers 2
     """
     from revgn.studies import conduct_study, load_study, plan_of, study_names
-    from revgn.sweeps import dask_executor, plan_jobs, tuned
+    from revgn.sweeps import executor_at, plan_jobs, tuned
 
     if name is None:
         for each in study_names():
@@ -67,9 +66,8 @@ def command(
             "\n".join([study.question, *(job.name for job in jobs), f"{len(jobs)} jobs to begin with"])
         )
         return
-    here = nullcontext((None, 1 if workers is None else workers))
     with (
-        here if dask is None else dask_executor(dask, workers) as (executor, count),
+        executor_at(dask, workers) as (executor, count),
         stop_when_asked("stopping each job after its step, with a checkpoint") as should_stop,
         show_board(quiet, f"study {folder}") as observe,
     ):

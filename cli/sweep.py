@@ -1,7 +1,6 @@
 """`revgn sweep`: many runs, by a grid or drawn, shared among processes and machines."""
 
 import shlex
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,13 @@ from revgn_cli.interrupt import stop_when_asked
 from revgn_cli.options import (
     TRAIN_OPTIONS,
     chosen_settings,
+    dask_option,
     json_option,
     print_json,
+    quiet_option,
     set_option,
     setting_options,
+    workers_option,
 )
 from revgn_cli.train import command_line
 
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 @click.option("--random", type=int, metavar="N", help="Draw N points from the grid, in place of all.")
 @click.option("--random-seed", type=int, metavar="SEED", help="What is drawn follows from it (0).")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the sweep (else one in runs/).")
-@click.option("--workers", type=int, metavar="N", help="Jobs at a time (1; with --dask all its workers).")
-@click.option("--dask", metavar="ADDRESS|local", help="Run the jobs on a dask cluster, or on one made here.")
+@workers_option
+@dask_option
 @click.option(
     "--tune",
     metavar="KEY[=VALUES]",
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
     help="End jobs whose best score after so many epochs is below the median of the others'.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the jobs, and run none.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 @setting_options(TRAIN_OPTIONS)
 @set_option
 @json_option
@@ -93,7 +95,7 @@ def command(
     revgn sweep --optimizer adam --validation 0.1 --tune lr --grid seed=0..2 --median-after 2
     """
     from revgn.errors import UsageError
-    from revgn.sweeps import MedianRule, Searched, dask_executor, plan_jobs, run_sweep, tuned
+    from revgn.sweeps import MedianRule, Searched, executor_at, plan_jobs, run_sweep, tuned
 
     settings = chosen_settings(TRAIN_OPTIONS, values, assignments)
     plan = _plan(file, settings, axes, random, random_seed)
@@ -112,9 +114,8 @@ def command(
             more = " to begin with" if source else ""
             click.echo("\n".join([*(job.name for job in jobs), f"{len(jobs)} jobs{more} in {folder}"]))
         return
-    here = nullcontext((None, 1 if workers is None else workers))
     with (
-        here if dask is None else dask_executor(dask, workers) as (executor, count),
+        executor_at(dask, workers) as (executor, count),
         stop_when_asked("stopping each job after its step, with a checkpoint") as should_stop,
         show_board(quiet, f"sweep {folder}") as observe,
     ):

@@ -12,6 +12,7 @@ from revgn_cli.options import (
     chosen_settings,
     json_option,
     print_json,
+    quiet_option,
     set_option,
     setting_options,
 )
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--print-config", is_flag=True, help="Print a file of all settings, each explained, and train nothing."
 )
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@quiet_option
 @json_option
 def command(
     file: Path | None,

@@ -1,9 +1,11 @@
 """What the tests of sweeps share: tiny plans, and who runs their jobs at once."""
 
 import os
+import signal
 from concurrent.futures import Executor, Future
 
 from revgn.sweeps import Plan, parse_axis
+from revgn.sweeps.claim import newest_claim
 from revgn.sweeps.pool import THREADS
 from revgn.training import merge_settings, nested
 
@@ -36,6 +38,18 @@ class Here(Executor):
 
 def statuses(board):
     return sorted(state.status for state in board.values())
+
+
+def killer(folder, killed):
+    """Observer that kills, once, the worker of one of two jobs well under way; its name goes to `killed`."""
+
+    def observe(board):
+        ready = [name for name, state in board.items() if state.status == "running" and state.beat.step > 20]
+        if len(ready) == 2 and not killed:
+            killed.append(ready[0])
+            os.kill(newest_claim(folder, ready[0]).owner.process, signal.SIGKILL)
+
+    return observe
 
 
 def surroundings():

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from revgn.arrays import Array, array_namespace, backend_of, eigh, to_host
+from revgn.arrays import Array, backend_of, eigh, inner, to_host
 from revgn.errors import UsageError
 
 Product = Callable[[Array], Array]
@@ -50,7 +50,7 @@ def spectrum(K: Array) -> Spectrum:
 
 def estimate_trace(product: Product, like: Array, probes: int, rng: np.random.Generator) -> Estimate:
     """Return tr K from products K v, v like `like`."""
-    return _mean([inner(v, product(v)) for v in _signs(like, probes, rng)])
+    return _mean([float(inner(v, product(v))) for v in _signs(like, probes, rng)])
 
 
 def estimate_alignment(
@@ -63,16 +63,11 @@ def estimate_alignment(
     rows = []
     for v in _signs(like, probes, rng):
         a, b = first(v), second(v)
-        rows.append((inner(a, b), inner(a, a), inner(b, b)))
+        rows.append(tuple(float(inner(x, y)) for x, y in ((a, b), (a, a), (b, b))))
     sums = np.array(rows)
     without = [_ratio(sums.sum(axis=0) - row) for row in sums]
     spread = math.sqrt((probes - 1) * float(np.var(without))) if probes > 1 else math.nan
     return Estimate(_ratio(sums.sum(axis=0)), spread)
-
-
-def inner(a: Array, b: Array) -> float:
-    """Sum of the products of all elements."""
-    return float(array_namespace(a, b).sum(a * b))
 
 
 def _ratio(sums: np.ndarray) -> float:

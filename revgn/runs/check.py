@@ -1,5 +1,6 @@
 """Whether a run can be trusted: checksums, journal against snapshot, weights against what was recorded."""
 
+import functools
 import json
 import tomllib
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from revgn.errors import DataError, RevgnError, RunError
 from revgn.runs.checkpoint import latest_checkpoint, load_checkpoint
 from revgn.runs.files import is_sealed, reading
 from revgn.runs.journal import Columns, read_journal
-from revgn.runs.launch import same_data
+from revgn.runs.launch import problem_of
 from revgn.runs.migrate import migrated
 from revgn.runs.names import (
     CADENCES,
@@ -26,7 +27,7 @@ from revgn.runs.names import (
 from revgn.runs.reader import Run, open_run
 from revgn.runs.summary import status
 from revgn.runs.writer import repair_run
-from revgn.training import build_config, build_problem, config_toml, evaluate, restore_state
+from revgn.training import Problem, build_config, config_toml, evaluate, restore_state
 
 Outcome = Literal["ok", "damaged", "skipped"]
 
@@ -69,12 +70,12 @@ def check_run(folder: Path | str, *, repair: bool = False) -> list[Finding]:
         return f"{seal}; {status(run[0])}, {run[0].steps['step'].size} steps"
 
     found.append(_found("run.h5", opened))
-    if run:
-        found += [_found(what, check, run[0]) for what, check in _CHECKS.items()]
-    found += _checkpoints(folder)
-    if run:
-        found.append(_found("weights", _weights, run[0]))
-    return found
+    if not run:
+        return [*found, *_checkpoints(folder)]
+    problem = functools.cache(functools.partial(_problem, run[0]))
+    found += [_found(what, check, run[0]) for what, check in _CHECKS.items()]
+    found += [_found("data", _data, problem), *_checkpoints(folder)]
+    return [*found, _found("weights", _weights, run[0], problem)]
 
 
 class _SkippedError(Exception):
@@ -141,12 +142,15 @@ def _config(run: Run) -> str:
     return "the settings of run.h5"
 
 
-def _data(run: Run) -> str:
-    config = build_config(run.config)
+def _problem(run: Run) -> Problem:
     try:
-        dataset = same_data(config, run.attributes["data_sha256"])
+        return problem_of(run)
     except DataError as error:
-        raise _SkippedError(str(error)) from None
+        raise _SkippedError(f"without the data: {error}") from None
+
+
+def _data(load: Callable[[], Problem]) -> str:
+    dataset = load().dataset
     return f"{dataset.name}, SHA-256 {dataset.checksum[:12]}..."
 
 
@@ -156,17 +160,13 @@ def _checkpoints(folder: Path) -> Iterator[Finding]:
         yield _found(what, lambda path=path: f"{len(load_checkpoint(path).arrays)} arrays")
 
 
-def _weights(run: Run) -> str:
+def _weights(run: Run, load: Callable[[], Problem]) -> str:
     """Evaluate the newest checkpoint again, and compare with what was recorded of its step."""
-    config = build_config(run.config)
     checkpoint = latest_checkpoint(run.folder)[0]
     row = np.flatnonzero(run.epochs.get("step", np.zeros(0)) == checkpoint.step)
     if not row.size:
         raise _SkippedError(f"step {checkpoint.step} was not evaluated")
-    try:
-        problem = build_problem(config, same_data(config, run.attributes["data_sha256"]))
-    except DataError as error:
-        raise _SkippedError(f"without the data: {error}") from None
+    problem = load()
     again = evaluate(problem, restore_state(problem, checkpoint.arrays))
     worst = 0.0
     for name in ("train_loss", "validation_loss", "test_loss"):
@@ -174,11 +174,11 @@ def _weights(run: Run) -> str:
             now, was = again[name], float(run.epochs[name][row[-1]])
             missed = abs(now - was) / max(abs(was), 1e-300)
             worst = max(worst, missed)
-            if not missed <= _TOLERANCE[config.training.dtype]:
+            if not missed <= _TOLERANCE[problem.config.training.dtype]:
                 step = checkpoint.step
                 raise RunError(f"step {step}: {name} is {now:.9g}, recorded was {was:.9g}")
     same = "the same bits" if worst == 0 else f"within {worst:.1e}, relative"
     return f"step {checkpoint.step}: losses are those recorded, {same}"
 
 
-_CHECKS = {JOURNAL_FILE: _journal, "series": _series, CONFIG_FILE: _config, "data": _data}
+_CHECKS = {JOURNAL_FILE: _journal, "series": _series, CONFIG_FILE: _config}

@@ -87,6 +87,11 @@ def _row(group: Group) -> Row:
     )
 
 
+def figure_form(name: str) -> tuple[float, str, str]:
+    """Return how a figure is shown: what it is multiplied by, its format, its unit."""
+    return (100.0, ".2f", " %") if name.endswith("accuracy") else (1.0, ".4g", "")
+
+
 def figures_of(run: Run) -> dict[str, float]:
     """Return what came out of a run, by the names of `FIGURES`."""
     epochs = run.epochs

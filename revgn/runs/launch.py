@@ -18,7 +18,7 @@ from revgn.data import Dataset, Part
 from revgn.errors import RunError, UsageError
 from revgn.runs.checkpoint import best_checkpoint, latest_checkpoint
 from revgn.runs.names import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, WEIGHTS, Weights, score_of
-from revgn.runs.reader import open_run
+from revgn.runs.reader import Run, open_run
 from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run
 from revgn.training import (
     Config,
@@ -343,6 +343,18 @@ def _is_sound(problem: Problem, state: TrainState) -> bool:
 
 def _on_host(leaf: Any) -> Any:
     return leaf if isinstance(leaf, int | float) else to_host(leaf)
+
+
+def problem_of(run: Run) -> Problem:
+    """Return the problem that the run trains on, from its settings and its data.
+
+    Raises
+    ------
+    RunError
+        If the data are not those that the run was started with.
+    """
+    config = build_config(run.config)
+    return build_problem(config, same_data(config, run.attributes["data_sha256"]))
 
 
 def same_data(config: Config, checksum: str) -> Dataset:

@@ -6,10 +6,10 @@ from revgn.data.dataset import HostArray
 from revgn.errors import RunError, UsageError
 from revgn.networks import ChainParams, Network
 from revgn.runs.checkpoint import Checkpoint, best_checkpoint, latest_checkpoint, load_checkpoint
-from revgn.runs.launch import same_data
+from revgn.runs.launch import problem_of
 from revgn.runs.names import CHECKPOINT_FOLDER, Weights, checkpoint_name
 from revgn.runs.reader import Run
-from revgn.training import averaged, build_config, build_problem, restore_state
+from revgn.training import averaged, restore_state
 
 
 class RunNetwork(NamedTuple):
@@ -39,9 +39,7 @@ def rebuild(run: Run, step: int | Literal["last", "best"] = "last", weights: Wei
     -----
     Law: forward(network, params, (x - shift) * scale) is what the run's evaluations saw.
     """
-    config = build_config(run.config)
-    dataset = same_data(config, run.attributes["data_sha256"])
-    problem = build_problem(config, dataset)
+    problem = problem_of(run)
     checkpoint = _checkpoint(run, step, weights)
     state = restore_state(problem, checkpoint.arrays)
     if weights == "average":
@@ -49,6 +47,7 @@ def rebuild(run: Run, step: int | Literal["last", "best"] = "last", weights: Wei
         if average is None:
             raise UsageError(f"{run.folder}: at step {checkpoint.step} there are no averaged weights")
         state = average
+    dataset = problem.dataset
     return RunNetwork(problem.network, state.params, dataset.shift, dataset.scale, checkpoint.step)
 
 

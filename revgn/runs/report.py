@@ -16,19 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revgn.errors import UsageError
-from revgn.runs.compare import FIGURES, Spread, compare_runs
+from revgn.runs.compare import FIGURES, Spread, compare_runs, figure_form
 from revgn.runs.curves import Axis, series_of
 from revgn.runs.files import write_whole
 from revgn.runs.groups import Group, group_runs
 from revgn.runs.reader import Run
-from revgn.runs.summary import summarize, used_settings
+from revgn.runs.summary import SPLIT, summarize, used_settings
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
 _POINTS = 2000  # of a curve; where there are more, the highest and the lowest of each stretch stay
 _AXES: tuple[Axis, ...] = ("epoch", "step", "samples", "seconds")
 _EXACTNESS = ("rho", "residual", "rank", "cg_iterations", "step_norm", "damping")
 _COLUMNS = 40  # kinds of runs whose settings stand side by side
-_PARTS = ("forward", "kernel", "solve", "update")
 _STYLE = """
 :root { color-scheme: light; font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; }
 body { max-width: 1200px; margin: 0 auto; padding: 0 14px 40px; overflow-wrap: anywhere; }
@@ -246,13 +245,13 @@ def _times(groups: Sequence[Group]) -> str:
         found = [summarize(run) for run in group.runs]
         seconds = np.mean([each["seconds"] for each in found])
         steps = np.mean([each["step"] for each in found])
-        split = {part: np.mean([each["split"].get(part, 0.0) for each in found]) for part in _PARTS}
-        shares = [f"{split[part]:.0%}" if any(split.values()) else "" for part in _PARTS]
+        split = {part: np.mean([each["split"].get(part, 0.0) for each in found]) for part in SPLIT}
+        shares = [f"{split[part]:.0%}" if any(split.values()) else "" for part in SPLIT]
         memory = max((each["memory_bytes"] or 0.0 for each in found), default=0.0)
         a_step = f"{1e3 * seconds / steps:.3g} ms" if steps else ""
         of_memory = f"{memory / 1e9:.3g} GB" if memory else ""
         rows.append([_named(group, number), f"{seconds:.4g} s", a_step, *shares, of_memory])
-    return _table(["", "training", "a step", *_PARTS, "memory at most"], rows)
+    return _table(["", "training", "a step", *SPLIT, "memory at most"], rows)
 
 
 def _settings(groups: Sequence[Group]) -> str:
@@ -304,7 +303,7 @@ def _named(group: Group, number: int) -> str:
 def _figure(name: str, spread: Spread | None) -> str:
     if spread is None:
         return ""
-    scale, form, unit = (100.0, ".2f", " %") if name.endswith("accuracy") else (1.0, ".4g", "")
+    scale, form, unit = figure_form(name)
     deviation = f" ± {scale * spread.deviation:.2g}" if spread.count > 1 and spread.deviation else ""
     return f"{scale * spread.mean:{form}}{deviation}{unit}"
 

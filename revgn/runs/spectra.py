@@ -7,10 +7,10 @@ from revgn.data import take_batch
 from revgn.errors import UsageError
 from revgn.measures import spectrum
 from revgn.runs.checkpoint import latest_checkpoint
-from revgn.runs.launch import same_data
+from revgn.runs.launch import problem_of
 from revgn.runs.reader import Run
 from revgn.solvers import jacobian, tangent_kernel
-from revgn.training import build_config, build_problem, restore_state
+from revgn.training import build_config, restore_state
 
 
 def run_spectrum(run: Run) -> NDArray[np.float64]:
@@ -23,12 +23,10 @@ def run_spectrum(run: Run) -> NDArray[np.float64]:
     RunError
         If there is no checkpoint, or the data are not those of the run.
     """
-    config = build_config(run.config)
-    rows = config.training.analyse_rows
+    rows = build_config(run.config).training.analyse_rows
     if rows is None:
         raise UsageError(f"{run.folder}: was not analysed; a spectrum needs a run with --analyse")
-    dataset = same_data(config, run.attributes["data_sha256"])
-    problem = build_problem(config, dataset)
+    problem = problem_of(run)
     params = restore_state(problem, latest_checkpoint(run.folder)[0].arrays).params
-    x, _ = take_batch(dataset, dataset.test, slice(0, rows), problem.backend, problem.dtype)
+    x, _ = take_batch(problem.dataset, problem.dataset.test, slice(0, rows), problem.backend, problem.dtype)
     return spectrum(tangent_kernel(jacobian(problem.network, params, x)[1])).eigenvalues

@@ -11,7 +11,7 @@ from revgn.runs.names import JOURNAL_FILE, OUTCOMES, RUNGS, Weights, score_of
 from revgn.runs.reader import Run
 from revgn.training import build_config, config_dict, flat, unused_settings
 
-_SPLIT = ("forward", "kernel", "solve", "update")
+SPLIT = ("forward", "kernel", "solve", "update")
 
 
 def summarize(run: Run) -> dict[str, Any]:
@@ -129,6 +129,6 @@ def _counts(run: Run, name: str, meanings: tuple[str, ...]) -> dict[str, int]:
 
 
 def _split(steps: dict[str, NDArray[np.float64]]) -> dict[str, float]:
-    sums = {part: float(np.nansum(steps[f"seconds_{part}"])) for part in _SPLIT if f"seconds_{part}" in steps}
+    sums = {part: float(np.nansum(steps[f"seconds_{part}"])) for part in SPLIT if f"seconds_{part}" in steps}
     total = sum(sums.values())
     return {part: seconds / total for part, seconds in sums.items()} if total else {}

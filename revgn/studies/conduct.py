@@ -7,13 +7,12 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from revgn.runs import Run, compare_runs, draw_curves, open_run, write_report
-from revgn.runs.compare import Row
+from revgn.runs.compare import Row, figure_form
 from revgn.runs.files import write_whole
 from revgn.runs.groups import Group
 from revgn.studies.study import Scale, Study, Verdict, judge, plan_of
 from revgn.sweeps import Board, run_sweep, tuned
-
-NAMES = ("study.md", "study.json", "study.png", "study.svg", "report.html")
+from revgn.sweeps.work import OVER
 
 
 def conduct_study(
@@ -73,7 +72,7 @@ def chosen_runs(board: Board, folder: Path, seeds: int) -> dict[str, list[Run]]:
     """
     by_variant: dict[str, list[Run]] = {}
     for name, state in board.items():
-        if state.status in ("finished", "stopped", "diverged"):
+        if state.status in OVER:
             by_variant.setdefault(state.job.choices.get("variant", ""), []).append(open_run(folder / name))
     found = {}
     for variant, runs in by_variant.items():
@@ -114,7 +113,7 @@ def _cell(row: Row, name: str) -> str:
     spread = row.figures.get(name)
     if spread is None:
         return ""
-    scale, form, unit = (100.0, ".2f", " %") if name.endswith("accuracy") else (1.0, ".4g", "")
+    scale, form, unit = figure_form(name)
     return f"{scale * spread.mean:{form}} ± {scale * spread.deviation:.2g}{unit}"
 
 

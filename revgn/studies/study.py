@@ -29,8 +29,8 @@ from revgn.errors import UsageError
 from revgn.runs import Run
 from revgn.runs.compare import figures_of
 from revgn.sweeps import Plan, parse_axis
-from revgn.sweeps.plan import full_path
-from revgn.training import flat, merge_settings, parse_toml
+from revgn.sweeps.plan import parse_grid
+from revgn.training import merge_settings, parse_toml
 
 Scale = Literal["laptop", "paper"]
 Answer = Literal["agrees", "disagrees", "cannot tell"]
@@ -95,15 +95,12 @@ def load_study(name: str) -> Study:
         raise UsageError(f"study: there is no {name!r}; " + (f"did you mean {near[0]}?" if near else known()))
     text = files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
     content = parse_toml(text, f"{name}.toml")
-    axes = tuple(
-        parse_axis(full_path(path), values) for path, values in flat(content.get("grid", {})).items()
-    )
     return Study(
         name,
         content["title"],
         content["source"],
         " ".join(content["question"].split()),
-        Plan(content.get("settings", {}), axes, content["variants"]),
+        Plan(content.get("settings", {}), parse_grid(content.get("grid", {})), content["variants"]),
         content["scale"],
         content.get("tune", ""),
         tuple(content.get("panels", ())),

@@ -17,7 +17,7 @@ from revgn.sweeps.axes import Axis, parse_axis
 from revgn.sweeps.claim import Beat
 from revgn.sweeps.dask import dask_executor
 from revgn.sweeps.drive import Board, JobState, Source, drive
-from revgn.sweeps.launch import Listed, load_plan, run_sweep, tuned
+from revgn.sweeps.launch import Listed, executor_at, load_plan, run_sweep, tuned
 from revgn.sweeps.median import MedianRule
 from revgn.sweeps.plan import Job, Plan, full_path, make_job, parse_plan, plan_jobs, plan_toml
 from revgn.sweeps.pool import LocalPool
@@ -42,6 +42,7 @@ __all__ = [
     "Tuned",
     "dask_executor",
     "drive",
+    "executor_at",
     "full_path",
     "load_plan",
     "make_job",

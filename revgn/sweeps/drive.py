@@ -41,7 +41,7 @@ Observer = Callable[[Board], None]
 
 
 class Source(Protocol):
-    """Where a sweep's jobs come from."""
+    """Where a sweep's jobs come from; asked at the start, and when a job has come, ended or left a worker."""
 
     def more(self, board: Board, free: int) -> Iterable[Job]:
         """Return more jobs, none of which is on the board yet; for so many workers there is none there."""
@@ -86,9 +86,13 @@ def drive(
     silence, deaths = Silence(), Counter[str]()
     board: dict[str, JobState] = {}
     given: dict[Future[Result], str] = {}
+    answered: tuple[int, ...] | None = None  # how things stood when the source was last asked
     while True:
-        stopping = should_stop()
-        new = [] if stopping else list(source.more(board, workers - len(given) - len(_free(board))))
+        stopping, new = should_stop(), []
+        free = workers - len(given) - len(_free(board))
+        standing = (free, len(board), sum(state.is_over for state in board.values()))
+        if not stopping and standing != answered:
+            answered, new = standing, list(source.more(board, free))
         board |= {job.name: _found(folder, job, silence) for job in new}
         for name, state in board.items():
             if not state.is_over:

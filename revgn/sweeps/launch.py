@@ -1,14 +1,15 @@
 """Run a sweep: its folder, its plan, and whoever gives it workers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from revgn.errors import UsageError
 from revgn.runs.files import writing
 from revgn.sweeps.axes import parse_axis
 from revgn.sweeps.claim import put
+from revgn.sweeps.dask import dask_executor
 from revgn.sweeps.drive import Board, Hopeless, Observer, Source, drive
 from revgn.sweeps.plan import Job, Plan, full_path, parse_plan, plan_jobs, plan_toml, with_files_found
 from revgn.sweeps.pool import LocalPool, visible_gpus
@@ -81,6 +82,16 @@ def run_sweep(
             observe=observe,
             should_stop=should_stop,
         )
+
+
+@contextmanager
+def executor_at(address: str | None, workers: int | None) -> Iterator[tuple[Executor | None, int]]:
+    """Give an executor for `run_sweep` and its jobs at a time: a dask cluster, or None for processes here."""
+    if address is None:
+        yield None, 1 if workers is None else workers
+        return
+    with dask_executor(address, workers) as found:
+        yield found
 
 
 def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:

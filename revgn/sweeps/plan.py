@@ -36,6 +36,7 @@ from revgn.training import (
     merge_settings,
     nested,
     parse_toml,
+    without_none,
 )
 
 SEED = "training.seed"
@@ -99,8 +100,12 @@ def parse_plan(text: str, source: str) -> Plan:
     for name, value in tables["sweep"].items():
         if type(value) is not int or value < 0:
             raise UsageError(f"{source}: sweep.{name} is {value!r}; expected a whole number")
-    axes = tuple(parse_axis(full_path(path), value) for path, value in flat(tables["grid"]).items())
-    return Plan(content, axes, tables["variants"], **tables["sweep"])
+    return Plan(content, parse_grid(tables["grid"]), tables["variants"], **tables["sweep"])
+
+
+def parse_grid(table: Mapping[str, Any]) -> tuple[Axis, ...]:
+    """Return the axes of a [grid]: values by the name of a setting."""
+    return tuple(parse_axis(full_path(path), value) for path, value in flat(dict(table)).items())
 
 
 def full_path(name: str) -> str:
@@ -130,7 +135,7 @@ def plan_toml(plan: Plan) -> str:
     sweep = {} if plan.random is None else {"random": plan.random, "random_seed": plan.random_seed}
     content: dict[str, Any] = {**plan.settings, "grid": {axis.path: _as_written(axis) for axis in plan.axes}}
     content |= {"variants": dict(plan.variants)} if plan.variants else {}
-    return tomli_w.dumps(_without_none(content | ({"sweep": sweep} if sweep else {})))
+    return tomli_w.dumps(without_none(content | ({"sweep": sweep} if sweep else {})))
 
 
 def plan_jobs(plan: Plan) -> list[Job]:
@@ -228,11 +233,3 @@ def _as_written(axis: Axis) -> Any:
     if not axis.is_continuous:
         return [NONE if value is None else value for value in axis.values]
     return f"{'log:' if axis.log else ''}{axis.low!r}..{axis.high!r}"
-
-
-def _without_none(content: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in content.items()
-        if value is not None
-    }

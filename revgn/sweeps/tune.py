@@ -46,11 +46,11 @@ class Tuned:
         Its grid may have seeds; the first of them is tuned on.
     axis : Axis
         Values to begin with.
-    relative : bool
-        They are factors of what each point has set, or has by default.
     rule : {"score", "largest", "progress"}
     folder : Path
         That of the sweep.
+    relative : bool
+        The values are factors of what each point has set, or has by default.
 
     Raises
     ------
@@ -89,7 +89,9 @@ class Tuned:
         scores, done = self._tried(point, board)
         if not done:
             return [self._trial(point, value) for value in scores]
-        return self._finals(point, _best(scores)) if _has_good(scores) else []
+        if not _has_good(scores):
+            return []
+        return [self._job(point, _best(scores), end) for end in self._ends()]
 
     def _tried(self, point: Job, board: Board) -> tuple[Scores, bool]:
         """Scores of the values to try, NaN until a run is over, and whether there will be no more of them."""
@@ -107,18 +109,20 @@ class Tuned:
         return scores, True
 
     def _trial(self, point: Job, value: float) -> Job:
-        job = self._finals(point, value)[0]
+        job = self._job(point, value, self._ends()[0])
         if self.rule != "progress":
             return job
         plan = replace(self.plan, settings={}, variants={})
         return make_job(replace(plan, settings=job.settings), {**job.choices, "training.epochs": 1})
 
-    def _finals(self, point: Job, value: float) -> list[Job]:
-        choices = {path: chosen for path, chosen in point.choices.items() if path != "variant"}
+    def _ends(self) -> list[dict[str, Any]]:
+        """Return the seeds as choices, one that is empty where the plan has none."""
         seeds = next((axis.values for axis in self.plan.axes if axis.path == SEED), ())
-        ends: list[dict[str, Any]] = [{SEED: seed} for seed in seeds] or [{}]
-        variant = point.choices.get("variant")
-        return [make_job(self.plan, choices | {self.axis.path: value} | end, variant) for end in ends]
+        return [{SEED: seed} for seed in seeds] or [{}]
+
+    def _job(self, point: Job, value: float, end: dict[str, Any]) -> Job:
+        choices = {path: chosen for path, chosen in point.choices.items() if path != "variant"}
+        return make_job(self.plan, choices | {self.axis.path: value} | end, point.choices.get("variant"))
 
     def _score(self, job: Job, board: Board) -> float:
         state = board.get(job.name)

@@ -31,6 +31,9 @@ _SIZES = ((6, 5, 32), (40, 12, 24), (64, 32, 96))  # samples n, half width d/2, 
 _NETWORK = (48, 32, 4)  # samples n, inputs d, outputs c
 
 
+Precision = Literal["float32", "float64"]
+
+
 class Measured(NamedTuple):
     """A law of a layer, network, loss or solver: its worst error, and the tolerance that it is held to.
 
@@ -50,9 +53,7 @@ class Measured(NamedTuple):
         return not self.fault
 
 
-def check_machine(
-    backend: Backend, dtype: Literal["float32", "float64"], *, seed: int = 0
-) -> Iterator[Measured]:
+def check_machine(backend: Backend, dtype: Precision, *, seed: int = 0) -> Iterator[Measured]:
     """Check each law on random layers, networks, losses and solvers, and yield what was measured.
 
     Notes

@@ -10,6 +10,7 @@ from revgn.training.config import (
     parse_size,
     parse_toml,
     parse_value,
+    without_none,
 )
 from revgn.training.estimate import Estimate, choose_solver, estimate_step, solver_choice
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, evaluate, evaluate_part, train
@@ -70,4 +71,5 @@ __all__ = [
     "train_step",
     "unused_settings",
     "update_average",
+    "without_none",
 ]

@@ -62,7 +62,7 @@ def config_toml(config: Config) -> str:
     """TOML text that `build_config` reads back; settings that are None are left out."""
     import tomli_w
 
-    return tomli_w.dumps(_without_none(config_dict(config)))
+    return tomli_w.dumps(without_none(config_dict(config)))
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:
@@ -218,9 +218,10 @@ def _choices(kind: Any) -> list[str]:
     return own + [choice for part in get_args(kind) if not isinstance(part, str) for choice in _choices(part)]
 
 
-def _without_none(settings: dict[str, Any]) -> dict[str, Any]:
+def without_none(settings: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings without those that are None, for which TOML has no word."""
     return {
-        key: _without_none(value) if isinstance(value, dict) else value
+        key: without_none(value) if isinstance(value, dict) else value
         for key, value in settings.items()
         if value is not None
     }

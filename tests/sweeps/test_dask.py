@@ -1,11 +1,10 @@
 """A sweep on a real dask cluster: two worker processes, one of them killed in the middle."""
 
 import os
-import signal
 
 import numpy as np
 import pytest
-from sweep_cases import plan_of, statuses
+from sweep_cases import killer, plan_of, statuses
 
 from revgn.errors import RunError
 from revgn.runs import open_run
@@ -21,13 +20,7 @@ pytest.importorskip("distributed")
 def test_a_killed_worker_loses_nothing(tmp_path):
     plan = plan_of({"training.epochs": 300}, training__seed="0..3")
     killed = []
-
-    def observe(board):
-        ready = [name for name, state in board.items() if state.status == "running" and state.beat.step > 20]
-        if len(ready) == 2 and not killed:
-            killed.append(ready[0])
-            os.kill(newest_claim(tmp_path / "s", ready[0]).owner.process, signal.SIGKILL)
-
+    observe = killer(tmp_path / "s", killed)
     with dask_executor("local", 2) as (executor, workers):
         assert workers == 2
         board = run_sweep(plan, tmp_path / "s", executor=executor, workers=workers, observe=observe)

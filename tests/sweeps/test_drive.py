@@ -10,11 +10,11 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from sweep_cases import Here, plan_of, statuses, surroundings
+from sweep_cases import Here, killer, plan_of, statuses, surroundings
 
 from revgn.errors import UsageError
 from revgn.runs import compare_runs, list_runs, open_run, open_runs
-from revgn.sweeps import LocalPool, plan_jobs, run_sweep
+from revgn.sweeps import Listed, LocalPool, plan_jobs, run_sweep
 from revgn.sweeps.claim import newest_claim
 from revgn.sweeps.pool import THREADS
 
@@ -116,6 +116,29 @@ def test_hopeless_jobs_are_ended(tmp_path):
     assert here.jobs == []
 
 
+def test_a_source_is_asked_only_when_something_has_changed(tmp_path):
+    """Not while jobs just go on: it may have to think of many."""
+    plan = plan_of({"training.epochs": 400}, training__seed="0..1")
+    source, asked, looked = Listed(plan_jobs(plan)), [], []
+
+    class Counted:
+        def more(self, board, free):
+            asked.append((len(board), free))
+            return source.more(board, free)
+
+    with ThreadPoolExecutor(1) as executor:
+        board = run_sweep(
+            plan,
+            tmp_path / "s",
+            source=Counted(),
+            executor=executor,
+            observe=looked.append,
+        )
+    assert statuses(board) == ["finished"] * 2
+    assert len(looked) > len(asked)
+    assert asked == [(0, 1), (2, -1), (2, 0), (2, 1)]  # how many jobs there were, for how many workers
+
+
 def test_what_cannot_be_is_refused_before_anything_runs(tmp_path):
     with pytest.raises(UsageError, match=r"job lr=-1: optimizer\.lr"):
         run_sweep(plan_of(optimizer__lr="0.1,-1"), tmp_path / "s", executor=Here())
@@ -144,13 +167,7 @@ def test_a_killed_worker_loses_nothing(tmp_path):
     """Its job goes on from its checkpoint, the other worker's never notices."""
     plan = plan_of({"training.epochs": 500}, training__seed="0..1")
     killed = []
-
-    def observe(board):
-        ready = [name for name, state in board.items() if state.status == "running" and state.beat.step > 20]
-        if len(ready) == 2 and not killed:
-            killed.append(ready[0])
-            os.kill(newest_claim(tmp_path / "s", ready[0]).owner.process, signal.SIGKILL)
-
+    observe = killer(tmp_path / "s", killed)
     board = run_sweep(plan, tmp_path / "s", workers=2, observe=observe)
     assert statuses(board) == ["finished"] * 2
     for name in board:
