@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Smaller networks and data for two cores, or the paper's set-up for a GPU.",
 )
+@click.option("--data", metavar="NAME", help="Another data set than the study's own.")
 @click.option("--seeds", type=int, default=3, show_default=True, metavar="N", help="Seeds of each variant.")
 @workers_option
 @dask_option
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 def command(
     name: str | None,
     scale: "Scale",
+    data: str | None,
     seeds: int,
     workers: int | None,
     dask: str | None,
@@ -58,9 +60,9 @@ def command(
             click.echo(f"{each:<14} {study.title} ({study.source})")
         return
     study = load_study(name)
-    folder = out or Path("runs") / f"study-{name}-{scale}"
+    folder = out or Path("runs") / "-".join(["study", name, scale, *([Path(data).stem] if data else [])])
     if dry_run:
-        plan = plan_of(study, scale, seeds)
+        plan = plan_of(study, scale, seeds, data)
         jobs = tuned(plan, folder, study.tune, "score").more({}, 0) if study.tune else plan_jobs(plan)
         click.echo(
             "\n".join([study.question, *(job.name for job in jobs), f"{len(jobs)} jobs to begin with"])
@@ -76,6 +78,7 @@ def command(
             folder,
             scale=scale,
             seeds=seeds,
+            data=data,
             executor=executor,
             workers=count,
             command=command_line(),

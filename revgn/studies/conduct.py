@@ -21,6 +21,7 @@ def conduct_study(
     *,
     scale: Scale = "laptop",
     seeds: int = 3,
+    data: str | None = None,
     executor: Executor | None = None,
     workers: int = 1,
     command: str = "",
@@ -36,7 +37,7 @@ def conduct_study(
     verdicts : tuple of Verdict
         Of the study's claims, in their order; none while jobs are left.
     """
-    plan = plan_of(study, scale, seeds)
+    plan = plan_of(study, scale, seeds, data)
     source = tuned(plan, folder, study.tune, "score") if study.tune else None
     board = run_sweep(
         plan,
@@ -90,19 +91,21 @@ def study_markdown(
 ) -> str:
     """Return the page of a study: its question, a table of its variants, its verdicts."""
     lines = [f"# {study.title}", "", f"{study.question} ({study.source}.)", ""]
-    lines += [f"Scale {scale}, {max(map(len, chosen.values()), default=0)} seeds, by `{command}`.", ""]
-    names = ["validation_accuracy", "test_accuracy", "test_loss", "train_loss", "epochs", "seconds"]
+    count = max(map(len, chosen.values()), default=0)
+    names = {run.attributes["data_name"]: None for runs in chosen.values() for run in runs}
+    lines += [f"On {', '.join(names)}, scale {scale}, {count} seeds, by `{command}`.", ""]
+    figures = ["validation_accuracy", "test_accuracy", "test_loss", "train_loss", "epochs", "seconds"]
     rows = {variant: compare_runs(runs).rows[0] for variant, runs in chosen.items()}
-    names = [name for name in names if any(name in row.figures for row in rows.values())]
-    lines += [f"| variant | rate | {' | '.join(name.replace('_', ' ') for name in names)} |"]
-    lines += ["|---" * (len(names) + 2) + "|"]
+    figures = [name for name in figures if any(name in row.figures for row in rows.values())]
+    lines += [f"| variant | rate | {' | '.join(name.replace('_', ' ') for name in figures)} |"]
+    lines += ["|---" * (len(figures) + 2) + "|"]
     for variant, row in sorted(rows.items(), key=lambda item: -item[1].score):
         rate = chosen[variant][0].config["optimizer"]["lr"]
-        lines.append(f"| {variant} | {rate:g} | {' | '.join(_cell(row, name) for name in names)} |")
+        lines.append(f"| {variant} | {rate:g} | {' | '.join(_cell(row, name) for name in figures)} |")
     lines += ["", "| claim | found | verdict |", "|---|---|---|"]
     for verdict in verdicts:
         claim = verdict.claim
-        what = f"{claim.figure.replace('_', ' ')} of {claim.more} less that of {claim.less}"
+        what = f"{claim.what} of {claim.more} less that of {claim.less}"
         lines.append(
             f"| {claim.words} | {what}: {verdict.difference:+.4g} ± {verdict.error:.2g} | {verdict.answer} |"
         )
@@ -124,6 +127,9 @@ def _plain(verdict: Verdict) -> dict[str, object]:
         "figure": claim.figure,
         "more": claim.more,
         "less": claim.less,
+        "per": claim.per,
+        "epoch": claim.epoch,
+        "seconds": claim.seconds,
         "answer": verdict.answer,
         "difference": verdict.difference,
         "error": verdict.error,

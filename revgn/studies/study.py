@@ -13,7 +13,11 @@ panels = ["accuracy", "loss"]
 
 [[claims]]
 words = "..."                   the claim, in its author's words or ours
-figure = "test_accuracy"        a figure of the comparison, or a series of epochs (its last value)
+figure = "test_accuracy"        a figure of the comparison, a series of epochs (its last value), or one of
+                                steps (its mean)
+per = "gain"                    the series of steps whose mean the figure's is divided by
+epoch = 1                       the figure as it was by then, of series of epochs
+seconds = 20                    likewise, by seconds of training
 more = "adam"                   the variant that has more of it, by the claim
 less = "block"                  than this one
 """
@@ -24,6 +28,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from revgn.errors import UsageError
 from revgn.runs import Run
@@ -40,12 +46,27 @@ _SURE = 2.0  # standard errors of a difference, from which it counts
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """By `words`, the variant `more` has more of a figure than the variant `less`."""
+    """By `words`, the variant `more` has more of a figure than the variant `less`.
+
+    A series of epochs may be taken as it was after `epoch` passes, or `seconds` of training; of a series of
+    steps it is the mean, or the mean's ratio to that of the series `per`.
+    """
 
     words: str
     figure: str
     more: str
     less: str
+    per: str | None = None
+    epoch: float | None = None
+    seconds: float | None = None
+
+    @property
+    def what(self) -> str:
+        """Say what of the variants is compared."""
+        by = [f" per {self.per}"] if self.per else []
+        by += [f" by epoch {self.epoch:g}"] if self.epoch is not None else []
+        by += [f" by {self.seconds:g} s"] if self.seconds is not None else []
+        return (self.figure + "".join(by)).replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,8 +134,8 @@ def known() -> str:
     return f"known are {', '.join(study_names())}"
 
 
-def plan_of(study: Study, scale: Scale, seeds: int) -> Plan:
-    """Return the plan of a study at a scale, over so many seeds.
+def plan_of(study: Study, scale: Scale, seeds: int, data: str | None = None) -> Plan:
+    """Return the plan of a study at a scale, over so many seeds, on its own data or others.
 
     Raises
     ------
@@ -126,13 +147,15 @@ def plan_of(study: Study, scale: Scale, seeds: int) -> Plan:
     if scale not in study.scales:
         raise UsageError(f"study {study.name}: has no scale {scale!r}; it has {', '.join(study.scales)}")
     settings = merge_settings(dict(study.scales[scale]), dict(study.plan.settings))
+    if data is not None:
+        settings = merge_settings({"data": {"name": data}}, settings)
     axes = (*study.plan.axes, parse_axis("training.seed", list(range(seeds))))
     return replace(study.plan, settings=settings, axes=axes)
 
 
 def judge(claim: Claim, of_more: Sequence[Run], of_less: Sequence[Run]) -> Verdict:
     """Hold runs against a claim: more than two standard errors of difference agree with it, or disagree."""
-    more, less = (_values(runs, claim.figure) for runs in (of_more, of_less))
+    more, less = (_values(claim, runs) for runs in (of_more, of_less))
     if not (more and less):
         return Verdict(claim, "cannot tell", math.nan, math.nan, more, less)
     difference = statistics.fmean(more) - statistics.fmean(less)
@@ -145,11 +168,24 @@ def judge(claim: Claim, of_more: Sequence[Run], of_less: Sequence[Run]) -> Verdi
     return Verdict(claim, answer, difference, error, more, less)
 
 
-def _values(runs: Sequence[Run], figure: str) -> tuple[float, ...]:
-    found = []
-    for run in runs:
+def _values(claim: Claim, runs: Sequence[Run]) -> tuple[float, ...]:
+    found = (_value(claim, run) for run in runs)
+    return tuple(value for value in found if math.isfinite(value))
+
+
+def _value(claim: Claim, run: Run) -> float:
+    if claim.figure in run.steps:
+        value = float(np.nanmean(run.steps[claim.figure]))
+        return value / float(np.nanmean(run.steps[claim.per])) if claim.per else value
+    if claim.epoch is None and claim.seconds is None:
         figures = figures_of(run)
-        value = figures.get(figure, run.epochs[figure][-1] if figure in run.epochs else math.nan)
-        if math.isfinite(value):
-            found.append(float(value))
-    return tuple(found)
+        if claim.figure in figures:
+            return float(figures[claim.figure])
+    if claim.figure not in run.epochs:
+        return math.nan
+    there = np.full(len(run.epochs["epoch"]), True)
+    for name, limit in (("epoch", claim.epoch), ("seconds", claim.seconds)):
+        if limit is not None:
+            there &= run.epochs[name] <= limit
+    values = run.epochs[claim.figure][there]
+    return float(values[-1]) if values.size else math.nan

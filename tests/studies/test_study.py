@@ -11,7 +11,7 @@ from sweep_cases import Here
 from revgn.errors import UsageError
 from revgn.runs import Provenance, create_run, open_run
 from revgn.runs.compare import FIGURES
-from revgn.runs.names import EPOCH_SERIES
+from revgn.runs.names import EPOCH_SERIES, STEP_SERIES
 from revgn.studies import Claim, Study, conduct_study, judge, load_study, plan_of, study_names
 from revgn.sweeps import Plan, plan_jobs
 from revgn.training import build_config, config_dict
@@ -30,7 +30,11 @@ def test_every_study_can_be_run(name, scale):
     assert study.claims
     for claim in study.claims:
         assert {claim.more, claim.less} <= set(study.plan.variants)
-        assert claim.figure in {*FIGURES, *(series.name for series in EPOCH_SERIES)}
+        of_steps = {series.name for series in STEP_SERIES}
+        assert claim.figure in {*FIGURES, *(series.name for series in EPOCH_SERIES), *of_steps}
+        assert claim.per in {None, *of_steps}
+        by_then = claim.epoch is not None or claim.seconds is not None
+        assert not by_then or claim.figure in {series.name for series in EPOCH_SERIES}
 
 
 def test_what_there_is_not():
@@ -55,7 +59,13 @@ def make_runs(tmp_path):
             config = config_dict(build_config({"training": {"seed": seed}}))
             with create_run(tmp_path / f"{name}-{seed}", replace(NOBODY, config=config)) as writer:
                 figures = {"train_loss": 1.0, "test_loss": 1.0, "test_accuracy": accuracy}
-                writer.record_epoch({"epoch": 1.0, **figures, "kernel_similarity": 1 - accuracy})
+                for step in (1, 2):
+                    writer.record_step(
+                        {"step": step, "gain": step * accuracy, "gain_other": 0.5 * accuracy**2}
+                    )
+                writer.record_epoch({"epoch": 0.5, **figures, "seconds": 2.0, "test_loss": accuracy / 2})
+                later = {"kernel_similarity": 1 - accuracy, "seconds": 4.0}
+                writer.record_epoch({"epoch": 1.0, **figures, **later})
             runs.append(open_run(tmp_path / f"{name}-{seed}"))
         return runs
 
@@ -84,6 +94,29 @@ def test_a_series_of_epochs_may_be_claimed(make_runs):
     claim = replace(CLAIM, figure="kernel_similarity")
     found = judge(claim, make_runs("a", (0.1, 0.2)), make_runs("b", (0.8, 0.9)))
     assert (found.answer, found.of_more) == ("agrees", pytest.approx((0.9, 0.8)))
+
+
+@pytest.mark.parametrize("limit", [{"epoch": 0.7}, {"seconds": 3.0}, {"epoch": 0.5, "seconds": 2.0}])
+def test_a_series_as_it_was_by_then(make_runs, limit):
+    claim = replace(CLAIM, figure="test_loss", **limit)
+    found = judge(claim, make_runs("a", (0.8, 0.9)), make_runs("b", (0.1, 0.2)))
+    assert (found.of_more, found.of_less) == (pytest.approx((0.4, 0.45)), pytest.approx((0.05, 0.1)))
+    assert judge(replace(claim, epoch=0.1), make_runs("c", (0.8,)), []).of_more == ()
+
+
+def test_the_mean_of_a_series_of_steps_and_its_share_of_another(make_runs):
+    runs = make_runs("a", (0.8, 0.9))
+    assert judge(replace(CLAIM, figure="gain"), runs, []).of_more == pytest.approx((1.2, 1.35))
+    share = replace(CLAIM, figure="gain_other", per="gain")
+    assert judge(share, runs, []).of_more == pytest.approx((0.8 / 3, 0.9 / 3))
+    assert share.what == "gain other per gain"
+    assert replace(CLAIM, epoch=1, seconds=20).what == "test accuracy by epoch 1 by 20 s"
+
+
+def test_other_data():
+    plan = plan_of(load_study("inverse"), "laptop", 1, "mnist")
+    assert {job.settings["data"]["name"] for job in plan_jobs(plan)} == {"mnist"}
+    assert {job.settings["data"]["subset"] for job in plan_jobs(plan)} == {20_000}
 
 
 def study_of(tune=""):
