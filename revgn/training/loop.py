@@ -54,7 +54,7 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     """
     settings = problem.config.training
     n = problem.dataset.train.inputs.shape[0]
-    other, probe = _other_batch(problem), _probe(problem)
+    others, probe = _other_batches(problem), _probe(problem)
     order, epoch, kept = None, -1, None
     if is_evaluated(problem, state.step):  # also on resume: the evaluation may not have been recorded
         yield from _evaluated(problem, state, probe)
@@ -67,9 +67,11 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
         if problem.batch_size == n and not problem.config.data.crop:
             kept = batch  # the full batch is the same at every step
         fresh = _fresh_batch(problem, order, epoch, state.step)
-        state, record = train_step(problem, state, batch, fresh)
+        before = state
+        state, record = train_step(problem, before, batch, fresh)
         if settings.measure_every and state.step % settings.measure_every == 0 and is_finite(record):
-            record |= measure(problem, state, batch, other)
+            record |= measure(problem, before, state, batch, others)
+        del before  # its weights need not outlive the step
         yield StepDone(state, record)
         if not is_finite(record):
             raise DivergedError(_diverged(problem, record))
@@ -142,9 +144,11 @@ def _probe(problem: Problem) -> Probe | None:
     rows = problem.config.training.analyse_rows
     if rows is None:
         return None
-    part = problem.dataset.test
-    x, targets = take_batch(problem.dataset, part, slice(0, rows), problem.backend, problem.dtype)
-    return make_probe(problem.network, initial_state(problem).params, x, targets)
+    return make_probe(problem.network, initial_state(problem).params, *_test_rows(problem, rows))
+
+
+def _test_rows(problem: Problem, count: int) -> Batch:
+    return take_batch(problem.dataset, problem.dataset.test, slice(0, count), problem.backend, problem.dtype)
 
 
 def _take(problem: Problem, rows: np.ndarray, epoch: int, step: int) -> Batch:
@@ -177,14 +181,21 @@ def _training_rows(problem: Problem, rows: np.ndarray, crop: np.random.Generator
     )
 
 
-def _other_batch(problem: Problem) -> Batch | None:
-    """Return a batch that no step is fitted to on purpose; None where every batch is the full one."""
+def _other_batches(problem: Problem) -> dict[str, Batch]:
+    """Return as many training and test rows as a batch has, that no step is fitted to on purpose, by name.
+
+    No training rows where every batch is the full one, and none at all where nobody asks for them.
+    """
     n = problem.dataset.train.inputs.shape[0]
-    if not problem.config.training.measure_every or problem.batch_size == n:
-        return None
-    seed = problem.config.training.seed
-    rows = batch_indices(n, problem.batch_size, seed=seed, epoch=_OTHER_EPOCH)[0]
-    return _training_rows(problem, rows)
+    if not problem.config.training.measure_every:
+        return {}
+    found: dict[str, Batch] = {}
+    if problem.batch_size < n:
+        seed = problem.config.training.seed
+        rows = batch_indices(n, problem.batch_size, seed=seed, epoch=_OTHER_EPOCH)[0]
+        found["other"] = _training_rows(problem, rows)
+    found["test"] = _test_rows(problem, problem.batch_size)
+    return found
 
 
 def _diverged(problem: Problem, record: Record) -> str:

@@ -128,7 +128,8 @@ MEANINGS = {
     "training.eval_every": "Steps between evaluations (else an epoch).",
     "training.eval_train_rows": "Training rows that an evaluation looks at.",
     "training.measure_every": (
-        "Steps between measurements of loss_after, loss_other and inverse_error; 0 measures none."
+        "Steps between measurements of loss_after, loss_other, loss_test, the gains and inverse_error; 0 "
+        "measures none."
     ),
     "training.analyse_rows": (
         "Test rows on which each evaluation measures the tangent kernel, representations and weights against "

@@ -1,6 +1,7 @@
 """One training step, as a function: state and batch in, state and record out."""
 
 import math
+from collections.abc import Mapping
 from time import perf_counter
 
 from revgn.arrays import Array, memory_in_use, synchronize, unwarned
@@ -92,20 +93,32 @@ def _train_step(
     return TrainState(result.params, result.state, step, seconds, average), record
 
 
-def measure(problem: Problem, state: TrainState, batch: Batch, other: Batch | None) -> Record:
-    """Losses after the update, on the batch just fitted and on another, and the round trip's error.
+def measure(
+    problem: Problem, before: TrainState, after: TrainState, batch: Batch, others: Mapping[str, Batch]
+) -> Record:
+    """Measure what a step did to the loss on its batch and on others, and the round trip's error after it.
 
-    The round trip is that of the first 64 samples of the batch.
+    gain              loss on its own batch before the step less that after it
+    gain_other, ...   the same on each of the other batches, by name
+
+    What is gained elsewhere, relative to the gain on its own batch, is the share of a step that is not the
+    memory of its batch. The round trip is that of the first 64 samples of the batch.
     """
-    inputs, targets = batch
+
+    def loss(state: TrainState, of: Batch) -> float:
+        return float(value(problem.loss, forward(problem.network, state.params, of[0]), of[1]))
+
     with unwarned():
         record = {
-            "loss_after": float(value(problem.loss, forward(problem.network, state.params, inputs), targets)),
-            "inverse_error": float(round_trip_error(problem.network, state.params, inputs[:_PROBE_ROWS, :])),
+            "loss_after": loss(after, batch),
+            "inverse_error": float(
+                round_trip_error(problem.network, after.params, batch[0][:_PROBE_ROWS, :])
+            ),
         }
-        if other is not None:
-            outputs = forward(problem.network, state.params, other[0])
-            record["loss_other"] = float(value(problem.loss, outputs, other[1]))
+        record["gain"] = loss(before, batch) - record["loss_after"]
+        for name, other in others.items():
+            record[f"loss_{name}"] = loss(after, other)
+            record[f"gain_{name}"] = loss(before, other) - record[f"loss_{name}"]
     return record
 
 
