@@ -23,6 +23,8 @@ from revgn.measures.spectrum import spectrum
 from revgn.networks import ChainParams, Network, join, points_forward
 from revgn.solvers import Jacobian, jacobian, tangent_kernel
 
+_PROBE_SEED = 0  # one draw for all: a probe is compared with itself
+
 
 class Representations(NamedTuple):
     """Gram matrices (n, n) of what a network makes of its samples, coupling by coupling, and at its end."""
@@ -60,11 +62,14 @@ def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, floa
     """Return how far the network is from its start.
 
     kernel_similarity        <Theta, Theta_0> / (|Theta| |Theta_0|)
+    kernel_similarity_probed                     the same of one `averaged_probe_kernel`, the paper's
     kernel_alignment         y^T Theta y / (|Theta| |y|^2), y the targets without their means
     kernel_effective_rank, kernel_condition      as of `spectrum`
     features_cka, branches_cka                   unbiased CKA with the start, the mean over couplings
     output_cka                                   of the representation that the readout sees
+    between_cka                                  unbiased CKA of each branch with the next, their mean
     weights_moved            |W - W_0| / |W_0|
+    weights_cosine           <W, W_0> / (|W| |W_0|)
 
     Notes
     -----
@@ -73,16 +78,24 @@ def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, floa
     J = jacobian(network, params, probe.x)[1]
     K, now = tangent_kernel(J), representations(J)
     of_kernel = spectrum(K)
+    probed, probed_before = (
+        averaged_probe_kernel(network, each, probe.x, np.random.default_rng(_PROBE_SEED))
+        for each in (params, probe.params)
+    )
     moved = trees.axpy(-1.0, probe.params, params)
+    norm, norm_before = float(trees.norm(params)), float(trees.norm(probe.params))
     return {
         "kernel_similarity": kernel_alignment(K, probe.kernel),
+        "kernel_similarity_probed": kernel_alignment(probed, probed_before),
         "kernel_alignment": label_alignment(K, probe.targets),
         "kernel_effective_rank": of_kernel.effective_rank,
         "kernel_condition": of_kernel.condition,
         "features_cka": _mean_cka(now.features, probe.representations.features),
         "branches_cka": _mean_cka(now.branches, probe.representations.branches),
         "output_cka": cka_of_kernels(now.output, probe.representations.output),
-        "weights_moved": float(trees.norm(moved)) / float(trees.norm(probe.params)),
+        "between_cka": _mean_cka(now.branches[1:], now.branches[:-1]),
+        "weights_moved": _ratio(float(trees.norm(moved)), norm_before),
+        "weights_cosine": _ratio(float(trees.dot(params, probe.params)), norm * norm_before),
     }
 
 
@@ -119,6 +132,10 @@ def averaged_probe_kernel(network: Network, params: ChainParams, x: Array, rng: 
 
     probed = replace(network, readout=Readout(*map(drawn, halves)))
     return tangent_kernel(jacobian(probed, params, x)[1])
+
+
+def _ratio(a: float, b: float) -> float:
+    return a / b if b else float("nan")
 
 
 def _mean_cka(now: tuple[Array, ...], before: tuple[Array, ...]) -> float:

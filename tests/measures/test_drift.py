@@ -1,5 +1,8 @@
 """How far a network has moved, against dense references."""
 
+import math
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from cases import network_case
@@ -7,7 +10,15 @@ from cases import network_case
 from revgn import trees
 from revgn.errors import ShapeError
 from revgn.maps import Halves, forward
-from revgn.measures import averaged_probe_kernel, cka, drift, label_alignment, make_probe, representations
+from revgn.measures import (
+    averaged_probe_kernel,
+    cka,
+    cka_of_kernels,
+    drift,
+    label_alignment,
+    make_probe,
+    representations,
+)
 from revgn.networks import split
 from revgn.solvers import apply_adjoint, jacobian
 
@@ -40,7 +51,8 @@ def test_nothing_has_moved_at_the_start(case):
     network, params, x = case
     targets = np.eye(3)[np.arange(x.shape[0]) % 3]
     found = drift(network, params, make_probe(network, params, x, targets))
-    for name in ("kernel_similarity", "features_cka", "branches_cka", "output_cka"):
+    same = ("kernel_similarity", "kernel_similarity_probed", "weights_cosine")
+    for name in (*same, "features_cka", "branches_cka", "output_cka"):
         assert found[name] == pytest.approx(1.0, abs=1e-9), name
     assert found["weights_moved"] == 0.0
 
@@ -62,6 +74,18 @@ def test_the_kernel_is_compared_as_it_is_written(case):
     flat = [np.concatenate([w.ravel() for w in trees.leaves(each)]) for each in (params, moved(params))]
     expected = np.linalg.norm(flat[1] - flat[0]) / np.linalg.norm(flat[0])
     assert found["weights_moved"] == pytest.approx(expected, rel=1e-12)
+    cosine = flat[0] @ flat[1] / np.linalg.norm(flat[0]) / np.linalg.norm(flat[1])
+    assert found["weights_cosine"] == pytest.approx(cosine, rel=1e-10)
+    assert 0 < found["kernel_similarity_probed"] < 1 - 1e-6
+    assert found["kernel_similarity_probed"] != pytest.approx(found["kernel_similarity"], rel=1e-6)
+
+
+def test_from_weights_that_are_zero_there_is_no_distance(case):
+    network, params, x = case
+    zero = trees.map_leaves(np.zeros_like, params)
+    found = drift(network, params, make_probe(network, zero, x, np.eye(3)[np.arange(x.shape[0]) % 3]))
+    assert math.isnan(found["weights_moved"])
+    assert math.isnan(found["weights_cosine"])
 
 
 def test_representations_are_features_branches_and_output(case):
@@ -80,7 +104,10 @@ def test_representations_are_features_branches_and_output(case):
     y0, y1 = (
         np.concatenate(forward(network.body, each, split(x)), axis=1) for each in (params, moved(params))
     )
-    assert drift(network, moved(params), probe)["output_cka"] == pytest.approx(cka(y1, y0), rel=1e-8)
+    measured = drift(network, moved(params), probe)
+    assert measured["output_cka"] == pytest.approx(cka(y1, y0), rel=1e-8)
+    pairs = [cka_of_kernels(a, b) for a, b in pairwise(other.branches)]
+    assert measured["between_cka"] == pytest.approx(np.mean(pairs), rel=1e-8)
     assert len(other.features) == len(network.body.layers)
 
 
