@@ -2,6 +2,7 @@
 
 alignment   how alike two kernels or two representations are
 drift       how far training has moved a network
+steps       what kind of steps an optimizer takes
 spectrum    a kernel's spectrum in a few numbers, exactly or from products
 """
 
@@ -16,6 +17,7 @@ from revgn.measures.drift import (
     representations,
 )
 from revgn.measures.spectrum import Estimate, Spectrum, estimate_alignment, estimate_trace, spectrum
+from revgn.measures.steps import cosine, gradient_noise, inverses_cosine, kernel_change, step_excess
 
 __all__ = [
     "Estimate",
@@ -25,12 +27,17 @@ __all__ = [
     "averaged_probe_kernel",
     "cka",
     "cka_of_kernels",
+    "cosine",
     "drift",
     "estimate_alignment",
     "estimate_trace",
+    "gradient_noise",
+    "inverses_cosine",
     "kernel_alignment",
+    "kernel_change",
     "label_alignment",
     "make_probe",
     "representations",
     "spectrum",
+    "step_excess",
 ]

@@ -20,6 +20,7 @@ from revgn.linalg import gram_rows
 from revgn.maps import gram_params, jvp_params
 from revgn.measures.alignment import cka_of_kernels, kernel_alignment
 from revgn.measures.spectrum import spectrum
+from revgn.measures.steps import cosine
 from revgn.networks import ChainParams, Network, join, points_forward
 from revgn.solvers import Jacobian, jacobian, tangent_kernel
 
@@ -83,7 +84,7 @@ def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, floa
         for each in (params, probe.params)
     )
     moved = trees.axpy(-1.0, probe.params, params)
-    norm, norm_before = float(trees.norm(params)), float(trees.norm(probe.params))
+    norm_before = float(trees.norm(probe.params))
     return {
         "kernel_similarity": kernel_alignment(K, probe.kernel),
         "kernel_similarity_probed": kernel_alignment(probed, probed_before),
@@ -94,8 +95,8 @@ def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, floa
         "branches_cka": _mean_cka(now.branches, probe.representations.branches),
         "output_cka": cka_of_kernels(now.output, probe.representations.output),
         "between_cka": _mean_cka(now.branches[1:], now.branches[:-1]),
-        "weights_moved": _ratio(float(trees.norm(moved)), norm_before),
-        "weights_cosine": _ratio(float(trees.dot(params, probe.params)), norm * norm_before),
+        "weights_moved": float(trees.norm(moved)) / norm_before if norm_before else float("nan"),
+        "weights_cosine": cosine(params, probe.params),
     }
 
 
@@ -132,10 +133,6 @@ def averaged_probe_kernel(network: Network, params: ChainParams, x: Array, rng: 
 
     probed = replace(network, readout=Readout(*map(drawn, halves)))
     return tangent_kernel(jacobian(probed, params, x)[1])
-
-
-def _ratio(a: float, b: float) -> float:
-    return a / b if b else float("nan")
 
 
 def _mean_cka(now: tuple[Array, ...], before: tuple[Array, ...]) -> float:

@@ -154,6 +154,13 @@ EPOCH_SERIES = (
     Series("kernel_alignment", "alignment of the tangent kernel with the targets there"),
     Series("kernel_effective_rank", "exponential of the entropy of the tangent kernel's spectrum there"),
     Series("kernel_condition", "largest over smallest eigenvalue of the tangent kernel there"),
+    Series("kernel_rate", "change of the tangent kernel over its norm there, by the next step"),
+    Series("step_overlap", "cosine between the next step and the one after it"),
+    Series(
+        "step_excess", "norm of the next step over that of the shortest that does the same to its first rows"
+    ),
+    Series("inverses_cosine", "cosine between block inverse and minimum norm on those rows"),
+    Series("gradient_noise", "noise scale of the gradient, from the next two batches", "sample"),
     Series("features_cka", "unbiased CKA of the features A with the start's, mean over couplings"),
     Series("branches_cka", "unbiased CKA of the branches A W with the start's, mean over couplings"),
     Series("output_cka", "unbiased CKA of what the readout sees with the start's"),

@@ -13,7 +13,7 @@ panels = ["accuracy", "loss"]
 
 [[claims]]
 words = "..."                   the claim, in its author's words or ours
-figure = "test_accuracy"        a figure of the comparison, a series of epochs (its last value), or one of
+figure = "test_accuracy"        a figure of the comparison, a series of epochs (its last number), or one of
                                 steps (its mean)
 per = "gain"                    the series of steps whose mean the figure's is divided by
 epoch = 1                       the figure as it was by then, of series of epochs
@@ -188,4 +188,5 @@ def _value(claim: Claim, run: Run) -> float:
         if limit is not None:
             there &= run.epochs[name] <= limit
     values = run.epochs[claim.figure][there]
-    return float(values[-1]) if values.size else math.nan
+    measured = values[np.isfinite(values)]
+    return float(measured[-1]) if measured.size else math.nan

@@ -11,6 +11,7 @@ from revgn.errors import RunError
 from revgn.losses import accuracy, value
 from revgn.maps import forward
 from revgn.measures import Probe, drift, make_probe
+from revgn.training.ahead import look_ahead
 from revgn.training.problem import Problem, TrainState, averaged, initial_state
 from revgn.training.relevance import optimizers_of
 from revgn.training.step import Batch, Record, is_finite, measure, train_step
@@ -134,6 +135,8 @@ def _evaluated(problem: Problem, state: TrainState, probe: Probe | None) -> Iter
     record = evaluate(problem, state)
     if probe is not None and is_finite(record):
         record |= drift(problem.network, state.params, probe)
+        if state.step + 2 <= problem.total_steps:
+            record |= look_ahead(problem, state, probe, _coming(problem, state.step))
     yield Evaluated(state, record)
     if not is_finite(record):
         raise DivergedError(_diverged(problem, record))
@@ -149,6 +152,18 @@ def _probe(problem: Problem) -> Probe | None:
 
 def _test_rows(problem: Problem, count: int) -> Batch:
     return take_batch(problem.dataset, problem.dataset.test, slice(0, count), problem.backend, problem.dtype)
+
+
+def _coming(problem: Problem, step: int) -> tuple[tuple[Batch, Batch | None], ...]:
+    """Return the batches of a step and the one after it, each with its fresh one."""
+    n, seed = problem.dataset.train.inputs.shape[0], problem.config.training.seed
+    found = []
+    for each in (step, step + 1):
+        epoch = each // problem.steps_per_epoch
+        order = batch_indices(n, problem.batch_size, seed=seed, epoch=epoch)
+        batch = _take(problem, order[each % problem.steps_per_epoch], epoch, each)
+        found.append((batch, _fresh_batch(problem, order, epoch, each)))
+    return tuple(found)
 
 
 def _take(problem: Problem, rows: np.ndarray, epoch: int, step: int) -> Batch:

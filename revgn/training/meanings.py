@@ -133,7 +133,7 @@ MEANINGS = {
     ),
     "training.analyse_rows": (
         "Test rows on which each evaluation measures the tangent kernel, representations and weights against "
-        "the start (none if not given)."
+        "the start, and what the next two steps would be like (none if not given)."
     ),
     "training.checkpoint_every": "Steps between checkpoints.",
 }

@@ -5,7 +5,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from cases import network_case
 
 from revgn import trees
 from revgn.errors import ShapeError
@@ -20,31 +19,7 @@ from revgn.measures import (
     representations,
 )
 from revgn.networks import split
-from revgn.solvers import apply_adjoint, jacobian
-
-NAMES = ["relu-same-keep", "gelu-identity-keep", "gelu-identity-rebuild", "odd-d", "one-block"]
-
-
-@pytest.fixture(params=NAMES)
-def case(request, numpy_backend):
-    return network_case(request.param).build(numpy_backend, "float64")
-
-
-def dense_jacobian(network, params, x):
-    """J (c n, weights), rows output by output as in the kernel."""
-    z, J = jacobian(network, params, x)
-    rows = []
-    for o in range(z.shape[1]):
-        for s in range(z.shape[0]):
-            unit = np.zeros(z.shape)
-            unit[s, o] = 1.0
-            rows.append(np.concatenate([leaf.ravel() for leaf in trees.leaves(apply_adjoint(J, unit))]))
-    return np.array(rows)
-
-
-def moved(params, seed=1, scale=0.1):
-    rng = np.random.default_rng(seed)
-    return trees.map_leaves(lambda w: w + scale * rng.standard_normal(w.shape), params)
+from revgn.solvers import jacobian
 
 
 def test_nothing_has_moved_at_the_start(case):
@@ -57,7 +32,7 @@ def test_nothing_has_moved_at_the_start(case):
     assert found["weights_moved"] == 0.0
 
 
-def test_the_kernel_is_compared_as_it_is_written(case):
+def test_the_kernel_is_compared_as_it_is_written(case, moved, dense_jacobian):
     network, params, x = case
     c = forward(network, params, x).shape[1]
     targets = np.eye(c)[np.arange(x.shape[0]) % c]
@@ -88,7 +63,7 @@ def test_from_weights_that_are_zero_there_is_no_distance(case):
     assert math.isnan(found["weights_cosine"])
 
 
-def test_representations_are_features_branches_and_output(case):
+def test_representations_are_features_branches_and_output(case, moved):
     network, params, x = case
     found = representations(jacobian(network, params, x)[1])
     y = split(x)
@@ -122,7 +97,7 @@ def test_labels_that_the_kernel_is_made_of(numpy_backend):
     assert label_alignment(np.outer(z, z), targets) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_one_random_probe(case):
+def test_one_random_probe(case, dense_jacobian):
     """Its mean over draws is the trace over outputs of the kernel of all d numbers, over d^2."""
     network, params, x = case
     rng = np.random.default_rng(0)

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from revgn import trees
-from revgn.data import Part, batch_indices, load_dataset
+from revgn.data import Part, batch_indices, load_dataset, take_batch
 from revgn.errors import UsageError
 from revgn.linalg import OUTCOMES
 from revgn.losses import accuracy, value
 from revgn.maps import forward
+from revgn.measures import cosine, kernel_change
 from revgn.runs import EPOCH_SERIES, STEP_SERIES
+from revgn.solvers import jacobian, tangent_kernel
 from revgn.testing import relative_error
 from revgn.testing.compare import snapshot
 from revgn.training import (
@@ -110,9 +112,30 @@ def test_analysis_is_against_the_start(make_problem):
     assert events[0].record["weights_moved"] == 0.0
     assert events[0].record["kernel_similarity"] == pytest.approx(1.0, abs=1e-5)
     assert 0 < events[1].record["weights_moved"] < events[-1].record["weights_moved"]
+    assert "kernel_rate" not in events[-1].record  # no step is left
     (again, *_) = train(problem, events[1].state)
     assert again.record == events[1].record
     assert "weights_moved" not in run(make_problem())[0].record
+
+
+def test_what_lies_ahead_is_what_then_comes(make_problem):
+    """Overlap and rate are those of the steps that training takes next, over the end of an epoch too."""
+    changes = {"training.analyse_rows": 6, "training.eval_every": 1, "optimizer.schedule": "cosine"}
+    problem = make_problem(changes | {"optimizer.damping": 0.1, "optimizer.carry": 0.5})
+    events = [event for event in run(problem) if isinstance(event, Evaluated)]
+    rows = slice(0, 6)
+    x = take_batch(problem.dataset, problem.dataset.test, rows, problem.backend, problem.dtype)[0]
+    for before, after, last in zip(events, events[1:], events[2:], strict=False):
+        first, second = (
+            trees.axpy(-1.0, b.state.params, a.state.params) for a, b in ((before, after), (after, last))
+        )
+        assert before.record["step_overlap"] == pytest.approx(cosine(first, second), abs=1e-5)
+        K, L = (
+            tangent_kernel(jacobian(problem.network, each.state.params, x)[1]) for each in (before, after)
+        )
+        assert before.record["kernel_rate"] == pytest.approx(kernel_change(K, L), rel=1e-3, abs=1e-6)
+        assert before.record["step_excess"] > 0.999
+        assert 0 < before.record["inverses_cosine"] <= 1.001
 
 
 def test_conjugate_gradients_are_recorded(make_problem):
