@@ -19,6 +19,7 @@ COMMANDS = {
     "report": "One page about runs, which works offline.",
     "export": "Write runs for other tools: CSV, Parquet, NetCDF, TensorBoard.",
     "eval": "Evaluate a run's network.",
+    "analyse": "How far runs have moved, and what their steps are like.",
     "check": "Whether a run, or the mathematics on this machine, can be trusted.",
     "data": "List, fetch and describe data sets.",
     "devices": "Which backends and devices there are.",

@@ -11,6 +11,7 @@ launch      start, resume and evaluate runs
 summary     a run in a few figures
 tables      series as xarray and pandas have them
 rebuild     the network of a checkpoint
+analysis    what --analyse measures, of finished runs
 spectra     the tangent kernel's spectrum of a run
 export      runs in the files of other tools
 migrate     older formats
@@ -21,6 +22,7 @@ report      one page about runs
 curves      training curves of several runs, drawn
 """
 
+from revgn.runs.analysis import analyse_run, output_similarity
 from revgn.runs.check import Finding, check_run
 from revgn.runs.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from revgn.runs.compare import Comparison, compare_runs
@@ -49,6 +51,7 @@ __all__ = [
     "RunWriter",
     "Series",
     "Weights",
+    "analyse_run",
     "check_run",
     "compare_runs",
     "create_run",
@@ -63,6 +66,7 @@ __all__ = [
     "open_run",
     "open_runs",
     "outline",
+    "output_similarity",
     "reopen_run",
     "repair_run",
     "resume_run",

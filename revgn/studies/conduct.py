@@ -1,4 +1,4 @@
-"""Conduct a study: run its sweep, then write its table, its figure, its report and its verdicts."""
+"""Conduct a study: run its sweep, then write its table, its figures, its report and its verdicts."""
 
 import importlib.util
 import json
@@ -59,6 +59,7 @@ def conduct_study(
     if runs:
         for name in ("study.png", "study.svg"):
             draw_curves(runs, folder / name, what=study.panels, groups=groups)
+        draw_curves(runs, folder / "seconds.png", axis="seconds", what=study.panels[:1], groups=groups)
         if importlib.util.find_spec("plotly"):
             write_report(runs, folder / "report.html")
     write_whole(folder / "study.md", study_markdown(study, scale, chosen, verdicts, command).encode())

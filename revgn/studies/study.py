@@ -4,7 +4,7 @@ title = "Which generalized inverse"
 source = "Buffelli et al. 2024, figure 2"
 question = "..."
 tune = "lr=x0.3,1,3"            rates tried for each variant, factors of its own; see `revgn.sweeps.tune`
-panels = ["accuracy", "loss"]
+panels = ["accuracy", "loss"]    of the figure; the first also against seconds of training
 
 [settings]                      of all jobs
 [scale.laptop] [scale.paper]    settings that differ with the scale

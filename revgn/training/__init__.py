@@ -1,5 +1,6 @@
 """Training: frozen settings, a pure step, a loop that yields records and knows no files."""
 
+from revgn.training.ahead import look_ahead
 from revgn.training.average import Average, AverageState, init_average, update_average
 from revgn.training.config import (
     build_config,
@@ -13,7 +14,17 @@ from revgn.training.config import (
     without_none,
 )
 from revgn.training.estimate import Estimate, choose_solver, estimate_step, solver_choice
-from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, evaluate, evaluate_part, train
+from revgn.training.loop import (
+    DivergedError,
+    Evaluated,
+    Event,
+    StepDone,
+    analyse,
+    evaluate,
+    evaluate_part,
+    start_probe,
+    train,
+)
 from revgn.training.meanings import MEANINGS
 from revgn.training.problem import (
     Problem,
@@ -44,6 +55,7 @@ __all__ = [
     "Record",
     "StepDone",
     "TrainState",
+    "analyse",
     "averaged",
     "build_config",
     "build_problem",
@@ -58,6 +70,7 @@ __all__ = [
     "init_average",
     "initial_state",
     "load_data",
+    "look_ahead",
     "merge_settings",
     "nested",
     "parse_assignment",
@@ -66,6 +79,7 @@ __all__ = [
     "parse_value",
     "restore_state",
     "solver_choice",
+    "start_probe",
     "state_arrays",
     "train",
     "train_step",

@@ -55,7 +55,8 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     """
     settings = problem.config.training
     n = problem.dataset.train.inputs.shape[0]
-    others, probe = _other_batches(problem), _probe(problem)
+    others, rows = _other_batches(problem), settings.analyse_rows
+    probe = None if rows is None else start_probe(problem, rows)
     order, epoch, kept = None, -1, None
     if is_evaluated(problem, state.step):  # also on resume: the evaluation may not have been recorded
         yield from _evaluated(problem, state, probe)
@@ -131,23 +132,29 @@ def _figures(problem: Problem, state: TrainState) -> Record:
     return figures
 
 
+def analyse(problem: Problem, state: TrainState, probe: Probe) -> Record:
+    """Return how far the network is from its start, and what the next steps would be like, if two are left.
+
+    Series of `epochs`; see `revgn.measures.drift` and `revgn.training.look_ahead`.
+    """
+    record = drift(problem.network, state.params, probe)
+    if state.step + 2 <= problem.total_steps:
+        record |= look_ahead(problem, state, probe, _coming(problem, state.step))
+    return record
+
+
+def start_probe(problem: Problem, rows: int) -> Probe:
+    """Return the first test rows with the network at its start on them."""
+    return make_probe(problem.network, initial_state(problem).params, *_test_rows(problem, rows))
+
+
 def _evaluated(problem: Problem, state: TrainState, probe: Probe | None) -> Iterator[Event]:
     record = evaluate(problem, state)
     if probe is not None and is_finite(record):
-        record |= drift(problem.network, state.params, probe)
-        if state.step + 2 <= problem.total_steps:
-            record |= look_ahead(problem, state, probe, _coming(problem, state.step))
+        record |= analyse(problem, state, probe)
     yield Evaluated(state, record)
     if not is_finite(record):
         raise DivergedError(_diverged(problem, record))
-
-
-def _probe(problem: Problem) -> Probe | None:
-    """Return the first test rows with the network at its start on them; None where nobody asks for it."""
-    rows = problem.config.training.analyse_rows
-    if rows is None:
-        return None
-    return make_probe(problem.network, initial_state(problem).params, *_test_rows(problem, rows))
 
 
 def _test_rows(problem: Problem, count: int) -> Batch:

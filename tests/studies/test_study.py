@@ -150,6 +150,7 @@ def test_a_study_to_its_end(tmp_path, tune):
     assert [each["answer"] for each in found] == [verdict.answer for verdict in verdicts]
     assert len(found[0]["of_more"]) == 2
     assert (folder / "study.png").stat().st_size > 5000
+    assert (folder / "seconds.png").stat().st_size > 5000
     again = Here()
     assert conduct_study(study_of(tune), folder, seeds=2, executor=again)[1] == verdicts
     assert again.jobs == []

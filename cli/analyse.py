@@ -1,0 +1,38 @@
+"""`revgn analyse`: what --analyse measures, of finished runs."""
+
+from pathlib import Path
+
+import click
+from revgn_cli.options import json_option, print_json
+
+
+@click.command("analyse")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--rows", type=int, default=100, show_default=True, metavar="N", help="Test rows to look at.")
+@json_option
+def command(runs: tuple[Path, ...], rows: int, as_json: bool) -> None:
+    """Measure RUNS, each a run or a folder with runs, at their checkpoints, against their start.
+
+    Tangent kernel, representations, weights, and what the next two steps would be like, as `revgn train
+    --analyse` records them; of several runs also how alike their outputs are (unbiased CKA).
+
+    \b
+    revgn analyse runs/first
+    revgn analyse runs/block runs/adam --rows 60
+    """
+    from revgn.runs import analyse_run, open_runs, output_similarity
+
+    opened = open_runs(list(runs))
+    found = {str(run.folder): analyse_run(run, rows) for run in opened}
+    alike = output_similarity(opened, rows) if len(opened) > 1 else {}
+    if as_json:
+        pairs = [{"runs": pair, "output_cka": value} for pair, value in alike.items()]
+        print_json({"runs": found, "between": pairs})
+        return
+    for folder, of_steps in found.items():
+        click.echo(f"{folder:<26}" + "".join(f"{f'step {step}':>12}" for step in of_steps))
+        for name in dict.fromkeys(name for record in of_steps.values() for name in record):
+            cells = (f"{record[name]:.4g}" if name in record else "" for record in of_steps.values())
+            click.echo(f"  {name:<24}" + "".join(f"{cell:>12}" for cell in cells))
+    for (first, second), value in alike.items():
+        click.echo(f"{first}, {second}: output CKA {value:.4f}")

@@ -1,0 +1,65 @@
+"""What `--analyse` measures, of finished runs at their checkpoints; and how alike runs are to each other."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+
+from revgn.arrays import to_host
+from revgn.errors import UsageError
+from revgn.maps import forward
+from revgn.measures import cka
+from revgn.runs.checkpoint import load_checkpoint
+from revgn.runs.launch import problem_of
+from revgn.runs.names import CHECKPOINT_FOLDER, checkpoint_name
+from revgn.runs.reader import Run
+from revgn.runs.rebuild import rebuild
+from revgn.training import analyse, restore_state, start_probe
+from revgn.training.step import Record
+
+
+def analyse_run(run: Run, rows: int = 100) -> dict[int, Record]:
+    """Return what `revgn.training.analyse` measures at each checkpoint that there is, by its step.
+
+    What lies ahead is measured as though the run were to go on.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer than four rows.
+    RunError
+        If a checkpoint is damaged, or the data are not those of the run.
+    """
+    if rows < 4:
+        raise UsageError(f"rows: {rows} are too few; expected at least 4")
+    problem = problem_of(run)
+    probe = start_probe(problem, rows)
+    found = {}
+    for step in run.checkpoints:
+        checkpoint = load_checkpoint(run.folder / CHECKPOINT_FOLDER / checkpoint_name(step))
+        state = restore_state(problem, checkpoint.arrays)
+        further = replace(problem, total_steps=max(problem.total_steps, step + 2))
+        found[step] = analyse(further, state, probe)
+    return found
+
+
+def output_similarity(runs: Sequence[Run], rows: int = 100) -> dict[tuple[str, str], float]:
+    """Return the unbiased CKA between the outputs of each two runs, on the first test rows, by their folders.
+
+    Raises
+    ------
+    UsageError
+        If their data differ.
+    """
+    sums = {run.attributes["data_sha256"] for run in runs}
+    if len(sums) > 1:
+        raise UsageError("output_similarity: the runs are not of the same data")
+    outputs = {}
+    for run in runs:
+        problem, trained = problem_of(run), rebuild(run)
+        raw = problem.dataset.test.inputs[:rows]
+        x = problem.backend.asarray((raw - trained.shift) * trained.scale, dtype=problem.dtype)
+        z = forward(trained.network, trained.params, x)
+        outputs[str(run.folder)] = np.asarray(to_host(z), dtype=np.float64)
+    return {(a, b): cka(outputs[a], outputs[b]) for a, b in combinations(outputs, 2)}
