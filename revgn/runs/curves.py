@@ -185,6 +185,17 @@ def _finish(ax: "Axes", what: str, axis: Axis, log: Scale) -> None:
         ax.set_yscale("log")
     if log in ("x", "xy"):
         ax.set_xscale("log")
+    if what.endswith("accuracy") and not is_log:
+        _leave_out_the_start(ax)
+
+
+def _leave_out_the_start(ax: "Axes") -> None:
+    """Let an accuracy's axis begin below what training came to: chance, at step 0, would squeeze it."""
+    later = [line.get_ydata()[1:] for line in ax.lines if len(line.get_ydata()) > 2]
+    values = np.concatenate([np.asarray(each, dtype=np.float64) for each in later]) if later else np.zeros(0)
+    values = values[np.isfinite(values)]
+    if values.size and values.max() > values.min():
+        ax.set_ylim(values.min() - 0.05 * np.ptp(values), values.max() + 0.05 * np.ptp(values))
 
 
 def _legend_in_words(runs: Sequence[Run], panels: Sequence[str], groups: Sequence[Group]) -> str:

@@ -5,7 +5,7 @@ import pytest
 
 from revgn.errors import RunError, UsageError
 from revgn.runs import create_run, draw_curves, open_run
-from revgn.runs.curves import curve_of
+from revgn.runs.curves import _finish, curve_of
 from revgn.training import build_config, config_dict
 
 SIGNATURES = {".png": b"\x89PNG\r\n", ".pdf": b"%PDF-", ".svg": b"<?xml", ".PNG": b"\x89PNG\r\n"}
@@ -110,3 +110,13 @@ def test_any_series_on_any_scale(make_run, tmp_path):
         draw_curves([make_run("b")], path, what=("rh",))
     with pytest.raises(UsageError, match="'cg_iterations' was not measured in this run"):
         draw_curves([make_run("c")], path, what=("cg_iterations",))
+
+
+def test_chance_at_the_start_does_not_squeeze_an_accuracy():
+    from matplotlib.figure import Figure
+
+    for values, low in (((0.1, 0.8, 0.9), 0.795), ((0.1, 0.9), 0.1)):
+        ax = Figure().subplots()
+        ax.plot(range(len(values)), values)
+        _finish(ax, "test_accuracy", "epoch", "auto")
+        assert ax.get_ylim()[0] == pytest.approx(low, abs=0.05 if len(values) == 2 else 1e-9)
