@@ -191,8 +191,8 @@ def _finish(ax: "Axes", what: str, axis: Axis, log: Scale) -> None:
 
 def _leave_out_the_start(ax: "Axes") -> None:
     """Let an accuracy's axis begin below what training came to: chance, at step 0, would squeeze it."""
-    later = [line.get_ydata()[1:] for line in ax.lines if len(line.get_ydata()) > 2]
-    values = np.concatenate([np.asarray(each, dtype=np.float64) for each in later]) if later else np.zeros(0)
+    curves = [np.asarray(line.get_ydata(), dtype=np.float64) for line in ax.lines]
+    values = np.concatenate([np.zeros(0), *(curve[1:] for curve in curves if curve.size > 2)])
     values = values[np.isfinite(values)]
     if values.size and values.max() > values.min():
         ax.set_ylim(values.min() - 0.05 * np.ptp(values), values.max() + 0.05 * np.ptp(values))
