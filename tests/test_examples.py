@@ -16,3 +16,11 @@ def test_example(path, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_the_first_figure_is_a_sweep_that_can_be_run():
+    from revgn.sweeps import load_plan, plan_jobs
+
+    jobs = plan_jobs(load_plan(Path(__file__).parent.parent / "examples" / "fashion.toml"))
+    assert len(jobs) == 12
+    assert len({job.choices["variant"] for job in jobs}) == 4

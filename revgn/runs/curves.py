@@ -1,5 +1,6 @@
 """Curves of one or several runs, labelled by what differs; of several seeds their mean, within a band."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -97,7 +98,8 @@ def draw_curves(
             for number, group in enumerate(groups):
                 _draw_group(ax, group, name, axis, number, len(groups))
             _finish(ax, name, axis, log)
-        flat[0].set_title(_legend_in_words(runs, panels, groups), fontsize=9)
+        words = textwrap.fill(_legend_in_words(runs, panels, groups), 60 * columns)
+        flat[0].set_title(words, fontsize=9)
         if 1 < len(groups) <= _LABELLED:
             _legend(figure, flat)
         with writing(path):
