@@ -24,3 +24,34 @@ def test_the_first_figure_is_a_sweep_that_can_be_run():
     jobs = plan_jobs(load_plan(Path(__file__).parent.parent / "examples" / "fashion.toml"))
     assert len(jobs) == 12
     assert len({job.choices["variant"] for job in jobs}) == 4
+
+
+def test_the_first_figure_is_drawn(tmp_path):
+    """From its sweep made small: one seed, the digits, two steps."""
+    from dataclasses import replace
+
+    from sweep_cases import Here
+
+    from revgn.sweeps import load_plan, parse_axis, run_sweep
+    from revgn.training import merge_settings
+
+    examples = Path(__file__).parent.parent / "examples"
+    plan = load_plan(examples / "fashion.toml")
+    tiny = {
+        "data": {"name": "digits", "subset": 200},
+        "training": {"steps": 2, "batch_size": 50, "eval_every": 1},
+    }
+    plan = replace(
+        plan, settings=merge_settings(tiny, dict(plan.settings)), axes=(parse_axis("training.seed", [0]),)
+    )
+    run_sweep(plan, tmp_path / "runs", executor=Here())
+    done = subprocess.run(
+        [sys.executable, str(examples / "fashion.py"), "runs"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["fashion-epoch.png", "fashion-seconds.png"]
+    assert all((tmp_path / name).stat().st_size > 5000 for name in done.stdout.split())

@@ -1,0 +1,23 @@
+"""Draw the first figure of the README from runs of examples/fashion.toml: accuracy by passes and by seconds.
+
+revgn sweep examples/fashion.toml --workers 1 --out runs/fashion-curves
+python examples/fashion.py runs/fashion-curves
+"""
+
+import sys
+from pathlib import Path
+
+from revgn import open_runs
+from revgn.runs import draw_curves
+from revgn.runs.groups import Group
+
+VARIANTS = ("block-inverse", "minimum-norm", "minimum-norm-with-carry", "adamw")
+
+runs = open_runs(sys.argv[1])
+groups = [
+    Group(name.replace("-", " "), {}, tuple(run for run in runs if run.folder.name.startswith(f"{name}_")))
+    for name in VARIANTS
+]
+for axis in ("epoch", "seconds"):
+    draw_curves(runs, Path(f"fashion-{axis}.png"), axis=axis, what=["accuracy"], groups=groups)
+    print(f"fashion-{axis}.png")
