@@ -160,7 +160,7 @@ EPOCH_SERIES = (
         "step_excess", "norm of the next step over that of the shortest that does the same to its first rows"
     ),
     Series("inverses_cosine", "cosine between block inverse and minimum norm on those rows"),
-    Series("gradient_noise", "noise scale of the gradient, from the next two batches", "sample"),
+    Series("gradient_noise", "noise scale of the gradient, from the next two batches, in samples"),
     Series("features_cka", "unbiased CKA of the features A with the start's, mean over couplings"),
     Series("branches_cka", "unbiased CKA of the branches A W with the start's, mean over couplings"),
     Series("output_cka", "unbiased CKA of what the readout sees with the start's"),

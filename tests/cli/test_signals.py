@@ -112,7 +112,7 @@ def test_one_signal_finishes_the_step(number, spawn, tmp_path):
     run = open_run(tmp_path / "run")
     steps = int(run.steps["step"][-1])
     assert (run.status, latest_checkpoint(tmp_path / "run")[0].step) == ("interrupted", steps)
-    assert output.startswith(f"interrupted after {steps} steps")
+    assert output.startswith(f"interrupted after {steps} step{'s' if steps > 1 else ''},")
     resumed = spawn("resume", "run", "--steps", steps + 3, "--json")
     output, errors = resumed.communicate(timeout=60)
     assert resumed.returncode == 0, errors
