@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
+from revgn.data import load_dataset
 from revgn.runs import Run, compare_runs, draw_curves, open_run, write_report
 from revgn.runs.compare import Row, figure_form
 from revgn.runs.files import write_whole
@@ -36,8 +37,17 @@ def conduct_study(
         How each job ended.
     verdicts : tuple of Verdict
         Of the study's claims, in their order; none while jobs are left.
+
+    Raises
+    ------
+    UsageError
+        If there is no data set of that name.
+    DataError
+        If it is not here, and cannot be fetched.
     """
     plan = plan_of(study, scale, seeds, data)
+    if data is not None:
+        load_dataset(data)  # what is not there is said once, not by every job
     source = tuned(plan, folder, study.tune, "score") if study.tune else None
     board = run_sweep(
         plan,

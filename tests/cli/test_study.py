@@ -26,6 +26,7 @@ def test_what_would_be_run(invoke, tmp_path):
     ("options", "message"),
     [
         (("invers",), "there is no 'invers'; did you mean inverse?"),
+        (("inverse", "--data", "mnst"), "'mnst' is neither a known name nor"),
         (("inverse", "--seeds", 0), "seeds: 0 is not at least 1"),
         (("inverse", "--scale", "huge"), "'huge' is not one of"),
         (("inverse", "--workers", 0), "workers: 0 is not at least 1"),
