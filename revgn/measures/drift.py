@@ -42,6 +42,7 @@ class Probe(NamedTuple):
     targets: Array
     params: ChainParams
     kernel: Array
+    probed: Array  # `averaged_probe_kernel`
     representations: Representations
 
 
@@ -56,7 +57,8 @@ def make_probe(network: Network, params: ChainParams, x: Array, targets: Array) 
     if x.shape[0] < 4:
         raise ShapeError(f"make_probe: {x.shape[0]} samples; expected at least 4")
     J = jacobian(network, params, x)[1]
-    return Probe(x, targets, params, tangent_kernel(J), representations(J))
+    probed = averaged_probe_kernel(network, params, x, np.random.default_rng(_PROBE_SEED))
+    return Probe(x, targets, params, tangent_kernel(J), probed, representations(J))
 
 
 def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, float]:
@@ -79,15 +81,12 @@ def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, floa
     J = jacobian(network, params, probe.x)[1]
     K, now = tangent_kernel(J), representations(J)
     of_kernel = spectrum(K)
-    probed, probed_before = (
-        averaged_probe_kernel(network, each, probe.x, np.random.default_rng(_PROBE_SEED))
-        for each in (params, probe.params)
-    )
+    probed = averaged_probe_kernel(network, params, probe.x, np.random.default_rng(_PROBE_SEED))
     moved = trees.axpy(-1.0, probe.params, params)
     norm_before = float(trees.norm(probe.params))
     return {
         "kernel_similarity": kernel_alignment(K, probe.kernel),
-        "kernel_similarity_probed": kernel_alignment(probed, probed_before),
+        "kernel_similarity_probed": kernel_alignment(probed, probe.probed),
         "kernel_alignment": label_alignment(K, probe.targets),
         "kernel_effective_rank": of_kernel.effective_rank,
         "kernel_condition": of_kernel.condition,

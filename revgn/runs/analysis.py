@@ -7,14 +7,14 @@ from itertools import combinations
 import numpy as np
 
 from revgn.arrays import to_host
+from revgn.data import take_batch
 from revgn.errors import UsageError
 from revgn.maps import forward
 from revgn.measures import cka
-from revgn.runs.checkpoint import load_checkpoint
+from revgn.runs.checkpoint import latest_checkpoint, load_checkpoint
 from revgn.runs.launch import problem_of
 from revgn.runs.names import CHECKPOINT_FOLDER, checkpoint_name
 from revgn.runs.reader import Run
-from revgn.runs.rebuild import rebuild
 from revgn.training import analyse, restore_state, start_probe
 from revgn.training.step import Record
 
@@ -57,9 +57,11 @@ def output_similarity(runs: Sequence[Run], rows: int = 100) -> dict[tuple[str, s
         raise UsageError("output_similarity: the runs are not of the same data")
     outputs = {}
     for run in runs:
-        problem, trained = problem_of(run), rebuild(run)
-        raw = problem.dataset.test.inputs[:rows]
-        x = problem.backend.asarray((raw - trained.shift) * trained.scale, dtype=problem.dtype)
-        z = forward(trained.network, trained.params, x)
+        problem = problem_of(run)
+        params = restore_state(problem, latest_checkpoint(run.folder)[0].arrays).params
+        x, _ = take_batch(
+            problem.dataset, problem.dataset.test, slice(0, rows), problem.backend, problem.dtype
+        )
+        z = forward(problem.network, params, x)
         outputs[str(run.folder)] = np.asarray(to_host(z), dtype=np.float64)
     return {(a, b): cka(outputs[a], outputs[b]) for a, b in combinations(outputs, 2)}

@@ -72,7 +72,7 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
         before = state
         state, record = train_step(problem, before, batch, fresh)
         if settings.measure_every and state.step % settings.measure_every == 0 and is_finite(record):
-            record |= measure(problem, before, state, batch, others)
+            record |= measure(problem, before, state, batch, others, record["loss"])
         del before  # its weights need not outlive the step
         yield StepDone(state, record)
         if not is_finite(record):

@@ -94,7 +94,12 @@ def _train_step(
 
 
 def measure(
-    problem: Problem, before: TrainState, after: TrainState, batch: Batch, others: Mapping[str, Batch]
+    problem: Problem,
+    before: TrainState,
+    after: TrainState,
+    batch: Batch,
+    others: Mapping[str, Batch],
+    loss_before: float,
 ) -> Record:
     """Measure what a step did to the loss on its batch and on others, and the round trip's error after it.
 
@@ -102,7 +107,8 @@ def measure(
     gain_other, ...   the same on each of the other batches, by name
 
     What is gained elsewhere, relative to the gain on its own batch, is the share of a step that is not the
-    memory of its batch. The round trip is that of the first 64 samples of the batch.
+    memory of its batch; `loss_before` is that of the batch, which the step knows. The round trip is that of
+    the first 64 samples of the batch.
     """
 
     def loss(state: TrainState, of: Batch) -> float:
@@ -115,7 +121,7 @@ def measure(
                 round_trip_error(problem.network, after.params, batch[0][:_PROBE_ROWS, :])
             ),
         }
-        record["gain"] = loss(before, batch) - record["loss_after"]
+        record["gain"] = loss_before - record["loss_after"]
         for name, other in others.items():
             record[f"loss_{name}"] = loss(after, other)
             record[f"gain_{name}"] = loss(before, other) - record[f"loss_{name}"]

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from reference import dense
 
 from revgn import trees
 from revgn.errors import ShapeError
@@ -18,40 +19,36 @@ from revgn.measures import (
 from revgn.solvers import BlockInverse, apply, jacobian, solve
 
 
-def flat(tree):
-    return np.concatenate([leaf.ravel() for leaf in trees.leaves(tree)])
-
-
 def test_cosine(case, moved):
     _, params, _ = case
     other = moved(params, seed=2, scale=1.0)
-    a, b = flat(params), flat(other)
+    a, b = dense.flat(params), dense.flat(other)
     assert cosine(params, other) == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), rel=1e-10)
     assert cosine(params, trees.scale(-2.0, params)) == pytest.approx(-1.0, rel=1e-12)
     assert math.isnan(cosine(params, trees.zeros_like(params)))
 
 
-def test_excess_is_over_the_shortest_step_that_does_the_same(case, moved, dense_jacobian):
+def test_excess_is_over_the_shortest_step_that_does_the_same(case, moved):
     network, params, x = case
     D = moved(trees.zeros_like(params), seed=3, scale=1.0)
     J = jacobian(network, params, x)[1]
-    dense = dense_jacobian(network, params, x)
-    shortest = np.linalg.pinv(dense) @ dense @ flat(D)
-    expected = np.linalg.norm(flat(D)) / np.linalg.norm(shortest)
+    written = dense.jacobian(network, params, x)
+    shortest = np.linalg.pinv(written) @ written @ dense.flat(D)
+    expected = np.linalg.norm(dense.flat(D)) / np.linalg.norm(shortest)
     assert expected > 1.01
     assert step_excess(J, D) == pytest.approx(expected, rel=1e-6)
     assert math.isnan(step_excess(J, trees.zeros_like(D)))
 
 
-def test_block_inverse_and_minimum_norm(case, dense_jacobian):
+def test_block_inverse_and_minimum_norm(case):
     network, params, x = case
     J = jacobian(network, params, x)[1]
     eps = np.random.default_rng(4).standard_normal((x.shape[0], apply(J, params).shape[1]))
     block, info = solve(BlockInverse("uniform"), J, eps)
-    shortest = np.linalg.pinv(dense_jacobian(network, params, x)) @ eps.T.ravel()
-    norms = np.linalg.norm(shortest) * np.linalg.norm(flat(block))
+    shortest = np.linalg.pinv(dense.jacobian(network, params, x)) @ eps.T.ravel()
+    norms = np.linalg.norm(shortest) * np.linalg.norm(dense.flat(block))
     found = inverses_cosine(J, eps)
-    assert found == pytest.approx(flat(block) @ shortest / norms, rel=1e-6)
+    assert found == pytest.approx(dense.flat(block) @ shortest / norms, rel=1e-6)
     if info.rho < 1e-8:
         assert found == pytest.approx(1 / step_excess(J, block), rel=1e-6)
 
@@ -67,11 +64,11 @@ def test_gradient_noise_of_gradients_that_are_known():
     assert math.isnan(gradient_noise((G,), (0 * G,), 64))
 
 
-def test_change_of_a_kernel(case, moved, dense_jacobian):
+def test_change_of_a_kernel(case, moved):
     network, params, x = case
     K, L = (
         each @ each.T
-        for each in (dense_jacobian(network, params, x), dense_jacobian(network, moved(params), x))
+        for each in (dense.jacobian(network, params, x), dense.jacobian(network, moved(params), x))
     )
     expected = math.sqrt(2 * (1 - kernel_alignment(K, L)))
     assert kernel_change(K, L) == pytest.approx(expected, rel=1e-6)
