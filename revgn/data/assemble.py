@@ -36,6 +36,7 @@ def assemble(
     validation_fraction: float = 0.0,
     subset: int | None = None,
     subset_seed: int | None = None,
+    standardize_targets: bool = False,
 ) -> Dataset:
     """Check raw rows and make them a data set.
 
@@ -53,13 +54,15 @@ def assemble(
         Share of the training rows that is held out as a validation part, by another fixed shuffle.
     subset, subset_seed : int
         Keep the first, or with a seed some random, of the training rows left; no other part is cut.
+    standardize_targets : bool
+        Fit a regression's targets less their mean over their standard deviation, both of the training rows.
 
     Raises
     ------
     DataError
         If the rows cannot be trained on; the message names the first place.
     UsageError
-        If `subset` or a fraction asks for rows that are not there.
+        If `subset` or a fraction asks for rows that are not there, or classes are to be standardized.
     """
     parts = {"training": train} if test is None else {"training": train, "test": test}
     if test is not None and test.inputs.shape[1:] != train.inputs.shape[1:]:
@@ -82,8 +85,22 @@ def assemble(
         training, validation = _split(training, validation_fraction, _VALIDATION_TAG, where)
     training = _take_subset(training, subset, subset_seed)
     shift, scale = normalization(training.inputs, image_shape)
+    if standardize_targets and chosen == "classification":
+        raise UsageError(f"standardize_targets: {name} has classes; that is for the numbers of a regression")
+    of_targets = normalization(training.targets, None) if standardize_targets else (None, None)
     return Dataset(
-        name, chosen, training, testing, shift, scale, image_shape, names, checksum, source, validation
+        name,
+        chosen,
+        training,
+        testing,
+        shift,
+        scale,
+        image_shape,
+        names,
+        checksum,
+        source,
+        validation,
+        *of_targets,
     )
 
 

@@ -77,7 +77,10 @@ def take_batch(
         raw = random_resized_crop(images.reshape(-1, *dataset.image_shape), crop).reshape(raw.shape)
     inputs = xp.astype(backend.asarray(raw), work, copy=False)
     shift, scale = backend.asarray(dataset.shift, dtype=work), backend.asarray(dataset.scale, dtype=work)
-    targets = backend.asarray(part.targets[rows], dtype=dtype)
+    wanted = part.targets[rows]
+    if dataset.target_shift is not None and dataset.target_scale is not None:
+        wanted = (wanted - dataset.target_shift) * dataset.target_scale
+    targets = backend.asarray(wanted, dtype=dtype)
     if smoothing:
         targets = (1.0 - smoothing) * targets + smoothing / targets.shape[1]
     return xp.astype((inputs - shift) * scale, dtype, copy=False), targets

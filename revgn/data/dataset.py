@@ -33,7 +33,8 @@ class Dataset:
 
     A network sees (inputs - shift) * scale, both from the training part: the mean and one over the standard
     deviation, by channel for images and by column for tables. `take_batch` gives that on a backend.
-    Targets (n, c) are one-hot in the order of `classes`, or for a regression its columns as they are.
+    Targets (n, c) are one-hot in the order of `classes`, or for a regression its columns as they are. Where a
+    regression's are standardized, what is fitted is (target - target_shift) * target_scale, likewise.
     """
 
     name: str
@@ -47,6 +48,8 @@ class Dataset:
     checksum: str
     source: str
     validation: Part | None = None  # rows held out from training, to choose by without the test part
+    target_shift: HostArray | None = None  # (c,) float64; None: targets are fitted as they are
+    target_scale: HostArray | None = None  # (c,)
 
 
 def unreadable(where: object, error: Exception) -> DataError:

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from revgn.data.cifar import BINARY, PICKLED
+from revgn.data.dataset import Task
 from revgn.errors import DataError, UsageError
 
 IDX_FILES = (
@@ -24,11 +25,14 @@ class Known:
     """A data set that has a name: its files, its sizes, and where it comes from."""
 
     forms: tuple[tuple[str, ...], ...]  # sets of files, each of which is the whole data set
-    image_shape: tuple[int, int, int]
-    rows: tuple[int, int]  # of the training and the test part
-    classes: tuple[str, ...]
+    shape: tuple[int, ...]  # of a sample: channels, height and width, or the columns of a table
+    rows: tuple[int, ...]  # of the training and the test part; of the whole where a shuffle parts it
     credit: str
     url: str
+    classes: tuple[str, ...] = ()
+    target: str = ""  # column of a table
+    task: Task = "classification"
+    sha256: str = ""  # of what ships with the package, as data sets have it
     md5: Mapping[str, str] = field(default_factory=dict)  # of the files to fetch from there
     folders: tuple[Path, ...] = ()  # looked through after the data folder
     advice: str = ""
@@ -41,16 +45,28 @@ _THINGS = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
 KNOWN: Mapping[str, Known] = {
     "digits": Known(
         forms=(_ZIPPED,),
-        image_shape=(1, 8, 8),
+        shape=(1, 8, 8),
         rows=(1437, 360),
         classes=_DIGITS,
         credit="UCI Optical Recognition of Handwritten Digits (E. Alpaydin, C. Kaynak), CC BY 4.0",
         url="https://doi.org/10.24432/C50P49",
+        sha256="d3aaf5380a280d95956836437058b5e3e6a6c376e6b26386b5780835077a75d2",
         folders=(Path(str(files("revgn.data.digits"))),),
+    ),
+    "auto-mpg": Known(
+        forms=(("auto-mpg.csv",),),
+        shape=(7,),
+        rows=(392,),
+        target="mpg",
+        task="regression",
+        credit="UCI Auto MPG (R. Quinlan), CC BY 4.0",
+        url="https://doi.org/10.24432/C5859H",
+        sha256="09f80d81905df241c096b7b85eb19fc42a4e8f137d07b39cb89146616212eb28",
+        folders=(Path(str(files("revgn.data.auto_mpg"))),),
     ),
     "fashion-mnist": Known(
         forms=(_ZIPPED, IDX_FILES),
-        image_shape=(1, 28, 28),
+        shape=(1, 28, 28),
         rows=(60000, 10000),
         classes=tuple(_GARMENTS.split(",")),
         credit="Fashion-MNIST (Zalando Research), MIT",
@@ -66,7 +82,7 @@ KNOWN: Mapping[str, Known] = {
     ),
     "mnist": Known(
         forms=(_ZIPPED, IDX_FILES),
-        image_shape=(1, 28, 28),
+        shape=(1, 28, 28),
         rows=(60000, 10000),
         classes=_DIGITS,
         credit="MNIST (Y. LeCun, C. Cortes, C. Burges)",
@@ -80,7 +96,7 @@ KNOWN: Mapping[str, Known] = {
     ),
     "cifar10": Known(
         forms=(BINARY, PICKLED, ("cifar-10-binary.tar.gz",), ("cifar-10-python.tar.gz",)),
-        image_shape=(3, 32, 32),
+        shape=(3, 32, 32),
         rows=(50000, 10000),
         classes=tuple(_THINGS.split(",")),
         credit="CIFAR-10 (A. Krizhevsky, V. Nair, G. Hinton)",

@@ -15,7 +15,6 @@ from revgn.data.places import KNOWN, dataset_names, fetch, find_files, missing
 from revgn.data.tables import read_csv
 from revgn.errors import DataError, UsageError
 
-_DIGITS_SHA256 = "d3aaf5380a280d95956836437058b5e3e6a6c376e6b26386b5780835077a75d2"
 _SUFFIXES = (".npz", ".h5", ".hdf5", ".csv")
 
 
@@ -33,6 +32,7 @@ def load_dataset(
     task: TaskChoice = "auto",
     test_fraction: float = 0.2,
     validation_fraction: float = 0.0,
+    standardize_targets: bool = False,
     download: bool = True,
 ) -> Dataset:
     """Load a data set by its name, or one's own arrays from an .npz, .h5 or .csv file.
@@ -56,6 +56,8 @@ def load_dataset(
         Share of the rows that becomes the test part, by one fixed shuffle, where the file has none.
     validation_fraction : float
         Share of the training rows that is held out to choose settings by, by one fixed shuffle.
+    standardize_targets : bool
+        Fit a regression's targets less their mean, over their standard deviation, both of the training rows.
     download : bool
         Whether a data set that is nowhere on this machine is fetched.
 
@@ -78,9 +80,20 @@ def load_dataset(
     if any(names) and suffix not in (".npz", ".h5", ".hdf5"):
         raise UsageError(f"inputs, targets: {name_or_path} is no .npz or .h5 file; only those have arrays")
     if name_or_path in KNOWN:
-        if task == "regression":
-            raise UsageError(f"task: {name_or_path} has classes; regression needs numbers for targets")
-        return _load_known(name_or_path, folder, download, validation_fraction, subset, subset_seed)
+        if task not in ("auto", KNOWN[name_or_path].task):
+            has = "classes" if task == "regression" else "numbers for targets"
+            raise UsageError(f"task: {name_or_path} has {has}; it is no {task}")
+        paths = fetch(name_or_path, folder) if download else find_files(name_or_path, folder)
+        if not paths:
+            raise missing(name_or_path, folder, "downloads are off")
+        return _load_known(
+            name_or_path,
+            paths,
+            validation_fraction=validation_fraction,
+            subset=subset,
+            subset_seed=subset_seed,
+            standardize_targets=standardize_targets,
+        )
     if suffix not in _SUFFIXES:
         close = get_close_matches(name_or_path, dataset_names(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(dataset_names())}"
@@ -107,6 +120,7 @@ def load_dataset(
         validation_fraction=validation_fraction,
         subset=subset,
         subset_seed=subset_seed,
+        standardize_targets=standardize_targets,
     )
 
 
@@ -138,40 +152,34 @@ def list_datasets(folder: str | None = None) -> list[dict[str, Any]]:
     return listed
 
 
-def _load_known(
-    name: str,
-    folder: str | None,
-    download: bool,
-    validation_fraction: float,
-    subset: int | None,
-    subset_seed: int | None,
-) -> Dataset:
-    paths = fetch(name, folder) if download else find_files(name, folder)
-    if not paths:
-        raise missing(name, folder, "downloads are off")
+def _load_known(name: str, paths: tuple[Path, ...], **options: Any) -> Dataset:
     known = KNOWN[name]
-    if name == "cifar10":
+    columns: tuple[str, ...] = ()
+    test: Rows | None = None
+    if known.target:
+        train, columns = read_csv(paths[0], known.target, known.task)
+    elif name == "cifar10":
         train, test = read_cifar(paths)
     else:
         train, test = (Rows(read_idx(x, 3)[:, np.newaxis], read_idx(y, 1)) for x, y in (paths[:2], paths[2:]))
     place = paths[0] if len(paths) == 1 else paths[0].parent
-    for rows, count in zip((train, test), known.rows, strict=True):
-        if rows.inputs.shape != (count, *known.image_shape):
+    for rows, count in zip((train, test), known.rows, strict=False):
+        if rows is not None and rows.inputs.shape != (count, *known.shape):
+            what = "images" if len(known.shape) > 1 else "rows"
+            wanted = (count, *known.shape)
             raise DataError(
-                f"{name}: {place} holds images of shape {rows.inputs.shape}, "
-                f"{(count, *known.image_shape)} are expected"
+                f"{name}: {place} holds {what} of shape {rows.inputs.shape}, {wanted} are expected"
             )
     dataset = assemble(
         name,
         f"{known.credit}; {place}",
         train,
         test,
-        task="classification",
+        task=known.task,
         classes=known.classes,
-        validation_fraction=validation_fraction,
-        subset=subset,
-        subset_seed=subset_seed,
+        columns=columns,
+        **options,
     )
-    if name == "digits" and dataset.checksum != _DIGITS_SHA256:
-        raise DataError(f"digits: the files in {place} are not those that ship with revgn")
+    if known.sha256 and dataset.checksum != known.sha256:
+        raise DataError(f"{name}: the files in {paths[0].parent} are not those that ship with revgn")
     return dataset

@@ -77,6 +77,7 @@ RESUMABLE = (
     "training.eval_train_rows",
     "training.measure_every",
     "training.analyse_rows",
+    "training.analyse_probes",
     "training.checkpoint_every",
 )
 
@@ -181,8 +182,9 @@ def evaluate_run(
     The raw weights of the checkpoint, or the averaged ones; the best checkpoint is that of the same weights.
 
     Figures are those of each of the data's parts, and of all rows: `all_loss` and the like.
-    What `data` does not say is taken from the run's own settings where the files are of one kind. Inputs
-    are normalized by the training part of the run's own data, and classes matched by name.
+    What `data` does not say is taken from the run's own settings where the files are of one kind. Inputs,
+    and targets where the run's were, are normalized by the training part of its own data; classes are matched
+    by name.
 
     Raises
     ------
@@ -218,7 +220,8 @@ def evaluate_run(
         "weights": weights,
         "data": other.name,
     }
-    problem = replace(problem, dataset=replace(other, shift=own.shift, scale=own.scale))
+    normalization = {name: getattr(own, name) for name in ("shift", "scale", "target_shift", "target_scale")}
+    problem = replace(problem, dataset=replace(other, **normalization))
     found = {"train": other.train, "validation": other.validation, "test": other.test}
     parts = {
         name: (part.inputs.shape[0], *evaluate_part(problem, state, part))

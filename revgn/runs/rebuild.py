@@ -13,13 +13,18 @@ from revgn.training import averaged, restore_state
 
 
 class RunNetwork(NamedTuple):
-    """A trained network; of raw inputs x (n, d) it sees (x - shift) * scale."""
+    """A trained network; of raw inputs x (n, d) it sees (x - shift) * scale.
+
+    Where targets were standardized, its outputs z stand for z / target_scale + target_shift.
+    """
 
     network: Network
     params: ChainParams
     shift: HostArray  # (d,) float64
     scale: HostArray  # (d,)
     step: int
+    target_shift: HostArray | None  # (c,) float64; None: outputs are as the targets are
+    target_scale: HostArray | None  # (c,)
 
 
 def rebuild(run: Run, step: int | Literal["last", "best"] = "last", weights: Weights = "raw") -> RunNetwork:
@@ -48,7 +53,15 @@ def rebuild(run: Run, step: int | Literal["last", "best"] = "last", weights: Wei
             raise UsageError(f"{run.folder}: at step {checkpoint.step} there are no averaged weights")
         state = average
     dataset = problem.dataset
-    return RunNetwork(problem.network, state.params, dataset.shift, dataset.scale, checkpoint.step)
+    return RunNetwork(
+        problem.network,
+        state.params,
+        dataset.shift,
+        dataset.scale,
+        checkpoint.step,
+        dataset.target_shift,
+        dataset.target_scale,
+    )
 
 
 def _checkpoint(run: Run, step: int | str, weights: Weights) -> Checkpoint:

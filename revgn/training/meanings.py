@@ -16,6 +16,10 @@ MEANINGS = {
     "data.validation_fraction": (
         "Share of the training rows held out, by which the best weights are then chosen."
     ),
+    "data.standardize_targets": (
+        "Fit the targets of a regression less their mean, over their standard deviation; losses are then in "
+        "units of their variance."
+    ),
     "data.crop": "Train on random crops of the images, resized (RandomResizedCrop).",
     "network.blocks": "Blocks of two couplings.",
     "network.hidden": "Hidden features of a coupling.",
@@ -134,6 +138,10 @@ MEANINGS = {
     "training.analyse_rows": (
         "Test rows on which each evaluation measures the tangent kernel, representations and weights against "
         "the start, and what the next two steps would be like (none if not given)."
+    ),
+    "training.analyse_probes": (
+        "Random vectors that the tangent kernel of many analyse_rows is estimated by, with standard errors; "
+        "0 forms it."
     ),
     "training.checkpoint_every": "Steps between checkpoints.",
 }

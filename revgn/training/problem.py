@@ -75,6 +75,7 @@ def load_data(config: Config) -> Dataset:
         task=settings.task,
         test_fraction=settings.test_fraction,
         validation_fraction=settings.validation_fraction,
+        standardize_targets=settings.standardize_targets,
     )
 
 

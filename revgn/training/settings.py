@@ -35,6 +35,7 @@ class DataSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     task: Literal["auto", "classification", "regression"] = "auto"
     test_fraction: Annotated[float, Meta(gt=0, lt=1)] = 0.2
     validation_fraction: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    standardize_targets: bool = False
     crop: bool = False
 
 
@@ -140,6 +141,7 @@ class TrainingSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     eval_train_rows: Count = 10_000
     measure_every: Annotated[int, Meta(ge=0)] = 10
     analyse_rows: Annotated[int, Meta(ge=4, le=100_000)] | None = None
+    analyse_probes: Annotated[int, Meta(ge=0)] = 0
     checkpoint_every: Count | None = None
 
 

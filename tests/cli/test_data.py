@@ -21,14 +21,14 @@ def invoke(tmp_path, monkeypatch):
 @pytest.mark.parametrize("arguments", [(), ("list",)])
 def test_the_list_says_what_is_here(invoke, arguments):
     lines = invoke(*arguments).stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["digits", "fashion-mnist", "mnist", "cifar10"]
+    assert [line.split()[0] for line in lines] == ["digits", "auto-mpg", "fashion-mnist", "mnist", "cifar10"]
     assert "0.05 MB" in lines[0]
-    assert lines[2].endswith("not here")
+    assert lines[3].endswith("not here")
 
 
 def test_the_list_as_json(invoke):
     listed = json.loads(invoke("list", "--json").stdout)
-    assert listed[2] == {"name": "mnist", "place": None, "bytes": 0}
+    assert listed[3] == {"name": "mnist", "place": None, "bytes": 0}
 
 
 def test_fetching_what_is_here_prints_its_files(invoke):

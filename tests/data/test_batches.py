@@ -51,6 +51,16 @@ def test_a_batch_is_normalized_and_lies_on_the_backend(backend: Backend, rows, d
     np.testing.assert_array_equal(np.asarray(targets), DIGITS.train.targets[chosen])
 
 
+@pytest.mark.parametrize("backend", [select_backend("numpy"), STRICT], ids=["numpy", "strict"])
+def test_targets_are_standardized_by_the_training_part(backend: Backend):
+    cars = load_dataset("auto-mpg", standardize_targets=True)
+    whole = np.asarray(take_batch(cars, cars.train, None, backend, backend.xp.float64)[1])
+    assert (whole.mean(), whole.std()) == (pytest.approx(0, abs=1e-12), pytest.approx(1))
+    test = np.asarray(take_batch(cars, cars.test, slice(3, 9), backend, backend.xp.float64)[1])
+    mean, std = cars.train.targets.mean(), cars.train.targets.std()
+    np.testing.assert_allclose(test, (cars.test.targets[3:9] - mean) / std, rtol=1e-12)
+
+
 def test_float64_inputs_are_normalized_before_they_are_rounded():
     x = 1e8 + np.random.default_rng(0).standard_normal((50, 2))
     dataset = assemble("own", "here", Rows(x, np.arange(50) % 2), None)

@@ -67,6 +67,37 @@ def test_a_changed_digit_is_noticed(tmp_path):
         load_dataset("digits", folder=str(tmp_path))
 
 
+def test_the_cars_are_the_ones_that_ship(tmp_path):
+    cars = load_dataset("auto-mpg")
+    assert cars.checksum == "09f80d81905df241c096b7b85eb19fc42a4e8f137d07b39cb89146616212eb28"
+    assert (cars.train.inputs.shape, cars.test.inputs.shape) == ((314, 7), (78, 7))
+    assert (cars.task, cars.classes, cars.image_shape) == ("regression", ("mpg",), None)
+    everything = np.concatenate((cars.train.targets, cars.test.targets))
+    assert (everything.min(), everything.max()) == (9.0, 46.6)
+    assert everything.mean() == pytest.approx(23.445918)  # the mean that is told of the 392 complete rows
+    folder = tmp_path / "auto-mpg"
+    folder.mkdir()
+    (path,) = fetch("auto-mpg")
+    for old, new, message in (
+        ("8,307", "9,307", "not those that ship"),
+        ("\n8,307,130,3504,12,70,1,18", "", "392"),
+    ):
+        (folder / path.name).write_text(path.read_text().replace(old, new))
+        with pytest.raises(DataError, match=message):
+            load_dataset("auto-mpg", folder=str(tmp_path))
+
+
+def test_standardized_targets():
+    raw = load_dataset("auto-mpg", subset=100)
+    cars = load_dataset("auto-mpg", subset=100, standardize_targets=True)
+    np.testing.assert_array_equal(cars.train.targets, raw.train.targets)
+    assert (raw.target_shift, raw.target_scale) == (None, None)
+    np.testing.assert_allclose(cars.target_shift, raw.train.targets.mean(axis=0))
+    np.testing.assert_allclose(cars.target_scale, 1 / raw.train.targets.std(axis=0))
+    with pytest.raises(UsageError, match="standardize_targets: digits has classes"):
+        load_dataset("digits", standardize_targets=True)
+
+
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 def test_fashion_mnist_of_debian(tmp_path):
     fashion = load_dataset("fashion-mnist", folder=str(tmp_path), subset=1024, download=False)
@@ -174,7 +205,8 @@ def test_the_data_folder_is_the_argument_then_the_variable_then_the_cache(tmp_pa
         ("nowhere.npz", {}, DataError, "no such file"),
         ("digits", {"target": "y"}, UsageError, "only those have columns"),
         ("own.csv", {"inputs": "x"}, UsageError, "only those have arrays"),
-        ("digits", {"task": "regression"}, UsageError, "digits has classes"),
+        ("digits", {"task": "regression"}, UsageError, "digits has classes; it is no regression"),
+        ("auto-mpg", {"task": "classification"}, UsageError, "auto-mpg has numbers for targets"),
         ("digits", {"subset": 1438}, UsageError, "1437 training rows"),
     ],
 )
@@ -184,7 +216,7 @@ def test_a_wish_that_does_not_fit_is_one_line(name, options, error, message):
 
 
 def test_fetch_knows_names_only():
-    with pytest.raises(UsageError, match="'own' is not one of digits, fashion-mnist, mnist, cifar10"):
+    with pytest.raises(UsageError, match="'own' is not one of digits, auto-mpg, fashion-mnist"):
         fetch("own")
 
 
@@ -194,4 +226,4 @@ def test_a_description_is_numbers_and_words():
     assert described["image_shape"] == [1, 8, 8]
     assert described["checksum"] == load_dataset("digits").checksum
     assert "CC BY 4.0" in described["source"]
-    assert dataset_names() == ("digits", "fashion-mnist", "mnist", "cifar10")
+    assert dataset_names() == ("digits", "auto-mpg", "fashion-mnist", "mnist", "cifar10")

@@ -5,7 +5,7 @@ import pytest
 
 import revgn
 from revgn.errors import RunError, UsageError
-from revgn.runs import draw_curves, open_run, start_run
+from revgn.runs import draw_curves, evaluate_run, open_run, start_run
 from revgn.runs.spectra import run_spectrum
 from revgn.training import build_config, merge_settings, nested
 
@@ -42,6 +42,31 @@ def test_a_network_is_what_the_run_evaluated(tmp_path):
     assert recorded[best.step] == max(recorded.values())
     averaged = run.network(weights="average")
     assert accuracy(averaged) == pytest.approx(run.epochs["test_accuracy_average"][-1], abs=1e-6)
+
+
+def test_outputs_of_standardized_targets(tmp_path):
+    """They stand for z / target_scale + target_shift; an evaluation on other data has them so too."""
+    data = {"data__name": "auto-mpg", "data__subset": None, "data__standardize_targets": True}
+    start_run(build_config(settings(**data, training__dtype="float64")), tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    rebuilt, cars = run.network(), revgn.load_dataset("auto-mpg")
+    z = revgn.forward(rebuilt.network, rebuilt.params, (cars.test.inputs - rebuilt.shift) * rebuilt.scale)
+    miles = z / rebuilt.target_scale + rebuilt.target_shift
+    unexplained = ((miles - cars.test.targets) ** 2).mean() / cars.train.targets.var()
+    assert unexplained == pytest.approx(run.epochs["test_loss"][-1], rel=1e-9)
+    rows = np.hstack((cars.test.inputs, cars.test.targets))[:40]
+    header = ",".join([*"abcdefg", "mpg"])
+    np.savetxt(tmp_path / "own.csv", rows, delimiter=",", header=header, comments="")
+    found = evaluate_run(tmp_path / "run", {"name": str(tmp_path / "own.csv"), "target": "mpg"})
+    squares = (miles[:40] - cars.test.targets[:40]) ** 2
+    assert found["all_loss"] == pytest.approx(squares.mean() / cars.train.targets.var(), rel=1e-9)
+    assert settings_of_digits_have_none(tmp_path)
+
+
+def settings_of_digits_have_none(folder):
+    start_run(build_config(settings(training__steps=1)), folder / "digits")
+    rebuilt = open_run(folder / "digits").network()
+    return rebuilt.target_shift is None and rebuilt.target_scale is None
 
 
 def test_the_spectrum_of_an_analysed_run(tmp_path):
