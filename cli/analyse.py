@@ -9,8 +9,16 @@ from revgn_cli.options import json_option, print_json
 @click.command("analyse")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--rows", type=int, default=100, show_default=True, metavar="N", help="Test rows to look at.")
+@click.option(
+    "--probes",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Random vectors to estimate the kernels of many rows by; 0 forms them.",
+)
 @json_option
-def command(runs: tuple[Path, ...], rows: int, as_json: bool) -> None:
+def command(runs: tuple[Path, ...], rows: int, probes: int, as_json: bool) -> None:
     """Measure RUNS, each a run or a folder with runs, at their checkpoints, against their start.
 
     Tangent kernel, representations, weights, and what the next two steps would be like, as `revgn train
@@ -19,11 +27,12 @@ def command(runs: tuple[Path, ...], rows: int, as_json: bool) -> None:
     \b
     revgn analyse runs/first
     revgn analyse runs/block runs/adam --rows 60
+    revgn analyse runs/first --rows 5000 --probes 30
     """
     from revgn.runs import analyse_run, open_runs, output_similarity
 
     opened = open_runs(list(runs))
-    found = {str(run.folder): analyse_run(run, rows) for run in opened}
+    found = {str(run.folder): analyse_run(run, rows, probes) for run in opened}
     alike = output_similarity(opened, rows) if len(opened) > 1 else {}
     if as_json:
         pairs = [{"runs": pair, "output_cka": value} for pair, value in alike.items()]

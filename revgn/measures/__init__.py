@@ -12,11 +12,20 @@ from revgn.measures.drift import (
     Representations,
     averaged_probe_kernel,
     drift,
+    kernel_product,
     label_alignment,
     make_probe,
     representations,
 )
-from revgn.measures.spectrum import Estimate, Spectrum, estimate_alignment, estimate_trace, spectrum
+from revgn.measures.spectrum import (
+    Estimate,
+    Spectrum,
+    estimate_alignment,
+    estimate_alignment_along,
+    estimate_change,
+    estimate_trace,
+    spectrum,
+)
 from revgn.measures.steps import cosine, gradient_noise, inverses_cosine, kernel_change, step_excess
 
 __all__ = [
@@ -30,11 +39,14 @@ __all__ = [
     "cosine",
     "drift",
     "estimate_alignment",
+    "estimate_alignment_along",
+    "estimate_change",
     "estimate_trace",
     "gradient_noise",
     "inverses_cosine",
     "kernel_alignment",
     "kernel_change",
+    "kernel_product",
     "label_alignment",
     "make_probe",
     "representations",

@@ -19,10 +19,10 @@ from revgn.layers import Readout
 from revgn.linalg import gram_rows
 from revgn.maps import gram_params, jvp_params
 from revgn.measures.alignment import cka_of_kernels, kernel_alignment
-from revgn.measures.spectrum import spectrum
+from revgn.measures.spectrum import Product, estimate_alignment, estimate_alignment_along, spectrum
 from revgn.measures.steps import cosine
 from revgn.networks import ChainParams, Network, join, points_forward
-from revgn.solvers import Jacobian, jacobian, tangent_kernel
+from revgn.solvers import Jacobian, apply, apply_adjoint, jacobian, tangent_kernel
 
 _PROBE_SEED = 0  # one draw for all: a probe is compared with itself
 
@@ -36,18 +36,24 @@ class Representations(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """Samples x (n, d) with targets (n, c), and a network on them at the start."""
+    """Samples x (n, d) with targets (n, c), and a network on them at the start.
+
+    With `probes` random vectors kernels are estimated from products with them; there is none here then.
+    """
 
     x: Array
     targets: Array
     params: ChainParams
-    kernel: Array
+    kernel: Array | None
     probed: Array  # `averaged_probe_kernel`
     representations: Representations
+    probes: int = 0
 
 
-def make_probe(network: Network, params: ChainParams, x: Array, targets: Array) -> Probe:
+def make_probe(network: Network, params: ChainParams, x: Array, targets: Array, probes: int = 0) -> Probe:
     """Return a probe of the network at its start; of n samples and c outputs it holds (n c)^2 numbers.
+
+    With `probes` random vectors to estimate kernels by it holds some n^2.
 
     Raises
     ------
@@ -58,7 +64,8 @@ def make_probe(network: Network, params: ChainParams, x: Array, targets: Array) 
         raise ShapeError(f"make_probe: {x.shape[0]} samples; expected at least 4")
     J = jacobian(network, params, x)[1]
     probed = averaged_probe_kernel(network, params, x, np.random.default_rng(_PROBE_SEED))
-    return Probe(x, targets, params, tangent_kernel(J), probed, representations(J))
+    kernel = None if probes else tangent_kernel(J)
+    return Probe(x, targets, params, kernel, probed, representations(J), probes)
 
 
 def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, float]:
@@ -67,7 +74,8 @@ def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, floa
     kernel_similarity        <Theta, Theta_0> / (|Theta| |Theta_0|)
     kernel_similarity_probed                     the same of one `averaged_probe_kernel`, the paper's
     kernel_alignment         y^T Theta y / (|Theta| |y|^2), y the targets without their means
-    kernel_effective_rank, kernel_condition      as of `spectrum`
+    kernel_effective_rank, kernel_condition      as of `spectrum`, of exact kernels
+    kernel_similarity_error, kernel_alignment_error         standard errors, of estimated ones
     features_cka, branches_cka                   unbiased CKA with the start, the mean over couplings
     output_cka                                   of the representation that the readout sees
     between_cka                                  unbiased CKA of each branch with the next, their mean
@@ -76,20 +84,17 @@ def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, floa
 
     Notes
     -----
-    Cost: that of the kernel, and its eigenvalues: some (n c)^3 operations.
+    Cost: that of the kernel, and its eigenvalues: some (n c)^3 operations; or of three products with J and
+    its adjoint for each random vector.
     """
     J = jacobian(network, params, probe.x)[1]
-    K, now = tangent_kernel(J), representations(J)
-    of_kernel = spectrum(K)
+    now = representations(J)
     probed = averaged_probe_kernel(network, params, probe.x, np.random.default_rng(_PROBE_SEED))
     moved = trees.axpy(-1.0, probe.params, params)
     norm_before = float(trees.norm(probe.params))
     return {
-        "kernel_similarity": kernel_alignment(K, probe.kernel),
+        **(_estimated(J, probe) if probe.kernel is None else _exact(J, probe, probe.kernel)),
         "kernel_similarity_probed": kernel_alignment(probed, probe.probed),
-        "kernel_alignment": label_alignment(K, probe.targets),
-        "kernel_effective_rank": of_kernel.effective_rank,
-        "kernel_condition": of_kernel.condition,
         "features_cka": _mean_cka(now.features, probe.representations.features),
         "branches_cka": _mean_cka(now.branches, probe.representations.branches),
         "output_cka": cka_of_kernels(now.output, probe.representations.output),
@@ -97,6 +102,37 @@ def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, floa
         "weights_moved": float(trees.norm(moved)) / norm_before if norm_before else float("nan"),
         "weights_cosine": cosine(params, probe.params),
     }
+
+
+def _exact(J: Jacobian, probe: Probe, before: Array) -> dict[str, float]:
+    K = tangent_kernel(J)
+    of_kernel = spectrum(K)
+    return {
+        "kernel_similarity": kernel_alignment(K, before),
+        "kernel_alignment": label_alignment(K, probe.targets),
+        "kernel_effective_rank": of_kernel.effective_rank,
+        "kernel_condition": of_kernel.condition,
+    }
+
+
+def _estimated(J: Jacobian, probe: Probe) -> dict[str, float]:
+    rng = np.random.default_rng(_PROBE_SEED)
+    now = kernel_product(J)
+    before = kernel_product(jacobian(J.network, probe.params, probe.x)[1])
+    similarity = estimate_alignment(now, before, probe.targets, probe.probes, rng)
+    y = probe.targets - array_namespace(probe.targets).mean(probe.targets, axis=0)
+    alignment = estimate_alignment_along(now, y, probe.probes, rng)
+    return {
+        "kernel_similarity": similarity.value,
+        "kernel_similarity_error": similarity.error,
+        "kernel_alignment": alignment.value,
+        "kernel_alignment_error": alignment.error,
+    }
+
+
+def kernel_product(J: Jacobian) -> Product:
+    """Return v -> J J^T v for v (n, c), by which a kernel need not be formed."""
+    return lambda v: apply(J, apply_adjoint(J, v))
 
 
 def representations(J: Jacobian) -> Representations:

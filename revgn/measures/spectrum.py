@@ -4,11 +4,11 @@ effective rank   exp(-sum p log p), p the eigenvalues over their sum (Roy and Ve
 condition        largest over smallest eigenvalue
 
 From products alone, by independent vectors v with entries +-1 (Hutchinson 1990): tr K is E v^T K v, |K|_F^2
-is E |K v|^2, <K, L> is E (K v)^T (L v); each with its standard error.
+is E |K v|^2, <K, L> is E (K v)^T (L v); each with its standard error, of ratios of means the jackknife's.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,22 +56,51 @@ def estimate_trace(product: Product, like: Array, probes: int, rng: np.random.Ge
 def estimate_alignment(
     first: Product, second: Product, like: Array, probes: int, rng: np.random.Generator
 ) -> Estimate:
-    """Return <K, L> / (|K| |L|) from products with both kernels.
-
-    The error is the jackknife's: the estimate is a ratio of means.
-    """
+    """Return <K, L> / (|K| |L|) from products with both kernels."""
     rows = []
     for v in _signs(like, probes, rng):
         a, b = first(v), second(v)
         rows.append(tuple(float(inner(x, y)) for x, y in ((a, b), (a, a), (b, b))))
-    sums = np.array(rows)
-    without = [_ratio(sums.sum(axis=0) - row) for row in sums]
-    spread = math.sqrt((probes - 1) * float(np.var(without))) if probes > 1 else math.nan
-    return Estimate(_ratio(sums.sum(axis=0)), spread)
+    return _jackknife(rows, lambda means: means[0] / math.sqrt(means[1] * means[2]))
 
 
-def _ratio(sums: np.ndarray) -> float:
-    return float(sums[0] / math.sqrt(sums[1] * sums[2]))
+def estimate_alignment_along(product: Product, y: Array, probes: int, rng: np.random.Generator) -> Estimate:
+    """Return y^T K y / (|K| |y|^2), the alignment of K with y y^T, from products with K."""
+    along = float(inner(y, product(y))) / float(inner(y, y))
+    rows = [(float(inner(Kv, Kv)),) for Kv in map(product, _signs(y, probes, rng))]
+    return _jackknife(rows, lambda means: along / math.sqrt(means[0]))
+
+
+def estimate_change(
+    first: Product, second: Product, like: Array, probes: int, rng: np.random.Generator
+) -> Estimate:
+    """Return |K/|K| - L/|L|| from products with K, the first, and L; see `kernel_change`.
+
+    Notes
+    -----
+    With x = <L - K, K> / |K|^2, y = |L - K|^2 / |K|^2 and s^2 = |L|^2 / |K|^2 = 1 + 2 x + y its square is
+    2 (y - x^2) / (s (s + 1 + x)), which loses no digits where the change is small.
+    """
+    rows = []
+    for v in _signs(like, probes, rng):
+        a = first(v)
+        d = second(v) - a
+        rows.append(tuple(float(inner(p, q)) for p, q in ((d, a), (d, d), (a, a))))
+
+    def change(means: np.ndarray) -> float:
+        x, y = means[0] / means[2], means[1] / means[2]
+        s = math.sqrt(1 + 2 * x + y)
+        return math.sqrt(2 * max(y - x * x, 0.0) / (s * (s + 1 + x)))
+
+    return _jackknife(rows, change)
+
+
+def _jackknife(rows: Sequence[tuple[float, ...]], ratio: Callable[[np.ndarray], float]) -> Estimate:
+    values, count = np.array(rows), len(rows)
+    if count == 1:
+        return Estimate(float(ratio(values[0])), math.nan)
+    without = [ratio((values.sum(axis=0) - row) / (count - 1)) for row in values]
+    return Estimate(float(ratio(values.mean(axis=0))), math.sqrt((count - 1) * float(np.var(without))))
 
 
 def _signs(like: Array, probes: int, rng: np.random.Generator) -> list[Array]:

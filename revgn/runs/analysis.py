@@ -19,22 +19,25 @@ from revgn.training import analyse, restore_state, start_probe
 from revgn.training.step import Record
 
 
-def analyse_run(run: Run, rows: int = 100) -> dict[int, Record]:
+def analyse_run(run: Run, rows: int = 100, probes: int = 0) -> dict[int, Record]:
     """Return what `revgn.training.analyse` measures at each checkpoint that there is, by its step.
 
-    What lies ahead is measured as though the run were to go on.
+    What lies ahead is measured as though the run were to go on. With `probes` random vectors kernels are
+    estimated, not formed.
 
     Raises
     ------
     UsageError
-        If there are fewer than four rows.
+        If there are fewer than four rows, or less than no probes.
     RunError
         If a checkpoint is damaged, or the data are not those of the run.
     """
     if rows < 4:
         raise UsageError(f"rows: {rows} are too few; expected at least 4")
+    if probes < 0:
+        raise UsageError(f"probes: {probes} is negative")
     problem = problem_of(run)
-    probe = start_probe(problem, rows)
+    probe = start_probe(problem, rows, probes)
     found = {}
     for step in run.checkpoints:
         checkpoint = load_checkpoint(run.folder / CHECKPOINT_FOLDER / checkpoint_name(step))

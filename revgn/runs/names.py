@@ -60,6 +60,11 @@ def score_of(figures: Mapping[str, T], weights: Weights = "raw") -> tuple[T, Lit
     return None
 
 
+def judged_weights(figures: Mapping[str, Any]) -> Weights:
+    """Return which weights a run is judged by, from the names of its figures: averaged ones, if any."""
+    return "average" if of_weights("test_loss", "average") in figures else "raw"
+
+
 @dataclass(frozen=True, slots=True)
 class Series:
     """One measured quantity.
@@ -150,11 +155,14 @@ EPOCH_SERIES = (
     Series("test_loss_average", "test_loss of the averaged weights"),
     Series("test_accuracy_average", "test_accuracy of the averaged weights"),
     Series("kernel_similarity", "cosine between the tangent kernel and that of the start, on the probe rows"),
+    Series("kernel_similarity_error", "standard error of kernel_similarity, where that is estimated"),
     Series("kernel_similarity_probed", "kernel_similarity of one averaged random probe, the paper's measure"),
     Series("kernel_alignment", "alignment of the tangent kernel with the targets there"),
+    Series("kernel_alignment_error", "standard error of kernel_alignment, where that is estimated"),
     Series("kernel_effective_rank", "exponential of the entropy of the tangent kernel's spectrum there"),
     Series("kernel_condition", "largest over smallest eigenvalue of the tangent kernel there"),
     Series("kernel_rate", "change of the tangent kernel over its norm there, by the next step"),
+    Series("kernel_rate_error", "standard error of kernel_rate, where that is estimated"),
     Series("step_overlap", "cosine between the next step and the one after it"),
     Series(
         "step_excess", "norm of the next step over that of the shortest that does the same to its first rows"

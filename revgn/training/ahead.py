@@ -1,19 +1,26 @@
 """Look ahead: what the next two steps would be like, from a state alone and without taking them."""
 
+import numpy as np
+
 from revgn import trees
 from revgn.losses import gradient, wanted_change
 from revgn.measures import (
     Probe,
     cosine,
+    estimate_change,
     gradient_noise,
     inverses_cosine,
     kernel_change,
+    kernel_product,
     step_excess,
 )
 from revgn.networks import ChainParams
-from revgn.solvers import apply_adjoint, jacobian, tangent_kernel
+from revgn.solvers import Jacobian, apply_adjoint, jacobian, tangent_kernel
 from revgn.training.problem import Problem, TrainState
 from revgn.training.step import Batch, Record, is_finite, train_step
+
+_PROBE_SEED = 0  # one draw for all: the same directions at every evaluation
+_SOLVED_ROWS = 256  # at most, of a batch, whose kernel is formed and solved with
 
 
 def look_ahead(
@@ -22,10 +29,11 @@ def look_ahead(
     """Return what two steps on the batches to come, each with its fresh one, would be like.
 
     step_overlap      cosine between the two
-    step_excess       of the first, on as many rows of its batch as the probe has
+    step_excess       of the first, on as many rows of its batch as the probe has, at most 256
     inverses_cosine   of what is wanted on those rows
     gradient_noise    from the gradients of the two batches
-    kernel_rate       `kernel_change` of the first step, on the probe
+    kernel_rate       `kernel_change` of the first step, on the probe; where that estimates kernels, with the
+                      standard error kernel_rate_error
 
     Nothing where a step is not finite.
 
@@ -39,19 +47,27 @@ def look_ahead(
     two, other = train_step(problem, one, second, later)
     if not (is_finite(record) and is_finite(other)):
         return {}
-    rows = slice(0, probe.x.shape[0])
+    rows = slice(0, min(probe.x.shape[0], _SOLVED_ROWS))
     outputs, J = jacobian(problem.network, state.params, first[0][rows, :])
     eps = wanted_change(problem.loss, outputs, first[1][rows, :])
     D = trees.axpy(-1.0, one.params, state.params)
-    K, L = (tangent_kernel(jacobian(problem.network, each.params, probe.x)[1]) for each in (state, one))
     G, H = _gradient(problem, state, first), _gradient(problem, state, second)
     return {
         "step_overlap": cosine(D, trees.axpy(-1.0, two.params, one.params)),
         "step_excess": step_excess(J, D),
         "inverses_cosine": inverses_cosine(J, eps),
         "gradient_noise": gradient_noise(G, H, problem.batch_size),
-        "kernel_rate": kernel_change(K, L),
+        **_kernel_rate(probe, *(jacobian(problem.network, each.params, probe.x)[1] for each in (state, one))),
     }
+
+
+def _kernel_rate(probe: Probe, before: Jacobian, after: Jacobian) -> Record:
+    if not probe.probes:
+        return {"kernel_rate": kernel_change(tangent_kernel(before), tangent_kernel(after))}
+    rng = np.random.default_rng(_PROBE_SEED)
+    products = kernel_product(before), kernel_product(after)
+    rate = estimate_change(*products, probe.targets, probe.probes, rng)
+    return {"kernel_rate": rate.value, "kernel_rate_error": rate.error}
 
 
 def _gradient(problem: Problem, state: TrainState, batch: Batch) -> ChainParams:

@@ -56,7 +56,7 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     settings = problem.config.training
     n = problem.dataset.train.inputs.shape[0]
     others, rows = _other_batches(problem), settings.analyse_rows
-    probe = None if rows is None else start_probe(problem, rows)
+    probe = None if rows is None else start_probe(problem, rows, settings.analyse_probes)
     order, epoch, kept = None, -1, None
     if is_evaluated(problem, state.step):  # also on resume: the evaluation may not have been recorded
         yield from _evaluated(problem, state, probe)
@@ -143,9 +143,10 @@ def analyse(problem: Problem, state: TrainState, probe: Probe) -> Record:
     return record
 
 
-def start_probe(problem: Problem, rows: int) -> Probe:
-    """Return the first test rows with the network at its start on them."""
-    return make_probe(problem.network, initial_state(problem).params, *_test_rows(problem, rows))
+def start_probe(problem: Problem, rows: int, probes: int = 0) -> Probe:
+    """Return the first test rows with the network at its start on them; see `revgn.measures.make_probe`."""
+    start = initial_state(problem).params
+    return make_probe(problem.network, start, *_test_rows(problem, rows), probes)
 
 
 def _evaluated(problem: Problem, state: TrainState, probe: Probe | None) -> Iterator[Event]:

@@ -24,6 +24,22 @@ def test_it_measures_what_training_records(train, invoke):
                 assert value == pytest.approx(recorded, rel=1e-12), name
 
 
+def test_kernels_of_many_rows_are_estimated(train, invoke):
+    train("runs/a", "-q", "--analyse", 300, "-s", "training.analyse_probes=8", "--checkpoint-every", 2)
+    found = json.loads(invoke("analyse", "runs/a", "--rows", 300, "--probes", 8, "--json").stdout)
+    exact = json.loads(invoke("analyse", "runs/a", "--rows", 300, "--json").stdout)
+    run = open_run("runs/a")
+    for step, record in found["runs"]["runs/a"].items():
+        formed = exact["runs"]["runs/a"][step]
+        for name in ("kernel_similarity", "kernel_alignment", "kernel_rate"):
+            assert 0 < record[f"{name}_error"] < 0.2
+            assert abs(record[name] - formed[name]) < 5 * record[f"{name}_error"]
+        assert record["step_excess"] == formed["step_excess"]  # of a batch, which is smaller
+    assert run.epochs["kernel_similarity_error"][-1] > 0
+    last = found["runs"]["runs/a"][str(int(run.epochs["step"][-1]))]
+    assert last["kernel_similarity"] == pytest.approx(run.epochs["kernel_similarity"][-1], rel=1e-6)
+
+
 def test_several_runs_are_held_against_each_other(train, invoke):
     train("runs/a", "-q")
     train("runs/b", "-q", "--seed", 1)
@@ -38,7 +54,12 @@ def test_several_runs_are_held_against_each_other(train, invoke):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(("runs/a", "--rows", 3), "rows: 3 are too few"), (("nowhere",), "nowhere"), ((), "RUNS")],
+    [
+        (("runs/a", "--probes", -1), "probes: -1 is negative"),
+        (("runs/a", "--rows", 3), "rows: 3 are too few"),
+        (("nowhere",), "nowhere"),
+        ((), "RUNS"),
+    ],
 )
 def test_mistakes(train, invoke, options, message):
     train("runs/a", "-q")

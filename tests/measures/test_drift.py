@@ -56,6 +56,26 @@ def test_the_kernel_is_compared_as_it_is_written(case, moved):
     assert found["kernel_similarity_probed"] != pytest.approx(found["kernel_similarity"], rel=1e-6)
 
 
+def test_kernels_may_be_estimated(case, moved):
+    """From products with them, and come close from many; all else is as it is; of one no error."""
+    network, params, x = case
+    c = forward(network, params, x).shape[1]
+    targets = np.eye(c)[np.arange(x.shape[0]) % c]
+    exact = drift(network, moved(params), make_probe(network, params, x, targets))
+    found = drift(network, moved(params), make_probe(network, params, x, targets, probes=2000))
+    estimated = {"kernel_similarity", "kernel_alignment"}
+    for name in estimated:
+        error = found.pop(f"{name}_error")
+        assert 0 < error < 0.1 * exact[name]
+        assert abs(found[name] - exact[name]) < 4 * error
+    assert {name: found[name] for name in found.keys() - estimated} == {
+        name: exact[name] for name in found.keys() - estimated
+    }
+    assert exact.keys() - found.keys() == {"kernel_effective_rank", "kernel_condition"}
+    single = drift(network, moved(params), make_probe(network, params, x, targets, probes=1))
+    assert math.isnan(single["kernel_similarity_error"])
+
+
 def test_from_weights_that_are_zero_there_is_no_distance(case):
     network, params, x = case
     zero = trees.map_leaves(np.zeros_like, params)

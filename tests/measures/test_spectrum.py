@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from revgn.errors import UsageError
-from revgn.measures import estimate_alignment, estimate_trace, kernel_alignment, spectrum
+from revgn.measures import (
+    estimate_alignment,
+    estimate_alignment_along,
+    estimate_change,
+    estimate_trace,
+    kernel_alignment,
+    kernel_change,
+    spectrum,
+)
 
 
 def test_a_known_spectrum():
@@ -37,12 +45,17 @@ def test_estimates_lie_within_their_errors():
     K, L = A @ A.T, A @ A.T + B @ B.T
     like = np.zeros((10, 3))
 
+    y = rng.standard_normal((10, 3))
+    along = y.ravel() @ K @ y.ravel() / (np.linalg.norm(K) * np.sum(y * y))
+
     def product(M):
         return lambda v: (M @ v.reshape(-1)).reshape(10, 3)
 
     for exact, estimate in (
         (np.trace(K), lambda: estimate_trace(product(K), like, 20, rng)),
         (kernel_alignment(K, L), lambda: estimate_alignment(product(K), product(L), like, 20, rng)),
+        (along, lambda: estimate_alignment_along(product(K), y, 20, rng)),
+        (kernel_change(K, L), lambda: estimate_change(product(K), product(L), like, 20, rng)),
     ):
         found = [estimate() for _ in range(200)]
         away = np.array([abs(each.value - exact) / each.error for each in found])

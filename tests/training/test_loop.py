@@ -99,7 +99,8 @@ def test_records_hold_what_the_tables_name(make_problem):
     epochs = {name for event in events if isinstance(event, Evaluated) for name in event.record}
     assert steps - {"step"} == {series.name for series in STEP_SERIES} - {"cg_outcome"}
     of_validation = {f"validation_{what}{of}" for what in ("loss", "accuracy") for of in ("", "_average")}
-    assert epochs - {"epoch"} == {series.name for series in EPOCH_SERIES} - of_validation
+    of_estimates = {f"kernel_{what}_error" for what in ("similarity", "alignment", "rate")}
+    assert epochs - {"epoch"} == {series.name for series in EPOCH_SERIES} - of_validation - of_estimates
     held_out = load_dataset("digits", subset=200, validation_fraction=0.1)
     held = run(make_problem({"training.average": "exponential"}, held_out))
     assert of_validation <= held[-1].record.keys()
