@@ -47,10 +47,13 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--rule",
-    type=click.Choice(["score", "largest", "progress"]),
+    type=click.Choice(["score", "largest", "progress", "fit"]),
     default="score",
     show_default=True,
-    help="What is best: the score, the largest that does not diverge, the most progress after an epoch.",
+    help=(
+        "What is best: the score, the largest that does not diverge, the most progress after an epoch, or "
+        "the lowest training loss at the end."
+    ),
 )
 @click.option("--search", type=int, metavar="N", help="Let optuna think of N jobs within the grid.")
 @click.option(

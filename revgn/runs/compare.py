@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from revgn.runs.groups import Group, group_runs
-from revgn.runs.names import score_of
+from revgn.runs.names import judged_weights, of_weights, score_of
 from revgn.runs.reader import Run
 from revgn.runs.summary import best_index, status
 
@@ -65,7 +65,8 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
     """Group runs that differ in their seed alone, and give the mean and deviation of what came out.
 
     The best evaluation of a run is that of the highest validation accuracy (else lowest loss), and its test
-    figures are given; without a validation part it is the best on the test part itself, which flatters.
+    figures are given; without a validation part it is the best on the test part itself, which flatters. The
+    figures of a run that averages its weights are those of the averaged ones.
     """
     rows = [_row(group) for group in group_runs(runs)]
     judged = Counter(name for run in runs if (name := _judged(run)))
@@ -76,7 +77,7 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
 def _row(group: Group) -> Row:
     found = [figures_of(run) for run in group.runs]
     names = [name for name in FIGURES if any(name in each for each in found)]
-    figures = {name: _spread([each[name] for each in found if name in each]) for name in names}
+    figures = {name: spread_of([each[name] for each in found if name in each]) for name in names}
     scores = [score for run in group.runs if (score := _score(run)) is not None]
     return Row(
         group.settings,
@@ -97,15 +98,16 @@ def figures_of(run: Run) -> dict[str, float]:
     epochs = run.epochs
     found: dict[str, float] = {}
     if epochs["epoch"].size:
-        best = best_index(run)
+        weights = judged_weights(epochs)
+        best = best_index(run, weights)
         for name in ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss"):
-            if name in epochs:
-                found[name] = float(epochs[name][best])
+            if (series := of_weights(name, weights)) in epochs:
+                found[name] = float(epochs[series][best])
         found["best_epoch"] = float(epochs["epoch"][best])
         for name, series in (
-            ("last_test_accuracy", "test_accuracy"),
-            ("last_test_loss", "test_loss"),
-            ("train_loss", "train_loss"),
+            ("last_test_accuracy", of_weights("test_accuracy", weights)),
+            ("last_test_loss", of_weights("test_loss", weights)),
+            ("train_loss", of_weights("train_loss", weights)),
             ("epochs", "epoch"),
             ("seconds", "seconds"),
         ):
@@ -118,18 +120,21 @@ def figures_of(run: Run) -> dict[str, float]:
 
 def _judged(run: Run) -> str:
     """Return the name of the series that a run is judged by."""
-    judged = score_of({name: name for name in run.epochs})
+    judged = score_of({name: name for name in run.epochs}, judged_weights(run.epochs))
     return judged[0] if judged else ""
 
 
 def _score(run: Run) -> float | None:
-    judged = score_of(run.epochs)
+    judged = score_of(run.epochs, judged_weights(run.epochs))
     if judged is None or np.all(np.isnan(judged[0])):
         return None
     return float(np.nanmax(judged[0] * judged[1]))
 
 
-def _spread(values: list[float]) -> Spread:
+def spread_of(values: list[float]) -> Spread:
+    """Return mean and deviation of a figure over runs; of none, NaN."""
+    if not values:
+        return Spread(math.nan, math.nan, 0)
     finite = [value for value in values if math.isfinite(value)]
     if len(finite) < len(values):
         return Spread(math.inf, math.nan, len(values))

@@ -10,6 +10,7 @@ What is best is a rule's:
     score      highest score that the run came to, on validation data where there are some
     largest    largest value whose run did not diverge           (Buffelli et al. 2024, appendix)
     progress   lowest training loss after the first epoch, of runs of one epoch        (there)
+    fit        lowest training loss at the last evaluation
 """
 
 import math
@@ -28,7 +29,7 @@ from revgn.sweeps.drive import Board
 from revgn.sweeps.plan import SEED, Job, Plan, make_job, plan_jobs
 from revgn.training import build_config, config_dict, flat
 
-Rule = Literal["score", "largest", "progress"]
+Rule = Literal["score", "largest", "progress", "fit"]
 Scores = dict[float, float]  # of each value; minus infinity where it is no good
 
 LR = "optimizer.lr"
@@ -46,7 +47,7 @@ class Tuned:
         Its grid may have seeds; the first of them is tuned on.
     axis : Axis
         Values to begin with.
-    rule : {"score", "largest", "progress"}
+    rule : {"score", "largest", "progress", "fit"}
     folder : Path
         That of the sweep.
     relative : bool
@@ -134,7 +135,7 @@ class Tuned:
             return float(job.choices[self.axis.path])
         if self.rule == "score":
             return max((score for _, score in state.beat.scores), default=-math.inf)
-        return -_loss_after_an_epoch(self.folder / job.name)
+        return -_training_loss(self.folder / job.name, after=1.0 if self.rule == "progress" else math.inf)
 
 
 def beyond(scores: Scores, rule: Rule) -> list[float]:
@@ -183,9 +184,11 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")
 
 
-def _loss_after_an_epoch(folder: Path) -> float:
+def _training_loss(folder: Path, after: float) -> float:
+    """Return the training loss at the first evaluation after so many epochs, or at the last one."""
     epochs = open_run(folder).epochs
     if "train_loss" not in epochs:
         raise RunError(f"{folder}: was never evaluated")
-    loss = float(epochs["train_loss"][int(np.argmax(epochs["epoch"] >= 1.0))])
+    at = min(int(np.searchsorted(epochs["epoch"], after)), epochs["epoch"].size - 1)
+    loss = float(epochs["train_loss"][at])
     return loss if math.isfinite(loss) else math.inf

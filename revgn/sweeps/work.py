@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from revgn.errors import RevgnError, RunHeldError
 from revgn.runs import Run, is_run, open_run, resume_run, start_run
-from revgn.runs.names import score_of
+from revgn.runs.names import Weights, judged_weights, score_of
 from revgn.sweeps.claim import Beat, beating, end, take
 from revgn.sweeps.plan import Job
 from revgn.training import DivergedError, Evaluated, Event, Problem, build_config
@@ -40,7 +40,8 @@ class Watched:
         """Take in an event."""
         record = event.record
         scores = self.beat.scores
-        judged = score_of(record) if isinstance(event, Evaluated) else None
+        weights: Weights = "average" if problem.average else "raw"
+        judged = score_of(record, weights) if isinstance(event, Evaluated) else None
         if judged is not None and math.isfinite(judged[0]):
             before = (each for each in scores if each[0] < record["epoch"])
             scores = (*before, (record["epoch"], judged[0] * judged[1]))
@@ -56,7 +57,7 @@ class Watched:
 
 def beat_of(run: Run) -> Beat:
     """Return what a run would say of itself now."""
-    judged, epochs = score_of(run.epochs), run.epochs["epoch"].tolist()
+    judged, epochs = score_of(run.epochs, judged_weights(run.epochs)), run.epochs["epoch"].tolist()
     signed = [] if judged is None else (judged[0] * judged[1]).tolist()
     scores = tuple(
         (epoch, score) for epoch, score in zip(epochs, signed, strict=False) if math.isfinite(score)

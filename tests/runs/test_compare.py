@@ -63,6 +63,28 @@ def test_the_best_evaluation_goes_by_validation(make_run):
     assert math.isnan(figures["test_accuracy"].deviation)
 
 
+def test_a_run_that_averages_is_judged_by_the_averaged_weights(make_run):
+    epochs = [
+        {"train_loss": 3.0, "validation_accuracy": 0.9, "test_accuracy": 0.6, "test_loss": 1.0},
+        {
+            "train_loss": 2.0,
+            "validation_accuracy": 0.8,
+            "test_accuracy": 0.7,
+            "test_loss": 1.0,
+            "train_loss_average": 1.5,
+            "validation_accuracy_average": 0.95,
+            "test_accuracy_average": 0.75,
+            "test_loss_average": 0.5,
+        },
+    ]
+    found = compare_runs([make_run("a", epochs, training__average="tail")])
+    figures = {name: spread.mean for name, spread in found.rows[0].figures.items()}
+    assert (found.judged, found.rows[0].score) == ("validation_accuracy_average", 0.95)
+    assert (figures["validation_accuracy"], figures["test_accuracy"]) == (0.95, 0.75)
+    assert (figures["test_loss"], figures["last_test_accuracy"], figures["train_loss"]) == (0.5, 0.75, 1.5)
+    assert figures["best_epoch"] == 1.0
+
+
 def test_runs_without_accuracy_go_by_the_least_loss(make_run):
     runs = [
         make_run(f"{h}", [{"train_loss": loss, "test_loss": loss}], network__hidden=h)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from sweep_cases import Here, plan_of, statuses
 
@@ -11,6 +12,7 @@ from revgn.sweeps import Beat, JobState, parse_axis, plan_jobs, run_sweep
 from revgn.sweeps.median import MedianRule
 from revgn.sweeps.search import Searched
 from revgn.sweeps.tune import Tuned, between, beyond, rates
+from revgn.sweeps.work import beat_of
 
 
 @pytest.mark.parametrize(
@@ -88,11 +90,37 @@ def test_the_rate_of_most_progress_after_an_epoch(tmp_path):
     assert finals == [(2, rate)]
 
 
+def test_the_rate_of_the_best_fit(tmp_path):
+    """By the training loss at the end, whatever the validation part has to say."""
+    plan = plan_of({"data.validation_fraction": 0.2})
+    tuned = Tuned(plan, parse_axis("optimizer.lr", "1e-5,1e-2"), "fit", tmp_path / "s")
+    board = run_sweep(plan, tmp_path / "s", source=tuned, executor=Here())
+    losses = {
+        state.job.choices["optimizer.lr"]: open_run(tmp_path / "s" / name).epochs["train_loss"][-1]
+        for name, state in board.items()
+    }
+    assert len(losses) >= 3
+    assert tuned.best(board) == {name: min(losses, key=losses.get) for name in tuned.best(board)}
+
+
+def test_a_run_that_averages_is_tuned_by_its_average(tmp_path):
+    """What a worker says while it trains, and what the run says afterwards, are of the averaged weights."""
+    plan = plan_of({"training.average": "tail", "training.average_from": 0.5})
+    board = run_sweep(plan, tmp_path / "s", executor=Here())
+    ((name, state),) = board.items()
+    epochs = open_run(tmp_path / "s" / name).epochs
+    assert np.isnan(epochs["test_accuracy_average"]).any() or epochs["epoch"].size == 2
+    measured = np.isfinite(epochs["test_accuracy_average"])
+    expected = list(zip(epochs["epoch"][measured], epochs["test_accuracy_average"][measured], strict=True))
+    assert list(state.beat.scores) == expected
+    assert list(beat_of(open_run(tmp_path / "s" / name)).scores) == expected
+
+
 def test_nothing_to_tune_is_refused(tmp_path):
     for values in ("0.1", "0.1,0.1", "0,1", "a,b"):
         with pytest.raises(UsageError, match=r"tune optimizer\.lr: needs two positive numbers"):
             Tuned(plan_of(), parse_axis("optimizer.lr", values), "score", tmp_path)
-    with pytest.raises(UsageError, match="rule: 'most' is not one of score, largest, progress"):
+    with pytest.raises(UsageError, match="rule: 'most' is not one of score, largest, progress, fit"):
         Tuned(plan_of(), parse_axis("optimizer.lr", "1,2"), "most", tmp_path)
 
 
