@@ -63,7 +63,7 @@ def command(
     folder = out or Path("runs") / "-".join(["study", name, scale, *([Path(data).stem] if data else [])])
     if dry_run:
         plan = plan_of(study, scale, seeds, data)
-        jobs = tuned(plan, folder, study.tune, "score").more({}, 0) if study.tune else plan_jobs(plan)
+        jobs = tuned(plan, folder, study.tune, study.rule).more({}, 0) if study.tune else plan_jobs(plan)
         click.echo(
             "\n".join([study.question, *(job.name for job in jobs), f"{len(jobs)} jobs to begin with"])
         )

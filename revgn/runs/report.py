@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from html import escape
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,23 @@ from revgn.runs.summary import SPLIT, summarize, used_settings
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
 _POINTS = 2000  # of a curve; where there are more, the highest and the lowest of each stretch stay
 _AXES: tuple[Axis, ...] = ("epoch", "step", "samples", "seconds")
+_ON_LOG = ("rho", "residual", "step_norm", "damping")
 _EXACTNESS = ("rho", "residual", "rank", "cg_iterations", "step_norm", "damping")
+_ANALYSED = (
+    "kernel_similarity",
+    "kernel_alignment",
+    "kernel_rate",
+    "kernel_effective_rank",
+    "features_cka",
+    "branches_cka",
+    "output_cka",
+    "weights_moved",
+    "step_excess",
+    "step_overlap",
+    "inverses_cosine",
+    "gradient_noise",
+)
+_MEMORY = ("gain", "gain_other", "gain_test")
 _COLUMNS = 40  # kinds of runs whose settings stand side by side
 _STYLE = """
 :root { color-scheme: light; font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; }
@@ -55,11 +71,26 @@ for (const input of document.querySelectorAll('input[name=axis]')) {
 """
 
 
-def write_report(runs: Sequence[Run], path: Path) -> None:
+class Preface(NamedTuple):
+    """What a page says before anything else: a title, some lines, and a table of findings. All is text."""
+
+    title: str
+    lines: Sequence[str]
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def write_report(
+    runs: Sequence[Run], path: Path, *, preface: Preface | None = None, groups: Sequence[Group] | None = None
+) -> None:
     """Write the page.
 
     Parameters
     ----------
+    preface : Preface
+        Of a study, its question and its verdicts.
+    groups : sequence of Group
+        The kinds of runs and their labels, in place of those that follow from what differs.
     path : Path
         Ends in .html; what is there is replaced, as a whole.
 
@@ -81,17 +112,21 @@ def write_report(runs: Sequence[Run], path: Path) -> None:
         from plotly.offline import get_plotlyjs
     except ModuleNotFoundError:
         raise UsageError("report: plotly is not installed; pip install 'revgn[report]'") from None
-    groups = group_runs(runs)
+    groups = group_runs(runs) if groups is None else groups
     title = groups[0].label if len(groups) == 1 else f"{len(runs)} runs"
+    title = title if preface is None else preface.title
     body = "\n".join(
         [
             f"<h1>{escape(title)}</h1>",
+            *([] if preface is None else _preface(preface)),
             f'<p class="note">{_origin(runs)}</p>',
             "<h2>What came out</h2>",
             _outcomes(runs, groups),
             "<h2>Curves</h2>",
             *_curves(groups),
-            *_exactness(groups),
+            *_section("Exactness and rank over the run", groups, _EXACTNESS),
+            *_section("What a step gains on its own batch, and elsewhere", groups, _MEMORY),
+            *_section("Kernels, features, weights and steps, against the start", groups, _ANALYSED),
             "<h2>Where the time went</h2>",
             _times(groups),
             "<h2>Settings</h2>",
@@ -132,17 +167,15 @@ def _origin(runs: Sequence[Run]) -> str:
 
 
 def _outcomes(runs: Sequence[Run], groups: Sequence[Group]) -> str:
-    compared = compare_runs(runs)
-    colour = {tuple(str(run.folder) for run in group.runs): k for k, group in enumerate(groups)}
-    names = [name for name in FIGURES if any(name in row.figures for row in compared.rows)]
+    outcomes = [(number, compare_runs(group.runs).rows[0]) for number, group in enumerate(groups)]
+    names = [name for name in FIGURES if any(name in row.figures for _, row in outcomes)]
     head = ["", "runs", "status", *(name.replace("_", " ") for name in names)]
     rows = []
-    for row in compared.rows:
-        number = colour[row.runs]
+    for number, row in sorted(outcomes, key=lambda outcome: -outcome[1].score):
         statuses = ", ".join(f"{count} {word}" for word, count in row.statuses.items())
         figures = (escape(_figure(name, row.figures.get(name))) for name in names)
         rows.append([_named(groups[number], number), str(len(row.runs)), escape(statuses), *figures])
-    judged = compared.judged.replace("_", " ") or "nothing that was measured"
+    judged = compare_runs(runs).judged.replace("_", " ") or "nothing that was measured"
     note = f"Best first, by {judged}; mean ± standard deviation over seeds."
     return f'{_table(head, rows)}<p class="note">{escape(note)}</p>'
 
@@ -161,14 +194,18 @@ def _curves(groups: Sequence[Group]) -> Iterator[str]:
     yield f'</div><p class="note">{meaning}</p>'
 
 
-def _exactness(groups: Sequence[Group]) -> Iterator[str]:
+def _preface(preface: Preface) -> Iterator[str]:
+    for line in preface.lines:
+        yield f"<p>{escape(line)}</p>"
+    yield _table([*map(escape, preface.head)], [[*map(escape, row)] for row in preface.rows])
+
+
+def _section(title: str, groups: Sequence[Group], names: Sequence[str]) -> Iterator[str]:
     found = [
-        part
-        for name in _EXACTNESS
-        for part in _figure_of(groups, {name: "solid"}, name, is_log=name not in ("rank", "cg_iterations"))
+        part for name in names for part in _figure_of(groups, {name: "solid"}, name, is_log=name in _ON_LOG)
     ]
     if found:
-        yield '<h2>Exactness and rank over the run</h2><div class="figures">'
+        yield f'<h2>{title}</h2><div class="figures">'
         yield from found
         yield "</div>"
 

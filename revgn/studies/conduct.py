@@ -2,16 +2,17 @@
 
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
 from revgn.data import load_dataset
 from revgn.runs import Run, compare_runs, draw_curves, open_run, write_report
-from revgn.runs.compare import Row, figure_form
+from revgn.runs.compare import Row, Spread, figure_form, spread_of
 from revgn.runs.files import write_whole
 from revgn.runs.groups import Group
-from revgn.studies.study import Scale, Study, Verdict, judge, plan_of
+from revgn.runs.report import Preface
+from revgn.studies.study import Scale, Study, Verdict, judge, plan_of, values_of
 from revgn.sweeps import Board, run_sweep, tuned
 from revgn.sweeps.work import OVER
 
@@ -48,7 +49,7 @@ def conduct_study(
     plan = plan_of(study, scale, seeds, data)
     if data is not None:
         load_dataset(data)  # what is not there is said once, not by every job
-    source = tuned(plan, folder, study.tune, "score") if study.tune else None
+    source = tuned(plan, folder, study.tune, study.rule) if study.tune else None
     board = run_sweep(
         plan,
         folder,
@@ -62,7 +63,7 @@ def conduct_study(
     has_more = not board or (source is not None and source.more(board, 1))
     if has_more or not all(state.is_over for state in board.values()):
         return board, ()
-    chosen = chosen_runs(board, folder, seeds)
+    chosen = chosen_runs(study, board, folder, seeds)
     runs = [run for of_variant in chosen.values() for run in of_variant]
     verdicts = tuple(judge(c, chosen.get(c.more, []), chosen.get(c.less, [])) for c in study.claims)
     groups = [Group(variant, {}, tuple(of_variant)) for variant, of_variant in chosen.items()]
@@ -71,16 +72,19 @@ def conduct_study(
             draw_curves(runs, folder / name, what=study.panels, groups=groups)
         draw_curves(runs, folder / "seconds.png", axis="seconds", what=study.panels[:1], groups=groups)
         if importlib.util.find_spec("plotly"):
-            write_report(runs, folder / "report.html")
+            preface = Preface(
+                study.title, study_lines(study, scale, chosen, command), *verdict_table(verdicts)
+            )
+            write_report(runs, folder / "report.html", preface=preface, groups=groups)
     write_whole(folder / "study.md", study_markdown(study, scale, chosen, verdicts, command).encode())
     write_whole(folder / "study.json", json.dumps([_plain(each) for each in verdicts], indent=1).encode())
     return board, verdicts
 
 
-def chosen_runs(board: Board, folder: Path, seeds: int) -> dict[str, list[Run]]:
+def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[str, list[Run]]:
     """Return the runs of each variant that count: of the settings that were tried on all seeds the best.
 
-    Best by validation, as `compare_runs` has it; a variant of which nothing was tried on all seeds has none.
+    Best by the study's rule; a variant of which nothing was tried on all seeds has none.
     """
     by_variant: dict[str, list[Run]] = {}
     for name, state in board.items():
@@ -92,7 +96,7 @@ def chosen_runs(board: Board, folder: Path, seeds: int) -> dict[str, list[Run]]:
             row for row in compare_runs(runs).rows if len(row.runs) == seeds and "failed" not in row.statuses
         ]
         if complete:
-            best = max(complete, key=lambda row: row.score)
+            best = max(complete, key=lambda row: _merit(study, row))
             found[variant] = [run for run in runs if str(run.folder) in best.runs]
     return found
 
@@ -101,31 +105,57 @@ def study_markdown(
     study: Study, scale: Scale, chosen: dict[str, list[Run]], verdicts: tuple[Verdict, ...], command: str
 ) -> str:
     """Return the page of a study: its question, a table of its variants, its verdicts."""
-    lines = [f"# {study.title}", "", f"{study.question} ({study.source}.)", ""]
-    count = max(map(len, chosen.values()), default=0)
-    names = {run.attributes["data_name"]: None for runs in chosen.values() for run in runs}
-    lines += [f"On {', '.join(names)}, scale {scale}, {count} seeds, by `{command}`.", ""]
+    lines = [f"# {study.title}", ""]
+    for line in study_lines(study, scale, chosen, command):
+        lines += [line, ""]
     figures = ["validation_accuracy", "test_accuracy", "test_loss", "train_loss", "epochs", "seconds"]
     rows = {variant: compare_runs(runs).rows[0] for variant, runs in chosen.items()}
     figures = [name for name in figures if any(name in row.figures for row in rows.values())]
-    lines += [f"| variant | rate | {' | '.join(name.replace('_', ' ') for name in figures)} |"]
-    lines += ["|---" * (len(figures) + 2) + "|"]
-    for variant, row in sorted(rows.items(), key=lambda item: -item[1].score):
+    claimed = {claim.what: claim for claim in study.claims if claim.what.replace(" ", "_") not in figures}
+    lines += [f"| variant | rate | {' | '.join([*(name.replace('_', ' ') for name in figures), *claimed])} |"]
+    lines += ["|---" * (len(figures) + len(claimed) + 2) + "|"]
+    for variant, row in sorted(rows.items(), key=lambda item: -_merit(study, item[1])):
         rate = chosen[variant][0].config["optimizer"]["lr"]
-        lines.append(f"| {variant} | {rate:g} | {' | '.join(_cell(row, name) for name in figures)} |")
-    lines += ["", "| claim | found | verdict |", "|---|---|---|"]
-    for verdict in verdicts:
-        claim = verdict.claim
-        what = f"{claim.what} of {claim.more} less that of {claim.less}"
-        lines.append(
-            f"| {claim.words} | {what}: {verdict.difference:+.4g} ± {verdict.error:.2g} | {verdict.answer} |"
-        )
+        cells = [_cell(name, row.figures.get(name)) for name in figures]
+        cells += [
+            _cell(claim.figure, spread_of(list(values_of(claim, chosen[variant]))))
+            for claim in claimed.values()
+        ]
+        lines.append(f"| {variant} | {rate:g} | {' | '.join(cells)} |")
+    head, found = verdict_table(verdicts)
+    lines += ["", f"| {' | '.join(head)} |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in found)]
     return "\n".join([*lines, ""])
 
 
-def _cell(row: Row, name: str) -> str:
-    spread = row.figures.get(name)
-    if spread is None:
+def study_lines(study: Study, scale: Scale, chosen: dict[str, list[Run]], command: str) -> list[str]:
+    """Say what a study asks, and of what and by which command it was answered."""
+    count = max(map(len, chosen.values()), default=0)
+    names = {run.attributes["data_name"]: None for runs in chosen.values() for run in runs}
+    asked = f"{study.question} ({study.source}.)"
+    return [asked, f"On {', '.join(names)}, scale {scale}, {count} seeds, by `{command}`."]
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of a table of verdicts."""
+    rows = [
+        [
+            verdict.claim.words,
+            f"{verdict.claim.what} of {verdict.claim.more} less that of {verdict.claim.less}: "
+            f"{verdict.difference:+.4g} ± {verdict.error:.2g}",
+            verdict.answer,
+        ]
+        for verdict in verdicts
+    ]
+    return ["claim", "found", "verdict"], rows
+
+
+def _merit(study: Study, row: Row) -> float:
+    """Return what a row is the better for: the training loss, negative, or as comparisons have it."""
+    return -row.figures["train_loss"].mean if study.rule == "fit" else row.score
+
+
+def _cell(name: str, spread: Spread | None) -> str:
+    if spread is None or not spread.count:
         return ""
     scale, form, unit = figure_form(name)
     return f"{scale * spread.mean:{form}} ± {scale * spread.deviation:.2g}{unit}"

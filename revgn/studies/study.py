@@ -4,6 +4,7 @@ title = "Which generalized inverse"
 source = "Buffelli et al. 2024, figure 2"
 question = "..."
 tune = "lr=x0.3,1,3"            rates tried for each variant, factors of its own; see `revgn.sweeps.tune`
+rule = "score"                  what is best there, and of all that was tried on every seed
 panels = ["accuracy", "loss"]    of the figure; the first also against seconds of training
 
 [settings]                      of all jobs
@@ -36,6 +37,7 @@ from revgn.runs import Run
 from revgn.runs.compare import figures_of
 from revgn.sweeps import Plan, parse_axis
 from revgn.sweeps.plan import parse_grid
+from revgn.sweeps.tune import Rule
 from revgn.training import merge_settings, parse_toml
 
 Scale = Literal["laptop", "paper"]
@@ -80,6 +82,7 @@ class Study:
     plan: Plan
     scales: Mapping[str, Mapping[str, Any]]
     tune: str
+    rule: Rule
     panels: tuple[str, ...]
     claims: tuple[Claim, ...]
 
@@ -124,6 +127,7 @@ def load_study(name: str) -> Study:
         Plan(content.get("settings", {}), parse_grid(content.get("grid", {})), content["variants"]),
         content["scale"],
         content.get("tune", ""),
+        content.get("rule", "score"),
         tuple(content.get("panels", ())),
         tuple(Claim(**claim) for claim in content.get("claims", ())),
     )
@@ -155,7 +159,7 @@ def plan_of(study: Study, scale: Scale, seeds: int, data: str | None = None) -> 
 
 def judge(claim: Claim, of_more: Sequence[Run], of_less: Sequence[Run]) -> Verdict:
     """Hold runs against a claim: more than two standard errors of difference agree with it, or disagree."""
-    more, less = (_values(claim, runs) for runs in (of_more, of_less))
+    more, less = (values_of(claim, runs) for runs in (of_more, of_less))
     if not (more and less):
         return Verdict(claim, "cannot tell", math.nan, math.nan, more, less)
     difference = statistics.fmean(more) - statistics.fmean(less)
@@ -168,7 +172,8 @@ def judge(claim: Claim, of_more: Sequence[Run], of_less: Sequence[Run]) -> Verdi
     return Verdict(claim, answer, difference, error, more, less)
 
 
-def _values(claim: Claim, runs: Sequence[Run]) -> tuple[float, ...]:
+def values_of(claim: Claim, runs: Sequence[Run]) -> tuple[float, ...]:
+    """Return what of each run a claim compares, where it was measured."""
     found = (_value(claim, run) for run in runs)
     return tuple(value for value in found if math.isfinite(value))
 

@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 
 from revgn.errors import RunError, UsageError
 from revgn.runs import create_run, open_run, write_report
-from revgn.runs.report import thinned
+from revgn.runs.groups import Group
+from revgn.runs.report import Preface, thinned
 from revgn.training import build_config, config_dict
 
 pytest.importorskip("plotly")
@@ -72,6 +73,35 @@ def browser(tmp_path):
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
     yield driver
     driver.quit()
+
+
+def test_a_preface_comes_first_and_is_text(runs, tmp_path):
+    preface = Preface("A title", ["Why?", EVIL], ["claim", "verdict"], [[EVIL, "agrees"]])
+    groups = [Group("own name", {}, tuple(runs[:2])), Group("other name", {}, tuple(runs[2:]))]
+    write_report(runs, tmp_path / "r.html", preface=preface, groups=groups)
+    body = (tmp_path / "r.html").read_text().partition("<body>")[2]
+    assert body.startswith("<h1>A title</h1>\n<p>Why?</p>")
+    assert "<td>agrees</td>" in body.partition("<h2>")[0]
+    assert EVIL not in body
+    assert body.count("other name") > 3
+
+
+def test_what_analysed_runs_measured_is_drawn(make_run, provenance, tmp_path):
+    config = config_dict(build_config({}))
+    with create_run(tmp_path / "analysed", replace(provenance, config=config)) as writer:
+        for step in (1, 2):
+            writer.record_step({"step": step, "epoch": step, "loss": 1.0, "gain": 0.1, "gain_other": 0.05})
+        for epoch in (0, 1):
+            figures = {"train_loss": 1.0, "test_loss": 1.0, "kernel_similarity": 1 - 0.1 * epoch}
+            writer.record_epoch({"epoch": epoch, "step": epoch, **figures})
+    write_report([open_run(tmp_path / "analysed")], tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text()
+    assert all(f'id="figure-{name}"' in page for name in ("kernel_similarity", "gain", "gain_other"))
+    assert "What a step gains" in page
+    write_report([make_run("bare")], tmp_path / "b.html")
+    bare = (tmp_path / "b.html").read_text()
+    assert "figure-kernel_similarity" not in bare
+    assert "What a step gains" not in bare
 
 
 def requests(browser):

@@ -119,7 +119,7 @@ def test_other_data():
     assert {job.settings["data"]["subset"] for job in plan_jobs(plan)} == {20_000}
 
 
-def study_of(tune=""):
+def study_of(tune="", rule="score"):
     settings = {
         "data": {"subset": 200, "validation_fraction": 0.2},
         "network": {"hidden": 16, "blocks": 1},
@@ -131,7 +131,7 @@ def study_of(tune=""):
     }
     claims = (replace(CLAIM, more="fast", less="slow"), replace(CLAIM, more="slow", less="fast"))
     plan = Plan(settings, (), variants)
-    return Study("own", "Own", "nobody", "Which?", plan, {"laptop": {}}, tune, ("accuracy",), claims)
+    return Study("own", "Own", "nobody", "Which?", plan, {"laptop": {}}, tune, rule, ("accuracy",), claims)
 
 
 @pytest.mark.parametrize("tune", ["", "lr=x0.5,1"])
@@ -150,10 +150,33 @@ def test_a_study_to_its_end(tmp_path, tune):
     assert [each["answer"] for each in found] == [verdict.answer for verdict in verdicts]
     assert len(found[0]["of_more"]) == 2
     assert (folder / "study.png").stat().st_size > 5000
+    body = (folder / "report.html").read_text().partition("<body>")[2]
+    assert body.startswith("<h1>Own</h1>\n<p>Which? (nobody.)</p>")
+    assert "<td>more is more</td><td>test accuracy of fast less that of slow: +" in body
     assert (folder / "seconds.png").stat().st_size > 5000
     again = Here()
     assert conduct_study(study_of(tune), folder, seeds=2, executor=again)[1] == verdicts
     assert again.jobs == []
+
+
+def test_a_study_that_asks_for_the_best_fit(tmp_path):
+    """Its rates, its choice among them and the order of its table go by the training loss."""
+    study = study_of("lr=x0.5,1", "fit")
+    study = replace(study, claims=(replace(study.claims[0], figure="step_norm"),))
+    folder = tmp_path / "s"
+    board, _ = conduct_study(study, folder, seeds=1, executor=Here())
+    best = {}
+    for name in board:
+        run = open_run(folder / name)
+        variant = board[name].job.choices["variant"]
+        found = (run.epochs["train_loss"][-1], run.config["optimizer"]["lr"], np.mean(run.steps["step_norm"]))
+        best[variant] = min(best.get(variant, (np.inf,)), found)
+    rows = [line.split(" | ") for line in (folder / "study.md").read_text().splitlines()[8:10]]
+    assert [row[0].removeprefix("| ") for row in rows] == sorted(best, key=best.get)
+    for row in rows:
+        _, rate, step_norm = best[row[0].removeprefix("| ")]
+        assert float(row[1]) == pytest.approx(rate)
+        assert float(row[-1].split()[0]) == pytest.approx(step_norm, rel=1e-3)
 
 
 def test_a_study_that_is_stopped_has_no_verdict(tmp_path):
