@@ -43,6 +43,7 @@ from revgn.training import merge_settings, parse_toml
 Scale = Literal["laptop", "paper"]
 Answer = Literal["agrees", "disagrees", "cannot tell"]
 
+_PAPER_DATA = {"cifar10": {"network": {"blocks": 6}, "data": {"crop": True}}}  # where it differs from MNIST's
 _SURE = 2.0  # standard errors of a difference, from which it counts
 
 
@@ -141,6 +142,8 @@ def known() -> str:
 def plan_of(study: Study, scale: Scale, seeds: int, data: str | None = None) -> Plan:
     """Return the plan of a study at a scale, over so many seeds, on its own data or others.
 
+    At the paper's scale CIFAR-10 has the paper's six blocks and crops, unless a variant says otherwise.
+
     Raises
     ------
     UsageError
@@ -152,7 +155,8 @@ def plan_of(study: Study, scale: Scale, seeds: int, data: str | None = None) -> 
         raise UsageError(f"study {study.name}: has no scale {scale!r}; it has {', '.join(study.scales)}")
     settings = merge_settings(dict(study.scales[scale]), dict(study.plan.settings))
     if data is not None:
-        settings = merge_settings({"data": {"name": data}}, settings)
+        own = _PAPER_DATA.get(data, {}) if scale == "paper" else {}
+        settings = merge_settings({"data": {"name": data}}, own, settings)
     axes = (*study.plan.axes, parse_axis("training.seed", list(range(seeds))))
     return replace(study.plan, settings=settings, axes=axes)
 

@@ -119,6 +119,15 @@ def test_other_data():
     assert {job.settings["data"]["subset"] for job in plan_jobs(plan)} == {20_000}
 
 
+def test_the_paper_s_set_up_for_cifar10():
+    for job in plan_jobs(plan_of(load_study("mini-batch"), "paper", 1, "cifar10")):
+        assert (job.settings["network"]["blocks"], job.settings["data"]["crop"]) == (6, True)
+    (job, *_) = plan_jobs(plan_of(load_study("mini-batch"), "laptop", 1, "cifar10"))
+    assert (job.settings["network"]["blocks"], "crop" in job.settings["data"]) == (2, False)
+    deep = plan_jobs(plan_of(load_study("depth-and-width"), "paper", 1, "cifar10"))
+    assert {job.settings["network"]["blocks"] for job in deep} == {1, 6}
+
+
 def study_of(tune="", rule="score"):
     settings = {
         "data": {"subset": 200, "validation_fraction": 0.2},

@@ -1,0 +1,67 @@
+"""The pages of examples/results are of the studies as they are declared; a short one is made again."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sweep_cases import Here
+
+from revgn.studies import conduct_study, load_study
+from revgn.studies.conduct import verdict_table
+from revgn.training import merge_settings
+
+RESULTS = Path(__file__).parent.parent / "examples" / "results"
+PAGES = sorted(path for path in RESULTS.glob("*.md") if path.name != "README.md")
+COMMAND = re.compile(r"by `revgn study ([\w-]+)(?: --data ([\w-]+))?[^`]*`")
+
+
+def tables(text):
+    """Rows of the tables of a page, heads and rules left out."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return [row for row in rows if row[0] not in ("variant", "claim")]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=[path.stem for path in PAGES])
+def test_a_page_is_of_its_study_as_it_is(path):
+    text = path.read_text(encoding="utf-8")
+    name, data = COMMAND.search(text).groups()
+    assert path.stem == "-".join([name, *([data] if data else [])])
+    study = load_study(name)
+    assert text.startswith(f"# {study.title}\n\n{study.question} ({study.source}.)")
+    rows = tables(text)
+    variants, claims = rows[: -len(study.claims)], rows[-len(study.claims) :]
+    assert {row[0] for row in variants} <= set(study.plan.variants)
+    assert [row[0] for row in claims] == [claim.words for claim in study.claims]
+    assert all(row[-1] in ("agrees", "disagrees", "cannot tell") for row in claims)
+    assert (RESULTS / f"{path.stem}.png").stat().st_size > 5000
+
+
+def test_the_summary_is_of_the_pages():
+    """Each verdict of the summary's table stands on its page, and each page's in the table."""
+    summary = (RESULTS / "README.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| \[([\w-]+)\]\(([\w-]+)\.md\) \| (.*) \| (.*) \| (.*) \|$", summary, re.MULTILINE)
+    found = []
+    for path in PAGES:
+        claims = load_study(COMMAND.search(text := path.read_text(encoding="utf-8")).group(1)).claims
+        found += [(path.stem, path.stem, row[0], row[-1]) for row in tables(text)[-len(claims) :]]
+    assert sorted((a, b, claim, verdict) for a, b, claim, _, verdict in told) == sorted(found)
+
+
+def test_a_short_study_comes_out_as_its_page_has_it(tmp_path):
+    """The regression, at the rates of the page: its figures, and its verdicts but for those by the clock."""
+    rows = tables((RESULTS / "full-batch-regression.md").read_text(encoding="utf-8"))
+    study = load_study("full-batch-regression")
+    pages, claims = rows[: -len(study.claims)], rows[-len(study.claims) :]
+    variants = {
+        row[0]: merge_settings({"optimizer": {"lr": float(row[1])}}, dict(study.plan.variants[row[0]]))
+        for row in pages
+    }
+    study = replace(study, tune="", plan=replace(study.plan, variants=variants))
+    _, verdicts = conduct_study(study, tmp_path / "s", executor=Here())
+    again = {row[0]: row for row in tables((tmp_path / "s" / "study.md").read_text(encoding="utf-8"))}
+    for row in pages:
+        for cell, other in zip(row[2:4], again[row[0]][2:4], strict=True):  # losses, test and training
+            assert float(other.split()[0]) == pytest.approx(float(cell.split()[0]), rel=0.02)
+    for claim, told, row in zip(study.claims, claims, verdict_table(verdicts)[1], strict=True):
+        assert claim.seconds is not None or row[-1] == told[-1]
