@@ -8,7 +8,7 @@ import pytest
 from sweep_cases import Here
 
 from revgn.studies import conduct_study, load_study
-from revgn.studies.conduct import verdict_table
+from revgn.studies.page import verdict_table
 from revgn.training import merge_settings
 
 RESULTS = Path(__file__).parent.parent / "examples" / "results"

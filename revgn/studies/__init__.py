@@ -2,9 +2,11 @@
 
 study    what a study is, and how a claim is judged
 conduct  run a study, and write what came of it
+page     what is written of it, for people
 """
 
-from revgn.studies.conduct import chosen_runs, conduct_study, study_markdown
+from revgn.studies.conduct import chosen_runs, conduct_study
+from revgn.studies.page import study_markdown
 from revgn.studies.study import Claim, Study, Verdict, judge, load_study, plan_of, study_names
 
 __all__ = [

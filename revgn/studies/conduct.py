@@ -2,17 +2,17 @@
 
 import importlib.util
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
 from revgn.data import load_dataset
 from revgn.runs import Run, compare_runs, draw_curves, open_run, write_report
-from revgn.runs.compare import Row, Spread, figure_form, spread_of
 from revgn.runs.files import write_whole
 from revgn.runs.groups import Group
 from revgn.runs.report import Preface
-from revgn.studies.study import Scale, Study, Verdict, judge, plan_of, values_of
+from revgn.studies.page import merit, study_lines, study_markdown, verdict_table
+from revgn.studies.study import Scale, Study, Verdict, judge, plan_of
 from revgn.sweeps import Board, run_sweep, tuned
 from revgn.sweeps.work import OVER
 
@@ -96,69 +96,9 @@ def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[st
             row for row in compare_runs(runs).rows if len(row.runs) == seeds and "failed" not in row.statuses
         ]
         if complete:
-            best = max(complete, key=lambda row: _merit(study, row))
+            best = max(complete, key=lambda row: merit(study, row))
             found[variant] = [run for run in runs if str(run.folder) in best.runs]
     return found
-
-
-def study_markdown(
-    study: Study, scale: Scale, chosen: dict[str, list[Run]], verdicts: tuple[Verdict, ...], command: str
-) -> str:
-    """Return the page of a study: its question, a table of its variants, its verdicts."""
-    lines = [f"# {study.title}", ""]
-    for line in study_lines(study, scale, chosen, command):
-        lines += [line, ""]
-    figures = ["validation_accuracy", "test_accuracy", "test_loss", "train_loss", "epochs", "seconds"]
-    rows = {variant: compare_runs(runs).rows[0] for variant, runs in chosen.items()}
-    figures = [name for name in figures if any(name in row.figures for row in rows.values())]
-    claimed = {claim.what: claim for claim in study.claims if claim.what.replace(" ", "_") not in figures}
-    lines += [f"| variant | rate | {' | '.join([*(name.replace('_', ' ') for name in figures), *claimed])} |"]
-    lines += ["|---" * (len(figures) + len(claimed) + 2) + "|"]
-    for variant, row in sorted(rows.items(), key=lambda item: -_merit(study, item[1])):
-        rate = chosen[variant][0].config["optimizer"]["lr"]
-        cells = [_cell(name, row.figures.get(name)) for name in figures]
-        cells += [
-            _cell(claim.figure, spread_of(list(values_of(claim, chosen[variant]))))
-            for claim in claimed.values()
-        ]
-        lines.append(f"| {variant} | {rate:g} | {' | '.join(cells)} |")
-    head, found = verdict_table(verdicts)
-    lines += ["", f"| {' | '.join(head)} |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in found)]
-    return "\n".join([*lines, ""])
-
-
-def study_lines(study: Study, scale: Scale, chosen: dict[str, list[Run]], command: str) -> list[str]:
-    """Say what a study asks, and of what and by which command it was answered."""
-    count = max(map(len, chosen.values()), default=0)
-    names = {run.attributes["data_name"]: None for runs in chosen.values() for run in runs}
-    asked = f"{study.question} ({study.source}.)"
-    return [asked, f"On {', '.join(names)}, scale {scale}, {count} seeds, by `{command}`."]
-
-
-def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of a table of verdicts."""
-    rows = [
-        [
-            verdict.claim.words,
-            f"{verdict.claim.what} of {verdict.claim.more} less that of {verdict.claim.less}: "
-            f"{verdict.difference:+.4g} ± {verdict.error:.2g}",
-            verdict.answer,
-        ]
-        for verdict in verdicts
-    ]
-    return ["claim", "found", "verdict"], rows
-
-
-def _merit(study: Study, row: Row) -> float:
-    """Return what a row is the better for: the training loss, negative, or as comparisons have it."""
-    return -row.figures["train_loss"].mean if study.rule == "fit" else row.score
-
-
-def _cell(name: str, spread: Spread | None) -> str:
-    if spread is None or not spread.count:
-        return ""
-    scale, form, unit = figure_form(name)
-    return f"{scale * spread.mean:{form}} ± {scale * spread.deviation:.2g}{unit}"
 
 
 def _plain(verdict: Verdict) -> dict[str, object]:

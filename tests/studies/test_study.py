@@ -3,19 +3,21 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sweep_cases import Here
 
 from revgn.errors import UsageError
-from revgn.runs import Provenance, create_run, open_run
+from revgn.runs import Provenance, create_run, open_run, start_run
 from revgn.runs.compare import FIGURES
 from revgn.runs.names import EPOCH_SERIES, STEP_SERIES
 from revgn.studies import Claim, Study, conduct_study, judge, load_study, plan_of, study_names
 from revgn.sweeps import Plan, plan_jobs
-from revgn.training import build_config, config_dict
+from revgn.training import build_config, config_dict, merge_settings
 
+FASHION = Path("/usr/share/datasets/fashion-mnist")
 CLAIM = Claim("more is more", "test_accuracy", "a", "b")
 
 
@@ -202,3 +204,19 @@ def test_a_study_that_is_stopped_has_no_verdict(tmp_path):
     assert all(state.is_over for state in board.values())
     assert verdicts == ()
     assert not (folder / "study.md").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+@pytest.mark.parametrize("variant", load_study("mini-batch").plan.variants)
+def test_the_first_steps_at_the_paper_s_scale(variant, tmp_path):
+    """8,000 features, batches of 1,024: one step and what follows it, to a finite loss."""
+    plan = plan_of(load_study("mini-batch"), "paper", 1)
+    (job,) = [job for job in plan_jobs(plan) if job.choices["variant"] == variant]
+    few = {"training": {"steps": 2, "eval_train_rows": 1000}, "data": {"subset": 2048}}
+    outcome = start_run(build_config(merge_settings(few, dict(job.settings))), tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    assert (outcome.status, run.config["network"]["hidden"]) == ("finished", 8000)
+    assert run.steps["loss"][0] == pytest.approx(np.log(10), rel=0.2)
+    assert run.steps["loss"][1] < run.steps["loss"][0]
+    assert np.isfinite(run.epochs["test_loss"]).all()

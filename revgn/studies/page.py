@@ -1,0 +1,68 @@
+"""The page of a study: its question, a table of its variants, its verdicts."""
+
+from collections.abc import Sequence
+
+from revgn.runs import Run, compare_runs
+from revgn.runs.compare import Row, Spread, figure_form, spread_of
+from revgn.studies.study import Scale, Study, Verdict, values_of
+
+_FIGURES = ("validation_accuracy", "test_accuracy", "test_loss", "train_loss", "epochs", "seconds")
+
+
+def study_markdown(
+    study: Study, scale: Scale, chosen: dict[str, list[Run]], verdicts: Sequence[Verdict], command: str
+) -> str:
+    """Return the page of a study: its question, a table of its variants, its verdicts."""
+    lines = [f"# {study.title}", ""]
+    for line in study_lines(study, scale, chosen, command):
+        lines += [line, ""]
+    rows = {variant: compare_runs(runs).rows[0] for variant, runs in chosen.items()}
+    figures = [name for name in _FIGURES if any(name in row.figures for row in rows.values())]
+    claimed = {claim.what: claim for claim in study.claims if claim.what.replace(" ", "_") not in figures}
+    lines += [f"| variant | rate | {' | '.join([*(name.replace('_', ' ') for name in figures), *claimed])} |"]
+    lines += ["|---" * (len(figures) + len(claimed) + 2) + "|"]
+    for variant, row in sorted(rows.items(), key=lambda item: -merit(study, item[1])):
+        rate = chosen[variant][0].config["optimizer"]["lr"]
+        cells = [_cell(name, row.figures.get(name)) for name in figures]
+        cells += [
+            _cell(claim.figure, spread_of(list(values_of(claim, chosen[variant]))))
+            for claim in claimed.values()
+        ]
+        lines.append(f"| {variant} | {rate:g} | {' | '.join(cells)} |")
+    head, found = verdict_table(verdicts)
+    lines += ["", f"| {' | '.join(head)} |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in found)]
+    return "\n".join([*lines, ""])
+
+
+def study_lines(study: Study, scale: Scale, chosen: dict[str, list[Run]], command: str) -> list[str]:
+    """Say what a study asks, and of what and by which command it was answered."""
+    count = max(map(len, chosen.values()), default=0)
+    names = {run.attributes["data_name"]: None for runs in chosen.values() for run in runs}
+    asked = f"{study.question} ({study.source}.)"
+    return [asked, f"On {', '.join(names)}, scale {scale}, {count} seeds, by `{command}`."]
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of a table of verdicts."""
+    rows = [
+        [
+            verdict.claim.words,
+            f"{verdict.claim.what} of {verdict.claim.more} less that of {verdict.claim.less}: "
+            f"{verdict.difference:+.4g} ± {verdict.error:.2g}",
+            verdict.answer,
+        ]
+        for verdict in verdicts
+    ]
+    return ["claim", "found", "verdict"], rows
+
+
+def merit(study: Study, row: Row) -> float:
+    """Return what a row is the better for: the training loss, negative, or as comparisons have it."""
+    return -row.figures["train_loss"].mean if study.rule == "fit" else row.score
+
+
+def _cell(name: str, spread: Spread | None) -> str:
+    if spread is None or not spread.count:
+        return ""
+    scale, form, unit = figure_form(name)
+    return f"{scale * spread.mean:{form}} ± {scale * spread.deviation:.2g}{unit}"
