@@ -73,7 +73,7 @@ def command(
         stop_when_asked("stopping each job after its step, with a checkpoint") as should_stop,
         show_board(quiet, f"study {folder}") as observe,
     ):
-        _, verdicts = conduct_study(
+        board, verdicts = conduct_study(
             study,
             folder,
             scale=scale,
@@ -93,3 +93,8 @@ def command(
     else:
         click.echo((folder / "study.md").read_text(encoding="utf-8"), nl=False)
         click.echo(f"\n{folder / 'study.md'}")
+    failed = {name: state.message for name, state in board.items() if state.status == "failed"}
+    for job, message in failed.items():
+        click.echo(f"{job}: failed: {message}", err=True)
+    if failed:
+        raise click.exceptions.Exit(1)

@@ -143,5 +143,13 @@ def _check_steps(optimizer: OptimizerSettings) -> None:
         )
     if optimizer.hybrid == "switch" and (optimizer.switch_at is None) == (optimizer.patience is None):
         raise UsageError("optimizer.switch_at: a switch takes either this or optimizer.patience")
+    if (
+        optimizer.hybrid == "couplings"
+        and optimizer.inverse == "block"
+        and "gauss-newton" in optimizers_of(optimizer)
+    ):
+        raise UsageError(
+            "optimizer.hybrid: couplings takes the minimum norm; the block inverse is of whole blocks"
+        )
     if optimizer.hybrid == "couplings" and not optimizer.couplings:
         raise UsageError(f"optimizer.couplings: is missing; list those that {optimizer.name} is for")

@@ -53,10 +53,10 @@ def test_to_its_end(invoke, tmp_path, monkeypatch):
             "training": {"batch_size": 60, "epochs": 1, "eval_every": None},
         }
         keep = ("adam", "minimum-norm", "block-uniform", "carry")
-        variants = {name: study.plan.variants[name] for name in keep}
+        variants = {name: study.plan.variants[name] for name in keep} | more
         return replace(study, scales={"laptop": tiny}, tune="", plan=replace(study.plan, variants=variants))
 
-    load = studies.load_study
+    load, more = studies.load_study, {}
     monkeypatch.setattr(studies, "load_study", small)
     found = invoke("study", "inverse", "--seeds", 2, "-q", "--out", "s")
     assert found.exit_code == 0
@@ -66,3 +66,9 @@ def test_to_its_end(invoke, tmp_path, monkeypatch):
     assert {row["answer"] for row in rows} <= {"agrees", "disagrees", "cannot tell"}
     assert len(rows) == 3
     assert (tmp_path / "s" / "study.svg").exists()
+    more["impossible"] = {"training": {"loss": "squared-error"}, "optimizer": {"outputs": "contrasts"}}
+    found = invoke("study", "inverse", "--seeds", 2, "-q", "--out", "s")
+    assert (found.exit_code, len(found.stderr.splitlines())) == (1, 2)
+    assert found.stderr.startswith("impossible_seed=0_")
+    assert ": failed: optimizer.outputs: contrasts are for cross-entropy" in found.stderr
+    assert found.stdout.endswith("\ns/study.md\n")

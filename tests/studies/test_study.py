@@ -16,6 +16,7 @@ from revgn.runs.names import EPOCH_SERIES, STEP_SERIES
 from revgn.studies import Claim, Study, conduct_study, judge, load_study, plan_of, study_names
 from revgn.sweeps import Plan, plan_jobs
 from revgn.training import build_config, config_dict, merge_settings
+from revgn.training.optimizer import build_optimizer
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 CLAIM = Claim("more is more", "test_accuracy", "a", "b")
@@ -27,6 +28,8 @@ def test_every_study_can_be_run(name, scale):
     study = load_study(name)
     jobs = plan_jobs(plan_of(study, scale, 2))
     assert {job.choices["variant"] for job in jobs} == set(study.plan.variants)
+    for job in jobs:
+        build_optimizer(build_config(dict(job.settings)).optimizer)
     assert study.title
     assert study.question
     assert study.claims

@@ -224,6 +224,10 @@ def test_mistakes_are_one_line_that_names_the_path(settings, says):
             "optimizer.switch_at: a switch takes either this or optimizer.patience",
         ),
         ({"hybrid": "couplings", "second": "adam"}, "optimizer.couplings: is missing; list those"),
+        (
+            {"hybrid": "couplings", "second": "adam", "couplings": [0], "inverse": "block"},
+            "optimizer.hybrid: couplings takes the minimum norm; the block inverse is of whole blocks",
+        ),
         ({"decay_to": "start"}, "optimizer.decay_to: a decay towards the start needs optimizer.weight_decay"),
         ({"inverse": "block", "eps": 1.0}, "optimizer.eps: gauss-newton with inverse block does not use it"),
     ],
@@ -284,6 +288,7 @@ OPTIMIZERS = st.one_of(
     st.fixed_dictionaries(
         {
             "hybrid": st.just("couplings"),
+            "inverse": st.just("minimum-norm"),
             "second": st.just("sgd"),
             "couplings": st.lists(st.integers(0, 99), min_size=1, max_size=4),
         }
