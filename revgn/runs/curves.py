@@ -99,7 +99,7 @@ def draw_curves(
                 _draw_group(ax, group, name, axis, number, len(groups))
             _finish(ax, name, axis, log)
         words = textwrap.fill(_legend_in_words(runs, panels, groups), 60 * columns)
-        flat[0].set_title(words, fontsize=9)
+        figure.suptitle(words, fontsize=9)
         if 1 < len(groups) <= _LABELLED:
             _legend(figure, flat)
         with writing(path):
@@ -171,8 +171,11 @@ def _legend(figure: "Figure", axes: Iterable["Axes"]) -> None:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if handles:
-        style: dict[str, Any] = {"ncols": 1 if len(handles) <= 6 else 2, "fontsize": 8, "frameon": False}
+        width, height = figure.get_size_inches()
+        columns = max(1, min(len(handles), int(width / (0.6 + 0.07 * max(map(len, handles))))))
+        style: dict[str, Any] = {"ncols": columns, "fontsize": 8, "frameon": False}
         figure.legend(handles.values(), handles, loc="outside lower center", **style)
+        figure.set_size_inches(width, height + 0.18 * -(-len(handles) // columns))
 
 
 def _finish(ax: "Axes", what: str, axis: Axis, log: Scale) -> None:
