@@ -262,7 +262,7 @@ def test_losses_follow_the_task(make_problem, table):
                 "optimizer.couplings": [0, 1],
             },
             UsageError,
-            "the block inverse realizes eps by whole blocks",
+            "the block inverse is of whole blocks",
         ),
         (
             {"training.loss": "squared-error", "training.label_smoothing": 0.1},
