@@ -99,8 +99,10 @@ def drive(
                 board[name] = _looked_at(folder, state, silence, name in given.values())
         if not stopping:
             for name in _free(board)[: max(0, workers - len(given))]:
-                after = attempt(newest_claim(folder, name))
-                given[executor.submit(run_job, folder, board[name].job, after, command)] = name
+                claim = newest_claim(folder, name)
+                if is_held(claim, silence):  # somebody has taken it since it was looked at
+                    continue
+                given[executor.submit(run_job, folder, board[name].job, attempt(claim), command)] = name
                 board[name] = board[name]._replace(status="running")
         observe(board)
         if not given and (stopping or not (new or any(not state.is_over for state in board.values()))):

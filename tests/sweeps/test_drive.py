@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,8 @@ from sweep_cases import Here, killer, plan_of, statuses, surroundings
 
 from revgn.errors import UsageError
 from revgn.runs import compare_runs, list_runs, open_run, open_runs
-from revgn.sweeps import Listed, LocalPool, plan_jobs, run_sweep
-from revgn.sweeps.claim import newest_claim
+from revgn.sweeps import Beat, Listed, LocalPool, plan_jobs, run_sweep
+from revgn.sweeps.claim import end, newest_claim, take
 from revgn.sweeps.pool import THREADS
 
 
@@ -232,6 +233,28 @@ def test_whoever_gives_up_at_once_kills_the_workers(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_sweep(plan_of({"training.epochs": 50_000}), tmp_path / "s", observe=observe)
     assert time.monotonic() - began < 60
+
+
+def test_a_job_taken_by_another_since_it_was_looked_at_is_left_to_it(tmp_path, monkeypatch):
+    plan, taken, ended, here = plan_of(), [], [], Here()
+    drive = sys.modules["revgn.sweeps.drive"]
+    free = drive._free
+
+    def taken_meanwhile(board):
+        if free(board) and not taken:
+            taken.append(take(tmp_path / "s", free(board)[0], 0))
+        return free(board)
+
+    def observe(board):
+        if not here.jobs and not ended:
+            ended.append(taken[0])
+            end(taken[0], Beat(ended="interrupted"))
+
+    monkeypatch.setattr(drive, "_free", taken_meanwhile)
+    board = run_sweep(plan, tmp_path / "s", executor=here, observe=observe)
+    assert statuses(board) == ["finished"]
+    assert ended == taken  # only then was it given
+    assert len(here.jobs) == 1
 
 
 def test_two_drivers_share_the_jobs(tmp_path):
