@@ -19,8 +19,14 @@ from revgn.layers import Readout
 from revgn.linalg import gram_rows
 from revgn.maps import gram_params, jvp_params
 from revgn.measures.alignment import cka_of_kernels, kernel_alignment
-from revgn.measures.spectrum import Product, estimate_alignment, estimate_alignment_along, spectrum
-from revgn.measures.steps import cosine
+from revgn.measures.spectrum import (
+    Product,
+    estimate_alignment,
+    estimate_alignment_along,
+    estimate_change,
+    spectrum,
+)
+from revgn.measures.steps import cosine, kernel_change
 from revgn.networks import ChainParams, Network, join, points_forward
 from revgn.solvers import Jacobian, apply, apply_adjoint, jacobian, tangent_kernel
 
@@ -117,8 +123,8 @@ def _exact(J: Jacobian, probe: Probe, before: Array) -> dict[str, float]:
 
 def _estimated(J: Jacobian, probe: Probe) -> dict[str, float]:
     rng = np.random.default_rng(_PROBE_SEED)
-    now = kernel_product(J)
-    before = kernel_product(jacobian(J.network, probe.params, probe.x)[1])
+    now = _kernel_product(J)
+    before = _kernel_product(jacobian(J.network, probe.params, probe.x)[1])
     similarity = estimate_alignment(now, before, probe.targets, probe.probes, rng)
     y = probe.targets - array_namespace(probe.targets).mean(probe.targets, axis=0)
     alignment = estimate_alignment_along(now, y, probe.probes, rng)
@@ -130,7 +136,17 @@ def _estimated(J: Jacobian, probe: Probe) -> dict[str, float]:
     }
 
 
-def kernel_product(J: Jacobian) -> Product:
+def kernel_rate(probe: Probe, before: Jacobian, after: Jacobian) -> dict[str, float]:
+    """Return `kernel_change` on the probe as kernel_rate, and kernel_rate_error where it is estimated."""
+    if not probe.probes:
+        return {"kernel_rate": kernel_change(tangent_kernel(before), tangent_kernel(after))}
+    rng = np.random.default_rng(_PROBE_SEED)
+    products = _kernel_product(before), _kernel_product(after)
+    rate = estimate_change(*products, probe.targets, probe.probes, rng)
+    return {"kernel_rate": rate.value, "kernel_rate_error": rate.error}
+
+
+def _kernel_product(J: Jacobian) -> Product:
     """Return v -> J J^T v for v (n, c), by which a kernel need not be formed."""
     return lambda v: apply(J, apply_adjoint(J, v))
 

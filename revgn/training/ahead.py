@@ -1,25 +1,20 @@
 """Look ahead: what the next two steps would be like, from a state alone and without taking them."""
 
-import numpy as np
-
 from revgn import trees
 from revgn.losses import gradient, wanted_change
 from revgn.measures import (
     Probe,
     cosine,
-    estimate_change,
     gradient_noise,
     inverses_cosine,
-    kernel_change,
-    kernel_product,
+    kernel_rate,
     step_excess,
 )
 from revgn.networks import ChainParams
-from revgn.solvers import Jacobian, apply_adjoint, jacobian, tangent_kernel
+from revgn.solvers import apply_adjoint, jacobian
 from revgn.training.problem import Problem, TrainState
 from revgn.training.step import Batch, Record, is_finite, train_step
 
-_PROBE_SEED = 0  # one draw for all: the same directions at every evaluation
 _SOLVED_ROWS = 256  # at most, of a batch, whose kernel is formed and solved with
 
 
@@ -57,17 +52,8 @@ def look_ahead(
         "step_excess": step_excess(J, D),
         "inverses_cosine": inverses_cosine(J, eps),
         "gradient_noise": gradient_noise(G, H, problem.batch_size),
-        **_kernel_rate(probe, *(jacobian(problem.network, each.params, probe.x)[1] for each in (state, one))),
+        **kernel_rate(probe, *(jacobian(problem.network, each.params, probe.x)[1] for each in (state, one))),
     }
-
-
-def _kernel_rate(probe: Probe, before: Jacobian, after: Jacobian) -> Record:
-    if not probe.probes:
-        return {"kernel_rate": kernel_change(tangent_kernel(before), tangent_kernel(after))}
-    rng = np.random.default_rng(_PROBE_SEED)
-    products = kernel_product(before), kernel_product(after)
-    rate = estimate_change(*products, probe.targets, probe.probes, rng)
-    return {"kernel_rate": rate.value, "kernel_rate_error": rate.error}
 
 
 def _gradient(problem: Problem, state: TrainState, batch: Batch) -> ChainParams:
