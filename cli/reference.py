@@ -62,7 +62,7 @@ def _run_folder() -> Iterator[str]:
     for cadence in CADENCES:
         yield from ["", f"## Series of run.h5: group `{cadence.group}`"]
         yield from ["", "| series | unit | what |", "|---|---|---|"]
-        for series in (cadence.scale, *cadence.series):
+        for series in (cadence.scale, *cadence.series, *cadence.by_coupling):
             words = f" ({', '.join(f'{k} {word}' for k, word in enumerate(series.meanings))})"
             meaning = series.long_name + (words if series.meanings else "")
             yield f"| `{series.name}` | {series.units} | {_cell(meaning)} |"

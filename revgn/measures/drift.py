@@ -3,10 +3,11 @@
 All on a fixed probe set, against what they were at the start. In a lazy regime (Chizat, Oyallon and Bach
 2019) the kernel and the features hardly move while the loss falls.
 
-Of a coupling y_i = x_i + A_k W_k the features A_k and the branch A_k W_k are compared, besides the output of
-all: the halves carry the input along unchanged, which alone makes them alike.
+Of a coupling y_i = x_i + A_k W_k the features A_k and the branch A_k W_k are compared, besides the half y_i
+and the output of all: these carry the input along unchanged, which alone makes them alike.
 """
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from revgn.arrays import Array, array_namespace, backend_of
 from revgn.errors import ShapeError
 from revgn.layers import Readout
 from revgn.linalg import gram_rows
-from revgn.maps import gram_params, jvp_params
+from revgn.maps import Params, forward, gram_params, jvp_params
 from revgn.measures.alignment import cka_of_kernels, kernel_alignment
 from revgn.measures.spectrum import (
     Product,
@@ -34,10 +35,14 @@ _PROBE_SEED = 0  # one draw for all: a probe is compared with itself
 
 
 class Representations(NamedTuple):
-    """Gram matrices (n, n) of what a network makes of its samples, coupling by coupling, and at its end."""
+    """Gram matrices (n, n) of what a network makes of its samples, coupling by coupling, and at its end.
+
+    Of a coupling y_i = x_i + A W: `features` are those of A, `branches` of A W, `halves` of y_i.
+    """
 
     features: tuple[Array, ...]
     branches: tuple[Array, ...]
+    halves: tuple[Array, ...]
     output: Array
 
 
@@ -82,11 +87,12 @@ def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, floa
     kernel_alignment         y^T Theta y / (|Theta| |y|^2), y the targets without their means
     kernel_effective_rank, kernel_condition      as of `spectrum`, of exact kernels
     kernel_similarity_error, kernel_alignment_error         standard errors, of estimated ones
-    features_cka, branches_cka                   unbiased CKA with the start, the mean over couplings
+    features_cka, branches_cka, halves_cka       unbiased CKA with the start, the mean over couplings
     output_cka                                   of the representation that the readout sees
     between_cka                                  unbiased CKA of each branch with the next, their mean
     weights_moved            |W - W_0| / |W_0|
     weights_cosine           <W, W_0> / (|W| |W_0|)
+    weights_norm_K, weights_moved_K, weights_cosine_K       |W| and the same of coupling K alone, from 0
 
     Notes
     -----
@@ -96,18 +102,33 @@ def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, floa
     J = jacobian(network, params, probe.x)[1]
     now = representations(J)
     probed = averaged_probe_kernel(network, params, probe.x, np.random.default_rng(_PROBE_SEED))
-    moved = trees.axpy(-1.0, probe.params, params)
-    norm_before = float(trees.norm(probe.params))
     return {
         **(_estimated(J, probe) if probe.kernel is None else _exact(J, probe, probe.kernel)),
         "kernel_similarity_probed": kernel_alignment(probed, probe.probed),
         "features_cka": _mean_cka(now.features, probe.representations.features),
         "branches_cka": _mean_cka(now.branches, probe.representations.branches),
+        "halves_cka": _mean_cka(now.halves, probe.representations.halves),
         "output_cka": cka_of_kernels(now.output, probe.representations.output),
         "between_cka": _mean_cka(now.branches[1:], now.branches[:-1]),
-        "weights_moved": float(trees.norm(moved)) / norm_before if norm_before else float("nan"),
+        "weights_moved": _moved(params, probe.params),
         "weights_cosine": cosine(params, probe.params),
+        **_by_coupling(params, probe.params),
     }
+
+
+def _by_coupling(params: ChainParams, before: ChainParams) -> dict[str, float]:
+    found = {}
+    for k, (own, own_before) in enumerate(zip(params, before, strict=True)):
+        found[f"weights_norm_{k}"] = float(trees.norm(own))
+        found[f"weights_moved_{k}"] = _moved(own, own_before)
+        found[f"weights_cosine_{k}"] = cosine(own, own_before)
+    return found
+
+
+def _moved(params: Params, before: Params) -> float:
+    """Return |W - W_0| / |W_0|, NaN where W_0 is zero."""
+    norm_before = float(trees.norm(before))
+    return float(trees.norm(trees.axpy(-1.0, before, params))) / norm_before if norm_before else math.nan
 
 
 def _exact(J: Jacobian, probe: Probe, before: Array) -> dict[str, float]:
@@ -152,14 +173,17 @@ def _kernel_product(J: Jacobian) -> Product:
 
 
 def representations(J: Jacobian) -> Representations:
-    """Return the Gram matrices of features, branches and output at a Jacobian's point."""
-    features, branches = [], []
+    """Return the Gram matrices of features, branches, halves and output at a Jacobian's point."""
+    features, branches, halves = [], [], []
+    y = J.point.input
     points = points_forward(J.network.body.layers, J.params, J.point)
     for layer, params, point in zip(J.network.body.layers, J.params, points, strict=True):
         features.append(gram_params(layer, point))
         branches.append(gram_rows(jvp_params(layer, params, point, params)[layer.half]))  # linear in W
+        y = forward(layer, params, y)
+        halves.append(gram_rows(y[layer.half]))
     output = join(J.point.output, 2 * J.point.output.first.shape[1])
-    return Representations(tuple(features), tuple(branches), gram_rows(output))
+    return Representations(tuple(features), tuple(branches), tuple(halves), gram_rows(output))
 
 
 def label_alignment(K: Array, targets: Array) -> float:

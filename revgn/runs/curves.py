@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from revgn.errors import UsageError
 from revgn.runs.files import writing
 from revgn.runs.groups import Group, group_runs, single_runs
-from revgn.runs.names import EPOCH_SERIES, STEP_SERIES
+from revgn.runs.names import CADENCES, EPOCH_SERIES, STEP_SERIES
 from revgn.runs.reader import Run
 from revgn.runs.spectra import run_spectrum
 
@@ -222,7 +222,7 @@ def _has(runs: Sequence[Run], name: str) -> bool:
 
 def _check_series(name: str, runs: Sequence[Run]) -> None:
     known = {"loss", "accuracy", SPECTRUM, *(series.name for series in (*EPOCH_SERIES, *STEP_SERIES))}
-    if name not in known:
+    if name not in known and not any(cadence.find(name) for cadence in CADENCES):
         from difflib import get_close_matches
 
         near = get_close_matches(name, sorted(known), 1)

@@ -39,8 +39,9 @@ _LOCK_TRIES = 20
 def check_record(cadence: Cadence, values: Mapping[str, float | None]) -> Record:
     """Return what of `values` was measured, or raise for a name that `cadence` does not have."""
     scale = cadence.scale.name
-    known = {scale, *(series.name for series in cadence.series)}
-    if unknown := sorted(values.keys() - known):
+    known = {series.name for series in (cadence.scale, *cadence.series)}
+    if unknown := sorted(name for name in values.keys() - known if cadence.find(name) is None):
+        known |= {series.name for series in cadence.by_coupling}
         raise UsageError(
             f"a record of {cadence.group} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}"
         )
@@ -164,12 +165,15 @@ class Columns:
     def put(self, record: Record) -> None:
         """Add a checked record, or replace the one of its step or epoch."""
         row = self._rows.setdefault(record[self.cadence.scale.name], len(self._rows))
+        for name in sorted(record.keys() - self._columns.keys()):
+            self._columns[name] = array("d", [math.nan]) * len(self._columns[self.cadence.scale.name])
         for name, column in self._columns.items():
             column[row : row + 1] = array("d", (record.get(name, math.nan),))
 
     def extend(self, arrays: Mapping[str, NDArray[np.float64]]) -> None:
-        """Put row after row of `arrays`, as `arrays()` returned them."""
+        """Put row after row of `arrays`, as `arrays()` returned them, but for what is no series of ours."""
         scale = self.cadence.scale.name
+        arrays = {name: values for name, values in arrays.items() if self.cadence.find(name)}
         if not self._rows and set(arrays) <= set(self._columns):
             rows = arrays[scale].tolist()
             if len(set(rows)) == len(rows):

@@ -10,7 +10,7 @@ All series are one-dimensional float64 along the scale of their group; NaN is "n
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
@@ -93,11 +93,27 @@ def attributes_of(series: Series) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Cadence:
-    """A group of series that are recorded together, along one scale; viewers plot the first measured."""
+    """A group of series that are recorded together, along one scale; viewers plot the first measured.
+
+    Of each in `by_coupling` there is one a coupling: weights_norm_K stands for weights_norm_0 and so on.
+    """
 
     group: str
     scale: Series
     series: tuple[Series, ...]
+    by_coupling: tuple[Series, ...] = ()
+
+    def find(self, name: str) -> Series | None:
+        """Return the series of that name, the scale too; None if there is none."""
+        for series in (self.scale, *self.series):
+            if series.name == name:
+                return series
+        stem, _, number = name.rpartition("_")
+        for series in self.by_coupling:
+            if series.name == f"{stem}_K" and number.isdecimal():
+                meaning = series.long_name.replace("coupling K", f"coupling {number}")
+                return replace(series, name=name, long_name=meaning)
+        return None
 
 
 STEP = Series("step", "optimizer steps taken")
@@ -171,6 +187,7 @@ EPOCH_SERIES = (
     Series("gradient_noise", "noise scale of the gradient, from the next two batches, in samples"),
     Series("features_cka", "unbiased CKA of the features A with the start's, mean over couplings"),
     Series("branches_cka", "unbiased CKA of the branches A W with the start's, mean over couplings"),
+    Series("halves_cka", "unbiased CKA of the halves that couplings move with the start's, mean over them"),
     Series("output_cka", "unbiased CKA of what the readout sees with the start's"),
     Series("between_cka", "unbiased CKA of each branch A W with the next coupling's, their mean"),
     Series("weights_moved", "distance of the weights from the start, relative to the start's norm"),
@@ -180,8 +197,14 @@ EPOCH_SERIES = (
     Series("step", "optimizer steps taken"),
 )
 
+COUPLING_SERIES = (
+    Series("weights_norm_K", "norm of the weights of coupling K, counted from 0"),
+    Series("weights_moved_K", "weights_moved of coupling K alone"),
+    Series("weights_cosine_K", "weights_cosine of coupling K alone"),
+)
+
 STEPS = Cadence("steps", STEP, STEP_SERIES)
-EPOCHS = Cadence("epochs", EPOCH, EPOCH_SERIES)
+EPOCHS = Cadence("epochs", EPOCH, EPOCH_SERIES, COUPLING_SERIES)
 CADENCES = (STEPS, EPOCHS)
 
 # Beside these, `config.optimizer.lr` and its like hold the settings, `version.numpy` the versions.

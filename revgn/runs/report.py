@@ -35,6 +35,7 @@ _ANALYSED = (
     "kernel_effective_rank",
     "features_cka",
     "branches_cka",
+    "halves_cka",
     "output_cka",
     "weights_moved",
     "step_excess",

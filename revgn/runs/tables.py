@@ -33,7 +33,7 @@ def to_xarray(run: Run, cadence: CadenceName = "steps") -> "xarray.Dataset":
     of_name, found = cadence_of(cadence), series_of(run, cadence)
     scale = of_name.scale
     coordinate = (scale.name, found.pop(scale.name), attributes_of(scale))
-    known = {series.name: attributes_of(series) for series in of_name.series}
+    known = {name: attributes_of(series) for name in found if (series := of_name.find(name))}
     data = {name: (scale.name, values, known.get(name, {})) for name, values in found.items()}
     return xarray.Dataset(data, {scale.name: coordinate}, _attributes(run))
 

@@ -307,10 +307,10 @@ def _fill_group(group: h5py.Group, columns: Columns) -> None:
     _describe(scale, cadence.scale)
     if arrays:
         group.attrs["signal"] = next(iter(arrays))
-    for series in cadence.series:
-        if series.name in arrays:
-            data = group.create_dataset(series.name, data=arrays[series.name])
-            data.dims[0].attach_scale(scale)
+    for name, values in arrays.items():
+        data = group.create_dataset(name, data=values)
+        data.dims[0].attach_scale(scale)
+        if series := cadence.find(name):
             _describe(data, series)
 
 

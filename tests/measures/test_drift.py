@@ -28,9 +28,11 @@ def test_nothing_has_moved_at_the_start(case):
     targets = np.eye(3)[np.arange(x.shape[0]) % 3]
     found = drift(network, params, make_probe(network, params, x, targets))
     same = ("kernel_similarity", "kernel_similarity_probed", "weights_cosine")
-    for name in (*same, "features_cka", "branches_cka", "output_cka"):
+    for name in (*same, "features_cka", "branches_cka", "halves_cka", "output_cka"):
         assert found[name] == pytest.approx(1.0, abs=1e-9), name
     assert found["weights_moved"] == 0.0
+    for k in range(len(params)):
+        assert found[f"weights_moved_{k}"] == 0.0
 
 
 def test_the_kernel_is_compared_as_it_is_written(case, moved):
@@ -52,6 +54,13 @@ def test_the_kernel_is_compared_as_it_is_written(case, moved):
     assert found["weights_moved"] == pytest.approx(expected, rel=1e-12)
     cosine = flat[0] @ flat[1] / np.linalg.norm(flat[0]) / np.linalg.norm(flat[1])
     assert found["weights_cosine"] == pytest.approx(cosine, rel=1e-10)
+    for k, (own, before) in enumerate(zip(moved(params), params, strict=True)):
+        W, W0 = own.weight, before.weight
+        assert found[f"weights_norm_{k}"] == pytest.approx(np.linalg.norm(W), rel=1e-12)
+        distance = np.linalg.norm(W - W0) / np.linalg.norm(W0)
+        assert found[f"weights_moved_{k}"] == pytest.approx(distance, rel=1e-10)
+        cosine = np.sum(W * W0) / np.linalg.norm(W) / np.linalg.norm(W0)
+        assert found[f"weights_cosine_{k}"] == pytest.approx(cosine, rel=1e-10)
     assert 0 < found["kernel_similarity_probed"] < 1 - 1e-6
     assert found["kernel_similarity_probed"] != pytest.approx(found["kernel_similarity"], rel=1e-6)
 
@@ -82,9 +91,10 @@ def test_from_weights_that_are_zero_there_is_no_distance(case):
     found = drift(network, params, make_probe(network, zero, x, np.eye(3)[np.arange(x.shape[0]) % 3]))
     assert math.isnan(found["weights_moved"])
     assert math.isnan(found["weights_cosine"])
+    assert math.isnan(found["weights_moved_0"])
 
 
-def test_representations_are_features_branches_and_output(case, moved):
+def test_representations_are_features_branches_halves_and_output(case, moved):
     network, params, x = case
     found = representations(jacobian(network, params, x)[1])
     y = split(x)
@@ -92,6 +102,8 @@ def test_representations_are_features_branches_and_output(case, moved):
         after = forward(layer, own, y)
         branch = after[layer.half] - y[layer.half]
         np.testing.assert_allclose(found.branches[k], branch @ branch.T, rtol=1e-9, atol=1e-12)
+        half = after[layer.half]
+        np.testing.assert_allclose(found.halves[k], half @ half.T, rtol=1e-10)
         y = Halves(*after)
     output = np.concatenate(y, axis=1)
     np.testing.assert_allclose(found.output, output @ output.T, rtol=1e-10)
@@ -101,6 +113,8 @@ def test_representations_are_features_branches_and_output(case, moved):
         np.concatenate(forward(network.body, each, split(x)), axis=1) for each in (params, moved(params))
     )
     measured = drift(network, moved(params), probe)
+    halves = [cka_of_kernels(a, b) for a, b in zip(other.halves, found.halves, strict=True)]
+    assert measured["halves_cka"] == pytest.approx(np.mean(halves), rel=1e-8)
     assert measured["output_cka"] == pytest.approx(cka(y1, y0), rel=1e-8)
     pairs = [cka_of_kernels(a, b) for a, b in pairwise(other.branches)]
     assert measured["between_cka"] == pytest.approx(np.mean(pairs), rel=1e-8)

@@ -305,3 +305,26 @@ def test_every_series_can_be_stored(tmp_path, provenance):
     run = open_run(tmp_path / "run")
     assert list(run.steps) == ["step", *STEP_NAMES]
     assert list(run.epochs) == ["epoch", *(series.name for series in EPOCH_SERIES)]
+
+
+def test_series_of_single_couplings(tmp_path, provenance):
+    """One a coupling, as many as there are, whenever they begin; what is not of them is refused."""
+    folder = tmp_path / "run"
+    with create_run(folder, provenance) as writer:
+        writer.record_epoch({"epoch": 0, "step": 0, "test_loss": 1.0})
+        writer.record_epoch({"epoch": 1, "step": 9, "test_loss": 0.5, "weights_moved_11": 0.1})
+        writer.record_epoch({"epoch": 0, "step": 0, "test_loss": 1.0, "weights_norm_3": 2.0})
+        for name in ("weights_norm_K", "weights_norm_", "weights_norm_x", "weights_norm", "test_loss_3"):
+            with pytest.raises(UsageError, match="weights_norm_K"):
+                writer.record_epoch({"epoch": 2, name: 1.0})
+    with reopen_run(folder, replace(provenance, command="revgn resume")) as writer:
+        writer.record_epoch({"epoch": 2, "step": 18, "weights_norm_3": 4.0})
+        of_journal = open_run(folder).epochs
+        writer.snapshot()
+    for epochs in (of_journal, open_run(folder).epochs):
+        np.testing.assert_array_equal(epochs["weights_norm_3"], [2.0, np.nan, 4.0])
+        np.testing.assert_array_equal(epochs["weights_moved_11"], [np.nan, 0.1, np.nan])
+    with h5py.File(folder / "run.h5") as file:
+        stored = file["epochs/weights_norm_3"]
+        assert stored.attrs["long_name"] == "norm of the weights of coupling 3, counted from 0"
+        assert stored.dims[0][0] == file["epochs/epoch"]

@@ -100,7 +100,9 @@ def test_records_hold_what_the_tables_name(make_problem):
     assert steps - {"step"} == {series.name for series in STEP_SERIES} - {"cg_outcome"}
     of_validation = {f"validation_{what}{of}" for what in ("loss", "accuracy") for of in ("", "_average")}
     of_estimates = {f"kernel_{what}_error" for what in ("similarity", "alignment", "rate")}
-    assert epochs - {"epoch"} == {series.name for series in EPOCH_SERIES} - of_validation - of_estimates
+    by_coupling = {f"weights_{what}_{k}" for what in ("norm", "moved", "cosine") for k in range(4)}
+    of_all = {series.name for series in EPOCH_SERIES} - of_validation - of_estimates
+    assert epochs - {"epoch"} == of_all | by_coupling
     held_out = load_dataset("digits", subset=200, validation_fraction=0.1)
     held = run(make_problem({"training.average": "exponential"}, held_out))
     assert of_validation <= held[-1].record.keys()
