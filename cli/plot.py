@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from revgn.runs.curves import Axis, Scale
+    from revgn.runs.canvas import Scale
+    from revgn.runs.curves import Axis
 
 
 @click.command("plot")
@@ -34,9 +35,21 @@ if TYPE_CHECKING:
     show_default=True,
     help="Logarithmic axes; auto takes y of losses and norms.",
 )
+@click.option(
+    "--against",
+    metavar="SETTING",
+    help="Draw what came of the runs over a setting, such as lr, in place of curves; --what is then a figure "
+    "of compare, test accuracy or loss if not given.",
+)
 @click.option("--each", is_flag=True, help="A curve for each run, not for each kind over its seeds.")
 def command(
-    runs: tuple[Path, ...], out: Path, axis: "Axis", what: tuple[str, ...], log: "Scale", each: bool
+    runs: tuple[Path, ...],
+    out: Path,
+    axis: "Axis",
+    what: tuple[str, ...],
+    log: "Scale",
+    against: str | None,
+    each: bool,
 ) -> None:
     """Draw RUNS, each a run or a folder with runs, into a .png, .pdf or .svg, labelled by what differs.
 
@@ -45,8 +58,13 @@ def command(
     \b
     revgn plot runs/* -o curves.svg --axis seconds
     revgn plot runs/rates --what loss --what rho --log xy
+    revgn plot runs/rates --against lr --what test_loss
     """
-    from revgn.runs import draw_curves, open_runs
+    from revgn.runs import draw_curves, draw_response, open_runs
+    from revgn.sweeps import full_path
 
-    draw_curves(open_runs(runs), out, axis=axis, what=what, log=log, each=each)
+    if against is None:
+        draw_curves(open_runs(runs), out, axis=axis, what=what, log=log, each=each)
+    else:
+        draw_response(open_runs(runs), out, full_path(against), what=what, log=log)
     click.echo(str(out))

@@ -19,7 +19,9 @@ check       whether a run can be trusted
 groups      runs that differ in their seed alone, taken together
 compare     what differs between runs, and what came out
 report      one page about runs
+canvas      a figure of several panels
 curves      training curves of several runs, drawn
+response    what came of runs against a setting, drawn
 """
 
 from revgn.runs.analysis import analyse_run, output_similarity
@@ -33,6 +35,7 @@ from revgn.runs.names import EPOCH_SERIES, FORMAT_VERSION, RUNGS, STEP_SERIES, S
 from revgn.runs.reader import Run, is_run, list_runs, open_run, open_runs
 from revgn.runs.rebuild import RunNetwork
 from revgn.runs.report import write_report
+from revgn.runs.response import draw_response
 from revgn.runs.summary import labels, outline, summarize
 from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run, repair_run
 
@@ -56,6 +59,7 @@ __all__ = [
     "compare_runs",
     "create_run",
     "draw_curves",
+    "draw_response",
     "evaluate_run",
     "export_runs",
     "is_run",

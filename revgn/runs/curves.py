@@ -3,13 +3,13 @@
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from revgn.errors import UsageError
-from revgn.runs.files import writing
+from revgn.runs.canvas import COLOURS, MARKERS, Scale, canvas
 from revgn.runs.groups import Group, group_runs, single_runs
 from revgn.runs.names import CADENCES, EPOCH_SERIES, STEP_SERIES
 from revgn.runs.reader import Run
@@ -17,15 +17,10 @@ from revgn.runs.spectra import run_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Axis = Literal["epoch", "step", "seconds", "samples"]
-Scale = Literal["auto", "none", "x", "y", "xy"]
 Values = NDArray[np.float64]
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
-_MARKERS = "osD^vPX*"  # one more than colours, so that pairs repeat late
-_FORMATS = (".png", ".pdf", ".svg")
 _LABELLED = 24  # kinds of runs; more are drawn alike, without a legend
 SPECTRUM = "spectrum"
 _ON_LOG = (SPECTRUM, "loss", "rho", "residual", "norm", "damping", "s_max", "s_min", "error")
@@ -75,35 +70,18 @@ def draw_curves(
     UsageError
         If the file's ending is another one, or there is no such series.
     """
-    if path.suffix.lower() not in _FORMATS:
-        raise UsageError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected .png, .pdf or .svg")
     panels = tuple(what) or ("loss", *(["accuracy"] if _has(runs, "test_accuracy") else []))
     for name in panels:
         _check_series(name, runs)
     if groups is None:
         groups = single_runs(runs) if each else group_runs(runs)
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.style import context
-
-    with context({"svg.fonttype": "none", "pdf.fonttype": 42}):
-        rows = -(-len(panels) // 3)
-        columns = -(-len(panels) // rows)
-        figure = Figure(figsize=(4.8 * columns, 3.6 * rows), layout="constrained")
-        FigureCanvasAgg(figure)
-        flat = figure.subplots(rows, columns, squeeze=False).ravel()
-        for ax in flat[len(panels) :]:
-            ax.set_axis_off()
-        for ax, name in zip(flat, panels, strict=False):
+    with canvas(path, len(panels)) as (figure, axes):
+        for ax, name in zip(axes, panels, strict=True):
             for number, group in enumerate(groups):
                 _draw_group(ax, group, name, axis, number, len(groups))
             _finish(ax, name, axis, log)
-        words = textwrap.fill(_legend_in_words(runs, panels, groups), 60 * columns)
-        figure.suptitle(words, fontsize=9)
-        if 1 < len(groups) <= _LABELLED:
-            _legend(figure, flat)
-        with writing(path):
-            figure.savefig(path, dpi=150)
+        columns = 60 * int(figure.get_size_inches()[0] / 4.8)
+        figure.suptitle(textwrap.fill(_legend_in_words(runs, panels, groups), columns), fontsize=9)
 
 
 def curve_of(runs: Iterable[Run], name: str, axis: Axis) -> Curve | None:
@@ -141,7 +119,7 @@ def series_of(run: Run, name: str, axis: Axis) -> tuple[Values, Values] | None:
 
 
 def _draw_group(ax: "Axes", group: Group, what: str, axis: Axis, number: int, count: int) -> None:
-    colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)]
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
     crowded = count > _LABELLED
     for name, line in names_of(what).items():
         curve = curve_of(group.runs, name, axis)
@@ -158,24 +136,10 @@ def _draw_group(ax: "Axes", group: Group, what: str, axis: Axis, number: int, co
             markevery=max(1, curve.x.size // 12),
             markersize=4,
             linewidth=1.4,
-            label=group.label if line == "-" else None,
+            label=group.label if line == "-" and not crowded else None,
         )
         if curve.runs > 1 and not crowded:
             ax.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
-
-
-def _legend(figure: "Figure", axes: Iterable["Axes"]) -> None:
-    """Put one legend below all panels: not every kind has each of them."""
-    handles: dict[str, Any] = {}
-    for ax in axes:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    if handles:
-        width, height = figure.get_size_inches()
-        columns = max(1, min(len(handles), int(width / (0.6 + 0.07 * max(map(len, handles))))))
-        style: dict[str, Any] = {"ncols": columns, "fontsize": 8, "frameon": False}
-        figure.legend(handles.values(), handles, loc="outside lower center", **style)
-        figure.set_size_inches(width, height + 0.18 * -(-len(handles) // columns))
 
 
 def _finish(ax: "Axes", what: str, axis: Axis, log: Scale) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from revgn.data import load_dataset
-from revgn.runs import Run, compare_runs, draw_curves, open_run, write_report
+from revgn.runs import Run, compare_runs, draw_curves, draw_response, open_run, write_report
 from revgn.runs.files import write_whole
 from revgn.runs.groups import Group
 from revgn.runs.report import Preface
@@ -69,7 +69,12 @@ def conduct_study(
     groups = [Group(variant, {}, tuple(of_variant)) for variant, of_variant in chosen.items()]
     if runs:
         for name in ("study.png", "study.svg"):
-            draw_curves(runs, folder / name, what=study.panels, groups=groups)
+            if study.against is None:
+                draw_curves(runs, folder / name, what=study.panels, groups=groups)
+            else:
+                draw_response(
+                    runs, folder / name, study.against, what=study.panels, by="optimizer.name", groups=groups
+                )
         draw_curves(runs, folder / "seconds.png", axis="seconds", what=study.panels[:1], groups=groups)
         if importlib.util.find_spec("plotly"):
             preface = Preface(

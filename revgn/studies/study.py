@@ -6,6 +6,8 @@ question = "..."
 tune = "lr=x0.3,1,3"            rates tried for each variant, factors of its own; see `revgn.sweeps.tune`
 rule = "score"                  what is best there, and of all that was tried on every seed
 panels = ["accuracy", "loss"]    of the figure; the first also against seconds of training
+against = "optimizer.lr"        a setting, over which the panels are then drawn: figures of a comparison,
+                                a line for each optimizer
 
 [settings]                      of all jobs
 [scale.laptop] [scale.paper]    settings that differ with the scale
@@ -85,6 +87,7 @@ class Study:
     tune: str
     rule: Rule
     panels: tuple[str, ...]
+    against: str | None
     claims: tuple[Claim, ...]
 
 
@@ -130,6 +133,7 @@ def load_study(name: str) -> Study:
         content.get("tune", ""),
         content.get("rule", "score"),
         tuple(content.get("panels", ())),
+        content.get("against"),
         tuple(Claim(**claim) for claim in content.get("claims", ())),
     )
 

@@ -1,0 +1,114 @@
+"""What came of runs against a setting: where the best rate lies, what larger batches do."""
+
+from collections.abc import Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from revgn.errors import UsageError
+from revgn.runs.canvas import COLOURS, MARKERS, Scale, canvas
+from revgn.runs.compare import FIGURES, figure_form, figures_of, spread_of
+from revgn.runs.groups import Group, group_runs
+from revgn.runs.reader import Run
+from revgn.runs.summary import setting_in_words
+from revgn.training import build_config, config_dict, flat
+
+_WIDE = 8.0  # largest over smallest value of a setting, from which its axis is logarithmic
+
+
+def draw_response(
+    runs: Sequence[Run],
+    path: Path,
+    setting: str,
+    *,
+    what: Sequence[str] = (),
+    by: str | None = None,
+    log: Scale = "auto",
+    groups: Sequence[Group] | None = None,
+) -> None:
+    """Draw figures of a comparison over a setting: mean over seeds, with bars of one standard deviation.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .png, .pdf or .svg.
+    setting : str
+        Its dotted path, such as "optimizer.lr"; runs where it is no number are left out.
+    what : sequence of str
+        A panel each: names of `FIGURES`; that by which most runs are judged if not given.
+    by : str, optional
+        The setting whose values make the lines; all others that differ, if not given.
+    log : {"auto", "none", "x", "y", "xy"}
+        Which axes are logarithmic; "auto" takes that of the setting where it spans a factor of 8.
+    groups : sequence of Group
+        The points, in place of the runs that differ in their seed alone.
+
+    Raises
+    ------
+    UsageError
+        If there is no such setting or figure, or in no run a number of it.
+    """
+    groups = group_runs(runs) if groups is None else groups
+    found = [
+        {name: value for run in group.runs for name, value in figures_of(run).items()} for group in groups
+    ]
+    measured = [name for name in FIGURES if any(name in each for each in found)]
+    panels = tuple(what) or tuple(name for name in ("test_accuracy", "test_loss") if name in measured)[:1]
+    for name in panels:
+        if name not in measured:
+            raise UsageError(f"what: {name!r} did not come of these runs; known are {', '.join(measured)}")
+    lines = _lines(groups, setting, by)
+    values = [value for line in lines.values() for value, _ in line]
+    wide = min(values) > 0 and max(values) >= _WIDE * min(values)
+    with canvas(path, len(panels)) as (figure, axes):
+        figure.suptitle("mean over seeds, bars of one standard deviation", fontsize=9)
+        for ax, name in zip(axes, panels, strict=True):
+            for number, (label, line) in enumerate(lines.items()):
+                _draw_line(ax, label, line, name, number)
+            unit = figure_form(name)[2]
+            ax.set_xlabel(setting)
+            ax.set_ylabel(name.replace("_", " ") + (f" ({unit.strip()})" if unit else ""))
+            ax.grid(alpha=0.25)
+            if log in ("x", "xy") or (log == "auto" and wide):
+                ax.set_xscale("log")
+            if log in ("y", "xy"):
+                ax.set_yscale("log")
+
+
+def _lines(groups: Sequence[Group], setting: str, by: str | None) -> dict[str, list[tuple[float, Group]]]:
+    """Return by label the groups of each line with their values of the setting, in its order."""
+    lines: dict[str, list[tuple[float, Group]]] = {}
+    for group in groups:
+        config = flat(config_dict(build_config(group.runs[0].config)))
+        for path in filter(None, (setting, by)):
+            if path not in config:
+                raise UsageError(f"against: there is no setting {path!r}")
+        value = config[setting]
+        if isinstance(value, Real) and not isinstance(value, bool):
+            of_line = group.settings if by is None else {by: config[by]}
+            lines.setdefault(_label(of_line, setting), []).append((float(value), group))
+    if not lines:
+        raise UsageError(f"against: {setting} is no number in any of the runs")
+    return {label: sorted(line, key=lambda point: point[0]) for label, line in lines.items()}
+
+
+def _label(settings: dict[str, Any], setting: str) -> str:
+    words = (
+        setting_in_words(path, value)
+        for path, value in settings.items()
+        if path != setting and value is not None
+    )
+    return ", ".join(words) or "all"
+
+
+def _draw_line(ax: Any, label: str, line: list[tuple[float, Group]], name: str, number: int) -> None:
+    scale = figure_form(name)[0]
+    points = []
+    for value, group in line:
+        spread = spread_of([found[name] for run in group.runs if name in (found := figures_of(run))])
+        if spread.count:
+            points.append((value, scale * spread.mean, scale * spread.deviation if spread.count > 1 else 0.0))
+    if points:
+        x, mean, deviation = zip(*points, strict=True)
+        style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+        ax.errorbar(x, mean, deviation, label=label, capsize=2, markersize=4, linewidth=1.4, **style)
