@@ -1,5 +1,6 @@
 """`revgn study`: questions of the field, answered by a sweep each, with verdicts."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,7 +95,9 @@ def command(
         click.echo((folder / "study.md").read_text(encoding="utf-8"), nl=False)
         click.echo(f"\n{folder / 'study.md'}")
     failed = {name: state.message for name, state in board.items() if state.status == "failed"}
-    for job, message in failed.items():
-        click.echo(f"{job}: failed: {message}", err=True)
+    for message, number in Counter(failed.values()).items():
+        first = next(name for name, each in failed.items() if each == message)
+        others = f" (and {number - 1} more)" if number > 1 else ""
+        click.echo(f"{first}{others}: failed: {message}", err=True)
     if failed:
         raise click.exceptions.Exit(1)

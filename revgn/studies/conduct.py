@@ -6,15 +6,15 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
-from revgn.data import load_dataset
 from revgn.runs import Run, compare_runs, draw_curves, draw_response, open_run, write_report
 from revgn.runs.files import write_whole
 from revgn.runs.groups import Group
 from revgn.runs.report import Preface
 from revgn.studies.page import merit, study_lines, study_markdown, verdict_table
 from revgn.studies.study import Scale, Study, Verdict, judge, plan_of
-from revgn.sweeps import Board, run_sweep, tuned
+from revgn.sweeps import Board, Plan, plan_jobs, run_sweep, tuned
 from revgn.sweeps.work import OVER
+from revgn.training import build_config, load_data
 
 
 def conduct_study(
@@ -42,13 +42,13 @@ def conduct_study(
     Raises
     ------
     UsageError
-        If there is no data set of that name.
+        If there is no data set of that name, or it is too small for the study.
     DataError
         If it is not here, and cannot be fetched.
     """
     plan = plan_of(study, scale, seeds, data)
     if data is not None:
-        load_dataset(data)  # what is not there is said once, not by every job
+        _check_data(plan)
     source = tuned(plan, folder, study.tune, study.rule) if study.tune else None
     board = run_sweep(
         plan,
@@ -104,6 +104,13 @@ def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[st
             best = max(complete, key=lambda row: merit(study, row))
             found[variant] = [run for run in runs if str(run.folder) in best.runs]
     return found
+
+
+def _check_data(plan: Plan) -> None:
+    """Load the data of every kind of job, so that what is wrong with them is said once, and before any."""
+    configs = [build_config(dict(job.settings)) for job in plan_jobs(plan)]
+    for config in {repr(config.data): config for config in configs}.values():
+        load_data(config)
 
 
 def _plain(verdict: Verdict) -> dict[str, object]:

@@ -87,8 +87,8 @@ class Study:
     tune: str
     rule: Rule
     panels: tuple[str, ...]
-    against: str | None
     claims: tuple[Claim, ...]
+    against: str | None = None
 
 
 class Verdict(NamedTuple):
@@ -133,8 +133,8 @@ def load_study(name: str) -> Study:
         content.get("tune", ""),
         content.get("rule", "score"),
         tuple(content.get("panels", ())),
-        content.get("against"),
         tuple(Claim(**claim) for claim in content.get("claims", ())),
+        content.get("against"),
     )
 
 

@@ -15,7 +15,7 @@ from revgn.runs.compare import FIGURES
 from revgn.runs.names import EPOCH_SERIES, STEP_SERIES
 from revgn.studies import Claim, Study, conduct_study, judge, load_study, plan_of, study_names
 from revgn.sweeps import Plan, plan_jobs
-from revgn.training import build_config, config_dict, merge_settings
+from revgn.training import build_config, config_dict, flat, merge_settings
 from revgn.training.optimizer import build_optimizer
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -191,6 +191,19 @@ def test_a_study_that_asks_for_the_best_fit(tmp_path):
         _, rate, step_norm = best[row[0].removeprefix("| ")]
         assert float(row[1]) == pytest.approx(rate)
         assert float(row[-1].split()[0]) == pytest.approx(step_norm, rel=1e-3)
+
+
+def test_a_study_against_a_setting(tmp_path):
+    """Is drawn over it, and not by passes; its settings and figures are such as there are."""
+    study = replace(study_of("lr=x0.5,1"), against="optimizer.lr", panels=("test_accuracy", "seconds"))
+    conduct_study(study, tmp_path / "s", seeds=1, executor=Here())
+    text = (tmp_path / "s" / "study.svg").read_text()
+    assert ">optimizer.lr<" in text
+    assert ">test accuracy (%)<" in text
+    assert ">epoch<" not in text
+    for study in filter(lambda study: study.against, map(load_study, study_names())):
+        assert study.against in flat(config_dict(build_config({})))
+        assert set(study.panels) <= set(FIGURES)
 
 
 def test_a_study_that_is_stopped_has_no_verdict(tmp_path):
