@@ -1,6 +1,5 @@
 """`revgn study`: questions of the field, answered by a sweep each, with verdicts."""
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,10 +93,12 @@ def command(
     else:
         click.echo((folder / "study.md").read_text(encoding="utf-8"), nl=False)
         click.echo(f"\n{folder / 'study.md'}")
-    failed = {name: state.message for name, state in board.items() if state.status == "failed"}
-    for message, number in Counter(failed.values()).items():
-        first = next(name for name, each in failed.items() if each == message)
-        others = f" (and {number - 1} more)" if number > 1 else ""
-        click.echo(f"{first}{others}: failed: {message}", err=True)
+    failed: dict[str, list[str]] = {}
+    for job, state in board.items():
+        if state.status == "failed":
+            failed.setdefault(state.message, []).append(job)
+    for message, (first, *others) in failed.items():
+        more = f" (and {len(others)} more)" if others else ""
+        click.echo(f"{first}{more}: failed: {message}", err=True)
     if failed:
         raise click.exceptions.Exit(1)

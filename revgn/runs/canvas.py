@@ -1,5 +1,6 @@
 """A figure of several panels, written in the end: what all figures of runs have in common."""
 
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +22,8 @@ _FORMATS = (".png", ".pdf", ".svg")
 
 
 @contextmanager
-def canvas(path: Path, panels: int) -> Iterator[tuple["Figure", list["Axes"]]]:
-    """Yield a figure with so many panels, three a row; in the end it gets its legend, and is written.
+def canvas(path: Path, panels: int, title: str) -> Iterator[list["Axes"]]:
+    """Yield so many panels, three a row, of a figure which in the end gets its legend, and is written.
 
     Raises
     ------
@@ -43,7 +44,8 @@ def canvas(path: Path, panels: int) -> Iterator[tuple["Figure", list["Axes"]]]:
         axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
         for ax in axes[panels:]:
             ax.set_axis_off()
-        yield figure, axes[:panels]
+        figure.suptitle(textwrap.fill(title, 60 * columns), fontsize=9)
+        yield axes[:panels]
         _legend(figure, axes)
         with writing(path):
             figure.savefig(path, dpi=150)

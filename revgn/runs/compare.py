@@ -68,13 +68,14 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
     figures are given; without a validation part it is the best on the test part itself, which flatters. The
     figures of a run that averages its weights are those of the averaged ones.
     """
-    rows = [_row(group) for group in group_runs(runs)]
+    rows = [row_of(group) for group in group_runs(runs)]
     judged = Counter(name for run in runs if (name := _judged(run)))
     best_first = tuple(sorted(rows, key=lambda row: row.score, reverse=True))
     return Comparison(best_first, judged.most_common(1)[0][0] if judged else "")
 
 
-def _row(group: Group) -> Row:
+def row_of(group: Group) -> Row:
+    """Return what came out of a group's runs, over seeds."""
     found = [figures_of(run) for run in group.runs]
     names = [name for name in FIGURES if any(name in each for each in found)]
     figures = {name: spread_of([each[name] for each in found if name in each]) for name in names}

@@ -1,6 +1,5 @@
 """Curves of one or several runs, labelled by what differs; of several seeds their mean, within a band."""
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -75,13 +74,11 @@ def draw_curves(
         _check_series(name, runs)
     if groups is None:
         groups = single_runs(runs) if each else group_runs(runs)
-    with canvas(path, len(panels)) as (figure, axes):
+    with canvas(path, len(panels), _legend_in_words(runs, panels, groups)) as axes:
         for ax, name in zip(axes, panels, strict=True):
             for number, group in enumerate(groups):
                 _draw_group(ax, group, name, axis, number, len(groups))
             _finish(ax, name, axis, log)
-        columns = 60 * int(figure.get_size_inches()[0] / 4.8)
-        figure.suptitle(textwrap.fill(_legend_in_words(runs, panels, groups), columns), fontsize=9)
 
 
 def curve_of(runs: Iterable[Run], name: str, axis: Axis) -> Curve | None:

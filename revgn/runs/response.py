@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from revgn.errors import UsageError
 from revgn.runs.canvas import COLOURS, MARKERS, Scale, canvas
-from revgn.runs.compare import FIGURES, figure_form, figures_of, spread_of
+from revgn.runs.compare import FIGURES, Row, figure_form, row_of
 from revgn.runs.groups import Group, group_runs
 from revgn.runs.reader import Run
 from revgn.runs.summary import setting_in_words
 from revgn.training import build_config, config_dict, flat
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _WIDE = 8.0  # largest over smallest value of a setting, from which its axis is logarithmic
 
@@ -35,7 +38,7 @@ def draw_response(
     setting : str
         Its dotted path, such as "optimizer.lr"; runs where it is no number are left out.
     what : sequence of str
-        A panel each: names of `FIGURES`; that by which most runs are judged if not given.
+        A panel each: names of `FIGURES`; test accuracy, else loss, if not given.
     by : str, optional
         The setting whose values make the lines; all others that differ, if not given.
     log : {"auto", "none", "x", "y", "xy"}
@@ -48,20 +51,17 @@ def draw_response(
     UsageError
         If there is no such setting or figure, or in no run a number of it.
     """
-    groups = group_runs(runs) if groups is None else groups
-    found = [
-        {name: value for run in group.runs for name, value in figures_of(run).items()} for group in groups
+    lines = _lines(group_runs(runs) if groups is None else groups, setting, by)
+    measured = [
+        name for name in FIGURES if any(name in row.figures for line in lines.values() for _, row in line)
     ]
-    measured = [name for name in FIGURES if any(name in each for each in found)]
     panels = tuple(what) or tuple(name for name in ("test_accuracy", "test_loss") if name in measured)[:1]
     for name in panels:
         if name not in measured:
             raise UsageError(f"what: {name!r} did not come of these runs; known are {', '.join(measured)}")
-    lines = _lines(groups, setting, by)
     values = [value for line in lines.values() for value, _ in line]
     wide = min(values) > 0 and max(values) >= _WIDE * min(values)
-    with canvas(path, len(panels)) as (figure, axes):
-        figure.suptitle("mean over seeds, bars of one standard deviation", fontsize=9)
+    with canvas(path, len(panels), "mean over seeds, bars of one standard deviation") as axes:
         for ax, name in zip(axes, panels, strict=True):
             for number, (label, line) in enumerate(lines.items()):
                 _draw_line(ax, label, line, name, number)
@@ -75,9 +75,9 @@ def draw_response(
                 ax.set_yscale("log")
 
 
-def _lines(groups: Sequence[Group], setting: str, by: str | None) -> dict[str, list[tuple[float, Group]]]:
-    """Return by label the groups of each line with their values of the setting, in its order."""
-    lines: dict[str, list[tuple[float, Group]]] = {}
+def _lines(groups: Sequence[Group], setting: str, by: str | None) -> dict[str, list[tuple[float, Row]]]:
+    """Return by label what came of each line's groups, with their values of the setting, in its order."""
+    lines: dict[str, list[tuple[float, Row]]] = {}
     for group in groups:
         config = flat(config_dict(build_config(group.runs[0].config)))
         for path in filter(None, (setting, by)):
@@ -86,7 +86,7 @@ def _lines(groups: Sequence[Group], setting: str, by: str | None) -> dict[str, l
         value = config[setting]
         if isinstance(value, Real) and not isinstance(value, bool):
             of_line = group.settings if by is None else {by: config[by]}
-            lines.setdefault(_label(of_line, setting), []).append((float(value), group))
+            lines.setdefault(_label(of_line, setting), []).append((float(value), row_of(group)))
     if not lines:
         raise UsageError(f"against: {setting} is no number in any of the runs")
     return {label: sorted(line, key=lambda point: point[0]) for label, line in lines.items()}
@@ -101,14 +101,17 @@ def _label(settings: dict[str, Any], setting: str) -> str:
     return ", ".join(words) or "all"
 
 
-def _draw_line(ax: Any, label: str, line: list[tuple[float, Group]], name: str, number: int) -> None:
+def _draw_line(ax: "Axes", label: str, line: list[tuple[float, Row]], name: str, number: int) -> None:
+    measured = [(value, row.figures[name]) for value, row in line if name in row.figures]
     scale = figure_form(name)[0]
-    points = []
-    for value, group in line:
-        spread = spread_of([found[name] for run in group.runs if name in (found := figures_of(run))])
-        if spread.count:
-            points.append((value, scale * spread.mean, scale * spread.deviation if spread.count > 1 else 0.0))
-    if points:
-        x, mean, deviation = zip(*points, strict=True)
-        style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-        ax.errorbar(x, mean, deviation, label=label, capsize=2, markersize=4, linewidth=1.4, **style)
+    ax.errorbar(
+        [value for value, _ in measured],
+        [scale * spread.mean for _, spread in measured],
+        [scale * spread.deviation for _, spread in measured],
+        label=label,
+        color=COLOURS[number % len(COLOURS)],
+        marker=MARKERS[number % len(MARKERS)],
+        markersize=4,
+        linewidth=1.4,
+        capsize=2,
+    )
