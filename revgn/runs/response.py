@@ -10,7 +10,7 @@ from revgn.runs.canvas import COLOURS, MARKERS, Scale, canvas
 from revgn.runs.compare import FIGURES, Row, figure_form, row_of
 from revgn.runs.groups import Group, group_runs
 from revgn.runs.reader import Run
-from revgn.runs.summary import setting_in_words
+from revgn.runs.summary import setting_in_words, used_settings
 from revgn.training import build_config, config_dict, flat
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def draw_response(
     path : Path
         Ends in .png, .pdf or .svg.
     setting : str
-        Its dotted path, such as "optimizer.lr"; runs where it is no number are left out.
+        Its dotted path, such as "optimizer.lr"; runs that do not go by it are left out, and those where it
+        is no number.
     what : sequence of str
         A panel each: names of `FIGURES`; test accuracy, else loss, if not given.
     by : str, optional
@@ -49,12 +50,13 @@ def draw_response(
     Raises
     ------
     UsageError
-        If there is no such setting or figure, or in no run a number of it.
+        If there is no such setting or figure, in no run a number of it, or nothing was measured yet.
     """
     lines = _lines(group_runs(runs) if groups is None else groups, setting, by)
-    measured = [
-        name for name in FIGURES if any(name in row.figures for line in lines.values() for _, row in line)
-    ]
+    came = {name for line in lines.values() for _, row in line for name in row.figures}
+    measured = [name for name in FIGURES if name in came]
+    if not measured:
+        raise UsageError("against: nothing came of these runs yet")
     panels = tuple(what) or tuple(name for name in ("test_accuracy", "test_loss") if name in measured)[:1]
     for name in panels:
         if name not in measured:
@@ -78,14 +80,15 @@ def draw_response(
 def _lines(groups: Sequence[Group], setting: str, by: str | None) -> dict[str, list[tuple[float, Row]]]:
     """Return by label what came of each line's groups, with their values of the setting, in its order."""
     lines: dict[str, list[tuple[float, Row]]] = {}
+    known = flat(config_dict(build_config()))
+    for path in filter(None, (setting, by)):
+        if path not in known:
+            raise UsageError(f"against: there is no setting {path!r}")
     for group in groups:
-        config = flat(config_dict(build_config(group.runs[0].config)))
-        for path in filter(None, (setting, by)):
-            if path not in config:
-                raise UsageError(f"against: there is no setting {path!r}")
-        value = config[setting]
+        used = used_settings(group.runs[0])
+        value = used.get(setting)
         if isinstance(value, Real) and not isinstance(value, bool):
-            of_line = group.settings if by is None else {by: config[by]}
+            of_line = group.settings if by is None else {by: used.get(by)}
             lines.setdefault(_label(of_line, setting), []).append((float(value), row_of(group)))
     if not lines:
         raise UsageError(f"against: {setting} is no number in any of the runs")

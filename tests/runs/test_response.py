@@ -62,6 +62,18 @@ def test_points_are_means_over_seeds_with_their_deviation(runs, tmp_path, monkey
     assert len(bars) == 2
 
 
+def test_what_a_run_does_not_go_by_is_no_point(runs):
+    """Momentum has a default in the settings of Adam too."""
+    assert list(_lines(group_runs(runs[:2] + runs[6:]), "optimizer.momentum", "optimizer.name")) == ["sgd"]
+
+
+def test_runs_of_which_nothing_came_yet(tmp_path, provenance):
+    with create_run(tmp_path / "run", replace(provenance, config=config_dict(build_config()))):
+        pass
+    with pytest.raises(UsageError, match="nothing came of these runs yet"):
+        draw_response([open_run(tmp_path / "run")], tmp_path / "response.png", "training.seed")
+
+
 @pytest.mark.parametrize(
     ("setting", "what", "message"),
     [
