@@ -46,8 +46,9 @@ def _command(name: str, found: click.Command) -> Iterator[str]:
 
 
 def _settings() -> Iterator[str]:
-    from revgn.training import MEANINGS, Config, config_dict, flat
     from revgn.training.config import choices_of
+
+    from revgn.settings import Config, config_dict, flat
 
     defaults = flat(config_dict(Config()))
     yield from ["", "## Settings", "", "| setting | default | choices | what |", "|---|---|---|---|"]

@@ -151,8 +151,8 @@ def _plan(
     from dataclasses import replace
 
     from revgn.errors import UsageError
+    from revgn.settings import merge_settings
     from revgn.sweeps import Plan, full_path, load_plan, parse_axis
-    from revgn.training import merge_settings
 
     plan = Plan() if file is None else load_plan(file)
     axes = {axis.path: axis for axis in plan.axes}

@@ -27,7 +27,8 @@ from revgn.runs.names import (
 from revgn.runs.reader import Run, open_run
 from revgn.runs.summary import status
 from revgn.runs.writer import repair_run
-from revgn.training import Problem, build_config, config_toml, evaluate, restore_state
+from revgn.settings import build_config, config_toml
+from revgn.training import Problem, evaluate, restore_state
 
 Outcome = Literal["ok", "damaged", "skipped"]
 

@@ -20,20 +20,16 @@ from revgn.runs.checkpoint import best_checkpoint, latest_checkpoint
 from revgn.runs.names import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, WEIGHTS, Weights, score_of
 from revgn.runs.reader import Run, open_run
 from revgn.runs.writer import Provenance, RunWriter, create_run, reopen_run
+from revgn.settings import Config, build_config, config_dict, config_toml, flat
 from revgn.training import (
-    Config,
     Evaluated,
     Event,
     Problem,
     TrainState,
     averaged,
-    build_config,
     build_problem,
     choose_solver,
-    config_dict,
-    config_toml,
     evaluate_part,
-    flat,
     initial_state,
     load_data,
     restore_state,

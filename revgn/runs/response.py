@@ -11,7 +11,7 @@ from revgn.runs.compare import FIGURES, Row, figure_form, row_of
 from revgn.runs.groups import Group, group_runs
 from revgn.runs.reader import Run
 from revgn.runs.summary import setting_in_words, used_settings
-from revgn.training import build_config, config_dict, flat
+from revgn.settings import build_config, config_dict, flat
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

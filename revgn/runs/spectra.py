@@ -9,8 +9,9 @@ from revgn.measures import spectrum
 from revgn.runs.checkpoint import latest_checkpoint
 from revgn.runs.launch import problem_of
 from revgn.runs.reader import Run
+from revgn.settings import build_config
 from revgn.solvers import jacobian, tangent_kernel
-from revgn.training import build_config, restore_state
+from revgn.training import restore_state
 
 
 def run_spectrum(run: Run) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from revgn.runs.journal import is_locked
 from revgn.runs.names import JOURNAL_FILE, OUTCOMES, RUNGS, Weights, score_of
 from revgn.runs.reader import Run
-from revgn.training import build_config, config_dict, flat, unused_settings
+from revgn.settings import build_config, config_dict, flat
 
 SPLIT = ("forward", "kernel", "solve", "update")
 

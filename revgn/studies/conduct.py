@@ -10,11 +10,12 @@ from revgn.runs import Run, compare_runs, draw_curves, draw_response, open_run, 
 from revgn.runs.files import write_whole
 from revgn.runs.groups import Group
 from revgn.runs.report import Preface
+from revgn.settings import build_config
 from revgn.studies.page import merit, study_lines, study_markdown, verdict_table
 from revgn.studies.study import Scale, Study, Verdict, judge, plan_of
 from revgn.sweeps import Board, Plan, plan_jobs, run_sweep, tuned
 from revgn.sweeps.work import OVER
-from revgn.training import build_config, load_data
+from revgn.training import load_data
 
 
 def conduct_study(

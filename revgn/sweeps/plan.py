@@ -27,8 +27,7 @@ from typing import Any
 import numpy as np
 
 from revgn.errors import UsageError
-from revgn.sweeps.axes import NONE, Axis, draw, parse_axis
-from revgn.training import (
+from revgn.settings import (
     Config,
     build_config,
     config_dict,
@@ -38,6 +37,7 @@ from revgn.training import (
     parse_toml,
     without_none,
 )
+from revgn.sweeps.axes import NONE, Axis, draw, parse_axis
 
 SEED = "training.seed"
 _TABLES = ("grid", "variants", "sweep")

@@ -24,10 +24,10 @@ import numpy as np
 
 from revgn.errors import RunError, UsageError
 from revgn.runs import open_run
+from revgn.settings import build_config, config_dict, flat
 from revgn.sweeps.axes import Axis, parse_axis
 from revgn.sweeps.drive import Board
 from revgn.sweeps.plan import SEED, Job, Plan, make_job, plan_jobs
-from revgn.training import build_config, config_dict, flat
 
 Rule = Literal["score", "largest", "progress", "fit"]
 Scores = dict[float, float]  # of each value; minus infinity where it is no good

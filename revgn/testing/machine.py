@@ -12,7 +12,7 @@ from revgn.losses import CrossEntropy, SquaredError
 from revgn.maps import Halves, init
 from revgn.networks import Architecture, draw_network
 from revgn.solvers import (
-    BlockInverse,
+    BlockWise,
     ConjugateGradients,
     MinimumNorm,
     Solver,
@@ -129,8 +129,8 @@ def _of_solvers(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str, 
     eps = backend.asarray(rng.standard_normal(z.shape), dtype=dtype)
     cg = ConjugateGradients(0.1, tolerance(dtype, "solve") / 100, max_iterations=2000)
     solvers: list[tuple[str, Solver]] = [
-        ("block inverse, full-rank", BlockInverse("full-rank")),
-        ("block inverse, last", BlockInverse("last")),
+        ("block step, full-rank", BlockWise("full-rank")),
+        ("block step, last", BlockWise("last")),
         ("minimum norm", MinimumNorm()),
     ]
     for name, solver in solvers:

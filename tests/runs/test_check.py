@@ -11,7 +11,8 @@ import pytest
 from revgn.errors import RunError, RunHeldError
 from revgn.runs import check_run, open_run, resume_run, start_run
 from revgn.runs.writer import RunWriter
-from revgn.training import DivergedError, build_config
+from revgn.settings import build_config
+from revgn.training import DivergedError
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SETTINGS = {

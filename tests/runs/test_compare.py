@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from revgn.runs import compare_runs, create_run, open_run
-from revgn.training import build_config, config_dict, merge_settings, nested
+from revgn.settings import build_config, config_dict, merge_settings, nested
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from revgn.errors import RunError, UsageError
 from revgn.runs import create_run, draw_curves, open_run
 from revgn.runs.curves import _finish, curve_of
-from revgn.training import build_config, config_dict
+from revgn.settings import build_config, config_dict
 
 SIGNATURES = {".png": b"\x89PNG\r\n", ".pdf": b"%PDF-", ".svg": b"<?xml", ".PNG": b"\x89PNG\r\n"}
 

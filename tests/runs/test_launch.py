@@ -23,7 +23,8 @@ from revgn.runs import (
     summarize,
 )
 from revgn.runs.launch import matched_classes
-from revgn.training import DivergedError, Evaluated, build_config, merge_settings, nested
+from revgn.settings import build_config, merge_settings, nested
+from revgn.training import DivergedError, Evaluated
 
 TINY = {
     "data": {"subset": 200},

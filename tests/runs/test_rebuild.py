@@ -7,7 +7,7 @@ import revgn
 from revgn.errors import RunError, UsageError
 from revgn.runs import draw_curves, evaluate_run, open_run, start_run
 from revgn.runs.spectra import run_spectrum
-from revgn.training import build_config, merge_settings, nested
+from revgn.settings import build_config, merge_settings, nested
 
 
 def settings(**changes):

@@ -15,7 +15,7 @@ from revgn.errors import RunError, UsageError
 from revgn.runs import create_run, open_run, write_report
 from revgn.runs.groups import Group
 from revgn.runs.report import Preface, thinned
-from revgn.training import build_config, config_dict
+from revgn.settings import build_config, config_dict
 
 pytest.importorskip("plotly")
 

@@ -9,7 +9,7 @@ from revgn.errors import UsageError
 from revgn.runs import create_run, draw_response, open_run
 from revgn.runs.groups import group_runs
 from revgn.runs.response import _lines
-from revgn.training import build_config, config_dict
+from revgn.settings import build_config, config_dict
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from revgn.runs import create_run, labels, open_run, summarize
-from revgn.training import build_config, config_dict, merge_settings, nested
+from revgn.settings import build_config, config_dict, merge_settings, nested
 
 
 @pytest.fixture

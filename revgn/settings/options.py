@@ -1,0 +1,114 @@
+"""Settings by the name of their field alone: the options of commands, the axes of sweeps.
+
+`--damping 0.1` sets the field `damping` of the chosen structs: `optimizer.solver.damping` with gauss-newton,
+`optimizer.damping` with kfac. Options that choose a kind come first.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from revgn.errors import UsageError
+from revgn.settings.build import (
+    Table,
+    _class_of,
+    _normal,
+    fields_at,
+    merge_settings,
+    missing_setting,
+    with_preset,
+)
+from revgn.settings.config import Config
+from revgn.settings.registry import FAMILIES
+from revgn.settings.renamed import renamed
+from revgn.settings.text import nested
+from revgn.structs import Setting, is_struct, settings_of
+
+SHORT = {"data": "data.name"}  # an option that is named after its section
+
+
+@cache
+def named_settings() -> Mapping[str, tuple[Setting, ...]]:
+    """Return all settings of all structs by the name of their field."""
+    found: dict[str, list[Setting]] = {
+        "data": [of for of in settings_of(Config().data.__class__) if of.name == "name"]
+    }
+    for of in _every(Config):
+        found.setdefault(of.name, []).append(of)
+    return {name: tuple(dict.fromkeys(all_of)) for name, all_of in found.items() if name != "name"}
+
+
+def path_of(name: str, settings: Table) -> str:
+    """Return the dotted path of the one setting of that name, or path, that the chosen structs have.
+
+    Raises
+    ------
+    UsageError
+        If none of the chosen structs has it, or several have.
+    """
+    chosen = dict(fields_at(with_preset(settings)))
+    name = SHORT.get(name, name)
+    found = [path for path in chosen if name in (path, path.rpartition(".")[2])]
+    found = [name] if name in found else found
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"could be {' or '.join(found)}; give the path, as in -s {found[0]}=...")
+    raise UsageError(_absent(name, settings, chosen))
+
+
+def settings_by_name(options: Mapping[str, Any], *weaker: Table) -> Table:
+    """Return nested settings of options by name, over which `weaker` layers say what is chosen.
+
+    Raises
+    ------
+    UsageError
+        If an option has no place; it is named.
+    """
+    result: Table = {}
+    names = sorted(options, key=lambda name: _order(name))
+    for name in names:
+        try:
+            path = path_of(name, merge_settings(result, *weaker))
+        except UsageError as error:
+            raise UsageError(f"--{name.replace('_', '-')}: {error}") from None
+        result = merge_settings(nested(path, options[name]), result)
+    return result
+
+
+def _order(name: str) -> tuple[int, int]:
+    """Kinds first, those of the outer structs before those within them."""
+    families = [of.family for of in named_settings().get(name, ())]
+    depth = ("preset", "optimizer", "inner", "first", "second")
+    is_kind = any(family is not None for family in families) or name == "preset"
+    return (0 if is_kind else 1, depth.index(name) if name in depth else len(depth))
+
+
+def _absent(name: str, settings: Table, chosen: Mapping[str, Setting]) -> str:
+    """Say why no chosen struct has a field, and which struct has it."""
+    hints = []
+    for path, of in chosen.items():
+        if of.family is not None and "." not in path.removeprefix("training."):
+            cls = _chosen_class(path, of, settings)
+            if cls is not None and (hint := missing_setting(name, path, cls)):
+                hints.append(hint)
+    if hints:
+        return "; ".join(hints)
+    return renamed(name) or "there is no such setting"
+
+
+def _chosen_class(path: str, of: Setting, settings: Table) -> type | None:
+    table: Any = settings
+    for key in path.split("."):
+        table = table.get(key, {}) if isinstance(table, dict) else {}
+    default = of.default
+    return _class_of(of, _normal(of, table), default)
+
+
+def _every(cls: type, seen: frozenset[type] = frozenset()) -> Iterator[Setting]:
+    for of in settings_of(cls):
+        yield of
+        members = FAMILIES[of.family].values() if of.family else [of.type] if is_struct(of.type) else []
+        for member in members:
+            if member not in seen:
+                yield from _every(member, seen | {cls, member})
