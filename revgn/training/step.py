@@ -27,7 +27,7 @@ def train_step(problem: Problem, state: TrainState, batch: Batch) -> tuple[Train
 
     Returns
     -------
-    The new state, and the record of the step: series of `revgn.runs.names` by name, in its units. Loss
+    The new state, and the record of the step: series of `revgn.store.names` by name, in its units. Loss
     and accuracy are those of the batch before the update.
     """
     with unwarned():  # the loop looks at the numbers
