@@ -1,6 +1,7 @@
 """Options that are settings: one for each field of the structs that a configuration may hold."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -47,6 +48,10 @@ class SettingValue(click.ParamType):  # type: ignore[type-arg]  # not generic be
         )
         self.name = "|".join(self.words) or kind
         self.is_text = settings[0].type in (str, str | None)
+
+    def get_metavar(self, param: Any, ctx: Any = None) -> str:
+        """Return the words as they are to be written."""
+        return f"[{self.name}]" if self.words else self.name
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Read a value; numbers with commas are a list."""
@@ -99,12 +104,14 @@ def chosen_settings(values: Mapping[str, Any], assignments: tuple[str, ...] = ()
     """
     assigned = merge_settings(*[parse_assignment(text) for text in reversed(assignments)])
     given = {name: value for name, value in values.items() if value is not None}
-    return merge_settings(assigned, settings_by_name(given, assigned, *weaker))
+    return merge_settings(assigned, settings_by_name(given, assigned, *weaker, prefix="--"))
 
 
 def old_option(flag: str) -> str:
     """Say what became of an option of version 0.1; "" for others."""
-    return renamed(flag.lstrip("-").replace("-", "_"))
+    hint = renamed(flag.lstrip("-").replace("-", "_"))
+    found = re.fullmatch(r"is now [\w.]*\.(\w+)(.*)", hint)
+    return f"is now --{found[1].replace('_', '-')}{found[2]}" if found else hint
 
 
 def _about(settings: tuple[Setting, ...]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def assemble(
     classes: tuple[str, ...] = (),
     columns: tuple[str, ...] = (),
     test_fraction: float = 0.2,
-    validation: float = 0.0,
+    validation_fraction: float = 0.0,
     subset: int | None = None,
     subset_seed: int | None = None,
     standardize_targets: bool = False,
@@ -50,7 +50,7 @@ def assemble(
         Names of the classes where they are known; else the training labels say what they are.
     columns : tuple of str
         Names of the target columns of a regression.
-    validation : float
+    validation_fraction : float
         Share of the training rows that is held out as a validation part, by another fixed shuffle.
     subset, subset_seed : int
         Keep the first, or with a seed some random, of the training rows left; no other part is cut.
@@ -78,11 +78,11 @@ def assemble(
         training, testing = (Part(x, t) for x, t in zip(inputs, targets, strict=True))
     checksum = checksum_arrays((training.inputs, training.targets, testing.inputs, testing.targets))
     validation = None
-    if not 0 <= validation < 1:
-        raise UsageError(f"validation: {validation} is not 0 or between 0 and 1")
-    if validation:
+    if not 0 <= validation_fraction < 1:
+        raise UsageError(f"validation_fraction: {validation_fraction} is not 0 or between 0 and 1")
+    if validation_fraction:
         where = f"{name}: a validation"
-        training, validation = _split(training, validation, _VALIDATION_TAG, where)
+        training, validation = _split(training, validation_fraction, _VALIDATION_TAG, where)
     training = _take_subset(training, subset, subset_seed)
     shift, scale = normalization(training.inputs, image_shape)
     if standardize_targets and chosen == "classification":

@@ -31,7 +31,7 @@ def load_dataset(
     target: str | None = None,
     task: TaskChoice = "auto",
     test_fraction: float = 0.2,
-    validation: float = 0.0,
+    validation_fraction: float = 0.0,
     standardize_targets: bool = False,
     download: bool = True,
 ) -> Dataset:
@@ -54,7 +54,7 @@ def load_dataset(
         "auto": integers and strings are class labels, floats are numbers to regress on.
     test_fraction : float
         Share of the rows that becomes the test part, by one fixed shuffle, where the file has none.
-    validation : float
+    validation_fraction : float
         Share of the training rows that is held out to choose settings by, by one fixed shuffle.
     standardize_targets : bool
         Fit a regression's targets less their mean, over their standard deviation, both of the training rows.
@@ -89,7 +89,7 @@ def load_dataset(
         return _load_known(
             name_or_path,
             paths,
-            validation=validation,
+            validation_fraction=validation_fraction,
             subset=subset,
             subset_seed=subset_seed,
             standardize_targets=standardize_targets,
@@ -117,7 +117,7 @@ def load_dataset(
         task=task,
         columns=columns,
         test_fraction=test_fraction,
-        validation=validation,
+        validation_fraction=validation_fraction,
         subset=subset,
         subset_seed=subset_seed,
         standardize_targets=standardize_targets,

@@ -3,11 +3,13 @@
 from revgn.settings.average import Exponential, Tail
 from revgn.settings.build import build_config, fields_at, merge_settings
 from revgn.settings.config import Config, DataSettings, TrainingSettings, mapped, parts_of
-from revgn.settings.options import named_settings, path_of, settings_by_name
+from revgn.settings.migrate import migrated_settings
+from revgn.settings.options import canonical, named_settings, path_of, settings_by_name, value_of
 from revgn.settings.presets import PRESETS
 from revgn.settings.registry import FAMILIES, kind_of, register
 from revgn.settings.renamed import renamed
 from revgn.settings.text import (
+    changed_settings,
     config_dict,
     config_template,
     config_toml,
@@ -30,6 +32,8 @@ __all__ = [
     "Tail",
     "TrainingSettings",
     "build_config",
+    "canonical",
+    "changed_settings",
     "config_dict",
     "config_template",
     "config_toml",
@@ -38,6 +42,7 @@ __all__ = [
     "kind_of",
     "mapped",
     "merge_settings",
+    "migrated_settings",
     "named_settings",
     "nested",
     "parse_assignment",
@@ -49,6 +54,7 @@ __all__ = [
     "register",
     "renamed",
     "settings_by_name",
+    "value_of",
     "without_none",
     "words_of",
 ]

@@ -148,9 +148,7 @@ def mapped(function: Callable[[Any], Any], part: Any) -> Any:
         return None
     if is_struct(type(part)):
         fields = [of for of in settings_of(type(part)) if of.family is not None or is_struct(of.type)]
-        inner = {
-            of.name: (value, mapped(function, value)) for of in fields if (value := getattr(part, of.name))
-        }
-        changes = {name: after for name, (before, after) in inner.items() if after is not before}
+        inner = {of.name: mapped(function, getattr(part, of.name)) for of in fields}
+        changes = {name: after for name, after in inner.items() if after is not getattr(part, name)}
         part = replace(part, **changes) if changes else part
     return function(part)

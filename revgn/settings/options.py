@@ -4,6 +4,7 @@
 `optimizer.damping` with kfac. Options that choose a kind come first.
 """
 
+import difflib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -30,12 +31,11 @@ SHORT = {"data": "data.name"}  # an option that is named after its section
 @cache
 def named_settings() -> Mapping[str, tuple[Setting, ...]]:
     """Return all settings of all structs by the name of their field."""
-    found: dict[str, list[Setting]] = {
-        "data": [of for of in settings_of(Config().data.__class__) if of.name == "name"]
-    }
+    found: dict[str, list[Setting]] = {}
     for of in _every(Config):
-        found.setdefault(of.name, []).append(of)
-    return {name: tuple(dict.fromkeys(all_of)) for name, all_of in found.items() if name != "name"}
+        if of.family is not None or not is_struct(of.type):
+            found.setdefault("data" if of.name == "name" else of.name, []).append(of)
+    return {name: tuple(dict.fromkeys(all_of)) for name, all_of in found.items()}
 
 
 def path_of(name: str, settings: Table) -> str:
@@ -57,8 +57,34 @@ def path_of(name: str, settings: Table) -> str:
     raise UsageError(_absent(name, settings, chosen))
 
 
-def settings_by_name(options: Mapping[str, Any], *weaker: Table) -> Table:
-    """Return nested settings of options by name, over which `weaker` layers say what is chosen.
+def canonical(name: str) -> str:
+    """Return the dotted path of a setting that every configuration has, else the name itself.
+
+    Raises
+    ------
+    UsageError
+        If no struct has a setting of that name.
+    """
+    found = [
+        path for path, of in fields_at({}) if path == SHORT.get(name, f"{path.partition('.')[0]}.{name}")
+    ]
+    if found and found[0].partition(".")[0] != "optimizer":
+        return found[0]
+    if "." not in name and name not in named_settings():
+        near = difflib.get_close_matches(name, named_settings(), 1)
+        hint = renamed(name) or (f"did you mean {near[0]}?" if near else "revgn reference lists all settings")
+        raise UsageError(f"{name}: unknown setting; {hint}")
+    return name
+
+
+def value_of(name: str, settings: Mapping[str, Any]) -> Any:
+    """Return the value of a setting by its path or last name from flat settings; None unless there is one."""
+    found = [value for path, value in settings.items() if name in (path, path.rpartition(".")[2])]
+    return settings.get(name, found[0] if len(found) == 1 else None)
+
+
+def settings_by_name(options: Mapping[str, Any], *weaker: Table, prefix: str = "") -> Table:
+    """Return nested settings of options by name or path; `weaker` layers say which structs are chosen.
 
     Raises
     ------
@@ -71,7 +97,8 @@ def settings_by_name(options: Mapping[str, Any], *weaker: Table) -> Table:
         try:
             path = path_of(name, merge_settings(result, *weaker))
         except UsageError as error:
-            raise UsageError(f"--{name.replace('_', '-')}: {error}") from None
+            shown = f"{prefix}{name.replace('_', '-')}" if prefix else name
+            raise UsageError(f"{shown}: {error}") from None
         result = merge_settings(nested(path, options[name]), result)
     return result
 

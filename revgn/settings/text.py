@@ -17,6 +17,21 @@ def config_dict(part: Any) -> dict[str, Any]:
     return {of.name: _plain(of, getattr(part, of.name)) for of in settings_of(type(part))}
 
 
+def changed_settings(part: Any, default: Any = None, prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted path that differ from the defaults of the chosen structs."""
+    changed: dict[str, Any] = {}
+    for of in settings_of(type(part)):
+        value, path = getattr(part, of.name), f"{prefix}{of.name}"
+        own = getattr(default, of.name) if type(default) is type(part) else of.default
+        if of.family is not None and type(value) is not type(own):
+            changed[f"{path}.kind"] = None if value is None else kind_of(value)
+        if (of.family is not None or is_struct(of.type)) and is_struct(type(value)):
+            changed |= changed_settings(value, own, f"{path}.")
+        elif of.family is None and value != own:
+            changed[path] = _plain(of, value)
+    return changed
+
+
 def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a.b": value} of {"a": {"b": value}}."""
     result: dict[str, Any] = {}

@@ -60,7 +60,8 @@ class TrainState(NamedTuple):
 def load_data(config: Config) -> Dataset:
     """Data set of `config`."""
     settings = config_dict(config.data)
-    return load_dataset(settings.pop("name"), **{k: v for k, v in settings.items() if k != "crop"})
+    del settings["crop"]
+    return load_dataset(settings.pop("name"), validation_fraction=settings.pop("validation"), **settings)
 
 
 def build_problem(
