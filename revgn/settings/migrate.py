@@ -1,6 +1,6 @@
 """Settings of version 0.1 (run formats 1 and 2), whose optimizer was one flat table, as the present tree.
 
-Optimizers that were removed keep their settings under their old name as kind: such runs are shown and compared,
+Optimizers that were removed keep their settings under their old name as kind: such runs are shown, compared
 and evaluated, but not resumed.
 """
 
@@ -74,6 +74,7 @@ def _optimizer(old: Table) -> Table:
     if old.get("orthogonal"):
         first = {"kind": "orthogonalized", "inner": first}
     if (hybrid := old.get("hybrid", "none")) != "none":
+        first = {"kind": "gauss-newton"} | first
         second = _plain(old, old["second"], old.get("second_lr"))
         first = {"kind": hybrid, "first": first, "second": second}
         first |= _taken(old, "", ("share=second_share",) if hybrid == "blend" else ("switch_at", "patience"))
