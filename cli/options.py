@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from revgn.settings import named_settings, parse_value, renamed, settings_by_name, words_of
-from revgn.settings.build import Table, merge_settings
+from revgn.settings.build import Table
 from revgn.settings.text import parse_assignment
 from revgn.structs import Setting
 
@@ -102,9 +102,11 @@ def chosen_settings(values: Mapping[str, Any], assignments: tuple[str, ...] = ()
 
     `weaker` layers, such as a file, say which structs are chosen.
     """
-    assigned = merge_settings(*[parse_assignment(text) for text in reversed(assignments)])
     given = {name: value for name, value in values.items() if value is not None}
-    return merge_settings(assigned, settings_by_name(given, assigned, *weaker, prefix="--"))
+    for text in assignments:
+        path, value = parse_assignment(text)
+        given |= {path: value}
+    return settings_by_name(given, *weaker, prefix="--")
 
 
 def old_option(flag: str) -> str:

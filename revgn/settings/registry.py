@@ -63,12 +63,18 @@ def register(family: str, kind: str, struct: type) -> None:
 
 
 def kind_of(value: Any) -> str:
-    """Return the kind of a struct; of one that is not registered, its module and name."""
+    """Return the kind of a struct or its class; of one that is not registered, its module and name."""
+    cls = value if isinstance(value, type) else type(value)
     for kinds in FAMILIES.values():
         for kind, struct in kinds.items():
-            if type(value) is struct:
+            if cls is struct:
                 return kind
-    return f"{type(value).__module__}:{type(value).__qualname__}"
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def family_of(struct: type) -> str | None:
+    """Return the family of a registered struct."""
+    return next((family for family, kinds in FAMILIES.items() if struct in kinds.values()), None)
 
 
 def holders(family: str, name: str) -> list[str]:
