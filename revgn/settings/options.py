@@ -72,8 +72,8 @@ def canonical(name: str) -> str:
         return path
     if "." not in name and name not in named_settings():
         near = difflib.get_close_matches(name, named_settings(), 1)
-        hint = renamed(name) or (f"did you mean {near[0]}?" if near else "revgn reference lists all settings")
-        raise UsageError(f"{name}: unknown setting; {hint}")
+        hint = f"did you mean {near[0]}?" if near else "revgn reference lists all settings"
+        raise UsageError(f"{name}: {renamed(name) or f'unknown setting; {hint}'}")
     return name
 
 
