@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from revgn.errors import UsageError
-from revgn.settings.config import Config
+from revgn.settings.config import Config, Own
 from revgn.settings.presets import PRESETS
-from revgn.settings.registry import FAMILIES, holders, kind_of
+from revgn.settings.registry import FAMILIES, OWN, holders, kind_of
 from revgn.settings.renamed import renamed
 from revgn.settings.text import parse_size
 from revgn.structs import FieldError, Setting, is_struct, settings_of
@@ -93,7 +93,7 @@ def _class_of(of: Setting | None, table: Any, default: Any) -> type | None:
         return of.type if is_struct(of.type) else None
     if "kind" not in table:
         return None if default is None else type(default)
-    return FAMILIES[of.family].get(table["kind"])
+    return Own if table["kind"] == OWN else FAMILIES[of.family].get(table["kind"])
 
 
 def _normal(of: Setting | None, value: Any) -> Any:
