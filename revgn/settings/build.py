@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from revgn.errors import UsageError
-from revgn.settings.config import Config
+from revgn.settings.config import Config, Own
 from revgn.settings.presets import PRESETS
-from revgn.settings.registry import FAMILIES, family_of, holders, kind_of
+from revgn.settings.registry import FAMILIES, OWN, family_of, holders, kind_of
 from revgn.settings.renamed import renamed
 from revgn.settings.text import flat, parse_size
 from revgn.structs import FieldError, Setting, is_struct, settings_of
@@ -104,7 +104,7 @@ def _class_of(of: Setting | None, table: Any, default: Any) -> type | None:
     if "kind" not in table:
         return None if default is None else type(default)
     kind = table["kind"]
-    return FAMILIES[of.family].get(kind) if isinstance(kind, str) else None
+    return Own if kind == OWN else FAMILIES[of.family].get(kind) if isinstance(kind, str) else None
 
 
 def _normal(of: Setting | None, value: Any) -> Any:
@@ -150,11 +150,10 @@ def _member(of: Setting, value: Any, path: str, default: Any) -> Any:
         if "kind" in value:
             raise UsageError(f"{path}.kind: {unknown_word(value['kind'], kinds)}")
         raise UsageError(f"{path}.kind: is missing; one of {', '.join(kinds)}")
-    if family_of(cls):
-        value = dict(value)
-        if of.family is None and value.get("kind", kind_of(default)) != kind_of(default):
-            raise UsageError(f"{path}.kind: {value['kind']!r} cannot be used; it is always {kind_of(default)}")
-        value.pop("kind", None)
+    if of.family is None and family_of(cls) and value.get("kind", kind_of(cls)) != kind_of(cls):
+        raise UsageError(f"{path}.kind: {value['kind']!r} cannot be used; it is always {kind_of(cls)}")
+    if of.family is not None or family_of(cls):
+        value = {key: part for key, part in value.items() if key != "kind"}
     return _built(cls, value, f"{path}.", default if type(default) is cls else None)
 
 
@@ -176,11 +175,11 @@ def _unknown_setting(name: str, cls: type, path: str) -> str:
     if (family := family_of(cls)) and (hint := missing(name, family, kind_of(cls))):
         return f"{path}{name}: {hint}"
     beside = [of.name for of in settings_of(cls)]
-    paths = list(fields_at({}))
-    near = [f"{path}{match}" for match in difflib.get_close_matches(name, beside, 1)]
-    near = near or [known for known in paths if known.rpartition(".")[2] == name]
-    near = near or difflib.get_close_matches(f"{path}{name}", paths, 1)
-    hint = f"did you mean {near[0]}?" if near else f"known here are {', '.join(beside)}"
+    if near := difflib.get_close_matches(name, beside, 1):
+        return f"{path}{name}: unknown setting; did you mean {path}{near[0]}?"
+    last = {known.rpartition(".")[2]: known for known in fields_at({})}
+    elsewhere = difflib.get_close_matches(name, last, 1)
+    hint = f"did you mean {last[elsewhere[0]]}?" if elsewhere else f"known here are {', '.join(beside)}"
     return f"{path}{name}: unknown setting; {hint}"
 
 

@@ -58,13 +58,14 @@ def canonical(name: str) -> str:
     UsageError
         If no struct has a setting of that name.
     """
-    found = [path for path in fields_at({}) if path == SHORT.get(name, f"{path.partition('.')[0]}.{name}")]
-    if found and found[0].partition(".")[0] != "optimizer":
-        return found[0]
+    fixed = {path.rpartition(".")[2]: path for path in fields_at({}) if path.count(".") == 1}
+    path = SHORT.get(name) or fixed.get(name, name)
+    if path != name and not path.startswith("optimizer."):
+        return path
     if "." not in name and name not in named_settings():
         near = difflib.get_close_matches(name, named_settings(), 1)
-        hint = renamed(name) or (f"did you mean {near[0]}?" if near else _LISTED)
-        raise UsageError(f"{name}: unknown setting; {hint}")
+        hint = f"did you mean {near[0]}?" if near else _LISTED
+        raise UsageError(f"{name}: {renamed(name) or f'unknown setting; {hint}'}")
     return name
 
 

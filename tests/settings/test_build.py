@@ -128,9 +128,10 @@ def test_layers_are_merged_without_a_trace():
         ({"optimizer": {"batch_size": 8}}, "optimizer.batch_size: unknown setting; did you mean training.ba"),
         ({"zzz": 1}, "zzz: unknown setting; known here are preset, data, network, optimizer, training"),
         ({"kind": "adam"}, "kind: unknown setting"),
-        ({"network": {"kind": "adam"}}, "network.kind: unknown setting"),
-        ({"network": 3}, "network: 3 cannot be used; expected a table of settings, as in [network]"),
-        ({"optimizer": 3}, 'optimizer: 3 cannot be used; expected a table of settings, as in optimizer = {k'),
+        ({"training": {"kind": "adam"}}, "training.kind: unknown setting"),
+        ({"network": {"kind": "adam"}}, "network.kind: unknown name 'adam'; known are couplings"),
+        ({"data": 3}, "data: 3 cannot be used; expected a table of settings, as in [data]"),
+        ({"optimizer": 3}, "optimizer: 3 cannot be used; expected a table of settings, as in optimizer = {k"),
         ({"optimizer": "none"}, "optimizer: None cannot be used"),
         ({"preset": "paper-mnst"}, "preset: unknown name 'paper-mnst'; did you mean paper-mnist?"),
         ({"preset": ["paper-mnist"]}, "preset: unknown name"),
@@ -194,7 +195,10 @@ def test_mistakes_are_one_line_that_names_the_path(settings, says):
             "optimizer.inner.beta1: gauss-newton has no beta1; adam and muon have",
         ),
         ({"kind": "levenberg-marquardt", "inner": {"kind": "adam"}}, "it is always gauss-newton"),
-        ({"kind": "levenberg-marquardt", "inner": {"solver": "cg"}}, "optimizer: LevenbergMarquardt: the fir"),
+        (
+            {"kind": "levenberg-marquardt", "inner": {"solver": "cg"}},
+            "optimizer: LevenbergMarquardt: the fir",
+        ),
         ({"kind": "orthogonalized", "inner": "lbfgs"}, "Orthogonalized: LBFGS chooses its steps as a whole"),
         ({"kind": "paced", "inner": "levenberg-marquardt", "trust_radius": 1.0}, "Paced: LevenbergMarquardt"),
         ({"kind": "blend", "second": "lbfgs"}, "Blend: LBFGS chooses its steps as a whole"),
@@ -260,7 +264,9 @@ def test_a_struct_of_the_user_s_own(monkeypatch):
     config = build_config({"optimizer": {"kind": "switch", "switch_at": 1, "second": {"kind": "sign"}}})
     assert config.optimizer == Switch(second=Sign(), switch_at=1)
     assert build_config(config_dict(config)) == config
-    with pytest.raises(UsageError, match=r"optimizer\.beta: 1\.0 cannot be used; expected a number in \[0, 1"):
+    with pytest.raises(
+        UsageError, match=r"optimizer\.beta: 1\.0 cannot be used; expected a number in \[0, 1"
+    ):
         build_config({"optimizer": {"kind": "sign", "beta": 1}})
 
 

@@ -85,7 +85,13 @@ def test_the_defaults_of_a_run():
         "data": {"name": "digits", "validation_fraction": 0.1, "crop": False},
         "network": NETWORK,
         "optimizer": OPTIMIZER | {"schedule": "cosine", "warmup": 3},
-        "training": {"loss": "auto", "average": "tail", "average_decay": 0.95, "average_from": 0.5, "seed": 7},
+        "training": {
+            "loss": "auto",
+            "average": "tail",
+            "average_decay": 0.95,
+            "average_from": 0.5,
+            "seed": 7,
+        },
         "preset": None,
     }
     before = {name: dict(table) if isinstance(table, dict) else table for name, table in old.items()}
