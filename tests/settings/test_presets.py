@@ -44,7 +44,7 @@ def small_images():
     ],
 )
 def test_three_steps_are_those_of_the_paper_s_code(name, blocks, code_lr, lr):
-    """Relative to the learning rate of the code, with which every block takes all of v, ours is L times it."""
+    """In the code every block takes all of v, so that our learning rate is L times its own."""
     settings = {
         "preset": name,
         "data": {"crop": False},
