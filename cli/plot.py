@@ -61,8 +61,8 @@ def command(
     revgn plot runs/rates --against lr --what test_loss
     """
     from revgn.launch import run_spectrum
+    from revgn.settings import canonical
     from revgn.store import open_runs
-    from revgn.sweeps import full_path
     from revgn.views import draw_curves, draw_response
 
     opened = open_runs(runs)
@@ -70,5 +70,5 @@ def command(
         spectra = {run.folder: run_spectrum(run) for run in opened} if "spectrum" in what else None
         draw_curves(opened, out, axis=axis, what=what, log=log, each=each, spectra=spectra)
     else:
-        draw_response(opened, out, full_path(against), what=what, log=log)
+        draw_response(opened, out, canonical(against), what=what, log=log)
     click.echo(str(out))

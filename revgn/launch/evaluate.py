@@ -9,13 +9,13 @@ import numpy as np
 from revgn.data import Dataset, Part
 from revgn.errors import UsageError
 from revgn.launch.problem import same_data
+from revgn.settings import build_config
 from revgn.store import Run, Weights, latest_checkpoint, open_run
 from revgn.store.checkpoint import best_checkpoint
 from revgn.training import (
     Problem,
     TrainState,
     averaged,
-    build_config,
     build_problem,
     evaluate_part,
     load_data,
@@ -55,8 +55,8 @@ def evaluate_run(
     folder = Path(folder)
     run = open_run(folder)
     config = build_config(run.config)
-    if weights == "average" and config.training.average == "none":
-        raise UsageError(f"{folder}: has no averaged weights; it was trained with training.average none")
+    if weights == "average" and config.training.average is None:
+        raise UsageError(f"{folder}: has no averaged weights; it was trained without training.average")
     own = same_data(config, run.attributes["data_sha256"])
     other = _other_data(run, own, data) if data else own
     checkpoint = best_checkpoint(folder, weights) if best else latest_checkpoint(folder)[0]

@@ -2,8 +2,9 @@
 
 from revgn.data import Dataset
 from revgn.errors import RunError
+from revgn.settings import Config, build_config
 from revgn.store import Run
-from revgn.training import Config, Problem, build_config, build_problem, load_data
+from revgn.training import Problem, build_problem, load_data
 
 
 def problem_of(run: Run) -> Problem:

@@ -5,9 +5,10 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from revgn.arrays import device_name
+from revgn.optimizers import Optimizer
+from revgn.settings import FAMILIES, config_dict, config_toml, kind_of, parts_of
 from revgn.store import Provenance
-from revgn.training import Problem, config_dict, config_toml
-from revgn.training.relevance import optimizers_of
+from revgn.training import Problem
 
 PACKAGES = ("revgn", "numpy", "scipy", "h5py", "cupy", "cupy-cuda12x", "cupy-cuda13x")
 REFERENCES = (
@@ -19,7 +20,7 @@ REFERENCES = (
 def provenance(problem: Problem, command: str) -> Provenance:
     config = problem.config
     return Provenance(
-        title=f"{' and '.join(optimizers_of(config.optimizer))} on {problem.dataset.name}",
+        title=f"{_optimizers(problem.optimizer)} on {problem.dataset.name}",
         command=command,
         config=config_dict(config),
         config_toml=config_toml(config),
@@ -40,3 +41,9 @@ def _versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
+
+
+def _optimizers(optimizer: Optimizer) -> str:
+    """Return the kinds of an optimizer and those within it: "orthogonalized gauss-newton"."""
+    kinds = [kind_of(part) for part in parts_of(optimizer) if part is not None]
+    return " ".join([kinds[0], *(kind for kind in kinds[1:] if kind in FAMILIES["optimizer"])])

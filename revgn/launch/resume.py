@@ -8,34 +8,9 @@ from revgn.errors import UsageError
 from revgn.launch.problem import same_data
 from revgn.launch.provenance import provenance
 from revgn.launch.record import Observer, Outcome, record_training
+from revgn.settings import Config, build_config, config_dict, fields_at, flat
 from revgn.store import latest_checkpoint, open_run, reopen_run
-from revgn.training import build_config, build_problem, config_dict, flat, initial_state, restore_state
-
-# What a resumed run may change: nothing that its batches, arrays or targets follow from.
-RESUMABLE = (
-    "data.name",  # a file may have moved; its checksum may not change
-    "data.folder",
-    "network.activations",
-    "optimizer.lr",
-    "optimizer.second_lr",
-    "optimizer.schedule",
-    "optimizer.warmup",
-    "optimizer.floor",
-    "optimizer.every",
-    "optimizer.gamma",
-    "optimizer.weight_decay",
-    "optimizer.damping",
-    "optimizer.memory",
-    "training.epochs",
-    "training.steps",
-    "training.backend",
-    "training.eval_every",
-    "training.eval_train_rows",
-    "training.measure_every",
-    "training.analyse_rows",
-    "training.analyse_probes",
-    "training.checkpoint_every",
-)
+from revgn.training import build_problem, initial_state, restore_state
 
 
 def resume_run(
@@ -62,10 +37,7 @@ def resume_run(
     folder = Path(folder)
     run = open_run(folder)
     config = build_config(changes, run.config)
-    before = flat(config_dict(build_config(run.config)))  # with settings that are newer than the run
-    for path, value in flat(config_dict(config)).items():
-        if path not in RESUMABLE and before.get(path) != value:
-            raise UsageError(f"{path}: cannot change on resume (it is {before.get(path)!r}); start a new run")
+    _check_changes(build_config(run.config), config)
     problem = build_problem(config, same_data(config, run.attributes["data_sha256"]))
     state = initial_state(problem)
     notes: list[str] = []
@@ -79,3 +51,13 @@ def resume_run(
         )
     writer = reopen_run(folder, provenance(problem, command), step=state.step)
     return record_training(writer, problem, state, observe, should_stop, tuple(notes))
+
+
+def _check_changes(before: Config, after: Config) -> None:
+    """Raise `UsageError` for a changed setting from which batches, arrays or targets follow."""
+    was, now = flat(config_dict(before)), flat(config_dict(after))
+    allowed = [path for path, of, _ in fields_at(config_dict(after)) if of.resumable]
+    for path in dict.fromkeys((*now, *was)):
+        may_change = any(path == part or path.startswith(f"{part}.") for part in allowed)
+        if not may_change and was.get(path) != now.get(path):
+            raise UsageError(f"{path}: cannot change on resume (it is {was.get(path)!r}); start a new run")

@@ -1,14 +1,16 @@
 """Train from the beginning into a new run folder."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-
+from revgn.data import Dataset
 from revgn.launch.provenance import provenance
 from revgn.launch.record import Observer, Outcome, record_training
+from revgn.settings import Config, parts_of
+from revgn.solvers import Automatic
 from revgn.store import create_run
-from revgn.training import Config, build_problem, choose_solver, initial_state, load_data, solver_choice
+from revgn.training import build_problem, initial_state, load_data
 
 
 def start_run(
@@ -38,11 +40,20 @@ def start_run(
         and the last good checkpoint stay.
     """
     if Path(config.data.name).suffix:  # a file: resume must find it from any folder
-        data = msgspec.structs.replace(config.data, name=str(Path(config.data.name).resolve()))
-        config = msgspec.structs.replace(config, data=data)
+        data = replace(config.data, name=str(Path(config.data.name).resolve()))
+        config = replace(config, data=data)
     dataset = load_data(config)
-    config, estimates = choose_solver(config, dataset)
+    config, notes = _with_solver(config, dataset)
     problem = build_problem(config, dataset)
     writer = create_run(Path(folder), provenance(problem, command))
-    notes = [f"solver {solver_choice(config, estimates)}"] if estimates else []
-    return record_training(writer, problem, initial_state(problem), observe, should_stop, tuple(notes))
+    return record_training(writer, problem, initial_state(problem), observe, should_stop, notes)
+
+
+def _with_solver(config: Config, dataset: Dataset) -> tuple[Config, tuple[str, ...]]:
+    """Return the configuration with a solver in place of the automatic one, and a note that says which."""
+    if not any(isinstance(part, Automatic) for part in parts_of(config.optimizer)):
+        return config, ()
+    from revgn.training.estimate import choose_solver, solver_choice  # measures the machine
+
+    config, estimates = choose_solver(config, dataset)
+    return config, (f"solver {solver_choice(config, estimates)}",)
