@@ -9,7 +9,7 @@ import numpy as np
 from revgn.arrays import to_host
 from revgn.data import take_batch
 from revgn.errors import UsageError
-from revgn.launch.start import problem_of
+from revgn.launch.problem import problem_of
 from revgn.maps import forward
 from revgn.measures import cka
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from revgn.errors import DataError, RevgnError, RunError
-from revgn.launch.start import problem_of
+from revgn.launch.problem import problem_of
 from revgn.settings import build_config, config_toml
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
 from revgn.store.files import is_sealed, reading
@@ -25,7 +25,7 @@ from revgn.store.names import (
     JOURNAL_FILE,
     RUN_FILE,
 )
-from revgn.store.reader import Run, open_run, status
+from revgn.store.reader import Run, open_run, read_columns, status
 from revgn.store.writer import repair_run
 from revgn.training import Problem, evaluate, restore_state
 
@@ -107,7 +107,7 @@ def _series(run: Run) -> str:
         raise _SkippedError("there is no journal")
     with reading(run.folder / RUN_FILE) as file:
         known = int(file.attrs.get(JOURNAL_BYTES, -1))
-        stored = {cadence: {k: v[...] for k, v in file[cadence.group].items()} for cadence in CADENCES}
+        stored = {cadence: read_columns(file, cadence) for cadence in CADENCES}
     if known < 0:
         raise _SkippedError("run.h5, of an older format, does not say how much of the journal it holds")
     size = path.stat().st_size

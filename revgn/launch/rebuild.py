@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from revgn.data.dataset import HostArray
 from revgn.errors import RunError, UsageError
-from revgn.launch.start import problem_of
+from revgn.launch.problem import problem_of
 from revgn.networks import ChainParams, Network
 from revgn.store.checkpoint import Checkpoint, best_checkpoint, latest_checkpoint, load_checkpoint
 from revgn.store.names import CHECKPOINT_FOLDER, Weights, checkpoint_name

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from revgn.data import take_batch
 from revgn.errors import UsageError
-from revgn.launch.start import problem_of
+from revgn.launch.problem import problem_of
 from revgn.measures import spectrum
 from revgn.settings import build_config
 from revgn.solvers import jacobian, tangent_kernel

@@ -3,8 +3,9 @@
 import pytest
 
 from revgn.optimizers import Adam, GaussNewton, Paced, Switch
-from revgn.settings import build_config, config_dict, migrated_settings
+from revgn.settings import build_config, config_dict
 from revgn.solvers import BlockWise
+from revgn.store.settings import migrated_settings
 
 # what 0.1.0 wrote of the defaults into every run
 NETWORK = {

@@ -1,0 +1,63 @@
+"""Continue a run from its newest checkpoint."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from revgn.errors import UsageError
+from revgn.launch.problem import same_data
+from revgn.launch.provenance import provenance
+from revgn.launch.record import Observer, Outcome, record_training
+from revgn.settings import Config, build_config, config_dict, fields_at, flat
+from revgn.store import latest_checkpoint, open_run, reopen_run
+from revgn.training import build_problem, initial_state, restore_state
+
+
+def resume_run(
+    folder: Path | str,
+    changes: dict[str, Any],
+    *,
+    command: str = "",
+    observe: Observer | None = None,
+    should_stop: Callable[[], bool | str] = lambda: False,
+) -> Outcome:
+    """Go on with a run from its newest checkpoint; `changes` are nested settings, such as more epochs.
+
+    Notes
+    -----
+    Law: a run killed anywhere and resumed has the bits of one that was not, on the same machine.
+
+    Raises
+    ------
+    UsageError
+        If a setting cannot change on resume, or nothing is left to do.
+    RunError
+        If there is no usable checkpoint, or the data are not those that the run was started with.
+    """
+    folder = Path(folder)
+    run = open_run(folder)
+    config = build_config(changes, run.config)
+    _check_changes(build_config(run.config), config)
+    problem = build_problem(config, same_data(config, run.attributes["data_sha256"]))
+    state = initial_state(problem)
+    notes: list[str] = []
+    if run.checkpoints:  # else it was killed before the first
+        checkpoint, notes = latest_checkpoint(folder)
+        state = restore_state(problem, checkpoint.arrays)
+    if state.step >= problem.total_steps + (run.status != "finished"):  # killed before its last words
+        raise UsageError(
+            f"{folder}: has done its {state.step} steps; "
+            f"to go on, raise training.{'steps' if config.training.steps else 'epochs'}"
+        )
+    writer = reopen_run(folder, provenance(problem, command), step=state.step)
+    return record_training(writer, problem, state, observe, should_stop, tuple(notes))
+
+
+def _check_changes(before: Config, after: Config) -> None:
+    """Raise `UsageError` for a changed setting from which batches, arrays or targets follow."""
+    was, now = flat(config_dict(before)), flat(config_dict(after))
+    allowed = [path for path, found in fields_at(config_dict(after)).items() if found.of.resumable]
+    for path in dict.fromkeys((*now, *was)):
+        may_change = any(path == part or path.startswith(f"{part}.") for part in allowed)
+        if not may_change and was.get(path) != now.get(path):
+            raise UsageError(f"{path}: cannot change on resume (it is {was.get(path)!r}); start a new run")
