@@ -317,7 +317,7 @@ def test_divergence_stops_training(name, every, make_problem):
         collect()
     line = str(caught.value)
     assert line.startswith("step 1: the training loss is" if every == 1 else "step 2: the loss is")
-    assert "try a smaller lr (now 1e+30)" in line
+    assert ("try a smaller lr" if every == 1 else "try a smaller lr (now 1e+30)") in line
     assert ("a larger damping (now 0" in line) == (name in ("gauss-newton", "kfac"))
     assert "\n" not in line
     assert isinstance(events[-1], Evaluated if every == 1 else StepDone)

@@ -46,7 +46,7 @@ def make_run(tmp_path, provenance):
 
 @pytest.fixture
 def runs(make_run):
-    kinds = [("gn", {"damping": 0.1}), ("adam", {"name": "adam"})]
+    kinds = [("gn", {"solver": {"damping": 0.1}}), ("adam", {"kind": "adam"})]
     return [make_run(f"{name}-{seed}", seed=seed, **kind) for name, kind in kinds for seed in (0, 1)]
 
 
