@@ -58,7 +58,8 @@ class SettingValue(click.ParamType):  # type: ignore[type-arg]  # not generic be
         if not isinstance(value, str) or self.is_text:
             return value
         found = parse_value(value)
-        return parse_value(f"[{found}]") if isinstance(found, str) and "," in found else found
+        listed = parse_value(f"[{found}]") if isinstance(found, str) and "," in found else found
+        return found if isinstance(listed, str) else listed
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
         """Complete the words that the setting takes."""

@@ -162,7 +162,7 @@ def test_the_page_holds_all_of_it(runs, tmp_path):
     assert "<img" not in body
     assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", body)
     for words in (
-        "gauss-newton, lr 1.0, damping 0.1",
+        "gauss-newton, damping 0.1, lr 1.0",
         "75.00 %",
         "numpy",
         "revgn train",

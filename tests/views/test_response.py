@@ -78,7 +78,7 @@ def test_runs_of_which_nothing_came_yet(tmp_path, provenance):
 @pytest.mark.parametrize(
     ("setting", "what", "message"),
     [
-        ("optimizer.rate", (), "no setting 'optimizer.rate'"),
+        ("optimizer.rate", (), "optimizer.rate is no number in any of the runs"),
         ("optimizer.kind", (), "is no number"),
         ("optimizer.lr", ("rho",), "'rho' did not come of these runs; known are test_accuracy"),
     ],
