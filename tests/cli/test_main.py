@@ -41,7 +41,7 @@ def test_help_lists_the_commands(invoke):
 def test_help_of_train_shows_the_defaults(invoke):
     text = " ".join(invoke("train", "--help").stdout.split())
     assert "--hidden INTEGER Hidden features of a coupling. [512]" in text
-    assert "Who takes the steps. [gauss-newton]" in text
+    assert "Optimizer. [gauss-newton]" in text
 
 
 def test_help_loads_nothing_heavy():
@@ -165,7 +165,7 @@ def test_mistakes_in_options(arguments, code, says, invoke, tmp_path):
     ("arguments", "says"),
     [
         (["--hiden", "8"], "No such option"),
-        (["--carry", "0.9"], "revgn train: --carry: is now --momentum; see revgn train --help"),
+        (["--carry", "0.9"], "train: --carry: is now --momentum; see "),
         (["--inverse", "block"], "--inverse: is now --solver"),
         (["--shares", "last"], "--shares: is now --block-weights"),
         (["--second-lr", "1"], "--second-lr: is now -s optimizer.second.lr=..."),
