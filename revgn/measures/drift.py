@@ -19,7 +19,7 @@ from revgn.errors import ShapeError
 from revgn.layers import Readout
 from revgn.linalg import gram_rows
 from revgn.maps import Params, forward, gram_params, jvp_params
-from revgn.measures.alignment import cka_of_kernels, kernel_alignment
+from revgn.measures.alignment import centered, cka_of_kernels, kernel_alignment
 from revgn.measures.spectrum import (
     Product,
     estimate_alignment,
@@ -35,9 +35,10 @@ _PROBE_SEED = 0  # one draw for all: a probe is compared with itself
 
 
 class Representations(NamedTuple):
-    """Gram matrices (n, n) of what a network makes of its samples, coupling by coupling, and at its end.
+    """Gram matrices (n, n) of a network's representations of its samples, for each coupling and at the end.
 
-    Of a coupling y_i = x_i + A W: `features` are those of A, `branches` of A W, `halves` of y_i.
+    Of a coupling y_i = x_i + A W: `features` of A, `branches` of A W, `halves` of y_i; `output` of the halves
+    before the readout. All but the features are centered first (see `revgn.measures.cka`).
     """
 
     features: tuple[Array, ...]
@@ -179,11 +180,11 @@ def representations(J: Jacobian) -> Representations:
     points = points_forward(J.network.body.layers, J.params, J.point)
     for layer, params, point in zip(J.network.body.layers, J.params, points, strict=True):
         features.append(gram_params(layer, point))
-        branches.append(gram_rows(jvp_params(layer, params, point, params)[layer.half]))  # linear in W
+        branches.append(gram_rows(centered(jvp_params(layer, params, point, params)[layer.half])))
         y = forward(layer, params, y)
-        halves.append(gram_rows(y[layer.half]))
+        halves.append(gram_rows(centered(y[layer.half])))
     output = join(J.point.output, 2 * J.point.output.first.shape[1])
-    return Representations(tuple(features), tuple(branches), tuple(halves), gram_rows(output))
+    return Representations(tuple(features), tuple(branches), tuple(halves), gram_rows(centered(output)))
 
 
 def label_alignment(K: Array, targets: Array) -> float:

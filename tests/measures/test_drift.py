@@ -94,6 +94,11 @@ def test_from_weights_that_are_zero_there_is_no_distance(case):
     assert math.isnan(found["weights_moved_0"])
 
 
+def centered_gram(X):
+    X = X - X.mean(axis=0)
+    return X @ X.T
+
+
 def test_representations_are_features_branches_halves_and_output(case, moved):
     network, params, x = case
     found = representations(jacobian(network, params, x)[1])
@@ -101,12 +106,12 @@ def test_representations_are_features_branches_halves_and_output(case, moved):
     for k, (layer, own) in enumerate(zip(network.body.layers, params, strict=True)):
         after = forward(layer, own, y)
         branch = after[layer.half] - y[layer.half]
-        np.testing.assert_allclose(found.branches[k], branch @ branch.T, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(found.branches[k], centered_gram(branch), rtol=1e-9, atol=1e-12)
         half = after[layer.half]
-        np.testing.assert_allclose(found.halves[k], half @ half.T, rtol=1e-10)
+        np.testing.assert_allclose(found.halves[k], centered_gram(half), rtol=1e-9, atol=1e-12)
         y = Halves(*after)
     output = np.concatenate(y, axis=1)
-    np.testing.assert_allclose(found.output, output @ output.T, rtol=1e-10)
+    np.testing.assert_allclose(found.output, centered_gram(output), rtol=1e-9, atol=1e-12)
     other = representations(jacobian(network, moved(params), x)[1])
     probe = make_probe(network, params, x, np.eye(3)[np.arange(x.shape[0]) % 3])
     y0, y1 = (
