@@ -55,7 +55,13 @@ class Direction(NamedTuple):
 
 @generic
 def init_state(optimizer: Optimizer, params: ChainParams) -> OptimizerState:
-    """State before the first update."""
+    """State before the first update.
+
+    Notes
+    -----
+    Law: here and after each update, all arrays are stored row by row (`revgn.arrays.row_major`), as a
+    checkpoint gives them back: a product with another layout may round differently.
+    """
 
 
 @generic

@@ -1,6 +1,8 @@
 """The loop: a function of settings and data, bit for bit, from any state on."""
 
+from dataclasses import replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from revgn.linalg import OUTCOMES
 from revgn.losses import accuracy, value
 from revgn.maps import forward
 from revgn.measures import cosine, kernel_change
+from revgn.optimizers import Update, init_state, update
 from revgn.runs import EPOCH_SERIES, STEP_SERIES
 from revgn.solvers import jacobian, tangent_kernel
 from revgn.testing import relative_error
@@ -72,6 +75,30 @@ def run(problem):
 @EVERY
 def test_the_same_bits_each_time(changes, make_problem):
     assert repeats(run(make_problem(changes))) == repeats(run(make_problem(changes)))
+
+
+class Columnwise(NamedTuple):
+    """An optimizer whose parameters and state are stored column by column."""
+
+
+@init_state.register(Columnwise)
+def init_columnwise(optimizer, params):
+    return params
+
+
+@update.register(Columnwise)
+def update_columnwise(optimizer, state, params, at, lr):
+    moved = trees.map_leaves(np.asfortranarray, params)
+    return Update(moved, moved, trees.norm(params), None, lr)
+
+
+def test_a_state_is_row_major_whatever_the_optimizer(make_problem):
+    """As a checkpoint gives it back, from which training then goes on to the same bits."""
+    problem = replace(make_problem({"training.average": "tail"}), optimizer=Columnwise())
+    state = initial_state(problem)
+    for event in train(problem, state):
+        arrays = [leaf for leaf in trees.leaves(event.state) if hasattr(leaf, "flags")]
+        assert all(array.flags.c_contiguous for array in arrays)
 
 
 @EVERY
