@@ -91,7 +91,7 @@ def _train_step(
         if solved.outcome is not None:
             record["cg_outcome"] = OUTCOMES.index(solved.outcome)
     seconds = state.seconds + finished - started
-    # The layout that a checkpoint gives back, also of an optimizer that does not keep this law of `init_state`.
+    # In the layout that a checkpoint gives back, also of an optimizer that breaks this law of `init_state`.
     after = trees.map_leaves(row_major, TrainState(result.params, result.state, step, seconds, average))
     return after, record
 
