@@ -21,6 +21,7 @@ from revgn.optimizers.optimizer import (
     check_part,
     direction,
     init_state,
+    measured,
     update,
     update_along,
 )
@@ -47,8 +48,8 @@ class Blend:
 
     Notes
     -----
-    How a direction was solved for is reported as the first of the two that solves for one reports it: rho is
-    then that of its direction, not of the blend.
+    How a direction was solved for is reported as the first of the two that solves for one reports it, with
+    rho = |J D - eps| / |eps| of the blend D for that one's eps, which costs a jvp.
     """
 
     first: Optimizer
@@ -89,4 +90,5 @@ def direction_blend(
     second = direction(optimizer.second, state.second, params, at, optimizer.rate * lr)
     a, b = 1 - optimizer.share, optimizer.share * optimizer.rate
     (D,) = trees.elementwise(lambda D1, D2: (a * D1 + b * D2,), first.params, second.params)
-    return Direction(D, BlendState(first.state, second.state), first.solve or second.solve)
+    solved = first if first.solve else second
+    return Direction(D, BlendState(first.state, second.state), measured(solved, D), solved.equation)

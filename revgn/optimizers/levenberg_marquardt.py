@@ -88,7 +88,7 @@ def update_levenberg_marquardt(
     lr: float,
 ) -> Update:
     damped = _with_damping(optimizer.optimizer, state.damping)
-    D, inner, info = direction(damped, state.inner, params, at, lr)
+    D, inner, info, _ = direction(damped, state.inner, params, at, lr)
     promised = abs(promise(damped, at, D, lr))  # below 0 where lr goes far beyond the model's minimum
     moved, step_norm = moved_by(params, D, lr, damped.weight_decay)
     network = at.jacobian.network
@@ -102,6 +102,7 @@ def update_levenberg_marquardt(
     if optimizer.rejects and not gained >= 0:
         moved, step_norm, lr = params, 0.0 * step_norm, 0.0
         inner = state.inner
+        info = info and info._replace(rho=1.0)  # that of no step
     return Update(moved, LevenbergMarquardtState(damping, inner), step_norm, info, lr)
 
 

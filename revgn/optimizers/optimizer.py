@@ -13,7 +13,7 @@ from revgn.arrays import Array
 from revgn.errors import UsageError
 from revgn.losses import Loss, gradient
 from revgn.networks import ChainParams
-from revgn.solvers import Jacobian, SolveInfo, apply_adjoint
+from revgn.solvers import Jacobian, SolveInfo, apply, apply_adjoint, rho
 
 Optimizer: TypeAlias = Any
 OptimizerState: TypeAlias = Any
@@ -46,11 +46,15 @@ class Update(NamedTuple):
 
 
 class Direction(NamedTuple):
-    """D, with which the weights go W <- W - lr D; the state; how D was solved for, if it was."""
+    """D, with which the weights go W <- W - lr D; the state; how D was solved for, if it was.
+
+    `equation` is then (J, eps) of the J D = eps that was solved, of which `solve.rho` is the residual.
+    """
 
     params: ChainParams
     state: OptimizerState
     solve: SolveInfo | None
+    equation: tuple[Jacobian, Array] | None = None
 
 
 @generic
@@ -88,11 +92,24 @@ def direction(
     """
 
 
+def measured(solved: Direction, D: ChainParams) -> SolveInfo | None:
+    """How `solved` was solved for, with rho = |J D - eps| / |eps| of the D that is applied in its place.
+
+    Notes
+    -----
+    Cost: a jvp.
+    """
+    if solved.solve is None or solved.equation is None:
+        return solved.solve
+    J, eps = solved.equation
+    return solved.solve._replace(rho=rho(apply(J, D), eps))
+
+
 def update_along(
     optimizer: Optimizer, state: OptimizerState, params: ChainParams, at: Linearization, lr: float
 ) -> Update:
     """`update` of an optimizer that has a direction, and a `weight_decay` decoupled from it."""
-    D, state, solved = direction(optimizer, state, params, at, lr)
+    D, state, solved, _ = direction(optimizer, state, params, at, lr)
     params, step_norm = moved_by(params, D, lr, optimizer.weight_decay)
     return Update(params, state, step_norm, solved, lr)
 

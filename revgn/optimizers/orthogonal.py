@@ -22,6 +22,7 @@ from revgn.optimizers.optimizer import (
     check_part,
     direction,
     init_state,
+    measured,
     update,
     update_along,
 )
@@ -47,7 +48,7 @@ class Orthogonalized:
     Law: the length of the other's direction does not matter.
 
     Cost: beyond the other's 5 (4 m^2 k + 2 m^3) operations for each weight, m = min(h, d/2) and
-    k = max(h, d/2). How the direction was solved for is reported of D, before it is made orthogonal.
+    k = max(h, d/2), and a jvp where D was solved for: rho is that of the orthogonal direction.
     """
 
     optimizer: Optimizer
@@ -70,7 +71,8 @@ def direction_orthogonalized(
     optimizer: Orthogonalized, state: OptimizerState, params: ChainParams, at: Linearization, lr: float
 ) -> Direction:
     found = direction(optimizer.optimizer, state, params, at, lr)
-    return found._replace(params=trees.map_leaves(_orthogonal, found.params))
+    D = trees.map_leaves(_orthogonal, found.params)
+    return found._replace(params=D, solve=measured(found, D))
 
 
 def _orthogonal(D: Array) -> Array:

@@ -33,6 +33,7 @@ from revgn.optimizers.optimizer import (
     check_direction,
     direction,
     init_state,
+    measured,
     update,
 )
 from revgn.solvers import apply
@@ -70,8 +71,10 @@ class Paced:
     Law: where a bound is what shortens the step it holds with equality. By backtracking the batch's loss
     never rises: where no length keeps it down, it is 0, and only the optimizer's state goes on.
 
+    rho is that of the step taken, (t / lr) D in place of D.
+
     Cost: a norm of E for `trust_radius`; one jvp for `trust_change` or backtracking; a forward pass for each
-    length tried, one at least by backtracking, two by a second batch.
+    length tried, one at least by backtracking, two by a second batch; a jvp for rho where t is not lr.
     """
 
     optimizer: Optimizer
@@ -118,7 +121,8 @@ def update_paced(
         raise UsageError(
             "update(Paced): the length by a second batch needs one; give it as Linearization.fresh"
         )
-    E, inner, info = direction(optimizer.optimizer, state.inner, params, at, lr)
+    found = direction(optimizer.optimizer, state.inner, params, at, lr)
+    E = found.params
     if optimizer.optimizer.weight_decay:
         E = trees.axpy(optimizer.optimizer.weight_decay, params, E)
     if optimizer.decay_to_start:
@@ -134,7 +138,8 @@ def update_paced(
         t, moved = _backtracked(optimizer, params, at, E, JE, t)
     else:
         t, moved = _liked(optimizer, params, at, E, t)
-    return Update(moved, PacedState(inner, state.start), t * size, info, t)
+    info = found.solve if t == lr else measured(found, trees.scale(t / lr, found.params))
+    return Update(moved, PacedState(found.state, state.start), t * size, info, t)
 
 
 def _trusted(optimizer: Paced, size: Array, JE: Array | None, lr: float) -> float:

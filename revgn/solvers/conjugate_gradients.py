@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Literal, get_args
 
-from revgn.arrays import Array, array_namespace, eigh, matmul, synchronize
+from revgn.arrays import Array, array_namespace, eigh, synchronize
 from revgn.errors import UsageError
 from revgn.linalg import PinvRule, conjugate_gradients, norm
 from revgn.networks import ChainParams
@@ -23,10 +23,11 @@ from revgn.solvers.jacobian import (
     apply,
     apply_adjoint,
     damping_of,
+    equation,
     solve,
     with_damping,
 )
-from revgn.solvers.minimum_norm import Outputs, contrasts
+from revgn.solvers.minimum_norm import Outputs, combined_outputs
 from revgn.solvers.parts import kernel_parts, kernel_product, mean_block, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
 
@@ -93,13 +94,7 @@ class ConjugateGradients:
 def solve_conjugate_gradients(
     solver: ConjugateGradients, J: Jacobian, eps: Array
 ) -> tuple[ChainParams, SolveInfo]:
-    if solver.outputs == "contrasts":
-        if J.outputs is not None:
-            raise UsageError(
-                "solve(ConjugateGradients): J has combined outputs already; take outputs='logits'"
-            )
-        Q = contrasts(eps)
-        J, eps = J._replace(outputs=Q), matmul(eps, Q)
+    J, eps = equation(solver, J, eps)
     check_wanted(J, eps)
     if J.trained is not None and not any(J.trained):
         raise UsageError("solve(ConjugateGradients): no coupling is trained, so there is no kernel")
@@ -147,6 +142,13 @@ def solve_conjugate_gradients(
         iterations=found.iterations,
         outcome=found.outcome,
     )
+
+
+@equation.register(ConjugateGradients)
+def equation_conjugate_gradients(
+    solver: ConjugateGradients, J: Jacobian, eps: Array
+) -> tuple[Jacobian, Array]:
+    return combined_outputs("ConjugateGradients", solver.outputs, J, eps)
 
 
 @with_damping.register(ConjugateGradients)
