@@ -1,4 +1,4 @@
-"""rho is that of the step applied, whichever wrapper applies it: measured from the weights before and after."""
+"""rho is that of the step applied, behind every wrapper: measured from the weights before and after."""
 
 from dataclasses import replace
 
