@@ -7,8 +7,8 @@ import click
 from revgn_cli.options import print_json
 
 if TYPE_CHECKING:
-    from revgn.runs import Comparison
-    from revgn.runs.compare import Spread
+    from revgn.views import Comparison
+    from revgn.views.compare import Spread
 
 
 @click.command("compare")
@@ -26,7 +26,8 @@ def command(runs: tuple[Path, ...], form: str | None, all_figures: bool) -> None
     revgn compare runs/rates
     revgn compare runs/a runs/b --markdown
     """
-    from revgn.runs import compare_runs, open_runs
+    from revgn.store import open_runs
+    from revgn.views import compare_runs
 
     compared = compare_runs(open_runs(runs))
     if form == "json":
@@ -87,7 +88,7 @@ def _word(value: Any) -> str:
 
 
 def _shown(name: str, spread: "Spread | None") -> str:
-    from revgn.runs.compare import figure_form
+    from revgn.views.compare import figure_form
 
     if spread is None:
         return ""

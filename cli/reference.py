@@ -57,7 +57,7 @@ def _settings() -> Iterator[str]:
 
 
 def _run_folder() -> Iterator[str]:
-    from revgn.runs.names import CADENCES, ROOT_ATTRIBUTES
+    from revgn.store.names import CADENCES, ROOT_ATTRIBUTES
 
     for cadence in CADENCES:
         yield from ["", f"## Series of run.h5: group `{cadence.group}`"]

@@ -30,7 +30,7 @@ def command(run: Path, assignments: tuple[str, ...], quiet: bool, as_json: bool,
     revgn resume runs/digits-gauss-newton-20260101-120000
     revgn resume runs/digits-gauss-newton-20260101-120000 --epochs 20
     """
-    from revgn.runs import resume_run
+    from revgn.launch import resume_run
 
     changes = chosen_settings(RESUME_OPTIONS, values, assignments)
     with stop_when_asked() as should_stop, show_progress(quiet, f"run {run}") as observe:

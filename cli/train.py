@@ -19,7 +19,7 @@ from revgn_cli.options import (
 from revgn_cli.progress import clock, evaluation_figures, show_progress
 
 if TYPE_CHECKING:
-    from revgn.runs import Outcome
+    from revgn.launch import Outcome
     from revgn.training import Config
 
 
@@ -52,7 +52,7 @@ def command(
     revgn train --data table.csv --target price -s optimizer.inverse=block
     revgn train --optimizer adam --print-config > adam.toml
     """
-    from revgn.runs import start_run
+    from revgn.launch import start_run
     from revgn.training import build_config, config_template, parse_toml
 
     layers = [chosen_settings(TRAIN_OPTIONS, values, assignments)]
@@ -107,7 +107,7 @@ def report(outcome: "Outcome", as_json: bool) -> None:
 
 def _warn_of_a_rise(outcome: "Outcome") -> None:
     """Say on standard error when training left the loss higher than it began."""
-    from revgn.runs import open_run
+    from revgn.store import open_run
 
     losses = open_run(outcome.folder).epochs["train_loss"]
     if losses[-1] > losses[0]:

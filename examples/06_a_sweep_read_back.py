@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 import revgn
-from revgn.runs import compare_runs
 from revgn.sweeps import Plan, parse_axis, run_sweep
+from revgn.views import compare_runs
 
 
 def main() -> None:

@@ -15,7 +15,9 @@ one law, found by the type of its first argument. From the ground up:
     measures    what is measured beyond losses: kernels, spectra, representations
     optimizers  Gauss-Newton, SGD, Adam, Muon, K-FAC, L-BFGS; hybrids, step lengths
     training    settings, step, loop
-    runs        the run folder (loaded on demand)
+    store       the run folder (loaded on demand)
+    launch      start, resume, evaluate, rebuild and check runs (loaded on demand)
+    views       runs as tables, comparisons, plots, reports (loaded on demand)
     sweeps      many runs: grids, claims, workers, tuning (loaded on demand)
     testing     the laws, for a layer of one's own (loaded on demand)
 """
@@ -99,13 +101,18 @@ from revgn.solvers import (
 from revgn.training import Config, build_config, build_problem, initial_state, load_data, train
 
 _ON_DEMAND = {
-    "evaluate_run": "revgn.runs",
-    "list_runs": "revgn.runs",
-    "open_run": "revgn.runs",
-    "open_runs": "revgn.runs",
-    "resume_run": "revgn.runs",
-    "start_run": "revgn.runs",
-    "runs": "revgn.runs",
+    "evaluate_run": "revgn.launch",
+    "launch": "revgn.launch",
+    "list_runs": "revgn.store",
+    "open_run": "revgn.store",
+    "open_runs": "revgn.store",
+    "rebuild": "revgn.launch",
+    "resume_run": "revgn.launch",
+    "start_run": "revgn.launch",
+    "store": "revgn.store",
+    "to_pandas": "revgn.views",
+    "to_xarray": "revgn.views",
+    "views": "revgn.views",
     "testing": "revgn.testing",
 }
 
@@ -182,13 +189,17 @@ __all__ = [
     "loss_gradient",
     "loss_value",
     "open_run",
+    "open_runs",
     "pinv_params",
+    "rebuild",
     "resume_run",
     "select_backend",
     "solve",
     "solve_params",
     "start_run",
     "tangent_kernel",
+    "to_pandas",
+    "to_xarray",
     "train",
     "trees",
     "update",

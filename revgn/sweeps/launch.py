@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from revgn.errors import UsageError
-from revgn.runs.files import writing
+from revgn.store.files import writing
 from revgn.sweeps.axes import parse_axis
 from revgn.sweeps.claim import put
 from revgn.sweeps.dask import dask_executor

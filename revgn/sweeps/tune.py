@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from revgn.errors import RunError, UsageError
-from revgn.runs import open_run
+from revgn.store import open_run
 from revgn.sweeps.axes import Axis, parse_axis
 from revgn.sweeps.drive import Board
 from revgn.sweeps.plan import SEED, Job, Plan, make_job, plan_jobs

@@ -31,7 +31,7 @@ def train_step(
 
     Returns
     -------
-    The new state, and the record of the step: series of `revgn.runs.names` by name, in its units. Loss
+    The new state, and the record of the step: series of `revgn.store.names` by name, in its units. Loss
     and accuracy are those of the batch before the update.
     """
     with unwarned():  # the loop looks at the numbers
@@ -106,10 +106,10 @@ def measure(
 ) -> Record:
     """Measure what a step did to the loss on its batch and on others, and the round trip's error after it.
 
-    gain              loss on its own batch before the step less that after it
-    gain_other, ...   the same on each of the other batches, by name
+    loss_decrease              loss of its own batch before the step minus after it
+    loss_decrease_other, ...   the same for each of the other batches, by name
 
-    What is gained elsewhere, relative to the gain on its own batch, is the share of a step that is not the
+    The decrease elsewhere, relative to the decrease on its own batch, is the share of a step that is not the
     memory of its batch; `loss_before` is that of the batch, which the step knows. The round trip is that of
     the first 64 samples of the batch.
     """
@@ -124,10 +124,10 @@ def measure(
                 round_trip_error(problem.network, after.params, batch[0][:_PROBE_ROWS, :])
             ),
         }
-        record["gain"] = loss_before - record["loss_after"]
+        record["loss_decrease"] = loss_before - record["loss_after"]
         for name, other in others.items():
             record[f"loss_{name}"] = loss(after, other)
-            record[f"gain_{name}"] = loss(before, other) - record[f"loss_{name}"]
+            record[f"loss_decrease_{name}"] = loss(before, other) - record[f"loss_{name}"]
     return record
 
 

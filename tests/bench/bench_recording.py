@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from revgn.runs import start_run
-from revgn.runs.writer import RunWriter
+from revgn.launch import start_run
+from revgn.store.writer import RunWriter
 from revgn.training import StepDone, build_config, build_problem, initial_state, load_data, train
 
 METHODS = {name: getattr(RunWriter, name) for name in ("record_step", "snapshot_if_due")}

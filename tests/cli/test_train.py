@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from revgn_cli.progress import Progress
 
-from revgn.runs import open_run
+from revgn.store import open_run
 from revgn.training import flat
 
 
