@@ -66,7 +66,8 @@ def _figures(compared: "Comparison", all_figures: bool) -> list[str]:
 def _table(compared: "Comparison", all_figures: bool) -> tuple[list[str], list[list[str]]]:
     paths = list(dict.fromkeys(path for row in compared.rows for path in row.settings))
     names = _figures(compared, all_figures)
-    header = [path.rpartition(".")[2] if _is_short(path, paths) else path for path in paths]
+    last = [path.removesuffix(".kind").rpartition(".")[2] for path in paths]
+    header = [word if last.count(word) == 1 else path for word, path in zip(last, paths, strict=True)]
     header += [*([] if paths else ["run"]), "runs", *(name.replace("_", " ") for name in names)]
     rows = []
     for row in compared.rows:
@@ -76,11 +77,6 @@ def _table(compared: "Comparison", all_figures: bool) -> tuple[list[str], list[l
         own = [] if paths else [row.runs[0].rpartition("/")[2]]
         rows.append([*settings, *own, count, *(_shown(name, row.figures.get(name)) for name in names)])
     return header, rows
-
-
-def _is_short(path: str, paths: list[str]) -> bool:
-    last = path.rpartition(".")[2]
-    return sum(other.rpartition(".")[2] == last for other in paths) == 1
 
 
 def _word(value: Any) -> str:

@@ -33,7 +33,7 @@ def command(run: Path, best: bool, weights: "Weights", as_json: bool, **values: 
     """
     from revgn.launch import evaluate_run
 
-    settings = chosen_settings(DATA_OPTIONS, values).get("data", {})
+    settings = chosen_settings(values).get("data", {})
     result = evaluate_run(run, settings, best=best, weights=weights)
     if as_json:
         print_json(result)

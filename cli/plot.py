@@ -60,12 +60,12 @@ def command(
     revgn plot runs/rates --what loss --what rho --log xy
     revgn plot runs/rates --against lr --what test_loss
     """
+    from revgn.settings import canonical
     from revgn.store import open_runs
-    from revgn.sweeps import full_path
     from revgn.views import draw_curves, draw_response
 
     if against is None:
         draw_curves(open_runs(runs), out, axis=axis, what=what, log=log, each=each)
     else:
-        draw_response(open_runs(runs), out, full_path(against), what=what, log=log)
+        draw_response(open_runs(runs), out, canonical(against), what=what, log=log)
     click.echo(str(out))

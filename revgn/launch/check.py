@@ -11,6 +11,7 @@ import numpy as np
 
 from revgn.errors import DataError, RevgnError, RunError
 from revgn.launch.start import problem_of
+from revgn.settings import build_config, config_toml
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
 from revgn.store.files import is_sealed, reading
 from revgn.store.journal import Columns, read_journal
@@ -26,7 +27,7 @@ from revgn.store.names import (
 )
 from revgn.store.reader import Run, open_run, read_columns, status
 from revgn.store.writer import repair_run
-from revgn.training import Problem, build_config, config_toml, evaluate, restore_state
+from revgn.training import Problem, evaluate, restore_state
 
 Outcome = Literal["ok", "damaged", "skipped"]
 

@@ -7,10 +7,11 @@ from revgn.data import take_batch
 from revgn.errors import UsageError
 from revgn.launch.start import problem_of
 from revgn.measures import spectrum
+from revgn.settings import build_config
 from revgn.solvers import jacobian, tangent_kernel
 from revgn.store.checkpoint import latest_checkpoint
 from revgn.store.reader import Run
-from revgn.training import build_config, restore_state
+from revgn.training import restore_state
 
 
 def run_spectrum(run: Run) -> NDArray[np.float64]:

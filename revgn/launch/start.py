@@ -10,39 +10,43 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 
 from revgn.arrays import device_name, to_host
 from revgn.data import Dataset, Part
 from revgn.errors import RunError, UsageError
+from revgn.optimizers import Optimizer
+from revgn.settings import (
+    FAMILIES,
+    Config,
+    build_config,
+    config_dict,
+    config_toml,
+    fields_at,
+    flat,
+    kind_of,
+    parts_of,
+)
+from revgn.solvers import Automatic
 from revgn.store.checkpoint import best_checkpoint, latest_checkpoint
 from revgn.store.names import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, WEIGHTS, Weights, score_of
 from revgn.store.reader import Run, open_run
 from revgn.store.writer import Provenance, RunWriter, create_run, reopen_run
 from revgn.training import (
-    Config,
     Evaluated,
     Event,
     Problem,
     TrainState,
     averaged,
-    build_config,
     build_problem,
-    choose_solver,
-    config_dict,
-    config_toml,
     evaluate_part,
-    flat,
     initial_state,
     load_data,
     restore_state,
-    solver_choice,
     state_arrays,
     train,
 )
 from revgn.training.loop import is_evaluated
-from revgn.training.relevance import optimizers_of
 from revgn.training.step import is_finite
 
 CUPY_PACKAGES = ("cupy", "cupy-cuda12x", "cupy-cuda13x")
@@ -54,32 +58,6 @@ REFERENCES = (
     "Reveal Poor Generalization, NeurIPS 2024, arXiv 2411.07979"
 )
 CHECKPOINT_SHARE = 0.05  # of the time, at most, for checkpoints at evaluations without `checkpoint_every`
-
-# What a resumed run may change: nothing that its batches, arrays or targets follow from.
-RESUMABLE = (
-    "data.name",  # a file may have moved; its checksum may not change
-    "data.folder",
-    "network.activations",
-    "optimizer.lr",
-    "optimizer.second_lr",
-    "optimizer.schedule",
-    "optimizer.warmup",
-    "optimizer.floor",
-    "optimizer.every",
-    "optimizer.gamma",
-    "optimizer.weight_decay",
-    "optimizer.damping",
-    "optimizer.memory",
-    "training.epochs",
-    "training.steps",
-    "training.backend",
-    "training.eval_every",
-    "training.eval_train_rows",
-    "training.measure_every",
-    "training.analyse_rows",
-    "training.analyse_probes",
-    "training.checkpoint_every",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +99,13 @@ def start_run(
         and the last good checkpoint stay.
     """
     if Path(config.data.name).suffix:  # a file: resume must find it from any folder
-        data = msgspec.structs.replace(config.data, name=str(Path(config.data.name).resolve()))
-        config = msgspec.structs.replace(config, data=data)
+        data = replace(config.data, name=str(Path(config.data.name).resolve()))
+        config = replace(config, data=data)
     dataset = load_data(config)
-    config, estimates = choose_solver(config, dataset)
+    config, notes = _with_solver(config, dataset)
     problem = build_problem(config, dataset)
     writer = create_run(Path(folder), _provenance(problem, command))
-    notes = [f"solver {solver_choice(config, estimates)}"] if estimates else []
-    return _drive(writer, problem, initial_state(problem), observe, should_stop, tuple(notes))
+    return _drive(writer, problem, initial_state(problem), observe, should_stop, notes)
 
 
 def resume_run(
@@ -155,10 +132,7 @@ def resume_run(
     folder = Path(folder)
     run = open_run(folder)
     config = build_config(changes, run.config)
-    before = flat(config_dict(build_config(run.config)))  # with settings that are newer than the run
-    for path, value in flat(config_dict(config)).items():
-        if path not in RESUMABLE and before.get(path) != value:
-            raise UsageError(f"{path}: cannot change on resume (it is {before.get(path)!r}); start a new run")
+    _check_changes(build_config(run.config), config)
     problem = build_problem(config, same_data(config, run.attributes["data_sha256"]))
     state = initial_state(problem)
     notes: list[str] = []
@@ -172,6 +146,26 @@ def resume_run(
         )
     writer = reopen_run(folder, _provenance(problem, command), step=state.step)
     return _drive(writer, problem, state, observe, should_stop, tuple(notes))
+
+
+def _with_solver(config: Config, dataset: Dataset) -> tuple[Config, tuple[str, ...]]:
+    """Return the configuration with a solver in place of the automatic one, and a note that says which."""
+    if not any(isinstance(part, Automatic) for part in parts_of(config.optimizer)):
+        return config, ()
+    from revgn.training.estimate import choose_solver, solver_choice  # measures the machine
+
+    config, estimates = choose_solver(config, dataset)
+    return config, (f"solver {solver_choice(config, estimates)}",)
+
+
+def _check_changes(before: Config, after: Config) -> None:
+    """Raise `UsageError` for a changed setting from which batches, arrays or targets follow."""
+    was, now = flat(config_dict(before)), flat(config_dict(after))
+    allowed = [path for path, of, _ in fields_at(config_dict(after)) if of.resumable]
+    for path in dict.fromkeys((*now, *was)):
+        may_change = any(path == part or path.startswith(f"{part}.") for part in allowed)
+        if not may_change and was.get(path) != now.get(path):
+            raise UsageError(f"{path}: cannot change on resume (it is {was.get(path)!r}); start a new run")
 
 
 def evaluate_run(
@@ -195,8 +189,8 @@ def evaluate_run(
     folder = Path(folder)
     run = open_run(folder)
     config = build_config(run.config)
-    if weights == "average" and config.training.average == "none":
-        raise UsageError(f"{folder}: has no averaged weights; it was trained with training.average none")
+    if weights == "average" and config.training.average is None:
+        raise UsageError(f"{folder}: has no averaged weights; it was trained without training.average")
     own = same_data(config, run.attributes["data_sha256"])
     other = own
     if data:
@@ -373,7 +367,7 @@ def same_data(config: Config, checksum: str) -> Dataset:
 def _provenance(problem: Problem, command: str) -> Provenance:
     config = problem.config
     return Provenance(
-        title=f"{' and '.join(optimizers_of(config.optimizer))} on {problem.dataset.name}",
+        title=f"{_optimizers(problem.optimizer)} on {problem.dataset.name}",
         command=command,
         config=config_dict(config),
         config_toml=config_toml(config),
@@ -394,3 +388,9 @@ def _versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
+
+
+def _optimizers(optimizer: Optimizer) -> str:
+    """Return the kinds of an optimizer and those within it: "orthogonalized gauss-newton"."""
+    kinds = [kind_of(part) for part in parts_of(optimizer) if part is not None]
+    return " ".join([kinds[0], *(kind for kind in kinds[1:] if kind in FAMILIES["optimizer"])])

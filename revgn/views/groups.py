@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from revgn.store.reader import Run
-from revgn.views.summary import differing_settings, labels, setting_in_words, used_settings
+from revgn.views.summary import all_settings, differing_settings, labels, setting_in_words
 
 SEED = "training.seed"
 
@@ -21,7 +21,7 @@ class Group:
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Return the kinds of runs, in the order of their first ones."""
-    used = [used_settings(run) for run in runs]
+    used = [all_settings(run) for run in runs]
     members: dict[str, list[int]] = {}
     for number, settings in enumerate(used):
         key = repr(sorted((path, repr(value)) for path, value in settings.items() if path != SEED))

@@ -21,7 +21,7 @@ from revgn.store.reader import Run
 from revgn.views.compare import FIGURES, Spread, compare_runs, figure_form
 from revgn.views.curves import Axis, series_of
 from revgn.views.groups import Group, group_runs
-from revgn.views.summary import SPLIT, summarize, used_settings
+from revgn.views.summary import SPLIT, all_settings, summarize
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
 _POINTS = 2000  # of a curve; where there are more, the highest and the lowest of each stretch stay
@@ -294,9 +294,9 @@ def _times(groups: Sequence[Group]) -> str:
 
 def _settings(groups: Sequence[Group]) -> str:
     shown = groups[:_COLUMNS]
-    used = [used_settings(group.runs[0]) for group in shown]
+    used = [all_settings(group.runs[0]) for group in shown]
     for settings, group in zip(used, shown, strict=True):
-        seeds = sorted({used_settings(run)["training.seed"] for run in group.runs})
+        seeds = sorted({all_settings(run)["training.seed"] for run in group.runs})
         settings["training.seed"] = ", ".join(map(str, seeds))
     paths = list(dict.fromkeys(path for settings in used for path in settings))
     head = "".join(f"<th>{_named(group, number)}</th>" for number, group in enumerate(shown))

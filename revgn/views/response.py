@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revgn.errors import UsageError
+from revgn.settings import value_of
 from revgn.store.reader import Run
-from revgn.training import build_config, config_dict, flat
 from revgn.views.canvas import COLOURS, MARKERS, Scale, canvas
 from revgn.views.compare import FIGURES, Row, figure_form, row_of
 from revgn.views.groups import Group, group_runs
-from revgn.views.summary import setting_in_words, used_settings
+from revgn.views.summary import all_settings, setting_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,15 +80,11 @@ def draw_response(
 def _lines(groups: Sequence[Group], setting: str, by: str | None) -> dict[str, list[tuple[float, Row]]]:
     """Return by label what came of each line's groups, with their values of the setting, in its order."""
     lines: dict[str, list[tuple[float, Row]]] = {}
-    known = flat(config_dict(build_config()))
-    for path in filter(None, (setting, by)):
-        if path not in known:
-            raise UsageError(f"against: there is no setting {path!r}")
     for group in groups:
-        used = used_settings(group.runs[0])
-        value = used.get(setting)
+        used = all_settings(group.runs[0])
+        value = value_of(setting, used)
         if isinstance(value, Real) and not isinstance(value, bool):
-            of_line = group.settings if by is None else {by: used.get(by)}
+            of_line = group.settings if by is None else {by: value_of(by, used)}
             lines.setdefault(_label(of_line, setting), []).append((float(value), row_of(group)))
     if not lines:
         raise UsageError(f"against: {setting} is no number in any of the runs")
@@ -99,7 +95,7 @@ def _label(settings: dict[str, Any], setting: str) -> str:
     words = (
         setting_in_words(path, value)
         for path, value in settings.items()
-        if path != setting and value is not None
+        if setting not in (path, path.rpartition(".")[2]) and value is not None
     )
     return ", ".join(words) or "all"
 

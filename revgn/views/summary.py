@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from revgn.errors import UsageError
+from revgn.settings import build_config, config_dict, flat
+from revgn.settings import changed_settings as changed_by
 from revgn.store.names import OUTCOMES, RUNGS, Weights, score_of
 from revgn.store.reader import Run, status
-from revgn.training import build_config, config_dict, flat, unused_settings
 
 SPLIT = ("forward", "kernel", "solve", "update")
 
@@ -61,29 +63,36 @@ def outline(run: Run) -> dict[str, Any]:
 
 def changed_settings(run: Run) -> dict[str, Any]:
     """Settings by dotted path that differ from the defaults."""
-    defaults = flat(config_dict(build_config()))
-    return {path: value for path, value in flat(run.config).items() if defaults.get(path) != value}
+    try:
+        return changed_by(build_config(run.config))
+    except UsageError:  # structs of the user's own
+        return flat(run.config)
 
 
-def used_settings(run: Run) -> dict[str, Any]:
-    """Settings by dotted path that the run went by; those that none of its parts looks at are left out."""
-    config = build_config(run.config)
-    unused = unused_settings(config)
-    return {path: value for path, value in flat(config_dict(config)).items() if path not in unused}
+def all_settings(run: Run) -> dict[str, Any]:
+    """Settings by dotted path, those that are newer than the run at their defaults."""
+    try:
+        return flat(config_dict(build_config(run.config)))
+    except UsageError:  # structs of the user's own
+        return flat(run.config)
 
 
 def differing_settings(runs: Sequence[Run]) -> list[str]:
-    """Dotted paths of the settings that are not the same in all runs."""
-    settings = [flat(config_dict(build_config(run.config))) for run in runs]
-    paths = dict.fromkeys(path for each in settings for path in each)
-    return [path for path in paths if len({repr(each.get(path)) for each in settings}) > 1]
+    """Dotted paths of the settings that differ between runs, or that some of the runs alone have changed."""
+    settings, changed = [all_settings(run) for run in runs], [changed_settings(run) for run in runs]
+
+    def differs(path: str) -> bool:
+        values = [repr(each[path]) for each in settings if path in each]
+        return len(set(values)) > 1 or (len(values) < len(runs) and any(path in each for each in changed))
+
+    return [path for path in dict.fromkeys(path for each in settings for path in each) if differs(path)]
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
     """Name runs by the settings in which they differ; by their folders where they do not."""
     paths, names = differing_settings(runs), []
     for run in runs:
-        used = used_settings(run)
+        used = all_settings(run)
         given = [path for path in paths if used.get(path) is not None]
         names.append(", ".join(setting_in_words(path, used[path]) for path in given))
     unique = len(set(names)) == len(names) and all(names)
@@ -100,7 +109,7 @@ def best_index(run: Run, weights: Weights = "raw") -> int:
 def setting_in_words(path: str, value: Any) -> str:
     """Return name and value, as in "lr 0.1"; the value alone where it is itself a name."""
     last = path.rpartition(".")[2]
-    return str(value) if last in ("name", "inverse", "preset") else f"{last.replace('_', ' ')} {value}"
+    return str(value) if last in ("name", "kind", "preset") else f"{last.replace('_', ' ')} {value}"
 
 
 def _row(series: dict[str, NDArray[np.float64]], index: int) -> dict[str, float]:

@@ -15,8 +15,9 @@ from pathlib import Path
 from time import perf_counter
 
 from revgn.launch import start_run
+from revgn.settings import build_config
 from revgn.store.writer import RunWriter
-from revgn.training import StepDone, build_config, build_problem, initial_state, load_data, train
+from revgn.training import StepDone, build_problem, initial_state, load_data, train
 
 METHODS = {name: getattr(RunWriter, name) for name in ("record_step", "snapshot_if_due")}
 

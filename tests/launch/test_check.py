@@ -6,9 +6,10 @@ import pytest
 
 from revgn.errors import RunError, RunHeldError
 from revgn.launch import check_run, start_run
+from revgn.settings import build_config
 from revgn.store import open_run
 from revgn.store.writer import RunWriter
-from revgn.training import DivergedError, build_config
+from revgn.training import DivergedError
 
 SETTINGS = {
     "data": {"subset": 200},

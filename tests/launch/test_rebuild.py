@@ -7,8 +7,8 @@ import revgn
 from revgn.errors import RunError, UsageError
 from revgn.launch import evaluate_run, rebuild, start_run
 from revgn.launch.spectra import run_spectrum
+from revgn.settings import build_config, merge_settings, nested
 from revgn.store import open_run
-from revgn.training import build_config, merge_settings, nested
 from revgn.views import draw_curves
 
 

@@ -9,7 +9,6 @@ from cases import network_case
 from revgn import trees
 from revgn._dispatch import has_map
 from revgn.losses import CrossEntropy, SquaredError
-from revgn.networks import join
 from revgn.optimizers import (
     KFAC,
     LBFGS,
@@ -19,7 +18,6 @@ from revgn.optimizers import (
     Blend,
     FeatureMetric,
     GaussNewton,
-    LevenbergMarquardt,
     Linearization,
     Muon,
     Orthogonalized,
@@ -71,7 +69,6 @@ CHOOSING = [  # the length of their steps, so rate and decay have other effects
     Paced(Agreement(Adam()), "second-batch", trust_change=0.05),
     Switch(Paced(SGD(), "second-batch"), LBFGS(2), at=3),
 ]
-LEVENBERG_MARQUARDT = LevenbergMarquardt(GaussNewton(MinimumNorm(0.1), carry=0.9))
 EVERY = pytest.mark.parametrize("optimizer", OPTIMIZERS + CHOOSING, ids=repr)
 FREE = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 CASE = network_case("tanh-same-keep")
@@ -113,28 +110,6 @@ def test_an_update_is_a_function(optimizer, loss, backend, dtype):
     assert snapshot(first.params) != before[0]
     assert_same_kind("parameters", first.params, params)
     assert_same_kind("state", memory(first.state), memory(state))
-
-
-def read_back(tree):
-    """The same numbers in arrays as a checkpoint gives them back."""
-    return trees.map_leaves(lambda x: np.array(x, order="C") if isinstance(x, np.ndarray) else x, tree)
-
-
-@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, *CHOOSING, LEVENBERG_MARQUARDT], ids=repr)
-def test_state_and_parameters_are_row_major(optimizer, numpy_backend, dtype):
-    """So that a state from a checkpoint, which is, goes on to the same bits."""
-    params, at = problem(numpy_backend, dtype, CrossEntropy())
-    state = init_state(optimizer, params)
-    for _ in range(4):
-        arrays = [(name, x) for name, x in trees.named_leaves((params, state)) if hasattr(x, "flags")]
-        assert [name for name, x in arrays if not x.flags.c_contiguous] == []
-        done = update(optimizer, state, params, at, 0.1)
-        again = update(optimizer, read_back(state), read_back(params), at, 0.1)
-        assert snapshot(done.params) == snapshot(again.params)
-        assert snapshot(memory(done.state)) == snapshot(memory(again.state))
-        params, state = done.params, done.state
-        z, J = jacobian(at.jacobian.network, params, join(at.jacobian.point.input, CASE.features))
-        at = at._replace(outputs=z, jacobian=J)
 
 
 @EVERY

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from revgn.errors import RevgnError, RunError, UsageError
+from revgn.settings import build_config, parse_toml
 from revgn.store import create_run, load_checkpoint, open_run, save_checkpoint
 from revgn.store.journal import read_journal
 from revgn.sweeps import parse_plan, plan_jobs
-from revgn.training import build_config, parse_toml
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

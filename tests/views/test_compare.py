@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from revgn.settings import build_config, config_dict, merge_settings, nested
 from revgn.store import create_run, open_run
-from revgn.training import build_config, config_dict, merge_settings, nested
 from revgn.views import compare_runs
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from revgn.errors import RunError, UsageError
+from revgn.settings import build_config, config_dict
 from revgn.store import create_run, open_run
-from revgn.training import build_config, config_dict
 from revgn.views import draw_curves
 from revgn.views.curves import _finish, curve_of
 

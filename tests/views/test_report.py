@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from revgn.errors import RunError, UsageError
+from revgn.settings import build_config, config_dict
 from revgn.store import create_run, open_run
-from revgn.training import build_config, config_dict
 from revgn.views import write_report
 from revgn.views.groups import Group
 from revgn.views.report import Preface, thinned

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from revgn.errors import UsageError
+from revgn.settings import build_config, config_dict
 from revgn.store import create_run, open_run
-from revgn.training import build_config, config_dict
 from revgn.views import draw_response
 from revgn.views.groups import group_runs
 from revgn.views.response import _lines

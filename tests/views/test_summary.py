@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from revgn.settings import build_config, config_dict, merge_settings, nested
 from revgn.store import create_run, open_run
-from revgn.training import build_config, config_dict, merge_settings, nested
 from revgn.views import labels, summarize
 
 
