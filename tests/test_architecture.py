@@ -28,7 +28,7 @@ DEPTH = {  # a module imports only from a smaller depth, or from its own folder
     "networks": 5,
     "losses": 6,
     "solvers": 7,
-    "measures": 8,
+    "analysis": 8,
     "optimizers": 8,
     "training": 9,
     "store": 10,

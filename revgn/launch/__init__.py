@@ -3,14 +3,12 @@
 start     train into a new run folder, or go on with one; evaluate
 rebuild   the network of a checkpoint
 check     whether a run can be trusted
-analysis  kernels and representations of finished runs
-spectra   the tangent kernel's spectrum of a run
+analysis  finished runs analysed at their checkpoints, and compared
 """
 
-from revgn.launch.analysis import analyse_run, output_similarity
+from revgn.launch.analysis import analyse_run, output_similarity, run_spectrum
 from revgn.launch.check import Finding, check_run
 from revgn.launch.rebuild import RunNetwork, rebuild
-from revgn.launch.spectra import run_spectrum
 from revgn.launch.start import Outcome, evaluate_run, resume_run, start_run
 
 __all__ = [

@@ -46,7 +46,7 @@ from revgn.training import (
     state_arrays,
     train,
 )
-from revgn.training.loop import is_evaluated
+from revgn.training.evaluation import is_evaluated
 from revgn.training.step import is_finite
 
 CUPY_PACKAGES = ("cupy", "cupy-cuda12x", "cupy-cuda13x")

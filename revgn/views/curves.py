@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revgn.errors import UsageError
-from revgn.launch.spectra import run_spectrum
+from revgn.launch.analysis import run_spectrum
 from revgn.store.names import CADENCES, EPOCH_SERIES, STEP_SERIES
 from revgn.store.reader import Run
 from revgn.views.canvas import COLOURS, MARKERS, Scale, canvas

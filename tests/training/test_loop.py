@@ -11,7 +11,7 @@ from revgn.errors import UsageError
 from revgn.linalg import OUTCOMES
 from revgn.losses import accuracy, value
 from revgn.maps import forward
-from revgn.measures import cosine, kernel_change
+from revgn.analysis import cosine, kernel_change
 from revgn.solvers import jacobian, tangent_kernel
 from revgn.store import EPOCH_SERIES, STEP_SERIES
 from revgn.testing import relative_error
