@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from revgn.errors import DataError, RevgnError, RunError
-from revgn.launch.start import problem_of
+from revgn.launch.problem import problem_of
 from revgn.settings import build_config, config_toml
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
 from revgn.store.files import is_sealed, reading

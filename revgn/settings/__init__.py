@@ -3,7 +3,6 @@
 from revgn.settings.average import Exponential, Tail
 from revgn.settings.build import build_config, fields_at, merge_settings
 from revgn.settings.config import Config, DataSettings, Own, TrainingSettings, mapped, parts_of
-from revgn.settings.migrate import migrated_settings
 from revgn.settings.options import canonical, named_settings, path_of, settings_by_name, value_of
 from revgn.settings.presets import PRESETS
 from revgn.settings.registry import FAMILIES, kind_of, register
@@ -43,7 +42,6 @@ __all__ = [
     "kind_of",
     "mapped",
     "merge_settings",
-    "migrated_settings",
     "named_settings",
     "nested",
     "parse_assignment",

@@ -17,6 +17,7 @@ from typing import Any
 from revgn.errors import RunError
 from revgn.store.files import reading, writing
 from revgn.store.names import FORMAT_VERSION, RUN_FILE
+from revgn.store.settings import migrated_settings
 
 Attributes = dict[str, Any]
 
@@ -74,13 +75,8 @@ def _without_idle_directions(attributes: Attributes) -> Attributes:
 
 
 def _with_settings_of_format_3(attributes: Attributes) -> Attributes:
-    config = _settings_of_format_3(json.loads(attributes["config_json"]))
+    config = migrated_settings(json.loads(attributes["config_json"]))
     return {**attributes, "config_json": json.dumps(config)}
-
-
-def _settings_of_format_3(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run of format 2 as the present tree of settings has them."""
-    return config
 
 
 _STEPS: dict[int, Callable[[Attributes], Attributes]] = {

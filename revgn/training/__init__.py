@@ -11,6 +11,7 @@ from revgn.training.problem import (
     initial_state,
     load_data,
     restore_state,
+    restore_weights,
     state_arrays,
 )
 from revgn.training.step import Record, train_step
@@ -34,6 +35,7 @@ __all__ = [
     "initial_state",
     "load_data",
     "restore_state",
+    "restore_weights",
     "start_probe",
     "state_arrays",
     "train",

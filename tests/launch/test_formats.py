@@ -1,7 +1,7 @@
 """Runs of older formats, as the releases of their time wrote them: read, shown, evaluated, continued.
 
-tests/fixtures/format_N.tar.gz holds runs of six steps on 64 digits: "carry" (minimum norm with momentum on
-the centered logits), "block" (block step with block weights), "adam" (averaged weights, a validation set), and
+tests/fixtures/format_N.tar.gz holds runs of six steps on 64 digits: "carry" (minimum norm with momentum
+on centered logits), "block" (block step with block weights), "adam" (averaged weights, a validation set), and
 in format 2 "agreement" (optimizers and settings that are gone since).
 """
 
