@@ -9,7 +9,7 @@ import numpy as np
 from revgn.arrays import to_host
 from revgn.data import take_batch
 from revgn.errors import UsageError
-from revgn.launch.problem import problem_of
+from revgn.launch.problem import evaluation_problem, problem_of
 from revgn.maps import forward
 from revgn.measures import cka
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
@@ -60,7 +60,7 @@ def output_similarity(runs: Sequence[Run], rows: int = 100) -> dict[tuple[str, s
         raise UsageError("output_similarity: the runs are not of the same data")
     outputs = {}
     for run in runs:
-        problem = problem_of(run)
+        problem = evaluation_problem(run)
         params = restore_state(problem, latest_checkpoint(run.folder)[0].arrays).params
         x, _ = take_batch(
             problem.dataset, problem.dataset.test, slice(0, rows), problem.backend, problem.dtype

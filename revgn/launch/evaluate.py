@@ -8,7 +8,7 @@ import numpy as np
 
 from revgn.data import Dataset, Part
 from revgn.errors import UsageError
-from revgn.launch.problem import same_data
+from revgn.launch.problem import evaluation_problem
 from revgn.settings import build_config
 from revgn.store import Run, Weights, latest_checkpoint, open_run
 from revgn.store.checkpoint import best_checkpoint
@@ -16,7 +16,6 @@ from revgn.training import (
     Problem,
     TrainState,
     averaged,
-    build_problem,
     evaluate_part,
     load_data,
     restore_state,
@@ -54,13 +53,12 @@ def evaluate_run(
     """
     folder = Path(folder)
     run = open_run(folder)
-    config = build_config(run.config)
-    if weights == "average" and config.training.average is None:
+    problem = evaluation_problem(run)
+    if weights == "average" and problem.average is None:
         raise UsageError(f"{folder}: has no averaged weights; it was trained without training.average")
-    own = same_data(config, run.attributes["data_sha256"])
+    own = problem.dataset
     other = _other_data(run, own, data) if data else own
     checkpoint = best_checkpoint(folder, weights) if best else latest_checkpoint(folder)[0]
-    problem = build_problem(config, own)
     raw = restore_state(problem, checkpoint.arrays)
     state = averaged(raw) if weights == "average" else raw
     if state is None:

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from revgn.data.dataset import HostArray
 from revgn.errors import RunError, UsageError
-from revgn.launch.problem import problem_of
+from revgn.launch.problem import evaluation_problem
 from revgn.networks import ChainParams, Network
 from revgn.store.checkpoint import Checkpoint, best_checkpoint, latest_checkpoint, load_checkpoint
 from revgn.store.names import CHECKPOINT_FOLDER, Weights, checkpoint_name
@@ -44,7 +44,7 @@ def rebuild(run: Run, step: int | Literal["last", "best"] = "last", weights: Wei
     -----
     Law: forward(network, params, (x - shift) * scale) is what the run's evaluations saw.
     """
-    problem = problem_of(run)
+    problem = evaluation_problem(run)
     checkpoint = _checkpoint(run, step, weights)
     state = restore_state(problem, checkpoint.arrays)
     if weights == "average":
