@@ -182,7 +182,7 @@ def described(kind: Any, bounds: Bounds) -> str:
     lists = [typing.get_args(member)[0] for member in members if typing.get_origin(member) is tuple]
     words += [f"a list of {described(member, bounds).removeprefix('a ')}s" for member in lists]
     words += ["none"] if type(None) in members else []
-    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1] if words else "text")))
 
 
 _NUMBERS = {int: "a whole number", float: "a number"}
