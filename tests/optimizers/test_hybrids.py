@@ -25,12 +25,12 @@ from revgn.optimizers import (
     init_state,
     update,
 )
-from revgn.solvers import BlockInverse, MinimumNorm, apply, jacobian
+from revgn.solvers import BlockWise, MinimumNorm, apply, jacobian
 from revgn.testing import assert_close
 from revgn.testing.compare import snapshot
 
 CASE = network_case("tanh-same-keep")
-GN = GaussNewton(MinimumNorm(0.1), carry=0.9)
+GN = GaussNewton(MinimumNorm(0.1), momentum=0.9)
 PAIRS = [(GN, Adam()), (Adam(), GN), (SGD(0.9), Muon()), (GaussNewton(), SGD())]
 EVERY = pytest.mark.parametrize(("first", "second"), PAIRS, ids=repr)
 
@@ -175,7 +175,7 @@ def test_for_optimizers_by_the_coupling_it_is_as_if_there_were_one(optimizer, ba
 def test_rho_and_carry_are_of_its_couplings(numpy_backend):
     batches = [problem(numpy_backend, seed)[1] for seed in range(3)]
     params = problem(numpy_backend)[0]
-    optimizer = PerCoupling(GaussNewton(MinimumNorm(), carry=0.9), SGD(), (2, 3))
+    optimizer = PerCoupling(GaussNewton(MinimumNorm(), momentum=0.9), SGD(), (2, 3))
     for done in path(optimizer, batches, params, 0.1):
         assert done.solve.rho < 1e-10
         carried = done.state.first.direction
@@ -248,7 +248,7 @@ def test_a_single_sample_has_no_halves(numpy_backend):
         (lambda: Blend(GN, Adam(), rate=-1.0), "rate -1.0"),
         (lambda: PerCoupling(GN, LBFGS(), (0,)), "PerCoupling: LBFGS takes"),
         (lambda: PerCoupling(GN, SGD(weight_decay=1.0), (0,)), "give it to PerCoupling"),
-        (lambda: PerCoupling(GaussNewton(BlockInverse()), SGD(), (0, 1)), "take the minimum norm"),
+        (lambda: PerCoupling(GaussNewton(BlockWise()), SGD(), (0, 1)), "take the minimum norm"),
         (lambda: PerCoupling(GN, SGD(), ()), "expected some different numbers"),
         (lambda: PerCoupling(GN, SGD(), (1, 1)), r"couplings are \(1, 1\)"),
         (lambda: PerCoupling(GN, SGD(), (-1,)), "numbers >= 0"),

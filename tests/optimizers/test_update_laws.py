@@ -28,7 +28,7 @@ from revgn.optimizers import (
     init_state,
     update,
 )
-from revgn.solvers import BlockInverse, MinimumNorm, jacobian
+from revgn.solvers import BlockWise, MinimumNorm, jacobian
 from revgn.testing import assert_close, relative_error, tolerance
 from revgn.testing.compare import assert_same_kind, snapshot
 
@@ -42,24 +42,24 @@ OPTIMIZERS = [
     Muon(0.5, nesterov=False, weight_decay=0.1),
     KFAC(),
     KFAC(0.1, momentum=0.0, every=1),
-    GaussNewton(BlockInverse("uniform")),
-    GaussNewton(BlockInverse()),
+    GaussNewton(BlockWise("uniform")),
+    GaussNewton(BlockWise()),
     GaussNewton(MinimumNorm(), weight_decay=0.1),
     GaussNewton(MinimumNorm(0.1)),
-    GaussNewton(MinimumNorm(0.1), carry=0.9, carry_decay=0.99),
-    GaussNewton(BlockInverse(), carry=1.0),
-    GaussNewton(MinimumNorm(0.1), carry=0.9, metric=FeatureMetric(every=2)),
-    GaussNewton(BlockInverse(), metric=FeatureMetric(0.1, mean=0.0, every=1)),
-    Switch(Adam(), GaussNewton(MinimumNorm(0.1), carry=0.9), at=1),
+    GaussNewton(MinimumNorm(0.1), momentum=0.9, carry_decay=0.99),
+    GaussNewton(BlockWise(), momentum=1.0),
+    GaussNewton(MinimumNorm(0.1), momentum=0.9, metric=FeatureMetric(every=2)),
+    GaussNewton(BlockWise(), metric=FeatureMetric(0.1, decay=0.0, every=1)),
+    Switch(Adam(), GaussNewton(MinimumNorm(0.1), momentum=0.9), at=1),
     Switch(GaussNewton(MinimumNorm()), SGD(0.9), patience=5),
-    Blend(GaussNewton(MinimumNorm(0.1), carry=0.9), Adam(), 1e-3, 0.25, weight_decay=0.1),
-    PerCoupling(GaussNewton(MinimumNorm(), carry=0.9), Muon(), (2, 3), 0.02),
+    Blend(GaussNewton(MinimumNorm(0.1), momentum=0.9), Adam(), 1e-3, 0.25, weight_decay=0.1),
+    PerCoupling(GaussNewton(MinimumNorm(), momentum=0.9), Muon(), (2, 3), 0.02),
     PerCoupling(KFAC(), SGD(0.9), (0,), 2.0, weight_decay=0.1),
-    Orthogonalized(GaussNewton(MinimumNorm(0.1), carry=0.9)),
+    Orthogonalized(GaussNewton(MinimumNorm(0.1), momentum=0.9)),
     Orthogonalized(Adam(), weight_decay=0.1),
     Agreement(Adam(), weight_decay=0.1),
-    Agreement(GaussNewton(MinimumNorm(0.1), carry=0.9)),
-    Paced(GaussNewton(MinimumNorm(0.1), carry=0.9)),
+    Agreement(GaussNewton(MinimumNorm(0.1), momentum=0.9)),
+    Paced(GaussNewton(MinimumNorm(0.1), momentum=0.9)),
     Paced(Blend(GaussNewton(), SGD()), decay_to_start=0.1),
 ]
 CHOOSING = [  # the length of their steps, so rate and decay have other effects

@@ -69,5 +69,3 @@ def test_combined_outputs(name, own, backend, dtype):
     v = backend.asarray(rng.standard_normal((n, c + 1)), dtype)
     by_maps = dense.rows(to_host(apply(mixed, apply_adjoint(mixed, v))))
     assert_close("Theta v", found @ dense.rows(to_host(v)), by_maps, limit)
-
-

@@ -141,5 +141,3 @@ def test_centered_logits_take_the_smaller_step(backend, dtype):
     D, info = solve(MinimumNorm(outputs="centered-logits"), J, eps)
     assert float(norm(D)) < float(norm(all_outputs))
     assert info.rho < tolerance(eps.dtype, "solve")
-
-
