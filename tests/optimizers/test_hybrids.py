@@ -135,7 +135,7 @@ def test_a_blend_is_both_alone_in_their_shares(first, second, backend):
     for done in path(Blend(first, second, share=0.25), [at] * 3, params, 0.5):
         expected, here = params, at_params(at, params)
         for k, (each, share) in enumerate(((first, 0.75), (second, 0.25))):
-            D, states[k], _ = direction(each, states[k], params, here)
+            D, states[k], *_ = direction(each, states[k], params, here)
             step = trees.axpy(each.weight_decay, params, D)
             expected = trees.axpy(-0.5 * share * each.lr, step, expected)
         assert_close("W", done.params, expected, 1e-13)
