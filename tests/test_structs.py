@@ -1,9 +1,9 @@
-"""Structs as settings: what a field takes, what it becomes, and what is said of a value that it cannot have."""
+"""Structs as settings: what a field takes, what it becomes, and the error of a wrong value."""
 
 import math
 import pickle
 from dataclasses import FrozenInstanceError, is_dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -33,11 +33,20 @@ class Whole:
     is_on: bool = setting("Whether it is on.", default=False)
     size: int | Literal["full"] | None = setting("A size in bytes.", default="full", gt=0, size=True)
     part: Part | None = setting("A part.", default=Part(), family="part")
+    other: Any = setting("Some part, the user's own too.", default=None, family="other")
 
     def check(self):
         """Raise `UsageError` where fields do not go together."""
         if self.is_on and self.limit is None:
             raise UsageError("Whole: is_on needs a limit")
+
+
+@struct
+class Mixed:
+    """A field that is no setting beside one that is."""
+
+    rate: float = setting("Rate.", default=0.5)
+    name: str = ""
 
 
 # --- values ---------------------------------------------------------------------------------------------
@@ -50,7 +59,6 @@ class Whole:
         ("limit", math.inf, math.inf),
         ("limit", np.float32(1.5), 1.5),
         ("count", np.int64(7), 7),
-        ("count", 7.0, 7),
         ("is_on", np.bool_(False), False),
         ("shade", [1, 2.5], (1.0, 2.5)),
         ("shade", [], ()),
@@ -71,6 +79,7 @@ def test_a_value_is_stored_in_the_type_of_its_field(field, given, stored):
     [
         ("count", 0, "a whole number >= 1"),
         ("count", 1.5, "a whole number >= 1"),
+        ("count", 2.0, "a whole number >= 1"),
         ("count", True, "a whole number >= 1"),
         ("count", "3", "a whole number >= 1"),
         ("limit", 0.5, "a number >= 1 or none"),
@@ -81,6 +90,10 @@ def test_a_value_is_stored_in_the_type_of_its_field(field, given, stored):
         ("is_on", 1, "true or false"),
         ("is_on", None, "true or false"),
         ("size", 0, "full, a whole number > 0 or none"),
+        ("part", 0.5, "Part or none"),
+        ("part", Part, "Part or none"),
+        ("other", "sgd", "a struct"),
+        ("other", Part, "a struct"),
     ],
 )
 def test_a_value_that_a_field_cannot_have(field, value, expected):
@@ -94,7 +107,9 @@ def test_a_value_that_a_field_cannot_have(field, value, expected):
 
 
 def test_the_nearest_word_is_offered():
-    with pytest.raises(FieldError, match=r"^Whole: shade: 'lihgt' cannot .* or a list of numbers; did you mean light\?"):
+    with pytest.raises(
+        FieldError, match=r"^Whole: shade: 'lihgt' cannot .* or a list of numbers; did you mean light\?"
+    ):
         Whole(shade="lihgt")
 
 
@@ -147,7 +162,7 @@ def test_bounds(bounds, within, beyond, text):
 
 def test_fields_are_data():
     fields = {of.name: of for of in settings_of(Whole)}
-    assert list(fields) == ["count", "limit", "shade", "is_on", "size", "part"]
+    assert list(fields) == ["count", "limit", "shade", "is_on", "size", "part", "other"]
     count, part, size = fields["count"], fields["part"], fields["size"]
     assert (count.type, count.default, count.meaning, count.bounds) == (int, 3, "A count.", Bounds(ge=1))
     assert (count.resumable, size.resumable, count.size, size.size) == (True, False, False, True)
@@ -155,7 +170,9 @@ def test_fields_are_data():
     assert choices_of(fields["shade"].type) == ("light", "dark")
     assert choices_of(int) == ()
     assert described(str, Bounds()) == "text"
-    assert described(tuple[int, ...], Bounds(ge=1)) == "a list of whole number >= 1s"
+    assert described(tuple[int, ...], Bounds(ge=1)) == "a list of whole numbers >= 1"
+    assert [of.name for of in settings_of(Mixed)] == ["rate"]
+    assert settings_of(float) == ()
     assert (is_struct(Part), is_struct(Part()), is_struct(float)) == (True, False, False)
 
 
