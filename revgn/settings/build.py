@@ -34,7 +34,7 @@ def build_config(*layers: Table) -> Config:
 
 
 def filled_settings(settings: Table) -> Table:
-    """Settings of a run, those that are newer than it at their defaults; as they are if a part was removed."""
+    """Settings of a run, newer ones at their defaults; as they are where a part was removed."""
     try:
         return config_dict(build_config(settings))
     except UsageError:

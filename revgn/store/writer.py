@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from revgn.errors import RunError, UsageError
 from revgn.store.checkpoint import prune_checkpoints, save_checkpoint
-from revgn.store.files import read_attributes, reading, write_hdf5, write_whole, writing
+from revgn.store.files import write_hdf5, write_whole, writing
 from revgn.store.journal import Columns, Journal, check_record, encode, encode_resume, is_locked
 from revgn.store.migrate import keep_original
 from revgn.store.names import (
@@ -250,8 +250,7 @@ def repair_run(folder: Path, config_toml: str) -> None:
         If there is no run, it is damaged beyond its journal, or a process is writing it.
     """
     run = open_run(folder)
-    with reading(folder / RUN_FILE) as file:
-        attributes = read_attributes(file) | run.attributes | config_attributes(run.config)
+    attributes = run.attributes | config_attributes(run.config)
     if run.status == "running":
         attributes |= {"status": "interrupted", "message": "repaired: its process had died", "end": _now()}
     _begin(_writer_of(run, attributes), config_toml)._release()

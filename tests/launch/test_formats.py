@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from revgn.errors import RunError
+from revgn.errors import RunError, UsageError
 from revgn.launch import check_run, evaluate_run, rebuild, resume_run
 from revgn.store import FORMAT_VERSION, open_run, open_runs
 from revgn.store.names import RENAMED_SERIES
@@ -130,6 +130,11 @@ def test_an_older_run_that_is_written_keeps_its_original(adam, how):
     resume_run(old, {"training": {"steps": 9}})
     assert kept.read_bytes() == original
     assert set(outcomes(old).values()) == {"ok"}
+
+
+def test_a_run_of_a_removed_optimizer_is_not_continued(tmp_path):
+    with pytest.raises(UsageError, match="unknown name 'agreement'"):
+        resume_run(unpack(2, tmp_path) / "agreement", {"training": {"steps": 8}})
 
 
 def test_a_format_that_never_was(adam):
