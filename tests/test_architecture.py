@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 DEPTH = {  # a module imports only from a smaller depth, or from its own folder
     "errors": 0,
     "_dispatch": 0,
+    "cost": 1,
     "arrays": 1,
     "trees": 2,
     "linalg": 2,

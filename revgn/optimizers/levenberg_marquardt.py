@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from revgn.arrays import array_namespace
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import norm
 from revgn.losses import gradient, value, wanted_change
@@ -93,6 +94,11 @@ def update_levenberg_marquardt(
         moved, step_norm, length = params, 0.0 * step_norm, 0.0
         inner = state.inner
     return Update(moved, LevenbergMarquardtState(damping, inner), step_norm, info, lr, length)
+
+
+@cost.register(LevenbergMarquardt)
+def cost_levenberg_marquardt(optimizer: LevenbergMarquardt, sizes: Sizes) -> Cost:
+    return cost(optimizer.inner, sizes) + Cost({"gain ratio": sizes.forward + sizes.jvp})
 
 
 def promise(optimizer: GaussNewton, at: Linearization, D: ChainParams, lr: float) -> float:

@@ -11,6 +11,7 @@ itself. Source: Nocedal and Wright 2006, algorithm 3.1, whose slope <grad, E> = 
 
 from revgn import trees
 from revgn.arrays import array_namespace
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.losses import gradient, value
 from revgn.maps import forward
@@ -91,6 +92,13 @@ def update_paced(
     else:
         t, moved = _backtracked(optimizer.length, params, at, E, t)
     return Update(moved, state, t * size, info, lr, t)
+
+
+@cost.register(Paced)
+def cost_paced(optimizer: Paced, sizes: Sizes) -> Cost:
+    """Backtracking mostly tries one length."""
+    tried = {} if optimizer.length is None else {"length": sizes.forward + sizes.jvp}
+    return cost(optimizer.inner, sizes) + Cost(tried)
 
 
 def _backtracked(
