@@ -124,7 +124,7 @@ def struct(cls: type[T]) -> type[T]:
     check: Callable[[T], None] | None = vars(cls).get("check")
 
     def check_fields(self: T) -> None:
-        for of in settings_of(type(self)):  # type: ignore[arg-type]
+        for of in settings_of(type(self)):
             if of.family is None and not is_struct(of.type):
                 object.__setattr__(self, of.name, _checked(self, of))
         if check is not None:
@@ -141,13 +141,20 @@ def struct(cls: type[T]) -> type[T]:
     return made
 
 
+def settings_of(cls: Any) -> tuple[Setting, ...]:
+    """Return the settings of a struct's class, in their order; none of any other class."""
+    return _settings_of(cls)
+
+
 @cache
-def settings_of(cls: type) -> tuple[Setting, ...]:
-    """Return the settings of a struct, in their order."""
+def _settings_of(cls: Any) -> tuple[Setting, ...]:
+    if not dataclasses.is_dataclass(cls):
+        return ()
     types = typing.get_type_hints(cls)
     return tuple(
         Setting(field.name, types[field.name], field.default, **field.metadata)
         for field in dataclasses.fields(cls)
+        if "meaning" in field.metadata
     )
 
 

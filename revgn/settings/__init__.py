@@ -2,7 +2,7 @@
 
 from revgn.settings.average import Exponential, Tail
 from revgn.settings.build import build_config, fields_at, merge_settings
-from revgn.settings.config import Config, DataSettings, TrainingSettings, mapped, parts_of
+from revgn.settings.config import Config, DataSettings, Own, TrainingSettings, mapped, parts_of
 from revgn.settings.migrate import migrated_settings
 from revgn.settings.options import canonical, named_settings, path_of, settings_by_name, value_of
 from revgn.settings.presets import PRESETS
@@ -29,6 +29,7 @@ __all__ = [
     "Config",
     "DataSettings",
     "Exponential",
+    "Own",
     "Tail",
     "TrainingSettings",
     "build_config",

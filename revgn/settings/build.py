@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from revgn.errors import UsageError
-from revgn.settings.config import Config
+from revgn.settings.config import Config, Own
 from revgn.settings.presets import PRESETS
-from revgn.settings.registry import FAMILIES, holders, kind_of
+from revgn.settings.registry import FAMILIES, OWN, holders, kind_of
 from revgn.settings.renamed import renamed
 from revgn.settings.text import parse_size
 from revgn.structs import FieldError, Setting, is_struct, settings_of
@@ -55,17 +55,17 @@ def with_preset(settings: Table) -> Table:
     return merged
 
 
-def fields_at(settings: Table) -> Iterator[tuple[str, Setting]]:
-    """Yield the dotted path of every setting that the structs chosen by `settings` have."""
+def fields_at(settings: Table) -> Iterator[tuple[str, Setting, type | None]]:
+    """Yield every setting of the structs that `settings` choose: its dotted path, and the struct it holds."""
     yield from _fields(Config, settings, Config(), "")
 
 
-def _fields(cls: type, table: Table, default: Any, prefix: str) -> Iterator[tuple[str, Setting]]:
+def _fields(cls: type, table: Table, default: Any, prefix: str) -> Iterator[tuple[str, Setting, type | None]]:
     for of in settings_of(cls):
-        yield f"{prefix}{of.name}", of
         own = of.default if default is None else getattr(default, of.name)
         value = _normal(of, table.get(of.name, {} if own is not None else None))
         member = _class_of(of, value, own)
+        yield f"{prefix}{of.name}", of, member
         if member is not None and isinstance(value, dict):
             yield from _fields(member, value, own if type(own) is member else None, f"{prefix}{of.name}.")
 
@@ -93,7 +93,7 @@ def _class_of(of: Setting | None, table: Any, default: Any) -> type | None:
         return of.type if is_struct(of.type) else None
     if "kind" not in table:
         return None if default is None else type(default)
-    return FAMILIES[of.family].get(table["kind"])
+    return Own if table["kind"] == OWN else FAMILIES[of.family].get(table["kind"])
 
 
 def _normal(of: Setting | None, value: Any) -> Any:
@@ -159,18 +159,18 @@ def _unknown_setting(name: str, cls: type, path: str) -> str:
     """Say that a struct has no such field: a new name, the nearest one, or the structs that have it."""
     if hint := renamed(f"{path}{name}"):
         return f"{path}{name}: {hint}"
-    if hint := missing_setting(name, path, cls):
+    if hint := missing_setting(name, cls):
         return f"{path}{name}: {hint}"
     beside = [of.name for of in settings_of(cls)]
-    paths = [known for known, _ in fields_at({})]
-    near = [f"{path}{match}" for match in difflib.get_close_matches(name, beside, 1)]
-    near = near or [known for known in paths if known.rpartition(".")[2] == name]
-    near = near or difflib.get_close_matches(f"{path}{name}", paths, 1)
-    hint = f"did you mean {near[0]}?" if near else f"known here are {', '.join(beside)}"
+    if near := difflib.get_close_matches(name, beside, 1):
+        return f"{path}{name}: unknown setting; did you mean {path}{near[0]}?"
+    last = {known.rpartition(".")[2]: known for known, _, _ in fields_at({})}
+    elsewhere = difflib.get_close_matches(name, last, 1)
+    hint = f"did you mean {last[elsewhere[0]]}?" if elsewhere else f"known here are {', '.join(beside)}"
     return f"{path}{name}: unknown setting; {hint}"
 
 
-def missing_setting(name: str, path: str, cls: type) -> str:
+def missing_setting(name: str, cls: type) -> str:
     """Say which other structs have a field: "adam has no damping; kfac has"; "" where none has."""
     family = next((family for family, kinds in FAMILIES.items() if cls in kinds.values()), None)
     if family is None:

@@ -117,19 +117,26 @@ class TrainingSettings:
 
 
 @struct
+class Own:
+    """A part of the user's own, which a configuration describes but cannot make."""
+
+    description: str = setting("What the part is.", default="")
+
+
+@struct
 class Config:
     """All settings of a run."""
 
     preset: str | None = setting("Set-up whose settings are the defaults.", default=None)
     data: DataSettings = setting("Data.", default=DataSettings())
-    network: Architecture = setting("Network.", default=Architecture())
+    network: Architecture | Own = setting("Network.", default=Architecture(), family="network")
     optimizer: Optimizer = setting("Optimizer.", default=GaussNewton(), family="optimizer")
     training: TrainingSettings = setting("Training.", default=TrainingSettings())
 
     def check(self) -> None:
         """Raise `UsageError` where the optimizer needs what the network does not keep."""
         has_metric = any(isinstance(part, FeatureMetric) for part in parts_of(self.optimizer))
-        if has_metric and self.network.activations == "rebuild":
+        if has_metric and getattr(self.network, "activations", "keep") == "rebuild":
             raise UsageError("metric features needs the activations; set network.activations to keep")
 
 

@@ -12,8 +12,6 @@ from typing import Any
 from revgn.errors import UsageError
 from revgn.settings.build import (
     Table,
-    _class_of,
-    _normal,
     fields_at,
     merge_settings,
     missing_setting,
@@ -46,15 +44,18 @@ def path_of(name: str, settings: Table) -> str:
     UsageError
         If none of the chosen structs has it, or several have.
     """
-    chosen = dict(fields_at(with_preset(settings)))
     name = SHORT.get(name, name)
-    found = [path for path in chosen if name in (path, path.rpartition(".")[2])]
+    chosen = [*fields_at(with_preset(settings))]
+    found = [path for path, _, _ in chosen if name in (path, path.rpartition(".")[2])]
     found = [name] if name in found else found
     if len(found) == 1:
         return found[0]
     if found:
         raise UsageError(f"could be {' or '.join(found)}; give the path, as in -s {found[0]}=...")
-    raise UsageError(_absent(name, settings, chosen))
+    outer = {"optimizer", *(path for path, _, _ in chosen if path.startswith("training."))}
+    members = [cls for path, of, cls in chosen if of.family and cls and path in outer]
+    hints = [hint for cls in members if (hint := missing_setting(name, cls))]
+    raise UsageError("; ".join(hints) or renamed(name) or "there is no such setting")
 
 
 def canonical(name: str) -> str:
@@ -65,15 +66,14 @@ def canonical(name: str) -> str:
     UsageError
         If no struct has a setting of that name.
     """
-    found = [
-        path for path, of in fields_at({}) if path == SHORT.get(name, f"{path.partition('.')[0]}.{name}")
-    ]
-    if found and found[0].partition(".")[0] != "optimizer":
-        return found[0]
+    fixed = {path.rpartition(".")[2]: path for path, _, _ in fields_at({}) if path.count(".") == 1}
+    path = SHORT.get(name) or fixed.get(name, name)
+    if path != name and not path.startswith("optimizer."):
+        return path
     if "." not in name and name not in named_settings():
         near = difflib.get_close_matches(name, named_settings(), 1)
-        hint = renamed(name) or (f"did you mean {near[0]}?" if near else "revgn reference lists all settings")
-        raise UsageError(f"{name}: unknown setting; {hint}")
+        hint = f"did you mean {near[0]}?" if near else "revgn reference lists all settings"
+        raise UsageError(f"{name}: {renamed(name) or f'unknown setting; {hint}'}")
     return name
 
 
@@ -109,27 +109,6 @@ def _order(name: str) -> tuple[int, int]:
     depth = ("preset", "optimizer", "inner", "first", "second")
     is_kind = any(family is not None for family in families) or name == "preset"
     return (0 if is_kind else 1, depth.index(name) if name in depth else len(depth))
-
-
-def _absent(name: str, settings: Table, chosen: Mapping[str, Setting]) -> str:
-    """Say why no chosen struct has a field, and which struct has it."""
-    hints = []
-    for path, of in chosen.items():
-        if of.family is not None and "." not in path.removeprefix("training."):
-            cls = _chosen_class(path, of, settings)
-            if cls is not None and (hint := missing_setting(name, path, cls)):
-                hints.append(hint)
-    if hints:
-        return "; ".join(hints)
-    return renamed(name) or "there is no such setting"
-
-
-def _chosen_class(path: str, of: Setting, settings: Table) -> type | None:
-    table: Any = settings
-    for key in path.split("."):
-        table = table.get(key, {}) if isinstance(table, dict) else {}
-    default = of.default
-    return _class_of(of, _normal(of, table), default)
 
 
 def _every(cls: type, seen: frozenset[type] = frozenset()) -> Iterator[Setting]:

@@ -6,6 +6,7 @@ A new optimizer, solver, schedule or loss is one line here. `register` adds one 
 from typing import Any
 
 from revgn.losses import CrossEntropy, SquaredError
+from revgn.networks import Architecture
 from revgn.optimizers import (
     KFAC,
     LBFGS,
@@ -29,6 +30,7 @@ from revgn.solvers import Automatic, Blocks, BlockWise, ConjugateGradients, Mini
 from revgn.structs import settings_of
 
 FAMILIES: dict[str, dict[str, type]] = {
+    "network": {"couplings": Architecture},
     "optimizer": {
         "gauss-newton": GaussNewton,
         "sgd": SGD,
@@ -57,18 +59,18 @@ FAMILIES: dict[str, dict[str, type]] = {
 }
 
 
+OWN = "own"  # the kind of a part that is not registered
+
+
 def register(family: str, kind: str, struct: type) -> None:
     """Make a struct of the user's own known to configurations, under `kind`."""
     FAMILIES[family][kind] = struct
 
 
 def kind_of(value: Any) -> str:
-    """Return the kind of a struct; of one that is not registered, its module and name."""
-    for kinds in FAMILIES.values():
-        for kind, struct in kinds.items():
-            if type(value) is struct:
-                return kind
-    return f"{type(value).__module__}:{type(value).__qualname__}"
+    """Return the kind of a struct, "own" if it is not registered."""
+    known = {struct: kind for kinds in FAMILIES.values() for kind, struct in kinds.items()}
+    return known.get(type(value), OWN)
 
 
 def holders(family: str, name: str) -> list[str]:

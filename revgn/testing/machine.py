@@ -127,7 +127,7 @@ def _of_solvers(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str, 
     x = backend.asarray(rng.standard_normal((n, d)), dtype=dtype)
     z, J = jacobian(network, params, x)
     eps = backend.asarray(rng.standard_normal(z.shape), dtype=dtype)
-    cg = ConjugateGradients(0.1, tolerance(dtype, "solve") / 100, max_iterations=2000)
+    cg = ConjugateGradients(0.1, tolerance=tolerance(dtype, "solve") / 100, max_iterations=2000)
     solvers: list[tuple[str, Solver]] = [
         ("block step, full-rank", BlockWise("full-rank")),
         ("block step, last", BlockWise("last")),

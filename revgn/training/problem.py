@@ -15,14 +15,16 @@ from revgn.data import Dataset, load_dataset, steps_per_epoch
 from revgn.errors import RunError, UsageError
 from revgn.losses import CrossEntropy, Loss, SquaredError
 from revgn.maps import init
-from revgn.networks import ChainParams, Network, draw_network
+from revgn.networks import Architecture, ChainParams, Network, draw_network
 from revgn.optimizers import Optimizer, OptimizerState, Schedule, init_state
-from revgn.settings import Config, Exponential, Tail, config_dict, mapped, parts_of
+from revgn.settings import Config, Exponential, Own, Tail, config_dict, kind_of, mapped, parts_of
+from revgn.settings.registry import OWN
 from revgn.solvers import BlockWise, MinimumNorm, is_dense
 from revgn.solvers.block_weights import fixed_weights
 from revgn.training.average import Average, AverageState, init_average
 
 DEFAULT_BATCH = 256
+_INIT_SCALE = 1e-3  # of a network of the user's own
 _NETWORK, _PARAMS = 1, 2  # tags that keep the draws of one seed apart
 
 
@@ -93,6 +95,7 @@ def build_problem(
     total_steps = settings.steps or settings.epochs * per_epoch
     if config.data.crop and dataset.image_shape is None:
         raise UsageError(f"data.crop: {dataset.name} has no images to crop")
+    config = _with_parts(config, network, loss, optimizer)
     if network is None:
         if outputs > 2 * ((d + 1) // 2):
             what = "classes" if dataset.task == "classification" else "targets"
@@ -101,6 +104,7 @@ def build_problem(
                 "a reversible network has no more outputs than (an even number of) features"
             )
         rng = np.random.default_rng([settings.seed, _NETWORK])
+        assert isinstance(config.network, Architecture)
         network = draw_network(config.network, d, outputs, rng, backend, dtype)
     loss = choose_loss(config, dataset) if loss is None else loss
     optimizer = config.optimizer if optimizer is None else optimizer
@@ -121,11 +125,38 @@ def build_problem(
     )
 
 
+def _with_parts(
+    config: Config, network: Network | None, loss: Loss | None, optimizer: Optimizer | None
+) -> Config:
+    """Return the configuration with the user's own parts in it; `UsageError` where one of them is missing."""
+
+    def part(given: Any, set_: Any, name: str) -> Any:
+        if given is not None:
+            return given if kind_of(given) != OWN else Own(_description(given))
+        if isinstance(set_, Own):
+            raise UsageError(f"{name}: is one of the user's own ({set_.description}); pass it in a Problem")
+        return set_
+
+    training = replace(config.training, loss=part(loss, config.training.loss, "training.loss"))
+    return replace(
+        config,
+        network=part(network, config.network, "network"),
+        optimizer=part(optimizer, config.optimizer, "optimizer"),
+        training=training,
+    )
+
+
+def _description(part: Any) -> str:
+    """Describe a part of the user's own in one line: a network by the types of its layers."""
+    layers = getattr(getattr(part, "body", None), "layers", None)
+    return repr(part)[:200] if layers is None else ", ".join(type(layer).__name__ for layer in layers)
+
+
 def _check_parts(optimizer: Optimizer, loss: Loss, config: Config) -> None:
     """Raise `UsageError` where optimizer or settings do not go with the loss or the network."""
     for part in parts_of(optimizer):
-        if isinstance(part, BlockWise):
-            fixed_weights(part.block_weights, config.network.blocks)  # refuses a wrong count of numbers
+        if isinstance(part, BlockWise) and isinstance(config.network, Architecture):
+            fixed_weights(part.block_weights, config.network.blocks)  # refuses a wrong count
         if getattr(part, "outputs", None) == "centered-logits" and not isinstance(loss, CrossEntropy):
             raise UsageError("outputs: centered-logits is for cross-entropy, which ignores a constant")
     if config.training.label_smoothing and not isinstance(loss, CrossEntropy):
@@ -171,7 +202,7 @@ def _average(settings: Exponential | Tail | None, total_steps: int) -> Average |
 def initial_state(problem: Problem) -> TrainState:
     """Draw the state before the first step."""
     rng = np.random.default_rng([problem.config.training.seed, _PARAMS])
-    params = init(problem.network, rng, problem.config.network.init_scale)
+    params = init(problem.network, rng, getattr(problem.config.network, "init_scale", _INIT_SCALE))
     average = init_average(params) if problem.average else ()
     return TrainState(params, init_state(problem.optimizer, params), 0, 0.0, average)
 
