@@ -1,8 +1,8 @@
 """The cost of a step, counted before it is taken: operations, bytes held, bytes read.
 
-Each layer registers `layer_cost`, each solver and optimizer `cost`, in its own file; `revgn.training.estimate`
-turns the counts into seconds. The work is that of the dominant matrix products: a product of (n, d/2) by
-(d/2, h) is n d h operations.
+Each layer registers `layer_cost`, each solver and optimizer `cost`, in its own file, and
+`revgn.training.estimate` turns the counts into seconds. The work is that of the dominant matrix products: a
+product of (n, d/2) by (d/2, h) is n d h operations.
 """
 
 from dataclasses import dataclass, field, replace
@@ -33,8 +33,8 @@ class LayerCost(NamedTuple):
 class Sizes(NamedTuple):
     """The sizes of a step: samples n, constrained outputs of each, bytes of a number, and the layers.
 
-    `curvature_rows` is the number of columns of the curvature root that the loss has at each sample, None where
-    that is the identity. With `own_rows` the constrained outputs are combinations that differ by sample.
+    `curvature_rows` is the number of columns of the loss's curvature root at each sample, None where that root
+    is the identity. With `own_rows` the constrained outputs are combinations that differ by sample.
     """
 
     samples: int
@@ -69,8 +69,8 @@ class Sizes(NamedTuple):
 
         Notes
         -----
-        Law: a coupling adds min(n, features) d/2 at most; the last one, whose cotangents lie in the span of the
-        readout, min(n, features) rows.
+        Law: a coupling adds min(n, features) d/2 at most; the last one, whose cotangents lie in the span of
+        the readout, min(n, features) times the number of outputs.
         """
         spans = [layer.width for layer in self.layers]
         spans[-1] = min(spans[-1], rows + self.own_rows)
@@ -85,8 +85,8 @@ class Cost:
     `work` are operations and `memory` bytes, both by part. The part "factor" is work of Cholesky
     factorizations, "eigenvectors" that of eigendecompositions, all others of matrix products; `order` is that
     of the largest matrix factored. `read` are bytes of large arrays in products with a vector, `disk` and
-    `moved` bytes on disk and to and from it. `kernel` says how a tangent kernel is factored: "dense" or "tiles".
-    `notes` are sentences on what will go wrong, and `unknown` names structs that state no cost.
+    `moved` bytes on disk and to and from it. `kernel` says how a tangent kernel is factored: "dense" or
+    "tiles". `notes` are sentences on what will go wrong, and `unknown` names structs that state no cost.
     """
 
     work: dict[str, float] = field(default_factory=dict)

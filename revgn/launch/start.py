@@ -27,7 +27,6 @@ from revgn.settings import (
     kind_of,
     parts_of,
 )
-from revgn.solvers import Automatic
 from revgn.store.checkpoint import best_checkpoint, latest_checkpoint
 from revgn.store.names import CHECKPOINT_FOLDER, CHECKPOINT_PATTERN, WEIGHTS, Weights, score_of
 from revgn.store.reader import Run, open_run
@@ -39,11 +38,14 @@ from revgn.training import (
     TrainState,
     averaged,
     build_problem,
+    choose_solver,
     evaluate_part,
     initial_state,
     load_data,
     restore_state,
+    solver_choice,
     state_arrays,
+    step_cost,
     train,
 )
 from revgn.training.loop import is_evaluated
@@ -69,7 +71,6 @@ class Outcome:
     step: int
     seconds: float
     last: dict[str, float]
-    notes: tuple[str, ...] = ()
 
 
 def start_run(
@@ -79,6 +80,7 @@ def start_run(
     command: str = "",
     observe: Observer | None = None,
     should_stop: Callable[[], bool | str] = lambda: False,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Train from the beginning into a new run folder.
 
@@ -91,6 +93,9 @@ def start_run(
     should_stop : callable
         Asked after each step; True ends training with a checkpoint and status "interrupted", a reason with
         "stopped": the run is not to go on.
+    note : callable
+        Called before training with each sentence that its user should read: the solver that was chosen, a
+        kernel known to be singular.
 
     Raises
     ------
@@ -102,10 +107,14 @@ def start_run(
         data = replace(config.data, name=str(Path(config.data.name).resolve()))
         config = replace(config, data=data)
     dataset = load_data(config)
-    config, notes = _with_solver(config, dataset)
+    config, estimates = choose_solver(config, dataset)
+    if estimates:
+        note(f"solver {solver_choice(estimates)}")
     problem = build_problem(config, dataset)
+    for text in step_cost(problem).notes:
+        note(text)
     writer = create_run(Path(folder), _provenance(problem, command))
-    return _drive(writer, problem, initial_state(problem), observe, should_stop, notes)
+    return _drive(writer, problem, initial_state(problem), observe, should_stop)
 
 
 def resume_run(
@@ -115,6 +124,7 @@ def resume_run(
     command: str = "",
     observe: Observer | None = None,
     should_stop: Callable[[], bool | str] = lambda: False,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Go on with a run from its newest checkpoint; `changes` are nested settings, such as more epochs.
 
@@ -135,27 +145,18 @@ def resume_run(
     _check_changes(build_config(run.config), config)
     problem = build_problem(config, same_data(config, run.attributes["data_sha256"]))
     state = initial_state(problem)
-    notes: list[str] = []
     if any((folder / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)):  # else it was killed before the first
         checkpoint, notes = latest_checkpoint(folder)
         state = restore_state(problem, checkpoint.arrays)
+        for text in notes:
+            note(text)
     if state.step >= problem.total_steps + (run.status != "finished"):  # killed before its last words
         raise UsageError(
             f"{folder}: has done its {state.step} steps; "
             f"to go on, raise training.{'steps' if config.training.steps else 'epochs'}"
         )
     writer = reopen_run(folder, _provenance(problem, command), step=state.step)
-    return _drive(writer, problem, state, observe, should_stop, tuple(notes))
-
-
-def _with_solver(config: Config, dataset: Dataset) -> tuple[Config, tuple[str, ...]]:
-    """Return the configuration with a solver in place of the automatic one, and a note that says which."""
-    if not any(isinstance(part, Automatic) for part in parts_of(config.optimizer)):
-        return config, ()
-    from revgn.training.estimate import choose_solver, solver_choice  # measures the machine
-
-    config, estimates = choose_solver(config, dataset)
-    return config, (f"solver {solver_choice(config, estimates)}",)
+    return _drive(writer, problem, state, observe, should_stop)
 
 
 def _check_changes(before: Config, after: Config) -> None:
@@ -276,7 +277,6 @@ def _drive(
     state: TrainState,
     observe: Observer | None,
     should_stop: Callable[[], bool | str],
-    notes: tuple[str, ...],
 ) -> Outcome:
     """Record every event, checkpoint when due, and close the run with the status it ended by."""
     every = problem.config.training.checkpoint_every
@@ -321,10 +321,10 @@ def _drive(
                 status: Literal["stopped", "interrupted"] = "interrupted" if reason is True else "stopped"
                 message = f"stopped after step {state.step}" if reason is True else str(reason)
                 writer.close(status, message)
-                return Outcome(writer.folder, status, state.step, state.seconds, last, notes)
+                return Outcome(writer.folder, status, state.step, state.seconds, last)
         save()
         writer.close("finished")
-    return Outcome(writer.folder, "finished", state.step, state.seconds, last, notes)
+    return Outcome(writer.folder, "finished", state.step, state.seconds, last)
 
 
 def _scores(record: dict[str, float]) -> dict[Weights, float]:

@@ -164,7 +164,9 @@ def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, order: int, rank: int
     if not is_possible:
         note = f"{singular}, and its eigenvectors have no room in the memory: the first step fails; {remedy}"
         return Cost(again, notes=(note,))
-    note = f"{singular}, so each step finds its eigenvectors after Cholesky fails, which takes longer; {remedy}"
+    note = (
+        f"{singular}, so each step finds its eigenvectors after Cholesky fails, which takes longer; {remedy}"
+    )
     again["eigenvectors"] = 9.0 * order**3
     return Cost(again, {"eigenvectors": 6 * 8 * order**2}, notes=(note,))
 

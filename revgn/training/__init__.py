@@ -2,6 +2,14 @@
 
 from revgn.training.ahead import look_ahead
 from revgn.training.average import Average, AverageState, init_average, update_average
+from revgn.training.estimate import (
+    Estimate,
+    Speeds,
+    choose_solver,
+    estimate_step,
+    solver_choice,
+    step_cost,
+)
 from revgn.training.loop import (
     DivergedError,
     Evaluated,
@@ -29,15 +37,19 @@ __all__ = [
     "Average",
     "AverageState",
     "DivergedError",
+    "Estimate",
     "Evaluated",
     "Event",
     "Problem",
     "Record",
+    "Speeds",
     "StepDone",
     "TrainState",
     "analyse",
     "averaged",
     "build_problem",
+    "choose_solver",
+    "estimate_step",
     "evaluate",
     "evaluate_part",
     "init_average",
@@ -45,8 +57,10 @@ __all__ = [
     "load_data",
     "look_ahead",
     "restore_state",
+    "solver_choice",
     "start_probe",
     "state_arrays",
+    "step_cost",
     "train",
     "train_step",
     "update_average",

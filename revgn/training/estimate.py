@@ -5,17 +5,19 @@ a fraction of a second: of matrix products, of the factorizations that a step ha
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from revgn.arrays import Array, Scratch, array_namespace, cholesky, eigh, nbytes, synchronize
+import numpy as np
+
+from revgn.arrays import Array, Scratch, cholesky, eigh, nbytes, synchronize
 from revgn.cost import Cost, Sizes, cost, layer_cost
 from revgn.data import Dataset
 from revgn.losses import curvature_root
-from revgn.settings import Config, kind_of, mapped, parts_of
-from revgn.solvers import Automatic, ConjugateGradients, MinimumNorm, Solver
+from revgn.settings import Config, mapped, parts_of
+from revgn.solvers import Automatic, ConjugateGradients, MinimumNorm
 from revgn.training.problem import Problem, build_problem, kernel_memory
 
 _TIMED_SECONDS = 0.2
@@ -33,15 +35,9 @@ class Speeds(NamedTuple):
     disk: float = math.inf
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Counts of one step, and the speeds of this machine."""
+class Estimate(NamedTuple):
+    """Trained weights, the counts of one step, and the speeds of this machine."""
 
-    features: int
-    outputs: int
-    train_rows: int
-    batch_size: int
-    steps: int
     parameters: int
     cost: Cost
     speeds: Speeds
@@ -61,28 +57,33 @@ class Estimate:
 
 
 def step_cost(problem: Problem) -> Cost:
-    """Count one step of `problem`: the forward pass, and what the optimizer adds."""
-    sizes, number = _sizes(problem), problem.dtype_bytes
+    """Count one step of `problem`: the forward pass, and what the optimizer adds.
+
+    Raises
+    ------
+    UnsupportedMapError
+        If a layer has no `layer_cost`. An optimizer or solver without `cost` is named in the result instead.
+    """
+    sizes = _sizes(problem)
     points = [layer.point for layer in sizes.layers]
     copies = 2 + (problem.average is not None)  # the weights, their change, their average
-    memory = {
+    numbers = {
         "weights and steps": copies * sizes.weights,
         "frozen arrays": sum(layer.frozen for layer in sizes.layers),
         "activations": sum(points) if problem.network.body.activations == "keep" else max(points),
     }
-    own = Cost({"forward": sizes.forward}, {part: count * number for part, count in memory.items()})
+    own = Cost({"forward": sizes.forward}, {part: of * sizes.number for part, of in numbers.items()})
     total = own + cost(problem.optimizer, sizes)
     return replace(total, read=total.read + total.memory["weights and steps"])
 
 
 def estimate_step(problem: Problem) -> Estimate:
-    """Count one step of `problem`, and measure the speeds that it depends on."""
-    counted = step_cost(problem)
-    return _estimate(problem, counted, _speeds(problem, counted))
+    """Count one step of `problem`, and measure the speeds that its time depends on."""
+    return _estimates([problem])[0]
 
 
 def choose_solver(config: Config, dataset: Dataset) -> tuple[Config, dict[str, Estimate]]:
-    """Settings with the faster solver in place of every automatic one, and the estimates by kind of solver.
+    """Settings with the faster solver in place of every automatic one, and the estimates, its own first.
 
     Faster by estimate, on this machine, of those that keep within the memory. Without an automatic solver the
     settings stay, and there are no estimates.
@@ -95,14 +96,122 @@ def choose_solver(config: Config, dataset: Dataset) -> tuple[Config, dict[str, E
     automatic = [part for part in parts_of(config.optimizer) if isinstance(part, Automatic)]
     if not automatic:
         return config, {}
-    configs, estimates, fitting = {}, {}, {}
-    for settled in (_minimum_norm, _conjugate_gradients):
-        kind = kind_of(settled(automatic[0]))
-        configs[kind] = replace(config, optimizer=mapped(_in_place_of_automatic(settled), config.optimizer))
-        problem = build_problem(configs[kind], dataset)
-        estimates[kind] = found = estimate_step(problem)
-        bounds = (kernel_memory(part.memory, problem.backend) for part in automatic)
-        of_solver = sum(found.cost.memory.get(part, 0) for part in ("cotangents", "blocks"))
-        if all(bound is None or of_solver <= bound for bound in bounds):  # a kernel goes by tiles where it must
-            fitting[kind] = found.seconds_per_step
-    return configs[min(fitting, key=fitting.__getitem__)], estimates
+    tried = [replace(config, optimizer=mapped(to, config.optimizer)) for to in _SOLVERS.values()]
+    problems = [build_problem(each, dataset) for each in tried]
+    found = dict(zip(_SOLVERS, _estimates(problems), strict=True))
+    bounds = (kernel_memory(part.memory, problems[0].backend) for part in automatic)
+    bound = min(filter(None, bounds), default=math.inf)
+    fitting = [kind for kind, of in found.items() if _least_memory(of.cost) <= bound]
+    taken = min(fitting, key=lambda kind: found[kind].seconds_per_step)
+    return tried[list(_SOLVERS).index(taken)], {taken: found[taken], **found}
+
+
+def solver_choice(estimates: dict[str, Estimate]) -> str:
+    """Describe the choice of `choose_solver`: "cg: 0.21 s a step by estimate, minimum-norm 0.9 s"."""
+    (taken, first), *others = ((kind, f"{of.seconds_per_step:.3g} s") for kind, of in estimates.items())
+    return ", ".join([f"{taken}: {first} a step by estimate", *map(" ".join, others)])
+
+
+def _minimum_norm(part: Any) -> Any:
+    if not isinstance(part, Automatic):
+        return part
+    return MinimumNorm(part.damping, part.outputs, part.memory)
+
+
+def _conjugate_gradients(part: Any) -> Any:
+    if not isinstance(part, Automatic):
+        return part
+    return ConjugateGradients(part.damping, part.outputs, part.tolerance)
+
+
+_SOLVERS = {"minimum-norm": _minimum_norm, "cg": _conjugate_gradients}
+
+
+def _least_memory(counted: Cost) -> int:
+    """Bytes of a solver that cannot be fewer; a kernel is factored by tiles where it does not fit."""
+    return counted.memory.get("cotangents", 0) + counted.memory.get("blocks", 0)
+
+
+def _sizes(problem: Problem) -> Sizes:
+    n, c = problem.batch_size, problem.dataset.train.targets.shape[1]
+    z = problem.backend.asarray(np.full((1, c), 1.0 / c), dtype=problem.dtype)
+    root, _ = curvature_root(problem.loss, z, z)
+    layers = tuple(layer_cost(layer, n) for layer in problem.network.body.layers)
+    return Sizes(n, c, nbytes((1,), z), layers, None if root is None else root.shape[-1])
+
+
+def _estimates(problems: Sequence[Problem]) -> list[Estimate]:
+    """Estimates of problems with the same network and batch, by speeds that are measured once."""
+    sizes, counted = _sizes(problems[0]), [step_cost(problem) for problem in problems]
+    speeds = _speeds(problems[0], sizes, sum(counted, Cost()))
+    return [Estimate(sizes.weights, each, speeds) for each in counted]
+
+
+def _speeds(problem: Problem, sizes: Sizes, counted: Cost) -> Speeds:
+    """Speeds of what a step has, in the problem's precision; eigenvectors are always found in double."""
+    order, parts = counted.order, counted.work
+    return Speeds(
+        products=_product_speed(problem, sizes),
+        factor=_factor_speed(problem, min(order, _FACTORED)) if "factor" in parts else math.inf,
+        eigenvectors=_eigen_speed(problem, min(order, _DECOMPOSED)) if "eigenvectors" in parts else math.inf,
+        read=_read_speed(problem),
+        disk=_disk_speed(problem) if counted.moved else math.inf,
+    )
+
+
+def _product_speed(problem: Problem, sizes: Sizes) -> float:
+    """Operations per second of a product in the network's own shape."""
+    n, layer = min(sizes.samples, 1024), max(sizes.layers, key=lambda layer: layer.rows)
+    x, C = _ones(problem, (n, layer.width)), _ones(problem, (layer.width, layer.rows))
+    synchronize(x @ C)
+    started, products = perf_counter(), 0
+    while perf_counter() - started < _TIMED_SECONDS:
+        synchronize(x @ C)
+        products += 1
+    work: float = 2.0 * n * C.shape[0] * C.shape[1] * products
+    return work / (perf_counter() - started)
+
+
+def _read_speed(problem: Problem) -> float:
+    """Bytes per second at which a product with a vector reads a matrix that no cache holds."""
+    K = _ones(problem, (4096, 4096))
+    return nbytes(K.shape, K) / _fastest(lambda: K @ K[0, :])
+
+
+def _factor_speed(problem: Problem, order: int) -> float:
+    """Operations per second of a Cholesky factorization."""
+    K = problem.backend.xp.eye(order, dtype=problem.dtype, device=problem.backend.device)
+    return order**3 / 3 / _fastest(lambda: cholesky(K))
+
+
+def _eigen_speed(problem: Problem, order: int) -> float:
+    """Operations per second of an eigendecomposition in double precision, 9 N^3 of them."""
+    G = np.random.default_rng(0).standard_normal((order, order))
+    K = problem.backend.asarray(G @ G.T, dtype=problem.backend.xp.float64)
+    return 9 * order**3 / _fastest(lambda: eigh(K)[1])
+
+
+def _disk_speed(problem: Problem) -> float:
+    """Bytes per second to and from the temporary folder; the system's cache makes it look its best."""
+    array = _ones(problem, (1 << 22,))
+    scratch, started = Scratch(room=0), perf_counter()
+    scratch.put("", array)
+    scratch.get("")
+    seconds = perf_counter() - started
+    scratch.close()
+    return 2 * nbytes(array.shape, array) / seconds
+
+
+def _ones(problem: Problem, shape: tuple[int, ...]) -> Array:
+    ones: Array = problem.backend.xp.ones(shape, dtype=problem.dtype, device=problem.backend.device)
+    return ones
+
+
+def _fastest(call: Callable[[], Any]) -> float:
+    """Seconds of the fastest of three calls; the first warms up."""
+    seconds = math.inf
+    for _ in range(3):
+        started = perf_counter()
+        synchronize(call())
+        seconds = min(seconds, perf_counter() - started)
+    return seconds
