@@ -15,14 +15,15 @@ class LayerCost(NamedTuple):
     """Operations of a layer's maps for n samples, and the sizes of its arrays.
 
     `tangent` is the work of a jvp or vjp in the input, `params` that of one in the parameters, `gram` that of
-    `gram_params`. The weight is (rows, width); `features` is the number of columns of A, or of its reduced
-    form. `frozen` and `point` are the numbers in frozen arrays and in a linearization.
+    `gram_params`. The layer moves `half` by a weight (rows, width); `features` is the number of columns of A,
+    or of its reduced form. `frozen` and `point` are the numbers in frozen arrays and in a linearization.
     """
 
     forward: float
     tangent: float
     params: float
     gram: float
+    half: int
     rows: int
     width: int
     features: int
@@ -33,8 +34,9 @@ class LayerCost(NamedTuple):
 class Sizes(NamedTuple):
     """The sizes of a step: samples n, constrained outputs of each, bytes of a number, and the layers.
 
-    `curvature_rows` is the number of columns of the loss's curvature root at each sample, None where that root
-    is the identity. With `own_rows` the constrained outputs are combinations that differ by sample.
+    `curvature_rows` is the number of columns of the loss's curvature root at each sample, None for the
+    identity. With `own_rows` the constrained outputs are combinations that differ by sample. `starts_at_zero`
+    tells whether rounding hides the initial weights, so that the first kernel has the rank that W = 0 gives.
     """
 
     samples: int
@@ -43,6 +45,7 @@ class Sizes(NamedTuple):
     layers: tuple[LayerCost, ...]
     curvature_rows: int | None = None
     own_rows: bool = False
+    starts_at_zero: bool = False
 
     @property
     def weights(self) -> int:
@@ -69,13 +72,28 @@ class Sizes(NamedTuple):
 
         Notes
         -----
-        Law: a coupling adds min(n, features) d/2 at most; the last one, whose cotangents lie in the span of
-        the readout, min(n, features) times the number of outputs.
+        Law: a coupling adds min(n, features) times the dimension of its cotangents. These lie in the span of
+        the readout and of the features, of the half at hand, that the couplings behind it have.
         """
-        spans = [layer.width for layer in self.layers]
-        spans[-1] = min(spans[-1], rows + self.own_rows)
-        counts = (min(self.samples, layer.features) for layer in self.layers)
-        return sum(count * span for count, span in zip(counts, spans, strict=True))
+        rank, spans = 0, [rows + self.own_rows] * 2
+        for layer in reversed(self.layers):
+            rank += min(self.samples, layer.features) * min(layer.width, spans[layer.half])
+            spans[1 - layer.half] += layer.features
+        return rank
+
+    def rank_at_zero(self, rows: int) -> int:
+        """Largest rank of J at W = 0, where every cotangent lies in the span of the readout.
+
+        Notes
+        -----
+        Law: the couplings that move a half add min(n, all their features) times the number of outputs.
+        """
+        rank = 0
+        for half in {layer.half for layer in self.layers}:
+            layers = [layer for layer in self.layers if layer.half == half]
+            span = min(layers[0].width, rows + self.own_rows)
+            rank += min(self.samples, sum(layer.features for layer in layers)) * span
+        return rank
 
 
 @dataclass(frozen=True, slots=True)

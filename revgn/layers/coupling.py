@@ -191,6 +191,7 @@ def layer_cost_coupling(layer: Coupling, n: int) -> LayerCost:
         tangent=2 * product,
         params=product,
         gram=float(n) * h * min(n, h + 1),
+        half=layer.half,
         rows=h + 1,
         width=d2,
         features=h + 1,

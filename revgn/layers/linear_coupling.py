@@ -227,6 +227,7 @@ def layer_cost_linear_coupling(layer: LinearCoupling, n: int) -> LayerCost:
         tangent=narrow,
         params=narrow + reduced,
         gram=float(n) * d2 * min(n, d2 + 1),
+        half=layer.half,
         rows=h + 1,
         width=d2,
         features=d2 + 1,

@@ -34,7 +34,6 @@ from revgn.solvers.minimum_norm import (
     centering,
     constrained,
     singular_kernel,
-    singular_rank,
 )
 from revgn.solvers.parts import kernel_parts, kernel_product, mean_block, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
@@ -160,8 +159,8 @@ def cost_conjugate_gradients(solver: ConjugateGradients, sizes: Sizes) -> Cost:
             bases = sum(min(n, layer.features) ** 3 + layer.width**3 for layer in layers)
             work["directions"] = float(order) * r * (2.0 * g + 2.0 * r)
             work["directions"] += 9.0 * bases
-    rank = singular_rank(solver.damping, m, sizes)
-    notes = () if rank is None else (f"{singular_kernel(order, rank)}, so conjugate gradients stagnate",)
+    singular = singular_kernel(solver.damping, m, sizes)
+    notes = () if singular is None else (f"{singular}, so conjugate gradients stagnate; take --damping 0.01",)
     return Cost(work, memory, read, order, notes=notes)
 
 

@@ -36,6 +36,7 @@ from revgn.solvers.kernel import HELD, lower_kernel
 from revgn.solvers.tiled_kernel import factor_tiled_kernel, is_dense, plan_tiles
 from revgn.structs import setting, struct
 
+_HIDDEN = 0.8  # share of its order below which a kernel's rank at W = 0 was seen to matter after it
 _PASSES = 24  # over the factor: estimates of its eigenvalues, a solution, a refinement
 Outputs = Literal["logits", "centered-logits"]
 _DAMPING = "Damping mu, relative to the mean diagonal of the kernel."
@@ -149,15 +150,15 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
         reads = size * order**3 / (3 * plan.samples * m) + _PASSES * plan.kernel
         moved = plan.on_disk + share * reads
         total = Cost(work, {"kernel": held}, 0.0, order, "tiles", plan.on_disk, moved)
-    rank = singular_rank(solver.damping, m, sizes)
-    return total if rank is None else total + _cost_of_eigenvectors(solver, total, order, rank, size)
+    singular = singular_kernel(solver.damping, m, sizes)
+    return total if singular is None else total + _cost_of_eigenvectors(solver, total, singular, size)
 
 
-def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, order: int, rank: int, size: int) -> Cost:
+def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, singular: str, size: int) -> Cost:
     """Cost beyond one rung: the rungs in double precision, which form the kernel anew, and eigenvectors."""
-    singular, remedy = singular_kernel(order, rank), "take --damping 0.01, or more --hidden features"
+    remedy = "take --damping 0.01, or more --hidden features"
     double = 2 if size == 4 else 1  # what an operation in double precision counts
-    is_possible = is_dense("eigh", order, 8, solver.memory)
+    is_possible = is_dense("eigh", once.order, 8, solver.memory)
     formed = double * ((size == 4) + is_possible)
     again = {"pull-back": formed * once.work["pull-back"], "kernel": formed * once.work["kernel"]}
     again["factor"] = double * (size == 4) * once.work["factor"]
@@ -167,8 +168,8 @@ def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, order: int, rank: int
     note = (
         f"{singular}, so each step finds its eigenvectors after Cholesky fails, which takes longer; {remedy}"
     )
-    again["eigenvectors"] = 9.0 * order**3
-    return Cost(again, {"eigenvectors": 6 * 8 * order**2}, notes=(note,))
+    again["eigenvectors"] = 9.0 * once.order**3
+    return Cost(again, {"eigenvectors": 6 * 8 * once.order**2}, notes=(note,))
 
 
 def constrained(outputs: Outputs, sizes: Sizes) -> int:
@@ -176,15 +177,15 @@ def constrained(outputs: Outputs, sizes: Sizes) -> int:
     return sizes.outputs - (outputs == "centered-logits")
 
 
-def singular_rank(damping: float, rows: int, sizes: Sizes) -> int | None:
-    """Largest rank of J where that leaves the undamped kernel singular, else None."""
-    rank = sizes.rank_bound(rows)
-    return rank if not damping and rank < sizes.samples * rows else None
-
-
-def singular_kernel(order: int, rank: int) -> str:
-    """Beginning of the note that the kernel of that order is singular."""
-    return f"without damping the kernel of order {order:,} is singular (rank {rank:,} at most)"
+def singular_kernel(damping: float, rows: int, sizes: Sizes) -> str | None:
+    """Beginning of a note where the undamped kernel is known to be singular, else None."""
+    order, rank, when = sizes.samples * rows, sizes.rank_bound(rows), ""
+    at_zero = sizes.rank_at_zero(rows)
+    if sizes.starts_at_zero and at_zero < min(rank, _HIDDEN * order):
+        rank, when = at_zero, " at first"
+    if damping or rank >= order:
+        return None
+    return f"without damping the kernel of order {order:,} is singular (rank {rank:,} at most{when})"
 
 
 def centering(like: Array) -> Array:

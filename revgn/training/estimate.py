@@ -1,7 +1,7 @@
 """The estimate of a step before it is taken: weights, memory, floating-point work, time.
 
-The counts are those of `revgn.cost`. The time is each count over its speed, and the speeds are measured here in
-a fraction of a second: of matrix products, of the factorizations that a step has, of memory and disk.
+The counts are those of `revgn.cost`. The time is each count over its speed, and the speeds are measured here
+in a fraction of a second: of matrix products, of the factorizations that a step has, of memory and disk.
 """
 
 import math
@@ -23,6 +23,7 @@ from revgn.training.problem import Problem, build_problem, kernel_memory
 _TIMED_SECONDS = 0.2
 _FACTORED = 4096  # largest order of the matrix whose Cholesky factorization is timed
 _DECOMPOSED = 512  # and of the one whose eigenvectors are
+_HIDDEN_SCALE = 1e-3  # of initial weights that single precision hides, as measured on digits
 
 
 class Speeds(NamedTuple):
@@ -137,7 +138,15 @@ def _sizes(problem: Problem) -> Sizes:
     z = problem.backend.asarray(np.full((1, c), 1.0 / c), dtype=problem.dtype)
     root, _ = curvature_root(problem.loss, z, z)
     layers = tuple(layer_cost(layer, n) for layer in problem.network.body.layers)
-    return Sizes(n, c, nbytes((1,), z), layers, None if root is None else root.shape[-1])
+    number, scale = nbytes((1,), z), getattr(problem.config.network, "init_scale", math.inf)
+    return Sizes(
+        n,
+        c,
+        number,
+        layers,
+        curvature_rows=None if root is None else root.shape[-1],
+        starts_at_zero=scale <= (_HIDDEN_SCALE if number == 4 else 0.0),
+    )
 
 
 def _estimates(problems: Sequence[Problem]) -> list[Estimate]:
