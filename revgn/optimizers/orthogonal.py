@@ -22,6 +22,7 @@ from revgn.optimizers.optimizer import (
     check_direction,
     direction,
     init_state,
+    measured,
     update,
     update_along,
 )
@@ -44,7 +45,7 @@ class Orthogonalized:
     Law: the length of the inner direction does not matter.
 
     Cost: beyond the inner direction 5 (4 m^2 k + 2 m^3) operations for each weight, m = min(h, d/2) and
-    k = max(h, d/2).
+    k = max(h, d/2), and a jvp where D was solved for: rho is that of the orthogonal direction.
     """
 
     inner: Optimizer = setting(
@@ -83,7 +84,8 @@ def direction_orthogonalized(
     scale: float = 1.0,
 ) -> Direction:
     found = direction(optimizer.inner, state, params, at, scale)
-    return found._replace(params=trees.map_leaves(_orthogonal, found.params))
+    D = trees.map_leaves(_orthogonal, found.params)
+    return found._replace(params=D, solve=measured(found, D))
 
 
 @cost.register(Orthogonalized)

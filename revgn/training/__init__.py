@@ -29,6 +29,7 @@ from revgn.training.problem import (
     initial_state,
     load_data,
     restore_state,
+    restore_weights,
     state_arrays,
 )
 from revgn.training.step import Record, train_step
@@ -57,6 +58,7 @@ __all__ = [
     "load_data",
     "look_ahead",
     "restore_state",
+    "restore_weights",
     "solver_choice",
     "start_probe",
     "state_arrays",

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from revgn._dispatch import has_map
 from revgn.arrays import Array, Scratch, cholesky, eigh, nbytes, synchronize
 from revgn.cost import Cost, Sizes, cost, layer_cost
 from revgn.data import Dataset
@@ -60,11 +61,12 @@ class Estimate(NamedTuple):
 def step_cost(problem: Problem) -> Cost:
     """Count one step of `problem`: the forward pass, and what the optimizer adds.
 
-    Raises
-    ------
-    UnsupportedMapError
-        If a layer has no `layer_cost`. An optimizer or solver without `cost` is named in the result instead.
+    An optimizer or solver without `cost` is named in the result; so is a layer without `layer_cost`, and then
+    nothing is counted.
     """
+    kinds = dict.fromkeys(type(layer) for layer in problem.network.body.layers)
+    if unknown := tuple(kind.__name__ for kind in kinds if not has_map(layer_cost, kind)):
+        return Cost(unknown=unknown)
     sizes = _sizes(problem)
     points = [layer.point for layer in sizes.layers]
     copies = 2 + (problem.average is not None)  # the weights, their change, their average
@@ -79,7 +81,13 @@ def step_cost(problem: Problem) -> Cost:
 
 
 def estimate_step(problem: Problem) -> Estimate:
-    """Count one step of `problem`, and measure the speeds that its time depends on."""
+    """Count one step of `problem`, and measure the speeds that its time depends on.
+
+    Raises
+    ------
+    UnsupportedMapError
+        If a layer has no `layer_cost`.
+    """
     return _estimates([problem])[0]
 
 
@@ -135,8 +143,9 @@ def _least_memory(counted: Cost) -> int:
 
 def _sizes(problem: Problem) -> Sizes:
     n, c = problem.batch_size, problem.dataset.train.targets.shape[1]
-    z = problem.backend.asarray(np.full((1, c), 1.0 / c), dtype=problem.dtype)
-    root, _ = curvature_root(problem.loss, z, z)
+    z, root = problem.backend.asarray(np.full((1, c), 1.0 / c), dtype=problem.dtype), None
+    if has_map(curvature_root, type(problem.loss)):
+        root, _ = curvature_root(problem.loss, z, z)
     layers = tuple(layer_cost(layer, n) for layer in problem.network.body.layers)
     number, scale = nbytes((1,), z), getattr(problem.config.network, "init_scale", math.inf)
     return Sizes(

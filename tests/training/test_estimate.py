@@ -236,7 +236,9 @@ def chosen(monkeypatch, digits, *, products, reads, factors=1e12, batch=200, **c
     for name, speed in (("product", products), ("read", reads), ("factor", factors)):
         monkeypatch.setattr(f"revgn.training.estimate._{name}_speed", lambda *_, speed=speed: speed)
     optimizer = {"solver": AUTO | changes}
-    config = build_config({"optimizer": optimizer, "network": {"hidden": 32}, "training": {"batch_size": batch}})
+    config = build_config(
+        {"optimizer": optimizer, "network": {"hidden": 32}, "training": {"batch_size": batch}}
+    )
     return choose_solver(config, digits)
 
 
