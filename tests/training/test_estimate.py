@@ -8,7 +8,7 @@ import pytest
 from revgn import trees
 from revgn.cost import Cost, Sizes, layer_cost
 from revgn.data import Dataset, Part, load_dataset, take_batch
-from revgn.errors import UsageError
+from revgn.errors import UnsupportedMapError, UsageError
 from revgn.optimizers import Adam, Blend, GaussNewton, Paced
 from revgn.settings import FAMILIES, build_config, config_toml, parse_toml
 from revgn.solvers import Automatic, ConjugateGradients, MinimumNorm, jacobian, tangent_kernel
@@ -79,7 +79,7 @@ def test_more_costs_more(changes, first_block, make_problem):
 
 @dataclass(frozen=True)
 class Own:
-    """An optimizer of a user's own, without `cost`."""
+    """An optimizer, solver or layer of a user's own, without a cost."""
 
 
 def test_what_states_no_cost_is_named(make_problem):
@@ -87,6 +87,11 @@ def test_what_states_no_cost_is_named(make_problem):
     found = step_cost(replace(problem, optimizer=Own()))
     assert (found.unknown, set(found.work)) == (("Own",), {"forward"})
     assert step_cost(replace(problem, optimizer=GaussNewton(solver=Own()))).unknown == ("Own",)
+    body = replace(problem.network.body, layers=(*problem.network.body.layers, Own()))
+    strange = replace(problem, network=replace(problem.network, body=body))
+    assert step_cost(strange) == Cost(unknown=("Own",))
+    with pytest.raises(UnsupportedMapError, match=r"layer_cost\(Own\)"):
+        estimate_step(strange)
 
 
 def test_an_average_is_one_more_copy_of_the_weights(make_problem):

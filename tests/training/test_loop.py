@@ -202,9 +202,7 @@ def test_gains_are_what_the_step_took_off_each_loss(make_problem):
     events = run(problem)
     test = problem.dataset.test
     rows = Part(test.inputs[: problem.batch_size], test.targets[: problem.batch_size])
-    losses = [
-        evaluate_part(problem, event.state.params, rows)[0] for event in events if isinstance(event, StepDone)
-    ]
+    losses = [evaluate_part(problem, event.state.params, rows)[0] for event in events if isinstance(event, StepDone)]
     steps = [event.record for event in events if isinstance(event, StepDone)]
     for earlier, step, before, after in zip(steps, steps[1:], losses, losses[1:], strict=False):
         assert step["loss_test"] == pytest.approx(after, rel=1e-5)
