@@ -21,6 +21,7 @@ LAYOUT = [
     "errors",
     "_dispatch",
     "structs",
+    "cost",
     "arrays",
     "trees",
     "linalg",
