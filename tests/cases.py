@@ -13,7 +13,7 @@ from revgn.layers import draw_coupling, draw_linear_coupling, draw_readout
 from revgn.losses import CrossEntropy, SquaredError
 from revgn.maps import Halves, init
 from revgn.networks import Architecture, draw_network
-from revgn.solvers import BlockInverse, Jacobian, MinimumNorm, jacobian
+from revgn.solvers import BlockWise, Jacobian, MinimumNorm, jacobian
 from revgn.trees import map_leaves
 
 # --- layers -----------------------------------------------------------------------------------------
@@ -225,10 +225,10 @@ class SolverCase:
 
 
 EXACT_SOLVERS = [  # generalized inverses: J G J = J where features have full rank
-    SolverCase("uniform", BlockInverse("uniform"), (0.5, 0.5)),
-    SolverCase("last", BlockInverse("last"), (0.0, 1.0)),
-    SolverCase("full-rank", BlockInverse("full-rank"), (0.5, 0.5)),
-    SolverCase("explicit", BlockInverse((0.25, 0.75)), (0.25, 0.75)),
-    SolverCase("first", BlockInverse("first"), (1.0, 0.0)),
+    SolverCase("uniform", BlockWise(block_weights="uniform"), (0.5, 0.5)),
+    SolverCase("last", BlockWise(block_weights="last"), (0.0, 1.0)),
+    SolverCase("full-rank", BlockWise(block_weights="full-rank"), (0.5, 0.5)),
+    SolverCase("explicit", BlockWise(block_weights=(0.25, 0.75)), (0.25, 0.75)),
+    SolverCase("first", BlockWise(block_weights="first"), (1.0, 0.0)),
     SolverCase("minimum-norm", MinimumNorm()),
 ]

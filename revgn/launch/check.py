@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from revgn.errors import DataError, RevgnError, RunError, UsageError
-from revgn.launch.problem import evaluation_problem
+from revgn.launch.problem import problem_of
 from revgn.settings import build_config, config_toml, without_none
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
 from revgn.store.files import is_sealed, reading
@@ -27,7 +27,7 @@ from revgn.store.names import (
 )
 from revgn.store.reader import Run, open_run, read_columns, status
 from revgn.store.writer import repair_run
-from revgn.training import Problem, evaluate, restore_state
+from revgn.training import Problem, TrainState, evaluate, restore_weights
 
 Outcome = Literal["ok", "damaged", "skipped"]
 
@@ -152,7 +152,7 @@ def _settings(config: dict[str, Any]) -> Any:
 
 def _problem(run: Run) -> Problem:
     try:
-        return evaluation_problem(run)
+        return problem_of(run, optimizer=False)
     except DataError as error:
         raise _SkippedError(f"without the data: {error}") from None
 
@@ -175,7 +175,8 @@ def _weights(run: Run, load: Callable[[], Problem]) -> str:
     if not row.size:
         raise _SkippedError(f"step {checkpoint.step} was not evaluated")
     problem = load()
-    again = evaluate(problem, restore_state(problem, checkpoint.arrays))
+    params = restore_weights(problem, checkpoint.arrays)
+    again = evaluate(problem, TrainState(params, (), checkpoint.step, 0.0))
     worst = 0.0
     for name in ("train_loss", "validation_loss", "test_loss"):
         if name in again and name in run.epochs:

@@ -98,7 +98,7 @@ def _scores(record: dict[str, float]) -> dict[Weights, float]:
 
 def _is_sound(problem: Problem, state: TrainState) -> bool:
     """Whether the loss is finite on a batch's worth of training rows: worth going on from."""
-    return math.isfinite(evaluate_part(problem, state, problem.dataset.train, problem.batch_size)[0])
+    return math.isfinite(evaluate_part(problem, state.params, problem.dataset.train, problem.batch_size)[0])
 
 
 def _on_host(leaf: Any) -> Any:

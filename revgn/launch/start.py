@@ -10,11 +10,11 @@ from revgn.launch.record import Observer, Outcome, record_training
 from revgn.settings import Config, parts_of
 from revgn.solvers import Automatic
 from revgn.store import create_run
-from revgn.training import build_problem, initial_state, load_data
+from revgn.training import Problem, build_problem, initial_state, load_data
 
 
 def start_run(
-    config: Config,
+    what: Config | Problem,
     folder: Path | str,
     *,
     command: str = "",
@@ -25,6 +25,8 @@ def start_run(
 
     Parameters
     ----------
+    what : Config or Problem
+        The settings, or a problem with a network, loss or optimizer of the user's own.
     command : str
         The command line, for the run's history.
     observe : callable
@@ -39,14 +41,22 @@ def start_run(
         If the folder exists and is not empty, cannot be written, or training diverged; what was journalled
         and the last good checkpoint stay.
     """
-    if Path(config.data.name).suffix:  # a file: resume must find it from any folder
-        data = replace(config.data, name=str(Path(config.data.name).resolve()))
-        config = replace(config, data=data)
-    dataset = load_data(config)
-    config, notes = _with_solver(config, dataset)
-    problem = build_problem(config, dataset)
+    notes: tuple[str, ...] = ()
+    if isinstance(what, Config):
+        config = _with_data_found(what)
+        dataset = load_data(config)
+        config, notes = _with_solver(config, dataset)
+        problem = build_problem(config, dataset)
+    else:
+        problem = replace(what, config=_with_data_found(what.config))
     writer = create_run(Path(folder), provenance(problem, command))
     return record_training(writer, problem, initial_state(problem), observe, should_stop, notes)
+
+
+def _with_data_found(config: Config) -> Config:
+    """Return the configuration with a data file by its whole path: resume must find it from any folder."""
+    name = Path(config.data.name)
+    return replace(config, data=replace(config.data, name=str(name.resolve()))) if name.suffix else config
 
 
 def _with_solver(config: Config, dataset: Dataset) -> tuple[Config, tuple[str, ...]]:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import NamedTuple
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace, cholesky, empty, matmul, triangular_solve
+from revgn.arrays import Array, array_namespace, cholesky, matmul, row_major, triangular_solve
 from revgn.errors import UsageError
 from revgn.linalg import add_diagonal, gram_columns
 from revgn.networks import ChainParams
@@ -108,6 +108,4 @@ def _root(P: Array, floor: float, rows: int) -> Array:
     L = cholesky(M, overwrite=True)
     if L is None:  # its eigenvalues are at least the floor, so P is not finite, nor will the step be
         return xp.full_like(P, math.nan)  # type: ignore[no-any-return]
-    R = empty(P.shape, P)  # row by row, as a checkpoint gives it back: products then round the same
-    R[...] = triangular_solve(L, xp.eye(P.shape[0], dtype=P.dtype, device=P.device), transposed=True)
-    return R
+    return row_major(triangular_solve(L, xp.eye(P.shape[0], dtype=P.dtype, device=P.device), transposed=True))

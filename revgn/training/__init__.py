@@ -20,7 +20,9 @@ from revgn.training.problem import (
     build_problem,
     initial_state,
     load_data,
+    restore_average,
     restore_state,
+    restore_weights,
     state_arrays,
 )
 from revgn.training.step import Record, train_step
@@ -44,7 +46,9 @@ __all__ = [
     "initial_state",
     "load_data",
     "look_ahead",
+    "restore_average",
     "restore_state",
+    "restore_weights",
     "start_probe",
     "state_arrays",
     "train",

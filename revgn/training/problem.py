@@ -227,8 +227,24 @@ def restore_state(problem: Problem, arrays: dict[str, np.ndarray]) -> TrainState
     RunError
         If an array is missing or of another shape.
     """
-    template = initial_state(problem)
-    names = iter([name for name, _ in trees.named_leaves(template)])
+    return _restored(initial_state(problem), "", problem, arrays)  # type: ignore[no-any-return]
+
+
+def restore_weights(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams:
+    """Weights alone of a checkpoint, whatever optimizer it is of."""
+    return _restored(initial_state(problem).params, "params/", problem, arrays)  # type: ignore[no-any-return]
+
+
+def restore_average(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams | None:
+    """Averaged weights alone of a checkpoint; None where nothing was averaged yet."""
+    if not int(arrays.get("average/steps", 0)):
+        return None
+    return _restored(initial_state(problem).params, "average/params/", problem, arrays)  # type: ignore[no-any-return]
+
+
+def _restored(template: Any, prefix: str, problem: Problem, arrays: dict[str, np.ndarray]) -> Any:
+    """Return a tree like `template` with the arrays whose paths begin with `prefix`."""
+    names = iter([f"{prefix}{name}" for name, _ in trees.named_leaves(template)])
 
     def restored(leaf: Array | int | float) -> Array | int | float:
         name = next(names)

@@ -138,7 +138,7 @@ def test_what_lies_ahead_is_what_then_comes(make_problem):
         )
         assert before.record["kernel_rate"] == pytest.approx(kernel_change(K, L), rel=1e-3, abs=1e-6)
         assert before.record["step_excess"] > 0.999
-        assert 0 < before.record["solvers_cosine"] <= 1.001
+        assert 0 < before.record["inverses_cosine"] <= 1.001
 
 
 def test_conjugate_gradients_are_recorded(make_problem):
@@ -193,32 +193,24 @@ def test_evaluations_come_when_they_are_due(changes, evaluated, make_problem):
 @pytest.mark.parametrize(("every", "measured"), [(0, []), (1, [1, 2, 3, 4, 5, 6, 7]), (3, [3, 6])])
 def test_measurements_come_when_they_are_due(every, measured, make_problem):
     events = run(make_problem({"training.measure_every": every, "optimizer.name": "sgd"}))
-    for name in (
-        "loss_after",
-        "loss_other",
-        "loss_test",
-        "loss_decrease",
-        "loss_decrease_other",
-        "loss_decrease_test",
-        "inverse_error",
-    ):
+    for name in ("loss_after", "loss_other", "loss_test", "gain", "gain_other", "gain_test", "inverse_error"):
         assert [event.state.step for event in events if name in event.record] == measured
 
 
-def test_loss_decreases_are_losses_before_minus_after(make_problem):
+def test_gains_are_what_the_step_took_off_each_loss(make_problem):
     problem = make_problem({"training.measure_every": 1, "training.steps": 6})
     events = run(problem)
     test = problem.dataset.test
     rows = Part(test.inputs[: problem.batch_size], test.targets[: problem.batch_size])
-    losses = [evaluate_part(problem, event.state, rows)[0] for event in events if isinstance(event, StepDone)]
+    losses = [
+        evaluate_part(problem, event.state.params, rows)[0] for event in events if isinstance(event, StepDone)
+    ]
     steps = [event.record for event in events if isinstance(event, StepDone)]
     for earlier, step, before, after in zip(steps, steps[1:], losses, losses[1:], strict=False):
         assert step["loss_test"] == pytest.approx(after, rel=1e-5)
-        assert step["loss_decrease_test"] == pytest.approx(before - after, rel=1e-3, abs=1e-5)
-        assert step["loss_decrease_other"] == pytest.approx(
-            earlier["loss_other"] - step["loss_other"], abs=1e-5
-        )
-        assert step["loss_decrease"] == pytest.approx(step["loss"] - step["loss_after"], abs=1e-5)
+        assert step["gain_test"] == pytest.approx(before - after, rel=1e-3, abs=1e-5)
+        assert step["gain_other"] == pytest.approx(earlier["loss_other"] - step["loss_other"], abs=1e-5)
+        assert step["gain"] == pytest.approx(step["loss"] - step["loss_after"], abs=1e-5)
 
 
 def test_an_evaluation_is_the_mean_over_all_rows(make_problem, digits, monkeypatch):
@@ -233,7 +225,7 @@ def test_an_evaluation_is_the_mean_over_all_rows(make_problem, digits, monkeypat
     monkeypatch.setattr("revgn.training.loop._EVAL_ROWS", 7)
     assert evaluate(problem, state) == pytest.approx(whole, rel=1e-5)
     few = evaluate(make_problem({"training.eval_train_rows": 50}), state)
-    loss, hit = evaluate_part(problem, state, digits.train, 50)
+    loss, hit = evaluate_part(problem, state.params, digits.train, 50)
     assert (few["train_loss"], few["train_accuracy"]) == pytest.approx((loss, hit))
     assert few["train_loss"] != pytest.approx(whole["train_loss"], rel=1e-3)
 
