@@ -46,7 +46,7 @@ def with_preset(settings: Table) -> Table:
     name = settings.get("preset")
     if name is None:
         return settings
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise UsageError(f"preset: {_unknown_word(name, PRESETS)}")
     merged = _merged(Config, PRESETS[name], settings)
     chosen, own = merged["optimizer"], PRESETS[name]["optimizer"]

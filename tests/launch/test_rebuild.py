@@ -16,7 +16,7 @@ def settings(**changes):
     base = {
         "data": {"subset": 200},
         "network": {"hidden": 16, "blocks": 1},
-        "optimizer": {"name": "adam", "lr": 1e-2},
+        "optimizer": {"kind": "adam", "lr": 1e-2},
         "training": {"batch_size": 50, "steps": 8, "eval_every": 2, "checkpoint_every": 2},
     }
     return merge_settings(*(nested(path.replace("__", "."), value) for path, value in changes.items()), base)

@@ -99,15 +99,15 @@ def test_runs_without_accuracy_go_by_the_least_loss(make_run):
 def test_settings_that_are_not_in_use_do_not_differ(make_run):
     """A damping that Adam never looks at does not split its row, nor fill a cell."""
     runs = [
-        make_run("a", rise(0.1), optimizer__name="adam"),
-        make_run("b", rise(0.2), optimizer__damping=0.1),
-        make_run("c", rise(0.3), optimizer__damping=0.2),
+        make_run("a", rise(0.1), optimizer__kind="adam"),
+        make_run("b", rise(0.2), optimizer__solver__damping=0.1),
+        make_run("c", rise(0.3), optimizer__solver__damping=0.2),
     ]
     rows = compare_runs(runs).rows
     assert len(rows) == 3
     adam = rows[-1].settings
-    assert adam["optimizer.name"] == "adam"
-    assert "optimizer.damping" not in adam
+    assert adam["optimizer.kind"] == "adam"
+    assert "optimizer.solver.damping" not in adam
 
 
 def test_runs_that_came_to_nothing_are_last(make_run):

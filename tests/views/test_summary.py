@@ -103,9 +103,12 @@ def test_infinite_figures_stay_numbers(make_run):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ([{"optimizer.name": "adam"}, {"optimizer.name": "sgd"}], ["adam, lr 0.001", "sgd, lr 0.1"]),
-        ([{"optimizer.damping": 0.1}, {"optimizer.damping": 1.0}], ["damping 0.1", "damping 1.0"]),
-        ([{"optimizer.inverse": "block"}, {}], ["block", "minimum-norm"]),
+        ([{"optimizer.kind": "adam"}, {"optimizer.kind": "sgd"}], ["adam, lr 0.001", "sgd, lr 0.1"]),
+        (
+            [{"optimizer.solver.damping": 0.1}, {"optimizer.solver.damping": 1.0}],
+            ["damping 0.1", "damping 1.0"],
+        ),
+        ([{"optimizer.solver.kind": "block"}, {}], ["block", "minimum-norm"]),
         ([{}, {"network.hidden": 8}, {"network.hidden": 8}], ["a", "b", "c"]),
         ([{}, {}], ["a", "b"]),
         ([{}], ["a"]),
