@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from revgn.errors import DataError, RevgnError, RunError, UsageError
+from revgn.errors import DataError, RevgnError, RunError
 from revgn.launch.problem import problem_of
-from revgn.settings import build_config, config_toml, without_none
+from revgn.settings import build_config, config_toml, filled_settings, without_none
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
 from revgn.store.files import is_sealed, reading
 from revgn.store.journal import Columns, read_journal
@@ -137,17 +137,10 @@ def _config(run: Run) -> str:
     with reading(run.folder / RUN_FILE) as file:
         version = int(file.attrs["format_version"])
     of_file = migrated({"format_version": version, "config_json": json.dumps(content)}, path)
-    if _settings(json.loads(of_file["config_json"])) != _settings(run.config):
+    of_file, of_run = filled_settings(json.loads(of_file["config_json"])), filled_settings(run.config)
+    if without_none(of_file) != without_none(of_run):
         raise RunError(f"{path}: has other settings than run.h5")
     return "the settings of run.h5"
-
-
-def _settings(config: dict[str, Any]) -> Any:
-    """Return settings in a form that can be compared: as they are where this version lacks a part of them."""
-    try:
-        return build_config(config)
-    except UsageError:
-        return without_none(config)
 
 
 def _problem(run: Run) -> Problem:
