@@ -87,7 +87,8 @@ OPTIMIZERS = {
 
 
 def settings(changes):
-    return merge_settings(*[nested(path, value) for path, value in changes.items()], TINY)
+    """Nested settings, the later of `changes` stronger than the earlier: a kind comes before its fields."""
+    return merge_settings(*[nested(path, value) for path, value in reversed(changes.items())], TINY)
 
 
 def config(**changes):
@@ -228,7 +229,7 @@ def test_the_outcome_and_what_observers_see(tmp_path):
         ({"optimizer": {"kind": "adam"}}, r"optimizer\.kind: cannot change on resume"),
         ({"data": {"subset": 100}}, r"data\.subset: cannot change on resume \(it is 200\)"),
         ({"preset": "paper-mnist"}, r"preset: cannot change on resume"),
-        ({"optimizer": {"lr": -1}}, r"optimizer\.lr: -1 cannot be used"),
+        ({"optimizer": {"lr": -1}}, r"optimizer\.lr: -1\.0 cannot be used"),
         ({"optimizer": {"rate": 1}}, r"optimizer\.rate: unknown setting"),
         ({"training": {"steps": 9}}, r"has done its 9 steps; to go on, raise training\.steps"),
         ({"training": {"steps": 5}}, r"has done its 9 steps; to go on, raise training\.steps"),
