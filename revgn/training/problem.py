@@ -232,14 +232,16 @@ def restore_state(problem: Problem, arrays: dict[str, np.ndarray]) -> TrainState
     return _restored(initial_state(problem), "", problem, arrays)  # type: ignore[no-any-return]
 
 
-def restore_weights(
-    problem: Problem, arrays: dict[str, np.ndarray], *, average: bool = False
-) -> ChainParams | None:
-    """Weights alone of a checkpoint; the averaged ones, or None where nothing was averaged yet."""
-    if average and not int(arrays.get("average/steps", 0)):
+def restore_weights(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams:
+    """Weights alone of a checkpoint, whatever optimizer it is of."""
+    return _restored(initial_state(problem).params, "params/", problem, arrays)  # type: ignore[no-any-return]
+
+
+def restore_average(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams | None:
+    """Averaged weights alone of a checkpoint; None where nothing was averaged yet."""
+    if not int(arrays.get("average/steps", 0)):
         return None
-    prefix = "average/params/" if average else "params/"
-    return _restored(initial_state(problem).params, prefix, problem, arrays)
+    return _restored(initial_state(problem).params, "average/params/", problem, arrays)  # type: ignore[no-any-return]
 
 
 def _restored(template: Any, prefix: str, problem: Problem, arrays: dict[str, np.ndarray]) -> Any:
