@@ -8,25 +8,23 @@ import numpy as np
 
 from revgn.data import Dataset, Part
 from revgn.errors import UsageError
-from revgn.launch.problem import same_data
+from revgn.launch.problem import problem_of
+from revgn.networks import ChainParams
 from revgn.settings import build_config
 from revgn.store import Run, Weights, latest_checkpoint, open_run
 from revgn.store.checkpoint import best_checkpoint
-from revgn.training import (
-    Problem,
-    TrainState,
-    averaged,
-    build_problem,
-    evaluate_part,
-    load_data,
-    restore_state,
-)
+from revgn.training import Problem, evaluate_part, load_data, restore_average, restore_weights
 
 _NORMALIZATION = ("shift", "scale", "target_shift", "target_scale")
 
 
 def evaluate_run(
-    folder: Path | str, data: dict[str, Any], *, best: bool = False, weights: Weights = "raw"
+    folder: Path | str,
+    data: dict[str, Any] | None = None,
+    *,
+    best: bool = False,
+    weights: Weights = "raw",
+    problem: Problem | None = None,
 ) -> dict[str, Any]:
     """Evaluate the newest checkpoint of a run on its own data, or on the data that `data` describes.
 
@@ -39,6 +37,8 @@ def evaluate_run(
     best : bool
         Evaluate the checkpoint with the best score of the same weights.
     weights : {"raw", "average"}
+    problem : Problem or None
+        The problem of a run that was started with one.
 
     Returns
     -------
@@ -54,21 +54,20 @@ def evaluate_run(
     """
     folder = Path(folder)
     run = open_run(folder)
-    config = build_config(run.config)
-    if weights == "average" and config.training.average is None:
+    problem = problem_of(run, problem, optimizer=False)
+    if weights == "average" and problem.average is None:
         raise UsageError(f"{folder}: has no averaged weights; it was trained without training.average")
-    own = same_data(config, run.attributes["data_sha256"])
+    own = problem.dataset
     other = _other_data(run, own, data) if data else own
     checkpoint = best_checkpoint(folder, weights) if best else latest_checkpoint(folder)[0]
-    problem = build_problem(config, own)
-    raw = restore_state(problem, checkpoint.arrays)
-    state = averaged(raw) if weights == "average" else raw
-    if state is None:
+    restore = restore_average if weights == "average" else restore_weights
+    params = restore(problem, checkpoint.arrays)
+    if params is None:
         raise UsageError(f"{folder}: at step {checkpoint.step} nothing was averaged yet")
     normalization = {name: getattr(own, name) for name in _NORMALIZATION}
     problem = replace(problem, dataset=replace(other, **normalization))
     about = {"run": str(folder), "step": checkpoint.step, "weights": weights, "data": other.name}
-    return about | _figures(problem, state)
+    return about | _figures(problem, params)
 
 
 def matched_classes(other: Dataset, own: Dataset) -> Dataset:
@@ -120,12 +119,12 @@ def _other_data(run: Run, own: Dataset, data: dict[str, Any]) -> Dataset:
     return other
 
 
-def _figures(problem: Problem, state: TrainState) -> dict[str, float]:
+def _figures(problem: Problem, params: ChainParams) -> dict[str, float]:
     """Return rows, loss and accuracy of each part of the data, and of all rows."""
     dataset = problem.dataset
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     found = {
-        name: np.array([len(part.inputs), *evaluate_part(problem, state, part)], dtype=np.float64)
+        name: np.array([len(part.inputs), *evaluate_part(problem, params, part)], dtype=np.float64)
         for name, part in parts.items()
         if part is not None
     }

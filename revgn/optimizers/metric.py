@@ -16,7 +16,8 @@ from functools import partial
 from typing import NamedTuple
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace, cholesky, empty, matmul, triangular_solve
+from revgn.arrays import Array, array_namespace, cholesky, matmul, row_major, triangular_solve
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import add_diagonal, gram_columns
 from revgn.networks import ChainParams
@@ -81,6 +82,18 @@ def update_metric(
     return FeatureMetricState(moments, tuple(roots))
 
 
+@cost.register(FeatureMetric)
+def cost_feature_metric(metric: FeatureMetric, sizes: Sizes) -> Cost:
+    """Features in the metric stand beside those that are not."""
+    n, orders = sizes.samples, [(layer.features, layer.width) for layer in sizes.layers]
+    work = sum(4.0 * n * m**2 + 2.0 * m**2 * d2 + 4 / 3 * m**3 / metric.every for m, d2 in orders)
+    memory = {
+        "metric": sum(2 * m**2 for m, _ in orders) * sizes.number,
+        "activations": sum(layer.point for layer in sizes.layers) * sizes.number,
+    }
+    return Cost({"metric": work}, memory)
+
+
 def in_metric(state: FeatureMetricState, J: Jacobian) -> Jacobian:
     """J', whose features are A R."""
     assert J.point.points is not None
@@ -108,6 +121,4 @@ def _root(P: Array, floor: float, rows: int) -> Array:
     L = cholesky(M, overwrite=True)
     if L is None:  # its eigenvalues are at least the floor, so P is not finite, nor will the step be
         return xp.full_like(P, math.nan)  # type: ignore[no-any-return]
-    R = empty(P.shape, P)  # row by row, as a checkpoint gives it back: products then round the same
-    R[...] = triangular_solve(L, xp.eye(P.shape[0], dtype=P.dtype, device=P.device), transposed=True)
-    return R
+    return row_major(triangular_solve(L, xp.eye(P.shape[0], dtype=P.dtype, device=P.device), transposed=True))

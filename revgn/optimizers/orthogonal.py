@@ -10,9 +10,10 @@ this is); for Gauss-Newton with carry it is our own. The bias row keeps its size
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace, inner
+from revgn.cost import Cost, Sizes, cost
 from revgn.networks import ChainParams
 from revgn.optimizers.gauss_newton import GaussNewton
-from revgn.optimizers.muon import orthogonalized, spectral_scale, with_bias
+from revgn.optimizers.muon import cost_of_orthogonalizing, orthogonalized, spectral_scale, with_bias
 from revgn.optimizers.optimizer import (
     Direction,
     Linearization,
@@ -21,6 +22,7 @@ from revgn.optimizers.optimizer import (
     check_direction,
     direction,
     init_state,
+    measured,
     update,
     update_along,
 )
@@ -43,7 +45,7 @@ class Orthogonalized:
     Law: the length of the inner direction does not matter.
 
     Cost: beyond the inner direction 5 (4 m^2 k + 2 m^3) operations for each weight, m = min(h, d/2) and
-    k = max(h, d/2).
+    k = max(h, d/2), and a jvp where D was solved for: rho is that of the orthogonal direction.
     """
 
     inner: Optimizer = setting(
@@ -82,7 +84,13 @@ def direction_orthogonalized(
     scale: float = 1.0,
 ) -> Direction:
     found = direction(optimizer.inner, state, params, at, scale)
-    return found._replace(params=trees.map_leaves(_orthogonal, found.params))
+    D = trees.map_leaves(_orthogonal, found.params)
+    return found._replace(params=D, solve=measured(found, D))
+
+
+@cost.register(Orthogonalized)
+def cost_orthogonalized(optimizer: Orthogonalized, sizes: Sizes) -> Cost:
+    return cost(optimizer.inner, sizes) + cost_of_orthogonalizing(sizes)
 
 
 def _orthogonal(D: Array) -> Array:

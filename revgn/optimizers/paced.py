@@ -11,6 +11,7 @@ itself. Source: Nocedal and Wright 2006, algorithm 3.1, whose slope <grad, E> = 
 
 from revgn import trees
 from revgn.arrays import array_namespace
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.losses import gradient, value
 from revgn.maps import forward
@@ -24,6 +25,7 @@ from revgn.optimizers.optimizer import (
     check_direction,
     direction,
     init_state,
+    measured,
     update,
 )
 from revgn.solvers import apply
@@ -52,7 +54,10 @@ class Paced:
     Law: a step that the bound shortens has the norm `trust_radius`. By backtracking the loss of the batch
     never rises: where no length keeps it down, the step is 0, and only the inner state goes on.
 
-    Cost: a norm of E for `trust_radius`; by backtracking one jvp, and a forward pass for each length tried.
+    rho is that of the applied step, (t / lr) D in place of D.
+
+    Cost: a norm of E for `trust_radius`; by backtracking one jvp, and a forward pass for each length tried; a
+    jvp for rho where t is not lr.
     """
 
     inner: Optimizer = setting(
@@ -79,7 +84,8 @@ def init_paced(optimizer: Paced, params: ChainParams) -> OptimizerState:
 def update_paced(
     optimizer: Paced, state: OptimizerState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Update:
-    E, state, info = direction(optimizer.inner, state, params, at, scale)
+    found = direction(optimizer.inner, state, params, at, scale)
+    E = found.params
     if optimizer.inner.weight_decay:
         E = trees.axpy(optimizer.inner.weight_decay, params, E)
     lr = t = scale * optimizer.inner.lr
@@ -90,7 +96,15 @@ def update_paced(
         moved = trees.axpy(-t, E, params)
     else:
         t, moved = _backtracked(optimizer.length, params, at, E, t)
-    return Update(moved, state, t * size, info, lr, t)
+    info = found.solve if t == lr else measured(found, trees.scale(t / lr, found.params))
+    return Update(moved, found.state, t * size, info, lr, t)
+
+
+@cost.register(Paced)
+def cost_paced(optimizer: Paced, sizes: Sizes) -> Cost:
+    """Backtracking mostly tries one length."""
+    tried = {} if optimizer.length is None else {"length": sizes.forward + sizes.jvp}
+    return cost(optimizer.inner, sizes) + Cost(tried)
 
 
 def _backtracked(

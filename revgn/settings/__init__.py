@@ -1,7 +1,7 @@
 """The configuration: a tree of structs, built from TOML, options and presets."""
 
 from revgn.settings.average import Exponential, Tail
-from revgn.settings.build import build_config, fields_at, merge_settings
+from revgn.settings.build import build_config, fields_at, filled_settings, merge_settings
 from revgn.settings.config import Config, DataSettings, Own, TrainingSettings, mapped, parts_of
 from revgn.settings.options import canonical, named_settings, path_of, settings_by_name, value_of
 from revgn.settings.presets import PRESETS
@@ -38,6 +38,7 @@ __all__ = [
     "config_template",
     "config_toml",
     "fields_at",
+    "filled_settings",
     "flat",
     "kind_of",
     "mapped",

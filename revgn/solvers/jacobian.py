@@ -1,6 +1,7 @@
 """The network's Jacobian in its parameters, at a point: J and J^T as functions, and who solves J D = eps."""
 
 from dataclasses import fields, replace
+from functools import singledispatch
 from typing import Any, NamedTuple, TypeAlias
 
 from revgn import trees
@@ -29,10 +30,11 @@ class Jacobian(NamedTuple):
 class SolveInfo(NamedTuple):
     """How J D = eps was solved.
 
-    `rho` = |J D - eps| / |eps|, by one jvp. `residual` is that of the equation actually solved (damped,
-    truncated). `rank`, `order`, `s_max`, `s_min` are of the factored matrix: the kernel's (singular values
-    of J), or for the block step the worst over its couplings (of the features A). `block_weights` are
-    those of the blocks; `damping` is the number added to the squared singular values. Times in seconds.
+    `rho` = |J D - eps| / |eps|, by one jvp, of the D that is returned or that a wrapper applies in its place.
+    `residual` is that of the equation actually solved (damped, truncated). `rank`, `order`, `s_max`, `s_min`
+    are of the factored matrix: the kernel's (singular values of J), or for the block step the worst over its
+    couplings (of the features A). `block_weights` are those of the blocks; `damping` is the number added to
+    the squared singular values. Times in seconds.
 
     Conjugate gradients factor no kernel, so that `rung` and `rank` are None and the singular values NaN; they
     have `iterations` and an `outcome`, which direct solvers do not: converged, stagnated, out-of-iterations.
@@ -123,6 +125,18 @@ def with_damping(solver: Solver, damping: float) -> Solver:
 @generic
 def damping_of(solver: Solver) -> float:
     """The solver's damping, in its own unit."""
+
+
+@singledispatch
+def equation(solver: Solver, J: Jacobian, eps: Array) -> tuple[Jacobian, Array]:
+    """The rows of J D = eps that the solver solves: all of them, unless it is registered for less.
+
+    Raises
+    ------
+    UsageError
+        If the solver combines outputs and those of J are combined already.
+    """
+    return J, eps
 
 
 @generic

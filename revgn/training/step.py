@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from time import perf_counter
 
-from revgn.arrays import Array, memory_in_use, synchronize, unwarned
+from revgn import trees
+from revgn.arrays import Array, memory_in_use, row_major, synchronize, unwarned
 from revgn.linalg import OUTCOMES, RUNGS
 from revgn.losses import accuracy, value
 from revgn.maps import forward
@@ -86,7 +87,9 @@ def _train_step(
         if solved.outcome is not None:
             record["cg_outcome"] = OUTCOMES.index(solved.outcome)
     seconds = state.seconds + finished - started
-    return TrainState(result.params, result.state, step, seconds, average), record
+    # In the layout that a checkpoint gives back, also of an optimizer that breaks this law of `init_state`.
+    after = trees.map_leaves(row_major, TrainState(result.params, result.state, step, seconds, average))
+    return after, record
 
 
 def measure(

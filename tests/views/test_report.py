@@ -15,8 +15,9 @@ from revgn.errors import RunError, UsageError
 from revgn.settings import build_config, config_dict
 from revgn.store import create_run, open_run
 from revgn.views import write_report
+from revgn.views.figures import thinned
 from revgn.views.groups import Group
-from revgn.views.report import Preface, thinned
+from revgn.views.report import Preface
 
 pytest.importorskip("plotly")
 
