@@ -31,6 +31,7 @@ from revgn.settings import (
     merge_settings,
     parts_of,
     register,
+    settings_by_name,
 )
 from revgn.solvers import Blocks, BlockWise, ConjugateGradients, MinimumNorm
 from revgn.structs import setting, struct
