@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from revgn.analysis import QUANTITIES
 from revgn.errors import UsageError
 from revgn.store.files import write_whole
 from revgn.store.reader import Run
@@ -24,21 +25,7 @@ from revgn.views.summary import SPLIT, all_settings, summarize
 
 _ON_LOG = ("rho", "residual", "step_norm", "damping")
 _EXACTNESS = ("rho", "residual", "rank", "cg_iterations", "step_norm", "damping")
-_ANALYSED = (
-    "kernel_similarity",
-    "kernel_alignment",
-    "kernel_rate",
-    "kernel_effective_rank",
-    "features_cka",
-    "branches_cka",
-    "halves_cka",
-    "output_cka",
-    "weights_moved",
-    "step_excess",
-    "step_overlap",
-    "solvers_cosine",
-    "gradient_noise",
-)
+_ANALYSED = tuple(quantity.name for quantity in QUANTITIES if not quantity.by_coupling)
 _MEMORY = ("loss_decrease", "loss_decrease_other", "loss_decrease_test")
 _COLUMNS = 40  # kinds of runs whose settings stand side by side
 
@@ -98,7 +85,7 @@ def write_report(
             *_curves(groups),
             *_section("Exactness and rank over the run", groups, _EXACTNESS),
             *_section("Loss decrease of a step on its own batch, and elsewhere", groups, _MEMORY),
-            *_section("Kernels, features, weights and steps, against the start", groups, _ANALYSED),
+            *_section("Kernels, features, weights and steps, against initialization", groups, _ANALYSED),
             "<h2>Where the time went</h2>",
             _times(groups),
             "<h2>Settings</h2>",

@@ -12,7 +12,7 @@ from revgn.data import Part, load_dataset
 from revgn.errors import RunError, UsageError
 from revgn.launch import evaluate_run, resume_run, start_run
 from revgn.launch.evaluate import matched_classes
-from revgn.settings import build_config, merge_settings, nested
+from revgn.settings import build_config, merge_settings, nested, settings_by_name
 from revgn.store import EPOCH_SERIES, STEP_SERIES, latest_checkpoint, load_checkpoint, open_run
 from revgn.training import DivergedError, Evaluated
 from revgn.views import labels, summarize
@@ -22,77 +22,57 @@ TINY = {
     "network": {"hidden": 32},
     "training": {"batch_size": 64, "steps": 9, "measure_every": 2, "checkpoint_every": 2},
 }
-MINIMUM_NORM = {"kind": "minimum-norm", "damping": 0.1}
-MOMENTUM = {"kind": "gauss-newton", "solver": MINIMUM_NORM, "momentum": 0.9}
 OPTIMIZERS = {
-    "minimum-norm": {"optimizer": {"kind": "gauss-newton"}},
-    "block": {"optimizer.solver": {"kind": "block", "block_weights": [0.5, 0.5]}},
-    "adam": {"optimizer.kind": "adam"},
-    "sgd": {"optimizer": {"kind": "sgd", "momentum": 0.9}},
-    "muon": {"optimizer.kind": "muon"},
-    "momentum": {"optimizer": MOMENTUM | {"solver": MINIMUM_NORM | {"outputs": "centered-logits"}}},
+    "minimum-norm": {},
+    "block": {"solver": "block", "block_weights": (0.5, 0.5)},
+    "adam": {"optimizer": "adam"},
+    "sgd": {"optimizer": "sgd", "momentum": 0.9},
+    "muon": {"optimizer": "muon"},
+    "momentum": {"momentum": 0.9, "damping": 0.1, "outputs": "centered-logits"},
     "metric": {
-        "optimizer": MOMENTUM | {"metric": {"kind": "features", "every": 4}},
-        "network.first_block": "identity",
+        "metric": "features",
+        "every": 4,
+        "damping": 0.1,
+        "momentum": 0.9,
+        "first_block": "identity",
     },
     "orthogonalized": {
-        "optimizer": {"kind": "orthogonalized", "inner": MOMENTUM | {"weight_decay": 0.01}},
+        "optimizer": "orthogonalized",
+        "damping": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 0.01,
     },
-    "levenberg-marquardt": {
-        "optimizer": {
-            "kind": "levenberg-marquardt",
-            "inner": {
-                "kind": "gauss-newton",
-                "curvature": "exact",
-                "solver": MINIMUM_NORM | {"damping": 1.0},
-                "momentum": 0.5,
-            },
-        },
+    "levenberg-marquardt": {"optimizer": "levenberg-marquardt", "curvature": "exact", "momentum": 0.5},
+    "kfac": {"optimizer": "kfac", "every": 3, "first_block": "identity"},
+    "lbfgs": {"optimizer": "lbfgs", "history": 3},
+    "paced": {
+        "optimizer": "paced",
+        "inner": "sgd",
+        "lr": 8.0,
+        "weight_decay": 0.01,
+        "length": "backtracking",
+        "trust_radius": 0.5,
     },
-    "kfac": {"optimizer": {"kind": "kfac", "every": 3}, "network.first_block": "identity"},
-    "lbfgs": {"optimizer": {"kind": "lbfgs", "history": 3}},
-    "backtracking": {
-        "optimizer": {
-            "kind": "paced",
-            "inner": {"kind": "sgd", "lr": 8.0},
-            "length": "backtracking",
-            "trust_radius": 0.5,
-        },
-    },
-    "switch": {
-        "optimizer": {"kind": "switch", "first": {"kind": "adam"}, "second": MOMENTUM, "switch_at": 3},
-    },
+    "switch": {"optimizer": "switch", "momentum": 0.5, "damping": 0.1, "switch_at": 3},
     "patience": {
-        "optimizer": {
-            "kind": "switch",
-            "first": {"kind": "adam", "lr": 0.1},
-            "second": {"kind": "lbfgs", "history": 2},
-            "patience": 1,
-        },
+        "optimizer": "switch",
+        "optimizer.first.lr": 0.1,
+        "second": "lbfgs",
+        "history": 2,
+        "patience": 1,
     },
-    "blend": {
-        "optimizer": {
-            "kind": "blend",
-            "first": {"kind": "gauss-newton", "solver": MINIMUM_NORM},
-            "second": {"kind": "adam"},
-        },
-    },
-    "exponential": {
-        "optimizer.kind": "adam",
-        "training.average": {"kind": "exponential", "decay": 0.7},
-        "training.label_smoothing": 0.1,
-    },
-    "tail": {"optimizer.kind": "adam", "training.average": {"kind": "tail", "tail_start": 0.3}},
+    "blend": {"optimizer": "blend", "damping": 0.1},
+    "exponential": {"optimizer": "adam", "average": "exponential", "decay": 0.7, "label_smoothing": 0.1},
+    "tail": {"optimizer": "adam", "average": "tail", "tail_start": 0.3},
 }
 
 
 def settings(changes):
-    """Nested settings, the later of `changes` stronger than the earlier: a kind comes before its fields."""
-    return merge_settings(*[nested(path, value) for path, value in reversed(changes.items())], TINY)
+    return merge_settings(settings_by_name(changes, TINY), TINY)
 
 
 def config(**changes):
-    return build_config(settings({path.replace("__", "."): value for path, value in changes.items()}))
+    return build_config(settings(changes))
 
 
 def repeats(folder):
@@ -148,8 +128,9 @@ def test_stopped_after_any_step_and_resumed(name, tmp_path):
         outcome = start_run(config, folder, **stop_after(step))
         assert (outcome.status, outcome.step) == ("interrupted", step)
         assert open_run(folder).attributes["message"] == f"stopped after step {step}"
-        outcome = resume_run(folder, {})
-        assert (outcome.status, outcome.step, outcome.notes) == ("finished", 9, ())
+        notes = []
+        outcome = resume_run(folder, {}, note=notes.append)
+        assert (outcome.status, outcome.step, notes) == ("finished", 9, [])
         assert repeats(folder) == expected
 
 
@@ -169,7 +150,7 @@ def test_broken_off_at_any_event_and_resumed(event, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("steps", [9, 8])
 def test_killed_between_the_last_checkpoint_and_the_last_words(steps, tmp_path, monkeypatch):
-    config = build_config(settings({"training.steps": steps, "optimizer.kind": "adam"}))
+    config = build_config(settings({"steps": steps, "optimizer": "adam"}))
     start_run(config, tmp_path / "whole")
 
     def die(writer, *_):
@@ -187,9 +168,9 @@ def test_killed_between_the_last_checkpoint_and_the_last_words(steps, tmp_path, 
 
 @pytest.mark.parametrize("name", OPTIMIZERS.keys() - {"tail"})  # that of a longer run begins later
 def test_more_epochs_are_a_longer_run(name, tmp_path):
-    changes = OPTIMIZERS[name] | {"training.steps": None}
-    start_run(build_config(settings(changes | {"training.epochs": 2})), tmp_path / "short")
-    start_run(build_config(settings(changes | {"training.epochs": 4})), tmp_path / "long")
+    changes = OPTIMIZERS[name] | {"steps": None}
+    start_run(build_config(settings(changes | {"epochs": 2})), tmp_path / "short")
+    start_run(build_config(settings(changes | {"epochs": 4})), tmp_path / "long")
     outcome = resume_run(tmp_path / "short", {"training": {"epochs": 4}}, command="revgn resume short")
     assert (outcome.status, outcome.step) == ("finished", 12)
     assert repeats(tmp_path / "short") == repeats(tmp_path / "long")
@@ -226,7 +207,7 @@ def test_the_outcome_and_what_observers_see(tmp_path):
         ({"network": {"hidden": 16}}, r"network\.hidden: cannot change on resume \(it is 32\)"),
         ({"training": {"dtype": "float64"}}, r"training\.dtype: cannot change on resume"),
         ({"training": {"batch_size": 32}}, r"training\.batch_size: cannot change"),
-        ({"optimizer": {"kind": "adam"}}, r"optimizer\.kind: cannot change on resume"),
+        ({"optimizer": "adam"}, r"optimizer\.kind: cannot change on resume"),
         ({"data": {"subset": 100}}, r"data\.subset: cannot change on resume \(it is 200\)"),
         ({"preset": "paper-mnist"}, r"preset: cannot change on resume"),
         ({"optimizer": {"lr": -1}}, r"optimizer\.lr: -1\.0 cannot be used"),
@@ -267,7 +248,7 @@ def save_table(path, seed=0, rows=60):
 
 def test_data_that_changed_are_refused(tmp_path):
     save_table(tmp_path / "own.npz")
-    own = {"data__name": str(tmp_path / "own.npz"), "data__subset": None, "training__batch_size": 16}
+    own = {"data": str(tmp_path / "own.npz"), "subset": None, "batch_size": 16}
     start_run(config(**own), tmp_path / "run", **stop_after(4))
     save_table(tmp_path / "own.npz", seed=1)
     for use in (lambda: resume_run(tmp_path / "run", {}), lambda: evaluate_run(tmp_path / "run", {})):
@@ -286,10 +267,11 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
-    outcome = resume_run(tmp_path / "run", {})
-    assert len(outcome.notes) == 1
-    assert "passed over" in outcome.notes[0]
-    assert str(newest) in outcome.notes[0]
+    notes = []
+    resume_run(tmp_path / "run", {}, note=notes.append)
+    assert len(notes) == 1
+    assert "passed over" in notes[0]
+    assert str(newest) in notes[0]
     assert repeats(tmp_path / "run") == repeats(tmp_path / "whole")
     start_run(config(), tmp_path / "none", **stop_after(1))
     for path in (tmp_path / "none" / "checkpoints").iterdir():
@@ -301,7 +283,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
 
 
 def test_divergence_keeps_what_was_good(tmp_path):
-    wild = config(optimizer__kind="sgd", optimizer__lr=1e30, training__eval_every=100)
+    wild = config(optimizer="sgd", lr=1e30, eval_every=100)
     with pytest.raises(DivergedError, match="step 2: the loss is nan"):
         start_run(wild, tmp_path / "step")
     run = open_run(tmp_path / "step")
@@ -310,7 +292,7 @@ def test_divergence_keeps_what_was_good(tmp_path):
     assert run.steps["step"].tolist() == [1, 2]
     assert latest_checkpoint(tmp_path / "step")[0].step == 0
     with pytest.raises(DivergedError, match="step 1: the training loss is"):
-        start_run(config(optimizer__lr=1e30, training__steps=1), tmp_path / "evaluation")
+        start_run(config(lr=1e30, steps=1), tmp_path / "evaluation")
     assert open_run(tmp_path / "evaluation").status == "failed"
     assert latest_checkpoint(tmp_path / "evaluation")[0].step == 0
     resume_run(tmp_path / "step", {"optimizer": {"lr": 0.1}})
@@ -320,7 +302,7 @@ def test_divergence_keeps_what_was_good(tmp_path):
 
 
 def test_a_mistake_leaves_no_folder(tmp_path):
-    wrong = config(optimizer__solver={"kind": "block", "block_weights": [0.5, 0.25, 0.25]})
+    wrong = config(solver="block", block_weights=(0.5, 0.25, 0.25))
     with pytest.raises(UsageError):
         start_run(wrong, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -335,9 +317,9 @@ def test_a_run_is_never_overwritten(finished):
 
 def test_the_best_checkpoint_is_kept_and_found(tmp_path):
     """Wherever a checkpoint and an evaluation fall on one step, the checkpoint knows its score."""
-    settings = {"optimizer__lr": 1e-3, "training__eval_every": 3, "training__checkpoint_every": 3}
+    settings = {"lr": 1e-3, "eval_every": 3, "checkpoint_every": 3}
     folder = tmp_path / "run"
-    start_run(config(**settings, training__steps=12, optimizer__kind="adam"), folder)
+    start_run(config(**settings, steps=12, optimizer="adam"), folder)
     run = open_run(folder)
     for path in (folder / "checkpoints").iterdir():
         checkpoint = load_checkpoint(path)
@@ -349,8 +331,8 @@ def test_the_best_checkpoint_is_kept_and_found(tmp_path):
 
 
 def test_validation_rows_choose_the_best(tmp_path):
-    settings = {"data__validation": 0.2, "training__eval_every": 3, "training__steps": 12}
-    start_run(config(**settings, optimizer__kind="adam", optimizer__lr=1e-3), tmp_path / "run")
+    settings = {"validation": 0.2, "eval_every": 3, "steps": 12}
+    start_run(config(**settings, optimizer="adam", lr=1e-3), tmp_path / "run")
     run = open_run(tmp_path / "run")
     assert run.epochs["validation_accuracy"].max() > run.epochs["validation_accuracy"][0]
     found = evaluate_run(tmp_path / "run", {}, best=True)
@@ -430,17 +412,18 @@ def digits_of():
 
 
 AVERAGED = {
-    "training.average": {"kind": "exponential", "decay": 0.5},
-    "training.eval_every": 1,
-    "optimizer.kind": "adam",
-    "optimizer.lr": 0.03,
+    "average": "exponential",
+    "decay": 0.5,
+    "eval_every": 1,
+    "optimizer": "adam",
+    "lr": 0.03,
 }
 
 
 def test_evaluation_of_the_averaged_weights(tmp_path):
     """As recorded beside the raw ones; the best checkpoint is that of the weights asked for."""
     folder = tmp_path / "run"
-    start_run(build_config(settings(AVERAGED | {"training.steps": 30})), folder)
+    start_run(build_config(settings(AVERAGED | {"steps": 30})), folder)
     epochs = open_run(folder).epochs
     for weights, suffix, best in (("raw", "", "best"), ("average", "_average", "best_average")):
         result = evaluate_run(folder, {}, weights=weights)
@@ -471,7 +454,7 @@ def test_what_is_not_there_is_not_evaluated(finished, tmp_path):
 
 def test_the_tail_of_a_run_made_longer_begins_again(tmp_path):
     """Where it now begins later than the steps taken, they count no more."""
-    tail = settings(OPTIMIZERS["tail"] | {"training.average.tail_start": 0.5, "training.steps": 6})
+    tail = settings(OPTIMIZERS["tail"] | {"tail_start": 0.5, "steps": 6})
     start_run(build_config(tail), tmp_path / "run")
     resume_run(tmp_path / "run", nested("training.steps", 16))
     steps = [latest_checkpoint(tmp_path / "run")[0].arrays["average/steps"]]
@@ -501,7 +484,7 @@ def test_a_run_from_before_a_setting_was_there(tmp_path):
 def test_going_back_to_a_checkpoint_drops_what_came_after(tmp_path):
     """After a resume with another rate and fewer steps nothing of the first attempt is left in the series."""
     folder, early = tmp_path / "run", tmp_path / "early.h5"
-    start_run(config(optimizer__kind="adam"), folder, **stop_after(4))
+    start_run(config(optimizer="adam"), folder, **stop_after(4))
     shutil.copy(folder / "checkpoints" / "step_00000004.h5", early)
     resume_run(folder, {})
     for late in (folder / "checkpoints").iterdir():
@@ -518,7 +501,7 @@ def test_going_back_to_a_checkpoint_drops_what_came_after(tmp_path):
 def test_a_state_with_an_infinite_loss_is_no_checkpoint(tmp_path):
     """Adam at an absurd rate keeps finite weights for one step; the checkpoint before it stays the newest."""
     folder = tmp_path / "run"
-    absurd = config(optimizer__kind="adam", optimizer__lr=1e30, training__checkpoint_every=1)
+    absurd = config(optimizer="adam", lr=1e30, checkpoint_every=1)
     with pytest.raises(DivergedError, match="step 2"):
         start_run(absurd, folder)
     assert latest_checkpoint(folder)[0].step == 0
@@ -528,7 +511,7 @@ def test_a_state_with_an_infinite_loss_is_no_checkpoint(tmp_path):
 def test_the_best_evaluation_is_always_a_checkpoint(tmp_path):
     """Though evaluations come faster than checkpoints are due."""
     folder = tmp_path / "run"
-    fast = {"optimizer.kind": "adam", "optimizer.lr": 0.03, "training.eval_every": 1, "training.steps": 40}
+    fast = {"optimizer": "adam", "lr": 0.03, "eval_every": 1, "steps": 40}
     start_run(build_config(merge_settings(nested("training.checkpoint_every", None), settings(fast))), folder)
     best = summarize(open_run(folder))["best"]
     evaluated = evaluate_run(folder, {}, best=True)

@@ -6,7 +6,7 @@ import pytest
 import revgn
 from revgn.errors import RunError, UsageError
 from revgn.launch import evaluate_run, rebuild, start_run
-from revgn.launch.spectra import run_spectrum
+from revgn.launch.analysis import run_spectrum
 from revgn.settings import build_config, merge_settings, nested
 from revgn.store import open_run
 from revgn.views import draw_curves

@@ -64,8 +64,8 @@ def test_points_are_means_over_seeds_with_their_deviation(runs, tmp_path, monkey
 
 
 def test_what_a_run_does_not_go_by_is_no_point(runs):
-    """Momentum has a default in the settings of Adam too."""
-    assert list(_lines(group_runs(runs[:2] + runs[6:]), "optimizer.momentum", "optimizer.kind")) == ["sgd"]
+    """Adam has no momentum."""
+    assert list(_lines(group_runs(runs[:2] + runs[6:]), "momentum", "optimizer.kind")) == ["sgd"]
 
 
 def test_runs_of_which_nothing_came_yet(tmp_path, provenance):
