@@ -22,8 +22,6 @@ TINY = {
     "network": {"hidden": 32},
     "training": {"batch_size": 64, "steps": 9, "measure_every": 2, "checkpoint_every": 2},
 }
-MINIMUM_NORM = {"kind": "minimum-norm", "damping": 0.1}
-MOMENTUM = {"kind": "gauss-newton", "solver": MINIMUM_NORM, "momentum": 0.9}
 OPTIMIZERS = {
     "minimum-norm": {},
     "block": {"solver": "block", "block_weights": (0.5, 0.5)},
