@@ -95,10 +95,9 @@ def warmed_up(optimizer, params, at):
 
 
 @EVERY
-@pytest.mark.parametrize("loss", [SquaredError(), CrossEntropy()], ids=["squared-error", "cross-entropy"])
-def test_an_update_is_a_function(optimizer, loss, backend, dtype):
+def test_an_update_is_a_function(optimizer, backend, dtype):
     """Arguments stay as they are, the same arguments give the same bits, on every library and device."""
-    params, at = problem(backend, dtype, loss)
+    params, at = problem(backend, dtype, CrossEntropy())
     state = warmed_up(optimizer, params, at)
     arguments = (params, memory(state), tuple(at.jacobian.point), at.outputs, at.targets)
     before = [snapshot(argument) for argument in arguments]
@@ -113,8 +112,8 @@ def test_an_update_is_a_function(optimizer, loss, backend, dtype):
 
 
 @EVERY
-def test_step_norm_is_the_distance_moved(optimizer, backend, dtype):
-    params, at = problem(backend, dtype, SquaredError())
+def test_step_norm_is_the_distance_moved(optimizer, numpy_backend, dtype):
+    params, at = problem(numpy_backend, dtype, SquaredError())
     done = update(optimizer, warmed_up(optimizer, params, at), params, at, 0.25)
     moved = relative_error(done.params, params, scale=1.0)
     assert done.step_norm.ndim == 0

@@ -26,9 +26,11 @@ SIZED = [
 ]
 
 
-@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("case", SIZED, ids=lambda case: case.name)
-@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.0, 1.0), (1.0, 0.0), (0.3, 0.7)], ids=str)
+@pytest.mark.parametrize(
+    ("rule", "shares"),
+    [("plain", (0.3, 0.7)), ("paper", (0.5, 0.5)), ("coarse", (0.0, 1.0)), ("damped", (1.0, 0.0))],
+)
 def test_step_is_the_dense_one(case, shares, rule, numpy_backend):
     """n < h, n = h, n > h; both first blocks; plain, truncated and damped; any shares."""
     net, params, x = case.build(numpy_backend, "float64")

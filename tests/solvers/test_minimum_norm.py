@@ -36,7 +36,7 @@ def test_step_is_the_pseudoinverse(case, numpy_backend):
 
 
 @CASES
-@pytest.mark.parametrize("damping", [1e-3, 0.1, 10.0])
+@pytest.mark.parametrize("damping", [1e-3, 10.0])
 def test_damped_step(case, damping, numpy_backend):
     """J^T (J J^T + mu I)^-1 eps with mu relative to the mean diagonal of J J^T."""
     J, eps = case.jacobian(numpy_backend)
