@@ -2,12 +2,12 @@
 
 import json
 import resource
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import run
 from revgn_cli.main import COMMANDS
 
 from revgn.arrays import cupy_absence
@@ -54,7 +54,7 @@ finally:
     heavy = {"numpy", "scipy", "h5py", "cupy", "matplotlib", "rich", "msgspec", "revgn"}
     print(sorted(heavy & set(sys.modules)))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run([sys.executable, "-c", code])
     assert done.stdout.splitlines()[-1] == "[]"
 
 
@@ -272,7 +272,7 @@ def test_a_full_disk(room, spawn, tmp_path):
         *("train", "--hidden", 256, "--optimizer", "sgd", "--steps", 4, "--out", "run", "-q"),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY)),
     )
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate()
     assert process.returncode == 1
     lines = [line for line in errors.splitlines() if not line.startswith("run ")]
     assert len(lines) == 1
