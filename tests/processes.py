@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-PATIENCE = 120.0  # seconds that a loaded machine may take for anything here
+PATIENCE = 300.0  # seconds that a loaded machine may take for anything here
 
 
 class Process(subprocess.Popen):

@@ -3,13 +3,13 @@
 import ast
 import importlib
 import os
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 from cases import HOLES, LAYERS, NETWORKS
+from processes import run
 
 from revgn import layers, maps, networks
 from revgn._dispatch import has_map
@@ -187,11 +187,5 @@ LIGHT = ("revgn", "revgn.solvers", "revgn.losses", "revgn.optimizers", "revgn.tr
 
 def test_imports_are_light():
     code = f"import {', '.join(LIGHT)}, sys; print(*sorted({set(HEAVY)!r} & set(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == []
+    done = run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stdout.split()) == (0, [])
