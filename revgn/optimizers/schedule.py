@@ -54,7 +54,13 @@ class Schedule:
 
 
 def rate_factor(schedule: Schedule, step: int, total: int) -> float:
-    """Factor for the base rate at `step` (from 0) of `total` steps."""
+    """Factor for the base rate at `step` (from 0) of `total` steps.
+
+    Examples
+    --------
+    >>> [rate_factor(Schedule("cosine", warmup=2), step, 6) for step in (0, 1, 2, 4)]
+    [0.5, 1.0, 1.0, 0.5]
+    """
     if step < schedule.warmup:
         return (step + 1) / schedule.warmup
     past = step - schedule.warmup

@@ -169,7 +169,8 @@ def no_more(scores: Scores, rule: Rule) -> list[float]:
 def rates(plan: Plan) -> Axis:
     """Return the learning rates to begin with where none are given: around the default, a factor 3 apart."""
     rate = build_config(dict(plan.settings)).optimizer.lr
-    return parse_axis(LR, [_rounded(rate * 3.0**k) for k in (-2, -1, 0, 1, 2)])  # type: ignore[operator]
+    assert rate is not None  # a built configuration has one
+    return parse_axis(LR, [_rounded(rate * 3.0**k) for k in (-2, -1, 0, 1, 2)])
 
 
 def _best(scores: Scores) -> float:
