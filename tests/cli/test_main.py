@@ -58,28 +58,13 @@ finally:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_script(shell, invoke):
-    script = invoke("completion", shell).stdout
-    assert "_REVGN_COMPLETE" in script
-    assert f"{shell}_complete" in script
-
-
-@pytest.mark.parametrize(
-    ("words", "offered"),
-    [
-        ("revgn sw", "sweep"),
-        ("revgn train --opt", "--optimizer"),
-        ("revgn train --inverse b", "block"),
-        ("revgn export --to te", "tensorboard"),
-    ],
-)
-def test_completion(words, offered, spawn, monkeypatch):
+def test_completion(spawn, monkeypatch):
+    """Click's own: of commands, options, choices."""
     monkeypatch.setenv("_REVGN_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", words)
-    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    monkeypatch.setenv("COMP_WORDS", "revgn export --to te")
+    monkeypatch.setenv("COMP_CWORD", "3")
     stdout, stderr = spawn(program="revgn").communicate()
-    assert f"plain,{offered}\n" in stdout, stderr
+    assert stdout == "plain,tensorboard\n", stderr
 
 
 def test_every_command_has_an_example(invoke):

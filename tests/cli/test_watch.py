@@ -58,6 +58,16 @@ def test_one_run(train, invoke):
     assert "\x1b" not in found.stdout
 
 
+def test_without_unicode(train, spawn, monkeypatch):
+    """Asterisks and digits in place of Braille patterns and bars."""
+    train("runs/a", "--eval-every", 1, "-q")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    curve, errors = spawn("watch", "runs/a").communicate()
+    assert (" **" in curve, "?" in curve, errors) == (True, False, "")
+    table, errors = spawn("watch", "runs").communicate()
+    assert (re.search(r" [0-7]{5} *$", table, re.MULTILINE) is not None, errors) == (True, "")
+
+
 def test_a_folder(train, invoke):
     for name in ("runs/[a]", "runs/b"):
         train(name, "--eval-every", 1, "-q")
