@@ -71,11 +71,11 @@ def test_kernels_may_be_estimated(case, moved):
     c = forward(network, params, x).shape[1]
     targets = np.eye(c)[np.arange(x.shape[0]) % c]
     exact = drift(network, moved(params), make_probe(network, params, x, targets))
-    found = drift(network, moved(params), make_probe(network, params, x, targets, probes=2000))
+    found = drift(network, moved(params), make_probe(network, params, x, targets, probes=500))
     estimated = {"kernel_similarity", "kernel_alignment"}
     for name in estimated:
         error = found.pop(f"{name}_error")
-        assert 0 < error < 0.1 * exact[name]
+        assert 0 < error < 0.2 * exact[name]
         assert abs(found[name] - exact[name]) < 4 * error
     assert {name: found[name] for name in found.keys() - estimated} == {
         name: exact[name] for name in found.keys() - estimated
