@@ -15,7 +15,7 @@ hypothesis.settings.load_profile("fixed")
 PAIRS = [  # libraries and precisions of a test that takes both
     {"backend": "numpy", "dtype": "float32"},
     {"backend": "numpy:readonly", "dtype": "float64"},
-    {"backend": "strict", "dtype": "float64"},
+    {"backend": "strict:device1", "dtype": "float64"},
     {"backend": "strict:device1", "dtype": "float32"},
     {"backend": "cupy", "dtype": "float64"},
     {"backend": "cupy", "dtype": "float32"},
@@ -57,12 +57,11 @@ def make_library(name: str) -> Library:
         return Library(name, select_backend("cupy"))
     import array_api_strict
 
-    device = array_api_strict.Device("device1" if name == "strict:device1" else "CPU_DEVICE")
-    return Library(name, Backend("strict", array_api_strict, device))
+    return Library(name, Backend("strict", array_api_strict, array_api_strict.Device("device1")))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Both precisions of each kind of library, not every library in both; CuPy in both, with `-m gpu`.
+    """NumPy in one precision each way, other libraries in both; CuPy with `-m gpu`.
 
     A test that names its own dtypes gets each of them.
     """
