@@ -4,7 +4,7 @@ A law times a case times a backend times a dtype is a test; a new layer earns al
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from revgn.layers import draw_coupling, draw_linear_coupling, draw_readout
 from revgn.losses import CrossEntropy, SquaredError
 from revgn.maps import Halves, init
 from revgn.networks import Architecture, draw_network
-from revgn.solvers import BlockInverse, Jacobian, MinimumNorm, jacobian
+from revgn.solvers import BlockWise, Jacobian, MinimumNorm, jacobian
 from revgn.trees import map_leaves
 
 # --- layers -----------------------------------------------------------------------------------------
@@ -216,19 +216,18 @@ LOSSES = [
 
 @dataclass(frozen=True)
 class SolverCase:
-    """A solver; `rule` are the arguments of its dense truth."""
+    """A solver; `block_weights` are those that it takes."""
 
     name: str
     solver: Any
-    shares: tuple[float, ...] = ()
-    rule: dict[str, float] = field(default_factory=dict)
+    block_weights: tuple[float, ...] = ()
 
 
 EXACT_SOLVERS = [  # generalized inverses: J G J = J where features have full rank
-    SolverCase("uniform", BlockInverse("uniform"), (0.5, 0.5)),
-    SolverCase("last", BlockInverse("last"), (0.0, 1.0)),
-    SolverCase("full-rank", BlockInverse("full-rank"), (0.5, 0.5)),
-    SolverCase("explicit", BlockInverse((0.25, 0.75)), (0.25, 0.75)),
-    SolverCase("first", BlockInverse("first"), (1.0, 0.0)),
+    SolverCase("uniform", BlockWise(block_weights="uniform"), (0.5, 0.5)),
+    SolverCase("last", BlockWise(block_weights="last"), (0.0, 1.0)),
+    SolverCase("full-rank", BlockWise(block_weights="full-rank"), (0.5, 0.5)),
+    SolverCase("explicit", BlockWise(block_weights=(0.25, 0.75)), (0.25, 0.75)),
+    SolverCase("first", BlockWise(block_weights="first"), (1.0, 0.0)),
     SolverCase("minimum-norm", MinimumNorm()),
 ]

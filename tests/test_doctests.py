@@ -12,9 +12,18 @@ WITHOUT = {  # maps of layers and what takes a run of its own: the README and ex
     *("factor_params", "forward", "gram_params", "init", "inverse", "linearize", "linearize_inverse"),
     *("jvp_input", "jvp_inverse", "jvp_params", "vjp_input", "vjp_params", "pinv_params", "solve_params"),
     *("draw_coupling", "draw_linear_coupling", "linear_coupling", "draw_network", "draw_readout"),
-    *("jacobian", "jacobian_operator", "kernel_operator", "solve", "tangent_kernel", "init_state", "update"),
-    *("build_config", "build_problem", "initial_state", "load_data", "train"),
-    *("evaluate_run", "list_runs", "open_run", "resume_run", "start_run"),
+    *(
+        "jacobian",
+        "jacobian_operator",
+        "kernel_operator",
+        "apply",
+        "apply_adjoint",
+        "solve",
+        "tangent_kernel",
+    ),
+    *("init_state", "direction", "update", "build_config", "build_problem", "initial_state", "load_data"),
+    *("train", "train_step", "start_run", "resume_run", "evaluate_run", "rebuild", "list_runs", "open_run"),
+    *("open_runs", "to_pandas", "to_xarray"),
 }
 
 

@@ -1,7 +1,6 @@
 """Optimizers: `init_state` and `update`, with explicit state; hybrids and step lengths; schedules."""
 
 from revgn.optimizers.adam import Adam, AdamState
-from revgn.optimizers.agreement import Agreement, AgreementState
 from revgn.optimizers.blend import Blend, BlendState
 from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState
 from revgn.optimizers.kfac import KFAC, KFACState
@@ -21,9 +20,8 @@ from revgn.optimizers.optimizer import (
     update,
 )
 from revgn.optimizers.orthogonal import Orthogonalized
-from revgn.optimizers.paced import Length, Paced, PacedState
-from revgn.optimizers.per_coupling import PerCoupling, PerCouplingState
-from revgn.optimizers.schedule import Schedule, ScheduleKind, rate_factor
+from revgn.optimizers.paced import Backtracking, Paced
+from revgn.optimizers.schedule import Constant, Cosine, Schedule, StepDecay, schedule_factor
 from revgn.optimizers.sgd import SGD, SGDState
 from revgn.optimizers.switch import Switch, SwitchState
 
@@ -33,10 +31,11 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamState",
-    "Agreement",
-    "AgreementState",
+    "Backtracking",
     "Blend",
     "BlendState",
+    "Constant",
+    "Cosine",
     "Direction",
     "FeatureMetric",
     "FeatureMetricState",
@@ -44,7 +43,6 @@ __all__ = [
     "GaussNewtonState",
     "KFACState",
     "LBFGSState",
-    "Length",
     "LevenbergMarquardt",
     "LevenbergMarquardtState",
     "Linearization",
@@ -54,18 +52,15 @@ __all__ = [
     "OptimizerState",
     "Orthogonalized",
     "Paced",
-    "PacedState",
-    "PerCoupling",
-    "PerCouplingState",
     "SGDState",
     "Schedule",
-    "ScheduleKind",
+    "StepDecay",
     "Switch",
     "SwitchState",
     "Update",
     "batch_gradient",
     "direction",
     "init_state",
-    "rate_factor",
+    "schedule_factor",
     "update",
 ]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from revgn._dispatch import generic
-from revgn.arrays import Array, array_namespace
+from revgn.arrays import Array, array_namespace, row_major
 from revgn.layers import LinearCoupling, LinearCouplingParams
 from revgn.linalg import PinvRule, add_diagonal, factor, gram_columns, solve_factored
 from revgn.losses import CrossEntropy, Loss, SquaredError
@@ -118,7 +118,7 @@ def _inverse(K: Array, mu: float) -> Array:
         return damped
 
     factored, _ = factor(form, K.shape[0], K, PinvRule(), damping_unit="mean")
-    return solve_factored(factored, xp.eye(K.shape[0], dtype=K.dtype, device=K.device))
+    return row_major(solve_factored(factored, xp.eye(K.shape[0], dtype=K.dtype, device=K.device)))
 
 
 def _beside_bias(A: Array, X: Array) -> Array:

@@ -12,55 +12,38 @@ of K-FAC's factors (Martens and Grosse 2015, section 3); as the metric of a mini
 """
 
 import math
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace, cholesky, empty, matmul, triangular_solve
+from revgn.arrays import Array, array_namespace, cholesky, matmul, row_major, triangular_solve
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import add_diagonal, gram_columns
 from revgn.networks import ChainParams
 from revgn.optimizers.kronecker import by_features, feature_count, trace
 from revgn.solvers import Jacobian
+from revgn.structs import setting, struct
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class FeatureMetric:
-    """M_k = P_k / p_k + floor I for each coupling.
-
-    Parameters
-    ----------
-    floor : float
-        Of the metric, relative to the mean of P's diagonal; where it is large, the metric is the usual one.
-    mean : float
-        Share of the old P in the new one, at every update.
-    every : int
-        Updates from one renewal of R to the next.
+    """M_k = P_k / p_k + floor I for each coupling; where the floor is large, the metric is the usual one.
 
     Raises
     ------
     UsageError
-        If a number is out of its range; at `update`, if the network does not keep its activations.
+        At `update`, if the network does not keep its activations.
 
     Notes
     -----
     Cost: 2 n h^2 operations for P and for A R each, 2 h^2 d/2 for R D', and at a renewal 4/3 h^3. The state
     holds P and R.
-
-    It is for couplings whose point has their `features` and whose one trained array is `weight`.
     """
 
-    floor: float = 1.0
-    mean: float = 0.95
-    every: int = 10
-
-    def __post_init__(self) -> None:
-        if not (0 < self.floor < math.inf and 0 <= self.mean < 1 and self.every >= 1):
-            raise UsageError(
-                f"FeatureMetric: floor {self.floor}, mean {self.mean}, every {self.every}; "
-                "expected floor > 0, mean in [0, 1) and every >= 1"
-            )
+    floor: float = setting("Floor of the metric P / p + floor I.", default=1.0, gt=0)
+    decay: float = setting("Weight of the old P in the running mean.", default=0.95, ge=0, lt=1)
+    every: int = setting("Steps between two decompositions of P.", default=10, ge=1)
 
 
 class FeatureMetricState(NamedTuple):
@@ -86,7 +69,7 @@ def update_metric(
     if J.point.points is None:
         raise UsageError("update(GaussNewton): a metric of features needs them kept; take activations='keep'")
     n = J.point.output.first.shape[0]
-    share = metric.mean if updates else 0.0
+    share = metric.decay if updates else 0.0
     moments = trees.axpy(
         (1 - share) / n,
         tuple(gram_columns(point.features) for point in J.point.points),
@@ -97,6 +80,18 @@ def update_metric(
     rows = [of.weight.shape[0] for of in J.params]
     roots = [_root(P, metric.floor, n) for P, n in zip(moments, rows, strict=True)]
     return FeatureMetricState(moments, tuple(roots))
+
+
+@cost.register(FeatureMetric)
+def cost_feature_metric(metric: FeatureMetric, sizes: Sizes) -> Cost:
+    """Features in the metric stand beside those that are not."""
+    n, orders = sizes.samples, [(layer.features, layer.width) for layer in sizes.layers]
+    work = sum(4.0 * n * m**2 + 2.0 * m**2 * d2 + 4 / 3 * m**3 / metric.every for m, d2 in orders)
+    memory = {
+        "metric": sum(2 * m**2 for m, _ in orders) * sizes.number,
+        "activations": sum(layer.point for layer in sizes.layers) * sizes.number,
+    }
+    return Cost({"metric": work}, memory)
 
 
 def in_metric(state: FeatureMetricState, J: Jacobian) -> Jacobian:
@@ -126,6 +121,4 @@ def _root(P: Array, floor: float, rows: int) -> Array:
     L = cholesky(M, overwrite=True)
     if L is None:  # its eigenvalues are at least the floor, so P is not finite, nor will the step be
         return xp.full_like(P, math.nan)  # type: ignore[no-any-return]
-    R = empty(P.shape, P)  # row by row, as a checkpoint gives it back: products then round the same
-    R[...] = triangular_solve(L, xp.eye(P.shape[0], dtype=P.dtype, device=P.device), transposed=True)
-    return R
+    return row_major(triangular_solve(L, xp.eye(P.shape[0], dtype=P.dtype, device=P.device), transposed=True))

@@ -17,15 +17,15 @@ s / sqrt(max(h, d/2)), the root mean square of the elements of s msign(M), so th
 """
 
 import math
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace, blockwise, empty, inner, matmul
+from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.errors import UsageError
 from revgn.linalg import add_diagonal, gram_rows
 from revgn.networks import ChainParams
-from revgn.optimizers.adam import Adam, AdamState, adam_direction
+from revgn.optimizers.adam import Adam, AdamState, adam_direction, init_adam
 from revgn.optimizers.optimizer import (
     Direction,
     Linearization,
@@ -35,28 +35,20 @@ from revgn.optimizers.optimizer import (
     update,
     update_along,
 )
+from revgn.structs import setting, struct
 
 _STEPS = 5
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Muon:
     """Muon for weight matrices, Adam for biases; decoupled weight decay.
-
-    Parameters
-    ----------
-    momentum : float
-        mu.
-    nesterov : bool
-    weight_decay : float
-    bias : Adam
-        Who moves the bias rows; its weight decay is not used.
 
     Raises
     ------
     UsageError
-        If momentum is not in [0, 1), or Nesterov is asked for without momentum.
+        If Nesterov's momentum is chosen without momentum.
 
     Notes
     -----
@@ -64,16 +56,18 @@ class Muon:
     k = max(h, d/2).
     """
 
-    momentum: float = 0.95
-    nesterov: bool = True
-    weight_decay: float = 0.0
-    bias: Adam = field(default=Adam())
+    lr: float = setting("Learning rate.", default=0.02, gt=0, resumable=True)
+    momentum: float = setting("Momentum.", default=0.95, ge=0, lt=1)
+    nesterov: bool = setting("Nesterov's momentum.", default=True)
+    beta1: float = setting("Decay of the first moment of the biases.", default=0.9, ge=0, lt=1)
+    beta2: float = setting("Decay of the second moment of the biases.", default=0.999, ge=0, lt=1)
+    eps: float = setting("Added to the root of the biases' second moment.", default=1e-8, gt=0)
+    weight_decay: float = setting("Decoupled weight decay.", default=0.0, ge=0, resumable=True)
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"Muon: momentum is {self.momentum}; expected 0 <= momentum < 1")
+    def check(self) -> None:
+        """Raise `UsageError` for Nesterov's momentum of 0."""
         if self.nesterov and not self.momentum:
-            raise UsageError("Muon: Nesterov needs a momentum > 0")
+            raise UsageError("Muon: nesterov needs a momentum > 0")
 
 
 class MuonState(NamedTuple):
@@ -86,7 +80,7 @@ class MuonState(NamedTuple):
 @init_state.register(Muon)
 def init_muon(optimizer: Muon, params: ChainParams) -> MuonState:
     matrices, biases = _apart(trees.zeros_like(params))
-    return MuonState(matrices, init_state(optimizer.bias, biases))
+    return MuonState(matrices, init_adam(Adam(), biases))
 
 
 update.register(Muon)(update_along)
@@ -94,7 +88,7 @@ update.register(Muon)(update_along)
 
 @direction.register(Muon)
 def direction_muon(
-    optimizer: Muon, state: MuonState, params: ChainParams, at: Linearization, lr: float
+    optimizer: Muon, state: MuonState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Direction:
     mu = optimizer.momentum
     g, g_bias = _apart(batch_gradient(at))
@@ -102,13 +96,28 @@ def direction_muon(
     M = m
     if optimizer.nesterov:
         (M,) = trees.elementwise(lambda mi, gi: (mu * mi + (1 - mu) * gi,), m, g)
-    of_bias, bias_state = adam_direction(optimizer.bias, state.bias, g_bias)
+    betas = optimizer.beta1, optimizer.beta2
+    of_bias, bias_state = adam_direction(*betas, optimizer.eps, state.bias, g_bias)
 
     def joined(Mi: Array, bi: Array) -> Array:
         scale = spectral_scale(Mi)
         return with_bias(orthogonalized(Mi), scale, (scale / math.sqrt(max(Mi.shape))) * bi)
 
     return Direction(trees.map_leaves(joined, M, of_bias), MuonState(m, bias_state), None)
+
+
+@cost.register(Muon)
+def cost_muon(optimizer: Muon, sizes: Sizes) -> Cost:
+    return cost_of_gradient(sizes, copies=3) + cost_of_orthogonalizing(sizes)
+
+
+def cost_of_orthogonalizing(sizes: Sizes) -> Cost:
+    """Cost of `orthogonalized` for each weight without its bias row."""
+    work = 0.0
+    for layer in sizes.layers:
+        m, k = sorted((layer.rows - 1, layer.width))
+        work += _STEPS * (4.0 * m**2 * k + 2.0 * m**3)
+    return Cost({"orthogonalize": work})
 
 
 def spectral_scale(M: Array) -> float:

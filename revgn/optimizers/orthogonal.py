@@ -8,58 +8,68 @@ singular directions take part in it. Muon is this for a gradient's running mean 
 this is); for Gauss-Newton with carry it is our own. The bias row keeps its size relative to the matrix.
 """
 
-from dataclasses import dataclass
-
 from revgn import trees
 from revgn.arrays import Array, array_namespace, inner
+from revgn.cost import Cost, Sizes, cost
 from revgn.networks import ChainParams
-from revgn.optimizers.muon import orthogonalized, spectral_scale, with_bias
+from revgn.optimizers.gauss_newton import GaussNewton
+from revgn.optimizers.muon import cost_of_orthogonalizing, orthogonalized, spectral_scale, with_bias
 from revgn.optimizers.optimizer import (
     Direction,
     Linearization,
     Optimizer,
     OptimizerState,
-    check_part,
+    check_direction,
     direction,
     init_state,
+    measured,
     update,
     update_along,
 )
+from revgn.structs import setting, struct
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Orthogonalized:
-    """Direction U V^T of what `optimizer` goes along; decoupled weight decay.
+    """Direction U V^T of the inner optimizer's direction U S V^T, with its learning rate and weight decay.
 
-    Parameters
-    ----------
-    optimizer : Optimizer
-        One that has a direction, without a weight decay of its own. What it remembers are its own directions.
-    weight_decay : float
+    The state is the inner optimizer's: momentum collects directions before they are orthogonalized.
 
     Raises
     ------
     UsageError
-        If the optimizer has no direction or a decay of its own.
+        If the inner optimizer has no direction.
 
     Notes
     -----
-    Law: the length of the other's direction does not matter.
+    Law: the length of the inner direction does not matter.
 
-    Cost: beyond the other's 5 (4 m^2 k + 2 m^3) operations for each weight, m = min(h, d/2) and
-    k = max(h, d/2). How the direction was solved for is reported of D, before it is made orthogonal.
+    Cost: beyond the inner direction 5 (4 m^2 k + 2 m^3) operations for each weight, m = min(h, d/2) and
+    k = max(h, d/2), and a jvp where D was solved for: rho is that of the orthogonal direction.
     """
 
-    optimizer: Optimizer
-    weight_decay: float = 0.0
+    inner: Optimizer = setting(
+        "Optimizer whose direction is orthogonalized.", default=GaussNewton(lr=0.02), family="optimizer"
+    )
 
-    def __post_init__(self) -> None:
-        check_part("Orthogonalized", self.optimizer)
+    def check(self) -> None:
+        """Raise `UsageError` unless the inner optimizer has a direction."""
+        check_direction("Orthogonalized", self.inner)
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the inner optimizer."""
+        return float(self.inner.lr)
+
+    @property
+    def weight_decay(self) -> float:
+        """Weight decay of the inner optimizer."""
+        return float(self.inner.weight_decay)
 
 
 @init_state.register(Orthogonalized)
 def init_orthogonalized(optimizer: Orthogonalized, params: ChainParams) -> OptimizerState:
-    return init_state(optimizer.optimizer, params)
+    return init_state(optimizer.inner, params)
 
 
 update.register(Orthogonalized)(update_along)
@@ -67,10 +77,20 @@ update.register(Orthogonalized)(update_along)
 
 @direction.register(Orthogonalized)
 def direction_orthogonalized(
-    optimizer: Orthogonalized, state: OptimizerState, params: ChainParams, at: Linearization, lr: float
+    optimizer: Orthogonalized,
+    state: OptimizerState,
+    params: ChainParams,
+    at: Linearization,
+    scale: float = 1.0,
 ) -> Direction:
-    found = direction(optimizer.optimizer, state, params, at, lr)
-    return found._replace(params=trees.map_leaves(_orthogonal, found.params))
+    found = direction(optimizer.inner, state, params, at, scale)
+    D = trees.map_leaves(_orthogonal, found.params)
+    return found._replace(params=D, solve=measured(found, D))
+
+
+@cost.register(Orthogonalized)
+def cost_orthogonalized(optimizer: Orthogonalized, sizes: Sizes) -> Cost:
+    return cost(optimizer.inner, sizes) + cost_of_orthogonalizing(sizes)
 
 
 def _orthogonal(D: Array) -> Array:

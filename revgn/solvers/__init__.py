@@ -1,7 +1,9 @@
-"""Solvers: who solves J D = eps, by which generalized inverse, and how exactly."""
+"""Solvers of J D = eps: generalized inverses of the Jacobian, with their residuals."""
 
-from revgn.solvers.block import BlockInverse
-from revgn.solvers.conjugate_gradients import ConjugateGradients
+from revgn.solvers.automatic import Automatic
+from revgn.solvers.block import BlockWise
+from revgn.solvers.block_weights import BlockWeights
+from revgn.solvers.conjugate_gradients import Blocks, ConjugateGradients
 from revgn.solvers.exactness import rho
 from revgn.solvers.jacobian import (
     Jacobian,
@@ -11,6 +13,7 @@ from revgn.solvers.jacobian import (
     apply_adjoint,
     combined,
     damping_of,
+    equation,
     jacobian,
     solve,
     with_damping,
@@ -18,15 +21,16 @@ from revgn.solvers.jacobian import (
 from revgn.solvers.kernel import tangent_kernel
 from revgn.solvers.minimum_norm import MinimumNorm
 from revgn.solvers.operator import jacobian_operator, kernel_operator
-from revgn.solvers.shares import Shares
 from revgn.solvers.tiled_kernel import TilePlan, is_dense, plan_tiles
 
 __all__ = [
-    "BlockInverse",
+    "Automatic",
+    "BlockWeights",
+    "BlockWise",
+    "Blocks",
     "ConjugateGradients",
     "Jacobian",
     "MinimumNorm",
-    "Shares",
     "SolveInfo",
     "Solver",
     "TilePlan",
@@ -34,6 +38,7 @@ __all__ = [
     "apply_adjoint",
     "combined",
     "damping_of",
+    "equation",
     "is_dense",
     "jacobian",
     "jacobian_operator",

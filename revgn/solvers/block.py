@@ -1,4 +1,4 @@
-"""The block inverse: each block by its own pseudoinverse, what it is asked for carried back to it.
+"""The block step: each block has its own pseudoinverse, applied to eps carried back to the block.
 
 A block is two couplings, F then G, that move the two halves in turn. With v wanted at its output
 (v_f on the half that F moves, v_g on the other),
@@ -7,11 +7,11 @@ A block is two couplings, F then G, that move the two halves in turn. With v wan
     D_G = A_G^+ (v_g - ((r C_G) * phi'_G) Wb_G)
 
 and v is carried through the block's inverse jvp to the block before. At the output v = eps U^T. Block l
-gets the share tau_l of D_F and D_G. Where A_F has rank n, r = v_f, and the bracket is the very tangent
+gets the weight tau_l of D_F and D_G. Where A_F has rank n, r = v_f, and the bracket is the very tangent
 that the inverse jvp needs next: one product serves both. Source: Buffelli et al. 2024, section 4.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from time import perf_counter
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from typing import NamedTuple
 from revgn import trees
 from revgn._dispatch import has_map
 from revgn.arrays import Array, add, subtract, synchronize
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import ShapeError, UsageError
 from revgn.layers import ReadoutParams, lift
 from revgn.linalg import RUNGS, Pinv, PinvInfo, PinvRule
@@ -35,43 +36,52 @@ from revgn.maps import (
     solve_params,
 )
 from revgn.networks import ChainParams, points_backward, points_forward
+from revgn.solvers.block_weights import BlockWeights, check_block_weights, fixed_weights, full_rank_weights
 from revgn.solvers.exactness import check_wanted, rho
 from revgn.solvers.jacobian import Jacobian, SolveInfo, damping_of, solve, with_damping
-from revgn.solvers.shares import Shares, check_shares, fixed_shares, full_rank_shares
+from revgn.structs import setting, struct
 
 
-@dataclass(frozen=True, slots=True)
-class BlockInverse:
-    """Moore-Penrose in each block, blended by shares tau_l: J G eps = eps where the blocks have rank n.
+@struct
+class BlockWise:
+    """Moore-Penrose in each block, blended by block weights: J G eps = eps where the blocks have rank n."""
 
-    Parameters
-    ----------
-    shares : {"full-rank", "uniform", "first", "last"} or tuple of float
-        tau_l, see `revgn.solvers.shares`.
-    rule : PinvRule
-        How each A^+ is truncated and damped; its damping is relative to s_1^2 of each coupling's A.
-    """
+    block_weights: BlockWeights = setting(
+        "Weights tau_l by which eps is divided among the blocks; see `revgn.solvers.block_weights`.",
+        default="full-rank",
+    )
+    rtol: float | None = setting(
+        "Singular values of A below rtol s_1 count as 0; by default only what rounding hides.",
+        default=None,
+        ge=0,
+        lt=1,
+    )
+    atol: float = setting("Singular values of A below atol count as 0.", default=0.0, ge=0)
+    damping: float = setting("Damping, relative to s_1^2 of each A.", default=0.0, ge=0, resumable=True)
 
-    shares: Shares = "full-rank"
-    rule: PinvRule = PinvRule()
+    def check(self) -> None:
+        """Raise `UsageError` for block weights that do not sum to 1."""
+        check_block_weights(self.block_weights)
 
-    def __post_init__(self) -> None:
-        check_shares(self.shares)
+    @property
+    def rule(self) -> PinvRule:
+        """Truncation and damping of each A^+."""
+        return PinvRule(self.rtol, self.atol, self.damping)
 
 
-@solve.register(BlockInverse)
-def solve_block_inverse(solver: BlockInverse, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
+@solve.register(BlockWise)
+def solve_block_wise(solver: BlockWise, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
     check_wanted(J, eps)
     check_blocks(J)
     started = perf_counter()
-    shares = fixed_shares(solver.shares, len(J.params) // 2)
+    weights = fixed_weights(solver.block_weights, len(J.params) // 2)
     factored: list[Pinv | None] = [None] * len(J.params)
-    if shares is None:
+    if weights is None:
         ranks, factored = _ranks(solver.rule, J)
-        shares = full_rank_shares(ranks)
+        weights = full_rank_weights(ranks)
     synchronize(eps)
     factored_at = perf_counter()
-    D, infos, realized = _sweep(solver.rule, J, lift(J.network.readout, eps), shares, factored)
+    D, infos, realized = _sweep(solver.rule, J, lift(J.network.readout, eps), weights, factored)
     measured = rho(forward(J.network.readout, ReadoutParams(), realized), eps)
     finished = perf_counter()
     return D, SolveInfo(
@@ -83,29 +93,48 @@ def solve_block_inverse(solver: BlockInverse, J: Jacobian, eps: Array) -> tuple[
         s_max=max(info.s_max for info in infos),
         s_min=min(info.s_min for info in infos),
         damping=max(info.damping for info in infos),
-        shares=shares,
+        block_weights=weights,
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
     )
 
 
-@with_damping.register(BlockInverse)
-def with_damping_block_inverse(solver: BlockInverse, damping: float) -> BlockInverse:
-    return replace(solver, rule=replace(solver.rule, damping=damping))
+@with_damping.register(BlockWise)
+def with_damping_block_wise(solver: BlockWise, damping: float) -> BlockWise:
+    return replace(solver, damping=damping)
 
 
-@damping_of.register(BlockInverse)
-def damping_of_block_inverse(solver: BlockInverse) -> float:
-    return solver.rule.damping
+@damping_of.register(BlockWise)
+def damping_of_block_wise(solver: BlockWise) -> float:
+    return solver.damping
+
+
+@cost.register(BlockWise)
+def cost_block_wise(solver: BlockWise, sizes: Sizes) -> Cost:
+    n, layers = sizes.samples, sizes.layers
+    orders = [min(n, layer.features) for layer in layers]
+    weights = fixed_weights(solver.block_weights, len(layers) // 2)
+    if weights is None:
+        weights = full_rank_weights([min(pair) for pair in zip(orders[::2], orders[1::2], strict=True)])
+    asked = [k for k in range(len(layers)) if weights[k // 2]]
+    after = sum(layer.tangent for layer in layers[asked[0] + 2 :])  # by v, and back by what is realized
+    work = {
+        "gram": sum(layers[k].gram for k in asked),
+        "factor": sum(orders[k] ** 3 for k in asked) / 3,
+        "sweep": sum(2 * layers[k].params for k in asked) + layers[asked[0] + 1].tangent + after,
+        "rho": after,
+    }
+    memory = {"gram": sum(orders[k] ** 2 for k in asked) * sizes.number}
+    return Cost(work, memory, order=max(orders[k] for k in asked))
 
 
 def check_blocks(J: Jacobian) -> None:
     """Raise `ShapeError` unless the chain is made of pairs of couplings that move different halves.
 
-    `UsageError` where J is of combined outputs or of some couplings only: blocks realize all outputs.
+    `UsageError` where J has combined outputs: blocks realize all outputs.
     """
-    if J.outputs is not None or J.trained is not None:
-        raise UsageError("solve(BlockInverse): J has combined outputs or couplings that are not trained")
+    if J.outputs is not None:
+        raise UsageError("solve(BlockWise): J has combined outputs; take another solver")
     halves = [getattr(layer, "half", None) for layer in J.network.body.layers]
     if (
         None in halves
@@ -113,7 +142,7 @@ def check_blocks(J: Jacobian) -> None:
         or any(f == g for f, g in zip(halves[::2], halves[1::2], strict=True))
     ):
         raise ShapeError(
-            f"solve(BlockInverse): the couplings move halves {halves}; "
+            f"solve(BlockWise): the couplings move halves {halves}; "
             "expected pairs that move both halves in turn"
         )
 
@@ -149,9 +178,9 @@ class _Swept(NamedTuple):
 
 
 def _sweep(
-    rule: PinvRule, J: Jacobian, v: Halves, shares: tuple[float, ...], factored: list[Pinv | None]
+    rule: PinvRule, J: Jacobian, v: Halves, weights: tuple[float, ...], factored: list[Pinv | None]
 ) -> _Swept:
-    """Go backward through the blocks, down to the first with a share; then forward with what they realize."""
+    """Go backward to the first block with a weight > 0, then forward with what the blocks realize."""
     layers, params = J.network.body.layers, J.params
 
     def least_norm(k: int, point: Point, dy: Array) -> ParamsStep:
@@ -160,25 +189,25 @@ def _sweep(
 
     steps = list(trees.zeros_like(params))
     infos: list[PinvInfo] = []
-    realized: list[Halves | None] = [None] * len(shares)  # at the output of each block, by its own step
-    first = next(block for block, share in enumerate(shares) if share)
+    realized: list[Halves | None] = [None] * len(weights)  # at the output of each block, by its own step
+    first = next(block for block, weight in enumerate(weights) if weight)
     points = points_backward(layers, params, J.point)
-    for block in reversed(range(first, len(shares))):
+    for block in reversed(range(first, len(weights))):
         f, g = 2 * block, 2 * block + 1
         half_f, half_g = layers[f].half, layers[g].half
         at_g, at_f = islice(points, 2)
         before_g: Halves | None = None
-        if shares[block]:
+        if weights[block]:
             of_f = least_norm(f, at_f, v[half_f])
             left = jvp_inverse(layers[g], params[g], at_g, replaced(half_f, v, of_f.realized))
             of_g = least_norm(g, at_g, left[half_g])
-            steps[f] = trees.scale(shares[block], of_f.params)
-            steps[g] = trees.scale(shares[block], of_g.params)
+            steps[f] = trees.scale(weights[block], of_f.params)
+            steps[g] = trees.scale(weights[block], of_g.params)
             infos += [of_f.info, of_g.info]
             # v_g - left is what r pushes into the half that G moves
             of_both = add(subtract(v[half_g], left[half_g]), of_g.realized)
             moved_by_both = replaced(half_g, replaced(half_f, v, of_f.realized), of_both)
-            realized[block] = Halves(*trees.scale(shares[block], moved_by_both))
+            realized[block] = Halves(*trees.scale(weights[block], moved_by_both))
             if of_f.info.rank == v.first.shape[0] and not of_f.info.damping:
                 before_g = replaced(half_f, left, v[half_f])  # r = v_f up to rounding
         if block > first:

@@ -8,13 +8,13 @@ iterations few. Without damping the kernel should have full rank: what it cannot
 reported stagnation. Source: Hestenes and Stiefel 1952; Golub and Van Loan, section 11.5.
 """
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import replace
 from time import perf_counter
-from typing import Literal, get_args
 
-from revgn.arrays import Array, array_namespace, eigh, matmul, synchronize
-from revgn.errors import UsageError
-from revgn.linalg import PinvRule, conjugate_gradients, norm
+from revgn.arrays import Array, array_namespace, eigh, synchronize
+from revgn.cost import Cost, Sizes, cost
+from revgn.linalg import conjugate_gradients, norm
 from revgn.networks import ChainParams
 from revgn.solvers.exactness import check_wanted, rho
 from revgn.solvers.jacobian import (
@@ -23,86 +23,57 @@ from revgn.solvers.jacobian import (
     apply,
     apply_adjoint,
     damping_of,
+    equation,
     solve,
     with_damping,
 )
-from revgn.solvers.minimum_norm import Outputs, contrasts
+from revgn.solvers.minimum_norm import (
+    _DAMPING,
+    _OUTPUTS,
+    Outputs,
+    combined_outputs,
+    constrained,
+    singular_kernel,
+)
 from revgn.solvers.parts import kernel_parts, kernel_product, mean_block, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
+from revgn.structs import setting, struct
 
-PreconditionerName = Literal["blocks", "none"]
+
+@struct
+class Blocks:
+    """The preconditioner of `revgn.solvers.preconditioner`."""
+
+    block_samples: int = setting("Samples in a block of the preconditioner, at most.", default=4096, ge=1)
+    directions: int | None = setting(
+        "Strongest directions that the preconditioner treats exactly; by default n/16, at most 1,000, and "
+        "none below 4,096 samples.",
+        default=None,
+        ge=0,
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class ConjugateGradients:
-    """D = J^T (J J^T + mu I)^-1 eps, by preconditioned conjugate gradients.
+    """D = J^T (J J^T + mu I)^-1 eps, by preconditioned conjugate gradients."""
 
-    Parameters
-    ----------
-    damping : float
-        mu relative to the kernel's mean diagonal, as of `MinimumNorm`.
-    tolerance : float
-        |eps - J D - mu v| / |eps| to be reached.
-    max_iterations : int
-        Where to give up; the info's `outcome` then says so.
-    preconditioner : {"blocks", "none"}
-        See `revgn.solvers.preconditioner`.
-    block_samples : int
-        Samples in a block, at most. Larger blocks cost more, and spare iterations.
-    directions : int
-        Strongest directions in the weights that the preconditioner takes as they are. None takes n/16, but at
-        most 1,000 and below 4,096 samples none, where they cost more than the iterations that they spare.
-    outputs : {"logits", "contrasts"}
-        As of `MinimumNorm`.
-
-    Raises
-    ------
-    UsageError
-        If a number is out of its range, or a name is none of these.
-    """
-
-    damping: float = 0.0
-    tolerance: float = 1e-3
-    max_iterations: int = 1000
-    preconditioner: PreconditionerName = "blocks"
-    block_samples: int = 4096
-    directions: int | None = None
-    outputs: Outputs = "logits"
-
-    def __post_init__(self) -> None:
-        PinvRule(damping=self.damping)  # refuses what is not a number >= 0
-        for name, choices in (("preconditioner", PreconditionerName), ("outputs", Outputs)):
-            if getattr(self, name) not in get_args(choices):
-                raise UsageError(
-                    f"ConjugateGradients: {name} is {getattr(self, name)!r}; "
-                    f"expected {' or '.join(get_args(choices))}"
-                )
-        if not (0 < self.tolerance < 1 and self.max_iterations >= 1):
-            raise UsageError(
-                f"ConjugateGradients: tolerance {self.tolerance}, max_iterations {self.max_iterations}; "
-                "expected one between 0 and 1, and one that is at least 1"
-            )
-        if not (self.block_samples >= 1 and (self.directions or 0) >= 0):
-            raise UsageError(
-                f"ConjugateGradients: block_samples {self.block_samples}, directions {self.directions}; "
-                "expected at least 1 and 0"
-            )
+    damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
+    outputs: Outputs = setting(_OUTPUTS, default="logits")
+    tolerance: float = setting(
+        "Relative residual |eps - J D - mu v| / |eps| at which the iteration ends.", default=1e-3, gt=0, lt=1
+    )
+    max_iterations: int = setting("Largest number of iterations.", default=1000, ge=1)
+    preconditioner: Blocks | None = setting(
+        "Preconditioner of conjugate gradients.", default=Blocks(), family="preconditioner"
+    )
 
 
 @solve.register(ConjugateGradients)
 def solve_conjugate_gradients(
     solver: ConjugateGradients, J: Jacobian, eps: Array
 ) -> tuple[ChainParams, SolveInfo]:
-    if solver.outputs == "contrasts":
-        if J.outputs is not None:
-            raise UsageError(
-                "solve(ConjugateGradients): J has combined outputs already; take outputs='logits'"
-            )
-        Q = contrasts(eps)
-        J, eps = J._replace(outputs=Q), matmul(eps, Q)
+    J, eps = equation(solver, J, eps)
     check_wanted(J, eps)
-    if J.trained is not None and not any(J.trained):
-        raise UsageError("solve(ConjugateGradients): no coupling is trained, so there is no kernel")
     started = perf_counter()
     parts = kernel_parts(J)
     diagonal, Q = eigh(mean_block(parts))
@@ -112,12 +83,12 @@ def solve_conjugate_gradients(
     parts = tuple(rotated((held.pop(0),), Q)[0] for _ in range(len(held)))
 
     factored = None
-    if solver.preconditioner == "blocks":
+    if solver.preconditioner is not None:
         factored = factor_preconditioner(
             parts,
             mu,
-            samples=solver.block_samples,
-            directions=direction_count(solver.directions, eps.shape[0]),
+            samples=solver.preconditioner.block_samples,
+            directions=direction_count(solver.preconditioner.directions, eps.shape[0]),
         )
     synchronize(eps)
     factored_at = perf_counter()
@@ -141,12 +112,19 @@ def solve_conjugate_gradients(
         s_max=float("nan"),
         s_min=float("nan"),
         damping=mu,
-        shares=(),
+        block_weights=(),
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
         iterations=found.iterations,
         outcome=found.outcome,
     )
+
+
+@equation.register(ConjugateGradients)
+def equation_conjugate_gradients(
+    solver: ConjugateGradients, J: Jacobian, eps: Array
+) -> tuple[Jacobian, Array]:
+    return combined_outputs("ConjugateGradients", solver.outputs, J, eps)
 
 
 @with_damping.register(ConjugateGradients)
@@ -159,8 +137,46 @@ def damping_of_conjugate_gradients(solver: ConjugateGradients) -> float:
     return solver.damping
 
 
+@cost.register(ConjugateGradients)
+def cost_conjugate_gradients(solver: ConjugateGradients, sizes: Sizes) -> Cost:
+    n, m, layers = sizes.samples, constrained(solver.outputs, sizes), sizes.layers
+    order, size = n * m, sizes.number
+    moving = layers if sizes.own_rows else layers[:-1]  # whose cotangents differ from sample to sample
+    iterations = expected_iterations(solver, n)
+    work = {"pull-back": sizes.pull_back(m), "solve and rho": 2 * sizes.jvp}
+    work["iterations"] = iterations * sum(
+        min(2.0 * n, 4.0 * layer.features) * n * layer.width for layer in layers
+    )
+    memory = {"cotangents": order * sum(layer.width for layer in moving) * size}
+    read = iterations * 2.0 * memory["cotangents"]
+    if solver.preconditioner is not None:
+        g = min(solver.preconditioner.block_samples, n)
+        r = direction_count(solver.preconditioner.directions, n)
+        read += iterations * order * (2 if r else 1) * (g + r) * size
+        work["blocks"] = float(order) * g * (sum(layer.width for layer in moving) + g / 3)
+        work["blocks"] += sum(layer.gram for layer in layers) * g / n
+        memory["blocks"] = order * (g + r) * size
+        if r:
+            bases = sum(min(n, layer.features) ** 3 + layer.width**3 for layer in layers)
+            work["directions"] = float(order) * r * (2.0 * g + 2.0 * r)
+            work["directions"] += 9.0 * bases
+    singular = singular_kernel(solver.damping, m, sizes)
+    notes = () if singular is None else (f"{singular}, so conjugate gradients stagnate; take --damping 0.01",)
+    return Cost(work, memory, read, order, notes=notes)
+
+
+def expected_iterations(solver: ConjugateGradients, n: int) -> float:
+    """Iterations as training on Fashion-MNIST took them (`tests/bench/bench_cg.py`).
+
+    They grow with the root of the batch and the digits asked for, and fall with damping until it is 0.1.
+    """
+    damped = min(max(0.5 - 0.5 * math.log10(solver.damping or 1e-9), 1.0), 3.0)
+    few = 7.0 * math.sqrt(n / 256) * damped * math.log10(solver.tolerance) / -3.0
+    return min(few * (10 if solver.preconditioner is None else 1), solver.max_iterations)
+
+
 def direction_count(directions: int | None, n: int) -> int:
-    """Directions that the preconditioner takes for n samples; see `ConjugateGradients`."""
+    """Directions that the preconditioner takes for n samples; see `Blocks`."""
     if directions is None:
         return min(1000, n // 16) if n >= 4096 else 0
     return directions

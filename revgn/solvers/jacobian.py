@@ -1,6 +1,7 @@
 """The network's Jacobian in its parameters, at a point: J and J^T as functions, and who solves J D = eps."""
 
 from dataclasses import fields, replace
+from functools import singledispatch
 from typing import Any, NamedTuple, TypeAlias
 
 from revgn import trees
@@ -17,23 +18,23 @@ class Jacobian(NamedTuple):
     """J = dz/dW of `network` at `params`, for the samples of `point`; n c rows, a column a weight.
 
     With `outputs` R, J is R^T dz/dW: m combinations of the c outputs, the same for all samples (c, m) or
-    each sample's own (n, c, m). With `trained`, the columns of couplings that are not trained are 0.
+    each sample's own (n, c, m).
     """
 
     network: Network
     params: ChainParams
     point: Trajectory
     outputs: Array | None = None
-    trained: tuple[bool, ...] | None = None
 
 
 class SolveInfo(NamedTuple):
     """How J D = eps was solved.
 
-    `rho` = |J D - eps| / |eps|, by one jvp. `residual` is that of the equation actually solved (damped,
-    truncated). `rank`, `order`, `s_max`, `s_min` are of the factored matrix: the kernel's (singular values
-    of J), or for the block inverse the worst over its couplings (of the features A). `shares` are those
-    given to the blocks; `damping` is the number added to the squared singular values. Times in seconds.
+    `rho` = |J D - eps| / |eps|, by one jvp, of the D that is returned or that a wrapper applies in its place.
+    `residual` is that of the equation actually solved (damped, truncated). `rank`, `order`, `s_max`, `s_min`
+    are of the factored matrix: the kernel's (singular values of J), or for the block step the worst over its
+    couplings (of the features A). `block_weights` are those of the blocks; `damping` is the number added to
+    the squared singular values. Times in seconds.
 
     Conjugate gradients factor no kernel, so that `rung` and `rank` are None and the singular values NaN; they
     have `iterations` and an `outcome`, which direct solvers do not: converged, stagnated, out-of-iterations.
@@ -47,7 +48,7 @@ class SolveInfo(NamedTuple):
     s_max: float
     s_min: float
     damping: float
-    shares: tuple[float, ...]
+    block_weights: tuple[float, ...]
     seconds_kernel: float
     seconds_solve: float
     iterations: int = 0
@@ -88,12 +89,12 @@ def _cast_layer(layer: Any, dtype: DType) -> Any:
 
 def apply(J: Jacobian, D: ChainParams) -> Array:
     """J D (n, c), or (n, m) with combined outputs."""
-    return combined(J.outputs, jvp_params(J.network, J.params, J.point, _trained(J, D)))
+    return combined(J.outputs, jvp_params(J.network, J.params, J.point, D))
 
 
 def apply_adjoint(J: Jacobian, z_bar: Array) -> ChainParams:
     """J^T z_bar, for z_bar like J D."""
-    return _trained(J, vjp_params(J.network, J.params, J.point, spread(J.outputs, z_bar)))
+    return vjp_params(J.network, J.params, J.point, spread(J.outputs, z_bar))
 
 
 def output_count(J: Jacobian) -> int:
@@ -126,12 +127,16 @@ def damping_of(solver: Solver) -> float:
     """The solver's damping, in its own unit."""
 
 
-def _trained(J: Jacobian, D: ChainParams) -> ChainParams:
-    if J.trained is None:
-        return D
-    return tuple(
-        of if is_trained else trees.zeros_like(of) for of, is_trained in zip(D, J.trained, strict=True)
-    )
+@singledispatch
+def equation(solver: Solver, J: Jacobian, eps: Array) -> tuple[Jacobian, Array]:
+    """The rows of J D = eps that the solver solves: all of them, unless it is registered for less.
+
+    Raises
+    ------
+    UsageError
+        If the solver combines outputs and those of J are combined already.
+    """
+    return J, eps
 
 
 @generic
@@ -140,7 +145,7 @@ def solve(solver: Solver, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveIn
 
     Parameters
     ----------
-    solver : MinimumNorm, BlockInverse or ConjugateGradients
+    solver : MinimumNorm, BlockWise or ConjugateGradients
     J : Jacobian
         As `jacobian` returns it.
     eps : (n, c)
@@ -159,6 +164,6 @@ def solve(solver: Solver, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveIn
 
     Notes
     -----
-    Law: J G J = J where the solver's info reports rank n in every block with a share (or, for the minimum
+    Law: J G J = J where the solver's info reports rank n in every block with a weight (or, for the minimum
     norm, always), and neither truncation nor damping.
     """

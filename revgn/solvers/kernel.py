@@ -60,9 +60,8 @@ def lower_kernel(J: Jacobian) -> Array:
     is_first = True
     points = points_backward(layers, J.params, J.point)
     for k, point in zip(reversed(range(len(layers))), points, strict=True):
-        if J.trained is None or J.trained[k]:
-            b = bars[layers[k].half]
-            held.append(Held(gram_params(layers[k], point), b, b))
+        b = bars[layers[k].half]
+        held.append(Held(gram_params(layers[k], point), b, b))
         if k == 0 or len(held) == HELD:
             add_couplings(Theta, held, is_first=is_first, lower=True)
             held, is_first = [], False

@@ -6,17 +6,18 @@ J J^T is the tangent kernel, formed in closed form and factored in place, or by 
 it may be; mu is `damping` times its mean diagonal. Source: Moore-Penrose inverse by normal equations (Golub
 and Van Loan, section 5.5); the kernel is that of `revgn.solvers.kernel`.
 
-Softmax does not see a constant added to all outputs of a sample, so it is enough to realize the c - 1
-contrasts eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a smaller kernel, a smaller step.
+Softmax does not depend on a constant added to all outputs of a sample, so it is enough to realize the
+centered logits eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a smaller kernel and step.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
-from typing import Literal, get_args
+from typing import Literal
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace, backend_of, matmul, nbytes, synchronize
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import RunError, ShapeError, UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
 from revgn.networks import ChainParams
@@ -28,56 +29,46 @@ from revgn.solvers.jacobian import (
     apply_adjoint,
     cast,
     damping_of,
+    equation,
     solve,
     with_damping,
 )
-from revgn.solvers.kernel import lower_kernel
-from revgn.solvers.tiled_kernel import factor_tiled_kernel, is_dense
+from revgn.solvers.kernel import HELD, lower_kernel
+from revgn.solvers.tiled_kernel import factor_tiled_kernel, is_dense, plan_tiles
+from revgn.structs import setting, struct
 
-Outputs = Literal["logits", "contrasts"]
+_HIDDEN = 0.8  # share of its order below which a kernel's rank at W = 0 was seen to matter after it
+_PASSES = 24  # over the factor: estimates of its eigenvalues, a solution, a refinement
+Outputs = Literal["logits", "centered-logits"]
+_DAMPING = "Damping mu, relative to the mean diagonal of the kernel."
+_OUTPUTS = "Outputs that are constrained: all logits, or logits modulo a constant, which softmax ignores."
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class MinimumNorm:
-    """D = J^T (J J^T + mu I)^-1 eps, by the kernel of order n c.
+    """D = J^T (J J^T + mu I)^-1 eps, by the kernel of order n c; undamped the Moore-Penrose step.
 
-    Parameters
-    ----------
-    damping : float
-        mu relative to the kernel's mean diagonal; 0 gives the Moore-Penrose step.
-    outputs : {"logits", "contrasts"}
-        Realize eps in all outputs, or only up to a constant for each sample, which softmax ignores; J, eps
-        and rho are then those of the contrasts.
-    memory : int or None
-        Bytes for the kernel. One that is larger is formed and factored by tiles, which go to disk where they
-        have no room either (folder: TMPDIR, else /var/tmp); its numerical rank is then not found, so that it
-        should be damped. None is no bound.
-
-    Raises
-    ------
-    UsageError
-        If damping is not a number >= 0, outputs has another name, or memory is less than a byte.
+    With centered logits J, eps and rho are those of c - 1 orthonormal contrasts of the logits. A kernel
+    larger than `memory` is formed and factored by tiles, which go to disk where memory does not suffice
+    (folder: TMPDIR, else /var/tmp); its numerical rank is then not found, so it should be damped.
     """
 
-    damping: float = 0.0
-    outputs: Outputs = "logits"
-    memory: int | None = None
-
-    def __post_init__(self) -> None:
-        PinvRule(damping=self.damping)  # refuses what is not a number >= 0
-        if self.outputs not in get_args(Outputs):
-            raise UsageError(f"MinimumNorm: outputs is {self.outputs!r}; expected logits or contrasts")
-        if self.memory is not None and self.memory < 1:
-            raise UsageError(f"MinimumNorm: memory is {self.memory}; expected bytes, at least 1")
+    damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
+    outputs: Outputs = setting(_OUTPUTS, default="logits")
+    memory: int | None = setting(
+        "Memory for the kernel in bytes, such as 4GB; by default half of the machine's. A larger kernel is "
+        "factored by tiles.",
+        default=None,
+        ge=1,
+        le=2**62,
+        size=True,
+        resumable=True,
+    )
 
 
 @solve.register(MinimumNorm)
 def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
-    if solver.outputs == "contrasts":
-        if J.outputs is not None:
-            raise UsageError("solve(MinimumNorm): J has combined outputs already; take outputs='logits'")
-        Q = contrasts(eps)
-        J, eps = J._replace(outputs=Q), matmul(eps, Q)
+    J, eps = equation(solver, J, eps)
     check_wanted(J, eps)
     started = perf_counter()
     found = _factor(solver, J, eps, "cholesky")
@@ -116,10 +107,25 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
         s_max=info.s_max,
         s_min=info.s_min,
         damping=info.damping,
-        shares=(),
+        block_weights=(),
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
     )
+
+
+@equation.register(MinimumNorm)
+def equation_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Jacobian, Array]:
+    return combined_outputs("MinimumNorm", solver.outputs, J, eps)
+
+
+def combined_outputs(name: str, outputs: Outputs, J: Jacobian, eps: Array) -> tuple[Jacobian, Array]:
+    """J and eps of all logits, or of the centered ones."""
+    if outputs == "logits":
+        return J, eps
+    if J.outputs is not None:
+        raise UsageError(f"solve({name}): J has combined outputs already; take outputs='logits'")
+    Q = centering(eps)
+    return J._replace(outputs=Q), matmul(eps, Q)
 
 
 @with_damping.register(MinimumNorm)
@@ -132,7 +138,69 @@ def damping_of_minimum_norm(solver: MinimumNorm) -> float:
     return solver.damping
 
 
-def contrasts(like: Array) -> Array:
+@cost.register(MinimumNorm)
+def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
+    """Where the kernel is known to be singular, the work of every rung of the ladder."""
+    n, m, size, layers = sizes.samples, constrained(solver.outputs, sizes), sizes.number, sizes.layers
+    order = n * m
+    moving = layers if sizes.own_rows else layers[:-1]  # whose cotangents differ from sample to sample
+    work = {"pull-back": sizes.pull_back(m), "solve and rho": 2 * sizes.jvp}
+    work["kernel"] = sum(layer.gram for layer in layers)
+    work["kernel"] += float(order) ** 2 * sum(layer.width for layer in moving)
+    work["factor"] = order**3 / 3
+    if is_dense("cholesky", order, size, solver.memory):
+        held = order**2 * size
+        passes = 2 * -(-len(moving) // HELD) + _PASSES
+        total = Cost(work, {"kernel": held}, passes * held / 2, order, kernel="dense")
+    else:
+        assert solver.memory is not None
+        width = sum(layer.features + m * layer.width for layer in layers)
+        plan = plan_tiles(n, m, width, size, solver.memory)
+        work["pull-back"] += sizes.forward
+        held = plan.at_work + min(plan.room, plan.kernel + plan.sources)
+        share = plan.on_disk / (plan.kernel + plan.sources)  # of all that is read
+        reads = size * order**3 / (3 * plan.samples * m) + _PASSES * plan.kernel
+        moved = plan.on_disk + share * reads
+        total = Cost(work, {"kernel": held}, 0.0, order, "tiles", plan.on_disk, moved)
+    singular = singular_kernel(solver.damping, m, sizes)
+    return total if singular is None else total + _cost_of_eigenvectors(solver, total, singular, size)
+
+
+def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, singular: str, size: int) -> Cost:
+    """Cost beyond one rung: the rungs in double precision, which form the kernel anew, and eigenvectors."""
+    remedy = "take --damping 0.01, or more --hidden features"
+    double = 2 if size == 4 else 1  # what an operation in double precision counts
+    is_possible = is_dense("eigh", once.order, 8, solver.memory)
+    formed = double * ((size == 4) + is_possible)
+    again = {"pull-back": formed * once.work["pull-back"], "kernel": formed * once.work["kernel"]}
+    again["factor"] = double * (size == 4) * once.work["factor"]
+    if not is_possible:
+        note = f"{singular}, and its eigenvectors have no room in the memory: the first step fails; {remedy}"
+        return Cost(again, notes=(note,))
+    note = (
+        f"{singular}, so each step finds its eigenvectors after Cholesky fails, which takes longer; {remedy}"
+    )
+    again["eigenvectors"] = 9.0 * once.order**3
+    return Cost(again, {"eigenvectors": 6 * 8 * once.order**2}, notes=(note,))
+
+
+def constrained(outputs: Outputs, sizes: Sizes) -> int:
+    """Rows of J for each sample."""
+    return sizes.outputs - (outputs == "centered-logits")
+
+
+def singular_kernel(damping: float, rows: int, sizes: Sizes) -> str | None:
+    """Beginning of a note where the undamped kernel is known to be singular, else None."""
+    order, rank, when = sizes.samples * rows, sizes.rank_bound(rows), ""
+    at_zero = sizes.rank_at_zero(rows)
+    if sizes.starts_at_zero and at_zero < min(rank, _HIDDEN * order):
+        rank, when = at_zero, " at first"
+    if damping or rank >= order:
+        return None
+    return f"without damping the kernel of order {order:,} is singular (rank {rank:,} at most{when})"
+
+
+def centering(like: Array) -> Array:
     """Q (c, c-1) for outputs (n, c): orthonormal columns, orthogonal to the ones (Helmert's matrix).
 
     Raises
@@ -142,7 +210,7 @@ def contrasts(like: Array) -> Array:
     """
     c = like.shape[1]
     if c < 2:
-        raise ShapeError("solve(MinimumNorm): a single output has no contrasts; take outputs='logits'")
+        raise ShapeError("solve(MinimumNorm): a single output has no centered logits; take outputs='logits'")
     columns = [
         [(float(i < j) - j * float(i == j)) / math.sqrt(j * (j + 1)) for j in range(1, c)] for i in range(c)
     ]

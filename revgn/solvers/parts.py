@@ -41,10 +41,9 @@ def kernel_parts(J: Jacobian) -> KernelParts:
     bars, parts = _outputs_pulled_back(J), []
     points = points_backward(layers, J.params, J.point)
     for k, point in zip(reversed(range(len(layers))), points, strict=True):
-        if J.trained is None or J.trained[k]:
-            A, b = point.features, bars[layers[k].half]
-            K = gram_params(layers[k], point) if A.shape[0] <= 2 * A.shape[1] else None
-            parts.append(KernelPart(A, K, _by_sample(b)))
+        A, b = point.features, bars[layers[k].half]
+        K = gram_params(layers[k], point) if A.shape[0] <= 2 * A.shape[1] else None
+        parts.append(KernelPart(A, K, _by_sample(b)))
         if k > 0:
             bars = vjp_input(layers[k], J.params[k], point, bars)
     return tuple(parts)

@@ -166,8 +166,7 @@ def _pulled_back(J: Jacobian, group: slice) -> Iterator[tuple[Array, Array]]:
     R = J.outputs
     bars = read_back(J.network.readout, R if R is None or R.ndim == 2 else R[group, ...])
     for k in reversed(range(len(layers))):
-        if J.trained is None or J.trained[k]:
-            yield trajectory.points[k].features, bars[layers[k].half]
+        yield trajectory.points[k].features, bars[layers[k].half]
         if k > 0:
             bars = vjp_input(layers[k], J.params[k], trajectory.points[k], bars)
 

@@ -18,7 +18,7 @@ against = "optimizer.lr"        a setting, over which the panels are then drawn:
 words = "..."                   the claim, in its author's words or ours
 figure = "test_accuracy"        a figure of the comparison, a series of epochs (its last number), or one of
                                 steps (its mean)
-per = "gain"                    the series of steps whose mean the figure's is divided by
+per = "loss_decrease"                    the series of steps whose mean the figure's is divided by
 epoch = 1                       the figure as it was by then, of series of epochs
 seconds = 20                    likewise, by seconds of training
 more = "adam"                   the variant that has more of it, by the claim
@@ -35,12 +35,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from revgn.errors import UsageError
-from revgn.runs import Run
-from revgn.runs.compare import figures_of
+from revgn.settings import merge_settings, parse_toml
+from revgn.store import Run
 from revgn.sweeps import Plan, parse_axis
 from revgn.sweeps.plan import parse_grid
 from revgn.sweeps.tune import Rule
-from revgn.training import merge_settings, parse_toml
+from revgn.views.compare import figures_of
 
 Scale = Literal["laptop", "paper"]
 Answer = Literal["agrees", "disagrees", "cannot tell"]

@@ -4,12 +4,13 @@ import math
 from collections.abc import Mapping
 from time import perf_counter
 
-from revgn.arrays import Array, memory_in_use, synchronize, unwarned
+from revgn import trees
+from revgn.arrays import Array, memory_in_use, row_major, synchronize, unwarned
 from revgn.linalg import OUTCOMES, RUNGS
 from revgn.losses import accuracy, value
 from revgn.maps import forward
 from revgn.networks import round_trip_error
-from revgn.optimizers import Linearization, rate_factor, update
+from revgn.optimizers import Linearization, schedule_factor, update
 from revgn.solvers import jacobian
 from revgn.training.average import update_average
 from revgn.training.problem import Problem, TrainState
@@ -20,38 +21,34 @@ Record = dict[str, float]
 _PROBE_ROWS = 64
 
 
-def train_step(
-    problem: Problem, state: TrainState, batch: Batch, fresh: Batch | None = None
-) -> tuple[TrainState, Record]:
+def train_step(problem: Problem, state: TrainState, batch: Batch) -> tuple[TrainState, Record]:
     """Take one optimizer step on `batch`, inputs (n, d) and targets (n, c).
 
-    `fresh` is another batch, for an optimizer that chooses the length of its steps by one.
     Labels come smoothed already, as the loop takes its batches.
 
     Returns
     -------
-    The new state, and the record of the step: series of `revgn.runs.names` by name, in its units. Loss
+    The new state, and the record of the step: series of `revgn.store.names` by name, in its units. Loss
     and accuracy are those of the batch before the update.
     """
     with unwarned():  # the loop looks at the numbers
-        return _train_step(problem, state, *batch, fresh)
+        return _train_step(problem, state, *batch)
 
 
 def _train_step(
-    problem: Problem, state: TrainState, inputs: Array, targets: Array, fresh: Batch | None
+    problem: Problem, state: TrainState, inputs: Array, targets: Array
 ) -> tuple[TrainState, Record]:
     started = perf_counter()
     outputs, J = jacobian(problem.network, state.params, inputs)
     loss = value(problem.loss, outputs, targets)
     synchronize(outputs)
     linearized = perf_counter()
-    lr = problem.lr * rate_factor(problem.schedule, state.step, problem.total_steps)
     result = update(
         problem.optimizer,
         state.optimizer,
         state.params,
-        Linearization(problem.loss, targets, outputs, J, fresh),
-        lr,
+        Linearization(problem.loss, outputs, targets, J),
+        schedule_factor(problem.schedule, state.step, problem.total_steps),
     )
     step, average = state.step + 1, state.average
     if problem.average and average:
@@ -63,7 +60,7 @@ def _train_step(
         "epoch": step / problem.steps_per_epoch,
         "samples": step * problem.batch_size,
         "loss": float(loss),
-        "lr": lr,
+        "lr": result.lr,
         "length": result.length,
         "step_norm": step_norm,
         "seconds": finished - started,
@@ -90,7 +87,9 @@ def _train_step(
         if solved.outcome is not None:
             record["cg_outcome"] = OUTCOMES.index(solved.outcome)
     seconds = state.seconds + finished - started
-    return TrainState(result.params, result.state, step, seconds, average), record
+    # In the layout that a checkpoint gives back, also of an optimizer that breaks this law of `init_state`.
+    after = trees.map_leaves(row_major, TrainState(result.params, result.state, step, seconds, average))
+    return after, record
 
 
 def measure(
@@ -103,10 +102,10 @@ def measure(
 ) -> Record:
     """Measure what a step did to the loss on its batch and on others, and the round trip's error after it.
 
-    gain              loss on its own batch before the step less that after it
-    gain_other, ...   the same on each of the other batches, by name
+    loss_decrease              loss of its own batch before the step minus after it
+    loss_decrease_other, ...   the same for each of the other batches, by name
 
-    What is gained elsewhere, relative to the gain on its own batch, is the share of a step that is not the
+    The decrease elsewhere, relative to the decrease on its own batch, is the share of a step that is not the
     memory of its batch; `loss_before` is that of the batch, which the step knows. The round trip is that of
     the first 64 samples of the batch.
     """
@@ -121,10 +120,10 @@ def measure(
                 round_trip_error(problem.network, after.params, batch[0][:_PROBE_ROWS, :])
             ),
         }
-        record["gain"] = loss_before - record["loss_after"]
+        record["loss_decrease"] = loss_before - record["loss_after"]
         for name, other in others.items():
             record[f"loss_{name}"] = loss(after, other)
-            record[f"gain_{name}"] = loss(before, other) - record[f"loss_{name}"]
+            record[f"loss_decrease_{name}"] = loss(before, other) - record[f"loss_{name}"]
     return record
 
 

@@ -14,19 +14,20 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from revgn.runs import start_run
-from revgn.runs.writer import RunWriter
-from revgn.training import StepDone, build_config, build_problem, initial_state, load_data, train
+from revgn.launch import start_run
+from revgn.settings import build_config
+from revgn.store.writer import RunWriter
+from revgn.training import StepDone, build_problem, initial_state, load_data, train
 
 METHODS = {name: getattr(RunWriter, name) for name in ("record_step", "snapshot_if_due")}
 
 
 def config_of(batch, steps):
-    """Settings of a step of Gauss-Newton by the block inverse, evaluated at the start and at the end."""
+    """Settings of a step of Gauss-Newton by the block step, evaluated before the first and after the last."""
     return build_config(
         {
             "network": {"hidden": 512},
-            "optimizer": {"inverse": "block", "damping": 0.1, "lr": 0.01},
+            "optimizer": {"kind": "gauss-newton", "solver": {"kind": "block", "damping": 0.1}, "lr": 0.01},
             "training": {"batch_size": batch, "steps": steps, "eval_every": steps, "measure_every": 0},
         }
     )

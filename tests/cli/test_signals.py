@@ -10,7 +10,8 @@ import pytest
 import xarray as xr
 from processes import wait_until
 
-from revgn.runs import EPOCH_SERIES, STEP_SERIES, latest_checkpoint, list_runs, open_run, summarize
+from revgn.store import EPOCH_SERIES, STEP_SERIES, latest_checkpoint, list_runs, open_run
+from revgn.views import summarize
 
 STEPS = 60
 BASE = (
@@ -29,8 +30,8 @@ BASE = (
     "-q",
 )
 OPTIMIZERS = {
-    "minimum-norm": ("--subset", 100, "--batch-size", 16, "--inverse", "minimum-norm", "--damping", 0.1),
-    "block": ("--inverse", "block", "--damping", 0.1),
+    "minimum-norm": ("--subset", 100, "--batch-size", 16, "--solver", "minimum-norm", "--damping", 0.1),
+    "block": ("--solver", "block", "--damping", 0.1),
     "adam": ("--optimizer", "adam"),
     "momentum": ("--optimizer", "sgd", "--momentum", 0.9, "--lr", 0.01),
 }

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from revgn.training.optimizer import build_optimizer
 from sweep_cases import Here
 
 from revgn.errors import UsageError
-from revgn.runs import Provenance, create_run, open_run, start_run
-from revgn.runs.compare import FIGURES
-from revgn.runs.names import EPOCH_SERIES, STEP_SERIES
+from revgn.launch import start_run
+from revgn.settings import build_config, config_dict, flat, merge_settings
+from revgn.store import Provenance, create_run, open_run
+from revgn.store.names import EPOCH_SERIES, STEP_SERIES
 from revgn.studies import Claim, Study, conduct_study, judge, load_study, plan_of, study_names
 from revgn.sweeps import Plan, plan_jobs
-from revgn.training import build_config, config_dict, flat, merge_settings
-from revgn.training.optimizer import build_optimizer
+from revgn.views.compare import FIGURES
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 CLAIM = Claim("more is more", "test_accuracy", "a", "b")
@@ -66,7 +67,11 @@ def make_runs(tmp_path):
                 figures = {"train_loss": 1.0, "test_loss": 1.0, "test_accuracy": accuracy}
                 for step in (1, 2):
                     writer.record_step(
-                        {"step": step, "gain": step * accuracy, "gain_other": 0.5 * accuracy**2}
+                        {
+                            "step": step,
+                            "loss_decrease": step * accuracy,
+                            "loss_decrease_other": 0.5 * accuracy**2,
+                        }
                     )
                 writer.record_epoch({"epoch": 0.5, **figures, "seconds": 2.0, "test_loss": accuracy / 2})
                 later = {"kernel_similarity": 1 - accuracy, "seconds": 4.0}
@@ -111,10 +116,10 @@ def test_a_series_as_it_was_by_then(make_runs, limit):
 
 def test_the_mean_of_a_series_of_steps_and_its_share_of_another(make_runs):
     runs = make_runs("a", (0.8, 0.9))
-    assert judge(replace(CLAIM, figure="gain"), runs, []).of_more == pytest.approx((1.2, 1.35))
-    share = replace(CLAIM, figure="gain_other", per="gain")
+    assert judge(replace(CLAIM, figure="loss_decrease"), runs, []).of_more == pytest.approx((1.2, 1.35))
+    share = replace(CLAIM, figure="loss_decrease_other", per="loss_decrease")
     assert judge(share, runs, []).of_more == pytest.approx((0.8 / 3, 0.9 / 3))
-    assert share.what == "gain other per gain"
+    assert share.what == "loss decrease other per loss decrease"
     assert replace(CLAIM, epoch=1, seconds=20).what == "test accuracy by epoch 1 by 20 s"
 
 

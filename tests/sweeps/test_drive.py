@@ -14,10 +14,11 @@ from processes import PATIENCE
 from sweep_cases import Here, killer, plan_of, statuses, surroundings
 
 from revgn.errors import UsageError
-from revgn.runs import compare_runs, list_runs, open_run, open_runs
+from revgn.store import list_runs, open_run, open_runs
 from revgn.sweeps import Beat, Listed, LocalPool, plan_jobs, run_sweep
 from revgn.sweeps.claim import Silence, end, is_held, newest_claim, take
 from revgn.sweeps.pool import THREADS
+from revgn.views import compare_runs
 
 
 def test_each_job_is_a_run(tmp_path):
@@ -75,7 +76,7 @@ def test_a_stopped_sweep_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "status", "message"),
     [
-        ({"optimizer.name": "sgd", "optimizer.lr": 1e30}, "diverged", "try a smaller optimizer.lr"),
+        ({"optimizer": "sgd", "lr": 1e30}, "diverged", "try a smaller lr"),
         ({"data.name": "nowhere.npz"}, "failed", "there is no such file"),
     ],
 )

@@ -1,0 +1,132 @@
+"""Settings by the name of their field alone: the options of commands, the axes of sweeps.
+
+`--damping 0.1` sets the field `damping` of the chosen structs: `optimizer.solver.damping` with gauss-newton,
+`optimizer.damping` with kfac. Options that choose a kind come first.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from revgn.errors import UsageError
+from revgn.settings.build import Chosen, Table, fields_at, merge_settings, missing, unknown_word, with_preset
+from revgn.settings.config import Config
+from revgn.settings.registry import FAMILIES, kind_of
+from revgn.settings.renamed import renamed
+from revgn.settings.text import nested
+from revgn.structs import Setting, is_struct, settings_of
+
+_LISTED = "revgn reference lists all settings"
+SHORT = {"data": "data.name"}  # an option that is named after its section
+
+
+@cache
+def named_settings() -> Mapping[str, tuple[Setting, ...]]:
+    """Return all settings of all structs by the name of their field."""
+    found: dict[str, list[Setting]] = {}
+    for of in _every(Config):
+        if of.family is not None or not is_struct(of.type):
+            found.setdefault("data" if of.name == "name" else of.name, []).append(of)
+    return {name: tuple(dict.fromkeys(all_of)) for name, all_of in found.items()}
+
+
+def path_of(name: str, settings: Table) -> str:
+    """Return the dotted path of the one setting of that name, or path, that the chosen structs have.
+
+    Raises
+    ------
+    UsageError
+        If none of the chosen structs has it, or several have.
+    """
+    chosen = fields_at(with_preset(settings))
+    name = SHORT.get(name, name)
+    found = [path for path in chosen if name in (path, path.rpartition(".")[2])]
+    found = [name] if name in found else found
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"could be {' or '.join(found)}; give the path, as in -s {found[0]}=...")
+    raise UsageError(_absent(name, chosen))
+
+
+def canonical(name: str) -> str:
+    """Return the dotted path of a setting that every configuration has, else the name itself.
+
+    Raises
+    ------
+    UsageError
+        If no struct has a setting of that name.
+    """
+    fixed = {path.rpartition(".")[2]: path for path in fields_at({}) if path.count(".") == 1}
+    path = SHORT.get(name) or fixed.get(name, name)
+    if path != name and not path.startswith("optimizer."):
+        return path
+    if "." not in name and name not in named_settings():
+        near = difflib.get_close_matches(name, named_settings(), 1)
+        hint = f"did you mean {near[0]}?" if near else _LISTED
+        raise UsageError(f"{name}: {renamed(name) or f'unknown setting; {hint}'}")
+    return name
+
+
+def value_of(name: str, settings: Mapping[str, Any]) -> Any:
+    """Return the value of a setting by its path or last name from flat settings; None unless there is one."""
+    found = [value for path, value in settings.items() if name in (path, path.rpartition(".")[2])]
+    return settings.get(name, found[0] if len(found) == 1 else None)
+
+
+def settings_by_name(options: Mapping[str, Any], *weaker: Table, prefix: str = "") -> Table:
+    """Return nested settings of options by name or path, the later of them stronger.
+
+    `weaker` layers say which structs are chosen. Paths are taken as they are.
+
+    Raises
+    ------
+    UsageError
+        If an option has no place; it is named.
+    """
+    result: Table = {}
+    names = sorted(options, key=lambda name: _order(name))
+    for name in names:
+        try:
+            path = name if "." in name else path_of(name, merge_settings(result, *weaker))
+        except UsageError as error:
+            shown = f"{prefix}{name.replace('_', '-')}" if prefix else name
+            raise UsageError(f"{shown}: {error}") from None
+        result = merge_settings(nested(path, options[name]), result)
+    return result
+
+
+def _order(name: str) -> tuple[int, int, int]:
+    """Kinds first, those of the outer structs before those within them."""
+    last = name.removesuffix(".kind").rpartition(".")[2]
+    depth = ("preset", "optimizer", "inner", "first", "second", "solver")
+    is_kind = last in depth or any(of.family for of in named_settings().get(last, ()))
+    return (not is_kind, name.count("."), depth.index(last) if last in depth else len(depth))
+
+
+def _absent(name: str, chosen: Mapping[str, Chosen]) -> str:
+    """Say why no chosen struct has a field, and which struct has it: hints of the innermost alone."""
+    hints: dict[str, str] = {}
+    for path, (of, value, struct) in chosen.items():
+        if of.family is None:
+            continue
+        if struct is None and value is not None:
+            kind = value.get("kind") if isinstance(value, dict) else value
+            raise UsageError(f"{path}.kind: {unknown_word(kind, FAMILIES[of.family])}")
+        if hint := missing(name, of.family, f"{of.name} none" if struct is None else kind_of(struct)):
+            hints = {outer: text for outer, text in hints.items() if not path.startswith(f"{outer}.")}
+            hints[path] = hint
+    if hints:
+        return "; ".join(dict.fromkeys(hints.values()))
+    near = difflib.get_close_matches(name, named_settings(), 1)
+    return renamed(name) or f"unknown setting; {_LISTED if not near else f'did you mean {near[0]}?'}"
+
+
+def _every(cls: type, seen: frozenset[type] = frozenset()) -> Iterator[Setting]:
+    for of in settings_of(cls):
+        yield of
+        members = FAMILIES[of.family].values() if of.family else [of.type] if is_struct(of.type) else []
+        for member in members:
+            if member not in seen:
+                yield from _every(member, seen | {cls, member})

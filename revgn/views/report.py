@@ -1,0 +1,230 @@
+"""One page of HTML about runs, which needs nothing but itself (extra `report`).
+
+Curves to zoom, settings side by side, where the time went, how exact and of what rank the steps were,
+machines and versions, and the commands that repeat it all.
+"""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from revgn.analysis import QUANTITIES
+from revgn.errors import UsageError
+from revgn.store.files import write_whole
+from revgn.store.reader import Run
+from revgn.views.canvas import COLOURS
+from revgn.views.compare import FIGURES, Spread, compare_runs, figure_form
+from revgn.views.figures import AXES, figure_of
+from revgn.views.groups import Group, group_runs
+from revgn.views.summary import SPLIT, all_settings, summarize
+
+_ON_LOG = ("rho", "residual", "step_norm", "damping")
+_EXACTNESS = ("rho", "residual", "rank", "cg_iterations", "step_norm", "damping")
+_ANALYSED = tuple(quantity.name for quantity in QUANTITIES if not quantity.by_coupling)
+_MEMORY = ("loss_decrease", "loss_decrease_other", "loss_decrease_test")
+_COLUMNS = 40  # kinds of runs whose settings stand side by side
+
+
+class Preface(NamedTuple):
+    """What a page says before anything else: a title, some lines, and a table of findings. All is text."""
+
+    title: str
+    lines: Sequence[str]
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def write_report(
+    runs: Sequence[Run], path: Path, *, preface: Preface | None = None, groups: Sequence[Group] | None = None
+) -> None:
+    """Write the page.
+
+    Parameters
+    ----------
+    preface : Preface
+        Of a study, its question and its verdicts.
+    groups : sequence of Group
+        The kinds of runs and their labels, in place of those that follow from what differs.
+    path : Path
+        Ends in .html; what is there is replaced, as a whole.
+
+    Raises
+    ------
+    UsageError
+        If the ending is another one, or plotly is not installed.
+    RunError
+        If it cannot be written, or a run is damaged.
+
+    Notes
+    -----
+    Of series with more than 2,000 points the extremes of each stretch stay. Whatever a run says of itself is
+    text to the page, never markup.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected .html")
+    try:
+        from plotly.offline import get_plotlyjs
+    except ModuleNotFoundError:
+        raise UsageError("report: plotly is not installed; pip install 'revgn[report]'") from None
+    groups = group_runs(runs) if groups is None else groups
+    title = groups[0].label if len(groups) == 1 else f"{len(runs)} runs"
+    title = title if preface is None else preface.title
+    body = "\n".join(
+        [
+            f"<h1>{escape(title)}</h1>",
+            *([] if preface is None else _preface(preface)),
+            f'<p class="note">{_origin(runs)}</p>',
+            "<h2>What came out</h2>",
+            _outcomes(runs, groups),
+            "<h2>Curves</h2>",
+            *_curves(groups),
+            *_section("Exactness and rank over the run", groups, _EXACTNESS),
+            *_section("Loss decrease of a step on its own batch, and elsewhere", groups, _MEMORY),
+            *_section("Kernels, features, weights and steps, against initialization", groups, _ANALYSED),
+            "<h2>Where the time went</h2>",
+            _times(groups),
+            "<h2>Settings</h2>",
+            _settings(groups),
+            "<h2>Machines and versions</h2>",
+            _machines(runs),
+            "<h2>To repeat it</h2>",
+            _commands(runs),
+        ]
+    )
+    style, script = (Path(__file__).with_name(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    page = (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<link rel="icon" href="data:,"><style>{style}</style>\n<script>{get_plotlyjs()}</script></head>\n'
+        f"<body>{body}\n<script>{script}</script></body></html>\n"
+    )
+    write_whole(path, page.encode("utf-8", "replace"))
+
+
+def _origin(runs: Sequence[Run]) -> str:
+    starts = sorted(run.attributes["start"] for run in runs)
+    when = starts[0] if len(runs) == 1 else f"{starts[0]} to {starts[-1]}"
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    data = ", ".join(sorted({run.attributes["data_name"] for run in runs}))
+    return escape(f"{len(runs)} run{'s' if len(runs) > 1 else ''} on {data}, started {when}; page of {made}")
+
+
+def _outcomes(runs: Sequence[Run], groups: Sequence[Group]) -> str:
+    outcomes = [(number, compare_runs(group.runs).rows[0]) for number, group in enumerate(groups)]
+    names = [name for name in FIGURES if any(name in row.figures for _, row in outcomes)]
+    head = ["", "runs", "status", *(name.replace("_", " ") for name in names)]
+    rows = []
+    for number, row in sorted(outcomes, key=lambda outcome: -outcome[1].score):
+        statuses = ", ".join(f"{count} {word}" for word, count in row.statuses.items())
+        figures = (escape(_figure(name, row.figures.get(name))) for name in names)
+        rows.append([_named(groups[number], number), str(len(row.runs)), escape(statuses), *figures])
+    judged = compare_runs(runs).judged.replace("_", " ") or "nothing that was measured"
+    note = f"Best first, by {judged}; mean ± standard deviation over seeds."
+    return f'{_table(head, rows)}<p class="note">{escape(note)}</p>'
+
+
+def _curves(groups: Sequence[Group]) -> Iterator[str]:
+    choices = "".join(
+        f'<label><input type="radio" name="axis" value="{axis}" data-title="{axis}"'
+        f"{' checked' if axis == 'epoch' else ''}> {axis}</label>"
+        for axis in AXES
+    )
+    yield f'<p>Over {choices}</p><div class="figures">'
+    for what in ("loss", "accuracy"):
+        lines = {f"test_{what}": "solid", f"train_{what}": "dash", f"test_{what}_average": "dot"}
+        yield figure_of(groups, lines, what, is_log=what == "loss")
+    meaning = "Test solid, training dashed, test of averaged weights dotted; a line a run."
+    yield f'</div><p class="note">{meaning}</p>'
+
+
+def _preface(preface: Preface) -> Iterator[str]:
+    for line in preface.lines:
+        yield f"<p>{escape(line)}</p>"
+    yield _table([*map(escape, preface.head)], [[*map(escape, row)] for row in preface.rows])
+
+
+def _section(title: str, groups: Sequence[Group], names: Sequence[str]) -> Iterator[str]:
+    found = [figure_of(groups, {name: "solid"}, name, is_log=name in _ON_LOG) for name in names]
+    if any(found):
+        yield "\n".join([f'<h2>{title}</h2><div class="figures">', *filter(None, found), "</div>"])
+
+
+def _times(groups: Sequence[Group]) -> str:
+    rows = []
+    for number, group in enumerate(groups):
+        found = [summarize(run) for run in group.runs]
+        seconds = np.mean([each["seconds"] for each in found])
+        steps = np.mean([each["step"] for each in found])
+        split = {part: np.mean([each["split"].get(part, 0.0) for each in found]) for part in SPLIT}
+        shares = [f"{split[part]:.0%}" if any(split.values()) else "" for part in SPLIT]
+        memory = max((each["memory_bytes"] or 0.0 for each in found), default=0.0)
+        a_step = f"{1e3 * seconds / steps:.3g} ms" if steps else ""
+        of_memory = f"{memory / 1e9:.3g} GB" if memory else ""
+        rows.append([_named(group, number), f"{seconds:.4g} s", a_step, *shares, of_memory])
+    return _table(["", "training", "a step", *SPLIT, "memory at most"], rows)
+
+
+def _settings(groups: Sequence[Group]) -> str:
+    shown = groups[:_COLUMNS]
+    used = [all_settings(group.runs[0]) for group in shown]
+    for settings, group in zip(used, shown, strict=True):
+        seeds = sorted({all_settings(run)["training.seed"] for run in group.runs})
+        settings["training.seed"] = ", ".join(map(str, seeds))
+    paths = list(dict.fromkeys(path for settings in used for path in settings))
+    head = "".join(f"<th>{_named(group, number)}</th>" for number, group in enumerate(shown))
+    rows = []
+    for path in sorted(paths, key=lambda path: len({repr(each.get(path)) for each in used}) == 1):
+        words = ["" if settings.get(path) is None else str(settings[path]) for settings in used]
+        if not any(words):
+            continue
+        cells = "".join(f"<td>{escape(word)}</td>" for word in words)
+        rows.append(
+            f'<tr class="{"differs" if len({*words}) > 1 else ""}"><td>{escape(path)}</td>{cells}</tr>'
+        )
+    more = f"Of {len(groups)} kinds of runs the first {_COLUMNS}. " if len(groups) > _COLUMNS else ""
+    meaning = "What differs has a coloured ground; settings that nothing looks at are left out."
+    note = f'<p class="note">{more}{meaning}</p>'
+    return f'<div class="wide"><table><tr><th></th>{head}</tr>{"".join(rows)}</table></div>{note}'
+
+
+def _machines(runs: Sequence[Run]) -> str:
+    names = ["backend", "device", "dtype", "source"]
+    versions = sorted({name for run in runs for name in run.attributes if name.startswith("version.")})
+    found: dict[tuple[str, ...], int] = {}
+    for run in runs:
+        key = tuple(str(run.attributes.get(name, "")) for name in (*names, *versions))
+        found[key] = found.get(key, 0) + 1
+    head = [*names, *(name.partition(".")[2] for name in versions), "runs"]
+    return _table(head, [[*map(escape, key), str(count)] for key, count in found.items()])
+
+
+def _commands(runs: Sequence[Run]) -> str:
+    lines = list(dict.fromkeys(run.attributes["command"] for run in runs if run.attributes["command"]))
+    again = [f"revgn train {shlex.quote(str(run.folder / 'config.toml'))}" for run in runs]
+    text = "\n".join([*lines, "", "# or, of a single one, from the settings that it keeps:", *again])
+    return f"<pre>{escape(text.strip())}</pre>"
+
+
+def _named(group: Group, number: int) -> str:
+    colour = COLOURS[number % len(COLOURS)]
+    return f'<span class="swatch" style="background:{colour}"></span>{escape(group.label)}'
+
+
+def _figure(name: str, spread: Spread | None) -> str:
+    if spread is None:
+        return ""
+    scale, form, unit = figure_form(name)
+    deviation = f" ± {scale * spread.deviation:.2g}" if spread.count > 1 and spread.deviation else ""
+    return f"{scale * spread.mean:{form}}{deviation}{unit}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Table whose cells are markup already."""
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'

@@ -1,0 +1,72 @@
+"""Spectra against dense ones; estimates from products within their errors."""
+
+import math
+
+import numpy as np
+import pytest
+
+from revgn.analysis import (
+    estimate_alignment,
+    estimate_alignment_along,
+    estimate_change,
+    estimate_trace,
+    kernel_alignment,
+    kernel_change,
+    spectrum,
+)
+from revgn.errors import UsageError
+
+
+def test_a_known_spectrum():
+    rng = np.random.default_rng(0)
+    Q = np.linalg.qr(rng.standard_normal((5, 5)))[0]
+    found = spectrum(Q @ np.diag([8.0, 4.0, 2.0, 1.0, 1.0]) @ Q.T)
+    np.testing.assert_allclose(found.eigenvalues, [8, 4, 2, 1, 1], rtol=1e-12)
+    shares = np.array([8, 4, 2, 1, 1]) / 16
+    assert found.trace == pytest.approx(16)
+    assert found.effective_rank == pytest.approx(2 ** -np.sum(shares * np.log2(shares)))
+    assert found.condition == pytest.approx(8)
+
+
+def test_rank_one_and_nothing():
+    v = np.arange(1.0, 5.0)
+    found = spectrum(np.outer(v, v))
+    assert found.effective_rank == pytest.approx(1.0, abs=1e-9)
+    assert found.condition > 1e12
+    nothing = spectrum(np.zeros((3, 3)))
+    assert (nothing.effective_rank, nothing.trace, nothing.condition) == (0.0, 0.0, math.inf)
+    assert spectrum(np.eye(7)).effective_rank == pytest.approx(7.0)
+
+
+def test_estimates_lie_within_their_errors():
+    """Of 200 estimates about two thirds lie within one error, nearly all within three."""
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((30, 40)), rng.standard_normal((30, 40))
+    K, L = A @ A.T, A @ A.T + B @ B.T
+    like = np.zeros((10, 3))
+
+    y = rng.standard_normal((10, 3))
+    along = y.ravel() @ K @ y.ravel() / (np.linalg.norm(K) * np.sum(y * y))
+
+    def product(M):
+        return lambda v: (M @ v.reshape(-1)).reshape(10, 3)
+
+    for exact, estimate in (
+        (np.trace(K), lambda: estimate_trace(product(K), like, 20, rng)),
+        (kernel_alignment(K, L), lambda: estimate_alignment(product(K), product(L), like, 20, rng)),
+        (along, lambda: estimate_alignment_along(product(K), y, 20, rng)),
+        (kernel_change(K, L), lambda: estimate_change(product(K), product(L), like, 20, rng)),
+    ):
+        found = [estimate() for _ in range(200)]
+        away = np.array([abs(each.value - exact) / each.error for each in found])
+        assert 0.5 < np.mean(away < 1) < 0.8
+        assert np.mean(away < 3) > 0.93
+        assert np.mean([each.value for each in found]) == pytest.approx(exact, rel=0.02)
+
+
+def test_one_probe_has_no_error():
+    found = estimate_trace(lambda v: v, np.zeros((3, 2)), 1, np.random.default_rng(0))
+    assert found.value == 6.0
+    assert math.isnan(found.error)
+    with pytest.raises(UsageError, match="probes: 0"):
+        estimate_trace(lambda v: v, np.zeros((3, 2)), 0, np.random.default_rng(0))
