@@ -15,7 +15,10 @@ from revgn.analysis import (
     solvers_cosine,
     step_excess,
 )
+<<<<<<< HEAD:tests/analysis/test_steps.py
 from revgn.errors import ShapeError
+=======
+>>>>>>> lane-tmath:tests/measures/test_steps.py
 from revgn.solvers import BlockWise, apply, jacobian, solve
 
 
@@ -44,7 +47,11 @@ def test_block_inverse_and_minimum_norm(case):
     network, params, x = case
     J = jacobian(network, params, x)[1]
     eps = np.random.default_rng(4).standard_normal((x.shape[0], apply(J, params).shape[1]))
+<<<<<<< HEAD:tests/analysis/test_steps.py
     block, info = solve(BlockWise(block_weights="uniform"), J, eps)
+=======
+    block, info = solve(BlockWise("uniform"), J, eps)
+>>>>>>> lane-tmath:tests/measures/test_steps.py
     shortest = np.linalg.pinv(dense.jacobian(network, params, x)) @ eps.T.ravel()
     norms = np.linalg.norm(shortest) * np.linalg.norm(dense.flat(block))
     found = solvers_cosine(J, eps)
