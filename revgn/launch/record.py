@@ -13,7 +13,7 @@ from revgn.arrays import to_host
 from revgn.store import RunWriter, Weights
 from revgn.store.names import WEIGHTS, score_of
 from revgn.training import Evaluated, Event, Problem, TrainState, evaluate_part, state_arrays, train
-from revgn.training.loop import is_evaluated
+from revgn.training.evaluation import is_evaluated
 from revgn.training.step import is_finite
 
 Observer = Callable[[Problem, Event], None]

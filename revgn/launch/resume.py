@@ -71,7 +71,7 @@ def resume_run(
 def _check_changes(before: Config, after: Config) -> None:
     """Raise `UsageError` for a changed setting from which batches, arrays or targets follow."""
     was, now = flat(config_dict(before)), flat(config_dict(after))
-    allowed = [path for path, of, _ in fields_at(config_dict(after)) if of.resumable]
+    allowed = [path for path, found in fields_at(config_dict(after)).items() if found.of.resumable]
     for path in dict.fromkeys((*now, *was)):
         may_change = any(path == part or path.startswith(f"{part}.") for part in allowed)
         if not may_change and was.get(path) != now.get(path):

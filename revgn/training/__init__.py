@@ -1,6 +1,5 @@
 """Training: frozen settings, a pure step, a loop that yields records and knows no files."""
 
-from revgn.training.ahead import look_ahead
 from revgn.training.average import Average, AverageState, init_average, update_average
 from revgn.training.estimate import (
     Estimate,
@@ -10,17 +9,8 @@ from revgn.training.estimate import (
     solver_choice,
     step_cost,
 )
-from revgn.training.loop import (
-    DivergedError,
-    Evaluated,
-    Event,
-    StepDone,
-    analyse,
-    evaluate,
-    evaluate_part,
-    start_probe,
-    train,
-)
+from revgn.training.evaluation import analyse, evaluate, evaluate_part, start_probe
+from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, train
 from revgn.training.problem import (
     Problem,
     TrainState,
@@ -56,7 +46,6 @@ __all__ = [
     "init_average",
     "initial_state",
     "load_data",
-    "look_ahead",
     "restore_state",
     "restore_weights",
     "solver_choice",

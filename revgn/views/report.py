@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from revgn.analysis import QUANTITIES
 from revgn.errors import UsageError
 from revgn.store.files import write_whole
 from revgn.store.reader import Run
@@ -28,21 +29,7 @@ _POINTS = 2000  # of a curve; where there are more, the highest and the lowest o
 _AXES: tuple[Axis, ...] = ("epoch", "step", "samples", "seconds")
 _ON_LOG = ("rho", "residual", "step_norm", "damping")
 _EXACTNESS = ("rho", "residual", "rank", "cg_iterations", "step_norm", "damping")
-_ANALYSED = (
-    "kernel_similarity",
-    "kernel_alignment",
-    "kernel_rate",
-    "kernel_effective_rank",
-    "features_cka",
-    "branches_cka",
-    "halves_cka",
-    "output_cka",
-    "weights_moved",
-    "step_excess",
-    "step_overlap",
-    "solvers_cosine",
-    "gradient_noise",
-)
+_ANALYSED = tuple(quantity.name for quantity in QUANTITIES if not quantity.by_coupling)
 _MEMORY = ("loss_decrease", "loss_decrease_other", "loss_decrease_test")
 _COLUMNS = 40  # kinds of runs whose settings stand side by side
 _STYLE = """
@@ -127,7 +114,7 @@ def write_report(
             *_curves(groups),
             *_section("Exactness and rank over the run", groups, _EXACTNESS),
             *_section("Loss decrease of a step on its own batch, and elsewhere", groups, _MEMORY),
-            *_section("Kernels, features, weights and steps, against the start", groups, _ANALYSED),
+            *_section("Kernels, features, weights and steps, against initialization", groups, _ANALYSED),
             "<h2>Where the time went</h2>",
             _times(groups),
             "<h2>Settings</h2>",

@@ -24,15 +24,16 @@ from revgn.errors import DataError
 from revgn.settings import build_config
 from revgn.training import build_problem, initial_state, load_data, step_cost, train_step
 
-EXACT = {"name": "gauss-newton", "inverse": "block", "shares": "full-rank", "rtol": None, "atol": 0.0}
-MINIMUM_NORM = {"name": "gauss-newton", "inverse": "minimum-norm", "damping": 0.01}
-STEPS = {
-    "adam": {"name": "adam"},
-    "block": EXACT,
-    "block as in the paper": {"name": "gauss-newton", "inverse": "block"},
-    "minimum norm": MINIMUM_NORM,
-    "minimum norm, contrasts": MINIMUM_NORM | {"outputs": "contrasts"},
-    "the same by cg": MINIMUM_NORM | {"outputs": "contrasts", "solver": "cg", "directions": 0},
+CENTERED = {"damping": 0.01, "outputs": "centered-logits"}
+SOLVERS = {
+    "block": {"kind": "block", "block_weights": "full-rank"},
+    "block as in the paper": {"kind": "block", "block_weights": "uniform", "rtol": 1e-3, "atol": 1e-5},
+    "minimum norm": {"kind": "minimum-norm", "damping": 0.01},
+    "centered logits": {"kind": "minimum-norm", **CENTERED},
+    "the same by cg": {"kind": "cg", "preconditioner": {"kind": "blocks", "directions": 0}, **CENTERED},
+}
+STEPS = {"adam": {"kind": "adam"}} | {
+    name: {"kind": "gauss-newton", "lr": 0.1, "solver": solver} for name, solver in SOLVERS.items()
 }
 GROWTH = {
     "batch": (128, 256, 512, 1024),
@@ -48,8 +49,9 @@ def problems(arguments, outputs, **network):
     dataset = None
     for name, optimizer in STEPS.items():
         training = {"batch_size": arguments.batch, "backend": arguments.backend}
-        layers = {"preset": "paper-mnist", "optimizer": optimizer, "training": training, "network": network}
-        config = build_config({**layers, "data": {"name": "fashion-mnist"}})
+        shape = {"hidden": 8000, "first_block": "identity"} | network
+        settings = {"optimizer": optimizer, "training": training, "network": shape}
+        config = build_config({**settings, "data": {"name": "fashion-mnist"}})
         dataset = dataset or with_outputs(load_data(config), outputs)
         yield name, build_problem(config, dataset)
 

@@ -5,7 +5,7 @@ import pytest
 from cases import network_case
 
 from revgn.arrays import select_backend, to_host
-from revgn.errors import ShapeError, UsageError
+from revgn.errors import ShapeError
 from revgn.layers import Coupling, LinearCoupling
 from revgn.maps import forward, init, inverse, jvp_params, linearize, vjp_input
 from revgn.networks import (
@@ -87,12 +87,6 @@ def test_first_block_and_halves(backend):
     assert [layer.activation for layer in drawn("relu", activation="tanh")] == ["relu"] * 2 + ["tanh"] * 2
     assert [layer.activation for layer in drawn("identity", hidden=2)] == ["identity"] * 2 + ["relu"] * 2
     assert [type(layer) for layer in drawn("same", activation="identity")] == [LinearCoupling] * 4
-
-
-def test_a_network_without_blocks_or_features_is_refused():
-    for architecture in (Architecture(0, 8), Architecture(1, 0)):
-        with pytest.raises(UsageError, match="at least 1 of each"):
-            draw_network(architecture, 4, 2, np.random.default_rng(0), select_backend("numpy"), np.float64)
 
 
 def test_wrong_shapes_are_named(numpy_backend):

@@ -1,5 +1,7 @@
 """The matrix-free minimum norm against the dense one; its parts and its preconditioner against formulas."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cases import DEFICIENT, NETWORKS, network_case
@@ -7,7 +9,17 @@ from reference import dense
 
 from revgn.arrays import array_namespace, to_host
 from revgn.errors import UsageError
-from revgn.solvers import ConjugateGradients, MinimumNorm, apply, apply_adjoint, rho, solve, tangent_kernel
+from revgn.solvers import (
+    Blocks,
+    ConjugateGradients,
+    MinimumNorm,
+    apply,
+    apply_adjoint,
+    jacobian,
+    rho,
+    solve,
+    tangent_kernel,
+)
 from revgn.solvers.parts import kernel_parts, kernel_product, mean_block, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.testing import assert_close, relative_error, tolerance
@@ -16,9 +28,9 @@ from revgn.trees import map_leaves
 CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
 SOLVERS = {
     "blocks": ConjugateGradients(tolerance=1e-11),
-    "small-blocks": ConjugateGradients(tolerance=1e-11, block_samples=2),
-    "blocks-only": ConjugateGradients(tolerance=1e-11, directions=0),
-    "none": ConjugateGradients(tolerance=1e-11, preconditioner="none"),
+    "small-blocks": ConjugateGradients(tolerance=1e-11, preconditioner=Blocks(2)),
+    "blocks-only": ConjugateGradients(tolerance=1e-11, preconditioner=Blocks(directions=0)),
+    "none": ConjugateGradients(tolerance=1e-11, preconditioner=None),
 }
 EACH = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 
@@ -30,8 +42,6 @@ def sample_by_sample(Theta, n, c):
 
 def at_start(J):
     """J at W = 0."""
-    from revgn.solvers import jacobian
-
     x = array_namespace(J.point.input.first).concat(J.point.input, axis=1)[:, : J.network.features]
     return jacobian(J.network, map_leaves(lambda W: 0.0 * W, J.params), x)[1]
 
@@ -41,11 +51,11 @@ def at_start(J):
 
 @CASES
 @EACH
-@pytest.mark.parametrize("damping", [1e-3, 0.1, 10.0])
+@pytest.mark.parametrize("damping", [1e-3, 10.0])
 def test_damped_step_is_the_dense_one(case, solver, damping, numpy_backend):
     """Rank-deficient ones too: damping makes the equation regular."""
     J, eps = case.jacobian(numpy_backend)
-    solver = ConjugateGradients(damping, 1e-11, 2000, solver.preconditioner, solver.block_samples)
+    solver = replace(solver, damping=damping, max_iterations=2000)
     D, info = solve(solver, J, eps)
     expected, by_kernel = solve(MinimumNorm(damping), J, eps)
     assert info.outcome == "converged"
@@ -53,7 +63,7 @@ def test_damped_step_is_the_dense_one(case, solver, damping, numpy_backend):
     assert_close("D", D, expected, 1e-8)
     assert info.rho == pytest.approx(by_kernel.rho, abs=1e-9)
     assert info.residual < 1e-10
-    assert (info.rung, info.rank, info.order, info.shares) == (None, None, eps.size, ())
+    assert (info.rung, info.rank, info.order, info.block_weights) == (None, None, eps.size, ())
 
 
 @EACH
@@ -73,7 +83,7 @@ def test_tolerance_is_kept(case, numpy_backend):
     J, eps = case.jacobian(numpy_backend)
     counts = []
     for goal in (1e-1, 1e-4, 1e-8):
-        D, info = solve(ConjugateGradients(0.01, goal, preconditioner="none"), J, eps)
+        D, info = solve(ConjugateGradients(0.01, tolerance=goal, preconditioner=None), J, eps)
         assert info.outcome == "converged"
         assert info.residual <= goal * (1 + 1e-6)
         assert info.rho == pytest.approx(rho(apply(J, D), eps), abs=1e-12)
@@ -81,13 +91,13 @@ def test_tolerance_is_kept(case, numpy_backend):
     assert counts == sorted(counts)
 
 
-@pytest.mark.parametrize("outputs", ["logits", "contrasts"])
+@pytest.mark.parametrize("outputs", ["logits", "centered-logits"])
 @pytest.mark.parametrize("damping", [0.0, 0.1])
 @pytest.mark.parametrize("name", ["relu-same-keep", "gelu-identity-rebuild", "odd-d"])
 def test_every_backend_takes_the_dense_step(name, damping, outputs, backend, dtype):
     J, eps = network_case(name).jacobian(backend, dtype)
     single = dtype == "float32"
-    solver = ConjugateGradients(damping, 1e-4 if single else 1e-11, outputs=outputs, block_samples=4)
+    solver = ConjugateGradients(damping, outputs, 1e-4 if single else 1e-11, preconditioner=Blocks(4))
     D, info = solve(solver, J, eps)
     expected, _ = solve(MinimumNorm(damping, outputs), J, eps)
     assert info.outcome == "converged"
@@ -95,13 +105,13 @@ def test_every_backend_takes_the_dense_step(name, damping, outputs, backend, dty
     assert_close("D", D, expected, (0.2 if not damping else 1e-3) if single else 1e-7)
 
 
-def test_each_samples_own_outputs_and_some_couplings(backend):
+def test_each_samples_own_outputs(backend):
     J, eps = network_case("relu-identity-keep").jacobian(backend)
     n, c = eps.shape
     R = backend.asarray(np.random.default_rng(5).standard_normal((n, c, c - 1)))
-    mixed = J._replace(outputs=R, trained=(True, False, False, True))
+    mixed = J._replace(outputs=R)
     expected, by_kernel = solve(MinimumNorm(0.1), mixed, eps[:, :2])
-    D, info = solve(ConjugateGradients(0.1, 1e-12), mixed, eps[:, :2])
+    D, info = solve(ConjugateGradients(0.1, tolerance=1e-12), mixed, eps[:, :2])
     assert info.damping == pytest.approx(by_kernel.damping, rel=1e-12)
     assert_close("D", D, expected, 1e-9)
 
@@ -111,7 +121,7 @@ def test_each_samples_own_outputs_and_some_couplings(backend):
 
 def test_out_of_iterations_is_said(backend):
     J, eps = network_case("tanh-same-keep").jacobian(backend)
-    _, info = solve(ConjugateGradients(0.0, 1e-10, 3), J, eps)
+    _, info = solve(ConjugateGradients(tolerance=1e-10, max_iterations=3), J, eps)
     assert (info.outcome, info.iterations) == ("out-of-iterations", 3)
     assert info.residual > 1e-10
 
@@ -128,7 +138,7 @@ def test_what_the_kernel_does_not_reach_is_said(case, solver, numpy_backend):
 
 def test_single_precision_says_what_it_cannot(numpy_backend):
     J, eps = network_case("tanh-same-keep").jacobian(numpy_backend, "float32")
-    _, info = solve(ConjugateGradients(0.0, 1e-9), J, eps)
+    _, info = solve(ConjugateGradients(tolerance=1e-9), J, eps)
     assert info.outcome == "stagnated"
     assert info.residual > 1e-9
 
@@ -215,8 +225,6 @@ def test_preconditioner_is_the_dense_one(name, directions, samples, numpy_backen
 
 def doubled(J, eps, library):
     """Twice as many samples, the second half others, so that a quarter of them is more than one."""
-    from revgn.solvers import jacobian
-
     x = np.hstack(J.point.input)[:, : J.network.features]
     x = np.vstack([x, x[::-1] + 0.5])
     return jacobian(J.network, J.params, x)[1], np.vstack([eps, -eps[::-1]])
@@ -239,7 +247,7 @@ def test_at_the_start_it_is_the_inverse(case, backend):
     """At W = 0 the kernel is K_0 (x) U_0^T U_0 + K_1 (x) U_1^T U_1, which the blocks take apart exactly."""
     J, eps = case.jacobian(backend)
     J = at_start(J)
-    _, info = solve(ConjugateGradients(0.01, 1e-9, directions=0), J, eps)
+    _, info = solve(ConjugateGradients(0.01, tolerance=1e-9, preconditioner=Blocks(directions=0)), J, eps)
     assert info.outcome == "converged"
     assert info.iterations <= 2
     layers, readout = J.network.body.layers, J.network.readout
@@ -264,28 +272,7 @@ def on_host(layer):
 # --- mistakes ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ({"damping": -1.0}, "damping"),
-        ({"damping": float("nan")}, "damping"),
-        ({"tolerance": 0.0}, "tolerance 0.0"),
-        ({"tolerance": float("nan")}, "tolerance nan"),
-        ({"max_iterations": 0}, "max_iterations 0"),
-        ({"preconditioner": "kronecker"}, "preconditioner is 'kronecker'; expected blocks or none"),
-        ({"outputs": "differences"}, "outputs is 'differences'; expected logits or contrasts"),
-        ({"block_samples": 0}, "block_samples 0"),
-        ({"directions": -1}, "directions -1"),
-    ],
-)
-def test_mistakes_are_named(arguments, says):
-    with pytest.raises(UsageError, match=says):
-        ConjugateGradients(**arguments)
-
-
-def test_mistakes_of_the_jacobian_are_named(numpy_backend):
+def test_combined_outputs_are_not_centered(numpy_backend):
     J, eps = network_case("one-block").jacobian(numpy_backend)
-    with pytest.raises(UsageError, match="no coupling is trained"):
-        solve(ConjugateGradients(), J._replace(trained=(False, False)), eps)
     with pytest.raises(UsageError, match="combined outputs already"):
-        solve(ConjugateGradients(outputs="contrasts"), J._replace(outputs=np.eye(3)), eps)
+        solve(ConjugateGradients(outputs="centered-logits"), J._replace(outputs=np.eye(3)), eps)

@@ -69,16 +69,3 @@ def test_combined_outputs(name, own, backend, dtype):
     v = backend.asarray(rng.standard_normal((n, c + 1)), dtype)
     by_maps = dense.rows(to_host(apply(mixed, apply_adjoint(mixed, v))))
     assert_close("Theta v", found @ dense.rows(to_host(v)), by_maps, limit)
-
-
-@pytest.mark.parametrize("trained", [(True, False, True, False), (False, False, False, True), (False,) * 4])
-def test_some_couplings_only(trained, numpy_backend):
-    J, eps = network_case("relu-identity-keep").jacobian(numpy_backend)
-    some = J._replace(trained=trained)
-    explicit = dense.jacobian(J.network, J.params, np.hstack(J.point.input))
-    kept = np.concatenate([np.full(p.weight.size, of) for p, of in zip(J.params, trained, strict=True)])
-    explicit = explicit * kept
-    assert_close("Theta", tangent_kernel(some), explicit @ explicit.T, 1e-13)
-    D = apply_adjoint(some, eps)
-    assert_close("J^T", dense.flat(D), explicit.T @ dense.rows(eps), 1e-13)
-    assert_close("J", dense.rows(apply(some, J.params)), explicit @ dense.flat(J.params), 1e-13)
