@@ -16,7 +16,6 @@ from revgn.analysis import (
     step_excess,
 )
 from revgn.errors import ShapeError
->>>>>>> lane-cost
 from revgn.solvers import BlockWise, apply, jacobian, solve
 
 
@@ -46,7 +45,6 @@ def test_block_inverse_and_minimum_norm(case):
     J = jacobian(network, params, x)[1]
     eps = np.random.default_rng(4).standard_normal((x.shape[0], apply(J, params).shape[1]))
     block, info = solve(BlockWise(block_weights="uniform"), J, eps)
->>>>>>> lane-cost
     shortest = np.linalg.pinv(dense.jacobian(network, params, x)) @ eps.T.ravel()
     norms = np.linalg.norm(shortest) * np.linalg.norm(dense.flat(block))
     found = solvers_cosine(J, eps)
