@@ -30,7 +30,6 @@ class Outcome:
     step: int
     seconds: float
     last: dict[str, float]
-    notes: tuple[str, ...] = ()
 
 
 def record_training(
@@ -39,7 +38,6 @@ def record_training(
     state: TrainState,
     observe: Observer | None,
     should_stop: Callable[[], bool | str],
-    notes: tuple[str, ...],
 ) -> Outcome:
     """Record every event, checkpoint when due, and close the run with the status it ended by."""
     every = problem.config.training.checkpoint_every
@@ -84,10 +82,10 @@ def record_training(
                 status: Literal["stopped", "interrupted"] = "interrupted" if reason is True else "stopped"
                 message = f"stopped after step {state.step}" if reason is True else str(reason)
                 writer.close(status, message)
-                return Outcome(writer.folder, status, state.step, state.seconds, last, notes)
+                return Outcome(writer.folder, status, state.step, state.seconds, last)
         save()
         writer.close("finished")
-    return Outcome(writer.folder, "finished", state.step, state.seconds, last, notes)
+    return Outcome(writer.folder, "finished", state.step, state.seconds, last)
 
 
 def _scores(record: dict[str, float]) -> dict[Weights, float]:

@@ -25,6 +25,7 @@ from revgn.arrays import (
     sandwich,
     zeros,
 )
+from revgn.cost import LayerCost, layer_cost
 from revgn.layers.activation import Activation, value_and_slope
 from revgn.linalg import Pinv, PinvRule, apply_pinv, factor_pinv, gram_rows
 from revgn.maps import (
@@ -179,6 +180,24 @@ def factor_params_coupling(layer: Coupling, point: CouplingPoint, rule: PinvRule
 def solve_params_coupling(layer: Coupling, point: CouplingPoint, factored: Pinv, dy: Array) -> ParamsStep:
     D, AD, info = apply_pinv(factored, dy)
     return ParamsStep(CouplingParams(D), AD, info)
+
+
+@layer_cost.register(Coupling)
+def layer_cost_coupling(layer: Coupling, n: int) -> LayerCost:
+    d2, h = layer.projection.shape
+    product = 2.0 * n * d2 * h
+    return LayerCost(
+        forward=2 * product,
+        tangent=2 * product,
+        params=product,
+        gram=float(n) * h * min(n, h + 1),
+        half=layer.half,
+        rows=h + 1,
+        width=d2,
+        features=h + 1,
+        frozen=d2 * h,
+        point=n * (2 * h + 1),
+    )
 
 
 def _point(layer: Coupling, u: Array) -> CouplingPoint:

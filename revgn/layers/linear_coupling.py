@@ -29,6 +29,7 @@ from revgn.arrays import (
     matmul_into,
     zeros,
 )
+from revgn.cost import LayerCost, layer_cost
 from revgn.errors import ShapeError
 from revgn.linalg import Pinv, PinvRule, apply_pinv, factor_pinv, gram_rows
 from revgn.maps import (
@@ -215,6 +216,24 @@ def solve_params_linear_coupling(
 ) -> ParamsStep:
     X, BX, info = apply_pinv(factored, dy)
     return ParamsStep(LinearCouplingParams(_expand(layer, X)), BX, info)
+
+
+@layer_cost.register(LinearCoupling)
+def layer_cost_linear_coupling(layer: LinearCoupling, n: int) -> LayerCost:
+    d2, h = layer.projection.shape
+    narrow, reduced = 2.0 * n * d2 * d2, 2.0 * d2 * d2 * h
+    return LayerCost(
+        forward=2 * narrow + reduced,
+        tangent=narrow,
+        params=narrow + reduced,
+        gram=float(n) * d2 * min(n, d2 + 1),
+        half=layer.half,
+        rows=h + 1,
+        width=d2,
+        features=d2 + 1,
+        frozen=d2 * (2 * h + d2),
+        point=n * (d2 + 1) + d2 * d2,
+    )
 
 
 def _features(layer: LinearCoupling, u: Array) -> Array:

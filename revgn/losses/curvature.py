@@ -46,6 +46,14 @@ def damped_change(loss: Loss, z: Array, t: Array, mu: float) -> Array:  # type: 
     Notes
     -----
     Law: (H + mu I) eps = wanted_change(loss, z, t).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from revgn.losses import SquaredError
+    >>> z, t = np.array([[3.0, 1.0]]), np.array([[1.0, 1.0]])
+    >>> damped_change(SquaredError(), z, t, 1.0)
+    array([[1., 0.]])
     """
 
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from revgn.arrays import array_namespace
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import norm
 from revgn.losses import curvature_root, gradient, value, wanted_change
@@ -94,6 +95,11 @@ def update_levenberg_marquardt(
         inner = state.inner
         info = info and info._replace(rho=1.0)  # that of no step
     return Update(moved, LevenbergMarquardtState(damping, inner), step_norm, info, lr, length)
+
+
+@cost.register(LevenbergMarquardt)
+def cost_levenberg_marquardt(optimizer: LevenbergMarquardt, sizes: Sizes) -> Cost:
+    return cost(optimizer.inner, sizes) + Cost({"gain ratio": sizes.forward + sizes.jvp})
 
 
 def promise(optimizer: GaussNewton, at: Linearization, D: ChainParams, lr: float) -> float:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace, cholesky, matmul, row_major, triangular_solve
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import add_diagonal, gram_columns
 from revgn.networks import ChainParams
@@ -79,6 +80,18 @@ def update_metric(
     rows = [of.weight.shape[0] for of in J.params]
     roots = [_root(P, metric.floor, n) for P, n in zip(moments, rows, strict=True)]
     return FeatureMetricState(moments, tuple(roots))
+
+
+@cost.register(FeatureMetric)
+def cost_feature_metric(metric: FeatureMetric, sizes: Sizes) -> Cost:
+    """Features in the metric stand beside those that are not."""
+    n, orders = sizes.samples, [(layer.features, layer.width) for layer in sizes.layers]
+    work = sum(4.0 * n * m**2 + 2.0 * m**2 * d2 + 4 / 3 * m**3 / metric.every for m, d2 in orders)
+    memory = {
+        "metric": sum(2 * m**2 for m, _ in orders) * sizes.number,
+        "activations": sum(layer.point for layer in sizes.layers) * sizes.number,
+    }
+    return Cost({"metric": work}, memory)
 
 
 def in_metric(state: FeatureMetricState, J: Jacobian) -> Jacobian:

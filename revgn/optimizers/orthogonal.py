@@ -10,9 +10,10 @@ this is); for Gauss-Newton with carry it is our own. The bias row keeps its size
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace, inner
+from revgn.cost import Cost, Sizes, cost
 from revgn.networks import ChainParams
 from revgn.optimizers.gauss_newton import GaussNewton
-from revgn.optimizers.muon import orthogonalized, spectral_scale, with_bias
+from revgn.optimizers.muon import cost_of_orthogonalizing, orthogonalized, spectral_scale, with_bias
 from revgn.optimizers.optimizer import (
     Direction,
     Linearization,
@@ -85,6 +86,11 @@ def direction_orthogonalized(
     found = direction(optimizer.inner, state, params, at, scale)
     D = trees.map_leaves(_orthogonal, found.params)
     return found._replace(params=D, solve=measured(found, D))
+
+
+@cost.register(Orthogonalized)
+def cost_orthogonalized(optimizer: Orthogonalized, sizes: Sizes) -> Cost:
+    return cost(optimizer.inner, sizes) + cost_of_orthogonalizing(sizes)
 
 
 def _orthogonal(D: Array) -> Array:

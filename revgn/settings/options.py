@@ -31,8 +31,10 @@ def named_settings() -> Mapping[str, tuple[Setting, ...]]:
     return {name: tuple(dict.fromkeys(all_of)) for name, all_of in found.items()}
 
 
-def path_of(name: str, settings: Table) -> str:
+def path_of(name: str, settings: Table, *, of_first: bool = False) -> str:
     """Return the dotted path of the one setting of that name, or path, that the chosen structs have.
+
+    Where two optimizers have it, `of_first` takes that of the first.
 
     Raises
     ------
@@ -43,6 +45,8 @@ def path_of(name: str, settings: Table) -> str:
     name = SHORT.get(name, name)
     found = [path for path in chosen if name in (path, path.rpartition(".")[2])]
     found = [name] if name in found else found
+    if of_first and len(found) > 1:
+        found = [path for path in found if ".second." not in path]
     if len(found) == 1:
         return found[0]
     if found:
@@ -75,7 +79,9 @@ def value_of(name: str, settings: Mapping[str, Any]) -> Any:
     return settings.get(name, found[0] if len(found) == 1 else None)
 
 
-def settings_by_name(options: Mapping[str, Any], *weaker: Table, prefix: str = "") -> Table:
+def settings_by_name(
+    options: Mapping[str, Any], *weaker: Table, prefix: str = "", of_first: bool = False
+) -> Table:
     """Return nested settings of options by name or path, the later of them stronger.
 
     `weaker` layers say which structs are chosen. Paths are taken as they are.
@@ -89,7 +95,7 @@ def settings_by_name(options: Mapping[str, Any], *weaker: Table, prefix: str = "
     names = sorted(options, key=lambda name: _order(name))
     for name in names:
         try:
-            path = name if "." in name else path_of(name, merge_settings(result, *weaker))
+            path = name if "." in name else path_of(name, merge_settings(result, *weaker), of_first=of_first)
         except UsageError as error:
             shown = f"{prefix}{name.replace('_', '-')}" if prefix else name
             raise UsageError(f"{shown}: {error}") from None

@@ -1,6 +1,14 @@
 """Training: frozen settings, a pure step, a loop that yields records and knows no files."""
 
 from revgn.training.average import Average, AverageState, init_average, update_average
+from revgn.training.estimate import (
+    Estimate,
+    Speeds,
+    choose_solver,
+    estimate_step,
+    solver_choice,
+    step_cost,
+)
 from revgn.training.evaluation import analyse, evaluate, evaluate_part, start_probe
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, train
 from revgn.training.problem import (
@@ -21,15 +29,19 @@ __all__ = [
     "Average",
     "AverageState",
     "DivergedError",
+    "Estimate",
     "Evaluated",
     "Event",
     "Problem",
     "Record",
+    "Speeds",
     "StepDone",
     "TrainState",
     "analyse",
     "averaged",
     "build_problem",
+    "choose_solver",
+    "estimate_step",
     "evaluate",
     "evaluate_part",
     "init_average",
@@ -38,8 +50,10 @@ __all__ = [
     "restore_average",
     "restore_state",
     "restore_weights",
+    "solver_choice",
     "start_probe",
     "state_arrays",
+    "step_cost",
     "train",
     "train_step",
     "update_average",

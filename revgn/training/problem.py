@@ -19,7 +19,7 @@ from revgn.networks import Architecture, ChainParams, Network, draw_network
 from revgn.optimizers import Optimizer, OptimizerState, Schedule, init_state
 from revgn.settings import Config, Exponential, Own, Tail, config_dict, kind_of, mapped, parts_of
 from revgn.settings.registry import OWN
-from revgn.solvers import BlockWise, MinimumNorm, is_dense
+from revgn.solvers import Automatic, BlockWise, MinimumNorm, is_dense
 from revgn.solvers.block_weights import fixed_weights
 from revgn.training.average import Average, AverageState, init_average
 
@@ -155,6 +155,8 @@ def _description(part: Any) -> str:
 def _check_parts(optimizer: Optimizer, loss: Loss, config: Config) -> None:
     """Raise `UsageError` where optimizer or settings do not go with the loss or the network."""
     for part in parts_of(optimizer):
+        if isinstance(part, Automatic):
+            raise UsageError("solver: auto is not chosen yet; let choose_solver do it")
         if isinstance(part, BlockWise) and isinstance(config.network, Architecture):
             fixed_weights(part.block_weights, config.network.blocks)  # refuses a wrong count
         if getattr(part, "outputs", None) == "centered-logits" and not isinstance(loss, CrossEntropy):

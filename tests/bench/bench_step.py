@@ -22,7 +22,7 @@ from revgn.arrays import device_name, synchronize
 from revgn.data import take_batch
 from revgn.errors import DataError
 from revgn.settings import build_config
-from revgn.training import build_problem, estimate_step, initial_state, load_data, train_step
+from revgn.training import build_problem, initial_state, load_data, step_cost, train_step
 
 CENTERED = {"damping": 0.01, "outputs": "centered-logits"}
 SOLVERS = {
@@ -148,7 +148,7 @@ def measure(cases, rounds, step_of_torch=None):
 def table(cases, seconds, speed, parts):
     """Print a line for each step."""
     for name, times in seconds.items():
-        work = sum(estimate_step(cases.get(name, cases["adam"])).work.values())
+        work = sum(step_cost(cases.get(name, cases["adam"])).work.values())
         middle = statistics.median(times)
         ratio = statistics.median(a / b for a, b in zip(times, seconds["adam"], strict=True))
         print(

@@ -117,7 +117,7 @@ def test_a_full_batch(invoke, tmp_path):
     "optimizer",
     [
         *(["--optimizer", name] for name in ("adam", "sgd", "muon", "kfac", "lbfgs")),
-        *(["--solver", name] for name in ("block", "minimum-norm")),
+        *(["--solver", name] for name in ("block", "cg", "minimum-norm")),
     ],
     ids=lambda options: options[1],
 )
@@ -156,10 +156,23 @@ def test_auto_chooses_a_solver_and_the_run_keeps_it(invoke, tmp_path):
     assert "solver      " in text
     assert "s a step by estimate" in text
     trained = invoke("train", *options, "--steps", 1, "--out", "run")
-    solver = open_run("run").config["optimizer"]["solver"]["kind"]
-    assert solver in ("minimum-norm", "cg")
-    assert f"revgn: solver {solver}: " in trained.stderr
+    kind = open_run("run").config["optimizer"]["solver"]["kind"]
+    assert kind in ("minimum-norm", "cg")
+    assert f"revgn: solver {kind}: " in trained.stderr
     assert invoke("resume", "run", "--steps", 2).exit_code == 0
+
+
+def test_a_singular_kernel_is_announced(invoke):
+    """Before training, with the remedy: 8 features for 64 samples of 10 outputs."""
+    options = ("--subset", 64, "--hidden", 8, "--batch-size", 64)
+    note = "without damping the kernel of order 640 is singular (rank 360 at most at first)"
+    assert note in invoke("train", *options, "--dry-run").stdout
+    assert note in invoke("train", *options, "--dry-run", "--json").stdout
+    trained = invoke("train", *options, "--steps", 1, "--out", "run").stderr
+    assert trained.index(f"revgn: {note}") < trained.index("step 0/1")
+    assert "take --damping 0.01" in trained
+    remedied = invoke("train", *options, "--damping", 0.01, "--steps", 1, "--out", "remedied")
+    assert "singular" not in remedied.stderr
 
 
 def test_two_runs_of_one_second_get_two_folders(invoke, tmp_path):
