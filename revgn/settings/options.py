@@ -6,7 +6,6 @@
 
 import difflib
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
 from revgn.errors import UsageError
@@ -21,11 +20,10 @@ _LISTED = "revgn reference lists all settings"
 SHORT = {"data": "data.name"}  # an option that is named after its section
 
 
-@cache
 def named_settings() -> Mapping[str, tuple[Setting, ...]]:
     """Return all settings of all structs by the name of their field."""
     found: dict[str, list[Setting]] = {}
-    for of in _every(Config):
+    for of in _every(Config, set()):
         if of.family is not None or not is_struct(of.type):
             found.setdefault("data" if of.name == "name" else of.name, []).append(of)
     return {name: tuple(dict.fromkeys(all_of)) for name, all_of in found.items()}
@@ -129,10 +127,10 @@ def _absent(name: str, chosen: Mapping[str, Chosen]) -> str:
     return renamed(name) or f"unknown setting; {_LISTED if not near else f'did you mean {near[0]}?'}"
 
 
-def _every(cls: type, seen: frozenset[type] = frozenset()) -> Iterator[Setting]:
+def _every(cls: type, seen: set[type]) -> Iterator[Setting]:
+    seen.add(cls)
     for of in settings_of(cls):
         yield of
-        members = FAMILIES[of.family].values() if of.family else [of.type] if is_struct(of.type) else []
-        for member in members:
+        for member in FAMILIES[of.family].values() if of.family else (of.type,):
             if member not in seen:
-                yield from _every(member, seen | {cls, member})
+                yield from _every(member, seen)

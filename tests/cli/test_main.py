@@ -82,7 +82,7 @@ def test_the_reference_is_up_to_date(invoke):
         "### revgn sweep",
         "### revgn data fetch [OPTIONS] NAME",
         "`--grid KEY=VALUES`",
-        "`optimizer.momentum`",
+        "| `momentum` | `0.0` |",
         "`rho`",
     ):
         assert words in text
