@@ -174,7 +174,7 @@ def test_killed_between_the_last_checkpoint_and_the_last_words(steps, tmp_path, 
 
 
 @pytest.mark.parametrize(
-    "name", ["carry", "levenberg-marquardt", "lbfgs", "switch", "patience", "exponential"]
+    "name", ["momentum", "levenberg-marquardt", "lbfgs", "switch", "patience", "exponential"]
 )
 def test_more_epochs_are_a_longer_run(name, tmp_path):
     changes = OPTIMIZERS[name] | {"steps": None}
