@@ -9,7 +9,7 @@ import revgn
 
 rng = np.random.default_rng(0)
 backend = revgn.select_backend("numpy")
-layer = revgn.draw_coupling(0, 8, 32, "relu", rng, backend, np.float64)  # half, d/2, h, activation
+layer = revgn.draw_coupling(0, 8, 32, rng, activation="relu")  # half, d/2, h, activation
 params = revgn.init(layer, rng, 0.1)
 x = revgn.Halves(rng.standard_normal((5, 8)), rng.standard_normal((5, 8)))
 

@@ -11,7 +11,7 @@ from revgn.solvers import apply, apply_adjoint, tangent_kernel
 rng = np.random.default_rng(0)
 backend = revgn.select_backend("numpy")
 shape = revgn.Architecture(blocks=2, hidden=40, activation="tanh")
-network = revgn.draw_network(shape, 8, 3, rng, backend, np.float64)
+network = revgn.draw_network(shape, 8, 3, rng)
 params = revgn.init(network, rng, 0.1)
 x, labels = rng.standard_normal((10, 8)), np.eye(3)[rng.integers(3, size=10)]
 
@@ -20,7 +20,7 @@ x, labels = rng.standard_normal((10, 8)), np.eye(3)[rng.integers(3, size=10)]
 
 # %%
 outputs, J = revgn.jacobian(network, params, x)
-eps = revgn.wanted_change(revgn.CrossEntropy(), outputs, labels)
+eps = revgn.output_step(revgn.CrossEntropy(), outputs, labels)
 print("loss before:", float(revgn.loss_value(revgn.CrossEntropy(), outputs, labels)))
 
 # %% [markdown]

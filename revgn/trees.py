@@ -35,6 +35,11 @@ def leaves(tree: Any) -> Iterator[Array]:
         yield tree
 
 
+def is_empty(tree: Any) -> bool:
+    """Whether `tree` has no array at all, like the parameters of a layer that is not trained."""
+    return next(leaves(tree), None) is None
+
+
 def named_leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Array]]:
     """Yield (path, array) for each leaf; a path is made of field names and positions: "3/weight"."""
     if isinstance(tree, tuple):

@@ -12,7 +12,7 @@ overflows.
 from dataclasses import dataclass
 
 from revgn.arrays import Array, array_namespace
-from revgn.losses.loss import check_outputs, gradient, value, wanted_change
+from revgn.losses.loss import check_outputs, gradient, output_step, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ def value_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> Array:
 
 @gradient.register(CrossEntropy)
 def gradient_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> Array:
-    return wanted_change_cross_entropy(loss, z, t) / z.shape[0]
+    return output_step_cross_entropy(loss, z, t) / z.shape[0]
 
 
-@wanted_change.register(CrossEntropy)
-def wanted_change_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> Array:
-    check_outputs("wanted_change", loss, z, t)
+@output_step.register(CrossEntropy)
+def output_step_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> Array:
+    check_outputs("output_step", loss, z, t)
     xp = array_namespace(z, t)
     return xp.exp(log_softmax(z)) * xp.sum(t, axis=1, keepdims=True) - t  # type: ignore[no-any-return]
 

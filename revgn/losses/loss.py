@@ -2,7 +2,7 @@
 
 value            the mean over samples, a 0-d array
 gradient         d value / dz  (n, c)
-wanted_change    eps (n, c): the Gauss-Newton step in function space is z -> z - lr eps
+output_step    eps (n, c): the Gauss-Newton step in function space is z -> z - lr eps
 """
 
 from typing import Any, TypeAlias
@@ -36,7 +36,7 @@ def gradient(loss: Loss, z: Array, t: Array) -> Array:
 
 
 @generic
-def wanted_change(loss: Loss, z: Array, t: Array) -> Array:
+def output_step(loss: Loss, z: Array, t: Array) -> Array:
     """eps (n, c): the loss's Newton step in the outputs, with the curvature that the loss declares.
 
     Notes

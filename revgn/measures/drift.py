@@ -18,7 +18,7 @@ from revgn.arrays import Array, array_namespace, backend_of
 from revgn.errors import ShapeError
 from revgn.layers import Readout
 from revgn.linalg import gram_rows
-from revgn.maps import Params, forward, gram_params, jvp_params
+from revgn.maps import Halves, Layer, Params, forward, jvp_params, moved_halves, row_features
 from revgn.measures.alignment import cka_of_kernels, kernel_alignment
 from revgn.measures.spectrum import (
     Product,
@@ -178,18 +178,21 @@ def representations(J: Jacobian) -> Representations:
     y = J.point.input
     points = points_forward(J.network.body.layers, J.params, J.point)
     for layer, params, point in zip(J.network.body.layers, J.params, points, strict=True):
-        features.append(gram_params(layer, point))
-        branches.append(gram_rows(jvp_params(layer, params, point, params)[layer.half]))  # linear in W
+        if not trees.is_empty(params):
+            features.append(gram_rows(_beside(row_features(layer, point))))
+            branch = jvp_params(layer, params, point, params)  # linear in W
+            branches.append(gram_rows(_moved_part(layer, branch)))
         y = forward(layer, params, y)
-        halves.append(gram_rows(y[layer.half]))
+        if not trees.is_empty(params):
+            halves.append(gram_rows(_moved_part(layer, y)))
     output = join(J.point.output, 2 * J.point.output.first.shape[1])
     return Representations(tuple(features), tuple(branches), tuple(halves), gram_rows(output))
 
 
 def label_alignment(K: Array, targets: Array) -> float:
-    """Return y^T K y / (|K| |y|^2) for K (c n, c n) in the order of `tangent_kernel`, targets (n, c)."""
+    """Return y^T K y / (|K| |y|^2) for K (n c, n c) in the order of `tangent_kernel`, targets (n, c)."""
     xp = array_namespace(K, targets)
-    y = xp.reshape((targets - xp.mean(targets, axis=0)).T, (-1,))
+    y = xp.reshape(targets - xp.mean(targets, axis=0), (-1,))
     along = xp.sum(y * (K @ y)) / (xp.sum(y * y) * xp.sqrt(xp.sum(K * K)))
     return float(along)
 
@@ -208,6 +211,15 @@ def averaged_probe_kernel(network: Network, params: ChainParams, x: Array, rng: 
 
     probed = replace(network, readout=Readout(*map(drawn, halves)))
     return tangent_kernel(jacobian(probed, params, x)[1])
+
+
+def _moved_part(layer: Layer, y: Halves) -> Array:
+    """Return the half of y that the layer's parameters move, or both side by side."""
+    return _beside(tuple(y[half] for half in moved_halves(layer)))
+
+
+def _beside(arrays: tuple[Array, ...]) -> Array:
+    return arrays[0] if len(arrays) == 1 else array_namespace(*arrays).concat(arrays, axis=1)
 
 
 def _mean_cka(now: tuple[Array, ...], before: tuple[Array, ...]) -> float:

@@ -1,7 +1,6 @@
 """Optimizers: `init_state` and `update`, with explicit state; hybrids and step lengths; schedules."""
 
 from revgn.optimizers.adam import Adam, AdamState
-from revgn.optimizers.agreement import Agreement, AgreementState
 from revgn.optimizers.blend import Blend, BlendState
 from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState
 from revgn.optimizers.kfac import KFAC, KFACState
@@ -22,7 +21,6 @@ from revgn.optimizers.optimizer import (
 )
 from revgn.optimizers.orthogonal import Orthogonalized
 from revgn.optimizers.paced import Length, Paced, PacedState
-from revgn.optimizers.per_coupling import PerCoupling, PerCouplingState
 from revgn.optimizers.schedule import Schedule, ScheduleKind, rate_factor
 from revgn.optimizers.sgd import SGD, SGDState
 from revgn.optimizers.switch import Switch, SwitchState
@@ -33,8 +31,6 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamState",
-    "Agreement",
-    "AgreementState",
     "Blend",
     "BlendState",
     "Direction",
@@ -55,8 +51,6 @@ __all__ = [
     "Orthogonalized",
     "Paced",
     "PacedState",
-    "PerCoupling",
-    "PerCouplingState",
     "SGDState",
     "Schedule",
     "ScheduleKind",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from revgn import trees
 from revgn.errors import UsageError
-from revgn.networks import ChainParams
+from revgn.networks import ChainParams, Network
 from revgn.optimizers.optimizer import (
     Direction,
     Linearization,
@@ -74,8 +74,10 @@ class BlendState(NamedTuple):
 
 
 @init_state.register(Blend)
-def init_blend(optimizer: Blend, params: ChainParams) -> BlendState:
-    return BlendState(init_state(optimizer.first, params), init_state(optimizer.second, params))
+def init_blend(optimizer: Blend, network: Network, params: ChainParams) -> BlendState:
+    return BlendState(
+        init_state(optimizer.first, network, params), init_state(optimizer.second, network, params)
+    )
 
 
 update.register(Blend)(update_along)

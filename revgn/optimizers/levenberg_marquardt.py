@@ -16,9 +16,9 @@ from typing import NamedTuple
 from revgn.arrays import array_namespace
 from revgn.errors import UsageError
 from revgn.linalg import norm
-from revgn.losses import gradient, value, wanted_change
+from revgn.losses import gradient, output_step, value
 from revgn.maps import forward
-from revgn.networks import ChainParams, join
+from revgn.networks import ChainParams, Network, join
 from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState, wanted_of
 from revgn.optimizers.optimizer import Linearization, Update, direction, init_state, moved_by, update
 from revgn.solvers import apply, combined, damping_of, with_damping
@@ -75,8 +75,12 @@ class LevenbergMarquardtState(NamedTuple):
 
 
 @init_state.register(LevenbergMarquardt)
-def init_levenberg_marquardt(optimizer: LevenbergMarquardt, params: ChainParams) -> LevenbergMarquardtState:
-    return LevenbergMarquardtState(_damping(optimizer.optimizer), init_state(optimizer.optimizer, params))
+def init_levenberg_marquardt(
+    optimizer: LevenbergMarquardt, network: Network, params: ChainParams
+) -> LevenbergMarquardtState:
+    return LevenbergMarquardtState(
+        _damping(optimizer.optimizer), init_state(optimizer.optimizer, network, params)
+    )
 
 
 @update.register(LevenbergMarquardt)
@@ -108,11 +112,11 @@ def update_levenberg_marquardt(
 def promise(optimizer: GaussNewton, at: Linearization, D: ChainParams, lr: float) -> float:
     """What the model says that the mean loss falls by, lr <g, u> - lr^2/2 <u, H u>, with u = J D.
 
-    The curvature is the one that the optimizer takes for the loss's; its scale is that of `wanted_change`.
+    The curvature is the one that the optimizer takes for the loss's; its scale is that of `output_step`.
     """
     u = apply(at.jacobian, D)
     g = gradient(at.loss, at.outputs, at.targets)
-    scale = norm(g) / (norm(wanted_change(at.loss, at.outputs, at.targets)) or 1.0)
+    scale = norm(g) / (norm(output_step(at.loss, at.outputs, at.targets)) or 1.0)
     J, _ = wanted_of(replace(optimizer, output_damping=0.0), at)  # R^T dz/dW, or dz/dW itself
     slope = float(array_namespace(u).sum(g * u))
     return lr * slope - 0.5 * lr * lr * scale * norm(combined(J.outputs, u)) ** 2

@@ -13,16 +13,17 @@ of K-FAC's factors (Martens and Grosse 2015, section 3); as the metric of a mini
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace, cholesky, empty, matmul, triangular_solve
 from revgn.errors import UsageError
 from revgn.linalg import add_diagonal, gram_columns
-from revgn.networks import ChainParams
-from revgn.optimizers.kronecker import by_features, feature_count, trace
+from revgn.maps import Layer, Point, from_matrices, row_features, to_matrices, weight_forms, with_features
+from revgn.networks import ChainParams, Network
+from revgn.optimizers.kronecker import trace
 from revgn.solvers import Jacobian
+from revgn.trees import is_empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class FeatureMetric:
     Cost: 2 n h^2 operations for P and for A R each, 2 h^2 d/2 for R D', and at a renewal 4/3 h^3. The state
     holds P and R.
 
-    It is for couplings whose point has their `features` and whose one trained array is `weight`.
+    It is for layers with `row_features`, `with_features`, `weight_forms`, `to_matrices` and `from_matrices`.
     """
 
     floor: float = 1.0
@@ -64,18 +65,19 @@ class FeatureMetric:
 
 
 class FeatureMetricState(NamedTuple):
-    """P and R of each coupling."""
+    """P and R of each weight matrix."""
 
     moments: tuple[Array, ...]
     roots: tuple[Array, ...]
 
 
-def init_metric(params: ChainParams) -> FeatureMetricState:
+def init_metric(network: Network, params: ChainParams) -> FeatureMetricState:
     """No metric yet: zeros in the shapes of P and R."""
     zeros = []
-    for of in params:
-        xp, order = array_namespace(of.weight), feature_count(of)
-        zeros.append(xp.zeros((order, order), dtype=of.weight.dtype, device=of.weight.device))
+    for layer, of in zip(network.body.layers, params, strict=True):
+        for X in () if is_empty(of) else to_matrices(layer, of):
+            shape = (X.shape[0], X.shape[0])
+            zeros.append(array_namespace(X).zeros(shape, dtype=X.dtype, device=X.device))
     return FeatureMetricState(tuple(zeros), tuple(zeros))
 
 
@@ -87,14 +89,15 @@ def update_metric(
         raise UsageError("update(GaussNewton): a metric of features needs them kept; take activations='keep'")
     n = J.point.output.first.shape[0]
     share = metric.mean if updates else 0.0
+    trained = _trained(J)
     moments = trees.axpy(
         (1 - share) / n,
-        tuple(gram_columns(point.features) for point in J.point.points),
+        tuple(gram_columns(A) for layer, point in trained for A in row_features(layer, point)),
         trees.scale(share, state.moments),
     )
     if updates % metric.every:
         return FeatureMetricState(moments, state.roots)
-    rows = [of.weight.shape[0] for of in J.params]
+    rows = [form.rows for layer, _ in trained for form in weight_forms(layer)]
     roots = [_root(P, metric.floor, n) for P, n in zip(moments, rows, strict=True)]
     return FeatureMetricState(moments, tuple(roots))
 
@@ -102,20 +105,31 @@ def update_metric(
 def in_metric(state: FeatureMetricState, J: Jacobian) -> Jacobian:
     """J', whose features are A R."""
     assert J.point.points is not None
-    points = tuple(
-        point._replace(features=matmul(point.features, R))
-        for point, R in zip(J.point.points, state.roots, strict=True)
-    )
-    return J._replace(point=J.point._replace(points=points))
+    roots, points = iter(state.roots), list(J.point.points)
+    for k, of in enumerate(J.params):
+        if not is_empty(of):
+            layer, point = J.network.body.layers[k], points[k]
+            turned = tuple(matmul(A, next(roots)) for A in row_features(layer, point))
+            points[k] = with_features(layer, point, turned)
+    return J._replace(point=J.point._replace(points=tuple(points)))
 
 
 def from_metric(state: FeatureMetricState, J: Jacobian, D: ChainParams) -> ChainParams:
     """R D' of D'."""
-    layers = J.network.body.layers
+    roots = iter(state.roots)
     return tuple(
-        by_features(layer, partial(matmul, R), of)
-        for layer, R, of in zip(layers, state.roots, D, strict=True)
+        of
+        if is_empty(of)
+        else from_matrices(layer, tuple(matmul(next(roots), X) for X in to_matrices(layer, of)))
+        for layer, of in zip(J.network.body.layers, D, strict=True)
     )
+
+
+def _trained(J: Jacobian) -> list[tuple[Layer, Point]]:
+    """The layers that have parameters, with their points."""
+    assert J.point.points is not None
+    layers = zip(J.network.body.layers, J.point.points, J.params, strict=True)
+    return [(layer, point) for layer, point, of in layers if not is_empty(of)]
 
 
 def _root(P: Array, floor: float, rows: int) -> Array:

@@ -12,7 +12,7 @@ from revgn._dispatch import generic, has_map
 from revgn.arrays import Array
 from revgn.errors import UsageError
 from revgn.losses import Loss, gradient
-from revgn.networks import ChainParams
+from revgn.networks import ChainParams, Network
 from revgn.solvers import Jacobian, SolveInfo, apply_adjoint
 
 Optimizer: TypeAlias = Any
@@ -54,7 +54,7 @@ class Direction(NamedTuple):
 
 
 @generic
-def init_state(optimizer: Optimizer, params: ChainParams) -> OptimizerState:
+def init_state(optimizer: Optimizer, network: Network, params: ChainParams) -> OptimizerState:
     """State before the first update."""
 
 

@@ -1,6 +1,6 @@
 """Another optimizer's direction, its matrices made orthogonal: a step of one length along all they span.
 
-    D_k = s U V^T        of the other's D_k = U S V^T without its bias row        s = sqrt(max(1, (d/2) / h))
+    D_k = s U V^T        of the other's D_k = U S V^T without its bias rows       s = sqrt(max(1, (d/2) / h))
 
 The smallest solution of J D = eps does in few directions of the weights what it can, and leaves the features
 where they are: the lazy regime of Buffelli et al. 2024, section 5. What is wanted stays what it was, but all
@@ -10,10 +10,10 @@ this is); for Gauss-Newton with carry it is our own. The bias row keeps its size
 
 from dataclasses import dataclass
 
-from revgn import trees
 from revgn.arrays import Array, array_namespace, inner
-from revgn.networks import ChainParams
-from revgn.optimizers.muon import orthogonalized, spectral_scale, with_bias
+from revgn.maps import WeightForm
+from revgn.networks import ChainParams, Network
+from revgn.optimizers.muon import map_weights, matrix_and_bias, orthogonalized, spectral_scale, with_bias
 from revgn.optimizers.optimizer import (
     Direction,
     Linearization,
@@ -58,8 +58,8 @@ class Orthogonalized:
 
 
 @init_state.register(Orthogonalized)
-def init_orthogonalized(optimizer: Orthogonalized, params: ChainParams) -> OptimizerState:
-    return init_state(optimizer.optimizer, params)
+def init_orthogonalized(optimizer: Orthogonalized, network: Network, params: ChainParams) -> OptimizerState:
+    return init_state(optimizer.optimizer, network, params)
 
 
 update.register(Orthogonalized)(update_along)
@@ -70,13 +70,15 @@ def direction_orthogonalized(
     optimizer: Orthogonalized, state: OptimizerState, params: ChainParams, at: Linearization, lr: float
 ) -> Direction:
     found = direction(optimizer.optimizer, state, params, at, lr)
-    return found._replace(params=trees.map_leaves(_orthogonal, found.params))
+    return found._replace(params=map_weights(_orthogonal, at.jacobian.network, found.params))
 
 
-def _orthogonal(D: Array) -> Array:
+def _orthogonal(form: WeightForm, D: Array) -> Array:
     xp = array_namespace(D)
-    matrix, s = D[:-1, :], spectral_scale(D[:-1, :])
-    M = orthogonalized(matrix)
+    matrix, bias = matrix_and_bias(form, D)
+    if not matrix.shape[0]:
+        return D
+    M, s = orthogonalized(matrix), spectral_scale(matrix)
     was = xp.sqrt(inner(matrix, matrix))
     ratio = s * xp.sqrt(inner(M, M)) / xp.where(was > 0, was, xp.ones_like(was))
-    return with_bias(M, s, ratio * D[-1:, :])
+    return xp.reshape(with_bias(M, s, ratio * bias), D.shape)

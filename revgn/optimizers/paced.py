@@ -24,7 +24,7 @@ from revgn.errors import UsageError
 from revgn.linalg import norm
 from revgn.losses import gradient, value
 from revgn.maps import forward
-from revgn.networks import ChainParams, join
+from revgn.networks import ChainParams, Network, join
 from revgn.optimizers.optimizer import (
     Linearization,
     Optimizer,
@@ -106,8 +106,10 @@ class PacedState(NamedTuple):
 
 
 @init_state.register(Paced)
-def init_paced(optimizer: Paced, params: ChainParams) -> PacedState:
-    return PacedState(init_state(optimizer.optimizer, params), params if optimizer.decay_to_start else ())
+def init_paced(optimizer: Paced, network: Network, params: ChainParams) -> PacedState:
+    return PacedState(
+        init_state(optimizer.optimizer, network, params), params if optimizer.decay_to_start else ()
+    )
 
 
 @update.register(Paced)

@@ -1,7 +1,7 @@
 """The block inverse: each block by its own pseudoinverse, what it is asked for carried back to it.
 
-A block is two couplings, F then G, that move the two halves in turn. With v wanted at its output
-(v_f on the half that F moves, v_g on the other),
+A block is two couplings, F then G, that move the two halves in turn, or one layer that moves both. With v
+wanted at its output (v_f on the half that F moves, v_g on the other),
 
     D_F = A_F^+ v_f         r = A_F D_F
     D_G = A_G^+ (v_g - ((r C_G) * phi'_G) Wb_G)
@@ -12,7 +12,6 @@ that the inverse jvp needs next: one product serves both. Source: Buffelli et al
 """
 
 from dataclasses import dataclass, replace
-from itertools import islice
 from time import perf_counter
 from typing import NamedTuple
 
@@ -21,8 +20,9 @@ from revgn._dispatch import has_map
 from revgn.arrays import Array, add, subtract, synchronize
 from revgn.errors import ShapeError, UsageError
 from revgn.layers import ReadoutParams, lift
-from revgn.linalg import RUNGS, Pinv, PinvInfo, PinvRule
+from revgn.linalg import RUNGS, PinvInfo, PinvRule
 from revgn.maps import (
+    Factored,
     Halves,
     ParamsStep,
     Point,
@@ -30,6 +30,7 @@ from revgn.maps import (
     forward,
     jvp_input,
     jvp_inverse,
+    moved_halves,
     rank_bound,
     replaced,
     solve_params,
@@ -38,6 +39,7 @@ from revgn.networks import ChainParams, points_backward, points_forward
 from revgn.solvers.exactness import check_wanted, rho
 from revgn.solvers.jacobian import Jacobian, SolveInfo, damping_of, solve, with_damping
 from revgn.solvers.shares import Shares, check_shares, fixed_shares, full_rank_shares
+from revgn.trees import is_empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +64,16 @@ class BlockInverse:
 @solve.register(BlockInverse)
 def solve_block_inverse(solver: BlockInverse, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
     check_wanted(J, eps)
-    check_blocks(J)
+    blocks = blocks_of(J)
     started = perf_counter()
-    shares = fixed_shares(solver.shares, len(J.params) // 2)
-    factored: list[Pinv | None] = [None] * len(J.params)
+    shares = fixed_shares(solver.shares, len(blocks))
+    factored: list[Factored | None] = [None] * len(J.params)
     if shares is None:
-        ranks, factored = _ranks(solver.rule, J)
+        ranks, factored = _ranks(solver.rule, J, blocks)
         shares = full_rank_shares(ranks)
     synchronize(eps)
     factored_at = perf_counter()
-    D, infos, realized = _sweep(solver.rule, J, lift(J.network.readout, eps), shares, factored)
+    D, infos, realized = _sweep(solver.rule, J, lift(J.network.readout, eps), blocks, shares, factored)
     measured = rho(forward(J.network.readout, ReadoutParams(), realized), eps)
     finished = perf_counter()
     return D, SolveInfo(
@@ -99,45 +101,61 @@ def damping_of_block_inverse(solver: BlockInverse) -> float:
     return solver.rule.damping
 
 
-def check_blocks(J: Jacobian) -> None:
-    """Raise `ShapeError` unless the chain is made of pairs of couplings that move different halves.
+def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:
+    """Numbers of the layers of each block: two that move different halves in turn, or one that moves both.
 
-    `UsageError` where J is of combined outputs or of some couplings only: blocks realize all outputs.
+    Layers without parameters may stand between blocks.
+
+    Raises
+    ------
+    ShapeError
+        If the layers do not come in such blocks.
+    UsageError
+        If J is of combined outputs: blocks realize all outputs.
     """
-    if J.outputs is not None or J.trained is not None:
-        raise UsageError("solve(BlockInverse): J has combined outputs or couplings that are not trained")
-    halves = [getattr(layer, "half", None) for layer in J.network.body.layers]
-    if (
-        None in halves
-        or len(halves) % 2
-        or any(f == g for f, g in zip(halves[::2], halves[1::2], strict=True))
-    ):
-        raise ShapeError(
-            f"solve(BlockInverse): the couplings move halves {halves}; "
-            "expected pairs that move both halves in turn"
-        )
+    if J.outputs is not None:
+        raise UsageError("solve(BlockInverse): J has combined outputs")
+    layers = J.network.body.layers
+    halves = [() if is_empty(of) else moved_halves(at) for at, of in zip(layers, J.params, strict=True)]
+    blocks, k = [], 0
+    while k < len(halves):
+        size = len(halves[k : k + 2]) if len(halves[k]) == 1 else 1
+        if halves[k] and {half for of in halves[k : k + size] for half in of} != {0, 1}:
+            raise ShapeError(
+                f"solve(BlockInverse): the layers move halves {halves}; "
+                "expected pairs that move both halves in turn, or layers that move both"
+            )
+        if halves[k]:
+            blocks.append(tuple(range(k, k + size)))
+        k += size
+    return blocks
 
 
-def _ranks(rule: PinvRule, J: Jacobian) -> tuple[list[int], list[Pinv | None]]:
-    """Each block's lower feature rank, and the couplings' factors if activations (and so memory) are kept.
+def _ranks(
+    rule: PinvRule, J: Jacobian, blocks: list[tuple[int, ...]]
+) -> tuple[list[int], list[Factored | None]]:
+    """Each block's lowest rank, and the layers' factors if activations (and so memory) are kept.
 
     Where another block reaches rank n, a bound is enough for one that cannot.
     """
     layers = J.network.body.layers
     kept, n = J.point.points is not None, J.point.output.first.shape[0]
     ranks = [0] * len(layers)
-    factored: list[Pinv | None] = [None] * len(layers)
+    factored: list[Factored | None] = [None] * len(layers)
+    starts = {block[0]: block for block in blocks}
     points = zip(reversed(range(len(layers))), points_backward(layers, J.params, J.point), strict=True)
     best = 0
     for k, point in points:
+        if is_empty(J.params[k]):
+            continue
         if best == n and has_map(rank_bound, type(layers[k])) and rank_bound(layers[k], point) < n:
             continue
         pinv = factor_params(layers[k], point, rule)
         ranks[k] = pinv.info.rank
         factored[k] = pinv if kept else None
-        if k % 2 == 0:
-            best = max(best, min(ranks[k], ranks[k + 1]))
-    return [min(pair) for pair in zip(ranks[::2], ranks[1::2], strict=True)], factored
+        if k in starts:
+            best = max(best, min(ranks[of] for of in starts[k]))
+    return [min(ranks[k] for k in block) for block in blocks], factored
 
 
 class _Swept(NamedTuple):
@@ -149,57 +167,71 @@ class _Swept(NamedTuple):
 
 
 def _sweep(
-    rule: PinvRule, J: Jacobian, v: Halves, shares: tuple[float, ...], factored: list[Pinv | None]
+    rule: PinvRule,
+    J: Jacobian,
+    v: Halves,
+    blocks: list[tuple[int, ...]],
+    shares: tuple[float, ...],
+    factored: list[Factored | None],
 ) -> _Swept:
     """Go backward through the blocks, down to the first with a share; then forward with what they realize."""
     layers, params = J.network.body.layers, J.params
+    n = v.first.shape[0]
 
-    def least_norm(k: int, point: Point, dy: Array) -> ParamsStep:
-        pinv = factored[k]
-        return solve_params(layers[k], point, pinv or factor_params(layers[k], point, rule), dy)
+    def least_norm(k: int, point: Point, dy: Halves) -> ParamsStep:
+        found = factored[k]
+        return solve_params(layers[k], point, found or factor_params(layers[k], point, rule), dy)
 
     steps = list(trees.zeros_like(params))
     infos: list[PinvInfo] = []
-    realized: list[Halves | None] = [None] * len(shares)  # at the output of each block, by its own step
+    realized: dict[int, Halves] = {}  # at the output of each block's last layer, by the block's own step
     first = next(block for block, share in enumerate(shares) if share)
     points = points_backward(layers, params, J.point)
-    for block in reversed(range(first, len(shares))):
-        f, g = 2 * block, 2 * block + 1
-        half_f, half_g = layers[f].half, layers[g].half
-        at_g, at_f = islice(points, 2)
+    below = len(layers)  # the layer at whose input v is wanted
+    for block, share in reversed(list(zip(blocks, shares, strict=True))[first:]):
+        for k in reversed(range(block[-1] + 1, below)):  # layers without parameters
+            v = jvp_inverse(layers[k], params[k], next(points), v)
+        at = dict(zip(reversed(block), points, strict=False))
+        below, g = block[0], block[-1]
         before_g: Halves | None = None
-        if shares[block]:
-            of_f = least_norm(f, at_f, v[half_f])
-            left = jvp_inverse(layers[g], params[g], at_g, replaced(half_f, v, of_f.realized))
-            of_g = least_norm(g, at_g, left[half_g])
-            steps[f] = trees.scale(shares[block], of_f.params)
-            steps[g] = trees.scale(shares[block], of_g.params)
+        if share and len(block) == 1:
+            of_both = least_norm(g, at[g], v)
+            steps[g] = trees.scale(share, of_both.params)
+            infos.append(of_both.info)
+            realized[g] = trees.scale(share, of_both.realized)
+        elif share:
+            f = block[0]
+            (half_f,), (half_g,) = moved_halves(layers[f]), moved_halves(layers[g])
+            of_f = least_norm(f, at[f], v)
+            after_f = replaced(half_f, v, of_f.realized[half_f])
+            left = jvp_inverse(layers[g], params[g], at[g], after_f)
+            of_g = least_norm(g, at[g], left)
+            steps[f] = trees.scale(share, of_f.params)
+            steps[g] = trees.scale(share, of_g.params)
             infos += [of_f.info, of_g.info]
             # v_g - left is what r pushes into the half that G moves
-            of_both = add(subtract(v[half_g], left[half_g]), of_g.realized)
-            moved_by_both = replaced(half_g, replaced(half_f, v, of_f.realized), of_both)
-            realized[block] = Halves(*trees.scale(shares[block], moved_by_both))
-            if of_f.info.rank == v.first.shape[0] and not of_f.info.damping:
+            moved_g = add(subtract(v[half_g], left[half_g]), of_g.realized[half_g])
+            realized[g] = trees.scale(share, replaced(half_g, after_f, moved_g))
+            if of_f.info.rank == n and not of_f.info.damping:
                 before_g = replaced(half_f, left, v[half_f])  # r = v_f up to rounding
-        if block > first:
-            if before_g is None:
-                before_g = jvp_inverse(layers[g], params[g], at_g, v)
-            v = jvp_inverse(layers[f], params[f], at_f, before_g)
+        if below > blocks[first][0]:
+            for k in reversed(block):
+                known = before_g if k == g else None
+                v = known or jvp_inverse(layers[k], params[k], at[k], v)
     return _Swept(tuple(steps), infos, _push(J, realized))
 
 
-def _push(J: Jacobian, realized: list[Halves | None]) -> Halves:
-    """Carry to the chain's output what the blocks realize at their own, and add it up."""
-    total = realized[-1]
-    if total is not None and not any(realized[:-1]):
-        return total
-    total = None
-    points = points_forward(J.network.body.layers, J.params, J.point)
-    for k, (layer, params, point) in enumerate(zip(J.network.body.layers, J.params, points, strict=True)):
+def _push(J: Jacobian, realized: dict[int, Halves]) -> Halves:
+    """Sum at the chain's output of what the blocks realize at the output of their last layers."""
+    layers = J.network.body.layers
+    if list(realized) == [len(layers) - 1]:
+        return realized[len(layers) - 1]
+    total: Halves | None = None
+    points = points_forward(layers, J.params, J.point)
+    for k, (layer, params, point) in enumerate(zip(layers, J.params, points, strict=True)):
         if total is not None:
             total = jvp_input(layer, params, point, total)
-        own = realized[k // 2] if k % 2 else None
-        if own is not None:
-            total = own if total is None else trees.add(total, own)
+        if k in realized:
+            total = realized[k] if total is None else trees.add(total, realized[k])
     assert total is not None
     return total

@@ -27,7 +27,7 @@ from revgn.solvers.jacobian import (
     with_damping,
 )
 from revgn.solvers.minimum_norm import Outputs, contrasts
-from revgn.solvers.parts import kernel_parts, kernel_product, mean_block, rotated
+from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
 
 PreconditionerName = Literal["blocks", "none"]
@@ -101,10 +101,8 @@ def solve_conjugate_gradients(
         Q = contrasts(eps)
         J, eps = J._replace(outputs=Q), matmul(eps, Q)
     check_wanted(J, eps)
-    if J.trained is not None and not any(J.trained):
-        raise UsageError("solve(ConjugateGradients): no coupling is trained, so there is no kernel")
     started = perf_counter()
-    parts = kernel_parts(J)
+    parts = product_parts(J)
     diagonal, Q = eigh(mean_block(parts))
     mu = solver.damping * float(array_namespace(eps).mean(diagonal))
     held = [*parts]

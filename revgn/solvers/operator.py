@@ -32,7 +32,7 @@ def kernel_operator(J: Jacobian) -> Any:
 
     Notes
     -----
-    Law: equals `tangent_kernel` up to the order of rows. Cost: one vjp and one jvp a product.
+    Law: equals `tangent_kernel`. Cost: one vjp and one jvp a product.
     """
     size = _outputs(J)[0] * _outputs(J)[1]
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from revgn.arrays import Array, array_namespace, backend_of, cholesky, cholesky_solve, eigh, matmul, to_host
 from revgn.linalg import add_diagonal, as_dtype, gram_columns, gram_rows, machine_epsilon
-from revgn.solvers.parts import KernelParts
+from revgn.solvers.parts import ProductParts
 
 _RAISES = 12  # of a block's diagonal, tenfold each, before it is given up
 
@@ -58,7 +58,7 @@ def precondition(factored: Preconditioner, R: Array) -> Array:
     return Z - _solve_blocks(factored, xp.reshape(F @ X, R.shape))
 
 
-def factor_preconditioner(parts: KernelParts, mu: float, *, samples: int, directions: int) -> Preconditioner:
+def factor_preconditioner(parts: ProductParts, mu: float, *, samples: int, directions: int) -> Preconditioner:
     """P of Theta + mu I, Theta's outputs being those of `parts`.
 
     Parameters
@@ -96,7 +96,7 @@ def factor_preconditioner(parts: KernelParts, mu: float, *, samples: int, direct
     return Preconditioner(groups, tuple(factors), xp.reshape(F, (n * c, -1)), inner if root is None else root)
 
 
-def _blocks(parts: KernelParts, group: slice) -> Iterator[Array]:
+def _blocks(parts: ProductParts, group: slice) -> Iterator[Array]:
     """Theta[(group, j), (group, j)], output by output; one Gram matrix of features is held at a time."""
     c = parts[0].cotangents.shape[1]
     totals: list[Array] = []
@@ -128,7 +128,7 @@ def _cholesky(block: Array, F: Array, mu: float) -> Array:
     return xp.eye(block.shape[0], dtype=block.dtype, device=block.device)  # type: ignore[no-any-return]
 
 
-def _strongest(parts: KernelParts, count: int) -> Array:
+def _strongest(parts: ProductParts, count: int) -> Array:
     """F (n, c, r): J along the r = `count` directions q m^T with the largest products of eigenvalues."""
     like, c = parts[0].features, parts[0].cotangents.shape[1]
     xp, backend = array_namespace(like), backend_of(like)

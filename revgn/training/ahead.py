@@ -1,7 +1,7 @@
 """Look ahead: what the next two steps would be like, from a state alone and without taking them."""
 
 from revgn import trees
-from revgn.losses import gradient, wanted_change
+from revgn.losses import gradient, output_step
 from revgn.measures import (
     Probe,
     cosine,
@@ -44,7 +44,7 @@ def look_ahead(
         return {}
     rows = slice(0, min(probe.x.shape[0], _SOLVED_ROWS))
     outputs, J = jacobian(problem.network, state.params, first[0][rows, :])
-    eps = wanted_change(problem.loss, outputs, first[1][rows, :])
+    eps = output_step(problem.loss, outputs, first[1][rows, :])
     D = trees.axpy(-1.0, one.params, state.params)
     G, H = _gradient(problem, state, first), _gradient(problem, state, second)
     return {

@@ -15,8 +15,7 @@ import msgspec
 
 from revgn.arrays import Array, Scratch, cholesky, nbytes, synchronize
 from revgn.data import Dataset
-from revgn.layers import LinearCoupling
-from revgn.maps import Layer
+from revgn.layers import LinearFeatures
 from revgn.networks import parameter_count
 from revgn.solvers import Shares
 from revgn.solvers.conjugate_gradients import direction_count
@@ -330,13 +329,13 @@ def _asked(shares: Shares, orders: list[int], n: int) -> list[int]:
     return able if able and shares == "full-rank" else list(blocks)
 
 
-def _work(layer: Layer, n: int) -> dict[str, float]:
+def _work(layer: Any, n: int) -> dict[str, float]:
     """Operations of one coupling's maps for n samples; `tangent` is a jvp or vjp in the input.
 
     With them the numbers that it stores: `frozen` arrays, and the `point` of a linearization.
     """
-    d2, h = layer.projection.shape
-    if isinstance(layer, LinearCoupling):
+    d2, h = layer.features.projection.shape
+    if isinstance(layer.features, LinearFeatures):
         narrow, weights = 2.0 * n * d2 * d2, 2.0 * d2 * d2 * h
         order = min(n, d2 + 1)
         return {
@@ -367,15 +366,15 @@ def _work(layer: Layer, n: int) -> dict[str, float]:
 
 def _product_speed(problem: Problem) -> float:
     """Operations per second of a product of the network's own shape."""
-    layer = problem.network.body.layers[-1]
-    d2, h = layer.projection.shape
+    layer: Any = problem.network.body.layers[-1]
+    d2, h = layer.features.projection.shape
     x = problem.backend.xp.ones(
         (min(problem.batch_size, 1024), d2), dtype=problem.dtype, device=problem.backend.device
     )
-    synchronize(x @ layer.projection)
+    synchronize(x @ layer.features.projection)
     started, products = perf_counter(), 0
     while perf_counter() - started < _TIMED_SECONDS:
-        y = x @ layer.projection
+        y = x @ layer.features.projection
         synchronize(y)
         products += 1
     work: float = 2.0 * x.shape[0] * d2 * h * products

@@ -9,7 +9,6 @@ from revgn.optimizers import (
     LBFGS,
     SGD,
     Adam,
-    Agreement,
     Blend,
     FeatureMetric,
     GaussNewton,
@@ -18,7 +17,6 @@ from revgn.optimizers import (
     Optimizer,
     Orthogonalized,
     Paced,
-    PerCoupling,
     Switch,
 )
 from revgn.solvers import BlockInverse, ConjugateGradients, MinimumNorm, Solver
@@ -49,12 +47,9 @@ def _together(settings: OptimizerSettings, plain: list[Optimizer], decay: float)
     if settings.hybrid == "none":
         return plain[0]
     first, *others = (replace(optimizer, weight_decay=0.0) for optimizer in plain)
-    if settings.hybrid == "agreement":
-        return Agreement(first, decay)
-    rate = _second_rate(settings)
-    if settings.hybrid == "blend":
-        return Blend(first, others[0], rate, settings.second_share, decay)
-    return PerCoupling(first, others[0], settings.couplings or (), rate, decay)
+    if settings.hybrid != "blend":
+        raise UsageError(f"optimizer.hybrid: {settings.hybrid} was removed")
+    return Blend(first, others[0], _second_rate(settings), settings.second_share, decay)
 
 
 def _second_rate(settings: OptimizerSettings) -> float:

@@ -17,7 +17,6 @@ from revgn.losses import CrossEntropy, Loss, SquaredError
 from revgn.maps import init
 from revgn.networks import Architecture, ChainParams, Network, draw_network
 from revgn.optimizers import Optimizer, OptimizerState, Schedule, init_state
-from revgn.optimizers.per_coupling import check_couplings
 from revgn.solvers import is_dense
 from revgn.solvers.shares import fixed_shares
 from revgn.training.average import Average, AverageState, init_average
@@ -100,8 +99,6 @@ def build_problem(config: Config, dataset: Dataset) -> Problem:
     if config.data.crop and dataset.image_shape is None:
         raise UsageError(f"data.crop: {dataset.name} has no images to crop")
     fixed_shares(config.optimizer.shares, config.network.blocks)  # refuses a wrong count of numbers
-    if config.optimizer.couplings:
-        check_couplings(config.optimizer.couplings, 2 * config.network.blocks)
     if config.optimizer.length_rule == "second-batch" and per_epoch < 2:
         raise UsageError(
             f"optimizer.length_rule: an epoch of {n} rows has no second batch of {batch_size}; "
@@ -126,7 +123,7 @@ def build_problem(config: Config, dataset: Dataset) -> Problem:
     return Problem(
         config=config,
         dataset=dataset,
-        network=draw_network(architecture(config), d, outputs, rng, backend, dtype),
+        network=draw_network(architecture(config), d, outputs, rng, backend=backend, dtype=dtype),
         loss=loss,
         optimizer=build_optimizer(_bounded(config.optimizer, batch_size * outputs, backend)),
         schedule=Schedule(
@@ -195,7 +192,7 @@ def initial_state(problem: Problem) -> TrainState:
     rng = np.random.default_rng([problem.config.training.seed, _PARAMS])
     params = init(problem.network, rng, problem.config.network.init_scale)
     average = init_average(params) if problem.average else ()
-    return TrainState(params, init_state(problem.optimizer, params), 0, 0.0, average)
+    return TrainState(params, init_state(problem.optimizer, problem.network, params), 0, 0.0, average)
 
 
 def averaged(state: TrainState) -> TrainState | None:

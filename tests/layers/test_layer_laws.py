@@ -15,17 +15,19 @@ def test_layer_keeps_its_laws(case, backend, dtype):
 
 
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("kind", ["relu", "tanh", "gelu", "identity", "linear", "readout"])
+@pytest.mark.parametrize(
+    "kind", ["relu", "tanh", "gelu", "identity", "linear", "readout", "features-linear", "scaling"]
+)
 def test_law_alone(kind, law, numpy_backend):
     """The same laws one by one at one size, so that a failure has the law in its name."""
     layer, params, x = LayerCase(kind, 0, "n<h").build(numpy_backend, "float64")
     if law not in laws_of(type(layer)):
-        assert kind == "readout"
+        assert kind in ("readout", "features-linear")
         return
     LAWS[law].check(layer, params, x, kind=LAWS[law].kind, seed=1)
 
 
-@pytest.mark.parametrize("kind", ["relu", "gelu", "linear", "readout"])
+@pytest.mark.parametrize("kind", ["relu", "gelu", "linear", "readout", "scaling"])
 @pytest.mark.parametrize("half", [0, 1])
 def test_cotangents_may_carry_leading_axes(kind, half, backend):
     layer, params, x = LayerCase(kind, half, "n<h").build(backend, "float64")

@@ -10,7 +10,7 @@ from reference import dense
 
 from revgn import trees
 from revgn.errors import UsageError
-from revgn.losses import CrossEntropy, SquaredError, value, wanted_change
+from revgn.losses import CrossEntropy, SquaredError, output_step, value
 from revgn.maps import forward
 from revgn.optimizers import (
     GaussNewton,
@@ -61,7 +61,7 @@ def test_output_damping_is_for_every_solver(solver, backend):
     D, _, info = direction(optimizer, init_state(optimizer, params), params, at, 1.0)
     eps = apply(at.jacobian, D)
     xp = backend.backend.xp
-    p = wanted_change(at.loss, at.outputs, at.targets) + at.targets
+    p = output_step(at.loss, at.outputs, at.targets) + at.targets
     H_eps = p * eps - p * xp.sum(p * eps, axis=1, keepdims=True)
     assert_close("(H + nu) eps", H_eps + 0.5 * eps, p - at.targets, 1e-9)
     assert info.rho < 1e-9

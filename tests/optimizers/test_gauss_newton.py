@@ -7,7 +7,7 @@ from reference import dense
 
 from revgn import trees
 from revgn.errors import UsageError
-from revgn.losses import CrossEntropy, SquaredError, value, wanted_change
+from revgn.losses import CrossEntropy, SquaredError, output_step, value
 from revgn.maps import forward, init
 from revgn.networks import Architecture, draw_network
 from revgn.optimizers import GaussNewton, Linearization, init_state, update
@@ -22,7 +22,12 @@ def build(library, scale=1e-3):
     """A network whose blocks all have rank n, a batch, and targets."""
     rng = np.random.default_rng(34)
     net = draw_network(
-        Architecture(2, 64, "tanh"), FEATURES, OUTPUTS, rng, library.backend, library.dtype("float64")
+        Architecture(2, 64, "tanh"),
+        FEATURES,
+        OUTPUTS,
+        rng,
+        backend=library.backend,
+        dtype=library.dtype("float64"),
     )
     params = redraw(init(net, rng, 1.0), library, "float64", rng, scale)
     x = library.asarray(rng.standard_normal((SAMPLES, FEATURES)))
@@ -71,7 +76,7 @@ def test_the_step_is_the_solution(solver, loss, backend):
     net, params, x, _ = build(backend, scale=0.1)
     t = backend.asarray(np.eye(OUTPUTS)[np.arange(SAMPLES) % OUTPUTS])
     z, J = jacobian(net, params, x)
-    eps = wanted_change(loss, z, t)
+    eps = output_step(loss, z, t)
     D, info = solve(solver, J, eps)
     start = init_state(GaussNewton(solver), params)
     done = update(GaussNewton(solver), start, params, Linearization(loss, t, z, J), 0.5)

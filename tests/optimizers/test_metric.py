@@ -7,7 +7,7 @@ from reference import dense
 
 from revgn import trees
 from revgn.errors import UsageError
-from revgn.losses import SquaredError, wanted_change
+from revgn.losses import SquaredError, output_step
 from revgn.optimizers import FeatureMetric, GaussNewton, Linearization, init_state, update
 from revgn.solvers import BlockInverse, ConjugateGradients, MinimumNorm, apply, jacobian
 from revgn.testing import assert_close
@@ -31,18 +31,18 @@ def taken(optimizer, case, library, batches=1):
         seen.append(J)
         params, state = done.params, done.state
     D = trees.axpy(-1.0, done.params, before)
-    return D, done, J, wanted_change(SquaredError(), z, t), seen
+    return D, done, J, output_step(SquaredError(), z, t), seen
 
 
 def features(layer, u):
     """A = [phi(u C), 1], of linear features too, in full."""
-    v = u @ layer.projection
+    v = u @ layer.features.projection
     phi = {"relu": lambda v: np.maximum(v, 0), "tanh": np.tanh, "identity": lambda v: v}
-    if getattr(layer, "activation", "identity") == "gelu":
+    if getattr(layer.features, "activation", "identity") == "gelu":
         from scipy.special import ndtr
 
         return np.hstack([v * ndtr(v), np.ones((len(v), 1))])
-    return np.hstack([phi[getattr(layer, "activation", "identity")](v), np.ones((len(v), 1))])
+    return np.hstack([phi[getattr(layer.features, "activation", "identity")](v), np.ones((len(v), 1))])
 
 
 def dense_metric(seen, floor, mean):

@@ -1,5 +1,7 @@
 """The matrix-free minimum norm against the dense one; its parts and its preconditioner against formulas."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from cases import DEFICIENT, NETWORKS, network_case
@@ -8,7 +10,7 @@ from reference import dense
 from revgn.arrays import array_namespace, to_host
 from revgn.errors import UsageError
 from revgn.solvers import ConjugateGradients, MinimumNorm, apply, apply_adjoint, rho, solve, tangent_kernel
-from revgn.solvers.parts import kernel_parts, kernel_product, mean_block, rotated
+from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.testing import assert_close, relative_error, tolerance
 from revgn.trees import map_leaves
@@ -21,11 +23,6 @@ SOLVERS = {
     "none": ConjugateGradients(tolerance=1e-11, preconditioner="none"),
 }
 EACH = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
-
-
-def sample_by_sample(Theta, n, c):
-    """Theta (n, c, n, c) of the kernel's own order, output by output."""
-    return np.asarray(to_host(Theta), dtype=float).reshape(c, n, c, n).transpose(1, 0, 3, 2)
 
 
 def at_start(J):
@@ -95,11 +92,11 @@ def test_every_backend_takes_the_dense_step(name, damping, outputs, backend, dty
     assert_close("D", D, expected, (0.2 if not damping else 1e-3) if single else 1e-7)
 
 
-def test_each_samples_own_outputs_and_some_couplings(backend):
+def test_each_samples_own_outputs(backend):
     J, eps = network_case("relu-identity-keep").jacobian(backend)
     n, c = eps.shape
     R = backend.asarray(np.random.default_rng(5).standard_normal((n, c, c - 1)))
-    mixed = J._replace(outputs=R, trained=(True, False, False, True))
+    mixed = J._replace(outputs=R)
     expected, by_kernel = solve(MinimumNorm(0.1), mixed, eps[:, :2])
     D, info = solve(ConjugateGradients(0.1, 1e-12), mixed, eps[:, :2])
     assert info.damping == pytest.approx(by_kernel.damping, rel=1e-12)
@@ -139,14 +136,14 @@ def test_single_precision_says_what_it_cannot(numpy_backend):
 @CASES
 def test_product_is_that_of_the_kernel(case, backend, dtype):
     J, eps = case.jacobian(backend, dtype)
-    product = kernel_product(kernel_parts(J), eps)
+    product = kernel_product(product_parts(J), eps)
     assert_close("Theta v", product, apply(J, apply_adjoint(J, eps)), tolerance(eps.dtype, "chain"))
 
 
 @CASES
 def test_product_by_features_is_that_by_their_gram(case, numpy_backend):
     J, eps = case.jacobian(numpy_backend)
-    parts = kernel_parts(J)
+    parts = product_parts(J)
     bare = tuple(part._replace(gram=None) for part in parts)
     full = tuple(part._replace(gram=part.features @ part.features.T) for part in parts)
     assert_close("Theta v", kernel_product(bare, eps), kernel_product(full, eps), 1e-13)
@@ -156,9 +153,9 @@ def test_product_by_features_is_that_by_their_gram(case, numpy_backend):
 def test_mean_block(case, backend):
     J, eps = case.jacobian(backend)
     n, c = eps.shape
-    Theta = sample_by_sample(tangent_kernel(J), n, c)
+    Theta = to_host(tangent_kernel(J)).reshape(n, c, n, c)
     expected = np.mean([Theta[s, :, s, :] for s in range(n)], axis=0)
-    assert_close("mean block", np.asarray(to_host(mean_block(kernel_parts(J)))), expected, 1e-13)
+    assert_close("mean block", np.asarray(to_host(mean_block(product_parts(J)))), expected, 1e-13)
 
 
 # --- the preconditioner -----------------------------------------------------------------------------
@@ -169,8 +166,7 @@ def dense_preconditioner(J, Q, mu, samples, directions):
     x = np.hstack(J.point.input)[:, : J.network.features]
     n, c = x.shape[0], Q.shape[0]
     turn = np.kron(np.eye(n), Q.T)
-    order = np.arange(c * n).reshape(c, n).T.ravel()  # sample by sample
-    explicit = turn @ dense.jacobian(J.network, J.params, x)[order]
+    explicit = turn @ dense.jacobian(J.network, J.params, x)
     columns, start = [], 0
     at = dense.halves_of(x)
     for layer, W in zip(J.network.body.layers, dense.weights_of(J.params), strict=True):
@@ -203,7 +199,7 @@ def test_preconditioner_is_the_dense_one(name, directions, samples, numpy_backen
     J, eps = network_case(name).jacobian(numpy_backend)
     J, eps = doubled(J, eps, numpy_backend)
     n, c = eps.shape
-    parts = kernel_parts(J)
+    parts = product_parts(J)
     Q = np.linalg.eigh(mean_block(parts))[1]
     mu = 0.05 * float(np.trace(mean_block(parts))) / c
     factored = factor_preconditioner(rotated(parts, Q), mu, samples=samples, directions=directions)
@@ -225,7 +221,7 @@ def doubled(J, eps, library):
 @CASES
 def test_preconditioner_is_symmetric_and_positive(case, backend):
     J, eps = case.jacobian(backend)
-    parts = kernel_parts(J)
+    parts = product_parts(J)
     for mu, samples in ((0.0, 100), (0.1, 2)):
         factored = factor_preconditioner(parts, mu, samples=samples, directions=3)
         unit = np.eye(eps.shape[0] * eps.shape[1]).reshape(-1, *eps.shape)
@@ -250,15 +246,15 @@ def test_at_the_start_it_is_the_inverse(case, backend):
         A = dense.features(on_host(layer), halves[1 - layer.half])
         U = to_host(readout.first if layer.half == 0 else readout.second)
         Theta += np.einsum("st,op->sotp", A @ A.T, U.T @ U)
-    assert_close("kernel at the start", sample_by_sample(tangent_kernel(J), n, c), Theta, 1e-12)
+    assert_close("kernel at the start", to_host(tangent_kernel(J)).reshape(n, c, n, c), Theta, 1e-12)
 
 
 def on_host(layer):
-    class Plain:
-        projection = to_host(layer.projection)
-        activation = getattr(layer, "activation", "identity")
+    class Features:
+        projection = to_host(layer.features.projection)
+        activation = getattr(layer.features, "activation", "identity")
 
-    return Plain
+    return SimpleNamespace(features=Features)
 
 
 # --- mistakes ---------------------------------------------------------------------------------------
@@ -285,7 +281,5 @@ def test_mistakes_are_named(arguments, says):
 
 def test_mistakes_of_the_jacobian_are_named(numpy_backend):
     J, eps = network_case("one-block").jacobian(numpy_backend)
-    with pytest.raises(UsageError, match="no coupling is trained"):
-        solve(ConjugateGradients(), J._replace(trained=(False, False)), eps)
     with pytest.raises(UsageError, match="combined outputs already"):
         solve(ConjugateGradients(outputs="contrasts"), J._replace(outputs=np.eye(3)), eps)

@@ -79,13 +79,6 @@ def test_combined_outputs(own, samples, tiles, numpy_backend):
         compare(J, eps, 1e-10, outputs="contrasts")
 
 
-@pytest.mark.parametrize("trained", [(True, False, True, False), (False, False, False, True)])
-def test_some_couplings_only(trained, tiles, numpy_backend):
-    tiles(4)
-    J, eps = network_case("relu-identity-keep").jacobian(numpy_backend)
-    compare(J._replace(trained=trained), eps, 1e-10)
-
-
 def test_more_couplings_than_are_held(tiles, numpy_backend):
     tiles(4)
     J, eps = NetworkCase("deep", Architecture(4, 16, "tanh")).jacobian(numpy_backend)
