@@ -29,7 +29,8 @@ def command(runs: tuple[Path, ...], rows: int, probes: int, as_json: bool) -> No
     revgn analyse runs/block runs/adam --rows 60
     revgn analyse runs/first --rows 5000 --probes 30
     """
-    from revgn.runs import analyse_run, open_runs, output_similarity
+    from revgn.launch import analyse_run, output_similarity
+    from revgn.store import open_runs
 
     opened = open_runs(list(runs))
     found = {str(run.folder): analyse_run(run, rows, probes) for run in opened}

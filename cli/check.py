@@ -57,7 +57,8 @@ def command(
         _check_math(backend, dtype or ("float32", "float64"), seed, as_json)
         return
     from revgn.errors import UsageError
-    from revgn.runs import check_run, list_runs
+    from revgn.launch import check_run
+    from revgn.store import list_runs
 
     folders = [folder for path in runs for folder in list_runs(path) or [path]]
     if missing := [folder for folder in folders if not folder.is_dir()]:

@@ -7,8 +7,8 @@ import click
 from revgn_cli.options import print_json
 
 if TYPE_CHECKING:
-    from revgn.runs import Comparison
-    from revgn.runs.compare import Spread
+    from revgn.views import Comparison
+    from revgn.views.compare import Spread
 
 
 @click.command("compare")
@@ -26,7 +26,8 @@ def command(runs: tuple[Path, ...], form: str | None, all_figures: bool) -> None
     revgn compare runs/rates
     revgn compare runs/a runs/b --markdown
     """
-    from revgn.runs import compare_runs, open_runs
+    from revgn.store import open_runs
+    from revgn.views import compare_runs
 
     compared = compare_runs(open_runs(runs))
     if form == "json":
@@ -65,7 +66,8 @@ def _figures(compared: "Comparison", all_figures: bool) -> list[str]:
 def _table(compared: "Comparison", all_figures: bool) -> tuple[list[str], list[list[str]]]:
     paths = list(dict.fromkeys(path for row in compared.rows for path in row.settings))
     names = _figures(compared, all_figures)
-    header = [path.rpartition(".")[2] if _is_short(path, paths) else path for path in paths]
+    last = [path.removesuffix(".kind").rpartition(".")[2] for path in paths]
+    header = [word if last.count(word) == 1 else path for word, path in zip(last, paths, strict=True)]
     header += [*([] if paths else ["run"]), "runs", *(name.replace("_", " ") for name in names)]
     rows = []
     for row in compared.rows:
@@ -77,17 +79,12 @@ def _table(compared: "Comparison", all_figures: bool) -> tuple[list[str], list[l
     return header, rows
 
 
-def _is_short(path: str, paths: list[str]) -> bool:
-    last = path.rpartition(".")[2]
-    return sum(other.rpartition(".")[2] == last for other in paths) == 1
-
-
 def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _shown(name: str, spread: "Spread | None") -> str:
-    from revgn.runs.compare import figure_form
+    from revgn.views.compare import figure_form
 
     if spread is None:
         return ""

@@ -7,7 +7,7 @@ import click
 from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, print_json, setting_options
 
 if TYPE_CHECKING:
-    from revgn.runs import Weights
+    from revgn.store import Weights
 
 
 @click.command("eval")
@@ -31,9 +31,9 @@ def command(run: Path, best: bool, weights: "Weights", as_json: bool, **values: 
     revgn eval runs/digits-gauss-newton-20260101-120000 --best
     revgn eval runs/digits-gauss-newton-20260101-120000 --best --weights average
     """
-    from revgn.runs import evaluate_run
+    from revgn.launch import evaluate_run
 
-    settings = chosen_settings(DATA_OPTIONS, values).get("data", {})
+    settings = chosen_settings(values).get("data", {})
     result = evaluate_run(run, settings, best=best, weights=weights)
     if as_json:
         print_json(result)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from revgn.runs.export import Form
+    from revgn.views.export import Form
 
 
 @click.command("export")
@@ -34,7 +34,8 @@ def command(runs: tuple[Path, ...], form: "Form", out: Path) -> None:
     revgn export runs/first
     revgn export runs --to tensorboard -o logs && tensorboard --logdir logs
     """
-    from revgn.runs import export_runs, open_runs
+    from revgn.store import open_runs
+    from revgn.views import export_runs
 
     for path in export_runs(open_runs(runs), out, form):
         click.echo(str(path))

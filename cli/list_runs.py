@@ -16,7 +16,8 @@ def command(folder: Path, as_json: bool) -> None:
     revgn ls
     """
     from revgn.errors import RunError, UsageError
-    from revgn.runs import list_runs, open_run, outline
+    from revgn.store import list_runs, open_run
+    from revgn.views import outline
 
     if not folder.is_dir():
         raise UsageError(f"{folder}: is not a folder; revgn train makes runs")

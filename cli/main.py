@@ -71,7 +71,7 @@ class LazyGroup(click.Group):
             if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
                 error.show()
             else:
-                message = " ".join(error.format_message().split()).rstrip(".")
+                message = _old_name(error) or " ".join(error.format_message().split()).rstrip(".")
                 click.echo(f"{name}: {message}; see {name} --help", err=True)
             sys.exit(error.exit_code)
         sys.exit(code if isinstance(code, int) else 0)
@@ -98,6 +98,16 @@ class LazyGroup(click.Group):
                 raise
             click.echo(f"revgn: {error}", err=True)
             ctx.exit(2 if isinstance(error, UsageError | ShapeError | BackendError) else 1)
+
+
+def _old_name(error: click.ClickException) -> str:
+    """Say what became of an option of an earlier version; "" for any other error."""
+    if not isinstance(error, click.NoSuchOption):
+        return ""
+    from revgn_cli.options import old_option
+
+    hint = old_option(error.option_name)
+    return f"{error.option_name}: {hint}" if hint else ""
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,155 +1,69 @@
-"""Options that are settings: one table from option to dotted path, used by every command that trains."""
+"""Options that are settings: one for each field of the structs that a configuration may hold."""
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
+
+from revgn.settings import named_settings, parse_value, renamed, settings_by_name, words_of
+from revgn.settings.build import Table, merge_settings
+from revgn.settings.text import parse_assignment
+from revgn.structs import Setting
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-
-class SettingOption(NamedTuple):
-    """An option, and the setting it stands for, whose meaning is its help."""
-
-    flag: str
-    path: str
-    kind: Any
-
-
-class BatchSize(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
-    """A count, or the word full."""
-
-    name = "N|full"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Read "full" or an integer."""
-        if value == "full" or isinstance(value, int):
-            return value
-        try:
-            return int(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a number nor full", param, ctx)
-
-
-class SharesType(click.ParamType):  # type: ignore[type-arg]
-    """A name, or numbers with commas."""
-
-    name = "NAME|NUMBERS"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Read a name of shares, or a list of numbers."""
-        if not isinstance(value, str) or value in ("uniform", "first", "last", "full-rank"):
-            return value
-        try:
-            return [float(number) for number in value.split(",")]
-        except ValueError:
-            self.fail(f"{value!r} is not uniform, first, last, full-rank, or numbers with commas", param, ctx)
-
-
-class Numbers(click.ParamType):  # type: ignore[type-arg]
-    """Whole numbers with commas."""
-
-    name = "NUMBERS"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Read a list of whole numbers."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return [int(number) for number in value.split(",")]
-        except ValueError:
-            self.fail(f"{value!r} is not whole numbers with commas", param, ctx)
-
-
-class Size(click.ParamType):  # type: ignore[type-arg]
-    """A number of bytes, or such as 4GB; the settings read it."""
-
-    name = "SIZE"
-
-
 DATA_OPTIONS = (
-    SettingOption("--data", "data.name", str),
-    SettingOption("--data-folder", "data.folder", str),
-    SettingOption("--subset", "data.subset", int),
-    SettingOption("--subset-seed", "data.subset_seed", int),
-    SettingOption("--inputs", "data.inputs", str),
-    SettingOption("--targets", "data.targets", str),
-    SettingOption("--test-inputs", "data.test_inputs", str),
-    SettingOption("--test-targets", "data.test_targets", str),
-    SettingOption("--target", "data.target", str),
-    SettingOption("--validation", "data.validation_fraction", float),
-    SettingOption("--task", "data.task", click.Choice(["auto", "classification", "regression"])),
+    "data",
+    "folder",
+    "subset",
+    "subset_seed",
+    "inputs",
+    "targets",
+    "test_inputs",
+    "test_targets",
+    "target",
+    "validation",
+    "task",
 )
+RESUME_OPTIONS = tuple(name for name, found in named_settings().items() if any(of.resumable for of in found))
 
-TRAIN_OPTIONS = (
-    *DATA_OPTIONS,
-    SettingOption("--preset", "preset", str),
-    SettingOption("--blocks", "network.blocks", int),
-    SettingOption("--hidden", "network.hidden", int),
-    SettingOption("--activation", "network.activation", click.Choice(["relu", "identity", "tanh", "gelu"])),
-    SettingOption("--first-block", "network.first_block", click.Choice(["same", "identity", "relu"])),
-    SettingOption("--activations", "network.activations", click.Choice(["keep", "rebuild"])),
-    SettingOption(
-        "--optimizer",
-        "optimizer.name",
-        click.Choice(["gauss-newton", "sgd", "adam", "muon", "kfac", "lbfgs"]),
-    ),
-    SettingOption("--inverse", "optimizer.inverse", click.Choice(["block", "minimum-norm"])),
-    SettingOption("--shares", "optimizer.shares", SharesType()),
-    SettingOption("--damping", "optimizer.damping", float),
-    SettingOption("--outputs", "optimizer.outputs", click.Choice(["logits", "contrasts"])),
-    SettingOption("--solver", "optimizer.solver", click.Choice(["dense", "cg", "auto"])),
-    SettingOption("--memory", "optimizer.memory", Size()),
-    SettingOption("--tolerance", "optimizer.tolerance", float),
-    SettingOption("--max-iterations", "optimizer.max_iterations", int),
-    SettingOption("--preconditioner", "optimizer.preconditioner", click.Choice(["blocks", "none"])),
-    SettingOption("--curvature", "optimizer.curvature", click.Choice(["identity", "exact"])),
-    SettingOption("--adapt-damping", "optimizer.adapt_damping", bool),
-    SettingOption("--metric", "optimizer.metric", click.Choice(["identity", "features"])),
-    SettingOption("--orthogonal", "optimizer.orthogonal", bool),
-    SettingOption("--carry", "optimizer.carry", float),
-    SettingOption("--lr", "optimizer.lr", float),
-    SettingOption("--schedule", "optimizer.schedule", click.Choice(["constant", "cosine", "step"])),
-    SettingOption("--warmup", "optimizer.warmup", int),
-    SettingOption("--momentum", "optimizer.momentum", float),
-    SettingOption("--weight-decay", "optimizer.weight_decay", float),
-    SettingOption("--decay-to", "optimizer.decay_to", click.Choice(["zero", "start"])),
-    SettingOption(
-        "--length-rule", "optimizer.length_rule", click.Choice(["fixed", "backtracking", "second-batch"])
-    ),
-    SettingOption("--trust-radius", "optimizer.trust_radius", float),
-    SettingOption("--trust-change", "optimizer.trust_change", float),
-    SettingOption(
-        "--hybrid", "optimizer.hybrid", click.Choice(["none", "switch", "blend", "couplings", "agreement"])
-    ),
-    SettingOption(
-        "--second", "optimizer.second", click.Choice(["gauss-newton", "sgd", "adam", "muon", "kfac", "lbfgs"])
-    ),
-    SettingOption("--second-lr", "optimizer.second_lr", float),
-    SettingOption("--switch-at", "optimizer.switch_at", int),
-    SettingOption("--patience", "optimizer.patience", int),
-    SettingOption("--couplings", "optimizer.couplings", Numbers()),
-    SettingOption("--loss", "training.loss", click.Choice(["auto", "cross-entropy", "squared-error"])),
-    SettingOption("--label-smoothing", "training.label_smoothing", float),
-    SettingOption("--average", "training.average", click.Choice(["none", "exponential", "tail"])),
-    SettingOption("--batch-size", "training.batch_size", BatchSize()),
-    SettingOption("--epochs", "training.epochs", int),
-    SettingOption("--steps", "training.steps", int),
-    SettingOption("--seed", "training.seed", int),
-    SettingOption("--backend", "training.backend", click.Choice(["auto", "numpy", "cupy"])),
-    SettingOption("--dtype", "training.dtype", click.Choice(["float32", "float64"])),
-    SettingOption("--eval-every", "training.eval_every", int),
-    SettingOption("--analyse", "training.analyse_rows", int),
-    SettingOption("--checkpoint-every", "training.checkpoint_every", int),
-)
 
-RESUME_OPTIONS = tuple(
-    option
-    for option in TRAIN_OPTIONS
-    if option.flag
-    in ("--epochs", "--steps", "--lr", "--second-lr", "--damping", "--memory", "--backend", "--data-folder")
-)
+class SettingValue(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+    """A value of a setting: read as TOML does, else text; the settings themselves say what is wrong."""
+
+    def __init__(self, settings: tuple[Setting, ...]) -> None:
+        self.words = tuple(dict.fromkeys(word for of in settings for word in words_of(of)))
+        kinds = str(settings[0].type)
+        kind = (
+            "SIZE"
+            if settings[0].size
+            else "INTEGER"
+            if "int" in kinds
+            else "NUMBER"
+            if "float" in kinds
+            else "TEXT"
+        )
+        self.name = "|".join(self.words) or kind
+        self.is_text = settings[0].type in (str, str | None)
+
+    def get_metavar(self, param: Any, ctx: Any = None) -> str:
+        """Return the words as they are to be written."""
+        return f"[{self.name}]" if self.words else self.name
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Read a value; numbers with commas are a list."""
+        if not isinstance(value, str) or self.is_text:
+            return value
+        found = parse_value(value)
+        return parse_value(f"[{found}]") if isinstance(found, str) and "," in found else found
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
+        """Complete the words that the setting takes."""
+        return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
+
 
 set_option = click.option(
     "-s", "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any setting, by its dotted path."
@@ -171,61 +85,45 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(_finite(value), allow_nan=False))
 
 
-def setting_options(table: tuple[SettingOption, ...], *, defaults: bool = False) -> Callable[[F], F]:
-    """Decorate a command with the options of a table; those not given arrive as None.
-
-    With `defaults`, help shows those of the settings.
-    """
+def setting_options(names: tuple[str, ...] | None = None) -> Callable[[F], F]:
+    """Decorate a command with the options of these settings, by default of all."""
 
     def decorate(command: F) -> F:
-        for option in reversed(table):
-            command = click.option(
-                option.flag,
-                _parameter(option),
-                cls=_WithDefault if defaults else _WithMeaning,
-                type=option.kind,
-                is_flag=option.kind is bool,
-                default=None,
-            )(command)
+        known = named_settings()
+        for name in reversed(names or tuple(known)):
+            command = click.option(f"--{name.replace('_', '-')}", name, **_about(known[name]))(command)
         return command
 
     return decorate
 
 
-def chosen_settings(
-    table: tuple[SettingOption, ...], values: dict[str, Any], assignments: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """Nested settings of the options given and of the `--set` assignments, which are stronger."""
-    from revgn.training import merge_settings, nested, parse_assignment
+def chosen_settings(values: Mapping[str, Any], assignments: tuple[str, ...] = (), *weaker: Table) -> Table:
+    """Nested settings of the options given and of the `--set` assignments, which are stronger.
 
-    given = [
-        nested(option.path, values[_parameter(option)])
-        for option in table
-        if values.get(_parameter(option)) is not None
-    ]
-    return merge_settings(*[parse_assignment(text) for text in reversed(assignments)], *given)
+    `weaker` layers, such as a file, say which structs are chosen.
+    """
+    assigned = merge_settings(*[parse_assignment(text) for text in reversed(assignments)])
+    given = {name: value for name, value in values.items() if value is not None}
+    return merge_settings(assigned, settings_by_name(given, assigned, *weaker, prefix="--"))
 
 
-class _WithMeaning(click.Option):
-    """Option whose help is its setting's meaning, looked up only when help is asked for."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        from revgn.training import MEANINGS
-
-        self.help = {path.replace(".", "_"): text for path, text in MEANINGS.items()}[self.name or ""]
-        return super().get_help_record(ctx)
+def old_option(flag: str) -> str:
+    """Say what became of an option of version 0.1; "" for others."""
+    hint = renamed(flag.lstrip("-").replace("-", "_"))
+    found = re.fullmatch(r"is now [\w.]*\.(\w+)(.*)", hint)
+    return f"is now --{found[1].replace('_', '-')}{found[2]}" if found else hint
 
 
-class _WithDefault(_WithMeaning):
-    """The same, with the setting's default."""
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        from revgn.training import Config, config_dict, flat
-
-        record = super().get_help_record(ctx)
-        settings = {path.replace(".", "_"): value for path, value in flat(config_dict(Config())).items()}
-        default = settings.get(self.name or "")
-        return record if record is None or default is None else (record[0], f"{record[1]}  [{default}]")
+def _about(settings: tuple[Setting, ...]) -> dict[str, Any]:
+    """Return the attributes of the option of one name: type, meaning, default."""
+    texts = list(dict.fromkeys(of.meaning for of in settings))
+    defaults = {repr(of.default) for of in settings}
+    help_text = " ".join(texts)
+    if len(defaults) == 1 and settings[0].family is None and settings[0].default not in (None, False):
+        help_text += f"  [{settings[0].default}]"
+    if settings[0].type is bool:
+        return {"is_flag": True, "flag_value": True, "default": None, "help": help_text}
+    return {"type": SettingValue(settings), "default": None, "help": help_text}
 
 
 def _finite(value: Any) -> Any:
@@ -234,7 +132,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(child) for child in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _parameter(option: SettingOption) -> str:
-    return option.path.replace(".", "_")

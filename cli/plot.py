@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from revgn.runs.canvas import Scale
-    from revgn.runs.curves import Axis
+    from revgn.views.canvas import Scale
+    from revgn.views.curves import Axis
 
 
 @click.command("plot")
@@ -60,11 +60,12 @@ def command(
     revgn plot runs/rates --what loss --what rho --log xy
     revgn plot runs/rates --against lr --what test_loss
     """
-    from revgn.runs import draw_curves, draw_response, open_runs
-    from revgn.sweeps import full_path
+    from revgn.settings import canonical
+    from revgn.store import open_runs
+    from revgn.views import draw_curves, draw_response
 
     if against is None:
         draw_curves(open_runs(runs), out, axis=axis, what=what, log=log, each=each)
     else:
-        draw_response(open_runs(runs), out, full_path(against), what=what, log=log)
+        draw_response(open_runs(runs), out, canonical(against), what=what, log=log)
     click.echo(str(out))

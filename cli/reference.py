@@ -46,18 +46,33 @@ def _command(name: str, found: click.Command) -> Iterator[str]:
 
 
 def _settings() -> Iterator[str]:
-    from revgn.training import MEANINGS, Config, config_dict, flat
-    from revgn.training.config import choices_of
+    """Tables of all structs that a configuration may hold: sections, then kinds by family."""
+    from revgn.settings import FAMILIES, Config
 
-    defaults = flat(config_dict(Config()))
-    yield from ["", "## Settings", "", "| setting | default | choices | what |", "|---|---|---|---|"]
-    for path, meaning in MEANINGS.items():
-        default = "" if defaults[path] is None else f"`{defaults[path]}`"
-        yield f"| `{path}` | {default} | {', '.join(choices_of(path))} | {_cell(meaning)} |"
+    yield from ["", "## Settings"]
+    for section in ("data", "network", "training"):
+        yield from _struct(f"[{section}]", type(getattr(Config(), section)))
+    for family, kinds in FAMILIES.items():
+        for kind, struct in kinds.items():
+            yield from _struct(f'{family}: kind = "{kind}"', struct)
+
+
+def _struct(head: str, struct: type) -> Iterator[str]:
+    from revgn.settings import words_of
+    from revgn.structs import described, settings_of
+
+    settings = settings_of(struct)
+    if not settings:
+        return
+    yield from ["", f"### {head}", "", "| setting | default | values | meaning |", "|---|---|---|---|"]
+    for of in settings:
+        default = "" if of.default is None or of.family else f"`{of.default}`"
+        values = ", ".join(words_of(of)) if of.family else described(of.type, of.bounds)
+        yield f"| `{of.name}` | {default} | {_cell(values)} | {_cell(of.meaning)} |"
 
 
 def _run_folder() -> Iterator[str]:
-    from revgn.runs.names import CADENCES, ROOT_ATTRIBUTES
+    from revgn.store.names import CADENCES, ROOT_ATTRIBUTES
 
     for cadence in CADENCES:
         yield from ["", f"## Series of run.h5: group `{cadence.group}`"]

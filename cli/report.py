@@ -23,7 +23,8 @@ def command(runs: tuple[Path, ...], out: Path) -> None:
     \b
     revgn report runs/rates -o rates.html
     """
-    from revgn.runs import open_runs, write_report
+    from revgn.store import open_runs
+    from revgn.views import write_report
 
     write_report(open_runs(runs), out)
     click.echo(f"{out}, {out.stat().st_size / 1e6:.2f} MB")

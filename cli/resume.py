@@ -30,9 +30,10 @@ def command(run: Path, assignments: tuple[str, ...], quiet: bool, as_json: bool,
     revgn resume runs/digits-gauss-newton-20260101-120000
     revgn resume runs/digits-gauss-newton-20260101-120000 --epochs 20
     """
-    from revgn.runs import resume_run
+    from revgn.launch import resume_run
+    from revgn.store import open_run
 
-    changes = chosen_settings(RESUME_OPTIONS, values, assignments)
+    changes = chosen_settings(values, assignments, open_run(run).config)
     with stop_when_asked() as should_stop, show_progress(quiet, f"run {run}") as observe:
         outcome = resume_run(run, changes, command=command_line(), observe=observe, should_stop=should_stop)
     report(outcome, as_json)

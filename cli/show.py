@@ -19,7 +19,8 @@ def command(run: Path, as_json: bool) -> None:
     \b
     revgn show runs/digits-gauss-newton-20260101-120000
     """
-    from revgn.runs import open_run, summarize
+    from revgn.store import open_run
+    from revgn.views import summarize
 
     opened = open_run(run)
     summary = summarize(opened)

@@ -8,7 +8,6 @@ import click
 from revgn_cli.board import show_board
 from revgn_cli.interrupt import stop_when_asked
 from revgn_cli.options import (
-    TRAIN_OPTIONS,
     chosen_settings,
     dask_option,
     json_option,
@@ -64,7 +63,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Print the jobs, and run none.")
 @quiet_option
-@setting_options(TRAIN_OPTIONS)
+@setting_options()
 @set_option
 @json_option
 def command(
@@ -93,15 +92,16 @@ def command(
     \b
     revgn sweep --grid lr=0.1,0.3,1 --grid seed=0..4 --epochs 2 --workers 2
     revgn sweep --optimizer adam --grid lr=log:1e-4..1e-1 --random 40
-    revgn sweep carry.toml --out runs/carry
-    revgn sweep runs/carry --workers 4
+    revgn sweep momentum.toml --out runs/momentum
+    revgn sweep runs/momentum --workers 4
     revgn sweep --optimizer adam --validation 0.1 --tune lr --grid seed=0..2 --median-after 2
     """
     from revgn.errors import UsageError
-    from revgn.sweeps import MedianRule, Searched, executor_at, plan_jobs, run_sweep, tuned
+    from revgn.sweeps import MedianRule, Plan, Searched, executor_at, load_plan, plan_jobs, run_sweep, tuned
 
-    settings = chosen_settings(TRAIN_OPTIONS, values, assignments)
-    plan = _plan(file, settings, axes, random, random_seed)
+    plan = Plan() if file is None else load_plan(file)
+    settings = chosen_settings(values, assignments, dict(plan.settings))
+    plan = _with_options(plan, settings, axes, random, random_seed)
     folder = out or _folder(file, plan)
     if tune is not None and search is not None:
         raise UsageError("--tune and --search: each thinks of the jobs; take one of them")
@@ -140,8 +140,8 @@ def command(
     _report(folder, board, has_more, as_json)
 
 
-def _plan(
-    file: Path | None,
+def _with_options(
+    plan: "Plan",
     settings: dict[str, Any],
     texts: tuple[str, ...],
     random: int | None,
@@ -151,16 +151,15 @@ def _plan(
     from dataclasses import replace
 
     from revgn.errors import UsageError
-    from revgn.sweeps import Plan, full_path, load_plan, parse_axis
-    from revgn.training import merge_settings
+    from revgn.settings import canonical, merge_settings
+    from revgn.sweeps import parse_axis
 
-    plan = Plan() if file is None else load_plan(file)
     axes = {axis.path: axis for axis in plan.axes}
     for text in texts:
         name, equals, given = text.partition("=")
         if not (name and equals and given):
             raise UsageError(f"--grid {text}: expected key=values, such as optimizer.lr=0.1,0.3,1")
-        path = full_path(name.strip())
+        path = canonical(name.strip())
         axes[path] = parse_axis(path, given)
     return replace(
         plan,

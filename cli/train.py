@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from revgn_cli.interrupt import stop_when_asked
 from revgn_cli.options import (
-    TRAIN_OPTIONS,
     chosen_settings,
     json_option,
     print_json,
@@ -19,13 +18,13 @@ from revgn_cli.options import (
 from revgn_cli.progress import clock, evaluation_figures, show_progress
 
 if TYPE_CHECKING:
-    from revgn.runs import Outcome
-    from revgn.training import Config
+    from revgn.launch import Outcome
+    from revgn.settings import Config
 
 
 @click.command("train")
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@setting_options(TRAIN_OPTIONS, defaults=True)
+@setting_options()
 @set_option
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder (else a new one in runs/).")
 @click.option("--dry-run", is_flag=True, help="Print weights, memory and time, and train nothing.")
@@ -49,16 +48,16 @@ def command(
     \b
     revgn train
     revgn train --data fashion-mnist --batch-size 256 --steps 117 --damping 0.01
-    revgn train --data table.csv --target price -s optimizer.inverse=block
+    revgn train --data table.csv --target price --solver block
     revgn train --optimizer adam --print-config > adam.toml
     """
-    from revgn.runs import start_run
-    from revgn.training import build_config, config_template, parse_toml
+    from revgn.launch import start_run
+    from revgn.settings import build_config, config_template, parse_toml
 
-    layers = [chosen_settings(TRAIN_OPTIONS, values, assignments)]
+    layers = []
     if file is not None:
         layers.append(parse_toml(file.read_text(encoding="utf-8", errors="replace"), str(file)))
-    config = build_config(*layers)
+    config = build_config(chosen_settings(values, assignments, *layers), *layers)
     if print_config:
         click.echo(config_template(config), nl=False)
         return
@@ -107,7 +106,7 @@ def report(outcome: "Outcome", as_json: bool) -> None:
 
 def _warn_of_a_rise(outcome: "Outcome") -> None:
     """Say on standard error when training left the loss higher than it began."""
-    from revgn.runs import open_run
+    from revgn.store import open_run
 
     losses = open_run(outcome.folder).epochs["train_loss"]
     if losses[-1] > losses[0]:
@@ -125,7 +124,9 @@ def command_line() -> str:
 def _new_folder(config: "Config") -> Path:
     from datetime import datetime
 
-    name = f"{Path(config.data.name).stem}-{config.optimizer.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    from revgn.settings import kind_of
+
+    name = f"{Path(config.data.name).stem}-{kind_of(config.optimizer)}-{datetime.now():%Y%m%d-%H%M%S}"
     folder, number = Path("runs") / name, 2
     while folder.exists():
         folder, number = Path("runs") / f"{name}-{number}", number + 1
@@ -133,14 +134,7 @@ def _new_folder(config: "Config") -> Path:
 
 
 def _print_estimate(config: "Config", as_json: bool) -> None:
-    from revgn.training import (
-        build_problem,
-        choose_solver,
-        estimate_step,
-        load_data,
-        solver_choice,
-        unused_settings,
-    )
+    from revgn.training import build_problem, choose_solver, estimate_step, load_data, solver_choice
 
     dataset = load_data(config)
     config, by_solver = choose_solver(config, dataset)

@@ -12,7 +12,7 @@ from revgn_cli.show import sparkline
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from revgn.runs import Run
+    from revgn.store import Run
 
 _SECONDS = 1.0
 _HEIGHT = 10
@@ -32,7 +32,7 @@ def command(run: Path, once: bool) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from revgn.runs import open_runs
+    from revgn.store import open_runs
 
     console = Console()
     if once or not console.is_terminal:
@@ -60,7 +60,7 @@ def _one(run: "Run", width: int) -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
-    from revgn.runs import outline
+    from revgn.views import outline
 
     found = outline(run)
     head = Text(f"{run.folder}: {found['title']}, {found['status']}, step {found['step']}", "bold")
@@ -89,7 +89,7 @@ def _many(runs: "list[Run]", width: int, height: int) -> "RenderableType":
     """A row a run, those that go on first: as many as have room."""
     from rich.table import Table
 
-    from revgn.runs import outline
+    from revgn.views import outline
 
     rows = sorted(runs, key=_has_ended)
     table = Table(
@@ -112,7 +112,7 @@ def _many(runs: "list[Run]", width: int, height: int) -> "RenderableType":
 
 
 def _has_ended(run: "Run") -> bool:
-    from revgn.runs.summary import status
+    from revgn.store import status
 
     return status(run) != "running"
 

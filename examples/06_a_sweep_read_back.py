@@ -6,15 +6,15 @@ import tempfile
 from pathlib import Path
 
 import revgn
-from revgn.runs import compare_runs
 from revgn.sweeps import Plan, parse_axis, run_sweep
+from revgn.views import compare_runs
 
 
 def main() -> None:
     base = {
         "data": {"subset": 500, "validation_fraction": 0.2},
         "network": {"hidden": 64},
-        "optimizer": {"damping": 0.1},
+        "optimizer": {"solver": {"damping": 0.1}},
         "training": {"epochs": 2, "batch_size": 100},
     }
     plan = Plan(base, (parse_axis("optimizer.lr", "0.1,0.3,1"), parse_axis("training.seed", "0..1")))

@@ -18,20 +18,20 @@ for seed in (0, 1):
 
 # %%
 runs = revgn.open_runs(root)
-steps = runs[0].to_xarray("steps")
+steps = revgn.to_xarray(runs[0], "steps")
 print(steps[["loss", "rho", "seconds"]])
 print(steps["seconds"].attrs)
 
 # %%
 names = pandas.Index([run.config["training"]["seed"] for run in runs], name="seed")
-epochs = xarray.concat([run.to_xarray("epochs") for run in runs], names, combine_attrs="drop")
+epochs = xarray.concat([revgn.to_xarray(run, "epochs") for run in runs], names, combine_attrs="drop")
 print(epochs["test_accuracy"].mean("seed").to_series())
 
 # %% [markdown]
 # The network of the best evaluation, rebuilt from its checkpoint, on raw inputs.
 
 # %%
-trained = runs[0].network("best")
+trained = revgn.rebuild(runs[0], "best")
 test = revgn.load_dataset("digits").test
 x = ((test.inputs - trained.shift) * trained.scale).astype("float32")
 hits = revgn.forward(trained.network, trained.params, x).argmax(axis=1) == test.targets.argmax(axis=1)

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from revgn import open_runs
-from revgn.runs import draw_curves
-from revgn.runs.groups import Group
+from revgn.views import draw_curves
+from revgn.views.groups import Group
 
 VARIANTS = ("block-inverse", "minimum-norm", "minimum-norm-with-carry", "adamw")
 

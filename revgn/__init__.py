@@ -15,7 +15,9 @@ one law, found by the type of its first argument. From the ground up:
     measures    what is measured beyond losses: kernels, spectra, representations
     optimizers  Gauss-Newton, SGD, Adam, Muon, K-FAC, L-BFGS; hybrids, step lengths
     training    settings, step, loop
-    runs        the run folder (loaded on demand)
+    store       the run folder (loaded on demand)
+    launch      start, resume, evaluate, rebuild and check runs (loaded on demand)
+    views       runs as tables, comparisons, plots, reports (loaded on demand)
     sweeps      many runs: grids, claims, workers, tuning (loaded on demand)
     testing     the laws, for a layer of one's own (loaded on demand)
 """
@@ -25,7 +27,7 @@ from typing import Any
 
 from revgn import trees
 from revgn.arrays import Backend, select_backend
-from revgn.data import Dataset, load_dataset
+from revgn.data import Dataset, load_dataset, take_batch
 from revgn.errors import (
     BackendError,
     DataError,
@@ -82,37 +84,51 @@ from revgn.optimizers import (
     LBFGS,
     SGD,
     Adam,
+    Backtracking,
     Blend,
+    Constant,
+    Cosine,
+    FeatureMetric,
     GaussNewton,
     LevenbergMarquardt,
     Linearization,
     Muon,
+    Orthogonalized,
     Paced,
-    Schedule,
+    StepDecay,
     Switch,
+    direction,
     init_state,
     update,
 )
+from revgn.settings import Config, build_config
 from revgn.solvers import (
-    BlockInverse,
+    BlockWise,
     ConjugateGradients,
     MinimumNorm,
+    apply,
+    apply_adjoint,
     jacobian,
     jacobian_operator,
     kernel_operator,
     solve,
     tangent_kernel,
 )
-from revgn.training import Config, build_config, build_problem, initial_state, load_data, train
+from revgn.training import build_problem, initial_state, load_data, train, train_step
 
 _ON_DEMAND = {
-    "evaluate_run": "revgn.runs",
-    "list_runs": "revgn.runs",
-    "open_run": "revgn.runs",
-    "open_runs": "revgn.runs",
-    "resume_run": "revgn.runs",
-    "start_run": "revgn.runs",
-    "runs": "revgn.runs",
+    "evaluate_run": "revgn.launch",
+    "launch": "revgn.launch",
+    "list_runs": "revgn.store",
+    "open_run": "revgn.store",
+    "open_runs": "revgn.store",
+    "rebuild": "revgn.launch",
+    "resume_run": "revgn.launch",
+    "start_run": "revgn.launch",
+    "store": "revgn.store",
+    "to_pandas": "revgn.views",
+    "to_xarray": "revgn.views",
+    "views": "revgn.views",
     "testing": "revgn.testing",
 }
 
@@ -127,16 +143,20 @@ __all__ = [
     "Architecture",
     "Backend",
     "BackendError",
+    "Backtracking",
     "Blend",
-    "BlockInverse",
+    "BlockWise",
     "Chain",
     "Config",
     "ConjugateGradients",
+    "Constant",
+    "Cosine",
     "Coupling",
     "CouplingParams",
     "CrossEntropy",
     "DataError",
     "Dataset",
+    "FeatureMetric",
     "GaussNewton",
     "Halves",
     "KernelPart",
@@ -146,6 +166,7 @@ __all__ = [
     "MinimumNorm",
     "Muon",
     "Network",
+    "Orthogonalized",
     "Paced",
     "ParamsStep",
     "PinvRule",
@@ -153,16 +174,19 @@ __all__ = [
     "Readout",
     "RevgnError",
     "RunError",
-    "Schedule",
     "ShapeError",
     "SquaredError",
+    "StepDecay",
     "Switch",
     "UnsupportedMapError",
     "UsageError",
     "WeightForm",
     "accuracy",
+    "apply",
+    "apply_adjoint",
     "build_config",
     "build_problem",
+    "direction",
     "draw_coupling",
     "draw_network",
     "draw_readout",
@@ -191,8 +215,10 @@ __all__ = [
     "loss_value",
     "moved_halves",
     "open_run",
+    "open_runs",
     "output_step",
     "pinv_params",
+    "rebuild",
     "resume_run",
     "row_cotangents",
     "row_features",
@@ -200,9 +226,13 @@ __all__ = [
     "solve",
     "solve_params",
     "start_run",
+    "take_batch",
     "tangent_kernel",
     "to_matrices",
+    "to_pandas",
+    "to_xarray",
     "train",
+    "train_step",
     "trees",
     "update",
     "vjp_input",

@@ -4,10 +4,10 @@ import os
 import signal
 from concurrent.futures import Executor, Future
 
+from revgn.settings import merge_settings, nested
 from revgn.sweeps import Plan, parse_axis
 from revgn.sweeps.claim import newest_claim
 from revgn.sweeps.pool import THREADS
-from revgn.training import merge_settings, nested
 
 TINY = {
     "data": {"subset": 200},

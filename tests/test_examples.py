@@ -32,8 +32,8 @@ def test_the_first_figure_is_drawn(tmp_path):
 
     from sweep_cases import Here
 
+    from revgn.settings import merge_settings
     from revgn.sweeps import load_plan, parse_axis, run_sweep
-    from revgn.training import merge_settings
 
     examples = Path(__file__).parent.parent / "examples"
     plan = load_plan(examples / "fashion.toml")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sweep_cases import Here
 
+from revgn.settings import merge_settings
 from revgn.studies import conduct_study, load_study
 from revgn.studies.page import verdict_table
-from revgn.training import merge_settings
 
 RESULTS = Path(__file__).parent.parent / "examples" / "results"
 PAGES = sorted(path for path in RESULTS.glob("*.md") if path.name != "README.md")

@@ -7,7 +7,7 @@ from revgn import trees
 from revgn.arrays import Array, array_namespace
 from revgn.errors import ShapeError
 from revgn.networks import ChainParams
-from revgn.solvers import BlockInverse, Jacobian, MinimumNorm, apply, solve
+from revgn.solvers import BlockWise, Jacobian, MinimumNorm, apply, solve
 
 
 def cosine(first: ChainParams, second: ChainParams) -> float:
@@ -30,7 +30,7 @@ def inverses_cosine(J: Jacobian, eps: Array) -> float:
 
     For a step of the block inverse that is exact, it is the inverse of its `step_excess`.
     """
-    return cosine(solve(BlockInverse("uniform"), J, eps)[0], solve(MinimumNorm(), J, eps)[0])
+    return cosine(solve(BlockWise("uniform"), J, eps)[0], solve(MinimumNorm(), J, eps)[0])
 
 
 def gradient_noise(first: ChainParams, second: ChainParams, batch: int) -> float:

@@ -5,39 +5,38 @@ the first block (features linear in the input). `first_block` chooses; the names
 the code's version. Source: Buffelli et al. 2024, section 5 and appendix.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from revgn.arrays import Backend, DType
-from revgn.errors import UsageError
-from revgn.layers import ACTIVATIONS, Activation, draw_coupling, draw_readout
+from revgn.layers import Activation, draw_coupling, draw_readout
 from revgn.maps import Layer
 from revgn.networks.chain import Activations, Chain
 from revgn.networks.network import Network
+from revgn.structs import setting, struct
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Architecture:
-    """What a network is made of: L blocks of two couplings with h hidden features each.
+    """A reversible network of L blocks of two couplings with h hidden features each."""
 
-    Parameters
-    ----------
-    blocks, hidden : int
-        L and h.
-    activation : {"relu", "identity", "tanh", "gelu"}
-    first_block : {"same", "identity", "relu"}
-        Activation of the first block's couplings, if not the same.
-    activations : {"keep", "rebuild"}
-        Keep the couplings' features for the backward pass, or rebuild them by the inverse.
-    """
-
-    blocks: int
-    hidden: int
-    activation: Activation = "relu"
-    first_block: Literal["same", "identity", "relu"] = "same"
-    activations: Activations = "keep"
+    blocks: int = setting("Blocks of two couplings.", default=2, ge=1, le=10**6)
+    hidden: int = setting("Hidden features of a coupling.", default=512, ge=1, le=10**9)
+    activation: Activation = setting("Activation of the couplings.", default="relu")
+    first_block: Literal["same", "identity", "relu"] = setting(
+        "Activation of the first block.", default="same"
+    )
+    activations: Activations = setting(
+        "Keep activations for the backward pass, or rebuild them by the inverse.",
+        default="keep",
+        resumable=True,
+    )
+    init_scale: float = setting(
+        "Standard deviation of the initial weights; with 0 every block is the identity at initialization.",
+        default=1e-3,
+        ge=0,
+    )
 
 
 REFERENCE: dict[str, Architecture] = {
@@ -67,19 +66,9 @@ def draw_network(
 
     Raises
     ------
-    UsageError
-        If there is no block or no hidden feature, or an activation is unknown.
     ShapeError
         If there are more outputs than features.
     """
-    for name in (architecture.activation, architecture.first_block):
-        if name not in (*ACTIVATIONS, "same"):
-            raise UsageError(f"draw_network: activation {name!r} is not one of {', '.join(ACTIVATIONS)}")
-    if architecture.blocks < 1 or architecture.hidden < 1:
-        raise UsageError(
-            f"draw_network: {architecture.blocks} blocks of {architecture.hidden} hidden features; "
-            "expected at least 1 of each"
-        )
     width, hidden = (features + 1) // 2, architecture.hidden
     layers: list[Layer] = []
     for k in range(2 * architecture.blocks):

@@ -20,8 +20,8 @@ from revgn.optimizers.optimizer import (
     update,
 )
 from revgn.optimizers.orthogonal import Orthogonalized
-from revgn.optimizers.paced import Length, Paced, PacedState
-from revgn.optimizers.schedule import Schedule, ScheduleKind, rate_factor
+from revgn.optimizers.paced import Backtracking, Paced
+from revgn.optimizers.schedule import Constant, Cosine, Schedule, StepDecay, schedule_factor
 from revgn.optimizers.sgd import SGD, SGDState
 from revgn.optimizers.switch import Switch, SwitchState
 
@@ -31,8 +31,11 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamState",
+    "Backtracking",
     "Blend",
     "BlendState",
+    "Constant",
+    "Cosine",
     "Direction",
     "FeatureMetric",
     "FeatureMetricState",
@@ -40,7 +43,6 @@ __all__ = [
     "GaussNewtonState",
     "KFACState",
     "LBFGSState",
-    "Length",
     "LevenbergMarquardt",
     "LevenbergMarquardtState",
     "Linearization",
@@ -50,16 +52,15 @@ __all__ = [
     "OptimizerState",
     "Orthogonalized",
     "Paced",
-    "PacedState",
     "SGDState",
     "Schedule",
-    "ScheduleKind",
+    "StepDecay",
     "Switch",
     "SwitchState",
     "Update",
     "batch_gradient",
     "direction",
     "init_state",
-    "rate_factor",
+    "schedule_factor",
     "update",
 ]

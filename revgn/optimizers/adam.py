@@ -4,12 +4,10 @@ m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
 W <- W - lr ( m/(1 - b1^t) / (sqrt(v/(1 - b2^t)) + eps) + weight_decay W )
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace
-from revgn.errors import UsageError
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.optimizer import (
     Direction,
@@ -20,29 +18,18 @@ from revgn.optimizers.optimizer import (
     update,
     update_along,
 )
+from revgn.structs import setting, struct
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Adam:
-    """Adam; with weight_decay > 0, AdamW.
+    """Adam; with weight_decay > 0, AdamW."""
 
-    Raises
-    ------
-    UsageError
-        If a beta is not in [0, 1), or eps is not positive.
-    """
-
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and self.eps > 0):
-            raise UsageError(
-                f"Adam: beta1 {self.beta1}, beta2 {self.beta2}, eps {self.eps}; "
-                "expected 0 <= beta < 1 and eps > 0"
-            )
+    lr: float = setting("Learning rate.", default=1e-3, gt=0, resumable=True)
+    beta1: float = setting("Decay of the first moment.", default=0.9, ge=0, lt=1)
+    beta2: float = setting("Decay of the second moment.", default=0.999, ge=0, lt=1)
+    eps: float = setting("Added to the root of the second moment.", default=1e-8, gt=0)
+    weight_decay: float = setting("Decoupled weight decay.", default=0.0, ge=0, resumable=True)
 
 
 class AdamState(NamedTuple):
@@ -63,21 +50,23 @@ update.register(Adam)(update_along)
 
 @direction.register(Adam)
 def direction_adam(
-    optimizer: Adam, state: AdamState, params: ChainParams, at: Linearization, lr: float
+    optimizer: Adam, state: AdamState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Direction:
-    D, state = adam_direction(optimizer, state, batch_gradient(at))
+    D, state = adam_direction(optimizer.beta1, optimizer.beta2, optimizer.eps, state, batch_gradient(at))
     return Direction(D, state, None)
 
 
-def adam_direction(optimizer: Adam, state: AdamState, g: ChainParams) -> tuple[ChainParams, AdamState]:
-    """What the rate multiplies, without the decay, and the state after the gradient g."""
-    b1, b2, t = optimizer.beta1, optimizer.beta2, state.updates + 1
+def adam_direction(
+    b1: float, b2: float, eps: float, state: AdamState, g: ChainParams
+) -> tuple[ChainParams, AdamState]:
+    """Adam's direction for the gradient g, without learning rate and decay, and the state after it."""
+    t = state.updates + 1
     unbias1, unbias2 = 1 / (1 - b1**t), 1 / (1 - b2**t)
 
     def step(m: Array, v: Array, g: Array) -> tuple[Array, Array, Array]:
         m = b1 * m + (1 - b1) * g
         v = b2 * v + (1 - b2) * (g * g)
-        return m, v, (unbias1 * m) / (array_namespace(v).sqrt(unbias2 * v) + optimizer.eps)
+        return m, v, (unbias1 * m) / (array_namespace(v).sqrt(unbias2 * v) + eps)
 
     m, v, D = trees.elementwise(step, state.mean, state.square, g)
     return D, AdamState(t, m, v)

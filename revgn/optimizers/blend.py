@@ -1,69 +1,60 @@
-"""A blend of two optimizers' directions, each with its own memory.
+"""A blend of two optimizers' steps, each with its own state and learning rate.
 
-    D = (1 - share) D_1 + share rate D_2        W <- W - lr (D + weight_decay W)
+    W <- W - (1 - share) lr_1 (D_1 + w_1 W) - share lr_2 (D_2 + w_2 W)
 
-`rate` is the second's learning rate relative to the first's, since an Adam direction is to be multiplied by
-1e-3 where a Gauss-Newton direction is by 1. So the step is what the two alone would do, in these shares.
+As one direction with the learning rate lr_1:
+
+    D = (1 - share) (D_1 + w_1 W) + share lr_2 / lr_1 (D_2 + w_2 W)
 """
 
-import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from revgn import trees
-from revgn.errors import UsageError
 from revgn.networks import ChainParams, Network
+from revgn.optimizers.adam import Adam
+from revgn.optimizers.gauss_newton import GaussNewton
 from revgn.optimizers.optimizer import (
     Direction,
     Linearization,
     Optimizer,
     OptimizerState,
-    check_part,
+    check_direction,
     direction,
     init_state,
     update,
     update_along,
 )
+from revgn.structs import setting, struct
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Blend:
-    """A weighted mean of two directions; decoupled weight decay.
-
-    Parameters
-    ----------
-    first, second : Optimizer
-        Two that have a direction, without a weight decay of their own.
-    rate : float
-        The second's learning rate, relative to the first's.
-    share : float
-        Of the second, in (0, 1).
-    weight_decay : float
+    """A weighted mean of the steps of two optimizers that have a direction.
 
     Raises
     ------
     UsageError
-        If one of the two has no direction or a decay of its own, or a number is out of its range.
-
-    Notes
-    -----
-    How a direction was solved for is reported as the first of the two that solves for one reports it: rho is
-    then that of its direction, not of the blend.
+        If one of the two has no direction.
     """
 
-    first: Optimizer
-    second: Optimizer
-    rate: float = 1.0
-    share: float = 0.5
-    weight_decay: float = 0.0
+    first: Optimizer = setting("First optimizer.", default=GaussNewton(), family="optimizer")
+    second: Optimizer = setting("Second optimizer.", default=Adam(), family="optimizer")
+    share: float = setting("Share of the second optimizer's step.", default=0.5, gt=0, lt=1)
 
-    def __post_init__(self) -> None:
-        check_part("Blend", self.first)
-        check_part("Blend", self.second)
-        if not (0 < self.rate < math.inf and 0 < self.share < 1):
-            raise UsageError(
-                f"Blend: rate {self.rate}, share {self.share}; expected a rate > 0 and a share in (0, 1)"
-            )
+    def check(self) -> None:
+        """Raise `UsageError` unless both have a direction."""
+        check_direction("Blend", self.first)
+        check_direction("Blend", self.second)
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the first."""
+        return float(self.first.lr)
+
+    @property
+    def weight_decay(self) -> float:
+        """0: the decay of each is part of the direction."""
+        return 0.0
 
 
 class BlendState(NamedTuple):
@@ -75,9 +66,8 @@ class BlendState(NamedTuple):
 
 @init_state.register(Blend)
 def init_blend(optimizer: Blend, network: Network, params: ChainParams) -> BlendState:
-    return BlendState(
-        init_state(optimizer.first, network, params), init_state(optimizer.second, network, params)
-    )
+    both = (init_state(of, network, params) for of in (optimizer.first, optimizer.second))
+    return BlendState(*both)
 
 
 update.register(Blend)(update_along)
@@ -85,10 +75,13 @@ update.register(Blend)(update_along)
 
 @direction.register(Blend)
 def direction_blend(
-    optimizer: Blend, state: BlendState, params: ChainParams, at: Linearization, lr: float
+    optimizer: Blend, state: BlendState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Direction:
-    first = direction(optimizer.first, state.first, params, at, lr)
-    second = direction(optimizer.second, state.second, params, at, optimizer.rate * lr)
-    a, b = 1 - optimizer.share, optimizer.share * optimizer.rate
+    first = direction(optimizer.first, state.first, params, at, scale)
+    second = direction(optimizer.second, state.second, params, at, scale)
+    a, b = 1 - optimizer.share, optimizer.share * optimizer.second.lr / optimizer.first.lr
+    decay = a * optimizer.first.weight_decay + b * optimizer.second.weight_decay
     (D,) = trees.elementwise(lambda D1, D2: (a * D1 + b * D2,), first.params, second.params)
+    if decay:
+        D = trees.axpy(decay, params, D)
     return Direction(D, BlendState(first.state, second.state), first.solve or second.solve)

@@ -13,12 +13,10 @@ little damping each of the 2L couplings does what is wanted, so the rate is to b
 """
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from revgn import trees
 from revgn.arrays import array_namespace
-from revgn.errors import UsageError
 from revgn.layers import lift
 from revgn.losses import gradient
 from revgn.maps import (
@@ -41,30 +39,15 @@ from revgn.optimizers.optimizer import (
     update,
     update_along,
 )
+from revgn.structs import setting, struct
 from revgn.trees import is_empty
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class KFAC:
     """K-FAC; decoupled weight decay.
 
-    Parameters
-    ----------
-    damping : float
-        mu, in units of the curvature of the mean loss.
-    momentum : float
-    every : int
-        P, Q and their inverses are renewed at the first update and every so many after.
-    mean : float
-        Share of the old P and Q in the renewed ones; at the k-th renewal 1 - 1/k at most.
-    kl_clip : float or None
-        Bound on lr^2 <D, g>; None for no bound.
-    weight_decay : float
-
-    Raises
-    ------
-    UsageError
-        If a number is out of its range.
+    The old factors have the weight `decay` in the renewed ones; at the k-th renewal 1 - 1/k at most.
 
     Notes
     -----
@@ -72,26 +55,19 @@ class KFAC:
     and at most c n h numbers at once; the factors, 2 n h^2 and c n d^2 / 2; and the inverses, 7/3 of h^3
     and of (d/2)^3. At h = 8000 a P in single precision has 256 MB, its Cholesky factor takes 0.17 TFLOP,
     and its inverse 1 more. The state holds P, Q and both inverses.
-
-    It is for layers with `kernel_parts`, `weight_forms`, `to_matrices` and `from_matrices`.
     """
 
-    damping: float = 0.03
-    momentum: float = 0.9
-    every: int = 10
-    mean: float = 0.95
-    kl_clip: float | None = None
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (0 < self.damping < math.inf and self.every >= 1):
-            raise UsageError(
-                f"KFAC: damping {self.damping}, every {self.every}; expected damping > 0 and every >= 1"
-            )
-        if not (0 <= self.momentum < 1 and 0 <= self.mean < 1):
-            raise UsageError(f"KFAC: momentum {self.momentum}, mean {self.mean}; expected both in [0, 1)")
-        if self.kl_clip is not None and not self.kl_clip > 0:
-            raise UsageError(f"KFAC: kl_clip is {self.kl_clip}; expected a number > 0, or None")
+    lr: float = setting("Learning rate.", default=0.03, gt=0, resumable=True)
+    damping: float = setting(
+        "Damping mu, in units of the mean loss's curvature.", default=0.03, gt=0, resumable=True
+    )
+    momentum: float = setting("Momentum.", default=0.9, ge=0, lt=1)
+    every: int = setting("Steps between two renewals of the factors.", default=10, ge=1)
+    decay: float = setting("Weight of the old factors in the running means.", default=0.95, ge=0, lt=1)
+    kl_clip: float | None = setting(
+        "Bound on the change in function space of a step, lr^2 <D, g>.", default=None, gt=0
+    )
+    weight_decay: float = setting("Decoupled weight decay.", default=0.0, ge=0, resumable=True)
 
 
 class KFACState(NamedTuple):
@@ -115,11 +91,11 @@ update.register(KFAC)(update_along)
 
 @direction.register(KFAC)
 def direction_kfac(
-    optimizer: KFAC, state: KFACState, params: ChainParams, at: Linearization, lr: float
+    optimizer: KFAC, state: KFACState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Direction:
     D, g, factors = _sweep(optimizer, state, params, at)
     if optimizer.kl_clip is not None:
-        change = lr * lr * float(trees.dot(D, g))
+        change = (scale * optimizer.lr) ** 2 * float(trees.dot(D, g))
         if change > optimizer.kl_clip:
             D = trees.scale(math.sqrt(optimizer.kl_clip / change), D)
     if optimizer.momentum:
@@ -134,7 +110,7 @@ def _sweep(
     """D, the gradient g, and the factors, in one walk: the gradient's cotangent goes before the columns."""
     layers, network = at.jacobian.network.body.layers, at.jacobian.network
     renewals, since = divmod(state.updates, optimizer.every)
-    share = min(1 - 1 / (renewals + 1), optimizer.mean)
+    share = min(1 - 1 / (renewals + 1), optimizer.decay)
     z_bar = gradient(at.loss, at.outputs, at.targets)[None, :, :]
     if not since:
         columns = curvature_columns(at.loss, at.outputs)

@@ -8,33 +8,20 @@ but a line search trusts the loss that it sees, so the full batch is what this i
 """
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from revgn import trees
-from revgn.errors import UsageError
 from revgn.losses import value
 from revgn.networks import ChainParams, Network, join
 from revgn.optimizers.line_search import CURVATURE, Trial, strong_wolfe
 from revgn.optimizers.optimizer import Linearization, Update, batch_gradient, init_state, update
 from revgn.solvers import jacobian
+from revgn.structs import setting, struct
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class LBFGS:
-    """L-BFGS; the rate is the step length tried first, times 1/|g| at most while there is no pair.
-
-    Parameters
-    ----------
-    history : int
-        Pairs remembered, m.
-    weight_decay : float
-        Decoupled: the line search does not see it.
-
-    Raises
-    ------
-    UsageError
-        If history is less than 1.
+    """L-BFGS; while there is no pair, the step length tried first is lr times 1/|g| at most.
 
     Notes
     -----
@@ -42,12 +29,11 @@ class LBFGS:
     copies of the weights.
     """
 
-    history: int = 10
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.history < 1:
-            raise UsageError(f"LBFGS: history is {self.history}; expected at least 1")
+    lr: float = setting("Step length that the line search tries first.", default=1.0, gt=0, resumable=True)
+    history: int = setting("Pairs of steps and gradient changes that are kept, m.", default=10, ge=1)
+    weight_decay: float = setting(
+        "Decoupled weight decay, which the line search does not see.", default=0.0, ge=0, resumable=True
+    )
 
 
 class LBFGSState(NamedTuple):
@@ -66,8 +52,9 @@ def init_lbfgs(optimizer: LBFGS, network: Network, params: ChainParams) -> LBFGS
 
 @update.register(LBFGS)
 def update_lbfgs(
-    optimizer: LBFGS, state: LBFGSState, params: ChainParams, at: Linearization, lr: float
+    optimizer: LBFGS, state: LBFGSState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Update:
+    lr = scale * optimizer.lr
     g = batch_gradient(at)
     p = trees.scale(-1.0, inverse_product(state, g))
     slope = float(trees.dot(g, p))
@@ -85,7 +72,7 @@ def update_lbfgs(
     )
     if optimizer.weight_decay:
         step = trees.axpy(-lr * optimizer.weight_decay, params, step)
-    return Update(trees.add(params, step), state, trees.norm(step), None, found.length)
+    return Update(trees.add(params, step), state, trees.norm(step), None, lr, found.length)
 
 
 def inverse_product(state: LBFGSState, g: ChainParams) -> ChainParams:

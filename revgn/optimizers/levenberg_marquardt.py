@@ -1,16 +1,18 @@
 """Levenberg-Marquardt: a damping that grows where the model of the loss fails and shrinks where it holds.
 
-A step W - lr D is judged by its gain, what the batch's loss falls by over what its quadratic model promises,
+The gain ratio of a step W - lr D is the actual decrease of the batch's loss over the decrease that its
+quadratic model predicts,
 
-    gain = (loss(W) - loss(W - lr D)) / (lr <g, u> - lr^2/2 <u, H u>),   u = J D, g and H mean gradient and
-                                                                         curvature in the outputs
+    gain ratio = (loss(W) - loss(W - lr D)) / (lr <g, u> - lr^2/2 <u, H u>),   u = J D,
 
-and the damping is multiplied by `raised` below a gain of 1/4, divided by `lowered` above 3/4, within bounds.
-A step that raises the loss is not taken. Sources: Marquardt 1963; Nocedal and Wright, algorithm 4.1 for the
-ratio and its bounds; Martens 2010, section 4.1 for mini-batches.
+with g and H the mean gradient and curvature in the outputs,
+
+and the damping is multiplied by `raised` below a gain ratio of 1/4, divided by `lowered` above 3/4, within
+bounds. A step that raises the loss is not taken. Sources: Marquardt 1963; Nocedal and Wright, algorithm 4.1
+for the ratio and its bounds; Martens 2010, section 4.1 for mini-batches.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from revgn.arrays import array_namespace
@@ -21,49 +23,36 @@ from revgn.maps import forward
 from revgn.networks import ChainParams, Network, join
 from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState, wanted_of
 from revgn.optimizers.optimizer import Linearization, Update, direction, init_state, moved_by, update
-from revgn.solvers import apply, combined, damping_of, with_damping
+from revgn.solvers import MinimumNorm, apply, combined, damping_of, with_damping
+from revgn.structs import setting, struct
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class LevenbergMarquardt:
-    """Gauss-Newton whose damping follows the gain: its output damping where it has one, else its solver's.
-
-    Parameters
-    ----------
-    optimizer : GaussNewton
-        Its damping is the first.
-    raised, lowered : float
-        Factors > 1 of the damping.
-    lowest, highest : float
-        Bounds of the damping.
-    rejects : bool
-        Whether a step that raises the batch's loss is left out.
+    """Gauss-Newton whose damping, the output damping if there is one, follows the gain ratio.
 
     Raises
     ------
     UsageError
-        If a factor is not above 1, the bounds are not 0 < lowest <= highest, or the first damping is not
-        within them.
+        If the first damping, that of the inner optimizer, is not within the bounds.
     """
 
-    optimizer: GaussNewton
-    raised: float = 4.0
-    lowered: float = 3.0
-    lowest: float = 1e-6
-    highest: float = 1e3
-    rejects: bool = True
+    inner: GaussNewton = setting(
+        "Gauss-Newton with the first damping.", default=GaussNewton(solver=MinimumNorm(damping=1.0))
+    )
+    raised: float = setting("Factor of the damping after a bad step.", default=4.0, gt=1)
+    lowered: float = setting("Divisor of the damping after a good step.", default=3.0, gt=1)
+    lowest: float = setting("Smallest damping.", default=1e-6, gt=0)
+    highest: float = setting("Largest damping.", default=1e3, gt=0)
+    rejects: bool = setting("Whether a step that raises the loss of its batch is left out.", default=True)
 
-    def __post_init__(self) -> None:
-        if not (self.raised > 1 and self.lowered > 1 and 0 < self.lowest <= self.highest):
-            raise UsageError(
-                f"LevenbergMarquardt: raised {self.raised}, lowered {self.lowered}, lowest {self.lowest}, "
-                f"highest {self.highest}; expected factors > 1 and 0 < lowest <= highest"
-            )
-        first = _damping(self.optimizer)
+    def check(self) -> None:
+        """Raise `UsageError` unless lowest <= first damping <= highest."""
+        first = _damping(self.inner)
         if not self.lowest <= first <= self.highest:
             raise UsageError(
-                f"LevenbergMarquardt: the first damping is {first}; "
-                f"expected one from lowest {self.lowest} to highest {self.highest}"
+                f"LevenbergMarquardt: the first damping is {first}; expected one from lowest {self.lowest} "
+                f"to highest {self.highest}"
             )
 
 
@@ -78,9 +67,7 @@ class LevenbergMarquardtState(NamedTuple):
 def init_levenberg_marquardt(
     optimizer: LevenbergMarquardt, network: Network, params: ChainParams
 ) -> LevenbergMarquardtState:
-    return LevenbergMarquardtState(
-        _damping(optimizer.optimizer), init_state(optimizer.optimizer, network, params)
-    )
+    return LevenbergMarquardtState(_damping(optimizer.inner), init_state(optimizer.inner, network, params))
 
 
 @update.register(LevenbergMarquardt)
@@ -89,10 +76,11 @@ def update_levenberg_marquardt(
     state: LevenbergMarquardtState,
     params: ChainParams,
     at: Linearization,
-    lr: float,
+    scale: float = 1.0,
 ) -> Update:
-    damped = _with_damping(optimizer.optimizer, state.damping)
-    D, inner, info = direction(damped, state.inner, params, at, lr)
+    damped = _with_damping(optimizer.inner, state.damping)
+    D, inner, info = direction(damped, state.inner, params, at, scale)
+    lr = length = scale * damped.lr
     promised = abs(promise(damped, at, D, lr))  # below 0 where lr goes far beyond the model's minimum
     moved, step_norm = moved_by(params, D, lr, damped.weight_decay)
     network = at.jacobian.network
@@ -104,9 +92,9 @@ def update_levenberg_marquardt(
     elif gained > 0.75 * promised:
         damping = max(optimizer.lowest, damping / optimizer.lowered)
     if optimizer.rejects and not gained >= 0:
-        moved, step_norm, lr = params, 0.0 * step_norm, 0.0
+        moved, step_norm, length = params, 0.0 * step_norm, 0.0
         inner = state.inner
-    return Update(moved, LevenbergMarquardtState(damping, inner), step_norm, info, lr)
+    return Update(moved, LevenbergMarquardtState(damping, inner), step_norm, info, lr, length)
 
 
 def promise(optimizer: GaussNewton, at: Linearization, D: ChainParams, lr: float) -> float:

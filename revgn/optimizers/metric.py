@@ -12,7 +12,6 @@ of K-FAC's factors (Martens and Grosse 2015, section 3); as the metric of a mini
 """
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from revgn import trees
@@ -23,45 +22,28 @@ from revgn.maps import Layer, Point, from_matrices, row_features, to_matrices, w
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.kronecker import trace
 from revgn.solvers import Jacobian
+from revgn.structs import setting, struct
 from revgn.trees import is_empty
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class FeatureMetric:
-    """M_k = P_k / p_k + floor I for each coupling.
-
-    Parameters
-    ----------
-    floor : float
-        Of the metric, relative to the mean of P's diagonal; where it is large, the metric is the usual one.
-    mean : float
-        Share of the old P in the new one, at every update.
-    every : int
-        Updates from one renewal of R to the next.
+    """M_k = P_k / p_k + floor I for each coupling; where the floor is large, the metric is the usual one.
 
     Raises
     ------
     UsageError
-        If a number is out of its range; at `update`, if the network does not keep its activations.
+        At `update`, if the network does not keep its activations.
 
     Notes
     -----
     Cost: 2 n h^2 operations for P and for A R each, 2 h^2 d/2 for R D', and at a renewal 4/3 h^3. The state
     holds P and R.
-
-    It is for layers with `row_features`, `with_features`, `weight_forms`, `to_matrices` and `from_matrices`.
     """
 
-    floor: float = 1.0
-    mean: float = 0.95
-    every: int = 10
-
-    def __post_init__(self) -> None:
-        if not (0 < self.floor < math.inf and 0 <= self.mean < 1 and self.every >= 1):
-            raise UsageError(
-                f"FeatureMetric: floor {self.floor}, mean {self.mean}, every {self.every}; "
-                "expected floor > 0, mean in [0, 1) and every >= 1"
-            )
+    floor: float = setting("Floor of the metric P / p + floor I.", default=1.0, gt=0)
+    decay: float = setting("Weight of the old P in the running mean.", default=0.95, ge=0, lt=1)
+    every: int = setting("Steps between two decompositions of P.", default=10, ge=1)
 
 
 class FeatureMetricState(NamedTuple):
@@ -88,7 +70,7 @@ def update_metric(
     if J.point.points is None:
         raise UsageError("update(GaussNewton): a metric of features needs them kept; take activations='keep'")
     n = J.point.output.first.shape[0]
-    share = metric.mean if updates else 0.0
+    share = metric.decay if updates else 0.0
     trained = _trained(J)
     moments = trees.axpy(
         (1 - share) / n,

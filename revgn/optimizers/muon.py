@@ -18,7 +18,6 @@ times s / sqrt(max(h, d/2)), the root mean square of the elements of s msign(M),
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from revgn import trees
@@ -27,7 +26,7 @@ from revgn.errors import UsageError
 from revgn.linalg import add_diagonal, gram_rows
 from revgn.maps import WeightForm, weight_forms
 from revgn.networks import ChainParams, Network
-from revgn.optimizers.adam import Adam, AdamState, adam_direction
+from revgn.optimizers.adam import Adam, AdamState, adam_direction, init_adam
 from revgn.optimizers.optimizer import (
     Direction,
     Linearization,
@@ -37,28 +36,20 @@ from revgn.optimizers.optimizer import (
     update,
     update_along,
 )
+from revgn.structs import setting, struct
 
 _STEPS = 5
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Muon:
     """Muon for weight matrices, Adam for biases; decoupled weight decay.
-
-    Parameters
-    ----------
-    momentum : float
-        mu.
-    nesterov : bool
-    weight_decay : float
-    bias : Adam
-        Who moves the bias rows; its weight decay is not used.
 
     Raises
     ------
     UsageError
-        If momentum is not in [0, 1), or Nesterov is asked for without momentum.
+        If Nesterov's momentum is chosen without momentum.
 
     Notes
     -----
@@ -66,16 +57,18 @@ class Muon:
     k = max(h, d/2).
     """
 
-    momentum: float = 0.95
-    nesterov: bool = True
-    weight_decay: float = 0.0
-    bias: Adam = field(default=Adam())
+    lr: float = setting("Learning rate.", default=0.02, gt=0, resumable=True)
+    momentum: float = setting("Momentum.", default=0.95, ge=0, lt=1)
+    nesterov: bool = setting("Nesterov's momentum.", default=True)
+    beta1: float = setting("Decay of the first moment of the biases.", default=0.9, ge=0, lt=1)
+    beta2: float = setting("Decay of the second moment of the biases.", default=0.999, ge=0, lt=1)
+    eps: float = setting("Added to the root of the biases' second moment.", default=1e-8, gt=0)
+    weight_decay: float = setting("Decoupled weight decay.", default=0.0, ge=0, resumable=True)
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"Muon: momentum is {self.momentum}; expected 0 <= momentum < 1")
+    def check(self) -> None:
+        """Raise `UsageError` for Nesterov's momentum of 0."""
         if self.nesterov and not self.momentum:
-            raise UsageError("Muon: Nesterov needs a momentum > 0")
+            raise UsageError("Muon: nesterov needs a momentum > 0")
 
 
 class MuonState(NamedTuple):
@@ -88,7 +81,7 @@ class MuonState(NamedTuple):
 @init_state.register(Muon)
 def init_muon(optimizer: Muon, network: Network, params: ChainParams) -> MuonState:
     matrices, biases = _apart(network, trees.zeros_like(params))
-    return MuonState(matrices, init_state(optimizer.bias, network, biases))
+    return MuonState(matrices, init_adam(Adam(), network, biases))
 
 
 update.register(Muon)(update_along)
@@ -96,7 +89,7 @@ update.register(Muon)(update_along)
 
 @direction.register(Muon)
 def direction_muon(
-    optimizer: Muon, state: MuonState, params: ChainParams, at: Linearization, lr: float
+    optimizer: Muon, state: MuonState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Direction:
     mu, network = optimizer.momentum, at.jacobian.network
     g, g_bias = _apart(network, batch_gradient(at))
@@ -104,11 +97,12 @@ def direction_muon(
     M = m
     if optimizer.nesterov:
         (M,) = trees.elementwise(lambda mi, gi: (mu * mi + (1 - mu) * gi,), m, g)
-    of_bias, bias_state = adam_direction(optimizer.bias, state.bias, g_bias)
+    betas = optimizer.beta1, optimizer.beta2
+    of_bias, bias_state = adam_direction(*betas, optimizer.eps, state.bias, g_bias)
 
     def joined(form: WeightForm, W: Array, Mi: Array, bi: Array) -> Array:
-        scale = spectral_scale(Mi)
-        D = with_bias(orthogonalized(Mi), scale, (scale / math.sqrt(max(Mi.shape))) * bi)
+        s = spectral_scale(Mi)
+        D = with_bias(orthogonalized(Mi), s, (s / math.sqrt(max(Mi.shape))) * bi)
         return array_namespace(D).reshape(D, W.shape)
 
     D = map_weights(joined, network, params, M, of_bias)

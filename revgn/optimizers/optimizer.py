@@ -20,28 +20,26 @@ OptimizerState: TypeAlias = Any
 
 
 class Linearization(NamedTuple):
-    """A batch seen from the parameters: the loss, its targets (n, c), the outputs z (n, c) and J = dz/dW.
-
-    `fresh` are inputs (m, d) and targets (m, c) of another batch, for those who judge a step by it.
-    """
+    """A batch seen from the parameters: the loss, outputs z (n, c), targets (n, c) and J = dz/dW."""
 
     loss: Loss
-    targets: Array
     outputs: Array
+    targets: Array
     jacobian: Jacobian
-    fresh: tuple[Array, Array] | None = None
 
 
 class Update(NamedTuple):
-    """What an update gives: parameters, state, the step's norm |W_new - W| (0-d), and how it was solved.
+    """Parameters and state after a step, the norm |W_new - W| (0-d) of the step, and how it was solved for.
 
-    `length` is how far the step went along its direction: the rate, unless something else was chosen.
+    `lr` is the learning rate of the step, `length` the factor of the direction that was applied: the learning
+    rate, unless a bound or a line search chose another one.
     """
 
     params: ChainParams
     state: OptimizerState
     step_norm: Array
     solve: SolveInfo | None
+    lr: float
     length: float
 
 
@@ -60,9 +58,9 @@ def init_state(optimizer: Optimizer, network: Network, params: ChainParams) -> O
 
 @generic
 def update(
-    optimizer: Optimizer, state: OptimizerState, params: ChainParams, at: Linearization, lr: float
+    optimizer: Optimizer, state: OptimizerState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Update:
-    """One step at the rate `lr`; `params` are those of the linearization.
+    """One step; `params` are those of the linearization, `scale` multiplies every learning rate.
 
     Notes
     -----
@@ -72,9 +70,11 @@ def update(
 
 @generic
 def direction(
-    optimizer: Optimizer, state: OptimizerState, params: ChainParams, at: Linearization, lr: float
+    optimizer: Optimizer, state: OptimizerState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Direction:
-    """D of the step W <- W - lr D, without weight decay; most directions do not depend on lr.
+    """D of the step W <- W - scale lr (D + weight_decay W); most directions do not depend on `scale`.
+
+    An optimizer that has a direction has the attributes `lr` and `weight_decay`.
 
     Notes
     -----
@@ -83,29 +83,20 @@ def direction(
 
 
 def update_along(
-    optimizer: Optimizer, state: OptimizerState, params: ChainParams, at: Linearization, lr: float
+    optimizer: Optimizer, state: OptimizerState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Update:
-    """`update` of an optimizer that has a direction, and a `weight_decay` decoupled from it."""
-    D, state, solved = direction(optimizer, state, params, at, lr)
+    """`update` of an optimizer that has a direction; its weight decay is decoupled from the direction."""
+    D, state, solved = direction(optimizer, state, params, at, scale)
+    lr = scale * optimizer.lr
     params, step_norm = moved_by(params, D, lr, optimizer.weight_decay)
-    return Update(params, state, step_norm, solved, lr)
+    return Update(params, state, step_norm, solved, lr, lr)
 
 
 def check_direction(name: str, optimizer: Optimizer) -> None:
     """Raise `UsageError`, in the name of a struct that uses it, unless the optimizer has a direction."""
     if not has_map(direction, type(optimizer)):
         raise UsageError(
-            f"{name}: {type(optimizer).__name__} takes its steps itself and has no direction to go along"
-        )
-
-
-def check_part(name: str, optimizer: Optimizer) -> None:
-    """Raise `UsageError` unless the optimizer has a direction, and no decay beside that of the whole."""
-    check_direction(name, optimizer)
-    if optimizer.weight_decay:
-        raise UsageError(
-            f"{name}: {type(optimizer).__name__} has weight_decay {optimizer.weight_decay}; "
-            f"give it to {name}, whose decay is decoupled from all directions"
+            f"{name}: {type(optimizer).__name__} chooses its steps as a whole and has no direction to use"
         )
 
 

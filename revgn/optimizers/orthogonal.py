@@ -8,58 +8,66 @@ singular directions take part in it. Muon is this for a gradient's running mean 
 this is); for Gauss-Newton with carry it is our own. The bias row keeps its size relative to the matrix.
 """
 
-from dataclasses import dataclass
-
 from revgn.arrays import Array, array_namespace, inner
 from revgn.maps import WeightForm
 from revgn.networks import ChainParams, Network
+from revgn.optimizers.gauss_newton import GaussNewton
 from revgn.optimizers.muon import map_weights, matrix_and_bias, orthogonalized, spectral_scale, with_bias
 from revgn.optimizers.optimizer import (
     Direction,
     Linearization,
     Optimizer,
     OptimizerState,
-    check_part,
+    check_direction,
     direction,
     init_state,
     update,
     update_along,
 )
+from revgn.structs import setting, struct
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Orthogonalized:
-    """Direction U V^T of what `optimizer` goes along; decoupled weight decay.
+    """Direction U V^T of the inner optimizer's direction U S V^T, with its learning rate and weight decay.
 
-    Parameters
-    ----------
-    optimizer : Optimizer
-        One that has a direction, without a weight decay of its own. What it remembers are its own directions.
-    weight_decay : float
+    The state is the inner optimizer's: momentum collects directions before they are orthogonalized.
 
     Raises
     ------
     UsageError
-        If the optimizer has no direction or a decay of its own.
+        If the inner optimizer has no direction.
 
     Notes
     -----
-    Law: the length of the other's direction does not matter.
+    Law: the length of the inner direction does not matter.
 
-    Cost: beyond the other's 5 (4 m^2 k + 2 m^3) operations for each weight, m = min(h, d/2) and
-    k = max(h, d/2). How the direction was solved for is reported of D, before it is made orthogonal.
+    Cost: beyond the inner direction 5 (4 m^2 k + 2 m^3) operations for each weight, m = min(h, d/2) and
+    k = max(h, d/2).
     """
 
-    optimizer: Optimizer
-    weight_decay: float = 0.0
+    inner: Optimizer = setting(
+        "Optimizer whose direction is orthogonalized.", default=GaussNewton(lr=0.02), family="optimizer"
+    )
 
-    def __post_init__(self) -> None:
-        check_part("Orthogonalized", self.optimizer)
+    def check(self) -> None:
+        """Raise `UsageError` unless the inner optimizer has a direction."""
+        check_direction("Orthogonalized", self.inner)
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the inner optimizer."""
+        return float(self.inner.lr)
+
+    @property
+    def weight_decay(self) -> float:
+        """Weight decay of the inner optimizer."""
+        return float(self.inner.weight_decay)
 
 
 @init_state.register(Orthogonalized)
 def init_orthogonalized(optimizer: Orthogonalized, network: Network, params: ChainParams) -> OptimizerState:
-    return init_state(optimizer.optimizer, network, params)
+    return init_state(optimizer.inner, network, params)
 
 
 update.register(Orthogonalized)(update_along)
@@ -67,9 +75,13 @@ update.register(Orthogonalized)(update_along)
 
 @direction.register(Orthogonalized)
 def direction_orthogonalized(
-    optimizer: Orthogonalized, state: OptimizerState, params: ChainParams, at: Linearization, lr: float
+    optimizer: Orthogonalized,
+    state: OptimizerState,
+    params: ChainParams,
+    at: Linearization,
+    scale: float = 1.0,
 ) -> Direction:
-    found = direction(optimizer.optimizer, state, params, at, lr)
+    found = direction(optimizer.inner, state, params, at, scale)
     return found._replace(params=map_weights(_orthogonal, at.jacobian.network, found.params))
 
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: a factor in (0, 1] for each step, times the base rate.
+"""Learning-rate schedules: a factor in (0, 1] of every learning rate at each step.
 
 With t = 0, 1, ... the step and T the total, after a linear warm-up of w steps ((t+1)/w):
 
@@ -8,61 +8,52 @@ With t = 0, 1, ... the step and T the total, after a linear warm-up of w steps (
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import TypeAlias
 
-from revgn.errors import UsageError
+from revgn.structs import setting, struct
 
-ScheduleKind = Literal["constant", "cosine", "step"]
+_WARMUP = "Steps of linear warm-up."
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """How the learning rate goes with the step.
+@struct
+class Constant:
+    """1 after the warm-up."""
 
-    Parameters
-    ----------
-    kind : {"constant", "cosine", "step"}
-    warmup : int
-        Steps of linear rise at the start, for every kind.
-    floor : float
-        Share of the base rate at which the cosine ends.
-    every, gamma : int, float
-        The step schedule multiplies by gamma every so many steps.
+    warmup: int = setting(_WARMUP, default=0, ge=0, resumable=True)
 
-    Raises
-    ------
-    UsageError
-        If a number is out of its range.
+
+@struct
+class Cosine:
+    """Half a cosine from 1 to the floor."""
+
+    warmup: int = setting(_WARMUP, default=0, ge=0, resumable=True)
+    floor: float = setting("Factor at the last step.", default=0.0, ge=0, le=1, resumable=True)
+
+
+@struct
+class StepDecay:
+    """A factor of gamma at equal distances."""
+
+    warmup: int = setting(_WARMUP, default=0, ge=0, resumable=True)
+    every: int = setting("Steps between two decays.", default=1000, ge=1, resumable=True)
+    gamma: float = setting("Factor of each decay.", default=0.1, gt=0, le=1, resumable=True)
+
+
+Schedule: TypeAlias = Constant | Cosine | StepDecay
+
+
+def schedule_factor(schedule: Schedule, step: int, total: int) -> float:
+    """Factor of the learning rates at `step` (from 0) of `total` steps.
+
+    Examples
+    --------
+    >>> schedule_factor(Cosine(floor=0.1), 50, 100)
+    0.55
     """
-
-    kind: ScheduleKind = "constant"
-    warmup: int = 0
-    floor: float = 0.0
-    every: int = 1000
-    gamma: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("constant", "cosine", "step"):
-            raise UsageError(f"Schedule: {self.kind!r} is not one of constant, cosine, step")
-        if self.warmup < 0 or self.every < 1 or not 0 <= self.floor <= 1 or not 0 < self.gamma <= 1:
-            raise UsageError(
-                f"Schedule: warmup {self.warmup}, every {self.every}, floor {self.floor}, "
-                f"gamma {self.gamma}; "
-                "expected warmup >= 0, every >= 1, 0 <= floor <= 1, 0 < gamma <= 1"
-            )
-
-
-def rate_factor(schedule: Schedule, step: int, total: int) -> float:
-    """Factor for the base rate at `step` (from 0) of `total` steps."""
     if step < schedule.warmup:
         return (step + 1) / schedule.warmup
     past = step - schedule.warmup
-    match schedule.kind:
-        case "constant":
-            return 1.0
-        case "cosine":
-            done = min(1.0, past / max(1, total - schedule.warmup))
-            return schedule.floor + (1 - schedule.floor) * 0.5 * (1 + math.cos(math.pi * done))
-        case "step":
-            return schedule.gamma ** (past // schedule.every)
+    if isinstance(schedule, Cosine):
+        done = min(1.0, past / max(1, total - schedule.warmup))
+        return schedule.floor + (1 - schedule.floor) * 0.5 * (1 + math.cos(math.pi * done))
+    return schedule.gamma ** (past // schedule.every) if isinstance(schedule, StepDecay) else 1.0

@@ -4,7 +4,6 @@ m <- mu m + g        W <- W - lr m              (momentum)
                      W <- W - lr (g + mu m)     (Nesterov)
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from revgn import trees
@@ -19,27 +18,28 @@ from revgn.optimizers.optimizer import (
     update,
     update_along,
 )
+from revgn.structs import setting, struct
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class SGD:
     """Gradient descent; decoupled weight decay.
 
     Raises
     ------
     UsageError
-        If momentum is not in [0, 1), or Nesterov is asked for without momentum.
+        If Nesterov's momentum is chosen without momentum.
     """
 
-    momentum: float = 0.0
-    nesterov: bool = False
-    weight_decay: float = 0.0
+    lr: float = setting("Learning rate.", default=0.1, gt=0, resumable=True)
+    momentum: float = setting("Momentum.", default=0.0, ge=0, lt=1)
+    nesterov: bool = setting("Nesterov's momentum.", default=False)
+    weight_decay: float = setting("Decoupled weight decay.", default=0.0, ge=0, resumable=True)
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"SGD: momentum is {self.momentum}; expected 0 <= momentum < 1")
+    def check(self) -> None:
+        """Raise `UsageError` for Nesterov's momentum of 0."""
         if self.nesterov and not self.momentum:
-            raise UsageError("SGD: Nesterov needs a momentum > 0")
+            raise UsageError("SGD: nesterov needs a momentum > 0")
 
 
 class SGDState(NamedTuple):
@@ -58,7 +58,7 @@ update.register(SGD)(update_along)
 
 @direction.register(SGD)
 def direction_sgd(
-    optimizer: SGD, state: SGDState, params: ChainParams, at: Linearization, lr: float
+    optimizer: SGD, state: SGDState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Direction:
     D = batch_gradient(at)
     if optimizer.momentum:

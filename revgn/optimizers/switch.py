@@ -1,20 +1,21 @@
-"""Two optimizers in turn: the second takes over at a step, or once the first makes no progress.
+"""Two optimizers in turn: the second takes over after some steps, or once the first makes no progress.
 
-    first   until `at` updates are done, or until the running mean of the batch's loss has had no new lowest
-            value for `patience` updates
-    second  from then on, with a state that has seen nothing, at `rate` times the learning rate
+    first   until `switch_at` updates are done, or until the running mean of the batch's loss has had no new
+            minimum for `patience` updates
+    second  from then on, from its initial state
 
 The mean is m_t / (1 - b^t), m_t = b m_(t-1) + (1 - b) loss_t, b = `smoothing`, over about 1 / (1 - b)
-batches. A new lowest is lower by a ten-thousandth at least, so that creeping counts as standing still.
+batches. A new minimum is lower by at least a ten-thousandth, so that creeping counts as standing still.
 """
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from revgn.errors import UsageError
 from revgn.losses import value
 from revgn.networks import ChainParams, Network
+from revgn.optimizers.adam import Adam
+from revgn.optimizers.gauss_newton import GaussNewton
 from revgn.optimizers.optimizer import (
     Linearization,
     Optimizer,
@@ -23,60 +24,45 @@ from revgn.optimizers.optimizer import (
     init_state,
     update,
 )
+from revgn.structs import setting, struct
 
 _LEAST = 1e-4
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class Switch:
-    """First one optimizer, then another; any two, each with its own weight decay.
-
-    Parameters
-    ----------
-    first, second : Optimizer
-    at : int or None
-        Updates of the first.
-    patience : int or None
-        Updates of the first without a new lowest mean loss. One of `at` and `patience` is given.
-    rate : float
-        The second's learning rate, relative to the first's.
-    smoothing : float
-        b, the share of the old mean in the new one.
+    """First one optimizer, then another; any two, each with its own learning rate and weight decay.
 
     Raises
     ------
     UsageError
-        If not one of `at` and `patience` is given, or a number is out of its range.
+        Unless exactly one of `switch_at` and `patience` is given.
 
     Notes
     -----
     Law: the updates are those of the first alone, then those of the second alone, bit for bit.
 
-    Both states are there all along, so that a checkpoint has one shape.
+    Both states exist from the beginning, so that every checkpoint has one shape.
     """
 
-    first: Optimizer
-    second: Optimizer
-    at: int | None = None
-    patience: int | None = None
-    rate: float = 1.0
-    smoothing: float = 0.9
+    first: Optimizer = setting("Optimizer of the first steps.", default=Adam(), family="optimizer")
+    second: Optimizer = setting("Optimizer after the switch.", default=GaussNewton(), family="optimizer")
+    switch_at: int | None = setting("Steps before the switch.", default=None, ge=1)
+    patience: int | None = setting("Steps without progress before the switch.", default=None, ge=1)
+    smoothing: float = setting(
+        "Weight of the old mean loss in the new one, by which progress is judged.", default=0.9, ge=0, lt=1
+    )
 
-    def __post_init__(self) -> None:
-        given = [when for when in (self.at, self.patience) if when is not None]
-        if len(given) != 1 or given[0] < 1:
+    def check(self) -> None:
+        """Raise `UsageError` unless one of `switch_at` and `patience` is given."""
+        if (self.switch_at is None) == (self.patience is None):
             raise UsageError(
-                f"Switch: at is {self.at}, patience {self.patience}; expected one of them, of at least 1"
-            )
-        if not (0 < self.rate < math.inf and 0 <= self.smoothing < 1):
-            raise UsageError(
-                f"Switch: rate {self.rate}, smoothing {self.smoothing}; "
-                "expected a rate > 0 and a smoothing in [0, 1)"
+                f"Switch: switch_at is {self.switch_at}, patience {self.patience}; give one of the two"
             )
 
 
 class SwitchState(NamedTuple):
-    """Updates done, those since the mean loss was lowest, m, that lowest; whether it is the second's turn."""
+    """Updates done and since the minimum of the mean loss, m, that minimum; whether the second acts."""
 
     updates: int
     since_lowest: int
@@ -95,24 +81,24 @@ def init_switch(optimizer: Switch, network: Network, params: ChainParams) -> Swi
 
 @update.register(Switch)
 def update_switch(
-    optimizer: Switch, state: SwitchState, params: ChainParams, at: Linearization, lr: float
+    optimizer: Switch, state: SwitchState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Update:
     state = _observed(optimizer, state, at)
     if state.is_second:
-        done = update(optimizer.second, state.second, params, at, optimizer.rate * lr)
+        done = update(optimizer.second, state.second, params, at, scale)
         state = state._replace(second=done.state)
     else:
-        done = update(optimizer.first, state.first, params, at, lr)
+        done = update(optimizer.first, state.first, params, at, scale)
         state = state._replace(first=done.state)
     return done._replace(state=state._replace(updates=state.updates + 1))
 
 
 def _observed(optimizer: Switch, state: SwitchState, at: Linearization) -> SwitchState:
-    """State that says who takes this step."""
+    """Return the state with the optimizer of this step decided."""
     if state.is_second:
         return state
     if optimizer.patience is None:
-        return state._replace(is_second=int(state.updates == optimizer.at))
+        return state._replace(is_second=int(state.updates == optimizer.switch_at))
     b = optimizer.smoothing
     mean = b * state.mean + (1 - b) * float(value(at.loss, at.outputs, at.targets))
     unbiased = mean / (1 - b ** (state.updates + 1))

@@ -1,7 +1,9 @@
-"""Solvers: who solves J D = eps, by which generalized inverse, and how exactly."""
+"""Solvers of J D = eps: generalized inverses of the Jacobian, with their residuals."""
 
-from revgn.solvers.block import BlockInverse
-from revgn.solvers.conjugate_gradients import ConjugateGradients
+from revgn.solvers.automatic import Automatic
+from revgn.solvers.block import BlockWise
+from revgn.solvers.block_weights import BlockWeights
+from revgn.solvers.conjugate_gradients import Blocks, ConjugateGradients
 from revgn.solvers.exactness import rho
 from revgn.solvers.jacobian import (
     Jacobian,
@@ -18,15 +20,16 @@ from revgn.solvers.jacobian import (
 from revgn.solvers.kernel import tangent_kernel
 from revgn.solvers.minimum_norm import MinimumNorm
 from revgn.solvers.operator import jacobian_operator, kernel_operator
-from revgn.solvers.shares import Shares
 from revgn.solvers.tiled_kernel import TilePlan, is_dense, plan_tiles
 
 __all__ = [
-    "BlockInverse",
+    "Automatic",
+    "BlockWeights",
+    "BlockWise",
+    "Blocks",
     "ConjugateGradients",
     "Jacobian",
     "MinimumNorm",
-    "Shares",
     "SolveInfo",
     "Solver",
     "TilePlan",

@@ -1,4 +1,4 @@
-"""The block inverse: each block by its own pseudoinverse, what it is asked for carried back to it.
+"""The block step: each block has its own pseudoinverse, applied to eps carried back to the block.
 
 A block is two couplings, F then G, that move the two halves in turn, or one layer that moves both. With v
 wanted at its output (v_f on the half that F moves, v_g on the other),
@@ -7,11 +7,11 @@ wanted at its output (v_f on the half that F moves, v_g on the other),
     D_G = A_G^+ (v_g - ((r C_G) * phi'_G) Wb_G)
 
 and v is carried through the block's inverse jvp to the block before. At the output v = eps U^T. Block l
-gets the share tau_l of D_F and D_G. Where A_F has rank n, r = v_f, and the bracket is the very tangent
+gets the weight tau_l of D_F and D_G. Where A_F has rank n, r = v_f, and the bracket is the very tangent
 that the inverse jvp needs next: one product serves both. Source: Buffelli et al. 2024, section 4.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import NamedTuple
 
@@ -36,44 +36,53 @@ from revgn.maps import (
     solve_params,
 )
 from revgn.networks import ChainParams, points_backward, points_forward
+from revgn.solvers.block_weights import BlockWeights, check_block_weights, fixed_weights, full_rank_weights
 from revgn.solvers.exactness import check_wanted, rho
 from revgn.solvers.jacobian import Jacobian, SolveInfo, damping_of, solve, with_damping
-from revgn.solvers.shares import Shares, check_shares, fixed_shares, full_rank_shares
+from revgn.structs import setting, struct
 from revgn.trees import is_empty
 
 
-@dataclass(frozen=True, slots=True)
-class BlockInverse:
-    """Moore-Penrose in each block, blended by shares tau_l: J G eps = eps where the blocks have rank n.
+@struct
+class BlockWise:
+    """Moore-Penrose in each block, blended by block weights: J G eps = eps where the blocks have rank n."""
 
-    Parameters
-    ----------
-    shares : {"full-rank", "uniform", "first", "last"} or tuple of float
-        tau_l, see `revgn.solvers.shares`.
-    rule : PinvRule
-        How each A^+ is truncated and damped; its damping is relative to s_1^2 of each coupling's A.
-    """
+    block_weights: BlockWeights = setting(
+        "Weights tau_l by which eps is divided among the blocks; see `revgn.solvers.block_weights`.",
+        default="full-rank",
+    )
+    rtol: float | None = setting(
+        "Singular values of A below rtol s_1 count as 0; by default only what rounding hides.",
+        default=None,
+        ge=0,
+        lt=1,
+    )
+    atol: float = setting("Singular values of A below atol count as 0.", default=0.0, ge=0)
+    damping: float = setting("Damping, relative to s_1^2 of each A.", default=0.0, ge=0, resumable=True)
 
-    shares: Shares = "full-rank"
-    rule: PinvRule = PinvRule()
+    def check(self) -> None:
+        """Raise `UsageError` for block weights that do not sum to 1."""
+        check_block_weights(self.block_weights)
 
-    def __post_init__(self) -> None:
-        check_shares(self.shares)
+    @property
+    def rule(self) -> PinvRule:
+        """Truncation and damping of each A^+."""
+        return PinvRule(self.rtol, self.atol, self.damping)
 
 
-@solve.register(BlockInverse)
-def solve_block_inverse(solver: BlockInverse, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
+@solve.register(BlockWise)
+def solve_block_wise(solver: BlockWise, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
     check_wanted(J, eps)
     blocks = blocks_of(J)
     started = perf_counter()
-    shares = fixed_shares(solver.shares, len(blocks))
+    weights = fixed_weights(solver.block_weights, len(blocks))
     factored: list[Factored | None] = [None] * len(J.params)
-    if shares is None:
+    if weights is None:
         ranks, factored = _ranks(solver.rule, J, blocks)
-        shares = full_rank_shares(ranks)
+        weights = full_rank_weights(ranks)
     synchronize(eps)
     factored_at = perf_counter()
-    D, infos, realized = _sweep(solver.rule, J, lift(J.network.readout, eps), blocks, shares, factored)
+    D, infos, realized = _sweep(solver.rule, J, lift(J.network.readout, eps), blocks, weights, factored)
     measured = rho(forward(J.network.readout, ReadoutParams(), realized), eps)
     finished = perf_counter()
     return D, SolveInfo(
@@ -85,20 +94,20 @@ def solve_block_inverse(solver: BlockInverse, J: Jacobian, eps: Array) -> tuple[
         s_max=max(info.s_max for info in infos),
         s_min=min(info.s_min for info in infos),
         damping=max(info.damping for info in infos),
-        shares=shares,
+        block_weights=weights,
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
     )
 
 
-@with_damping.register(BlockInverse)
-def with_damping_block_inverse(solver: BlockInverse, damping: float) -> BlockInverse:
-    return replace(solver, rule=replace(solver.rule, damping=damping))
+@with_damping.register(BlockWise)
+def with_damping_block_wise(solver: BlockWise, damping: float) -> BlockWise:
+    return replace(solver, damping=damping)
 
 
-@damping_of.register(BlockInverse)
-def damping_of_block_inverse(solver: BlockInverse) -> float:
-    return solver.rule.damping
+@damping_of.register(BlockWise)
+def damping_of_block_wise(solver: BlockWise) -> float:
+    return solver.damping
 
 
 def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:
@@ -114,7 +123,7 @@ def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:
         If J is of combined outputs: blocks realize all outputs.
     """
     if J.outputs is not None:
-        raise UsageError("solve(BlockInverse): J has combined outputs")
+        raise UsageError("solve(BlockWise): J has combined outputs; take another solver")
     layers = J.network.body.layers
     halves = [() if is_empty(of) else moved_halves(at) for at, of in zip(layers, J.params, strict=True)]
     blocks, k = [], 0
@@ -122,7 +131,7 @@ def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:
         size = len(halves[k : k + 2]) if len(halves[k]) == 1 else 1
         if halves[k] and {half for of in halves[k : k + size] for half in of} != {0, 1}:
             raise ShapeError(
-                f"solve(BlockInverse): the layers move halves {halves}; "
+                f"solve(BlockWise): the layers move halves {halves}; "
                 "expected pairs that move both halves in turn, or layers that move both"
             )
         if halves[k]:
@@ -171,10 +180,10 @@ def _sweep(
     J: Jacobian,
     v: Halves,
     blocks: list[tuple[int, ...]],
-    shares: tuple[float, ...],
+    weights: tuple[float, ...],
     factored: list[Factored | None],
 ) -> _Swept:
-    """Go backward through the blocks, down to the first with a share; then forward with what they realize."""
+    """Go backward to the first block with a weight > 0, then forward with what the blocks realize."""
     layers, params = J.network.body.layers, J.params
     n = v.first.shape[0]
 
@@ -185,33 +194,33 @@ def _sweep(
     steps = list(trees.zeros_like(params))
     infos: list[PinvInfo] = []
     realized: dict[int, Halves] = {}  # at the output of each block's last layer, by the block's own step
-    first = next(block for block, share in enumerate(shares) if share)
+    first = next(block for block, weight in enumerate(weights) if weight)
     points = points_backward(layers, params, J.point)
     below = len(layers)  # the layer at whose input v is wanted
-    for block, share in reversed(list(zip(blocks, shares, strict=True))[first:]):
+    for block, weight in reversed(list(zip(blocks, weights, strict=True))[first:]):
         for k in reversed(range(block[-1] + 1, below)):  # layers without parameters
             v = jvp_inverse(layers[k], params[k], next(points), v)
         at = dict(zip(reversed(block), points, strict=False))
         below, g = block[0], block[-1]
         before_g: Halves | None = None
-        if share and len(block) == 1:
+        if weight and len(block) == 1:
             of_both = least_norm(g, at[g], v)
-            steps[g] = trees.scale(share, of_both.params)
+            steps[g] = trees.scale(weight, of_both.params)
             infos.append(of_both.info)
-            realized[g] = trees.scale(share, of_both.realized)
-        elif share:
+            realized[g] = trees.scale(weight, of_both.realized)
+        elif weight:
             f = block[0]
             (half_f,), (half_g,) = moved_halves(layers[f]), moved_halves(layers[g])
             of_f = least_norm(f, at[f], v)
             after_f = replaced(half_f, v, of_f.realized[half_f])
             left = jvp_inverse(layers[g], params[g], at[g], after_f)
             of_g = least_norm(g, at[g], left)
-            steps[f] = trees.scale(share, of_f.params)
-            steps[g] = trees.scale(share, of_g.params)
+            steps[f] = trees.scale(weight, of_f.params)
+            steps[g] = trees.scale(weight, of_g.params)
             infos += [of_f.info, of_g.info]
             # v_g - left is what r pushes into the half that G moves
             moved_g = add(subtract(v[half_g], left[half_g]), of_g.realized[half_g])
-            realized[g] = trees.scale(share, replaced(half_g, after_f, moved_g))
+            realized[g] = trees.scale(weight, replaced(half_g, after_f, moved_g))
             if of_f.info.rank == n and not of_f.info.damping:
                 before_g = replaced(half_f, left, v[half_f])  # r = v_f up to rounding
         if below > blocks[first][0]:

@@ -8,13 +8,12 @@ iterations few. Without damping the kernel should have full rank: what it cannot
 reported stagnation. Source: Hestenes and Stiefel 1952; Golub and Van Loan, section 11.5.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
-from typing import Literal, get_args
 
 from revgn.arrays import Array, array_namespace, eigh, matmul, synchronize
 from revgn.errors import UsageError
-from revgn.linalg import PinvRule, conjugate_gradients, norm
+from revgn.linalg import conjugate_gradients, norm
 from revgn.networks import ChainParams
 from revgn.solvers.exactness import check_wanted, rho
 from revgn.solvers.jacobian import (
@@ -26,79 +25,50 @@ from revgn.solvers.jacobian import (
     solve,
     with_damping,
 )
-from revgn.solvers.minimum_norm import Outputs, contrasts
+from revgn.solvers.minimum_norm import _DAMPING, _OUTPUTS, Outputs, centering
 from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
+from revgn.structs import setting, struct
 
-PreconditionerName = Literal["blocks", "none"]
+
+@struct
+class Blocks:
+    """The preconditioner of `revgn.solvers.preconditioner`."""
+
+    block_samples: int = setting("Samples in a block of the preconditioner, at most.", default=4096, ge=1)
+    directions: int | None = setting(
+        "Strongest directions that the preconditioner treats exactly; by default n/16, at most 1,000, and "
+        "none below 4,096 samples.",
+        default=None,
+        ge=0,
+    )
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class ConjugateGradients:
-    """D = J^T (J J^T + mu I)^-1 eps, by preconditioned conjugate gradients.
+    """D = J^T (J J^T + mu I)^-1 eps, by preconditioned conjugate gradients."""
 
-    Parameters
-    ----------
-    damping : float
-        mu relative to the kernel's mean diagonal, as of `MinimumNorm`.
-    tolerance : float
-        |eps - J D - mu v| / |eps| to be reached.
-    max_iterations : int
-        Where to give up; the info's `outcome` then says so.
-    preconditioner : {"blocks", "none"}
-        See `revgn.solvers.preconditioner`.
-    block_samples : int
-        Samples in a block, at most. Larger blocks cost more, and spare iterations.
-    directions : int
-        Strongest directions in the weights that the preconditioner takes as they are. None takes n/16, but at
-        most 1,000 and below 4,096 samples none, where they cost more than the iterations that they spare.
-    outputs : {"logits", "contrasts"}
-        As of `MinimumNorm`.
-
-    Raises
-    ------
-    UsageError
-        If a number is out of its range, or a name is none of these.
-    """
-
-    damping: float = 0.0
-    tolerance: float = 1e-3
-    max_iterations: int = 1000
-    preconditioner: PreconditionerName = "blocks"
-    block_samples: int = 4096
-    directions: int | None = None
-    outputs: Outputs = "logits"
-
-    def __post_init__(self) -> None:
-        PinvRule(damping=self.damping)  # refuses what is not a number >= 0
-        for name, choices in (("preconditioner", PreconditionerName), ("outputs", Outputs)):
-            if getattr(self, name) not in get_args(choices):
-                raise UsageError(
-                    f"ConjugateGradients: {name} is {getattr(self, name)!r}; "
-                    f"expected {' or '.join(get_args(choices))}"
-                )
-        if not (0 < self.tolerance < 1 and self.max_iterations >= 1):
-            raise UsageError(
-                f"ConjugateGradients: tolerance {self.tolerance}, max_iterations {self.max_iterations}; "
-                "expected one between 0 and 1, and one that is at least 1"
-            )
-        if not (self.block_samples >= 1 and (self.directions or 0) >= 0):
-            raise UsageError(
-                f"ConjugateGradients: block_samples {self.block_samples}, directions {self.directions}; "
-                "expected at least 1 and 0"
-            )
+    damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
+    outputs: Outputs = setting(_OUTPUTS, default="logits")
+    tolerance: float = setting(
+        "Relative residual |eps - J D - mu v| / |eps| at which the iteration ends.", default=1e-3, gt=0, lt=1
+    )
+    max_iterations: int = setting("Largest number of iterations.", default=1000, ge=1)
+    preconditioner: Blocks | None = setting(
+        "Preconditioner of conjugate gradients.", default=Blocks(), family="preconditioner"
+    )
 
 
 @solve.register(ConjugateGradients)
 def solve_conjugate_gradients(
     solver: ConjugateGradients, J: Jacobian, eps: Array
 ) -> tuple[ChainParams, SolveInfo]:
-    if solver.outputs == "contrasts":
+    if solver.outputs == "centered-logits":
         if J.outputs is not None:
             raise UsageError(
                 "solve(ConjugateGradients): J has combined outputs already; take outputs='logits'"
             )
-        Q = contrasts(eps)
+        Q = centering(eps)
         J, eps = J._replace(outputs=Q), matmul(eps, Q)
     check_wanted(J, eps)
     started = perf_counter()
@@ -110,12 +80,12 @@ def solve_conjugate_gradients(
     parts = tuple(rotated((held.pop(0),), Q)[0] for _ in range(len(held)))
 
     factored = None
-    if solver.preconditioner == "blocks":
+    if solver.preconditioner is not None:
         factored = factor_preconditioner(
             parts,
             mu,
-            samples=solver.block_samples,
-            directions=direction_count(solver.directions, eps.shape[0]),
+            samples=solver.preconditioner.block_samples,
+            directions=direction_count(solver.preconditioner.directions, eps.shape[0]),
         )
     synchronize(eps)
     factored_at = perf_counter()
@@ -139,7 +109,7 @@ def solve_conjugate_gradients(
         s_max=float("nan"),
         s_min=float("nan"),
         damping=mu,
-        shares=(),
+        block_weights=(),
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
         iterations=found.iterations,
@@ -158,7 +128,7 @@ def damping_of_conjugate_gradients(solver: ConjugateGradients) -> float:
 
 
 def direction_count(directions: int | None, n: int) -> int:
-    """Directions that the preconditioner takes for n samples; see `ConjugateGradients`."""
+    """Directions that the preconditioner takes for n samples; see `Blocks`."""
     if directions is None:
         return min(1000, n // 16) if n >= 4096 else 0
     return directions

@@ -32,8 +32,8 @@ class SolveInfo(NamedTuple):
 
     `rho` = |J D - eps| / |eps|, by one jvp. `residual` is that of the equation actually solved (damped,
     truncated). `rank`, `order`, `s_max`, `s_min` are of the factored matrix: the kernel's (singular values
-    of J), or for the block inverse the worst over its couplings (of the features A). `shares` are those
-    given to the blocks; `damping` is the number added to the squared singular values. Times in seconds.
+    of J), or for the block step the worst over its couplings (of the features A). `block_weights` are
+    those of the blocks; `damping` is the number added to the squared singular values. Times in seconds.
 
     Conjugate gradients factor no kernel, so that `rung` and `rank` are None and the singular values NaN; they
     have `iterations` and an `outcome`, which direct solvers do not: converged, stagnated, out-of-iterations.
@@ -47,7 +47,7 @@ class SolveInfo(NamedTuple):
     s_max: float
     s_min: float
     damping: float
-    shares: tuple[float, ...]
+    block_weights: tuple[float, ...]
     seconds_kernel: float
     seconds_solve: float
     iterations: int = 0
@@ -124,7 +124,7 @@ def solve(solver: Solver, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveIn
 
     Parameters
     ----------
-    solver : MinimumNorm, BlockInverse or ConjugateGradients
+    solver : MinimumNorm, BlockWise or ConjugateGradients
     J : Jacobian
         As `jacobian` returns it.
     eps : (n, c)
@@ -143,6 +143,6 @@ def solve(solver: Solver, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveIn
 
     Notes
     -----
-    Law: J G J = J where the solver's info reports rank n in every block with a share (or, for the minimum
+    Law: J G J = J where the solver's info reports rank n in every block with a weight (or, for the minimum
     norm, always), and neither truncation nor damping.
     """

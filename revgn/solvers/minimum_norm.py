@@ -6,14 +6,14 @@ J J^T is the tangent kernel, formed in closed form and factored in place, or by 
 it may be; mu is `damping` times its mean diagonal. Source: Moore-Penrose inverse by normal equations (Golub
 and Van Loan, section 5.5); the kernel is that of `revgn.solvers.kernel`.
 
-Softmax does not see a constant added to all outputs of a sample, so it is enough to realize the c - 1
-contrasts eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a smaller kernel, a smaller step.
+Softmax does not depend on a constant added to all outputs of a sample, so it is enough to realize the
+centered logits eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a smaller kernel and step.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
-from typing import Literal, get_args
+from typing import Literal
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace, backend_of, matmul, nbytes, synchronize
@@ -33,50 +33,41 @@ from revgn.solvers.jacobian import (
 )
 from revgn.solvers.kernel import lower_kernel
 from revgn.solvers.tiled_kernel import factor_tiled_kernel, is_dense
+from revgn.structs import setting, struct
 
-Outputs = Literal["logits", "contrasts"]
+Outputs = Literal["logits", "centered-logits"]
+_DAMPING = "Damping mu, relative to the mean diagonal of the kernel."
+_OUTPUTS = "Outputs that are constrained: all logits, or logits modulo a constant, which softmax ignores."
 
 
-@dataclass(frozen=True, slots=True)
+@struct
 class MinimumNorm:
-    """D = J^T (J J^T + mu I)^-1 eps, by the kernel of order n c.
+    """D = J^T (J J^T + mu I)^-1 eps, by the kernel of order n c; undamped the Moore-Penrose step.
 
-    Parameters
-    ----------
-    damping : float
-        mu relative to the kernel's mean diagonal; 0 gives the Moore-Penrose step.
-    outputs : {"logits", "contrasts"}
-        Realize eps in all outputs, or only up to a constant for each sample, which softmax ignores; J, eps
-        and rho are then those of the contrasts.
-    memory : int or None
-        Bytes for the kernel. One that is larger is formed and factored by tiles, which go to disk where they
-        have no room either (folder: TMPDIR, else /var/tmp); its numerical rank is then not found, so that it
-        should be damped. None is no bound.
-
-    Raises
-    ------
-    UsageError
-        If damping is not a number >= 0, outputs has another name, or memory is less than a byte.
+    With centered logits J, eps and rho are those of c - 1 orthonormal contrasts of the logits. A kernel
+    larger than `memory` is formed and factored by tiles, which go to disk where memory does not suffice
+    (folder: TMPDIR, else /var/tmp); its numerical rank is then not found, so it should be damped.
     """
 
-    damping: float = 0.0
-    outputs: Outputs = "logits"
-    memory: int | None = None
-
-    def __post_init__(self) -> None:
-        PinvRule(damping=self.damping)  # refuses what is not a number >= 0
-        if self.outputs not in get_args(Outputs):
-            raise UsageError(f"MinimumNorm: outputs is {self.outputs!r}; expected logits or contrasts")
-        if self.memory is not None and self.memory < 1:
-            raise UsageError(f"MinimumNorm: memory is {self.memory}; expected bytes, at least 1")
+    damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
+    outputs: Outputs = setting(_OUTPUTS, default="logits")
+    memory: int | None = setting(
+        "Memory for the kernel in bytes, such as 4GB; by default half of the machine's. A larger kernel is "
+        "factored by tiles.",
+        default=None,
+        ge=1,
+        le=2**62,
+        size=True,
+        resumable=True,
+    )
 
 
 @solve.register(MinimumNorm)
 def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
-    if solver.outputs == "contrasts":
+    if solver.outputs == "centered-logits":
         if J.outputs is not None:
             raise UsageError("solve(MinimumNorm): J has combined outputs already; take outputs='logits'")
-        Q = contrasts(eps)
+        Q = centering(eps)
         J, eps = J._replace(outputs=Q), matmul(eps, Q)
     check_wanted(J, eps)
     started = perf_counter()
@@ -116,7 +107,7 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
         s_max=info.s_max,
         s_min=info.s_min,
         damping=info.damping,
-        shares=(),
+        block_weights=(),
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
     )
@@ -132,7 +123,7 @@ def damping_of_minimum_norm(solver: MinimumNorm) -> float:
     return solver.damping
 
 
-def contrasts(like: Array) -> Array:
+def centering(like: Array) -> Array:
     """Q (c, c-1) for outputs (n, c): orthonormal columns, orthogonal to the ones (Helmert's matrix).
 
     Raises
@@ -142,7 +133,7 @@ def contrasts(like: Array) -> Array:
     """
     c = like.shape[1]
     if c < 2:
-        raise ShapeError("solve(MinimumNorm): a single output has no contrasts; take outputs='logits'")
+        raise ShapeError("solve(MinimumNorm): a single output has no centered logits; take outputs='logits'")
     columns = [
         [(float(i < j) - j * float(i == j)) / math.sqrt(j * (j + 1)) for j in range(1, c)] for i in range(c)
     ]

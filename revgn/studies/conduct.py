@@ -6,15 +6,17 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
-from revgn.runs import Run, compare_runs, draw_curves, draw_response, open_run, write_report
-from revgn.runs.files import write_whole
-from revgn.runs.groups import Group
-from revgn.runs.report import Preface
+from revgn.settings import build_config
+from revgn.store import Run, open_run
+from revgn.store.files import write_whole
 from revgn.studies.page import merit, study_lines, study_markdown, verdict_table
 from revgn.studies.study import Scale, Study, Verdict, judge, plan_of
 from revgn.sweeps import Board, Plan, plan_jobs, run_sweep, tuned
 from revgn.sweeps.work import OVER
-from revgn.training import build_config, load_data
+from revgn.training import load_data
+from revgn.views import compare_runs, draw_curves, draw_response, write_report
+from revgn.views.groups import Group
+from revgn.views.report import Preface
 
 
 def conduct_study(

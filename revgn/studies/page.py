@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from revgn.runs import Run, compare_runs
-from revgn.runs.compare import Row, Spread, figure_form, spread_of
+from revgn.store import Run
 from revgn.studies.study import Scale, Study, Verdict, values_of
+from revgn.views import compare_runs
+from revgn.views.compare import Row, Spread, figure_form, spread_of
 
 _FIGURES = ("validation_accuracy", "test_accuracy", "test_loss", "train_loss", "epochs", "seconds")
 

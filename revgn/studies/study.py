@@ -35,12 +35,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from revgn.errors import UsageError
-from revgn.runs import Run
-from revgn.runs.compare import figures_of
+from revgn.settings import merge_settings, parse_toml
+from revgn.store import Run
 from revgn.sweeps import Plan, parse_axis
 from revgn.sweeps.plan import parse_grid
 from revgn.sweeps.tune import Rule
-from revgn.training import merge_settings, parse_toml
+from revgn.views.compare import figures_of
 
 Scale = Literal["laptop", "paper"]
 Answer = Literal["agrees", "disagrees", "cannot tell"]

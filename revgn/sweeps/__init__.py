@@ -19,7 +19,7 @@ from revgn.sweeps.dask import dask_executor
 from revgn.sweeps.drive import Board, JobState, Source, drive
 from revgn.sweeps.launch import Listed, executor_at, load_plan, run_sweep, tuned
 from revgn.sweeps.median import MedianRule
-from revgn.sweeps.plan import Job, Plan, full_path, make_job, parse_plan, plan_jobs, plan_toml
+from revgn.sweeps.plan import Job, Plan, make_job, parse_plan, plan_jobs, plan_toml
 from revgn.sweeps.pool import LocalPool
 from revgn.sweeps.search import Searched
 from revgn.sweeps.tune import Tuned
@@ -43,7 +43,6 @@ __all__ = [
     "dask_executor",
     "drive",
     "executor_at",
-    "full_path",
     "load_plan",
     "make_job",
     "parse_axis",

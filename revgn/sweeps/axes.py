@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from revgn.errors import UsageError
-from revgn.training import parse_value
+from revgn.settings import parse_value
 
 NONE = "none"  # in a file, which has no word for it
 _RANGE = re.compile(r"(log:)?([^:]+?)\.\.([^:]+?)(?::(\d+))?")

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import msgspec
 
 from revgn.errors import RunError
-from revgn.runs.files import writing
-from revgn.runs.owner import Owner, is_alive, read_owner, this_process, write_owner
+from revgn.store.files import writing
+from revgn.store.owner import Owner, is_alive, read_owner, this_process, write_owner
 
 CLAIMS = ".claims"
 BEAT_SECONDS = 1.0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from revgn.errors import RunError
-from revgn.runs import is_run, open_run
+from revgn.store import is_run, open_run
 from revgn.sweeps.claim import Beat, Silence, ask_to_stop, attempt, is_held, newest_claim
 from revgn.sweeps.plan import Job
 from revgn.sweeps.work import OVER, Result, Status, beat_of, run_job

@@ -6,12 +6,13 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from revgn.errors import UsageError
-from revgn.runs.files import writing
+from revgn.settings import canonical
+from revgn.store.files import writing
 from revgn.sweeps.axes import parse_axis
 from revgn.sweeps.claim import put
 from revgn.sweeps.dask import dask_executor
 from revgn.sweeps.drive import Board, Hopeless, Observer, Source, drive
-from revgn.sweeps.plan import Job, Plan, full_path, parse_plan, plan_jobs, plan_toml, with_files_found
+from revgn.sweeps.plan import Job, Plan, parse_plan, plan_jobs, plan_toml, with_files_found
 from revgn.sweeps.pool import LocalPool, visible_gpus
 from revgn.sweeps.tune import LR, Rule, Tuned, rates
 
@@ -107,7 +108,7 @@ def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
     name, _, values = text.partition("=")
     relative = values.startswith("x")
     values = values.removeprefix("x")
-    path = full_path(name.strip())
+    path = canonical(name.strip())
     given = [axis for axis in plan.axes if axis.path == path]
     if values:
         given = [parse_axis(path, values)]

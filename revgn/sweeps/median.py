@@ -11,9 +11,9 @@ import statistics
 from dataclasses import dataclass
 
 from revgn.errors import UsageError
+from revgn.settings import build_config, config_dict
 from revgn.sweeps.drive import Board
 from revgn.sweeps.plan import Job
-from revgn.training import build_config, config_dict
 
 _FEWEST = 3  # others that have come as far
 

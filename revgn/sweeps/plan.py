@@ -1,10 +1,10 @@
 """What a sweep runs: a TOML file like that of a run, and the settings that take several values.
 
-[optimizer]                       settings of all jobs
+[training]                        settings of all jobs
 schedule = "cosine"
 
 [variants.block]                  each variant with each point of the grid
-optimizer.inverse = "block"
+optimizer.solver = "block"
 
 [grid]
 lr = "log:0.1..1:4"               or a list; see `revgn.sweeps.axes`
@@ -27,17 +27,17 @@ from typing import Any
 import numpy as np
 
 from revgn.errors import UsageError
-from revgn.sweeps.axes import NONE, Axis, draw, parse_axis
-from revgn.training import (
-    Config,
+from revgn.settings import (
     build_config,
-    config_dict,
+    canonical,
     flat,
     merge_settings,
     nested,
     parse_toml,
+    settings_by_name,
     without_none,
 )
+from revgn.sweeps.axes import NONE, Axis, draw, parse_axis
 
 SEED = "training.seed"
 _TABLES = ("grid", "variants", "sweep")
@@ -105,27 +105,7 @@ def parse_plan(text: str, source: str) -> Plan:
 
 def parse_grid(table: Mapping[str, Any]) -> tuple[Axis, ...]:
     """Return the axes of a [grid]: values by the name of a setting."""
-    return tuple(parse_axis(full_path(path), value) for path, value in flat(dict(table)).items())
-
-
-def full_path(name: str) -> str:
-    """Return the dotted path of a setting that is named by it, or by its last part where that is one alone.
-
-    Raises
-    ------
-    UsageError
-        If there is no such setting, or several.
-    """
-    paths = list(flat(config_dict(Config())))
-    if name in paths or name == "preset":
-        return name
-    found = [path for path in paths if path.rpartition(".")[2] == name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"{name}: could be {' or '.join(found)}; say which")
-    build_config(nested(name, None))  # says that it is unknown, and what is near
-    raise UsageError(f"{name}: is a section; expected one of its settings")
+    return tuple(parse_axis(canonical(path), value) for path, value in flat(dict(table)).items())
 
 
 def plan_toml(plan: Plan) -> str:
@@ -178,15 +158,14 @@ def make_job(plan: Plan, choices: Mapping[str, Any], variant: str | None = None)
         If the settings cannot be.
     """
     of_variant = {} if variant is None else plan.variants[variant]
-    settings = merge_settings(
-        *(nested(path, value) for path, value in choices.items()), dict(of_variant), dict(plan.settings)
-    )
     named = ({} if variant is None else {"variant": variant}) | dict(choices)
     label = "_".join(
         str(value) if path == "variant" else f"{path.rpartition('.')[2]}={_word(value)}"
         for path, value in named.items()
     )
     try:
+        weaker = dict(of_variant), dict(plan.settings)
+        settings = merge_settings(settings_by_name(choices, *weaker), *weaker)
         build_config(settings)
     except UsageError as error:
         raise UsageError(f"job {label}: {error}") from None

@@ -23,16 +23,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from revgn.errors import RunError, UsageError
-from revgn.runs import open_run
+from revgn.settings import build_config, config_dict, flat, path_of
+from revgn.store import open_run
 from revgn.sweeps.axes import Axis, parse_axis
 from revgn.sweeps.drive import Board
 from revgn.sweeps.plan import SEED, Job, Plan, make_job, plan_jobs
-from revgn.training import build_config, config_dict, flat
 
 Rule = Literal["score", "largest", "progress", "fit"]
 Scores = dict[float, float]  # of each value; minus infinity where it is no good
 
-LR = "optimizer.lr"
+LR = "lr"
 _FURTHER = 2  # values beyond the grid, at most
 _DIGITS = 3
 
@@ -99,7 +99,7 @@ class Tuned:
         scores: Scores = {}
         unit = 1.0
         if self.relative:
-            unit = flat(config_dict(build_config(dict(point.settings))))[self.axis.path]
+            unit = _value(dict(point.settings), self.axis.path)
         new = [float(value) if unit == 1.0 else _rounded(float(value) * unit) for value in self.axis.values]
         stages: list[Callable[[Scores, Rule], list[float]]] = [*[beyond] * _FURTHER, between, no_more]
         for propose in stages:
@@ -168,8 +168,13 @@ def no_more(scores: Scores, rule: Rule) -> list[float]:
 
 def rates(plan: Plan) -> Axis:
     """Return the learning rates to begin with where none are given: around the default, a factor 3 apart."""
-    rate = build_config(dict(plan.settings)).optimizer.lr
-    return parse_axis(LR, [_rounded(rate * 3.0**k) for k in (-2, -1, 0, 1, 2)])  # type: ignore[operator]
+    rate = _value(dict(plan.settings), LR)
+    return parse_axis(LR, [_rounded(rate * 3.0**k) for k in (-2, -1, 0, 1, 2)])
+
+
+def _value(settings: dict[str, Any], name: str) -> float:
+    """Return the number that a setting has, or has by default."""
+    return float(flat(config_dict(build_config(settings)))[path_of(name, settings)])
 
 
 def _best(scores: Scores) -> float:

@@ -10,11 +10,13 @@ from typing import Literal, NamedTuple
 from msgspec.structs import replace
 
 from revgn.errors import RevgnError, RunHeldError
-from revgn.runs import Run, is_run, open_run, resume_run, start_run
-from revgn.runs.names import Weights, judged_weights, score_of
+from revgn.launch import resume_run, start_run
+from revgn.settings import build_config
+from revgn.store import Run, is_run, open_run
+from revgn.store.names import Weights, judged_weights, score_of
 from revgn.sweeps.claim import Beat, beating, end, take
 from revgn.sweeps.plan import Job
-from revgn.training import DivergedError, Evaluated, Event, Problem, build_config
+from revgn.training import DivergedError, Evaluated, Event, Problem
 
 Status = Literal[
     "waiting", "running", "elsewhere", "interrupted", "finished", "stopped", "diverged", "failed"

@@ -12,7 +12,7 @@ from revgn.losses import CrossEntropy, SquaredError
 from revgn.maps import Halves, Layer, init
 from revgn.networks import Architecture, draw_network
 from revgn.solvers import (
-    BlockInverse,
+    BlockWise,
     ConjugateGradients,
     MinimumNorm,
     Solver,
@@ -129,10 +129,10 @@ def _of_solvers(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str, 
     x = backend.asarray(rng.standard_normal((n, d)), dtype=dtype)
     z, J = jacobian(network, params, x)
     eps = backend.asarray(rng.standard_normal(z.shape), dtype=dtype)
-    cg = ConjugateGradients(0.1, tolerance(dtype, "solve") / 100, max_iterations=2000)
+    cg = ConjugateGradients(0.1, tolerance=tolerance(dtype, "solve") / 100, max_iterations=2000)
     solvers: list[tuple[str, Solver]] = [
-        ("block inverse, full-rank", BlockInverse("full-rank")),
-        ("block inverse, last", BlockInverse("last")),
+        ("block step, full-rank", BlockWise("full-rank")),
+        ("block step, last", BlockWise("last")),
         ("minimum norm", MinimumNorm()),
     ]
     for name, solver in solvers:

@@ -2,18 +2,6 @@
 
 from revgn.training.ahead import look_ahead
 from revgn.training.average import Average, AverageState, init_average, update_average
-from revgn.training.config import (
-    build_config,
-    config_toml,
-    merge_settings,
-    nested,
-    parse_assignment,
-    parse_size,
-    parse_toml,
-    parse_value,
-    without_none,
-)
-from revgn.training.estimate import Estimate, choose_solver, estimate_step, solver_choice
 from revgn.training.loop import (
     DivergedError,
     Evaluated,
@@ -25,7 +13,6 @@ from revgn.training.loop import (
     start_probe,
     train,
 )
-from revgn.training.meanings import MEANINGS
 from revgn.training.problem import (
     Problem,
     TrainState,
@@ -36,19 +23,12 @@ from revgn.training.problem import (
     restore_state,
     state_arrays,
 )
-from revgn.training.relevance import unused_settings
-from revgn.training.settings import PRESETS, Config, config_dict, flat
 from revgn.training.step import Record, train_step
-from revgn.training.template import config_template
 
 __all__ = [
-    "MEANINGS",
-    "PRESETS",
     "Average",
     "AverageState",
-    "Config",
     "DivergedError",
-    "Estimate",
     "Evaluated",
     "Event",
     "Problem",
@@ -57,33 +37,17 @@ __all__ = [
     "TrainState",
     "analyse",
     "averaged",
-    "build_config",
     "build_problem",
-    "choose_solver",
-    "config_dict",
-    "config_template",
-    "config_toml",
-    "estimate_step",
     "evaluate",
     "evaluate_part",
-    "flat",
     "init_average",
     "initial_state",
     "load_data",
     "look_ahead",
-    "merge_settings",
-    "nested",
-    "parse_assignment",
-    "parse_size",
-    "parse_toml",
-    "parse_value",
     "restore_state",
-    "solver_choice",
     "start_probe",
     "state_arrays",
     "train",
     "train_step",
-    "unused_settings",
     "update_average",
-    "without_none",
 ]

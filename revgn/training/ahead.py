@@ -18,10 +18,8 @@ from revgn.training.step import Batch, Record, is_finite, train_step
 _SOLVED_ROWS = 256  # at most, of a batch, whose kernel is formed and solved with
 
 
-def look_ahead(
-    problem: Problem, state: TrainState, probe: Probe, coming: tuple[tuple[Batch, Batch | None], ...]
-) -> Record:
-    """Return what two steps on the batches to come, each with its fresh one, would be like.
+def look_ahead(problem: Problem, state: TrainState, probe: Probe, coming: tuple[Batch, ...]) -> Record:
+    """Return what two steps on the batches to come would be like.
 
     step_overlap      cosine between the two
     step_excess       of the first, on as many rows of its batch as the probe has, at most 256
@@ -37,9 +35,9 @@ def look_ahead(
     Law: a function of its arguments alone, so that a run taken up again measures the same.
     Cost: two steps, two gradients, two kernels of the probe and two solves on it.
     """
-    (first, fresh), (second, later) = coming
-    one, record = train_step(problem, state, first, fresh)
-    two, other = train_step(problem, one, second, later)
+    first, second = coming
+    one, record = train_step(problem, state, first)
+    two, other = train_step(problem, one, second)
     if not (is_finite(record) and is_finite(other)):
         return {}
     rows = slice(0, min(probe.x.shape[0], _SOLVED_ROWS))

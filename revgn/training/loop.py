@@ -11,9 +11,9 @@ from revgn.errors import RunError
 from revgn.losses import accuracy, value
 from revgn.maps import forward
 from revgn.measures import Probe, drift, make_probe
+from revgn.settings import parts_of
 from revgn.training.ahead import look_ahead
 from revgn.training.problem import Problem, TrainState, averaged, initial_state
-from revgn.training.relevance import optimizers_of
 from revgn.training.step import Batch, Record, is_finite, measure, train_step
 
 _CROP = 3  # tag of the augmentation's draws
@@ -68,9 +68,8 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
         batch = kept or _take(problem, order[state.step % problem.steps_per_epoch], epoch, state.step)
         if problem.batch_size == n and not problem.config.data.crop:
             kept = batch  # the full batch is the same at every step
-        fresh = _fresh_batch(problem, order, epoch, state.step)
         before = state
-        state, record = train_step(problem, before, batch, fresh)
+        state, record = train_step(problem, before, batch)
         if settings.measure_every and state.step % settings.measure_every == 0 and is_finite(record):
             record |= measure(problem, before, state, batch, others, record["loss"])
         del before  # its weights need not outlive the step
@@ -162,15 +161,14 @@ def _test_rows(problem: Problem, count: int) -> Batch:
     return take_batch(problem.dataset, problem.dataset.test, slice(0, count), problem.backend, problem.dtype)
 
 
-def _coming(problem: Problem, step: int) -> tuple[tuple[Batch, Batch | None], ...]:
-    """Return the batches of a step and the one after it, each with its fresh one."""
+def _coming(problem: Problem, step: int) -> tuple[Batch, ...]:
+    """Return the batches of a step and of the one after it."""
     n, seed = problem.dataset.train.inputs.shape[0], problem.config.training.seed
     found = []
     for each in (step, step + 1):
         epoch = each // problem.steps_per_epoch
         order = batch_indices(n, problem.batch_size, seed=seed, epoch=epoch)
-        batch = _take(problem, order[each % problem.steps_per_epoch], epoch, each)
-        found.append((batch, _fresh_batch(problem, order, epoch, each)))
+        found.append(_take(problem, order[each % problem.steps_per_epoch], epoch, each))
     return tuple(found)
 
 
@@ -179,16 +177,6 @@ def _take(problem: Problem, rows: np.ndarray, epoch: int, step: int) -> Batch:
     if problem.config.data.crop:
         crop = np.random.default_rng([problem.config.training.seed, epoch, step, _CROP])
     return _training_rows(problem, rows, crop)
-
-
-def _fresh_batch(problem: Problem, order: np.ndarray, epoch: int, step: int) -> Batch | None:
-    """Return the batch after that of `step` in the epoch's order, after its last the first: no row is shared.
-
-    None where nobody asks for it.
-    """
-    if problem.config.optimizer.length_rule != "second-batch":
-        return None
-    return _take(problem, order[(step + 1) % problem.steps_per_epoch], epoch, step + 1)
 
 
 def _training_rows(problem: Problem, rows: np.ndarray, crop: np.random.Generator | None = None) -> Batch:
@@ -227,9 +215,10 @@ def _diverged(problem: Problem, record: Record) -> str:
             f"before the first step the training loss is {record['train_loss']:g} and the test loss "
             f"{record['test_loss']:g}; rescale the data, or try training.dtype float64"
         )
-    advice = f"try a smaller optimizer.lr (now {problem.lr:g})"
-    if {"gauss-newton", "kfac"} & {*optimizers_of(problem.config.optimizer)}:
-        advice += f" or a larger optimizer.damping (now {problem.config.optimizer.damping:g})"
+    advice = "try a smaller lr" + (f" (now {record['lr']:g})" if "lr" in record else "")
+    dampings = [part.damping for part in parts_of(problem.optimizer) if hasattr(part, "damping")]
+    if dampings:
+        advice += f" or a larger damping (now {dampings[0]:g})"
     if "loss" in record:
         figures = f"the loss is {record['loss']:g} and the step's norm {record['step_norm']:g}"
     else:

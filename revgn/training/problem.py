@@ -3,10 +3,10 @@
 Every draw follows from the seed and a tag of its own, so changing one choice leaves the others' bits.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 
 from revgn import trees
@@ -17,18 +17,20 @@ from revgn.losses import CrossEntropy, Loss, SquaredError
 from revgn.maps import init
 from revgn.networks import Architecture, ChainParams, Network, draw_network
 from revgn.optimizers import Optimizer, OptimizerState, Schedule, init_state
-from revgn.solvers import is_dense
-from revgn.solvers.shares import fixed_shares
+from revgn.settings import Config, Exponential, Own, Tail, config_dict, kind_of, mapped, parts_of
+from revgn.settings.registry import OWN
+from revgn.solvers import BlockWise, MinimumNorm, is_dense
+from revgn.solvers.block_weights import fixed_weights
 from revgn.training.average import Average, AverageState, init_average
-from revgn.training.optimizer import build_optimizer
-from revgn.training.settings import DEFAULT_BATCH, Config, OptimizerSettings, TrainingSettings, default_lr
 
+DEFAULT_BATCH = 256
+_INIT_SCALE = 1e-3  # of a network of the user's own
 _NETWORK, _PARAMS = 1, 2  # tags that keep the draws of one seed apart
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Problem:
-    """All that stays the same during a training run."""
+    """The constants of a training run."""
 
     config: Config
     dataset: Dataset
@@ -36,7 +38,6 @@ class Problem:
     loss: Loss
     optimizer: Optimizer
     schedule: Schedule
-    lr: float
     backend: Backend
     dtype: DType
     batch_size: int
@@ -46,9 +47,9 @@ class Problem:
 
 
 class TrainState(NamedTuple):
-    """All that changes: parameters, optimizer state, steps taken, seconds spent in them, and the average.
+    """The variables of a training run: parameters, optimizer state, steps, seconds spent in them, average.
 
-    The average is empty where there is none to keep.
+    Without an average it is empty.
     """
 
     params: ChainParams
@@ -60,137 +61,148 @@ class TrainState(NamedTuple):
 
 def load_data(config: Config) -> Dataset:
     """Data set of `config`."""
-    settings = config.data
-    return load_dataset(
-        settings.name,
-        folder=settings.folder,
-        subset=settings.subset,
-        subset_seed=settings.subset_seed,
-        inputs=settings.inputs,
-        targets=settings.targets,
-        test_inputs=settings.test_inputs,
-        test_targets=settings.test_targets,
-        target=settings.target,
-        task=settings.task,
-        test_fraction=settings.test_fraction,
-        validation_fraction=settings.validation_fraction,
-        standardize_targets=settings.standardize_targets,
-    )
+    settings = config_dict(config.data)
+    del settings["crop"]
+    return load_dataset(settings.pop("name"), validation_fraction=settings.pop("validation"), **settings)
 
 
-def build_problem(config: Config, dataset: Dataset) -> Problem:
+def build_problem(
+    config: Config,
+    dataset: Dataset,
+    *,
+    network: Network | None = None,
+    loss: Loss | None = None,
+    optimizer: Optimizer | None = None,
+) -> Problem:
     """Draw the network and settle what `config` leaves to the data.
+
+    A network, loss or optimizer of the user's own takes the place of the one that `config` describes.
 
     Raises
     ------
     UsageError
-        If settings do not fit the data: a batch larger than it, a loss of the other task, crops of
-        what are not images.
+        If settings do not fit the data: a loss of the other task, crops of what are not images.
     BackendError
-        If the backend asked for is not there.
+        If the backend is not there.
     """
-    backend = select_backend(config.training.backend)
-    dtype = getattr(backend.xp, config.training.dtype)
+    settings = config.training
+    backend = select_backend(settings.backend)
+    dtype = getattr(backend.xp, settings.dtype)
     n, d = dataset.train.inputs.shape
-    batch_size = n if config.training.batch_size == "full" else config.training.batch_size
-    if batch_size is None:
-        batch_size = min(DEFAULT_BATCH, n)
+    outputs = dataset.train.targets.shape[1]
+    batch_size = n if settings.batch_size == "full" else settings.batch_size or min(DEFAULT_BATCH, n)
     per_epoch = steps_per_epoch(n, batch_size)
+    total_steps = settings.steps or settings.epochs * per_epoch
     if config.data.crop and dataset.image_shape is None:
         raise UsageError(f"data.crop: {dataset.name} has no images to crop")
-    fixed_shares(config.optimizer.shares, config.network.blocks)  # refuses a wrong count of numbers
-    if config.optimizer.length_rule == "second-batch" and per_epoch < 2:
-        raise UsageError(
-            f"optimizer.length_rule: an epoch of {n} rows has no second batch of {batch_size}; "
-            "take smaller batches, or backtracking"
-        )
-    if config.optimizer.hybrid == "agreement" and batch_size < 2:
-        raise UsageError("optimizer.hybrid: an agreement is of two halves, but batches have a single row")
-    rng = np.random.default_rng([config.training.seed, _NETWORK])
-    outputs = dataset.train.targets.shape[1]
-    if outputs > 2 * ((d + 1) // 2):
-        what = "classes" if dataset.task == "classification" else "targets"
-        raise UsageError(
-            f"{dataset.name}: {outputs} {what} but only {d} features; "
-            "a reversible network has no more outputs than (an even number of) features"
-        )
-    loss = choose_loss(config, dataset)
-    if config.optimizer.outputs == "contrasts" and not isinstance(loss, CrossEntropy):
-        raise UsageError("optimizer.outputs: contrasts are for cross-entropy, which ignores a constant")
-    if config.training.label_smoothing and not isinstance(loss, CrossEntropy):
-        raise UsageError("training.label_smoothing: is for cross-entropy, whose targets are distributions")
-    total_steps = config.training.steps or config.training.epochs * per_epoch
+    config = _with_parts(config, network, loss, optimizer)
+    if network is None:
+        if outputs > 2 * ((d + 1) // 2):
+            what = "classes" if dataset.task == "classification" else "targets"
+            raise UsageError(
+                f"{dataset.name}: {outputs} {what} but only {d} features; "
+                "a reversible network has no more outputs than (an even number of) features"
+            )
+        rng = np.random.default_rng([settings.seed, _NETWORK])
+        assert isinstance(config.network, Architecture)
+        network = draw_network(config.network, d, outputs, rng, backend=backend, dtype=dtype)
+    loss = choose_loss(config, dataset) if loss is None else loss
+    optimizer = config.optimizer if optimizer is None else optimizer
+    _check_parts(optimizer, loss, config)
     return Problem(
         config=config,
         dataset=dataset,
-        network=draw_network(architecture(config), d, outputs, rng, backend=backend, dtype=dtype),
+        network=network,
         loss=loss,
-        optimizer=build_optimizer(_bounded(config.optimizer, batch_size * outputs, backend)),
-        schedule=Schedule(
-            config.optimizer.schedule,
-            config.optimizer.warmup,
-            config.optimizer.floor,
-            config.optimizer.every,
-            config.optimizer.gamma,
-        ),
-        lr=config.optimizer.lr or default_lr(config.optimizer),
+        optimizer=mapped(partial(_bounded, order=batch_size * outputs, backend=backend), optimizer),
+        schedule=settings.schedule,
         backend=backend,
         dtype=dtype,
         batch_size=batch_size,
         steps_per_epoch=per_epoch,
         total_steps=total_steps,
-        average=build_average(config.training, total_steps),
+        average=_average(settings.average, total_steps),
     )
 
 
-def architecture(config: Config) -> Architecture:
-    """Architecture that the network settings describe."""
-    settings = config.network
-    return Architecture(
-        settings.blocks, settings.hidden, settings.activation, settings.first_block, settings.activations
+def _with_parts(
+    config: Config, network: Network | None, loss: Loss | None, optimizer: Optimizer | None
+) -> Config:
+    """Return the configuration with the user's own parts in it; `UsageError` where one of them is missing."""
+
+    def part(given: Any, set_: Any, name: str) -> Any:
+        if given is not None:
+            return given if kind_of(given) != OWN else Own(_description(given))
+        if isinstance(set_, Own):
+            raise UsageError(f"{name}: is one of the user's own ({set_.description}); pass it in a Problem")
+        return set_
+
+    training = replace(config.training, loss=part(loss, config.training.loss, "training.loss"))
+    return replace(
+        config,
+        network=part(network, config.network, "network"),
+        optimizer=part(optimizer, config.optimizer, "optimizer"),
+        training=training,
     )
+
+
+def _description(part: Any) -> str:
+    """Describe a part of the user's own in one line: a network by the types of its layers."""
+    layers = getattr(getattr(part, "body", None), "layers", None)
+    return repr(part)[:200] if layers is None else ", ".join(type(layer).__name__ for layer in layers)
+
+
+def _check_parts(optimizer: Optimizer, loss: Loss, config: Config) -> None:
+    """Raise `UsageError` where optimizer or settings do not go with the loss or the network."""
+    for part in parts_of(optimizer):
+        if isinstance(part, BlockWise) and isinstance(config.network, Architecture):
+            fixed_weights(part.block_weights, config.network.blocks)  # refuses a wrong count
+        if getattr(part, "outputs", None) == "centered-logits" and not isinstance(loss, CrossEntropy):
+            raise UsageError("outputs: centered-logits is for cross-entropy, which ignores a constant")
+    if config.training.label_smoothing and not isinstance(loss, CrossEntropy):
+        raise UsageError("training.label_smoothing: is for cross-entropy, whose targets are distributions")
 
 
 def choose_loss(config: Config, dataset: Dataset) -> Loss:
-    """Loss of the settings; `auto` takes cross-entropy for classes and squared error for numbers."""
-    name = config.training.loss
-    if name == "cross-entropy" and dataset.task == "regression":
+    """Loss of the settings, by default cross-entropy for classes and squared error for numbers."""
+    loss = config.training.loss
+    if isinstance(loss, CrossEntropy) and dataset.task == "regression":
         raise UsageError(f"training.loss: cross-entropy needs classes, but {dataset.name} is a regression")
-    if name == "squared-error" or dataset.task == "regression":
-        return SquaredError()
-    return CrossEntropy()
+    if loss is None:
+        return SquaredError() if dataset.task == "regression" else CrossEntropy()
+    return loss
 
 
-def kernel_memory(settings: OptimizerSettings, backend: Backend) -> int | None:
-    """Bytes for the kernel: as set, else half of what the machine has; None where that is unknown.
+def kernel_memory(memory: int | None, backend: Backend) -> int | None:
+    """Bytes for the kernel: as set, else half of the machine's; None where that is unknown.
 
-    What is free at the moment does not count: a run and its resumption take the same steps to the same bits.
+    Free memory does not count: a run and its resumption take the same steps to the same bits.
     """
     size = memory_size(backend)
-    return settings.memory or (None if size is None else size // 2)
+    return memory or (None if size is None else size // 2)
 
 
-def _bounded(settings: OptimizerSettings, order: int, backend: Backend) -> OptimizerSettings:
-    """Settings with the kernel's memory, left open where even eigenvectors of that order have room."""
-    memory = kernel_memory(settings, backend)
-    if settings.memory is None and is_dense("eigh", order, 8, memory):
-        return settings
-    return msgspec.structs.replace(settings, memory=memory)
+def _bounded(part: Any, order: int, backend: Backend) -> Any:
+    """Return a minimum-norm solver with its memory, left open where even eigenvectors of that order fit."""
+    if not isinstance(part, MinimumNorm) or part.memory is not None:
+        return part
+    memory = kernel_memory(None, backend)
+    return part if is_dense("eigh", order, 8, memory) else replace(part, memory=memory)
 
 
-def build_average(settings: TrainingSettings, total_steps: int) -> Average | None:
+def _average(settings: Exponential | Tail | None, total_steps: int) -> Average | None:
     """Average of the weights that the settings describe; a tail has at least the last step in it."""
-    if settings.average == "exponential":
-        return Average(settings.average_decay)
-    if settings.average == "tail":
-        return Average(begin=min(round(settings.average_from * total_steps), total_steps - 1))
+    if isinstance(settings, Exponential):
+        return Average(settings.decay)
+    if isinstance(settings, Tail):
+        return Average(begin=min(round(settings.tail_start * total_steps), total_steps - 1))
     return None
 
 
 def initial_state(problem: Problem) -> TrainState:
     """Draw the state before the first step."""
     rng = np.random.default_rng([problem.config.training.seed, _PARAMS])
-    params = init(problem.network, rng, problem.config.network.init_scale)
+    params = init(problem.network, rng, getattr(problem.config.network, "init_scale", _INIT_SCALE))
     average = init_average(params) if problem.average else ()
     return TrainState(params, init_state(problem.optimizer, problem.network, params), 0, 0.0, average)
 

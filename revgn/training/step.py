@@ -9,7 +9,7 @@ from revgn.linalg import OUTCOMES, RUNGS
 from revgn.losses import accuracy, value
 from revgn.maps import forward
 from revgn.networks import round_trip_error
-from revgn.optimizers import Linearization, rate_factor, update
+from revgn.optimizers import Linearization, schedule_factor, update
 from revgn.solvers import jacobian
 from revgn.training.average import update_average
 from revgn.training.problem import Problem, TrainState
@@ -20,38 +20,34 @@ Record = dict[str, float]
 _PROBE_ROWS = 64
 
 
-def train_step(
-    problem: Problem, state: TrainState, batch: Batch, fresh: Batch | None = None
-) -> tuple[TrainState, Record]:
+def train_step(problem: Problem, state: TrainState, batch: Batch) -> tuple[TrainState, Record]:
     """Take one optimizer step on `batch`, inputs (n, d) and targets (n, c).
 
-    `fresh` is another batch, for an optimizer that chooses the length of its steps by one.
     Labels come smoothed already, as the loop takes its batches.
 
     Returns
     -------
-    The new state, and the record of the step: series of `revgn.runs.names` by name, in its units. Loss
+    The new state, and the record of the step: series of `revgn.store.names` by name, in its units. Loss
     and accuracy are those of the batch before the update.
     """
     with unwarned():  # the loop looks at the numbers
-        return _train_step(problem, state, *batch, fresh)
+        return _train_step(problem, state, *batch)
 
 
 def _train_step(
-    problem: Problem, state: TrainState, inputs: Array, targets: Array, fresh: Batch | None
+    problem: Problem, state: TrainState, inputs: Array, targets: Array
 ) -> tuple[TrainState, Record]:
     started = perf_counter()
     outputs, J = jacobian(problem.network, state.params, inputs)
     loss = value(problem.loss, outputs, targets)
     synchronize(outputs)
     linearized = perf_counter()
-    lr = problem.lr * rate_factor(problem.schedule, state.step, problem.total_steps)
     result = update(
         problem.optimizer,
         state.optimizer,
         state.params,
-        Linearization(problem.loss, targets, outputs, J, fresh),
-        lr,
+        Linearization(problem.loss, outputs, targets, J),
+        schedule_factor(problem.schedule, state.step, problem.total_steps),
     )
     step, average = state.step + 1, state.average
     if problem.average and average:
@@ -63,7 +59,7 @@ def _train_step(
         "epoch": step / problem.steps_per_epoch,
         "samples": step * problem.batch_size,
         "loss": float(loss),
-        "lr": lr,
+        "lr": result.lr,
         "length": result.length,
         "step_norm": step_norm,
         "seconds": finished - started,

@@ -27,10 +27,11 @@ from revgn.arrays import memory_in_use
 from revgn.data import batch_indices, take_batch
 from revgn.linalg import conjugate_gradients
 from revgn.losses import output_step, value
+from revgn.settings import build_config
 from revgn.solvers import ConjugateGradients, jacobian, solve
 from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
-from revgn.training import build_config, build_problem, initial_state, load_data
+from revgn.training import build_problem, initial_state, load_data
 
 
 def by_blocks(Q, blocks, mu):

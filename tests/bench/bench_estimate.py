@@ -8,17 +8,8 @@ What `--solver auto` would take, and whether that was the faster one.
 import argparse
 
 from revgn.errors import DataError
-from revgn.training import (
-    StepDone,
-    build_config,
-    build_problem,
-    choose_solver,
-    initial_state,
-    load_data,
-    merge_settings,
-    parse_assignment,
-    train,
-)
+from revgn.settings import build_config, merge_settings, parse_assignment
+from revgn.training import StepDone, build_problem, choose_solver, initial_state, load_data, train
 
 
 def seconds_a_step(problem, steps):

@@ -9,7 +9,8 @@ three rates, on the first images of Fashion-MNIST, two blocks of 1024 features.
 import argparse
 
 from revgn.errors import DataError, RunError
-from revgn.training import StepDone, build_config, build_problem, initial_state, load_data, train
+from revgn.settings import build_config
+from revgn.training import StepDone, build_problem, initial_state, load_data, train
 
 EXACT = {"curvature": "exact", "damping": 1.0, "adapt_damping": True}
 METHODS = {

@@ -15,18 +15,8 @@ import argparse
 import statistics
 
 from revgn.errors import DataError
-from revgn.training import (
-    DivergedError,
-    Evaluated,
-    StepDone,
-    build_config,
-    build_problem,
-    initial_state,
-    load_data,
-    merge_settings,
-    parse_assignment,
-    train,
-)
+from revgn.settings import build_config, merge_settings, parse_assignment
+from revgn.training import DivergedError, Evaluated, StepDone, build_problem, initial_state, load_data, train
 
 MINIMUM_NORM = {"name": "gauss-newton", "outputs": "contrasts", "lr": 0.5, "damping": 0.1}
 METHODS = {

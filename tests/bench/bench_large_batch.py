@@ -14,8 +14,9 @@ from time import perf_counter
 from revgn.data import take_batch
 from revgn.errors import DataError
 from revgn.losses import output_step
+from revgn.settings import build_config
 from revgn.solvers import ConjugateGradients, jacobian, solve
-from revgn.training import build_config, build_problem, initial_state, load_data, train
+from revgn.training import build_problem, initial_state, load_data, train
 
 
 def trained(problem, steps):

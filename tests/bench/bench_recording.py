@@ -14,9 +14,10 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from revgn.runs import start_run
-from revgn.runs.writer import RunWriter
-from revgn.training import StepDone, build_config, build_problem, initial_state, load_data, train
+from revgn.launch import start_run
+from revgn.settings import build_config
+from revgn.store.writer import RunWriter
+from revgn.training import StepDone, build_problem, initial_state, load_data, train
 
 METHODS = {name: getattr(RunWriter, name) for name in ("record_step", "snapshot_if_due")}
 

@@ -21,7 +21,8 @@ import numpy as np
 from revgn.arrays import device_name, synchronize
 from revgn.data import take_batch
 from revgn.errors import DataError
-from revgn.training import build_config, build_problem, estimate_step, initial_state, load_data, train_step
+from revgn.settings import build_config
+from revgn.training import build_problem, estimate_step, initial_state, load_data, train_step
 
 EXACT = {"name": "gauss-newton", "inverse": "block", "shares": "full-rank", "rtol": None, "atol": 0.0}
 MINIMUM_NORM = {"name": "gauss-newton", "inverse": "minimum-norm", "damping": 0.01}

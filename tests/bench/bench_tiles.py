@@ -16,8 +16,8 @@ import numpy as np
 
 from revgn.maps import init
 from revgn.networks import Architecture, draw_network
+from revgn.settings import parse_size
 from revgn.solvers import MinimumNorm, jacobian, solve
-from revgn.training import parse_size
 
 FEATURES = 784
 

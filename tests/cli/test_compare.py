@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from revgn.runs import open_run
+from revgn.store import open_run
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from revgn.data import load_dataset
-from revgn.runs import create_run, open_run
+from revgn.store import create_run, open_run
 
 
 def strict(text):
@@ -68,8 +68,8 @@ def test_show_a_run_that_recorded_nothing(invoke, tmp_path, provenance):
 
 @pytest.fixture
 def provenance():
-    from revgn.runs import Provenance
-    from revgn.training import build_config, config_dict, config_toml
+    from revgn.settings import build_config, config_dict, config_toml
+    from revgn.store import Provenance
 
     config = build_config()
     settings = (config_dict(config), config_toml(config), 0, "numpy", "cpu", "float32", "digits", "0" * 64)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from revgn.runs import EPOCH_SERIES, STEP_SERIES, latest_checkpoint, list_runs, open_run, summarize
+from revgn.store import EPOCH_SERIES, STEP_SERIES, latest_checkpoint, list_runs, open_run
+from revgn.views import summarize
 
 STEPS = 300
 BASE = ("--subset", 300, "--hidden", 32, "--batch-size", 64, "--checkpoint-every", 17, "--steps", STEPS, "-q")

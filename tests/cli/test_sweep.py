@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from revgn.runs import check_run, list_runs, open_run
+from revgn.launch import check_run
+from revgn.store import list_runs, open_run
 from revgn.sweeps.claim import Silence, is_held, newest_claim
 
 TINY = ("--subset", 200, "--hidden", 16, "--blocks", 1, "--batch-size", 50, "--optimizer", "adam")

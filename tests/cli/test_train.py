@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from revgn_cli.progress import Progress
 
-from revgn.runs import open_run
-from revgn.training import flat
+from revgn.settings import flat
+from revgn.store import open_run
 
 
 def test_with_no_option_it_learns_the_digits(invoke, tmp_path):

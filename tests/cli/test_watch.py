@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from revgn_cli.braille import Line, plot_lines
 
-from revgn.runs import is_run
+from revgn.store import is_run
 
 
 def text_of(rows):

@@ -5,12 +5,12 @@ import pytest
 from cases import EXACT_SOLVERS, NetworkCase, network_case, repeated_rows
 from reference import dense
 from reference.block import block_inverse
+from revgn.solvers.shares import fixed_shares, full_rank_shares
 
 from revgn.errors import ShapeError, UsageError
 from revgn.linalg import PAPER_RULE, PinvRule
 from revgn.networks import Architecture, Chain, Network
 from revgn.solvers import BlockInverse, apply, jacobian, solve
-from revgn.solvers.shares import fixed_shares, full_rank_shares
 from revgn.testing import assert_close, relative_error
 
 RULES = {

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from revgn.training.optimizer import build_optimizer
 from sweep_cases import Here
 
 from revgn.errors import UsageError
-from revgn.runs import Provenance, create_run, open_run, start_run
-from revgn.runs.compare import FIGURES
-from revgn.runs.names import EPOCH_SERIES, STEP_SERIES
+from revgn.launch import start_run
+from revgn.settings import build_config, config_dict, flat, merge_settings
+from revgn.store import Provenance, create_run, open_run
+from revgn.store.names import EPOCH_SERIES, STEP_SERIES
 from revgn.studies import Claim, Study, conduct_study, judge, load_study, plan_of, study_names
 from revgn.sweeps import Plan, plan_jobs
-from revgn.training import build_config, config_dict, flat, merge_settings
-from revgn.training.optimizer import build_optimizer
+from revgn.views.compare import FIGURES
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 CLAIM = Claim("more is more", "test_accuracy", "a", "b")

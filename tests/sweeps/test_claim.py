@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from revgn.runs.owner import this_process, write_owner
+from revgn.store.owner import this_process, write_owner
 from revgn.sweeps import claim as claims
 from revgn.sweeps.claim import (
     Beat,

@@ -7,7 +7,7 @@ import pytest
 from sweep_cases import killer, plan_of, statuses
 
 from revgn.errors import RunError
-from revgn.runs import open_run
+from revgn.store import open_run
 from revgn.sweeps import run_sweep
 from revgn.sweeps.claim import newest_claim
 from revgn.sweeps.dask import dask_executor

@@ -14,10 +14,11 @@ import pytest
 from sweep_cases import Here, killer, plan_of, statuses, surroundings
 
 from revgn.errors import UsageError
-from revgn.runs import compare_runs, list_runs, open_run, open_runs
+from revgn.store import list_runs, open_run, open_runs
 from revgn.sweeps import Beat, Listed, LocalPool, plan_jobs, run_sweep
 from revgn.sweeps.claim import end, newest_claim, take
 from revgn.sweeps.pool import THREADS
+from revgn.views import compare_runs
 
 
 def test_each_job_is_a_run(tmp_path):

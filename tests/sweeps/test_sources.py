@@ -7,7 +7,7 @@ import pytest
 from sweep_cases import Here, plan_of, statuses
 
 from revgn.errors import UsageError
-from revgn.runs import open_run
+from revgn.store import open_run
 from revgn.sweeps import Beat, JobState, parse_axis, plan_jobs, run_sweep
 from revgn.sweeps.median import MedianRule
 from revgn.sweeps.search import Searched

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from revgn.data import Dataset, Part, load_dataset
-from revgn.training import build_config, build_problem, merge_settings, nested
+from revgn.settings import build_config, merge_settings, nested
+from revgn.training import build_problem
 
 TINY = {
     "data": {"subset": 200},

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from revgn.errors import UsageError
 from revgn.networks import REFERENCE, parameter_count
-from revgn.training import (
+from revgn.settings import (
     PRESETS,
     Config,
     build_config,

@@ -1,23 +1,14 @@
 """The estimate before the first step: exact where it counts, plausible where it guesses."""
 
 import pytest
+from revgn.training.settings import OptimizerSettings
 
 from revgn import trees
 from revgn.data import Dataset, Part
 from revgn.errors import UsageError
-from revgn.training import (
-    Estimate,
-    build_config,
-    build_problem,
-    choose_solver,
-    config_toml,
-    estimate_step,
-    initial_state,
-    parse_toml,
-    solver_choice,
-)
+from revgn.settings import build_config, config_toml, parse_toml
+from revgn.training import Estimate, build_problem, choose_solver, estimate_step, initial_state, solver_choice
 from revgn.training.estimate import expected_iterations
-from revgn.training.settings import OptimizerSettings
 
 
 @pytest.fixture(autouse=True)

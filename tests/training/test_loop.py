@@ -12,8 +12,8 @@ from revgn.linalg import OUTCOMES
 from revgn.losses import accuracy, value
 from revgn.maps import forward
 from revgn.measures import cosine, kernel_change
-from revgn.runs import EPOCH_SERIES, STEP_SERIES
 from revgn.solvers import jacobian, tangent_kernel
+from revgn.store import EPOCH_SERIES, STEP_SERIES
 from revgn.testing import relative_error
 from revgn.testing.compare import snapshot
 from revgn.training import (

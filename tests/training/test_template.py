@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from revgn.training import (
-    MEANINGS,
+from revgn.settings import (
     Config,
     build_config,
     config_dict,

@@ -1,0 +1,70 @@
+"""What `--analyse` measures, of finished runs at their checkpoints; and how alike runs are to each other."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+
+from revgn.arrays import to_host
+from revgn.data import take_batch
+from revgn.errors import UsageError
+from revgn.launch.start import problem_of
+from revgn.maps import forward
+from revgn.measures import cka
+from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
+from revgn.store.names import CHECKPOINT_FOLDER, checkpoint_name
+from revgn.store.reader import Run
+from revgn.training import analyse, restore_state, start_probe
+from revgn.training.step import Record
+
+
+def analyse_run(run: Run, rows: int = 100, probes: int = 0) -> dict[int, Record]:
+    """Return what `revgn.training.analyse` measures at each checkpoint that there is, by its step.
+
+    What lies ahead is measured as though the run were to go on. With `probes` random vectors kernels are
+    estimated, not formed.
+
+    Raises
+    ------
+    UsageError
+        If there are fewer than four rows, or less than no probes.
+    RunError
+        If a checkpoint is damaged, or the data are not those of the run.
+    """
+    if rows < 4:
+        raise UsageError(f"rows: {rows} are too few; expected at least 4")
+    if probes < 0:
+        raise UsageError(f"probes: {probes} is negative")
+    problem = problem_of(run)
+    probe = start_probe(problem, rows, probes)
+    found = {}
+    for step in run.checkpoints:
+        checkpoint = load_checkpoint(run.folder / CHECKPOINT_FOLDER / checkpoint_name(step))
+        state = restore_state(problem, checkpoint.arrays)
+        further = replace(problem, total_steps=max(problem.total_steps, step + 2))
+        found[step] = analyse(further, state, probe)
+    return found
+
+
+def output_similarity(runs: Sequence[Run], rows: int = 100) -> dict[tuple[str, str], float]:
+    """Return the unbiased CKA between the outputs of each two runs, on the first test rows, by their folders.
+
+    Raises
+    ------
+    UsageError
+        If their data differ.
+    """
+    sums = {run.attributes["data_sha256"] for run in runs}
+    if len(sums) > 1:
+        raise UsageError("output_similarity: the runs are not of the same data")
+    outputs = {}
+    for run in runs:
+        problem = problem_of(run)
+        params = restore_state(problem, latest_checkpoint(run.folder)[0].arrays).params
+        x, _ = take_batch(
+            problem.dataset, problem.dataset.test, slice(0, rows), problem.backend, problem.dtype
+        )
+        z = forward(problem.network, params, x)
+        outputs[str(run.folder)] = np.asarray(to_host(z), dtype=np.float64)
+    return {(a, b): cka(outputs[a], outputs[b]) for a, b in combinations(outputs, 2)}

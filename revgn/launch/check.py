@@ -1,0 +1,184 @@
+"""Whether a run can be trusted: checksums, journal against snapshot, weights against what was recorded."""
+
+import functools
+import json
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from revgn.errors import DataError, RevgnError, RunError
+from revgn.launch.start import problem_of
+from revgn.settings import build_config, config_toml
+from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
+from revgn.store.files import is_sealed, reading
+from revgn.store.journal import Columns, read_journal
+from revgn.store.migrate import migrated
+from revgn.store.names import (
+    CADENCES,
+    CHECKPOINT_FOLDER,
+    CHECKPOINT_PATTERN,
+    CONFIG_FILE,
+    JOURNAL_BYTES,
+    JOURNAL_FILE,
+    RUN_FILE,
+)
+from revgn.store.reader import Run, open_run, status
+from revgn.store.writer import repair_run
+from revgn.training import Problem, evaluate, restore_state
+
+Outcome = Literal["ok", "damaged", "skipped"]
+
+_TOLERANCE = {"float32": 1e-4, "float64": 1e-10}  # relative, of a loss recomputed on another machine
+
+
+class Finding(NamedTuple):
+    """One thing that was checked, what came of it, and what there is to say."""
+
+    what: str
+    outcome: Outcome
+    detail: str = ""
+
+
+def check_run(folder: Path | str, *, repair: bool = False) -> list[Finding]:
+    """Check all that a run folder holds; nothing is changed unless it is to be repaired.
+
+    Parameters
+    ----------
+    repair : bool
+        First fold the journal into run.h5, as `repair_run` does.
+
+    Raises
+    ------
+    RunError
+        If there is no run, or it cannot be repaired.
+    """
+    folder = Path(folder)
+    if not (folder / RUN_FILE).exists():
+        raise RunError(f"{folder}: is not a run: it has no {RUN_FILE}")
+    found = []
+    if repair:
+        repair_run(folder, config_toml(build_config(open_run(folder).config)))
+        found.append(Finding("repair", "ok", "the journal is folded into run.h5"))
+    run: list[Run] = []
+
+    def opened() -> str:
+        run.append(open_run(folder))
+        seal = "its seal holds" if is_sealed(folder / RUN_FILE) else "without a seal: it was edited"
+        return f"{seal}; {status(run[0])}, {run[0].steps['step'].size} steps"
+
+    found.append(_found("run.h5", opened))
+    if not run:
+        return [*found, *_checkpoints(folder)]
+    problem = functools.cache(functools.partial(_problem, run[0]))
+    found += [_found(what, check, run[0]) for what, check in _CHECKS.items()]
+    found += [_found("data", _data, problem), *_checkpoints(folder)]
+    return [*found, _found("weights", _weights, run[0], problem)]
+
+
+class _SkippedError(Exception):
+    """A check that cannot be made, and why."""
+
+
+def _found(what: str, check: Callable[..., str], *arguments: Any) -> Finding:
+    try:
+        return Finding(what, "ok", check(*arguments))
+    except _SkippedError as error:
+        return Finding(what, "skipped", str(error))
+    except RevgnError as error:
+        return Finding(what, "damaged", str(error))
+
+
+def _journal(run: Run) -> str:
+    path = run.folder / JOURNAL_FILE
+    if not path.exists():
+        raise _SkippedError("there is none")
+    entries, length = read_journal(path)
+    torn = path.stat().st_size - length
+    return f"{len(entries)} lines" + (f", a torn one of {torn} bytes at its end" if torn else "")
+
+
+def _series(run: Run) -> str:
+    """Compare run.h5 with what the journal had when it was written."""
+    path = run.folder / JOURNAL_FILE
+    if not path.exists():
+        raise _SkippedError("there is no journal")
+    with reading(run.folder / RUN_FILE) as file:
+        known = int(file.attrs.get(JOURNAL_BYTES, -1))
+        stored = {cadence: {k: v[...] for k, v in file[cadence.group].items()} for cadence in CADENCES}
+    if known < 0:
+        raise _SkippedError("run.h5, of an older format, does not say how much of the journal it holds")
+    size = path.stat().st_size
+    if known > size:
+        raise RunError(f"{path}: is shorter than when run.h5 was written: {size} bytes of {known}")
+    entries = read_journal(path, 0, known)[0]
+    for cadence, series in stored.items():
+        columns = Columns(cadence)
+        columns.replay(entries)
+        journalled = columns.arrays()
+        for name in sorted(series.keys() | journalled.keys()):
+            a, b = series.get(name), journalled.get(name)
+            if a is None or b is None or not np.array_equal(a, b, equal_nan=True):
+                where = f"{run.folder / RUN_FILE}: {cadence.group}/{name}"
+                raise RunError(f"{where} is not what the journal says")
+    return "as the journal has them" + (f", {size - known} bytes behind it" if size > known else "")
+
+
+def _config(run: Run) -> str:
+    path = run.folder / CONFIG_FILE
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _SkippedError("there is none") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise RunError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    with reading(run.folder / RUN_FILE) as file:
+        version = int(file.attrs["format_version"])
+    of_file = migrated({"format_version": version, "config_json": json.dumps(content)}, path)
+    if build_config(json.loads(of_file["config_json"])) != build_config(run.config):
+        raise RunError(f"{path}: has other settings than run.h5")
+    return "the settings of run.h5"
+
+
+def _problem(run: Run) -> Problem:
+    try:
+        return problem_of(run)
+    except DataError as error:
+        raise _SkippedError(f"without the data: {error}") from None
+
+
+def _data(load: Callable[[], Problem]) -> str:
+    dataset = load().dataset
+    return f"{dataset.name}, SHA-256 {dataset.checksum[:12]}..."
+
+
+def _checkpoints(folder: Path) -> Iterator[Finding]:
+    for path in sorted((folder / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)):
+        what = f"{CHECKPOINT_FOLDER}/{path.name}"
+        yield _found(what, lambda path=path: f"{len(load_checkpoint(path).arrays)} arrays")
+
+
+def _weights(run: Run, load: Callable[[], Problem]) -> str:
+    """Evaluate the newest checkpoint again, and compare with what was recorded of its step."""
+    checkpoint = latest_checkpoint(run.folder)[0]
+    row = np.flatnonzero(run.epochs.get("step", np.zeros(0)) == checkpoint.step)
+    if not row.size:
+        raise _SkippedError(f"step {checkpoint.step} was not evaluated")
+    problem = load()
+    again = evaluate(problem, restore_state(problem, checkpoint.arrays))
+    worst = 0.0
+    for name in ("train_loss", "validation_loss", "test_loss"):
+        if name in again and name in run.epochs:
+            now, was = again[name], float(run.epochs[name][row[-1]])
+            missed = abs(now - was) / max(abs(was), 1e-300)
+            worst = max(worst, missed)
+            if not missed <= _TOLERANCE[problem.config.training.dtype]:
+                step = checkpoint.step
+                raise RunError(f"step {step}: {name} is {now:.9g}, recorded was {was:.9g}")
+    same = "the same bits" if worst == 0 else f"within {worst:.1e}, relative"
+    return f"step {checkpoint.step}: losses are those recorded, {same}"
+
+
+_CHECKS = {JOURNAL_FILE: _journal, "series": _series, CONFIG_FILE: _config}

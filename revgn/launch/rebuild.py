@@ -1,0 +1,75 @@
+"""The network of a run, rebuilt from a checkpoint."""
+
+from typing import Literal, NamedTuple
+
+from revgn.data.dataset import HostArray
+from revgn.errors import RunError, UsageError
+from revgn.launch.start import problem_of
+from revgn.networks import ChainParams, Network
+from revgn.store.checkpoint import Checkpoint, best_checkpoint, latest_checkpoint, load_checkpoint
+from revgn.store.names import CHECKPOINT_FOLDER, Weights, checkpoint_name
+from revgn.store.reader import Run
+from revgn.training import averaged, restore_state
+
+
+class RunNetwork(NamedTuple):
+    """A trained network; of raw inputs x (n, d) it sees (x - shift) * scale.
+
+    Where targets were standardized, its outputs z stand for z / target_scale + target_shift.
+    """
+
+    network: Network
+    params: ChainParams
+    shift: HostArray  # (d,) float64
+    scale: HostArray  # (d,)
+    step: int
+    target_shift: HostArray | None  # (c,) float64; None: outputs are as the targets are
+    target_scale: HostArray | None  # (c,)
+
+
+def rebuild(run: Run, step: int | Literal["last", "best"] = "last", weights: Weights = "raw") -> RunNetwork:
+    """Return the network after `step` steps, on the run's own backend.
+
+    Its frozen arrays follow from the seed; its data, which must be where the run found them, say how many
+    inputs there are and how they are normalized.
+
+    Raises
+    ------
+    RunError
+        If there is no such checkpoint, it is damaged, or the data are not those of the run.
+    UsageError
+        If there are no averaged weights.
+
+    Notes
+    -----
+    Law: forward(network, params, (x - shift) * scale) is what the run's evaluations saw.
+    """
+    problem = problem_of(run)
+    checkpoint = _checkpoint(run, step, weights)
+    state = restore_state(problem, checkpoint.arrays)
+    if weights == "average":
+        average = averaged(state)
+        if average is None:
+            raise UsageError(f"{run.folder}: at step {checkpoint.step} there are no averaged weights")
+        state = average
+    dataset = problem.dataset
+    return RunNetwork(
+        problem.network,
+        state.params,
+        dataset.shift,
+        dataset.scale,
+        checkpoint.step,
+        dataset.target_shift,
+        dataset.target_scale,
+    )
+
+
+def _checkpoint(run: Run, step: int | str, weights: Weights) -> Checkpoint:
+    if step == "last":
+        return latest_checkpoint(run.folder)[0]
+    if step == "best":
+        return best_checkpoint(run.folder, weights)
+    if step not in run.checkpoints:
+        there = ", ".join(map(str, run.checkpoints)) or "none"
+        raise RunError(f"{run.folder}: has no checkpoint of step {step}; there are {there}")
+    return load_checkpoint(run.folder / CHECKPOINT_FOLDER / checkpoint_name(int(step)))

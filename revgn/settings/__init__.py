@@ -1,0 +1,61 @@
+"""The configuration: a tree of structs, built from TOML, options and presets."""
+
+from revgn.settings.average import Exponential, Tail
+from revgn.settings.build import build_config, fields_at, merge_settings
+from revgn.settings.config import Config, DataSettings, Own, TrainingSettings, mapped, parts_of
+from revgn.settings.migrate import migrated_settings
+from revgn.settings.options import canonical, named_settings, path_of, settings_by_name, value_of
+from revgn.settings.presets import PRESETS
+from revgn.settings.registry import FAMILIES, kind_of, register
+from revgn.settings.renamed import renamed
+from revgn.settings.text import (
+    changed_settings,
+    config_dict,
+    config_template,
+    config_toml,
+    flat,
+    nested,
+    parse_assignment,
+    parse_size,
+    parse_toml,
+    parse_value,
+    without_none,
+    words_of,
+)
+
+__all__ = [
+    "FAMILIES",
+    "PRESETS",
+    "Config",
+    "DataSettings",
+    "Exponential",
+    "Own",
+    "Tail",
+    "TrainingSettings",
+    "build_config",
+    "canonical",
+    "changed_settings",
+    "config_dict",
+    "config_template",
+    "config_toml",
+    "fields_at",
+    "flat",
+    "kind_of",
+    "mapped",
+    "merge_settings",
+    "migrated_settings",
+    "named_settings",
+    "nested",
+    "parse_assignment",
+    "parse_size",
+    "parse_toml",
+    "parse_value",
+    "parts_of",
+    "path_of",
+    "register",
+    "renamed",
+    "settings_by_name",
+    "value_of",
+    "without_none",
+    "words_of",
+]

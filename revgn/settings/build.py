@@ -1,0 +1,181 @@
+"""Configurations from nested dicts: merged, then built strictly; an error names the nearest known name.
+
+Precedence: option, file, preset, default. A stronger layer that chooses another kind replaces a weaker table.
+"""
+
+import difflib
+import typing
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from revgn.errors import UsageError
+from revgn.settings.config import Config, Own
+from revgn.settings.presets import PRESETS
+from revgn.settings.registry import FAMILIES, OWN, holders, kind_of
+from revgn.settings.renamed import renamed
+from revgn.settings.text import parse_size
+from revgn.structs import FieldError, Setting, is_struct, settings_of
+
+Table = dict[str, Any]
+
+
+def build_config(*layers: Table) -> Config:
+    """Configuration from nested dicts, the earlier of them stronger, over the preset and the defaults.
+
+    Raises
+    ------
+    UsageError
+        For an unknown key (with the nearest known one), a value of the wrong type or out of its bounds, a
+        setting that the chosen structs do not have. One line that names the dotted path.
+    """
+    config: Config = _built(Config, with_preset(merge_settings(*layers)), "", Config())
+    return config
+
+
+def merge_settings(*layers: Table) -> Table:
+    """Nested dicts merged, the earlier of them stronger."""
+    merged: Table = {}
+    for layer in reversed(layers):
+        merged = _merged(Config, merged, layer)
+    return merged
+
+
+def with_preset(settings: Table) -> Table:
+    """Return settings over their preset, without its optimizer where another optimizer or solver is set."""
+    name = settings.get("preset")
+    if name is None:
+        return settings
+    if name not in PRESETS:
+        raise UsageError(f"preset: {_unknown_word(name, PRESETS)}")
+    merged = _merged(Config, PRESETS[name], settings)
+    chosen, own = merged["optimizer"], PRESETS[name]["optimizer"]
+    if (chosen["kind"], chosen.get("solver", {}).get("kind")) != (own["kind"], own["solver"]["kind"]):
+        merged = _merged(Config, {k: v for k, v in PRESETS[name].items() if k != "optimizer"}, settings)
+    return merged
+
+
+def fields_at(settings: Table) -> Iterator[tuple[str, Setting, type | None]]:
+    """Yield every setting of the structs that `settings` choose: its dotted path, and the struct it holds."""
+    yield from _fields(Config, settings, Config(), "")
+
+
+def _fields(cls: type, table: Table, default: Any, prefix: str) -> Iterator[tuple[str, Setting, type | None]]:
+    for of in settings_of(cls):
+        own = of.default if default is None else getattr(default, of.name)
+        value = _normal(of, table.get(of.name, {} if own is not None else None))
+        member = _class_of(of, value, own)
+        yield f"{prefix}{of.name}", of, member
+        if member is not None and isinstance(value, dict):
+            yield from _fields(member, value, own if type(own) is member else None, f"{prefix}{of.name}.")
+
+
+def _merged(cls: type | None, weak: Table, strong: Table) -> Table:
+    fields = {of.name: of for of in settings_of(cls)} if cls is not None else {}
+    merged = dict(weak)
+    for key, value in strong.items():
+        of = fields.get(key)
+        new, old = _normal(of, value), _normal(of, weak.get(key))
+        if not (isinstance(new, dict) and isinstance(old, dict)):
+            merged[key] = new
+            continue
+        default = None if of is None else of.default
+        before, after = _class_of(of, old, default), _class_of(of, old | new, default)
+        merged[key] = new if "kind" in new and before is not after else _merged(after, old, new)
+    return merged
+
+
+def _class_of(of: Setting | None, table: Any, default: Any) -> type | None:
+    """Return the struct that a table stands for; None for a plain value, or a kind that is not known."""
+    if of is None or not isinstance(table, dict):
+        return None
+    if of.family is None:
+        return of.type if is_struct(of.type) else None
+    if "kind" not in table:
+        return None if default is None else type(default)
+    return Own if table["kind"] == OWN else FAMILIES[of.family].get(table["kind"])
+
+
+def _normal(of: Setting | None, value: Any) -> Any:
+    """Return a table for a word that stands for one: "adam" for {kind = "adam"}."""
+    if of is None or of.family is None or not isinstance(value, str):
+        return value
+    return None if value == "none" else {"kind": value}
+
+
+def _built(cls: type, table: Table, path: str, base: Any) -> Any:
+    """Build a struct from a table, over the values of `base` where there is one."""
+    fields = {of.name: of for of in settings_of(cls)}
+    for key in table:
+        if key not in fields and key != "kind":
+            raise UsageError(_unknown_setting(key, cls, path))
+    values = {
+        name: _member(fields[name], value, f"{path}{name}", getattr(base, name, fields[name].default))
+        for name, value in table.items()
+        if name in fields
+    }
+    try:
+        return cls(**values) if base is None else replace(base, **values)
+    except FieldError as error:
+        raise UsageError(f"{path}{error.field}: {error.reason}") from None
+    except UsageError as error:
+        raise UsageError(f"{path.rstrip('.')}: {error}" if path else str(error)) from None
+
+
+def _member(of: Setting, value: Any, path: str, default: Any) -> Any:
+    """Return the value of one field, built where it is a struct."""
+    if of.size and isinstance(value, str):
+        return parse_size(value, path)
+    if of.family is None and not is_struct(of.type):
+        return value
+    value = _normal(of, value)
+    if value is None and of.family is not None and _may_be_none(of):
+        return None
+    if not isinstance(value, dict):
+        example = f'{path} = {{kind = "..."}}' if of.family else f"[{path}]"
+        raise UsageError(f"{path}: {value!r} cannot be used; expected a table of settings, as in {example}")
+    cls = _class_of(of, value, default)
+    if cls is None:
+        kinds = FAMILIES[of.family or ""]
+        if "kind" in value:
+            raise UsageError(f"{path}.kind: {_unknown_word(value['kind'], kinds)}")
+        raise UsageError(f"{path}.kind: is missing; one of {', '.join(kinds)}")
+    if of.family is None and value.get("kind", kind_of(default)) != kind_of(default):
+        raise UsageError(f"{path}.kind: {value['kind']!r} cannot be used; it is always {kind_of(default)}")
+    return _built(cls, value, f"{path}.", default if type(default) is cls else None)
+
+
+def _may_be_none(of: Setting) -> bool:
+    return of.default is None or type(None) in typing.get_args(of.type)
+
+
+def _unknown_word(name: Any, known: Any) -> str:
+    near = difflib.get_close_matches(str(name), list(known), 1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+    return f"unknown name {name!r}; {hint}"
+
+
+def _unknown_setting(name: str, cls: type, path: str) -> str:
+    """Say that a struct has no such field: a new name, the nearest one, or the structs that have it."""
+    if hint := renamed(f"{path}{name}"):
+        return f"{path}{name}: {hint}"
+    if hint := missing_setting(name, cls):
+        return f"{path}{name}: {hint}"
+    beside = [of.name for of in settings_of(cls)]
+    if near := difflib.get_close_matches(name, beside, 1):
+        return f"{path}{name}: unknown setting; did you mean {path}{near[0]}?"
+    last = {known.rpartition(".")[2]: known for known, _, _ in fields_at({})}
+    elsewhere = difflib.get_close_matches(name, last, 1)
+    hint = f"did you mean {last[elsewhere[0]]}?" if elsewhere else f"known here are {', '.join(beside)}"
+    return f"{path}{name}: unknown setting; {hint}"
+
+
+def missing_setting(name: str, cls: type) -> str:
+    """Say which other structs have a field: "adam has no damping; kfac has"; "" where none has."""
+    family = next((family for family, kinds in FAMILIES.items() if cls in kinds.values()), None)
+    if family is None:
+        return ""
+    kind = next(kind for kind, struct in FAMILIES[family].items() if struct is cls)
+    found = holders(family, name)
+    verb = "have" if len(found) > 1 or (found and found[0].endswith("s")) else "has"
+    return f"{kind} has no {name}; {' and '.join(found)} {verb}" if found else ""

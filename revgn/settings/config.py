@@ -1,0 +1,161 @@
+"""The configuration of a run: a tree of structs.
+
+The dotted path of a field (`optimizer.solver.damping`) is its name everywhere: in TOML files, behind `--set`,
+and as attribute `config.optimizer.solver.damping` of a run.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+from revgn.errors import UsageError
+from revgn.networks import Architecture
+from revgn.optimizers import Constant, FeatureMetric, GaussNewton, Optimizer, Schedule
+from revgn.settings.average import Exponential, Tail
+from revgn.structs import is_struct, setting, settings_of, struct
+
+
+@struct
+class DataSettings:
+    """Images or tables; see `revgn.data.load_dataset`."""
+
+    name: str = setting(
+        "Data set: one that the package ships or knows, or an .npz, .h5 or .csv file.",
+        default="digits",
+        resumable=True,
+    )
+    folder: str | None = setting("Folder of the data set's files.", default=None, resumable=True)
+    subset: int | None = setting("Training rows, drawn at random; by default all.", default=None, ge=1)
+    subset_seed: int | None = setting(
+        "Seed of the subset; by default the first rows are taken.", default=None
+    )
+    inputs: str | None = setting("Inputs in an .npz (key) or .h5 file (path).", default=None)
+    targets: str | None = setting("Targets in an .npz or .h5 file.", default=None)
+    test_inputs: str | None = setting("Test inputs in an .npz or .h5 file.", default=None)
+    test_targets: str | None = setting("Test targets in an .npz or .h5 file.", default=None)
+    target: str | None = setting("Target column of a .csv file; several with commas.", default=None)
+    task: Literal["auto", "classification", "regression"] = setting("Kind of targets.", default="auto")
+    test_fraction: float = setting(
+        "Share of the rows that becomes the test set, where the file has none.", default=0.2, gt=0, lt=1
+    )
+    validation: float = setting(
+        "Share of the training rows held out, by which the best weights are then chosen.",
+        default=0.0,
+        ge=0,
+        lt=1,
+    )
+    standardize_targets: bool = setting(
+        "Fit standardized regression targets; losses are then in units of their variance.", default=False
+    )
+    crop: bool = setting("Train on random crops of the images, resized (RandomResizedCrop).", default=False)
+
+
+@struct
+class TrainingSettings:
+    """The training loop."""
+
+    loss: Any = setting(
+        "Loss; by default cross-entropy for classes and squared error for numbers.",
+        default=None,
+        family="loss",
+    )
+    label_smoothing: float = setting(
+        "Share of each label that is spread over all classes, in the steps (cross-entropy).",
+        default=0.0,
+        ge=0,
+        lt=1,
+    )
+    schedule: Schedule = setting(
+        "Schedule of the learning rates.", default=Constant(), family="schedule", resumable=True
+    )
+    average: Exponential | Tail | None = setting(
+        "Average of the weights, kept beside training.", default=None, family="average"
+    )
+    batch_size: int | Literal["full"] | None = setting(
+        "Rows in a batch; by default 256, or all where there are fewer.", default=None, ge=1, le=10**12
+    )
+    epochs: int = setting("Epochs.", default=5, ge=1, le=10**12, resumable=True)
+    steps: int | None = setting(
+        "Steps, whatever the number of epochs.", default=None, ge=1, le=10**12, resumable=True
+    )
+    seed: int = setting("Seed of everything random.", default=0, ge=0, le=2**63 - 1)
+    dtype: Literal["float32", "float64"] = setting("Precision.", default="float32")
+    backend: Literal["auto", "numpy", "cupy"] = setting("Array library.", default="auto", resumable=True)
+    eval_every: int | None = setting(
+        "Steps between two evaluations; by default an epoch.", default=None, ge=1, le=10**12, resumable=True
+    )
+    eval_train_rows: int = setting(
+        "Training rows of an evaluation, at most.", default=10_000, ge=1, le=10**12, resumable=True
+    )
+    measure_every: int = setting(
+        "Steps between two measurements of loss_after, loss decreases and inverse_error; 0 measures none.",
+        default=10,
+        ge=0,
+        resumable=True,
+    )
+    analyse_rows: int | None = setting(
+        "Test rows on which each evaluation compares the tangent kernel, representations and weights with "
+        "those at initialization, and looks at the next two steps; by default none.",
+        default=None,
+        ge=4,
+        le=100_000,
+        resumable=True,
+    )
+    analyse_probes: int = setting(
+        "Random vectors that estimate the tangent kernel of many analyse_rows; 0 forms it.",
+        default=0,
+        ge=0,
+        resumable=True,
+    )
+    checkpoint_every: int | None = setting(
+        "Steps between two checkpoints; by default as time allows.",
+        default=None,
+        ge=1,
+        le=10**12,
+        resumable=True,
+    )
+
+
+@struct
+class Own:
+    """A part of the user's own, which a configuration describes but cannot make."""
+
+    description: str = setting("What the part is.", default="")
+
+
+@struct
+class Config:
+    """All settings of a run."""
+
+    preset: str | None = setting("Set-up whose settings are the defaults.", default=None)
+    data: DataSettings = setting("Data.", default=DataSettings())
+    network: Architecture | Own = setting("Network.", default=Architecture(), family="network")
+    optimizer: Optimizer = setting("Optimizer.", default=GaussNewton(), family="optimizer")
+    training: TrainingSettings = setting("Training.", default=TrainingSettings())
+
+    def check(self) -> None:
+        """Raise `UsageError` where the optimizer needs what the network does not keep."""
+        has_metric = any(isinstance(part, FeatureMetric) for part in parts_of(self.optimizer))
+        if has_metric and getattr(self.network, "activations", "keep") == "rebuild":
+            raise UsageError("metric features needs the activations; set network.activations to keep")
+
+
+def parts_of(part: Any) -> Iterator[Any]:
+    """Yield a struct and all structs within it."""
+    yield part
+    if is_struct(type(part)):
+        for of in settings_of(type(part)):
+            if of.family is not None or is_struct(of.type):
+                yield from parts_of(getattr(part, of.name))
+
+
+def mapped(function: Callable[[Any], Any], part: Any) -> Any:
+    """Return a struct with `function` applied to it and to all structs within it, the innermost first."""
+    if part is None:
+        return None
+    if is_struct(type(part)):
+        fields = [of for of in settings_of(type(part)) if of.family is not None or is_struct(of.type)]
+        inner = {of.name: mapped(function, getattr(part, of.name)) for of in fields}
+        changes = {name: after for name, after in inner.items() if after is not getattr(part, name)}
+        part = replace(part, **changes) if changes else part
+    return function(part)

@@ -1,0 +1,32 @@
+"""The paper's set-ups by name: network, data, batch and block step (Buffelli et al. 2024, section 5).
+
+The paper's code applies its learning rate to L times our block step, L the number of blocks: its 0.1 in
+mini-batches is 0.1 L here, its 0.5 on the full batch is 0.5 L.
+"""
+
+from typing import Any
+
+from revgn.linalg import PAPER_RULE
+from revgn.networks import REFERENCE
+
+
+def _preset(name: str, lr: float, **data: Any) -> dict[str, Any]:
+    shape = REFERENCE[name]
+    solver = {
+        "kind": "block",
+        "block_weights": "uniform",
+        "rtol": PAPER_RULE.rtol,
+        "atol": PAPER_RULE.atol,
+    }
+    own = {"name": "cifar10", "crop": True} if "cifar" in name else {"name": "mnist"}
+    return {
+        "network": {"blocks": shape.blocks, "hidden": shape.hidden, "first_block": shape.first_block},
+        "training": {"batch_size": "full" if data else 1024, "epochs": 100},
+        "data": own | data,
+        "optimizer": {"kind": "gauss-newton", "lr": round(lr * shape.blocks, 9), "solver": solver},
+    }
+
+
+PRESETS: dict[str, dict[str, Any]] = {name: _preset(name, 0.1) for name in REFERENCE} | {
+    f"{name}-full-batch": _preset(name, 0.5, subset=1024) for name in ("paper-mnist", "paper-cifar10")
+}

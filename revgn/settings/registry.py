@@ -1,0 +1,87 @@
+"""The structs that a configuration may name, by family and kind.
+
+A new optimizer, solver, schedule or loss is one line here. `register` adds one of the user's own.
+"""
+
+from typing import Any
+
+from revgn.losses import CrossEntropy, SquaredError
+from revgn.networks import Architecture
+from revgn.optimizers import (
+    KFAC,
+    LBFGS,
+    SGD,
+    Adam,
+    Backtracking,
+    Blend,
+    Constant,
+    Cosine,
+    FeatureMetric,
+    GaussNewton,
+    LevenbergMarquardt,
+    Muon,
+    Orthogonalized,
+    Paced,
+    StepDecay,
+    Switch,
+)
+from revgn.settings.average import Exponential, Tail
+from revgn.solvers import Automatic, Blocks, BlockWise, ConjugateGradients, MinimumNorm
+from revgn.structs import settings_of
+
+FAMILIES: dict[str, dict[str, type]] = {
+    "network": {"couplings": Architecture},
+    "optimizer": {
+        "gauss-newton": GaussNewton,
+        "sgd": SGD,
+        "adam": Adam,
+        "muon": Muon,
+        "kfac": KFAC,
+        "lbfgs": LBFGS,
+        "levenberg-marquardt": LevenbergMarquardt,
+        "orthogonalized": Orthogonalized,
+        "paced": Paced,
+        "blend": Blend,
+        "switch": Switch,
+    },
+    "solver": {
+        "minimum-norm": MinimumNorm,
+        "block": BlockWise,
+        "cg": ConjugateGradients,
+        "auto": Automatic,
+    },
+    "metric": {"features": FeatureMetric},
+    "preconditioner": {"blocks": Blocks},
+    "length": {"backtracking": Backtracking},
+    "schedule": {"constant": Constant, "cosine": Cosine, "step": StepDecay},
+    "average": {"exponential": Exponential, "tail": Tail},
+    "loss": {"cross-entropy": CrossEntropy, "squared-error": SquaredError},
+}
+
+
+OWN = "own"  # the kind of a part that is not registered
+
+
+def register(family: str, kind: str, struct: type) -> None:
+    """Make a struct of the user's own known to configurations, under `kind`."""
+    FAMILIES[family][kind] = struct
+
+
+def kind_of(value: Any) -> str:
+    """Return the kind of a struct, "own" if it is not registered."""
+    known = {struct: kind for kinds in FAMILIES.values() for kind, struct in kinds.items()}
+    return known.get(type(value), OWN)
+
+
+def holders(family: str, name: str) -> list[str]:
+    """Return the kinds of a family that have a field, in words: "gauss-newton's solvers", "kfac"."""
+    found = []
+    for kind, struct in FAMILIES[family].items():
+        for of in settings_of(struct):
+            if of.name == name:
+                found.append(kind)
+            elif of.family not in (None, family) and (inner := holders(str(of.family), name)):
+                is_all = inner == list(FAMILIES[str(of.family)])
+                which = "s" if is_all else f" {' or '.join(inner)}"
+                found.append(f"{kind}'s {of.family}{which}")
+    return found

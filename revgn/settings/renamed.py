@@ -1,0 +1,44 @@
+"""Names of settings up to version 0.1, and what became of them."""
+
+_NEW = {
+    "optimizer.name": "optimizer.kind",
+    "optimizer.inverse": "optimizer.solver",
+    "optimizer.shares": "optimizer.solver.block_weights",
+    "optimizer.outputs": "optimizer.solver.outputs, with centered-logits for contrasts",
+    "optimizer.carry": "optimizer.momentum",
+    "optimizer.carry_limit": "optimizer.momentum_limit",
+    "optimizer.metric_floor": "optimizer.metric.floor",
+    "optimizer.metric_mean": "optimizer.metric.decay",
+    "optimizer.metric_every": "optimizer.metric.every",
+    "optimizer.factor_every": "optimizer.every",
+    "optimizer.factor_mean": "optimizer.decay",
+    "optimizer.orthogonal": 'optimizer = {kind = "orthogonalized", inner = {...}}',
+    "optimizer.adapt_damping": 'optimizer = {kind = "levenberg-marquardt", inner = {...}}',
+    "optimizer.damping_raised": "optimizer.raised",
+    "optimizer.damping_lowered": "optimizer.lowered",
+    "optimizer.damping_min": "optimizer.lowest",
+    "optimizer.damping_max": "optimizer.highest",
+    "optimizer.length_rule": 'optimizer = {kind = "paced", length = "backtracking", inner = {...}}',
+    "optimizer.hybrid": 'optimizer = {kind = "switch" or "blend", first = {...}, second = {...}}',
+    "optimizer.second_lr": "optimizer.second.lr",
+    "optimizer.second_share": "optimizer.share",
+    "optimizer.schedule": "training.schedule",
+    "optimizer.warmup": "training.schedule.warmup",
+    "optimizer.floor": "training.schedule.floor",
+    "optimizer.gamma": "training.schedule.gamma",
+    "data.validation_fraction": "data.validation",
+    "training.average_decay": "training.average.decay",
+    "training.average_from": "training.average.tail_start",
+}
+_GONE = ("carry_decay", "trust_change", "decay_to", "couplings", "agreement")
+
+
+def renamed(path: str) -> str:
+    """Say what became of a setting of version 0.1, by its dotted path or last name; "" for other names."""
+    name = path.rpartition(".")[2]
+    if name in _GONE:
+        return "was removed, since it did not help (examples/results)"
+    new = _NEW.get(path) or next(
+        (new for old, new in _NEW.items() if "." not in path and old.endswith(f".{name}")), ""
+    )
+    return f"is now {new}" if new else ""

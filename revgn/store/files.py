@@ -1,0 +1,125 @@
+"""Files that are whole at any instant, and HDF5 files whose damage is one clear error.
+
+After the end of an HDF5 file comes a seal, which every HDF5 reader ignores: the CRC-32 of all before
+it. It is checked first, for the HDF5 library may follow a damaged file into an endless loop. Whoever
+edits the file with h5py removes the seal; it is then read without.
+"""
+
+import io
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from revgn.errors import RunError
+from revgn.store.names import PARTIAL_FILE
+
+SEAL = b"crc32 %08x\n"
+SEAL_BYTES = len(SEAL % 0)
+_SEAL = rb"crc32 [0-9a-f]{8}\n"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write `path` into a `RunError`."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all of `content`: in one call, save where the system takes only a part."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def write_whole(path: Path, *content: bytes) -> None:
+    """Put `content`, part after part, at `path`; a reader sees the old file or the new one, never both.
+
+    Raises
+    ------
+    RunError
+        If the system refuses, say because the disk is full; the old file is still there.
+    """
+    partial = path.with_name(PARTIAL_FILE)
+    with writing(path):
+        try:
+            with partial.open("wb", buffering=0) as file:
+                for part in content:
+                    write_all(file.fileno(), part)
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
+    """Build an HDF5 file in memory with `fill`, then put it at `path` whole.
+
+    Notes
+    -----
+    The format of HDF5 1.8 is asked for: it is old enough for every reader, and its object headers
+    carry checksums. The image is that of a closed file: HDF5 1.14 gives the image of an open one a
+    superblock whose checksum is wrong.
+    """
+    image = io.BytesIO()
+    with h5py.File(image, "w", libver=("v108", "v108")) as file:
+        fill(file)
+    content = image.getvalue()
+    write_whole(path, content, SEAL % zlib.crc32(content))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file; whatever fails while it is read becomes a `RunError` that names it."""
+    try:
+        _check_seal(path)
+        with h5py.File(path, "r") as file:
+            yield file
+    except RunError:
+        raise
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: is missing") from error
+    except Exception as error:  # h5py raises nearly everything: OSError, KeyError, RuntimeError, TypeError
+        reason = " ".join(str(error).split())
+        raise RunError(f"{path}: cannot be read, it may be damaged: {reason}") from error
+
+
+def read_attributes(node: Any, without: str | None = None) -> dict[str, Any]:
+    """Return the attributes of a file or group, save those that begin so, as Python numbers and strings."""
+    names = [name for name in node.attrs if without is None or not name.startswith(without)]
+    values = ((name, node.attrs[name]) for name in names)
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values}
+
+
+def is_sealed(path: Path) -> bool:
+    """Tell whether the file ends in a seal; whoever edits it takes that off."""
+    with path.open("rb") as file:
+        file.seek(max(os.fstat(file.fileno()).st_size - SEAL_BYTES, 0))
+        return re.fullmatch(_SEAL, file.read()) is not None
+
+
+def _check_seal(path: Path) -> None:
+    crc = 0
+    with path.open("rb") as file:
+        rest = max(os.fstat(file.fileno()).st_size - SEAL_BYTES, 0)
+        while chunk := file.read(min(rest, 2**20)):
+            crc = zlib.crc32(chunk, crc)
+            rest -= len(chunk)
+        seal = file.read()
+    if re.fullmatch(_SEAL, seal) and seal != SEAL % crc:
+        raise RunError(f"{path}: is damaged: its CRC-32 differs")

@@ -1,0 +1,248 @@
+"""The journal, a line a record, and the columns that its records fill.
+
+    {"kind": "step", "step": 12, "loss": 0.5, "rho": 1e-15}
+
+    {"kind": "resume", "step": 10}
+
+The second kind says that the run went on from step 10: what was recorded of later steps before that line
+counts no more. A line is appended by one write, so a killed run loses at most the line it was writing.
+JSON has no NaN: what was not measured has no key; infinities are the strings "inf" and "-inf".
+"""
+
+import fcntl
+import io
+import json
+import math
+import os
+import time
+from array import array
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from revgn.errors import RunError, RunHeldError, UsageError
+from revgn.store.files import write_all, writing
+from revgn.store.names import CADENCES, WRITER_FILE, Cadence
+from revgn.store.owner import is_alive, read_owner, this_process, write_owner
+
+Record = dict[str, float]
+Entry = tuple[Cadence | None, Record]  # without a cadence: the run went on from a step
+
+RESUME = "resume"
+
+_LOCK_TRIES = 20
+
+
+def check_record(cadence: Cadence, values: Mapping[str, float | None]) -> Record:
+    """Return what of `values` was measured, or raise for a name that `cadence` does not have."""
+    scale = cadence.scale.name
+    known = {series.name for series in (cadence.scale, *cadence.series)}
+    if unknown := sorted(name for name in values.keys() - known if cadence.find(name) is None):
+        known |= {series.name for series in cadence.by_coupling}
+        raise UsageError(
+            f"a record of {cadence.group} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+        )
+    numbers = {name: float(value) for name, value in values.items() if value is not None}
+    record = {name: number for name, number in numbers.items() if not math.isnan(number)}
+    if scale not in record:
+        raise UsageError(f"a record of {cadence.group} needs a number for {scale}")
+    return record
+
+
+def encode(cadence: Cadence, record: Record) -> bytes:
+    """Write a checked record as one line."""
+    line: dict[str, Any] = {"kind": cadence.scale.name}
+    for name, value in record.items():
+        if math.isinf(value):
+            line[name] = str(value)
+        else:
+            line[name] = int(value) if name == "step" and value.is_integer() else value
+    return json.dumps(line).encode() + b"\n"
+
+
+def encode_resume(step: int) -> bytes:
+    """Write the line that says from which step a run went on."""
+    return json.dumps({"kind": RESUME, "step": step}).encode() + b"\n"
+
+
+def decode(line: bytes) -> Entry:
+    """Read what `encode` and `encode_resume` wrote; a `ValueError` or its like says it is something else."""
+    values = json.loads(line)
+    kind = values.pop("kind")
+    if kind == RESUME:
+        return None, {"step": float(values["step"])}
+    (cadence,) = (cadence for cadence in CADENCES if cadence.scale.name == kind)
+    return cadence, check_record(cadence, values)
+
+
+def read_journal(path: Path, start: int = 0, end: int | None = None) -> tuple[list[Entry], int]:
+    """Return a journal's entries between two lines' starts, and the length in bytes up to which it is whole.
+
+    Raises
+    ------
+    RunError
+        If a line that is not the last is damaged. A last one was being written when the run was
+        killed: it is left out.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            content = file.read() if end is None else file.read(end - start)
+    except FileNotFoundError:
+        content = b""
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}") from error
+    lines = io.BytesIO(content).readlines()
+    records = []
+    length = start
+    for number, line in enumerate(lines, start=1):
+        try:
+            if not line.endswith(b"\n"):
+                raise ValueError
+            records.append(decode(line))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            if number < len(lines):
+                raise RunError(f"{path}: line {_lines_before(path, start) + number} is damaged") from error
+            break
+        length += len(line)
+    return records, length
+
+
+def _lines_before(path: Path, start: int) -> int:
+    return path.read_bytes()[:start].count(b"\n")
+
+
+class Journal:
+    """The journal of the one process that writes a run; the system lifts its lock when that ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with writing(path):
+            self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                _lock(self._descriptor, path.parent)
+                write_owner(path.with_name(WRITER_FILE), this_process())
+                os.ftruncate(self._descriptor, read_journal(path)[1])
+            except (OSError, RunError):
+                os.close(self._descriptor)
+                raise
+
+    def append(self, line: bytes) -> None:
+        """Append `line`, or raise and leave the journal as it was."""
+        with writing(self._path):
+            length = os.fstat(self._descriptor).st_size
+            try:
+                write_all(self._descriptor, line)
+            except OSError:
+                os.ftruncate(self._descriptor, length)
+                raise
+
+    def size(self) -> int:
+        """Bytes of all lines."""
+        return os.fstat(self._descriptor).st_size
+
+    def sync(self) -> None:
+        """Wait until the disk holds every line."""
+        with writing(self._path):
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file; nothing can be appended afterwards."""
+        os.close(self._descriptor)
+
+
+class Columns:
+    """The series of one cadence; a later record of the same step or epoch replaces the earlier."""
+
+    def __init__(self, cadence: Cadence) -> None:
+        self.cadence = cadence
+        self._rows: dict[float, int] = {}
+        self._columns = {series.name: array("d") for series in (cadence.scale, *cadence.series)}
+
+    def put(self, record: Record) -> None:
+        """Add a checked record, or replace the one of its step or epoch."""
+        row = self._rows.setdefault(record[self.cadence.scale.name], len(self._rows))
+        for name in sorted(record.keys() - self._columns.keys()):
+            self._columns[name] = array("d", [math.nan]) * len(self._columns[self.cadence.scale.name])
+        for name, column in self._columns.items():
+            column[row : row + 1] = array("d", (record.get(name, math.nan),))
+
+    def extend(self, arrays: Mapping[str, NDArray[np.float64]]) -> None:
+        """Put row after row of `arrays`, as `arrays()` returned them, but for what is no series of ours."""
+        scale = self.cadence.scale.name
+        arrays = {name: values for name, values in arrays.items() if self.cadence.find(name)}
+        if not self._rows and set(arrays) <= set(self._columns):
+            rows = arrays[scale].tolist()
+            if len(set(rows)) == len(rows):
+                missing = array("d", [math.nan]) * len(rows)
+                self._rows = {value: row for row, value in enumerate(rows)}
+                for name in self._columns:
+                    self._columns[name] = array("d", arrays[name].tolist()) if name in arrays else missing[:]
+                return
+        for row in zip(*arrays.values(), strict=True):
+            self.put(dict(zip(arrays, row, strict=True)))
+
+    def replay(self, entries: Iterable[Entry]) -> None:
+        """Put what a journal has of this cadence, and drop what it says counts no more."""
+        for kind, record in entries:
+            if kind is None:
+                self.drop_after(record["step"])
+            elif kind is self.cadence:
+                self.put(record)
+
+    def drop_after(self, step: float) -> None:
+        """Forget the rows of later steps; rows that name no step stay."""
+        steps = self._columns["step"]
+        kept = [row for row in range(len(steps)) if not steps[row] > step]
+        self._columns = {
+            name: array("d", (column[row] for row in kept)) for name, column in self._columns.items()
+        }
+        self._rows = {value: row for row, value in enumerate(self._columns[self.cadence.scale.name])}
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """Return the scale and each series that was ever measured, in the order of the scale."""
+        scale = self.cadence.scale.name
+        arrays = {name: np.array(column) for name, column in self._columns.items()}
+        order = np.argsort(arrays[scale], kind="stable")
+        return {
+            name: column[order]
+            for name, column in arrays.items()
+            if name == scale or not np.isnan(column).all()
+        }
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    """Lock the journal, or raise with the name of the process that holds the lock.
+
+    On a file system without locks the process that wrote last holds it as long as it lives.
+    """
+    owner = read_owner(folder / WRITER_FILE)
+    held = RunHeldError(
+        f"{folder}: another process is writing this run{'' if owner is None else f': {owner}'}"
+    )
+    for _ in range(_LOCK_TRIES):  # somebody may just be asking `is_locked`
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(0.01)
+        except OSError:
+            if owner is None or owner == this_process() or not is_alive(owner):
+                return
+            raise held from None
+    raise held
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether a process is writing the journal."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

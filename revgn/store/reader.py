@@ -1,0 +1,167 @@
+"""Runs as they are found on disk: what was run, and what was measured so far."""
+
+import functools
+import glob
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from revgn.data.idx import DEFLATE_RATIO
+from revgn.errors import RunError, UsageError
+from revgn.store.files import read_attributes, reading
+from revgn.store.journal import Columns, is_locked, read_journal
+from revgn.store.migrate import migrated
+from revgn.store.names import (
+    CHECKPOINT_FOLDER,
+    CHECKPOINT_PATTERN,
+    CONFIG_PREFIX,
+    EPOCHS,
+    JOURNAL_BYTES,
+    JOURNAL_FILE,
+    ROOT_ATTRIBUTES,
+    RUN_FILE,
+    STEPS,
+    Cadence,
+)
+
+Series = dict[str, NDArray[np.float64]]
+CadenceName = Literal["steps", "epochs"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A run, running or ended: its settings (nested) and other attributes as they were when it was opened.
+
+    Series are read when they are first asked for, as they are then, and stay. No lock is taken.
+    """
+
+    folder: Path
+    attributes: dict[str, Any]
+    config: dict[str, Any]
+    status: str
+    read_series: Callable[[Cadence], Series]
+
+    @property
+    def steps(self) -> Series:
+        """The scale `step` and every series that was ever measured along it: float64, NaN "not measured"."""
+        return self.read_series(STEPS)
+
+    @property
+    def epochs(self) -> Series:
+        """The scale `epoch` and every series that was ever measured along it."""
+        return self.read_series(EPOCHS)
+
+    @property
+    def checkpoints(self) -> list[int]:
+        """Steps of which there is a checkpoint."""
+        names = (self.folder / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)
+        return sorted(int(path.stem.partition("_")[2]) for path in names)
+
+
+def open_run(folder: Path | str) -> Run:
+    """Read what a run is, also while it is being written.
+
+    Raises
+    ------
+    RunError
+        If `folder` holds no run, or what it holds is damaged; of its series when these are asked for.
+
+    Notes
+    -----
+    The journal's records come on top of the last snapshot's: it is ahead of that while a run goes on.
+    Where a resumed run has gone back to a checkpoint, what it had recorded beyond counts no more.
+    """
+    folder = Path(folder)
+    path = folder / RUN_FILE
+    if not path.exists():
+        raise RunError(f"{folder}: is not a run: it has no {RUN_FILE}")
+    with reading(path) as file:
+        attributes = read_attributes(file, without=CONFIG_PREFIX)
+        attributes = migrated(attributes, path)
+        if missing := ROOT_ATTRIBUTES.keys() - attributes.keys():
+            raise RunError(f"{path}: is damaged: it lacks {', '.join(sorted(missing))}")
+        config = json.loads(attributes["config_json"])
+    read_series = functools.cache(functools.partial(_read_series, folder))
+    return Run(folder, attributes, config, attributes["status"], read_series)
+
+
+def open_runs(where: Path | str | Iterable[Path | str]) -> list[Run]:
+    """Open the runs that a glob pattern matches, that a folder holds at any depth, or each of a list.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    RunError
+        If one is damaged.
+    """
+    given = [where] if isinstance(where, Path | str) else list(where)
+    folders: dict[Path, None] = {}
+    for each in given:
+        matches = glob.glob(str(each), recursive=True) if not Path(each).exists() else [str(each)]
+        found = [run for match in sorted(matches) for run in list_runs(match)]
+        if not found:
+            raise UsageError(f"{each}: {'holds no run' if matches else 'there is no such folder'}")
+        folders |= dict.fromkeys(found)
+    return [open_run(folder) for folder in folders]
+
+
+def is_run(folder: Path | str) -> bool:
+    """Tell whether `folder` holds a run."""
+    return (Path(folder) / RUN_FILE).is_file()
+
+
+def list_runs(root: Path | str) -> list[Path]:
+    """Return the folders of all runs in `root`, at any depth, sorted; a run holds no others."""
+    found = []
+    for folder, inside, files in os.walk(root):
+        if RUN_FILE in files:
+            found.append(Path(folder))
+            inside.clear()
+    return sorted(found)
+
+
+def status(run: Run) -> str:
+    """Status of the run; "killed" where it says "running" but no process writes it."""
+    if run.status == "running" and not is_locked(run.folder / JOURNAL_FILE):
+        return "killed"
+    return run.status
+
+
+def _read_series(folder: Path, cadence: Cadence) -> Series:
+    """Return the snapshot's series, and on top of them what the journal has beyond."""
+    path = folder / RUN_FILE
+    with reading(path) as file:
+        known = int(file.attrs.get(JOURNAL_BYTES, 0))
+        group = file[cadence.group]
+        names = [series.name for series in (cadence.scale, *cadence.series) if series.name in group]
+        found = {name: _read_column(path, group, name) for name in (*names, *sorted(group.keys() - {*names}))}
+    entries = read_journal(folder / JOURNAL_FILE, known)[0]
+    if not entries:
+        return found
+    columns = Columns(cadence)
+    columns.extend(found)
+    columns.replay(entries)
+    return columns.arrays()
+
+
+def _read_column(path: Path, group: h5py.Group, name: str) -> NDArray[np.float64]:
+    """Return one series; what is none, lies elsewhere, or claims more than the file can hold is damage."""
+    link, data = group.get(name, getlink=True), group.get(name)
+    fault = ""
+    if not (isinstance(link, h5py.HardLink) and isinstance(data, h5py.Dataset)) or data.is_virtual:
+        fault = "is no series of its own"
+    elif data.dtype.kind != "f" or data.ndim != 1:
+        fault = f"has shape {data.shape} and dtype {data.dtype}"
+    elif data.nbytes > DEFLATE_RATIO * path.stat().st_size:
+        fault = "is larger than the file can hold"
+    if fault:
+        raise RunError(f"{path}: is damaged: {group.name}/{name} {fault}")
+    return data[...]  # type: ignore[no-any-return]

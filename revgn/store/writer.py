@@ -1,0 +1,348 @@
+"""The one who writes a run: records go to the journal at once, to run.h5 every few seconds."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import h5py
+from numpy.typing import NDArray
+
+from revgn.errors import RunError, UsageError
+from revgn.store.checkpoint import prune_checkpoints, save_checkpoint
+from revgn.store.files import read_attributes, reading, write_hdf5, write_whole, writing
+from revgn.store.journal import Columns, Journal, check_record, encode, encode_resume, is_locked
+from revgn.store.migrate import keep_original
+from revgn.store.names import (
+    CHECKPOINT_FOLDER,
+    CONFIG_FILE,
+    CONFIG_PREFIX,
+    CONVENTIONS,
+    EPOCHS,
+    FORMAT_VERSION,
+    JOURNAL_BYTES,
+    JOURNAL_FILE,
+    PARTIAL_FILE,
+    RUN_FILE,
+    STEPS,
+    WRITER_FILE,
+    Series,
+    Weights,
+    attributes_of,
+    checkpoint_name,
+    of_weights,
+)
+from revgn.store.reader import Run, open_run
+
+SNAPSHOT_SECONDS = 2.0
+SNAPSHOT_SHARE = 0.01
+ATTRIBUTE_BYTES = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What is known of a run when it starts; `config` nests, `config_toml` is the same as text."""
+
+    title: str
+    command: str
+    config: dict[str, Any]
+    config_toml: str
+    seed: int
+    backend: str
+    device: str
+    dtype: str
+    data_name: str
+    data_sha256: str
+    versions: dict[str, str]
+    references: str
+
+
+class RunWriter:
+    """Stores the records of one run; leaving its `with` block closes it with the fitting status."""
+
+    def __init__(self, folder: Path, attributes: dict[str, Any], steps: Columns, epochs: Columns) -> None:
+        self.folder = folder
+        self._attributes = attributes
+        self._steps = steps
+        self._epochs = epochs
+        self._opened = self._latest = time.monotonic()
+        self._cost = 0.0
+        self._journal: Journal | None = Journal(folder / JOURNAL_FILE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._journal is None:
+            return
+        if error is None:
+            self.close("finished")
+            return
+        with suppress(RunError):  # a full disk must not hide what went wrong first
+            self.close("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
+
+    def record_step(self, values: Mapping[str, float | None]) -> None:
+        """Journal what was measured in a step; None, NaN and absence are "not measured"."""
+        self._record(self._steps, values)
+
+    def record_epoch(self, values: Mapping[str, float | None]) -> None:
+        """Journal what an evaluation measured; an epoch may be a fraction."""
+        self._record(self._epochs, values)
+
+    def rewind(self, step: int) -> None:
+        """Journal that the run goes on from `step`, and forget the records of later steps."""
+        self._open_journal().append(encode_resume(step))
+        for columns in (self._steps, self._epochs):
+            columns.drop_after(step)
+
+    def snapshot(self) -> None:
+        """Bring run.h5 up to date."""
+        begun = time.monotonic()
+        write_hdf5(self.folder / RUN_FILE, self._fill)
+        self._latest = time.monotonic()
+        self._cost += self._latest - begun
+
+    def snapshot_if_due(self) -> None:
+        """Bring run.h5 up to date if that was long ago and costs little."""
+        now = time.monotonic()
+        if now - self._latest >= SNAPSHOT_SECONDS and self._cost < SNAPSHOT_SHARE * (now - self._opened):
+            self.snapshot()
+
+    def save_checkpoint(
+        self,
+        *,
+        step: int,
+        arrays: Mapping[str, NDArray[Any]],
+        attributes: Mapping[str, int | float | str],
+        scores: Mapping[Weights, float],
+    ) -> Path:
+        """Write a checkpoint and return its path; the last two and those of highest score are kept.
+
+        There is a score for each kind of weights that was evaluated.
+
+        Notes
+        -----
+        The journal is on the disk before the checkpoint is: it never lags behind.
+        """
+        path = self.folder / CHECKPOINT_FOLDER / checkpoint_name(step)
+        self._open_journal().sync()
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)
+        scored = {of_weights("score", weights): score for weights, score in scores.items()}
+        save_checkpoint(path, step, arrays, {**attributes, **scored})
+        prune_checkpoints(path)
+        self.snapshot()
+        return path
+
+    def close(
+        self, status: Literal["finished", "stopped", "interrupted", "failed"], message: str = ""
+    ) -> None:
+        """Say how the run ended, in the last snapshot, and let go of the journal."""
+        journal = self._open_journal()
+        self._attributes |= {"status": status, "message": _text(message), "end": _now()}
+        try:
+            journal.sync()
+            self.snapshot()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Let go of the journal and leave everything as it is."""
+        self._open_journal().close()
+        self._journal = None
+
+    def _record(self, columns: Columns, values: Mapping[str, float | None]) -> None:
+        record = check_record(columns.cadence, values)
+        self._open_journal().append(encode(columns.cadence, record))
+        columns.put(record)
+
+    def _open_journal(self) -> Journal:
+        if self._journal is None:
+            raise RunError(f"{self.folder}: the run is closed")
+        return self._journal
+
+    def _fill(self, file: h5py.File) -> None:
+        file.attrs.update(self._attributes)
+        file.attrs[JOURNAL_BYTES] = self._open_journal().size()
+        for columns in (self._steps, self._epochs):
+            _fill_group(file.create_group(columns.cadence.group), columns)
+
+
+def create_run(folder: Path, provenance: Provenance) -> RunWriter:
+    """Make the folder of a new run.
+
+    Raises
+    ------
+    RunError
+        If `folder` already holds something, or cannot be written.
+    """
+    start = _now()
+    attributes = {
+        "NX_class": "NXroot",
+        "default": STEPS.group,
+        "Conventions": CONVENTIONS,
+        "format_version": FORMAT_VERSION,
+        "title": _text(provenance.title),
+        "source": _text(f"revgn {provenance.versions.get('revgn', '')}".rstrip()),
+        "history": _text(f"{start} {provenance.command}"),
+        "references": _text(provenance.references),
+        "status": "running",
+        "message": "",
+        "command": _text(provenance.command),
+        "seed": provenance.seed,
+        "dtype": provenance.dtype,
+        "data_name": _text(provenance.data_name),
+        "data_sha256": provenance.data_sha256,
+        "start": start,
+        "end": "",
+        **_machine_attributes(provenance),
+    }
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not _is_unborn(folder):
+            raise RunError(f"{folder}: is not empty, and a run is never overwritten; choose another folder")
+    return _begin(RunWriter(folder, attributes, Columns(STEPS), Columns(EPOCHS)), provenance.config_toml)
+
+
+def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None) -> RunWriter:
+    """Go on with a run that is not being written, from `step`, on the machine and with the settings given.
+
+    What was recorded of later steps counts no more; without a step all counts. Title, first command, seed
+    and data stay as they were.
+
+    Raises
+    ------
+    RunError
+        If `folder` holds no run, a damaged one, or one that another process is writing.
+    """
+    run = open_run(folder)
+    changing = (CONFIG_PREFIX, "version.")
+    kept = {name: value for name, value in run.attributes.items() if not name.startswith(changing)}
+    attributes = kept | {
+        "status": "running",
+        "message": "",
+        "end": "",
+        "history": _text(f"{kept['history']}\n{_now()} {provenance.command}"),
+        **_machine_attributes(provenance),
+    }
+    writer = _writer_of(run, attributes)
+    if step is not None:
+        writer.rewind(step)
+    return _begin(writer, provenance.config_toml)
+
+
+def repair_run(folder: Path, config_toml: str) -> None:
+    """Fold the journal of a run that nobody writes into run.h5, and have its status tell how it ended.
+
+    A torn last line of the journal goes; a format that is older becomes ours, with the original kept, and the
+    settings as they then are, `config_toml`.
+
+    Raises
+    ------
+    RunError
+        If there is no run, it is damaged beyond its journal, or a process is writing it.
+    """
+    run = open_run(folder)
+    with reading(folder / RUN_FILE) as file:
+        attributes = read_attributes(file) | run.attributes | _config_attributes(run.config)
+    if run.status == "running":
+        attributes |= {"status": "interrupted", "message": "repaired: its process had died", "end": _now()}
+    _begin(_writer_of(run, attributes), config_toml)._release()
+
+
+def _writer_of(run: Run, attributes: dict[str, Any]) -> RunWriter:
+    """Writer that has all that was recorded."""
+    keep_original(run.folder)
+    steps, epochs = Columns(STEPS), Columns(EPOCHS)
+    writer = RunWriter(run.folder, attributes, steps, epochs)
+    try:
+        steps.extend(run.steps)  # read now that nobody else can write
+        epochs.extend(run.epochs)
+    except BaseException:
+        writer._release()
+        raise
+    return writer
+
+
+def _machine_attributes(provenance: Provenance) -> dict[str, str | int | float]:
+    return {
+        "backend": provenance.backend,
+        "device": _text(provenance.device),
+        **{f"version.{name}": _text(version) for name, version in provenance.versions.items()},
+        **_config_attributes(provenance.config),
+    }
+
+
+def _is_unborn(folder: Path) -> bool:
+    """Whether nothing was written yet but what a start killed in its first instant leaves: no record."""
+    left = {path.name for path in folder.iterdir()} - {CONFIG_FILE, PARTIAL_FILE, WRITER_FILE}
+    journal = folder / JOURNAL_FILE
+    return not left or (left == {JOURNAL_FILE} and journal.stat().st_size == 0 and not is_locked(journal))
+
+
+def _begin(writer: RunWriter, config_toml: str | None) -> RunWriter:
+    try:
+        if config_toml is not None:
+            write_whole(writer.folder / CONFIG_FILE, config_toml.encode())
+        writer.snapshot()
+    except BaseException:
+        writer._release()
+        raise
+    return writer
+
+
+def _fill_group(group: h5py.Group, columns: Columns) -> None:
+    cadence = columns.cadence
+    arrays = columns.arrays()
+    group.attrs.update({"NX_class": "NXdata", "axes": cadence.scale.name})
+    scale = group.create_dataset(cadence.scale.name, data=arrays.pop(cadence.scale.name))
+    scale.make_scale(cadence.scale.name)
+    _describe(scale, cadence.scale)
+    if arrays:
+        group.attrs["signal"] = next(iter(arrays))
+    for name, values in arrays.items():
+        data = group.create_dataset(name, data=values)
+        data.dims[0].attach_scale(scale)
+        if series := cadence.find(name):
+            _describe(data, series)
+
+
+def _describe(data: h5py.Dataset, series: Series) -> None:
+    data.attrs.update(attributes_of(series))
+
+
+def _config_attributes(config: dict[str, Any]) -> dict[str, str | int | float]:
+    text = json.dumps(config)
+    if len(text) > ATTRIBUTE_BYTES:
+        raise UsageError(
+            f"the settings take {len(text)} bytes as JSON; a run stores {ATTRIBUTE_BYTES} at most"
+        )
+    return {"config_json": text, **dict(_flat("config", config))}
+
+
+def _flat(path: str, value: Any) -> Iterator[tuple[str, str | int | float]]:
+    if isinstance(value, dict) and value:
+        for name, child in value.items():
+            yield from _flat(f"{path}.{name}", child)
+    elif isinstance(value, str):
+        yield path, _text(value)
+    elif isinstance(value, float) or (type(value) is int and abs(value) < 2**63):
+        yield path, value
+    else:
+        yield path, json.dumps(value)
+
+
+def _text(text: str) -> str:
+    """Return `text` as HDF5 can hold it: UTF-8, without NUL, of limited length."""
+    return text.replace("\0", "").encode("utf-8", "replace")[:ATTRIBUTE_BYTES].decode("utf-8", "ignore")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,206 @@
+"""Structs that are settings: each field carries its default, its meaning and its bounds, stated once.
+
+    @struct
+    class Adam:
+        lr: float = setting("Learning rate.", default=1e-3, gt=0)
+
+The struct is a frozen dataclass that checks its fields when it is made. Options, configuration files,
+messages and the reference are generated from the same fields.
+"""
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
+
+import msgspec
+import numpy as np
+
+from revgn.errors import UsageError
+
+T = TypeVar("T")
+
+
+class FieldError(UsageError):
+    """A field has a value that it cannot have; `field` is its name, `reason` the sentence after it."""
+
+    def __init__(self, owner: str, field: str, reason: str) -> None:
+        super().__init__(f"{owner}: {field}: {reason}")
+        self.field, self.reason = field, reason
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Bounds of a number; `infinite` allows infinity as well."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    infinite: bool = False
+
+    def hold(self, value: float) -> bool:
+        """Tell whether a number is within the bounds."""
+        return (
+            (math.isfinite(value) or (self.infinite and value == math.inf))
+            and (self.ge is None or value >= self.ge)
+            and (self.gt is None or value > self.gt)
+            and (self.le is None or value <= self.le)
+            and (self.lt is None or value < self.lt)
+        )
+
+    def __str__(self) -> str:
+        low, high = (self.ge if self.gt is None else self.gt), (self.le if self.lt is None else self.lt)
+        if low is not None and high is not None:
+            brackets = "[" if self.gt is None else "(", "]" if self.lt is None else ")"
+            return f"{brackets[0]}{low:g}, {high:g}{brackets[1]}"
+        if low is None and high is None:
+            return "finite"
+        return f"{'>=' if self.gt is None else '>'} {low:g}" if low is not None else f"<= {high:g}"
+
+
+class Setting(NamedTuple):
+    """A field of a struct: its name, type, default, meaning, and what may be done with it."""
+
+    name: str
+    type: Any
+    default: Any
+    meaning: str
+    bounds: Bounds
+    family: str | None
+    resumable: bool
+    size: bool
+
+
+def setting(
+    meaning: str,
+    *,
+    default: Any,
+    family: str | None = None,
+    resumable: bool = False,
+    size: bool = False,
+    **bounds: Any,
+) -> Any:
+    """Return a dataclass field that is a setting.
+
+    Parameters
+    ----------
+    meaning : str
+        One line: the text of the option, of the configuration file and of the reference.
+    default
+        Its default.
+    family : str or None
+        Of a field that holds one of several structs: the name under which these are registered.
+    resumable : bool
+        Whether a resumed run may change it.
+    size : bool
+        Whether it is a number of bytes, which may be written as 4GB.
+    **bounds
+        Of a number: ge, gt, le, lt, and infinite=True where infinity is allowed.
+    """
+    own = {
+        "meaning": meaning,
+        "bounds": Bounds(**bounds),
+        "family": family,
+        "resumable": resumable,
+        "size": size,
+    }
+    return dataclasses.field(default=default, metadata=own)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(setting, dataclasses.field))
+def struct(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen dataclass with slots that checks its settings, then itself by a method `check`.
+
+    Raises
+    ------
+    FieldError
+        When one is made with a value of the wrong type or out of its bounds.
+    """
+    check: Callable[[T], None] | None = vars(cls).get("check")
+
+    def check_fields(self: T) -> None:
+        for of in settings_of(type(self)):
+            if of.family is None and not is_struct(of.type):
+                object.__setattr__(self, of.name, _checked(self, of))
+        if check is not None:
+            check(self)
+
+    cls.__post_init__ = check_fields  # type: ignore[attr-defined]
+    made = dataclasses.dataclass(frozen=True, slots=True)(cls)
+    if made.__doc__:
+        fields = dataclasses.fields(made)  # type: ignore[arg-type]
+        lines = (f"    {field.name} : {field.metadata['meaning']}" for field in fields)
+        made.__doc__ = "\n".join(
+            [made.__doc__.rstrip(), "", "    Parameters", "    ----------", *lines, "    "]
+        )
+    return made
+
+
+def settings_of(cls: Any) -> tuple[Setting, ...]:
+    """Return the settings of a struct's class, in their order; none of any other class."""
+    return _settings_of(cls)
+
+
+@cache
+def _settings_of(cls: Any) -> tuple[Setting, ...]:
+    if not dataclasses.is_dataclass(cls):
+        return ()
+    types = typing.get_type_hints(cls)
+    return tuple(
+        Setting(field.name, types[field.name], field.default, **field.metadata)
+        for field in dataclasses.fields(cls)
+        if "meaning" in field.metadata
+    )
+
+
+def is_struct(kind: Any) -> bool:
+    """Tell whether a type is a dataclass, of which a setting may hold one."""
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
+
+
+def choices_of(kind: Any) -> tuple[str, ...]:
+    """Return the words among the values of a type: those of its literals."""
+    if typing.get_origin(kind) is Literal:
+        return tuple(choice for choice in typing.get_args(kind) if isinstance(choice, str))
+    return tuple(choice for part in typing.get_args(kind) for choice in choices_of(part))
+
+
+def described(kind: Any, bounds: Bounds) -> str:
+    """Describe the values of a type in words: "a number >= 0, or none"."""
+    members = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    words = [*choices_of(kind)]
+    numbers = [_NUMBERS[member] for member in members if member in _NUMBERS]
+    limits = "" if str(bounds) == "finite" else f" {'in ' if str(bounds)[0] in '[(' else ''}{bounds}"
+    words += [f"{number}{limits}" for number in numbers]
+    words += ["text"] if str in members else []
+    words += ["true or false"] if bool in members else []
+    lists = [typing.get_args(member)[0] for member in members if typing.get_origin(member) is tuple]
+    words += [f"a list of {described(member, bounds).removeprefix('a ')}s" for member in lists]
+    words += ["none"] if type(None) in members else []
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+_NUMBERS = {int: "a whole number", float: "a number"}
+
+
+def _checked(owner: object, of: Setting) -> Any:
+    """Return the value of a field in its own type: 1 as 1.0, a list as a tuple."""
+    value = getattr(owner, of.name)
+    value = value.item() if isinstance(value, np.generic) else value
+    try:
+        value = msgspec.convert(value, of.type)
+        numbers = value if isinstance(value, tuple) else (value,)
+        is_good = all(of.bounds.hold(x) for x in numbers if isinstance(x, int | float) and x is not True)
+    except msgspec.ValidationError:
+        is_good = False
+    if is_good:
+        return value
+    expected = described(of.type, of.bounds)
+    near = difflib.get_close_matches(value, choices_of(of.type), 1) if isinstance(value, str) else []
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise FieldError(type(owner).__name__, of.name, f"{value!r} cannot be used; expected {expected}{hint}")

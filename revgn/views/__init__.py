@@ -1,0 +1,34 @@
+"""Runs as tables, comparisons, plots and reports.
+
+summary   a run in a few figures
+tables    series as xarray and pandas have them
+export    runs in the files of other tools
+groups    runs that differ in their seed alone, taken together
+compare   the settings in which runs differ, and their results
+canvas    a figure of several panels
+curves    training curves of several runs
+response  results of runs against a setting
+report    one page about runs
+"""
+
+from revgn.views.compare import Comparison, compare_runs
+from revgn.views.curves import draw_curves
+from revgn.views.export import export_runs
+from revgn.views.report import write_report
+from revgn.views.response import draw_response
+from revgn.views.summary import labels, outline, summarize
+from revgn.views.tables import to_pandas, to_xarray
+
+__all__ = [
+    "Comparison",
+    "compare_runs",
+    "draw_curves",
+    "draw_response",
+    "export_runs",
+    "labels",
+    "outline",
+    "summarize",
+    "to_pandas",
+    "to_xarray",
+    "write_report",
+]

@@ -1,0 +1,65 @@
+"""A figure of several panels, written in the end: what all figures of runs have in common."""
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from revgn.errors import UsageError
+from revgn.store.files import writing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Scale = Literal["auto", "none", "x", "y", "xy"]
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
+MARKERS = "osD^vPX*"  # one more than colours, so that pairs repeat late
+
+_FORMATS = (".png", ".pdf", ".svg")
+
+
+@contextmanager
+def canvas(path: Path, panels: int, title: str) -> Iterator[list["Axes"]]:
+    """Yield so many panels, three a row, of a figure which in the end gets its legend, and is written.
+
+    Raises
+    ------
+    UsageError
+        If the file's ending is none of .png, .pdf and .svg.
+    """
+    if path.suffix.lower() not in _FORMATS:
+        raise UsageError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected .png, .pdf or .svg")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.style import context
+
+    with context({"svg.fonttype": "none", "pdf.fonttype": 42}):
+        rows = -(-panels // 3)
+        columns = -(-panels // rows)
+        figure = Figure(figsize=(4.8 * columns, 3.6 * rows), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
+        for ax in axes[panels:]:
+            ax.set_axis_off()
+        figure.suptitle(textwrap.fill(title, 60 * columns), fontsize=9)
+        yield axes[:panels]
+        _legend(figure, axes)
+        with writing(path):
+            figure.savefig(path, dpi=150)
+
+
+def _legend(figure: "Figure", axes: Iterable["Axes"]) -> None:
+    """Put one legend below all panels: not every kind has each of them. One kind alone needs none."""
+    handles: dict[str, Any] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if len(handles) > 1:
+        width, height = figure.get_size_inches()
+        columns = max(1, min(len(handles), int(width / (0.6 + 0.07 * max(map(len, handles))))))
+        style: dict[str, Any] = {"ncols": columns, "fontsize": 8, "frameon": False}
+        figure.legend(handles.values(), handles, loc="outside lower center", **style)
+        figure.set_size_inches(width, height + 0.18 * -(-len(handles) // columns))

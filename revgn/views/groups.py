@@ -1,0 +1,41 @@
+"""Runs that differ in their seed alone, taken together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from revgn.store.reader import Run
+from revgn.views.summary import all_settings, differing_settings, labels, setting_in_words
+
+SEED = "training.seed"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Runs of one kind, what to call them, and the settings in use that differ between kinds."""
+
+    label: str
+    settings: dict[str, Any]
+    runs: tuple[Run, ...]
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Return the kinds of runs, in the order of their first ones."""
+    used = [all_settings(run) for run in runs]
+    members: dict[str, list[int]] = {}
+    for number, settings in enumerate(used):
+        key = repr(sorted((path, repr(value)) for path, value in settings.items() if path != SEED))
+        members.setdefault(key, []).append(number)
+    paths = [path for path in differing_settings(runs) if path != SEED]
+    groups = []
+    for numbers in members.values():
+        first, own = used[numbers[0]], tuple(runs[number] for number in numbers)
+        settings = {path: first[path] for path in paths if path in first}
+        words = [setting_in_words(path, value) for path, value in settings.items() if value is not None]
+        groups.append(Group(", ".join(words) or own[0].folder.name, settings, own))
+    return groups
+
+
+def single_runs(runs: Sequence[Run]) -> list[Group]:
+    """Return each run as a kind of its own, named by what differs, seeds as well."""
+    return [Group(label, {}, (run,)) for run, label in zip(runs, labels(runs), strict=True)]

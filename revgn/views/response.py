@@ -1,0 +1,116 @@
+"""What came of runs against a setting: where the best rate lies, what larger batches do."""
+
+from collections.abc import Sequence
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from revgn.errors import UsageError
+from revgn.settings import value_of
+from revgn.store.reader import Run
+from revgn.views.canvas import COLOURS, MARKERS, Scale, canvas
+from revgn.views.compare import FIGURES, Row, figure_form, row_of
+from revgn.views.groups import Group, group_runs
+from revgn.views.summary import all_settings, setting_in_words
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_WIDE = 8.0  # largest over smallest value of a setting, from which its axis is logarithmic
+
+
+def draw_response(
+    runs: Sequence[Run],
+    path: Path,
+    setting: str,
+    *,
+    what: Sequence[str] = (),
+    by: str | None = None,
+    log: Scale = "auto",
+    groups: Sequence[Group] | None = None,
+) -> None:
+    """Draw figures of a comparison over a setting: mean over seeds, with bars of one standard deviation.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in .png, .pdf or .svg.
+    setting : str
+        Its dotted path, such as "optimizer.lr"; runs that do not go by it are left out, and those where it
+        is no number.
+    what : sequence of str
+        A panel each: names of `FIGURES`; test accuracy, else loss, if not given.
+    by : str, optional
+        The setting whose values make the lines; all others that differ, if not given.
+    log : {"auto", "none", "x", "y", "xy"}
+        Which axes are logarithmic; "auto" takes that of the setting where it spans a factor of 8.
+    groups : sequence of Group
+        The points, in place of the runs that differ in their seed alone.
+
+    Raises
+    ------
+    UsageError
+        If there is no such setting or figure, in no run a number of it, or nothing was measured yet.
+    """
+    lines = _lines(group_runs(runs) if groups is None else groups, setting, by)
+    came = {name for line in lines.values() for _, row in line for name in row.figures}
+    measured = [name for name in FIGURES if name in came]
+    if not measured:
+        raise UsageError("against: nothing came of these runs yet")
+    panels = tuple(what) or tuple(name for name in ("test_accuracy", "test_loss") if name in measured)[:1]
+    for name in panels:
+        if name not in measured:
+            raise UsageError(f"what: {name!r} did not come of these runs; known are {', '.join(measured)}")
+    values = [value for line in lines.values() for value, _ in line]
+    wide = min(values) > 0 and max(values) >= _WIDE * min(values)
+    with canvas(path, len(panels), "mean over seeds, bars of one standard deviation") as axes:
+        for ax, name in zip(axes, panels, strict=True):
+            for number, (label, line) in enumerate(lines.items()):
+                _draw_line(ax, label, line, name, number)
+            unit = figure_form(name)[2]
+            ax.set_xlabel(setting)
+            ax.set_ylabel(name.replace("_", " ") + (f" ({unit.strip()})" if unit else ""))
+            ax.grid(alpha=0.25)
+            if log in ("x", "xy") or (log == "auto" and wide):
+                ax.set_xscale("log")
+            if log in ("y", "xy"):
+                ax.set_yscale("log")
+
+
+def _lines(groups: Sequence[Group], setting: str, by: str | None) -> dict[str, list[tuple[float, Row]]]:
+    """Return by label what came of each line's groups, with their values of the setting, in its order."""
+    lines: dict[str, list[tuple[float, Row]]] = {}
+    for group in groups:
+        used = all_settings(group.runs[0])
+        value = value_of(setting, used)
+        if isinstance(value, Real) and not isinstance(value, bool):
+            of_line = group.settings if by is None else {by: value_of(by, used)}
+            lines.setdefault(_label(of_line, setting), []).append((float(value), row_of(group)))
+    if not lines:
+        raise UsageError(f"against: {setting} is no number in any of the runs")
+    return {label: sorted(line, key=lambda point: point[0]) for label, line in lines.items()}
+
+
+def _label(settings: dict[str, Any], setting: str) -> str:
+    words = (
+        setting_in_words(path, value)
+        for path, value in settings.items()
+        if setting not in (path, path.rpartition(".")[2]) and value is not None
+    )
+    return ", ".join(words) or "all"
+
+
+def _draw_line(ax: "Axes", label: str, line: list[tuple[float, Row]], name: str, number: int) -> None:
+    measured = [(value, row.figures[name]) for value, row in line if name in row.figures]
+    scale = figure_form(name)[0]
+    ax.errorbar(
+        [value for value, _ in measured],
+        [scale * spread.mean for _, spread in measured],
+        [scale * spread.deviation for _, spread in measured],
+        label=label,
+        color=COLOURS[number % len(COLOURS)],
+        marker=MARKERS[number % len(MARKERS)],
+        markersize=4,
+        linewidth=1.4,
+        capsize=2,
+    )

@@ -1,0 +1,81 @@
+"""Series of a run as other libraries have them (extra `analysis`).
+
+One table a cadence, `steps` or `epochs`: the two have series of one name (`seconds`, `samples`), along scales
+that have no values in common.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from revgn.errors import UsageError
+from revgn.store.files import read_attributes, reading
+from revgn.store.names import CADENCES, RUN_FILE, Cadence, attributes_of
+from revgn.store.reader import CadenceName, Run
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+
+def to_xarray(run: Run, cadence: CadenceName = "steps") -> "xarray.Dataset":
+    """Return the series along `step` or `epoch`, with `long_name` and `units`, and the run's attributes.
+
+    It is what `xarray.open_dataset(run.h5, group=cadence)` gives, and what the journal has beyond that.
+
+    Raises
+    ------
+    UsageError
+        If there is no such cadence, or xarray is not installed.
+    """
+    try:
+        import xarray
+    except ModuleNotFoundError:
+        raise UsageError("to_xarray: xarray is not installed; pip install 'revgn[analysis]'") from None
+    of_name, found = cadence_of(cadence), series_of(run, cadence)
+    scale = of_name.scale
+    coordinate = (scale.name, found.pop(scale.name), attributes_of(scale))
+    known = {name: attributes_of(series) for name in found if (series := of_name.find(name))}
+    data = {name: (scale.name, values, known.get(name, {})) for name, values in found.items()}
+    return xarray.Dataset(data, {scale.name: coordinate}, _attributes(run))
+
+
+def to_pandas(run: Run, cadence: CadenceName = "steps") -> "pandas.DataFrame":
+    """Return the series as columns, with the scale for index; the run's attributes are in `frame.attrs`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such cadence, or pandas is not installed.
+    """
+    try:
+        import pandas
+    except ModuleNotFoundError:
+        raise UsageError("to_pandas: pandas is not installed; pip install 'revgn[analysis]'") from None
+    found, scale = series_of(run, cadence), cadence_of(cadence).scale.name
+    frame = pandas.DataFrame(found).set_index(scale)
+    frame.attrs = _attributes(run)
+    return frame
+
+
+def cadence_of(name: str) -> Cadence:
+    """Return the cadence of that name.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    found = {cadence.group: cadence for cadence in CADENCES}
+    if name not in found:
+        raise UsageError(f"cadence: {name!r} is not one of {', '.join(found)}")
+    return found[name]
+
+
+def _attributes(run: Run) -> dict[str, Any]:
+    """What the file has beside its groups, and where it is."""
+    with reading(run.folder / RUN_FILE) as file:
+        return {**read_attributes(file), "run": str(run.folder)}
+
+
+def series_of(run: Run, cadence: CadenceName) -> dict[str, Any]:
+    """Return the scale and the series of a cadence, as a new dict."""
+    return dict(run.steps if cadence_of(cadence).group == "steps" else run.epochs)

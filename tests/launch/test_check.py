@@ -1,0 +1,217 @@
+"""Whether a run can be trusted, and what repair does; runs of older formats."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from revgn.errors import RunError, RunHeldError
+from revgn.launch import check_run, rebuild, resume_run, start_run
+from revgn.settings import build_config
+from revgn.store import open_run
+from revgn.store.writer import RunWriter
+from revgn.training import DivergedError
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+SETTINGS = {
+    "data": {"subset": 200},
+    "network": {"hidden": 16, "blocks": 1},
+    "optimizer": {"name": "adam"},
+    "training": {"batch_size": 50, "steps": 8, "eval_every": 4, "checkpoint_every": 4},
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    start_run(build_config(SETTINGS), tmp_path / "run")
+    return tmp_path / "run"
+
+
+def outcomes(folder, **options):
+    return {finding.what: finding.outcome for finding in check_run(folder, **options)}
+
+
+def test_a_sound_run(folder):
+    found = {finding.what: finding for finding in check_run(folder)}
+    assert {finding.outcome for finding in found.values()} == {"ok"}
+    assert list(found) == [
+        "run.h5",
+        "metrics.jsonl",
+        "series",
+        "config.toml",
+        "data",
+        *(f"checkpoints/step_{step:08d}.h5" for step in open_run(folder).checkpoints),
+        "weights",
+    ]
+    assert found["weights"].detail == "step 8: losses are those recorded, the same bits"
+
+
+def edit_series(folder):
+    with h5py.File(folder / "run.h5", "r+") as file:
+        file["steps/loss"][3] += 1e-9
+
+
+def edit_score(folder):
+    with h5py.File(folder / "run.h5", "r+") as file:
+        file["epochs/test_loss"][-1] *= 1.001
+
+
+def flip_checkpoint(folder):
+    path = sorted((folder / "checkpoints").iterdir())[-1]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut_journal(folder):
+    path = folder / "metrics.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+def spoil_journal(folder):
+    path = folder / "metrics.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"kind"', b'"sort"', 1))
+
+
+def edit_config(folder):
+    path = folder / "config.toml"
+    path.write_text(path.read_text().replace("hidden = 16", "hidden = 17"))
+
+
+def other_data(folder):
+    with h5py.File(folder / "run.h5", "r+") as file:
+        file.attrs["data_sha256"] = "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (edit_series, {"series"}),
+        (edit_score, {"series", "weights"}),
+        (flip_checkpoint, {"checkpoints/step_00000008.h5"}),
+        (cut_journal, {"series"}),
+        (spoil_journal, {"metrics.jsonl", "series"}),
+        (edit_config, {"config.toml"}),
+        (other_data, {"data", "weights"}),
+        (lambda folder: (folder / "config.toml").write_bytes(b"\xff[["), {"config.toml"}),
+    ],
+)
+def test_damage_is_found_where_it_is(folder, damage, what):
+    damage(folder)
+    assert {name for name, outcome in outcomes(folder).items() if outcome == "damaged"} == what
+
+
+def test_what_cannot_be_checked_is_skipped(folder):
+    (folder / "metrics.jsonl").unlink()
+    (folder / "config.toml").unlink()
+    found = outcomes(folder)
+    assert {name for name, outcome in found.items() if outcome == "skipped"} == {
+        "metrics.jsonl",
+        "series",
+        "config.toml",
+    }
+    assert "damaged" not in found.values()
+    with pytest.raises(RunError, match="is not a run"):
+        check_run(folder.parent)
+
+
+def test_a_damaged_snapshot_does_not_hide_the_rest(folder):
+    content = (folder / "run.h5").read_bytes()
+    (folder / "run.h5").write_bytes(content[: len(content) // 2])
+    found = outcomes(folder)
+    assert found["run.h5"] == "damaged"
+    assert found["checkpoints/step_00000008.h5"] == "ok"
+
+
+def test_repair_folds_the_journal_in(folder, tmp_path, monkeypatch):
+    """A run that died has its last steps in the journal alone, and may have torn a line."""
+    monkeypatch.setattr(RunWriter, "snapshot_if_due", lambda self: None)
+    monkeypatch.setattr(RunWriter, "close", lambda self, *_: self._release())
+    start_run(build_config(SETTINGS | {"training": SETTINGS["training"] | {"steps": 10}}), tmp_path / "dead")
+    monkeypatch.undo()
+    dead = tmp_path / "dead"
+    whole = (dead / "metrics.jsonl").read_bytes()
+    (dead / "metrics.jsonl").write_bytes(whole + b'{"kind": "st')
+    before = open_run(dead)
+    assert before.steps["step"].size == 10
+    with h5py.File(dead / "run.h5") as file:
+        behind = file["steps/step"].size
+    found = {finding.what: finding for finding in check_run(dead)}
+    assert "a torn one of 12 bytes at its end" in found["metrics.jsonl"].detail
+    assert set(outcomes(dead, repair=True).values()) == {"ok"}
+    after = open_run(dead)
+    with h5py.File(dead / "run.h5") as file:
+        assert file["steps/step"].size == 10 >= behind
+        assert file.attrs["config.optimizer.name"] == "adam"
+    assert (after.status, after.attributes["message"]) == ("interrupted", "repaired: its process had died")
+    assert (dead / "metrics.jsonl").read_bytes() == whole
+    for name, values in before.steps.items():
+        np.testing.assert_array_equal(values, after.steps[name])
+    outcomes(dead, repair=True)
+    assert open_run(dead).status == "interrupted"
+
+
+def test_nobody_repairs_what_is_being_written(folder):
+    def repair(problem, event):
+        with pytest.raises(RunHeldError, match="another process is writing this run: process"):
+            check_run(folder.parent / "other", repair=True)
+
+    start_run(build_config(SETTINGS), folder.parent / "other", observe=repair)
+
+
+def test_a_failed_run_stays_failed(tmp_path):
+    settings = SETTINGS | {"optimizer": {"name": "sgd", "lr": 1e30}}
+    with pytest.raises(DivergedError):
+        start_run(build_config(settings), tmp_path / "run")
+    outcomes(tmp_path / "run", repair=True)
+    assert open_run(tmp_path / "run").status == "failed"
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A run of format 1, six steps of Adam, with the settings of its time."""
+    with tarfile.open(FIXTURES / "format_1.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "run"
+
+
+def test_an_older_run_is_read(old):
+    before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+    run = open_run(old)
+    assert run.attributes["format_version"] == 2
+    assert run.config["optimizer"]["directions"] is None
+    assert run.steps["step"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert rebuild(run).step == 6
+    found = outcomes(old)
+    assert found.pop("series") == "skipped"
+    assert set(found.values()) == {"ok"}
+    assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("how", ["repair", "resume"])
+def test_an_older_run_that_is_written_keeps_its_original(old, how):
+    original = (old / "run.h5").read_bytes()
+    first = open_run(old).steps["loss"]
+    if how == "repair":
+        assert set(outcomes(old, repair=True).values()) == {"ok"}
+    else:
+        resume_run(old, {"training": {"steps": 8}})
+        assert open_run(old).steps["step"].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    np.testing.assert_array_equal(open_run(old).steps["loss"][:6], first)
+    assert (old / "run.v1.h5").read_bytes() == original
+    with h5py.File(old / "run.h5") as file:
+        assert file.attrs["format_version"] == 2
+        assert json.loads(file.attrs["config_json"])["optimizer"]["directions"] is None
+        assert file.attrs["config.optimizer.directions"] == "null"
+    resume_run(old, {"training": {"steps": 9}})
+    assert (old / "run.v1.h5").read_bytes() == original
+
+
+def test_a_format_that_never_was(old):
+    with h5py.File(old / "run.h5", "r+") as file:
+        file.attrs["format_version"] = 0
+    with pytest.raises(RunError, match="is damaged: its format is 0"):
+        open_run(old)

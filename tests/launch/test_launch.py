@@ -1,0 +1,560 @@
+"""Start, stop, resume, extend, evaluate: what a run folder promises, with training in it."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+
+from revgn.data import Part, load_dataset
+from revgn.errors import RunError, UsageError
+from revgn.launch import evaluate_run, resume_run, start_run
+from revgn.launch.start import matched_classes
+from revgn.settings import build_config, merge_settings, nested
+from revgn.store import EPOCH_SERIES, STEP_SERIES, latest_checkpoint, load_checkpoint, open_run
+from revgn.training import DivergedError, Evaluated
+from revgn.views import labels, summarize
+
+TINY = {
+    "data": {"subset": 200},
+    "network": {"hidden": 32},
+    "training": {"batch_size": 64, "steps": 9, "measure_every": 2, "checkpoint_every": 2},
+}
+OPTIMIZERS = {
+    "minimum-norm": {"optimizer.name": "gauss-newton"},
+    "block": {"optimizer.inverse": "block", "optimizer.shares": (0.5, 0.5)},
+    "adam": {"optimizer.name": "adam"},
+    "momentum": {"optimizer.name": "sgd", "optimizer.momentum": 0.9},
+    "muon": {"optimizer.name": "muon"},
+    "carry": {"optimizer.carry": 0.9, "optimizer.damping": 0.1, "optimizer.outputs": "contrasts"},
+    "metric": {
+        "optimizer.metric": "features",
+        "optimizer.metric_every": 4,
+        "optimizer.damping": 0.1,
+        "optimizer.carry": 0.9,
+        "network.first_block": "identity",
+    },
+    "orthogonal": {
+        "optimizer.orthogonal": True,
+        "optimizer.damping": 0.1,
+        "optimizer.carry": 0.9,
+        "optimizer.weight_decay": 0.01,
+    },
+    "levenberg-marquardt": {
+        "optimizer.curvature": "exact",
+        "optimizer.damping": 1.0,
+        "optimizer.adapt_damping": True,
+        "optimizer.carry": 0.5,
+    },
+    "kfac": {"optimizer.name": "kfac", "optimizer.factor_every": 3, "network.first_block": "identity"},
+    "lbfgs": {"optimizer.name": "lbfgs", "optimizer.history": 3},
+    "second-batch": {
+        "optimizer.damping": 0.1,
+        "optimizer.carry": 0.9,
+        "optimizer.length_rule": "second-batch",
+        "optimizer.trust_change": 2.0,
+        "optimizer.weight_decay": 0.01,
+        "optimizer.decay_to": "start",
+    },
+    "backtracking": {
+        "optimizer.name": "sgd",
+        "optimizer.lr": 8.0,
+        "optimizer.length_rule": "backtracking",
+        "optimizer.trust_radius": 0.5,
+    },
+    "switch": {
+        "optimizer.name": "adam",
+        "optimizer.hybrid": "switch",
+        "optimizer.second": "gauss-newton",
+        "optimizer.carry": 0.5,
+        "optimizer.damping": 0.1,
+        "optimizer.switch_at": 3,
+    },
+    "patience": {
+        "optimizer.name": "adam",
+        "optimizer.lr": 0.1,
+        "optimizer.hybrid": "switch",
+        "optimizer.second": "lbfgs",
+        "optimizer.history": 2,
+        "optimizer.patience": 1,
+    },
+    "blend": {"optimizer.damping": 0.1, "optimizer.hybrid": "blend", "optimizer.second": "adam"},
+    "couplings": {
+        "optimizer.carry": 0.9,
+        "optimizer.damping": 0.1,
+        "optimizer.hybrid": "couplings",
+        "optimizer.second": "muon",
+        "optimizer.couplings": (2, 3),
+    },
+    "agreement": {"optimizer.carry": 0.9, "optimizer.damping": 0.1, "optimizer.hybrid": "agreement"},
+    "exponential": {
+        "optimizer.name": "adam",
+        "training.average": "exponential",
+        "training.average_decay": 0.7,
+        "training.label_smoothing": 0.1,
+    },
+    "tail": {"optimizer.name": "adam", "training.average": "tail", "training.average_from": 0.3},
+}
+
+
+def settings(changes):
+    return merge_settings(*[nested(path, value) for path, value in changes.items()], TINY)
+
+
+def config(**changes):
+    return build_config(settings({path.replace("__", "."): value for path, value in changes.items()}))
+
+
+def repeats(folder):
+    """What two equal runs share: every deterministic series and the arrays of the last checkpoint."""
+    run = open_run(folder)
+    names = {series.name for series in (*STEP_SERIES, *EPOCH_SERIES) if series.deterministic}
+    series = {
+        (group, name): column.tobytes()
+        for group, columns in (("steps", run.steps), ("epochs", run.epochs))
+        for name, column in columns.items()
+        if name in names | {"step", "epoch"}
+    }
+    checkpoint, passed_over = latest_checkpoint(folder)
+    assert passed_over == []
+    arrays = {name: array.tobytes() for name, array in checkpoint.arrays.items() if name != "seconds"}
+    return run.status, checkpoint.step, series, arrays
+
+
+def stop_after(step):
+    """Arguments for `start_run` that stop it there."""
+    seen = [0]
+    return {
+        "observe": lambda problem, event: seen.append(event.state.step),
+        "should_stop": lambda: seen[-1] >= step,
+    }
+
+
+class Killed(BaseException):
+    """Stands for kill -9 in one process: nothing of ours handles it."""
+
+
+def kill_at(number):
+    """An observer that stops everything at the event of that number, without a last word."""
+    seen = []
+
+    def observe(problem, event):
+        seen.append(event)
+        if len(seen) == number:
+            raise Killed
+
+    return observe
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_stopped_after_any_step_and_resumed(name, tmp_path):
+    """The same bits as a run that was never stopped."""
+    config = build_config(settings(OPTIMIZERS[name]))
+    start_run(config, tmp_path / "whole")
+    expected = repeats(tmp_path / "whole")
+    assert expected[:2] == ("finished", 9)
+    for step in (1, 3, 4, 8):
+        folder = tmp_path / f"stopped-{step}"
+        outcome = start_run(config, folder, **stop_after(step))
+        assert (outcome.status, outcome.step) == ("interrupted", step)
+        assert open_run(folder).attributes["message"] == f"stopped after step {step}"
+        outcome = resume_run(folder, {})
+        assert (outcome.status, outcome.step, outcome.notes) == ("finished", 9, ())
+        assert repeats(folder) == expected
+
+
+@pytest.mark.parametrize("event", range(1, 14))
+def test_broken_off_at_any_event_and_resumed(event, tmp_path, monkeypatch):
+    """Also before the first checkpoint, and after the last step or evaluation but before the last words."""
+    monkeypatch.setattr("revgn.store.writer.RunWriter.__exit__", lambda writer, *_: writer._release())
+    config = build_config(settings(OPTIMIZERS["adam"]))
+    with pytest.raises(Killed):
+        start_run(config, tmp_path / "killed", observe=kill_at(event))
+    assert summarize(open_run(tmp_path / "killed"))["status"] == "killed"
+    monkeypatch.undo()
+    start_run(config, tmp_path / "whole")
+    resume_run(tmp_path / "killed", {})
+    assert repeats(tmp_path / "killed") == repeats(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("steps", [9, 8])
+def test_killed_between_the_last_checkpoint_and_the_last_words(steps, tmp_path, monkeypatch):
+    config = build_config(settings({"training.steps": steps, "optimizer.name": "adam"}))
+    start_run(config, tmp_path / "whole")
+
+    def die(writer, *_):
+        writer._release()
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("revgn.store.writer.RunWriter.close", die)
+        with pytest.raises(Killed):
+            start_run(config, tmp_path / "killed")
+    assert latest_checkpoint(tmp_path / "killed")[0].step == steps
+    assert resume_run(tmp_path / "killed", {}).status == "finished"
+    assert repeats(tmp_path / "killed") == repeats(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS.keys() - {"tail"})  # that of a longer run begins later
+def test_more_epochs_are_a_longer_run(name, tmp_path):
+    changes = OPTIMIZERS[name] | {"training.steps": None}
+    start_run(build_config(settings(changes | {"training.epochs": 2})), tmp_path / "short")
+    start_run(build_config(settings(changes | {"training.epochs": 4})), tmp_path / "long")
+    outcome = resume_run(tmp_path / "short", {"training": {"epochs": 4}}, command="revgn resume short")
+    assert (outcome.status, outcome.step) == ("finished", 12)
+    assert repeats(tmp_path / "short") == repeats(tmp_path / "long")
+    run = open_run(tmp_path / "short")
+    assert run.config["training"]["epochs"] == 4
+    assert run.attributes["history"].endswith("revgn resume short")
+
+
+def test_the_outcome_and_what_observers_see(tmp_path):
+    seen = []
+
+    def observe(problem, event):
+        run = open_run(tmp_path / "run")  # journalled before anybody is told
+        group = run.epochs if isinstance(event, Evaluated) else run.steps
+        assert group["step"][-1] == event.state.step
+        seen.append(event)
+
+    outcome = start_run(config(), tmp_path / "run", command="revgn train x", observe=observe)
+    evaluated = [event for event in seen if isinstance(event, Evaluated)]
+    assert (outcome.folder, outcome.status, outcome.step) == (tmp_path / "run", "finished", 9)
+    assert outcome.last == evaluated[-1].record
+    attributes = open_run(tmp_path / "run").attributes
+    assert attributes["command"] == "revgn train x"
+    assert attributes["title"] == "gauss-newton on digits"
+    assert attributes["data_sha256"] == load_dataset("digits").checksum
+    assert attributes["version.numpy"] == np.__version__
+    assert "2411.07979" in attributes["references"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"training": {"seed": 1}}, r"training\.seed: cannot change on resume \(it is 0\); start a new run"),
+        ({"network": {"hidden": 16}}, r"network\.hidden: cannot change on resume \(it is 32\)"),
+        ({"training": {"dtype": "float64"}}, r"training\.dtype: cannot change on resume"),
+        ({"training": {"batch_size": 32}}, r"training\.batch_size: cannot change"),
+        ({"optimizer": {"name": "adam"}}, r"optimizer\.name: cannot change on resume"),
+        ({"data": {"subset": 100}}, r"data\.subset: cannot change on resume \(it is 200\)"),
+        ({"preset": "paper-mnist"}, r"preset: cannot change on resume"),
+        ({"optimizer": {"lr": -1}}, r"optimizer\.lr: -1 cannot be used"),
+        ({"optimizer": {"rate": 1}}, r"optimizer\.rate: unknown setting"),
+        ({"training": {"steps": 9}}, r"has done its 9 steps; to go on, raise training\.steps"),
+        ({"training": {"steps": 5}}, r"has done its 9 steps; to go on, raise training\.steps"),
+        (
+            {"training": {"steps": None, "epochs": 2}},
+            r"has done its 9 steps; to go on, raise training\.epochs",
+        ),
+    ],
+)
+def test_what_a_resumption_may_not_change(changes, says, finished):
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match=says):
+        resume_run(finished, changes)
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run that nobody changes."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    start_run(config(), folder)
+    return folder
+
+
+def test_another_rate_may_be_resumed_with(tmp_path):
+    start_run(config(), tmp_path / "run", **stop_after(4))
+    resume_run(tmp_path / "run", {"optimizer": {"lr": 0.125}})
+    assert open_run(tmp_path / "run").steps["lr"].tolist() == [1.0] * 4 + [0.125] * 5
+
+
+def save_table(path, seed=0, rows=60):
+    rng = np.random.default_rng(seed)
+    np.savez(path, x=rng.standard_normal((rows, 6)), y=np.arange(rows) % 3)
+
+
+def test_data_that_changed_are_refused(tmp_path):
+    save_table(tmp_path / "own.npz")
+    own = {"data__name": str(tmp_path / "own.npz"), "data__subset": None, "training__batch_size": 16}
+    start_run(config(**own), tmp_path / "run", **stop_after(4))
+    save_table(tmp_path / "own.npz", seed=1)
+    for use in (lambda: resume_run(tmp_path / "run", {}), lambda: evaluate_run(tmp_path / "run", {})):
+        with pytest.raises(
+            RunError, match=r"own\.npz: the data are not those of the run \(SHA-256 \w{12}\.\.\."
+        ):
+            use()
+    save_table(tmp_path / "own.npz")
+    assert resume_run(tmp_path / "run", {}).status == "finished"
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path):
+    start_run(config(), tmp_path / "whole")
+    start_run(config(), tmp_path / "run", **stop_after(5))
+    newest, before = (tmp_path / "run" / "checkpoints" / f"step_{step:08d}.h5" for step in (5, 4))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    outcome = resume_run(tmp_path / "run", {})
+    assert len(outcome.notes) == 1
+    assert "passed over" in outcome.notes[0]
+    assert str(newest) in outcome.notes[0]
+    assert repeats(tmp_path / "run") == repeats(tmp_path / "whole")
+    start_run(config(), tmp_path / "none", **stop_after(1))
+    for path in (tmp_path / "none" / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(RunError, match="has no checkpoint to go on from") as caught:
+        resume_run(tmp_path / "none", {})
+    assert "\n" not in str(caught.value)
+    assert before.name == "step_00000004.h5"
+
+
+def test_divergence_keeps_what_was_good(tmp_path):
+    wild = config(optimizer__name="sgd", optimizer__lr=1e30, training__eval_every=100)
+    with pytest.raises(DivergedError, match="step 2: the loss is nan"):
+        start_run(wild, tmp_path / "step")
+    run = open_run(tmp_path / "step")
+    assert run.status == "failed"
+    assert run.attributes["message"].startswith("step 2: the loss is nan")
+    assert run.steps["step"].tolist() == [1, 2]
+    assert latest_checkpoint(tmp_path / "step")[0].step == 0
+    with pytest.raises(DivergedError, match="step 1: the training loss is"):
+        start_run(config(optimizer__lr=1e30, training__steps=1), tmp_path / "evaluation")
+    assert open_run(tmp_path / "evaluation").status == "failed"
+    assert latest_checkpoint(tmp_path / "evaluation")[0].step == 0
+    resume_run(tmp_path / "step", {"optimizer": {"lr": 0.1}})
+    again = open_run(tmp_path / "step")
+    assert (again.status, again.attributes["message"]) == ("finished", "")
+    assert np.isfinite(again.steps["loss"]).all()
+
+
+def test_a_mistake_leaves_no_folder(tmp_path):
+    wrong = config(optimizer__inverse="block", optimizer__shares=(0.5, 0.25, 0.25))
+    with pytest.raises(UsageError):
+        start_run(wrong, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_never_overwritten(finished):
+    before = (finished / "run.h5").read_bytes()
+    with pytest.raises(RunError, match="is not empty, and a run is never overwritten; choose another folder"):
+        start_run(config(), finished)
+    assert (finished / "run.h5").read_bytes() == before
+
+
+def test_the_best_checkpoint_is_kept_and_found(tmp_path):
+    """Wherever a checkpoint and an evaluation fall on one step, the checkpoint knows its score."""
+    settings = {"optimizer__lr": 1e-3, "training__eval_every": 3, "training__checkpoint_every": 3}
+    folder = tmp_path / "run"
+    start_run(config(**settings, training__steps=12, optimizer__name="adam"), folder)
+    run = open_run(folder)
+    for path in (folder / "checkpoints").iterdir():
+        checkpoint = load_checkpoint(path)
+        row = run.epochs["step"].tolist().index(checkpoint.step)
+        assert checkpoint.attributes["score"] == run.epochs["test_accuracy"][row]
+    best = evaluate_run(folder, {}, best=True)
+    assert best["test_accuracy"] == run.epochs["test_accuracy"].max()
+    assert best["step"] in run.epochs["step"][run.epochs["test_accuracy"] == best["test_accuracy"]]
+
+
+def test_validation_rows_choose_the_best(tmp_path):
+    settings = {"data__validation_fraction": 0.2, "training__eval_every": 3, "training__steps": 12}
+    start_run(config(**settings, optimizer__name="adam", optimizer__lr=1e-3), tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    assert run.epochs["validation_accuracy"].max() > run.epochs["validation_accuracy"][0]
+    found = evaluate_run(tmp_path / "run", {}, best=True)
+    assert found["validation_rows"] == round(0.2 * 1437)
+    assert found["validation_accuracy"] == run.epochs["validation_accuracy"].max()
+    assert found["all_rows"] == found["train_rows"] + found["validation_rows"] + 360
+
+
+def test_evaluation_on_the_runs_own_data(finished):
+    run = open_run(finished)
+    result = evaluate_run(finished, {})
+    assert (result["run"], result["step"], result["data"]) == (str(finished), 9, "digits")
+    assert (result["train_rows"], result["test_rows"]) == (200, 360)
+    for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+        assert result[name] == run.epochs[name][-1]
+
+
+def test_evaluation_on_other_data(finished, tmp_path):
+    """Normalized as the network was trained; a data option without a name is of the run's own data."""
+    digits = load_dataset("digits")
+    path = tmp_path / "other.npz"
+    x, y = digits.test.inputs.astype(np.uint8), digits.test.targets.argmax(axis=1)
+    np.savez(path, x=x[:90], y=y[:90], x_test=x, y_test=y)
+    other = evaluate_run(finished, {"name": str(path)})
+    own = evaluate_run(finished, {})
+    assert (other["data"], other["train_rows"], other["test_rows"]) == ("other.npz", 90, 360)
+    assert other["test_accuracy"] == own["test_accuracy"]
+    assert other["test_loss"] == pytest.approx(own["test_loss"], rel=1e-6)
+    assert evaluate_run(finished, {"subset": 70})["train_rows"] == 70
+    assert evaluate_run(finished, {"name": "digits"})["train_rows"] == 1437
+    save_table(tmp_path / "narrow.npz")
+    with pytest.raises(UsageError, match=r"narrow\.npz: has 6 features where the network has 64"):
+        evaluate_run(finished, {"name": str(tmp_path / "narrow.npz")})
+
+
+def test_classes_are_matched_by_name(finished, tmp_path):
+    """Exchanged labels are wrong labels; a class that the run does not know is refused."""
+    digits = load_dataset("digits")
+    labels = digits.test.targets.argmax(axis=1)
+    header = ",".join([f"p{i}" for i in range(64)] + ["digit"])
+
+    def write(name, rename):
+        pairs = zip(digits.test.inputs, labels, strict=True)
+        rows = [",".join([*map(str, x), rename.get(y, str(y))]) for x, y in pairs]
+        (tmp_path / name).write_text("\n".join([header, *rows]))
+        return {"name": str(tmp_path / name), "target": "digit", "task": "classification"}
+
+    right = evaluate_run(finished, write("right.csv", {}))
+    swapped = evaluate_run(finished, write("swapped.csv", {8: "3", 3: "8"}))
+    assert right["test_accuracy"] > swapped["test_accuracy"] + 0.1
+    with pytest.raises(UsageError, match=r"words\.csv: has class 'eight', which the run does not know"):
+        evaluate_run(finished, write("words.csv", {8: "eight"}))
+
+
+def test_classes_take_the_run_s_order(digits_of):
+    """Columns go where the run has the class of that name; a class that the other lacks stays empty."""
+    own, other = digits_of("a", "b", "c"), digits_of("c", "a")
+    targets = matched_classes(other, own).test.targets
+    np.testing.assert_array_equal(targets[:, 2], other.test.targets[:, 0])
+    np.testing.assert_array_equal(targets[:, 0], other.test.targets[:, 1])
+    assert not targets[:, 1].any()
+
+
+@pytest.fixture
+def digits_of():
+    """Digits cut down to as many classes as there are names."""
+    digits = load_dataset("digits")
+
+    def make(*names):
+        parts = []
+        for part in (digits.train, digits.test):
+            rows = part.targets[:, : len(names)].any(axis=1)
+            parts.append(Part(part.inputs[rows], part.targets[rows, : len(names)]))
+        return replace(digits, train=parts[0], test=parts[1], classes=names)
+
+    return make
+
+
+AVERAGED = {
+    "training.average": "exponential",
+    "training.average_decay": 0.5,
+    "training.eval_every": 1,
+    "optimizer.name": "adam",
+    "optimizer.lr": 0.03,
+}
+
+
+def test_evaluation_of_the_averaged_weights(tmp_path):
+    """As recorded beside the raw ones; the best checkpoint is that of the weights asked for."""
+    folder = tmp_path / "run"
+    start_run(build_config(settings(AVERAGED | {"training.steps": 30})), folder)
+    epochs = open_run(folder).epochs
+    for weights, suffix, best in (("raw", "", "best"), ("average", "_average", "best_average")):
+        result = evaluate_run(folder, {}, weights=weights)
+        assert result["weights"] == weights
+        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+            assert result[name] == epochs[f"{name}{suffix}"][-1]
+        expected = summarize(open_run(folder))[best]
+        result = evaluate_run(folder, {}, weights=weights, best=True)
+        assert (result["step"], result["test_accuracy"]) == (
+            expected["step"],
+            expected[f"test_accuracy{suffix}"],
+        )
+        assert result["test_accuracy"] == np.nanmax(epochs[f"test_accuracy{suffix}"])
+
+
+def test_what_is_not_there_is_not_evaluated(finished, tmp_path):
+    assert not any(name.endswith("_average") for name in open_run(finished).epochs)
+    assert "score_average" not in latest_checkpoint(finished)[0].attributes
+    assert not any(name.startswith("average") for name in latest_checkpoint(finished)[0].arrays)
+    with pytest.raises(
+        UsageError, match=r"has no averaged weights; it was trained with training\.average none"
+    ):
+        evaluate_run(finished, {}, weights="average")
+    start_run(build_config(settings(OPTIMIZERS["tail"])), tmp_path / "tail", **stop_after(2))
+    with pytest.raises(UsageError, match="at step 2 nothing was averaged yet"):
+        evaluate_run(tmp_path / "tail", {}, weights="average")
+
+
+def test_the_tail_of_a_run_made_longer_begins_again(tmp_path):
+    """Where it now begins later than the steps taken, they count no more."""
+    tail = settings(OPTIMIZERS["tail"] | {"training.average_from": 0.5, "training.steps": 6})
+    start_run(build_config(tail), tmp_path / "run")
+    resume_run(tmp_path / "run", nested("training.steps", 16))
+    steps = [latest_checkpoint(tmp_path / "run")[0].arrays["average/steps"]]
+    resume_run(tmp_path / "run", nested("training.steps", 18))  # goes on: the mean of one stretch of steps
+    steps.append(latest_checkpoint(tmp_path / "run")[0].arrays["average/steps"])
+    assert steps == [8, 10]
+
+
+def test_a_run_from_before_a_setting_was_there(tmp_path):
+    """Its settings lack it: what the run did is the default."""
+    start_run(config(), tmp_path / "whole")
+    start_run(config(), tmp_path / "run", **stop_after(4))
+    with h5py.File(tmp_path / "run" / "run.h5", "r+") as file:
+        old = json.loads(file.attrs["config_json"])
+        for name in ("average", "average_decay", "average_from", "label_smoothing"):
+            del old["training"][name], file.attrs[f"config.training.{name}"]
+        file.attrs["config_json"] = json.dumps(old)
+    run = open_run(tmp_path / "run")
+    assert "average" not in run.config["training"]
+    assert summarize(run)["best_average"] == {}
+    assert labels([run, open_run(tmp_path / "whole")]) == ["run", "whole"]
+    assert resume_run(tmp_path / "run", {}).status == "finished"
+    assert repeats(tmp_path / "run") == repeats(tmp_path / "whole")
+    assert open_run(tmp_path / "run").config["training"]["average"] == "none"
+
+
+def test_going_back_to_a_checkpoint_drops_what_came_after(tmp_path):
+    """After a resume with another rate and fewer steps nothing of the first attempt is left in the series."""
+    folder, early = tmp_path / "run", tmp_path / "early.h5"
+    start_run(config(optimizer__name="adam"), folder, **stop_after(4))
+    shutil.copy(folder / "checkpoints" / "step_00000004.h5", early)
+    resume_run(folder, {})
+    for late in (folder / "checkpoints").iterdir():
+        late.unlink()
+    shutil.copy(early, folder / "checkpoints" / "step_00000004.h5")
+    changes = merge_settings(nested("training.steps", 8), nested("optimizer.lr", 1e-4))
+    resume_run(folder, changes)
+    run = open_run(folder)
+    assert run.steps["step"].tolist() == list(range(1, 9))
+    assert run.epochs["step"].max() == 8
+    assert set(run.steps["lr"][4:]) == {1e-4}
+
+
+def test_a_state_with_an_infinite_loss_is_no_checkpoint(tmp_path):
+    """Adam at an absurd rate keeps finite weights for one step; the checkpoint before it stays the newest."""
+    folder = tmp_path / "run"
+    absurd = config(optimizer__name="adam", optimizer__lr=1e30, training__checkpoint_every=1)
+    with pytest.raises(DivergedError, match="step 2"):
+        start_run(absurd, folder)
+    assert latest_checkpoint(folder)[0].step == 0
+    assert resume_run(folder, nested("optimizer.lr", 1e-3)).status == "finished"
+
+
+def test_the_best_evaluation_is_always_a_checkpoint(tmp_path):
+    """Though evaluations come faster than checkpoints are due."""
+    folder = tmp_path / "run"
+    fast = {"optimizer.name": "adam", "optimizer.lr": 0.03, "training.eval_every": 1, "training.steps": 40}
+    start_run(build_config(merge_settings(nested("training.checkpoint_every", None), settings(fast))), folder)
+    best = summarize(open_run(folder))["best"]
+    evaluated = evaluate_run(folder, {}, best=True)
+    assert evaluated["test_accuracy"] == best["test_accuracy"]
+    assert evaluated["step"] == best["step"]
+
+
+def test_a_folder_that_a_killed_start_left_is_taken(tmp_path):
+    """Before the first record there is nothing to lose."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "metrics.jsonl").touch()
+    (folder / "config.toml").touch()
+    assert start_run(config(), folder).status == "finished"
+    with pytest.raises(RunError, match="never overwritten"):
+        start_run(config(), folder)

@@ -1,0 +1,104 @@
+"""The network of a run, from its checkpoints."""
+
+import numpy as np
+import pytest
+
+import revgn
+from revgn.errors import RunError, UsageError
+from revgn.launch import evaluate_run, rebuild, start_run
+from revgn.launch.spectra import run_spectrum
+from revgn.settings import build_config, merge_settings, nested
+from revgn.store import open_run
+from revgn.views import draw_curves
+
+
+def settings(**changes):
+    base = {
+        "data": {"subset": 200},
+        "network": {"hidden": 16, "blocks": 1},
+        "optimizer": {"name": "adam", "lr": 1e-2},
+        "training": {"batch_size": 50, "steps": 8, "eval_every": 2, "checkpoint_every": 2},
+    }
+    return merge_settings(*(nested(path.replace("__", "."), value) for path, value in changes.items()), base)
+
+
+def accuracy(rebuilt):
+    test = revgn.load_dataset("digits").test
+    x = ((test.inputs - rebuilt.shift) * rebuilt.scale).astype(np.float32)
+    outputs = revgn.forward(rebuilt.network, rebuilt.params, x)
+    return np.mean(outputs.argmax(axis=1) == test.targets.argmax(axis=1))
+
+
+def test_a_network_is_what_the_run_evaluated(tmp_path):
+    start_run(build_config(settings(training__average="exponential")), tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    recorded = dict(zip(run.epochs["step"], run.epochs["test_accuracy"], strict=True))
+    assert run.checkpoints[-1] == 8
+    assert len(run.checkpoints) >= 2
+    for step in run.checkpoints:
+        rebuilt = rebuild(run, step)
+        assert rebuilt.step == step
+        assert accuracy(rebuilt) == pytest.approx(recorded[step], abs=1e-6)
+    assert rebuild(run).step == 8
+    best = rebuild(run, "best")
+    assert recorded[best.step] == max(recorded.values())
+    averaged = rebuild(run, weights="average")
+    assert accuracy(averaged) == pytest.approx(run.epochs["test_accuracy_average"][-1], abs=1e-6)
+
+
+def test_outputs_of_standardized_targets(tmp_path):
+    """They stand for z / target_scale + target_shift; an evaluation on other data has them so too."""
+    data = {"data__name": "auto-mpg", "data__subset": None, "data__standardize_targets": True}
+    start_run(build_config(settings(**data, training__dtype="float64")), tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    rebuilt, cars = rebuild(run), revgn.load_dataset("auto-mpg")
+    z = revgn.forward(rebuilt.network, rebuilt.params, (cars.test.inputs - rebuilt.shift) * rebuilt.scale)
+    miles = z / rebuilt.target_scale + rebuilt.target_shift
+    unexplained = ((miles - cars.test.targets) ** 2).mean() / cars.train.targets.var()
+    assert unexplained == pytest.approx(run.epochs["test_loss"][-1], rel=1e-9)
+    rows = np.hstack((cars.test.inputs, cars.test.targets))[:40]
+    header = ",".join([*"abcdefg", "mpg"])
+    np.savetxt(tmp_path / "own.csv", rows, delimiter=",", header=header, comments="")
+    found = evaluate_run(tmp_path / "run", {"name": str(tmp_path / "own.csv"), "target": "mpg"})
+    squares = (miles[:40] - cars.test.targets[:40]) ** 2
+    assert found["all_loss"] == pytest.approx(squares.mean() / cars.train.targets.var(), rel=1e-9)
+    assert settings_of_digits_have_none(tmp_path)
+
+
+def settings_of_digits_have_none(folder):
+    start_run(build_config(settings(training__steps=1)), folder / "digits")
+    rebuilt = rebuild(open_run(folder / "digits"))
+    return rebuilt.target_shift is None and rebuilt.target_scale is None
+
+
+def test_the_spectrum_of_an_analysed_run(tmp_path):
+    """Its effective rank is the one recorded at the last evaluation; it makes a panel."""
+    folders = [tmp_path / f"run{seed}" for seed in (0, 1)]
+    for seed, folder in enumerate(folders):
+        start_run(build_config(settings(training__analyse_rows=6, training__seed=seed)), folder)
+    run = open_run(folders[0])
+    values = run_spectrum(run)
+    assert values.shape == (60,)
+    assert np.all(np.diff(values) <= 0)
+    shares = values[values > 0] / values.sum()
+    rank = np.exp(-np.sum(shares * np.log(shares)))
+    assert rank == pytest.approx(run.epochs["kernel_effective_rank"][-1], rel=1e-4)
+    draw_curves([run, open_run(folders[1])], tmp_path / "s.svg", what=("spectrum", "kernel_similarity"))
+    text = (tmp_path / "s.svg").read_text()
+    assert ">eigenvalue of the tangent kernel<" in text
+    assert ">kernel similarity<" in text
+    start_run(build_config(settings()), tmp_path / "plain")
+    with pytest.raises(UsageError, match="was not analysed; a spectrum needs a run with --analyse"):
+        draw_curves([open_run(tmp_path / "plain")], tmp_path / "t.svg", what=("spectrum",))
+
+
+def test_what_cannot_be_rebuilt(tmp_path):
+    start_run(build_config(settings()), tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    with pytest.raises(RunError, match=r"has no checkpoint of step 3; there are [\d, ]*8"):
+        rebuild(run, 3)
+    with pytest.raises(UsageError, match="at step 8 there are no averaged weights"):
+        rebuild(run, weights="average")
+    run.attributes["data_sha256"] = "0" * 64
+    with pytest.raises(RunError, match="the data are not those of the run"):
+        rebuild(run)

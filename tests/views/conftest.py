@@ -1,0 +1,3 @@
+from run_cases import provenance
+
+__all__ = ["provenance"]

@@ -1,0 +1,122 @@
+"""Runs side by side: what differs, and mean and deviation over seeds."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from revgn.settings import build_config, config_dict, merge_settings, nested
+from revgn.store import create_run, open_run
+from revgn.views import compare_runs
+
+
+@pytest.fixture
+def make_run(tmp_path, provenance):
+    def make(name, epochs, steps=(), status="finished", **settings):
+        nests = [nested(path.replace("__", "."), value) for path, value in settings.items()]
+        config = config_dict(build_config(merge_settings(*nests)))
+        with create_run(tmp_path / name, replace(provenance, config=config)) as writer:
+            for number, record in enumerate(steps, start=1):
+                writer.record_step({"step": number, **record})
+            for number, record in enumerate(epochs):
+                writer.record_epoch({"epoch": number, "step": number, **record})
+            writer.close(status)
+        return open_run(tmp_path / name)
+
+    return make
+
+
+def rise(*accuracies):
+    return [{"train_loss": 1 - a, "test_loss": 2 - a, "test_accuracy": a, "seconds": 3.0} for a in accuracies]
+
+
+def test_runs_that_differ_in_their_seed_are_one_row(make_run):
+    runs = [
+        make_run(
+            f"{lr}-{seed}", rise(0.1, lr + seed / 10), [{"rho": seed}], optimizer__lr=lr, training__seed=seed
+        )
+        for lr in (0.3, 0.5)
+        for seed in (0, 1, 2)
+    ]
+    found = compare_runs(runs)
+    assert [row.settings for row in found.rows] == [{"optimizer.lr": 0.5}, {"optimizer.lr": 0.3}]
+    assert found.judged == "test_accuracy"
+    best = found.rows[0]
+    assert best.statuses == {"finished": 3}
+    assert best.figures["test_accuracy"].mean == pytest.approx(0.6)
+    assert best.figures["test_accuracy"].deviation == pytest.approx(np.std([0.5, 0.6, 0.7], ddof=1))
+    assert best.figures["rho"].mean == 1.0
+    assert (best.figures["seconds"].mean, best.figures["best_epoch"].mean) == (3.0, 1.0)
+
+
+def test_the_best_evaluation_goes_by_validation(make_run):
+    epochs = [
+        {"train_loss": 3.0, "validation_accuracy": 0.5, "test_accuracy": 0.6, "test_loss": 1.0},
+        {"train_loss": 2.0, "validation_accuracy": 0.9, "test_accuracy": 0.7, "test_loss": 1.0},
+        {"train_loss": 1.0, "validation_accuracy": 0.8, "test_accuracy": 0.8, "test_loss": 1.0},
+    ]
+    found = compare_runs([make_run("a", epochs)])
+    figures = found.rows[0].figures
+    assert found.judged == "validation_accuracy"
+    assert (figures["test_accuracy"].mean, figures["last_test_accuracy"].mean) == (0.7, 0.8)
+    assert (found.rows[0].score, figures["train_loss"].mean) == (0.9, 1.0)
+    assert math.isnan(figures["test_accuracy"].deviation)
+
+
+def test_a_run_that_averages_is_judged_by_the_averaged_weights(make_run):
+    epochs = [
+        {"train_loss": 3.0, "validation_accuracy": 0.9, "test_accuracy": 0.6, "test_loss": 1.0},
+        {
+            "train_loss": 2.0,
+            "validation_accuracy": 0.8,
+            "test_accuracy": 0.7,
+            "test_loss": 1.0,
+            "train_loss_average": 1.5,
+            "validation_accuracy_average": 0.95,
+            "test_accuracy_average": 0.75,
+            "test_loss_average": 0.5,
+        },
+    ]
+    found = compare_runs([make_run("a", epochs, training__average="tail")])
+    figures = {name: spread.mean for name, spread in found.rows[0].figures.items()}
+    assert (found.judged, found.rows[0].score) == ("validation_accuracy_average", 0.95)
+    assert (figures["validation_accuracy"], figures["test_accuracy"]) == (0.95, 0.75)
+    assert (figures["test_loss"], figures["last_test_accuracy"], figures["train_loss"]) == (0.5, 0.75, 1.5)
+    assert figures["best_epoch"] == 1.0
+
+
+def test_runs_without_accuracy_go_by_the_least_loss(make_run):
+    runs = [
+        make_run(f"{h}", [{"train_loss": loss, "test_loss": loss}], network__hidden=h)
+        for h, loss in ((8, 2.0), (16, 1.0), (32, 3.0))
+    ]
+    found = compare_runs(runs)
+    assert [row.settings["network.hidden"] for row in found.rows] == [16, 8, 32]
+    assert found.judged == "test_loss"
+
+
+def test_settings_that_are_not_in_use_do_not_differ(make_run):
+    """A damping that Adam never looks at does not split its row, nor fill a cell."""
+    runs = [
+        make_run("a", rise(0.1), optimizer__name="adam"),
+        make_run("b", rise(0.2), optimizer__damping=0.1),
+        make_run("c", rise(0.3), optimizer__damping=0.2),
+    ]
+    rows = compare_runs(runs).rows
+    assert len(rows) == 3
+    adam = rows[-1].settings
+    assert adam["optimizer.name"] == "adam"
+    assert "optimizer.damping" not in adam
+
+
+def test_runs_that_came_to_nothing_are_last(make_run):
+    runs = [
+        make_run("a", [], status="failed", optimizer__lr=1.0),
+        make_run("b", rise(0.1), optimizer__lr=2.0),
+        make_run("c", [{"train_loss": math.inf, "test_loss": math.inf}], optimizer__lr=3.0),
+    ]
+    found = compare_runs(runs)
+    assert found.rows[0].settings == {"optimizer.lr": 2.0}
+    failed = next(row for row in found.rows if row.settings == {"optimizer.lr": 1.0})
+    assert (failed.statuses, failed.figures, failed.score) == ({"failed": 1}, {}, -math.inf)

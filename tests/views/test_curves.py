@@ -1,0 +1,123 @@
+"""Curves: files of the kind asked for, with their text, from runs of any length."""
+
+import numpy as np
+import pytest
+
+from revgn.errors import RunError, UsageError
+from revgn.settings import build_config, config_dict
+from revgn.store import create_run, open_run
+from revgn.views import draw_curves
+from revgn.views.curves import _finish, curve_of
+
+SIGNATURES = {".png": b"\x89PNG\r\n", ".pdf": b"%PDF-", ".svg": b"<?xml", ".PNG": b"\x89PNG\r\n"}
+
+
+@pytest.fixture
+def make_run(tmp_path, provenance):
+    from dataclasses import replace
+
+    def make(folder, evaluations=3, classes=True, seed=0, shift=0.0, **optimizer):
+        config = config_dict(build_config({"optimizer": optimizer, "training": {"seed": seed}}))
+        with create_run(tmp_path / folder, replace(provenance, config=config)) as writer:
+            for number in range(evaluations):
+                losses = {"train_loss": 2.0**-number, "test_loss": 3.0**-number + shift}
+                counts = {"step": 4 * number, "samples": 64 * number, "seconds": 0.5 * number}
+                hits = {"train_accuracy": 0.1 * number, "test_accuracy": 0.2 * number} if classes else {}
+                writer.record_epoch({"epoch": number, **losses, **counts, **hits})
+                writer.record_step({"step": number + 1, "rho": 1e-7, "seconds": 0.25, "epoch": number})
+        return open_run(tmp_path / folder)
+
+    return make
+
+
+@pytest.mark.parametrize("ending", SIGNATURES)
+def test_kinds_of_files(ending, make_run, tmp_path):
+    path = tmp_path / f"curves{ending}"
+    draw_curves([make_run("a"), make_run("b", name="adam")], path)
+    content = path.read_bytes()
+    assert content.startswith(SIGNATURES[ending])
+    assert len(content) > 5000
+
+
+@pytest.mark.parametrize("axis", ["epoch", "step", "seconds", "samples"])
+def test_text_stays_text(axis, make_run, tmp_path):
+    path = tmp_path / "curves.svg"
+    draw_curves([make_run("a"), make_run("b", name="adam")], path, axis=axis)
+    text = path.read_text()
+    for word in ("loss", "accuracy", "adam, lr 0.001", "seconds of training" if axis == "seconds" else axis):
+        assert f">{word}<" in text
+
+
+def test_one_run_or_a_regression_or_nothing_yet(make_run, tmp_path):
+    path = tmp_path / "curves.svg"
+    draw_curves([make_run("one")], path)
+    assert ">accuracy<" in path.read_text()
+    draw_curves([make_run("numbers", classes=False)], path)
+    assert ">accuracy<" not in path.read_text()
+    draw_curves([make_run("nothing", evaluations=0)], path)
+    draw_curves([make_run(f"nothing-{number}", evaluations=0) for number in range(2)], path)
+    draw_curves([make_run(f"many-{number}", evaluations=1) for number in range(9)], path)
+
+
+@pytest.mark.parametrize("name", ["curves.jpg", "curves"])
+def test_other_endings_are_refused(name, make_run, tmp_path):
+    with pytest.raises(UsageError, match=r"expected \.png, \.pdf or \.svg"):
+        draw_curves([make_run("a")], tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_folder_that_is_not_there(make_run, tmp_path):
+    with pytest.raises(RunError, match=r"cannot be written: No such file or directory"):
+        draw_curves([make_run("a")], tmp_path / "nowhere" / "curves.png")
+
+
+def test_seeds_are_a_mean_in_a_band(make_run, tmp_path):
+    runs = [make_run(f"s{seed}", seed=seed, shift=seed) for seed in (0, 1, 2)]
+    curve = curve_of(runs, "test_loss", "epoch")
+    np.testing.assert_allclose(curve.mean, 1 + 3.0 ** -np.arange(3))
+    np.testing.assert_allclose(curve.high - curve.low, 2.0)
+    assert curve.runs == 3
+    short = make_run("short", evaluations=2, seed=3)
+    assert curve_of([*runs, short], "test_loss", "samples").x.tolist() == [0.0, 64.0]
+    assert curve_of(runs, "rho", "seconds").x.tolist() == [0.25, 0.5, 0.75]
+    assert curve_of(runs, "cg_iterations", "epoch") is None
+    path = tmp_path / "curves.svg"
+    draw_curves([*runs, make_run("b", name="adam")], path)
+    text = path.read_text()
+    assert ">adam, lr 0.001<" in text
+    assert text.count(">gauss-newton, lr 1.0") == 1
+    assert "band from lowest to highest" in text
+    draw_curves(runs, path, each=True)
+    assert ">seed 2<" in path.read_text()
+
+
+@pytest.mark.parametrize("count", [24, 100])
+def test_many_kinds_stay_readable(make_run, tmp_path, count):
+    runs = [make_run(f"r{number}", damping=number / 100) for number in range(count)]
+    path = tmp_path / "curves.svg"
+    draw_curves(runs, path)
+    text = path.read_text()
+    assert text.count(">damping 0.") == (24 if count == 24 else 0)
+    assert (f">test of {count} kinds of runs<" in text) == (count > 24)
+
+
+def test_any_series_on_any_scale(make_run, tmp_path):
+    path = tmp_path / "curves.svg"
+    for log in ("auto", "none", "x", "y", "xy"):
+        draw_curves([make_run(f"a-{log}")], path, what=("loss", "rho", "seconds", "samples"), log=log)
+        for word in ("loss", "rho", "samples"):
+            assert f">{word}<" in path.read_text()
+    with pytest.raises(UsageError, match="no series 'rh'; did you mean rho"):
+        draw_curves([make_run("b")], path, what=("rh",))
+    with pytest.raises(UsageError, match="'cg_iterations' was not measured in this run"):
+        draw_curves([make_run("c")], path, what=("cg_iterations",))
+
+
+def test_chance_at_the_start_does_not_squeeze_an_accuracy():
+    from matplotlib.figure import Figure
+
+    for values, low in (((0.1, 0.8, 0.9), 0.795), ((0.1, 0.9), 0.1)):
+        ax = Figure().subplots()
+        ax.plot(range(len(values)), values)
+        _finish(ax, "test_accuracy", "epoch", "auto")
+        assert ax.get_ylim()[0] == pytest.approx(low, abs=0.05 if len(values) == 2 else 1e-9)

@@ -1,0 +1,199 @@
+"""The report: one page, nothing fetched, every figure drawn, readable on a telephone and a desk."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from revgn.errors import RunError, UsageError
+from revgn.settings import build_config, config_dict
+from revgn.store import create_run, open_run
+from revgn.views import write_report
+from revgn.views.groups import Group
+from revgn.views.report import Preface, thinned
+
+pytest.importorskip("plotly")
+
+EVIL = "<script>window.evil = 1</script>\"'&<img src=x onerror='window.evil = 1'>"
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+
+@pytest.fixture
+def make_run(tmp_path, provenance):
+    def make(folder, steps=30, seed=0, **optimizer):
+        config = config_dict(build_config({"optimizer": optimizer, "training": {"seed": seed}}))
+        about = replace(provenance, config=config, title=EVIL, command=f"revgn train {EVIL}", data_name=EVIL)
+        with create_run(tmp_path / folder, about) as writer:
+            for step in range(1, steps + 1):
+                record = {"loss": 1 / step, "rho": 1e-6 * step, "rank": 64 + step % 3, "seconds": 0.01}
+                parts = {"seconds_forward": 0.004, "seconds_solve": 0.006, "epoch": step / 10}
+                writer.record_step({"step": step, "samples": 64 * step, "memory": 5e8, **record, **parts})
+            for epoch in range(4):
+                figures = {"train_loss": 2.0**-epoch, "test_loss": 1.9**-epoch + seed / 10}
+                hits = {"train_accuracy": 0.3 * epoch, "test_accuracy": 0.25 * epoch}
+                along = {"step": 10 * epoch, "samples": 640 * epoch, "seconds": 0.1 * epoch}
+                writer.record_epoch({"epoch": epoch, **figures, **hits, **along})
+        return open_run(tmp_path / folder)
+
+    return make
+
+
+@pytest.fixture
+def runs(make_run):
+    kinds = [("gn", {"damping": 0.1}), ("adam", {"name": "adam"})]
+    return [make_run(f"{name}-{seed}", seed=seed, **kind) for name, kind in kinds for seed in (0, 1)]
+
+
+@pytest.fixture
+def browser(tmp_path):
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("needs chromium and chromedriver, as Debian has them")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (
+        "headless=new",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "disable-dev-shm-usage",
+        f"user-data-dir={tmp_path / 'profile'}",
+    ):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def test_a_preface_comes_first_and_is_text(runs, tmp_path):
+    preface = Preface("A title", ["Why?", EVIL], ["claim", "verdict"], [[EVIL, "agrees"]])
+    groups = [Group("own name", {}, tuple(runs[:2])), Group("other name", {}, tuple(runs[2:]))]
+    write_report(runs, tmp_path / "r.html", preface=preface, groups=groups)
+    body = (tmp_path / "r.html").read_text().partition("<body>")[2]
+    assert body.startswith("<h1>A title</h1>\n<p>Why?</p>")
+    assert "<td>agrees</td>" in body.partition("<h2>")[0]
+    assert EVIL not in body
+    assert body.count("other name") > 3
+
+
+def test_what_analysed_runs_measured_is_drawn(make_run, provenance, tmp_path):
+    config = config_dict(build_config({}))
+    with create_run(tmp_path / "analysed", replace(provenance, config=config)) as writer:
+        for step in (1, 2):
+            writer.record_step({"step": step, "epoch": step, "loss": 1.0, "gain": 0.1, "gain_other": 0.05})
+        for epoch in (0, 1):
+            figures = {"train_loss": 1.0, "test_loss": 1.0, "kernel_similarity": 1 - 0.1 * epoch}
+            writer.record_epoch({"epoch": epoch, "step": epoch, **figures})
+    write_report([open_run(tmp_path / "analysed")], tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text()
+    assert all(f'id="figure-{name}"' in page for name in ("kernel_similarity", "gain", "gain_other"))
+    assert "What a step gains" in page
+    write_report([make_run("bare")], tmp_path / "b.html")
+    bare = (tmp_path / "b.html").read_text()
+    assert "figure-kernel_similarity" not in bare
+    assert "What a step gains" not in bare
+
+
+def requests(browser):
+    """Addresses that the page has asked for."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [each["params"] for each in messages if each["method"] == "Network.requestWillBeSent"]
+    sent = [each["request"]["url"] for each in asked if each["documentURL"].startswith("file:")]
+    return [url for url in sent if not url.startswith(("data:", "blob:"))]
+
+
+def at_width(browser, width):
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 300))")
+
+
+def test_in_a_browser(browser, runs, tmp_path):
+    path = tmp_path / "report.html"
+    write_report(runs, path)
+    browser.get(path.as_uri())
+    figures = browser.find_elements("css selector", ".plotly-graph-div")
+    assert len(figures) == 4  # loss, accuracy, rho, rank
+    for width in (400, 1400):
+        at_width(browser, width)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        drawn = browser.execute_script(
+            "return [...document.querySelectorAll('.plotly-graph-div')].map("
+            "d => [d.querySelectorAll('.scatterlayer .trace').length, d.getBoundingClientRect().width])"
+        )
+        assert all(traces >= 4 for traces, _ in drawn)
+        assert all(wide > (560 if width == 1400 else 360) for _, wide in drawn)
+        size = browser.execute_script("return parseFloat(getComputedStyle(document.body).fontSize)")
+        assert size >= 14
+    before = browser.execute_script("return document.querySelector('.over-axes').data[0].x")
+    browser.find_element("css selector", "input[value=samples]").click()
+    after = browser.execute_script(
+        "const f = document.querySelector('.over-axes'); return [f.data[0].x, f.layout.xaxis.title.text]"
+    )
+    assert (before, after) == ([0, 1, 2, 3], [[0, 640, 1280, 1920], "samples"])
+    assert browser.execute_script("return window.evil") is None
+    assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
+    assert requests(browser) == [path.as_uri()]
+
+
+def test_the_page_holds_all_of_it(runs, tmp_path):
+    path = tmp_path / "report.html"
+    write_report(runs, path)
+    page = path.read_text()
+    assert 4e6 < path.stat().st_size < 7e6
+    body = page[page.index("<body>") :]
+    assert "<script>window.evil" not in body
+    assert "<img" not in body
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", body)
+    for words in (
+        "gauss-newton, lr 1.0, damping 0.1",
+        "75.00 %",
+        "numpy",
+        "revgn train",
+        "config.toml",
+        "60%",
+    ):
+        assert words in body
+    assert body.count('<tr class="differs">') >= 2
+    assert "<td>0, 1</td>" in body
+
+
+def test_a_long_run_stays_small(make_run, tmp_path):
+    write_report([make_run("long", steps=20_000)], tmp_path / "long.html")
+    write_report([make_run("short", steps=20)], tmp_path / "short.html")
+    assert (tmp_path / "long.html").stat().st_size - (tmp_path / "short.html").stat().st_size < 1e6
+
+
+@given(arrays(np.float64, st.integers(0, 300), elements=st.floats(-1e9, 1e9)), st.integers(2, 40))
+def test_thinning_keeps_the_extremes(y, most):
+    kept = thinned(np.arange(y.size), y, 2 * most)
+    assert kept.size <= max(2 * most, 0)
+    assert np.all(np.diff(kept) > 0)
+    if y.size:
+        assert (y[kept].max(), y[kept].min()) == (y.max(), y.min())
+
+
+def test_runs_that_measured_nothing(tmp_path, provenance):
+    create_run(tmp_path / "run", replace(provenance, config=config_dict(build_config()))).close(
+        "failed", EVIL
+    )
+    write_report([open_run(tmp_path / "run")], tmp_path / "report.html")
+    assert "1 failed" in (tmp_path / "report.html").read_text()
+
+
+def test_what_cannot_be_written(runs, tmp_path):
+    with pytest.raises(UsageError, match=r"expected \.html"):
+        write_report(runs, tmp_path / "report.pdf")
+    with pytest.raises(RunError, match="cannot be written"):
+        write_report(runs, tmp_path / "nowhere" / "report.html")

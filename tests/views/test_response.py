@@ -1,0 +1,89 @@
+"""What came of runs against a setting: the points, their lines, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from revgn.errors import UsageError
+from revgn.settings import build_config, config_dict
+from revgn.store import create_run, open_run
+from revgn.views import draw_response
+from revgn.views.groups import group_runs
+from revgn.views.response import _lines
+
+
+@pytest.fixture
+def runs(tmp_path, provenance):
+    """Two optimizers, three rates, two seeds."""
+    found = []
+    for name in ("sgd", "adam"):
+        for lr in (0.1, 0.01, 1.0):
+            for seed in range(2):
+                config = config_dict(
+                    build_config({"optimizer": {"name": name, "lr": lr}, "training": {"seed": seed}})
+                )
+                folder = tmp_path / f"{name}-{lr}-{seed}"
+                with create_run(folder, replace(provenance, config=config)) as writer:
+                    accuracy = 0.5 + 0.1 * lr + 0.01 * seed
+                    writer.record_epoch({"epoch": 1, "step": 4, "test_accuracy": accuracy, "test_loss": 1.0})
+                found.append(open_run(folder))
+    return found
+
+
+def test_a_line_for_each_kind_in_the_order_of_the_setting(runs, tmp_path):
+    for by in (None, "optimizer.name"):
+        lines = _lines(group_runs(runs), "optimizer.lr", by)
+        assert list(lines) == ["sgd", "adam"]
+        for line in lines.values():
+            assert [value for value, _ in line] == [0.01, 0.1, 1.0]
+            assert all(len(group.runs) == 2 for _, group in line)
+    path = tmp_path / "response.svg"
+    draw_response(runs, path, "optimizer.lr")
+    text = path.read_text()
+    for word in ("optimizer.lr", "test accuracy (%)", "sgd", "adam"):
+        assert f">{word}<" in text
+    draw_response(runs, path, "optimizer.lr", what=["test_loss"], log="y")
+    assert ">test loss<" in path.read_text()
+
+
+def test_points_are_means_over_seeds_with_their_deviation(runs, tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    bars = []
+    draw = Axes.errorbar
+    monkeypatch.setattr(
+        Axes, "errorbar", lambda ax, *args, **how: bars.append(args) or draw(ax, *args, **how)
+    )
+    draw_response(runs, tmp_path / "response.png", "optimizer.lr")
+    for x, mean, deviation in bars:
+        np.testing.assert_allclose(x, [0.01, 0.1, 1.0])
+        np.testing.assert_allclose(mean, [50.6, 51.5, 60.5])
+        np.testing.assert_allclose(deviation, 100 * np.std([0.5, 0.51], ddof=1))
+    assert len(bars) == 2
+
+
+def test_what_a_run_does_not_go_by_is_no_point(runs):
+    """Momentum has a default in the settings of Adam too."""
+    assert list(_lines(group_runs(runs[:2] + runs[6:]), "optimizer.momentum", "optimizer.name")) == ["sgd"]
+
+
+def test_runs_of_which_nothing_came_yet(tmp_path, provenance):
+    with create_run(tmp_path / "run", replace(provenance, config=config_dict(build_config()))):
+        pass
+    with pytest.raises(UsageError, match="nothing came of these runs yet"):
+        draw_response([open_run(tmp_path / "run")], tmp_path / "response.png", "training.seed")
+
+
+@pytest.mark.parametrize(
+    ("setting", "what", "message"),
+    [
+        ("optimizer.rate", (), "no setting 'optimizer.rate'"),
+        ("optimizer.name", (), "is no number"),
+        ("optimizer.lr", ("rho",), "'rho' did not come of these runs; known are test_accuracy"),
+    ],
+)
+def test_what_cannot_be_drawn(setting, what, message, runs, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        draw_response(runs, tmp_path / "response.png", setting, what=what)
+    assert not (tmp_path / "response.png").exists()

@@ -1,0 +1,117 @@
+"""A run in a few figures, and what to call it beside others."""
+
+import json
+
+import pytest
+
+from revgn.settings import build_config, config_dict, merge_settings, nested
+from revgn.store import create_run, open_run
+from revgn.views import labels, summarize
+
+
+@pytest.fixture
+def make_run(tmp_path, provenance):
+    """A folder with a run of the given settings (dotted paths) that recorded some steps and evaluations."""
+    from dataclasses import replace
+
+    def make(name="run", settings=None, steps=(), epochs=(), status="finished"):
+        nests = [nested(path, value) for path, value in (settings or {}).items()]
+        config = config_dict(build_config(merge_settings(*nests)))
+        writer = create_run(tmp_path / name, replace(provenance, config=config))
+        for number, record in enumerate(steps, start=1):
+            writer.record_step({"step": number, "epoch": number / 4, **record})
+        for number, record in enumerate(epochs):
+            writer.record_epoch({"epoch": number, "step": 4 * number, **record})
+        if status == "killed":
+            writer._release()
+        elif status != "running":
+            writer.close(status, "a word" if status == "failed" else "")
+        return writer if status == "running" else open_run(tmp_path / name)
+
+    return make
+
+
+STEPS = [
+    {"rho": 1e-5, "rung": 0, "seconds": 1.0, "seconds_forward": 0.25, "seconds_solve": 0.75, "memory": 5e6},
+    {"rho": 3e-5, "rung": 0, "seconds": 2.0, "seconds_forward": 0.75, "seconds_solve": 1.25, "memory": 7e6},
+    {"rho": 9e-5, "rung": 2, "seconds": 1.0, "seconds_forward": 1.0, "seconds_solve": 0.0, "memory": 6e6},
+]
+EPOCHS = [
+    {"train_loss": 2.0, "test_loss": 2.5, "test_accuracy": 0.1},
+    {"train_loss": 1.0, "test_loss": 0.5, "test_accuracy": 0.9},
+    {"train_loss": 0.5, "test_loss": 1.5, "test_accuracy": 0.8},
+]
+
+
+def test_figures(make_run):
+    found = summarize(make_run(steps=STEPS, epochs=EPOCHS, settings={"network.hidden": 40}))
+    assert (found["status"], found["step"], found["epoch"]) == ("finished", 8, 0.75)
+    assert found["title"] == "exact steps on digits"
+    assert found["settings"] == {"network.hidden": 40}
+    assert found["last"] == {"epoch": 2, "step": 8, **EPOCHS[2]}
+    assert found["best"] == {"epoch": 1, "step": 4, **EPOCHS[1]}
+    assert found["rho"] == {"median": 3e-5, "largest": 9e-5}
+    assert found["rungs"] == {"cholesky": 2, "eigh": 1}
+    assert found["seconds"] == 4.0
+    assert found["split"] == {"forward": 0.5, "solve": 0.5}
+    assert found["memory_bytes"] == 7e6
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_the_best_goes_by_validation_where_there_is_some(make_run):
+    shares = [{**record, "validation_accuracy": 1 - k / 4} for k, record in enumerate(EPOCHS)]
+    assert summarize(make_run(epochs=shares))["best"]["epoch"] == 0
+
+
+def test_the_best_without_accuracy_has_the_least_loss(make_run):
+    epochs = [{"test_loss": loss} for loss in (2.0, 0.5, float("nan"), 0.75)]
+    assert summarize(make_run(epochs=epochs))["best"] == {"epoch": 1, "step": 4, "test_loss": 0.5}
+
+
+def test_a_run_that_measured_nothing(make_run):
+    found = summarize(make_run())
+    assert (found["step"], found["last"], found["best"], found["rho"], found["split"]) == (
+        0,
+        {},
+        {},
+        None,
+        {},
+    )
+    assert found["memory_bytes"] is None
+    only_first_order = summarize(make_run("adam", steps=[{"seconds": 1.0, "loss": 2.0}]))
+    assert (only_first_order["rho"], only_first_order["rungs"]) == (None, {})
+
+
+@pytest.mark.parametrize("status", ["finished", "interrupted", "failed", "killed"])
+def test_status(status, make_run):
+    found = summarize(make_run(status=status))
+    assert found["status"] == status
+    assert found["message"] == ("a word" if status == "failed" else "")
+
+
+def test_a_run_that_is_written_is_running(make_run):
+    with make_run(status="running") as writer:
+        assert summarize(open_run(writer.folder))["status"] == "running"
+    assert summarize(open_run(writer.folder))["status"] == "finished"
+
+
+def test_infinite_figures_stay_numbers(make_run):
+    steps = [{"rho": 1.0}, {"rho": float("inf")}]
+    assert summarize(make_run(steps=steps, status="failed"))["rho"]["largest"] == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ([{"optimizer.name": "adam"}, {"optimizer.name": "sgd"}], ["adam, lr 0.001", "sgd, lr 0.1"]),
+        ([{"optimizer.damping": 0.1}, {"optimizer.damping": 1.0}], ["damping 0.1", "damping 1.0"]),
+        ([{"optimizer.inverse": "block"}, {}], ["block", "minimum-norm"]),
+        ([{}, {"network.hidden": 8}, {"network.hidden": 8}], ["a", "b", "c"]),
+        ([{}, {}], ["a", "b"]),
+        ([{}], ["a"]),
+        ([{"training.steps": 5}, {"training.steps": 6}], ["steps 5", "steps 6"]),
+    ],
+)
+def test_labels_say_what_differs(settings, expected, make_run):
+    runs = [make_run("abc"[number], each) for number, each in enumerate(settings)]
+    assert labels(runs) == expected
