@@ -14,7 +14,7 @@ from revgn.layers import draw_coupling, draw_readout
 from revgn.losses import CrossEntropy, SquaredError
 from revgn.maps import Halves, init
 from revgn.networks import Architecture, draw_network
-from revgn.solvers import BlockInverse, Jacobian, MinimumNorm, jacobian
+from revgn.solvers import BlockWise, Jacobian, MinimumNorm, jacobian
 from revgn.trees import map_leaves
 
 # --- layers -----------------------------------------------------------------------------------------
@@ -220,19 +220,19 @@ LOSSES = [
 
 @dataclass(frozen=True)
 class SolverCase:
-    """A solver; `rule` are the arguments of its dense truth."""
+    """A solver, its block weights, and the arguments of its dense truth."""
 
     name: str
     solver: Any
-    shares: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
     rule: dict[str, float] = field(default_factory=dict)
 
 
 EXACT_SOLVERS = [  # generalized inverses: J G J = J where features have full rank
-    SolverCase("uniform", BlockInverse("uniform"), (0.5, 0.5)),
-    SolverCase("last", BlockInverse("last"), (0.0, 1.0)),
-    SolverCase("full-rank", BlockInverse("full-rank"), (0.5, 0.5)),
-    SolverCase("explicit", BlockInverse((0.25, 0.75)), (0.25, 0.75)),
-    SolverCase("first", BlockInverse("first"), (1.0, 0.0)),
+    SolverCase("uniform", BlockWise("uniform"), (0.5, 0.5)),
+    SolverCase("last", BlockWise("last"), (0.0, 1.0)),
+    SolverCase("full-rank", BlockWise("full-rank"), (0.5, 0.5)),
+    SolverCase("explicit", BlockWise((0.25, 0.75)), (0.25, 0.75)),
+    SolverCase("first", BlockWise("first"), (1.0, 0.0)),
     SolverCase("minimum-norm", MinimumNorm()),
 ]

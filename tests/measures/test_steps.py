@@ -16,7 +16,7 @@ from revgn.measures import (
     kernel_change,
     step_excess,
 )
-from revgn.solvers import BlockInverse, apply, jacobian, solve
+from revgn.solvers import BlockWise, apply, jacobian, solve
 
 
 def test_cosine(case, moved):
@@ -44,7 +44,7 @@ def test_block_inverse_and_minimum_norm(case):
     network, params, x = case
     J = jacobian(network, params, x)[1]
     eps = np.random.default_rng(4).standard_normal((x.shape[0], apply(J, params).shape[1]))
-    block, info = solve(BlockInverse("uniform"), J, eps)
+    block, info = solve(BlockWise("uniform"), J, eps)
     shortest = np.linalg.pinv(dense.jacobian(network, params, x)) @ eps.ravel()
     norms = np.linalg.norm(shortest) * np.linalg.norm(dense.flat(block))
     found = inverses_cosine(J, eps)

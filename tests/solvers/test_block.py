@@ -5,12 +5,12 @@ import pytest
 from cases import EXACT_SOLVERS, NetworkCase, network_case, repeated_rows
 from reference import dense
 from reference.block import block_inverse
-from revgn.solvers.shares import fixed_shares, full_rank_shares
 
 from revgn.errors import ShapeError, UsageError
 from revgn.linalg import PAPER_RULE, PinvRule
 from revgn.networks import Architecture, Chain, Network
-from revgn.solvers import BlockInverse, apply, jacobian, solve
+from revgn.solvers import BlockWise, apply, jacobian, solve
+from revgn.solvers.block_weights import fixed_weights, full_rank_weights
 from revgn.testing import assert_close, relative_error
 
 RULES = {
@@ -28,33 +28,33 @@ SIZED = [
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("case", SIZED, ids=lambda case: case.name)
-@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.0, 1.0), (1.0, 0.0), (0.3, 0.7)], ids=str)
-def test_step_is_the_dense_one(case, shares, rule, numpy_backend):
-    """n < h, n = h, n > h; both first blocks; plain, truncated and damped; any shares."""
+@pytest.mark.parametrize("weights", [(0.5, 0.5), (0.0, 1.0), (1.0, 0.0), (0.3, 0.7)], ids=str)
+def test_step_is_the_dense_one(case, weights, rule, numpy_backend):
+    """n < h, n = h, n > h; both first blocks; plain, truncated and damped; any weights."""
     net, params, x = case.build(numpy_backend, "float64")
     eps = np.random.default_rng(40).standard_normal((case.samples, case.outputs))
     of = RULES[rule]
-    D, info = solve(BlockInverse(shares, of), jacobian(net, params, x)[1], eps)
-    expected = block_inverse(net, params, x, eps, shares, rtol=of.rtol, atol=of.atol, damping=of.damping)
+    D, info = solve(BlockWise(weights, of.rtol, of.atol, of.damping), jacobian(net, params, x)[1], eps)
+    expected = block_inverse(net, params, x, eps, weights, rtol=of.rtol, atol=of.atol, damping=of.damping)
     for ours, theirs in zip(D, expected, strict=True):
         assert_close("step", ours.weight, theirs, 1e-7)
-    assert info.shares == shares
+    assert info.block_weights == weights
 
 
-@pytest.mark.parametrize("case", [of for of in EXACT_SOLVERS if of.shares], ids=lambda case: case.name)
-def test_named_shares(case, numpy_backend):
+@pytest.mark.parametrize("case", [of for of in EXACT_SOLVERS if of.weights], ids=lambda case: case.name)
+def test_named_weights(case, numpy_backend):
     net, params, x = network_case("relu-same-keep").build(numpy_backend, "float64")
     eps = np.random.default_rng(41).standard_normal((6, 3))
     D, info = solve(case.solver, jacobian(net, params, x)[1], eps)
-    assert info.shares == case.shares
-    for ours, theirs in zip(D, block_inverse(net, params, x, eps, case.shares), strict=True):
+    assert info.block_weights == case.weights
+    for ours, theirs in zip(D, block_inverse(net, params, x, eps, case.weights), strict=True):
         assert_close("step", ours.weight, theirs, 1e-8)
 
 
 def test_one_block_alone_realizes_everything(numpy_backend):
-    """And all L blocks with full shares realize L eps."""
+    """And all L blocks with full weights realize L eps."""
     J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
-    parts = [solve(BlockInverse(shares), J, eps)[0] for shares in ((1.0, 0.0), (0.0, 1.0))]
+    parts = [solve(BlockWise(weights), J, eps)[0] for weights in ((1.0, 0.0), (0.0, 1.0))]
     for D in parts:
         assert relative_error(apply(J, D), eps) < 1e-9
     both = tuple(type(a)(a.weight + b.weight) for a, b in zip(*parts, strict=True))
@@ -68,16 +68,16 @@ class TestShortFirstBlock:
 
     def test_uniform_misses(self, numpy_backend, dtype):
         J, eps = self.CASE.jacobian(numpy_backend, dtype)
-        D, info = solve(BlockInverse("uniform"), J, eps)
+        D, info = solve(BlockWise("uniform"), J, eps)
         assert info.rho > 0.01
         assert info.rho == pytest.approx(relative_error(apply(J, D), eps), rel=1e-5)
         assert info.rank == 5
 
     def test_full_rank_is_exact(self, numpy_backend):
         J, eps = self.CASE.jacobian(numpy_backend)
-        D, info = solve(BlockInverse("full-rank"), J, eps)
+        D, info = solve(BlockWise("full-rank"), J, eps)
         assert info.rho < 1e-8
-        assert info.shares == (0.0, 1.0)
+        assert info.block_weights == (0.0, 1.0)
         assert info.rank == 9
         assert not np.any(D[0].weight)
         assert not np.any(D[1].weight)
@@ -99,8 +99,8 @@ def test_a_block_has_the_rank_of_its_lower_coupling(short, numpy_backend):
     layers[short], weights[short] = net.body.layers[short], params[short]
     _, J = jacobian(Network(8, Chain(tuple(layers)), net.readout), tuple(weights), x)
     eps = np.random.default_rng(44).standard_normal((9, 3))
-    assert solve(BlockInverse("full-rank"), J, eps)[1].shares == (0.0, 1.0)
-    assert solve(BlockInverse("uniform"), J, eps)[1].rho > 0.01
+    assert solve(BlockWise("full-rank"), J, eps)[1].block_weights == (0.0, 1.0)
+    assert solve(BlockWise("uniform"), J, eps)[1].rho > 0.01
 
 
 @pytest.mark.parametrize("consistent", [True, False])
@@ -111,7 +111,7 @@ def test_repeated_rows(consistent, backend):
     pairs = np.repeat(np.random.default_rng(42).standard_normal((3, 3)), 2, axis=0)
     split = 0.0 if consistent else np.array([[0.5], [-0.5]] * 3)
     wanted = backend.asarray(pairs + split)
-    for solver in (BlockInverse("full-rank"), BlockInverse("uniform")):
+    for solver in (BlockWise("full-rank"), BlockWise("uniform")):
         D, info = solve(solver, J, wanted)
         assert_close("J D", apply(J, D), backend.asarray(pairs), 1e-8)
         assert info.rank == 3
@@ -121,7 +121,7 @@ def test_repeated_rows(consistent, backend):
 
 def test_info_is_the_worst_over_the_couplings(numpy_backend):
     J, eps = network_case("first-block-short").jacobian(numpy_backend)
-    _, info = solve(BlockInverse("uniform"), J, eps)
+    _, info = solve(BlockWise("uniform"), J, eps)
     at, singular = J.point.input, []
     for layer, params in zip(J.network.body.layers, J.params, strict=True):
         A = dense.features(layer, at[1 - layer.half])
@@ -135,35 +135,35 @@ def test_info_is_the_worst_over_the_couplings(numpy_backend):
 @pytest.mark.parametrize("damping", [1e-3, 0.1])
 def test_damping_shortens_the_step(damping, numpy_backend):
     J, eps = network_case("tanh-same-keep").jacobian(numpy_backend)
-    D, info = solve(BlockInverse("last", PinvRule(damping=damping)), J, eps)
-    exact, _ = solve(BlockInverse("last"), J, eps)
+    D, info = solve(BlockWise("last", damping=damping), J, eps)
+    exact, _ = solve(BlockWise("last"), J, eps)
     assert np.linalg.norm(dense.flat(D)) < np.linalg.norm(dense.flat(exact))
     assert info.damping > 0
     assert info.rho > 1e-4
 
 
-class TestShares:
+class TestBlockWeights:
     @pytest.mark.parametrize("bad", ["most", (0.5, 0.6), (), (float("nan"), 1.0)])
     def test_refused(self, bad):
-        with pytest.raises(UsageError, match="shares"):
-            BlockInverse(bad)
+        with pytest.raises(UsageError, match="block_weights"):
+            BlockWise(bad)
 
     def test_numbers_are_one_for_each_block(self, numpy_backend):
         J, eps = network_case("tanh-same-keep").jacobian(numpy_backend)
         with pytest.raises(UsageError, match="3 numbers for 2 blocks"):
-            solve(BlockInverse((0.5, 0.25, 0.25)), J, eps)
+            solve(BlockWise((0.5, 0.25, 0.25)), J, eps)
 
     def test_by_name(self):
-        assert fixed_shares("uniform", 4) == (0.25,) * 4
-        assert fixed_shares("first", 3) == (1.0, 0.0, 0.0)
-        assert fixed_shares("last", 3) == (0.0, 0.0, 1.0)
-        assert fixed_shares("full-rank", 3) is None
-        assert fixed_shares((0.5, 0.5), 2) == (0.5, 0.5)
+        assert fixed_weights("uniform", 4) == (0.25,) * 4
+        assert fixed_weights("first", 3) == (1.0, 0.0, 0.0)
+        assert fixed_weights("last", 3) == (0.0, 0.0, 1.0)
+        assert fixed_weights("full-rank", 3) is None
+        assert fixed_weights((0.5, 0.5), 2) == (0.5, 0.5)
 
     def test_full_rank(self):
-        assert full_rank_shares([5, 9, 9]) == (0.0, 0.5, 0.5)
-        assert full_rank_shares([5, 9, 8]) == (0.0, 1.0, 0.0)
-        assert full_rank_shares([4]) == (1.0,)
+        assert full_rank_weights([5, 9, 9]) == (0.0, 0.5, 0.5)
+        assert full_rank_weights([5, 9, 8]) == (0.0, 1.0, 0.0)
+        assert full_rank_weights([4]) == (1.0,)
 
 
 def test_chain_must_be_blocks(numpy_backend):
@@ -173,7 +173,7 @@ def test_chain_must_be_blocks(numpy_backend):
         odd = Network(8, Chain(tuple(layers[k] for k in picked)), net.readout)
         _, J = jacobian(odd, tuple(params[k] for k in picked), x)
         with pytest.raises(ShapeError, match="pairs that move both halves"):
-            solve(BlockInverse("last"), J, np.ones((6, 3)))
+            solve(BlockWise("last"), J, np.ones((6, 3)))
 
 
 def test_the_halves_may_come_in_the_other_order(numpy_backend):
@@ -183,7 +183,7 @@ def test_the_halves_may_come_in_the_other_order(numpy_backend):
     other = Network(8, Chain(tuple(net.body.layers[k] for k in order)), net.readout)
     swapped = tuple(params[k] for k in order)
     eps = np.random.default_rng(43).standard_normal((6, 3))
-    D, info = solve(BlockInverse("uniform"), jacobian(other, swapped, x)[1], eps)
+    D, info = solve(BlockWise("uniform"), jacobian(other, swapped, x)[1], eps)
     assert info.rho < 1e-9
     for ours, theirs in zip(D, block_inverse(other, swapped, x, eps, (0.5, 0.5)), strict=True):
         assert_close("step", ours.weight, theirs, 1e-8)

@@ -1,5 +1,6 @@
 """The matrix-free minimum norm against the dense one; its parts and its preconditioner against formulas."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,16 @@ from reference import dense
 
 from revgn.arrays import array_namespace, to_host
 from revgn.errors import UsageError
-from revgn.solvers import ConjugateGradients, MinimumNorm, apply, apply_adjoint, rho, solve, tangent_kernel
+from revgn.solvers import (
+    Blocks,
+    ConjugateGradients,
+    MinimumNorm,
+    apply,
+    apply_adjoint,
+    rho,
+    solve,
+    tangent_kernel,
+)
 from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.testing import assert_close, relative_error, tolerance
@@ -18,9 +28,9 @@ from revgn.trees import map_leaves
 CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
 SOLVERS = {
     "blocks": ConjugateGradients(tolerance=1e-11),
-    "small-blocks": ConjugateGradients(tolerance=1e-11, block_samples=2),
-    "blocks-only": ConjugateGradients(tolerance=1e-11, directions=0),
-    "none": ConjugateGradients(tolerance=1e-11, preconditioner="none"),
+    "small-blocks": ConjugateGradients(tolerance=1e-11, preconditioner=Blocks(block_samples=2)),
+    "blocks-only": ConjugateGradients(tolerance=1e-11, preconditioner=Blocks(directions=0)),
+    "none": ConjugateGradients(tolerance=1e-11, preconditioner=None),
 }
 EACH = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 
@@ -42,7 +52,7 @@ def at_start(J):
 def test_damped_step_is_the_dense_one(case, solver, damping, numpy_backend):
     """Rank-deficient ones too: damping makes the equation regular."""
     J, eps = case.jacobian(numpy_backend)
-    solver = ConjugateGradients(damping, 1e-11, 2000, solver.preconditioner, solver.block_samples)
+    solver = replace(solver, damping=damping, max_iterations=2000)
     D, info = solve(solver, J, eps)
     expected, by_kernel = solve(MinimumNorm(damping), J, eps)
     assert info.outcome == "converged"
@@ -50,7 +60,7 @@ def test_damped_step_is_the_dense_one(case, solver, damping, numpy_backend):
     assert_close("D", D, expected, 1e-8)
     assert info.rho == pytest.approx(by_kernel.rho, abs=1e-9)
     assert info.residual < 1e-10
-    assert (info.rung, info.rank, info.order, info.shares) == (None, None, eps.size, ())
+    assert (info.rung, info.rank, info.order, info.block_weights) == (None, None, eps.size, ())
 
 
 @EACH
@@ -70,7 +80,7 @@ def test_tolerance_is_kept(case, numpy_backend):
     J, eps = case.jacobian(numpy_backend)
     counts = []
     for goal in (1e-1, 1e-4, 1e-8):
-        D, info = solve(ConjugateGradients(0.01, goal, preconditioner="none"), J, eps)
+        D, info = solve(ConjugateGradients(0.01, tolerance=goal, preconditioner=None), J, eps)
         assert info.outcome == "converged"
         assert info.residual <= goal * (1 + 1e-6)
         assert info.rho == pytest.approx(rho(apply(J, D), eps), abs=1e-12)
@@ -78,13 +88,14 @@ def test_tolerance_is_kept(case, numpy_backend):
     assert counts == sorted(counts)
 
 
-@pytest.mark.parametrize("outputs", ["logits", "contrasts"])
+@pytest.mark.parametrize("outputs", ["logits", "centered-logits"])
 @pytest.mark.parametrize("damping", [0.0, 0.1])
 @pytest.mark.parametrize("name", ["relu-same-keep", "gelu-identity-rebuild", "odd-d"])
 def test_every_backend_takes_the_dense_step(name, damping, outputs, backend, dtype):
     J, eps = network_case(name).jacobian(backend, dtype)
     single = dtype == "float32"
-    solver = ConjugateGradients(damping, 1e-4 if single else 1e-11, outputs=outputs, block_samples=4)
+    goal, blocks = 1e-4 if single else 1e-11, Blocks(block_samples=4)
+    solver = ConjugateGradients(damping, outputs, tolerance=goal, preconditioner=blocks)
     D, info = solve(solver, J, eps)
     expected, _ = solve(MinimumNorm(damping, outputs), J, eps)
     assert info.outcome == "converged"
@@ -98,7 +109,7 @@ def test_each_samples_own_outputs(backend):
     R = backend.asarray(np.random.default_rng(5).standard_normal((n, c, c - 1)))
     mixed = J._replace(outputs=R)
     expected, by_kernel = solve(MinimumNorm(0.1), mixed, eps[:, :2])
-    D, info = solve(ConjugateGradients(0.1, 1e-12), mixed, eps[:, :2])
+    D, info = solve(ConjugateGradients(0.1, tolerance=1e-12), mixed, eps[:, :2])
     assert info.damping == pytest.approx(by_kernel.damping, rel=1e-12)
     assert_close("D", D, expected, 1e-9)
 
@@ -108,7 +119,7 @@ def test_each_samples_own_outputs(backend):
 
 def test_out_of_iterations_is_said(backend):
     J, eps = network_case("tanh-same-keep").jacobian(backend)
-    _, info = solve(ConjugateGradients(0.0, 1e-10, 3), J, eps)
+    _, info = solve(ConjugateGradients(tolerance=1e-10, max_iterations=3), J, eps)
     assert (info.outcome, info.iterations) == ("out-of-iterations", 3)
     assert info.residual > 1e-10
 
@@ -125,7 +136,7 @@ def test_what_the_kernel_does_not_reach_is_said(case, solver, numpy_backend):
 
 def test_single_precision_says_what_it_cannot(numpy_backend):
     J, eps = network_case("tanh-same-keep").jacobian(numpy_backend, "float32")
-    _, info = solve(ConjugateGradients(0.0, 1e-9), J, eps)
+    _, info = solve(ConjugateGradients(tolerance=1e-9), J, eps)
     assert info.outcome == "stagnated"
     assert info.residual > 1e-9
 
@@ -235,7 +246,7 @@ def test_at_the_start_it_is_the_inverse(case, backend):
     """At W = 0 the kernel is K_0 (x) U_0^T U_0 + K_1 (x) U_1^T U_1, which the blocks take apart exactly."""
     J, eps = case.jacobian(backend)
     J = at_start(J)
-    _, info = solve(ConjugateGradients(0.01, 1e-9, directions=0), J, eps)
+    _, info = solve(ConjugateGradients(0.01, tolerance=1e-9, preconditioner=Blocks(directions=0)), J, eps)
     assert info.outcome == "converged"
     assert info.iterations <= 2
     layers, readout = J.network.body.layers, J.network.readout
@@ -265,13 +276,13 @@ def on_host(layer):
     [
         ({"damping": -1.0}, "damping"),
         ({"damping": float("nan")}, "damping"),
-        ({"tolerance": 0.0}, "tolerance 0.0"),
-        ({"tolerance": float("nan")}, "tolerance nan"),
-        ({"max_iterations": 0}, "max_iterations 0"),
-        ({"preconditioner": "kronecker"}, "preconditioner is 'kronecker'; expected blocks or none"),
-        ({"outputs": "differences"}, "outputs is 'differences'; expected logits or contrasts"),
-        ({"block_samples": 0}, "block_samples 0"),
-        ({"directions": -1}, "directions -1"),
+        ({"tolerance": 0.0}, "tolerance: 0.0"),
+        ({"tolerance": float("nan")}, "tolerance: nan"),
+        ({"max_iterations": 0}, "max_iterations: 0"),
+        (
+            {"outputs": "differences"},
+            "outputs: .differences. cannot be used",
+        ),
     ],
 )
 def test_mistakes_are_named(arguments, says):
@@ -279,7 +290,13 @@ def test_mistakes_are_named(arguments, says):
         ConjugateGradients(**arguments)
 
 
+@pytest.mark.parametrize("arguments", [{"block_samples": 0}, {"directions": -1}])
+def test_mistakes_of_the_preconditioner_are_named(arguments):
+    with pytest.raises(UsageError, match=f"Blocks: {next(iter(arguments))}"):
+        Blocks(**arguments)
+
+
 def test_mistakes_of_the_jacobian_are_named(numpy_backend):
     J, eps = network_case("one-block").jacobian(numpy_backend)
     with pytest.raises(UsageError, match="combined outputs already"):
-        solve(ConjugateGradients(outputs="contrasts"), J._replace(outputs=np.eye(3)), eps)
+        solve(ConjugateGradients(outputs="centered-logits"), J._replace(outputs=np.eye(3)), eps)

@@ -61,7 +61,7 @@ def test_info_is_of_the_jacobian(case, damping, numpy_backend):
     assert s_max * (1 - slack) <= info.s_max <= s_max * (1 + 1e-9)
     assert s_min * (1 - 1e-6) <= info.s_min <= s_min * (1 + slack)
     assert info.residual < max(1e-8, 1e-15 * (s_max / s_min) ** 2)
-    assert info.shares == ()
+    assert info.block_weights == ()
 
 
 @pytest.mark.parametrize("consistent", [True, False])
@@ -119,10 +119,10 @@ def test_contrasts(case, damping, numpy_backend):
     J, eps = case.jacobian(numpy_backend)
     n, c = eps.shape
     if c == 1:
-        with pytest.raises(ShapeError, match="a single output has no contrasts"):
-            solve(MinimumNorm(damping, "contrasts"), J, eps)
+        with pytest.raises(ShapeError, match="a single output"):
+            solve(MinimumNorm(damping, "centered-logits"), J, eps)
         return
-    D, info = solve(MinimumNorm(damping, "contrasts"), J, eps)
+    D, info = solve(MinimumNorm(damping, "centered-logits"), J, eps)
     Q = np.linalg.svd(np.ones((1, c)))[2][1:].T  # some orthonormal basis beside the ones
     truth = np.kron(np.eye(n), Q.T) @ explicit(J)
     wanted = dense.rows(eps @ Q)
@@ -144,11 +144,11 @@ def test_contrasts_take_the_smaller_step(backend, dtype):
     J, eps = network_case("relu-same-keep").jacobian(backend, dtype)
     eps = eps - backend.asarray(np.asarray(to_host(eps)).mean(axis=1, keepdims=True), dtype)
     all_outputs, _ = solve(MinimumNorm(), J, eps)
-    D, info = solve(MinimumNorm(outputs="contrasts"), J, eps)
+    D, info = solve(MinimumNorm(outputs="centered-logits"), J, eps)
     assert float(norm(D)) < float(norm(all_outputs))
     assert info.rho < tolerance(eps.dtype, "solve")
 
 
 def test_outputs_have_a_name():
-    with pytest.raises(UsageError, match="expected logits or contrasts"):
+    with pytest.raises(UsageError, match="expected logits or centered-logits"):
         MinimumNorm(outputs="differences")

@@ -76,7 +76,7 @@ def test_combined_outputs(own, samples, tiles, numpy_backend):
     mixed = J._replace(outputs=rng.standard_normal((len(eps), 3, 2) if own else (3, 2)))
     compare(mixed, eps[:, :2], 1e-10)
     if not own:
-        compare(J, eps, 1e-10, outputs="contrasts")
+        compare(J, eps, 1e-10, outputs="centered-logits")
 
 
 def test_more_couplings_than_are_held(tiles, numpy_backend):
@@ -216,5 +216,5 @@ def test_rungs_are_dense_where_they_fit():
 
 
 def test_memory_is_a_number_of_bytes():
-    with pytest.raises(UsageError, match="memory is 0; expected bytes"):
+    with pytest.raises(UsageError, match="memory: 0 cannot be used"):
         MinimumNorm(memory=0)
