@@ -182,3 +182,33 @@ def solve_params_scaling(layer, point, factored, dy):
     sums = vjp_params_scaling(layer, None, point, dy)
     D = ScalingParams(*(of / square for of, square in zip(sums, factored.squares, strict=True)))
     return ParamsStep(D, jvp_params_scaling(layer, None, point, D), factored.info)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Swap:
+    """Exchanges the halves; it has no parameters, and so no maps of them."""
+
+
+@init.register(Swap)
+def init_swap(layer, rng, scale):
+    return ()
+
+
+def swapped(layer, params, x):
+    return Halves(x.second, x.first)
+
+
+def swapped_at(layer, params, point, x):
+    return Halves(x.second, x.first)
+
+
+def swapped_with_point(layer, params, x):
+    return Halves(x.second, x.first), ()
+
+
+for one_way in (forward, inverse):
+    one_way.register(Swap)(swapped)
+for with_point in (linearize, linearize_inverse):
+    with_point.register(Swap)(swapped_with_point)
+for at_point in (jvp_input, jvp_inverse, vjp_input):
+    at_point.register(Swap)(swapped_at)

@@ -122,6 +122,8 @@ def orthogonalized(M: Array) -> Array:
     -----
     Law: U p(S / |M|) V^T, with p five times s <- a s + b s^3 + c s^5.
     """
+    if not M.shape[0]:
+        return M
     xp = array_namespace(M)
     size = xp.sqrt(inner(M, M))
     (X,) = blockwise(lambda Mi: (Mi / xp.where(size > 0, size, xp.ones_like(size)),), M)

@@ -128,15 +128,15 @@ def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:
     halves = [() if is_empty(of) else moved_halves(at) for at, of in zip(layers, J.params, strict=True)]
     blocks, k = [], 0
     while k < len(halves):
-        size = len(halves[k : k + 2]) if len(halves[k]) == 1 else 1
-        if halves[k] and {half for of in halves[k : k + size] for half in of} != {0, 1}:
+        block = halves[k : k + 1] if len(halves[k]) != 1 else halves[k : k + 2]
+        if sorted(sum(block, ())) not in ([], [0, 1]):
             raise ShapeError(
                 f"solve(BlockWise): the layers move halves {halves}; "
                 "expected pairs that move both halves in turn, or layers that move both"
             )
         if halves[k]:
-            blocks.append(tuple(range(k, k + size)))
-        k += size
+            blocks.append(tuple(range(k, k + len(block))))
+        k += len(block)
     return blocks
 
 
