@@ -10,7 +10,6 @@ import revgn
 from revgn.solvers import tangent_kernel
 
 rng = np.random.default_rng(0)
-backend = revgn.select_backend("numpy")
 digits = revgn.load_dataset("digits")
 x = ((digits.train.inputs[:60] - digits.shift) * digits.scale).astype(np.float64)
 network = revgn.draw_network(revgn.Architecture(blocks=2, hidden=64), 64, 10, rng)
