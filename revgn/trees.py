@@ -96,7 +96,7 @@ def zeros_like(x: Tree) -> Tree:
 def flatten(x: Tree) -> Array:
     """All numbers of `x` as one vector, leaf by leaf, each row by row."""
     vectors = [array_namespace(xi).reshape(xi, (-1,)) for xi in leaves(x)]
-    return array_namespace(*vectors).concat(vectors)  # type: ignore[no-any-return]
+    return array_namespace(*vectors).concat(vectors)
 
 
 def unflatten(like: Tree, vector: Array) -> Tree:
@@ -106,7 +106,7 @@ def unflatten(like: Tree, vector: Array) -> Tree:
     def cut(leaf: Array) -> Array:
         nonlocal position
         begin, position = position, position + _size(leaf)
-        return array_namespace(vector).reshape(vector[begin:position], leaf.shape)  # type: ignore[no-any-return]
+        return array_namespace(vector).reshape(vector[begin:position], leaf.shape)
 
     return map_leaves(cut, like)
 

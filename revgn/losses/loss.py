@@ -5,13 +5,15 @@ gradient         d value / dz  (n, c)
 output_step    eps (n, c): the Gauss-Newton step in function space is z -> z - lr eps
 """
 
-from typing import Any, TypeAlias
+from typing import Protocol
 
-from revgn._dispatch import generic
+from revgn._dispatch import Struct, generic
 from revgn.arrays import Array, array_namespace
 from revgn.errors import ShapeError
 
-Loss: TypeAlias = Any
+
+class Loss(Struct, Protocol):
+    """A frozen dataclass for which `value`, `gradient` and `output_step` are registered."""
 
 
 @generic
@@ -49,7 +51,7 @@ def accuracy(z: Array, t: Array) -> Array:
     """Share of samples whose largest output is where the largest target is; a 0-d array."""
     xp = array_namespace(z, t)
     hits = xp.argmax(z, axis=1) == xp.argmax(t, axis=1)
-    return xp.mean(xp.astype(hits, z.dtype))  # type: ignore[no-any-return]
+    return xp.mean(xp.astype(hits, z.dtype))
 
 
 def check_outputs(name: str, loss: Loss, z: Array, t: Array) -> None:

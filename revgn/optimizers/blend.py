@@ -15,8 +15,8 @@ from revgn.optimizers.adam import Adam
 from revgn.optimizers.gauss_newton import GaussNewton
 from revgn.optimizers.optimizer import (
     Direction,
+    DirectionOptimizer,
     Linearization,
-    Optimizer,
     OptimizerState,
     check_direction,
     direction,
@@ -37,8 +37,8 @@ class Blend:
         If one of the two has no direction.
     """
 
-    first: Optimizer = setting("First optimizer.", default=GaussNewton(), family="optimizer")
-    second: Optimizer = setting("Second optimizer.", default=Adam(), family="optimizer")
+    first: DirectionOptimizer = setting("First optimizer.", default=GaussNewton(), family="optimizer")
+    second: DirectionOptimizer = setting("Second optimizer.", default=Adam(), family="optimizer")
     share: float = setting("Share of the second optimizer's step.", default=0.5, gt=0, lt=1)
 
     def check(self) -> None:

@@ -82,7 +82,7 @@ def curvature_columns_squared_error(loss: SquaredError, z: Array) -> Array:
     """Those of sqrt(2) I, since `value` is the mean of |z - t|^2 without a half."""
     xp, (n, c) = array_namespace(z), z.shape
     root = math.sqrt(2.0) * xp.eye(c, dtype=z.dtype, device=z.device)
-    return xp.broadcast_to(root[:, None, :], (c, n, c))  # type: ignore[no-any-return]
+    return xp.broadcast_to(root[:, None, :], (c, n, c))
 
 
 @curvature_columns.register(CrossEntropy)
@@ -91,7 +91,7 @@ def curvature_columns_cross_entropy(loss: CrossEntropy, z: Array) -> Array:
     xp = array_namespace(z)
     p = xp.exp(log_softmax(z))
     centered = xp.eye(z.shape[1], dtype=z.dtype, device=z.device)[:, None, :] - p[None, :, :]
-    return xp.sqrt(p).T[:, :, None] * centered  # type: ignore[no-any-return]
+    return xp.sqrt(p).T[:, :, None] * centered
 
 
 def _inverse(K: Array, mu: float) -> Array:

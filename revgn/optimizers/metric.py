@@ -121,7 +121,7 @@ def _root(P: Array, floor: float, rows: int) -> Array:
     add_diagonal(M, floor)
     L = cholesky(M, overwrite=True)
     if L is None:  # its eigenvalues are at least the floor, so P is not finite, nor will the step be
-        return xp.full_like(P, math.nan)  # type: ignore[no-any-return]
+        return xp.full_like(P, math.nan)
     R = empty(P.shape, P)  # row by row, as a checkpoint gives it back: products then round the same
     R[...] = triangular_solve(L, xp.eye(P.shape[0], dtype=P.dtype, device=P.device), transposed=True)
     return R

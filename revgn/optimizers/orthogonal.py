@@ -15,8 +15,8 @@ from revgn.optimizers.gauss_newton import GaussNewton
 from revgn.optimizers.muon import map_weights, matrix_and_bias, orthogonalized, spectral_scale, with_bias
 from revgn.optimizers.optimizer import (
     Direction,
+    DirectionOptimizer,
     Linearization,
-    Optimizer,
     OptimizerState,
     check_direction,
     direction,
@@ -46,7 +46,7 @@ class Orthogonalized:
     k = max(h, d/2).
     """
 
-    inner: Optimizer = setting(
+    inner: DirectionOptimizer = setting(
         "Optimizer whose direction is orthogonalized.", default=GaussNewton(lr=0.02), family="optimizer"
     )
 

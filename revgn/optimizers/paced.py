@@ -17,8 +17,8 @@ from revgn.maps import forward
 from revgn.networks import ChainParams, Network, join
 from revgn.optimizers.gauss_newton import GaussNewton
 from revgn.optimizers.optimizer import (
+    DirectionOptimizer,
     Linearization,
-    Optimizer,
     OptimizerState,
     Update,
     check_direction,
@@ -55,7 +55,7 @@ class Paced:
     Cost: a norm of E for `trust_radius`; by backtracking one jvp, and a forward pass for each length tried.
     """
 
-    inner: Optimizer = setting(
+    inner: DirectionOptimizer = setting(
         "Optimizer whose direction is applied.", default=GaussNewton(), family="optimizer"
     )
     length: Backtracking | None = setting(

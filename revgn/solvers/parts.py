@@ -87,7 +87,7 @@ def rotated(parts: ProductParts, Q: Array) -> ProductParts:
 def _by_sample(b: Array) -> Array:
     """(c, n, k) as (n, c, k), in memory too."""
     xp = array_namespace(b)
-    return xp.asarray(xp.permute_dims(b, (1, 0, 2)), copy=True)  # type: ignore[no-any-return]
+    return xp.asarray(xp.permute_dims(b, (1, 0, 2)), copy=True)
 
 
 def _gram_times(A: Array, K: Array | None, y: Array) -> Array:

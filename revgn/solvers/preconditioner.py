@@ -125,7 +125,7 @@ def _cholesky(block: Array, F: Array, mu: float) -> Array:
         if (L := cholesky(block)) is not None:
             return L
         shift *= 10.0
-    return xp.eye(block.shape[0], dtype=block.dtype, device=block.device)  # type: ignore[no-any-return]
+    return xp.eye(block.shape[0], dtype=block.dtype, device=block.device)
 
 
 def _strongest(parts: ProductParts, count: int) -> Array:
@@ -143,7 +143,7 @@ def _strongest(parts: ProductParts, count: int) -> Array:
                 turned = xp.matmul(b, of.vectors[:, : int(j.max()) + 1])
                 of_features = xp.take(of.features, backend.asarray(i), axis=1)
                 columns.append(of_features[:, None, :] * xp.take(turned, backend.asarray(j), axis=2))
-    return xp.concat(columns, axis=2)  # type: ignore[no-any-return]
+    return xp.concat(columns, axis=2)
 
 
 def _eigen(A: Array, b: Array, count: int) -> _Eigen:
@@ -169,4 +169,4 @@ def _solve_blocks(factored: Preconditioner, R: Array) -> Array:
         xp.concat([cholesky_solve(L, R[group, j : j + 1]) for j, L in enumerate(of_group)], axis=1)
         for group, of_group in zip(factored.groups, factored.blocks, strict=True)
     ]
-    return rows[0] if len(rows) == 1 else xp.concat(rows, axis=0)  # type: ignore[no-any-return]
+    return rows[0] if len(rows) == 1 else xp.concat(rows, axis=0)

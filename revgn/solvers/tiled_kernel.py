@@ -154,7 +154,7 @@ class _TiledKernel:
                 else:
                     held.append(Held(matmul(A, get(("A", j, k)).T), b, get(("b", j, k))))
             add_parts(Theta, held, is_first=first == 0, lower=i == j)
-        return array_namespace(Theta).reshape(Theta, (c * g, c * h))  # type: ignore[no-any-return]
+        return array_namespace(Theta).reshape(Theta, (c * g, c * h))
 
 
 def _of_samples(J: Jacobian, group: slice) -> Jacobian:

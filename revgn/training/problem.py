@@ -165,7 +165,7 @@ def _check_parts(optimizer: Optimizer, loss: Loss, config: Config) -> None:
 
 def choose_loss(config: Config, dataset: Dataset) -> Loss:
     """Loss of the settings, by default cross-entropy for classes and squared error for numbers."""
-    loss = config.training.loss
+    loss: Loss | None = config.training.loss
     if isinstance(loss, CrossEntropy) and dataset.task == "regression":
         raise UsageError(f"training.loss: cross-entropy needs classes, but {dataset.name} is a regression")
     if loss is None:
