@@ -60,12 +60,15 @@ def command(
     revgn plot runs/rates --what loss --what rho --log xy
     revgn plot runs/rates --against lr --what test_loss
     """
+    from revgn.launch import run_spectrum
     from revgn.settings import canonical
     from revgn.store import open_runs
     from revgn.views import draw_curves, draw_response
 
+    opened = open_runs(runs)
     if against is None:
-        draw_curves(open_runs(runs), out, axis=axis, what=what, log=log, each=each)
+        spectra = {run.folder: run_spectrum(run) for run in opened} if "spectrum" in what else None
+        draw_curves(opened, out, axis=axis, what=what, log=log, each=each, spectra=spectra)
     else:
-        draw_response(open_runs(runs), out, canonical(against), what=what, log=log)
+        draw_response(opened, out, canonical(against), what=what, log=log)
     click.echo(str(out))

@@ -229,10 +229,10 @@ class SolverCase:
 
 
 EXACT_SOLVERS = [  # generalized inverses: J G J = J where features have full rank
-    SolverCase("uniform", BlockWise("uniform"), (0.5, 0.5)),
-    SolverCase("last", BlockWise("last"), (0.0, 1.0)),
-    SolverCase("full-rank", BlockWise("full-rank"), (0.5, 0.5)),
-    SolverCase("explicit", BlockWise((0.25, 0.75)), (0.25, 0.75)),
-    SolverCase("first", BlockWise("first"), (1.0, 0.0)),
+    SolverCase("uniform", BlockWise(block_weights="uniform"), (0.5, 0.5)),
+    SolverCase("last", BlockWise(block_weights="last"), (0.0, 1.0)),
+    SolverCase("full-rank", BlockWise(block_weights="full-rank"), (0.5, 0.5)),
+    SolverCase("explicit", BlockWise(block_weights=(0.25, 0.75)), (0.25, 0.75)),
+    SolverCase("first", BlockWise(block_weights="first"), (1.0, 0.0)),
     SolverCase("minimum-norm", MinimumNorm()),
 ]

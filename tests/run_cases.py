@@ -9,7 +9,7 @@ from revgn.store import Provenance
 
 CONFIG = {
     "optimizer": {"name": "gauss-newton", "lr": 0.5, "carry": None, "nesterov": False},
-    "network": {"hidden": [64, 32], "blocks": 2},
+    "network": {"hidden": [64, 32], "blocks": 2, "is_deep": True},
     "notes": {},
 }
 CHILD = """

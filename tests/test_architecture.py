@@ -1,6 +1,7 @@
 """The shape of the package: who may import whom, which maps are filled, what is documented."""
 
 import ast
+import graphlib
 import importlib
 import os
 import subprocess
@@ -16,30 +17,33 @@ from revgn._dispatch import has_map
 
 ROOT = Path(__file__).parent.parent
 
-DEPTH = {  # a module imports only from a smaller depth, or from its own folder
-    "errors": 0,
-    "_dispatch": 0,
-    "arrays": 1,
-    "trees": 2,
-    "linalg": 2,
-    "data": 2,
-    "maps": 3,
-    "layers": 4,
-    "networks": 5,
-    "losses": 6,
-    "solvers": 7,
-    "measures": 8,
-    "optimizers": 8,
-    "training": 9,
-    "store": 10,
-    "launch": 11,
-    "views": 12,
-    "sweeps": 13,
-    "studies": 14,
-    "testing": 15,
-    "": 15,  # revgn itself: the flat public names
-    "cli": 16,
-}
+LAYOUT = [
+    "errors",
+    "_dispatch",
+    "structs",
+    "arrays",
+    "trees",
+    "linalg",
+    "data",
+    "maps",
+    "layers",
+    "networks",
+    "losses",
+    "solvers",
+    "optimizers",
+    "settings",
+    "measures",
+    "training",
+    "analysis",
+    "store",
+    "launch",
+    "views",
+    "sweeps",
+    "studies",
+    "testing",
+]
+# A module imports only from its own folder or from one of smaller depth.
+DEPTH = {part: depth for depth, part in enumerate((*LAYOUT, "", "cli"))}  # "": the flat names of revgn itself
 
 MODULES = sorted(path for folder in ("revgn", "cli") for path in (ROOT / folder).rglob("*.py"))
 PACKAGES = sorted(path.parent for path in MODULES if path.name == "__init__.py")
@@ -63,11 +67,11 @@ def part_of(module: str) -> str | None:
 
 
 def imports(path: Path) -> list[str]:
-    """All modules of ours that `path` imports, at its top or inside functions."""
+    """All modules of ours that `path` imports, at its top or inside functions; types are no imports."""
     known = {dotted(other) for other in MODULES}
     package = dotted(path) if path.name == "__init__.py" else dotted(path).rpartition(".")[0]
     found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(_without_types(ast.parse(path.read_text(encoding="utf-8")))):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -76,6 +80,16 @@ def imports(path: Path) -> list[str]:
                 base = ".".join(filter(None, (*package.split(".")[: 1 - node.level or None], base)))
             found += [name if (name := f"{base}.{alias.name}") in known else base for alias in node.names]
     return [name for name in found if part_of(name) is not None]
+
+
+def _without_types(tree: ast.Module) -> ast.Module:
+    """Leave out what is imported for type checkers alone."""
+    tree.body = [
+        node
+        for node in tree.body
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    ]
+    return tree
 
 
 IDS = {"ids": lambda path: dotted(path)}
@@ -89,6 +103,17 @@ def test_imports_go_down(path):
         part = part_of(name)
         below = DEPTH[part] < DEPTH[own] or part == "errors"  # which imports nothing
         assert part == own or below, f"{dotted(path)} (depth {DEPTH[own]}) imports {name}"
+
+
+def test_no_modules_import_each_other():
+    """Neither two modules nor two folders, directly or through others."""
+    modules = {dotted(path): set(imports(path)) for path in MODULES}
+    folders = {}
+    for name, imported in modules.items():
+        found = {part_of(other) for other in imported} - {part_of(name)}
+        folders.setdefault(part_of(name), set()).update(found)
+    for graph in (modules, folders):
+        list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the cycle
 
 
 def test_imports_are_seen():
@@ -116,6 +141,11 @@ def test_solvers_and_optimizers_use_no_field_of_a_layer(path):
     """A layer of one's own has maps, and none of these fields."""
     fields = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
     assert not fields & {"half", "weight", "projection", "activation", "basis"}, dotted(path)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parent.name == "store"], **IDS)
+def test_the_store_imports_nothing_of_training(path):
+    assert {part_of(name) for name in imports(path)} <= {"store", "errors", "linalg", "data"}
 
 
 def test_only_arrays_knows_the_libraries():

@@ -40,7 +40,7 @@ from revgn.arrays.native import (
     triangular_solve,
     unwarned,
 )
-from revgn.arrays.pool import empty, zeros
+from revgn.arrays.pool import empty, row_major, zeros
 from revgn.arrays.scratch import Scratch, nbytes
 from revgn.arrays.typing import Array, Device, DType, Namespace
 
@@ -77,6 +77,7 @@ __all__ = [
     "memory_in_use",
     "memory_size",
     "nbytes",
+    "row_major",
     "sandwich",
     "scaled",
     "select_backend",

@@ -136,18 +136,22 @@ def eigh(K: Array) -> tuple[Array, Array]:
     return nan[0, :], nan
 
 
-def largest_tridiagonal(diagonal: list[Array], beside: list[Array]) -> float:
-    """Largest eigenvalue of a small symmetric tridiagonal matrix given by 0-d arrays, on the host.
+def largest_tridiagonal(diagonal: list[Array], beside: list[Array]) -> tuple[float, float]:
+    """Largest eigenvalue theta of a small symmetric tridiagonal matrix given by 0-d arrays, on the host.
 
-    A zero beside the diagonal ends the matrix there; NaN where a number is not finite.
+    With beta the last number beside the diagonal and s the eigenvector of theta, beta |s_k| comes with it. A
+    zero beside the diagonal ends the matrix there; NaN where a number is not finite.
     """
     xp = array_namespace(diagonal[0])
     alpha, beta = to_host(xp.stack(diagonal)), to_host(xp.stack(beside))
     ends = np.flatnonzero(~(beta > 0))
     size = int(ends[0]) + 1 if ends.size else alpha.size
     if not (np.isfinite(alpha[:size]).all() and np.isfinite(beta[: size - 1]).all()):
-        return float("nan")
-    return float(scipy.linalg.eigvalsh_tridiagonal(alpha[:size], beta[: size - 1])[-1])
+        return float("nan"), float("nan")
+    values, vectors = scipy.linalg.eigh_tridiagonal(
+        alpha[:size], beta[: size - 1], select="i", select_range=(size - 1, size - 1)
+    )
+    return float(values[0]), float(beta[size - 1] * abs(vectors[-1, 0]))
 
 
 def linear_operator(

@@ -94,6 +94,16 @@ def zeros(shape: tuple[int, ...], like: Array) -> Array:
     return array
 
 
+def row_major(x: Array) -> Array:
+    """`x` itself where it is stored row by row, else a copy that is."""
+    flags = getattr(x, "flags", None)  # a library without them has one layout
+    if flags is None or flags.c_contiguous:
+        return x
+    array = empty(x.shape, x)
+    array[...] = x
+    return array
+
+
 def _class_of(size: int) -> int:
     """`size` rounded up to three leading binary digits, so that arrays of about one size share blocks."""
     step = 1 << max(0, size.bit_length() - 3)

@@ -9,13 +9,13 @@ import numpy as np
 from revgn.arrays import to_host
 from revgn.data import take_batch
 from revgn.errors import UsageError
-from revgn.launch.start import problem_of
+from revgn.launch.problem import problem_of
 from revgn.maps import forward
 from revgn.measures import cka
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
 from revgn.store.names import CHECKPOINT_FOLDER, checkpoint_name
 from revgn.store.reader import Run
-from revgn.training import analyse, restore_state, start_probe
+from revgn.training import analyse, restore_state, restore_weights, start_probe
 from revgn.training.step import Record
 
 
@@ -60,8 +60,8 @@ def output_similarity(runs: Sequence[Run], rows: int = 100) -> dict[tuple[str, s
         raise UsageError("output_similarity: the runs are not of the same data")
     outputs = {}
     for run in runs:
-        problem = problem_of(run)
-        params = restore_state(problem, latest_checkpoint(run.folder)[0].arrays).params
+        problem = problem_of(run, optimizer=False)
+        params = restore_weights(problem, latest_checkpoint(run.folder)[0].arrays)
         x, _ = take_batch(
             problem.dataset, problem.dataset.test, slice(0, rows), problem.backend, problem.dtype
         )

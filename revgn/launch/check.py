@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from revgn.errors import DataError, RevgnError, RunError
-from revgn.launch.start import problem_of
-from revgn.settings import build_config, config_toml
+from revgn.launch.problem import problem_of
+from revgn.settings import build_config, config_toml, filled_settings, without_none
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
 from revgn.store.files import is_sealed, reading
 from revgn.store.journal import Columns, read_journal
@@ -25,9 +25,9 @@ from revgn.store.names import (
     JOURNAL_FILE,
     RUN_FILE,
 )
-from revgn.store.reader import Run, open_run, status
+from revgn.store.reader import Run, open_run, read_columns, status
 from revgn.store.writer import repair_run
-from revgn.training import Problem, evaluate, restore_state
+from revgn.training import Problem, TrainState, evaluate, restore_weights
 
 Outcome = Literal["ok", "damaged", "skipped"]
 
@@ -107,7 +107,7 @@ def _series(run: Run) -> str:
         raise _SkippedError("there is no journal")
     with reading(run.folder / RUN_FILE) as file:
         known = int(file.attrs.get(JOURNAL_BYTES, -1))
-        stored = {cadence: {k: v[...] for k, v in file[cadence.group].items()} for cadence in CADENCES}
+        stored = {cadence: read_columns(file, cadence) for cadence in CADENCES}
     if known < 0:
         raise _SkippedError("run.h5, of an older format, does not say how much of the journal it holds")
     size = path.stat().st_size
@@ -137,14 +137,15 @@ def _config(run: Run) -> str:
     with reading(run.folder / RUN_FILE) as file:
         version = int(file.attrs["format_version"])
     of_file = migrated({"format_version": version, "config_json": json.dumps(content)}, path)
-    if build_config(json.loads(of_file["config_json"])) != build_config(run.config):
+    of_file, of_run = filled_settings(json.loads(of_file["config_json"])), filled_settings(run.config)
+    if without_none(of_file) != without_none(of_run):
         raise RunError(f"{path}: has other settings than run.h5")
     return "the settings of run.h5"
 
 
 def _problem(run: Run) -> Problem:
     try:
-        return problem_of(run)
+        return problem_of(run, optimizer=False)
     except DataError as error:
         raise _SkippedError(f"without the data: {error}") from None
 
@@ -167,7 +168,9 @@ def _weights(run: Run, load: Callable[[], Problem]) -> str:
     if not row.size:
         raise _SkippedError(f"step {checkpoint.step} was not evaluated")
     problem = load()
-    again = evaluate(problem, restore_state(problem, checkpoint.arrays))
+    params = restore_weights(problem, checkpoint.arrays)
+    assert params is not None
+    again = evaluate(problem, TrainState(params, (), checkpoint.step, 0.0))
     worst = 0.0
     for name in ("train_loss", "validation_loss", "test_loss"):
         if name in again and name in run.epochs:

@@ -4,12 +4,12 @@ from typing import Literal, NamedTuple
 
 from revgn.data.dataset import HostArray
 from revgn.errors import RunError, UsageError
-from revgn.launch.start import problem_of
+from revgn.launch.problem import problem_of
 from revgn.networks import ChainParams, Network
 from revgn.store.checkpoint import Checkpoint, best_checkpoint, latest_checkpoint, load_checkpoint
 from revgn.store.names import CHECKPOINT_FOLDER, Weights, checkpoint_name
 from revgn.store.reader import Run
-from revgn.training import averaged, restore_state
+from revgn.training import Problem, restore_weights
 
 
 class RunNetwork(NamedTuple):
@@ -27,7 +27,12 @@ class RunNetwork(NamedTuple):
     target_scale: HostArray | None  # (c,)
 
 
-def rebuild(run: Run, step: int | Literal["last", "best"] = "last", weights: Weights = "raw") -> RunNetwork:
+def rebuild(
+    run: Run,
+    step: int | Literal["last", "best"] = "last",
+    weights: Weights = "raw",
+    problem: Problem | None = None,
+) -> RunNetwork:
     """Return the network after `step` steps, on the run's own backend.
 
     Its frozen arrays follow from the seed; its data, which must be where the run found them, say how many
@@ -44,18 +49,15 @@ def rebuild(run: Run, step: int | Literal["last", "best"] = "last", weights: Wei
     -----
     Law: forward(network, params, (x - shift) * scale) is what the run's evaluations saw.
     """
-    problem = problem_of(run)
+    problem = problem_of(run, problem, optimizer=False)
     checkpoint = _checkpoint(run, step, weights)
-    state = restore_state(problem, checkpoint.arrays)
-    if weights == "average":
-        average = averaged(state)
-        if average is None:
-            raise UsageError(f"{run.folder}: at step {checkpoint.step} there are no averaged weights")
-        state = average
+    params = restore_weights(problem, checkpoint.arrays, average=weights == "average")
+    if params is None:
+        raise UsageError(f"{run.folder}: at step {checkpoint.step} there are no averaged weights")
     dataset = problem.dataset
     return RunNetwork(
         problem.network,
-        state.params,
+        params,
         dataset.shift,
         dataset.scale,
         checkpoint.step,

@@ -17,6 +17,7 @@ from revgn.linalg.factor import (
     with_info,
 )
 from revgn.linalg.gram import add_diagonal, as_dtype, gram_columns, gram_rows
+from revgn.linalg.lanczos import largest_eigenvalue
 from revgn.linalg.pinv import Pinv, PinvInfo, PinvSolution, apply_pinv, factor_pinv
 from revgn.linalg.tiled import TiledFactor, cholesky_tiled
 from revgn.linalg.truncation import PAPER_RULE, PinvRule, machine_epsilon
@@ -47,6 +48,7 @@ __all__ = [
     "factor_pinv",
     "gram_columns",
     "gram_rows",
+    "largest_eigenvalue",
     "machine_epsilon",
     "norm",
     "project",

@@ -13,6 +13,7 @@ The rungs, each tried when the one before is found wanting:
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple, TypeVar
 
 from revgn.arrays import (
@@ -23,9 +24,9 @@ from revgn.arrays import (
     cholesky_product,
     cholesky_solve,
     eigh,
-    largest_tridiagonal,
 )
 from revgn.linalg.gram import add_diagonal, as_dtype
+from revgn.linalg.lanczos import largest_eigenvalue
 from revgn.linalg.tiled import TiledFactor, product_tiled, solve_tiled
 from revgn.linalg.truncation import PinvRule, machine_epsilon, resolution, smallest_kept
 
@@ -36,7 +37,7 @@ T = TypeVar("T")
 
 _REFINEMENTS = 3
 _HIDDEN = 1e-3  # share of what damping leaves of B below which a residual is hidden by it
-_LANCZOS = 5  # steps; the largest eigenvalue is then within some percent, enough for a report and a scale
+_SCALE = 1e-6  # relative error of the largest eigenvalue that damping is relative to
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,8 +62,9 @@ class FactorInfo(NamedTuple):
     """What a factorization did.
 
     `s_max` and `s_min` are square roots of the largest and the smallest kept eigenvalue, hence
-    singular values where the matrix is a Gram matrix; from a Cholesky factor they are estimates by a
-    few Lanczos steps with K and with K^-1, and then include the damping. `damping` is the number mu added.
+    singular values where the matrix is a Gram matrix. From a Cholesky factor they are estimates by five
+    Lanczos steps with K and with K^-1, and then include the damping; s_max is right to 1e-6 where the damping
+    is relative to it. `damping` is the number mu added.
     """
 
     rung: Rung
@@ -88,7 +90,8 @@ def factor(
     ----------
     form : callable
         `form(dtype)` makes K (N, N) in `dtype`, in memory that may be destroyed; only its lower
-        triangle need be filled. Called anew for each rung that is tried.
+        triangle need be filled, unless damping is relative to the largest eigenvalue. Called anew for each
+        rung that is tried.
     order : int
         N.
     like : array
@@ -96,7 +99,7 @@ def factor(
     rule : PinvRule
         `rtol` and `atol` hold for the square roots of K's eigenvalues.
     damping_unit : {"largest", "mean"}
-        mu = rule.damping times K's largest eigenvalue, or times its mean diagonal.
+        mu = rule.damping times K's largest eigenvalue, found to 1e-6, or times its mean diagonal.
     first_rung : str
         Where to begin, for a caller who saw an earlier rung's solution fail.
     """
@@ -126,7 +129,12 @@ def factor_at(
 
 
 def with_info(
-    factored: CholeskyFactor | TiledFactor, order: int, like: Array, mu: float, rung: Rung
+    factored: CholeskyFactor | TiledFactor,
+    order: int,
+    like: Array,
+    mu: float,
+    rung: Rung,
+    largest: float | None = None,
 ) -> tuple[Factor, FactorInfo] | None:
     """`factored` and what is known of it; None where K's smallest eigenvalue is below its rounding.
 
@@ -134,15 +142,17 @@ def with_info(
     ----------
     like : array
         Of the factor's dtype.
+    largest : float or None
+        The largest eigenvalue of K + mu I, where it is known already.
     """
     eps = machine_epsilon(like.dtype, like)
     if isinstance(factored, TiledFactor):
-        largest = _largest(lambda x: product_tiled(factored, x), order, like)
-        smallest = 1.0 / (_largest(lambda x: solve_tiled(factored, x), order, like) or math.inf)
+        product, solve = partial(product_tiled, factored), partial(solve_tiled, factored)
     else:
-        L = factored.lower
-        largest = _largest(lambda x: cholesky_product(L, x), order, like)
-        smallest = 1.0 / (_largest(lambda x: cholesky_solve(L, x), order, like) or math.inf)
+        product, solve = partial(cholesky_product, factored.lower), partial(cholesky_solve, factored.lower)
+    if largest is None:
+        largest = largest_eigenvalue(product, order, like)
+    smallest = 1.0 / (largest_eigenvalue(solve, order, like) or math.inf)
     # In single precision the residual of what is solved decides; double precision has the last word on rank.
     bound = resolution(order, eps) if like.dtype == array_namespace(like).float64 else 4 * eps
     if not smallest > bound * largest:  # also where a number is not finite
@@ -225,10 +235,16 @@ def _by_cholesky(
     K: Array, rule: PinvRule, unit: Literal["largest", "mean"], rung: Rung
 ) -> tuple[Factor, FactorInfo] | None:
     """Take the Cholesky factor where there is one and K's smallest eigenvalue is above its rounding."""
-    mu = _damping(K, rule, unit)
+    mu, largest = 0.0, None
+    if rule.damping and unit == "mean":
+        mu = rule.damping * _mean_diagonal(K)
+    elif rule.damping:
+        largest = largest_eigenvalue(lambda x: K @ x, K.shape[0], K, _SCALE)
+        mu = rule.damping * largest
+        largest += mu
     add_diagonal(K, mu)
     L = cholesky(K, overwrite=True)
-    return None if L is None else with_info(CholeskyFactor(L), L.shape[0], L, mu, rung)
+    return None if L is None else with_info(CholeskyFactor(L), L.shape[0], L, mu, rung, largest)
 
 
 def _by_eigh(
@@ -248,14 +264,6 @@ def _by_eigh(
     return SpectralFactor(Q, inverse), FactorInfo("eigh", N, rank, s_max, s_min, mu)
 
 
-def _damping(K: Array, rule: PinvRule, unit: Literal["largest", "mean"]) -> float:
-    if not rule.damping:
-        return 0.0
-    if unit == "mean":
-        return rule.damping * _mean_diagonal(K)
-    return rule.damping * _largest(lambda x: K @ x, K.shape[0], K)
-
-
 def norm(X: Array) -> float:
     """|X|, the Frobenius norm, as a Python float; scaled where the squares leave the dtype's range."""
     xp = array_namespace(X)
@@ -271,25 +279,3 @@ def norm(X: Array) -> float:
 def _mean_diagonal(K: Array) -> float:
     xp = array_namespace(K)
     return float(xp.mean(xp.linalg.diagonal(K)))
-
-
-def _largest(apply: Callable[[Array], Array], order: int, like: Array) -> float:
-    """Estimate the largest eigenvalue of a positive semidefinite map of that order, from below (Lanczos).
-
-    Golub and Van Loan, Matrix Computations, section 10.1. The start is fixed, so runs repeat; the
-    vectors are double; nothing is fetched from the device before the end.
-    """
-    xp = array_namespace(like)
-    q = xp.sin(xp.arange(1, order + 1, dtype=xp.float64, device=like.device) * 1.7)[:, None]
-    q = q / xp.sqrt(xp.sum(q * q))
-    before, beta = 0.0 * q, xp.zeros_like(q[0, 0])
-    diagonal, beside = [], []
-    for _ in range(min(_LANCZOS, order)):
-        v = as_dtype(apply(as_dtype(q, like.dtype)), xp.float64)
-        alpha = xp.sum(q * v)
-        v = v - alpha * q - beta * before
-        beta = xp.sqrt(xp.sum(v * v))
-        diagonal.append(alpha)
-        beside.append(beta)
-        before, q = q, v / xp.where(beta > 0, beta, xp.ones_like(beta))
-    return largest_tridiagonal(diagonal, beside)

@@ -10,7 +10,7 @@ from revgn.measures.alignment import cka, cka_of_kernels, kernel_alignment
 from revgn.measures.drift import (
     Probe,
     Representations,
-    averaged_probe_kernel,
+    body_kernel_product,
     drift,
     kernel_rate,
     label_alignment,
@@ -33,7 +33,7 @@ __all__ = [
     "Probe",
     "Representations",
     "Spectrum",
-    "averaged_probe_kernel",
+    "body_kernel_product",
     "cka",
     "cka_of_kernels",
     "cosine",

@@ -8,13 +8,15 @@ independent data of many features. The unbiased one (Song et al. 2012, equation 
 
     1 / (n (n-3)) [ tr(K L) + (1^T K 1) (1^T L 1) / ((n-1)(n-2)) - 2 / (n-2) 1^T K L 1 ]
 
-with the diagonals of K and L set to 0.
+with the diagonals of K and L set to 0. Neither sees a common offset of the samples. In floating point an
+offset would leave little of the digits, so columns are centered first, and the sums are in double precision.
 """
 
 from typing import Literal, get_args
 
-from revgn.arrays import Array, array_namespace
+from revgn.arrays import Array, array_namespace, inner
 from revgn.errors import ShapeError, UsageError
+from revgn.linalg import as_dtype, gram_rows
 
 Estimator = Literal["unbiased", "biased"]
 
@@ -46,7 +48,7 @@ def cka(X: Array, Y: Array, estimator: Estimator = "unbiased") -> float:
     ----------
     X : (n, p)
     Y : (n, q)
-        A row a sample, at least four of them; in double precision where the estimate is to be fine.
+        One row per sample, at least four.
     estimator : {"unbiased", "biased"}
         The unbiased one may be slightly negative; the biased one is what the paper uses.
 
@@ -61,25 +63,36 @@ def cka(X: Array, Y: Array, estimator: Estimator = "unbiased") -> float:
     """
     if X.ndim != 2 or Y.ndim != 2 or X.shape[0] != Y.shape[0] or X.shape[0] < _FEWEST:
         raise ShapeError(f"cka: got {X.shape} and {Y.shape}; expected (n, p) and (n, q) with n at least 4")
-    return cka_of_kernels(X @ X.T, Y @ Y.T, estimator)
+    return cka_of_kernels(gram_rows(centered(X)), gram_rows(centered(Y)), estimator)
+
+
+def centered(X: Array) -> Array:
+    """Return X (n, p) less the mean of its rows, in double precision."""
+    xp = array_namespace(X)
+    X = as_dtype(X, xp.float64)
+    return X - xp.mean(X, axis=0)  # type: ignore[no-any-return]
 
 
 def cka_of_kernels(K: Array, L: Array, estimator: Estimator = "unbiased") -> float:
-    """Return `cka` of representations whose Gram matrices are K and L (n, n)."""
+    """Return `cka` of representations whose Gram matrices are K and L (n, n), best those of centered ones."""
     _check_kernels(K, L)
     if estimator not in get_args(Estimator):
         raise UsageError(f"cka: estimator {estimator!r} is not one of {', '.join(get_args(Estimator))}")
     hsic = _unbiased if estimator == "unbiased" else _biased
+    K, L = _centered_kernel(K), _centered_kernel(L)
     of_both, of_K, of_L = hsic(K, L), hsic(K, K), hsic(L, L)
     return of_both / (of_K * of_L) ** 0.5 if of_K > 0 and of_L > 0 else float("nan")
 
 
+def _centered_kernel(K: Array) -> Array:
+    """H K H in double precision, H = I - 1 1^T / n."""
+    K = centered(K)
+    return K - array_namespace(K).mean(K, axis=1)[:, None]  # type: ignore[no-any-return]
+
+
 def _biased(K: Array, L: Array) -> float:
-    """tr(K H L H), H the centering: <HKH, L>."""
-    xp = array_namespace(K, L)
-    rows = xp.mean(K, axis=1)
-    centered = K - rows[:, None] - rows[None, :] + xp.mean(rows)
-    return float(xp.sum(centered * L))
+    """tr(K L), which is HSIC of centered K and L times (n-1)^2."""
+    return float(inner(K, L))
 
 
 def _unbiased(K: Array, L: Array) -> float:

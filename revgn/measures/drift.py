@@ -8,18 +8,25 @@ and the output of all: these carry the input along unchanged, which alone makes 
 """
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace, backend_of
+from revgn.arrays import Array, array_namespace
 from revgn.errors import ShapeError
-from revgn.layers import Readout
 from revgn.linalg import gram_rows
-from revgn.maps import Halves, Layer, Params, forward, jvp_params, moved_halves, row_features
-from revgn.measures.alignment import cka_of_kernels, kernel_alignment
+from revgn.maps import (
+    Halves,
+    Layer,
+    Params,
+    forward,
+    jvp_params,
+    moved_halves,
+    row_features,
+    vjp_params,
+)
+from revgn.measures.alignment import centered, cka_of_kernels, kernel_alignment
 from revgn.measures.spectrum import (
     Product,
     estimate_alignment,
@@ -28,16 +35,18 @@ from revgn.measures.spectrum import (
     spectrum,
 )
 from revgn.measures.steps import cosine, kernel_change
-from revgn.networks import ChainParams, Network, join, points_forward
+from revgn.networks import ChainParams, Network, join, points_forward, split
 from revgn.solvers import Jacobian, apply, apply_adjoint, jacobian, tangent_kernel
 
 _PROBE_SEED = 0  # one draw for all: a probe is compared with itself
+_VECTORS = 8  # v of kernel_similarity_probed
 
 
 class Representations(NamedTuple):
-    """Gram matrices (n, n) of what a network makes of its samples, coupling by coupling, and at its end.
+    """Gram matrices (n, n) of a network's representations of its samples, for each coupling and at the end.
 
-    Of a coupling y_i = x_i + A W: `features` are those of A, `branches` of A W, `halves` of y_i.
+    Of a coupling y_i = x_i + A W: `features` of A, `branches` of A W, `halves` of y_i; `output` of the halves
+    before the readout. All but the features are centered first (see `revgn.measures.cka`).
     """
 
     features: tuple[Array, ...]
@@ -56,7 +65,6 @@ class Probe(NamedTuple):
     targets: Array
     params: ChainParams
     kernel: Array | None
-    probed: Array  # `averaged_probe_kernel`
     representations: Representations
     probes: int = 0
 
@@ -74,16 +82,17 @@ def make_probe(network: Network, params: ChainParams, x: Array, targets: Array, 
     if x.shape[0] < 4:
         raise ShapeError(f"make_probe: {x.shape[0]} samples; expected at least 4")
     J = jacobian(network, params, x)[1]
-    probed = averaged_probe_kernel(network, params, x, np.random.default_rng(_PROBE_SEED))
     kernel = None if probes else tangent_kernel(J)
-    return Probe(x, targets, params, kernel, probed, representations(J), probes)
+    return Probe(x, targets, params, kernel, representations(J), probes)
 
 
 def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, float]:
     """Return how far the network is from its start.
 
     kernel_similarity        <Theta, Theta_0> / (|Theta| |Theta_0|)
-    kernel_similarity_probed                     the same of one `averaged_probe_kernel`, the paper's
+    kernel_similarity_probed         the paper's measure: <Theta_0 v, Theta v> / (|Theta_0 v| |Theta v|) of 8
+                                     random v, Theta here of all d features before the readout
+    kernel_similarity_probed_error   its standard error as an estimate of that kernel's similarity
     kernel_alignment         y^T Theta y / (|Theta| |y|^2), y the targets without their means
     kernel_effective_rank, kernel_condition      as of `spectrum`, of exact kernels
     kernel_similarity_error, kernel_alignment_error         standard errors, of estimated ones
@@ -97,14 +106,14 @@ def drift(network: Network, params: ChainParams, probe: Probe) -> dict[str, floa
     Notes
     -----
     Cost: that of the kernel, and its eigenvalues: some (n c)^3 operations; or of three products with J and
-    its adjoint for each random vector.
+    its adjoint for each random vector. 16 products with the body's Jacobian and its adjoint.
     """
     J = jacobian(network, params, probe.x)[1]
+    before = jacobian(network, probe.params, probe.x)[1]
     now = representations(J)
-    probed = averaged_probe_kernel(network, params, probe.x, np.random.default_rng(_PROBE_SEED))
     return {
-        **(_estimated(J, probe) if probe.kernel is None else _exact(J, probe, probe.kernel)),
-        "kernel_similarity_probed": kernel_alignment(probed, probe.probed),
+        **(_estimated(J, before, probe) if probe.kernel is None else _exact(J, probe, probe.kernel)),
+        **_probed(J, before),
         "features_cka": _mean_cka(now.features, probe.representations.features),
         "branches_cka": _mean_cka(now.branches, probe.representations.branches),
         "halves_cka": _mean_cka(now.halves, probe.representations.halves),
@@ -142,11 +151,25 @@ def _exact(J: Jacobian, probe: Probe, before: Array) -> dict[str, float]:
     }
 
 
-def _estimated(J: Jacobian, probe: Probe) -> dict[str, float]:
+def _probed(J: Jacobian, before: Jacobian) -> dict[str, float]:
+    features = 2 * J.point.output.first.shape[1]
+    similarity = estimate_alignment(
+        body_kernel_product(J),
+        body_kernel_product(before),
+        join(J.point.output, features),
+        _VECTORS,
+        np.random.default_rng(_PROBE_SEED),
+    )
+    return {
+        "kernel_similarity_probed": similarity.value,
+        "kernel_similarity_probed_error": similarity.error,
+    }
+
+
+def _estimated(J: Jacobian, before: Jacobian, probe: Probe) -> dict[str, float]:
     rng = np.random.default_rng(_PROBE_SEED)
     now = _kernel_product(J)
-    before = _kernel_product(jacobian(J.network, probe.params, probe.x)[1])
-    similarity = estimate_alignment(now, before, probe.targets, probe.probes, rng)
+    similarity = estimate_alignment(now, _kernel_product(before), probe.targets, probe.probes, rng)
     y = probe.targets - array_namespace(probe.targets).mean(probe.targets, axis=0)
     alignment = estimate_alignment_along(now, y, probe.probes, rng)
     return {
@@ -178,15 +201,16 @@ def representations(J: Jacobian) -> Representations:
     y = J.point.input
     points = points_forward(J.network.body.layers, J.params, J.point)
     for layer, params, point in zip(J.network.body.layers, J.params, points, strict=True):
-        if not trees.is_empty(params):
+        is_trained = not trees.is_empty(params)
+        if is_trained:
             features.append(gram_rows(_beside(row_features(layer, point))))
-            branch = jvp_params(layer, params, point, params)  # linear in W
-            branches.append(gram_rows(_moved_part(layer, branch)))
+            branch = jvp_params(layer, params, point, params)
+            branches.append(gram_rows(centered(_moved_part(layer, branch))))
         y = forward(layer, params, y)
-        if not trees.is_empty(params):
-            halves.append(gram_rows(_moved_part(layer, y)))
+        if is_trained:
+            halves.append(gram_rows(centered(_moved_part(layer, y))))
     output = join(J.point.output, 2 * J.point.output.first.shape[1])
-    return Representations(tuple(features), tuple(branches), tuple(halves), gram_rows(output))
+    return Representations(tuple(features), tuple(branches), tuple(halves), gram_rows(centered(output)))
 
 
 def label_alignment(K: Array, targets: Array) -> float:
@@ -197,20 +221,14 @@ def label_alignment(K: Array, targets: Array) -> float:
     return float(along)
 
 
-def averaged_probe_kernel(network: Network, params: ChainParams, x: Array, rng: np.random.Generator) -> Array:
-    """Return the tangent kernel (n, n) of r^T y(x) / d: y the d numbers before the readout, r drawn N(0, 1).
+def body_kernel_product(J: Jacobian) -> Product:
+    """Return v -> B B^T v for v (n, d), B the Jacobian of all d features of the body's output, unread."""
+    body, params, point = J.network.body, J.params, J.point
 
-    A single random probe of the whole kernel: cheap, and as noisy as one draw is.
-    """
-    halves = (network.readout.first, network.readout.second)
-    d = sum(half.shape[0] for half in halves)
-    backend = backend_of(x)
+    def product(v: Array) -> Array:
+        return join(jvp_params(body, params, point, vjp_params(body, params, point, split(v))), v.shape[1])
 
-    def drawn(half: Array) -> Array:
-        return backend.asarray(rng.standard_normal((half.shape[0], 1)) / d, dtype=half.dtype)
-
-    probed = replace(network, readout=Readout(*map(drawn, halves)))
-    return tangent_kernel(jacobian(probed, params, x)[1])
+    return product
 
 
 def _moved_part(layer: Layer, y: Halves) -> Array:

@@ -21,6 +21,7 @@ from revgn.optimizers.optimizer import (
     check_direction,
     direction,
     init_state,
+    measured,
     update,
     update_along,
 )
@@ -35,6 +36,11 @@ class Blend:
     ------
     UsageError
         If one of the two has no direction.
+
+    Notes
+    -----
+    How a direction was solved for is reported as the first of the two that solves for one reports it, with
+    rho = |J D - eps| / |eps| of the blend D for that one's eps, which costs a jvp.
     """
 
     first: DirectionOptimizer = setting("First optimizer.", default=GaussNewton(), family="optimizer")
@@ -82,6 +88,8 @@ def direction_blend(
     a, b = 1 - optimizer.share, optimizer.share * optimizer.second.lr / optimizer.first.lr
     decay = a * optimizer.first.weight_decay + b * optimizer.second.weight_decay
     (D,) = trees.elementwise(lambda D1, D2: (a * D1 + b * D2,), first.params, second.params)
+    solved = first if first.solve else second
+    info = measured(solved, D)
     if decay:
         D = trees.axpy(decay, params, D)
-    return Direction(D, BlendState(first.state, second.state), first.solve or second.solve)
+    return Direction(D, BlendState(first.state, second.state), info, solved.equation)

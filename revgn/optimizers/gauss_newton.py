@@ -40,7 +40,7 @@ from revgn.optimizers.optimizer import (
     update,
     update_along,
 )
-from revgn.solvers import BlockWise, Jacobian, MinimumNorm, Solver, apply, solve
+from revgn.solvers import BlockWise, Jacobian, MinimumNorm, Solver, apply, equation, solve
 from revgn.structs import setting, struct
 
 
@@ -134,8 +134,10 @@ def direction_gauss_newton(
     if beta:
         D = trees.axpy(beta, state.direction, D)
         # J D - eps is what it was; it counts relative to what the step as a whole wants
-        info = info._replace(rho=info.rho * norm(missed) / (norm(wanted) or 1.0))
-    return Direction(D, GaussNewtonState(state.updates + 1, D if optimizer.momentum else (), metric), info)
+        own, all_own = (equation(optimizer.solver, J, eps)[1] for eps in (missed, wanted))
+        info = info._replace(rho=info.rho * norm(own) / (norm(all_own) or 1.0))
+    state = GaussNewtonState(state.updates + 1, D if optimizer.momentum else (), metric)
+    return Direction(D, state, info, equation(optimizer.solver, J, wanted))
 
 
 def _largest_momentum(moved: Array, wanted: Array, limit: float) -> float:

@@ -13,7 +13,7 @@ import math
 from typing import NamedTuple
 
 from revgn._dispatch import generic
-from revgn.arrays import Array, array_namespace
+from revgn.arrays import Array, array_namespace, row_major
 from revgn.linalg import PinvRule, add_diagonal, factor, gram_columns, solve_factored
 from revgn.losses import CrossEntropy, Loss, SquaredError
 from revgn.losses.cross_entropy import log_softmax
@@ -104,7 +104,7 @@ def _inverse(K: Array, mu: float) -> Array:
         return damped
 
     factored, _ = factor(form, K.shape[0], K, PinvRule(), damping_unit="mean")
-    return solve_factored(factored, xp.eye(K.shape[0], dtype=K.dtype, device=K.device))
+    return row_major(solve_factored(factored, xp.eye(K.shape[0], dtype=K.dtype, device=K.device)))
 
 
 def trace(K: Array) -> float:

@@ -79,7 +79,7 @@ def update_levenberg_marquardt(
     scale: float = 1.0,
 ) -> Update:
     damped = _with_damping(optimizer.inner, state.damping)
-    D, inner, info = direction(damped, state.inner, params, at, scale)
+    D, inner, info, _ = direction(damped, state.inner, params, at, scale)
     lr = length = scale * damped.lr
     promised = abs(promise(damped, at, D, lr))  # below 0 where lr goes far beyond the model's minimum
     moved, step_norm = moved_by(params, D, lr, damped.weight_decay)
@@ -94,6 +94,7 @@ def update_levenberg_marquardt(
     if optimizer.rejects and not gained >= 0:
         moved, step_norm, length = params, 0.0 * step_norm, 0.0
         inner = state.inner
+        info = info and info._replace(rho=1.0)  # that of no step
     return Update(moved, LevenbergMarquardtState(damping, inner), step_norm, info, lr, length)
 
 

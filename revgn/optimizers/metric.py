@@ -15,7 +15,7 @@ import math
 from typing import NamedTuple
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace, cholesky, empty, matmul, triangular_solve
+from revgn.arrays import Array, array_namespace, cholesky, matmul, row_major, triangular_solve
 from revgn.errors import UsageError
 from revgn.linalg import add_diagonal, gram_columns
 from revgn.maps import Layer, Point, from_matrices, row_features, to_matrices, weight_forms, with_features
@@ -122,6 +122,4 @@ def _root(P: Array, floor: float, rows: int) -> Array:
     L = cholesky(M, overwrite=True)
     if L is None:  # its eigenvalues are at least the floor, so P is not finite, nor will the step be
         return xp.full_like(P, math.nan)
-    R = empty(P.shape, P)  # row by row, as a checkpoint gives it back: products then round the same
-    R[...] = triangular_solve(L, xp.eye(P.shape[0], dtype=P.dtype, device=P.device), transposed=True)
-    return R
+    return row_major(triangular_solve(L, xp.eye(P.shape[0], dtype=P.dtype, device=P.device), transposed=True))

@@ -13,7 +13,7 @@ from revgn.arrays import Array
 from revgn.errors import UsageError
 from revgn.losses import Loss, gradient
 from revgn.networks import ChainParams, Network
-from revgn.solvers import Jacobian, SolveInfo, apply_adjoint
+from revgn.solvers import Jacobian, SolveInfo, apply, apply_adjoint, rho
 
 OptimizerState: TypeAlias = Any  # opaque: nested tuples of arrays and numbers, read by its optimizer alone
 
@@ -59,16 +59,26 @@ class Update(NamedTuple):
 
 
 class Direction(NamedTuple):
-    """D, with which the weights go W <- W - lr D; the state; how D was solved for, if it was."""
+    """D, with which the weights go W <- W - lr D; the state; how D was solved for, if it was.
+
+    `equation` is then (J, eps) of the J D = eps that was solved, of which `solve.rho` is the residual.
+    """
 
     params: ChainParams
     state: OptimizerState
     solve: SolveInfo | None
+    equation: tuple[Jacobian, Array] | None = None
 
 
 @generic
 def init_state(optimizer: Optimizer, network: Network, params: ChainParams) -> OptimizerState:
-    """State before the first update."""
+    """State before the first update.
+
+    Notes
+    -----
+    Law: here and after each update, all arrays are stored row by row (`revgn.arrays.row_major`), as a
+    checkpoint gives them back: a product with another layout may round differently.
+    """
 
 
 @generic
@@ -97,6 +107,19 @@ def direction(
     """
 
 
+def measured(solved: Direction, D: ChainParams) -> SolveInfo | None:
+    """How `solved` was solved for, with rho = |J D - eps| / |eps| of the D that is applied in its place.
+
+    Notes
+    -----
+    Cost: a jvp.
+    """
+    if solved.solve is None or solved.equation is None:
+        return solved.solve
+    J, eps = solved.equation
+    return solved.solve._replace(rho=rho(apply(J, D), eps))
+
+
 def update_along(
     optimizer: DirectionOptimizer,
     state: OptimizerState,
@@ -105,7 +128,7 @@ def update_along(
     scale: float = 1.0,
 ) -> Update:
     """`update` of an optimizer that has a direction; its weight decay is decoupled from the direction."""
-    D, state, solved = direction(optimizer, state, params, at, scale)
+    D, state, solved, _ = direction(optimizer, state, params, at, scale)
     lr = scale * optimizer.lr
     params, step_norm = moved_by(params, D, lr, optimizer.weight_decay)
     return Update(params, state, step_norm, solved, lr, lr)

@@ -21,6 +21,7 @@ from revgn.optimizers.optimizer import (
     check_direction,
     direction,
     init_state,
+    measured,
     update,
     update_along,
 )
@@ -43,7 +44,7 @@ class Orthogonalized:
     Law: the length of the inner direction does not matter.
 
     Cost: beyond the inner direction 5 (4 m^2 k + 2 m^3) operations for each weight, m = min(h, d/2) and
-    k = max(h, d/2).
+    k = max(h, d/2), and a jvp where D was solved for: rho is that of the orthogonal direction.
     """
 
     inner: DirectionOptimizer = setting(
@@ -82,7 +83,8 @@ def direction_orthogonalized(
     scale: float = 1.0,
 ) -> Direction:
     found = direction(optimizer.inner, state, params, at, scale)
-    return found._replace(params=map_weights(_orthogonal, at.jacobian.network, found.params))
+    D = map_weights(_orthogonal, at.jacobian.network, found.params)
+    return found._replace(params=D, solve=measured(found, D))
 
 
 def _orthogonal(form: WeightForm, D: Array) -> Array:

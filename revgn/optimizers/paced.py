@@ -24,6 +24,7 @@ from revgn.optimizers.optimizer import (
     check_direction,
     direction,
     init_state,
+    measured,
     update,
 )
 from revgn.solvers import apply
@@ -52,7 +53,10 @@ class Paced:
     Law: a step that the bound shortens has the norm `trust_radius`. By backtracking the loss of the batch
     never rises: where no length keeps it down, the step is 0, and only the inner state goes on.
 
-    Cost: a norm of E for `trust_radius`; by backtracking one jvp, and a forward pass for each length tried.
+    rho is that of the applied step, (t / lr) D in place of D.
+
+    Cost: a norm of E for `trust_radius`; by backtracking one jvp, and a forward pass for each length tried; a
+    jvp for rho where t is not lr.
     """
 
     inner: DirectionOptimizer = setting(
@@ -79,7 +83,8 @@ def init_paced(optimizer: Paced, network: Network, params: ChainParams) -> Optim
 def update_paced(
     optimizer: Paced, state: OptimizerState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Update:
-    E, state, info = direction(optimizer.inner, state, params, at, scale)
+    found = direction(optimizer.inner, state, params, at, scale)
+    E = found.params
     if optimizer.inner.weight_decay:
         E = trees.axpy(optimizer.inner.weight_decay, params, E)
     lr = t = scale * optimizer.inner.lr
@@ -90,7 +95,8 @@ def update_paced(
         moved = trees.axpy(-t, E, params)
     else:
         t, moved = _backtracked(optimizer.length, params, at, E, t)
-    return Update(moved, state, t * size, info, lr, t)
+    info = found.solve if t == lr else measured(found, trees.scale(t / lr, found.params))
+    return Update(moved, found.state, t * size, info, lr, t)
 
 
 def _backtracked(

@@ -1,9 +1,8 @@
 """The configuration: a tree of structs, built from TOML, options and presets."""
 
 from revgn.settings.average import Exponential, Tail
-from revgn.settings.build import build_config, fields_at, merge_settings
+from revgn.settings.build import build_config, fields_at, filled_settings, merge_settings
 from revgn.settings.config import Config, DataSettings, Own, TrainingSettings, mapped, parts_of
-from revgn.settings.migrate import migrated_settings
 from revgn.settings.options import canonical, named_settings, path_of, settings_by_name, value_of
 from revgn.settings.presets import PRESETS
 from revgn.settings.registry import FAMILIES, kind_of, register
@@ -39,11 +38,11 @@ __all__ = [
     "config_template",
     "config_toml",
     "fields_at",
+    "filled_settings",
     "flat",
     "kind_of",
     "mapped",
     "merge_settings",
-    "migrated_settings",
     "named_settings",
     "nested",
     "parse_assignment",

@@ -14,7 +14,7 @@ from revgn.settings.config import Config, Own
 from revgn.settings.presets import PRESETS
 from revgn.settings.registry import FAMILIES, OWN, holders, kind_of
 from revgn.settings.renamed import renamed
-from revgn.settings.text import parse_size
+from revgn.settings.text import config_dict, parse_size
 from revgn.structs import FieldError, Setting, is_struct, settings_of
 
 Table = dict[str, Any]
@@ -31,6 +31,14 @@ def build_config(*layers: Table) -> Config:
     """
     config: Config = _built(Config, with_preset(merge_settings(*layers)), "", Config())
     return config
+
+
+def filled_settings(settings: Table) -> Table:
+    """Settings of a run, newer ones at their defaults; as they are where a part was removed."""
+    try:
+        return config_dict(build_config(settings))
+    except UsageError:
+        return settings
 
 
 def merge_settings(*layers: Table) -> Table:

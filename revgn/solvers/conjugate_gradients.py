@@ -11,8 +11,7 @@ reported stagnation. Source: Hestenes and Stiefel 1952; Golub and Van Loan, sect
 from dataclasses import replace
 from time import perf_counter
 
-from revgn.arrays import Array, array_namespace, eigh, matmul, synchronize
-from revgn.errors import UsageError
+from revgn.arrays import Array, array_namespace, eigh, synchronize
 from revgn.linalg import conjugate_gradients, norm
 from revgn.networks import ChainParams
 from revgn.solvers.exactness import check_wanted, rho
@@ -22,10 +21,11 @@ from revgn.solvers.jacobian import (
     apply,
     apply_adjoint,
     damping_of,
+    equation,
     solve,
     with_damping,
 )
-from revgn.solvers.minimum_norm import _DAMPING, _OUTPUTS, Outputs, centering
+from revgn.solvers.minimum_norm import _DAMPING, _OUTPUTS, Outputs, combined_outputs
 from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.structs import setting, struct
@@ -63,13 +63,7 @@ class ConjugateGradients:
 def solve_conjugate_gradients(
     solver: ConjugateGradients, J: Jacobian, eps: Array
 ) -> tuple[ChainParams, SolveInfo]:
-    if solver.outputs == "centered-logits":
-        if J.outputs is not None:
-            raise UsageError(
-                "solve(ConjugateGradients): J has combined outputs already; take outputs='logits'"
-            )
-        Q = centering(eps)
-        J, eps = J._replace(outputs=Q), matmul(eps, Q)
+    J, eps = equation(solver, J, eps)
     check_wanted(J, eps)
     started = perf_counter()
     parts = product_parts(J)
@@ -115,6 +109,13 @@ def solve_conjugate_gradients(
         iterations=found.iterations,
         outcome=found.outcome,
     )
+
+
+@equation.register(ConjugateGradients)
+def equation_conjugate_gradients(
+    solver: ConjugateGradients, J: Jacobian, eps: Array
+) -> tuple[Jacobian, Array]:
+    return combined_outputs("ConjugateGradients", solver.outputs, J, eps)
 
 
 @with_damping.register(ConjugateGradients)

@@ -1,6 +1,7 @@
 """The network's Jacobian in its parameters, at a point: J and J^T as functions, and who solves J D = eps."""
 
 from dataclasses import fields, is_dataclass, replace
+from functools import singledispatch
 from typing import Any, NamedTuple, Protocol
 
 from revgn._dispatch import Struct, generic
@@ -116,6 +117,18 @@ def with_damping(solver: Solver, damping: float) -> Solver:
 @generic
 def damping_of(solver: Solver) -> float:
     """The solver's damping, in its own unit."""
+
+
+@singledispatch
+def equation(solver: Solver, J: Jacobian, eps: Array) -> tuple[Jacobian, Array]:
+    """The rows of J D = eps that the solver solves: all of them, unless it is registered for less.
+
+    Raises
+    ------
+    UsageError
+        If the solver combines outputs and those of J are combined already.
+    """
+    return J, eps
 
 
 @generic

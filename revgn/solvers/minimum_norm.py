@@ -28,6 +28,7 @@ from revgn.solvers.jacobian import (
     apply_adjoint,
     cast,
     damping_of,
+    equation,
     solve,
     with_damping,
 )
@@ -64,11 +65,7 @@ class MinimumNorm:
 
 @solve.register(MinimumNorm)
 def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
-    if solver.outputs == "centered-logits":
-        if J.outputs is not None:
-            raise UsageError("solve(MinimumNorm): J has combined outputs already; take outputs='logits'")
-        Q = centering(eps)
-        J, eps = J._replace(outputs=Q), matmul(eps, Q)
+    J, eps = equation(solver, J, eps)
     check_wanted(J, eps)
     started = perf_counter()
     found = _factor(solver, J, eps, "cholesky")
@@ -111,6 +108,21 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
     )
+
+
+@equation.register(MinimumNorm)
+def equation_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Jacobian, Array]:
+    return combined_outputs("MinimumNorm", solver.outputs, J, eps)
+
+
+def combined_outputs(name: str, outputs: Outputs, J: Jacobian, eps: Array) -> tuple[Jacobian, Array]:
+    """J and eps of all logits, or of the centered ones."""
+    if outputs == "logits":
+        return J, eps
+    if J.outputs is not None:
+        raise UsageError(f"solve({name}): J has combined outputs already; take outputs='logits'")
+    Q = centering(eps)
+    return J._replace(outputs=Q), matmul(eps, Q)
 
 
 @with_damping.register(MinimumNorm)

@@ -8,6 +8,7 @@ checkpoint  arrays with a checksum
 reader      runs as they are on disk
 writer      records into the journal and snapshots
 migrate     older formats
+settings    settings of older formats
 """
 
 from revgn.store.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint

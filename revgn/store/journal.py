@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from revgn.errors import RunError, RunHeldError, UsageError
 from revgn.store.files import write_all, writing
-from revgn.store.names import CADENCES, WRITER_FILE, Cadence
+from revgn.store.names import CADENCES, WRITER_FILE, Cadence, present_name
 from revgn.store.owner import is_alive, read_owner, this_process, write_owner
 
 Record = dict[str, float]
@@ -69,13 +69,13 @@ def encode_resume(step: int) -> bytes:
 
 
 def decode(line: bytes) -> Entry:
-    """Read what `encode` and `encode_resume` wrote; a `ValueError` or its like says it is something else."""
+    """Read a line of `encode` or `encode_resume`, also of older formats; any other line raises an error."""
     values = json.loads(line)
     kind = values.pop("kind")
     if kind == RESUME:
         return None, {"step": float(values["step"])}
     (cadence,) = (cadence for cadence in CADENCES if cadence.scale.name == kind)
-    return cadence, check_record(cadence, values)
+    return cadence, check_record(cadence, {present_name(name): value for name, value in values.items()})
 
 
 def read_journal(path: Path, start: int = 0, end: int | None = None) -> tuple[list[Entry], int]:

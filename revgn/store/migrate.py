@@ -1,7 +1,9 @@
 """Older formats of a run, brought up to date when it is read.
 
     1   before the first release: the settings hold `optimizer.directions` 1000 wherever none were given
-    2   without; run.h5 says how much of the journal it holds (`journal_bytes`)
+    2   without these; run.h5 states how much of the journal it holds (`journal_bytes`)
+    3   settings as a tree of structs, booleans as 0 and 1, series named as in `names.RENAMED_SERIES`; every
+        series exists from the first snapshot
 
 A run is migrated in memory. Where it is then written, its run.h5 stays beside the new one, as run.v1.h5.
 """
@@ -15,6 +17,7 @@ from typing import Any
 from revgn.errors import RunError
 from revgn.store.files import reading, writing
 from revgn.store.names import FORMAT_VERSION, RUN_FILE
+from revgn.store.settings import migrated_settings
 
 Attributes = dict[str, Any]
 
@@ -71,4 +74,12 @@ def _without_idle_directions(attributes: Attributes) -> Attributes:
     return {**attributes, "config_json": json.dumps(config)}
 
 
-_STEPS: dict[int, Callable[[Attributes], Attributes]] = {1: _without_idle_directions}
+def _with_settings_of_format_3(attributes: Attributes) -> Attributes:
+    config = migrated_settings(json.loads(attributes["config_json"]))
+    return {**attributes, "config_json": json.dumps(config)}
+
+
+_STEPS: dict[int, Callable[[Attributes], Attributes]] = {
+    1: _without_idle_directions,
+    2: _with_settings_of_format_3,
+}

@@ -6,7 +6,8 @@
     config.toml                     the settings as resolved
     checkpoints/step_00001200.h5    attributes `format_version`, `step`, `sha256`; group `state`
 
-All series are one-dimensional float64 along the scale of their group; NaN is "not measured".
+All series are one-dimensional float64 along the scale of their group; NaN is "not measured". Each series
+exists from the first snapshot on, with length 0; those of single couplings from their first record.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ T = TypeVar("T")
 Weights = Literal["raw", "average"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 CONVENTIONS = "CF-1.11"
 
 RUN_FILE = "run.h5"
@@ -116,84 +117,80 @@ class Cadence:
         return None
 
 
+def _timing(name: str, long_name: str) -> Series:
+    return Series(name, long_name, "s", deterministic=False)
+
+
 STEP = Series("step", "optimizer steps taken")
 STEP_SERIES = (
-    Series("loss", "training loss of the batch before the update, targets as smoothed"),
+    Series("loss", "training loss of the batch before the update, with smoothed labels"),
     Series("accuracy", "training accuracy of the batch before the update"),
-    Series("loss_after", "loss of the same batch after the update, targets as smoothed"),
-    Series("loss_other", "loss of a fixed other batch after the update, targets as smoothed"),
-    Series("loss_test", "loss of the first test rows after the update, as many as a batch has"),
-    Series("gain", "loss of the batch before the update less that after it"),
-    Series("gain_other", "loss of the fixed other batch before the update less that after it"),
-    Series("gain_test", "loss of the first test rows before the update less that after it"),
+    Series("loss_after", "loss of the same batch after the update, with smoothed labels"),
+    Series("loss_other", "loss of a fixed second training batch after the update, with smoothed labels"),
+    Series("loss_test", "loss of the first test rows after the update, one batch size of them"),
+    Series("loss_decrease", "loss of the batch before the update minus its loss after the update"),
+    Series("loss_decrease_other", "loss of the fixed second batch before the update minus after it"),
+    Series("loss_decrease_test", "loss of the first test rows before the update minus after it"),
     Series("lr", "learning rate"),
-    Series("length", "length of the step along its direction, lr unless a rule or a hybrid changed it"),
-    Series("rho", "inexactness |J D - eps| / |eps| of the step"),
+    Series("length", "factor applied to the direction: lr, unless a length rule or a wrapper changed it"),
+    Series("rho", "relative residual |J D - eps| / |eps| of the step"),
     Series("step_norm", "Euclidean norm of the parameter change"),
     Series("damping", "damping mu added to the squared singular values"),
     Series("rank", "smallest rank kept by a factorization of the step"),
-    Series("s_max", "largest singular value seen in the step"),
+    Series("s_max", "largest singular value found in the step"),
     Series("s_min", "smallest singular value kept in the step"),
-    Series("cg_iterations", "iterations of conjugate gradients, 0 of direct solvers"),
-    Series("cg_outcome", "how conjugate gradients ended", meanings=OUTCOMES),
-    Series("rung", "way in which the step's hardest factorization succeeded", meanings=RUNGS),
+    Series("cg_iterations", "iterations of conjugate gradients; 0 for direct solvers"),
+    Series("cg_outcome", "reason why conjugate gradients ended", meanings=OUTCOMES),
+    Series("rung", "method by which the hardest factorization of the step succeeded", meanings=RUNGS),
     Series("residual", "relative residual of the linear solve"),
-    Series("inverse_error", "relative error of the round trip through the network and back"),
-    Series("seconds", "wall time of the step", "s", deterministic=False),
-    Series("seconds_forward", "wall time of the forward pass", "s", deterministic=False),
-    Series(
+    Series("inverse_error", "relative error of mapping inputs through the network and back"),
+    _timing("seconds", "wall-clock time of the step"),
+    _timing("seconds_forward", "wall-clock time of the forward pass"),
+    _timing(
         "seconds_kernel",
-        "wall time of forming and factoring kernels or, before the sweep, Gram matrices",
-        "s",
-        deterministic=False,
+        "wall-clock time of forming and factoring kernels and of Gram matrices formed before the sweep",
     ),
-    Series(
-        "seconds_solve", "wall time of solving, and of what is factored on the way", "s", deterministic=False
-    ),
-    Series("seconds_update", "wall time of the parameter update", "s", deterministic=False),
-    Series("memory", "peak memory of the process, or size of the device's pool", "byte", deterministic=False),
-    Series("samples", "training samples seen so far"),
-    Series("epoch", "passes over the training data so far"),
+    _timing("seconds_solve", "wall-clock time of solving, including factorizations made during the solve"),
+    _timing("seconds_update", "wall-clock time of the parameter update"),
+    Series("memory", "peak memory of the process, or size of the device's memory pool", "byte", False),
+    Series("samples", "training samples used so far"),
+    Series("epoch", "epochs over the training data so far"),
 )
 
-EPOCH = Series("epoch", "passes over the training data so far")
+EPOCH = Series("epoch", "epochs over the training data so far")
 EPOCH_SERIES = (
-    Series("train_loss", "mean loss over the training data (first eval_train_rows), targets as they are"),
-    Series("train_accuracy", "accuracy over the training data (first eval_train_rows)"),
-    Series("validation_loss", "mean loss over the validation data, targets as they are"),
-    Series("validation_accuracy", "accuracy over the validation data"),
-    Series("test_loss", "mean loss over the test data, targets as they are"),
-    Series("test_accuracy", "accuracy over the test data"),
-    Series("train_loss_average", "train_loss of the averaged weights"),
-    Series("train_accuracy_average", "train_accuracy of the averaged weights"),
-    Series("validation_loss_average", "validation_loss of the averaged weights"),
-    Series("validation_accuracy_average", "validation_accuracy of the averaged weights"),
-    Series("test_loss_average", "test_loss of the averaged weights"),
-    Series("test_accuracy_average", "test_accuracy of the averaged weights"),
-    Series("kernel_similarity", "cosine between the tangent kernel and that of the start, on the probe rows"),
-    Series("kernel_similarity_error", "standard error of kernel_similarity, where that is estimated"),
-    Series("kernel_similarity_probed", "kernel_similarity of one averaged random probe, the paper's measure"),
-    Series("kernel_alignment", "alignment of the tangent kernel with the targets there"),
-    Series("kernel_alignment_error", "standard error of kernel_alignment, where that is estimated"),
-    Series("kernel_effective_rank", "exponential of the entropy of the tangent kernel's spectrum there"),
-    Series("kernel_condition", "largest over smallest eigenvalue of the tangent kernel there"),
-    Series("kernel_rate", "change of the tangent kernel over its norm there, by the next step"),
-    Series("kernel_rate_error", "standard error of kernel_rate, where that is estimated"),
-    Series("step_overlap", "cosine between the next step and the one after it"),
-    Series(
-        "step_excess", "norm of the next step over that of the shortest that does the same to its first rows"
+    *(
+        Series(f"{part}_{figure}{suffix}", f"{meaning} {where}{of}")
+        for suffix, of in (("", ""), ("_average", ", of the averaged weights"))
+        for part, where in (
+            ("train", "over the training data (the first eval_train_rows)"),
+            ("validation", "over the validation data"),
+            ("test", "over the test data"),
+        )
+        for figure, meaning in (("loss", "mean loss, without label smoothing,"), ("accuracy", "accuracy"))
     ),
-    Series("inverses_cosine", "cosine between block inverse and minimum norm on those rows"),
+    Series("kernel_similarity", "cosine similarity of the tangent kernel to its initialization"),
+    Series("kernel_similarity_error", "standard error of kernel_similarity, where it is estimated"),
+    Series("kernel_similarity_probed", "kernel_similarity by one averaged random probe, the paper's measure"),
+    Series("kernel_alignment", "alignment of the tangent kernel with the targets"),
+    Series("kernel_alignment_error", "standard error of kernel_alignment, where it is estimated"),
+    Series("kernel_effective_rank", "exponential of the entropy of the tangent kernel's spectrum"),
+    Series("kernel_condition", "largest over smallest eigenvalue of the tangent kernel"),
+    Series("kernel_rate", "relative change of the tangent kernel by the next step"),
+    Series("kernel_rate_error", "standard error of kernel_rate, where it is estimated"),
+    Series("step_overlap", "cosine between the next step and the step after it"),
+    Series("step_excess", "norm of the next step over the norm of the minimum-norm step of the same effect"),
+    Series("solvers_cosine", "cosine between the block step and the minimum-norm step"),
     Series("gradient_noise", "noise scale of the gradient, from the next two batches, in samples"),
-    Series("features_cka", "unbiased CKA of the features A with the start's, mean over couplings"),
-    Series("branches_cka", "unbiased CKA of the branches A W with the start's, mean over couplings"),
-    Series("halves_cka", "unbiased CKA of the halves that couplings move with the start's, mean over them"),
-    Series("output_cka", "unbiased CKA of what the readout sees with the start's"),
-    Series("between_cka", "unbiased CKA of each branch A W with the next coupling's, their mean"),
-    Series("weights_moved", "distance of the weights from the start, relative to the start's norm"),
-    Series("weights_cosine", "cosine between the weights and those of the start"),
-    Series("seconds", "wall time spent in training steps", "s", deterministic=False),
-    Series("samples", "training samples seen so far"),
+    Series("features_cka", "unbiased CKA of the features A with their initialization, mean over couplings"),
+    Series("branches_cka", "unbiased CKA of the branches A W with their initialization, mean over couplings"),
+    Series("halves_cka", "unbiased CKA of the changed halves with their initialization, mean over couplings"),
+    Series("output_cka", "unbiased CKA of the readout's input with its initialization"),
+    Series("between_cka", "unbiased CKA of the branches A W of successive couplings, their mean"),
+    Series("weights_moved", "distance of the weights from their initialization, relative to its norm"),
+    Series("weights_cosine", "cosine between the weights and their initialization"),
+    _timing("seconds", "wall-clock time of all training steps so far"),
+    Series("samples", "training samples used so far"),
     Series("step", "optimizer steps taken"),
 )
 
@@ -206,6 +203,20 @@ COUPLING_SERIES = (
 STEPS = Cadence("steps", STEP, STEP_SERIES)
 EPOCHS = Cadence("epochs", EPOCH, EPOCH_SERIES, COUPLING_SERIES)
 CADENCES = (STEPS, EPOCHS)
+
+# Names of series in formats 1 and 2, and in the journals of runs that were continued from these.
+RENAMED_SERIES = {
+    "gain": "loss_decrease",
+    "gain_other": "loss_decrease_other",
+    "gain_test": "loss_decrease_test",
+    "inverses_cosine": "solvers_cosine",
+}
+
+
+def present_name(series: str) -> str:
+    """Return the present name of a series that an older format may name otherwise."""
+    return RENAMED_SERIES.get(series, series)
+
 
 # Beside these, `config.optimizer.lr` and its like hold the settings, `version.numpy` the versions.
 ROOT_ATTRIBUTES = {

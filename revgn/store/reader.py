@@ -29,6 +29,7 @@ from revgn.store.names import (
     RUN_FILE,
     STEPS,
     Cadence,
+    present_name,
 )
 
 Series = dict[str, NDArray[np.float64]]
@@ -140,9 +141,7 @@ def _read_series(folder: Path, cadence: Cadence) -> Series:
     path = folder / RUN_FILE
     with reading(path) as file:
         known = int(file.attrs.get(JOURNAL_BYTES, 0))
-        group = file[cadence.group]
-        names = [series.name for series in (cadence.scale, *cadence.series) if series.name in group]
-        found = {name: _read_column(path, group, name) for name in (*names, *sorted(group.keys() - {*names}))}
+        found = read_columns(file, cadence)
     entries = read_journal(folder / JOURNAL_FILE, known)[0]
     if not entries:
         return found
@@ -152,10 +151,19 @@ def _read_series(folder: Path, cadence: Cadence) -> Series:
     return columns.arrays()
 
 
-def _read_column(path: Path, group: h5py.Group, name: str) -> NDArray[np.float64]:
+def read_columns(file: h5py.File, cadence: Cadence) -> Series:
+    """Return what run.h5 holds of the scale and of each series that was ever measured, by present names."""
+    group, scale = file[cadence.group], cadence.scale.name
+    stored = {present_name(name): _read_column(group, name) for name in group}
+    known = [series.name for series in (cadence.scale, *cadence.series) if series.name in stored]
+    names = (*known, *sorted(stored.keys() - {*known}))
+    return {name: stored[name] for name in names if name == scale or not np.isnan(stored[name]).all()}
+
+
+def _read_column(group: h5py.Group, name: str) -> NDArray[np.float64]:
     """Return one series; what is none, lies elsewhere, or claims more than the file can hold is damage."""
     link, data = group.get(name, getlink=True), group.get(name)
-    fault = ""
+    path, fault = Path(group.file.filename), ""
     if not (isinstance(link, h5py.HardLink) and isinstance(data, h5py.Dataset)) or data.is_virtual:
         fault = "is no series of its own"
     elif data.dtype.kind != "f" or data.ndim != 1:

@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import h5py
+import numpy as np
 from numpy.typing import NDArray
 
 from revgn.errors import RunError, UsageError
 from revgn.store.checkpoint import prune_checkpoints, save_checkpoint
-from revgn.store.files import read_attributes, reading, write_hdf5, write_whole, writing
+from revgn.store.files import write_hdf5, write_whole, writing
 from revgn.store.journal import Columns, Journal, check_record, encode, encode_resume, is_locked
 from revgn.store.migrate import keep_original
 from revgn.store.names import (
@@ -31,7 +32,6 @@ from revgn.store.names import (
     RUN_FILE,
     STEPS,
     WRITER_FILE,
-    Series,
     Weights,
     attributes_of,
     checkpoint_name,
@@ -250,8 +250,7 @@ def repair_run(folder: Path, config_toml: str) -> None:
         If there is no run, it is damaged beyond its journal, or a process is writing it.
     """
     run = open_run(folder)
-    with reading(folder / RUN_FILE) as file:
-        attributes = read_attributes(file) | run.attributes | _config_attributes(run.config)
+    attributes = run.attributes | config_attributes(run.config)
     if run.status == "running":
         attributes |= {"status": "interrupted", "message": "repaired: its process had died", "end": _now()}
     _begin(_writer_of(run, attributes), config_toml)._release()
@@ -276,7 +275,7 @@ def _machine_attributes(provenance: Provenance) -> dict[str, str | int | float]:
         "backend": provenance.backend,
         "device": _text(provenance.device),
         **{f"version.{name}": _text(version) for name, version in provenance.versions.items()},
-        **_config_attributes(provenance.config),
+        **config_attributes(provenance.config),
     }
 
 
@@ -304,21 +303,21 @@ def _fill_group(group: h5py.Group, columns: Columns) -> None:
     group.attrs.update({"NX_class": "NXdata", "axes": cadence.scale.name})
     scale = group.create_dataset(cadence.scale.name, data=arrays.pop(cadence.scale.name))
     scale.make_scale(cadence.scale.name)
-    _describe(scale, cadence.scale)
-    if arrays:
-        group.attrs["signal"] = next(iter(arrays))
-    for name, values in arrays.items():
-        data = group.create_dataset(name, data=values)
+    scale.attrs.update(attributes_of(cadence.scale))
+    names = [series.name for series in cadence.series]
+    group.attrs["signal"] = next(iter(arrays), names[0])
+    for name in dict.fromkeys((*names, *arrays)):
+        if name in arrays:
+            data = group.create_dataset(name, data=arrays[name])
+        else:  # never measured: NaN, which take no room in the file
+            data = group.create_dataset(name, scale.shape, "f8", fillvalue=np.nan)
         data.dims[0].attach_scale(scale)
         if series := cadence.find(name):
-            _describe(data, series)
+            data.attrs.update(attributes_of(series))
 
 
-def _describe(data: h5py.Dataset, series: Series) -> None:
-    data.attrs.update(attributes_of(series))
-
-
-def _config_attributes(config: dict[str, Any]) -> dict[str, str | int | float]:
+def config_attributes(config: dict[str, Any]) -> dict[str, str | int | float]:
+    """Return the attributes of run.h5 that hold the settings: as JSON, and each by its dotted path."""
     text = json.dumps(config)
     if len(text) > ATTRIBUTE_BYTES:
         raise UsageError(
@@ -333,8 +332,8 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, str | int | float]]:
             yield from _flat(f"{path}.{name}", child)
     elif isinstance(value, str):
         yield path, _text(value)
-    elif isinstance(value, float) or (type(value) is int and abs(value) < 2**63):
-        yield path, value
+    elif isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63):
+        yield path, int(value) if isinstance(value, bool) else value
     else:
         yield path, json.dumps(value)
 

@@ -18,7 +18,7 @@ against = "optimizer.lr"        a setting, over which the panels are then drawn:
 words = "..."                   the claim, in its author's words or ours
 figure = "test_accuracy"        a figure of the comparison, a series of epochs (its last number), or one of
                                 steps (its mean)
-per = "gain"                    the series of steps whose mean the figure's is divided by
+per = "loss_decrease"                    the series of steps whose mean the figure's is divided by
 epoch = 1                       the figure as it was by then, of series of epochs
 seconds = 20                    likewise, by seconds of training
 more = "adam"                   the variant that has more of it, by the claim

@@ -21,6 +21,7 @@ from revgn.training.problem import (
     initial_state,
     load_data,
     restore_state,
+    restore_weights,
     state_arrays,
 )
 from revgn.training.step import Record, train_step
@@ -45,6 +46,7 @@ __all__ = [
     "load_data",
     "look_ahead",
     "restore_state",
+    "restore_weights",
     "start_probe",
     "state_arrays",
     "train",

@@ -23,7 +23,7 @@ def look_ahead(problem: Problem, state: TrainState, probe: Probe, coming: tuple[
 
     step_overlap      cosine between the two
     step_excess       of the first, on as many rows of its batch as the probe has, at most 256
-    inverses_cosine   of what is wanted on those rows
+    solvers_cosine    of the output step on those rows
     gradient_noise    from the gradients of the two batches
     kernel_rate       `kernel_change` of the first step, on the probe; where that estimates kernels, with the
                       standard error kernel_rate_error
@@ -48,7 +48,7 @@ def look_ahead(problem: Problem, state: TrainState, probe: Probe, coming: tuple[
     return {
         "step_overlap": cosine(D, trees.axpy(-1.0, two.params, one.params)),
         "step_excess": step_excess(J, D),
-        "inverses_cosine": inverses_cosine(J, eps),
+        "solvers_cosine": inverses_cosine(J, eps),
         "gradient_noise": gradient_noise(G, H, problem.batch_size),
         **kernel_rate(probe, *(jacobian(problem.network, each.params, probe.x)[1] for each in (state, one))),
     }

@@ -11,6 +11,7 @@ from revgn.errors import RunError
 from revgn.losses import accuracy, value
 from revgn.maps import forward
 from revgn.measures import Probe, drift, make_probe
+from revgn.networks import ChainParams
 from revgn.settings import parts_of
 from revgn.training.ahead import look_ahead
 from revgn.training.problem import Problem, TrainState, averaged, initial_state
@@ -104,7 +105,7 @@ def evaluate(problem: Problem, state: TrainState) -> Record:
 
 
 def evaluate_part(
-    problem: Problem, state: TrainState, part: Part, rows: int | None = None
+    problem: Problem, params: ChainParams, part: Part, rows: int | None = None
 ) -> tuple[float, float]:
     """Mean loss and accuracy over the first `rows` of a part, or all."""
     n = part.inputs.shape[0] if rows is None else min(rows, part.inputs.shape[0])
@@ -113,7 +114,7 @@ def evaluate_part(
         chunk = slice(start, min(start + _EVAL_ROWS, n))
         inputs, targets = take_batch(problem.dataset, part, chunk, problem.backend, problem.dtype)
         with unwarned():  # the loop looks at the numbers
-            outputs = forward(problem.network, state.params, inputs)
+            outputs = forward(problem.network, params, inputs)
             loss_sum += float(value(problem.loss, outputs, targets)) * inputs.shape[0]
         hit_sum += float(accuracy(outputs, targets)) * inputs.shape[0]
     return loss_sum / n, hit_sum / n
@@ -124,7 +125,7 @@ def _figures(problem: Problem, state: TrainState) -> Record:
     figures: Record = {}
     for name, part in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
         if part is not None:
-            loss, hits = evaluate_part(problem, state, part, rows if name == "train" else None)
+            loss, hits = evaluate_part(problem, state.params, part, rows if name == "train" else None)
             figures[f"{name}_loss"] = loss
             if dataset.task == "classification":
                 figures[f"{name}_accuracy"] = hits

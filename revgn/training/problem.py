@@ -227,8 +227,22 @@ def restore_state(problem: Problem, arrays: dict[str, np.ndarray]) -> TrainState
     RunError
         If an array is missing or of another shape.
     """
-    template = initial_state(problem)
-    names = iter([name for name, _ in trees.named_leaves(template)])
+    return _restored(initial_state(problem), "", problem, arrays)  # type: ignore[no-any-return]
+
+
+def restore_weights(
+    problem: Problem, arrays: dict[str, np.ndarray], *, average: bool = False
+) -> ChainParams | None:
+    """Weights alone of a checkpoint; the averaged ones, or None where nothing was averaged yet."""
+    if average and not int(arrays.get("average/steps", 0)):
+        return None
+    prefix = "average/params/" if average else "params/"
+    return _restored(initial_state(problem).params, prefix, problem, arrays)
+
+
+def _restored(template: Any, prefix: str, problem: Problem, arrays: dict[str, np.ndarray]) -> Any:
+    """Return a tree like `template` with the arrays whose paths begin with `prefix`."""
+    names = iter([f"{prefix}{name}" for name, _ in trees.named_leaves(template)])
 
     def restored(leaf: Array | int | float) -> Array | int | float:
         name = next(names)

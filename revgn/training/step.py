@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from time import perf_counter
 
-from revgn.arrays import Array, memory_in_use, synchronize, unwarned
+from revgn import trees
+from revgn.arrays import Array, memory_in_use, row_major, synchronize, unwarned
 from revgn.linalg import OUTCOMES, RUNGS
 from revgn.losses import accuracy, value
 from revgn.maps import forward
@@ -86,7 +87,9 @@ def _train_step(
         if solved.outcome is not None:
             record["cg_outcome"] = OUTCOMES.index(solved.outcome)
     seconds = state.seconds + finished - started
-    return TrainState(result.params, result.state, step, seconds, average), record
+    # In the layout that a checkpoint gives back, also of an optimizer that breaks this law of `init_state`.
+    after = trees.map_leaves(row_major, TrainState(result.params, result.state, step, seconds, average))
+    return after, record
 
 
 def measure(
@@ -99,10 +102,10 @@ def measure(
 ) -> Record:
     """Measure what a step did to the loss on its batch and on others, and the round trip's error after it.
 
-    gain              loss on its own batch before the step less that after it
-    gain_other, ...   the same on each of the other batches, by name
+    loss_decrease              loss of its own batch before the step minus after it
+    loss_decrease_other, ...   the same for each of the other batches, by name
 
-    What is gained elsewhere, relative to the gain on its own batch, is the share of a step that is not the
+    The decrease elsewhere, relative to the decrease on its own batch, is the share of a step that is not the
     memory of its batch; `loss_before` is that of the batch, which the step knows. The round trip is that of
     the first 64 samples of the batch.
     """
@@ -117,10 +120,10 @@ def measure(
                 round_trip_error(problem.network, after.params, batch[0][:_PROBE_ROWS, :])
             ),
         }
-        record["gain"] = loss_before - record["loss_after"]
+        record["loss_decrease"] = loss_before - record["loss_after"]
         for name, other in others.items():
             record[f"loss_{name}"] = loss(after, other)
-            record[f"gain_{name}"] = loss(before, other) - record[f"loss_{name}"]
+            record[f"loss_decrease_{name}"] = loss(before, other) - record[f"loss_{name}"]
     return record
 
 

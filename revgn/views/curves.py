@@ -1,6 +1,6 @@
 """Curves of one or several runs, labelled by what differs; of several seeds their mean, within a band."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revgn.errors import UsageError
-from revgn.launch.spectra import run_spectrum
 from revgn.store.names import CADENCES, EPOCH_SERIES, STEP_SERIES
 from revgn.store.reader import Run
 from revgn.views.canvas import COLOURS, MARKERS, Scale, canvas
@@ -44,6 +43,7 @@ def draw_curves(
     log: Scale = "auto",
     each: bool = False,
     groups: Sequence[Group] | None = None,
+    spectra: Mapping[Path, Values] | None = None,
 ) -> None:
     """Draw a panel for each of `what`: test solid, training dashed, test of averaged weights dotted.
 
@@ -56,37 +56,47 @@ def draw_curves(
     axis : {"epoch", "step", "seconds", "samples"}
     what : sequence of str
         "loss", "accuracy", or any series of steps or epochs, such as "rho"; loss and accuracy if not given.
-        "spectrum" draws the tangent kernel's eigenvalues at the newest checkpoint of analysed runs.
+        "spectrum" draws the eigenvalues given as `spectra`.
     log : {"auto", "none", "x", "y", "xy"}
         Which axes are logarithmic; "auto" takes y of losses, norms and the like that are positive.
     each : bool
         Draw each run for itself, whatever differs.
     groups : sequence of Group
         The curves and their labels, in place of those that follow from what differs.
+    spectra : mapping of Path to (n,) float64, optional
+        Eigenvalues by run folder, the largest first, such as those of `revgn.launch.run_spectrum`.
 
     Raises
     ------
     UsageError
-        If the file's ending is another one, or there is no such series.
+        If the file's ending is another one, there is no such series, or no spectra are given for "spectrum".
     """
     panels = tuple(what) or ("loss", *(["accuracy"] if _has(runs, "test_accuracy") else []))
     for name in panels:
-        _check_series(name, runs)
+        if name != SPECTRUM:
+            _check_series(name, runs)
+        elif not spectra:
+            raise UsageError("what: a spectrum needs the eigenvalues of the runs (spectra)")
     if groups is None:
         groups = single_runs(runs) if each else group_runs(runs)
     with canvas(path, len(panels), _legend_in_words(runs, panels, groups)) as axes:
         for ax, name in zip(axes, panels, strict=True):
             for number, group in enumerate(groups):
-                _draw_group(ax, group, name, axis, number, len(groups))
+                for series, line in names_of(name).items():
+                    pairs = _spectra_of(group, spectra or {}) if name == SPECTRUM else None
+                    curve = curve_of(group.runs, series, axis) if pairs is None else mean_curve(pairs)
+                    if curve is not None:
+                        _draw_curve(ax, curve, line, group.label, number, len(groups) > _LABELLED)
             _finish(ax, name, axis, log)
 
 
 def curve_of(runs: Iterable[Run], name: str, axis: Axis) -> Curve | None:
     """Return the mean of a series over runs, as far as the shortest comes; None where none has it."""
-    if name == SPECTRUM:
-        pairs = [(np.arange(1.0, values.size + 1), values) for values in map(run_spectrum, runs)]
-    else:
-        pairs = [pair for run in runs if (pair := series_of(run, name, axis)) is not None]
+    return mean_curve([pair for run in runs if (pair := series_of(run, name, axis)) is not None])
+
+
+def mean_curve(pairs: Sequence[tuple[Values, Values]]) -> Curve | None:
+    """Return the mean of curves (x, y), as far as the shortest comes; None of none."""
     length = min((x.size for x, _ in pairs), default=0)
     if not length:
         return None
@@ -115,28 +125,32 @@ def series_of(run: Run, name: str, axis: Axis) -> tuple[Values, Values] | None:
     return None
 
 
-def _draw_group(ax: "Axes", group: Group, what: str, axis: Axis, number: int, count: int) -> None:
-    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-    crowded = count > _LABELLED
-    for name, line in names_of(what).items():
-        curve = curve_of(group.runs, name, axis)
-        if curve is None or (crowded and line != "-"):
-            continue
-        ax.plot(
-            curve.x,
-            curve.mean,
-            line,
-            color="#0072B2" if crowded else colour,
-            alpha=0.4 if crowded else 1.0,
-            marker=None if line == "--" or crowded else marker,
-            markerfacecolor="none" if line == ":" else colour,
-            markevery=max(1, curve.x.size // 12),
-            markersize=4,
-            linewidth=1.4,
-            label=group.label if line == "-" and not crowded else None,
-        )
-        if curve.runs > 1 and not crowded:
-            ax.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+def _spectra_of(group: Group, spectra: Mapping[Path, Values]) -> list[tuple[Values, Values]]:
+    """Return the eigenvalues of a group's runs over their numbers, counted from 1."""
+    found = [spectra[run.folder] for run in group.runs if run.folder in spectra]
+    return [(np.arange(1.0, values.size + 1), values) for values in found]
+
+
+def _draw_curve(ax: "Axes", curve: Curve, line: str, label: str, number: int, crowded: bool) -> None:
+    colour = COLOURS[number % len(COLOURS)]
+    if crowded:
+        if line == "-":
+            ax.plot(curve.x, curve.mean, line, color=COLOURS[0], alpha=0.4, linewidth=1.4)
+        return
+    ax.plot(
+        curve.x,
+        curve.mean,
+        line,
+        color=colour,
+        marker=None if line == "--" else MARKERS[number % len(MARKERS)],
+        markerfacecolor="none" if line == ":" else colour,
+        markevery=max(1, curve.x.size // 12),
+        markersize=4,
+        linewidth=1.4,
+        label=label if line == "-" else None,
+    )
+    if curve.runs > 1:
+        ax.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
 
 
 def _finish(ax: "Axes", what: str, axis: Axis, log: Scale) -> None:
@@ -189,8 +203,6 @@ def _check_series(name: str, runs: Sequence[Run]) -> None:
         near = get_close_matches(name, sorted(known), 1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
         raise UsageError(f"what: no series {name!r}; {hint}")
-    if name == SPECTRUM:
-        return
     if not any(each in (*run.epochs, *run.steps) for run in runs for each in names_of(name)):
         if all(run.epochs["epoch"].size == 0 for run in runs):
             return  # nothing was measured yet: an empty panel

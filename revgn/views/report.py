@@ -40,10 +40,10 @@ _ANALYSED = (
     "weights_moved",
     "step_excess",
     "step_overlap",
-    "inverses_cosine",
+    "solvers_cosine",
     "gradient_noise",
 )
-_MEMORY = ("gain", "gain_other", "gain_test")
+_MEMORY = ("loss_decrease", "loss_decrease_other", "loss_decrease_test")
 _COLUMNS = 40  # kinds of runs whose settings stand side by side
 _STYLE = """
 :root { color-scheme: light; font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; }
@@ -126,7 +126,7 @@ def write_report(
             "<h2>Curves</h2>",
             *_curves(groups),
             *_section("Exactness and rank over the run", groups, _EXACTNESS),
-            *_section("What a step gains on its own batch, and elsewhere", groups, _MEMORY),
+            *_section("Loss decrease of a step on its own batch, and elsewhere", groups, _MEMORY),
             *_section("Kernels, features, weights and steps, against the start", groups, _ANALYSED),
             "<h2>Where the time went</h2>",
             _times(groups),

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revgn.errors import UsageError
-from revgn.settings import build_config, config_dict, flat
+from revgn.settings import build_config, filled_settings, flat
 from revgn.settings import changed_settings as changed_by
 from revgn.store.names import OUTCOMES, RUNGS, Weights, score_of
 from revgn.store.reader import Run, status
@@ -71,10 +71,7 @@ def changed_settings(run: Run) -> dict[str, Any]:
 
 def all_settings(run: Run) -> dict[str, Any]:
     """Settings by dotted path, those that are newer than the run at their defaults."""
-    try:
-        return flat(config_dict(build_config(run.config)))
-    except UsageError:  # structs of the user's own
-        return flat(run.config)
+    return flat(filled_settings(run.config))
 
 
 def differing_settings(runs: Sequence[Run]) -> list[str]:

@@ -7,9 +7,9 @@ that have no values in common.
 from typing import TYPE_CHECKING, Any
 
 from revgn.errors import UsageError
-from revgn.store.files import read_attributes, reading
-from revgn.store.names import CADENCES, RUN_FILE, Cadence, attributes_of
+from revgn.store.names import CADENCES, Cadence, attributes_of
 from revgn.store.reader import CadenceName, Run
+from revgn.store.writer import config_attributes
 
 if TYPE_CHECKING:
     import pandas
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def to_xarray(run: Run, cadence: CadenceName = "steps") -> "xarray.Dataset":
     """Return the series along `step` or `epoch`, with `long_name` and `units`, and the run's attributes.
 
-    It is what `xarray.open_dataset(run.h5, group=cadence)` gives, and what the journal has beyond that.
+    These are the series that were measured: those of `xarray.open_dataset(run.h5, group=cadence)` that hold a
+    number, with the records that only the journal has so far.
 
     Raises
     ------
@@ -71,9 +72,8 @@ def cadence_of(name: str) -> Cadence:
 
 
 def _attributes(run: Run) -> dict[str, Any]:
-    """What the file has beside its groups, and where it is."""
-    with reading(run.folder / RUN_FILE) as file:
-        return {**read_attributes(file), "run": str(run.folder)}
+    """Return the attributes of the run, each setting by its dotted path, and the folder."""
+    return {**run.attributes, **config_attributes(run.config), "run": str(run.folder)}
 
 
 def series_of(run: Run, cadence: CadenceName) -> dict[str, Any]:

@@ -1,21 +1,16 @@
-"""Whether a run can be trusted, and what repair does; runs of older formats."""
-
-import json
-import tarfile
-from pathlib import Path
+"""Whether a run can be trusted, and what repair does."""
 
 import h5py
 import numpy as np
 import pytest
 
 from revgn.errors import RunError, RunHeldError
-from revgn.launch import check_run, rebuild, resume_run, start_run
+from revgn.launch import check_run, start_run
 from revgn.settings import build_config
 from revgn.store import open_run
 from revgn.store.writer import RunWriter
 from revgn.training import DivergedError
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
 SETTINGS = {
     "data": {"subset": 200},
     "network": {"hidden": 16, "blocks": 1},
@@ -168,50 +163,3 @@ def test_a_failed_run_stays_failed(tmp_path):
         start_run(build_config(settings), tmp_path / "run")
     outcomes(tmp_path / "run", repair=True)
     assert open_run(tmp_path / "run").status == "failed"
-
-
-@pytest.fixture
-def old(tmp_path):
-    """A run of format 1, six steps of Adam, with the settings of its time."""
-    with tarfile.open(FIXTURES / "format_1.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    return tmp_path / "run"
-
-
-def test_an_older_run_is_read(old):
-    before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
-    run = open_run(old)
-    assert run.attributes["format_version"] == 2
-    assert run.config["optimizer"]["directions"] is None
-    assert run.steps["step"].tolist() == [1, 2, 3, 4, 5, 6]
-    assert rebuild(run).step == 6
-    found = outcomes(old)
-    assert found.pop("series") == "skipped"
-    assert set(found.values()) == {"ok"}
-    assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == before
-
-
-@pytest.mark.parametrize("how", ["repair", "resume"])
-def test_an_older_run_that_is_written_keeps_its_original(old, how):
-    original = (old / "run.h5").read_bytes()
-    first = open_run(old).steps["loss"]
-    if how == "repair":
-        assert set(outcomes(old, repair=True).values()) == {"ok"}
-    else:
-        resume_run(old, {"training": {"steps": 8}})
-        assert open_run(old).steps["step"].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
-    np.testing.assert_array_equal(open_run(old).steps["loss"][:6], first)
-    assert (old / "run.v1.h5").read_bytes() == original
-    with h5py.File(old / "run.h5") as file:
-        assert file.attrs["format_version"] == 2
-        assert json.loads(file.attrs["config_json"])["optimizer"]["directions"] is None
-        assert file.attrs["config.optimizer.directions"] == "null"
-    resume_run(old, {"training": {"steps": 9}})
-    assert (old / "run.v1.h5").read_bytes() == original
-
-
-def test_a_format_that_never_was(old):
-    with h5py.File(old / "run.h5", "r+") as file:
-        file.attrs["format_version"] = 0
-    with pytest.raises(RunError, match="is damaged: its format is 0"):
-        open_run(old)

@@ -11,7 +11,7 @@ import pytest
 from revgn.data import Part, load_dataset
 from revgn.errors import RunError, UsageError
 from revgn.launch import evaluate_run, resume_run, start_run
-from revgn.launch.start import matched_classes
+from revgn.launch.evaluate import matched_classes
 from revgn.settings import build_config, merge_settings, nested
 from revgn.store import EPOCH_SERIES, STEP_SERIES, latest_checkpoint, load_checkpoint, open_run
 from revgn.training import DivergedError, Evaluated

@@ -83,13 +83,17 @@ def test_the_spectrum_of_an_analysed_run(tmp_path):
     shares = values[values > 0] / values.sum()
     rank = np.exp(-np.sum(shares * np.log(shares)))
     assert rank == pytest.approx(run.epochs["kernel_effective_rank"][-1], rel=1e-4)
-    draw_curves([run, open_run(folders[1])], tmp_path / "s.svg", what=("spectrum", "kernel_similarity"))
+    runs = [run, open_run(folders[1])]
+    spectra = {each.folder: run_spectrum(each) for each in runs}
+    draw_curves(runs, tmp_path / "s.svg", what=("spectrum", "kernel_similarity"), spectra=spectra)
     text = (tmp_path / "s.svg").read_text()
     assert ">eigenvalue of the tangent kernel<" in text
     assert ">kernel similarity<" in text
     start_run(build_config(settings()), tmp_path / "plain")
     with pytest.raises(UsageError, match="was not analysed; a spectrum needs a run with --analyse"):
-        draw_curves([open_run(tmp_path / "plain")], tmp_path / "t.svg", what=("spectrum",))
+        run_spectrum(open_run(tmp_path / "plain"))
+    with pytest.raises(UsageError, match="a spectrum needs the eigenvalues of the runs"):
+        draw_curves(runs, tmp_path / "t.svg", what=("spectrum",))
 
 
 def test_what_cannot_be_rebuilt(tmp_path):

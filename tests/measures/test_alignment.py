@@ -49,6 +49,17 @@ def test_cka_is_1_up_to_rotation_scale_and_shift(estimator):
     assert cka(X, X @ np.diag([1, 2, 3, 4, 5.0]), estimator) < 0.999
 
 
+@pytest.mark.parametrize("estimator", ["unbiased", "biased"])
+@pytest.mark.parametrize("offset", [0.0, 10.0, 30.0, 1e3, 1e5])
+def test_a_common_offset_costs_no_digits_in_single_precision(offset, estimator):
+    """The value is that of the same numbers in double precision, written out with all matrices centered."""
+    rng = np.random.default_rng(2)
+    shared = rng.standard_normal((100, 8))
+    X, Y = ((shared + rng.standard_normal((100, 8)) + offset).astype(np.float32) for _ in range(2))
+    Xc, Yc = (Z.astype(np.float64) - Z.astype(np.float64).mean(axis=0) for Z in (X, Y))
+    assert cka(X, Y, estimator) == pytest.approx(dense_cka(Xc, Yc, estimator), rel=1e-9)
+
+
 def test_independent_data_are_unlike_by_the_unbiased_estimate_alone():
     """n = 32: 0 on average against some 0.2 or more."""
     rng = np.random.default_rng(1)

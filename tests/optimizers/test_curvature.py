@@ -40,7 +40,7 @@ def test_exact_curvature_is_the_dense_step(damping, numpy_backend):
     """D = (J^T H J + mu I)^-1 J^T (p - y), mu relative to the mean diagonal of R^T J J^T R."""
     params, at = problem(numpy_backend)
     optimizer = GaussNewton(MinimumNorm(damping), curvature="exact")
-    D, _, info = direction(optimizer, init_state(optimizer, params), params, at, 1.0)
+    D, _, info, _ = direction(optimizer, init_state(optimizer, params), params, at, 1.0)
     J = dense.jacobian(at.jacobian.network, params, np.hstack(at.jacobian.point.input))
     n, c = at.outputs.shape
     p = scipy.special.softmax(at.outputs, axis=1)
@@ -58,7 +58,7 @@ def test_output_damping_is_for_every_solver(solver, backend):
     """J D = eps with (H + nu I) eps = p - y."""
     params, at = problem(backend)
     optimizer = GaussNewton(solver, curvature="exact", output_damping=0.5)
-    D, _, info = direction(optimizer, init_state(optimizer, params), params, at, 1.0)
+    D, _, info, _ = direction(optimizer, init_state(optimizer, params), params, at, 1.0)
     eps = apply(at.jacobian, D)
     xp = backend.backend.xp
     p = output_step(at.loss, at.outputs, at.targets) + at.targets

@@ -139,8 +139,8 @@ def test_content_that_was_changed_with_h5py_is_found(path):
             load_checkpoint(path)
     path.write_bytes(image)
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 3
-    with pytest.raises(RunError, match="has format 3"):
+        file.attrs["format_version"] = 4
+    with pytest.raises(RunError, match="has format 4"):
         load_checkpoint(path)
 
 

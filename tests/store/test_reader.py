@@ -18,7 +18,7 @@ from revgn.store import (
     open_runs,
     reopen_run,
 )
-from revgn.store.names import ROOT_ATTRIBUTES
+from revgn.store.names import CADENCES, ROOT_ATTRIBUTES
 
 
 @pytest.fixture
@@ -52,7 +52,9 @@ def test_plain_h5py_is_enough(folder, provenance):
         assert file["epochs/test_accuracy"].dims[0][0] == file["epochs/epoch"]
         assert (loss.attrs["units"], file["steps/seconds"].attrs["units"]) == ("1", "s")
         assert file["steps/rung"].attrs["flag_meanings"].split() == list(RUNGS)
-        assert set(file["steps"]) == {"step", "loss", "rung", "seconds"}
+        assert set(file["steps"]) == {"step", *(series.name for series in STEP_SERIES)}
+        assert np.isnan(file["steps/rho"][...]).tolist() == [True] * 10  # not measured
+        assert file["steps/rho"].id.get_storage_size() == 0
         assert {**file["steps"].attrs} == {"NX_class": "NXdata", "axes": "step", "signal": "loss"}
         assert file["epochs"].attrs["signal"] == "test_accuracy"
         root = dict(file.attrs)
@@ -61,7 +63,8 @@ def test_plain_h5py_is_enough(folder, provenance):
         assert root.keys() >= ROOT_ATTRIBUTES.keys()
         assert root["config.optimizer.lr"] == 0.5
         assert root["config.optimizer.carry"] == "null"
-        assert root["config.optimizer.nesterov"] == "false"
+        assert root["config.optimizer.nesterov"] == 0
+        assert root["config.network.is_deep"] == 1
         assert root["config.network.hidden"] == "[64, 32]"
         assert root["config.network.blocks"] == 2
         assert root["config.notes"] == "{}"
@@ -95,6 +98,15 @@ def test_xarray_and_pandas(xarray, folder):
     assert frame["loss"].tolist() == [1 / step for step in range(1, 11)]
     with xarray.open_dataset(folder / "run.h5", group="epochs", engine="h5netcdf") as data:
         assert data["test_accuracy"].sel(epoch=0.5) == 0.25
+
+
+def test_a_run_that_has_just_begun_has_all_series(tmp_path, provenance):
+    with create_run(tmp_path / "run", provenance), h5py.File(tmp_path / "run" / "run.h5") as file:
+        for cadence in CADENCES:
+            lengths = {name: data.shape for name, data in file[cadence.group].items()}
+            assert lengths == {series.name: (0,) for series in (cadence.scale, *cadence.series)}
+        assert file["steps"].attrs["signal"] == "loss"
+        assert file["epochs/test_loss"].attrs["units"] == "1"
 
 
 def test_xarray_opens_a_run_that_has_just_begun(xarray, tmp_path, provenance):
@@ -159,11 +171,11 @@ def test_a_broken_run_is_one_line(folder, tmp_path):
         assert "\n" not in str(caught.value)
     path.write_bytes(image)
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 3
-    with pytest.raises(RunError, match="has format 3, of a newer revgn; this one reads up to 2"):
+        file.attrs["format_version"] = 4
+    with pytest.raises(RunError, match="has format 4, of a newer revgn; this one reads up to 3"):
         open_run(folder)
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 2
+        file.attrs["format_version"] = 3
         del file.attrs["seed"]
     with pytest.raises(RunError, match="lacks seed"):
         open_run(folder)

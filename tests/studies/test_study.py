@@ -67,7 +67,11 @@ def make_runs(tmp_path):
                 figures = {"train_loss": 1.0, "test_loss": 1.0, "test_accuracy": accuracy}
                 for step in (1, 2):
                     writer.record_step(
-                        {"step": step, "gain": step * accuracy, "gain_other": 0.5 * accuracy**2}
+                        {
+                            "step": step,
+                            "loss_decrease": step * accuracy,
+                            "loss_decrease_other": 0.5 * accuracy**2,
+                        }
                     )
                 writer.record_epoch({"epoch": 0.5, **figures, "seconds": 2.0, "test_loss": accuracy / 2})
                 later = {"kernel_similarity": 1 - accuracy, "seconds": 4.0}
@@ -112,10 +116,10 @@ def test_a_series_as_it_was_by_then(make_runs, limit):
 
 def test_the_mean_of_a_series_of_steps_and_its_share_of_another(make_runs):
     runs = make_runs("a", (0.8, 0.9))
-    assert judge(replace(CLAIM, figure="gain"), runs, []).of_more == pytest.approx((1.2, 1.35))
-    share = replace(CLAIM, figure="gain_other", per="gain")
+    assert judge(replace(CLAIM, figure="loss_decrease"), runs, []).of_more == pytest.approx((1.2, 1.35))
+    share = replace(CLAIM, figure="loss_decrease_other", per="loss_decrease")
     assert judge(share, runs, []).of_more == pytest.approx((0.8 / 3, 0.9 / 3))
-    assert share.what == "gain other per gain"
+    assert share.what == "loss decrease other per loss decrease"
     assert replace(CLAIM, epoch=1, seconds=20).what == "test accuracy by epoch 1 by 20 s"
 
 

@@ -202,7 +202,7 @@ def test_gains_are_what_the_step_took_off_each_loss(make_problem):
     events = run(problem)
     test = problem.dataset.test
     rows = Part(test.inputs[: problem.batch_size], test.targets[: problem.batch_size])
-    losses = [evaluate_part(problem, event.state, rows)[0] for event in events if isinstance(event, StepDone)]
+    losses = [evaluate_part(problem, event.state.params, rows)[0] for event in events if isinstance(event, StepDone)]
     steps = [event.record for event in events if isinstance(event, StepDone)]
     for earlier, step, before, after in zip(steps, steps[1:], losses, losses[1:], strict=False):
         assert step["loss_test"] == pytest.approx(after, rel=1e-5)
@@ -223,7 +223,7 @@ def test_an_evaluation_is_the_mean_over_all_rows(make_problem, digits, monkeypat
     monkeypatch.setattr("revgn.training.loop._EVAL_ROWS", 7)
     assert evaluate(problem, state) == pytest.approx(whole, rel=1e-5)
     few = evaluate(make_problem({"training.eval_train_rows": 50}), state)
-    loss, hit = evaluate_part(problem, state, digits.train, 50)
+    loss, hit = evaluate_part(problem, state.params, digits.train, 50)
     assert (few["train_loss"], few["train_accuracy"]) == pytest.approx((loss, hit))
     assert few["train_loss"] != pytest.approx(whole["train_loss"], rel=1e-3)
 

@@ -91,18 +91,23 @@ def test_what_analysed_runs_measured_is_drawn(make_run, provenance, tmp_path):
     config = config_dict(build_config({}))
     with create_run(tmp_path / "analysed", replace(provenance, config=config)) as writer:
         for step in (1, 2):
-            writer.record_step({"step": step, "epoch": step, "loss": 1.0, "gain": 0.1, "gain_other": 0.05})
+            writer.record_step(
+                {"step": step, "epoch": step, "loss": 1.0, "loss_decrease": 0.1, "loss_decrease_other": 0.05}
+            )
         for epoch in (0, 1):
             figures = {"train_loss": 1.0, "test_loss": 1.0, "kernel_similarity": 1 - 0.1 * epoch}
             writer.record_epoch({"epoch": epoch, "step": epoch, **figures})
     write_report([open_run(tmp_path / "analysed")], tmp_path / "a.html")
     page = (tmp_path / "a.html").read_text()
-    assert all(f'id="figure-{name}"' in page for name in ("kernel_similarity", "gain", "gain_other"))
-    assert "What a step gains" in page
+    assert all(
+        f'id="figure-{name}"' in page
+        for name in ("kernel_similarity", "loss_decrease", "loss_decrease_other")
+    )
+    assert "Loss decrease of a step" in page
     write_report([make_run("bare")], tmp_path / "b.html")
     bare = (tmp_path / "b.html").read_text()
     assert "figure-kernel_similarity" not in bare
-    assert "What a step gains" not in bare
+    assert "Loss decrease of a step" not in bare
 
 
 def requests(browser):

@@ -1,0 +1,74 @@
+"""Continue a run from its newest checkpoint."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from revgn.errors import UsageError
+from revgn.launch.problem import problem_of, same_data
+from revgn.launch.provenance import provenance
+from revgn.launch.record import Observer, Outcome, record_training
+from revgn.settings import Config, build_config, config_dict, fields_at, flat
+from revgn.store import latest_checkpoint, open_run, reopen_run
+from revgn.training import Problem, build_problem, initial_state, restore_state
+
+
+def resume_run(
+    folder: Path | str,
+    changes: dict[str, Any] | Problem,
+    *,
+    command: str = "",
+    observe: Observer | None = None,
+    should_stop: Callable[[], bool | str] = lambda: False,
+) -> Outcome:
+    """Continue a run from its newest checkpoint.
+
+    Parameters
+    ----------
+    changes : dict or Problem
+        Nested settings to change, such as more epochs; of a run that was started with a `Problem`, that
+        problem again.
+
+    Notes
+    -----
+    Law: a run killed anywhere and resumed has the bits of one that was not, on the same machine.
+
+    Raises
+    ------
+    UsageError
+        If a setting cannot change on resume, or nothing is left to do.
+    RunError
+        If there is no usable checkpoint, or the data are not those that the run was started with.
+    """
+    folder = Path(folder)
+    run = open_run(folder)
+    before = build_config(run.config)
+    if isinstance(changes, Problem):
+        _check_changes(before, changes.config)
+        problem = problem_of(run, changes)
+    else:
+        config = build_config(changes, run.config)
+        _check_changes(before, config)
+        problem = build_problem(config, same_data(config, run))
+    state = initial_state(problem)
+    notes: list[str] = []
+    if run.checkpoints:  # else it was killed before the first
+        checkpoint, notes = latest_checkpoint(folder)
+        state = restore_state(problem, checkpoint.arrays)
+    if state.step >= problem.total_steps + (run.status != "finished"):  # killed before its last words
+        raise UsageError(
+            f"{folder}: has done its {state.step} steps; "
+            f"to go on, raise training.{'steps' if problem.config.training.steps else 'epochs'}"
+        )
+    writer = reopen_run(folder, provenance(problem, command), step=state.step)
+    return record_training(writer, problem, state, observe, should_stop, tuple(notes))
+
+
+def _check_changes(before: Config, after: Config) -> None:
+    """Raise `UsageError` for a changed setting from which batches, arrays or targets follow."""
+    was, now = flat(config_dict(before)), flat(config_dict(after))
+    allowed = [path for path, of, _ in fields_at(config_dict(after)) if of.resumable]
+    for path in dict.fromkeys((*now, *was)):
+        may_change = any(path == part or path.startswith(f"{part}.") for part in allowed)
+        if not may_change and was.get(path) != now.get(path):
+            raise UsageError(f"{path}: cannot change on resume (it is {was.get(path)!r}); start a new run")

@@ -1,0 +1,75 @@
+"""Arrays of a state are stored row by row, so that a state from a checkpoint goes on to the same bits."""
+
+import numpy as np
+import pytest
+from cases import network_case
+
+from revgn import trees
+from revgn.losses import CrossEntropy
+from revgn.optimizers import (
+    KFAC,
+    LBFGS,
+    SGD,
+    Adam,
+    Blend,
+    FeatureMetric,
+    GaussNewton,
+    LevenbergMarquardt,
+    Linearization,
+    Muon,
+    Orthogonalized,
+    Paced,
+    Switch,
+    init_state,
+    update,
+)
+from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm, jacobian
+from revgn.testing.compare import snapshot
+
+DAMPED = GaussNewton(solver=MinimumNorm(damping=0.1), momentum=0.9)
+OPTIMIZERS = [
+    SGD(momentum=0.9),
+    Adam(weight_decay=0.1),
+    Muon(),
+    KFAC(),
+    KFAC(every=1, momentum=0.0),
+    LBFGS(),
+    DAMPED,
+    GaussNewton(solver=ConjugateGradients(damping=0.1), momentum=0.9),
+    GaussNewton(solver=BlockWise(), momentum=1.0),
+    GaussNewton(solver=BlockWise(damping=0.1), metric=FeatureMetric(every=2), momentum=0.9),
+    LevenbergMarquardt(inner=DAMPED),
+    Orthogonalized(inner=DAMPED),
+    Blend(first=DAMPED, second=KFAC()),
+    Switch(first=KFAC(), second=DAMPED, switch_at=2),
+    Paced(inner=KFAC(), trust_radius=0.1),
+]
+
+
+def read_back(tree):
+    """The same numbers in arrays as a checkpoint gives them back."""
+    return trees.map_leaves(lambda x: np.array(x, order="C") if isinstance(x, np.ndarray) else x, tree)
+
+
+def arrays_of(tree):
+    return [(name, x) for name, x in trees.named_leaves(tree) if hasattr(x, "flags")]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: repr(optimizer)[:60])
+@pytest.mark.parametrize("case", ["tanh-same-keep", "n>h"])
+def test_state_and_parameters_are_row_major(optimizer, case, numpy_backend, dtype):
+    network, params, x = network_case(case).build(numpy_backend, dtype)
+    rng, state = np.random.default_rng(33), init_state(optimizer, params)
+    c = network.readout.first.shape[1]
+    t = numpy_backend.asarray(np.eye(c)[rng.integers(c, size=len(x))], dtype)
+    for _ in range(4):
+        assert [name for name, x in arrays_of((params, state)) if not x.flags.c_contiguous] == []
+        z, J = jacobian(network, params, x)
+        at = Linearization(CrossEntropy(), z, t, J)
+        done = update(optimizer, state, params, at)
+        again = update(optimizer, read_back(state), read_back(params), at)
+        assert snapshot(done.params) == snapshot(again.params)
+        assert [(name, x.tobytes()) for name, x in arrays_of(done.state)] == [
+            (name, x.tobytes()) for name, x in arrays_of(again.state)
+        ]
+        params, state = done.params, done.state

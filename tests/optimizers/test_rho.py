@@ -1,0 +1,115 @@
+"""rho is that of the step applied, behind every wrapper: measured from the weights before and after."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cases import network_case
+from reference import dense
+
+from revgn import trees
+from revgn.losses import CrossEntropy, curvature_root, wanted_change
+from revgn.networks import join
+from revgn.optimizers import (
+    SGD,
+    Adam,
+    Backtracking,
+    Blend,
+    FeatureMetric,
+    GaussNewton,
+    LevenbergMarquardt,
+    Linearization,
+    Orthogonalized,
+    Paced,
+    Switch,
+    init_state,
+    update,
+)
+from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm, jacobian
+
+CASE = network_case("tanh-same-keep")
+LR = 0.25
+DAMPED = GaussNewton(solver=MinimumNorm(damping=0.1), momentum=0.9, lr=LR)
+CENTERED = GaussNewton(solver=MinimumNorm(outputs="centered-logits"), momentum=0.9, lr=LR)
+CURVED = GaussNewton(solver=MinimumNorm(damping=0.1), curvature="exact", lr=LR)
+EXACT = GaussNewton(lr=LR)
+OPTIMIZERS = {
+    "exact": EXACT,
+    "block": GaussNewton(solver=BlockWise(), momentum=0.9, lr=LR),
+    "damped": DAMPED,
+    "metric": GaussNewton(solver=MinimumNorm(damping=0.1), momentum=0.9, metric=FeatureMetric(), lr=LR),
+    "centered": CENTERED,
+    "cg": GaussNewton(solver=ConjugateGradients(damping=0.1, outputs="centered-logits"), momentum=0.9, lr=LR),
+    "curvature": CURVED,
+    "orthogonalized": Orthogonalized(inner=EXACT),
+    "orthogonalized-centered": Orthogonalized(inner=CENTERED),
+    "orthogonalized-curvature": Orthogonalized(inner=CURVED),
+    "blend": Blend(first=EXACT, second=Adam(lr=1e-3 * LR), share=0.5),
+    "blend-second": Blend(first=SGD(momentum=0.9, lr=LR), second=DAMPED, share=0.25),
+    "orthogonalized-blend": Orthogonalized(inner=Blend(first=EXACT, second=SGD(lr=LR), share=0.25)),
+    "bounded": Paced(inner=DAMPED, trust_radius=1e-2),
+    "shortened": Paced(inner=Orthogonalized(inner=EXACT), trust_radius=1e-2),
+    "backtracking": Paced(inner=DAMPED, length=Backtracking(decrease=0.9)),
+    "switch": Switch(first=EXACT, second=Orthogonalized(inner=EXACT), switch_at=1),
+    "levenberg-marquardt": LevenbergMarquardt(inner=DAMPED),
+}
+
+
+def measured(optimizer, at, before, after):
+    """|J D - eps| / |eps| of D = (W - W_new) / lr, in the rows of the equation that the solver solves."""
+    n, c = at.outputs.shape
+    J = dense.jacobian(at.jacobian.network, before, join(at.jacobian.point.input, CASE.features))
+    JD = (J @ dense.flat(trees.scale(1 / LR, trees.axpy(-1.0, after, before)))).reshape(c, n).T
+    eps = wanted_change(at.loss, at.outputs, at.targets)
+    if "centered-logits" in repr(optimizer):
+        JD, eps = (z - z.mean(axis=1, keepdims=True) for z in (JD, eps))
+    if "curvature='exact'" in repr(optimizer):
+        R, eps = curvature_root(at.loss, at.outputs, at.targets)
+        JD = np.einsum("ncm,nc->nm", R, JD)
+    return np.linalg.norm(JD - eps) / np.linalg.norm(eps)
+
+
+def steps(optimizer, library, count=4):
+    net, params, x = CASE.build(library, "float64")
+    rng, state = np.random.default_rng(71), init_state(optimizer, params)
+    for _ in range(count):
+        x = library.asarray(rng.standard_normal(x.shape))
+        t = np.eye(CASE.outputs)[rng.integers(CASE.outputs, size=CASE.samples)]
+        z, J = jacobian(net, params, x)
+        at = Linearization(CrossEntropy(), z, library.asarray(t), J)
+        done = update(optimizer, state, params, at)
+        yield at, params, done
+        params, state = done.params, done.state
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_rho_is_that_of_the_step_applied(optimizer, numpy_backend):
+    for at, before, done in steps(optimizer, numpy_backend):
+        expected = measured(optimizer, at, before, done.params)
+        assert done.solve.rho == pytest.approx(expected, rel=1e-9, abs=1e-10)
+
+
+def blended(inner):
+    return Blend(first=inner, second=Adam(lr=1e-3))
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: inner, lambda inner: Orthogonalized(inner=inner), blended])
+def test_weight_decay_does_not_count(wrap, numpy_backend):
+    plain, decayed = (
+        next(steps(wrap(replace(CENTERED, weight_decay=decay)), numpy_backend))[2] for decay in (0.0, 0.5)
+    )
+    assert plain.solve.rho == decayed.solve.rho
+
+
+def test_a_step_that_is_not_taken_misses_all(numpy_backend):
+    _, before, done = next(steps(LevenbergMarquardt(inner=replace(DAMPED, lr=1e4)), numpy_backend))
+    assert done.params is before
+    assert done.solve.rho == 1.0
+
+
+def test_wrapped_steps_are_not_exact(numpy_backend):
+    """Where the direction that was solved for is, to rounding, and its residual stays that of the solve."""
+    for name in ("orthogonalized", "blend", "orthogonalized-centered"):
+        info = next(steps(OPTIMIZERS[name], numpy_backend))[2].solve
+        assert info.rho > 0.1
+        assert info.residual < 1e-10
