@@ -18,10 +18,10 @@ from typing import NamedTuple
 from revgn.arrays import array_namespace
 from revgn.errors import UsageError
 from revgn.linalg import norm
-from revgn.losses import gradient, output_step, value
+from revgn.losses import curvature_root, gradient, output_step, value
 from revgn.maps import forward
 from revgn.networks import ChainParams, Network, join
-from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState, wanted_of
+from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState
 from revgn.optimizers.optimizer import Linearization, Update, direction, init_state, moved_by, update
 from revgn.solvers import MinimumNorm, apply, combined, damping_of, with_damping
 from revgn.structs import setting, struct
@@ -106,9 +106,9 @@ def promise(optimizer: GaussNewton, at: Linearization, D: ChainParams, lr: float
     u = apply(at.jacobian, D)
     g = gradient(at.loss, at.outputs, at.targets)
     scale = norm(g) / (norm(output_step(at.loss, at.outputs, at.targets)) or 1.0)
-    J, _ = wanted_of(replace(optimizer, output_damping=0.0), at)  # R^T dz/dW, or dz/dW itself
+    R = curvature_root(at.loss, at.outputs, at.targets)[0] if optimizer.curvature == "exact" else None
     slope = float(array_namespace(u).sum(g * u))
-    return lr * slope - 0.5 * lr * lr * scale * norm(combined(J.outputs, u)) ** 2
+    return lr * slope - 0.5 * lr * lr * scale * norm(combined(R, u)) ** 2
 
 
 def _damping(optimizer: GaussNewton) -> float:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.special
 from cases import network_case
 from reference import dense
@@ -21,7 +22,7 @@ from revgn.optimizers import (
     init_state,
     update,
 )
-from revgn.solvers import BlockInverse, MinimumNorm, apply, damping_of, jacobian, with_damping
+from revgn.solvers import BlockWise, MinimumNorm, apply, damping_of, jacobian, with_damping
 from revgn.testing import assert_close
 from revgn.testing.compare import snapshot
 
@@ -32,7 +33,7 @@ def problem(library, loss=None, dtype="float64"):
     net, params, x = CASE.build(library, dtype)
     t = np.eye(CASE.outputs)[np.random.default_rng(3).integers(CASE.outputs, size=CASE.samples)]
     z, J = jacobian(net, params, x)
-    return params, Linearization(loss or CrossEntropy(), library.asarray(t, dtype), z, J)
+    return params, Linearization(loss or CrossEntropy(), z, library.asarray(t, dtype), J)
 
 
 @pytest.mark.parametrize("damping", [1e-2, 1.0])
@@ -40,25 +41,23 @@ def test_exact_curvature_is_the_dense_step(damping, numpy_backend):
     """D = (J^T H J + mu I)^-1 J^T (p - y), mu relative to the mean diagonal of R^T J J^T R."""
     params, at = problem(numpy_backend)
     optimizer = GaussNewton(MinimumNorm(damping), curvature="exact")
-    D, _, info, _ = direction(optimizer, init_state(optimizer, params), params, at, 1.0)
+    D, _, info, _ = direction(optimizer, init_state(optimizer, at.jacobian.network, params), params, at, 1.0)
     J = dense.jacobian(at.jacobian.network, params, np.hstack(at.jacobian.point.input))
     n, c = at.outputs.shape
     p = scipy.special.softmax(at.outputs, axis=1)
-    H = np.zeros((c * n, c * n))
-    for s in range(n):
-        H[s::n, s::n] = np.diag(p[s]) - np.outer(p[s], p[s])
+    H = scipy.linalg.block_diag(*(np.diag(row) - np.outer(row, row) for row in p))
     mu = damping * np.trace(H @ J @ J.T) / (n * (c - 1))
     assert info.damping == pytest.approx(mu, rel=1e-12)
     normal = J.T @ H @ J + mu * np.eye(J.shape[1])
     assert_close("D", dense.flat(D), np.linalg.solve(normal, J.T @ dense.rows(p - at.targets)), 1e-9)
 
 
-@pytest.mark.parametrize("solver", [MinimumNorm(), BlockInverse()], ids=repr)
+@pytest.mark.parametrize("solver", [MinimumNorm(), BlockWise()], ids=repr)
 def test_output_damping_is_for_every_solver(solver, backend):
     """J D = eps with (H + nu I) eps = p - y."""
     params, at = problem(backend)
     optimizer = GaussNewton(solver, curvature="exact", output_damping=0.5)
-    D, _, info, _ = direction(optimizer, init_state(optimizer, params), params, at, 1.0)
+    D, _, info, _ = direction(optimizer, init_state(optimizer, at.jacobian.network, params), params, at, 1.0)
     eps = apply(at.jacobian, D)
     xp = backend.backend.xp
     p = output_step(at.loss, at.outputs, at.targets) + at.targets
@@ -70,23 +69,24 @@ def test_output_damping_is_for_every_solver(solver, backend):
 def test_exact_curvature_of_squared_error_is_the_identity(numpy_backend):
     params, at = problem(numpy_backend, SquaredError())
     exact, plain = GaussNewton(MinimumNorm(0.1), curvature="exact"), GaussNewton(MinimumNorm(0.1))
-    found, expected = (direction(o, init_state(o, params), params, at, 1.0).params for o in (exact, plain))
+    found, expected = (
+        direction(o, init_state(o, at.jacobian.network, params), params, at, 1.0).params
+        for o in (exact, plain)
+    )
     assert_close("D", found, expected, 0.0)
 
 
-def test_the_block_inverse_needs_an_output_damping(numpy_backend):
-    params, at = problem(numpy_backend)
-    optimizer = GaussNewton(BlockInverse(), curvature="exact")
-    with pytest.raises(UsageError, match="combined outputs"):
-        direction(optimizer, init_state(optimizer, params), params, at, 1.0)
+def test_the_block_step_needs_an_output_damping():
+    with pytest.raises(UsageError, match="through output_damping"):
+        GaussNewton(BlockWise(), curvature="exact")
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"curvature": "newton"}, "expected identity or exact"),
-        ({"output_damping": 0.1}, "with curvature identity"),
-        ({"output_damping": -0.1, "curvature": "exact"}, "expected a number >= 0"),
+        ({"curvature": "newton"}, "curvature: "),
+        ({"output_damping": 0.1}, "output_damping"),
+        ({"output_damping": -0.1, "curvature": "exact"}, "output_damping"),
     ],
 )
 def test_wrong_curvatures(wrong, message):
@@ -98,8 +98,8 @@ def test_wrong_curvatures(wrong, message):
 
 INNER = [
     GaussNewton(MinimumNorm(0.3)),
-    GaussNewton(MinimumNorm(0.3), curvature="exact", carry=0.5),
-    GaussNewton(BlockInverse(), curvature="exact", output_damping=0.3),
+    GaussNewton(MinimumNorm(0.3), curvature="exact", momentum=0.5),
+    GaussNewton(BlockWise(), curvature="exact", output_damping=0.3),
 ]
 EVERY = pytest.mark.parametrize("inner", INNER, ids=["identity", "exact", "block"])
 
@@ -111,7 +111,7 @@ def test_promise_is_the_model(inner, loss, numpy_backend):
     from revgn.optimizers.levenberg_marquardt import promise
 
     params, at = problem(numpy_backend, loss)
-    D = direction(inner, init_state(inner, params), params, at, 1.0).params
+    D = direction(inner, init_state(inner, at.jacobian.network, params), params, at, 1.0).params
     u = apply(at.jacobian, D)
     before, errors = float(value(loss, at.outputs, at.targets)), []
     for lr in (1e-2, 1e-3):
@@ -122,22 +122,28 @@ def test_promise_is_the_model(inner, loss, numpy_backend):
     assert order > (2.9 if is_exact else 1.9)
 
 
-def state_with(inner, params, damping):
-    return LevenbergMarquardtState(damping, init_state(inner, params))
+def state_with(inner, at, damping):
+    J = at.jacobian
+    return LevenbergMarquardtState(damping, init_state(inner, J.network, J.params))
 
 
 @EVERY
 def test_the_step_is_that_of_the_damping_in_the_state(inner, numpy_backend):
     params, at = problem(numpy_backend)
     optimizer = LevenbergMarquardt(inner, rejects=False)
-    assert init_state(optimizer, params).damping == 0.3
+    assert init_state(optimizer, at.jacobian.network, params).damping == 0.3
     if inner.output_damping:
         other = replace(inner, output_damping=0.7)
     else:
         other = replace(inner, solver=with_damping(inner.solver, 0.7))
         assert damping_of(other.solver) == 0.7
-    found = update(optimizer, state_with(inner, params, 0.7), params, at, 0.5)
-    assert_close("W", found.params, update(other, init_state(other, params), params, at, 0.5).params, 0.0)
+    found = update(optimizer, state_with(inner, at, 0.7), params, at, 0.5)
+    assert_close(
+        "W",
+        found.params,
+        update(other, init_state(other, at.jacobian.network, params), params, at, 0.5).params,
+        0.0,
+    )
 
 
 @EVERY
@@ -145,10 +151,10 @@ def test_damping_follows_the_gain(inner, numpy_backend):
     """Short steps keep the promise; steps far too long break it, and are not taken."""
     params, at = problem(numpy_backend)
     optimizer = LevenbergMarquardt(inner, raised=3.0, lowered=2.0)
-    kept = update(optimizer, state_with(inner, params, 0.4), params, at, 1e-3)
+    kept = update(optimizer, state_with(inner, at, 0.4), params, at, 1e-3)
     assert kept.state.damping == 0.2
     assert float(kept.step_norm) > 0
-    broken = update(optimizer, state_with(inner, params, 0.4), params, at, 1e3)
+    broken = update(optimizer, state_with(inner, at, 0.4), params, at, 1e3)
     assert broken.state.damping == pytest.approx(1.2)
     assert snapshot(broken.params) == snapshot(params)
     assert float(broken.step_norm) == 0.0
@@ -157,8 +163,8 @@ def test_damping_follows_the_gain(inner, numpy_backend):
 def test_damping_stays_within_its_bounds(numpy_backend):
     params, at = problem(numpy_backend)
     optimizer = LevenbergMarquardt(INNER[0], lowest=0.25, highest=0.5)
-    assert update(optimizer, state_with(INNER[0], params, 0.3), params, at, 1e-3).state.damping == 0.25
-    assert update(optimizer, state_with(INNER[0], params, 0.4), params, at, 1e3).state.damping == 0.5
+    assert update(optimizer, state_with(INNER[0], at, 0.3), params, at, 1e-3).state.damping == 0.25
+    assert update(optimizer, state_with(INNER[0], at, 0.4), params, at, 1e3).state.damping == 0.5
 
 
 def test_full_batch_falls_far_faster_than_with_the_identity(numpy_backend):
@@ -168,12 +174,10 @@ def test_full_batch_falls_far_faster_than_with_the_identity(numpy_backend):
     adapted = LevenbergMarquardt(GaussNewton(MinimumNorm(0.1), curvature="exact"), lowest=1e-12)
     ends = []
     for optimizer in (plain, adapted):
-        weights, state = params, init_state(optimizer, params)
+        weights, state = params, init_state(optimizer, net, params)
         for _ in range(40):
             z, J = jacobian(net, weights, x)
-            weights, state, *_ = update(
-                optimizer, state, weights, Linearization(CrossEntropy(), t, z, J), 1.0
-            )
+            weights, state, *_ = update(optimizer, state, weights, Linearization(CrossEntropy(), z, t, J))
         ends.append(float(value(CrossEntropy(), forward(net, weights, x), t)))
     assert ends[1] < 1e-3 * ends[0]
 
@@ -181,9 +185,9 @@ def test_full_batch_falls_far_faster_than_with_the_identity(numpy_backend):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"raised": 1.0}, "expected factors > 1"),
-        ({"lowest": 0.0}, "0 < lowest"),
-        ({"lowest": 1.0, "highest": 0.5}, "lowest <= highest"),
+        ({"raised": 1.0}, "raised: 1.0"),
+        ({"lowest": 0.0}, "lowest: 0.0"),
+        ({"lowest": 1.0, "highest": 0.5}, "lowest"),
         ({"lowest": 0.5}, "the first damping is 0.3"),
     ],
 )
@@ -196,7 +200,7 @@ def test_gradients_of_trees_are_untouched(backend):
     params, at = problem(backend)
     before = snapshot(params)
     optimizer = LevenbergMarquardt(INNER[1])
-    state = init_state(optimizer, params)
+    state = init_state(optimizer, at.jacobian.network, params)
     first, second = (update(optimizer, state, params, at, 0.5) for _ in range(2))
     assert snapshot(params) == before
     assert snapshot(first.params) == snapshot(second.params)

@@ -9,7 +9,7 @@ from revgn import trees
 from revgn.errors import UsageError
 from revgn.losses import SquaredError, output_step
 from revgn.optimizers import FeatureMetric, GaussNewton, Linearization, init_state, update
-from revgn.solvers import BlockInverse, ConjugateGradients, MinimumNorm, apply, jacobian
+from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm, apply, jacobian
 from revgn.testing import assert_close
 
 KEPT = [  # and of full rank in float64
@@ -21,13 +21,13 @@ def taken(optimizer, case, library, batches=1):
     """The last of some updates on other batches each, its J and eps, and the inputs of all batches."""
     net, params, x = case.build(library, "float64")
     rng, seen = np.random.default_rng(61), []
-    state = init_state(optimizer, params)
+    state = init_state(optimizer, net, params)
     for _ in range(batches):
         x = library.asarray(rng.standard_normal(x.shape))
         z, J = jacobian(net, params, x)
         t = z + library.asarray(rng.standard_normal(z.shape))
         before = params
-        done = update(optimizer, state, params, Linearization(SquaredError(), t, z, J), 1.0)
+        done = update(optimizer, state, params, Linearization(SquaredError(), z, t, J))
         seen.append(J)
         params, state = done.params, done.state
     D = trees.axpy(-1.0, done.params, before)
@@ -105,27 +105,29 @@ def test_a_large_floor_is_the_usual_norm(case, backend):
 
 @pytest.mark.parametrize(
     "solver",
-    [MinimumNorm(), MinimumNorm(memory=4000), ConjugateGradients(0.0, 1e-12), BlockInverse("last")],
+    [MinimumNorm(), MinimumNorm(memory=4000), ConjugateGradients(tolerance=1e-12), BlockWise("last")],
     ids=repr,
 )
 def test_any_solver_is_as_exact(solver, backend):
     """A step that carries, in the metric, realizes what is wanted; tiles and iterations find the same one."""
     case = next(case for case in KEPT if case.name == "tanh-same-keep")
-    optimizer = GaussNewton(solver, carry=0.9, metric=FeatureMetric())
+    optimizer = GaussNewton(solver, momentum=0.9, metric=FeatureMetric())
     D, done, J, eps, _ = taken(optimizer, case, backend, 3)
     assert_close("J D", apply(J, D), eps, 1e-8)
     assert done.solve.rho < 1e-8
-    if not isinstance(solver, BlockInverse):
-        dense_D, *_ = taken(GaussNewton(MinimumNorm(), carry=0.9, metric=FeatureMetric()), case, backend, 3)
+    if not isinstance(solver, BlockWise):
+        dense_D, *_ = taken(
+            GaussNewton(MinimumNorm(), momentum=0.9, metric=FeatureMetric()), case, backend, 3
+        )
         assert_close("D", D, dense_D, 1e-7)
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"floor": 0.0}, {"floor": np.inf}, {"mean": 1.0}, {"mean": -0.1}, {"every": 0}, {"floor": np.nan}],
+    [{"floor": 0.0}, {"floor": np.inf}, {"decay": 1.0}, {"decay": -0.1}, {"every": 0}, {"floor": np.nan}],
 )
 def test_numbers_out_of_range(wrong):
-    with pytest.raises(UsageError, match="FeatureMetric: floor"):
+    with pytest.raises(UsageError, match=f"FeatureMetric: {next(iter(wrong))}"):
         FeatureMetric(**wrong)
 
 
@@ -142,6 +144,6 @@ def test_what_is_not_finite_ends_as_nan(numpy_backend):
     z, J = jacobian(net, params, x * np.nan)
     optimizer = GaussNewton(MinimumNorm(0.1), metric=FeatureMetric())
     done = update(
-        optimizer, init_state(optimizer, params), params, Linearization(SquaredError(), z, z, J), 1.0
+        optimizer, init_state(optimizer, net, params), params, Linearization(SquaredError(), z, z, J)
     )
     assert np.isnan(done.params[0].weight).all()

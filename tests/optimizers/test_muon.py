@@ -11,7 +11,7 @@ from revgn.arrays import to_host
 from revgn.errors import UsageError
 from revgn.losses import SquaredError
 from revgn.networks import Architecture
-from revgn.optimizers import Adam, Linearization, Muon, init_state, update
+from revgn.optimizers import Linearization, Muon, init_state, update
 from revgn.optimizers.muon import orthogonalized
 from revgn.solvers import jacobian
 from revgn.testing import assert_close
@@ -67,7 +67,7 @@ def test_what_is_zero_stays_zero(backend, dtype):
 
 def by_hand(optimizer, net, params, x, targets):
     """Weights after each step, by dense formulas; SVD in the place of matrix polynomials."""
-    mu, b1, b2 = optimizer.momentum, optimizer.bias.beta1, optimizer.bias.beta2
+    mu, b1, b2 = optimizer.momentum, optimizer.beta1, optimizer.beta2
     weights = dense.weights_of(params)
     m = [np.zeros_like(W[:-1]) for W in weights]
     mean, square = ([np.zeros_like(W[-1]) for W in weights] for _ in range(2))
@@ -83,7 +83,7 @@ def by_hand(optimizer, net, params, x, targets):
             scale = math.sqrt(max(1.0, M.shape[1] / M.shape[0]))
             mean[k] = b1 * mean[k] + (1 - b1) * G[-1]
             square[k] = b2 * square[k] + (1 - b2) * G[-1] ** 2
-            root = np.sqrt(square[k] / (1 - b2 ** (step + 1))) + optimizer.bias.eps
+            root = np.sqrt(square[k] / (1 - b2 ** (step + 1))) + optimizer.eps
             D = np.vstack(
                 [
                     scale * (U * polynomial(s / np.linalg.norm(s))) @ Vt,
@@ -97,9 +97,9 @@ def by_hand(optimizer, net, params, x, targets):
 @pytest.mark.parametrize(
     "optimizer",
     [
-        Muon(),
-        Muon(0.8, nesterov=False, weight_decay=0.3),
-        Muon(0.0, nesterov=False, bias=Adam(0.5, 0.7, 1e-3)),
+        Muon(LR),
+        Muon(LR, 0.8, nesterov=False, weight_decay=0.3),
+        Muon(LR, 0.0, nesterov=False, beta1=0.5, beta2=0.7, eps=1e-3),
     ],
     ids=repr,
 )
@@ -113,20 +113,20 @@ def test_weights_are_those_of_the_algorithm(optimizer, hidden, numpy_backend):
         for step in range(4)
     ]
     expected = by_hand(optimizer, net, params, x, targets)
-    state = init_state(optimizer, params)
+    state = init_state(optimizer, net, params)
     for t, weights in zip(targets, expected, strict=True):
         z, J = jacobian(net, params, x)
-        params, state, *_ = update(optimizer, state, params, Linearization(SquaredError(), t, z, J), LR)
+        params, state, *_ = update(optimizer, state, params, Linearization(SquaredError(), z, t, J))
         assert_close("weights", dense.flat(params), weights, 1e-9)  # the polynomial is steep at 0
 
 
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: Muon(1.0), "momentum is 1.0; expected 0 <= momentum < 1"),
-        (lambda: Muon(-0.1), "momentum is -0.1"),
-        (lambda: Muon(math.nan), "momentum is nan"),
-        (lambda: Muon(0.0), "Nesterov needs a momentum > 0"),
+        (lambda: Muon(momentum=1.0), "momentum: 1.0"),
+        (lambda: Muon(momentum=-0.1), "momentum: -0.1"),
+        (lambda: Muon(momentum=math.nan), "momentum: nan"),
+        (lambda: Muon(momentum=0.0), "nesterov needs a momentum > 0"),
     ],
 )
 def test_numbers_out_of_range(make, says):
