@@ -19,10 +19,11 @@ from revgn_cli.options import json_option, print_json
 )
 @json_option
 def command(runs: tuple[Path, ...], rows: int, probes: int, as_json: bool) -> None:
-    """Measure RUNS, each a run or a folder with runs, at their checkpoints, against their start.
+    """Measure RUNS, each a run or a folder with runs, at their checkpoints, against initialization.
 
-    Tangent kernel, representations, weights, and what the next two steps would be like, as `revgn train
-    --analyse` records them; of several runs also how alike their outputs are (unbiased CKA).
+    Tangent kernel, representations, weights, and the next two steps, as a run with training.analyse_rows
+    records them (`revgn reference` explains each quantity); of several runs also the similarity of their
+    outputs (unbiased CKA).
 
     \b
     revgn analyse runs/first
@@ -40,9 +41,9 @@ def command(runs: tuple[Path, ...], rows: int, probes: int, as_json: bool) -> No
         print_json({"runs": found, "between": pairs})
         return
     for folder, of_steps in found.items():
-        click.echo(f"{folder:<26}" + "".join(f"{f'step {step}':>12}" for step in of_steps))
+        click.echo(f"{folder:<34}" + "".join(f"{f'step {step}':>12}" for step in of_steps))
         for name in dict.fromkeys(name for record in of_steps.values() for name in record):
             cells = (f"{record[name]:.4g}" if name in record else "" for record in of_steps.values())
-            click.echo(f"  {name:<24}" + "".join(f"{cell:>12}" for cell in cells))
+            click.echo(f"  {name:<32}" + "".join(f"{cell:>12}" for cell in cells))
     for (first, second), value in alike.items():
         click.echo(f"{first}, {second}: output CKA {value:.4f}")

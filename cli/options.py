@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from revgn.settings import named_settings, parse_value, renamed, settings_by_name, words_of
-from revgn.settings.build import Table, merge_settings
+from revgn.settings import kind_of, named_settings, parse_value, renamed, settings_by_name, words_of
+from revgn.settings.build import Table
 from revgn.settings.text import parse_assignment
 from revgn.structs import Setting
 
@@ -54,11 +54,12 @@ class SettingValue(click.ParamType):  # type: ignore[type-arg]  # not generic be
         return f"[{self.name}]" if self.words else self.name
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Read a value; numbers with commas are a list."""
-        if not isinstance(value, str) or self.is_text:
+        """Read a value; numbers with commas are a list. "none" stays a word: None is an option not given."""
+        if not isinstance(value, str) or self.is_text or value.lower() == "none":
             return value
         found = parse_value(value)
-        return parse_value(f"[{found}]") if isinstance(found, str) and "," in found else found
+        listed = parse_value(f"[{found}]") if isinstance(found, str) and "," in found else found
+        return found if isinstance(listed, str) else listed
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
         """Complete the words that the setting takes."""
@@ -102,25 +103,37 @@ def chosen_settings(values: Mapping[str, Any], assignments: tuple[str, ...] = ()
 
     `weaker` layers, such as a file, say which structs are chosen.
     """
-    assigned = merge_settings(*[parse_assignment(text) for text in reversed(assignments)])
-    given = {name: value for name, value in values.items() if value is not None}
-    return merge_settings(assigned, settings_by_name(given, assigned, *weaker, prefix="--"))
+    given = {
+        name: None if str(value).lower() == "none" else value
+        for name, value in values.items()
+        if value is not None
+    }
+    for text in assignments:
+        path, value = parse_assignment(text)
+        given |= {path: value}
+    return settings_by_name(given, *weaker, prefix="--")
 
 
 def old_option(flag: str) -> str:
     """Say what became of an option of version 0.1; "" for others."""
     hint = renamed(flag.lstrip("-").replace("-", "_"))
-    found = re.fullmatch(r"is now [\w.]*\.(\w+)(.*)", hint)
-    return f"is now --{found[1].replace('_', '-')}{found[2]}" if found else hint
+    found = re.fullmatch(r"is now ([\w.]*)\.(\w+)(.*)", hint)
+    if found is None:
+        return hint
+    if "second" in found[1]:  # the name alone would be that of both
+        return f"is now -s {found[1]}.{found[2]}=..."
+    return f"is now --{found[2].replace('_', '-')}{found[3]}"
 
 
 def _about(settings: tuple[Setting, ...]) -> dict[str, Any]:
     """Return the attributes of the option of one name: type, meaning, default."""
     texts = list(dict.fromkeys(of.meaning for of in settings))
-    defaults = {repr(of.default) for of in settings}
+    defaults = {
+        str(of.default if of.family is None else of.default and kind_of(of.default)) for of in settings
+    }
     help_text = " ".join(texts)
-    if len(defaults) == 1 and settings[0].family is None and settings[0].default not in (None, False):
-        help_text += f"  [{settings[0].default}]"
+    if len(defaults) == 1 and not defaults & {"None", "False"}:
+        help_text += f"  [{defaults.pop()}]"
     if settings[0].type is bool:
         return {"is_flag": True, "flag_value": True, "default": None, "help": help_text}
     return {"type": SettingValue(settings), "default": None, "help": help_text}

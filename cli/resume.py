@@ -14,7 +14,7 @@ from revgn_cli.options import (
     setting_options,
 )
 from revgn_cli.progress import show_progress
-from revgn_cli.train import command_line, report
+from revgn_cli.train import command_line, report, say_note
 
 
 @click.command("resume")
@@ -35,5 +35,7 @@ def command(run: Path, assignments: tuple[str, ...], quiet: bool, as_json: bool,
 
     changes = chosen_settings(values, assignments, open_run(run).config)
     with stop_when_asked() as should_stop, show_progress(quiet, f"run {run}") as observe:
-        outcome = resume_run(run, changes, command=command_line(), observe=observe, should_stop=should_stop)
+        outcome = resume_run(
+            run, changes, command=command_line(), observe=observe, should_stop=should_stop, note=say_note
+        )
     report(outcome, as_json)

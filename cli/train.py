@@ -66,14 +66,19 @@ def command(
         return
     folder = out or _new_folder(config)
     with stop_when_asked() as should_stop, show_progress(quiet, f"run {folder}") as observe:
-        outcome = start_run(config, folder, command=command_line(), observe=observe, should_stop=should_stop)
+        outcome = start_run(
+            config, folder, command=command_line(), observe=observe, should_stop=should_stop, note=say_note
+        )
     report(outcome, as_json)
+
+
+def say_note(note: str) -> None:
+    """Print a note on standard error."""
+    click.echo(f"revgn: {note}", err=True)
 
 
 def report(outcome: "Outcome", as_json: bool) -> None:
     """Print how training ended; an interrupted run exits with 130 and its resume command."""
-    for note in outcome.notes:
-        click.echo(f"revgn: {note}", err=True)
     resume = f"revgn resume {shlex.quote(str(outcome.folder))}"
     if as_json:
         print_json(
@@ -134,50 +139,55 @@ def _new_folder(config: "Config") -> Path:
 
 
 def _print_estimate(config: "Config", as_json: bool) -> None:
+    from revgn.settings import FAMILIES, kind_of, parts_of
     from revgn.training import build_problem, choose_solver, estimate_step, load_data, solver_choice
 
     dataset = load_data(config)
     config, by_solver = choose_solver(config, dataset)
     problem = build_problem(config, dataset)
-    estimate = by_solver[config.optimizer.solver] if by_solver else estimate_step(problem)
+    estimate = next(iter(by_solver.values())) if by_solver else estimate_step(problem)
+    cost, (rows, features) = estimate.cost, dataset.train.inputs.shape
+    outputs, steps, seconds = dataset.train.targets.shape[1], problem.total_steps, estimate.seconds_per_step
     if as_json:
+        kinds = [*by_solver, *map(kind_of, parts_of(config.optimizer))]
         print_json(
             {
-                "features": estimate.features,
-                "outputs": estimate.outputs,
-                "train_rows": estimate.train_rows,
-                "batch_size": estimate.batch_size,
-                "steps": estimate.steps,
+                "features": features,
+                "outputs": outputs,
+                "train_rows": rows,
+                "batch_size": problem.batch_size,
+                "steps": steps,
                 "parameters": estimate.parameters,
-                "memory_bytes": estimate.memory,
-                "seconds_by_solver": {name: of.seconds_per_step for name, of in by_solver.items()} or None,
-                "solver": config.optimizer.solver
-                if "optimizer.solver" not in unused_settings(config)
-                else None,
-                "kernel": estimate.route,
-                "disk_bytes": estimate.disk_bytes,
-                "flop_per_step": estimate.work,
-                "flops_per_second": estimate.flops_per_second,
-                "seconds_per_step": estimate.seconds_per_step,
+                "memory_bytes": cost.memory,
+                "seconds_by_solver": {kind: of.seconds_per_step for kind, of in by_solver.items()} or None,
+                "solver": next((kind for kind in kinds if kind in FAMILIES["solver"]), None),
+                "kernel": cost.kernel,
+                "disk_bytes": cost.disk,
+                "flop_per_step": cost.work,
+                "flops_per_second": estimate.speeds.products,
+                "seconds_per_step": seconds,
+                "notes": cost.notes,
+                "unknown": cost.unknown,
             }
         )
         return
-    click.echo(
-        f"data        {problem.dataset.name}: {estimate.train_rows:,} rows of {estimate.features} features, "
-        f"{estimate.outputs} outputs"
-    )
-    click.echo(f"weights     {estimate.parameters:,} trained")
-    memory = ", ".join(f"{name} {size / 1e9:.3g}" for name, size in estimate.memory.items())
-    click.echo(f"memory      {estimate.memory_bytes / 1e9:.3g} GB ({memory})")
-    if by_solver:
-        click.echo(f"solver      {solver_choice(config, by_solver)}")
-    if estimate.route is not None:
-        where = "" if not estimate.disk_bytes else f", {estimate.disk_bytes / 1e9:.3g} GB of it on disk"
-        click.echo(f"kernel      {'as a whole' if estimate.route == 'dense' else 'by tiles'}{where}")
-    work = ", ".join(f"{name} {flop / 1e9:.3g}" for name, flop in estimate.work.items())
-    click.echo(f"a step      {sum(estimate.work.values()) / 1e9:.4g} GFLOP ({work})")
-    click.echo(
-        f"time        {estimate.seconds_per_step:.3g} s a step or more, at "
-        f"{estimate.flops_per_second / 1e9:.3g} GFLOP/s measured; "
-        f"{estimate.steps:,} steps in {clock(estimate.steps * estimate.seconds_per_step)} or more"
-    )
+
+    def listed(parts: dict[str, Any]) -> str:
+        return ", ".join(f"{name} {size / 1e9:.3g}" for name, size in parts.items())
+
+    lines = {
+        "data": f"{dataset.name}: {rows:,} rows of {features} features, {outputs} outputs",
+        "weights": f"{estimate.parameters:,} trained",
+        "memory": f"{estimate.memory_bytes / 1e9:.3g} GB ({listed(cost.memory)})",
+        "solver": solver_choice(by_solver) if by_solver else "",
+        "kernel": {"dense": "as a whole", "tiles": "by tiles"}.get(cost.kernel or "", "")
+        + (f", {cost.disk / 1e9:.3g} GB of it on disk" if cost.disk else ""),
+        "a step": f"{sum(cost.work.values()) / 1e9:.4g} GFLOP ({listed(cost.work)})",
+        "time": f"{seconds:.3g} s a step or more, at {estimate.speeds.products / 1e9:.3g} GFLOP/s measured; "
+        f"{steps:,} steps in {clock(steps * seconds)} or more",
+        "unknown": f"the cost of {', '.join(cost.unknown)}, which is not counted" if cost.unknown else "",
+        "note": "; ".join(cost.notes),
+    }
+    for name, text in lines.items():
+        if text:
+            click.echo(f"{name:<12}{text}")

@@ -12,7 +12,7 @@ one law, found by the type of its first argument. From the ground up:
     networks    chains, activations kept or rebuilt, the paper's set-ups
     losses      squared error, cross-entropy
     solvers     who solves J D = eps: block inverse, minimum norm (dense, or by conjugate gradients)
-    measures    what is measured beyond losses: kernels, spectra, representations
+    analysis    tangent kernels, spectra, representations, steps: one registry of quantities
     optimizers  Gauss-Newton, SGD, Adam, Muon, K-FAC, L-BFGS; hybrids, step lengths
     training    settings, step, loop
     store       the run folder (loaded on demand)

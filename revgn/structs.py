@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 import msgspec
 import numpy as np
 
+from revgn._dispatch import Struct
 from revgn.errors import UsageError
 
 T = TypeVar("T")
@@ -58,9 +59,9 @@ class Bounds:
         if low is not None and high is not None:
             brackets = "[" if self.gt is None else "(", "]" if self.lt is None else ")"
             return f"{brackets[0]}{low:g}, {high:g}{brackets[1]}"
-        if low is None and high is None:
-            return "finite"
-        return f"{'>=' if self.gt is None else '>'} {low:g}" if low is not None else f"<= {high:g}"
+        if low is not None:
+            return f"{'>=' if self.gt is None else '>'} {low:g}"
+        return "finite" if high is None else f"{'<=' if self.lt is None else '<'} {high:g}"
 
 
 class Setting(NamedTuple):
@@ -125,7 +126,9 @@ def struct(cls: type[T]) -> type[T]:
 
     def check_fields(self: T) -> None:
         for of in settings_of(type(self)):
-            if of.family is None and not is_struct(of.type):
+            if of.family is not None or is_struct(of.type):
+                _check_part(self, of)
+            else:
                 object.__setattr__(self, of.name, _checked(self, of))
         if check is not None:
             check(self)
@@ -133,8 +136,8 @@ def struct(cls: type[T]) -> type[T]:
     cls.__post_init__ = check_fields  # type: ignore[attr-defined]
     made = dataclasses.dataclass(frozen=True, slots=True)(cls)
     if made.__doc__:
-        fields = dataclasses.fields(made)  # type: ignore[arg-type]
-        lines = (f"    {field.name} : {field.metadata['meaning']}" for field in fields)
+        meanings = {of.name: of.metadata.get("meaning", "") for of in dataclasses.fields(made)}  # type: ignore[arg-type]
+        lines = (f"    {name} : {meaning}".rstrip(" :") for name, meaning in meanings.items())
         made.__doc__ = "\n".join(
             [made.__doc__.rstrip(), "", "    Parameters", "    ----------", *lines, "    "]
         )
@@ -179,13 +182,23 @@ def described(kind: Any, bounds: Bounds) -> str:
     words += [f"{number}{limits}" for number in numbers]
     words += ["text"] if str in members else []
     words += ["true or false"] if bool in members else []
+    words += [member.__name__ for member in members if is_struct(member)]
     lists = [typing.get_args(member)[0] for member in members if typing.get_origin(member) is tuple]
-    words += [f"a list of {described(member, bounds).removeprefix('a ')}s" for member in lists]
+    words += [f"a list of {described(of, Bounds()).removeprefix('a ')}s{limits}" for of in lists]
     words += ["none"] if type(None) in members else []
-    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1] if words else "text")))
 
 
 _NUMBERS = {int: "a whole number", float: "a number"}
+
+
+def _check_part(owner: object, of: Setting) -> None:
+    """Raise `FieldError` unless a field holds a struct, one of those that its type names if it names any."""
+    value, members = getattr(owner, of.name), typing.get_args(of.type) or (of.type,)
+    is_open = any(getattr(member, "_is_protocol", False) for member in members)
+    if isinstance(value, type) or not isinstance(value, Struct if is_open else members):
+        expected = "a struct" if is_open else described(of.type, of.bounds)
+        raise FieldError(type(owner).__name__, of.name, f"{value!r} cannot be used; expected {expected}")
 
 
 def _checked(owner: object, of: Setting) -> Any:

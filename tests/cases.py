@@ -4,7 +4,7 @@ A law times a case times a backend times a dtype is a test; a new layer earns al
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -220,12 +220,11 @@ LOSSES = [
 
 @dataclass(frozen=True)
 class SolverCase:
-    """A solver, its block weights, and the arguments of its dense truth."""
+    """A solver; `block_weights` are those that it takes."""
 
     name: str
     solver: Any
-    weights: tuple[float, ...] = ()
-    rule: dict[str, float] = field(default_factory=dict)
+    block_weights: tuple[float, ...] = ()
 
 
 EXACT_SOLVERS = [  # generalized inverses: J G J = J where features have full rank

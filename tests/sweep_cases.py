@@ -4,7 +4,7 @@ import os
 import signal
 from concurrent.futures import Executor, Future
 
-from revgn.settings import merge_settings, nested
+from revgn.settings import merge_settings, settings_by_name
 from revgn.sweeps import Plan, parse_axis
 from revgn.sweeps.claim import newest_claim
 from revgn.sweeps.pool import THREADS
@@ -12,15 +12,14 @@ from revgn.sweeps.pool import THREADS
 TINY = {
     "data": {"subset": 200},
     "network": {"hidden": 16, "blocks": 1},
-    "optimizer": {"name": "adam"},
+    "optimizer": {"kind": "adam"},
     "training": {"batch_size": 50, "epochs": 2, "checkpoint_every": 40},
 }
 
 
 def plan_of(settings=None, **grid):
-    nests = [nested(path.replace("__", "."), value) for path, value in (settings or {}).items()]
     axes = tuple(parse_axis(path.replace("__", "."), values) for path, values in grid.items())
-    return Plan(merge_settings(*nests, TINY), axes)
+    return Plan(merge_settings(settings_by_name(settings or {}, TINY), TINY), axes)
 
 
 class Here(Executor):

@@ -8,18 +8,16 @@ resume      continue a run
 evaluate    weights of a run, on its own data or others
 rebuild     the network of a checkpoint
 check       whether a run can be trusted
-analysis    kernels and representations of finished runs
-spectra     the spectrum of a run's tangent kernel
+analysis    finished runs analysed at their checkpoints, and compared
 """
 
-from revgn.launch.analysis import analyse_run, output_similarity
+from revgn.launch.analysis import analyse_run, output_similarity, run_spectrum
 from revgn.launch.check import Finding, check_run
 from revgn.launch.evaluate import evaluate_run
 from revgn.launch.problem import problem_of
 from revgn.launch.rebuild import RunNetwork, rebuild
 from revgn.launch.record import Outcome
 from revgn.launch.resume import resume_run
-from revgn.launch.spectra import run_spectrum
 from revgn.launch.start import start_run
 
 __all__ = [

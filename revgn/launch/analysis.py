@@ -1,21 +1,25 @@
-"""What `--analyse` measures, of finished runs at their checkpoints; and how alike runs are to each other."""
+"""Finished runs analysed at their checkpoints, as `--analyse` does during training; how alike runs are."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from revgn.arrays import to_host
-from revgn.data import take_batch
+from revgn.analysis import cka, spectrum
+from revgn.arrays import Array, to_host
 from revgn.errors import UsageError
 from revgn.launch.problem import problem_of
 from revgn.maps import forward
-from revgn.measures import cka
+from revgn.networks import ChainParams
+from revgn.settings import build_config
+from revgn.solvers import jacobian, tangent_kernel
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
 from revgn.store.names import CHECKPOINT_FOLDER, checkpoint_name
 from revgn.store.reader import Run
-from revgn.training import analyse, restore_state, restore_weights, start_probe
+from revgn.training import Problem, analyse, restore_state, restore_weights, start_probe
+from revgn.training.batches import test_rows
 from revgn.training.step import Record
 
 
@@ -61,10 +65,31 @@ def output_similarity(runs: Sequence[Run], rows: int = 100) -> dict[tuple[str, s
     outputs = {}
     for run in runs:
         problem = problem_of(run, optimizer=False)
-        params = restore_weights(problem, latest_checkpoint(run.folder)[0].arrays)
-        x, _ = take_batch(
-            problem.dataset, problem.dataset.test, slice(0, rows), problem.backend, problem.dtype
-        )
-        z = forward(problem.network, params, x)
+        z = forward(problem.network, *_newest(run, problem, rows))
         outputs[str(run.folder)] = np.asarray(to_host(z), dtype=np.float64)
     return {(a, b): cka(outputs[a], outputs[b]) for a, b in combinations(outputs, 2)}
+
+
+def run_spectrum(run: Run) -> NDArray[np.float64]:
+    """Return the eigenvalues of the tangent kernel at the newest checkpoint, the largest first.
+
+    Raises
+    ------
+    UsageError
+        If the run was not analysed (`training.analyse_rows`), which says on what rows.
+    RunError
+        If there is no checkpoint, or the data are not those of the run.
+    """
+    rows = build_config(run.config).training.analyse_rows
+    if rows is None:
+        raise UsageError(f"{run.folder}: was not analysed; a spectrum needs a run with --analyse")
+    problem = problem_of(run, optimizer=False)
+    _, J = jacobian(problem.network, *_newest(run, problem, rows))
+    return spectrum(tangent_kernel(J)).eigenvalues
+
+
+def _newest(run: Run, problem: Problem, rows: int) -> tuple[ChainParams, Array]:
+    """Return the weights of the newest checkpoint, and the first test rows."""
+    params = restore_weights(problem, latest_checkpoint(run.folder)[0].arrays)
+    assert params is not None  # only averaged ones may be missing
+    return params, test_rows(problem, rows)[0]

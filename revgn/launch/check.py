@@ -169,7 +169,6 @@ def _weights(run: Run, load: Callable[[], Problem]) -> str:
         raise _SkippedError(f"step {checkpoint.step} was not evaluated")
     problem = load()
     params = restore_weights(problem, checkpoint.arrays)
-    assert params is not None
     again = evaluate(problem, TrainState(params, (), checkpoint.step, 0.0))
     worst = 0.0
     for name in ("train_loss", "validation_loss", "test_loss"):

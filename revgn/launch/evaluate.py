@@ -13,7 +13,7 @@ from revgn.networks import ChainParams
 from revgn.settings import build_config
 from revgn.store import Run, Weights, latest_checkpoint, open_run
 from revgn.store.checkpoint import best_checkpoint
-from revgn.training import Problem, evaluate_part, load_data, restore_weights
+from revgn.training import Problem, evaluate_part, load_data, restore_average, restore_weights
 
 _NORMALIZATION = ("shift", "scale", "target_shift", "target_scale")
 
@@ -60,7 +60,8 @@ def evaluate_run(
     own = problem.dataset
     other = _other_data(run, own, data) if data else own
     checkpoint = best_checkpoint(folder, weights) if best else latest_checkpoint(folder)[0]
-    params = restore_weights(problem, checkpoint.arrays, average=weights == "average")
+    restore = restore_average if weights == "average" else restore_weights
+    params = restore(problem, checkpoint.arrays)
     if params is None:
         raise UsageError(f"{folder}: at step {checkpoint.step} nothing was averaged yet")
     normalization = {name: getattr(own, name) for name in _NORMALIZATION}

@@ -9,7 +9,7 @@ from revgn.networks import ChainParams, Network
 from revgn.store.checkpoint import Checkpoint, best_checkpoint, latest_checkpoint, load_checkpoint
 from revgn.store.names import CHECKPOINT_FOLDER, Weights, checkpoint_name
 from revgn.store.reader import Run
-from revgn.training import Problem, restore_weights
+from revgn.training import Problem, restore_average, restore_weights
 
 
 class RunNetwork(NamedTuple):
@@ -51,7 +51,8 @@ def rebuild(
     """
     problem = problem_of(run, problem, optimizer=False)
     checkpoint = _checkpoint(run, step, weights)
-    params = restore_weights(problem, checkpoint.arrays, average=weights == "average")
+    restore = restore_average if weights == "average" else restore_weights
+    params = restore(problem, checkpoint.arrays)
     if params is None:
         raise UsageError(f"{run.folder}: at step {checkpoint.step} there are no averaged weights")
     dataset = problem.dataset

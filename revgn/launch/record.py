@@ -13,7 +13,7 @@ from revgn.arrays import to_host
 from revgn.store import RunWriter, Weights
 from revgn.store.names import WEIGHTS, score_of
 from revgn.training import Evaluated, Event, Problem, TrainState, evaluate_part, state_arrays, train
-from revgn.training.loop import is_evaluated
+from revgn.training.evaluation import is_evaluated
 from revgn.training.step import is_finite
 
 Observer = Callable[[Problem, Event], None]
@@ -30,7 +30,6 @@ class Outcome:
     step: int
     seconds: float
     last: dict[str, float]
-    notes: tuple[str, ...] = ()
 
 
 def record_training(
@@ -39,7 +38,6 @@ def record_training(
     state: TrainState,
     observe: Observer | None,
     should_stop: Callable[[], bool | str],
-    notes: tuple[str, ...],
 ) -> Outcome:
     """Record every event, checkpoint when due, and close the run with the status it ended by."""
     every = problem.config.training.checkpoint_every
@@ -84,10 +82,10 @@ def record_training(
                 status: Literal["stopped", "interrupted"] = "interrupted" if reason is True else "stopped"
                 message = f"stopped after step {state.step}" if reason is True else str(reason)
                 writer.close(status, message)
-                return Outcome(writer.folder, status, state.step, state.seconds, last, notes)
+                return Outcome(writer.folder, status, state.step, state.seconds, last)
         save()
         writer.close("finished")
-    return Outcome(writer.folder, "finished", state.step, state.seconds, last, notes)
+    return Outcome(writer.folder, "finished", state.step, state.seconds, last)
 
 
 def _scores(record: dict[str, float]) -> dict[Weights, float]:

@@ -20,6 +20,7 @@ def resume_run(
     command: str = "",
     observe: Observer | None = None,
     should_stop: Callable[[], bool | str] = lambda: False,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Continue a run from its newest checkpoint.
 
@@ -28,6 +29,8 @@ def resume_run(
     changes : dict or Problem
         Nested settings to change, such as more epochs; of a run that was started with a `Problem`, that
         problem again.
+    note : callable
+        Called before training with a sentence on every damaged checkpoint.
 
     Notes
     -----
@@ -51,23 +54,24 @@ def resume_run(
         _check_changes(before, config)
         problem = build_problem(config, same_data(config, run))
     state = initial_state(problem)
-    notes: list[str] = []
     if run.checkpoints:  # else it was killed before the first
         checkpoint, notes = latest_checkpoint(folder)
         state = restore_state(problem, checkpoint.arrays)
+        for text in notes:
+            note(text)
     if state.step >= problem.total_steps + (run.status != "finished"):  # killed before its last words
         raise UsageError(
             f"{folder}: has done its {state.step} steps; "
             f"to go on, raise training.{'steps' if problem.config.training.steps else 'epochs'}"
         )
     writer = reopen_run(folder, provenance(problem, command), step=state.step)
-    return record_training(writer, problem, state, observe, should_stop, tuple(notes))
+    return record_training(writer, problem, state, observe, should_stop)
 
 
 def _check_changes(before: Config, after: Config) -> None:
     """Raise `UsageError` for a changed setting from which batches, arrays or targets follow."""
     was, now = flat(config_dict(before)), flat(config_dict(after))
-    allowed = [path for path, of, _ in fields_at(config_dict(after)) if of.resumable]
+    allowed = [path for path, found in fields_at(config_dict(after)).items() if found.of.resumable]
     for path in dict.fromkeys((*now, *was)):
         may_change = any(path == part or path.startswith(f"{part}.") for part in allowed)
         if not may_change and was.get(path) != now.get(path):

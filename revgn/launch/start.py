@@ -4,13 +4,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from revgn.data import Dataset
 from revgn.launch.provenance import provenance
 from revgn.launch.record import Observer, Outcome, record_training
-from revgn.settings import Config, parts_of
-from revgn.solvers import Automatic
+from revgn.settings import Config
 from revgn.store import create_run
-from revgn.training import Problem, build_problem, initial_state, load_data
+from revgn.training import (
+    Problem,
+    build_problem,
+    choose_solver,
+    initial_state,
+    load_data,
+    solver_choice,
+    step_cost,
+)
 
 
 def start_run(
@@ -20,6 +26,7 @@ def start_run(
     command: str = "",
     observe: Observer | None = None,
     should_stop: Callable[[], bool | str] = lambda: False,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Train from the beginning into a new run folder.
 
@@ -34,6 +41,9 @@ def start_run(
     should_stop : callable
         Asked after each step; True ends training with a checkpoint and status "interrupted", a reason with
         "stopped": the run is not to go on.
+    note : callable
+        Called before training with sentences for the user: the solver that was chosen, or a kernel that is
+        known to be singular.
 
     Raises
     ------
@@ -41,29 +51,22 @@ def start_run(
         If the folder exists and is not empty, cannot be written, or training diverged; what was journalled
         and the last good checkpoint stay.
     """
-    notes: tuple[str, ...] = ()
     if isinstance(what, Config):
         config = _with_data_found(what)
         dataset = load_data(config)
-        config, notes = _with_solver(config, dataset)
+        config, estimates = choose_solver(config, dataset)
+        if estimates:
+            note(f"solver {solver_choice(estimates)}")
         problem = build_problem(config, dataset)
     else:
         problem = replace(what, config=_with_data_found(what.config))
+    for text in step_cost(problem).notes:
+        note(text)
     writer = create_run(Path(folder), provenance(problem, command))
-    return record_training(writer, problem, initial_state(problem), observe, should_stop, notes)
+    return record_training(writer, problem, initial_state(problem), observe, should_stop)
 
 
 def _with_data_found(config: Config) -> Config:
     """Return the configuration with a data file by its whole path: resume must find it from any folder."""
     name = Path(config.data.name)
     return replace(config, data=replace(config.data, name=str(name.resolve()))) if name.suffix else config
-
-
-def _with_solver(config: Config, dataset: Dataset) -> tuple[Config, tuple[str, ...]]:
-    """Return the configuration with a solver in place of the automatic one, and a note that says which."""
-    if not any(isinstance(part, Automatic) for part in parts_of(config.optimizer)):
-        return config, ()
-    from revgn.training.estimate import choose_solver, solver_choice  # measures the machine
-
-    config, estimates = choose_solver(config, dataset)
-    return config, (f"solver {solver_choice(config, estimates)}",)

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from revgn.arrays import Array, Backend, DType, draw_normal, select_backend
+from revgn.cost import LayerCost, layer_cost
 from revgn.errors import UsageError
 from revgn.layers.activation import Activation
 from revgn.layers.feature_map import FeatureMap
@@ -196,3 +197,8 @@ def factor_params_coupling(layer: Coupling, point: Point, rule: PinvRule) -> Fac
 def solve_params_coupling(layer: Coupling, point: Point, factored: Factored, dy: Halves) -> ParamsStep:
     D, realized, info = solve_params(layer.features, point, factored, dy[layer.half])
     return ParamsStep(D, alone(layer.half, realized), info)
+
+
+@layer_cost.register(Coupling)
+def layer_cost_coupling(layer: Coupling, n: int) -> LayerCost:
+    return layer_cost(layer.features, n)._replace(half=layer.half)

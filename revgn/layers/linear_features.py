@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from revgn.arrays import Array, array_namespace, empty, matmul, matmul_into
+from revgn.cost import LayerCost, layer_cost
 from revgn.errors import ShapeError
 from revgn.layers.feature_map import CouplingParams, FrozenFeatures
 from revgn.linalg import Pinv, apply_pinv
@@ -122,6 +123,24 @@ def solve_params_linear_features(
 ) -> ParamsStep:
     X, BX, info = apply_pinv(factored, dy)  # A and B have the same singular values
     return ParamsStep(CouplingParams(_expand(of, X)), BX, info)
+
+
+@layer_cost.register(LinearFeatures)
+def layer_cost_linear_features(of: LinearFeatures, n: int) -> LayerCost:
+    d2, h = of.projection.shape
+    narrow, reduced = 2.0 * n * d2 * d2, 2.0 * d2 * d2 * h
+    return LayerCost(
+        forward=2 * narrow + reduced,
+        tangent=narrow,
+        params=narrow + reduced,
+        gram=float(n) * d2 * min(n, d2 + 1),
+        half=0,
+        rows=h + 1,
+        width=d2,
+        features=d2 + 1,
+        frozen=d2 * (2 * h + d2),
+        point=n * (d2 + 1) + d2 * d2,
+    )
 
 
 def _features(of: LinearFeatures, u: Array) -> Array:

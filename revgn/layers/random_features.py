@@ -11,6 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 from revgn.arrays import Array, activate, matmul, sandwich
+from revgn.cost import LayerCost, layer_cost
 from revgn.layers.activation import Activation, value_and_slope
 from revgn.layers.feature_map import CouplingParams, FrozenFeatures
 from revgn.linalg import Pinv, apply_pinv
@@ -101,3 +102,21 @@ def solve_params_random_features(
 ) -> ParamsStep:
     D, AD, info = apply_pinv(factored, dy)
     return ParamsStep(CouplingParams(D), AD, info)
+
+
+@layer_cost.register(RandomFeatures)
+def layer_cost_random_features(of: RandomFeatures, n: int) -> LayerCost:
+    d2, h = of.projection.shape
+    product = 2.0 * n * d2 * h
+    return LayerCost(
+        forward=2 * product,
+        tangent=2 * product,
+        params=product,
+        gram=float(n) * h * min(n, h + 1),
+        half=0,
+        rows=h + 1,
+        width=d2,
+        features=h + 1,
+        frozen=d2 * h,
+        point=n * (2 * h + 1),
+    )

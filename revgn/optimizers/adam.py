@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace
+from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.optimizer import (
     Direction,
@@ -54,6 +55,11 @@ def direction_adam(
 ) -> Direction:
     D, state = adam_direction(optimizer.beta1, optimizer.beta2, optimizer.eps, state, batch_gradient(at))
     return Direction(D, state, None)
+
+
+@cost.register(Adam)
+def cost_adam(optimizer: Adam, sizes: Sizes) -> Cost:
+    return cost_of_gradient(sizes, copies=4)
 
 
 def adam_direction(

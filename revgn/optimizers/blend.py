@@ -10,6 +10,7 @@ As one direction with the learning rate lr_1:
 from typing import NamedTuple
 
 from revgn import trees
+from revgn.cost import Cost, Sizes, cost
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.adam import Adam
 from revgn.optimizers.gauss_newton import GaussNewton
@@ -93,3 +94,8 @@ def direction_blend(
     if decay:
         D = trees.axpy(decay, params, D)
     return Direction(D, BlendState(first.state, second.state), info, solved.equation)
+
+
+@cost.register(Blend)
+def cost_blend(optimizer: Blend, sizes: Sizes) -> Cost:
+    return cost(optimizer.first, sizes) + cost(optimizer.second, sizes)

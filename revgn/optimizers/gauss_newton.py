@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import norm
 from revgn.losses import curvature_root, damped_output_step, output_step
@@ -138,6 +139,20 @@ def direction_gauss_newton(
         info = info._replace(rho=info.rho * norm(own) / (norm(all_own) or 1.0))
     state = GaussNewtonState(state.updates + 1, D if optimizer.momentum else (), metric)
     return Direction(D, state, info, equation(optimizer.solver, J, wanted))
+
+
+@cost.register(GaussNewton)
+def cost_gauss_newton(optimizer: GaussNewton, sizes: Sizes) -> Cost:
+    copies = 2 if optimizer.momentum else 1
+    total = Cost(memory={"weights and steps": copies * sizes.weights * sizes.number})
+    if optimizer.momentum:
+        total += Cost({"momentum": sizes.jvp})
+    if optimizer.metric is not None:
+        total += cost(optimizer.metric, sizes)
+    rows = sizes.curvature_rows
+    if rows is not None and optimizer.curvature == "exact" and not optimizer.output_damping:
+        sizes = sizes._replace(outputs=rows, own_rows=True)
+    return total + cost(optimizer.solver, sizes)
 
 
 def _largest_momentum(moved: Array, wanted: Array, limit: float) -> float:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from revgn import trees
 from revgn.arrays import array_namespace
+from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.layers import lift
 from revgn.losses import gradient
 from revgn.maps import (
@@ -140,3 +141,23 @@ def _sweep(
         if k > 0:
             bar = vjp_input(layer, own, point, bar)
     return tuple(D), tuple(g), tuple(factors)
+
+
+@cost.register(KFAC)
+def cost_kfac(optimizer: KFAC, sizes: Sizes) -> Cost:
+    n, c, layers = sizes.samples, sizes.outputs, sizes.layers
+    pulled = c * sum(layer.tangent for layer in layers[1:])
+    grams = sum(2.0 * n * layer.features**2 + 2.0 * c * n * layer.width**2 for layer in layers)
+    inverses = sum(7 / 3 * (layer.features**3 + layer.width**3) for layer in layers)
+    sides = sum(layer.features**2 + layer.width**2 for layer in layers)
+    own = Cost(
+        {
+            "factors": (pulled + grams + inverses) / optimizer.every,
+            "solve": sum(2.0 * of.features * of.width * (of.features + of.width) for of in layers),
+        },
+        {
+            "factors": 4 * sides * sizes.number,
+            "pull-back": c * n * max(max(layer.rows, layer.width) for layer in layers) * sizes.number,
+        },
+    )
+    return cost_of_gradient(sizes, copies=4 if optimizer.momentum else 2) + own

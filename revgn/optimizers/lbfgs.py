@@ -11,6 +11,7 @@ import math
 from typing import NamedTuple
 
 from revgn import trees
+from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.losses import value
 from revgn.networks import ChainParams, Network, join
 from revgn.optimizers.line_search import CURVATURE, Trial, strong_wolfe
@@ -73,6 +74,13 @@ def update_lbfgs(
     if optimizer.weight_decay:
         step = trees.axpy(-lr * optimizer.weight_decay, params, step)
     return Update(trees.add(params, step), state, trees.norm(step), None, lr, found.length)
+
+
+@cost.register(LBFGS)
+def cost_lbfgs(optimizer: LBFGS, sizes: Sizes) -> Cost:
+    """The line search mostly tries one length."""
+    search = Cost({"line search": sizes.forward + sizes.jvp})
+    return cost_of_gradient(sizes, copies=4 + 2 * optimizer.history) + search
 
 
 def inverse_product(state: LBFGSState, g: ChainParams) -> ChainParams:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from revgn.arrays import array_namespace
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import norm
 from revgn.losses import curvature_root, gradient, output_step, value
@@ -98,6 +99,11 @@ def update_levenberg_marquardt(
     return Update(moved, LevenbergMarquardtState(damping, inner), step_norm, info, lr, length)
 
 
+@cost.register(LevenbergMarquardt)
+def cost_levenberg_marquardt(optimizer: LevenbergMarquardt, sizes: Sizes) -> Cost:
+    return cost(optimizer.inner, sizes) + Cost({"gain ratio": sizes.forward + sizes.jvp})
+
+
 def promise(optimizer: GaussNewton, at: Linearization, D: ChainParams, lr: float) -> float:
     """What the model says that the mean loss falls by, lr <g, u> - lr^2/2 <u, H u>, with u = J D.
 
@@ -106,7 +112,8 @@ def promise(optimizer: GaussNewton, at: Linearization, D: ChainParams, lr: float
     u = apply(at.jacobian, D)
     g = gradient(at.loss, at.outputs, at.targets)
     scale = norm(g) / (norm(output_step(at.loss, at.outputs, at.targets)) or 1.0)
-    R = curvature_root(at.loss, at.outputs, at.targets)[0] if optimizer.curvature == "exact" else None
+    is_exact = optimizer.curvature == "exact"
+    R = curvature_root(at.loss, at.outputs, at.targets)[0] if is_exact else None
     slope = float(array_namespace(u).sum(g * u))
     return lr * slope - 0.5 * lr * lr * scale * norm(combined(R, u)) ** 2
 

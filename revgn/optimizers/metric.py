@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace, cholesky, matmul, row_major, triangular_solve
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import add_diagonal, gram_columns
 from revgn.maps import Layer, Point, from_matrices, row_features, to_matrices, weight_forms, with_features
@@ -82,6 +83,18 @@ def update_metric(
     rows = [form.rows for layer, _ in trained for form in weight_forms(layer)]
     roots = [_root(P, metric.floor, n) for P, n in zip(moments, rows, strict=True)]
     return FeatureMetricState(moments, tuple(roots))
+
+
+@cost.register(FeatureMetric)
+def cost_feature_metric(metric: FeatureMetric, sizes: Sizes) -> Cost:
+    """Features in the metric stand beside those that are not."""
+    n, orders = sizes.samples, [(layer.features, layer.width) for layer in sizes.layers]
+    work = sum(4.0 * n * m**2 + 2.0 * m**2 * d2 + 4 / 3 * m**3 / metric.every for m, d2 in orders)
+    memory = {
+        "metric": sum(2 * m**2 for m, _ in orders) * sizes.number,
+        "activations": sum(layer.point for layer in sizes.layers) * sizes.number,
+    }
+    return Cost({"metric": work}, memory)
 
 
 def in_metric(state: FeatureMetricState, J: Jacobian) -> Jacobian:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace, blockwise, empty, inner, matmul
+from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.errors import UsageError
 from revgn.linalg import add_diagonal, gram_rows
 from revgn.maps import WeightForm, weight_forms
@@ -107,6 +108,20 @@ def direction_muon(
 
     D = map_weights(joined, network, params, M, of_bias)
     return Direction(D, MuonState(m, bias_state), None)
+
+
+@cost.register(Muon)
+def cost_muon(optimizer: Muon, sizes: Sizes) -> Cost:
+    return cost_of_gradient(sizes, copies=3) + cost_of_orthogonalizing(sizes)
+
+
+def cost_of_orthogonalizing(sizes: Sizes) -> Cost:
+    """Cost of `orthogonalized` for each weight without its bias row."""
+    work = 0.0
+    for layer in sizes.layers:
+        m, k = sorted((layer.rows - 1, layer.width))
+        work += _STEPS * (4.0 * m**2 * k + 2.0 * m**3)
+    return Cost({"orthogonalize": work})
 
 
 def spectral_scale(M: Array) -> float:

@@ -9,10 +9,18 @@ this is); for Gauss-Newton with carry it is our own. The bias row keeps its size
 """
 
 from revgn.arrays import Array, array_namespace, inner
+from revgn.cost import Cost, Sizes, cost
 from revgn.maps import WeightForm
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.gauss_newton import GaussNewton
-from revgn.optimizers.muon import map_weights, matrix_and_bias, orthogonalized, spectral_scale, with_bias
+from revgn.optimizers.muon import (
+    cost_of_orthogonalizing,
+    map_weights,
+    matrix_and_bias,
+    orthogonalized,
+    spectral_scale,
+    with_bias,
+)
 from revgn.optimizers.optimizer import (
     Direction,
     DirectionOptimizer,
@@ -85,6 +93,11 @@ def direction_orthogonalized(
     found = direction(optimizer.inner, state, params, at, scale)
     D = map_weights(_orthogonal, at.jacobian.network, found.params)
     return found._replace(params=D, solve=measured(found, D))
+
+
+@cost.register(Orthogonalized)
+def cost_orthogonalized(optimizer: Orthogonalized, sizes: Sizes) -> Cost:
+    return cost(optimizer.inner, sizes) + cost_of_orthogonalizing(sizes)
 
 
 def _orthogonal(form: WeightForm, D: Array) -> Array:

@@ -11,6 +11,7 @@ itself. Source: Nocedal and Wright 2006, algorithm 3.1, whose slope <grad, E> = 
 
 from revgn import trees
 from revgn.arrays import array_namespace
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.losses import gradient, value
 from revgn.maps import forward
@@ -97,6 +98,13 @@ def update_paced(
         t, moved = _backtracked(optimizer.length, params, at, E, t)
     info = found.solve if t == lr else measured(found, trees.scale(t / lr, found.params))
     return Update(moved, found.state, t * size, info, lr, t)
+
+
+@cost.register(Paced)
+def cost_paced(optimizer: Paced, sizes: Sizes) -> Cost:
+    """Backtracking mostly tries one length."""
+    tried = {} if optimizer.length is None else {"length": sizes.forward + sizes.jvp}
+    return cost(optimizer.inner, sizes) + Cost(tried)
 
 
 def _backtracked(

@@ -7,6 +7,7 @@ m <- mu m + g        W <- W - lr m              (momentum)
 from typing import NamedTuple
 
 from revgn import trees
+from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.errors import UsageError
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.optimizer import (
@@ -66,3 +67,8 @@ def direction_sgd(
         D = trees.axpy(optimizer.momentum, m, D) if optimizer.nesterov else m
         state = SGDState(m)
     return Direction(D, state, None)
+
+
+@cost.register(SGD)
+def cost_sgd(optimizer: SGD, sizes: Sizes) -> Cost:
+    return cost_of_gradient(sizes, copies=2 if optimizer.momentum else 1)

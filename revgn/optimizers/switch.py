@@ -11,6 +11,7 @@ batches. A new minimum is lower by at least a ten-thousandth, so that creeping c
 import math
 from typing import NamedTuple
 
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.losses import value
 from revgn.networks import ChainParams, Network
@@ -91,6 +92,11 @@ def update_switch(
         done = update(optimizer.first, state.first, params, at, scale)
         state = state._replace(first=done.state)
     return done._replace(state=state._replace(updates=state.updates + 1))
+
+
+@cost.register(Switch)
+def cost_switch(optimizer: Switch, sizes: Sizes) -> Cost:
+    return cost(optimizer.first, sizes).or_else(cost(optimizer.second, sizes))
 
 
 def _observed(optimizer: Switch, state: SwitchState, at: Linearization) -> SwitchState:

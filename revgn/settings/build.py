@@ -7,14 +7,14 @@ import difflib
 import typing
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from revgn.errors import UsageError
 from revgn.settings.config import Config, Own
 from revgn.settings.presets import PRESETS
-from revgn.settings.registry import FAMILIES, OWN, holders, kind_of
+from revgn.settings.registry import FAMILIES, OWN, family_of, holders, kind_of
 from revgn.settings.renamed import renamed
-from revgn.settings.text import config_dict, parse_size
+from revgn.settings.text import config_dict, flat, parse_size
 from revgn.structs import FieldError, Setting, is_struct, settings_of
 
 Table = dict[str, Any]
@@ -54,27 +54,36 @@ def with_preset(settings: Table) -> Table:
     name = settings.get("preset")
     if name is None:
         return settings
-    if name not in PRESETS:
-        raise UsageError(f"preset: {_unknown_word(name, PRESETS)}")
-    merged = _merged(Config, PRESETS[name], settings)
-    chosen, own = merged["optimizer"], PRESETS[name]["optimizer"]
-    if (chosen["kind"], chosen.get("solver", {}).get("kind")) != (own["kind"], own["solver"]["kind"]):
-        merged = _merged(Config, {k: v for k, v in PRESETS[name].items() if k != "optimizer"}, settings)
+    if not isinstance(name, str) or name not in PRESETS:
+        raise UsageError(f"preset: {unknown_word(name, PRESETS)}")
+    preset = PRESETS[name]
+    merged = _merged(Config, preset, settings)
+    kinds = flat(merged), flat(preset)
+    if any(kinds[0].get(path) != kinds[1][path] for path in ("optimizer.kind", "optimizer.solver.kind")):
+        merged = _merged(Config, {k: v for k, v in preset.items() if k != "optimizer"}, settings)
     return merged
 
 
-def fields_at(settings: Table) -> Iterator[tuple[str, Setting, type | None]]:
-    """Yield every setting of the structs that `settings` choose: its dotted path, and the struct it holds."""
-    yield from _fields(Config, settings, Config(), "")
+class Chosen(NamedTuple):
+    """A setting in a tree of settings: its value, a table where it stands for a struct, and that struct."""
+
+    of: Setting
+    value: Any
+    struct: type | None
 
 
-def _fields(cls: type, table: Table, default: Any, prefix: str) -> Iterator[tuple[str, Setting, type | None]]:
+def fields_at(settings: Table) -> dict[str, Chosen]:
+    """Return every setting that the structs chosen by `settings` have, by its dotted path."""
+    return dict(_fields(Config, settings, Config(), ""))
+
+
+def _fields(cls: type, table: Table, default: Any, prefix: str) -> Iterator[tuple[str, Chosen]]:
     for of in settings_of(cls):
         own = of.default if default is None else getattr(default, of.name)
         value = _normal(of, table.get(of.name, {} if own is not None else None))
         member = _class_of(of, value, own)
-        yield f"{prefix}{of.name}", of, member
-        if member is not None and isinstance(value, dict):
+        yield f"{prefix}{of.name}", Chosen(of, value, member)
+        if member is not None:
             yield from _fields(member, value, own if type(own) is member else None, f"{prefix}{of.name}.")
 
 
@@ -85,7 +94,8 @@ def _merged(cls: type | None, weak: Table, strong: Table) -> Table:
         of = fields.get(key)
         new, old = _normal(of, value), _normal(of, weak.get(key))
         if not (isinstance(new, dict) and isinstance(old, dict)):
-            merged[key] = new
+            is_none = new is None and of is not None and of.family is not None
+            merged[key] = "none" if is_none else new  # for which TOML has no word
             continue
         default = None if of is None else of.default
         before, after = _class_of(of, old, default), _class_of(of, old | new, default)
@@ -101,7 +111,8 @@ def _class_of(of: Setting | None, table: Any, default: Any) -> type | None:
         return of.type if is_struct(of.type) else None
     if "kind" not in table:
         return None if default is None else type(default)
-    return Own if table["kind"] == OWN else FAMILIES[of.family].get(table["kind"])
+    kind = table["kind"]
+    return Own if kind == OWN else FAMILIES[of.family].get(kind) if isinstance(kind, str) else None
 
 
 def _normal(of: Setting | None, value: Any) -> Any:
@@ -115,12 +126,11 @@ def _built(cls: type, table: Table, path: str, base: Any) -> Any:
     """Build a struct from a table, over the values of `base` where there is one."""
     fields = {of.name: of for of in settings_of(cls)}
     for key in table:
-        if key not in fields and key != "kind":
+        if key not in fields:
             raise UsageError(_unknown_setting(key, cls, path))
     values = {
         name: _member(fields[name], value, f"{path}{name}", getattr(base, name, fields[name].default))
         for name, value in table.items()
-        if name in fields
     }
     try:
         return cls(**values) if base is None else replace(base, **values)
@@ -146,10 +156,12 @@ def _member(of: Setting, value: Any, path: str, default: Any) -> Any:
     if cls is None:
         kinds = FAMILIES[of.family or ""]
         if "kind" in value:
-            raise UsageError(f"{path}.kind: {_unknown_word(value['kind'], kinds)}")
+            raise UsageError(f"{path}.kind: {unknown_word(value['kind'], kinds)}")
         raise UsageError(f"{path}.kind: is missing; one of {', '.join(kinds)}")
-    if of.family is None and value.get("kind", kind_of(default)) != kind_of(default):
-        raise UsageError(f"{path}.kind: {value['kind']!r} cannot be used; it is always {kind_of(default)}")
+    if of.family is None and family_of(cls) and value.get("kind", kind_of(cls)) != kind_of(cls):
+        raise UsageError(f"{path}.kind: {value['kind']!r} cannot be used; it is always {kind_of(cls)}")
+    if of.family is not None or family_of(cls):
+        value = {key: part for key, part in value.items() if key != "kind"}
     return _built(cls, value, f"{path}.", default if type(default) is cls else None)
 
 
@@ -157,7 +169,8 @@ def _may_be_none(of: Setting) -> bool:
     return of.default is None or type(None) in typing.get_args(of.type)
 
 
-def _unknown_word(name: Any, known: Any) -> str:
+def unknown_word(name: Any, known: Any) -> str:
+    """Say that a name is not known, and the nearest that is."""
     near = difflib.get_close_matches(str(name), list(known), 1)
     hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
     return f"unknown name {name!r}; {hint}"
@@ -167,23 +180,20 @@ def _unknown_setting(name: str, cls: type, path: str) -> str:
     """Say that a struct has no such field: a new name, the nearest one, or the structs that have it."""
     if hint := renamed(f"{path}{name}"):
         return f"{path}{name}: {hint}"
-    if hint := missing_setting(name, cls):
+    if (family := family_of(cls)) and (hint := missing(name, family, kind_of(cls))):
         return f"{path}{name}: {hint}"
     beside = [of.name for of in settings_of(cls)]
     if near := difflib.get_close_matches(name, beside, 1):
         return f"{path}{name}: unknown setting; did you mean {path}{near[0]}?"
-    last = {known.rpartition(".")[2]: known for known, _, _ in fields_at({})}
+    last = {known.rpartition(".")[2]: known for known in fields_at({})}
     elsewhere = difflib.get_close_matches(name, last, 1)
     hint = f"did you mean {last[elsewhere[0]]}?" if elsewhere else f"known here are {', '.join(beside)}"
     return f"{path}{name}: unknown setting; {hint}"
 
 
-def missing_setting(name: str, cls: type) -> str:
+def missing(name: str, family: str, kind: str) -> str:
     """Say which other structs have a field: "adam has no damping; kfac has"; "" where none has."""
-    family = next((family for family, kinds in FAMILIES.items() if cls in kinds.values()), None)
-    if family is None:
-        return ""
-    kind = next(kind for kind, struct in FAMILIES[family].items() if struct is cls)
     found = holders(family, name)
-    verb = "have" if len(found) > 1 or (found and found[0].endswith("s")) else "has"
-    return f"{kind} has no {name}; {' and '.join(found)} {verb}" if found else ""
+    is_plural = len(found) > 1 or any("'s " in one and one.endswith("s") for one in found)
+    others = " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:])))
+    return f"{kind} has no {name}; {others} {'have' if is_plural else 'has'}" if found else ""

@@ -10,19 +10,14 @@ from functools import cache
 from typing import Any
 
 from revgn.errors import UsageError
-from revgn.settings.build import (
-    Table,
-    fields_at,
-    merge_settings,
-    missing_setting,
-    with_preset,
-)
+from revgn.settings.build import Chosen, Table, fields_at, merge_settings, missing, unknown_word, with_preset
 from revgn.settings.config import Config
-from revgn.settings.registry import FAMILIES
+from revgn.settings.registry import FAMILIES, kind_of
 from revgn.settings.renamed import renamed
 from revgn.settings.text import nested
 from revgn.structs import Setting, is_struct, settings_of
 
+_LISTED = "revgn reference lists all settings"
 SHORT = {"data": "data.name"}  # an option that is named after its section
 
 
@@ -44,18 +39,15 @@ def path_of(name: str, settings: Table) -> str:
     UsageError
         If none of the chosen structs has it, or several have.
     """
+    chosen = fields_at(with_preset(settings))
     name = SHORT.get(name, name)
-    chosen = [*fields_at(with_preset(settings))]
-    found = [path for path, _, _ in chosen if name in (path, path.rpartition(".")[2])]
+    found = [path for path in chosen if name in (path, path.rpartition(".")[2])]
     found = [name] if name in found else found
     if len(found) == 1:
         return found[0]
     if found:
         raise UsageError(f"could be {' or '.join(found)}; give the path, as in -s {found[0]}=...")
-    outer = {"optimizer", *(path for path, _, _ in chosen if path.startswith("training."))}
-    members = [cls for path, of, cls in chosen if of.family and cls and path in outer]
-    hints = [hint for cls in members if (hint := missing_setting(name, cls))]
-    raise UsageError("; ".join(hints) or renamed(name) or "there is no such setting")
+    raise UsageError(_absent(name, chosen))
 
 
 def canonical(name: str) -> str:
@@ -66,13 +58,13 @@ def canonical(name: str) -> str:
     UsageError
         If no struct has a setting of that name.
     """
-    fixed = {path.rpartition(".")[2]: path for path, _, _ in fields_at({}) if path.count(".") == 1}
+    fixed = {path.rpartition(".")[2]: path for path in fields_at({}) if path.count(".") == 1}
     path = SHORT.get(name) or fixed.get(name, name)
     if path != name and not path.startswith("optimizer."):
         return path
     if "." not in name and name not in named_settings():
         near = difflib.get_close_matches(name, named_settings(), 1)
-        hint = f"did you mean {near[0]}?" if near else "revgn reference lists all settings"
+        hint = f"did you mean {near[0]}?" if near else _LISTED
         raise UsageError(f"{name}: {renamed(name) or f'unknown setting; {hint}'}")
     return name
 
@@ -84,7 +76,9 @@ def value_of(name: str, settings: Mapping[str, Any]) -> Any:
 
 
 def settings_by_name(options: Mapping[str, Any], *weaker: Table, prefix: str = "") -> Table:
-    """Return nested settings of options by name or path; `weaker` layers say which structs are chosen.
+    """Return nested settings of options by name or path, the later of them stronger.
+
+    `weaker` layers say which structs are chosen. Paths are taken as they are.
 
     Raises
     ------
@@ -95,7 +89,7 @@ def settings_by_name(options: Mapping[str, Any], *weaker: Table, prefix: str = "
     names = sorted(options, key=lambda name: _order(name))
     for name in names:
         try:
-            path = path_of(name, merge_settings(result, *weaker))
+            path = name if "." in name else path_of(name, merge_settings(result, *weaker))
         except UsageError as error:
             shown = f"{prefix}{name.replace('_', '-')}" if prefix else name
             raise UsageError(f"{shown}: {error}") from None
@@ -103,12 +97,30 @@ def settings_by_name(options: Mapping[str, Any], *weaker: Table, prefix: str = "
     return result
 
 
-def _order(name: str) -> tuple[int, int]:
+def _order(name: str) -> tuple[int, int, int]:
     """Kinds first, those of the outer structs before those within them."""
-    families = [of.family for of in named_settings().get(name, ())]
-    depth = ("preset", "optimizer", "inner", "first", "second")
-    is_kind = any(family is not None for family in families) or name == "preset"
-    return (0 if is_kind else 1, depth.index(name) if name in depth else len(depth))
+    last = name.removesuffix(".kind").rpartition(".")[2]
+    depth = ("preset", "optimizer", "inner", "first", "second", "solver")
+    is_kind = last in depth or any(of.family for of in named_settings().get(last, ()))
+    return (not is_kind, name.count("."), depth.index(last) if last in depth else len(depth))
+
+
+def _absent(name: str, chosen: Mapping[str, Chosen]) -> str:
+    """Say why no chosen struct has a field, and which struct has it: hints of the innermost alone."""
+    hints: dict[str, str] = {}
+    for path, (of, value, struct) in chosen.items():
+        if of.family is None:
+            continue
+        if struct is None and value is not None:
+            kind = value.get("kind") if isinstance(value, dict) else value
+            raise UsageError(f"{path}.kind: {unknown_word(kind, FAMILIES[of.family])}")
+        if hint := missing(name, of.family, f"{of.name} none" if struct is None else kind_of(struct)):
+            hints = {outer: text for outer, text in hints.items() if not path.startswith(f"{outer}.")}
+            hints[path] = hint
+    if hints:
+        return "; ".join(dict.fromkeys(hints.values()))
+    near = difflib.get_close_matches(name, named_settings(), 1)
+    return renamed(name) or f"unknown setting; {_LISTED if not near else f'did you mean {near[0]}?'}"
 
 
 def _every(cls: type, seen: frozenset[type] = frozenset()) -> Iterator[Setting]:

@@ -68,9 +68,14 @@ def register(family: str, kind: str, struct: type) -> None:
 
 
 def kind_of(value: Any) -> str:
-    """Return the kind of a struct, "own" if it is not registered."""
+    """Return the kind of a struct or its class, "own" if it is not registered."""
     known = {struct: kind for kinds in FAMILIES.values() for kind, struct in kinds.items()}
-    return known.get(type(value), OWN)
+    return known.get(value if isinstance(value, type) else type(value), OWN)
+
+
+def family_of(struct: type) -> str | None:
+    """Return the family of a registered struct."""
+    return next((family for family, kinds in FAMILIES.items() if struct in kinds.values()), None)
 
 
 def holders(family: str, name: str) -> list[str]:

@@ -13,7 +13,10 @@ _WIDTH = 100
 
 
 def config_dict(part: Any) -> dict[str, Any]:
-    """Nested dict of all settings of a struct; None where not set, lists for tuples."""
+    """Nested dict of all settings of a struct; None where not set, lists for tuples.
+
+    A struct that is absent where the default is one is "none", so that TOML can say it.
+    """
     return {of.name: _plain(of, getattr(part, of.name)) for of in settings_of(type(part))}
 
 
@@ -80,8 +83,8 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
         raise UsageError(f"{source}: nests deeper than any settings do") from None
 
 
-def parse_assignment(text: str) -> dict[str, Any]:
-    """Nested dict of `section.key=value`; the value as TOML reads it, else a string.
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Path and value of `section.key=value`; the value as TOML reads it, else a string.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def parse_assignment(text: str) -> dict[str, Any]:
     path, equals, value = text.partition("=")
     if not equals or not path:
         raise UsageError(f"--set {text}: expected key=value, such as optimizer.lr=0.5")
-    return nested(path.strip(), parse_value(value.strip()))
+    return path.strip(), parse_value(value.strip())
 
 
 def parse_value(value: str) -> Any:
@@ -127,7 +130,9 @@ def words_of(of: Setting) -> tuple[str, ...]:
 
 
 def _plain(of: Setting, value: Any) -> Any:
-    if of.family is not None and value is not None:
+    if of.family is not None and value is None:
+        return None if of.default is None else "none"
+    if of.family is not None:
         return {"kind": kind_of(value), **(config_dict(value) if is_struct(type(value)) else {})}
     if is_struct(of.type):
         return config_dict(value)
@@ -143,7 +148,8 @@ def _lines(part: Any, path: str) -> list[str]:
             text = "..." if value is None else _toml(_plain(of, value))
             lines += ["", *_comment(of), f"{'# ' if value is None else ''}{of.name} = {text}"]
         elif value is None:
-            lines += ["", *_comment(of), f'# {of.name} = {{kind = "..."}}']
+            text = f'# {of.name} = {{kind = "..."}}' if of.default is None else f'{of.name} = "none"'
+            lines += ["", *_comment(of), text]
     for of in settings_of(type(part)):
         value = getattr(part, of.name)
         if (of.family is not None or is_struct(of.type)) and value is not None:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from revgn import trees
 from revgn._dispatch import has_map
 from revgn.arrays import Array, add, subtract, synchronize
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import ShapeError, UsageError
 from revgn.layers import ReadoutParams, lift
 from revgn.linalg import RUNGS, PinvInfo, PinvRule
@@ -108,6 +109,25 @@ def with_damping_block_wise(solver: BlockWise, damping: float) -> BlockWise:
 @damping_of.register(BlockWise)
 def damping_of_block_wise(solver: BlockWise) -> float:
     return solver.damping
+
+
+@cost.register(BlockWise)
+def cost_block_wise(solver: BlockWise, sizes: Sizes) -> Cost:
+    n, layers = sizes.samples, sizes.layers
+    orders = [min(n, layer.features) for layer in layers]
+    weights = fixed_weights(solver.block_weights, len(layers) // 2)
+    if weights is None:
+        weights = full_rank_weights([min(pair) for pair in zip(orders[::2], orders[1::2], strict=True)])
+    asked = [k for k in range(len(layers)) if weights[k // 2]]
+    after = sum(layer.tangent for layer in layers[asked[0] + 2 :])  # by v, and back by what is realized
+    work = {
+        "gram": sum(layers[k].gram for k in asked),
+        "factor": sum(orders[k] ** 3 for k in asked) / 3,
+        "sweep": sum(2 * layers[k].params for k in asked) + layers[asked[0] + 1].tangent + after,
+        "rho": after,
+    }
+    memory = {"gram": sum(orders[k] ** 2 for k in asked) * sizes.number}
+    return Cost(work, memory, order=max(orders[k] for k in asked))
 
 
 def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:

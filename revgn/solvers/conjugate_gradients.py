@@ -8,10 +8,12 @@ iterations few. Without damping the kernel should have full rank: what it cannot
 reported stagnation. Source: Hestenes and Stiefel 1952; Golub and Van Loan, section 11.5.
 """
 
+import math
 from dataclasses import replace
 from time import perf_counter
 
 from revgn.arrays import Array, array_namespace, eigh, synchronize
+from revgn.cost import Cost, Sizes, cost
 from revgn.linalg import conjugate_gradients, norm
 from revgn.networks import ChainParams
 from revgn.solvers.exactness import check_wanted, rho
@@ -25,7 +27,14 @@ from revgn.solvers.jacobian import (
     solve,
     with_damping,
 )
-from revgn.solvers.minimum_norm import _DAMPING, _OUTPUTS, Outputs, combined_outputs
+from revgn.solvers.minimum_norm import (
+    _DAMPING,
+    _OUTPUTS,
+    Outputs,
+    combined_outputs,
+    constrained,
+    singular_kernel,
+)
 from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.structs import setting, struct
@@ -126,6 +135,44 @@ def with_damping_conjugate_gradients(solver: ConjugateGradients, damping: float)
 @damping_of.register(ConjugateGradients)
 def damping_of_conjugate_gradients(solver: ConjugateGradients) -> float:
     return solver.damping
+
+
+@cost.register(ConjugateGradients)
+def cost_conjugate_gradients(solver: ConjugateGradients, sizes: Sizes) -> Cost:
+    n, m, layers = sizes.samples, constrained(solver.outputs, sizes), sizes.layers
+    order, size = n * m, sizes.number
+    moving = layers if sizes.own_rows else layers[:-1]  # whose cotangents differ from sample to sample
+    iterations = expected_iterations(solver, n)
+    work = {"pull-back": sizes.pull_back(m), "solve and rho": 2 * sizes.jvp}
+    work["iterations"] = iterations * sum(
+        min(2.0 * n, 4.0 * layer.features) * n * layer.width for layer in layers
+    )
+    memory = {"cotangents": order * sum(layer.width for layer in moving) * size}
+    read = iterations * 2.0 * memory["cotangents"]
+    if solver.preconditioner is not None:
+        g = min(solver.preconditioner.block_samples, n)
+        r = direction_count(solver.preconditioner.directions, n)
+        read += iterations * order * (2 if r else 1) * (g + r) * size
+        work["blocks"] = float(order) * g * (sum(layer.width for layer in moving) + g / 3)
+        work["blocks"] += sum(layer.gram for layer in layers) * g / n
+        memory["blocks"] = order * (g + r) * size
+        if r:
+            bases = sum(min(n, layer.features) ** 3 + layer.width**3 for layer in layers)
+            work["directions"] = float(order) * r * (2.0 * g + 2.0 * r)
+            work["directions"] += 9.0 * bases
+    singular = singular_kernel(solver.damping, m, sizes)
+    notes = () if singular is None else (f"{singular}, so conjugate gradients stagnate; take --damping 0.01",)
+    return Cost(work, memory, read, order, notes=notes)
+
+
+def expected_iterations(solver: ConjugateGradients, n: int) -> float:
+    """Iterations as training on Fashion-MNIST took them (`tests/bench/bench_cg.py`).
+
+    They grow with the root of the batch and the digits asked for, and fall with damping until it is 0.1.
+    """
+    damped = min(max(0.5 - 0.5 * math.log10(solver.damping or 1e-9), 1.0), 3.0)
+    few = 7.0 * math.sqrt(n / 256) * damped * math.log10(solver.tolerance) / -3.0
+    return min(few * (10 if solver.preconditioner is None else 1), solver.max_iterations)
 
 
 def direction_count(directions: int | None, n: int) -> int:

@@ -31,10 +31,11 @@ class Jacobian(NamedTuple):
 class SolveInfo(NamedTuple):
     """How J D = eps was solved.
 
-    `rho` = |J D - eps| / |eps|, by one jvp. `residual` is that of the equation actually solved (damped,
-    truncated). `rank`, `order`, `s_max`, `s_min` are of the factored matrix: the kernel's (singular values
-    of J), or for the block step the worst over its couplings (of the features A). `block_weights` are
-    those of the blocks; `damping` is the number added to the squared singular values. Times in seconds.
+    `rho` = |J D - eps| / |eps|, by one jvp, of the D that is returned or that a wrapper applies in its place.
+    `residual` is that of the equation actually solved (damped, truncated). `rank`, `order`, `s_max`, `s_min`
+    are of the factored matrix: the kernel's (singular values of J), or for the block step the worst over its
+    couplings (of the features A). `block_weights` are those of the blocks; `damping` is the number added to
+    the squared singular values. Times in seconds.
 
     Conjugate gradients factor no kernel, so that `rung` and `rank` are None and the singular values NaN; they
     have `iterations` and an `outcome`, which direct solvers do not: converged, stagnated, out-of-iterations.

@@ -17,6 +17,7 @@ from typing import Literal
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace, backend_of, matmul, nbytes, synchronize
+from revgn.cost import Cost, Sizes, cost
 from revgn.errors import RunError, ShapeError, UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
 from revgn.networks import ChainParams
@@ -32,10 +33,12 @@ from revgn.solvers.jacobian import (
     solve,
     with_damping,
 )
-from revgn.solvers.kernel import lower_kernel
-from revgn.solvers.tiled_kernel import factor_tiled_kernel, is_dense
+from revgn.solvers.kernel import HELD, lower_kernel
+from revgn.solvers.tiled_kernel import factor_tiled_kernel, is_dense, plan_tiles
 from revgn.structs import setting, struct
 
+_HIDDEN = 0.8  # share of its order below which a kernel's rank at W = 0 was seen to matter after it
+_PASSES = 24  # over the factor: estimates of its eigenvalues, a solution, a refinement
 Outputs = Literal["logits", "centered-logits"]
 _DAMPING = "Damping mu, relative to the mean diagonal of the kernel."
 _OUTPUTS = "Outputs that are constrained: all logits, or logits modulo a constant, which softmax ignores."
@@ -133,6 +136,68 @@ def with_damping_minimum_norm(solver: MinimumNorm, damping: float) -> MinimumNor
 @damping_of.register(MinimumNorm)
 def damping_of_minimum_norm(solver: MinimumNorm) -> float:
     return solver.damping
+
+
+@cost.register(MinimumNorm)
+def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
+    """Where the kernel is known to be singular, the work of every rung of the ladder."""
+    n, m, size, layers = sizes.samples, constrained(solver.outputs, sizes), sizes.number, sizes.layers
+    order = n * m
+    moving = layers if sizes.own_rows else layers[:-1]  # whose cotangents differ from sample to sample
+    work = {"pull-back": sizes.pull_back(m), "solve and rho": 2 * sizes.jvp}
+    work["kernel"] = sum(layer.gram for layer in layers)
+    work["kernel"] += float(order) ** 2 * sum(layer.width for layer in moving)
+    work["factor"] = order**3 / 3
+    if is_dense("cholesky", order, size, solver.memory):
+        held = order**2 * size
+        passes = 2 * -(-len(moving) // HELD) + _PASSES
+        total = Cost(work, {"kernel": held}, passes * held / 2, order, kernel="dense")
+    else:
+        assert solver.memory is not None
+        width = sum(layer.features + m * layer.width for layer in layers)
+        plan = plan_tiles(n, m, width, size, solver.memory)
+        work["pull-back"] += sizes.forward
+        held = plan.at_work + min(plan.room, plan.kernel + plan.sources)
+        share = plan.on_disk / (plan.kernel + plan.sources)  # of all that is read
+        reads = size * order**3 / (3 * plan.samples * m) + _PASSES * plan.kernel
+        moved = plan.on_disk + share * reads
+        total = Cost(work, {"kernel": held}, 0.0, order, "tiles", plan.on_disk, moved)
+    singular = singular_kernel(solver.damping, m, sizes)
+    return total if singular is None else total + _cost_of_eigenvectors(solver, total, singular, size)
+
+
+def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, singular: str, size: int) -> Cost:
+    """Cost beyond one rung: the rungs in double precision, which form the kernel anew, and eigenvectors."""
+    remedy = "take --damping 0.01, or more --hidden features"
+    double = 2 if size == 4 else 1  # what an operation in double precision counts
+    is_possible = is_dense("eigh", once.order, 8, solver.memory)
+    formed = double * ((size == 4) + is_possible)
+    again = {"pull-back": formed * once.work["pull-back"], "kernel": formed * once.work["kernel"]}
+    again["factor"] = double * (size == 4) * once.work["factor"]
+    if not is_possible:
+        note = f"{singular}, and its eigenvectors have no room in the memory: the first step fails; {remedy}"
+        return Cost(again, notes=(note,))
+    note = (
+        f"{singular}, so each step finds its eigenvectors after Cholesky fails, which takes longer; {remedy}"
+    )
+    again["eigenvectors"] = 9.0 * once.order**3
+    return Cost(again, {"eigenvectors": 6 * 8 * once.order**2}, notes=(note,))
+
+
+def constrained(outputs: Outputs, sizes: Sizes) -> int:
+    """Rows of J for each sample."""
+    return sizes.outputs - (outputs == "centered-logits")
+
+
+def singular_kernel(damping: float, rows: int, sizes: Sizes) -> str | None:
+    """Beginning of a note where the undamped kernel is known to be singular, else None."""
+    order, rank, when = sizes.samples * rows, sizes.rank_bound(rows), ""
+    at_zero = sizes.rank_at_zero(rows)
+    if sizes.starts_at_zero and at_zero < min(rank, _HIDDEN * order):
+        rank, when = at_zero, " at first"
+    if damping or rank >= order:
+        return None
+    return f"without damping the kernel of order {order:,} is singular (rank {rank:,} at most{when})"
 
 
 def centering(like: Array) -> Array:

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
+from revgn.analysis import QUANTITIES
 from revgn.linalg import OUTCOMES as OUTCOMES
 from revgn.linalg import RUNGS as RUNGS
 
@@ -121,6 +122,18 @@ def _timing(name: str, long_name: str) -> Series:
     return Series(name, long_name, "s", deterministic=False)
 
 
+def _analysed(*, by_coupling: bool) -> tuple[Series, ...]:
+    """Return the series of the quantities of `revgn.analysis`, with those of standard errors."""
+    found = []
+    for quantity in QUANTITIES:
+        if quantity.by_coupling == by_coupling:
+            found.append(Series(quantity.name, quantity.meaning, quantity.unit))
+            if quantity.has_error:
+                error = f"standard error of {quantity.name}, where it is estimated"
+                found.append(Series(f"{quantity.name}_error", error, quantity.unit))
+    return tuple(found)
+
+
 STEP = Series("step", "optimizer steps taken")
 STEP_SERIES = (
     Series("loss", "training loss of the batch before the update, with smoothed labels"),
@@ -133,7 +146,7 @@ STEP_SERIES = (
     Series("loss_decrease_test", "loss of the first test rows before the update minus after it"),
     Series("lr", "learning rate"),
     Series("length", "factor applied to the direction: lr, unless a length rule or a wrapper changed it"),
-    Series("rho", "relative residual |J D - eps| / |eps| of the step"),
+    Series("rho", "relative residual |J D - eps| / |eps| of the direction D that was applied"),
     Series("step_norm", "Euclidean norm of the parameter change"),
     Series("damping", "damping mu added to the squared singular values"),
     Series("rank", "smallest rank kept by a factorization of the step"),
@@ -169,36 +182,13 @@ EPOCH_SERIES = (
         )
         for figure, meaning in (("loss", "mean loss, without label smoothing,"), ("accuracy", "accuracy"))
     ),
-    Series("kernel_similarity", "cosine similarity of the tangent kernel to its initialization"),
-    Series("kernel_similarity_error", "standard error of kernel_similarity, where it is estimated"),
-    Series("kernel_similarity_probed", "kernel_similarity by one averaged random probe, the paper's measure"),
-    Series("kernel_alignment", "alignment of the tangent kernel with the targets"),
-    Series("kernel_alignment_error", "standard error of kernel_alignment, where it is estimated"),
-    Series("kernel_effective_rank", "exponential of the entropy of the tangent kernel's spectrum"),
-    Series("kernel_condition", "largest over smallest eigenvalue of the tangent kernel"),
-    Series("kernel_rate", "relative change of the tangent kernel by the next step"),
-    Series("kernel_rate_error", "standard error of kernel_rate, where it is estimated"),
-    Series("step_overlap", "cosine between the next step and the step after it"),
-    Series("step_excess", "norm of the next step over the norm of the minimum-norm step of the same effect"),
-    Series("solvers_cosine", "cosine between the block step and the minimum-norm step"),
-    Series("gradient_noise", "noise scale of the gradient, from the next two batches, in samples"),
-    Series("features_cka", "unbiased CKA of the features A with their initialization, mean over couplings"),
-    Series("branches_cka", "unbiased CKA of the branches A W with their initialization, mean over couplings"),
-    Series("halves_cka", "unbiased CKA of the changed halves with their initialization, mean over couplings"),
-    Series("output_cka", "unbiased CKA of the readout's input with its initialization"),
-    Series("between_cka", "unbiased CKA of the branches A W of successive couplings, their mean"),
-    Series("weights_moved", "distance of the weights from their initialization, relative to its norm"),
-    Series("weights_cosine", "cosine between the weights and their initialization"),
+    *_analysed(by_coupling=False),
     _timing("seconds", "wall-clock time of all training steps so far"),
     Series("samples", "training samples used so far"),
     Series("step", "optimizer steps taken"),
 )
 
-COUPLING_SERIES = (
-    Series("weights_norm_K", "norm of the weights of coupling K, counted from 0"),
-    Series("weights_moved_K", "weights_moved of coupling K alone"),
-    Series("weights_cosine_K", "weights_cosine of coupling K alone"),
-)
+COUPLING_SERIES = _analysed(by_coupling=True)
 
 STEPS = Cadence("steps", STEP, STEP_SERIES)
 EPOCHS = Cadence("epochs", EPOCH, EPOCH_SERIES, COUPLING_SERIES)

@@ -1,11 +1,8 @@
 """The one who writes a run: records go to the journal at once, to run.h5 every few seconds."""
 
-import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -14,7 +11,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from revgn.errors import RunError, UsageError
+from revgn.errors import RunError
+from revgn.store.attributes import (
+    Provenance,
+    config_attributes,
+    first_attributes,
+    machine_attributes,
+    now,
+    text,
+)
 from revgn.store.checkpoint import prune_checkpoints, save_checkpoint
 from revgn.store.files import write_hdf5, write_whole, writing
 from revgn.store.journal import Columns, Journal, check_record, encode, encode_resume, is_locked
@@ -23,9 +28,7 @@ from revgn.store.names import (
     CHECKPOINT_FOLDER,
     CONFIG_FILE,
     CONFIG_PREFIX,
-    CONVENTIONS,
     EPOCHS,
-    FORMAT_VERSION,
     JOURNAL_BYTES,
     JOURNAL_FILE,
     PARTIAL_FILE,
@@ -41,25 +44,6 @@ from revgn.store.reader import Run, open_run
 
 SNAPSHOT_SECONDS = 2.0
 SNAPSHOT_SHARE = 0.01
-ATTRIBUTE_BYTES = 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """What is known of a run when it starts; `config` nests, `config_toml` is the same as text."""
-
-    title: str
-    command: str
-    config: dict[str, Any]
-    config_toml: str
-    seed: int
-    backend: str
-    device: str
-    dtype: str
-    data_name: str
-    data_sha256: str
-    versions: dict[str, str]
-    references: str
 
 
 class RunWriter:
@@ -146,7 +130,7 @@ class RunWriter:
     ) -> None:
         """Say how the run ended, in the last snapshot, and let go of the journal."""
         journal = self._open_journal()
-        self._attributes |= {"status": status, "message": _text(message), "end": _now()}
+        self._attributes |= {"status": status, "message": text(message), "end": now()}
         try:
             journal.sync()
             self.snapshot()
@@ -183,27 +167,7 @@ def create_run(folder: Path, provenance: Provenance) -> RunWriter:
     RunError
         If `folder` already holds something, or cannot be written.
     """
-    start = _now()
-    attributes = {
-        "NX_class": "NXroot",
-        "default": STEPS.group,
-        "Conventions": CONVENTIONS,
-        "format_version": FORMAT_VERSION,
-        "title": _text(provenance.title),
-        "source": _text(f"revgn {provenance.versions.get('revgn', '')}".rstrip()),
-        "history": _text(f"{start} {provenance.command}"),
-        "references": _text(provenance.references),
-        "status": "running",
-        "message": "",
-        "command": _text(provenance.command),
-        "seed": provenance.seed,
-        "dtype": provenance.dtype,
-        "data_name": _text(provenance.data_name),
-        "data_sha256": provenance.data_sha256,
-        "start": start,
-        "end": "",
-        **_machine_attributes(provenance),
-    }
+    attributes = first_attributes(provenance)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not _is_unborn(folder):
@@ -229,8 +193,8 @@ def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None)
         "status": "running",
         "message": "",
         "end": "",
-        "history": _text(f"{kept['history']}\n{_now()} {provenance.command}"),
-        **_machine_attributes(provenance),
+        "history": text(f"{kept['history']}\n{now()} {provenance.command}"),
+        **machine_attributes(provenance),
     }
     writer = _writer_of(run, attributes)
     if step is not None:
@@ -252,7 +216,7 @@ def repair_run(folder: Path, config_toml: str) -> None:
     run = open_run(folder)
     attributes = run.attributes | config_attributes(run.config)
     if run.status == "running":
-        attributes |= {"status": "interrupted", "message": "repaired: its process had died", "end": _now()}
+        attributes |= {"status": "interrupted", "message": "repaired: its process had died", "end": now()}
     _begin(_writer_of(run, attributes), config_toml)._release()
 
 
@@ -270,15 +234,6 @@ def _writer_of(run: Run, attributes: dict[str, Any]) -> RunWriter:
     return writer
 
 
-def _machine_attributes(provenance: Provenance) -> dict[str, str | int | float]:
-    return {
-        "backend": provenance.backend,
-        "device": _text(provenance.device),
-        **{f"version.{name}": _text(version) for name, version in provenance.versions.items()},
-        **config_attributes(provenance.config),
-    }
-
-
 def _is_unborn(folder: Path) -> bool:
     """Whether nothing was written yet but what a start killed in its first instant leaves: no record."""
     left = {path.name for path in folder.iterdir()} - {CONFIG_FILE, PARTIAL_FILE, WRITER_FILE}
@@ -286,10 +241,9 @@ def _is_unborn(folder: Path) -> bool:
     return not left or (left == {JOURNAL_FILE} and journal.stat().st_size == 0 and not is_locked(journal))
 
 
-def _begin(writer: RunWriter, config_toml: str | None) -> RunWriter:
+def _begin(writer: RunWriter, config_toml: str) -> RunWriter:
     try:
-        if config_toml is not None:
-            write_whole(writer.folder / CONFIG_FILE, config_toml.encode())
+        write_whole(writer.folder / CONFIG_FILE, config_toml.encode())
         writer.snapshot()
     except BaseException:
         writer._release()
@@ -314,34 +268,3 @@ def _fill_group(group: h5py.Group, columns: Columns) -> None:
         data.dims[0].attach_scale(scale)
         if series := cadence.find(name):
             data.attrs.update(attributes_of(series))
-
-
-def config_attributes(config: dict[str, Any]) -> dict[str, str | int | float]:
-    """Return the attributes of run.h5 that hold the settings: as JSON, and each by its dotted path."""
-    text = json.dumps(config)
-    if len(text) > ATTRIBUTE_BYTES:
-        raise UsageError(
-            f"the settings take {len(text)} bytes as JSON; a run stores {ATTRIBUTE_BYTES} at most"
-        )
-    return {"config_json": text, **dict(_flat("config", config))}
-
-
-def _flat(path: str, value: Any) -> Iterator[tuple[str, str | int | float]]:
-    if isinstance(value, dict) and value:
-        for name, child in value.items():
-            yield from _flat(f"{path}.{name}", child)
-    elif isinstance(value, str):
-        yield path, _text(value)
-    elif isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63):
-        yield path, int(value) if isinstance(value, bool) else value
-    else:
-        yield path, json.dumps(value)
-
-
-def _text(text: str) -> str:
-    """Return `text` as HDF5 can hold it: UTF-8, without NUL, of limited length."""
-    return text.replace("\0", "").encode("utf-8", "replace")[:ATTRIBUTE_BYTES].decode("utf-8", "ignore")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

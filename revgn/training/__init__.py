@@ -1,18 +1,16 @@
 """Training: frozen settings, a pure step, a loop that yields records and knows no files."""
 
-from revgn.training.ahead import look_ahead
 from revgn.training.average import Average, AverageState, init_average, update_average
-from revgn.training.loop import (
-    DivergedError,
-    Evaluated,
-    Event,
-    StepDone,
-    analyse,
-    evaluate,
-    evaluate_part,
-    start_probe,
-    train,
+from revgn.training.estimate import (
+    Estimate,
+    Speeds,
+    choose_solver,
+    estimate_step,
+    solver_choice,
+    step_cost,
 )
+from revgn.training.evaluation import analyse, evaluate, evaluate_part, start_probe
+from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, train
 from revgn.training.problem import (
     Problem,
     TrainState,
@@ -20,6 +18,7 @@ from revgn.training.problem import (
     build_problem,
     initial_state,
     load_data,
+    restore_average,
     restore_state,
     restore_weights,
     state_arrays,
@@ -30,25 +29,31 @@ __all__ = [
     "Average",
     "AverageState",
     "DivergedError",
+    "Estimate",
     "Evaluated",
     "Event",
     "Problem",
     "Record",
+    "Speeds",
     "StepDone",
     "TrainState",
     "analyse",
     "averaged",
     "build_problem",
+    "choose_solver",
+    "estimate_step",
     "evaluate",
     "evaluate_part",
     "init_average",
     "initial_state",
     "load_data",
-    "look_ahead",
+    "restore_average",
     "restore_state",
     "restore_weights",
+    "solver_choice",
     "start_probe",
     "state_arrays",
+    "step_cost",
     "train",
     "train_step",
     "update_average",

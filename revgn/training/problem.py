@@ -19,7 +19,7 @@ from revgn.networks import Architecture, ChainParams, Network, draw_network
 from revgn.optimizers import Optimizer, OptimizerState, Schedule, init_state
 from revgn.settings import Config, Exponential, Own, Tail, config_dict, kind_of, mapped, parts_of
 from revgn.settings.registry import OWN
-from revgn.solvers import BlockWise, MinimumNorm, is_dense
+from revgn.solvers import Automatic, BlockWise, MinimumNorm, is_dense
 from revgn.solvers.block_weights import fixed_weights
 from revgn.training.average import Average, AverageState, init_average
 
@@ -155,6 +155,8 @@ def _description(part: Any) -> str:
 def _check_parts(optimizer: Optimizer, loss: Loss, config: Config) -> None:
     """Raise `UsageError` where optimizer or settings do not go with the loss or the network."""
     for part in parts_of(optimizer):
+        if isinstance(part, Automatic):
+            raise UsageError("solver: auto is not chosen yet; let choose_solver do it")
         if isinstance(part, BlockWise) and isinstance(config.network, Architecture):
             fixed_weights(part.block_weights, config.network.blocks)  # refuses a wrong count
         if getattr(part, "outputs", None) == "centered-logits" and not isinstance(loss, CrossEntropy):
@@ -230,14 +232,16 @@ def restore_state(problem: Problem, arrays: dict[str, np.ndarray]) -> TrainState
     return _restored(initial_state(problem), "", problem, arrays)  # type: ignore[no-any-return]
 
 
-def restore_weights(
-    problem: Problem, arrays: dict[str, np.ndarray], *, average: bool = False
-) -> ChainParams | None:
-    """Weights alone of a checkpoint; the averaged ones, or None where nothing was averaged yet."""
-    if average and not int(arrays.get("average/steps", 0)):
+def restore_weights(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams:
+    """Weights alone of a checkpoint, whatever optimizer it is of."""
+    return _restored(initial_state(problem).params, "params/", problem, arrays)  # type: ignore[no-any-return]
+
+
+def restore_average(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams | None:
+    """Averaged weights alone of a checkpoint; None where nothing was averaged yet."""
+    if not int(arrays.get("average/steps", 0)):
         return None
-    prefix = "average/params/" if average else "params/"
-    return _restored(initial_state(problem).params, prefix, problem, arrays)
+    return _restored(initial_state(problem).params, "average/params/", problem, arrays)  # type: ignore[no-any-return]
 
 
 def _restored(template: Any, prefix: str, problem: Problem, arrays: dict[str, np.ndarray]) -> Any:

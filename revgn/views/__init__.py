@@ -9,6 +9,7 @@ canvas    a figure of several panels
 curves    training curves of several runs
 response  results of runs against a setting
 report    one page about runs
+figures   the figures of a report
 """
 
 from revgn.views.compare import Comparison, compare_runs

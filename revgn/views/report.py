@@ -8,68 +8,26 @@ import shlex
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from revgn.analysis import QUANTITIES
 from revgn.errors import UsageError
 from revgn.store.files import write_whole
 from revgn.store.reader import Run
+from revgn.views.canvas import COLOURS
 from revgn.views.compare import FIGURES, Spread, compare_runs, figure_form
-from revgn.views.curves import Axis, series_of
+from revgn.views.figures import AXES, figure_of
 from revgn.views.groups import Group, group_runs
 from revgn.views.summary import SPLIT, all_settings, summarize
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
-_POINTS = 2000  # of a curve; where there are more, the highest and the lowest of each stretch stay
-_AXES: tuple[Axis, ...] = ("epoch", "step", "samples", "seconds")
 _ON_LOG = ("rho", "residual", "step_norm", "damping")
 _EXACTNESS = ("rho", "residual", "rank", "cg_iterations", "step_norm", "damping")
-_ANALYSED = (
-    "kernel_similarity",
-    "kernel_alignment",
-    "kernel_rate",
-    "kernel_effective_rank",
-    "features_cka",
-    "branches_cka",
-    "halves_cka",
-    "output_cka",
-    "weights_moved",
-    "step_excess",
-    "step_overlap",
-    "solvers_cosine",
-    "gradient_noise",
-)
+_ANALYSED = tuple(quantity.name for quantity in QUANTITIES if not quantity.by_coupling)
 _MEMORY = ("loss_decrease", "loss_decrease_other", "loss_decrease_test")
 _COLUMNS = 40  # kinds of runs whose settings stand side by side
-_STYLE = """
-:root { color-scheme: light; font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; }
-body { max-width: 1200px; margin: 0 auto; padding: 0 14px 40px; overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; margin: 1.2em 0 .2em; } h2 { font-size: 1.15rem; margin: 2em 0 .5em; }
-.wide { overflow-x: auto; overflow-wrap: normal; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25em .7em; text-align: left; border-bottom: 1px solid #e2e2e2; white-space: nowrap; }
-th { font-weight: 600; } tr.differs { background: #fff4d6; } td.mark, span.mark { font-weight: 700; }
-pre { background: #f5f5f3; padding: .7em; overflow-x: auto; font-size: .85rem; }
-.note { color: #555; font-size: .88rem; } .figure { width: 100%; height: 350px; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 14px; }
-.figures > * { min-width: 0; }
-span.swatch { display: inline-block; width: .8em; height: .8em; margin-right: .45em; border-radius: 2px; }
-label { margin-right: 1em; white-space: nowrap; }
-"""
-_SCRIPT = """
-for (const input of document.querySelectorAll('input[name=axis]')) {
-  input.addEventListener('change', () => {
-    for (const figure of document.querySelectorAll('.over-axes')) {
-      const along = JSON.parse(figure.dataset.along);
-      Plotly.update(figure, {x: along[input.value]}, {'xaxis.title.text': input.dataset.title});
-    }
-  });
-}
-"""
 
 
 class Preface(NamedTuple):
@@ -127,7 +85,7 @@ def write_report(
             *_curves(groups),
             *_section("Exactness and rank over the run", groups, _EXACTNESS),
             *_section("Loss decrease of a step on its own batch, and elsewhere", groups, _MEMORY),
-            *_section("Kernels, features, weights and steps, against the start", groups, _ANALYSED),
+            *_section("Kernels, features, weights and steps, against initialization", groups, _ANALYSED),
             "<h2>Where the time went</h2>",
             _times(groups),
             "<h2>Settings</h2>",
@@ -138,25 +96,14 @@ def write_report(
             _commands(runs),
         ]
     )
+    style, script = (Path(__file__).with_name(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<link rel="icon" href="data:,"><style>{_STYLE}</style>\n<script>{get_plotlyjs()}</script></head>\n'
-        f"<body>{body}\n<script>{_SCRIPT}</script></body></html>\n"
+        f'<link rel="icon" href="data:,"><style>{style}</style>\n<script>{get_plotlyjs()}</script></head>\n'
+        f"<body>{body}\n<script>{script}</script></body></html>\n"
     )
     write_whole(path, page.encode("utf-8", "replace"))
-
-
-def thinned(x: NDArray[Any], y: NDArray[Any], most: int = _POINTS) -> NDArray[np.intp]:
-    """Return the places of at most `most` points, the highest and the lowest of each stretch among them."""
-    if y.size <= most:
-        return np.arange(y.size)
-    edges = np.linspace(0, y.size, most // 2 + 1).astype(int)
-    kept: set[int] = set()
-    for start, stop in pairwise(edges):
-        part = y[start:stop]
-        kept |= {start + int(np.argmin(part)), start + int(np.argmax(part))}
-    return np.array(sorted(kept))
 
 
 def _origin(runs: Sequence[Run]) -> str:
@@ -185,12 +132,12 @@ def _curves(groups: Sequence[Group]) -> Iterator[str]:
     choices = "".join(
         f'<label><input type="radio" name="axis" value="{axis}" data-title="{axis}"'
         f"{' checked' if axis == 'epoch' else ''}> {axis}</label>"
-        for axis in _AXES
+        for axis in AXES
     )
     yield f'<p>Over {choices}</p><div class="figures">'
     for what in ("loss", "accuracy"):
         lines = {f"test_{what}": "solid", f"train_{what}": "dash", f"test_{what}_average": "dot"}
-        yield from _figure_of(groups, lines, what, is_log=what == "loss")
+        yield figure_of(groups, lines, what, is_log=what == "loss")
     meaning = "Test solid, training dashed, test of averaged weights dotted; a line a run."
     yield f'</div><p class="note">{meaning}</p>'
 
@@ -202,79 +149,9 @@ def _preface(preface: Preface) -> Iterator[str]:
 
 
 def _section(title: str, groups: Sequence[Group], names: Sequence[str]) -> Iterator[str]:
-    found = [
-        part for name in names for part in _figure_of(groups, {name: "solid"}, name, is_log=name in _ON_LOG)
-    ]
-    if found:
-        yield f'<h2>{title}</h2><div class="figures">'
-        yield from found
-        yield "</div>"
-
-
-def _figure_of(groups: Sequence[Group], lines: dict[str, str], what: str, *, is_log: bool) -> Iterator[str]:
-    """Figure of one quantity, a line a run; nothing where no run has it."""
-    import json
-
-    import plotly.graph_objects as go
-    from plotly.io import to_html
-
-    traces: list[Any] = []
-    along: dict[str, list[list[float]]] = {axis: [] for axis in _AXES}
-    for number, group in enumerate(groups):
-        named = False
-        for run in group.runs:
-            for name, dash in lines.items():
-                found = {axis: series_of(run, name, axis) for axis in _AXES}
-                pair = found["epoch"] or found["step"]
-                if pair is None or not pair[1].any():  # never measured, or nothing but zeros
-                    continue
-                x, y = pair
-                kept = thinned(x, y)
-                for axis in _AXES:
-                    other = found[axis]
-                    along[axis].append(np.round((other or pair)[0][kept], 9).tolist())
-                style = {"color": _COLOURS[number % len(_COLOURS)], "dash": dash, "width": 1.6}
-                traces.append(
-                    go.Scatter(
-                        x=along["epoch"][-1],
-                        y=[float(f"{value:.7g}") for value in y[kept]],
-                        mode="lines+markers" if kept.size < 3 else "lines",
-                        line=style,
-                        name=escape(group.label),
-                        legendgroup=str(number),
-                        showlegend=not named and len(groups) > 1,
-                        hovertemplate=f"{escape(run.folder.name)}<br>{name} %{{y}}<extra></extra>",
-                    )
-                )
-                named = True
-    if not traces:
-        return
-    figure = go.Figure(traces)
-    title = what.replace("_", " ")
-    axis_style: dict[str, Any] = {"gridcolor": "#e6e6e6", "zeroline": False, "automargin": True}
-    positive = is_log and all(value > 0 for trace in traces for value in trace.y)
-    figure.update_layout(
-        template="none",
-        margin={"l": 10, "r": 10, "t": 34, "b": 10},
-        height=350,
-        xaxis={**axis_style, "title": {"text": "epoch"}},
-        yaxis=axis_style | {"title": {"text": title}, "type": "log" if positive else "linear"},
-        legend={"orientation": "h", "y": -0.34, "font": {"size": 11}},
-        hoverlabel={"namelength": -1},
-    )
-    options = {"responsive": True, "displaylogo": False, "showTips": False}
-    div = to_html(
-        figure,
-        include_plotlyjs=False,
-        full_html=False,
-        config=options,
-        div_id=f"figure-{what}",
-        default_width="100%",
-    )
-    data = escape(json.dumps(along), quote=True)
-    yield div.replace(f'id="figure-{what}"', f'id="figure-{what}" data-along="{data}"', 1).replace(
-        'class="plotly-graph-div"', 'class="plotly-graph-div figure over-axes"', 1
-    )
+    found = [figure_of(groups, {name: "solid"}, name, is_log=name in _ON_LOG) for name in names]
+    if any(found):
+        yield "\n".join([f'<h2>{title}</h2><div class="figures">', *filter(None, found), "</div>"])
 
 
 def _times(groups: Sequence[Group]) -> str:
@@ -334,7 +211,7 @@ def _commands(runs: Sequence[Run]) -> str:
 
 
 def _named(group: Group, number: int) -> str:
-    colour = _COLOURS[number % len(_COLOURS)]
+    colour = COLOURS[number % len(COLOURS)]
     return f'<span class="swatch" style="background:{colour}"></span>{escape(group.label)}'
 
 

@@ -7,9 +7,9 @@ that have no values in common.
 from typing import TYPE_CHECKING, Any
 
 from revgn.errors import UsageError
+from revgn.store.attributes import config_attributes
 from revgn.store.names import CADENCES, Cadence, attributes_of
 from revgn.store.reader import CadenceName, Run
-from revgn.store.writer import config_attributes
 
 if TYPE_CHECKING:
     import pandas

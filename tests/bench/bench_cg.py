@@ -2,9 +2,9 @@
 
     python tests/bench/bench_cg.py [--batch 256] [--steps 50] [--every 10] [--damping 0.01] [--only NAME ...]
 
-Trains on Fashion-MNIST (3 blocks, 512 hidden features, rate 1) by the matrix-free minimum norm; at every so
-many steps the same equation is solved again with each preconditioner, to a relative residual of 1e-3. With
---full N one step on N samples follows, after the training: time, iterations, rho and peak memory.
+Trains on Fashion-MNIST (3 blocks, 512 hidden features, learning rate 1) by conjugate gradients; every
+`--every` steps the same equation is solved again with each preconditioner, to a relative residual of 1e-3.
+With --full N one step on N samples follows, after the training: time, iterations, rho and peak memory.
 
 none          nothing
 sample        each sample's block (c, c), exactly
@@ -28,7 +28,7 @@ from revgn.data import batch_indices, take_batch
 from revgn.linalg import conjugate_gradients
 from revgn.losses import output_step, value
 from revgn.settings import build_config
-from revgn.solvers import ConjugateGradients, jacobian, solve
+from revgn.solvers import Blocks, ConjugateGradients, jacobian, solve
 from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.training import build_problem, initial_state, load_data
@@ -150,8 +150,11 @@ def main():
             params = trees.axpy(-1.0, solve(solver, J, eps)[0], params)
     if arguments.full:
         _, J, eps = linearized(np.random.default_rng(5).permutation(60_000)[: arguments.full])
-        options = {"block_samples": arguments.block_samples, "directions": arguments.directions}
-        solver = ConjugateGradients(arguments.full_damping, arguments.full_tolerance, **options)
+        solver = ConjugateGradients(
+            arguments.full_damping,
+            tolerance=arguments.full_tolerance,
+            preconditioner=Blocks(arguments.block_samples, arguments.directions),
+        )
         started = perf_counter()
         _, info = solve(solver, J, eps)
         print(

@@ -1,14 +1,14 @@
-"""Test accuracy of each optimizer on Fashion-MNIST: after the same passes over the data, and at equal time.
+"""Test accuracy of each optimizer on Fashion-MNIST: after the same epochs, and at equal time.
 
     python tests/bench/bench_generalization.py [--epochs 3] [--batch 256] [--seeds 3] [--only muon adamw]
     python tests/bench/bench_generalization.py --budget 20 60 180
     python tests/bench/bench_generalization.py --epochs 1 --batch 64 256 1024 4096 --rates 0.5 1 2
 
-Three blocks, 512 features, cosine rate; each method with the best settings that were found for it (batch 256,
-three epochs; others by `--set`). Prints, a line a method, the mean test accuracy after each epoch with its
-spread over the seeds, and the seconds spent in steps. With a budget each method takes the steps that it has
-the seconds for, of training alone, its cosine over just these. With several factors for its rate the best
-line of a method stands.
+Three blocks, 512 features, cosine schedule; each method with the best settings that were found for it
+(batch 256, three epochs; others by `--set`). Prints, a line a method, the mean test accuracy after each epoch
+with its spread over the seeds, and the seconds spent in steps. With a budget each method takes the steps that
+it has the seconds for, of training alone, its cosine over just these. With several factors for its learning
+rate the best line of a method is printed.
 """
 
 import argparse
@@ -18,19 +18,26 @@ from revgn.errors import DataError
 from revgn.settings import build_config, merge_settings, parse_assignment
 from revgn.training import DivergedError, Evaluated, StepDone, build_problem, initial_state, load_data, train
 
-MINIMUM_NORM = {"name": "gauss-newton", "outputs": "contrasts", "lr": 0.5, "damping": 0.1}
-METHODS = {
-    "orthogonal": MINIMUM_NORM | {"carry": 0.95, "orthogonal": True, "lr": 0.014},
-    "carry, metric": MINIMUM_NORM | {"carry": 0.95, "metric": "features"},
-    "carry": MINIMUM_NORM | {"carry": 0.95},
-    "minimum norm": MINIMUM_NORM,
-    "muon": {"name": "muon", "lr": 0.014},
-    "kfac": {"name": "kfac", "lr": 0.01, "damping": 0.01},
-    "adamw": {"name": "adam", "lr": 0.003, "weight_decay": 0.01},
-    "sgd": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
-}
+SOLVER = {"damping": 0.1, "outputs": "centered-logits"}
 LARGE = 256  # batches from here on are solved by conjugate gradients
 CALIBRATED = 6  # steps, of which the fastest tells what a budget is good for
+
+
+def methods(batch, factor):
+    """Settings of each method's optimizer, its learning rate times a factor."""
+    solver = {"kind": "cg", "tolerance": 1e-2} if batch >= LARGE else {"kind": "minimum-norm"}
+    plain = {"kind": "gauss-newton", "lr": 0.5 * factor, "solver": solver | SOLVER}
+    momentum = plain | {"momentum": 0.95}
+    return {
+        "orthogonalized": {"kind": "orthogonalized", "inner": momentum | {"lr": 0.014 * factor}},
+        "momentum, metric": momentum | {"metric": {"kind": "features"}},
+        "momentum": momentum,
+        "minimum norm": plain,
+        "muon": {"kind": "muon", "lr": 0.014 * factor},
+        "kfac": {"kind": "kfac", "lr": 0.01 * factor, "damping": 0.01},
+        "adamw": {"kind": "adam", "lr": 0.003 * factor, "weight_decay": 0.01},
+        "sgd": {"kind": "sgd", "lr": 0.1 * factor, "momentum": 0.9},
+    }
 
 
 def accuracies(problem):
@@ -83,17 +90,16 @@ def main():
     parser.add_argument("--batch", type=int, nargs="+", default=[256])
     parser.add_argument("--budget", type=float, nargs="+", default=[None], metavar="SECONDS")
     parser.add_argument(
-        "--rates", type=float, nargs="+", default=[1.0], help="factors for each method's rate"
+        "--rates", type=float, nargs="+", default=[1.0], help="factors for each method's learning rate"
     )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--only", nargs="+", choices=methods(1, 1.0), default=methods(1, 1.0))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     base = {
         "data": {"name": "fashion-mnist"},
         "network": {"blocks": 3, "hidden": 512},
-        "optimizer": {"schedule": "cosine"},
-        "training": {"epochs": arguments.epochs, "measure_every": 0},
+        "training": {"schedule": {"kind": "cosine"}, "epochs": arguments.epochs, "measure_every": 0},
     }
     own = merge_settings(*map(parse_assignment, arguments.set))
     try:
@@ -105,15 +111,12 @@ def main():
             title = f"batch {batch}" + ("" if budget is None else f", {budget:g} s of steps")
             print(title, flush=True)
             for name in arguments.only:
-                method = dict(METHODS[name])
-                if batch >= LARGE and method["name"] == "gauss-newton":
-                    method |= {"solver": "cg", "tolerance": 1e-2}
                 found = []
                 for factor in arguments.rates:
-                    optimizer = {"optimizer": method | {"lr": factor * method["lr"]}}
+                    optimizer = {"optimizer": methods(batch, factor)[name]}
                     settings = merge_settings(own, optimizer, {"training": {"batch_size": batch}}, base)
                     accuracy, text = line(settings, dataset, arguments.seeds, budget)
-                    found.append((accuracy, f"{text}, lr {optimizer['optimizer']['lr']:g}"))
+                    found.append((accuracy, f"{text}, {factor:g} times its lr"))
                 print(f"  {name:<14} {max(found)[1]}", flush=True)
 
 

@@ -3,8 +3,8 @@
     python tests/bench/bench_large_batch.py [--samples 16384] [--block 16384] [--directions 0] [--damping 0]
 
 Three blocks, 512 features, 10 classes: 16,384 samples make a kernel of order 163,840, 107 GB in single
-precision. The step is taken after some of Adam's, since at the start W = 0 the kernel's rank is far below its
-order. Prints iterations, residual, rho, seconds and the most memory that the process had.
+precision. The step is taken after some of Adam's, since at initialization (W = 0) the kernel's rank is far
+below its order. Prints iterations, residual, rho, seconds and the most memory that the process had.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from revgn.data import take_batch
 from revgn.errors import DataError
 from revgn.losses import output_step
 from revgn.settings import build_config
-from revgn.solvers import ConjugateGradients, jacobian, solve
+from revgn.solvers import Blocks, ConjugateGradients, jacobian, solve
 from revgn.training import build_problem, initial_state, load_data, train
 
 
@@ -38,14 +38,14 @@ def main():
     parser.add_argument("--damping", type=float, default=0.0)
     parser.add_argument("--tolerance", type=float, default=1e-2)
     parser.add_argument("--iterations", type=int, default=500)
-    parser.add_argument("--outputs", choices=["logits", "contrasts"], default="logits")
+    parser.add_argument("--outputs", choices=["logits", "centered-logits"], default="logits")
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--steps", type=int, default=100, help="of Adam before")
     arguments = parser.parse_args()
     settings = {
         "data": {"name": "fashion-mnist"},
         "network": {"blocks": 3, "hidden": arguments.hidden},
-        "optimizer": {"name": "adam", "lr": 3e-3},
+        "optimizer": {"kind": "adam", "lr": 3e-3},
         "training": {"measure_every": 0, "eval_every": 10**6},
     }
     config = build_config(settings)
@@ -58,11 +58,10 @@ def main():
     x, t = take_batch(dataset, dataset.train, slice(0, n), problem.backend, problem.dtype)
     solver = ConjugateGradients(
         arguments.damping,
+        arguments.outputs,
         arguments.tolerance,
         arguments.iterations,
-        block_samples=arguments.block,
-        directions=arguments.directions,
-        outputs=arguments.outputs,
+        Blocks(arguments.block, arguments.directions),
     )
     started = perf_counter()
     z, J = jacobian(problem.network, params, x)

@@ -15,13 +15,13 @@ from revgn.losses import SquaredError
 from revgn.maps import init
 from revgn.networks import Architecture, draw_network
 from revgn.optimizers import SGD, GaussNewton, Linearization, init_state, update
-from revgn.solvers import BlockInverse, MinimumNorm, jacobian
+from revgn.solvers import BlockWise, MinimumNorm, jacobian
 
 ROWS, FEATURES, OUTPUTS, HIDDEN = 512, 4, 1, 1024  # so that parameters are small beside activations
 OPTIMIZERS = {
     "sgd": SGD(),
-    "block uniform": GaussNewton(BlockInverse("uniform")),
-    "block full-rank": GaussNewton(BlockInverse("full-rank")),
+    "block uniform": GaussNewton(BlockWise("uniform")),
+    "block full-rank": GaussNewton(BlockWise("full-rank")),
     "minimum norm": GaussNewton(MinimumNorm(0.01)),
 }
 
@@ -36,7 +36,7 @@ def peak_beyond_parameters(optimizer, activations, blocks):
     x, targets = rng.standard_normal((ROWS, FEATURES)), rng.standard_normal((ROWS, OUTPUTS))
     tracemalloc.start()
     outputs, J = jacobian(network, params, x)
-    update(optimizer, state, params, Linearization(SquaredError(), targets, outputs, J), 0.5)
+    update(optimizer, state, params, Linearization(SquaredError(), outputs, targets, J))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak - 2 * 8 * trees.size(params)

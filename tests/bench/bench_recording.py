@@ -23,11 +23,11 @@ METHODS = {name: getattr(RunWriter, name) for name in ("record_step", "snapshot_
 
 
 def config_of(batch, steps):
-    """Settings of a step of Gauss-Newton by the block inverse, evaluated at the start and at the end."""
+    """Settings of a step of Gauss-Newton by the block step, evaluated before the first and after the last."""
     return build_config(
         {
             "network": {"hidden": 512},
-            "optimizer": {"inverse": "block", "damping": 0.1, "lr": 0.01},
+            "optimizer": {"kind": "gauss-newton", "solver": {"kind": "block", "damping": 0.1}, "lr": 0.01},
             "training": {"batch_size": batch, "steps": steps, "eval_every": steps, "measure_every": 0},
         }
     )

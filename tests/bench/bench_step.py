@@ -22,17 +22,18 @@ from revgn.arrays import device_name, synchronize
 from revgn.data import take_batch
 from revgn.errors import DataError
 from revgn.settings import build_config
-from revgn.training import build_problem, estimate_step, initial_state, load_data, train_step
+from revgn.training import build_problem, initial_state, load_data, step_cost, train_step
 
-EXACT = {"name": "gauss-newton", "inverse": "block", "shares": "full-rank", "rtol": None, "atol": 0.0}
-MINIMUM_NORM = {"name": "gauss-newton", "inverse": "minimum-norm", "damping": 0.01}
-STEPS = {
-    "adam": {"name": "adam"},
-    "block": EXACT,
-    "block as in the paper": {"name": "gauss-newton", "inverse": "block"},
-    "minimum norm": MINIMUM_NORM,
-    "minimum norm, contrasts": MINIMUM_NORM | {"outputs": "contrasts"},
-    "the same by cg": MINIMUM_NORM | {"outputs": "contrasts", "solver": "cg", "directions": 0},
+CENTERED = {"damping": 0.01, "outputs": "centered-logits"}
+SOLVERS = {
+    "block": {"kind": "block", "block_weights": "full-rank"},
+    "block as in the paper": {"kind": "block", "block_weights": "uniform", "rtol": 1e-3, "atol": 1e-5},
+    "minimum norm": {"kind": "minimum-norm", "damping": 0.01},
+    "centered logits": {"kind": "minimum-norm", **CENTERED},
+    "the same by cg": {"kind": "cg", "preconditioner": {"kind": "blocks", "directions": 0}, **CENTERED},
+}
+STEPS = {"adam": {"kind": "adam"}} | {
+    name: {"kind": "gauss-newton", "lr": 0.1, "solver": solver} for name, solver in SOLVERS.items()
 }
 GROWTH = {
     "batch": (128, 256, 512, 1024),
@@ -48,8 +49,9 @@ def problems(arguments, outputs, **network):
     dataset = None
     for name, optimizer in STEPS.items():
         training = {"batch_size": arguments.batch, "backend": arguments.backend}
-        layers = {"preset": "paper-mnist", "optimizer": optimizer, "training": training, "network": network}
-        config = build_config({**layers, "data": {"name": "fashion-mnist"}})
+        shape = {"hidden": 8000, "first_block": "identity"} | network
+        settings = {"optimizer": optimizer, "training": training, "network": shape}
+        config = build_config({**settings, "data": {"name": "fashion-mnist"}})
         dataset = dataset or with_outputs(load_data(config), outputs)
         yield name, build_problem(config, dataset)
 
@@ -68,7 +70,7 @@ def with_outputs(dataset, count):
 
 def ceiling(problem):
     """Operations per second of the network's dominant product, (n, d/2) by (d/2, h)."""
-    C = problem.network.body.layers[-1].projection
+    C = problem.network.body.layers[-1].features.projection
     x = problem.backend.xp.ones(
         (problem.batch_size, C.shape[0]), dtype=C.dtype, device=problem.backend.device
     )
@@ -84,11 +86,11 @@ def torch_adam(problem):
     """Return a function that takes one step of PyTorch's Adam on the problem's network."""
     import torch
 
-    from revgn.layers import LinearCoupling
+    from revgn.layers import LinearFeatures
 
     device = "cuda" if problem.backend.name == "cupy" else "cpu"
     layers = problem.network.body.layers
-    tensors = [torch.as_tensor(layer.projection, device=device) for layer in layers]
+    tensors = [torch.as_tensor(layer.features.projection, device=device) for layer in layers]
     params = [
         (torch.nn.Parameter(torch.as_tensor(p.weight[:-1], device=device)),
          torch.nn.Parameter(torch.as_tensor(p.weight[-1], device=device)))
@@ -104,7 +106,7 @@ def torch_adam(problem):
         halves = list(x.chunk(2, dim=1))
         for layer, C, (weight, bias) in zip(layers, tensors, params, strict=True):
             features = halves[1 - layer.half] @ C
-            if not isinstance(layer, LinearCoupling):
+            if not isinstance(layer.features, LinearFeatures):
                 features = torch.relu(features)
             halves[layer.half] = halves[layer.half] + torch.addmm(bias, features, weight)
         optimizer.zero_grad()
@@ -146,7 +148,7 @@ def measure(cases, rounds, step_of_torch=None):
 def table(cases, seconds, speed, parts):
     """Print a line for each step."""
     for name, times in seconds.items():
-        work = sum(estimate_step(cases.get(name, cases["adam"])).work.values())
+        work = sum(step_cost(cases.get(name, cases["adam"])).work.values())
         middle = statistics.median(times)
         ratio = statistics.median(a / b for a, b in zip(times, seconds["adam"], strict=True))
         print(

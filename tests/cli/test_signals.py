@@ -18,8 +18,8 @@ from revgn.views import summarize
 STEPS = 300
 BASE = ("--subset", 300, "--hidden", 32, "--batch-size", 64, "--checkpoint-every", 17, "--steps", STEPS, "-q")
 OPTIMIZERS = {
-    "minimum-norm": ("--subset", 100, "--batch-size", 16, "--inverse", "minimum-norm", "--damping", 0.1),
-    "block": ("--inverse", "block", "--damping", 0.1),
+    "minimum-norm": ("--subset", 100, "--batch-size", 16, "--solver", "minimum-norm", "--damping", 0.1),
+    "block": ("--solver", "block", "--damping", 0.1),
     "adam": ("--optimizer", "adam"),
     "momentum": ("--optimizer", "sgd", "--momentum", 0.9, "--lr", 0.01),
 }

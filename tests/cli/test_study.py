@@ -53,7 +53,7 @@ def test_to_its_end(invoke, tmp_path, monkeypatch):
             "network": {"hidden": 16, "blocks": 1},
             "training": {"batch_size": 60, "epochs": 1, "eval_every": None},
         }
-        keep = ("adam", "minimum-norm", "block-uniform", "carry")
+        keep = ("adam", "minimum-norm", "block-uniform", "momentum")
         variants = {name: study.plan.variants[name] for name in keep} | more
         return replace(study, scales={"laptop": tiny}, tune="", plan=replace(study.plan, variants=variants))
 
@@ -67,9 +67,12 @@ def test_to_its_end(invoke, tmp_path, monkeypatch):
     assert {row["answer"] for row in rows} <= {"agrees", "disagrees", "cannot tell"}
     assert len(rows) == 3
     assert (tmp_path / "s" / "study.svg").exists()
-    more["impossible"] = {"training": {"loss": "squared-error"}, "optimizer": {"outputs": "contrasts"}}
+    more["impossible"] = {
+        "training": {"loss": "squared-error"},
+        "optimizer": {"solver": {"outputs": "centered-logits"}},
+    }
     found = invoke("study", "inverse", "--seeds", 2, "-q", "--out", "s")
     assert (found.exit_code, len(found.stderr.splitlines())) == (1, 1)
     assert found.stderr.startswith("impossible_seed=0_")
-    assert " (and 1 more): failed: optimizer.outputs: contrasts are for cross-entropy" in found.stderr
+    assert " (and 1 more): failed: outputs: centered-logits is for cross-entropy" in found.stderr
     assert found.stdout.endswith("\ns/study.md\n")

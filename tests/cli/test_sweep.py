@@ -31,26 +31,28 @@ def test_a_grid(invoke, tmp_path):
 
 
 def test_what_would_be_run(invoke, tmp_path):
-    (tmp_path / "carry.toml").write_text("[grid]\ncarry = [0.5, 0.9]\n[variants.a]\ntraining.epochs = 1\n")
-    lines = invoke("sweep", "carry.toml", "--dry-run", "--grid", "seed=0..2").stdout.splitlines()
+    (tmp_path / "momentum.toml").write_text(
+        "[grid]\nmomentum = [0.5, 0.9]\n[variants.a]\ntraining.epochs = 1\n"
+    )
+    lines = invoke("sweep", "momentum.toml", "--dry-run", "--grid", "seed=0..2").stdout.splitlines()
     assert len(lines) == 7
-    assert lines[0].startswith("a_carry=0.5_seed=0_")
-    assert lines[-1] == "6 jobs in runs/carry"
+    assert lines[0].startswith("a_momentum=0.5_seed=0_")
+    assert lines[-1] == "6 jobs in runs/momentum"
     drawn = json.loads(
         invoke("sweep", "--grid", "lr=log:1e-3..1", "--random", 3, "--dry-run", "--json").stdout
     )
-    assert len({job["optimizer.lr"] for job in drawn}) == 3
-    assert list(tmp_path.iterdir()) == [tmp_path / "carry.toml"]
+    assert len({job["lr"] for job in drawn}) == 3
+    assert list(tmp_path.iterdir()) == [tmp_path / "momentum.toml"]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--grid", "lr"), "--grid lr: expected key=values"),
-        (("--grid", "name=1"), "name: could be data.name or optimizer.name; say which"),
-        (("--grid", "lr=-1,1"), "job lr=-1: optimizer.lr: -1 cannot be used"),
+        (("--grid", "carry=1"), "carry: is now optimizer.momentum"),
+        (("--grid", "lr=-1,1"), "job lr=-1: optimizer.lr: -1.0 cannot be used"),
         (("--grid", "lr=0.1..1"), "a range has no values to count"),
-        (("--tune", "damping"), "tune optimizer.damping: needs values to begin with"),
+        (("--tune", "damping"), "tune damping: needs values to begin with"),
         (("--tune", "lr", "--search", 3), "--tune and --search: each thinks of the jobs"),
         (("--median-after", -1), "median rule: -1.0 epochs"),
         (("--search", 3, "--out", "s"), "nothing to search in"),
@@ -72,10 +74,10 @@ def test_a_rate_is_tuned(invoke):
     assert invoke(*options, "--dry-run").stdout.splitlines()[-1] == "2 jobs to begin with in s"
     found = invoke(*options, "--grid", "seed=0..1", "--median-after", 1)
     assert found.exit_code == 0
-    best = re.match(r"\w+: best optimizer.lr (\S+)\n", found.stdout)
+    best = re.match(r"\w+: best lr (\S+)\n", found.stdout)
     assert invoke(*options, "--grid", "seed=0..1", "-q").stdout == found.stdout
     jobs = json.loads(invoke(*options, "--grid", "seed=0..1", "--json").stdout)
-    assert [job["optimizer.lr"] for job in jobs if job["training.seed"] == 1] == [float(best[1])]
+    assert [job["lr"] for job in jobs if job["training.seed"] == 1] == [float(best[1])]
 
 
 def test_on_a_cluster_and_by_search(spawn):

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 import pytest
 from revgn_cli.progress import Progress
 
-from revgn.settings import flat
+from revgn.optimizers import KFAC, Adam, GaussNewton, Paced
+from revgn.settings import build_config, flat, parse_toml
+from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm
 from revgn.store import open_run
 
 
@@ -36,12 +38,12 @@ def test_json(train, invoke):
 
 
 def test_a_file_and_options(train, invoke, tmp_path):
-    text = "[optimizer]\nname = 'adam'\nlr = 0.25\n[training]\nseed = 3\n[data]\nname = 'digits'\n"
+    text = "[optimizer]\nkind = 'adam'\nlr = 0.25\n[training]\nseed = 3\n[data]\nname = 'digits'\n"
     (tmp_path / "own.toml").write_text(text)
     arguments = ["--seed", 4, "-s", "optimizer.beta1=0.5", "--set", "network.hidden=16"]
     assert train("run", *arguments, "own.toml").exit_code == 0
     config = flat(open_run(tmp_path / "run").config)
-    expected = {"optimizer.name": "adam", "optimizer.lr": 0.25, "optimizer.beta1": 0.5}
+    expected = {"optimizer.kind": "adam", "optimizer.lr": 0.25, "optimizer.beta1": 0.5}
     expected |= {"training.seed": 4, "network.hidden": 16, "training.batch_size": 64}
     assert {path: config[path] for path in expected} == expected
     saved = tmp_path / "run" / "config.toml"
@@ -54,19 +56,54 @@ def test_a_file_and_options(train, invoke, tmp_path):
     assert again.steps["loss"].tolist() == run.steps["loss"].tolist()
 
 
-def test_couplings(train, tmp_path):
-    hybrid = ("--hybrid", "couplings", "--second", "adam", "--couplings")
-    assert train("run", *hybrid, "2,3", "-q").exit_code == 0
-    assert open_run(tmp_path / "run").config["optimizer"]["couplings"] == [2, 3]
-    refused = train("wrong", *hybrid, "2;3", "-q")
-    assert refused.exit_code == 2
-    assert "'2;3' is not whole numbers with commas" in refused.stderr
+COMMANDS = [
+    (
+        "--optimizer gauss-newton --solver minimum-norm --damping 0.1 --momentum 0.9",
+        GaussNewton(MinimumNorm(damping=0.1), momentum=0.9),
+    ),
+    (
+        "--solver block --block-weights uniform --rtol 1e-2",
+        GaussNewton(BlockWise(block_weights="uniform", rtol=0.01)),
+    ),
+    ("--solver cg --tolerance 1e-2", GaussNewton(ConjugateGradients(tolerance=0.01))),
+    ("--optimizer adam --lr 1e-3 --weight-decay 0.01", Adam(lr=1e-3, weight_decay=0.01)),
+    ("--optimizer kfac --damping 0.03", KFAC(damping=0.03)),
+    ("-s optimizer.solver.damping=0.1", GaussNewton(MinimumNorm(damping=0.1))),
+    ("own.toml", GaussNewton(MinimumNorm(damping=0.1, outputs="centered-logits"), momentum=0.9)),
+    ("own.toml --damping 0.2 --lr 0.5", None),
+    ("-s optimizer.damping=0.1 -s optimizer.kind=kfac", KFAC(damping=0.1)),  # in any order
+]
 
 
-@pytest.mark.parametrize("shares", ["uniform", "0.25,0.75"])
-def test_shares(shares, train, invoke, tmp_path):
-    assert train("run", "--inverse", "block", "--shares", shares, "-q").exit_code == 0
-    assert open_run(tmp_path / "run").config["optimizer"]["shares"] in ("uniform", [0.25, 0.75])
+@pytest.mark.parametrize(("options", "optimizer"), COMMANDS)
+def test_these_work_as_written(options, optimizer, train, tmp_path):
+    (tmp_path / "own.toml").write_text(
+        "[optimizer]\nkind = 'gauss-newton'\nmomentum = 0.9\n"
+        "solver = {kind = 'minimum-norm', damping = 0.1, outputs = 'centered-logits'}\n"
+    )
+    solver = MinimumNorm(damping=0.2, outputs="centered-logits")
+    expected = optimizer or GaussNewton(solver, lr=0.5, momentum=0.9)
+    result = train("run", *options.split(), "-q")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert build_config(open_run(tmp_path / "run").config).optimizer == expected
+    assert build_config(parse_toml((tmp_path / "run" / "config.toml").read_text(), "")).optimizer == expected
+
+
+def test_what_is_printed_is_a_file(invoke, train, tmp_path):
+    wrapped = ("--optimizer", "paced", "--trust-radius", 2, "--solver", "cg", "--preconditioner", "none")
+    text = invoke("train", *wrapped, "--print-config").stdout
+    (tmp_path / "own.toml").write_text(text)
+    assert '# Preconditioner of conjugate gradients; one of blocks.\npreconditioner = "none"\n' in text
+    assert train("run", "own.toml", "-q").exit_code == 0
+    found = build_config(open_run(tmp_path / "run").config).optimizer
+    assert found == Paced(GaussNewton(ConjugateGradients(preconditioner=None)), trust_radius=2.0)
+
+
+@pytest.mark.parametrize("weights", ["uniform", "0.25,0.75"])
+def test_block_weights(weights, train, invoke, tmp_path):
+    assert train("run", "--solver", "block", "--block-weights", weights, "-q").exit_code == 0
+    solver = open_run(tmp_path / "run").config["optimizer"]["solver"]
+    assert solver["block_weights"] in ("uniform", [0.25, 0.75])
     assert invoke("resume", "run", "--steps", 5, "-q").exit_code == 0
 
 
@@ -80,7 +117,7 @@ def test_a_full_batch(invoke, tmp_path):
     "optimizer",
     [
         *(["--optimizer", name] for name in ("adam", "sgd", "muon", "kfac", "lbfgs")),
-        *(["--inverse", name] for name in ("block", "minimum-norm")),
+        *(["--solver", name] for name in ("block", "cg", "minimum-norm")),
     ],
     ids=lambda options: options[1],
 )
@@ -113,16 +150,29 @@ def test_auto_chooses_a_solver_and_the_run_keeps_it(invoke, tmp_path):
     options = ("--subset", 64, "--hidden", 8, "--batch-size", 32, "--solver", "auto", "--damping", 0.1)
     text = invoke("train", *options, "--dry-run").stdout
     found = json.loads(invoke("train", *options, "--dry-run", "--json").stdout)
-    assert set(found["seconds_by_solver"]) == {"dense", "cg"}
+    assert set(found["seconds_by_solver"]) == {"minimum-norm", "cg"}
     assert found["seconds_per_step"] == min(found["seconds_by_solver"].values())
     assert found["solver"] == min(found["seconds_by_solver"], key=found["seconds_by_solver"].get)
     assert "solver      " in text
     assert "s a step by estimate" in text
     trained = invoke("train", *options, "--steps", 1, "--out", "run")
-    config = open_run("run").config["optimizer"]
-    assert config["solver"] in ("dense", "cg")
-    assert f"revgn: solver {config['solver']}: " in trained.stderr
+    kind = open_run("run").config["optimizer"]["solver"]["kind"]
+    assert kind in ("minimum-norm", "cg")
+    assert f"revgn: solver {kind}: " in trained.stderr
     assert invoke("resume", "run", "--steps", 2).exit_code == 0
+
+
+def test_a_singular_kernel_is_announced(invoke):
+    """Before training, with the remedy: 8 features for 64 samples of 10 outputs."""
+    options = ("--subset", 64, "--hidden", 8, "--batch-size", 64)
+    note = "without damping the kernel of order 640 is singular (rank 360 at most at first)"
+    assert note in invoke("train", *options, "--dry-run").stdout
+    assert note in invoke("train", *options, "--dry-run", "--json").stdout
+    trained = invoke("train", *options, "--steps", 1, "--out", "run").stderr
+    assert trained.index(f"revgn: {note}") < trained.index("step 0/1")
+    assert "take --damping 0.01" in trained
+    remedied = invoke("train", *options, "--damping", 0.01, "--steps", 1, "--out", "remedied")
+    assert "singular" not in remedied.stderr
 
 
 def test_two_runs_of_one_second_get_two_folders(invoke, tmp_path):

@@ -14,7 +14,7 @@ from revgn.training import DivergedError
 SETTINGS = {
     "data": {"subset": 200},
     "network": {"hidden": 16, "blocks": 1},
-    "optimizer": {"name": "adam"},
+    "optimizer": {"kind": "adam"},
     "training": {"batch_size": 50, "steps": 8, "eval_every": 4, "checkpoint_every": 4},
 }
 
@@ -140,7 +140,7 @@ def test_repair_folds_the_journal_in(folder, tmp_path, monkeypatch):
     after = open_run(dead)
     with h5py.File(dead / "run.h5") as file:
         assert file["steps/step"].size == 10 >= behind
-        assert file.attrs["config.optimizer.name"] == "adam"
+        assert file.attrs["config.optimizer.kind"] == "adam"
     assert (after.status, after.attributes["message"]) == ("interrupted", "repaired: its process had died")
     assert (dead / "metrics.jsonl").read_bytes() == whole
     for name, values in before.steps.items():
@@ -158,7 +158,7 @@ def test_nobody_repairs_what_is_being_written(folder):
 
 
 def test_a_failed_run_stays_failed(tmp_path):
-    settings = SETTINGS | {"optimizer": {"name": "sgd", "lr": 1e30}}
+    settings = SETTINGS | {"optimizer": {"kind": "sgd", "lr": 1e30}}
     with pytest.raises(DivergedError):
         start_run(build_config(settings), tmp_path / "run")
     outcomes(tmp_path / "run", repair=True)

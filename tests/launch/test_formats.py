@@ -15,6 +15,7 @@ import pytest
 
 from revgn.errors import RunError, UsageError
 from revgn.launch import check_run, evaluate_run, rebuild, resume_run
+from revgn.settings import build_config, config_dict, flat
 from revgn.store import FORMAT_VERSION, open_run, open_runs
 from revgn.store.names import RENAMED_SERIES
 from revgn.views import compare_runs, export_runs, summarize, to_pandas
@@ -61,6 +62,44 @@ def test_series_and_settings_are_there_under_present_names(old):
     attributes = to_pandas(run).attrs
     assert not {"true", "false"} & set(map(str, attributes.values()))
     assert attributes["config_json"] == json.dumps(run.config)
+
+
+MIGRATED = {
+    "carry": {
+        "optimizer.kind": "gauss-newton",
+        "optimizer.momentum": 0.9,
+        "optimizer.momentum_limit": 1.5,
+        "optimizer.solver.kind": "minimum-norm",
+        "optimizer.solver.damping": 0.1,
+        "optimizer.solver.outputs": "centered-logits",
+        "training.measure_every": 2,
+    },
+    "block": {
+        "optimizer.solver.kind": "block",
+        "optimizer.solver.block_weights": [0.25, 0.75],
+        "optimizer.solver.damping": 0.01,
+        "optimizer.solver.rtol": 1e-3,
+        "network.blocks": 2,
+    },
+    "adam": {
+        "optimizer.kind": "adam",
+        "optimizer.lr": 0.01,
+        "optimizer.weight_decay": 0.01,
+        "training.schedule.kind": "cosine",
+        "training.schedule.warmup": 2,
+        "training.average.kind": "exponential",
+        "data.validation": 0.25,
+        "data.subset": 64,
+    },
+}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("name", MIGRATED)
+def test_settings_are_those_of_the_command(version, name, tmp_path):
+    """They were given as options when the fixtures were made."""
+    settings = flat(config_dict(build_config(open_run(unpack(version, tmp_path) / name).config)))
+    assert {path: settings[path] for path in MIGRATED[name]} == MIGRATED[name]
 
 
 def test_series_that_only_the_journal_has(tmp_path):

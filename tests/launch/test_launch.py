@@ -12,7 +12,7 @@ from revgn.data import Part, load_dataset
 from revgn.errors import RunError, UsageError
 from revgn.launch import evaluate_run, resume_run, start_run
 from revgn.launch.evaluate import matched_classes
-from revgn.settings import build_config, merge_settings, nested
+from revgn.settings import build_config, merge_settings, nested, settings_by_name
 from revgn.store import EPOCH_SERIES, STEP_SERIES, latest_checkpoint, load_checkpoint, open_run
 from revgn.training import DivergedError, Evaluated
 from revgn.views import labels, summarize
@@ -22,89 +22,59 @@ TINY = {
     "network": {"hidden": 32},
     "training": {"batch_size": 64, "steps": 9, "measure_every": 2, "checkpoint_every": 2},
 }
+MINIMUM_NORM = {"kind": "minimum-norm", "damping": 0.1}
+MOMENTUM = {"kind": "gauss-newton", "solver": MINIMUM_NORM, "momentum": 0.9}
 OPTIMIZERS = {
-    "minimum-norm": {"optimizer.name": "gauss-newton"},
-    "block": {"optimizer.inverse": "block", "optimizer.shares": (0.5, 0.5)},
-    "adam": {"optimizer.name": "adam"},
-    "momentum": {"optimizer.name": "sgd", "optimizer.momentum": 0.9},
-    "muon": {"optimizer.name": "muon"},
-    "carry": {"optimizer.carry": 0.9, "optimizer.damping": 0.1, "optimizer.outputs": "contrasts"},
+    "minimum-norm": {},
+    "block": {"solver": "block", "block_weights": (0.5, 0.5)},
+    "adam": {"optimizer": "adam"},
+    "sgd": {"optimizer": "sgd", "momentum": 0.9},
+    "muon": {"optimizer": "muon"},
+    "momentum": {"momentum": 0.9, "damping": 0.1, "outputs": "centered-logits"},
     "metric": {
-        "optimizer.metric": "features",
-        "optimizer.metric_every": 4,
-        "optimizer.damping": 0.1,
-        "optimizer.carry": 0.9,
-        "network.first_block": "identity",
+        "metric": "features",
+        "every": 4,
+        "damping": 0.1,
+        "momentum": 0.9,
+        "first_block": "identity",
     },
-    "orthogonal": {
-        "optimizer.orthogonal": True,
-        "optimizer.damping": 0.1,
-        "optimizer.carry": 0.9,
-        "optimizer.weight_decay": 0.01,
+    "orthogonalized": {
+        "optimizer": "orthogonalized",
+        "damping": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 0.01,
     },
-    "levenberg-marquardt": {
-        "optimizer.curvature": "exact",
-        "optimizer.damping": 1.0,
-        "optimizer.adapt_damping": True,
-        "optimizer.carry": 0.5,
+    "levenberg-marquardt": {"optimizer": "levenberg-marquardt", "curvature": "exact", "momentum": 0.5},
+    "kfac": {"optimizer": "kfac", "every": 3, "first_block": "identity"},
+    "lbfgs": {"optimizer": "lbfgs", "history": 3},
+    "paced": {
+        "optimizer": "paced",
+        "inner": "sgd",
+        "lr": 8.0,
+        "weight_decay": 0.01,
+        "length": "backtracking",
+        "trust_radius": 0.5,
     },
-    "kfac": {"optimizer.name": "kfac", "optimizer.factor_every": 3, "network.first_block": "identity"},
-    "lbfgs": {"optimizer.name": "lbfgs", "optimizer.history": 3},
-    "second-batch": {
-        "optimizer.damping": 0.1,
-        "optimizer.carry": 0.9,
-        "optimizer.length_rule": "second-batch",
-        "optimizer.trust_change": 2.0,
-        "optimizer.weight_decay": 0.01,
-        "optimizer.decay_to": "start",
-    },
-    "backtracking": {
-        "optimizer.name": "sgd",
-        "optimizer.lr": 8.0,
-        "optimizer.length_rule": "backtracking",
-        "optimizer.trust_radius": 0.5,
-    },
-    "switch": {
-        "optimizer.name": "adam",
-        "optimizer.hybrid": "switch",
-        "optimizer.second": "gauss-newton",
-        "optimizer.carry": 0.5,
-        "optimizer.damping": 0.1,
-        "optimizer.switch_at": 3,
-    },
+    "switch": {"optimizer": "switch", "momentum": 0.5, "damping": 0.1, "switch_at": 3},
     "patience": {
-        "optimizer.name": "adam",
-        "optimizer.lr": 0.1,
-        "optimizer.hybrid": "switch",
-        "optimizer.second": "lbfgs",
-        "optimizer.history": 2,
-        "optimizer.patience": 1,
+        "optimizer": "switch",
+        "optimizer.first.lr": 0.1,
+        "second": "lbfgs",
+        "history": 2,
+        "patience": 1,
     },
-    "blend": {"optimizer.damping": 0.1, "optimizer.hybrid": "blend", "optimizer.second": "adam"},
-    "couplings": {
-        "optimizer.carry": 0.9,
-        "optimizer.damping": 0.1,
-        "optimizer.hybrid": "couplings",
-        "optimizer.second": "muon",
-        "optimizer.couplings": (2, 3),
-    },
-    "agreement": {"optimizer.carry": 0.9, "optimizer.damping": 0.1, "optimizer.hybrid": "agreement"},
-    "exponential": {
-        "optimizer.name": "adam",
-        "training.average": "exponential",
-        "training.average_decay": 0.7,
-        "training.label_smoothing": 0.1,
-    },
-    "tail": {"optimizer.name": "adam", "training.average": "tail", "training.average_from": 0.3},
+    "blend": {"optimizer": "blend", "damping": 0.1},
+    "exponential": {"optimizer": "adam", "average": "exponential", "decay": 0.7, "label_smoothing": 0.1},
+    "tail": {"optimizer": "adam", "average": "tail", "tail_start": 0.3},
 }
 
 
 def settings(changes):
-    return merge_settings(*[nested(path, value) for path, value in changes.items()], TINY)
+    return merge_settings(settings_by_name(changes, TINY), TINY)
 
 
 def config(**changes):
-    return build_config(settings({path.replace("__", "."): value for path, value in changes.items()}))
+    return build_config(settings(changes))
 
 
 def repeats(folder):
@@ -160,8 +130,9 @@ def test_stopped_after_any_step_and_resumed(name, tmp_path):
         outcome = start_run(config, folder, **stop_after(step))
         assert (outcome.status, outcome.step) == ("interrupted", step)
         assert open_run(folder).attributes["message"] == f"stopped after step {step}"
-        outcome = resume_run(folder, {})
-        assert (outcome.status, outcome.step, outcome.notes) == ("finished", 9, ())
+        notes = []
+        outcome = resume_run(folder, {}, note=notes.append)
+        assert (outcome.status, outcome.step, notes) == ("finished", 9, [])
         assert repeats(folder) == expected
 
 
@@ -181,7 +152,7 @@ def test_broken_off_at_any_event_and_resumed(event, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("steps", [9, 8])
 def test_killed_between_the_last_checkpoint_and_the_last_words(steps, tmp_path, monkeypatch):
-    config = build_config(settings({"training.steps": steps, "optimizer.name": "adam"}))
+    config = build_config(settings({"steps": steps, "optimizer": "adam"}))
     start_run(config, tmp_path / "whole")
 
     def die(writer, *_):
@@ -199,9 +170,9 @@ def test_killed_between_the_last_checkpoint_and_the_last_words(steps, tmp_path, 
 
 @pytest.mark.parametrize("name", OPTIMIZERS.keys() - {"tail"})  # that of a longer run begins later
 def test_more_epochs_are_a_longer_run(name, tmp_path):
-    changes = OPTIMIZERS[name] | {"training.steps": None}
-    start_run(build_config(settings(changes | {"training.epochs": 2})), tmp_path / "short")
-    start_run(build_config(settings(changes | {"training.epochs": 4})), tmp_path / "long")
+    changes = OPTIMIZERS[name] | {"steps": None}
+    start_run(build_config(settings(changes | {"epochs": 2})), tmp_path / "short")
+    start_run(build_config(settings(changes | {"epochs": 4})), tmp_path / "long")
     outcome = resume_run(tmp_path / "short", {"training": {"epochs": 4}}, command="revgn resume short")
     assert (outcome.status, outcome.step) == ("finished", 12)
     assert repeats(tmp_path / "short") == repeats(tmp_path / "long")
@@ -238,10 +209,10 @@ def test_the_outcome_and_what_observers_see(tmp_path):
         ({"network": {"hidden": 16}}, r"network\.hidden: cannot change on resume \(it is 32\)"),
         ({"training": {"dtype": "float64"}}, r"training\.dtype: cannot change on resume"),
         ({"training": {"batch_size": 32}}, r"training\.batch_size: cannot change"),
-        ({"optimizer": {"name": "adam"}}, r"optimizer\.name: cannot change on resume"),
+        ({"optimizer": "adam"}, r"optimizer\.kind: cannot change on resume"),
         ({"data": {"subset": 100}}, r"data\.subset: cannot change on resume \(it is 200\)"),
         ({"preset": "paper-mnist"}, r"preset: cannot change on resume"),
-        ({"optimizer": {"lr": -1}}, r"optimizer\.lr: -1 cannot be used"),
+        ({"optimizer": {"lr": -1}}, r"optimizer\.lr: -1\.0 cannot be used"),
         ({"optimizer": {"rate": 1}}, r"optimizer\.rate: unknown setting"),
         ({"training": {"steps": 9}}, r"has done its 9 steps; to go on, raise training\.steps"),
         ({"training": {"steps": 5}}, r"has done its 9 steps; to go on, raise training\.steps"),
@@ -279,7 +250,7 @@ def save_table(path, seed=0, rows=60):
 
 def test_data_that_changed_are_refused(tmp_path):
     save_table(tmp_path / "own.npz")
-    own = {"data__name": str(tmp_path / "own.npz"), "data__subset": None, "training__batch_size": 16}
+    own = {"data": str(tmp_path / "own.npz"), "subset": None, "batch_size": 16}
     start_run(config(**own), tmp_path / "run", **stop_after(4))
     save_table(tmp_path / "own.npz", seed=1)
     for use in (lambda: resume_run(tmp_path / "run", {}), lambda: evaluate_run(tmp_path / "run", {})):
@@ -298,10 +269,11 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)
-    outcome = resume_run(tmp_path / "run", {})
-    assert len(outcome.notes) == 1
-    assert "passed over" in outcome.notes[0]
-    assert str(newest) in outcome.notes[0]
+    notes = []
+    resume_run(tmp_path / "run", {}, note=notes.append)
+    assert len(notes) == 1
+    assert "passed over" in notes[0]
+    assert str(newest) in notes[0]
     assert repeats(tmp_path / "run") == repeats(tmp_path / "whole")
     start_run(config(), tmp_path / "none", **stop_after(1))
     for path in (tmp_path / "none" / "checkpoints").iterdir():
@@ -313,7 +285,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
 
 
 def test_divergence_keeps_what_was_good(tmp_path):
-    wild = config(optimizer__name="sgd", optimizer__lr=1e30, training__eval_every=100)
+    wild = config(optimizer="sgd", lr=1e30, eval_every=100)
     with pytest.raises(DivergedError, match="step 2: the loss is nan"):
         start_run(wild, tmp_path / "step")
     run = open_run(tmp_path / "step")
@@ -322,7 +294,7 @@ def test_divergence_keeps_what_was_good(tmp_path):
     assert run.steps["step"].tolist() == [1, 2]
     assert latest_checkpoint(tmp_path / "step")[0].step == 0
     with pytest.raises(DivergedError, match="step 1: the training loss is"):
-        start_run(config(optimizer__lr=1e30, training__steps=1), tmp_path / "evaluation")
+        start_run(config(lr=1e30, steps=1), tmp_path / "evaluation")
     assert open_run(tmp_path / "evaluation").status == "failed"
     assert latest_checkpoint(tmp_path / "evaluation")[0].step == 0
     resume_run(tmp_path / "step", {"optimizer": {"lr": 0.1}})
@@ -332,7 +304,7 @@ def test_divergence_keeps_what_was_good(tmp_path):
 
 
 def test_a_mistake_leaves_no_folder(tmp_path):
-    wrong = config(optimizer__inverse="block", optimizer__shares=(0.5, 0.25, 0.25))
+    wrong = config(solver="block", block_weights=(0.5, 0.25, 0.25))
     with pytest.raises(UsageError):
         start_run(wrong, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -347,9 +319,9 @@ def test_a_run_is_never_overwritten(finished):
 
 def test_the_best_checkpoint_is_kept_and_found(tmp_path):
     """Wherever a checkpoint and an evaluation fall on one step, the checkpoint knows its score."""
-    settings = {"optimizer__lr": 1e-3, "training__eval_every": 3, "training__checkpoint_every": 3}
+    settings = {"lr": 1e-3, "eval_every": 3, "checkpoint_every": 3}
     folder = tmp_path / "run"
-    start_run(config(**settings, training__steps=12, optimizer__name="adam"), folder)
+    start_run(config(**settings, steps=12, optimizer="adam"), folder)
     run = open_run(folder)
     for path in (folder / "checkpoints").iterdir():
         checkpoint = load_checkpoint(path)
@@ -361,8 +333,8 @@ def test_the_best_checkpoint_is_kept_and_found(tmp_path):
 
 
 def test_validation_rows_choose_the_best(tmp_path):
-    settings = {"data__validation_fraction": 0.2, "training__eval_every": 3, "training__steps": 12}
-    start_run(config(**settings, optimizer__name="adam", optimizer__lr=1e-3), tmp_path / "run")
+    settings = {"validation": 0.2, "eval_every": 3, "steps": 12}
+    start_run(config(**settings, optimizer="adam", lr=1e-3), tmp_path / "run")
     run = open_run(tmp_path / "run")
     assert run.epochs["validation_accuracy"].max() > run.epochs["validation_accuracy"][0]
     found = evaluate_run(tmp_path / "run", {}, best=True)
@@ -442,18 +414,18 @@ def digits_of():
 
 
 AVERAGED = {
-    "training.average": "exponential",
-    "training.average_decay": 0.5,
-    "training.eval_every": 1,
-    "optimizer.name": "adam",
-    "optimizer.lr": 0.03,
+    "average": "exponential",
+    "decay": 0.5,
+    "eval_every": 1,
+    "optimizer": "adam",
+    "lr": 0.03,
 }
 
 
 def test_evaluation_of_the_averaged_weights(tmp_path):
     """As recorded beside the raw ones; the best checkpoint is that of the weights asked for."""
     folder = tmp_path / "run"
-    start_run(build_config(settings(AVERAGED | {"training.steps": 30})), folder)
+    start_run(build_config(settings(AVERAGED | {"steps": 30})), folder)
     epochs = open_run(folder).epochs
     for weights, suffix, best in (("raw", "", "best"), ("average", "_average", "best_average")):
         result = evaluate_run(folder, {}, weights=weights)
@@ -474,7 +446,7 @@ def test_what_is_not_there_is_not_evaluated(finished, tmp_path):
     assert "score_average" not in latest_checkpoint(finished)[0].attributes
     assert not any(name.startswith("average") for name in latest_checkpoint(finished)[0].arrays)
     with pytest.raises(
-        UsageError, match=r"has no averaged weights; it was trained with training\.average none"
+        UsageError, match=r"has no averaged weights; it was trained without training\.average"
     ):
         evaluate_run(finished, {}, weights="average")
     start_run(build_config(settings(OPTIMIZERS["tail"])), tmp_path / "tail", **stop_after(2))
@@ -484,7 +456,7 @@ def test_what_is_not_there_is_not_evaluated(finished, tmp_path):
 
 def test_the_tail_of_a_run_made_longer_begins_again(tmp_path):
     """Where it now begins later than the steps taken, they count no more."""
-    tail = settings(OPTIMIZERS["tail"] | {"training.average_from": 0.5, "training.steps": 6})
+    tail = settings(OPTIMIZERS["tail"] | {"tail_start": 0.5, "steps": 6})
     start_run(build_config(tail), tmp_path / "run")
     resume_run(tmp_path / "run", nested("training.steps", 16))
     steps = [latest_checkpoint(tmp_path / "run")[0].arrays["average/steps"]]
@@ -499,7 +471,7 @@ def test_a_run_from_before_a_setting_was_there(tmp_path):
     start_run(config(), tmp_path / "run", **stop_after(4))
     with h5py.File(tmp_path / "run" / "run.h5", "r+") as file:
         old = json.loads(file.attrs["config_json"])
-        for name in ("average", "average_decay", "average_from", "label_smoothing"):
+        for name in ("average", "label_smoothing"):
             del old["training"][name], file.attrs[f"config.training.{name}"]
         file.attrs["config_json"] = json.dumps(old)
     run = open_run(tmp_path / "run")
@@ -508,13 +480,13 @@ def test_a_run_from_before_a_setting_was_there(tmp_path):
     assert labels([run, open_run(tmp_path / "whole")]) == ["run", "whole"]
     assert resume_run(tmp_path / "run", {}).status == "finished"
     assert repeats(tmp_path / "run") == repeats(tmp_path / "whole")
-    assert open_run(tmp_path / "run").config["training"]["average"] == "none"
+    assert open_run(tmp_path / "run").config["training"]["average"] is None
 
 
 def test_going_back_to_a_checkpoint_drops_what_came_after(tmp_path):
     """After a resume with another rate and fewer steps nothing of the first attempt is left in the series."""
     folder, early = tmp_path / "run", tmp_path / "early.h5"
-    start_run(config(optimizer__name="adam"), folder, **stop_after(4))
+    start_run(config(optimizer="adam"), folder, **stop_after(4))
     shutil.copy(folder / "checkpoints" / "step_00000004.h5", early)
     resume_run(folder, {})
     for late in (folder / "checkpoints").iterdir():
@@ -531,7 +503,7 @@ def test_going_back_to_a_checkpoint_drops_what_came_after(tmp_path):
 def test_a_state_with_an_infinite_loss_is_no_checkpoint(tmp_path):
     """Adam at an absurd rate keeps finite weights for one step; the checkpoint before it stays the newest."""
     folder = tmp_path / "run"
-    absurd = config(optimizer__name="adam", optimizer__lr=1e30, training__checkpoint_every=1)
+    absurd = config(optimizer="adam", lr=1e30, checkpoint_every=1)
     with pytest.raises(DivergedError, match="step 2"):
         start_run(absurd, folder)
     assert latest_checkpoint(folder)[0].step == 0
@@ -541,7 +513,7 @@ def test_a_state_with_an_infinite_loss_is_no_checkpoint(tmp_path):
 def test_the_best_evaluation_is_always_a_checkpoint(tmp_path):
     """Though evaluations come faster than checkpoints are due."""
     folder = tmp_path / "run"
-    fast = {"optimizer.name": "adam", "optimizer.lr": 0.03, "training.eval_every": 1, "training.steps": 40}
+    fast = {"optimizer": "adam", "lr": 0.03, "eval_every": 1, "steps": 40}
     start_run(build_config(merge_settings(nested("training.checkpoint_every", None), settings(fast))), folder)
     best = summarize(open_run(folder))["best"]
     evaluated = evaluate_run(folder, {}, best=True)

@@ -6,7 +6,7 @@ import pytest
 import revgn
 from revgn.errors import RunError, UsageError
 from revgn.launch import evaluate_run, rebuild, start_run
-from revgn.launch.spectra import run_spectrum
+from revgn.launch.analysis import run_spectrum
 from revgn.settings import build_config, merge_settings, nested
 from revgn.store import open_run
 from revgn.views import draw_curves
@@ -16,7 +16,7 @@ def settings(**changes):
     base = {
         "data": {"subset": 200},
         "network": {"hidden": 16, "blocks": 1},
-        "optimizer": {"name": "adam", "lr": 1e-2},
+        "optimizer": {"kind": "adam", "lr": 1e-2},
         "training": {"batch_size": 50, "steps": 8, "eval_every": 2, "checkpoint_every": 2},
     }
     return merge_settings(*(nested(path.replace("__", "."), value) for path, value in changes.items()), base)

@@ -6,7 +6,6 @@ from cases import redraw
 from reference import dense
 
 from revgn import trees
-from revgn.errors import UsageError
 from revgn.losses import CrossEntropy, SquaredError, output_step, value
 from revgn.maps import forward, init
 from revgn.networks import Architecture, draw_network
@@ -22,12 +21,7 @@ def build(library, scale=1e-3):
     """A network whose blocks all have rank n, a batch, and targets."""
     rng = np.random.default_rng(34)
     net = draw_network(
-        Architecture(2, 64, "tanh"),
-        FEATURES,
-        OUTPUTS,
-        rng,
-        backend=library.backend,
-        dtype=library.dtype("float64"),
+        Architecture(2, 64, "tanh"), FEATURES, OUTPUTS, rng, library.backend, library.dtype("float64")
     )
     params = redraw(init(net, rng, 1.0), library, "float64", rng, scale)
     x = library.asarray(rng.standard_normal((SAMPLES, FEATURES)))
@@ -35,13 +29,13 @@ def build(library, scale=1e-3):
     return net, params, x, t
 
 
-def losses(optimizer, library, steps, lr=1.0):
+def losses(optimizer, library, steps):
     net, params, x, t = build(library)
     state = init_state(optimizer, net, params)
     yield float(value(SquaredError(), forward(net, params, x), t))
     for _ in range(steps):
         z, J = jacobian(net, params, x)
-        params, state, *_ = update(optimizer, state, params, Linearization(SquaredError(), z, t, J), lr)
+        params, state, *_ = update(optimizer, state, params, Linearization(SquaredError(), z, t, J))
         yield float(value(SquaredError(), forward(net, params, x), t))
 
 
@@ -65,7 +59,7 @@ def test_convergence_is_quadratic(solver, numpy_backend):
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
 def test_a_small_rate_is_a_gradient_flow_on_the_outputs(solver, numpy_backend):
     """At rate lr an exact step leaves 1 - lr of z - t, to first order."""
-    start, after = losses(GaussNewton(solver), numpy_backend, 1, lr=1e-4)
+    start, after = losses(GaussNewton(solver, lr=1e-4), numpy_backend, 1)
     assert np.sqrt(after / start) == pytest.approx(1 - 1e-4, abs=1e-6)
 
 
@@ -78,23 +72,23 @@ def test_the_step_is_the_solution(solver, loss, backend):
     z, J = jacobian(net, params, x)
     eps = output_step(loss, z, t)
     D, info = solve(solver, J, eps)
-    start = init_state(GaussNewton(solver), net, params)
-    done = update(GaussNewton(solver), start, params, Linearization(loss, z, t, J), 0.5)
+    optimizer = GaussNewton(solver, lr=0.5)
+    done = update(optimizer, init_state(optimizer, net, params), params, Linearization(loss, z, t, J))
     assert_close("W - lr D", done.params, trees.axpy(-0.5, D, params), 0.0)
     assert_close("J D = eps", apply(J, D), eps, 1e-10)
     assert done.solve.rho == info.rho
 
 
-def carried(library, solver, beta, steps, limit=np.inf):
+def remembered(library, solver, beta, steps, limit=np.inf):
     """Directions of several updates on changing batches, with what each batch wanted and its dense J."""
-    optimizer = GaussNewton(solver, momentum=beta, momentum_limit=limit)
+    optimizer = GaussNewton(solver, 0.1, beta, limit)
     net, params, _, _ = build(library, scale=0.1)
     state, rng = init_state(optimizer, net, params), np.random.default_rng(35)
     for _ in range(steps):
         x = library.asarray(rng.standard_normal((SAMPLES, FEATURES)))
         t = library.asarray(rng.standard_normal((SAMPLES, OUTPUTS)))
         z, J = jacobian(net, params, x)
-        done = update(optimizer, state, params, Linearization(SquaredError(), z, t, J), 0.1)
+        done = update(optimizer, state, params, Linearization(SquaredError(), z, t, J))
         yield state.direction, done, J, z - t
         params, state = done.params, done.state
 
@@ -103,35 +97,35 @@ def carried(library, solver, beta, steps, limit=np.inf):
 @pytest.mark.parametrize("beta", [0.9, 1.0])
 def test_momentum_is_the_nearest_solution_to_the_last_direction(beta, damping, numpy_backend):
     """D minimizes |J D - eps|^2 + mu |D - beta D_(t-1)|^2, against the dense Jacobian."""
-    for t, (before, done, J, eps) in enumerate(carried(numpy_backend, MinimumNorm(damping), beta, 4)):
+    for before, done, J, eps in remembered(numpy_backend, MinimumNorm(damping), beta, 4):
         truth = dense.jacobian(J.network, J.params, np.hstack(J.point.input))
         mu = damping * np.mean(np.sum(truth * truth, axis=1))
-        near = (beta if t else 0.0) * dense.flat(before)
+        near = beta * dense.flat(before)
         kernel = truth @ truth.T + mu * np.eye(truth.shape[0])
         expected = near + truth.T @ np.linalg.solve(kernel, dense.rows(eps) - truth @ near)
         assert_close("D", dense.flat(done.state.direction), expected, 1e-9)
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
-def test_a_carried_step_is_as_exact(solver, numpy_backend):
-    for _, done, J, eps in carried(numpy_backend, solver, 0.9, 4):
+def test_a_step_with_momentum_is_as_exact(solver, numpy_backend):
+    for _, done, J, eps in remembered(numpy_backend, solver, 0.9, 4):
         assert_close("J D = eps", apply(J, done.state.direction), eps, 1e-10)
         assert done.solve.rho < 1e-10
 
 
 def test_rho_counts_relative_to_what_is_wanted(numpy_backend):
-    """A damped, carried step: rho is |J D - eps| / |eps| of the direction as a whole."""
-    for _, done, J, eps in carried(numpy_backend, MinimumNorm(0.3), 0.9, 3):
+    """A damped step with momentum: rho is |J D - eps| / |eps| of the direction as a whole."""
+    for _, done, J, eps in remembered(numpy_backend, MinimumNorm(0.3), 0.9, 3):
         miss = np.linalg.norm(apply(J, done.state.direction) - eps) / np.linalg.norm(eps)
         assert done.solve.rho == pytest.approx(miss, rel=1e-9)
 
 
 @pytest.mark.parametrize("damping", [0.0, 0.3])
 @pytest.mark.parametrize("limit", [1.0, 1.2])
-def test_a_carried_direction_leaves_no_more_than_the_limit(limit, damping, numpy_backend):
-    """beta is the share asked for, or the largest that keeps |eps - beta J D_(t-1)| <= limit |eps|."""
+def test_momentum_leaves_no_more_than_the_limit(limit, damping, numpy_backend):
+    """beta is the momentum, or the largest that keeps |eps - beta J D_(t-1)| <= limit |eps|."""
     bounded = 0
-    for before, done, J, eps in carried(numpy_backend, MinimumNorm(damping), 1.0, 8, limit):
+    for before, done, J, eps in remembered(numpy_backend, MinimumNorm(damping), 1.0, 8, limit):
         truth = dense.jacobian(J.network, J.params, np.hstack(J.point.input))
         eps, u = dense.rows(eps), truth @ dense.flat(before)
         betas = np.linspace(0, 1, 100_001)
@@ -143,15 +137,3 @@ def test_a_carried_direction_leaves_no_more_than_the_limit(limit, damping, numpy
         expected = beta * dense.flat(before) + truth.T @ np.linalg.solve(kernel, eps - beta * u)
         assert_close("D", dense.flat(done.state.direction), expected, 1e-4)
     assert bounded >= 2
-
-
-@pytest.mark.parametrize("wrong", [-0.1, 1.5, np.nan])
-def test_momentum_is_a_share(wrong):
-    with pytest.raises(UsageError, match="momentum: "):
-        GaussNewton(momentum=wrong)
-
-
-@pytest.mark.parametrize("wrong", [0.9, -1.0, np.nan])
-def test_a_limit_is_at_least_one(wrong):
-    with pytest.raises(UsageError, match="momentum_limit: "):
-        GaussNewton(momentum_limit=wrong)

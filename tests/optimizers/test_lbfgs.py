@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from reference import dense
 
 from revgn import trees
-from revgn.errors import UsageError
 from revgn.losses import CrossEntropy, SquaredError, value
 from revgn.maps import forward
 from revgn.networks import join
@@ -132,7 +131,7 @@ def test_two_loops_are_the_dense_inverse(history, pairs, numpy_backend):
     assert_close("H g", dense.flat(inverse_product(state, g)), H @ dense.flat(g), 1e-10)
 
 
-def stepped(optimizer, library, steps, loss, lr=1.0, dtype="float64", activations="keep"):
+def stepped(optimizer, library, steps, loss, dtype="float64", activations="keep"):
     """Each update on one batch, with its linearization."""
     net, params, x = network_case(f"tanh-same-{activations}").build(library, dtype)
     t = library.asarray(np.eye(CASE.outputs)[np.arange(CASE.samples) % CASE.outputs], dtype)
@@ -140,7 +139,7 @@ def stepped(optimizer, library, steps, loss, lr=1.0, dtype="float64", activation
     for _ in range(steps):
         z, J = jacobian(net, params, x)
         at = Linearization(loss, z, t, J)
-        done = update(optimizer, state, params, at, lr)
+        done = update(optimizer, state, params, at)
         yield at, done
         params, state = done.params, done.state
 
@@ -183,14 +182,14 @@ def test_each_step_satisfies_the_conditions_and_is_remembered(loss, activations,
 def test_faster_than_gradient_descent(loss, backend):
     """In forty steps lower by far than two hundred of gradient descent, at the best of its rates."""
 
-    def last(optimizer, steps, lr):
-        *_, (at, done) = stepped(optimizer, backend, steps, loss, lr)
+    def last(optimizer, steps):
+        *_, (at, done) = stepped(optimizer, backend, steps, loss)
         return loss_at(at, done.params)
 
     rates = (0.03, 0.1, 0.3, 1.0) if backend.name == "numpy" else (0.3,)
     with np.errstate(over="ignore", invalid="ignore"):
-        descent = [last(SGD(1.0), 200, lr) for lr in rates]
-    assert last(LBFGS(), 40, 1.0) < 0.1 * np.nanmin(descent)
+        descent = [last(SGD(lr), 200) for lr in rates]
+    assert last(LBFGS(), 40) < 0.1 * np.nanmin(descent)
 
 
 def test_the_losses_are_those_of_scipy(numpy_backend):
@@ -247,7 +246,7 @@ def test_a_pair_without_curvature_is_left_out(numpy_backend, monkeypatch):
 
 
 def test_the_first_step_is_along_the_gradient_and_short(numpy_backend, monkeypatch):
-    """The rate is the length tried first, 1/|g| times it without a pair."""
+    """The learning rate is the length tried first, 1/|g| times it without a pair."""
     tried = []
 
     def noted(evaluate, start, first):
@@ -255,13 +254,7 @@ def test_the_first_step_is_along_the_gradient_and_short(numpy_backend, monkeypat
         return strong_wolfe(evaluate, start, first)
 
     monkeypatch.setattr("revgn.optimizers.lbfgs.strong_wolfe", noted)
-    list(stepped(LBFGS(), numpy_backend, 3, SquaredError(), lr=0.5))
+    list(stepped(LBFGS(0.5), numpy_backend, 3, SquaredError()))
     first, square = tried[0]
     assert first == pytest.approx(0.5 * min(1.0, square**-0.5))
     assert [length for length, _ in tried[1:]] == [0.5, 0.5]
-
-
-@pytest.mark.parametrize("history", [0, -1])
-def test_numbers_out_of_range(history):
-    with pytest.raises(UsageError, match=f"history: {history}"):
-        LBFGS(history=history)

@@ -18,6 +18,7 @@ from revgn.optimizers import (
     Blend,
     FeatureMetric,
     GaussNewton,
+    LevenbergMarquardt,
     Linearization,
     Muon,
     Orthogonalized,
@@ -31,47 +32,49 @@ from revgn.solvers import BlockWise, MinimumNorm, jacobian
 from revgn.testing import assert_close, relative_error, tolerance
 from revgn.testing.compare import assert_same_kind, snapshot
 
-OPTIMIZERS = [
-    SGD(),
-    SGD(momentum=0.9),
-    SGD(momentum=0.9, nesterov=True, weight_decay=0.1),
-    Adam(),
-    Adam(weight_decay=0.1),
-    Muon(),
-    Muon(momentum=0.5, nesterov=False, weight_decay=0.1),
-    KFAC(),
-    KFAC(damping=0.1, momentum=0.0, every=1),
-    GaussNewton(BlockWise("uniform")),
-    GaussNewton(BlockWise()),
-    GaussNewton(MinimumNorm(), weight_decay=0.1),
-    GaussNewton(MinimumNorm(0.1)),
-    GaussNewton(BlockWise(), momentum=1.0),
-    GaussNewton(MinimumNorm(0.1), momentum=0.9, metric=FeatureMetric(every=2)),
-    GaussNewton(BlockWise(), metric=FeatureMetric(0.1, decay=0.0, every=1)),
-    Switch(Adam(), GaussNewton(MinimumNorm(0.1), momentum=0.9), switch_at=1),
-    Switch(GaussNewton(MinimumNorm()), SGD(momentum=0.9), patience=5),
-    Blend(GaussNewton(MinimumNorm(0.1), momentum=0.9), Adam(), share=0.25),
-    Orthogonalized(GaussNewton(MinimumNorm(0.1), momentum=0.9)),
-    Orthogonalized(Adam(weight_decay=0.1)),
-]
-CHOOSING = [  # the length of their steps, so rate and decay have other effects
-    LBFGS(),
-    LBFGS(history=1),
-    Paced(GaussNewton(MinimumNorm(0.1)), Backtracking(), trust_radius=0.1),
-    Paced(Blend(GaussNewton(), SGD()), trust_radius=1e-3),
-    Switch(Paced(SGD(), Backtracking()), LBFGS(history=2), switch_at=3),
-]
-EVERY = pytest.mark.parametrize("optimizer", OPTIMIZERS + CHOOSING, ids=repr)
-FREE = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+SPRING = GaussNewton(MinimumNorm(0.1), 0.5, momentum=0.9)
+OPTIMIZERS = {
+    "sgd": SGD(),
+    "momentum": SGD(momentum=0.9),
+    "nesterov": SGD(momentum=0.9, nesterov=True, weight_decay=0.1),
+    "adam": Adam(weight_decay=0.1),
+    "muon": Muon(weight_decay=0.1),
+    "muon without nesterov": Muon(momentum=0.5, nesterov=False),
+    "kfac": KFAC(),
+    "kfac without momentum": KFAC(damping=0.1, momentum=0.0, every=1),
+    "block uniform": GaussNewton(BlockWise("uniform")),
+    "block with momentum": GaussNewton(BlockWise(), momentum=1.0),
+    "block in a metric": GaussNewton(BlockWise(), metric=FeatureMetric(0.1, decay=0.0, every=1)),
+    "minimum norm": GaussNewton(weight_decay=0.1),
+    "spring": SPRING,
+    "spring in a metric": replace(SPRING, metric=FeatureMetric(every=2)),
+    "switched": Switch(Adam(), SPRING, switch_at=1),
+    "not yet switched": Switch(GaussNewton(), SGD(momentum=0.9), patience=5),
+    "blend": Blend(SPRING, Adam(weight_decay=0.1), 0.25),
+    "orthogonalized": Orthogonalized(SPRING),
+    "paced": Paced(Blend(GaussNewton(), SGD()), trust_radius=1e9),
+}
+CHOOSING = {  # the length of their steps, so that learning rate and decay have other effects
+    "lbfgs": LBFGS(history=1),
+    "bounded": Paced(GaussNewton(MinimumNorm(0.1)), Backtracking(), trust_radius=0.1),
+    "backtracking blend": Paced(Blend(Adam(), SGD()), Backtracking(halvings=3)),
+    "lbfgs after backtracking": Switch(Paced(SGD(), Backtracking()), LBFGS(history=2), switch_at=3),
+    "levenberg-marquardt": LevenbergMarquardt(SPRING),
+}
+EVERY = pytest.mark.parametrize("name", [*OPTIMIZERS, *CHOOSING])
+FREE = pytest.mark.parametrize("name", OPTIMIZERS)
 CASE = network_case("tanh-same-keep")
 
 
-def problem(library, dtype, loss):
+def named(name):
+    return (OPTIMIZERS | CHOOSING)[name]
+
+
+def problem(library, dtype="float64", loss=None):
     net, params, x = CASE.build(library, dtype)
-    rng = np.random.default_rng(33)
-    t = np.eye(CASE.outputs)[rng.integers(CASE.outputs, size=CASE.samples)]
+    t = np.eye(CASE.outputs)[np.random.default_rng(33).integers(CASE.outputs, size=CASE.samples)]
     z, J = jacobian(net, params, x)
-    return params, Linearization(loss, z, library.asarray(t, dtype), J)
+    return params, Linearization(loss or SquaredError(), z, library.asarray(t, dtype), J)
 
 
 def memory(state):
@@ -81,15 +84,14 @@ def memory(state):
 
 def warmed_up(optimizer, params, at):
     """A state that remembers something."""
-    state = init_state(optimizer, at.jacobian.network, params)
-    return update(optimizer, state, params, at, 0.1).state
+    return update(optimizer, init_state(optimizer, at.jacobian.network, params), params, at, 0.1).state
 
 
 @EVERY
 @pytest.mark.parametrize("loss", [SquaredError(), CrossEntropy()], ids=["squared-error", "cross-entropy"])
-def test_an_update_is_a_function(optimizer, loss, backend, dtype):
+def test_an_update_is_a_function(name, loss, backend, dtype):
     """Arguments stay as they are, the same arguments give the same bits, on every library and device."""
-    params, at = problem(backend, dtype, loss)
+    optimizer, (params, at) = named(name), problem(backend, dtype, loss)
     state = warmed_up(optimizer, params, at)
     arguments = (params, memory(state), tuple(at.jacobian.point), at.outputs, at.targets)
     before = [snapshot(argument) for argument in arguments]
@@ -104,8 +106,8 @@ def test_an_update_is_a_function(optimizer, loss, backend, dtype):
 
 
 @EVERY
-def test_step_norm_is_the_distance_moved(optimizer, backend, dtype):
-    params, at = problem(backend, dtype, SquaredError())
+def test_step_norm_is_the_distance_moved(name, backend, dtype):
+    optimizer, (params, at) = named(name), problem(backend, dtype)
     done = update(optimizer, warmed_up(optimizer, params, at), params, at, 0.25)
     moved = relative_error(done.params, params, scale=1.0)
     assert done.step_norm.ndim == 0
@@ -113,60 +115,64 @@ def test_step_norm_is_the_distance_moved(optimizer, backend, dtype):
 
 
 def with_decay(optimizer, decay):
-    """The same optimizer with another decay, in those inside where it has none of its own."""
-    inside = [name for name in ("first", "second", "inner") if hasattr(optimizer, name)]
-    if not inside:
-        return replace(optimizer, weight_decay=decay)
-    return replace(optimizer, **{name: with_decay(getattr(optimizer, name), decay) for name in inside})
+    """The same optimizer with another weight decay, of those inside that have their own."""
+    names = [name for name in ("inner", "first", "second") if hasattr(optimizer, name)]
+    inside = {name: with_decay(getattr(optimizer, name), decay) for name in names}
+    return replace(optimizer, **(inside or {"weight_decay": decay}))
 
 
-def rate(optimizer):
-    """The learning rate that the weight decay is multiplied by."""
+def summed_lr(optimizer, done):
+    """Sum of the learning rates by which directions count in an update."""
+    if isinstance(optimizer, Paced):
+        return summed_lr(optimizer.inner, done)
     if isinstance(optimizer, Blend):
-        return (1 - optimizer.share) * optimizer.first.lr + optimizer.share * optimizer.second.lr
-    return optimizer.first.lr if isinstance(optimizer, Switch) else optimizer.lr
+        share = optimizer.share
+        return 0.25 * ((1 - share) * optimizer.first.lr + share * optimizer.second.lr)
+    return done.lr
 
 
-@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, LBFGS()], ids=repr)
-def test_weight_decay_is_decoupled(optimizer, numpy_backend):
-    """With decay w the step is the one without, and w times the parameters more."""
-    params, at = problem(numpy_backend, "float64", SquaredError())
-    without, decayed = with_decay(optimizer, 0.0), with_decay(optimizer, 0.5)
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "lbfgs"])
+def test_weight_decay_is_decoupled(name, numpy_backend):
+    """With decay w the step is the one without, and scale lr w times the parameters more."""
+    params, at = problem(numpy_backend)
+    without, decayed = with_decay(named(name), 0.0), with_decay(named(name), 0.5)
     state = warmed_up(without, params, at)
     plain, shrunk = (update(each, state, params, at, 0.25) for each in (without, decayed))
-    lr = optimizer.second.lr if getattr(plain.state, "is_second", 0) else rate(optimizer)
-    expected = trees.axpy(-0.25 * 0.5 * lr, params, plain.params)
-    assert_close("decay", shrunk.params, expected, 1e-13)
+    factor = -0.5 * summed_lr(without, plain)
+    assert_close("decay", shrunk.params, trees.axpy(factor, params, plain.params), 1e-13)
     assert snapshot(memory(shrunk.state)) == snapshot(memory(plain.state))
 
 
 @FREE
-def test_the_rate_scales_the_step(optimizer, numpy_backend):
-    params, at = problem(numpy_backend, "float64", SquaredError())
+def test_the_scale_scales_the_step(name, numpy_backend):
+    optimizer, (params, at) = named(name), problem(numpy_backend)
     state = warmed_up(optimizer, params, at)
-    small, large = (update(optimizer, state, params, at, lr) for lr in (0.125, 0.5))
+    small, large = (update(optimizer, state, params, at, scale) for scale in (0.125, 0.5))
     step = trees.axpy(-1.0, params, small.params)
-    assert_close("rate", trees.axpy(-1.0, params, large.params), trees.scale(4.0, step), 1e-12)
+    assert_close("scale", trees.axpy(-1.0, params, large.params), trees.scale(4.0, step), 1e-12)
+    assert (large.lr, large.length) == (4 * small.lr, 4 * small.length)
     assert snapshot(memory(large.state)) == snapshot(memory(small.state))
 
 
 @EVERY
-def test_only_a_solver_has_something_to_report(optimizer, numpy_backend):
-    params, at = problem(numpy_backend, "float64", SquaredError())
-    info = update(optimizer, init_state(optimizer, at.jacobian.network, params), params, at, 0.1).solve
-    first = optimizer.first if isinstance(optimizer, Switch) else optimizer
-    assert (info is not None) == ("GaussNewton" in repr(first))
+def test_only_a_solver_has_something_to_report(name, numpy_backend):
+    optimizer, (params, at) = named(name), problem(numpy_backend)
+    info = update(optimizer, init_state(optimizer, at.jacobian.network, params), params, at).solve
+    first = repr(optimizer.first if isinstance(optimizer, Switch) else optimizer)
+    assert (info is not None) == ("GaussNewton" in first)
 
 
 @EVERY
-def test_an_update_goes_along_the_direction(optimizer, numpy_backend):
-    params, at = problem(numpy_backend, "float64", SquaredError())
+def test_an_update_goes_along_the_direction(name, numpy_backend):
+    """W - scale lr (D + w W)."""
+    optimizer, (params, at) = named(name), problem(numpy_backend)
     if not has_map(direction, type(optimizer)):
-        assert isinstance(optimizer, LBFGS | Paced | Switch)  # which take their steps themselves
+        assert isinstance(optimizer, LBFGS | Paced | Switch | LevenbergMarquardt)
         return
-    optimizer = with_decay(optimizer, 0.0)
     state = warmed_up(optimizer, params, at)
     along = direction(optimizer, state, params, at, 0.25)
-    plain = update(optimizer, state, params, at, 0.25)
-    assert_close("W - lr D", plain.params, trees.axpy(-0.25 * optimizer.lr, along.params, params), 0.0)
-    assert snapshot(memory(plain.state)) == snapshot(memory(along.state))
+    done = update(optimizer, state, params, at, 0.25)
+    step = trees.axpy(optimizer.weight_decay, params, along.params)
+    assert_close("W", done.params, trees.axpy(-0.25 * optimizer.lr, step, params), 1e-15)
+    assert done.lr == done.length == 0.25 * optimizer.lr
+    assert snapshot(memory(done.state)) == snapshot(memory(along.state))

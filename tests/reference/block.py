@@ -1,4 +1,4 @@
-"""The block inverse, word by word.
+"""The block step, word by word.
 
     D_F = A_F^+ v_0        r = A_F D_F        D_G = A_G^+ (v_1 - (what r does to the half that G moves))
 
@@ -11,7 +11,7 @@ from reference import dense
 from reference.pinv import pinv
 
 
-def block_inverse(net, params, x, eps, shares, **rule):
+def block_step(net, params, x, eps, block_weights, **rule):
     """Weights' steps, one matrix for each coupling."""
     weights, layers = dense.weights_of(params), net.body.layers
     at = [dense.halves_of(x)]
@@ -21,7 +21,7 @@ def block_inverse(net, params, x, eps, shares, **rule):
     U = np.vstack([net.readout.first, net.readout.second])
     v = np.hsplit(eps @ U.T, 2)
     steps = [np.zeros_like(W) for W in weights]
-    for block in reversed(range(len(shares))):
+    for block in reversed(range(len(block_weights))):
         f, g = 2 * block, 2 * block + 1
         F, G = layers[f], layers[g]
         A_F = dense.features(F, at[f][1 - F.half])
@@ -32,7 +32,7 @@ def block_inverse(net, params, x, eps, shares, **rule):
         moved[F.half] = moved[F.half] + 1j * dense.E * r
         carried = dense.coupling(G, weights[g], moved)[G.half].imag / dense.E
         D_G = pinv(A_G, **rule) @ (v[G.half] - carried)
-        steps[f], steps[g] = shares[block] * D_F, shares[block] * D_G
+        steps[f], steps[g] = block_weights[block] * D_F, block_weights[block] * D_G
 
         J = dense.block_derivatives(layers[f : g + 1], weights[f : g + 1], at[f])
         v = np.hsplit(np.linalg.solve(J, np.hstack(v)[:, :, None])[:, :, 0], 2)

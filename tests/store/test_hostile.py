@@ -115,7 +115,7 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 KEYS = st.sampled_from(
-    ["data", "optimizer", "training", "network", "preset", "name", "lr", "grid", "shares", "x"]
+    ["data", "optimizer", "training", "network", "preset", "name", "kind", "lr", "solver", "grid", "x"]
 )
 
 

@@ -75,7 +75,7 @@ def test_a_stopped_sweep_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "status", "message"),
     [
-        ({"optimizer.name": "sgd", "optimizer.lr": 1e30}, "diverged", "try a smaller optimizer.lr"),
+        ({"optimizer": "sgd", "lr": 1e30}, "diverged", "try a smaller lr"),
         ({"data.name": "nowhere.npz"}, "failed", "there is no such file"),
     ],
 )

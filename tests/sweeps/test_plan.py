@@ -6,18 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from revgn.errors import UsageError
-from revgn.sweeps import Plan, full_path, parse_axis, parse_plan, plan_jobs, plan_toml
+from revgn.sweeps import Plan, parse_axis, parse_plan, plan_jobs, plan_toml
 from revgn.sweeps.axes import draw
 
 FILE = """
-[optimizer]
+[training]
 schedule = "cosine"
 
 [variants.block]
-optimizer.inverse = "block"
+optimizer.solver = "block"
 
 [variants.adam]
-optimizer = {name = "adam"}
+optimizer = {kind = "adam"}
 
 [grid]
 lr = "log:0.01..1:3"
@@ -81,9 +81,36 @@ def test_variants_and_points():
     assert len(jobs) == len({job.name for job in jobs}) == 2 * 3 * 2
     first, second = jobs[:2]
     assert first.name.startswith("block_lr=0.01_seed=0_")
-    assert second.choices == {"variant": "block", "optimizer.lr": 0.01, "training.seed": 1}
-    assert second.settings["optimizer"] == {"schedule": "cosine", "inverse": "block", "lr": 0.01}
-    assert jobs[6].settings["optimizer"]["name"] == "adam"
+    assert second.choices == {"variant": "block", "lr": 0.01, "training.seed": 1}
+    assert second.settings == {
+        "training": {"schedule": "cosine", "seed": 1},
+        "optimizer": {"solver": "block", "lr": 0.01},
+    }
+    assert jobs[6].settings["optimizer"] == {"kind": "adam", "lr": 0.01}
+
+
+def test_an_axis_goes_where_each_job_has_it():
+    """Damping of the solver with Gauss-Newton, of the optimizer with K-FAC."""
+    axes = (parse_axis("optimizer", "gauss-newton,kfac"), parse_axis("damping", "0.1,0.2"))
+    jobs = plan_jobs(Plan({}, axes))
+    assert [job.settings["optimizer"] for job in jobs[1:3]] == [
+        {"kind": "gauss-newton", "solver": {"damping": 0.2}},
+        {"kind": "kfac", "damping": 0.1},
+    ]
+    assert jobs[0].name.startswith("optimizer=gauss-newton_damping=0.1_")
+    axes = (parse_axis("damping", "0.1"), parse_axis("solver", "block,cg"), parse_axis("rtol", "0.01"))
+    with pytest.raises(
+        UsageError, match=r"job damping=0\.1_solver=cg_rtol=0\.01: rtol: cg has no rtol; block"
+    ):
+        plan_jobs(Plan({}, axes))
+
+
+def test_a_part_left_out_returns_from_the_file():
+    plan = Plan({"optimizer": {"solver": {"kind": "cg"}}}, (parse_axis("preconditioner", "none,blocks"),))
+    assert parse_plan(plan_toml(plan), "again").axes == plan.axes
+    (job, _) = plan_jobs(plan)
+    fixed = Plan(job.settings, (parse_axis("training.seed", "0"),))
+    assert plan_jobs(parse_plan(plan_toml(fixed), "again"))[0].settings == plan_jobs(fixed)[0].settings
 
 
 @pytest.mark.parametrize("extra", ["", "[sweep]\nrandom = 5\nrandom_seed = 3\n"])
@@ -99,7 +126,7 @@ def test_ranges_and_none_return_from_the_file():
 
 
 def test_more_draws_are_the_same_and_others():
-    axes = (parse_axis("optimizer.lr", "log:1e-3..1"), parse_axis("optimizer.damping", "0.1,1"))
+    axes = (parse_axis("optimizer.lr", "log:1e-3..1"), parse_axis("optimizer.solver.damping", "0.1,1"))
     few, many, other = (
         {job.name for job in plan_jobs(Plan({}, axes, random=count, random_seed=seed))}
         for count, seed in ((5, 0), (9, 0), (5, 1))
@@ -125,25 +152,18 @@ def test_a_job_is_named_by_all_its_settings():
 
 
 @pytest.mark.parametrize(
-    ("name", "path"),
-    [("seed", "training.seed"), ("optimizer.lr", "optimizer.lr"), ("carry", "optimizer.carry")],
-)
-def test_short_names(name, path):
-    assert full_path(name) == path
-
-
-@pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[grid]\nname = [1]", "name: could be data.name or optimizer.name; say which"),
+        ("[grid]\ncarry = [1]", r"carry: is now optimizer\.momentum"),
+        ("[optimizer]\nname = 'adam'", r"optimizer\.name: is now optimizer\.kind"),
         ("[grid]\nlearning_rate = [1]", "learning_rate: unknown setting"),
         ("[grid]\noptimizer.lr = []", "optimizer.lr: has no value"),
         ("grid = 3", "grid is a table"),
         ("[variants]\na = 3", "variants.a is a table"),
         ("[sweep]\nworkers = 3", "sweep.workers is unknown"),
         ("[grid", "not TOML"),
-        ("[grid]\nlr = [0.1, -1]", "job lr=-1: optimizer.lr: -1 cannot be used"),
-        ("[grid]\nlr = '0.1..1'", "optimizer.lr: a range has no values to count"),
+        ("[grid]\nlr = [0.1, -1]", "job lr=-1: optimizer.lr: -1.0 cannot be used"),
+        ("[grid]\nlr = '0.1..1'", "lr: a range has no values to count"),
         ("[grid]\nseed = '0..99999'\nbatch_size = '1..99999'", "expected 100,000 jobs at most"),
         ("[sweep]\nrandom = 0", "random: 0 is not between"),
         ("[sweep]\nrandom = 'a'", "sweep.random is 'a'; expected a whole number"),

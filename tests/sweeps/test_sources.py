@@ -36,7 +36,7 @@ def test_what_is_tried_next(scores, rule, further, finer):
 
 def test_a_rate_is_tuned_for_each_point(tmp_path):
     """Further out, finer, then on all seeds: what was tried is best, and each point has its own."""
-    plan = plan_of(optimizer__name="adam,sgd", training__seed="0..2")
+    plan = plan_of(optimizer="adam,sgd", training__seed="0..2")
     tuned = Tuned(plan, parse_axis("optimizer.lr", "1e-4,1e-3"), "score", tmp_path / "s")
     here = Here()
     board = run_sweep(plan, tmp_path / "s", source=tuned, executor=here)
@@ -44,14 +44,14 @@ def test_a_rate_is_tuned_for_each_point(tmp_path):
     best = tuned.best(board)
     assert len(best) == 2
     for name in ("adam", "sgd"):
-        states = [state for state in board.values() if state.job.choices["optimizer.name"] == name]
+        states = [state for state in board.values() if state.job.choices["optimizer"] == name]
         tried = {
             state.job.choices["optimizer.lr"]: max((score for _, score in state.beat.scores), default=-1)
             for state in states
             if state.job.choices["training.seed"] == 0
         }
         assert len(tried) >= 4
-        (rate,) = (value for point, value in best.items() if point.startswith(f"name={name}_"))
+        (rate,) = (value for point, value in best.items() if point.startswith(f"optimizer={name}_"))
         assert tried[rate] == max(tried.values())
         on_other_seeds = [
             state.job.choices["optimizer.lr"] for state in states if state.job.choices["training.seed"] > 0
@@ -64,7 +64,7 @@ def test_a_rate_is_tuned_for_each_point(tmp_path):
 
 
 def test_the_largest_rate_that_does_not_diverge(tmp_path):
-    plan = plan_of({"optimizer.name": "sgd"})
+    plan = plan_of({"optimizer": "sgd"})
     tuned = Tuned(plan, parse_axis("optimizer.lr", "0.01,1e30"), "largest", tmp_path / "s")
     board = run_sweep(plan, tmp_path / "s", source=tuned, executor=Here())
     (rate,) = tuned.best(board).values()
@@ -92,7 +92,7 @@ def test_the_rate_of_most_progress_after_an_epoch(tmp_path):
 
 def test_the_rate_of_the_best_fit(tmp_path):
     """By the training loss at the end, whatever the validation part has to say."""
-    plan = plan_of({"data.validation_fraction": 0.2})
+    plan = plan_of({"validation": 0.2})
     tuned = Tuned(plan, parse_axis("optimizer.lr", "1e-5,1e-2"), "fit", tmp_path / "s")
     board = run_sweep(plan, tmp_path / "s", source=tuned, executor=Here())
     losses = {
@@ -105,7 +105,7 @@ def test_the_rate_of_the_best_fit(tmp_path):
 
 def test_a_run_that_averages_is_tuned_by_its_average(tmp_path):
     """What a worker says while it trains, and what the run says afterwards, are of the averaged weights."""
-    plan = plan_of({"training.average": "tail", "training.average_from": 0.5})
+    plan = plan_of({"average": "tail", "tail_start": 0.5})
     board = run_sweep(plan, tmp_path / "s", executor=Here())
     ((name, state),) = board.items()
     epochs = open_run(tmp_path / "s" / name).epochs

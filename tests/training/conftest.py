@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from revgn.data import Dataset, Part, load_dataset
-from revgn.settings import build_config, merge_settings, nested
+from revgn.settings import build_config, settings_by_name
 from revgn.training import build_problem
 
 TINY = {
@@ -19,11 +19,10 @@ def digits():
 
 @pytest.fixture
 def make_problem(digits):
-    """Problem of tiny settings, changed by dotted paths ("optimizer.lr" = 0.5), on digits or other data."""
+    """Problem of tiny settings, changed by name or dotted path, on digits or other data."""
 
     def make(changes=None, dataset=digits):
-        layers = [nested(path, value) for path, value in (changes or {}).items()]
-        return build_problem(build_config(merge_settings(*layers, TINY)), dataset)
+        return build_problem(build_config(settings_by_name(changes or {}, TINY), TINY), dataset)
 
     return make
 

@@ -23,13 +23,13 @@ from revgn.training import (
     update_average,
 )
 
-ADAM = {"optimizer.name": "adam", "optimizer.lr": 0.01, "training.eval_every": 1}
+ADAM = {"optimizer": "adam", "lr": 0.01, "eval_every": 1}
 AVERAGES = [
-    ({"training.average": "exponential"}, 0.95, 0),
-    ({"training.average": "exponential", "training.average_decay": 0.5}, 0.5, 0),
-    ({"training.average": "tail"}, 1.0, 5),  # 0.75 of 7 steps
-    ({"training.average": "tail", "training.average_from": 0.0}, 1.0, 0),
-    ({"training.average": "tail", "training.average_from": 0.999}, 1.0, 6),
+    ({"average": "exponential"}, 0.95, 0),
+    ({"average": "exponential", "decay": 0.5}, 0.5, 0),
+    ({"average": "tail"}, 1.0, 5),  # 0.75 of 7 steps
+    ({"average": "tail", "tail_start": 0.0}, 1.0, 0),
+    ({"average": "tail", "tail_start": 0.999}, 1.0, 6),
 ]
 
 
@@ -103,7 +103,7 @@ def test_an_evaluation_is_that_of_a_network_with_these_weights(changes, decay, b
 
 
 def test_a_regression_is_averaged_too(make_problem, table):
-    changes = AVERAGES[1][0] | {"optimizer.name": "adam"}
+    changes = AVERAGES[1][0] | {"optimizer": "adam"}
     record = run(make_problem(changes, table))[-1].record
     assert {name for name in record if name.endswith("_average")} == {
         "train_loss_average",

@@ -1,14 +1,45 @@
 """The estimate before the first step: exact where it counts, plausible where it guesses."""
 
+from dataclasses import dataclass, replace
+
+import numpy as np
 import pytest
-from revgn.training.settings import OptimizerSettings
 
 from revgn import trees
-from revgn.data import Dataset, Part
-from revgn.errors import UsageError
-from revgn.settings import build_config, config_toml, parse_toml
-from revgn.training import Estimate, build_problem, choose_solver, estimate_step, initial_state, solver_choice
-from revgn.training.estimate import expected_iterations
+from revgn.cost import Cost, Sizes, layer_cost
+from revgn.data import Dataset, Part, load_dataset, take_batch
+from revgn.errors import UnsupportedMapError, UsageError
+from revgn.optimizers import Adam, Blend, GaussNewton, Paced
+from revgn.settings import FAMILIES, build_config, config_toml, parse_toml
+from revgn.solvers import Automatic, ConjugateGradients, MinimumNorm, jacobian, tangent_kernel
+from revgn.solvers.conjugate_gradients import expected_iterations
+from revgn.training import (
+    Estimate,
+    Speeds,
+    StepDone,
+    build_problem,
+    choose_solver,
+    estimate_step,
+    initial_state,
+    solver_choice,
+    step_cost,
+    train,
+)
+
+WRAPPERS = {
+    "blend": {},
+    "orthogonalized": {},
+    "levenberg-marquardt": {},
+    "switch": {"switch_at": 3, "first": "lbfgs"},
+    "paced": {"length": "backtracking"},
+}
+OPTIMIZERS = [
+    *({"kind": kind} | WRAPPERS.get(kind, {}) for kind in FAMILIES["optimizer"]),
+    {"solver": "block"},
+    {"solver": "cg"},
+    {"metric": "features"},
+    {"curvature": "exact", "momentum": 0.5},
+]
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +47,7 @@ def _quick(monkeypatch):
     monkeypatch.setattr("revgn.training.estimate._TIMED_SECONDS", 0.001)
 
 
-@pytest.mark.parametrize("features", [1, 2, 5, 64])
+@pytest.mark.parametrize("features", [1, 5, 64])
 @pytest.mark.parametrize(("blocks", "hidden"), [(1, 1), (2, 32), (3, 7)])
 @pytest.mark.parametrize("first_block", ["same", "identity"])
 def test_weights_are_counted(features, blocks, hidden, first_block, make_problem, digits):
@@ -27,39 +58,40 @@ def test_weights_are_counted(features, blocks, hidden, first_block, make_problem
     dataset = Dataset("narrow", "classification", *fields, None, digits.classes, "", "")
     changes = {"network.blocks": blocks, "network.hidden": hidden, "network.first_block": first_block}
     problem = make_problem(changes, dataset)
-    estimate = estimate_step(problem)
-    assert estimate.parameters == trees.size(initial_state(problem).params)
-    assert (estimate.features, estimate.outputs) == (features, min(features, 10))
+    assert estimate_step(problem).parameters == trees.size(initial_state(problem).params)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"optimizer.inverse": "block"},
-        {"optimizer.solver": "cg"},
-        {"optimizer.metric": "features"},
-        {"optimizer.orthogonal": True},
-        *({"optimizer.name": name} for name in ("adam", "sgd", "muon", "kfac", "lbfgs")),
-        {"optimizer.hybrid": "switch", "optimizer.second": "lbfgs", "optimizer.switch_at": 3},
-        {"optimizer.hybrid": "agreement", "optimizer.length_rule": "backtracking"},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("changes", OPTIMIZERS, ids=str)
 @pytest.mark.parametrize("first_block", ["same", "identity"])
 def test_more_costs_more(changes, first_block, make_problem):
-    changes = changes | {"network.first_block": first_block}
-    small = estimate_step(make_problem(changes))
-    assert (small.train_rows, small.batch_size, small.steps) == (200, 64, 7)
-    assert small.memory_bytes == sum(small.memory.values())
+    """Every optimizer and solver states its cost."""
+    changes = {"optimizer": changes, "network.first_block": first_block}
+    small = step_cost(make_problem(changes))
+    assert not small.unknown
     assert all(part > 0 for part in (*small.memory.values(), *small.work.values()))
-    assert small.seconds_per_step > 0
     for more in ({"training.batch_size": 128}, {"network.blocks": 4}, {"network.hidden": 200}):
-        large = estimate_step(make_problem(changes | more))
+        large = step_cost(make_problem(changes | more))
         assert sum(large.work.values()) > sum(small.work.values())
-        assert large.memory_bytes > small.memory_bytes
-    double = estimate_step(make_problem(changes | {"training.dtype": "float64"}))
-    assert double.memory_bytes == 2 * small.memory_bytes
+        assert sum(large.memory.values()) > sum(small.memory.values())
+    double = step_cost(make_problem(changes | {"training.dtype": "float64"}))
+    assert double.memory == {part: 2 * size for part, size in small.memory.items()}
+
+
+@dataclass(frozen=True)
+class Own:
+    """An optimizer, solver or layer of a user's own, without a cost."""
+
+
+def test_what_states_no_cost_is_named(make_problem):
+    problem = make_problem()
+    found = step_cost(replace(problem, optimizer=Own()))
+    assert (found.unknown, set(found.work)) == (("Own",), {"forward"})
+    assert step_cost(replace(problem, optimizer=GaussNewton(solver=Own()))).unknown == ("Own",)
+    body = replace(problem.network.body, layers=(*problem.network.body.layers, Own()))
+    strange = replace(problem, network=replace(problem.network, body=body))
+    assert step_cost(strange) == Cost(unknown=("Own",))
+    with pytest.raises(UnsupportedMapError, match=r"layer_cost\(Own\)"):
+        estimate_step(strange)
 
 
 def test_an_average_is_one_more_copy_of_the_weights(make_problem):
@@ -69,105 +101,182 @@ def test_an_average_is_one_more_copy_of_the_weights(make_problem):
     assert averaged.memory_bytes - plain.memory_bytes == 4 * plain.parameters
 
 
-def test_a_hybrid_costs_its_parts(make_problem):
-    """One forward pass; the work of both, or in turn the larger; the halves of an agreement together."""
+def test_a_wrapper_costs_its_parts(make_problem):
+    """One forward pass; the work of both of a blend, of a switch in turn the larger."""
 
     def step(**changes):
-        changes = {f"optimizer.{name}": value for name, value in changes.items()}
-        return estimate_step(make_problem(changes))
+        return step_cost(make_problem({"optimizer": changes}))
 
-    newton, adam = step(), step(name="adam")
-    blend = step(hybrid="blend", second="adam")
-    assert sum(blend.work.values()) == sum(newton.work.values()) + adam.work["gradient"]
-    assert newton.memory_bytes < blend.memory_bytes < newton.memory_bytes + adam.memory_bytes
-    switch = step(hybrid="switch", second="adam", switch_at=3)
-    assert switch.work == newton.work
-    agreement = step(hybrid="agreement")
-    assert agreement.memory["kernel"] == newton.memory["kernel"] / 2
-    assert agreement.work["forward"] == pytest.approx(2 * newton.work["forward"])
-    paced = step(length_rule="second-batch")
-    assert paced.work["length"] == 2 * newton.work["forward"]
-    assert step(trust_radius=1.0).work == newton.work
-    averaged = estimate_step(
-        make_problem(
-            {"optimizer.hybrid": "blend", "optimizer.second": "adam", "training.average": "exponential"}
-        )
-    )
-    assert averaged.memory_bytes - blend.memory_bytes == 4 * blend.parameters
+    newton, adam, blend = step(), step(kind="adam"), step(kind="blend")
+    assert blend.work == newton.work | {"gradient": adam.work["gradient"]}
+    assert sum(newton.memory.values()) < sum(blend.memory.values())
+    switch = step(kind="switch", switch_at=3)
+    assert (switch.work, switch.memory) == (newton.work, blend.memory)
+    paced = step(kind="paced", trust_radius=1.0)
+    assert paced == newton
+    paced = step(kind="paced", length="backtracking")
+    assert paced.work["length"] == newton.work["forward"] + adam.work["gradient"]
 
 
 def test_rebuilt_activations_take_less(make_problem):
     kept, rebuilt = (
-        estimate_step(make_problem({"network.activations": how, "network.blocks": 6}))
+        step_cost(make_problem({"network.activations": how, "network.blocks": 6}))
         for how in ("keep", "rebuild")
     )
     assert rebuilt.memory["activations"] * 12 == kept.memory["activations"]
 
 
+def test_the_rows_of_the_kernel(make_problem):
+    """Those that the solver constrains, or that the loss's curvature has."""
+
+    def order(**changes):
+        return step_cost(make_problem({"optimizer": changes})).order
+
+    assert order() == 64 * 10
+    assert order(solver={"outputs": "centered-logits"}) == order(curvature="exact") == 64 * 9
+    assert order(curvature="exact", output_damping=0.1) == 64 * 10
+
+
 def test_the_kernel_s_route(make_problem):
     """As a whole where it fits, else by tiles, whose memory is the bound until they need less."""
-    dense = estimate_step(make_problem())
-    assert (dense.route, dense.memory["kernel"], dense.disk_bytes) == ("dense", 4 * 640**2, 0)
-    in_memory, on_disk = (
-        estimate_step(make_problem({"optimizer.memory": size})) for size in ("1.6MB", "500kB")
+    dense, in_memory, on_disk = (
+        step_cost(make_problem({"optimizer.solver.memory": size, "optimizer.solver.damping": 0.1}))
+        for size in (None, "1.6MB", "500kB")
     )
-    assert (in_memory.route, on_disk.route) == ("tiles", "tiles")
+    assert (dense.kernel, dense.memory["kernel"], dense.disk) == ("dense", 4 * 640**2, 0)
+    assert (in_memory.kernel, on_disk.kernel) == ("tiles", "tiles")
     assert in_memory.memory["kernel"] <= 1.6e6
-    assert (in_memory.disk_bytes, in_memory.moved_bytes) == (0, 0)
+    assert (in_memory.disk, in_memory.moved) == (0, 0)
     assert on_disk.memory["kernel"] == 500_000
-    assert on_disk.moved_bytes > on_disk.disk_bytes > 500_000
+    assert on_disk.moved > on_disk.disk > 500_000
     assert in_memory.work == on_disk.work
-    assert in_memory.work["factor"] == dense.work["factor"]
+    assert in_memory.work["factor"] == dense.work["factor"] == 640**3 / 3
     assert in_memory.work["pull-back"] == dense.work["pull-back"] + dense.work["forward"]
-    for changes in ({"optimizer.name": "adam"}, {"optimizer.inverse": "block"}, {"optimizer.solver": "cg"}):
-        assert estimate_step(make_problem(changes)).route is None
+    for changes in ({"optimizer.kind": "adam"}, {"optimizer.solver.kind": "cg"}):
+        assert step_cost(make_problem(changes)).kernel is None
 
 
-def test_time_is_work_over_its_own_speed():
-    estimate = Estimate(
-        1, 1, 1, 1, 1, 1, {}, {"kernel": 6.0, "factor": 12.0}, 3.0, "tiles", 5, 20.0, 4.0, 10.0, 24.0, 6.0
-    )
-    assert estimate.seconds_per_step == 6 / 3 + 12 / 4 + 20 / 10 + 24 / 6
+def sizes_of(problem):
+    n, c = problem.batch_size, problem.dataset.train.targets.shape[1]
+    return Sizes(n, c, 8, tuple(layer_cost(layer, n) for layer in problem.network.body.layers))
 
 
-AUTO = {"solver": "auto", "damping": 0.1, "tolerance": 1e-2, "memory": 10**9}
+@pytest.mark.parametrize("changes", [{"hidden": 5}, {"hidden": 40, "first_block": "identity"}, {"blocks": 3}])
+def test_ranks_are_bounded(changes, make_problem):
+    """The bounds hold, and are sharp up to the column of ones that the features of a half share."""
+    network = {"hidden": 5, "activation": "tanh"} | changes
+    problem = make_problem({"network": network, "training.dtype": "float64"})
+    sizes, data = sizes_of(problem), problem.dataset
+    x, _ = take_batch(data, data.train, slice(0, problem.batch_size), problem.backend, problem.dtype)
+
+    def rank(scale):
+        params = trees.map_leaves(
+            lambda W: scale * np.random.default_rng(2).standard_normal(W.shape), initial_state(problem).params
+        )
+        return np.linalg.matrix_rank(tangent_kernel(jacobian(problem.network, params, x)[1]), hermitian=True)
+
+    assert 0.8 * min(sizes.rank_bound(10), 640) <= rank(0.3) <= sizes.rank_bound(10)
+    assert 0.8 * min(sizes.rank_at_zero(10), 640) <= rank(0.0) <= sizes.rank_at_zero(10)
+
+
+def test_a_singular_kernel_is_known_beforehand(make_problem):
+    """--hidden 16 on 256 digits: 2,176 weights, of rank 1,632 at most, for a kernel of order 2,560."""
+    digits = load_dataset("digits", subset=256)
+
+    def found(**changes):
+        base = {"training.batch_size": 256, "network.init_scale": 0.1, "network.hidden": 16}
+        changes = {name.replace("__", "."): value for name, value in changes.items()}
+        return step_cost(make_problem(base | changes, digits))
+
+    singular, damped = found(), found(optimizer__solver__damping=0.01)
+    assert singular.order == 2560
+    (note,) = singular.notes
+    assert "the kernel of order 2,560 is singular (rank 1,632 at most), so each step" in note
+    assert "--damping 0.01" in note
+    assert "--hidden" in note
+    assert singular.work["eigenvectors"] == 9 * 2560**3
+    assert singular.work["factor"] == 3 * damped.work["factor"]  # one more, in double precision
+    assert singular.work["kernel"] == 5 * damped.work["kernel"]
+    assert damped.notes == ()
+    assert "eigenvectors" not in damped.work
+    double = found(training__dtype="float64")
+    assert double.work["factor"] == damped.work["factor"]
+    assert double.work["kernel"] == 2 * damped.work["kernel"]
+    assert "the first step fails" in found(optimizer__solver__memory="100MB").notes[0]
+    assert "stagnate" in found(optimizer__solver__kind="cg").notes[0]
+    assert found(network__hidden=24).notes == ()
+    assert "(rank 1,000 at most at first)" in found(network__hidden=24, network__init_scale=1e-3).notes[0]
+    assert found(network__hidden=64, network__init_scale=1e-3).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "rung"),
+    [
+        ({"network.hidden": 4, "network.init_scale": 0.1}, 2),
+        ({"network.hidden": 11}, 2),
+        ({"network.hidden": 11, "training.dtype": "float64"}, 0),
+        ({"network.hidden": 8, "optimizer.solver.damping": 0.01}, 0),
+        ({"network.hidden": 64}, 0),
+    ],
+    ids=str,
+)
+def test_the_rung_that_is_foreseen_is_taken(changes, rung, make_problem):
+    problem = make_problem(changes)
+    first = next(event for event in train(problem, initial_state(problem)) if isinstance(event, StepDone))
+    assert (first.record["rung"] == 2) == (rung == 2) == ("eigenvectors" in step_cost(problem).work)
+
+
+def test_time_is_each_count_over_its_own_speed():
+    work = {"kernel": 6.0, "factor": 12.0, "eigenvectors": 8.0}
+    speeds = Speeds(products=3.0, factor=4.0, eigenvectors=2.0, read=6.0, disk=10.0)
+    estimate = Estimate(1, Cost(work, read=24.0, moved=20.0), speeds)
+    assert estimate.seconds_per_step == 6 / 3 + 12 / 4 + 8 / 2 + 24 / 6 + 20 / 10
+
+
+AUTO = {"kind": "auto", "damping": 0.1, "tolerance": 1e-2, "memory": 10**9}
 
 
 def chosen(monkeypatch, digits, *, products, reads, factors=1e12, batch=200, **changes):
     """What is chosen on a machine of these speeds, with the estimates."""
     for name, speed in (("product", products), ("read", reads), ("factor", factors)):
         monkeypatch.setattr(f"revgn.training.estimate._{name}_speed", lambda *_, speed=speed: speed)
-    training = {"batch_size": batch}
-    config = build_config({"optimizer": AUTO | changes, "network": {"hidden": 32}, "training": training})
+    optimizer = {"solver": AUTO | changes}
+    config = build_config(
+        {"optimizer": optimizer, "network": {"hidden": 32}, "training": {"batch_size": batch}}
+    )
     return choose_solver(config, digits)
 
 
 def test_the_faster_solver_is_chosen(monkeypatch, digits):
-    """Cholesky slow: conjugate gradients; many iterations: the kernel, with its own settings only."""
+    """Cholesky slow: conjugate gradients; products slow to read: the kernel, with its own settings only."""
     config, estimates = chosen(monkeypatch, digits, products=1e10, reads=1e12, factors=1e6)
-    assert config.optimizer.solver == "cg"
-    assert (config.optimizer.tolerance, config.optimizer.memory) == (1e-2, None)
-    assert estimates["cg"].seconds_per_step < estimates["dense"].seconds_per_step
-    assert solver_choice(config, estimates).startswith("cg: ")
-    config, estimates = chosen(
-        monkeypatch, digits, products=1e15, reads=1e8, batch=16, preconditioner="none", tolerance=1e-9
-    )
-    assert config.optimizer.solver == "dense"
-    assert config.optimizer.memory == 10**9
-    assert (config.optimizer.tolerance, config.optimizer.preconditioner) == (1e-3, "blocks")
+    assert config.optimizer.solver == ConjugateGradients(damping=0.1, tolerance=1e-2)
+    assert estimates["cg"].seconds_per_step < estimates["minimum-norm"].seconds_per_step
+    assert solver_choice(estimates).startswith("cg: ")
+    assert ", minimum-norm " in solver_choice(estimates)
+    config, _ = chosen(monkeypatch, digits, products=1e15, reads=1e6, batch=16, damping=1e-9, tolerance=1e-9)
+    assert config.optimizer.solver == MinimumNorm(damping=1e-9, memory=10**9)
     assert build_config(parse_toml(config_toml(config), "chosen")) == config
-    assert build_problem(config, digits).optimizer.solver.memory == 10**9
 
 
 def test_what_does_not_fit_is_not_chosen(monkeypatch, digits):
     config, estimates = chosen(monkeypatch, digits, products=1e10, reads=1e12, factors=1e6, memory=200_000)
-    assert estimates["cg"].seconds_per_step < estimates["dense"].seconds_per_step
-    assert (config.optimizer.solver, estimates["dense"].route) == ("dense", "tiles")
+    assert estimates["cg"].seconds_per_step < estimates["minimum-norm"].seconds_per_step
+    assert isinstance(config.optimizer.solver, MinimumNorm)
+    assert estimates["minimum-norm"].cost.kernel == "tiles"
+
+
+def test_every_automatic_solver_is_replaced(digits):
+    inner = GaussNewton(solver=Automatic(damping=0.1))
+    config = replace(build_config(), optimizer=Blend(Paced(inner, trust_radius=1.0).inner, inner))
+    taken, estimates = choose_solver(config, digits)
+    assert type(taken.optimizer.first.solver) is type(taken.optimizer.second.solver) is not Automatic
+    assert set(estimates) == {"minimum-norm", "cg"}
 
 
 def test_a_solver_that_is_set_stays(digits):
-    for settings in ({}, {"solver": "cg"}, {"inverse": "block"}, {"name": "adam"}):
-        config = build_config({"optimizer": settings})
+    for optimizer in (GaussNewton(), GaussNewton(solver=ConjugateGradients()), Adam()):
+        config = replace(build_config(), optimizer=optimizer)
         assert choose_solver(config, digits) == (config, {})
     with pytest.raises(UsageError, match="auto is not chosen yet; let choose_solver do it"):
         build_problem(build_config({"optimizer": {"solver": "auto"}}), digits)
@@ -175,10 +284,10 @@ def test_a_solver_that_is_set_stays(digits):
 
 def test_iterations_grow_with_the_batch_and_fall_with_damping():
     def expected(n=1024, **settings):
-        return expected_iterations(OptimizerSettings(**settings), n)
+        return expected_iterations(ConjugateGradients(**settings), n)
 
     assert expected(damping=0.1) == pytest.approx(14)
     assert expected(n=4096, tolerance=1e-2) == pytest.approx(56)
     assert expected(n=256, damping=0.1) < expected(damping=0.1) < expected(damping=0.01) < expected()
-    assert expected(preconditioner="none") > expected()
+    assert expected(preconditioner=None) > expected()
     assert expected(max_iterations=3) == 3

@@ -12,45 +12,25 @@ from revgn.training import initial_state, train_step
 from revgn.training import problem as problem_module
 
 OPTIMIZERS = {
-    "adam": {"optimizer.name": "adam"},
-    "adamw": {"optimizer.name": "adam", "optimizer.weight_decay": 0.1},
-    "sgd": {"optimizer.name": "sgd", "optimizer.momentum": 0.9},
-    "block": {"optimizer.inverse": "block"},
-    "block, last": {"optimizer.inverse": "block", "optimizer.shares": "last"},
-    "minimum norm": {"optimizer.damping": 0.1},
-    "contrasts, carry": {
-        "optimizer.damping": 0.1,
-        "optimizer.outputs": "contrasts",
-        "optimizer.carry": 0.9,
+    "adam": {"optimizer": "adam"},
+    "adamw": {"optimizer": "adam", "weight_decay": 0.1},
+    "sgd": {"optimizer": "sgd", "momentum": 0.9},
+    "block": {"solver": "block"},
+    "block, last": {"solver": "block", "block_weights": "last"},
+    "minimum norm": {"damping": 0.1},
+    "centered logits, momentum": {"damping": 0.1, "outputs": "centered-logits", "momentum": 0.9},
+    "metric": {"damping": 0.1, "momentum": 0.9, "metric": "features", "hidden": 2000},  # h^2 in its moments
+    "bounded, back-tracking": {
+        "optimizer": "paced",
+        "length": "backtracking",
+        "trust_radius": 1.0,
+        "damping": 0.1,
+        "weight_decay": 0.1,
     },
-    "metric": {  # whose moments have h^2 numbers
-        "optimizer.damping": 0.1,
-        "optimizer.carry": 0.9,
-        "optimizer.metric": "features",
-        "network.hidden": 2000,
-    },
-    "bounded, back-tracking, from the start": {
-        "optimizer.damping": 0.1,
-        "optimizer.length_rule": "backtracking",
-        "optimizer.trust_radius": 1.0,
-        "optimizer.weight_decay": 0.1,
-        "optimizer.decay_to": "start",
-    },
-    "switch": {"optimizer.hybrid": "switch", "optimizer.second": "adam", "optimizer.switch_at": 2},
-    "blend": {"optimizer.damping": 0.1, "optimizer.hybrid": "blend", "optimizer.second": "adam"},
-    "couplings": {
-        "optimizer.damping": 0.1,
-        "optimizer.hybrid": "couplings",
-        "optimizer.second": "adam",
-        "optimizer.couplings": (2, 3),
-    },
-    "muon": {"optimizer.name": "muon"},
-    "orthogonal": {
-        "optimizer.damping": 0.1,
-        "optimizer.carry": 0.9,
-        "optimizer.orthogonal": True,
-    },
-    "agreement": {"optimizer.damping": 0.1, "optimizer.hybrid": "agreement"},
+    "switch": {"optimizer": "switch", "first": "gauss-newton", "second": "adam", "switch_at": 2},
+    "blend": {"optimizer": "blend", "damping": 0.1},
+    "muon": {"optimizer": "muon"},
+    "orthogonalized": {"optimizer": "orthogonalized", "damping": 0.1, "momentum": 0.9},
 }
 EVERY = pytest.mark.parametrize("settings", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
@@ -63,7 +43,7 @@ def first_batch(problem, rows=64):
 @EVERY
 def test_a_step_that_repeats_allocates_nothing_large(settings, make_problem):
     """Features, weights and kernels find their memory ready; what is left are pieces of a few 100 KB."""
-    problem = make_problem({"network.hidden": 1 << 15, "training.batch_size": 64, **settings})
+    problem = make_problem({"hidden": 1 << 15, "batch_size": 64, **settings})
     state, batch = initial_state(problem), first_batch(problem)
     largest = max(leaf.nbytes for leaf in trees.leaves(state) if hasattr(leaf, "nbytes"))
     assert largest > 4e6
@@ -86,7 +66,7 @@ def test_only_scalars_come_to_the_host(settings, make_problem, backend, monkeypa
     if "strict" not in backend.name and backend.name != "cupy":
         pytest.skip("NumPy arrays are on the host")
     monkeypatch.setattr(problem_module, "select_backend", lambda name: backend.backend)
-    problem = make_problem({**settings, "network.hidden": 80, "training.batch_size": 16})
+    problem = make_problem({**settings, "hidden": 80, "batch_size": 16})
     state, batch = initial_state(problem), first_batch(problem, 16)
     fetched = []
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from revgn.settings import build_config, config_dict, merge_settings, nested
+from revgn.settings import build_config, config_dict, settings_by_name
 from revgn.store import create_run, open_run
 from revgn.views import compare_runs
 
@@ -14,8 +14,8 @@ from revgn.views import compare_runs
 @pytest.fixture
 def make_run(tmp_path, provenance):
     def make(name, epochs, steps=(), status="finished", **settings):
-        nests = [nested(path.replace("__", "."), value) for path, value in settings.items()]
-        config = config_dict(build_config(merge_settings(*nests)))
+        named = {name.replace("__", "."): value for name, value in settings.items()}
+        config = config_dict(build_config(settings_by_name(named)))
         with create_run(tmp_path / name, replace(provenance, config=config)) as writer:
             for number, record in enumerate(steps, start=1):
                 writer.record_step({"step": number, **record})
@@ -99,15 +99,15 @@ def test_runs_without_accuracy_go_by_the_least_loss(make_run):
 def test_settings_that_are_not_in_use_do_not_differ(make_run):
     """A damping that Adam never looks at does not split its row, nor fill a cell."""
     runs = [
-        make_run("a", rise(0.1), optimizer__name="adam"),
-        make_run("b", rise(0.2), optimizer__damping=0.1),
-        make_run("c", rise(0.3), optimizer__damping=0.2),
+        make_run("a", rise(0.1), optimizer="adam"),
+        make_run("b", rise(0.2), damping=0.1),
+        make_run("c", rise(0.3), damping=0.2),
     ]
     rows = compare_runs(runs).rows
     assert len(rows) == 3
     adam = rows[-1].settings
-    assert adam["optimizer.name"] == "adam"
-    assert "optimizer.damping" not in adam
+    assert adam["optimizer.kind"] == "adam"
+    assert "optimizer.solver.damping" not in adam
 
 
 def test_runs_that_came_to_nothing_are_last(make_run):

@@ -15,8 +15,9 @@ from revgn.errors import RunError, UsageError
 from revgn.settings import build_config, config_dict
 from revgn.store import create_run, open_run
 from revgn.views import write_report
+from revgn.views.figures import thinned
 from revgn.views.groups import Group
-from revgn.views.report import Preface, thinned
+from revgn.views.report import Preface
 
 pytest.importorskip("plotly")
 
@@ -46,7 +47,7 @@ def make_run(tmp_path, provenance):
 
 @pytest.fixture
 def runs(make_run):
-    kinds = [("gn", {"damping": 0.1}), ("adam", {"name": "adam"})]
+    kinds = [("gn", {"solver": {"damping": 0.1}}), ("adam", {"kind": "adam"})]
     return [make_run(f"{name}-{seed}", seed=seed, **kind) for name, kind in kinds for seed in (0, 1)]
 
 
@@ -162,7 +163,7 @@ def test_the_page_holds_all_of_it(runs, tmp_path):
     assert "<img" not in body
     assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", body)
     for words in (
-        "gauss-newton, lr 1.0, damping 0.1",
+        "gauss-newton, damping 0.1, lr 1.0",
         "75.00 %",
         "numpy",
         "revgn train",

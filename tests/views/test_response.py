@@ -21,7 +21,7 @@ def runs(tmp_path, provenance):
         for lr in (0.1, 0.01, 1.0):
             for seed in range(2):
                 config = config_dict(
-                    build_config({"optimizer": {"name": name, "lr": lr}, "training": {"seed": seed}})
+                    build_config({"optimizer": {"kind": name, "lr": lr}, "training": {"seed": seed}})
                 )
                 folder = tmp_path / f"{name}-{lr}-{seed}"
                 with create_run(folder, replace(provenance, config=config)) as writer:
@@ -32,7 +32,7 @@ def runs(tmp_path, provenance):
 
 
 def test_a_line_for_each_kind_in_the_order_of_the_setting(runs, tmp_path):
-    for by in (None, "optimizer.name"):
+    for by in (None, "optimizer.kind"):
         lines = _lines(group_runs(runs), "optimizer.lr", by)
         assert list(lines) == ["sgd", "adam"]
         for line in lines.values():
@@ -64,8 +64,8 @@ def test_points_are_means_over_seeds_with_their_deviation(runs, tmp_path, monkey
 
 
 def test_what_a_run_does_not_go_by_is_no_point(runs):
-    """Momentum has a default in the settings of Adam too."""
-    assert list(_lines(group_runs(runs[:2] + runs[6:]), "optimizer.momentum", "optimizer.name")) == ["sgd"]
+    """Adam has no momentum."""
+    assert list(_lines(group_runs(runs[:2] + runs[6:]), "momentum", "optimizer.kind")) == ["sgd"]
 
 
 def test_runs_of_which_nothing_came_yet(tmp_path, provenance):
@@ -78,8 +78,8 @@ def test_runs_of_which_nothing_came_yet(tmp_path, provenance):
 @pytest.mark.parametrize(
     ("setting", "what", "message"),
     [
-        ("optimizer.rate", (), "no setting 'optimizer.rate'"),
-        ("optimizer.name", (), "is no number"),
+        ("optimizer.rate", (), "optimizer.rate is no number in any of the runs"),
+        ("optimizer.kind", (), "is no number"),
         ("optimizer.lr", ("rho",), "'rho' did not come of these runs; known are test_accuracy"),
     ],
 )

@@ -4,19 +4,18 @@ import json
 
 import pytest
 
-from revgn.settings import build_config, config_dict, merge_settings, nested
+from revgn.settings import build_config, config_dict, settings_by_name
 from revgn.store import create_run, open_run
 from revgn.views import labels, summarize
 
 
 @pytest.fixture
 def make_run(tmp_path, provenance):
-    """A folder with a run of the given settings (dotted paths) that recorded some steps and evaluations."""
+    """A folder with a run of the given settings that recorded some steps and evaluations."""
     from dataclasses import replace
 
     def make(name="run", settings=None, steps=(), epochs=(), status="finished"):
-        nests = [nested(path, value) for path, value in (settings or {}).items()]
-        config = config_dict(build_config(merge_settings(*nests)))
+        config = config_dict(build_config(settings_by_name(settings or {})))
         writer = create_run(tmp_path / name, replace(provenance, config=config))
         for number, record in enumerate(steps, start=1):
             writer.record_step({"step": number, "epoch": number / 4, **record})
@@ -103,9 +102,9 @@ def test_infinite_figures_stay_numbers(make_run):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ([{"optimizer.name": "adam"}, {"optimizer.name": "sgd"}], ["adam, lr 0.001", "sgd, lr 0.1"]),
-        ([{"optimizer.damping": 0.1}, {"optimizer.damping": 1.0}], ["damping 0.1", "damping 1.0"]),
-        ([{"optimizer.inverse": "block"}, {}], ["block", "minimum-norm"]),
+        ([{"optimizer": "adam"}, {"optimizer": "sgd"}], ["adam, lr 0.001", "sgd, lr 0.1"]),
+        ([{"damping": 0.1}, {"damping": 1.0}], ["damping 0.1", "damping 1.0"]),
+        ([{"solver": "block"}, {}], ["block", "minimum-norm"]),
         ([{}, {"network.hidden": 8}, {"network.hidden": 8}], ["a", "b", "c"]),
         ([{}, {}], ["a", "b"]),
         ([{}], ["a"]),

@@ -1,4 +1,4 @@
-"""How far a network has moved, against dense references."""
+"""The registry of quantities, and each quantity against a dense reference."""
 
 import math
 from dataclasses import replace
@@ -9,28 +9,42 @@ import pytest
 from reference import dense
 
 from revgn import trees
-from revgn.errors import ShapeError
-from revgn.layers import Readout
-from revgn.maps import Halves, forward
-from revgn.measures import (
+from revgn.analysis import (
+    QUANTITIES,
+    Ahead,
+    Moment,
     body_kernel_product,
     cka,
     cka_of_kernels,
-    drift,
+    cosine,
     estimate_alignment,
+    gradient_noise,
     kernel_alignment,
+    kernel_change,
     label_alignment,
     make_probe,
+    measure,
     representations,
+    solvers_cosine,
+    step_excess,
 )
+from revgn.errors import ShapeError
+from revgn.layers import Readout
+from revgn.losses import SquaredError
+from revgn.maps import Halves, forward
 from revgn.networks import split
-from revgn.solvers import jacobian
+from revgn.solvers import apply_adjoint, jacobian, tangent_kernel
+from revgn.store.names import EPOCHS
+
+
+def measured(network, params, probe):
+    return measure(Moment(network, params, probe))
 
 
 def test_nothing_has_moved_at_initialization(case):
     network, params, x = case
     targets = np.eye(3)[np.arange(x.shape[0]) % 3]
-    found = drift(network, params, make_probe(network, params, x, targets))
+    found = measured(network, params, make_probe(network, params, x, targets))
     same = ("kernel_similarity", "kernel_similarity_probed", "weights_cosine")
     for name in (*same, "features_cka", "branches_cka", "halves_cka", "output_cka"):
         assert found[name] == pytest.approx(1.0, abs=1e-9), name
@@ -44,7 +58,7 @@ def test_the_kernel_is_compared_as_it_is_written(case, moved):
     network, params, x = case
     c = forward(network, params, x).shape[1]
     targets = np.eye(c)[np.arange(x.shape[0]) % c]
-    found = drift(network, moved(params), make_probe(network, params, x, targets))
+    found = measured(network, moved(params), make_probe(network, params, x, targets))
     J0, J1 = (dense.jacobian(network, each, x) for each in (params, moved(params)))
     K0, K1 = J0 @ J0.T, J1 @ J1.T
     size = np.linalg.norm(K0) * np.linalg.norm(K1)
@@ -73,8 +87,8 @@ def test_kernels_may_be_estimated(case, moved):
     network, params, x = case
     c = forward(network, params, x).shape[1]
     targets = np.eye(c)[np.arange(x.shape[0]) % c]
-    exact = drift(network, moved(params), make_probe(network, params, x, targets))
-    found = drift(network, moved(params), make_probe(network, params, x, targets, probes=400))
+    exact = measured(network, moved(params), make_probe(network, params, x, targets))
+    found = measured(network, moved(params), make_probe(network, params, x, targets, probes=400))
     estimated = {"kernel_similarity", "kernel_alignment"}
     for name in estimated:
         error = found.pop(f"{name}_error")
@@ -84,14 +98,14 @@ def test_kernels_may_be_estimated(case, moved):
         name: exact[name] for name in found.keys() - estimated
     }
     assert exact.keys() - found.keys() == {"kernel_effective_rank", "kernel_condition"}
-    single = drift(network, moved(params), make_probe(network, params, x, targets, probes=1))
+    single = measured(network, moved(params), make_probe(network, params, x, targets, probes=1))
     assert math.isnan(single["kernel_similarity_error"])
 
 
 def test_from_weights_that_are_zero_there_is_no_distance(case):
     network, params, x = case
     zero = trees.map_leaves(np.zeros_like, params)
-    found = drift(network, params, make_probe(network, zero, x, np.eye(3)[np.arange(x.shape[0]) % 3]))
+    found = measured(network, params, make_probe(network, zero, x, np.eye(3)[np.arange(x.shape[0]) % 3]))
     assert math.isnan(found["weights_moved"])
     assert math.isnan(found["weights_cosine"])
     assert math.isnan(found["weights_moved_0"])
@@ -120,12 +134,12 @@ def test_representations_are_features_branches_halves_and_output(case, moved):
     y0, y1 = (
         np.concatenate(forward(network.body, each, split(x)), axis=1) for each in (params, moved(params))
     )
-    measured = drift(network, moved(params), probe)
+    record = measured(network, moved(params), probe)
     halves = [cka_of_kernels(a, b) for a, b in zip(other.halves, found.halves, strict=True)]
-    assert measured["halves_cka"] == pytest.approx(np.mean(halves), rel=1e-8)
-    assert measured["output_cka"] == pytest.approx(cka(y1, y0), rel=1e-8)
+    assert record["halves_cka"] == pytest.approx(np.mean(halves), rel=1e-8)
+    assert record["output_cka"] == pytest.approx(cka(y1, y0), rel=1e-8)
     pairs = [cka_of_kernels(a, b) for a, b in pairwise(other.branches)]
-    assert measured["between_cka"] == pytest.approx(np.mean(pairs), rel=1e-8)
+    assert record["between_cka"] == pytest.approx(np.mean(pairs), rel=1e-8)
     assert len(other.features) == len(network.body.layers)
 
 
@@ -162,10 +176,59 @@ def test_the_paper_s_measure_is_a_probed_similarity_of_all_features(case, moved)
     assert 0 < found.error < 0.02
     assert abs(found.value - exact) < 4 * found.error
     targets = np.eye(3)[np.arange(len(x)) % 3]
-    measured = drift(network, moved(params), make_probe(network, params, x, targets))
-    error = measured["kernel_similarity_probed_error"]
+    found = measured(network, moved(params), make_probe(network, params, x, targets))
+    error = found["kernel_similarity_probed_error"]
     assert 0 < error < 0.2
-    assert abs(measured["kernel_similarity_probed"] - exact) < 5 * error
+    assert abs(found["kernel_similarity_probed"] - exact) < 5 * error
+
+
+@pytest.mark.parametrize("probes", [0, 3])
+def test_what_is_measured_is_what_is_registered(case, moved, probes):
+    """Each quantity has its series, and each series its quantity; without next steps none of theirs."""
+    network, params, x = case
+    c = forward(network, params, x).shape[1]
+    t = np.eye(c)[np.arange(len(x)) % c]
+    probe = make_probe(network, params, x, t, probes)
+    ahead = Ahead(SquaredError(), ((x, t), (x[::-1], t)), (moved(params, 2), moved(params, 3)))
+    names = {}
+    for quantity in QUANTITIES:
+        own = (
+            [f"{quantity.name[:-1]}{k}" for k in range(len(params))]
+            if quantity.by_coupling
+            else [quantity.name]
+        )
+        names |= dict.fromkeys(own, quantity)
+        if quantity.has_error:
+            names[f"{quantity.name}_error"] = quantity
+    left = (
+        {"kernel_effective_rank", "kernel_condition"}
+        if probes
+        else {f"{name}_error" for name in ("kernel_similarity", "kernel_alignment", "kernel_rate")}
+    )
+    found = measure(Moment(network, moved(params), probe, ahead))
+    assert found.keys() == names.keys() - left
+    assert all(EPOCHS.find(name) is not None for name in names)
+    assert all(type(value) is float and math.isfinite(value) for value in found.values())
+    alone = measure(Moment(network, moved(params), probe))
+    assert alone == {name: found[name] for name in found if not names[name].looks_ahead}
+
+
+def test_the_next_steps_are_measured_as_functions_say(case, moved):
+    network, params, x = case
+    c = forward(network, params, x).shape[1]
+    t = np.eye(c)[np.arange(len(x)) % c]
+    one, two = moved(params, 2), moved(params, 3)
+    ahead = Ahead(SquaredError(), ((x, t), (x[::-1], t)), (one, two))
+    found = measure(Moment(network, params, make_probe(network, params, x, t), ahead))
+    (z, J), (z2, J2) = (jacobian(network, params, rows) for rows in (x, x[::-1]))
+    K, L = (tangent_kernel(jacobian(network, each, x)[1]) for each in (params, one))
+    D = trees.axpy(-1.0, one, params)
+    g, h = (apply_adjoint(*pair) for pair in ((J, 2 * (z - t) / len(x)), (J2, 2 * (z2 - t) / len(x))))
+    assert found["kernel_rate"] == pytest.approx(kernel_change(K, L), rel=1e-9)
+    assert found["step_overlap"] == pytest.approx(cosine(D, trees.axpy(-1.0, two, one)), rel=1e-12)
+    assert found["step_excess"] == pytest.approx(step_excess(J, D), rel=1e-9)
+    assert found["solvers_cosine"] == pytest.approx(solvers_cosine(J, z - t), rel=1e-9)
+    assert found["gradient_noise"] == pytest.approx(gradient_noise(g, h, len(x)), rel=1e-9)
 
 
 def test_too_few_samples(case):

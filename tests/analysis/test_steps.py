@@ -7,15 +7,15 @@ import pytest
 from reference import dense
 
 from revgn import trees
-from revgn.errors import ShapeError
-from revgn.measures import (
+from revgn.analysis import (
     cosine,
     gradient_noise,
-    inverses_cosine,
     kernel_alignment,
     kernel_change,
+    solvers_cosine,
     step_excess,
 )
+from revgn.errors import ShapeError
 from revgn.solvers import BlockWise, apply, jacobian, solve
 
 
@@ -44,10 +44,10 @@ def test_block_inverse_and_minimum_norm(case):
     network, params, x = case
     J = jacobian(network, params, x)[1]
     eps = np.random.default_rng(4).standard_normal((x.shape[0], apply(J, params).shape[1]))
-    block, info = solve(BlockWise("uniform"), J, eps)
+    block, info = solve(BlockWise(block_weights="uniform"), J, eps)
     shortest = np.linalg.pinv(dense.jacobian(network, params, x)) @ eps.ravel()
     norms = np.linalg.norm(shortest) * np.linalg.norm(dense.flat(block))
-    found = inverses_cosine(J, eps)
+    found = solvers_cosine(J, eps)
     assert found == pytest.approx(dense.flat(block) @ shortest / norms, rel=1e-6)
     if info.rho < 1e-8:
         assert found == pytest.approx(1 / step_excess(J, block), rel=1e-6)

@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from revgn.errors import UsageError
-from revgn.measures import (
+from revgn.analysis import (
     estimate_alignment,
     estimate_alignment_along,
     estimate_change,
@@ -15,6 +14,7 @@ from revgn.measures import (
     kernel_change,
     spectrum,
 )
+from revgn.errors import UsageError
 
 
 def test_a_known_spectrum():

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from revgn.analysis import cka, cka_of_kernels, kernel_alignment
 from revgn.errors import ShapeError, UsageError
-from revgn.measures import cka, cka_of_kernels, kernel_alignment
 
 
 def dense_hsic(K, L, estimator):

@@ -25,12 +25,12 @@ def step_excess(J: Jacobian, D: ChainParams) -> float:
     return float(trees.norm(D)) / shortest if shortest else float("nan")
 
 
-def inverses_cosine(J: Jacobian, eps: Array) -> float:
-    """Return the cosine between the paper's block inverse of J applied to eps, and its minimum norm J^+ eps.
+def solvers_cosine(J: Jacobian, eps: Array) -> float:
+    """Return the cosine between the paper's block step for eps and the minimum-norm step J^+ eps.
 
-    For a step of the block inverse that is exact, it is the inverse of its `step_excess`.
+    Of a block step that is exact it is the inverse of its `step_excess`.
     """
-    return cosine(solve(BlockWise("uniform"), J, eps)[0], solve(MinimumNorm(), J, eps)[0])
+    return cosine(solve(BlockWise(block_weights="uniform"), J, eps)[0], solve(MinimumNorm(), J, eps)[0])
 
 
 def gradient_noise(first: ChainParams, second: ChainParams, batch: int) -> float:

@@ -1,0 +1,163 @@
+"""A network at a moment of its training, on a fixed set of samples: what the quantities are functions of.
+
+Everything is compared with the same network at initialization, on the same samples, the probe. What several
+quantities need (Jacobian, tangent kernel, representations) is formed when the first of them asks, and once.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from revgn import trees
+from revgn.analysis.alignment import centered
+from revgn.analysis.spectrum import Product, Spectrum, spectrum
+from revgn.arrays import Array, array_namespace
+from revgn.errors import ShapeError
+from revgn.linalg import gram_rows
+from revgn.losses import Loss
+from revgn.maps import Halves, Layer, forward, jvp_params, moved_halves, row_features, vjp_params
+from revgn.networks import ChainParams, Network, join, points_forward, split
+from revgn.solvers import Jacobian, apply, apply_adjoint, jacobian, tangent_kernel
+
+
+class Representations(NamedTuple):
+    """Gram matrices (n, n) of a network's representations of its samples, for each coupling and at the end.
+
+    Of a coupling y_i = x_i + A W: `features` of A, `branches` of A W, `halves` of y_i; `output` of the halves
+    before the readout. All but the features are centered first (see `revgn.analysis.cka`).
+    """
+
+    features: tuple[Array, ...]
+    branches: tuple[Array, ...]
+    halves: tuple[Array, ...]
+    output: Array
+
+
+class Probe(NamedTuple):
+    """Samples x (n, d) with targets (n, c), and a network on them at initialization.
+
+    With `probes` random vectors, kernels are estimated from products with them and none is held.
+    """
+
+    x: Array
+    targets: Array
+    params: ChainParams
+    kernel: Array | None
+    representations: Representations
+    probes: int = 0
+
+
+def make_probe(network: Network, params: ChainParams, x: Array, targets: Array, probes: int = 0) -> Probe:
+    """Return a probe of the network at initialization.
+
+    Notes
+    -----
+    Memory: (n c)^2 numbers for the kernel, unless it is estimated, and some n^2 for each coupling.
+
+    Raises
+    ------
+    ShapeError
+        If there are fewer than four samples.
+    """
+    if x.shape[0] < 4:
+        raise ShapeError(f"make_probe: {x.shape[0]} samples; expected at least 4")
+    J = jacobian(network, params, x)[1]
+    kernel = None if probes else tangent_kernel(J)
+    return Probe(x, targets, params, kernel, representations(J), probes)
+
+
+class Ahead(NamedTuple):
+    """The next two steps: their batches, inputs (n, d) and targets (n, c), and the parameters after each."""
+
+    loss: Loss
+    batches: tuple[tuple[Array, Array], tuple[Array, Array]]
+    params: tuple[ChainParams, ChainParams]
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """A network with the parameters that it has at some step, on the samples of a probe."""
+
+    network: Network
+    params: ChainParams
+    probe: Probe
+    ahead: Ahead | None = None
+
+    @cached_property
+    def jacobian(self) -> Jacobian:
+        """J at the parameters."""
+        return self.jacobian_at(self.params)
+
+    @cached_property
+    def initial_jacobian(self) -> Jacobian:
+        """J at initialization."""
+        return self.jacobian_at(self.probe.params)
+
+    @cached_property
+    def kernel(self) -> Array:
+        """The tangent kernel at the parameters."""
+        return tangent_kernel(self.jacobian)
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """The spectrum of the kernel."""
+        return spectrum(self.kernel)
+
+    @cached_property
+    def representations(self) -> Representations:
+        """Representations at the parameters."""
+        return representations(self.jacobian)
+
+    def jacobian_at(self, params: ChainParams) -> Jacobian:
+        """Return J at other parameters."""
+        return jacobian(self.network, params, self.probe.x)[1]
+
+
+def kernel_product(J: Jacobian) -> Product:
+    """Return v -> J J^T v for v (n, c): the tangent kernel without forming it."""
+    return lambda v: apply(J, apply_adjoint(J, v))
+
+
+def body_kernel_product(J: Jacobian) -> Product:
+    """Return v -> B B^T v for v (n, d), B the Jacobian of all d features of the body's output, unread."""
+    body, params, point = J.network.body, J.params, J.point
+
+    def product(v: Array) -> Array:
+        return join(jvp_params(body, params, point, vjp_params(body, params, point, split(v))), v.shape[1])
+
+    return product
+
+
+def representations(J: Jacobian) -> Representations:
+    """Return the Gram matrices of features, branches, halves and output at a Jacobian's point."""
+    features, branches, halves = [], [], []
+    y = J.point.input
+    points = points_forward(J.network.body.layers, J.params, J.point)
+    for layer, params, point in zip(J.network.body.layers, J.params, points, strict=True):
+        is_trained = not trees.is_empty(params)
+        if is_trained:
+            features.append(gram_rows(_beside(row_features(layer, point))))
+            branch = jvp_params(layer, params, point, params)
+            branches.append(gram_rows(centered(_moved_part(layer, branch))))
+        y = forward(layer, params, y)
+        if is_trained:
+            halves.append(gram_rows(centered(_moved_part(layer, y))))
+    output = join(J.point.output, 2 * J.point.output.first.shape[1])
+    return Representations(tuple(features), tuple(branches), tuple(halves), gram_rows(centered(output)))
+
+
+def label_alignment(K: Array, targets: Array) -> float:
+    """Return y^T K y / (|K| |y|^2) for K (n c, n c) in the order of `tangent_kernel`, targets (n, c)."""
+    xp = array_namespace(K, targets)
+    y = xp.reshape(targets - xp.mean(targets, axis=0), (-1,))
+    along = xp.sum(y * (K @ y)) / (xp.sum(y * y) * xp.sqrt(xp.sum(K * K)))
+    return float(along)
+
+
+def _moved_part(layer: Layer, y: Halves) -> Array:
+    """Return the half of y that the layer's parameters move, or both side by side."""
+    return _beside(tuple(y[half] for half in moved_halves(layer)))
+
+
+def _beside(arrays: tuple[Array, ...]) -> Array:
+    return arrays[0] if len(arrays) == 1 else array_namespace(*arrays).concat(arrays, axis=1)

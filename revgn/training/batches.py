@@ -1,0 +1,81 @@
+"""The rows that a step takes: they follow from the seed, the epoch and the step alone."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+
+from revgn.data import batch_indices, take_batch
+from revgn.training.problem import Problem
+from revgn.training.step import Batch
+
+_CROP = 3  # tag of the augmentation's draws
+_OTHER_EPOCH = 2**31  # an order that no epoch of training uses
+
+
+def batches(problem: Problem, step: int) -> Iterator[Batch]:
+    """Yield the batch of each step from `step` on, up to the last step.
+
+    Notes
+    -----
+    Law: the batch of a step does not depend on where the iteration began.
+    """
+    n, seed = problem.dataset.train.inputs.shape[0], problem.config.training.seed
+    order, epoch, kept = None, -1, None
+    for each in range(step, problem.total_steps):
+        if epoch != each // problem.steps_per_epoch:
+            epoch = each // problem.steps_per_epoch
+            order = batch_indices(n, problem.batch_size, seed=seed, epoch=epoch)
+        assert order is not None
+        batch = kept or _take(problem, order[each % problem.steps_per_epoch], epoch, each)
+        if problem.batch_size == n and not problem.config.data.crop:
+            kept = batch  # the full batch is the same at every step
+        yield batch
+
+
+def next_two(problem: Problem, step: int) -> tuple[Batch, Batch] | None:
+    """Return the batches of a step and of the step after it; None where there are no two left."""
+    found = tuple(islice(batches(problem, step), 2))
+    return (found[0], found[1]) if len(found) == 2 else None
+
+
+def other_batches(problem: Problem) -> dict[str, Batch]:
+    """Return the rows on which steps are measured, by name: other training rows and test rows.
+
+    No training rows where every batch is the full one, and none at all unless steps are measured.
+    """
+    n = problem.dataset.train.inputs.shape[0]
+    if not problem.config.training.measure_every:
+        return {}
+    found: dict[str, Batch] = {}
+    if problem.batch_size < n:
+        seed = problem.config.training.seed
+        rows = batch_indices(n, problem.batch_size, seed=seed, epoch=_OTHER_EPOCH)[0]
+        found["other"] = _training_rows(problem, rows)
+    found["test"] = test_rows(problem, problem.batch_size)
+    return found
+
+
+def test_rows(problem: Problem, count: int) -> Batch:
+    """Return the first rows of the test set."""
+    return take_batch(problem.dataset, problem.dataset.test, slice(0, count), problem.backend, problem.dtype)
+
+
+def _take(problem: Problem, rows: np.ndarray, epoch: int, step: int) -> Batch:
+    crop = None
+    if problem.config.data.crop:
+        crop = np.random.default_rng([problem.config.training.seed, epoch, step, _CROP])
+    return _training_rows(problem, rows, crop)
+
+
+def _training_rows(problem: Problem, rows: np.ndarray, crop: np.random.Generator | None = None) -> Batch:
+    """Rows as they are fitted: labels smoothed."""
+    return take_batch(
+        problem.dataset,
+        problem.dataset.train,
+        rows,
+        problem.backend,
+        problem.dtype,
+        crop=crop,
+        smoothing=problem.config.training.label_smoothing,
+    )

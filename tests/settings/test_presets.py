@@ -1,0 +1,83 @@
+"""The paper's set-ups: their sizes, and the step of the paper's code."""
+
+import numpy as np
+import pytest
+from reference import dense, published
+
+from revgn.data import Dataset, Part
+from revgn.networks import REFERENCE, parameter_count
+from revgn.optimizers import Adam, GaussNewton, Paced
+from revgn.settings import PRESETS, build_config
+from revgn.solvers import BlockWise, MinimumNorm
+from revgn.training import StepDone, build_problem, initial_state, train
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "weights"),
+    [("paper-mnist", 784, 12_545_568), ("paper-cifar10", 3072, 147_474_432)],
+)
+def test_presets_are_the_papers(name, features, weights):
+    config = build_config({"preset": name})
+    assert parameter_count(REFERENCE[name], features) == weights
+    assert 2 * config.network.blocks * (config.network.hidden + 1) * features // 2 == weights
+    assert (config.training.batch_size, config.training.epochs) == (1024, 100)
+    full = build_config({"preset": f"{name}-full-batch"})
+    assert (full.training.batch_size, full.data.subset) == ("full", 1024)
+    assert set(REFERENCE) < set(PRESETS)
+
+
+def small_images():
+    rng = np.random.default_rng(5)
+    x, labels = rng.standard_normal((18, 10)), np.eye(3)[np.arange(18) % 3]
+    parts = Part(x[:12], labels[:12]), Part(x[12:], labels[12:])
+    classes = ("a", "b", "c")
+    return Dataset("made up", "classification", *parts, x.mean(0), 1 / x.std(0), None, classes, "0" * 64, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "code_lr", "lr"),
+    [
+        ("paper-mnist", 2, 0.1, 0.2),
+        ("paper-cifar10", 6, 0.1, 0.6),
+        ("paper-mnist-full-batch", 2, 0.5, 1.0),
+        ("paper-cifar10-full-batch", 6, 0.5, 3.0),
+    ],
+)
+def test_three_steps_are_those_of_the_paper_s_code(name, blocks, code_lr, lr):
+    """In the code every block takes all of v, so that our learning rate is L times its own."""
+    settings = {
+        "preset": name,
+        "data": {"crop": False},
+        "network": {"hidden": 24, "init_scale": 0.05},
+        "training": {"batch_size": "full", "steps": 3, "dtype": "float64"},
+    }
+    config = build_config(settings)
+    solver = BlockWise(block_weights="uniform", rtol=1e-2, atol=1e-5)
+    assert config.optimizer == GaussNewton(solver, lr=lr)
+    assert (config.network.blocks, blocks * code_lr) == (blocks, pytest.approx(lr))
+    problem = build_problem(config, small_images())
+    data = problem.dataset
+    x, y = (data.train.inputs - data.shift) * data.scale, data.train.targets
+    state = initial_state(problem)
+    weights = dense.weights_of(state.params)
+    for event in train(problem, state):
+        if isinstance(event, StepDone):
+            before, weights = weights, published.step(problem.network, weights, x, y, code_lr)
+            for was, expected, found in zip(
+                before, weights, dense.weights_of(event.state.params), strict=True
+            ):
+                assert np.linalg.norm(found - expected) < 1e-8 * np.linalg.norm(expected - was)
+    assert event.state.step == 3
+
+
+def test_another_optimizer_or_solver_takes_none_of_the_preset_s():
+    def optimizer(table):
+        return build_config({"preset": "paper-mnist", "optimizer": table}).optimizer
+
+    paper = build_config({"preset": "paper-mnist"}).optimizer
+    assert optimizer({"kind": "gauss-newton"}) == optimizer({"solver": "block"}) == paper
+    assert optimizer({"lr": 0.5}) == GaussNewton(paper.solver, lr=0.5)
+    assert optimizer({"solver": {"rtol": 0.1}}).solver.atol == 1e-5
+    assert optimizer({"solver": "minimum-norm"}) == GaussNewton(MinimumNorm())
+    assert optimizer("adam") == Adam()
+    assert optimizer({"kind": "paced", "trust_radius": 1}) == Paced(GaussNewton(), trust_radius=1.0)
