@@ -70,8 +70,8 @@ for generic, implementation in {
 
 # %% [markdown]
 # A row of the Jacobian in a weight matrix is an outer product of a row of A and a cotangent. Here matrices are
-# (1, d/2), A is a column of ones, and the cotangent is the gradient of a sample: enough for the minimum-norm
-# step, K-FAC, the metric and Muon.
+# (1, d/2), A is ones (n, 1), and the cotangent is the gradient of a sample: enough for the minimum-norm step,
+# K-FAC, the metric and Muon.
 
 
 # %%

@@ -55,7 +55,7 @@ def at_params(at, params):
 
 def path(optimizer, batches, params, scale=1.0):
     """Updates of an optimizer on batches in turn."""
-    state = init_state(optimizer, at.jacobian.network, params)
+    state = init_state(optimizer, batches[0].jacobian.network, params)
     for at in batches:
         done = update(optimizer, state, params, at_params(at, params), scale)
         params, state = done.params, done.state
@@ -89,7 +89,7 @@ def test_a_switch_comes_when_progress_stalls(patience, smoothing, numpy_backend)
     optimizer = Switch(SGD(0.01), SGD(0.01, 0.5), patience=patience, smoothing=smoothing)
     params = problem(numpy_backend)[0]
     seen, on = [], []
-    state = init_state(optimizer, at.jacobian.network, params)
+    state = init_state(optimizer, batches[0].jacobian.network, params)
     for at in batches:
         at = at_params(at, params)
         seen.append(float(value(at.loss, at.outputs, at.targets)))
