@@ -69,7 +69,7 @@ for generic, implementation in {
 
 
 # %% [markdown]
-# A row of the Jacobian in a weight matrix is an outer product of a row of A and a cotangent. Here matrices are
+# A row of the Jacobian in a weight matrix is an outer product of a row of A and a cotangent. Here a matrix is
 # (1, d/2), A is ones (n, 1), and the cotangent is the gradient of a sample: enough for the minimum-norm step,
 # K-FAC, the metric and Muon.
 
