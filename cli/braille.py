@@ -21,11 +21,14 @@ class Line(NamedTuple):
     style: str
 
 
-def plot_lines(lines: Sequence[Line], width: int, height: int, *, log: bool = False) -> list[list[Piece]]:
+def plot_lines(
+    lines: Sequence[Line], width: int, height: int, *, log: bool = False, plain: bool = False
+) -> list[list[Piece]]:
     """Draw curves into `height` rows of `width` characters: for each row pieces of text with their styles.
 
     The range of y stands at the left, of x below. Points that are not finite (or with `log` not positive) are
-    left out; of two curves in one character the later shows its style.
+    left out; of two curves in one character the later shows its style. `plain` draws asterisks, for terminals
+    that have no Braille patterns.
     """
     shown = []
     for line in lines:
@@ -60,7 +63,8 @@ def plot_lines(lines: Sequence[Line], width: int, height: int, *, log: bool = Fa
     rows = []
     for number, (codes, of_row) in enumerate(zip(dots, styles, strict=True)):
         label = f"{top:.4g}" if number == 0 else f"{bottom:.4g}" if number == height - 1 else ""
-        pieces = [(chr(_EMPTY + code), style) for code, style in zip(codes, of_row, strict=True)]
+        marks = (" *"[code > 0] if plain else chr(_EMPTY + code) for code in codes)
+        pieces = list(zip(marks, of_row, strict=True))
         rows.append([(f"{label:>{_LABEL}} ", "dim"), *pieces])
     ends = f"{left:.4g}", f"{right:.4g}"
     rows.append([(" " * (_LABEL + 1) + ends[0] + ends[1].rjust(columns - len(ends[0])), "dim")])

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -24,7 +25,6 @@ COMMANDS = {
     "data": "List, fetch and describe data sets.",
     "devices": "Which backends and devices there are.",
     "reference": "All commands, options, settings and series on one page.",
-    "completion": "What a shell needs to complete commands and options.",
 }
 
 
@@ -61,6 +61,9 @@ class LazyGroup(click.Group):
     def main(self, args: Any = None, *more: Any, **extra: Any) -> Any:
         """Run and exit; a usage error is one line."""
         extra["standalone_mode"] = False
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="replace")  # where the encoding has no such character
         try:
             code = super().main(args, *more, **extra)
         except click.Abort:
@@ -119,6 +122,7 @@ def main() -> None:
     revgn train                              digits, exact Gauss-Newton, a few seconds
     revgn train --data fashion-mnist --damping 0.1
     revgn show runs/...                      what came out
+    eval "$(_REVGN_COMPLETE=bash_source revgn)"    completion in this shell (zsh_source, fish_source)
     """
 
 

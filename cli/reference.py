@@ -58,16 +58,18 @@ def _settings() -> Iterator[str]:
 
 
 def _struct(head: str, struct: type) -> Iterator[str]:
-    from revgn.settings import words_of
-    from revgn.structs import described, settings_of
+    from revgn.settings import kind_of, words_of
+    from revgn.structs import described, is_struct, settings_of
 
     settings = settings_of(struct)
     if not settings:
         return
     yield from ["", f"### {head}", "", "| setting | default | values | meaning |", "|---|---|---|---|"]
     for of in settings:
-        default = "" if of.default is None or of.family else f"`{of.default}`"
-        values = ", ".join(words_of(of)) if of.family else described(of.type, of.bounds)
+        default = "" if of.default is None or of.family or is_struct(of.type) else f"`{of.default}`"
+        values = ", ".join(words_of(of)) or (
+            kind_of(of.type) if is_struct(of.type) else described(of.type, of.bounds)
+        )
         yield f"| `{of.name}` | {default} | {_cell(values)} | {_cell(of.meaning)} |"
 
 

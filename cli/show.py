@@ -58,10 +58,11 @@ def command(run: Path, as_json: bool) -> None:
         click.echo(f"memory {summary['memory_bytes'] / 1e9:.3g} GB at most")
 
 
-def sparkline(values: list[float], *, log: bool = False) -> str:
-    """One character a value (at most 40, picked evenly), from lowest to highest."""
+def sparkline(values: list[float], *, log: bool = False, plain: bool = False) -> str:
+    """One character a value (at most 40, picked evenly), from lowest to highest; digits if `plain`."""
     import math
 
+    bars = "01234567" if plain else _BARS
     picked = values
     if len(values) > _WIDTH:
         picked = [values[round(i * (len(values) - 1) / (_WIDTH - 1))] for i in range(_WIDTH)]
@@ -74,6 +75,6 @@ def sparkline(values: list[float], *, log: bool = False) -> str:
     def bar(v: float) -> str:
         if not math.isfinite(v):
             return "!"
-        return _BARS[round((v - low) / span * (len(_BARS) - 1)) if span else 0]
+        return bars[round((v - low) / span * (len(bars) - 1)) if span else 0]
 
     return f"{''.join(map(bar, scaled))}  {values[0]:.4g} → {values[-1]:.4g}"

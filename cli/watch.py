@@ -10,7 +10,7 @@ from revgn_cli.progress import clock, evaluation_figures
 from revgn_cli.show import sparkline
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from revgn.store import Run
 
@@ -36,13 +36,13 @@ def command(run: Path, once: bool) -> None:
 
     console = Console()
     if once or not console.is_terminal:
-        console.print(_frame(open_runs(run), run, console.width, 10**6))
+        console.print(_frame(open_runs(run), run, console, 10**6))
         return
     try:
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
                 runs = open_runs(run)
-                live.update(_frame(runs, run, console.width, console.height - 2), refresh=True)
+                live.update(_frame(runs, run, console, console.height - 2), refresh=True)
                 if all(_has_ended(each) for each in runs) and not _is_swept(run):
                     return
                 time.sleep(_SECONDS)
@@ -50,11 +50,14 @@ def command(run: Path, once: bool) -> None:
         return
 
 
-def _frame(runs: "list[Run]", path: Path, width: int, height: int) -> "RenderableType":
-    return _one(runs[0], width) if len(runs) == 1 and runs[0].folder == path else _many(runs, width, height)
+def _frame(runs: "list[Run]", path: Path, console: "Console", height: int) -> "RenderableType":
+    plain = not console.encoding.startswith("utf")
+    if len(runs) == 1 and runs[0].folder == path:
+        return _one(runs[0], console.width, plain)
+    return _many(runs, height, plain)
 
 
-def _one(run: "Run", width: int) -> "RenderableType":
+def _one(run: "Run", width: int, plain: bool) -> "RenderableType":
     """Head, figures, and curves of loss and accuracy (test bright, training dim)."""
     from rich.columns import Columns
     from rich.console import Group
@@ -79,13 +82,13 @@ def _one(run: "Run", width: int) -> "RenderableType":
         ]
         if curves:
             text = Text(f"{what} (test bright, training dim) over epochs\n", "dim")
-            for row in plot_lines(curves, panel, _HEIGHT, log=log):
+            for row in plot_lines(curves, panel, _HEIGHT, log=log, plain=plain):
                 text.append_text(Text.assemble(*row)).append("\n")
             panels.append(text)
     return Group(*lines, Columns(panels) if len(panels) > 1 else Group(*panels))
 
 
-def _many(runs: "list[Run]", width: int, height: int) -> "RenderableType":
+def _many(runs: "list[Run]", height: int, plain: bool) -> "RenderableType":
     """A row a run, those that go on first: as many as have room."""
     from rich.table import Table
 
@@ -104,7 +107,7 @@ def _many(runs: "list[Run]", width: int, height: int) -> "RenderableType":
         found = outline(run)
         last, losses = found["last"], run.epochs.get("test_loss")
         test = f"{last['test_accuracy']:.2%}" if "test_accuracy" in last else f"{last.get('test_loss', '')}"
-        curve = "" if losses is None else sparkline(losses.tolist(), log=True).partition(" ")[0]
+        curve = "" if losses is None else sparkline(losses.tolist(), log=True, plain=plain).partition(" ")[0]
         seconds = clock(last.get("seconds", 0.0))
         cells = [run.folder.name, found["status"], str(found["step"]), seconds, test, curve]
         table.add_row(*(cell.replace("[", "\\[") for cell in cells))

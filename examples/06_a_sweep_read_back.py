@@ -12,7 +12,7 @@ from revgn.views import compare_runs
 
 def main() -> None:
     base = {
-        "data": {"subset": 500, "validation_fraction": 0.2},
+        "data": {"subset": 500, "validation": 0.2},
         "network": {"hidden": 64},
         "optimizer": {"solver": {"damping": 0.1}},
         "training": {"epochs": 2, "batch_size": 100},

@@ -14,7 +14,14 @@ Tree = TypeVar("Tree", bound=tuple[Any, ...])
 
 
 def map_leaves(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
-    """Apply `function` leaf by leaf to trees of one shape."""
+    """Apply `function` leaf by leaf to trees of one shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> map_leaves(len, (np.zeros(2), (np.zeros(3),)))
+    (2, (3,))
+    """
     return cast("Tree", _map(function, tree, *others))
 
 
@@ -27,7 +34,13 @@ def _map(function: Callable[..., Any], *trees: Any) -> Any:
 
 
 def leaves(tree: Any) -> Iterator[Array]:
-    """Yield the arrays of `tree`, in order."""
+    """Yield the arrays of `tree`, in order.
+
+    Examples
+    --------
+    >>> list(leaves((1.0, (2.0, 3.0))))
+    [1.0, 2.0, 3.0]
+    """
     if isinstance(tree, tuple):
         for node in tree:
             yield from leaves(node)
@@ -41,7 +54,13 @@ def is_empty(tree: Any) -> bool:
 
 
 def named_leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Array]]:
-    """Yield (path, array) for each leaf; a path is made of field names and positions: "3/weight"."""
+    """Yield (path, array) for each leaf; a path is made of field names and positions: "3/weight".
+
+    Examples
+    --------
+    >>> dict(named_leaves((1.0, (2.0, 3.0))))
+    {'0': 1.0, '1/0': 2.0, '1/1': 3.0}
+    """
     if isinstance(tree, tuple):
         names = getattr(tree, "_fields", range(len(tree)))
         for name, node in zip(names, tree, strict=True):
@@ -60,22 +79,51 @@ def elementwise(function: Callable[..., tuple[Any, ...]], *trees: Tree) -> tuple
 
 
 def axpy(a: float, x: Tree, y: Tree) -> Tree:
-    """a x + y."""
+    """a x + y.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> axpy(2.0, (np.array([1.0, 2.0]),), (np.array([0.5, 0.5]),))
+    (array([2.5, 4.5]),)
+    """
     return elementwise(lambda xi, yi: (a * xi + yi,), x, y)[0]
 
 
 def add(x: Tree, y: Tree) -> Tree:
-    """x + y."""
+    """x + y.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> add((np.array([1.0, 2.0]),), (np.array([0.5, 0.5]),))
+    (array([1.5, 2.5]),)
+    """
     return elementwise(lambda xi, yi: (xi + yi,), x, y)[0]
 
 
 def scale(a: float, x: Tree) -> Tree:
-    """a x."""
+    """a x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scale(2.0, (np.array([1.0, 2.0]),))
+    (array([2., 4.]),)
+    """
     return elementwise(lambda xi: (a * xi,), x)[0]
 
 
 def dot(x: Tree, y: Tree) -> Array:
-    """<x, y>, the sum of the products of all elements; a 0-d array."""
+    """<x, y>, the sum of the products of all elements; a 0-d array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = (np.array([3.0]), np.array([0.0, 4.0]))
+    >>> float(dot(x, x))
+    25.0
+    """
     return reduce(
         lambda total, term: total + term,
         (inner(xi, yi) for xi, yi in zip(leaves(x), leaves(y), strict=True)),
@@ -84,23 +132,51 @@ def dot(x: Tree, y: Tree) -> Array:
 
 
 def norm(x: Tree) -> Array:
-    """|x|, the Euclidean norm over all elements; a 0-d array."""
+    """|x|, the Euclidean norm over all elements; a 0-d array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(norm((np.array([3.0]), np.array([0.0, 4.0]))))
+    5.0
+    """
     return dot(x, x) ** 0.5
 
 
 def zeros_like(x: Tree) -> Tree:
-    """Tree of zeros in the shape of `x`."""
+    """Tree of zeros in the shape of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> zeros_like((np.array([3.0, 4.0]),))
+    (array([0., 0.]),)
+    """
     return map_leaves(lambda xi: zeros(xi.shape, xi), x)
 
 
 def flatten(x: Tree) -> Array:
-    """All numbers of `x` as one vector, leaf by leaf, each row by row."""
+    """All numbers of `x` as one vector, leaf by leaf, each row by row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> flatten((np.eye(2), np.array([7.0])))
+    array([1., 0., 0., 1., 7.])
+    """
     vectors = [array_namespace(xi).reshape(xi, (-1,)) for xi in leaves(x)]
     return array_namespace(*vectors).concat(vectors)
 
 
 def unflatten(like: Tree, vector: Array) -> Tree:
-    """Tree in the shape of `like` whose `flatten` is `vector`."""
+    """Tree in the shape of `like` whose `flatten` is `vector`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> unflatten((np.zeros(1), np.zeros(2)), np.array([1.0, 2.0, 3.0]))
+    (array([1.]), array([2., 3.]))
+    """
     position = 0
 
     def cut(leaf: Array) -> Array:
@@ -112,7 +188,14 @@ def unflatten(like: Tree, vector: Array) -> Tree:
 
 
 def size(x: Tree) -> int:
-    """Count the numbers in `x`."""
+    """Count the numbers in `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> size((np.eye(2), np.array([7.0])))
+    5
+    """
     return sum(_size(xi) for xi in leaves(x))
 
 

@@ -12,7 +12,14 @@ from revgn.arrays import Array, Backend, cupy_absence, select_backend
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=40)
 hypothesis.settings.load_profile("fixed")
 
-BACKENDS = ("numpy", "numpy:readonly", "strict", "strict:device1")
+PAIRS = [  # libraries and precisions of a test that takes both
+    {"backend": "numpy", "dtype": "float32"},
+    {"backend": "numpy:readonly", "dtype": "float64"},
+    {"backend": "strict:device1", "dtype": "float64"},
+    {"backend": "strict:device1", "dtype": "float32"},
+    {"backend": "cupy", "dtype": "float64"},
+    {"backend": "cupy", "dtype": "float32"},
+]
 
 
 class ReadOnlyBackend(Backend):
@@ -50,13 +57,30 @@ def make_library(name: str) -> Library:
         return Library(name, select_backend("cupy"))
     import array_api_strict
 
-    device = array_api_strict.Device("device1" if name == "strict:device1" else "CPU_DEVICE")
-    return Library(name, Backend("strict", array_api_strict, device))
+    return Library(name, Backend("strict", array_api_strict, array_api_strict.Device("device1")))
 
 
-@pytest.fixture(params=[*BACKENDS, pytest.param("cupy", marks=pytest.mark.gpu)])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """NumPy in one precision each way, other libraries in both; CuPy with `-m gpu`.
+
+    A test that names its own dtypes gets each of them.
+    """
+    own = {name for mark in metafunc.definition.iter_markers("parametrize") for name in _names(mark)}
+    free = tuple(name for name in ("backend", "dtype") if name in {*metafunc.fixturenames} - own)
+    if free:
+        found = dict.fromkeys(tuple(pair[name] for name in free) for pair in PAIRS)
+        on_gpu = {pair: [pytest.mark.gpu] if "cupy" in pair else [] for pair in found}
+        metafunc.parametrize(free, [pytest.param(*pair, marks=on_gpu[pair]) for pair in found], indirect=True)
+
+
+def _names(mark: pytest.Mark) -> list[str]:
+    names = mark.args[0]
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+
+
+@pytest.fixture
 def backend(request: pytest.FixtureRequest) -> Library:
-    """Each backend in turn; CuPy with `-m gpu`."""
+    """Each backend in turn."""
     return make_library(request.param)
 
 
@@ -66,7 +90,7 @@ def numpy_backend() -> Library:
     return make_library("numpy")
 
 
-@pytest.fixture(params=["float64", "float32"])
+@pytest.fixture
 def dtype(request: pytest.FixtureRequest) -> str:
     """Each precision in turn, by name."""
     return request.param

@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from processes import Process
 
 import revgn
 from revgn.store import Provenance
@@ -49,7 +50,7 @@ def start_child(tmp_path):
     def start(body, folder, output):
         root = str(Path(revgn.__file__).parents[1])
         with output.open("wb") as file:
-            return subprocess.Popen(
+            return Process(
                 [sys.executable, "-c", CHILD + body, str(folder)],
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -1,19 +1,17 @@
 """Every example runs, in a folder of its own."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import run
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("[0-9]*.py"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(path)], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = run([sys.executable, "-W", "error", str(path)], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
@@ -45,12 +43,9 @@ def test_the_first_figure_is_drawn(tmp_path):
         plan, settings=merge_settings(tiny, dict(plan.settings)), axes=(parse_axis("training.seed", [0]),)
     )
     run_sweep(plan, tmp_path / "runs", executor=Here())
-    done = subprocess.run(
+    done = run(
         [sys.executable, str(examples / "fashion.py"), "runs"],
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["fashion-epoch.png", "fashion-seconds.png"]

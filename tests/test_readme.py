@@ -2,11 +2,11 @@
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import run
 
 from revgn.sweeps import parse_plan, plan_jobs
 
@@ -33,9 +33,7 @@ def test_block(kind, text, folder):
         pytest.skip("Debian's dataset-fashion-mnist is not installed")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = ["bash", "-euo", "pipefail", "-c", text] if kind == "sh" else [sys.executable, "-c", text]
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
-    )
+    done = run(command, cwd=folder, env={**os.environ, "PATH": path})
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 
@@ -52,5 +50,5 @@ def test_there_are_exactly_two_setup_commands():
 def test_one_step_is_exact():
     """The ten lines print a rho at rounding."""
     text = next(text for kind, text in BLOCKS if kind == "python" and "rho" in text)
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    done = run([sys.executable, "-c", text])
     assert float(done.stdout.rpartition("=")[2]) < 1e-12

@@ -26,6 +26,12 @@ def array_namespace(*arrays: Any) -> Namespace:
     ------
     BackendError
         If the arrays belong to different libraries, or one is not an array at all.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> array_namespace(np.zeros(2), np.ones(3)).__name__
+    'array_api_compat.numpy'
     """
     try:
         xp: Namespace = array_api_compat.array_namespace(*arrays)
@@ -43,7 +49,15 @@ def device_of(x: Array) -> Device:
 
 
 def to_host(x: Array) -> np.ndarray[Any, Any]:
-    """Return `x` as a NumPy array; no copy where it is one already."""
+    """Return `x` as a NumPy array; no copy where it is one already.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.zeros(2)
+    >>> to_host(x) is x
+    True
+    """
     if array_api_compat.is_cupy_array(x):
         return x.get()  # type: ignore[attr-defined, no-any-return]
     if array_api_compat.is_array_api_strict_namespace(cast("Any", array_namespace(x))):
@@ -65,7 +79,14 @@ class Backend:
 
 
 def backend_of(x: Array) -> Backend:
-    """Return the backend that holds `x`."""
+    """Return the backend that holds `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> backend_of(np.zeros(2)).name
+    'numpy'
+    """
     xp = array_namespace(x)
     return Backend(xp.__name__.rpartition(".")[2], xp, device_of(x))
 
@@ -79,6 +100,11 @@ def select_backend(name: BackendName = "auto") -> Backend:
         If `name` is "cupy" and CuPy is not installed or no GPU answers.
     UsageError
         If there is no backend of that name.
+
+    Examples
+    --------
+    >>> select_backend("numpy").asarray([1, 2], dtype="float32")
+    array([1., 2.], dtype=float32)
     """
     if name not in ("auto", "numpy", "cupy"):
         raise UsageError(f"backend: {name!r} is not one of auto, numpy, cupy")

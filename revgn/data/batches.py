@@ -14,7 +14,13 @@ _ORDER_TAG = 0x0BDE5  # keeps the order apart from all other draws of the same s
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
-    """Return the number of whole batches in `n` rows."""
+    """Return the number of whole batches in `n` rows.
+
+    Examples
+    --------
+    >>> steps_per_epoch(1000, 64)
+    15
+    """
     if not 1 <= batch_size <= n:
         raise UsageError(f"batch_size: {batch_size} is not between 1 and the {n} training rows")
     return n // batch_size
@@ -28,6 +34,13 @@ def batch_indices(n: int, batch_size: int, *, seed: int, epoch: int) -> HostArra
     Notes
     -----
     Law: the same (seed, epoch) gives the same rows; no row appears twice.
+
+    Examples
+    --------
+    >>> batch_indices(10, 3, seed=0, epoch=1).shape
+    (3, 3)
+    >>> batch_indices(3, 3, seed=0, epoch=1)
+    array([[0, 1, 2]])
     """
     steps = steps_per_epoch(n, batch_size)
     if batch_size == n:
@@ -65,6 +78,15 @@ def take_batch(
     Notes
     -----
     Cost: bytes travel to the device as bytes; float64 inputs are normalized there in float64.
+
+    Examples
+    --------
+    >>> from revgn.arrays import select_backend
+    >>> from revgn.data import load_dataset
+    >>> digits = load_dataset("digits")
+    >>> x, t = take_batch(digits, digits.train, slice(0, 5), select_backend("numpy"), "float32")
+    >>> x.shape, t.shape, x.dtype.name
+    ((5, 64), (5, 10), 'float32')
     """
     xp = backend.xp
     rows = slice(None) if rows is None else rows

@@ -72,6 +72,12 @@ def load_dataset(
     -----
     Law: `checksum` is that of everything loaded, whatever the subset; shift and scale come from the
     training rows that are left.
+
+    Examples
+    --------
+    >>> digits = load_dataset("digits", subset=200)
+    >>> digits.train.inputs.shape, digits.test.targets.shape, digits.task
+    ((200, 64), (360, 10), 'classification')
     """
     names = ArrayNames(inputs, targets, test_inputs, test_targets)
     suffix = Path(name_or_path).suffix.lower()

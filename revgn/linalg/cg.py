@@ -65,6 +65,16 @@ def conjugate_gradients(
     -----
     Law: in exact arithmetic X is right after as many iterations as P^-1 A has different eigenvalues.
     Cost: a product and a preconditioning an iteration, and as many waits for the device: one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> A, B = np.diag([1.0, 2.0]), np.array([1.0, 1.0])
+    >>> found = conjugate_gradients(
+    ...     lambda X: A @ X, B, lambda R: R, tolerance=1e-12, max_iterations=9
+    ... )
+    >>> found.solution.round(12), found.iterations, found.outcome
+    (array([1. , 0.5]), 2, 'converged')
     """
     size = norm(B)
     if not 0 < size < math.inf:

@@ -4,13 +4,28 @@ from revgn.arrays import Array, DType, array_namespace, matmul
 
 
 def gram_rows(A: Array, dtype: DType | None = None) -> Array:
-    """A A^T (n, n) of A (n, m), in `dtype`; NumPy forms only one triangle and mirrors it."""
+    """A A^T (n, n) of A (n, m), in `dtype`; NumPy forms only one triangle and mirrors it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gram_rows(np.array([[3.0, 4.0]]))
+    array([[25.]])
+    """
     A = as_dtype(A, dtype)
     return matmul(A, A.T)
 
 
 def gram_columns(A: Array, dtype: DType | None = None) -> Array:
-    """A^T A (m, m) of A (n, m), in `dtype`."""
+    """A^T A (m, m) of A (n, m), in `dtype`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gram_columns(np.array([[3.0, 4.0]]))
+    array([[ 9., 12.],
+           [12., 16.]])
+    """
     A = as_dtype(A, dtype)
     return matmul(A.T, A)
 
@@ -23,7 +38,17 @@ def as_dtype(A: Array, dtype: DType | None) -> Array:
 
 
 def add_diagonal(K: Array, mu: float) -> None:
-    """K += mu I for a contiguous square K, in place."""
+    """K += mu I for a contiguous square K, in place.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> K = np.ones((2, 2))
+    >>> add_diagonal(K, 0.5)
+    >>> K
+    array([[1.5, 1. ],
+           [1. , 1.5]])
+    """
     if mu:
         flat = array_namespace(K).reshape(K, (-1,), copy=False)
         flat[:: K.shape[0] + 1] += mu

@@ -57,6 +57,14 @@ def factor_pinv(A: Array, rule: PinvRule) -> Pinv:
     Notes
     -----
     Cost: n m min(n, m) for the Gram matrix and a third of min(n, m)^3 for Cholesky.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from revgn.linalg import PinvRule
+    >>> pinv = factor_pinv(np.ones((2, 50)), PinvRule())
+    >>> pinv.info.rank, pinv.info.order
+    (1, 2)
     """
     if A.ndim != 2:
         raise ShapeError(f"factor_pinv: A has shape {A.shape}; expected a matrix")
@@ -76,6 +84,15 @@ def apply_pinv(pinv: Pinv, V: Array) -> PinvSolution:
     Law: X is the least-norm least-squares solution; A A^+ A = A and the other Penrose identities,
     up to the truncation and damping of the rule.
     Cost: 2 n m p for X, as much for A X, again for each refinement.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from revgn.linalg import PinvRule
+    >>> A = np.array([[3.0, 4.0]])
+    >>> apply_pinv(factor_pinv(A, PinvRule()), np.array([[5.0]])).solution.round(12)
+    array([[0.6],
+           [0.8]])
     """
     if V.shape[:1] != pinv.matrix.shape[:1]:
         raise ShapeError(f"apply_pinv: V is {V.shape} but A is {pinv.matrix.shape}: rows differ")

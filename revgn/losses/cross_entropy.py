@@ -39,7 +39,14 @@ def output_step_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> Array:
 
 
 def log_softmax(z: Array) -> Array:
-    """z - log sum exp z, row by row, without overflow."""
+    """z - log sum exp z, row by row, without overflow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.exp(log_softmax(np.array([[1000.0, 1000.0]]))).round(6)
+    array([[0.5, 0.5]])
+    """
     xp = array_namespace(z)
     shifted = z - xp.max(z, axis=1, keepdims=True)
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))

@@ -45,7 +45,15 @@ def damped_output_step(loss: Loss, z: Array, t: Array, mu: float) -> Array:  # t
 
     Notes
     -----
-    Law: (H + mu I) eps = output_step(loss, z, t).
+        Law: (H + mu I) eps = output_step(loss, z, t).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from revgn.losses import SquaredError
+    >>> z, t = np.array([[3.0, 1.0]]), np.array([[1.0, 1.0]])
+    >>> damped_output_step(SquaredError(), z, t, 1.0)
+    array([[1., 0.]])
     """
 
 

@@ -24,6 +24,14 @@ def value(loss: Loss, z: Array, t: Array) -> Array:
     ------
     ShapeError
         If z and t differ in shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from revgn.losses import SquaredError
+    >>> z, t = np.array([[3.0, 1.0]]), np.array([[1.0, 1.0]])
+    >>> float(value(SquaredError(), z, t))
+    4.0
     """
 
 
@@ -34,6 +42,14 @@ def gradient(loss: Loss, z: Array, t: Array) -> Array:
     Notes
     -----
     Law: equals the derivative of `value`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from revgn.losses import SquaredError
+    >>> z, t = np.array([[3.0, 1.0]]), np.array([[1.0, 1.0]])
+    >>> gradient(SquaredError(), z, t)
+    array([[4., 0.]])
     """
 
 
@@ -44,11 +60,27 @@ def output_step(loss: Loss, z: Array, t: Array) -> Array:
     Notes
     -----
     Law: curvature times eps is n times the gradient, up to the scale that the loss's file states.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from revgn.losses import SquaredError
+    >>> z, t = np.array([[3.0, 1.0]]), np.array([[1.0, 1.0]])
+    >>> output_step(SquaredError(), z, t)
+    array([[2., 0.]])
     """
 
 
 def accuracy(z: Array, t: Array) -> Array:
-    """Share of samples whose largest output is where the largest target is; a 0-d array."""
+    """Share of samples whose largest output is where the largest target is; a 0-d array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> z = np.array([[2.0, 1.0], [0.0, 3.0]])
+    >>> float(accuracy(z, np.array([[1.0, 0.0], [1.0, 0.0]])))
+    0.5
+    """
     xp = array_namespace(z, t)
     hits = xp.argmax(z, axis=1) == xp.argmax(t, axis=1)
     return xp.mean(xp.astype(hits, z.dtype))

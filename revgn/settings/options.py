@@ -6,7 +6,6 @@
 
 import difflib
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
 from revgn.errors import UsageError
@@ -21,18 +20,19 @@ _LISTED = "revgn reference lists all settings"
 SHORT = {"data": "data.name"}  # an option that is named after its section
 
 
-@cache
 def named_settings() -> Mapping[str, tuple[Setting, ...]]:
     """Return all settings of all structs by the name of their field."""
     found: dict[str, list[Setting]] = {}
-    for of in _every(Config):
+    for of in _every(Config, set()):
         if of.family is not None or not is_struct(of.type):
             found.setdefault("data" if of.name == "name" else of.name, []).append(of)
     return {name: tuple(dict.fromkeys(all_of)) for name, all_of in found.items()}
 
 
-def path_of(name: str, settings: Table) -> str:
+def path_of(name: str, settings: Table, *, of_first: bool = False) -> str:
     """Return the dotted path of the one setting of that name, or path, that the chosen structs have.
+
+    Where two optimizers have it, `of_first` takes that of the first.
 
     Raises
     ------
@@ -43,6 +43,8 @@ def path_of(name: str, settings: Table) -> str:
     name = SHORT.get(name, name)
     found = [path for path in chosen if name in (path, path.rpartition(".")[2])]
     found = [name] if name in found else found
+    if of_first and len(found) > 1:
+        found = [path for path in found if ".second." not in path]
     if len(found) == 1:
         return found[0]
     if found:
@@ -75,7 +77,9 @@ def value_of(name: str, settings: Mapping[str, Any]) -> Any:
     return settings.get(name, found[0] if len(found) == 1 else None)
 
 
-def settings_by_name(options: Mapping[str, Any], *weaker: Table, prefix: str = "") -> Table:
+def settings_by_name(
+    options: Mapping[str, Any], *weaker: Table, prefix: str = "", of_first: bool = False
+) -> Table:
     """Return nested settings of options by name or path, the later of them stronger.
 
     `weaker` layers say which structs are chosen. Paths are taken as they are.
@@ -89,7 +93,7 @@ def settings_by_name(options: Mapping[str, Any], *weaker: Table, prefix: str = "
     names = sorted(options, key=lambda name: _order(name))
     for name in names:
         try:
-            path = name if "." in name else path_of(name, merge_settings(result, *weaker))
+            path = name if "." in name else path_of(name, merge_settings(result, *weaker), of_first=of_first)
         except UsageError as error:
             shown = f"{prefix}{name.replace('_', '-')}" if prefix else name
             raise UsageError(f"{shown}: {error}") from None
@@ -123,10 +127,10 @@ def _absent(name: str, chosen: Mapping[str, Chosen]) -> str:
     return renamed(name) or f"unknown setting; {_LISTED if not near else f'did you mean {near[0]}?'}"
 
 
-def _every(cls: type, seen: frozenset[type] = frozenset()) -> Iterator[Setting]:
+def _every(cls: type, seen: set[type]) -> Iterator[Setting]:
+    seen.add(cls)
     for of in settings_of(cls):
         yield of
-        members = FAMILIES[of.family].values() if of.family else [of.type] if is_struct(of.type) else []
-        for member in members:
+        for member in FAMILIES[of.family].values() if of.family else (of.type,):
             if member not in seen:
-                yield from _every(member, seen | {cls, member})
+                yield from _every(member, seen)

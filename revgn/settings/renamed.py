@@ -25,6 +25,7 @@ _NEW = {
     "optimizer.schedule": "training.schedule",
     "optimizer.warmup": "training.schedule.warmup",
     "optimizer.floor": "training.schedule.floor",
+    "optimizer.every": "training.schedule.every",
     "optimizer.gamma": "training.schedule.gamma",
     "data.validation_fraction": "data.validation",
     "training.average_decay": "training.average.decay",

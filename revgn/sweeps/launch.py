@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from revgn.errors import UsageError
@@ -71,12 +71,13 @@ def run_sweep(
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     put(folder / PLAN_FILE, plan_toml(plan).encode())
-    own = LocalPool(workers, _gpus(plan)) if executor is None else None
-    with own or nullcontext():
+    own: AbstractContextManager[Executor]
+    own = LocalPool(workers, _gpus(plan)) if executor is None else nullcontext(executor)
+    with own as chosen:
         return drive(
             folder.resolve(),
             source,
-            executor or own,  # type: ignore[arg-type]
+            chosen,
             workers,
             command=command,
             hopeless=hopeless or (lambda board: {}),

@@ -165,7 +165,7 @@ def make_job(plan: Plan, choices: Mapping[str, Any], variant: str | None = None)
     )
     try:
         weaker = dict(of_variant), dict(plan.settings)
-        settings = merge_settings(settings_by_name(choices, *weaker), *weaker)
+        settings = merge_settings(settings_by_name(choices, *weaker, of_first=True), *weaker)
         build_config(settings)
     except UsageError as error:
         raise UsageError(f"job {label}: {error}") from None

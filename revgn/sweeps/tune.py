@@ -174,7 +174,7 @@ def rates(plan: Plan) -> Axis:
 
 def _value(settings: dict[str, Any], name: str) -> float:
     """Return the number that a setting has, or has by default."""
-    return float(flat(config_dict(build_config(settings)))[path_of(name, settings)])
+    return float(flat(config_dict(build_config(settings)))[path_of(name, settings, of_first=True)])
 
 
 def _best(scores: Scores) -> float:

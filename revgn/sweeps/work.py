@@ -108,8 +108,8 @@ def _trained(
         outcome = start_run(config, folder, command=command, observe=watched.observe, should_stop=should_stop)
         return Result(job.name, outcome.status)
     run = open_run(folder)
-    if run.status in ("finished", "stopped"):  # by the one who had it before
-        return Result(job.name, run.status, run.attributes["message"])  # type: ignore[arg-type]
+    if ended := [status for status in OVER if status == run.status]:  # by the process that had it before
+        return Result(job.name, ended[0], run.attributes["message"])
     watched.beat = beat_of(run)
     outcome = resume_run(folder, {}, command=command, observe=watched.observe, should_stop=should_stop)
     return Result(job.name, outcome.status)

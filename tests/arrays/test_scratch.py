@@ -3,12 +3,12 @@
 import gc
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import run
 
 from revgn.arrays import Scratch, device_of, nbytes, to_host
 from revgn.arrays.scratch import scratch_folder
@@ -77,7 +77,7 @@ scratch = Scratch(0)
 scratch.put(1, np.ones(100_000))
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    assert run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
     assert list(folder.iterdir()) == []
 
 

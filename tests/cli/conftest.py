@@ -1,14 +1,15 @@
 import inspect
 import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from processes import Process, Terminal
 from revgn_cli.main import main
 
+PYTHON = (sys.executable, "-m")
 TINY = ("--subset", "200", "--hidden", "32", "--batch-size", "64")
 
 
@@ -44,47 +45,30 @@ def spawn(tmp_path):
     started = []
 
     def start(*arguments, program=None, **options):
-        options = {
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-            "text": True,
-            "cwd": tmp_path,
-        } | options
-        own = (
-            [str(Path(sys.executable).with_name(program))]
-            if program
-            else [sys.executable, "-m", "revgn_cli.main"]
-        )
-        command = [*own, *map(str, arguments)]
-        started.append(subprocess.Popen(command, env=dict(os.environ), **options))
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        revgn = [str(Path(sys.executable).with_name(program))] if program else [*PYTHON, "revgn_cli.main"]
+        command = [*revgn, *map(str, arguments)]
+        started.append(Process(command, cwd=tmp_path, **(pipes | options)))
         return started[-1]
 
     yield start
     for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+        process.end()
 
 
 @pytest.fixture
 def on_terminal(spawn):
-    """Start `revgn` in a terminal; gives the process and a function that reads all that it writes."""
+    """Start `revgn` in a terminal, or with its errors alone in one; gives the process and the terminal."""
+    terminals = []
 
-    def start(*arguments):
-        leader, follower = pty.openpty()
-        process = spawn(*arguments, stdout=follower, stderr=follower, stdin=follower)
-        os.close(follower)
+    def start(*arguments, only_errors=False):
+        terminal = Terminal()
+        terminals.append(terminal)
+        streams = ("stderr",) if only_errors else ("stdin", "stdout", "stderr")
+        process = spawn(*arguments, **dict.fromkeys(streams, terminal.end))
+        os.close(terminal.end)
+        return process, terminal
 
-        def read():
-            content = b""
-            try:
-                while chunk := os.read(leader, 65536):
-                    content += chunk
-            except OSError:
-                pass
-            os.close(leader)
-            return content.decode(errors="replace")
-
-        return process, read
-
-    return start
+    yield start
+    for terminal in terminals:
+        terminal.close()

@@ -2,12 +2,12 @@
 
 import json
 import resource
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import run
 from revgn_cli.main import COMMANDS
 
 from revgn.arrays import cupy_absence
@@ -54,32 +54,17 @@ finally:
     heavy = {"numpy", "scipy", "h5py", "cupy", "matplotlib", "rich", "msgspec", "revgn"}
     print(sorted(heavy & set(sys.modules)))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run([sys.executable, "-c", code])
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_script(shell, invoke):
-    script = invoke("completion", shell).stdout
-    assert "_REVGN_COMPLETE" in script
-    assert f"{shell}_complete" in script
-
-
-@pytest.mark.parametrize(
-    ("words", "offered"),
-    [
-        ("revgn sw", "sweep"),
-        ("revgn train --opt", "--optimizer"),
-        ("revgn train --solver b", "block"),
-        ("revgn export --to te", "tensorboard"),
-    ],
-)
-def test_completion(words, offered, spawn, monkeypatch):
+def test_completion(spawn, monkeypatch):
+    """Click's own: of commands, options, choices."""
     monkeypatch.setenv("_REVGN_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", words)
-    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    monkeypatch.setenv("COMP_WORDS", "revgn export --to te")
+    monkeypatch.setenv("COMP_CWORD", "3")
     stdout, stderr = spawn(program="revgn").communicate()
-    assert f"plain,{offered}\n" in stdout, stderr
+    assert stdout == "plain,tensorboard\n", stderr
 
 
 def test_every_command_has_an_example(invoke):
@@ -97,7 +82,7 @@ def test_the_reference_is_up_to_date(invoke):
         "### revgn sweep",
         "### revgn data fetch [OPTIONS] NAME",
         "`--grid KEY=VALUES`",
-        "`optimizer.momentum`",
+        "| `momentum` | `0.0` |",
         "`rho`",
     ):
         assert words in text
@@ -279,7 +264,7 @@ def test_a_full_disk(room, spawn, tmp_path):
         *("train", "--hidden", 256, "--optimizer", "sgd", "--steps", 4, "--out", "run", "-q"),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY)),
     )
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate()
     assert process.returncode == 1
     lines = [line for line in errors.splitlines() if not line.startswith("run ")]
     assert len(lines) == 1

@@ -2,11 +2,11 @@
 
 import json
 import shutil
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from processes import run
 
 from revgn.data import load_dataset
 from revgn.store import create_run, open_run
@@ -115,10 +115,10 @@ def test_a_reader_that_goes_away(spawn, tmp_path, provenance):
     process.stdout.read(1)
     process.stdout.close()
     errors = process.stderr.read()
-    process.wait(timeout=60)
+    process.wait()
     assert errors == b""
     shell = f"{sys.executable} -u -m revgn_cli.main ls | head -1"
-    done = subprocess.run(["sh", "-c", shell], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run(["sh", "-c", shell], cwd=tmp_path)
     assert done.stderr == ""
     assert done.stdout.startswith("runs/00-")
 

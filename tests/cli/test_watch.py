@@ -3,11 +3,11 @@
 import math
 import re
 import signal
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import wait_until
 from revgn_cli.braille import Line, plot_lines
 
 from revgn.store import is_run
@@ -58,6 +58,16 @@ def test_one_run(train, invoke):
     assert "\x1b" not in found.stdout
 
 
+def test_without_unicode(train, spawn, monkeypatch):
+    """Asterisks and digits in place of Braille patterns and bars."""
+    train("runs/a", "--eval-every", 1, "-q")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    curve, errors = spawn("watch", "runs/a").communicate()
+    assert (" **" in curve, "?" in curve, errors) == (True, False, "")
+    table, errors = spawn("watch", "runs").communicate()
+    assert (re.search(r" [0-7]{5} *$", table, re.MULTILINE) is not None, errors) == (True, "")
+
+
 def test_a_folder(train, invoke):
     for name in ("runs/[a]", "runs/b"):
         train(name, "--eval-every", 1, "-q")
@@ -68,27 +78,23 @@ def test_a_folder(train, invoke):
 
 def test_ends_with_the_run(train, on_terminal):
     train("run", "--eval-every", 1, "-q")
-    process, read = on_terminal("watch", "run")
-    written = read()
-    assert process.wait(timeout=60) == 0
+    process, terminal = on_terminal("watch", "run")
+    written = terminal.read()
+    assert process.wait() == 0
     assert "finished, step 4" in written
     assert written.rstrip().endswith("\x1b[?25h") or written.count("\x1b[?25l") == written.count("\x1b[?25h")
 
 
 @pytest.mark.parametrize("folder", ["runs/a", "runs"])
 def test_ctrl_c_leaves_the_run_alone(spawn, on_terminal, tmp_path, folder):
-    options = ("--subset", 300, "--hidden", 16, "--batch-size", 30, "--optimizer", "adam", "--epochs", 10_000)
+    options = ("--subset", 300, "--hidden", 16, "--batch-size", 30, "--optimizer", "adam", "--epochs", 10**6)
     running = spawn("train", *options, "-q", "--out", "runs/a")
-    deadline = time.monotonic() + 60
-    while not is_run(tmp_path / "runs/a"):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process, read = on_terminal("watch", folder)
-    time.sleep(2.5)
+    assert wait_until(lambda: is_run(tmp_path / "runs/a"), running)
+    process, terminal = on_terminal("watch", folder)
+    assert "running" in terminal.read(until="running")
     process.send_signal(signal.SIGINT)
-    written = read()
-    assert process.wait(timeout=60) == 0
-    assert "running" in written
+    written = terminal.read()
+    assert process.wait() == 0
     assert "Traceback" not in written
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h")  # the cursor is shown again
     assert running.poll() is None

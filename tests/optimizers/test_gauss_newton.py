@@ -21,7 +21,12 @@ def build(library, scale=1e-3):
     """A network whose blocks all have rank n, a batch, and targets."""
     rng = np.random.default_rng(34)
     net = draw_network(
-        Architecture(2, 64, "tanh"), FEATURES, OUTPUTS, rng, library.backend, library.dtype("float64")
+        Architecture(2, 64, "tanh"),
+        FEATURES,
+        OUTPUTS,
+        rng,
+        backend=library.backend,
+        dtype=library.dtype("float64"),
     )
     params = redraw(init(net, rng, 1.0), library, "float64", rng, scale)
     x = library.asarray(rng.standard_normal((SAMPLES, FEATURES)))
@@ -120,8 +125,7 @@ def test_rho_counts_relative_to_what_is_wanted(numpy_backend):
         assert done.solve.rho == pytest.approx(miss, rel=1e-9)
 
 
-@pytest.mark.parametrize("damping", [0.0, 0.3])
-@pytest.mark.parametrize("limit", [1.0, 1.2])
+@pytest.mark.parametrize(("limit", "damping"), [(1.0, 0.0), (1.2, 0.3)])
 def test_momentum_leaves_no_more_than_the_limit(limit, damping, numpy_backend):
     """beta is the momentum, or the largest that keeps |eps - beta J D_(t-1)| <= limit |eps|."""
     bounded = 0

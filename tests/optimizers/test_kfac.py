@@ -121,10 +121,10 @@ def test_the_clip_bounds_the_change(numpy_backend):
 
 
 @EVERY_LOSS
-def test_a_full_batch_is_fitted(kind, backend):
+def test_a_full_batch_is_fitted(kind, numpy_backend):
     """Ten times better than it was within thirty steps."""
-    net, params, _ = CASE.build(backend, "float64")
-    x, t = batch(CASE, 0, backend)
+    net, params, _ = CASE.build(numpy_backend, "float64")
+    x, t = batch(CASE, 0, numpy_backend)
     optimizer = KFAC(0.25, 1e-3, 0.0, every=1)
     state, loss = init_state(optimizer, net, params), KINDS[kind]
     start = float(value(loss, forward(net, params, x), t))

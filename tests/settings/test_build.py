@@ -31,6 +31,7 @@ from revgn.settings import (
     merge_settings,
     parts_of,
     register,
+    settings_by_name,
 )
 from revgn.solvers import Blocks, BlockWise, ConjugateGradients, MinimumNorm
 from revgn.structs import setting, struct
@@ -264,6 +265,8 @@ def test_a_struct_of_the_user_s_own(monkeypatch):
     config = build_config({"optimizer": {"kind": "switch", "switch_at": 1, "second": {"kind": "sign"}}})
     assert config.optimizer == Switch(second=Sign(), switch_at=1)
     assert build_config(config_dict(config)) == config
+    by_name = settings_by_name({"optimizer": "sign", "beta": 0.5, "lr": 0.1})
+    assert build_config(by_name).optimizer == Sign(lr=0.1, beta=0.5)
     with pytest.raises(
         UsageError, match=r"optimizer\.beta: 1\.0 cannot be used; expected a number in \[0, 1"
     ):

@@ -44,7 +44,7 @@ def test_generalized_inverse(case, solver, backend, dtype):
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
-@pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*NETWORKS[-7:], *DEFICIENT], ids=lambda case: case.name)
 def test_rho_is_reported_as_it_is(case, solver, numpy_backend):
     J, eps = case.jacobian(numpy_backend)
     if isinstance(solver, BlockWise) and isinstance(solver.block_weights, tuple):

@@ -43,15 +43,17 @@ def compare(J, eps, limit, damping=0.1, outputs="logits"):
 
 
 @CASES
-@pytest.mark.parametrize("samples", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("samples", [1, 4])
 def test_step_is_the_dense_one(case, samples, tiles, numpy_backend):
     """Rank-deficient ones too, damped; n is 1 to 12, so that the last tile is often smaller."""
     tiles(samples)
     compare(*case.jacobian(numpy_backend), 1e-10)
 
 
-@pytest.mark.parametrize("room", [0, 500, 1 << 20])
-@pytest.mark.parametrize("name", ["relu-same-keep", "gelu-identity-rebuild", "odd-d", "n=1"])
+@pytest.mark.parametrize(
+    ("name", "room"),
+    [("relu-same-keep", 0), ("gelu-identity-rebuild", 500), ("odd-d", 1 << 20), ("n=1", 0)],
+)
 def test_on_every_backend(name, room, tiles, backend, dtype):
     tiles(2, room)
     J, eps = network_case(name).jacobian(backend, dtype)
@@ -159,12 +161,12 @@ def test_what_is_planned_is_what_is_put(numpy_backend, monkeypatch):
     assert tiles.on_disk > 0
 
 
-@pytest.mark.parametrize("memory", [3 * 10**6, 10**7, 3 * 10**7])
+@pytest.mark.parametrize("memory", [10**6, 5 * 10**6])
 def test_memory_is_bounded(memory, numpy_backend, monkeypatch):
-    """All arrays of a solve whose kernel is 49 MB as a whole; the pool rounds up their sizes a little."""
+    """All arrays of a solve whose kernel is 16 MB as a whole; the pool rounds up their sizes a little."""
     fresh = pool._Pool()
     monkeypatch.setattr(pool, "_POOL", fresh)
-    case = NetworkCase("large", Architecture(2, 64), 64, 10, 350)
+    case = NetworkCase("large", Architecture(2, 64), 64, 10, 200)
     J, eps = case.jacobian(numpy_backend, "float32")
     gc.collect()
     before = fresh.most_in_use = fresh.in_use

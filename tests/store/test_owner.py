@@ -1,10 +1,10 @@
 import errno
 import fcntl
-import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
+from processes import Process
 
 from revgn.errors import RunError
 from revgn.store import create_run, reopen_run
@@ -14,7 +14,7 @@ from revgn.store.owner import is_alive, read_owner, this_process, write_owner
 
 def dead_process():
     """Owner of a process of this machine that has ended."""
-    child = subprocess.Popen([sys.executable, "-c", ""])
+    child = Process([sys.executable, "-c", ""])
     child.wait()
     return replace(this_process(), process=child.pid)
 

@@ -247,7 +247,7 @@ def test_read_only_folder(start_child, tmp_path):
     with tempfile.TemporaryDirectory() as name:  # beside pytest's own, which is closed to others
         folder = Path(name)
         folder.chmod(0o777)
-        assert start_child(READ_ONLY, folder, tmp_path / "output").wait(30) == 0
+        assert start_child(READ_ONLY, folder, tmp_path / "output").wait() == 0
     lines = (tmp_path / "output").read_text().splitlines()
     assert [line.rpartition(": ")[2] for line in lines] == ["Permission denied", "Permission denied", "[1.0]"]
 
@@ -283,7 +283,7 @@ except RunError as error:
 )
 def test_full_disk(tmp_path, start_child, provenance, kind, name):
     folder, output = tmp_path / "run", tmp_path / "output"
-    assert start_child(f"kind = {kind!r}\n{FULL_DISK}", folder, output).wait(30) == 0
+    assert start_child(f"kind = {kind!r}\n{FULL_DISK}", folder, output).wait() == 0
     assert output.read_text().count("\n") == 1, output.read_text()
     assert name in output.read_text()
     assert "cannot be written: File too large" in output.read_text()

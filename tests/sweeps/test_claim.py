@@ -1,12 +1,11 @@
 """Who works at a job, and who may take it over."""
 
-import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 
 import pytest
+from processes import PATIENCE, Process, wait_until
 
 from revgn.store.owner import this_process, write_owner
 from revgn.sweeps import claim as claims
@@ -25,7 +24,7 @@ from revgn.sweeps.claim import (
 
 def test_one_of_many_takes_a_job(tmp_path):
     taken = []
-    start = threading.Barrier(8)
+    start = threading.Barrier(8, timeout=PATIENCE)
 
     def try_it():
         start.wait()
@@ -35,7 +34,7 @@ def test_one_of_many_takes_a_job(tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(PATIENCE)
     assert sum(folder is not None for folder in taken) == 1
     claim = newest_claim(tmp_path, "job")
     assert (claim.owner, attempt(claim)) == (this_process(), 1)
@@ -45,7 +44,7 @@ def test_the_job_of_a_dead_process_is_free(tmp_path):
     assert not is_held(newest_claim(tmp_path, "job"), Silence())
     folder = take(tmp_path, "job", 0)
     assert is_held(newest_claim(tmp_path, "job"), Silence())
-    child = subprocess.Popen([sys.executable, "-c", ""])
+    child = Process([sys.executable, "-c", ""])
     child.wait()
     write_owner(folder / "owner.json", replace(this_process(), process=child.pid))
     assert not is_held(newest_claim(tmp_path, "job"), Silence())
@@ -103,10 +102,3 @@ def test_a_damaged_beat_says_nothing(tmp_path, content):
     (folder / "owner.json").write_bytes(content)
     claim = newest_claim(tmp_path, "job")
     assert (claim.beat, claim.owner) == (Beat(), None)
-
-
-def wait_until(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.002)

@@ -5,18 +5,18 @@ import os
 import signal
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
 import pytest
+from processes import PATIENCE
 from sweep_cases import Here, killer, plan_of, statuses, surroundings
 
 from revgn.errors import UsageError
 from revgn.store import list_runs, open_run, open_runs
 from revgn.sweeps import Beat, Listed, LocalPool, plan_jobs, run_sweep
-from revgn.sweeps.claim import end, newest_claim, take
+from revgn.sweeps.claim import Silence, end, is_held, newest_claim, take
 from revgn.sweeps.pool import THREADS
 from revgn.views import compare_runs
 
@@ -50,7 +50,8 @@ def test_the_same_sweep_again_does_what_is_missing(tmp_path):
 
 def test_a_stopped_sweep_goes_on(tmp_path):
     """Both jobs have begun when it is stopped; no step is lost or taken twice."""
-    plan, stop = plan_of({"training.epochs": 200}, training__seed="0..1"), threading.Event()
+    plan = plan_of({"training.epochs": 200, "training.eval_every": 50}, training__seed="0..1")
+    stop = threading.Event()
 
     def observe(board):
         if all(state.beat.step > 3 for state in board.values()):
@@ -120,7 +121,7 @@ def test_hopeless_jobs_are_ended(tmp_path):
 
 def test_a_source_is_asked_only_when_something_has_changed(tmp_path):
     """Not while jobs just go on: it may have to think of many."""
-    plan = plan_of({"training.epochs": 400}, training__seed="0..1")
+    plan = plan_of({"training.epochs": 200, "training.eval_every": 50}, training__seed="0..1")
     source, asked, looked = Listed(plan_jobs(plan)), [], []
 
     class Counted:
@@ -167,14 +168,15 @@ def test_workers_divide_the_machine(monkeypatch):
 
 def test_a_killed_worker_loses_nothing(tmp_path):
     """Its job goes on from its checkpoint, the other worker's never notices."""
-    plan = plan_of({"training.epochs": 500}, training__seed="0..1")
+    plan = plan_of({"training.epochs": 250, "training.eval_every": 50}, training__seed="0..1")
     killed = []
     observe = killer(tmp_path / "s", killed)
     board = run_sweep(plan, tmp_path / "s", workers=2, observe=observe)
     assert statuses(board) == ["finished"] * 2
+    assert len(killed) == 1
     for name in board:
         run = open_run(tmp_path / "s" / name)
-        np.testing.assert_array_equal(run.steps["step"], np.arange(1, 2001))
+        np.testing.assert_array_equal(run.steps["step"], np.arange(1, 1001))
         assert len(run.attributes["history"].splitlines()) == 1 + (name in killed)
         assert newest_claim(tmp_path / "s", name).folder.name == ("0002" if name in killed else "0001")
 
@@ -230,10 +232,11 @@ def test_whoever_gives_up_at_once_kills_the_workers(tmp_path):
         if any(state.beat.step > 3 for state in board.values()):
             raise KeyboardInterrupt
 
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_sweep(plan_of({"training.epochs": 50_000}), tmp_path / "s", observe=observe)
-    assert time.monotonic() - began < 60
+    (run,) = list_runs(tmp_path / "s")
+    assert not is_held(newest_claim(tmp_path / "s", run.name), Silence())
+    assert open_run(run).steps["step"].size < 200_000
 
 
 def test_a_job_taken_by_another_since_it_was_looked_at_is_left_to_it(tmp_path, monkeypatch):
@@ -259,17 +262,17 @@ def test_a_job_taken_by_another_since_it_was_looked_at_is_left_to_it(tmp_path, m
 
 
 def test_two_drivers_share_the_jobs(tmp_path):
-    plan = plan_of({"training.epochs": 40}, training__seed="0..5")
+    plan = plan_of({"training.epochs": 10}, training__seed="0..5")
     boards, pools = [], [Here(), Here()]
 
     def run(pool):
         boards.append(run_sweep(plan, tmp_path / "s", executor=pool))
 
-    threads = [threading.Thread(target=run, args=(pool,)) for pool in pools]
+    threads = [threading.Thread(target=run, args=(pool,), daemon=True) for pool in pools]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(PATIENCE)
     assert [statuses(board) for board in boards] == [["finished"] * 6] * 2
     for path in list_runs(tmp_path / "s"):
         assert len(open_run(path).attributes["history"].splitlines()) == 1

@@ -105,6 +105,19 @@ def test_an_axis_goes_where_each_job_has_it():
         plan_jobs(Plan({}, axes))
 
 
+def test_an_axis_that_two_optimizers_have_is_of_the_first():
+    """A rate that is tuned is that of the first; the other's is an axis by its path."""
+    switch = {"optimizer": {"kind": "switch", "switch_at": 3, "second": {"lr": 0.3}}}
+    axes = (parse_axis("lr", "0.01"), parse_axis("optimizer.second.momentum", "0.5"))
+    (job,) = plan_jobs(Plan(switch, axes))
+    assert job.settings["optimizer"] == {
+        "kind": "switch",
+        "switch_at": 3,
+        "first": {"lr": 0.01},
+        "second": {"lr": 0.3, "momentum": 0.5},
+    }
+
+
 def test_a_part_left_out_returns_from_the_file():
     plan = Plan({"optimizer": {"solver": {"kind": "cg"}}}, (parse_axis("preconditioner", "none,blocks"),))
     assert parse_plan(plan_toml(plan), "again").axes == plan.axes

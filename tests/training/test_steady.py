@@ -60,11 +60,12 @@ def test_a_step_that_repeats_allocates_nothing_large(settings, make_problem):
     assert peak - before < largest / 2
 
 
+@pytest.mark.parametrize(
+    "backend", ["strict:device1", pytest.param("cupy", marks=pytest.mark.gpu)], indirect=True
+)
 @EVERY
 def test_only_scalars_come_to_the_host(settings, make_problem, backend, monkeypatch):
     """On a device whose arrays no one can read by accident, with the one way to the host watched."""
-    if "strict" not in backend.name and backend.name != "cupy":
-        pytest.skip("NumPy arrays are on the host")
     monkeypatch.setattr(problem_module, "select_backend", lambda name: backend.backend)
     problem = make_problem({**settings, "hidden": 80, "batch_size": 16})
     state, batch = initial_state(problem), first_batch(problem, 16)
