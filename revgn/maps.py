@@ -305,7 +305,7 @@ def kernel_parts(layer: Layer, params: Params, point: Point, y_bar: Data) -> tup
 
 @generic
 def moved_halves(layer: Layer) -> tuple[int, ...]:
-    """Halves that the parameters move: (0,), (1,) or (0, 1). A layer without parameters needs none of this.
+    """Halves that the parameters move: (0,), (1,) or (0, 1). A layer without parameters need not have it.
 
     Notes
     -----
