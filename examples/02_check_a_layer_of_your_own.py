@@ -1,7 +1,7 @@
 # %% [markdown]
-# A layer is a frozen struct and a function for each map that it has, registered by its type. Here: a layer
-# that scales both halves by trained factors exp(s). The laws of `revgn.testing` then say whether the maps
-# fit each other.
+# A layer is a frozen dataclass and a function for each map that it has, registered by its type. Here: a layer
+# that scales both halves by trained factors, y = x * exp(s). The laws of `revgn.testing` say whether the maps
+# fit each other; then every solver and optimizer trains a network with the layer.
 
 # %%
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import numpy as np
 
 import revgn
 from revgn import Halves, testing
+from revgn.linalg import PinvInfo
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,50 +19,140 @@ class Scaling:
     width: int
 
 
-class ScalingParams(NamedTuple):
+class Params(NamedTuple):
     first: np.ndarray  # s (d/2)
     second: np.ndarray
 
 
-@revgn.forward.register(Scaling)
-def forward_scaling(layer, params, x):
-    return Halves(x.first * np.exp(params.first), x.second * np.exp(params.second))
+class Point(NamedTuple):
+    output: Halves
+    rows: tuple  # A (n, 1) of either half
 
 
-@revgn.inverse.register(Scaling)
-def inverse_scaling(layer, params, y):
-    return Halves(y.first * np.exp(-params.first), y.second * np.exp(-params.second))
+def scale(x, params, sign=1):
+    return Halves(*(half * np.exp(sign * s) for half, s in zip(x, params, strict=True)))
 
 
-@revgn.linearize.register(Scaling)
-def linearize_scaling(layer, params, x):
-    y = forward_scaling(layer, params, x)
-    return y, y  # the output is all that the tangents need
+def with_point(y):
+    return Point(y, (np.ones((len(y.first), 1)),) * 2)
 
 
-@revgn.jvp_input.register(Scaling)
-def jvp_input_scaling(layer, params, point, dx):
-    return forward_scaling(layer, params, dx)
+def columns(point):  # dy/ds
+    return [A * y for A, y in zip(point.rows, point.output, strict=True)]
 
 
-@revgn.jvp_params.register(Scaling)
-def jvp_params_scaling(layer, params, point, dparams):
-    return Halves(point.first * dparams.first, point.second * dparams.second)
+def vjp_params(layer, params, point, y_bar):
+    return Params(*((y * b).sum(0) for y, b in zip(columns(point), y_bar, strict=True)))
 
 
-@revgn.vjp_input.register(Scaling)
-def vjp_input_scaling(layer, params, point, y_bar):
-    return forward_scaling(layer, params, y_bar)
+def jvp_params(layer, params, point, dparams):
+    return Halves(*(y * ds for y, ds in zip(columns(point), dparams, strict=True)))
 
 
-@revgn.vjp_params.register(Scaling)
-def vjp_params_scaling(layer, params, point, y_bar):
-    return ScalingParams((point.first * y_bar.first).sum(0), (point.second * y_bar.second).sum(0))
+# %% [markdown]
+# The function and its inverse, tangents and cotangents: enough for SGD, Adam and L-BFGS.
+
+# %%
+for generic, implementation in {
+    revgn.init: lambda layer, rng, size: Params(*(size * rng.standard_normal((2, layer.width)))),
+    revgn.forward: lambda layer, params, x: scale(x, params),
+    revgn.inverse: lambda layer, params, y: scale(y, params, -1),
+    revgn.linearize: lambda layer, params, x: (scale(x, params), with_point(scale(x, params))),
+    revgn.linearize_inverse: lambda layer, params, y: (scale(y, params, -1), with_point(y)),
+    revgn.jvp_input: lambda layer, params, point, dx: scale(dx, params),
+    revgn.jvp_inverse: lambda layer, params, point, dy: scale(dy, params, -1),
+    revgn.vjp_input: lambda layer, params, point, y_bar: scale(y_bar, params),
+    revgn.jvp_params: jvp_params,
+    revgn.vjp_params: vjp_params,
+}.items():
+    generic.register(Scaling)(implementation)
+
+
+# %% [markdown]
+# A row of the Jacobian in a weight matrix is an outer product of a row of A and a cotangent. Here a matrix is
+# (1, d/2), A is ones (n, 1), and the cotangent is the gradient of a sample: enough for the minimum-norm step,
+# K-FAC, the metric and Muon.
+
+
+# %%
+@revgn.row_cotangents.register(Scaling)
+def row_cotangents(layer, params, point, y_bar):
+    return tuple(y * b for y, b in zip(point.output, y_bar, strict=True))
+
+
+for generic, implementation in {
+    revgn.row_features: lambda layer, point: point.rows,
+    revgn.with_features: lambda layer, point, features: Point(point.output, features),
+    revgn.weight_forms: lambda layer: (revgn.WeightForm(1, layer.width, bias_rows=1),) * 2,
+    revgn.to_matrices: lambda layer, dparams: tuple(s[None, :] for s in dparams),
+    revgn.from_matrices: lambda layer, matrices: Params(*(X[0] for X in matrices)),
+}.items():
+    generic.register(Scaling)(implementation)
+
+
+# %% [markdown]
+# The pseudoinverse of the derivative in the parameters, for the block step: here each factor has a single
+# column, so that its least-squares step is a quotient.
+
+# %%
+revgn.moved_halves.register(Scaling)(lambda layer: (0, 1))
+
+
+class Factored(NamedTuple):
+    squares: tuple
+    info: PinvInfo
+
+
+@revgn.factor_params.register(Scaling)
+def factor_params(layer, point, rule):
+    squares = tuple((y * y).sum(0) for y in columns(point))
+    least, largest = np.min(squares), np.max(squares)
+    damping = rule.damping * largest
+    info = PinvInfo("cholesky", 1, 1, largest**0.5, least**0.5, damping, residual=0.0)
+    return Factored(tuple(of + damping for of in squares), info)
+
+
+@revgn.solve_params.register(Scaling)
+def solve_params(layer, point, factored, dy):
+    sums = vjp_params(layer, None, point, dy)
+    D = Params(*(s / of for s, of in zip(sums, factored.squares, strict=True)))
+    return revgn.ParamsStep(D, jvp_params(layer, None, point, D), factored.info)
 
 
 # %%
 rng = np.random.default_rng(0)
-params = ScalingParams(rng.standard_normal(4), rng.standard_normal(4))
-x = Halves(rng.standard_normal((6, 4)), rng.standard_normal((6, 4)))
-testing.check_layer(Scaling(4), params, x)
+layer, x = Scaling(4), Halves(*rng.standard_normal((2, 6, 4)))
+testing.check_layer(layer, revgn.init(layer, rng, 1.0), x)
 print("all laws hold:", ", ".join(testing.laws_of(Scaling)))
+
+# %% [markdown]
+# A network of two couplings, the layer, and two more couplings, trained by each kind of step.
+
+# %%
+pairs = [revgn.draw_coupling(k % 2, 4, 32, rng) for k in range(4)]
+chain = revgn.Chain((*pairs[:2], layer, *pairs[2:]))
+network = revgn.Network(8, chain, revgn.draw_readout(4, 3, rng))
+inputs, targets = rng.standard_normal((24, 8)), rng.standard_normal((24, 3))
+loss = revgn.SquaredError()
+minimum_norm = revgn.MinimumNorm(damping=0.1)
+
+for optimizer in (
+    revgn.Adam(lr=0.03),
+    revgn.Muon(lr=0.1),
+    revgn.KFAC(lr=0.3),
+    revgn.GaussNewton(minimum_norm, lr=0.5, momentum=0.5),
+    revgn.GaussNewton(minimum_norm, lr=0.5, metric=revgn.FeatureMetric()),
+    revgn.GaussNewton(revgn.ConjugateGradients(damping=0.1), lr=0.5),
+    revgn.GaussNewton(revgn.BlockWise(damping=0.01), lr=0.3),
+):
+    params = revgn.init(network, np.random.default_rng(1), 0.1)
+    state = revgn.init_state(optimizer, network, params)
+    losses = []
+    for _ in range(10):
+        outputs, J = revgn.jacobian(network, params, inputs)
+        losses.append(float(revgn.loss_value(loss, outputs, targets)))
+        at = revgn.Linearization(loss, outputs, targets, J)
+        params, state, *_ = revgn.update(optimizer, state, params, at)
+    solver = type(getattr(optimizer, "solver", None)).__name__.replace("NoneType", "")
+    print(f"{type(optimizer).__name__:<12} {solver:<18} loss {losses[0]:.3f} -> {losses[-1]:.3f}")
+    assert losses[-1] < 0.8 * losses[0]

@@ -9,9 +9,8 @@ import revgn
 from revgn.solvers import apply, apply_adjoint, tangent_kernel
 
 rng = np.random.default_rng(0)
-backend = revgn.select_backend("numpy")
 shape = revgn.Architecture(blocks=2, hidden=40, activation="tanh")
-network = revgn.draw_network(shape, 8, 3, rng, backend, np.float64)
+network = revgn.draw_network(shape, 8, 3, rng)
 params = revgn.init(network, rng, 0.1)
 x, labels = rng.standard_normal((10, 8)), np.eye(3)[rng.integers(3, size=10)]
 
@@ -20,7 +19,7 @@ x, labels = rng.standard_normal((10, 8)), np.eye(3)[rng.integers(3, size=10)]
 
 # %%
 outputs, J = revgn.jacobian(network, params, x)
-eps = revgn.wanted_change(revgn.CrossEntropy(), outputs, labels)
+eps = revgn.output_step(revgn.CrossEntropy(), outputs, labels)
 print("loss before:", float(revgn.loss_value(revgn.CrossEntropy(), outputs, labels)))
 
 # %% [markdown]
@@ -28,8 +27,8 @@ print("loss before:", float(revgn.loss_value(revgn.CrossEntropy(), outputs, labe
 
 # %%
 n, c = eps.shape
-Theta = tangent_kernel(J)  # row o n + s belongs to output o of sample s
-lam = np.linalg.solve(Theta, eps.T.reshape(-1)).reshape(c, n).T
+Theta = tangent_kernel(J)  # row s c + o belongs to output o of sample s
+lam = np.linalg.solve(Theta, eps.ravel()).reshape(n, c)
 D = apply_adjoint(J, lam)
 print("rho = |J D - eps| / |eps| =", np.linalg.norm(apply(J, D) - eps) / np.linalg.norm(eps))
 

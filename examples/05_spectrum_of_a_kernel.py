@@ -10,10 +10,9 @@ import revgn
 from revgn.solvers import tangent_kernel
 
 rng = np.random.default_rng(0)
-backend = revgn.select_backend("numpy")
 digits = revgn.load_dataset("digits")
 x = ((digits.train.inputs[:60] - digits.shift) * digits.scale).astype(np.float64)
-network = revgn.draw_network(revgn.Architecture(blocks=2, hidden=64), 64, 10, rng, backend, np.float64)
+network = revgn.draw_network(revgn.Architecture(blocks=2, hidden=64), 64, 10, rng)
 params = revgn.init(network, rng, 1e-3)
 outputs, J = revgn.jacobian(network, params, x)
 

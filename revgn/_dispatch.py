@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import singledispatch
-from typing import Any, NoReturn, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, ClassVar, NoReturn, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
 
 from revgn.errors import UnsupportedMapError
 
@@ -10,6 +10,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+@runtime_checkable
+class Struct(Protocol):
+    """A frozen dataclass, the kind of value that a generic function takes first."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 class Generic(Protocol[P, R_co]):

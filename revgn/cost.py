@@ -15,7 +15,7 @@ class LayerCost(NamedTuple):
     """Operations of a layer's maps for n samples, and the sizes of its arrays.
 
     `tangent` is the work of a jvp or vjp in the input, `params` that of one in the parameters, `gram` that of
-    `gram_params`. The layer moves `half` by a weight (rows, width); `features` is the number of columns of A,
+    A A^T. The layer moves `half` by a weight (rows, width); `features` is the number of columns of A,
     or of its reduced form. `frozen` and `point` are the numbers in frozen arrays and in a linearization.
     """
 
@@ -138,7 +138,7 @@ class Cost:
 
 @generic
 def layer_cost(layer: Any, n: int) -> LayerCost:  # type: ignore[empty-body]
-    """Counts of a layer's maps for n samples."""
+    """Counts of the maps of a layer, or of a feature map, for n samples."""
 
 
 @generic

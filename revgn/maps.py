@@ -1,9 +1,10 @@
 """The vocabulary: the maps of a layer, their contracts and their laws.
 
-A layer is a frozen struct, hence part of the function; its trained parameters go in and come out. A
-reversible layer takes and gives `Halves`; a network of them is a layer like any other. With y = f(x)
-the layer's function, a dot a tangent and a bar a cotangent:
+A layer is a frozen struct and part of the function; its trained parameters go in and come out. A reversible
+layer takes and returns `Halves`; a chain or a network is a layer, and so is a feature map of a coupling. With
+y = f(x), a dot for a tangent and a bar for a cotangent:
 
+    init                parameters, drawn
     forward             y = f(x)
     inverse             x = f^-1(y)
     linearize           y, and the point that all maps below take
@@ -13,29 +14,74 @@ the layer's function, a dot a tangent and a bar a cotangent:
     jvp_inverse         x' = (df/dx)^-1 y'
     vjp_input           xbar = (df/dx)^T ybar
     vjp_params          Wbar = (df/dW)^T ybar
-    rank_bound          the largest rank that df/dW can have on one column of y
-    gram_params         K with (df/dW) (df/dW)^T = K (x) I on the half that moves
-    factor_params       the factored pseudoinverse of df/dW ...
-    solve_params        ... and what it gives: W' = (df/dW)^+ y'
 
-Implementations are found by the type of the first argument (`functools.singledispatch`); a type
-without one raises `UnsupportedMapError`. Arrays keep their library, device and dtype through all maps.
+Solvers and optimizers see a layer's parameters as a tuple of matrices X_i, and a row of df/dW, the cotangent
+ybar of one sample s pulled back to X_i, as an outer product a_s b_s^T:
+
+    weight_forms        rows, columns and bias rows of each trained array as a matrix
+    to_matrices         X = M W: the matrices of a parameter change; M M^T = I
+    from_matrices       W = M^T X: the parameter change of least norm with these matrices
+    row_features        A_i (n, m_i), the rows a_s
+    with_features       the point whose parameters act through other rows than A_i
+    row_cotangents      b_i (c, n, k_i) of cotangents ybar (c, n, ..)
+
+The block step needs a pseudoinverse of df/dW for each layer:
+
+    moved_halves        the halves that the parameters move
+    rank_bound          the largest rank that df/dW can have on one column of y (optional)
+    factor_params       the factored pseudoinverse of df/dW ...
+    solve_params        ... and its application: W' = (df/dW)^+ y'
+
+What needs which: the minimum-norm step (dense, tiled, CG) the first list with `row_features` and
+`row_cotangents`; the block step the first and the last; K-FAC and the feature metric also `weight_forms`,
+`to_matrices` and `from_matrices`, the metric `with_features`; Muon and orthogonalization `weight_forms`.
+
+Implementations are selected by the type of the first argument (`functools.singledispatch`); a type without
+one raises `UnsupportedMapError`. Arrays keep their library, device and dtype through all maps.
 `revgn.testing` holds the laws as functions, for any layer.
 """
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from revgn._dispatch import generic
-from revgn.arrays import Array, add, subtract
-from revgn.errors import ShapeError, UsageError
-from revgn.linalg import Pinv, PinvInfo, PinvRule
+from revgn._dispatch import Struct, generic
+from revgn.arrays import Array, add, subtract, zeros
+from revgn.errors import ShapeError
+from revgn.linalg import PinvInfo, PinvRule
+from revgn.trees import is_empty
 
-Layer: TypeAlias = Any
-Params: TypeAlias = Any
-Point: TypeAlias = Any
-Data: TypeAlias = Any  # Halves, or an array where a layer takes or gives one
+Params: TypeAlias = tuple[Any, ...]  # nested tuples of arrays: see `revgn.trees`
+Point: TypeAlias = Any  # opaque: only the layer that made a point reads it
+Data: TypeAlias = Any  # Halves, or an array where a layer takes or returns one
+
+
+class Layer(Struct, Protocol):
+    """A frozen dataclass for which maps of this module are registered; its arrays are not trained."""
+
+
+class Factored(Protocol):
+    """A factored pseudoinverse of df/dW, of any layer."""
+
+    @property
+    def info(self) -> "FactoredInfo":
+        """Rank and extreme singular values."""
+
+
+class FactoredInfo(Protocol):
+    """What is known of a factored df/dW."""
+
+    @property
+    def rank(self) -> int:
+        """Rank on one column of y: n where every change of n samples is in reach."""
+
+    @property
+    def s_max(self) -> float:
+        """Largest singular value."""
+
+    @property
+    def s_min(self) -> float:
+        """Smallest singular value that counts."""
 
 
 class Halves(NamedTuple):
@@ -45,11 +91,29 @@ class Halves(NamedTuple):
     second: Array
 
 
+class WeightForm(NamedTuple):
+    """A trained array as a matrix of `rows` features by `columns`, whose last `bias_rows` rows are biases."""
+
+    rows: int
+    columns: int
+    bias_rows: int
+
+
+class KernelPart(NamedTuple):
+    """A part of the tangent kernel: Theta[(o,s),(p,t)] += <A_s, A_t> <b_os, b_pt>.
+
+    The cotangents b are (c, n, k), or (c, 1, k) where they are the same for all samples.
+    """
+
+    features: Array  # A (n, m)
+    cotangents: Array  # b
+
+
 class ParamsStep(NamedTuple):
-    """A parameter change, the change (n, d/2) of the moving half that it realizes, and how it was found."""
+    """A parameter change, the change of the output that it realizes, and how it was found."""
 
     params: Params
-    realized: Array
+    realized: Data
     info: PinvInfo
 
 
@@ -69,6 +133,8 @@ def forward(layer: Layer, params: Params, x: Data) -> Data:
     ------
     ShapeError
         If x does not fit the layer.
+    UsageError
+        If x is not of the network's dtype; nothing is converted.
 
     Notes
     -----
@@ -89,6 +155,11 @@ def inverse(layer: Layer, params: Params, y: Data) -> Data:
 @generic
 def linearize(layer: Layer, params: Params, x: Data) -> tuple[Data, Point]:
     """y = f(x), and the point: what tangents, cotangents and pseudoinverses at x need.
+
+    Raises
+    ------
+    ShapeError, UsageError
+        As `forward`.
 
     Notes
     -----
@@ -159,41 +230,105 @@ def vjp_params(layer: Layer, params: Params, point: Point, y_bar: Data) -> Param
 
 
 @generic
+def weight_forms(layer: Layer) -> tuple[WeightForm, ...]:
+    """Shapes of the trained arrays as matrices, in the order of `trees.leaves`.
+
+    Notes
+    -----
+    Law: `rows` times `columns` numbers in each array; one matrix of `to_matrices` for each.
+    """
+
+
+@generic
+def to_matrices(layer: Layer, dparams: Params) -> tuple[Array, ...]:
+    """Matrices X_i (m_i, k_i) of a parameter change: all of it that changes the output.
+
+    Notes
+    -----
+    Law: <ybar, jvp_params(dparams)> = sum_i <A_i^T b_i, X_i>, A_i of `row_features`, b_i of `row_cotangents`.
+    """
+
+
+@generic
+def from_matrices(layer: Layer, matrices: tuple[Array, ...]) -> Params:
+    """Parameter change of least norm whose matrices are X_i (m_i, k_i): the adjoint of `to_matrices`.
+
+    Notes
+    -----
+    Law: to_matrices(from_matrices(X)) = X; vjp_params(ybar) = from_matrices(A_i^T b_i).
+    """
+
+
+@generic
+def row_features(layer: Layer, point: Point) -> tuple[Array, ...]:
+    """A_i (n, m_i): the left factors of the rows of df/dW; ones (n, 1) where a row is no outer product."""
+
+
+@generic
+def with_features(layer: Layer, point: Point, features: tuple[Array, ...]) -> Point:
+    """Point at which `row_features` are these, and parameters act through them; all else stays.
+
+    Notes
+    -----
+    Law: with A_i R_i in place of A_i, jvp_params(from_matrices(X_i)) is jvp_params(from_matrices(R_i X_i)).
+    """
+
+
+@generic
+def row_cotangents(layer: Layer, params: Params, point: Point, y_bar: Data) -> tuple[Array, ...]:
+    """b_i (c, n, k_i), or (c, 1, k_i): the right factors of the rows of df/dW.
+
+    Parameters
+    ----------
+    y_bar : (c, n, ..), or (c, 1, ..) where all samples share it
+        Cotangents of the output.
+
+    Notes
+    -----
+    Law: see `kernel_parts`.
+    """
+
+
+def kernel_parts(layer: Layer, params: Params, point: Point, y_bar: Data) -> tuple[KernelPart, ...]:
+    """A layer's share of the tangent kernel of rows ybar, as a sum of parts; none without parameters.
+
+    Notes
+    -----
+    Law: <(df/dW)^T ybar_os, (df/dW)^T ybar_pt> = sum_i <a_s, a_t> <b_os, b_pt>, where ybar_os is the
+    cotangent ybar_o of sample s and 0 for all others.
+    """
+    if is_empty(params):
+        return ()
+    parts = zip(row_features(layer, point), row_cotangents(layer, params, point, y_bar), strict=True)
+    return tuple(KernelPart(A, b) for A, b in parts)
+
+
+@generic
+def moved_halves(layer: Layer) -> tuple[int, ...]:
+    """Halves that the parameters move: (0,), (1,) or (0, 1). A layer without parameters need not have it.
+
+    Notes
+    -----
+    Law: a layer that moves one half i is an additive coupling, y_i = x_i + g(x_j; W) and y_j = x_j.
+    """
+
+
+@generic
 def rank_bound(layer: Layer, point: Point) -> int:
-    """Largest rank that K of `gram_params` can have: min(n, features). An own layer may do without.
-
-    Notes
-    -----
-    Law: no smaller than the rank that `factor_params` finds.
-    """
+    """Largest rank that `factor_params` can find: min(n, features). A layer may do without it."""
 
 
 @generic
-def gram_params(layer: Layer, point: Point) -> Array:
-    """K (n, n) with (df/dW) (df/dW)^T = K (x) I on the half that moves: K = A A^T.
-
-    Notes
-    -----
-    Law: jvp_params(vjp_params(y_bar)) = K y_bar on the moving half. Cost: n^2 h.
-    """
+def factor_params(layer: Layer, point: Point, rule: PinvRule) -> Factored:
+    """Factored pseudoinverse of df/dW, truncated and damped by `rule`; opaque but for its `info`."""
 
 
 @generic
-def factor_params(layer: Layer, point: Point, rule: PinvRule) -> Pinv:
-    """Factor the pseudoinverse of df/dW at `point`, for `solve_params`; its info has the rank.
-
-    Notes
-    -----
-    Cost: n h min(n, h) for the Gram matrix, and its Cholesky factor.
-    """
-
-
-@generic
-def solve_params(layer: Layer, point: Point, factored: Pinv, dy: Array) -> ParamsStep:
-    """W' = (df/dW)^+ dy, with dy (n, d/2) wanted on the moving half.
+def solve_params(layer: Layer, point: Point, factored: Factored, dy: Data) -> ParamsStep:
+    """(df/dW)^+ dy, and what it realizes.
 
     Among all parameter changes that come closest to dy to first order, the one of least norm;
-    truncated or damped as the rule of `factored` says.
+    truncated or damped as the rule of `factored` says. Only the halves that move are read of dy.
 
     Notes
     -----
@@ -201,7 +336,7 @@ def solve_params(layer: Layer, point: Point, factored: Pinv, dy: Array) -> Param
     """
 
 
-def pinv_params(layer: Layer, point: Point, dy: Array, rule: PinvRule) -> ParamsStep:
+def pinv_params(layer: Layer, point: Point, dy: Data, rule: PinvRule) -> ParamsStep:
     """(df/dW)^+ dy in one call: `solve_params` with `factor_params`."""
     return solve_params(layer, point, factor_params(layer, point, rule), dy)
 
@@ -221,10 +356,9 @@ def replaced(half: int, x: Halves, array: Array) -> Halves:
     return Halves(array, x.second) if half == 0 else Halves(x.first, array)
 
 
-def check_half(layer: Layer) -> None:
-    """Raise `UsageError` unless `layer` moves half 0 or 1."""
-    if layer.half not in (0, 1):
-        raise UsageError(f"{type(layer).__name__}: half is {layer.half!r}; expected 0 or 1")
+def alone(half: int, array: Array) -> Halves:
+    """Halves of `array` and zeros."""
+    return replaced(half, Halves(*(zeros(array.shape, array),) * 2), array)
 
 
 def check_halves(name: str, layer: Layer, x: Halves, width: int) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 import msgspec
 import numpy as np
 
+from revgn._dispatch import Struct
 from revgn.errors import UsageError
 
 T = TypeVar("T")
@@ -194,10 +195,16 @@ _NUMBERS = {int: "a whole number", float: "a number"}
 def _check_part(owner: object, of: Setting) -> None:
     """Raise `FieldError` unless a field holds a struct, one of those that its type names if it names any."""
     value, members = getattr(owner, of.name), typing.get_args(of.type) or (of.type,)
-    is_any = Any in members
-    if isinstance(value, str | float | int | type) if is_any else not isinstance(value, members):
-        expected = "a struct" if is_any else described(of.type, of.bounds)
+    kinds = tuple(Struct if _is_open(member) else member for member in members)
+    is_none = value is None and Any in members
+    if isinstance(value, type) or not (isinstance(value, kinds) or is_none):
+        expected = "a struct" if Struct in kinds else described(of.type, of.bounds)
         raise FieldError(type(owner).__name__, of.name, f"{value!r} cannot be used; expected {expected}")
+
+
+def _is_open(kind: Any) -> bool:
+    """Whether a type stands for any struct: a protocol does."""
+    return kind is Any or getattr(kind, "_is_protocol", False)
 
 
 def _checked(owner: object, of: Setting) -> Any:

@@ -48,6 +48,11 @@ def leaves(tree: Any) -> Iterator[Array]:
         yield tree
 
 
+def is_empty(tree: Any) -> bool:
+    """Whether `tree` has no array at all, like the parameters of a layer that is not trained."""
+    return next(leaves(tree), None) is None
+
+
 def named_leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Array]]:
     """Yield (path, array) for each leaf; a path is made of field names and positions: "3/weight".
 
@@ -160,7 +165,7 @@ def flatten(x: Tree) -> Array:
     array([1., 0., 0., 1., 7.])
     """
     vectors = [array_namespace(xi).reshape(xi, (-1,)) for xi in leaves(x)]
-    return array_namespace(*vectors).concat(vectors)  # type: ignore[no-any-return]
+    return array_namespace(*vectors).concat(vectors)
 
 
 def unflatten(like: Tree, vector: Array) -> Tree:
@@ -177,7 +182,7 @@ def unflatten(like: Tree, vector: Array) -> Tree:
     def cut(leaf: Array) -> Array:
         nonlocal position
         begin, position = position, position + _size(leaf)
-        return array_namespace(vector).reshape(vector[begin:position], leaf.shape)  # type: ignore[no-any-return]
+        return array_namespace(vector).reshape(vector[begin:position], leaf.shape)
 
     return map_leaves(cut, like)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from own_layer import Scaling
 
-from revgn.layers import draw_coupling, draw_linear_coupling, draw_readout
+from revgn.layers import draw_coupling, draw_readout
 from revgn.losses import CrossEntropy, SquaredError
 from revgn.maps import Halves, init
 from revgn.networks import Architecture, draw_network
@@ -50,7 +51,7 @@ def zero_rows(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
 class LayerCase:
     """A layer of some kind with inputs of some kind."""
 
-    kind: str  # "relu", "tanh", "gelu", "identity" (couplings), "linear", "readout"
+    kind: str  # "relu", "tanh", "gelu", "identity", "linear" (couplings), "features-..", "readout", "scaling"
     half: int
     size: str
     rows: Callable[[np.random.Generator, int, int], np.ndarray] = normal_rows
@@ -66,14 +67,18 @@ class LayerCase:
         n, width, hidden = SIZES[self.size]
         rng, backend, kind = np.random.default_rng(7), library.backend, library.dtype(dtype)
         if self.kind == "readout":
-            layer = draw_readout(width, min(3, 2 * width), rng, backend, kind)
-        elif self.kind == "linear":
-            layer = draw_linear_coupling(self.half, width, hidden, rng, backend, kind)
+            layer = draw_readout(width, min(3, 2 * width), rng, backend=backend, dtype=kind)
+        elif self.kind == "scaling":
+            layer = Scaling(width)
         else:
-            layer = draw_coupling(self.half, width, hidden, self.kind, rng, backend, kind)
+            activation = self.kind.removeprefix("features-")
+            layer = draw_coupling(
+                self.half, width, hidden, rng, activation=activation, backend=backend, dtype=kind
+            )
+        layer = layer.features if self.kind.startswith("features-") else layer
         params = redraw(init(layer, rng, 1.0), library, dtype, rng, 0.3)
         x = Halves(*(library.asarray(self.rows(rng, n, width), dtype) for _ in range(2)))
-        return layer, params, x
+        return layer, params, x.first if self.kind.startswith("features-") else x
 
 
 def redraw(params: Any, library: Any, dtype: str, rng: np.random.Generator, scale: float) -> Any:
@@ -96,30 +101,24 @@ LAYERS = [
     LayerCase("tanh", 0, "n<h", zero_rows),
     LayerCase("readout", 0, "n<h"),
     LayerCase("readout", 0, "d=2"),
+    *(LayerCase(f"features-{kind}", 0, size) for kind in ("relu", "linear") for size in ("n<h", "n>h+1")),
+    *(LayerCase("scaling", 0, size) for size in ("n=1", "n<h", "d=2")),
+    LayerCase("scaling", 0, "n<h", repeated_rows),
 ]
 
-NO_PRODUCT = "its Jacobian is no Kronecker product; `solvers.tangent_kernel` has its kernel"
+TRAINED = (  # maps of a layer's own parameters
+    *("weight_forms", "to_matrices", "from_matrices", "row_features", "with_features", "row_cotangents"),
+    *("moved_halves", "rank_bound", "factor_params", "solve_params"),
+)
 HOLES = {  # maps that a struct does not have, with the reason
-    ("Readout", "inverse"): "fewer outputs than inputs; its right inverse is `lift`",
-    ("Readout", "linearize_inverse"): "no inverse",
-    ("Readout", "jvp_inverse"): "no inverse",
-    ("Readout", "jvp_params"): "nothing is trained",
-    ("Readout", "vjp_params"): "nothing is trained",
-    ("Readout", "rank_bound"): "nothing is trained",
-    ("Readout", "gram_params"): "nothing is trained",
-    ("Readout", "factor_params"): "nothing is trained",
-    ("Readout", "solve_params"): "nothing is trained",
-    ("Chain", "rank_bound"): NO_PRODUCT,
-    ("Chain", "gram_params"): NO_PRODUCT,
-    ("Chain", "factor_params"): "a choice among generalized inverses: `solvers`",
-    ("Chain", "solve_params"): "a choice among generalized inverses: `solvers`",
-    ("Network", "inverse"): "the readout has no inverse; `body` has",
-    ("Network", "linearize_inverse"): "the readout has no inverse; `body` has",
-    ("Network", "jvp_inverse"): "the readout has no inverse; `body` has",
-    ("Network", "rank_bound"): NO_PRODUCT,
-    ("Network", "gram_params"): NO_PRODUCT,
-    ("Network", "factor_params"): "a choice among generalized inverses: `solvers`",
-    ("Network", "solve_params"): "a choice among generalized inverses: `solvers`",
+    **{
+        (struct, name): "fewer outputs than inputs, or nothing to invert: see `lift` and `Network.body`"
+        for struct in ("Readout", "Network", "RandomFeatures", "LinearFeatures")
+        for name in ("inverse", "linearize_inverse", "jvp_inverse")
+    },
+    **{(struct, "moved_halves"): "its coupling has it" for struct in ("RandomFeatures", "LinearFeatures")},
+    **{("Readout", name): "nothing is trained" for name in ("jvp_params", "vjp_params", *TRAINED)},
+    **{(struct, name): "its layers have it" for struct in ("Chain", "Network") for name in TRAINED},
 }
 
 # --- networks ---------------------------------------------------------------------------------------
@@ -141,7 +140,12 @@ class NetworkCase:
         """Network, parameters, input x (n, d)."""
         rng = np.random.default_rng(11)
         net = draw_network(
-            self.architecture, self.features, self.outputs, rng, library.backend, library.dtype(dtype)
+            self.architecture,
+            self.features,
+            self.outputs,
+            rng,
+            backend=library.backend,
+            dtype=library.dtype(dtype),
         )
         params = redraw(init(net, rng, 1.0), library, dtype, rng, self.scale)
         return net, params, library.asarray(self.rows(rng, self.samples, self.features), dtype)

@@ -123,12 +123,24 @@ def test_imports_are_seen():
     assert "revgn.layers.activation" in imports(ROOT / "revgn/layers/coupling.py")
 
 
-LAYER_FILES = [p for p in MODULES if p.parent.name == "layers" and p.stem not in ("__init__", "activation")]
+LAYER_FILES = [p for p in MODULES if p.parent.name == "layers" and p.stem not in ("__init__", "coupling")]
 
 
 @pytest.mark.parametrize("path", LAYER_FILES, **IDS)
 def test_layers_do_not_import_each_other(path):
-    assert {n for n in imports(path) if part_of(n) == "layers"} <= {"revgn.layers.activation"}
+    """A coupling draws its feature maps; other layers share the activations and what a feature map is."""
+    shared = {"revgn.layers.activation", "revgn.layers.feature_map"}
+    assert {n for n in imports(path) if part_of(n) == "layers"} <= shared
+
+
+SEEN_BY_ALL = ("solvers", "optimizers")
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parent.name in SEEN_BY_ALL], **IDS)
+def test_solvers_and_optimizers_use_no_field_of_a_layer(path):
+    """A layer of one's own has maps, and none of these fields."""
+    fields = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+    assert not fields & {"half", "weight", "projection", "activation", "basis"}, dotted(path)
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.parent.name == "store"], **IDS)
@@ -187,7 +199,7 @@ STRUCTS = {
 
 def test_the_vocabulary_is_found():
     assert {"forward", "inverse", "jvp_input", "vjp_params", "solve_params"} <= set(GENERICS)
-    assert {"Coupling", "LinearCoupling", "Readout", "Chain", "Network"} <= set(STRUCTS)
+    assert {"Coupling", "RandomFeatures", "LinearFeatures", "Readout", "Chain", "Network"} <= set(STRUCTS)
 
 
 def test_missing_maps_are_declared():
@@ -208,7 +220,7 @@ def test_contracts_are_documented():
 
 def test_every_layer_is_a_case(numpy_backend):
     built = {type(case.build(numpy_backend, "float64")[0]).__name__ for case in [*LAYERS, *NETWORKS]}
-    assert built | {"Chain"} == set(STRUCTS)  # chains are tested as the bodies of networks
+    assert built == {*STRUCTS, "Scaling"} - {"Chain"}  # chains are tested as the bodies of networks
 
 
 HEAVY = ("cupy", "h5py", "matplotlib", "rich", "click", "array_api_strict", "pytest", "hypothesis")

@@ -9,9 +9,11 @@ import revgn
 
 MODULES = ["revgn", *(module.name for module in pkgutil.walk_packages(revgn.__path__, "revgn."))]
 WITHOUT = {  # maps of layers and what takes a run of its own: the README and examples/ show them
-    *("factor_params", "forward", "gram_params", "init", "inverse", "linearize", "linearize_inverse"),
+    *("factor_params", "forward", "init", "inverse", "linearize", "linearize_inverse"),
+    *("weight_forms", "to_matrices", "from_matrices", "row_features", "with_features", "row_cotangents"),
+    *("kernel_parts", "moved_halves"),
     *("jvp_input", "jvp_inverse", "jvp_params", "vjp_input", "vjp_params", "pinv_params", "solve_params"),
-    *("draw_coupling", "draw_linear_coupling", "linear_coupling", "draw_network", "draw_readout"),
+    *("draw_coupling", "linear_features", "draw_network", "draw_readout"),
     *(
         "jacobian",
         "jacobian_operator",

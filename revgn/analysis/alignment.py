@@ -70,7 +70,7 @@ def centered(X: Array) -> Array:
     """Return X (n, p) less the mean of its rows, in double precision."""
     xp = array_namespace(X)
     X = as_dtype(X, xp.float64)
-    return X - xp.mean(X, axis=0)  # type: ignore[no-any-return]
+    return X - xp.mean(X, axis=0)
 
 
 def cka_of_kernels(K: Array, L: Array, estimator: Estimator = "unbiased") -> float:
@@ -87,7 +87,7 @@ def cka_of_kernels(K: Array, L: Array, estimator: Estimator = "unbiased") -> flo
 def _centered_kernel(K: Array) -> Array:
     """H K H in double precision, H = I - 1 1^T / n."""
     K = centered(K)
-    return K - array_namespace(K).mean(K, axis=1)[:, None]  # type: ignore[no-any-return]
+    return K - array_namespace(K).mean(K, axis=1)[:, None]
 
 
 def _biased(K: Array, L: Array) -> float:

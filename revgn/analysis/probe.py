@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from revgn import trees
 from revgn.analysis.alignment import centered
 from revgn.analysis.spectrum import Product, Spectrum, spectrum
 from revgn.arrays import Array, array_namespace
 from revgn.errors import ShapeError
 from revgn.linalg import gram_rows
 from revgn.losses import Loss
-from revgn.maps import forward, gram_params, jvp_params, vjp_params
+from revgn.maps import Halves, Layer, forward, jvp_params, moved_halves, row_features, vjp_params
 from revgn.networks import ChainParams, Network, join, points_forward, split
 from revgn.solvers import Jacobian, apply, apply_adjoint, jacobian, tangent_kernel
 
@@ -133,17 +134,30 @@ def representations(J: Jacobian) -> Representations:
     y = J.point.input
     points = points_forward(J.network.body.layers, J.params, J.point)
     for layer, params, point in zip(J.network.body.layers, J.params, points, strict=True):
-        features.append(gram_params(layer, point))
-        branches.append(gram_rows(centered(jvp_params(layer, params, point, params)[layer.half])))
+        is_trained = not trees.is_empty(params)
+        if is_trained:
+            features.append(gram_rows(_beside(row_features(layer, point))))
+            branch = jvp_params(layer, params, point, params)
+            branches.append(gram_rows(centered(_moved_part(layer, branch))))
         y = forward(layer, params, y)
-        halves.append(gram_rows(centered(y[layer.half])))
+        if is_trained:
+            halves.append(gram_rows(centered(_moved_part(layer, y))))
     output = join(J.point.output, 2 * J.point.output.first.shape[1])
     return Representations(tuple(features), tuple(branches), tuple(halves), gram_rows(centered(output)))
 
 
 def label_alignment(K: Array, targets: Array) -> float:
-    """Return y^T K y / (|K| |y|^2) for K (c n, c n) in the order of `tangent_kernel`, targets (n, c)."""
+    """Return y^T K y / (|K| |y|^2) for K (n c, n c) in the order of `tangent_kernel`, targets (n, c)."""
     xp = array_namespace(K, targets)
-    y = xp.reshape((targets - xp.mean(targets, axis=0)).T, (-1,))
+    y = xp.reshape(targets - xp.mean(targets, axis=0), (-1,))
     along = xp.sum(y * (K @ y)) / (xp.sum(y * y) * xp.sqrt(xp.sum(K * K)))
     return float(along)
+
+
+def _moved_part(layer: Layer, y: Halves) -> Array:
+    """Return the half of y that the layer's parameters move, or both side by side."""
+    return _beside(tuple(y[half] for half in moved_halves(layer)))
+
+
+def _beside(arrays: tuple[Array, ...]) -> Array:
+    return arrays[0] if len(arrays) == 1 else array_namespace(*arrays).concat(arrays, axis=1)

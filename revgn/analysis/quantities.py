@@ -25,7 +25,7 @@ from revgn.analysis.spectrum import (
     estimate_change,
 )
 from revgn.arrays import Array, array_namespace
-from revgn.losses import gradient, wanted_change
+from revgn.losses import gradient, output_step
 from revgn.maps import Params
 from revgn.networks import ChainParams, join
 from revgn.solvers import Jacobian, apply_adjoint, jacobian, tangent_kernel
@@ -268,7 +268,7 @@ def _equation(at: Moment) -> tuple[Jacobian, Array]:
     loss, ((inputs, targets), _), _ = _ahead(at)
     rows = slice(0, min(at.probe.x.shape[0], _SOLVED_ROWS))
     outputs, J = jacobian(at.network, at.params, inputs[rows, :])
-    return J, wanted_change(loss, outputs, targets[rows, :])
+    return J, output_step(loss, outputs, targets[rows, :])
 
 
 def _mean_cka(now: Sequence[Array], before: Sequence[Array]) -> float:

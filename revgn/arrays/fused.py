@@ -38,12 +38,12 @@ def matmul_into(A: Array, B: Array, out: Array) -> None:
 
 def add(x: Array, y: Array) -> Array:
     """x + y."""
-    return _elementwise("add", x, y)
+    return _elementwise(array_namespace(x, y).add, x, y)
 
 
 def subtract(x: Array, y: Array) -> Array:
     """x - y."""
-    return _elementwise("subtract", x, y)
+    return _elementwise(array_namespace(x, y).subtract, x, y)
 
 
 def blockwise(
@@ -76,11 +76,11 @@ def inner(x: Array, y: Array) -> Array:
     """Sum of the products of all elements of x and y, arrays of one shape; a 0-d array of their dtype."""
     xp = array_namespace(x, y)
     if not array_api_compat.is_numpy_array(x) or not x.ndim:
-        return xp.sum(x * y)  # type: ignore[no-any-return]
+        return xp.sum(x * y)
     rows = max(1, _ELEMENTS * x.shape[0] // max(1, _size(x)))
     pieces = _pieces(x.shape[0], rows)
     total = sum(float(xp.sum(x[piece] * y[piece])) for piece in pieces)
-    return xp.asarray(total, dtype=xp.result_type(x, y))  # type: ignore[no-any-return]
+    return xp.asarray(total, dtype=xp.result_type(x, y))
 
 
 def activate(u: Array, C: Array, phi: Callable[[Array], tuple[Array, Array]]) -> tuple[Array, Array]:
@@ -123,22 +123,22 @@ def sandwich(x: Array, left: Array, slope: Array, right: Array) -> Array:
                     result += part
                 else:
                     result[...] = part
-    return xp.reshape(out, (*x.shape[:-2], n, b))  # type: ignore[no-any-return]
+    return xp.reshape(out, (*x.shape[:-2], n, b))
 
 
 def scaled(x: Array, slope: Array) -> Array:
     """x * slope, where a slope of booleans stands for ones and zeros."""
     xp = array_namespace(x, slope)
     if slope.dtype == xp.bool and not array_api_compat.is_numpy_array(x):
-        return xp.where(slope, x, xp.zeros_like(x))  # type: ignore[no-any-return]
+        return xp.where(slope, x, xp.zeros_like(x))
     return x * slope
 
 
-def _elementwise(name: str, x: Array, y: Array) -> Array:
-    xp = array_namespace(x, y)
+def _elementwise(function: Callable[..., Array], x: Array, y: Array) -> Array:
     if not array_api_compat.is_numpy_array(x):
-        return getattr(xp, name)(x, y)  # type: ignore[no-any-return]
-    return getattr(xp, name)(x, y, out=empty(np.broadcast_shapes(x.shape, y.shape), x, xp.result_type(x, y)))  # type: ignore[no-any-return]
+        return function(x, y)
+    kind = array_namespace(x, y).result_type(x, y)
+    return function(x, y, out=empty(np.broadcast_shapes(x.shape, y.shape), x, kind))
 
 
 def _pieces(count: int, size: int) -> list[slice]:
@@ -146,7 +146,7 @@ def _pieces(count: int, size: int) -> list[slice]:
 
 
 def _flat(x: Array) -> Array:
-    return array_namespace(x).reshape(x, (-1, x.shape[-1]))  # type: ignore[no-any-return]
+    return array_namespace(x).reshape(x, (-1, x.shape[-1]))
 
 
 def _size(x: Any) -> int:

@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import array_api_compat
 import numpy as np
@@ -34,12 +34,13 @@ def array_namespace(*arrays: Any) -> Namespace:
     'array_api_compat.numpy'
     """
     try:
-        return array_api_compat.array_namespace(*arrays)
+        xp: Namespace = array_api_compat.array_namespace(*arrays)
     except TypeError:
         kinds = sorted({f"{type(x).__module__}.{type(x).__name__}" for x in arrays})
         raise BackendError(
             f"array_namespace: got {', '.join(kinds)}; all arrays of a call must come from one library"
         ) from None
+    return xp
 
 
 def device_of(x: Array) -> Device:
@@ -59,7 +60,7 @@ def to_host(x: Array) -> np.ndarray[Any, Any]:
     """
     if array_api_compat.is_cupy_array(x):
         return x.get()  # type: ignore[attr-defined, no-any-return]
-    if array_api_compat.is_array_api_strict_namespace(array_namespace(x)):
+    if array_api_compat.is_array_api_strict_namespace(cast("Any", array_namespace(x))):
         return np.asarray(x.to_device(array_namespace(x).Device("CPU_DEVICE")))  # type: ignore[attr-defined]
     return np.asarray(x)
 
@@ -74,7 +75,7 @@ class Backend:
 
     def asarray(self, x: Any, dtype: DType = None) -> Array:
         """Move a host array (or nested numbers) here, as `dtype` if given."""
-        return self.xp.asarray(x, dtype=dtype, device=self.device)  # type: ignore[no-any-return]
+        return self.xp.asarray(x, dtype=dtype, device=self.device)
 
 
 def backend_of(x: Array) -> Backend:
@@ -113,12 +114,12 @@ def select_backend(name: BackendName = "auto") -> Backend:
             import array_api_compat.cupy
             import cupy
 
-            return Backend("cupy", array_api_compat.cupy, cupy.cuda.Device())
+            return Backend("cupy", cast("Namespace", array_api_compat.cupy), cupy.cuda.Device())
         if name == "cupy":
             raise BackendError(f"backend cupy: {reason}; use --backend numpy")
     import array_api_compat.numpy
 
-    return Backend("numpy", array_api_compat.numpy, "cpu")
+    return Backend("numpy", cast("Namespace", array_api_compat.numpy), "cpu")
 
 
 def cupy_absence() -> str | None:

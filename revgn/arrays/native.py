@@ -56,7 +56,8 @@ def cholesky_solve(L: Array, B: Array) -> Array:
         upper: Any = L.T  # is Fortran-ordered where `cholesky` made L, so nothing is copied
         if B.shape[1] == 1:  # LAPACK's routine is made for many columns
             (trsv,) = scipy.linalg.get_blas_funcs(("trsv",), (upper,))
-            return trsv(upper, trsv(upper, B[:, 0], trans=1))[:, None]  # type: ignore[no-any-return]
+            found: Array = trsv(upper, trsv(upper, B[:, 0], trans=1))[:, None]
+            return found
         X: Array = scipy.linalg.cho_solve((upper, False), cast(Any, B), check_finite=False)
         return X
     if array_api_compat.is_cupy_array(L):
@@ -64,9 +65,10 @@ def cholesky_solve(L: Array, B: Array) -> Array:
 
         upper = L.T  # Fortran-ordered, so nothing is copied
         half = solve_triangular(upper, B, lower=False, trans="T")
-        return solve_triangular(upper, half, lower=False)  # type: ignore[no-any-return]
+        found = solve_triangular(upper, half, lower=False)
+        return found
     xp = array_namespace(L)
-    return xp.linalg.solve(L.T, xp.linalg.solve(L, B))  # type: ignore[no-any-return]
+    return xp.linalg.solve(L.T, xp.linalg.solve(L, B))
 
 
 def cholesky_product(L: Array, x: Array) -> Array:
@@ -74,7 +76,8 @@ def cholesky_product(L: Array, x: Array) -> Array:
     if array_api_compat.is_numpy_array(L):
         upper: Any = L.T
         (trmv,) = scipy.linalg.get_blas_funcs(("trmv",), (upper,))
-        return trmv(upper, trmv(upper, x[:, 0]), trans=1)[:, None]  # type: ignore[no-any-return]
+        found: Array = trmv(upper, trmv(upper, x[:, 0]), trans=1)[:, None]
+        return found
     return L @ (L.T @ x)
 
 
@@ -89,9 +92,11 @@ def subtract_product(S: Array, A: Array, B: Array) -> Array:
     upper: Any = S.T  # Fortran-ordered views, so nothing is copied
     if B is A:
         (syrk,) = scipy.linalg.get_blas_funcs(("syrk",), (upper,))
-        return syrk(-1.0, A.T, trans=1, beta=1.0, c=upper, overwrite_c=1).T  # type: ignore[no-any-return]
+        found: Array = syrk(-1.0, A.T, trans=1, beta=1.0, c=upper, overwrite_c=1).T
+        return found
     (gemm,) = scipy.linalg.get_blas_funcs(("gemm",), (upper,))
-    return gemm(-1.0, B.T, A.T, trans_a=1, beta=1.0, c=upper, overwrite_c=1).T  # type: ignore[no-any-return]
+    found = gemm(-1.0, B.T, A.T, trans_a=1, beta=1.0, c=upper, overwrite_c=1).T
+    return found
 
 
 def triangular_solve(L: Array, B: Array, *, transposed: bool = False, overwrite: bool = False) -> Array:
@@ -105,13 +110,15 @@ def triangular_solve(L: Array, B: Array, *, transposed: bool = False, overwrite:
     if array_api_compat.is_numpy_array(L):
         upper: Any = L.T
         (trsm,) = scipy.linalg.get_blas_funcs(("trsm",), (upper,))
-        return trsm(1.0, upper, B, trans_a=not transposed, overwrite_b=overwrite)  # type: ignore[no-any-return]
+        found: Array = trsm(1.0, upper, B, trans_a=not transposed, overwrite_b=overwrite)
+        return found
     if array_api_compat.is_cupy_array(L):
         from cupyx.scipy.linalg import solve_triangular
 
-        return solve_triangular(L.T, B, lower=False, trans="N" if transposed else "T")  # type: ignore[no-any-return]
+        found = solve_triangular(L.T, B, lower=False, trans="N" if transposed else "T")
+        return found
     xp = array_namespace(L)
-    return xp.linalg.solve(L.T if transposed else L, B)  # type: ignore[no-any-return]
+    return xp.linalg.solve(L.T if transposed else L, B)
 
 
 def eigh(K: Array) -> tuple[Array, Array]:
@@ -182,7 +189,8 @@ def erf(x: Array) -> Array:
     if array_api_compat.is_cupy_array(x):
         import cupyx.scipy.special
 
-        return cupyx.scipy.special.erf(x)  # type: ignore[no-any-return]
+        found: Array = cupyx.scipy.special.erf(x)
+        return found
     return backend_of(x).asarray(scipy.special.erf(to_host(x)))
 
 

@@ -79,7 +79,7 @@ def empty(shape: tuple[int, ...], like: Array, dtype: DType = None) -> Array:
     """
     dtype = like.dtype if dtype is None else dtype
     if not array_api_compat.is_numpy_array(like):
-        return array_namespace(like).empty(shape, dtype=dtype, device=device_of(like))  # type: ignore[no-any-return]
+        return array_namespace(like).empty(shape, dtype=dtype, device=device_of(like))
     count, kind = int(np.prod(shape)), np.dtype(dtype)
     if count * kind.itemsize < _SMALLEST:
         return np.empty(shape, kind)

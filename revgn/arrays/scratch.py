@@ -127,7 +127,7 @@ def nbytes(shape: tuple[int, ...], like: Array, dtype: DType = None) -> int:
 
 
 def _empty_like(array: Array) -> Array:
-    return array_namespace(array).empty((0,), dtype=array.dtype, device=array.device)  # type: ignore[no-any-return]
+    return array_namespace(array).empty((0,), dtype=array.dtype, device=array.device)
 
 
 def _bytes_of(host: Any) -> memoryview:

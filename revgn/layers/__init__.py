@@ -1,14 +1,10 @@
-"""Layers: one file each, its maps in the order of `revgn.maps`."""
+"""Layers and the feature maps of couplings: one file each, its maps in the order of `revgn.maps`."""
 
 from revgn.layers.activation import ACTIVATIONS, Activation
-from revgn.layers.coupling import Coupling, CouplingParams, CouplingPoint, draw_coupling
-from revgn.layers.linear_coupling import (
-    LinearCoupling,
-    LinearCouplingParams,
-    LinearCouplingPoint,
-    draw_linear_coupling,
-    linear_coupling,
-)
+from revgn.layers.coupling import Coupling, draw_coupling
+from revgn.layers.feature_map import CouplingParams, FeatureMap, FrozenFeatures
+from revgn.layers.linear_features import LinearFeatures, LinearFeaturesPoint, linear_features
+from revgn.layers.random_features import RandomFeatures, RandomFeaturesPoint
 from revgn.layers.readout import Readout, ReadoutParams, ReadoutPoint, draw_readout, lift
 
 __all__ = [
@@ -16,16 +12,17 @@ __all__ = [
     "Activation",
     "Coupling",
     "CouplingParams",
-    "CouplingPoint",
-    "LinearCoupling",
-    "LinearCouplingParams",
-    "LinearCouplingPoint",
+    "FeatureMap",
+    "FrozenFeatures",
+    "LinearFeatures",
+    "LinearFeaturesPoint",
+    "RandomFeatures",
+    "RandomFeaturesPoint",
     "Readout",
     "ReadoutParams",
     "ReadoutPoint",
     "draw_coupling",
-    "draw_linear_coupling",
     "draw_readout",
     "lift",
-    "linear_coupling",
+    "linear_features",
 ]

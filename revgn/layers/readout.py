@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from revgn.arrays import Array, Backend, DType, add, draw_orthonormal, matmul
+from revgn.arrays import Array, Backend, DType, add, draw_orthonormal, matmul, select_backend
 from revgn.errors import ShapeError
 from revgn.maps import Halves, check_halves, forward, init, jvp_input, linearize, vjp_input
 
@@ -33,9 +33,19 @@ class ReadoutPoint(NamedTuple):
 
 
 def draw_readout(
-    width: int, outputs: int, rng: np.random.Generator, backend: Backend, dtype: DType
+    width: int,
+    outputs: int,
+    rng: np.random.Generator,
+    *,
+    backend: Backend | None = None,
+    dtype: DType = None,
 ) -> Readout:
     """Readout of halves of `width` features, U uniform over matrices with orthonormal columns.
+
+    Parameters
+    ----------
+    backend, dtype
+        Library, device and dtype of U; NumPy and float64 unless given.
 
     Raises
     ------
@@ -46,7 +56,8 @@ def draw_readout(
         raise ShapeError(
             f"draw_readout: {outputs} outputs of {2 * width} features; expected no more outputs than features"
         )
-    U = draw_orthonormal(rng, 2 * width, outputs, backend, dtype)
+    backend = backend or select_backend("numpy")
+    U = draw_orthonormal(rng, 2 * width, outputs, backend, dtype or backend.xp.float64)
     return Readout(U[:width, :], U[width:, :])
 
 

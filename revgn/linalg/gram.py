@@ -34,7 +34,7 @@ def as_dtype(A: Array, dtype: DType | None) -> Array:
     """Return A as `dtype`; A itself where it is of that type already or none is given."""
     if dtype is None or A.dtype == dtype:
         return A
-    return array_namespace(A).astype(A, dtype)  # type: ignore[no-any-return]
+    return array_namespace(A).astype(A, dtype)
 
 
 def add_diagonal(K: Array, mu: float) -> None:

@@ -136,4 +136,4 @@ def _split(factored: TiledFactor, B: Array) -> list[Array]:
 
 def _joined(factored: TiledFactor, parts: list[Array]) -> Array:
     xp = array_namespace(*parts)
-    return xp.take(xp.concat(parts, axis=0), factored.back, axis=0)  # type: ignore[no-any-return]
+    return xp.take(xp.concat(parts, axis=0), factored.back, axis=0)

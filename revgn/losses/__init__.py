@@ -1,8 +1,8 @@
 """Losses: their value, their gradient, and the change that a Gauss-Newton step wants at the output."""
 
 from revgn.losses.cross_entropy import CrossEntropy, log_softmax
-from revgn.losses.curvature import curvature_root, damped_change
-from revgn.losses.loss import Loss, accuracy, gradient, value, wanted_change
+from revgn.losses.curvature import curvature_root, damped_output_step
+from revgn.losses.loss import Loss, accuracy, gradient, output_step, value
 from revgn.losses.squared_error import SquaredError
 
 __all__ = [
@@ -11,9 +11,9 @@ __all__ = [
     "SquaredError",
     "accuracy",
     "curvature_root",
-    "damped_change",
+    "damped_output_step",
     "gradient",
     "log_softmax",
+    "output_step",
     "value",
-    "wanted_change",
 ]

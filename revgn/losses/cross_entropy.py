@@ -12,7 +12,7 @@ overflows.
 from dataclasses import dataclass
 
 from revgn.arrays import Array, array_namespace
-from revgn.losses.loss import check_outputs, gradient, value, wanted_change
+from revgn.losses.loss import check_outputs, gradient, output_step, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +23,19 @@ class CrossEntropy:
 @value.register(CrossEntropy)
 def value_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> Array:
     check_outputs("value", loss, z, t)
-    return -array_namespace(z, t).sum(t * log_softmax(z)) / z.shape[0]  # type: ignore[no-any-return]
+    return -array_namespace(z, t).sum(t * log_softmax(z)) / z.shape[0]
 
 
 @gradient.register(CrossEntropy)
 def gradient_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> Array:
-    return wanted_change_cross_entropy(loss, z, t) / z.shape[0]
+    return output_step_cross_entropy(loss, z, t) / z.shape[0]
 
 
-@wanted_change.register(CrossEntropy)
-def wanted_change_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> Array:
-    check_outputs("wanted_change", loss, z, t)
+@output_step.register(CrossEntropy)
+def output_step_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> Array:
+    check_outputs("output_step", loss, z, t)
     xp = array_namespace(z, t)
-    return xp.exp(log_softmax(z)) * xp.sum(t, axis=1, keepdims=True) - t  # type: ignore[no-any-return]
+    return xp.exp(log_softmax(z)) * xp.sum(t, axis=1, keepdims=True) - t
 
 
 def log_softmax(z: Array) -> Array:
@@ -49,4 +49,4 @@ def log_softmax(z: Array) -> Array:
     """
     xp = array_namespace(z)
     shifted = z - xp.max(z, axis=1, keepdims=True)
-    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))  # type: ignore[no-any-return]
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))

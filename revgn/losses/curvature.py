@@ -1,4 +1,4 @@
-"""A loss's own curvature H in the outputs, in the scale of `wanted_change`: its root, and eps by it.
+"""A loss's own curvature H in the outputs, in the scale of `output_step`: its root, and eps by it.
 
 With g the wanted change under the identity for curvature, and H (c, c) a sample's curvature,
 
@@ -16,9 +16,9 @@ Squared error has the identity: R = I, w = g.
 
 from revgn._dispatch import generic
 from revgn.arrays import Array, array_namespace
-from revgn.losses.cross_entropy import CrossEntropy, log_softmax, wanted_change_cross_entropy
+from revgn.losses.cross_entropy import CrossEntropy, log_softmax, output_step_cross_entropy
 from revgn.losses.loss import Loss, check_outputs
-from revgn.losses.squared_error import SquaredError, wanted_change_squared_error
+from revgn.losses.squared_error import SquaredError, output_step_squared_error
 
 _LEAST_LOG = -80.0  # of a probability: its root and the inverse of that stay within single precision
 
@@ -34,37 +34,37 @@ def curvature_root(loss: Loss, z: Array, t: Array) -> tuple[Array | None, Array]
 
     Notes
     -----
-    Law: R w = wanted_change(loss, z, t); n R R^T is the sum of the loss's second derivatives where its
+    Law: R w = output_step(loss, z, t); n R R^T is the sum of the loss's second derivatives where its
     wanted change is n times its gradient.
     """
 
 
 @generic
-def damped_change(loss: Loss, z: Array, t: Array, mu: float) -> Array:  # type: ignore[empty-body]
+def damped_output_step(loss: Loss, z: Array, t: Array, mu: float) -> Array:  # type: ignore[empty-body]
     """eps (n, c) = (H + mu I)^-1 g, for mu > 0.
 
     Notes
     -----
-    Law: (H + mu I) eps = wanted_change(loss, z, t).
+        Law: (H + mu I) eps = output_step(loss, z, t).
 
     Examples
     --------
     >>> import numpy as np
     >>> from revgn.losses import SquaredError
     >>> z, t = np.array([[3.0, 1.0]]), np.array([[1.0, 1.0]])
-    >>> damped_change(SquaredError(), z, t, 1.0)
+    >>> damped_output_step(SquaredError(), z, t, 1.0)
     array([[1., 0.]])
     """
 
 
 @curvature_root.register(SquaredError)
 def curvature_root_squared_error(loss: SquaredError, z: Array, t: Array) -> tuple[Array | None, Array]:
-    return None, wanted_change_squared_error(loss, z, t)
+    return None, output_step_squared_error(loss, z, t)
 
 
-@damped_change.register(SquaredError)
-def damped_change_squared_error(loss: SquaredError, z: Array, t: Array, mu: float) -> Array:
-    return wanted_change_squared_error(loss, z, t) / (1.0 + mu)
+@damped_output_step.register(SquaredError)
+def damped_output_step_squared_error(loss: SquaredError, z: Array, t: Array, mu: float) -> Array:
+    return output_step_squared_error(loss, z, t) / (1.0 + mu)
 
 
 @curvature_root.register(CrossEntropy)
@@ -84,10 +84,10 @@ def curvature_root_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> tupl
     return (root_tau * u)[:, :, None] * N, w
 
 
-@damped_change.register(CrossEntropy)
-def damped_change_cross_entropy(loss: CrossEntropy, z: Array, t: Array, mu: float) -> Array:
+@damped_output_step.register(CrossEntropy)
+def damped_output_step_cross_entropy(loss: CrossEntropy, z: Array, t: Array, mu: float) -> Array:
     xp = array_namespace(z, t)
-    g = wanted_change_cross_entropy(loss, z, t)
+    g = output_step_cross_entropy(loss, z, t)
     p, tau = xp.exp(log_softmax(z)), xp.sum(t, axis=1, keepdims=True)
     q = tau * p + mu
     e = g / q

@@ -2,16 +2,18 @@
 
 value            the mean over samples, a 0-d array
 gradient         d value / dz  (n, c)
-wanted_change    eps (n, c): the Gauss-Newton step in function space is z -> z - lr eps
+output_step    eps (n, c): the Gauss-Newton step in function space is z -> z - lr eps
 """
 
-from typing import Any, TypeAlias
+from typing import Protocol
 
-from revgn._dispatch import generic
+from revgn._dispatch import Struct, generic
 from revgn.arrays import Array, array_namespace
 from revgn.errors import ShapeError
 
-Loss: TypeAlias = Any
+
+class Loss(Struct, Protocol):
+    """A frozen dataclass for which `value`, `gradient` and `output_step` are registered."""
 
 
 @generic
@@ -52,7 +54,7 @@ def gradient(loss: Loss, z: Array, t: Array) -> Array:
 
 
 @generic
-def wanted_change(loss: Loss, z: Array, t: Array) -> Array:
+def output_step(loss: Loss, z: Array, t: Array) -> Array:
     """eps (n, c): the loss's Newton step in the outputs, with the curvature that the loss declares.
 
     Notes
@@ -64,7 +66,7 @@ def wanted_change(loss: Loss, z: Array, t: Array) -> Array:
     >>> import numpy as np
     >>> from revgn.losses import SquaredError
     >>> z, t = np.array([[3.0, 1.0]]), np.array([[1.0, 1.0]])
-    >>> wanted_change(SquaredError(), z, t)
+    >>> output_step(SquaredError(), z, t)
     array([[2., 0.]])
     """
 
@@ -81,7 +83,7 @@ def accuracy(z: Array, t: Array) -> Array:
     """
     xp = array_namespace(z, t)
     hits = xp.argmax(z, axis=1) == xp.argmax(t, axis=1)
-    return xp.mean(xp.astype(hits, z.dtype))  # type: ignore[no-any-return]
+    return xp.mean(xp.astype(hits, z.dtype))
 
 
 def check_outputs(name: str, loss: Loss, z: Array, t: Array) -> None:

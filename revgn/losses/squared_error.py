@@ -6,7 +6,7 @@ gradient  2 (z - t) / n        curvature 2 I        eps = z - t
 from dataclasses import dataclass
 
 from revgn.arrays import Array, array_namespace
-from revgn.losses.loss import check_outputs, gradient, value, wanted_change
+from revgn.losses.loss import check_outputs, gradient, output_step, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class SquaredError:
 @value.register(SquaredError)
 def value_squared_error(loss: SquaredError, z: Array, t: Array) -> Array:
     check_outputs("value", loss, z, t)
-    return array_namespace(z, t).sum((z - t) ** 2) / z.shape[0]  # type: ignore[no-any-return]
+    return array_namespace(z, t).sum((z - t) ** 2) / z.shape[0]
 
 
 @gradient.register(SquaredError)
@@ -26,7 +26,7 @@ def gradient_squared_error(loss: SquaredError, z: Array, t: Array) -> Array:
     return (2.0 / z.shape[0]) * (z - t)
 
 
-@wanted_change.register(SquaredError)
-def wanted_change_squared_error(loss: SquaredError, z: Array, t: Array) -> Array:
-    check_outputs("wanted_change", loss, z, t)
+@output_step.register(SquaredError)
+def output_step_squared_error(loss: SquaredError, z: Array, t: Array) -> Array:
+    check_outputs("output_step", loss, z, t)
     return z - t

@@ -88,8 +88,9 @@ def jvp_params_chain(chain: Chain, params: ChainParams, point: Trajectory, dpara
     dx: Halves | None = None  # the input does not move
     points = points_forward(chain.layers, params, point)
     for layer, layer_params, dlayer, at in zip(chain.layers, params, dparams, points, strict=True):
-        moved = jvp_params(layer, layer_params, at, dlayer)
-        dx = moved if dx is None else trees.add(moved, jvp_input(layer, layer_params, at, dx))
+        pushed = None if dx is None else jvp_input(layer, layer_params, at, dx)
+        own = None if trees.is_empty(dlayer) else jvp_params(layer, layer_params, at, dlayer)
+        dx = trees.add(own, pushed) if own and pushed else own or pushed
     return trees.zeros_like(point.input) if dx is None else dx
 
 
@@ -111,7 +112,8 @@ def vjp_input_chain(chain: Chain, params: ChainParams, point: Trajectory, y_bar:
 def vjp_params_chain(chain: Chain, params: ChainParams, point: Trajectory, y_bar: Halves) -> ChainParams:
     params_bar = []
     for layer, layer_params, at in _backward(chain, params, point):
-        params_bar.append(vjp_params(layer, layer_params, at, y_bar))
+        is_fixed = trees.is_empty(layer_params)
+        params_bar.append(layer_params if is_fixed else vjp_params(layer, layer_params, at, y_bar))
         if len(params_bar) < len(chain.layers):  # nobody asks for the cotangent of the chain's input
             y_bar = vjp_input(layer, layer_params, at, y_bar)
     return tuple(reversed(params_bar))

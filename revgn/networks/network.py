@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from revgn.arrays import Array, array_namespace
-from revgn.errors import ShapeError
+from revgn.errors import ShapeError, UsageError
 from revgn.layers import Readout, ReadoutParams, ReadoutPoint, lift
 from revgn.maps import (
     Halves,
@@ -31,7 +31,7 @@ _READ = (ReadoutParams(), ReadoutPoint())
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """Reversible network of `features` d inputs."""
+    """Reversible network of `features` d inputs, which are of the dtype of its frozen arrays."""
 
     features: int
     body: Chain
@@ -50,18 +50,19 @@ def split(x: Array) -> Halves:
 
 def join(halves: Halves, features: int) -> Array:
     """x (n, features) of its halves: the inverse of `split`."""
-    return array_namespace(halves.first).concat(halves, axis=-1)[..., :features]  # type: ignore[no-any-return]
+    return array_namespace(halves.first).concat(halves, axis=-1)[..., :features]
 
 
 @init.register(Network)
 def init_network(network: Network, rng: np.random.Generator, scale: float) -> ChainParams:
-    return init(network.body, rng, scale)  # type: ignore[no-any-return]
+    return init(network.body, rng, scale)
 
 
 @forward.register(Network)
 def forward_network(network: Network, params: ChainParams, x: Array) -> Array:
     check_features("forward", network, x)
-    return forward(network.readout, _READ[0], forward(network.body, params, split(x)))  # type: ignore[no-any-return]
+    z: Array = forward(network.readout, _READ[0], forward(network.body, params, split(x)))
+    return z
 
 
 @linearize.register(Network)
@@ -73,14 +74,16 @@ def linearize_network(network: Network, params: ChainParams, x: Array) -> tuple[
 
 @jvp_input.register(Network)
 def jvp_input_network(network: Network, params: ChainParams, point: Trajectory, dx: Array) -> Array:
-    return jvp_input(network.readout, *_READ, jvp_input(network.body, params, point, split(dx)))  # type: ignore[no-any-return]
+    dz: Array = jvp_input(network.readout, *_READ, jvp_input(network.body, params, point, split(dx)))
+    return dz
 
 
 @jvp_params.register(Network)
 def jvp_params_network(
     network: Network, params: ChainParams, point: Trajectory, dparams: ChainParams
 ) -> Array:
-    return jvp_input(network.readout, *_READ, jvp_params(network.body, params, point, dparams))  # type: ignore[no-any-return]
+    dz: Array = jvp_input(network.readout, *_READ, jvp_params(network.body, params, point, dparams))
+    return dz
 
 
 @vjp_input.register(Network)
@@ -90,7 +93,7 @@ def vjp_input_network(network: Network, params: ChainParams, point: Trajectory, 
 
 @vjp_params.register(Network)
 def vjp_params_network(network: Network, params: ChainParams, point: Trajectory, y_bar: Array) -> ChainParams:
-    return vjp_params(network.body, params, point, lift(network.readout, y_bar))  # type: ignore[no-any-return]
+    return vjp_params(network.body, params, point, lift(network.readout, y_bar))
 
 
 def round_trip_error(network: Network, params: ChainParams, x: Array) -> Array:
@@ -99,12 +102,17 @@ def round_trip_error(network: Network, params: ChainParams, x: Array) -> Array:
     back = inverse(network.body, params, forward(network.body, params, halves))
     xp = array_namespace(x)
     missed = sum(xp.sum((b - h) ** 2) for b, h in zip(back, halves, strict=True))
-    return (missed / xp.sum(x * x)) ** 0.5  # type: ignore[no-any-return]
+    return (missed / xp.sum(x * x)) ** 0.5
 
 
 def check_features(name: str, network: Network, x: Array) -> None:
-    """Raise `ShapeError` unless x is (n, d)."""
+    """Raise `ShapeError` unless x is (n, d), and `UsageError` unless x has the network's dtype."""
     if x.ndim != 2 or x.shape[1] != network.features or not x.shape[0]:
         raise ShapeError(
             f"{name}(Network): x has shape {x.shape}; expected (n, {network.features}) with n >= 1"
+        )
+    if x.dtype != network.readout.first.dtype:
+        raise UsageError(
+            f"{name}(Network): x is {x.dtype} but the network {network.readout.first.dtype}; "
+            "convert x, or draw the network with the dtype of x"
         )

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from revgn.arrays import Backend, DType
-from revgn.layers import Activation, draw_coupling, draw_linear_coupling, draw_readout
+from revgn.layers import Activation, draw_coupling, draw_readout
 from revgn.maps import Layer
 from revgn.networks.chain import Activations, Chain
 from revgn.networks.network import Network
@@ -53,10 +53,16 @@ def draw_network(
     features: int,
     outputs: int,
     rng: np.random.Generator,
-    backend: Backend,
-    dtype: DType,
+    *,
+    backend: Backend | None = None,
+    dtype: DType = None,
 ) -> Network:
     """Network of d = `features` inputs and c = `outputs`, its frozen arrays drawn from `rng`.
+
+    Parameters
+    ----------
+    backend, dtype
+        Library, device and dtype of the frozen arrays; NumPy and float64 unless given.
 
     Raises
     ------
@@ -67,14 +73,15 @@ def draw_network(
     layers: list[Layer] = []
     for k in range(2 * architecture.blocks):
         half: Literal[0, 1] = 0 if k % 2 == 0 else 1
-        activation = architecture.activation
+        activation: Activation | Literal["linear"] = architecture.activation
         if k < 2 and architecture.first_block != "same":
             activation = architecture.first_block
         if activation == "identity" and width <= hidden:
-            layers.append(draw_linear_coupling(half, width, hidden, rng, backend, dtype))
-        else:
-            layers.append(draw_coupling(half, width, hidden, activation, rng, backend, dtype))
-    readout = draw_readout(width, outputs, rng, backend, dtype)
+            activation = "linear"
+        layers.append(
+            draw_coupling(half, width, hidden, rng, activation=activation, backend=backend, dtype=dtype)
+        )
+    readout = draw_readout(width, outputs, rng, backend=backend, dtype=dtype)
     return Network(features, Chain(tuple(layers), architecture.activations), readout)
 
 

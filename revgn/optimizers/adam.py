@@ -9,7 +9,7 @@ from typing import NamedTuple
 from revgn import trees
 from revgn.arrays import Array, array_namespace
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
-from revgn.networks import ChainParams
+from revgn.networks import ChainParams, Network
 from revgn.optimizers.optimizer import (
     Direction,
     Linearization,
@@ -42,7 +42,7 @@ class AdamState(NamedTuple):
 
 
 @init_state.register(Adam)
-def init_adam(optimizer: Adam, params: ChainParams) -> AdamState:
+def init_adam(optimizer: Adam, network: Network, params: ChainParams) -> AdamState:
     return AdamState(0, trees.zeros_like(params), trees.zeros_like(params))
 
 

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 from revgn import trees
 from revgn.cost import Cost, Sizes, cost
-from revgn.networks import ChainParams
+from revgn.networks import ChainParams, Network
 from revgn.optimizers.adam import Adam
 from revgn.optimizers.gauss_newton import GaussNewton
 from revgn.optimizers.optimizer import (
     Direction,
+    DirectionOptimizer,
     Linearization,
-    Optimizer,
     OptimizerState,
     check_direction,
     direction,
@@ -44,8 +44,8 @@ class Blend:
     rho = |J D - eps| / |eps| of the blend D for that one's eps, which costs a jvp.
     """
 
-    first: Optimizer = setting("First optimizer.", default=GaussNewton(), family="optimizer")
-    second: Optimizer = setting("Second optimizer.", default=Adam(), family="optimizer")
+    first: DirectionOptimizer = setting("First optimizer.", default=GaussNewton(), family="optimizer")
+    second: DirectionOptimizer = setting("Second optimizer.", default=Adam(), family="optimizer")
     share: float = setting("Share of the second optimizer's step.", default=0.5, gt=0, lt=1)
 
     def check(self) -> None:
@@ -72,8 +72,9 @@ class BlendState(NamedTuple):
 
 
 @init_state.register(Blend)
-def init_blend(optimizer: Blend, params: ChainParams) -> BlendState:
-    return BlendState(init_state(optimizer.first, params), init_state(optimizer.second, params))
+def init_blend(optimizer: Blend, network: Network, params: ChainParams) -> BlendState:
+    both = (init_state(of, network, params) for of in (optimizer.first, optimizer.second))
+    return BlendState(*both)
 
 
 update.register(Blend)(update_along)

@@ -23,8 +23,8 @@ from revgn.arrays import Array, array_namespace
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import norm
-from revgn.losses import curvature_root, damped_change, wanted_change
-from revgn.networks import ChainParams
+from revgn.losses import curvature_root, damped_output_step, output_step
+from revgn.networks import ChainParams, Network
 from revgn.optimizers.metric import (
     FeatureMetric,
     FeatureMetricState,
@@ -103,9 +103,9 @@ class GaussNewtonState(NamedTuple):
 
 
 @init_state.register(GaussNewton)
-def init_gauss_newton(optimizer: GaussNewton, params: ChainParams) -> GaussNewtonState:
+def init_gauss_newton(optimizer: GaussNewton, network: Network, params: ChainParams) -> GaussNewtonState:
     last = trees.zeros_like(params) if optimizer.momentum else ()
-    return GaussNewtonState(0, last, init_metric(params) if optimizer.metric else ())
+    return GaussNewtonState(0, last, init_metric(network, params) if optimizer.metric else ())
 
 
 update.register(GaussNewton)(update_along)
@@ -167,8 +167,8 @@ def _largest_momentum(moved: Array, wanted: Array, limit: float) -> float:
 def wanted_of(optimizer: GaussNewton, at: Linearization) -> tuple[Jacobian, Array]:
     """J and eps of the equation J D = eps that the optimizer solves at a batch."""
     if optimizer.curvature == "identity":
-        return at.jacobian, wanted_change(at.loss, at.outputs, at.targets)
+        return at.jacobian, output_step(at.loss, at.outputs, at.targets)
     if optimizer.output_damping:
-        return at.jacobian, damped_change(at.loss, at.outputs, at.targets, optimizer.output_damping)
+        return at.jacobian, damped_output_step(at.loss, at.outputs, at.targets, optimizer.output_damping)
     R, w = curvature_root(at.loss, at.outputs, at.targets)
     return at.jacobian._replace(outputs=R), w

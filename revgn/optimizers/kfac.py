@@ -20,8 +20,17 @@ from revgn.arrays import array_namespace
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.layers import lift
 from revgn.losses import gradient
-from revgn.maps import Halves, Params, vjp_input, vjp_params
-from revgn.networks import ChainParams, points_backward
+from revgn.maps import (
+    Halves,
+    Params,
+    from_matrices,
+    kernel_parts,
+    to_matrices,
+    vjp_input,
+    vjp_params,
+    weight_forms,
+)
+from revgn.networks import ChainParams, Network, points_backward
 from revgn.optimizers.kronecker import KroneckerFactors, curvature_columns, no_factors, renewed, solved
 from revgn.optimizers.optimizer import (
     Direction,
@@ -32,6 +41,7 @@ from revgn.optimizers.optimizer import (
     update_along,
 )
 from revgn.structs import setting, struct
+from revgn.trees import is_empty
 
 
 @struct
@@ -62,7 +72,7 @@ class KFAC:
 
 
 class KFACState(NamedTuple):
-    """The factors of each coupling and the running sum m, after so many updates; no m without momentum."""
+    """The factors of each matrix and the running sum m, after so many updates; no m without momentum."""
 
     updates: int
     factors: tuple[KroneckerFactors, ...]
@@ -70,9 +80,11 @@ class KFACState(NamedTuple):
 
 
 @init_state.register(KFAC)
-def init_kfac(optimizer: KFAC, params: ChainParams) -> KFACState:
+def init_kfac(optimizer: KFAC, network: Network, params: ChainParams) -> KFACState:
     momentum = trees.zeros_like(params) if optimizer.momentum else ()
-    return KFACState(0, tuple(no_factors(of) for of in params), momentum)
+    trained = [(at, of) for at, of in zip(network.body.layers, params, strict=True) if not is_empty(of)]
+    factors = tuple(no_factors(X) for at, of in trained for X in to_matrices(at, of))
+    return KFACState(0, factors, momentum)
 
 
 update.register(KFAC)(update_along)
@@ -97,27 +109,37 @@ def _sweep(
     optimizer: KFAC, state: KFACState, params: ChainParams, at: Linearization
 ) -> tuple[ChainParams, ChainParams, tuple[KroneckerFactors, ...]]:
     """D, the gradient g, and the factors, in one walk: the gradient's cotangent goes before the columns."""
-    network = at.jacobian.network
+    layers, network = at.jacobian.network.body.layers, at.jacobian.network
     renewals, since = divmod(state.updates, optimizer.every)
+    share = min(1 - 1 / (renewals + 1), optimizer.decay)
     z_bar = gradient(at.loss, at.outputs, at.targets)[None, :, :]
     if not since:
         columns = curvature_columns(at.loss, at.outputs)
         z_bar = array_namespace(z_bar).concat((z_bar, columns), axis=0)
     bar = lift(network.readout, z_bar)  # (1, n, d/2), or (1 + c, n, d/2)
-    factors = list(state.factors)
+    factors: list[KroneckerFactors] = []
+    old = list(state.factors)
     D: list[Params] = []
     g: list[Params] = []
-    points = points_backward(network.body.layers, params, at.jacobian.point)
+    points = points_backward(layers, params, at.jacobian.point)
     for k, point in zip(reversed(range(len(params))), points, strict=True):
-        layer = network.body.layers[k]
-        if not since:
-            share, rows = min(1 - 1 / (renewals + 1), optimizer.decay), params[k].weight.shape[0]
-            bars = bar[layer.half][1:, :, :]
-            factors[k] = renewed(factors[k], share, point, bars, optimizer.damping, rows)
-        g.insert(0, vjp_params(layer, params[k], point, Halves(bar.first[0, :, :], bar.second[0, :, :])))
-        D.insert(0, solved(layer, factors[k], g[0]))
+        layer, own = layers[k], params[k]
+        g.insert(0, own)
+        D.insert(0, own)
+        if not is_empty(own):
+            g[0] = vjp_params(layer, own, point, Halves(*(half[0, :, :] for half in bar)))
+            matrices = to_matrices(layer, g[0])
+            of_layer = [old.pop() for _ in matrices][::-1]
+            if not since:
+                parts = kernel_parts(layer, own, point, Halves(*(half[1:, :, :] for half in bar)))
+                of_layer = [
+                    renewed(before, share, part, optimizer.damping, form.rows)
+                    for before, part, form in zip(of_layer, parts, weight_forms(layer), strict=True)
+                ]
+            factors = of_layer + factors
+            D[0] = from_matrices(layer, tuple(map(solved, of_layer, matrices)))
         if k > 0:
-            bar = vjp_input(layer, params[k], point, bar)
+            bar = vjp_input(layer, own, point, bar)
     return tuple(D), tuple(g), tuple(factors)
 
 

@@ -1,24 +1,23 @@
-"""The Kronecker factors of one coupling's block of the Gauss-Newton matrix: made, inverted, applied.
+"""The Kronecker factors of one weight matrix's block of the Gauss-Newton matrix: made, inverted, applied.
 
     P = A^T A / n (h+1, h+1)        Q = sum_(s,o) b_so b_so^T / n (d/2, d/2)
     D = (P + pi sqrt(mu) I)^-1 g (Q + sqrt(mu)/pi I)^-1        pi^2 = (tr P / (h+1)) / (tr Q / (d/2))
 
-b_so is the cotangent at the half that moves when column o of a square root of the loss's curvature at sample
-s is pulled back. Where features are linear, A = B M with M M^T = I, P is B^T B / n and M g takes the place of
-g, M^T what results: the same D, from a smaller P. Source: Martens and Grosse 2015, sections 3 and 6.3.
+a_s b_so^T is the row of the Jacobian in the matrix when column o of a square root of the loss's curvature at
+sample s is pulled back; A has the rows a_s. A matrix may have fewer rows than the weight (h+1, d/2) that it
+stands for: for linear features A = B M with M M^T = I, P is B^T B / n, and D is M^T times the solution for
+M g: the same D, from a smaller P. Source: Martens and Grosse 2015, sections 3 and 6.3.
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 from revgn._dispatch import generic
 from revgn.arrays import Array, array_namespace, row_major
-from revgn.layers import LinearCoupling, LinearCouplingParams
 from revgn.linalg import PinvRule, add_diagonal, factor, gram_columns, solve_factored
 from revgn.losses import CrossEntropy, Loss, SquaredError
 from revgn.losses.cross_entropy import log_softmax
-from revgn.maps import Layer, Params, Point
+from revgn.maps import KernelPart
 
 
 class KroneckerFactors(NamedTuple):
@@ -30,21 +29,15 @@ class KroneckerFactors(NamedTuple):
     cotangents_inverse: Array
 
 
-def no_factors(params: Params) -> KroneckerFactors:
-    """Zeros in the shapes of the factors of a coupling with these parameters."""
-    W, orders = params.weight, (feature_count(params), params.weight.shape[1])
-    P, Q = (array_namespace(W).zeros((m, m), dtype=W.dtype, device=W.device) for m in orders)
+def no_factors(matrix: Array) -> KroneckerFactors:
+    """Zeros in the shapes of the factors of a matrix like this one."""
+    xp = array_namespace(matrix)
+    P, Q = (xp.zeros((m, m), dtype=matrix.dtype, device=matrix.device) for m in matrix.shape)
     return KroneckerFactors(P, Q, P, Q)
 
 
-def feature_count(params: Params) -> int:
-    """Columns of A, or of B where features are linear, of a coupling with these parameters."""
-    h, d2 = params.weight.shape
-    return d2 + 1 if isinstance(params, LinearCouplingParams) else h  # type: ignore[no-any-return]
-
-
 def renewed(
-    factors: KroneckerFactors, share: float, point: Point, bars: Array, damping: float, rows: int
+    factors: KroneckerFactors, share: float, part: KernelPart, damping: float, rows: int
 ) -> KroneckerFactors:
     """Factors moved towards those of a batch, and their inverses.
 
@@ -52,33 +45,26 @@ def renewed(
     ----------
     share : float
         Of the old P and Q in the new ones.
-    bars : (c, n, d/2)
-        The cotangents b.
+    part : KernelPart
+        A (n, m), and the cotangents b (c, n, k) of the curvature's columns.
     damping : float
         mu.
     rows : int
-        h + 1, of which a P of linear features has fewer.
+        h + 1, of which A may have fewer columns.
     """
-    c, n, d2 = bars.shape
-    P = gram_columns(point.features) / n
-    Q = gram_columns(array_namespace(bars).reshape(bars, (c * n, d2))) / n
+    c, n, k = part.cotangents.shape
+    P = gram_columns(part.features) / n
+    Q = gram_columns(array_namespace(part.cotangents).reshape(part.cotangents, (c * n, k))) / n
     P = share * factors.features + (1 - share) * P
     Q = share * factors.cotangents + (1 - share) * Q
-    pi = math.sqrt((trace(P) / rows) / (trace(Q) / d2 or math.inf)) or 1.0  # 1 where Q is 0
+    pi = math.sqrt((trace(P) / rows) / (trace(Q) / k or math.inf)) or 1.0  # 1 where Q is 0
     root = math.sqrt(damping)
     return KroneckerFactors(P, Q, _inverse(P, pi * root), _inverse(Q, root / pi))
 
 
-def solved(layer: Layer, factors: KroneckerFactors, g: Params) -> Params:
-    """D of the gradient g of one coupling's parameters."""
-    return by_features(layer, lambda X: factors.features_inverse @ X @ factors.cotangents_inverse, g)
-
-
-def by_features(layer: Layer, function: Callable[[Array], Array], of: Params) -> Params:
-    """What `function` gives of a change of W, a row each feature: of M W, then M^T, where they are linear."""
-    if not isinstance(layer, LinearCoupling):
-        return type(of)(function(of.weight))
-    return type(of)(_beside_bias(layer.basis, function(_beside_bias(layer.basis.T, of.weight))))
+def solved(factors: KroneckerFactors, g: Array) -> Array:
+    """D of the gradient g of the matrix."""
+    return factors.features_inverse @ g @ factors.cotangents_inverse
 
 
 @generic
@@ -96,7 +82,7 @@ def curvature_columns_squared_error(loss: SquaredError, z: Array) -> Array:
     """Those of sqrt(2) I, since `value` is the mean of |z - t|^2 without a half."""
     xp, (n, c) = array_namespace(z), z.shape
     root = math.sqrt(2.0) * xp.eye(c, dtype=z.dtype, device=z.device)
-    return xp.broadcast_to(root[:, None, :], (c, n, c))  # type: ignore[no-any-return]
+    return xp.broadcast_to(root[:, None, :], (c, n, c))
 
 
 @curvature_columns.register(CrossEntropy)
@@ -105,7 +91,7 @@ def curvature_columns_cross_entropy(loss: CrossEntropy, z: Array) -> Array:
     xp = array_namespace(z)
     p = xp.exp(log_softmax(z))
     centered = xp.eye(z.shape[1], dtype=z.dtype, device=z.device)[:, None, :] - p[None, :, :]
-    return xp.sqrt(p).T[:, :, None] * centered  # type: ignore[no-any-return]
+    return xp.sqrt(p).T[:, :, None] * centered
 
 
 def _inverse(K: Array, mu: float) -> Array:
@@ -119,11 +105,6 @@ def _inverse(K: Array, mu: float) -> Array:
 
     factored, _ = factor(form, K.shape[0], K, PinvRule(), damping_unit="mean")
     return row_major(solve_factored(factored, xp.eye(K.shape[0], dtype=K.dtype, device=K.device)))
-
-
-def _beside_bias(A: Array, X: Array) -> Array:
-    """diag(A, 1) X."""
-    return array_namespace(X).concat((A @ X[:-1, :], X[-1:, :]), axis=0)  # type: ignore[no-any-return]
 
 
 def trace(K: Array) -> float:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from revgn import trees
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.losses import value
-from revgn.networks import ChainParams, join
+from revgn.networks import ChainParams, Network, join
 from revgn.optimizers.line_search import CURVATURE, Trial, strong_wolfe
 from revgn.optimizers.optimizer import Linearization, Update, batch_gradient, init_state, update
 from revgn.solvers import jacobian
@@ -46,7 +46,7 @@ class LBFGSState(NamedTuple):
 
 
 @init_state.register(LBFGS)
-def init_lbfgs(optimizer: LBFGS, params: ChainParams) -> LBFGSState:
+def init_lbfgs(optimizer: LBFGS, network: Network, params: ChainParams) -> LBFGSState:
     none = (trees.zeros_like(params),) * optimizer.history
     return LBFGSState(none, none, (0.0,) * optimizer.history)
 
@@ -60,13 +60,17 @@ def update_lbfgs(
     p = trees.scale(-1.0, inverse_product(state, g))
     slope = float(trees.dot(g, p))
     if not slope < 0:  # by rounding, or where the gradient is 0
-        state, p = init_lbfgs(optimizer, params), trees.scale(-1.0, g)
+        state, p = init_lbfgs(optimizer, at.jacobian.network, params), trees.scale(-1.0, g)
         slope = float(trees.dot(g, p))
     first = lr if state.inverse_products[-1] else lr * min(1.0, 1.0 / (math.sqrt(-slope) or 1.0))
     start = Trial(0.0, float(value(at.loss, at.outputs, at.targets)), slope, g)
     found = strong_wolfe(lambda length: _trial(at, params, p, length), start, first)
     step = trees.scale(found.length, p)
-    state = _remembered(state, start, found, step) if found.length else init_lbfgs(optimizer, params)
+    state = (
+        _remembered(state, start, found, step)
+        if found.length
+        else init_lbfgs(optimizer, at.jacobian.network, params)
+    )
     if optimizer.weight_decay:
         step = trees.axpy(-lr * optimizer.weight_decay, params, step)
     return Update(trees.add(params, step), state, trees.norm(step), None, lr, found.length)

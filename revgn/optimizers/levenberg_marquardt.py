@@ -19,9 +19,9 @@ from revgn.arrays import array_namespace
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import norm
-from revgn.losses import curvature_root, gradient, value, wanted_change
+from revgn.losses import curvature_root, gradient, output_step, value
 from revgn.maps import forward
-from revgn.networks import ChainParams, join
+from revgn.networks import ChainParams, Network, join
 from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState
 from revgn.optimizers.optimizer import Linearization, Update, direction, init_state, moved_by, update
 from revgn.solvers import MinimumNorm, apply, combined, damping_of, with_damping
@@ -65,8 +65,10 @@ class LevenbergMarquardtState(NamedTuple):
 
 
 @init_state.register(LevenbergMarquardt)
-def init_levenberg_marquardt(optimizer: LevenbergMarquardt, params: ChainParams) -> LevenbergMarquardtState:
-    return LevenbergMarquardtState(_damping(optimizer.inner), init_state(optimizer.inner, params))
+def init_levenberg_marquardt(
+    optimizer: LevenbergMarquardt, network: Network, params: ChainParams
+) -> LevenbergMarquardtState:
+    return LevenbergMarquardtState(_damping(optimizer.inner), init_state(optimizer.inner, network, params))
 
 
 @update.register(LevenbergMarquardt)
@@ -105,11 +107,11 @@ def cost_levenberg_marquardt(optimizer: LevenbergMarquardt, sizes: Sizes) -> Cos
 def promise(optimizer: GaussNewton, at: Linearization, D: ChainParams, lr: float) -> float:
     """What the model says that the mean loss falls by, lr <g, u> - lr^2/2 <u, H u>, with u = J D.
 
-    The curvature is the one that the optimizer takes for the loss's; its scale is that of `wanted_change`.
+    The curvature is the one that the optimizer takes for the loss's; its scale is that of `output_step`.
     """
     u = apply(at.jacobian, D)
     g = gradient(at.loss, at.outputs, at.targets)
-    scale = norm(g) / (norm(wanted_change(at.loss, at.outputs, at.targets)) or 1.0)
+    scale = norm(g) / (norm(output_step(at.loss, at.outputs, at.targets)) or 1.0)
     is_exact = optimizer.curvature == "exact"
     R = curvature_root(at.loss, at.outputs, at.targets)[0] if is_exact else None
     slope = float(array_namespace(u).sum(g * u))

@@ -12,7 +12,6 @@ of K-FAC's factors (Martens and Grosse 2015, section 3); as the metric of a mini
 """
 
 import math
-from functools import partial
 from typing import NamedTuple
 
 from revgn import trees
@@ -20,10 +19,12 @@ from revgn.arrays import Array, array_namespace, cholesky, matmul, row_major, tr
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import add_diagonal, gram_columns
-from revgn.networks import ChainParams
-from revgn.optimizers.kronecker import by_features, feature_count, trace
+from revgn.maps import Layer, Point, from_matrices, row_features, to_matrices, weight_forms, with_features
+from revgn.networks import ChainParams, Network
+from revgn.optimizers.kronecker import trace
 from revgn.solvers import Jacobian
 from revgn.structs import setting, struct
+from revgn.trees import is_empty
 
 
 @struct
@@ -47,18 +48,19 @@ class FeatureMetric:
 
 
 class FeatureMetricState(NamedTuple):
-    """P and R of each coupling."""
+    """P and R of each weight matrix."""
 
     moments: tuple[Array, ...]
     roots: tuple[Array, ...]
 
 
-def init_metric(params: ChainParams) -> FeatureMetricState:
+def init_metric(network: Network, params: ChainParams) -> FeatureMetricState:
     """No metric yet: zeros in the shapes of P and R."""
     zeros = []
-    for of in params:
-        xp, order = array_namespace(of.weight), feature_count(of)
-        zeros.append(xp.zeros((order, order), dtype=of.weight.dtype, device=of.weight.device))
+    for layer, of in zip(network.body.layers, params, strict=True):
+        for X in () if is_empty(of) else to_matrices(layer, of):
+            shape = (X.shape[0], X.shape[0])
+            zeros.append(array_namespace(X).zeros(shape, dtype=X.dtype, device=X.device))
     return FeatureMetricState(tuple(zeros), tuple(zeros))
 
 
@@ -70,14 +72,15 @@ def update_metric(
         raise UsageError("update(GaussNewton): a metric of features needs them kept; take activations='keep'")
     n = J.point.output.first.shape[0]
     share = metric.decay if updates else 0.0
+    trained = _trained(J)
     moments = trees.axpy(
         (1 - share) / n,
-        tuple(gram_columns(point.features) for point in J.point.points),
+        tuple(gram_columns(A) for layer, point in trained for A in row_features(layer, point)),
         trees.scale(share, state.moments),
     )
     if updates % metric.every:
         return FeatureMetricState(moments, state.roots)
-    rows = [of.weight.shape[0] for of in J.params]
+    rows = [form.rows for layer, _ in trained for form in weight_forms(layer)]
     roots = [_root(P, metric.floor, n) for P, n in zip(moments, rows, strict=True)]
     return FeatureMetricState(moments, tuple(roots))
 
@@ -97,20 +100,31 @@ def cost_feature_metric(metric: FeatureMetric, sizes: Sizes) -> Cost:
 def in_metric(state: FeatureMetricState, J: Jacobian) -> Jacobian:
     """J', whose features are A R."""
     assert J.point.points is not None
-    points = tuple(
-        point._replace(features=matmul(point.features, R))
-        for point, R in zip(J.point.points, state.roots, strict=True)
-    )
-    return J._replace(point=J.point._replace(points=points))
+    roots, points = iter(state.roots), list(J.point.points)
+    for k, of in enumerate(J.params):
+        if not is_empty(of):
+            layer, point = J.network.body.layers[k], points[k]
+            turned = tuple(matmul(A, next(roots)) for A in row_features(layer, point))
+            points[k] = with_features(layer, point, turned)
+    return J._replace(point=J.point._replace(points=tuple(points)))
 
 
 def from_metric(state: FeatureMetricState, J: Jacobian, D: ChainParams) -> ChainParams:
     """R D' of D'."""
-    layers = J.network.body.layers
+    roots = iter(state.roots)
     return tuple(
-        by_features(layer, partial(matmul, R), of)
-        for layer, R, of in zip(layers, state.roots, D, strict=True)
+        of
+        if is_empty(of)
+        else from_matrices(layer, tuple(matmul(next(roots), X) for X in to_matrices(layer, of)))
+        for layer, of in zip(J.network.body.layers, D, strict=True)
     )
+
+
+def _trained(J: Jacobian) -> list[tuple[Layer, Point]]:
+    """The layers that have parameters, with their points."""
+    assert J.point.points is not None
+    layers = zip(J.network.body.layers, J.point.points, J.params, strict=True)
+    return [(layer, point) for layer, point, of in layers if not is_empty(of)]
 
 
 def _root(P: Array, floor: float, rows: int) -> Array:
@@ -120,5 +134,5 @@ def _root(P: Array, floor: float, rows: int) -> Array:
     add_diagonal(M, floor)
     L = cholesky(M, overwrite=True)
     if L is None:  # its eigenvalues are at least the floor, so P is not finite, nor will the step be
-        return xp.full_like(P, math.nan)  # type: ignore[no-any-return]
+        return xp.full_like(P, math.nan)
     return row_major(triangular_solve(L, xp.eye(P.shape[0], dtype=P.dtype, device=P.device), transposed=True))

@@ -11,12 +11,13 @@ of a Newton-Schulz iteration. Its coefficients (kellerjordan.github.io/posts/muo
 2e-3 of |M| into [0.68, 1.21], not to 1: that is quick, and enough. The scale s is that of the reference
 implementation, which has its weights (outputs, inputs); here they are (inputs, outputs).
 
-Muon is for matrices. The last row of each weight, its bias, is a vector, of which msign would leave the
-direction alone. As is usual it goes by Adam, whose elements move by about the rate: here by the rate times
-s / sqrt(max(h, d/2)), the root mean square of the elements of s msign(M), so that one rate serves both.
+Muon is for matrices. The bias rows of each weight (the last one, for a coupling) are vectors, whose direction
+msign would leave alone. As is usual they go by Adam, whose elements move by about the rate: here by the rate
+times s / sqrt(max(h, d/2)), the root mean square of the elements of s msign(M), so that one rate serves both.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 from revgn import trees
@@ -24,7 +25,8 @@ from revgn.arrays import Array, array_namespace, blockwise, empty, inner, matmul
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.errors import UsageError
 from revgn.linalg import add_diagonal, gram_rows
-from revgn.networks import ChainParams
+from revgn.maps import WeightForm, weight_forms
+from revgn.networks import ChainParams, Network
 from revgn.optimizers.adam import Adam, AdamState, adam_direction, init_adam
 from revgn.optimizers.optimizer import (
     Direction,
@@ -78,9 +80,9 @@ class MuonState(NamedTuple):
 
 
 @init_state.register(Muon)
-def init_muon(optimizer: Muon, params: ChainParams) -> MuonState:
-    matrices, biases = _apart(trees.zeros_like(params))
-    return MuonState(matrices, init_adam(Adam(), biases))
+def init_muon(optimizer: Muon, network: Network, params: ChainParams) -> MuonState:
+    matrices, biases = _apart(network, trees.zeros_like(params))
+    return MuonState(matrices, init_adam(Adam(), network, biases))
 
 
 update.register(Muon)(update_along)
@@ -90,8 +92,8 @@ update.register(Muon)(update_along)
 def direction_muon(
     optimizer: Muon, state: MuonState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Direction:
-    mu = optimizer.momentum
-    g, g_bias = _apart(batch_gradient(at))
+    mu, network = optimizer.momentum, at.jacobian.network
+    g, g_bias = _apart(network, batch_gradient(at))
     (m,) = trees.elementwise(lambda mi, gi: (mu * mi + (1 - mu) * gi,), state.momentum, g)
     M = m
     if optimizer.nesterov:
@@ -99,11 +101,13 @@ def direction_muon(
     betas = optimizer.beta1, optimizer.beta2
     of_bias, bias_state = adam_direction(*betas, optimizer.eps, state.bias, g_bias)
 
-    def joined(Mi: Array, bi: Array) -> Array:
-        scale = spectral_scale(Mi)
-        return with_bias(orthogonalized(Mi), scale, (scale / math.sqrt(max(Mi.shape))) * bi)
+    def joined(form: WeightForm, W: Array, Mi: Array, bi: Array) -> Array:
+        s = spectral_scale(Mi)
+        D = with_bias(orthogonalized(Mi), s, (s / math.sqrt(max(Mi.shape))) * bi)
+        return array_namespace(D).reshape(D, W.shape)
 
-    return Direction(trees.map_leaves(joined, M, of_bias), MuonState(m, bias_state), None)
+    D = map_weights(joined, network, params, M, of_bias)
+    return Direction(D, MuonState(m, bias_state), None)
 
 
 @cost.register(Muon)
@@ -121,9 +125,9 @@ def cost_of_orthogonalizing(sizes: Sizes) -> Cost:
 
 
 def spectral_scale(M: Array) -> float:
-    """s = sqrt(max(1, (d/2) / h)) of M (h, d/2)."""
+    """s = sqrt(max(1, (d/2) / h)) of M (h, d/2); h = 1 where there are bias rows only."""
     h, d2 = M.shape
-    return math.sqrt(max(1.0, d2 / h))
+    return math.sqrt(max(1.0, d2 / max(1, h)))
 
 
 def orthogonalized(M: Array) -> Array:
@@ -133,6 +137,8 @@ def orthogonalized(M: Array) -> Array:
     -----
     Law: U p(S / |M|) V^T, with p five times s <- a s + b s^3 + c s^5.
     """
+    if not M.shape[0]:
+        return M
     xp = array_namespace(M)
     size = xp.sqrt(inner(M, M))
     (X,) = blockwise(lambda Mi: (Mi / xp.where(size > 0, size, xp.ones_like(size)),), M)
@@ -150,13 +156,29 @@ def orthogonalized(M: Array) -> Array:
 
 def with_bias(M: Array, s: Array | float, bias: Array) -> Array:
     """[s M; bias] (h+1, d/2)."""
-    W = empty((M.shape[0] + 1, M.shape[1]), M)
-    W[:-1, :] = M
-    W[:-1, :] *= s
-    W[-1:, :] = bias
+    h = M.shape[0]
+    W = empty((h + bias.shape[0], M.shape[1]), M)
+    W[:h, :] = M
+    W[:h, :] *= s
+    W[h:, :] = bias
     return W
 
 
-def _apart(params: ChainParams) -> tuple[ChainParams, ChainParams]:
-    """Weights without their last row, and the last rows."""
-    return trees.map_leaves(lambda W: W[:-1, :], params), trees.map_leaves(lambda W: W[-1:, :], params)
+def map_weights(function: Callable[..., Array], network: Network, *of: ChainParams) -> ChainParams:
+    """Apply `function` of a form and the arrays that have it, array by array, to parameters or changes."""
+    layers = zip(network.body.layers, of[0], strict=True)
+    forms = iter([form for layer, own in layers if not trees.is_empty(own) for form in weight_forms(layer)])
+    return trees.map_leaves(lambda *arrays: function(next(forms), *arrays), *of)
+
+
+def matrix_and_bias(form: WeightForm, W: Array) -> tuple[Array, Array]:
+    """W as a matrix without its bias rows (h, d/2), and these."""
+    W = array_namespace(W).reshape(W, (form.rows, form.columns))
+    h = form.rows - form.bias_rows
+    return W[:h, :], W[h:, :]
+
+
+def _apart(network: Network, of: ChainParams) -> tuple[ChainParams, ChainParams]:
+    """Weights without their bias rows, and the bias rows."""
+    matrices = map_weights(lambda form, W: matrix_and_bias(form, W)[0], network, of)
+    return matrices, map_weights(lambda form, W: matrix_and_bias(form, W)[1], network, of)

@@ -5,18 +5,33 @@ scaled by others. An update sees the network linearized at a batch, so first-ord
 Gauss-Newton (one solve) share it. It returns new parameters and a new state; nothing is changed in place.
 """
 
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from revgn import trees
-from revgn._dispatch import generic, has_map
+from revgn._dispatch import Struct, generic, has_map
 from revgn.arrays import Array
 from revgn.errors import UsageError
 from revgn.losses import Loss, gradient
-from revgn.networks import ChainParams
+from revgn.networks import ChainParams, Network
 from revgn.solvers import Jacobian, SolveInfo, apply, apply_adjoint, rho
 
-Optimizer: TypeAlias = Any
-OptimizerState: TypeAlias = Any
+OptimizerState: TypeAlias = Any  # opaque: nested tuples of arrays and numbers, read by its optimizer alone
+
+
+class Optimizer(Struct, Protocol):
+    """A frozen dataclass for which `init_state` and `update` are registered."""
+
+
+class DirectionOptimizer(Optimizer, Protocol):
+    """An optimizer for which `direction` is registered as well."""
+
+    @property
+    def lr(self) -> float:
+        """Learning rate."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Weight decay, decoupled from the direction."""
 
 
 class Linearization(NamedTuple):
@@ -56,7 +71,7 @@ class Direction(NamedTuple):
 
 
 @generic
-def init_state(optimizer: Optimizer, params: ChainParams) -> OptimizerState:
+def init_state(optimizer: Optimizer, network: Network, params: ChainParams) -> OptimizerState:
     """State before the first update.
 
     Notes
@@ -84,7 +99,7 @@ def direction(
 ) -> Direction:
     """D of the step W <- W - scale lr (D + weight_decay W); most directions do not depend on `scale`.
 
-    An optimizer that has a direction has the attributes `lr` and `weight_decay`.
+    An optimizer that has a direction is a `DirectionOptimizer`.
 
     Notes
     -----
@@ -106,7 +121,11 @@ def measured(solved: Direction, D: ChainParams) -> SolveInfo | None:
 
 
 def update_along(
-    optimizer: Optimizer, state: OptimizerState, params: ChainParams, at: Linearization, scale: float = 1.0
+    optimizer: DirectionOptimizer,
+    state: OptimizerState,
+    params: ChainParams,
+    at: Linearization,
+    scale: float = 1.0,
 ) -> Update:
     """`update` of an optimizer that has a direction; its weight decay is decoupled from the direction."""
     D, state, solved, _ = direction(optimizer, state, params, at, scale)

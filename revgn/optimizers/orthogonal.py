@@ -1,6 +1,6 @@
 """Another optimizer's direction, its matrices made orthogonal: a step of one length along all they span.
 
-    D_k = s U V^T        of the other's D_k = U S V^T without its bias row        s = sqrt(max(1, (d/2) / h))
+    D_k = s U V^T        of the other's D_k = U S V^T without its bias rows       s = sqrt(max(1, (d/2) / h))
 
 The smallest solution of J D = eps does in few directions of the weights what it can, and leaves the features
 where they are: the lazy regime of Buffelli et al. 2024, section 5. What is wanted stays what it was, but all
@@ -8,16 +8,23 @@ singular directions take part in it. Muon is this for a gradient's running mean 
 this is); for Gauss-Newton with carry it is our own. The bias row keeps its size relative to the matrix.
 """
 
-from revgn import trees
 from revgn.arrays import Array, array_namespace, inner
 from revgn.cost import Cost, Sizes, cost
-from revgn.networks import ChainParams
+from revgn.maps import WeightForm
+from revgn.networks import ChainParams, Network
 from revgn.optimizers.gauss_newton import GaussNewton
-from revgn.optimizers.muon import cost_of_orthogonalizing, orthogonalized, spectral_scale, with_bias
+from revgn.optimizers.muon import (
+    cost_of_orthogonalizing,
+    map_weights,
+    matrix_and_bias,
+    orthogonalized,
+    spectral_scale,
+    with_bias,
+)
 from revgn.optimizers.optimizer import (
     Direction,
+    DirectionOptimizer,
     Linearization,
-    Optimizer,
     OptimizerState,
     check_direction,
     direction,
@@ -48,7 +55,7 @@ class Orthogonalized:
     k = max(h, d/2), and a jvp where D was solved for: rho is that of the orthogonal direction.
     """
 
-    inner: Optimizer = setting(
+    inner: DirectionOptimizer = setting(
         "Optimizer whose direction is orthogonalized.", default=GaussNewton(lr=0.02), family="optimizer"
     )
 
@@ -68,8 +75,8 @@ class Orthogonalized:
 
 
 @init_state.register(Orthogonalized)
-def init_orthogonalized(optimizer: Orthogonalized, params: ChainParams) -> OptimizerState:
-    return init_state(optimizer.inner, params)
+def init_orthogonalized(optimizer: Orthogonalized, network: Network, params: ChainParams) -> OptimizerState:
+    return init_state(optimizer.inner, network, params)
 
 
 update.register(Orthogonalized)(update_along)
@@ -84,7 +91,7 @@ def direction_orthogonalized(
     scale: float = 1.0,
 ) -> Direction:
     found = direction(optimizer.inner, state, params, at, scale)
-    D = trees.map_leaves(_orthogonal, found.params)
+    D = map_weights(_orthogonal, at.jacobian.network, found.params)
     return found._replace(params=D, solve=measured(found, D))
 
 
@@ -93,10 +100,12 @@ def cost_orthogonalized(optimizer: Orthogonalized, sizes: Sizes) -> Cost:
     return cost(optimizer.inner, sizes) + cost_of_orthogonalizing(sizes)
 
 
-def _orthogonal(D: Array) -> Array:
+def _orthogonal(form: WeightForm, D: Array) -> Array:
     xp = array_namespace(D)
-    matrix, s = D[:-1, :], spectral_scale(D[:-1, :])
-    M = orthogonalized(matrix)
+    matrix, bias = matrix_and_bias(form, D)
+    if not matrix.shape[0]:
+        return D
+    M, s = orthogonalized(matrix), spectral_scale(matrix)
     was = xp.sqrt(inner(matrix, matrix))
     ratio = s * xp.sqrt(inner(M, M)) / xp.where(was > 0, was, xp.ones_like(was))
-    return with_bias(M, s, ratio * D[-1:, :])
+    return xp.reshape(with_bias(M, s, ratio * bias), D.shape)

@@ -15,11 +15,11 @@ from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.losses import gradient, value
 from revgn.maps import forward
-from revgn.networks import ChainParams, join
+from revgn.networks import ChainParams, Network, join
 from revgn.optimizers.gauss_newton import GaussNewton
 from revgn.optimizers.optimizer import (
+    DirectionOptimizer,
     Linearization,
-    Optimizer,
     OptimizerState,
     Update,
     check_direction,
@@ -60,7 +60,7 @@ class Paced:
     jvp for rho where t is not lr.
     """
 
-    inner: Optimizer = setting(
+    inner: DirectionOptimizer = setting(
         "Optimizer whose direction is applied.", default=GaussNewton(), family="optimizer"
     )
     length: Backtracking | None = setting(
@@ -76,8 +76,8 @@ class Paced:
 
 
 @init_state.register(Paced)
-def init_paced(optimizer: Paced, params: ChainParams) -> OptimizerState:
-    return init_state(optimizer.inner, params)
+def init_paced(optimizer: Paced, network: Network, params: ChainParams) -> OptimizerState:
+    return init_state(optimizer.inner, network, params)
 
 
 @update.register(Paced)

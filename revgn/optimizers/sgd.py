@@ -9,7 +9,7 @@ from typing import NamedTuple
 from revgn import trees
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.errors import UsageError
-from revgn.networks import ChainParams
+from revgn.networks import ChainParams, Network
 from revgn.optimizers.optimizer import (
     Direction,
     Linearization,
@@ -50,7 +50,7 @@ class SGDState(NamedTuple):
 
 
 @init_state.register(SGD)
-def init_sgd(optimizer: SGD, params: ChainParams) -> SGDState:
+def init_sgd(optimizer: SGD, network: Network, params: ChainParams) -> SGDState:
     return SGDState(trees.zeros_like(params) if optimizer.momentum else ())
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.losses import value
-from revgn.networks import ChainParams
+from revgn.networks import ChainParams, Network
 from revgn.optimizers.adam import Adam
 from revgn.optimizers.gauss_newton import GaussNewton
 from revgn.optimizers.optimizer import (
@@ -75,8 +75,8 @@ class SwitchState(NamedTuple):
 
 
 @init_state.register(Switch)
-def init_switch(optimizer: Switch, params: ChainParams) -> SwitchState:
-    states = init_state(optimizer.first, params), init_state(optimizer.second, params)
+def init_switch(optimizer: Switch, network: Network, params: ChainParams) -> SwitchState:
+    states = init_state(optimizer.first, network, params), init_state(optimizer.second, network, params)
     return SwitchState(0, 0, 0.0, math.inf, 0, *states)
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from revgn.errors import UsageError
+from revgn.losses import Loss
 from revgn.networks import Architecture
 from revgn.optimizers import Constant, FeatureMetric, GaussNewton, Optimizer, Schedule
 from revgn.settings.average import Exponential, Tail
@@ -54,7 +55,7 @@ class DataSettings:
 class TrainingSettings:
     """The training loop."""
 
-    loss: Any = setting(
+    loss: Loss | None = setting(
         "Loss; by default cross-entropy for classes and squared error for numbers.",
         default=None,
         family="loss",

@@ -1,7 +1,7 @@
 """The block step: each block has its own pseudoinverse, applied to eps carried back to the block.
 
-A block is two couplings, F then G, that move the two halves in turn. With v wanted at its output
-(v_f on the half that F moves, v_g on the other),
+A block is two couplings, F then G, that move the two halves in turn, or one layer that moves both. With v
+wanted at its output (v_f on the half that F moves, v_g on the other),
 
     D_F = A_F^+ v_f         r = A_F D_F
     D_G = A_G^+ (v_g - ((r C_G) * phi'_G) Wb_G)
@@ -12,7 +12,6 @@ that the inverse jvp needs next: one product serves both. Source: Buffelli et al
 """
 
 from dataclasses import replace
-from itertools import islice
 from time import perf_counter
 from typing import NamedTuple
 
@@ -22,8 +21,9 @@ from revgn.arrays import Array, add, subtract, synchronize
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import ShapeError, UsageError
 from revgn.layers import ReadoutParams, lift
-from revgn.linalg import RUNGS, Pinv, PinvInfo, PinvRule
+from revgn.linalg import RUNGS, PinvInfo, PinvRule
 from revgn.maps import (
+    Factored,
     Halves,
     ParamsStep,
     Point,
@@ -31,6 +31,7 @@ from revgn.maps import (
     forward,
     jvp_input,
     jvp_inverse,
+    moved_halves,
     rank_bound,
     replaced,
     solve_params,
@@ -40,6 +41,7 @@ from revgn.solvers.block_weights import BlockWeights, check_block_weights, fixed
 from revgn.solvers.exactness import check_wanted, rho
 from revgn.solvers.jacobian import Jacobian, SolveInfo, damping_of, solve, with_damping
 from revgn.structs import setting, struct
+from revgn.trees import is_empty
 
 
 @struct
@@ -72,16 +74,16 @@ class BlockWise:
 @solve.register(BlockWise)
 def solve_block_wise(solver: BlockWise, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
     check_wanted(J, eps)
-    check_blocks(J)
+    blocks = blocks_of(J)
     started = perf_counter()
-    weights = fixed_weights(solver.block_weights, len(J.params) // 2)
-    factored: list[Pinv | None] = [None] * len(J.params)
+    weights = fixed_weights(solver.block_weights, len(blocks))
+    factored: list[Factored | None] = [None] * len(J.params)
     if weights is None:
-        ranks, factored = _ranks(solver.rule, J)
+        ranks, factored = _ranks(solver.rule, J, blocks)
         weights = full_rank_weights(ranks)
     synchronize(eps)
     factored_at = perf_counter()
-    D, infos, realized = _sweep(solver.rule, J, lift(J.network.readout, eps), weights, factored)
+    D, infos, realized = _sweep(solver.rule, J, lift(J.network.readout, eps), blocks, weights, factored)
     measured = rho(forward(J.network.readout, ReadoutParams(), realized), eps)
     finished = perf_counter()
     return D, SolveInfo(
@@ -128,45 +130,61 @@ def cost_block_wise(solver: BlockWise, sizes: Sizes) -> Cost:
     return Cost(work, memory, order=max(orders[k] for k in asked))
 
 
-def check_blocks(J: Jacobian) -> None:
-    """Raise `ShapeError` unless the chain is made of pairs of couplings that move different halves.
+def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:
+    """Numbers of the layers of each block: two that move different halves in turn, or one that moves both.
 
-    `UsageError` where J has combined outputs: blocks realize all outputs.
+    Layers without parameters may stand between blocks.
+
+    Raises
+    ------
+    ShapeError
+        If the layers do not come in such blocks.
+    UsageError
+        If J is of combined outputs: blocks realize all outputs.
     """
     if J.outputs is not None:
         raise UsageError("solve(BlockWise): J has combined outputs; take another solver")
-    halves = [getattr(layer, "half", None) for layer in J.network.body.layers]
-    if (
-        None in halves
-        or len(halves) % 2
-        or any(f == g for f, g in zip(halves[::2], halves[1::2], strict=True))
-    ):
-        raise ShapeError(
-            f"solve(BlockWise): the couplings move halves {halves}; "
-            "expected pairs that move both halves in turn"
-        )
+    layers = J.network.body.layers
+    halves = [() if is_empty(of) else moved_halves(at) for at, of in zip(layers, J.params, strict=True)]
+    blocks, k = [], 0
+    while k < len(halves):
+        block = halves[k : k + 1] if len(halves[k]) != 1 else halves[k : k + 2]
+        if sorted(sum(block, ())) not in ([], [0, 1]):
+            raise ShapeError(
+                f"solve(BlockWise): the layers move halves {halves}; "
+                "expected pairs that move both halves in turn, or layers that move both"
+            )
+        if halves[k]:
+            blocks.append(tuple(range(k, k + len(block))))
+        k += len(block)
+    return blocks
 
 
-def _ranks(rule: PinvRule, J: Jacobian) -> tuple[list[int], list[Pinv | None]]:
-    """Each block's lower feature rank, and the couplings' factors if activations (and so memory) are kept.
+def _ranks(
+    rule: PinvRule, J: Jacobian, blocks: list[tuple[int, ...]]
+) -> tuple[list[int], list[Factored | None]]:
+    """Each block's lowest rank, and the layers' factors if activations (and so memory) are kept.
 
     Where another block reaches rank n, a bound is enough for one that cannot.
     """
     layers = J.network.body.layers
     kept, n = J.point.points is not None, J.point.output.first.shape[0]
     ranks = [0] * len(layers)
-    factored: list[Pinv | None] = [None] * len(layers)
+    factored: list[Factored | None] = [None] * len(layers)
+    starts = {block[0]: block for block in blocks}
     points = zip(reversed(range(len(layers))), points_backward(layers, J.params, J.point), strict=True)
     best = 0
     for k, point in points:
+        if is_empty(J.params[k]):
+            continue
         if best == n and has_map(rank_bound, type(layers[k])) and rank_bound(layers[k], point) < n:
             continue
         pinv = factor_params(layers[k], point, rule)
         ranks[k] = pinv.info.rank
         factored[k] = pinv if kept else None
-        if k % 2 == 0:
-            best = max(best, min(ranks[k], ranks[k + 1]))
-    return [min(pair) for pair in zip(ranks[::2], ranks[1::2], strict=True)], factored
+        if k in starts:
+            best = max(best, min(ranks[of] for of in starts[k]))
+    return [min(ranks[k] for k in block) for block in blocks], factored
 
 
 class _Swept(NamedTuple):
@@ -178,57 +196,71 @@ class _Swept(NamedTuple):
 
 
 def _sweep(
-    rule: PinvRule, J: Jacobian, v: Halves, weights: tuple[float, ...], factored: list[Pinv | None]
+    rule: PinvRule,
+    J: Jacobian,
+    v: Halves,
+    blocks: list[tuple[int, ...]],
+    weights: tuple[float, ...],
+    factored: list[Factored | None],
 ) -> _Swept:
     """Go backward to the first block with a weight > 0, then forward with what the blocks realize."""
     layers, params = J.network.body.layers, J.params
+    n = v.first.shape[0]
 
-    def least_norm(k: int, point: Point, dy: Array) -> ParamsStep:
-        pinv = factored[k]
-        return solve_params(layers[k], point, pinv or factor_params(layers[k], point, rule), dy)
+    def least_norm(k: int, point: Point, dy: Halves) -> ParamsStep:
+        found = factored[k]
+        return solve_params(layers[k], point, found or factor_params(layers[k], point, rule), dy)
 
     steps = list(trees.zeros_like(params))
     infos: list[PinvInfo] = []
-    realized: list[Halves | None] = [None] * len(weights)  # at the output of each block, by its own step
+    realized: dict[int, Halves] = {}  # at the output of each block's last layer, by the block's own step
     first = next(block for block, weight in enumerate(weights) if weight)
     points = points_backward(layers, params, J.point)
-    for block in reversed(range(first, len(weights))):
-        f, g = 2 * block, 2 * block + 1
-        half_f, half_g = layers[f].half, layers[g].half
-        at_g, at_f = islice(points, 2)
+    below = len(layers)  # the layer at whose input v is wanted
+    for block, weight in reversed(list(zip(blocks, weights, strict=True))[first:]):
+        for k in reversed(range(block[-1] + 1, below)):  # layers without parameters
+            v = jvp_inverse(layers[k], params[k], next(points), v)
+        at = dict(zip(reversed(block), points, strict=False))
+        below, g = block[0], block[-1]
         before_g: Halves | None = None
-        if weights[block]:
-            of_f = least_norm(f, at_f, v[half_f])
-            left = jvp_inverse(layers[g], params[g], at_g, replaced(half_f, v, of_f.realized))
-            of_g = least_norm(g, at_g, left[half_g])
-            steps[f] = trees.scale(weights[block], of_f.params)
-            steps[g] = trees.scale(weights[block], of_g.params)
+        if weight and len(block) == 1:
+            of_both = least_norm(g, at[g], v)
+            steps[g] = trees.scale(weight, of_both.params)
+            infos.append(of_both.info)
+            realized[g] = trees.scale(weight, of_both.realized)
+        elif weight:
+            f = block[0]
+            (half_f,), (half_g,) = moved_halves(layers[f]), moved_halves(layers[g])
+            of_f = least_norm(f, at[f], v)
+            after_f = replaced(half_f, v, of_f.realized[half_f])
+            left = jvp_inverse(layers[g], params[g], at[g], after_f)
+            of_g = least_norm(g, at[g], left)
+            steps[f] = trees.scale(weight, of_f.params)
+            steps[g] = trees.scale(weight, of_g.params)
             infos += [of_f.info, of_g.info]
             # v_g - left is what r pushes into the half that G moves
-            of_both = add(subtract(v[half_g], left[half_g]), of_g.realized)
-            moved_by_both = replaced(half_g, replaced(half_f, v, of_f.realized), of_both)
-            realized[block] = Halves(*trees.scale(weights[block], moved_by_both))
-            if of_f.info.rank == v.first.shape[0] and not of_f.info.damping:
+            moved_g = add(subtract(v[half_g], left[half_g]), of_g.realized[half_g])
+            realized[g] = trees.scale(weight, replaced(half_g, after_f, moved_g))
+            if of_f.info.rank == n and not of_f.info.damping:
                 before_g = replaced(half_f, left, v[half_f])  # r = v_f up to rounding
-        if block > first:
-            if before_g is None:
-                before_g = jvp_inverse(layers[g], params[g], at_g, v)
-            v = jvp_inverse(layers[f], params[f], at_f, before_g)
+        if below > blocks[first][0]:
+            for k in reversed(block):
+                known = before_g if k == g else None
+                v = known or jvp_inverse(layers[k], params[k], at[k], v)
     return _Swept(tuple(steps), infos, _push(J, realized))
 
 
-def _push(J: Jacobian, realized: list[Halves | None]) -> Halves:
-    """Carry to the chain's output what the blocks realize at their own, and add it up."""
-    total = realized[-1]
-    if total is not None and not any(realized[:-1]):
-        return total
-    total = None
-    points = points_forward(J.network.body.layers, J.params, J.point)
-    for k, (layer, params, point) in enumerate(zip(J.network.body.layers, J.params, points, strict=True)):
+def _push(J: Jacobian, realized: dict[int, Halves]) -> Halves:
+    """Sum at the chain's output of what the blocks realize at the output of their last layers."""
+    layers = J.network.body.layers
+    if list(realized) == [len(layers) - 1]:
+        return realized[len(layers) - 1]
+    total: Halves | None = None
+    points = points_forward(layers, J.params, J.point)
+    for k, (layer, params, point) in enumerate(zip(layers, J.params, points, strict=True)):
         if total is not None:
             total = jvp_input(layer, params, point, total)
-        own = realized[k // 2] if k % 2 else None
-        if own is not None:
-            total = own if total is None else trees.add(total, own)
+        if k in realized:
+            total = realized[k] if total is None else trees.add(total, realized[k])
     assert total is not None
     return total

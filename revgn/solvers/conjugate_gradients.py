@@ -35,7 +35,7 @@ from revgn.solvers.minimum_norm import (
     constrained,
     singular_kernel,
 )
-from revgn.solvers.parts import kernel_parts, kernel_product, mean_block, rotated
+from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.structs import setting, struct
 
@@ -75,7 +75,7 @@ def solve_conjugate_gradients(
     J, eps = equation(solver, J, eps)
     check_wanted(J, eps)
     started = perf_counter()
-    parts = kernel_parts(J)
+    parts = product_parts(J)
     diagonal, Q = eigh(mean_block(parts))
     mu = solver.damping * float(array_namespace(eps).mean(diagonal))
     held = [*parts]

@@ -1,17 +1,18 @@
 """The network's Jacobian in its parameters, at a point: J and J^T as functions, and who solves J D = eps."""
 
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import singledispatch
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
-from revgn import trees
-from revgn._dispatch import generic
+from revgn._dispatch import Struct, generic
 from revgn.arrays import Array, DType, array_namespace, matmul
 from revgn.linalg import Outcome, Rung, as_dtype
 from revgn.maps import jvp_params, linearize, vjp_params
 from revgn.networks import ChainParams, Network, Trajectory
 
-Solver: TypeAlias = Any
+
+class Solver(Struct, Protocol):
+    """A frozen dataclass for which `solve` is registered; for Levenberg-Marquardt also the two of damping."""
 
 
 class Jacobian(NamedTuple):
@@ -62,29 +63,21 @@ def jacobian(network: Network, params: ChainParams, x: Array) -> tuple[Array, Ja
 
 
 def cast(J: Jacobian, dtype: DType) -> Jacobian:
-    """The same J with all arrays of numbers in `dtype`."""
-    xp = array_namespace(J.point.output.first)
-    network = J.network
-    body = replace(network.body, layers=tuple(_cast_layer(layer, dtype) for layer in network.body.layers))
-    network = replace(network, body=body, readout=_cast_layer(network.readout, dtype))
-    point = J.point
-
-    def cast_tree(tree: Any) -> Any:
-        def cast_leaf(leaf: Array) -> Array:
-            return leaf if leaf.dtype == xp.bool else as_dtype(leaf, dtype)  # slopes may be booleans
-
-        return trees.map_leaves(cast_leaf, tree)
-
-    points = None if point.points is None else cast_tree(point.points)
-    trajectory = Trajectory(cast_tree(point.input), cast_tree(point.output), points)
-    outputs = None if J.outputs is None else as_dtype(J.outputs, dtype)
-    return J._replace(network=network, params=cast_tree(J.params), point=trajectory, outputs=outputs)
+    """The same J with all its arrays of real numbers in `dtype`, in structs, parameters and points."""
+    found: Jacobian = _cast(J, dtype)
+    return found
 
 
-def _cast_layer(layer: Any, dtype: DType) -> Any:
-    values = {field.name: getattr(layer, field.name) for field in fields(layer)}
-    arrays = {name: as_dtype(value, dtype) for name, value in values.items() if hasattr(value, "dtype")}
-    return replace(layer, **arrays)
+def _cast(node: Any, dtype: DType) -> Any:
+    """A dataclass, tuple or array with the arrays of real numbers within it in `dtype`; all else as it is."""
+    if is_dataclass(node) and not isinstance(node, type):
+        return replace(node, **{of.name: _cast(getattr(node, of.name), dtype) for of in fields(node)})
+    if isinstance(node, tuple):
+        children = [_cast(child, dtype) for child in node]
+        return type(node)(*children) if hasattr(node, "_fields") else tuple(children)
+    if hasattr(node, "dtype") and array_namespace(node).isdtype(node.dtype, "real floating"):
+        return as_dtype(node, dtype)
+    return node
 
 
 def apply(J: Jacobian, D: ChainParams) -> Array:
@@ -149,7 +142,7 @@ def solve(solver: Solver, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveIn
     J : Jacobian
         As `jacobian` returns it.
     eps : (n, c)
-        What is wanted at the output, in J's dtype; `wanted_change` gives it for a loss.
+        What is wanted at the output, in J's dtype; `output_step` gives it for a loss.
 
     Returns
     -------

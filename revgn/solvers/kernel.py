@@ -1,34 +1,37 @@
-"""The empirical tangent kernel Theta = J J^T in closed form.
+"""The empirical tangent kernel Theta = J J^T, from the parts that the layers have in it.
 
-With b_k[(o,s)] (d/2) the cotangent at the half that coupling k moves, when output o of sample s is
-pulled back to it:
+With a_k[s] b_k[(o,s)]^T the row of the Jacobian that output o of sample s has in weight matrix k:
 
     Theta[(o,s),(p,t)] = sum_k (A_k A_k^T)[s,t] < b_k[(o,s)], b_k[(p,t)] >
 
-At the last coupling b is a row of U^T, the same for all samples; it stays one row until a nonlinear
-coupling makes it differ, so the last coupling costs nothing and the one before a single product for
-each output. Source: Jacot et al. 2018 for the kernel; the closed form is the product rule.
+For a coupling A are its features, and b is the cotangent at the half that moves when the output is pulled
+back to it. At the last coupling b is a row of U^T, the same for all samples; it stays one row until a
+nonlinear coupling makes it differ, so the last coupling costs nothing and the one before a single product
+for each output. Source: Jacot et al. 2018 for the kernel; the closed form is the product rule.
 
 With combined outputs (`Jacobian.outputs`) these take the outputs' place; each sample's own combinations make
 the last coupling's b differ too.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from revgn.arrays import Array, array_namespace, empty, matmul
 from revgn.layers import Readout, lift
-from revgn.maps import Halves, gram_params, vjp_input
+from revgn.linalg import gram_rows
+from revgn.maps import Halves, KernelPart, kernel_parts, vjp_input
 from revgn.networks import points_backward
-from revgn.solvers.jacobian import Jacobian
+from revgn.solvers.jacobian import Jacobian, output_count
+from revgn.trees import is_empty
 
-HELD = 4  # couplings whose cotangents are held at a time, so that Theta is gone through once for all of them
+HELD = 4  # parts whose cotangents are held at a time, so that Theta is gone through once for all of them
 _TILE = 1024  # rows and columns of the pieces that Theta is formed in; such a piece stays in cache
 
 
 class Held(NamedTuple):
-    """One coupling's: K (n, n') between the samples of rows and columns, b (c, n, d/2) and b' (c, n', d/2).
+    """A part's K (n, n') between the samples of rows and columns, b (c, n, k) and b' (c, n', k).
 
-    Both b are (c, 1, d/2) where they are the same for all samples.
+    Both b are (c, 1, k) where they are the same for all samples.
     """
 
     gram: Array
@@ -37,37 +40,48 @@ class Held(NamedTuple):
 
 
 def tangent_kernel(J: Jacobian) -> Array:
-    """Theta (c n, c n), symmetric; row o n + s belongs to output o of sample s.
+    """Theta (n c, n c), symmetric; row s c + o belongs to output o of sample s.
 
     Notes
     -----
-    Law: Theta v = J (J^T v). Cost: 2 c n d h operations for each coupling's pull-back, half that for the
-    last and none for the first, and (c n)^2 d/2 for each Gram matrix, the last excepted.
+    Law: Theta v = J (J^T v), v (n, c) row by row. Cost: 2 c n d h operations for each coupling's pull-back,
+    half that for the last and none for the first, and (c n)^2 d/2 for each Gram matrix, the last excepted.
     """
-    xp = array_namespace(J.point.output.first)
+    xp, n = array_namespace(J.point.output.first), J.point.output.first.shape[0]
     lower = lower_kernel(J)
-    return xp.tril(lower) + xp.tril(lower, k=-1).T  # type: ignore[no-any-return]
+    by_output = xp.reshape(xp.tril(lower) + xp.tril(lower, k=-1).T, (-1, n, lower.shape[0] // n, n))
+    return xp.reshape(xp.permute_dims(by_output, (1, 0, 3, 2)), lower.shape)
 
 
 def lower_kernel(J: Jacobian) -> Array:
-    """Theta (c n, c n) with its lower triangle filled; what stands above it has no meaning."""
-    readout, layers = J.network.readout, J.network.body.layers
-    n = J.point.output.first.shape[0]
-    bars = read_back(readout, J.outputs)  # (c, 1, d/2), or (c, n, d/2) further back
-    c = bars.first.shape[0]
-    Theta = empty((c, n, c, n), readout.first)
+    """Theta (c n, c n) with its lower triangle filled; what stands above it has no meaning.
+
+    Row o n + s belongs to output o of sample s: tiles of a few outputs and many samples are quick.
+    """
+    n, c = J.point.output.first.shape[0], output_count(J)
+    Theta = empty((c, n, c, n), J.network.readout.first)
     held: list[Held] = []
     is_first = True
-    points = points_backward(layers, J.params, J.point)
-    for k, point in zip(reversed(range(len(layers))), points, strict=True):
-        b = bars[layers[k].half]
-        held.append(Held(gram_params(layers[k], point), b, b))
-        if k == 0 or len(held) == HELD:
-            add_couplings(Theta, held, is_first=is_first, lower=True)
+    for A, b in parts_backward(J):
+        held.append(Held(gram_rows(A), b, b))
+        if len(held) == HELD:
+            add_parts(Theta, held, is_first=is_first, lower=True)
             held, is_first = [], False
-        if k > 0:
+    if held or is_first:
+        add_parts(Theta, held, is_first=is_first, lower=True)
+    return array_namespace(Theta).reshape(Theta, (c * n, c * n))
+
+
+def parts_backward(J: Jacobian) -> Iterator[KernelPart]:
+    """Yield the parts of Theta, the last layer's first; b is (c, n, k), or (c, 1, k) for all samples."""
+    layers = J.network.body.layers
+    first = next((k for k, of in enumerate(J.params) if not is_empty(of)), len(layers))
+    bars = read_back(J.network.readout, J.outputs)
+    points = points_backward(layers, J.params, J.point)
+    for k, point in zip(reversed(range(first, len(layers))), points, strict=False):
+        yield from kernel_parts(layers[k], J.params[k], point, bars)
+        if k > first:
             bars = vjp_input(layers[k], J.params[k], point, bars)
-    return array_namespace(Theta).reshape(Theta, (c * n, c * n))  # type: ignore[no-any-return]
 
 
 def read_back(readout: Readout, R: Array | None) -> Halves:
@@ -79,8 +93,8 @@ def read_back(readout: Readout, R: Array | None) -> Halves:
     return Halves(*(half.T[:, None, :] for half in halves))
 
 
-def add_couplings(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) -> None:
-    """Theta += K_k * (b_k b_k'^T) for some couplings, piece by piece, to Theta (c, n, c, n').
+def add_parts(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) -> None:
+    """Theta += K_k * (b_k b_k'^T) for some parts, piece by piece, to Theta (c, n, c, n').
 
     Parameters
     ----------
@@ -104,7 +118,7 @@ def add_couplings(Theta: Array, held: list[Held], *, is_first: bool, lower: bool
 
 
 def _tile(held: list[Held], o: int, rows: slice, p: slice, columns: slice) -> Array | float:
-    """Sum over couplings of K[s,t] <b[(o,s)], b'[(p,t)]> for these s, p and t."""
+    """Sum over parts of K[s,t] <b[(o,s)], b'[(p,t)]> for these s, p and t."""
     total: Array | float = 0.0
     for K, of_rows, of_columns in held:
         xp, count = array_namespace(K), p.stop - p.start

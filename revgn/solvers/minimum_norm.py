@@ -234,10 +234,10 @@ def _factor(solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung) -> tuple[
 
 def _by_output(eps: Array) -> Array:
     """Column (c n, 1) in the kernel's order."""
-    return array_namespace(eps).reshape(eps.T, (-1, 1))  # type: ignore[no-any-return]
+    return array_namespace(eps).reshape(eps.T, (-1, 1))
 
 
 def _by_sample(Z: Array, like: Array) -> Array:
     """(n, c) of a column in the kernel's order."""
     n, c = like.shape
-    return array_namespace(Z).reshape(Z, (c, n)).T  # type: ignore[no-any-return]
+    return array_namespace(Z).reshape(Z, (c, n)).T

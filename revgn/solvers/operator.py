@@ -32,7 +32,7 @@ def kernel_operator(J: Jacobian) -> Any:
 
     Notes
     -----
-    Law: equals `tangent_kernel` up to the order of rows. Cost: one vjp and one jvp a product.
+    Law: equals `tangent_kernel`. Cost: one vjp and one jvp a product.
     """
     size = _outputs(J)[0] * _outputs(J)[1]
 
@@ -47,8 +47,8 @@ def _outputs(J: Jacobian) -> tuple[int, int]:
 
 
 def _flat(z: Array) -> Array:
-    return array_namespace(z).reshape(z, (-1,))  # type: ignore[no-any-return]
+    return array_namespace(z).reshape(z, (-1,))
 
 
 def _unflat(J: Jacobian, u: Array) -> Array:
-    return array_namespace(u).reshape(u, _outputs(J))  # type: ignore[no-any-return]
+    return array_namespace(u).reshape(u, _outputs(J))

@@ -9,17 +9,16 @@ where n is small, in place of the six of a vjp and a jvp.
 
 from typing import NamedTuple
 
-from revgn.arrays import Array, array_namespace, backend_of, matmul
-from revgn.layers import lift
-from revgn.maps import Halves, gram_params, vjp_input
-from revgn.networks import points_backward
-from revgn.solvers.jacobian import Jacobian, output_count
+from revgn.arrays import Array, array_namespace, matmul
+from revgn.linalg import gram_rows
+from revgn.solvers.jacobian import Jacobian
+from revgn.solvers.kernel import parts_backward
 
 
-class KernelPart(NamedTuple):
-    """One coupling's: A (n, m), K (n, n) where it is cheaper than A twice, b (n, c, d/2).
+class ProductPart(NamedTuple):
+    """A part's A (n, m), K (n, n) where it is cheaper than A twice, and b (n, c, k).
 
-    b is (1, c, d/2) where it is the same for all samples, as at the last coupling.
+    b is (1, c, k) where it is the same for all samples, as at the last coupling.
     """
 
     features: Array
@@ -27,29 +26,23 @@ class KernelPart(NamedTuple):
     cotangents: Array
 
 
-KernelParts = tuple[KernelPart, ...]
+ProductParts = tuple[ProductPart, ...]
 
 
-def kernel_parts(J: Jacobian) -> KernelParts:
-    """Parts of Theta at J, the last trained coupling first.
+def product_parts(J: Jacobian) -> ProductParts:
+    """Parts of Theta at J, the last layer's first.
 
     Notes
     -----
     Cost: 2 c n d h operations for each pull-back; memory of n c d/2 numbers a coupling.
     """
-    layers = J.network.body.layers
-    bars, parts = _outputs_pulled_back(J), []
-    points = points_backward(layers, J.params, J.point)
-    for k, point in zip(reversed(range(len(layers))), points, strict=True):
-        A, b = point.features, bars[layers[k].half]
-        K = gram_params(layers[k], point) if A.shape[0] <= 2 * A.shape[1] else None
-        parts.append(KernelPart(A, K, _by_sample(b)))
-        if k > 0:
-            bars = vjp_input(layers[k], J.params[k], point, bars)
-    return tuple(parts)
+    return tuple(
+        ProductPart(A, gram_rows(A) if A.shape[0] <= 2 * A.shape[1] else None, _by_sample(b))
+        for A, b in parts_backward(J)
+    )
 
 
-def kernel_product(parts: KernelParts, v: Array) -> Array:
+def kernel_product(parts: ProductParts, v: Array) -> Array:
     """Theta v (n, c) of v (n, c).
 
     Notes
@@ -66,7 +59,7 @@ def kernel_product(parts: KernelParts, v: Array) -> Array:
     return total
 
 
-def mean_block(parts: KernelParts) -> Array:
+def mean_block(parts: ProductParts) -> Array:
     """Mean over the samples of Theta's blocks (c, c) on the diagonal; its mean diagonal is Theta's.
 
     Notes
@@ -86,24 +79,15 @@ def mean_block(parts: KernelParts) -> Array:
     return total  # type: ignore[return-value]
 
 
-def rotated(parts: KernelParts, Q: Array) -> KernelParts:
+def rotated(parts: ProductParts, Q: Array) -> ProductParts:
     """Parts of (I (x) Q^T) Theta (I (x) Q): combinations of the outputs, the columns of Q, in their place."""
     return tuple(part._replace(cotangents=array_namespace(Q).matmul(Q.T, part.cotangents)) for part in parts)
 
 
-def _outputs_pulled_back(J: Jacobian) -> Halves:
-    """Cotangents (c, 1, d/2) at the chain's output of each output; (c, n, d/2) of each sample's own."""
-    R, like = J.outputs, J.network.readout.first
-    if R is None:
-        R = array_namespace(like).eye(output_count(J), dtype=like.dtype, device=backend_of(like).device)
-    rows = R.T[:, None, :] if R.ndim == 2 else array_namespace(R).permute_dims(R, (2, 0, 1))
-    return lift(J.network.readout, rows)
-
-
 def _by_sample(b: Array) -> Array:
-    """(c, n, d/2) as (n, c, d/2), in memory too."""
+    """(c, n, k) as (n, c, k), in memory too."""
     xp = array_namespace(b)
-    return xp.asarray(xp.permute_dims(b, (1, 0, 2)), copy=True)  # type: ignore[no-any-return]
+    return xp.asarray(xp.permute_dims(b, (1, 0, 2)), copy=True)
 
 
 def _gram_times(A: Array, K: Array | None, y: Array) -> Array:

@@ -24,7 +24,7 @@ import numpy as np
 
 from revgn.arrays import Array, array_namespace, backend_of, cholesky, cholesky_solve, eigh, matmul, to_host
 from revgn.linalg import add_diagonal, as_dtype, gram_columns, gram_rows, machine_epsilon
-from revgn.solvers.parts import KernelParts
+from revgn.solvers.parts import ProductParts
 
 _RAISES = 12  # of a block's diagonal, tenfold each, before it is given up
 
@@ -58,7 +58,7 @@ def precondition(factored: Preconditioner, R: Array) -> Array:
     return Z - _solve_blocks(factored, xp.reshape(F @ X, R.shape))
 
 
-def factor_preconditioner(parts: KernelParts, mu: float, *, samples: int, directions: int) -> Preconditioner:
+def factor_preconditioner(parts: ProductParts, mu: float, *, samples: int, directions: int) -> Preconditioner:
     """P of Theta + mu I, Theta's outputs being those of `parts`.
 
     Parameters
@@ -96,7 +96,7 @@ def factor_preconditioner(parts: KernelParts, mu: float, *, samples: int, direct
     return Preconditioner(groups, tuple(factors), xp.reshape(F, (n * c, -1)), inner if root is None else root)
 
 
-def _blocks(parts: KernelParts, group: slice) -> Iterator[Array]:
+def _blocks(parts: ProductParts, group: slice) -> Iterator[Array]:
     """Theta[(group, j), (group, j)], output by output; one Gram matrix of features is held at a time."""
     c = parts[0].cotangents.shape[1]
     totals: list[Array] = []
@@ -125,10 +125,10 @@ def _cholesky(block: Array, F: Array, mu: float) -> Array:
         if (L := cholesky(block)) is not None:
             return L
         shift *= 10.0
-    return xp.eye(block.shape[0], dtype=block.dtype, device=block.device)  # type: ignore[no-any-return]
+    return xp.eye(block.shape[0], dtype=block.dtype, device=block.device)
 
 
-def _strongest(parts: KernelParts, count: int) -> Array:
+def _strongest(parts: ProductParts, count: int) -> Array:
     """F (n, c, r): J along the r = `count` directions q m^T with the largest products of eigenvalues."""
     like, c = parts[0].features, parts[0].cotangents.shape[1]
     xp, backend = array_namespace(like), backend_of(like)
@@ -143,7 +143,7 @@ def _strongest(parts: KernelParts, count: int) -> Array:
                 turned = xp.matmul(b, of.vectors[:, : int(j.max()) + 1])
                 of_features = xp.take(of.features, backend.asarray(i), axis=1)
                 columns.append(of_features[:, None, :] * xp.take(turned, backend.asarray(j), axis=2))
-    return xp.concat(columns, axis=2)  # type: ignore[no-any-return]
+    return xp.concat(columns, axis=2)
 
 
 def _eigen(A: Array, b: Array, count: int) -> _Eigen:
@@ -169,4 +169,4 @@ def _solve_blocks(factored: Preconditioner, R: Array) -> Array:
         xp.concat([cholesky_solve(L, R[group, j : j + 1]) for j, L in enumerate(of_group)], axis=1)
         for group, of_group in zip(factored.groups, factored.blocks, strict=True)
     ]
-    return rows[0] if len(rows) == 1 else xp.concat(rows, axis=0)  # type: ignore[no-any-return]
+    return rows[0] if len(rows) == 1 else xp.concat(rows, axis=0)

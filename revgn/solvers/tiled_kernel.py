@@ -10,7 +10,6 @@ the tiles. Neither Theta nor any Gram matrix is ever there as a whole.
 """
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from revgn.arrays import Array, DType, Scratch, array_namespace, backend_of, empty, matmul, nbytes
@@ -25,10 +24,10 @@ from revgn.linalg import (
     gram_rows,
     with_info,
 )
-from revgn.maps import Halves, vjp_input
+from revgn.maps import Halves
 from revgn.networks import walk
 from revgn.solvers.jacobian import Jacobian, cast, output_count
-from revgn.solvers.kernel import HELD, Held, add_couplings, pieces, read_back
+from revgn.solvers.kernel import HELD, Held, add_parts, parts_backward, pieces
 
 _FEWEST = 8  # tiles in a row, where memory allows so large ones: a ninth of the lower half is then wasted
 _EIGH = 6  # arrays in the kernel's size while it is decomposed
@@ -124,20 +123,20 @@ def factor_tiled_kernel(
 
 
 class _TiledKernel:
-    """What tiles are formed from: A_k and b_k of each trained coupling, group by group of samples."""
+    """What tiles are formed from: A_k and b_k of each part of the kernel, group by group of samples."""
 
     def __init__(self, J: Jacobian, dtype: DType, groups: list[slice], plan: TilePlan) -> None:
-        self.groups, self.outputs, self.couplings = groups, output_count(J), 0
+        self.groups, self.outputs, self.parts = groups, output_count(J), 0
         self.like = empty((0,), J.point.output.first, dtype)
         self.sources = Scratch(plan.room, plan.sources)
         without_points = J._replace(point=J.point._replace(points=None))
         bare, total = cast(without_points, dtype), 0.0
         for i, group in enumerate(groups):
-            for k, (A, b) in enumerate(_pulled_back(bare, group)):
+            for k, (A, b) in enumerate(parts_backward(_of_samples(bare, group))):
                 xp = array_namespace(A)
                 self.sources.put(("A", i, k), A)
                 self.sources.put(("b", i, k), b)
-                self.couplings = k + 1
+                self.parts = k + 1
                 total += float(xp.sum(xp.sum(A * A, axis=1) * xp.sum(b * b, axis=(0, 2))))
         self.mean_diagonal = total / (groups[-1].stop * self.outputs)
 
@@ -146,32 +145,27 @@ class _TiledKernel:
         c, get = self.outputs, self.sources.get
         g, h = (self.groups[at].stop - self.groups[at].start for at in (i, j))
         Theta = empty((c, g, c, h), self.like)
-        for first in range(0, max(1, self.couplings), HELD):
+        for first in range(0, max(1, self.parts), HELD):
             held = []
-            for k in range(first, min(first + HELD, self.couplings)):
+            for k in range(first, min(first + HELD, self.parts)):
                 A, b = get(("A", i, k)), get(("b", i, k))
                 if i == j:
                     held.append(Held(gram_rows(A), b, b))
                 else:
                     held.append(Held(matmul(A, get(("A", j, k)).T), b, get(("b", j, k))))
-            add_couplings(Theta, held, is_first=first == 0, lower=i == j)
-        return array_namespace(Theta).reshape(Theta, (c * g, c * h))  # type: ignore[no-any-return]
+            add_parts(Theta, held, is_first=first == 0, lower=i == j)
+        return array_namespace(Theta).reshape(Theta, (c * g, c * h))
 
 
-def _pulled_back(J: Jacobian, group: slice) -> Iterator[tuple[Array, Array]]:
-    """Yield A_k (g, m) and b_k, (c, g, d/2) or (c, 1, d/2), for a group of samples, last coupling first."""
-    layers, x = J.network.body.layers, J.point.input
-    trajectory = walk(layers, J.params, Halves(x.first[group, :], x.second[group, :]), keep=True)
-    assert trajectory.points is not None
-    R = J.outputs
-    bars = read_back(J.network.readout, R if R is None or R.ndim == 2 else R[group, ...])
-    for k in reversed(range(len(layers))):
-        yield trajectory.points[k].features, bars[layers[k].half]
-        if k > 0:
-            bars = vjp_input(layers[k], J.params[k], trajectory.points[k], bars)
+def _of_samples(J: Jacobian, group: slice) -> Jacobian:
+    """J of a group of samples, with the activations of a forward pass of their own."""
+    x, R = J.point.input, J.outputs
+    halves = Halves(x.first[group, :], x.second[group, :])
+    point = walk(J.network.body.layers, J.params, halves, keep=True)
+    return J._replace(point=point, outputs=R if R is None or R.ndim == 2 else R[group, ...])
 
 
 def _width(J: Jacobian) -> int:
     """Numbers a sample of all A_k and b_k, at most."""
     c = output_count(J)
-    return sum(A.shape[1] + c * b.shape[2] for A, b in _pulled_back(J, slice(0, 1)))
+    return sum(A.shape[1] + c * b.shape[2] for A, b in parts_backward(_of_samples(J, slice(0, 1))))

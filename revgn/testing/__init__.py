@@ -12,7 +12,6 @@ from revgn.testing.layer import (
     LAWS,
     Law,
     check_adjoint,
-    check_gram,
     check_inverse,
     check_inverse_tangent,
     check_layer,
@@ -26,6 +25,7 @@ from revgn.testing.layer import (
 )
 from revgn.testing.loss import check_loss
 from revgn.testing.machine import Measured, check_machine
+from revgn.testing.rows import check_features, check_halves, check_matrices, check_rows
 from revgn.testing.solver import check_generalized_inverse, check_reported_rho, check_solver
 
 __all__ = [
@@ -36,8 +36,9 @@ __all__ = [
     "assert_close",
     "assert_same_kind",
     "check_adjoint",
+    "check_features",
     "check_generalized_inverse",
-    "check_gram",
+    "check_halves",
     "check_inverse",
     "check_inverse_tangent",
     "check_layer",
@@ -46,9 +47,11 @@ __all__ = [
     "check_linearize_inverse",
     "check_loss",
     "check_machine",
+    "check_matrices",
     "check_pinv",
     "check_purity",
     "check_reported_rho",
+    "check_rows",
     "check_solver",
     "check_tangent",
     "draw_like",

@@ -146,6 +146,21 @@ def snapshot(tree: Any) -> list[tuple[str, bytes]]:
     return [(name, to_host(x).tobytes()) for name, x in named_leaves(tree) if x is not None]
 
 
+def agree(law: str, left: float, right: float, size: float, limit: float) -> None:
+    """Raise unless two numbers are the same up to `limit` times `size`."""
+    error = abs(left - right) / size if size else abs(left - right)
+    note(error, limit)
+    if not error <= limit:
+        raise AssertionError(
+            f"{law}: {left:.6g} against {right:.6g}, relative error {error:.2e}, tolerance {limit:.0e}"
+        )
+
+
+def dtype_of(tree: Any) -> DType:
+    """Data type of the first array of `tree`."""
+    return next(leaves(tree)).dtype
+
+
 def _host(tree: Any) -> list[np.ndarray[Any, Any]]:
     return [np.asarray(to_host(x), dtype=np.float64) for x in leaves(tree) if x is not None]
 

@@ -9,7 +9,7 @@ With f the layer's function, J_x = df/dx and J_W = df/dW at a point:
     linear              J(a u + v) = a J u + J v                the same for J^T
     adjoint             <ybar, J_x dx + J_W dW> = <J_x^T ybar, dx> + <J_W^T ybar, dW>
     inverse tangent     J_x^-1 J_x dx = dx
-    gram                J_W J_W^T ybar = K ybar on the half that moves
+    rows, matrices, features, halves            see `revgn.testing.rows`
     pinv                J G J = J,  G J G = G,  J G and G J symmetric,  with G = J_W^+
     purity              the same bits again, and no argument changed
 """
@@ -29,32 +29,40 @@ from revgn.maps import (
     Point,
     factor_params,
     forward,
-    gram_params,
+    from_matrices,
     inverse,
     jvp_input,
     jvp_inverse,
     jvp_params,
     linearize,
     linearize_inverse,
+    moved_halves,
     pinv_params,
     rank_bound,
+    row_cotangents,
+    row_features,
     solve_params,
+    to_matrices,
     vjp_input,
     vjp_params,
+    weight_forms,
+    with_features,
 )
 from revgn.testing.compare import (
     Kind,
+    agree,
     assert_close,
     assert_same_kind,
     draw_like,
+    dtype_of,
     inner,
     norm,
-    note,
     relative_error,
     snapshot,
     tolerance,
 )
-from revgn.trees import axpy, leaves, scale, zeros_like
+from revgn.testing.rows import check_features, check_halves, check_matrices, check_rows
+from revgn.trees import axpy, map_leaves, scale, size, zeros_like
 
 _STEPS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # of differences, relative to the output
 
@@ -87,8 +95,8 @@ def check_inverse(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", 
     AssertionError
         If a law does not hold; as with all checks here.
     """
-    name, limit = type(layer).__name__, tolerance(_dtype(x), kind)
-    y = draw_like(np.random.default_rng(seed), x, scale=norm(x) / _size(x) ** 0.5)
+    name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
+    y = draw_like(np.random.default_rng(seed), x, scale=norm(x) / size(x) ** 0.5)
     assert_close(
         f"{name}: inverse(forward(x)) = x", inverse(layer, params, forward(layer, params, x)), x, limit
     )
@@ -101,14 +109,14 @@ def check_linearize(layer: Layer, params: Params, x: Data, *, kind: Kind = "same
     """Check that `linearize` gives the bits of `forward`; see `check_inverse` for the arguments."""
     y, _ = linearize(layer, params, x)
     law = f"{type(layer).__name__}: linearize(x) = forward(x)"
-    assert_close(law, y, forward(layer, params, x), tolerance(_dtype(x), kind))
+    assert_close(law, y, forward(layer, params, x), tolerance(dtype_of(x), kind))
 
 
 def check_linearize_inverse(
     layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0
 ) -> None:
     """Check that `linearize_inverse` at y = f(x) gives back x and the point of `linearize` at x."""
-    name, limit = type(layer).__name__, tolerance(_dtype(x), kind)
+    name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y, point = linearize(layer, params, x)
     back, same_point = linearize_inverse(layer, params, y)
     assert_close(f"{name}: linearize_inverse(forward(x)) gives x", back, x, limit)
@@ -123,7 +131,7 @@ def check_tangent(layer: Layer, params: Params, x: Data, *, kind: Kind = "differ
     right derivative is met to about eps^(2/3) between, a wrong one by no step at all. At a kink (relu at
     0) there is no derivative to compare with. See `check_inverse` for the arguments.
     """
-    limit = tolerance(_dtype(x), kind)
+    limit = tolerance(dtype_of(x), kind)
     y, point = linearize(layer, params, x)
     rng = np.random.default_rng(seed)
     for way in _ways(layer, params, x, point):
@@ -143,7 +151,7 @@ def check_tangent(layer: Layer, params: Params, x: Data, *, kind: Kind = "differ
 
 def check_linear(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
     """Check that the layer's jvp and vjp maps are linear: J(a u + v) = a J u + J v, and J 0 = 0."""
-    name, limit = type(layer).__name__, tolerance(_dtype(x), kind)
+    name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y, point = linearize(layer, params, x)
     rng, a = np.random.default_rng(seed), -1.7
     for way in _ways(layer, params, x, point):
@@ -160,7 +168,7 @@ def check_adjoint(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", 
 
     Relative to |ybar| |J d|, and J^T ybar must be of the struct, dtype and place of d.
     """
-    name, limit = type(layer).__name__, tolerance(_dtype(x), kind)
+    name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y, point = linearize(layer, params, x)
     rng = np.random.default_rng(seed)
     y_bar = draw_like(rng, y)
@@ -171,17 +179,17 @@ def check_adjoint(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", 
         law = f"{name}: <y_bar, {way.jvp_name}(d)> = <{way.vjp_name}(y_bar), d>"
         assert_same_kind(law, Jd, y)
         assert_same_kind(law, pulled, way.at)
-        _agree(law, inner(y_bar, Jd), inner(pulled, direction), norm(y_bar) * norm(Jd), limit)
+        agree(law, inner(y_bar, Jd), inner(pulled, direction), norm(y_bar) * norm(Jd), limit)
         pushed, left = axpy(1.0, pushed, Jd), left + inner(pulled, direction)
     law = f"{name}: <y_bar, J(dx, dW)> = <J^T y_bar, (dx, dW)>"
-    _agree(law, inner(y_bar, pushed), left, norm(y_bar) * norm(pushed), limit)
+    agree(law, inner(y_bar, pushed), left, norm(y_bar) * norm(pushed), limit)
 
 
 def check_inverse_tangent(
     layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0
 ) -> None:
     """Check J_x^-1 J_x dx = dx and J_x J_x^-1 dy = dy: `jvp_inverse` undoes `jvp_input`."""
-    name, limit = type(layer).__name__, tolerance(_dtype(x), kind)
+    name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     _, point = linearize(layer, params, x)
     d = draw_like(np.random.default_rng(seed), x)
     back = jvp_inverse(layer, params, point, jvp_input(layer, params, point, d))
@@ -190,46 +198,31 @@ def check_inverse_tangent(
     assert_close(f"{name}: jvp_input(jvp_inverse(dy)) = dy", back, d, limit)
 
 
-def check_gram(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
-    """Check J_W J_W^T ybar = K ybar on the half that moves and 0 on the other, and K = K^T."""
-    name, limit = type(layer).__name__, tolerance(_dtype(x), kind)
-    y, point = linearize(layer, params, x)
-    y_bar = draw_like(np.random.default_rng(seed), y)
-    K = gram_params(layer, point)
-    assert_close(f"{name}: gram_params is symmetric", K, K.T, limit)
-    JJy = jvp_params(layer, params, point, vjp_params(layer, params, point, y_bar))
-    moving, still = layer.half, 1 - layer.half
-    assert_close(f"{name}: jvp_params(vjp_params(y)) = K y", JJy[moving], K @ y_bar[moving], limit)
-    assert_close(f"{name}: jvp_params leaves one half alone", JJy[still], zeros_like(JJy[still]), 0.0)
-
-
 def check_pinv(layer: Layer, params: Params, x: Data, *, kind: Kind = "solve", seed: int = 0) -> None:
     """Check the four Penrose identities of G = J_W^+ on random vectors, and that `realized` is J_W G dy.
 
     J G J = J, G J G = G, J G and G J symmetric, with `PinvRule()`. Identities between parameters may err
     by the condition of J_W more than those between outputs: a solution is as good as its residual.
     """
-    name, limit = type(layer).__name__, tolerance(_dtype(x), kind)
+    name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y, point = linearize(layer, params, x)
     factored = factor_params(layer, point, PinvRule())
     condition = factored.info.s_max / factored.info.s_min if factored.info.s_min else 1.0
 
     def J(d: Params) -> Any:  # noqa: N802
-        return jvp_params(layer, params, point, d)[layer.half]
+        return jvp_params(layer, params, point, d)
 
     def G(v: Any) -> Params:  # noqa: N802
         return solve_params(layer, point, factored, v).params
 
     rng = np.random.default_rng(seed)
     d, e = draw_like(rng, params), draw_like(rng, params)
-    v, u = draw_like(rng, y[layer.half]), draw_like(rng, y[layer.half])
+    v, u = draw_like(rng, y), draw_like(rng, y)
     Jd, Gv, JGv, GJd = J(d), G(v), J(G(v)), G(J(d))
     assert_close(f"{name}: J G J = J", J(GJd), Jd, limit)
     assert_close(f"{name}: G J G = G", G(JGv), Gv, limit * condition)
-    _agree(f"{name}: J G is symmetric", inner(u, JGv), inner(J(G(u)), v), norm(u) * norm(v), limit)
-    _agree(
-        f"{name}: G J is symmetric", inner(e, GJd), inner(G(J(e)), d), norm(e) * norm(d), limit * condition
-    )
+    agree(f"{name}: J G is symmetric", inner(u, JGv), inner(J(G(u)), v), norm(u) * norm(v), limit)
+    agree(f"{name}: G J is symmetric", inner(e, GJd), inner(G(J(e)), d), norm(e) * norm(d), limit * condition)
     step = pinv_params(layer, point, v, PinvRule())
     assert_close(f"{name}: realized = jvp_params(step)", step.realized, J(step.params), limit)
     assert_close(f"{name}: pinv_params = solve_params with factor_params", step.params, Gv, 0.0)
@@ -241,7 +234,7 @@ def check_pinv(layer: Layer, params: Params, x: Data, *, kind: Kind = "solve", s
 
 def check_purity(layer: Layer, params: Params, x: Data, *, kind: Kind = "same", seed: int = 0) -> None:
     """Check each map of the layer: called twice it gives the same bits, and its arguments keep theirs."""
-    limit = tolerance(_dtype(x), kind)
+    limit = tolerance(dtype_of(x), kind)
     for name, call, arguments in _calls(layer, params, x, np.random.default_rng(seed)):
         law = f"{type(layer).__name__}: {name}"
         before = snapshot((_arrays(layer), *arguments))
@@ -268,7 +261,10 @@ LAWS: dict[str, Law] = {
     "linear": Law(check_linear, "map", (jvp_input, jvp_params), one_is_enough=True),
     "adjoint": Law(check_adjoint, "map", (vjp_input, vjp_params), one_is_enough=True),
     "inverse_tangent": Law(check_inverse_tangent, "map", (jvp_input, jvp_inverse)),
-    "gram": Law(check_gram, "map", (gram_params, jvp_params, vjp_params)),
+    "rows": Law(check_rows, "map", (row_features, row_cotangents, vjp_params)),
+    "matrices": Law(check_matrices, "map", (to_matrices, from_matrices, weight_forms, row_features)),
+    "features": Law(check_features, "map", (with_features, to_matrices, from_matrices)),
+    "halves": Law(check_halves, "map", (moved_halves,)),
     "pinv": Law(check_pinv, "solve", (factor_params, solve_params, jvp_params)),
     "purity": Law(check_purity, "same", (forward,)),
 }
@@ -364,21 +360,24 @@ def _calls(
         (jvp_inverse, (params, point, dy)),
         (vjp_input, (params, point, dy)),
         (vjp_params, (params, point, dy)),
-        (gram_params, (point,)),
+        (to_matrices, (dparams,)),
+        (row_features, (point,)),
     ]
     present = [
         (function.__name__, _bind(function, layer, arguments), arguments)
         for function, arguments in calls
         if has_map(function, type(layer))
     ]
+    if has_map(row_cotangents, type(layer)):
+        stacked = map_leaves(lambda of: of[None, ...], dy)
+        present.append(("row_cotangents", _bind(row_cotangents, layer, (params, point, stacked)), (stacked,)))
     if has_map(solve_params, type(layer)):
-        wanted = dy[layer.half]
 
         def solve() -> Any:
-            step = pinv_params(layer, point, wanted, PinvRule())
+            step = pinv_params(layer, point, dy, PinvRule())
             return step.params, step.realized
 
-        present.append(("pinv_params", solve, (point, wanted)))
+        present.append(("pinv_params", solve, (point, dy)))
     return present
 
 
@@ -393,24 +392,3 @@ def _arrays(layer: Layer) -> tuple[Any, ...]:
     if isinstance(layer, tuple):
         return tuple(_arrays(node) for node in layer)
     return (layer,) if hasattr(layer, "dtype") else ()
-
-
-def _agree(law: str, left: float, right: float, size: float, limit: float) -> None:
-    error = abs(left - right) / size if size else abs(left - right)
-    note(error, limit)
-    if not error <= limit:
-        raise AssertionError(
-            f"{law}: {left:.6g} against {right:.6g}, relative error {error:.2e}, tolerance {limit:.0e}"
-        )
-
-
-def _dtype(x: Data) -> Any:
-    return next(leaves(x)).dtype
-
-
-def _size(x: Data) -> int:
-    count = 0
-    for leaf in leaves(x):
-        rows, columns = leaf.shape
-        count += rows * columns
-    return count

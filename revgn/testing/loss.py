@@ -1,14 +1,14 @@
 """The laws of a loss.
 
 gradient        d value / dz, by central differences
-wanted_change   goes downhill: <gradient, eps> >= 0, and 0 only where the gradient is
+output_step   goes downhill: <gradient, eps> >= 0, and 0 only where the gradient is
 purity          the same bits again, and no argument changed
 """
 
 import numpy as np
 
 from revgn.arrays import Array
-from revgn.losses import Loss, gradient, value, wanted_change
+from revgn.losses import Loss, gradient, output_step, value
 from revgn.testing.compare import (
     assert_close,
     assert_same_kind,
@@ -22,12 +22,12 @@ from revgn.testing.compare import (
 
 
 def check_loss(loss: Loss, z: Array, t: Array, *, seed: int = 0) -> None:
-    """Check that `gradient` is the derivative of `value`, and that `wanted_change` goes downhill.
+    """Check that `gradient` is the derivative of `value`, and that `output_step` goes downhill.
 
     Parameters
     ----------
     loss : struct
-        Has `value`, `gradient` and `wanted_change`.
+        Has `value`, `gradient` and `output_step`.
     z, t : (n, c)
         Outputs and targets.
     seed : int
@@ -44,9 +44,9 @@ def check_loss(loss: Loss, z: Array, t: Array, *, seed: int = 0) -> None:
     """
     name, limit = type(loss).__name__, tolerance(z.dtype, "difference")
     before = snapshot((z, t))
-    g, eps = gradient(loss, z, t), wanted_change(loss, z, t)
+    g, eps = gradient(loss, z, t), output_step(loss, z, t)
     assert_same_kind(f"{name}: gradient is like the outputs", g, z)
-    assert_same_kind(f"{name}: wanted_change is like the outputs", eps, z)
+    assert_same_kind(f"{name}: output_step is like the outputs", eps, z)
     at_z = value(loss, z, t)
     if at_z.ndim != 0 or at_z.dtype != z.dtype:
         raise AssertionError(f"{name}: value has {at_z.ndim} axes of {at_z.dtype}, expected 0-d of {z.dtype}")
@@ -65,7 +65,7 @@ def check_loss(loss: Loss, z: Array, t: Array, *, seed: int = 0) -> None:
 
     downhill = inner(g, eps)
     if not (downhill > 0 or (norm(g) == 0 and norm(eps) == 0)):
-        raise AssertionError(f"{name}: <gradient, wanted_change> is {downhill:.2e}, expected > 0")
+        raise AssertionError(f"{name}: <gradient, output_step> is {downhill:.2e}, expected > 0")
 
     assert_close(f"{name}: gradient gives the same twice", gradient(loss, z, t), g, 0.0)
     if snapshot((z, t)) != before:

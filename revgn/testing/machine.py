@@ -7,9 +7,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from revgn.arrays import Array, Backend, cholesky, to_host
-from revgn.layers import draw_coupling, draw_linear_coupling, draw_readout
+from revgn.layers import ACTIVATIONS, Activation, draw_coupling, draw_readout
 from revgn.losses import CrossEntropy, SquaredError
-from revgn.maps import Halves, init
+from revgn.maps import Halves, Layer, init
 from revgn.networks import Architecture, draw_network
 from revgn.solvers import (
     BlockWise,
@@ -31,6 +31,7 @@ _SIZES = ((6, 5, 32), (40, 12, 24), (64, 32, 96))  # samples n, half width d/2, 
 _NETWORK = (48, 32, 4)  # samples n, inputs d, outputs c
 
 
+KINDS: tuple[Activation | Literal["linear"], ...] = (*ACTIVATIONS, "linear")
 Precision = Literal["float32", "float64"]
 
 
@@ -89,13 +90,14 @@ def _of_layers(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str, s
     for n, width, hidden in _SIZES:
         for half in (0, 1):
             rng = np.random.default_rng([seed, n, half])
-            layers: dict[str, Any] = {
-                activation: draw_coupling(half, width, hidden, activation, rng, backend, dtype)
-                for activation in ("relu", "tanh", "gelu", "identity")
+            layers: dict[str, Layer] = {
+                activation: draw_coupling(
+                    half, width, hidden, rng, activation=activation, backend=backend, dtype=dtype
+                )
+                for activation in KINDS
             }
-            layers["linear"] = draw_linear_coupling(half, width, hidden, rng, backend, dtype)
             if half == 0:
-                layers["readout"] = draw_readout(width, min(4, 2 * width), rng, backend, dtype)
+                layers["readout"] = draw_readout(width, min(4, 2 * width), rng, backend=backend, dtype=dtype)
             for name, layer in layers.items():
                 params = draw_like(rng, init(layer, rng, 1.0), 0.3)
                 x = Halves(*(backend.asarray(rng.standard_normal((n, width)), dtype=dtype) for _ in range(2)))
@@ -111,7 +113,7 @@ def _of_networks(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str,
     for activations in ("keep", "rebuild"):
         rng = np.random.default_rng([seed, 1])
         shape = Architecture(3, 64, "tanh", activations=activations)
-        network = draw_network(shape, d, c, rng, backend, dtype)
+        network = draw_network(shape, d, c, rng, backend=backend, dtype=dtype)
         params = draw_like(rng, init(network, rng, 1.0), 0.1)
         x = backend.asarray(rng.standard_normal((n, d)), dtype=dtype)
         for law in laws_of(type(network)):
@@ -122,7 +124,7 @@ def _of_networks(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str,
 def _of_solvers(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str, str, Callable[[], None]]]:
     n, d, c = _NETWORK
     rng = np.random.default_rng([seed, 2])
-    network = draw_network(Architecture(3, 192, "tanh"), d, c, rng, backend, dtype)
+    network = draw_network(Architecture(3, 192, "tanh"), d, c, rng, backend=backend, dtype=dtype)
     params = draw_like(rng, init(network, rng, 1.0), 0.02)
     x = backend.asarray(rng.standard_normal((n, d)), dtype=dtype)
     z, J = jacobian(network, params, x)
@@ -153,9 +155,8 @@ def _check(law: str, layer: Any, params: Any, x: Any, kind: Any, seed: int) -> N
 
 
 def _check_kernel(J: Any, eps: Array) -> None:
-    n, c = eps.shape
     K, v = to_host(tangent_kernel(J)), to_host(eps)
-    product = (K @ v.T.reshape(-1)).reshape(c, n).T
+    product = (K @ v.reshape(-1)).reshape(v.shape)
     direct = to_host(apply(J, apply_adjoint(J, eps)))
     assert_close("Theta v = J J^T v", product, direct, tolerance(eps.dtype, "chain"))
 

@@ -105,7 +105,7 @@ def build_problem(
             )
         rng = np.random.default_rng([settings.seed, _NETWORK])
         assert isinstance(config.network, Architecture)
-        network = draw_network(config.network, d, outputs, rng, backend, dtype)
+        network = draw_network(config.network, d, outputs, rng, backend=backend, dtype=dtype)
     loss = choose_loss(config, dataset) if loss is None else loss
     optimizer = config.optimizer if optimizer is None else optimizer
     _check_parts(optimizer, loss, config)
@@ -167,7 +167,7 @@ def _check_parts(optimizer: Optimizer, loss: Loss, config: Config) -> None:
 
 def choose_loss(config: Config, dataset: Dataset) -> Loss:
     """Loss of the settings, by default cross-entropy for classes and squared error for numbers."""
-    loss = config.training.loss
+    loss: Loss | None = config.training.loss
     if isinstance(loss, CrossEntropy) and dataset.task == "regression":
         raise UsageError(f"training.loss: cross-entropy needs classes, but {dataset.name} is a regression")
     if loss is None:
@@ -206,7 +206,7 @@ def initial_state(problem: Problem) -> TrainState:
     rng = np.random.default_rng([problem.config.training.seed, _PARAMS])
     params = init(problem.network, rng, getattr(problem.config.network, "init_scale", _INIT_SCALE))
     average = init_average(params) if problem.average else ()
-    return TrainState(params, init_state(problem.optimizer, params), 0, 0.0, average)
+    return TrainState(params, init_state(problem.optimizer, problem.network, params), 0, 0.0, average)
 
 
 def averaged(state: TrainState) -> TrainState | None:

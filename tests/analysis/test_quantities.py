@@ -63,7 +63,7 @@ def test_the_kernel_is_compared_as_it_is_written(case, moved):
     K0, K1 = J0 @ J0.T, J1 @ J1.T
     size = np.linalg.norm(K0) * np.linalg.norm(K1)
     assert found["kernel_similarity"] == pytest.approx(np.sum(K0 * K1) / size, rel=1e-10)
-    y = (targets - targets.mean(axis=0)).T.ravel()
+    y = (targets - targets.mean(axis=0)).ravel()
     alignment = y @ K1 @ y / (np.linalg.norm(K1) * (y @ y))
     assert found["kernel_alignment"] == pytest.approx(alignment, rel=1e-10)
     values = np.linalg.eigvalsh(K1)
@@ -147,7 +147,7 @@ def test_labels_that_the_kernel_is_made_of(numpy_backend):
     """y y^T has alignment 1 with y, and none with what is orthogonal to it."""
     rng = np.random.default_rng(0)
     targets = np.eye(3)[rng.integers(3, size=8)]
-    y = (targets - targets.mean(axis=0)).T.ravel()
+    y = (targets - targets.mean(axis=0)).ravel()
     assert label_alignment(np.outer(y, y), targets) == pytest.approx(1.0, rel=1e-12)
     z = rng.standard_normal(y.size)
     z -= y * (y @ z) / (y @ y)
@@ -158,8 +158,7 @@ def body_jacobian(network, params, x):
     """The dense Jacobian of the d numbers before the readout, a row for each sample and number."""
     d = 2 * network.readout.first.shape[0]
     unread = replace(network, readout=Readout(np.eye(d)[: d // 2], np.eye(d)[d // 2 :]))
-    J = dense.jacobian(unread, params, x)
-    return J.reshape(d, len(x), -1).transpose(1, 0, 2).reshape(d * len(x), -1)
+    return dense.jacobian(unread, params, x)
 
 
 def test_the_paper_s_measure_is_a_probed_similarity_of_all_features(case, moved):

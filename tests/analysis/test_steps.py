@@ -45,7 +45,7 @@ def test_block_inverse_and_minimum_norm(case):
     J = jacobian(network, params, x)[1]
     eps = np.random.default_rng(4).standard_normal((x.shape[0], apply(J, params).shape[1]))
     block, info = solve(BlockWise(block_weights="uniform"), J, eps)
-    shortest = np.linalg.pinv(dense.jacobian(network, params, x)) @ eps.T.ravel()
+    shortest = np.linalg.pinv(dense.jacobian(network, params, x)) @ eps.ravel()
     norms = np.linalg.norm(shortest) * np.linalg.norm(dense.flat(block))
     found = solvers_cosine(J, eps)
     assert found == pytest.approx(dense.flat(block) @ shortest / norms, rel=1e-6)

@@ -26,10 +26,10 @@ from revgn import trees
 from revgn.arrays import memory_in_use
 from revgn.data import batch_indices, take_batch
 from revgn.linalg import conjugate_gradients
-from revgn.losses import value, wanted_change
+from revgn.losses import output_step, value
 from revgn.settings import build_config
 from revgn.solvers import Blocks, ConjugateGradients, jacobian, solve
-from revgn.solvers.parts import kernel_parts, kernel_product, mean_block, rotated
+from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.training import build_problem, initial_state, load_data
 
@@ -94,7 +94,7 @@ def candidates(J, parts, mu):
 
 def measure(J, eps, damping, only, limit=400):
     """Iterations to 1e-3 with each preconditioner; ">" where they were not enough."""
-    parts = kernel_parts(J)
+    parts = product_parts(J)
     mu = damping * float(np.trace(mean_block(parts))) / eps.shape[1]
     counts = {}
     for name, make in candidates(J, parts, mu).items():
@@ -133,7 +133,7 @@ def main():
         train = problem.dataset.train
         x, targets = take_batch(problem.dataset, train, rows, problem.backend, problem.dtype)
         z, J = jacobian(problem.network, params, x)
-        return float(value(problem.loss, z, targets)), J, wanted_change(problem.loss, z, targets)
+        return float(value(problem.loss, z, targets)), J, output_step(problem.loss, z, targets)
 
     solver, titled = ConjugateGradients(arguments.damping), False
     for step in range(arguments.steps + 1):

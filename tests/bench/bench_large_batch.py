@@ -13,7 +13,7 @@ from time import perf_counter
 
 from revgn.data import take_batch
 from revgn.errors import DataError
-from revgn.losses import wanted_change
+from revgn.losses import output_step
 from revgn.settings import build_config
 from revgn.solvers import Blocks, ConjugateGradients, jacobian, solve
 from revgn.training import build_problem, initial_state, load_data, train
@@ -65,7 +65,7 @@ def main():
     )
     started = perf_counter()
     z, J = jacobian(problem.network, params, x)
-    _, info = solve(solver, J, wanted_change(problem.loss, z, t))
+    _, info = solve(solver, J, output_step(problem.loss, z, t))
     seconds = perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(

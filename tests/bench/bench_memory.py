@@ -11,7 +11,6 @@ import tracemalloc
 import numpy as np
 
 from revgn import trees
-from revgn.arrays import select_backend
 from revgn.losses import SquaredError
 from revgn.maps import init
 from revgn.networks import Architecture, draw_network
@@ -29,11 +28,11 @@ OPTIMIZERS = {
 
 def peak_beyond_parameters(optimizer, activations, blocks):
     """Bytes at the peak of a step, less the step itself and the new parameters."""
-    rng, backend = np.random.default_rng(0), select_backend("numpy")
+    rng = np.random.default_rng(0)
     architecture = Architecture(blocks, HIDDEN, "relu", "same", activations)
-    network = draw_network(architecture, FEATURES, OUTPUTS, rng, backend, np.float64)
+    network = draw_network(architecture, FEATURES, OUTPUTS, rng)
     params = init(network, rng, 1e-3)
-    state = init_state(optimizer, params)
+    state = init_state(optimizer, network, params)
     x, targets = rng.standard_normal((ROWS, FEATURES)), rng.standard_normal((ROWS, OUTPUTS))
     tracemalloc.start()
     outputs, J = jacobian(network, params, x)

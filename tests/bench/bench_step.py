@@ -70,7 +70,7 @@ def with_outputs(dataset, count):
 
 def ceiling(problem):
     """Operations per second of the network's dominant product, (n, d/2) by (d/2, h)."""
-    C = problem.network.body.layers[-1].projection
+    C = problem.network.body.layers[-1].features.projection
     x = problem.backend.xp.ones(
         (problem.batch_size, C.shape[0]), dtype=C.dtype, device=problem.backend.device
     )
@@ -86,11 +86,11 @@ def torch_adam(problem):
     """Return a function that takes one step of PyTorch's Adam on the problem's network."""
     import torch
 
-    from revgn.layers import LinearCoupling
+    from revgn.layers import LinearFeatures
 
     device = "cuda" if problem.backend.name == "cupy" else "cpu"
     layers = problem.network.body.layers
-    tensors = [torch.as_tensor(layer.projection, device=device) for layer in layers]
+    tensors = [torch.as_tensor(layer.features.projection, device=device) for layer in layers]
     params = [
         (torch.nn.Parameter(torch.as_tensor(p.weight[:-1], device=device)),
          torch.nn.Parameter(torch.as_tensor(p.weight[-1], device=device)))
@@ -106,7 +106,7 @@ def torch_adam(problem):
         halves = list(x.chunk(2, dim=1))
         for layer, C, (weight, bias) in zip(layers, tensors, params, strict=True):
             features = halves[1 - layer.half] @ C
-            if not isinstance(layer, LinearCoupling):
+            if not isinstance(layer.features, LinearFeatures):
                 features = torch.relu(features)
             halves[layer.half] = halves[layer.half] + torch.addmm(bias, features, weight)
         optimizer.zero_grad()

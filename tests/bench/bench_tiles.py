@@ -14,7 +14,6 @@ from time import perf_counter
 
 import numpy as np
 
-from revgn.arrays import select_backend
 from revgn.maps import init
 from revgn.networks import Architecture, draw_network
 from revgn.settings import parse_size
@@ -30,8 +29,8 @@ def peak():
 
 def step(samples, outputs, hidden, memory):
     """Print a line of one step with that bound, or none."""
-    rng, backend = np.random.default_rng(0), select_backend("numpy")
-    network = draw_network(Architecture(2, hidden), FEATURES, outputs, rng, backend, np.float32)
+    rng = np.random.default_rng(0)
+    network = draw_network(Architecture(2, hidden), FEATURES, outputs, rng, dtype=np.float32)
     params = init(network, rng, 1e-2)
     x = rng.standard_normal((samples, FEATURES), dtype=np.float32)
     _, J = jacobian(network, params, x)

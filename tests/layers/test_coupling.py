@@ -7,18 +7,18 @@ from reference import dense
 from reference.pinv import pinv
 
 from revgn.errors import RevgnError, ShapeError
-from revgn.layers import Coupling, CouplingParams, draw_coupling, linear_coupling
+from revgn.layers import Coupling, RandomFeatures, draw_coupling, linear_features
 from revgn.linalg import PAPER_RULE, PinvRule
 from revgn.maps import (
     Halves,
     forward,
-    gram_params,
     init,
     inverse,
     jvp_input,
     linearize,
     linearize_inverse,
     pinv_params,
+    row_features,
     vjp_input,
     vjp_params,
 )
@@ -57,8 +57,7 @@ def test_jvp_input_is_the_complex_step(case, numpy_backend):
 @pytest.mark.parametrize("size", ["n=1", "n<d/2", "n<h", "n=h", "n>h+1"])
 def test_linear_coupling_is_a_coupling_with_the_identity(size, backend, dtype):
     layer, params, x = LayerCase("linear", 0, size).build(backend, dtype)
-    plain = Coupling(0, layer.projection, "identity")
-    plain_params = CouplingParams(params.weight)
+    plain, plain_params = Coupling(0, RandomFeatures(layer.features.projection, "identity")), params
     limit = tolerance(params.weight.dtype, "solve")
     (y, point), (plain_y, plain_point) = linearize(layer, params, x), linearize(plain, plain_params, x)
     assert_close("forward", y, plain_y, limit)
@@ -71,10 +70,9 @@ def test_linear_coupling_is_a_coupling_with_the_identity(size, backend, dtype):
         vjp_params(plain, plain_params, plain_point, y).weight,
         limit,
     )
-    assert_close("gram_params", gram_params(layer, point), gram_params(plain, plain_point), limit)
-    fast, slow = (
-        pinv_params(of, at, y.first, PinvRule()) for of, at in ((layer, point), (plain, plain_point))
-    )
+    (B,), (A,) = row_features(layer, point), row_features(plain, plain_point)
+    assert_close("features", B @ B.T, A @ A.T, limit)
+    fast, slow = (pinv_params(of, at, y, PinvRule()) for of, at in ((layer, point), (plain, plain_point)))
     assert_close("realized", fast.realized, slow.realized, limit)
     if dtype == "float64":
         assert_close("step", fast.params.weight, slow.params.weight, 1e-10)
@@ -92,22 +90,24 @@ def test_pinv_is_that_of_the_features(kind, size, rule, numpy_backend):
     _, point = linearize(layer, params, x)
     A = dense.features(layer, x.first)
     expected = pinv(A, rtol=rule.rtol, atol=rule.atol, damping=rule.damping) @ v
-    step = pinv_params(layer, point, v, rule)
+    step = pinv_params(layer, point, Halves(v, v), rule)
     assert_close("pinv_params", step.params.weight, expected, 1e-9)
-    assert_close("realized", step.realized, A @ expected, 1e-9)
+    assert_close("realized", step.realized, Halves(0 * v, A @ expected), 1e-9)
 
 
 def test_init_draws_weights_and_no_bias(backend, dtype):
-    layer = draw_coupling(0, 3, 500, "relu", np.random.default_rng(0), backend.backend, backend.dtype(dtype))
+    layer = draw_coupling(
+        0, 3, 500, np.random.default_rng(0), backend=backend.backend, dtype=backend.dtype(dtype)
+    )
     params = init(layer, np.random.default_rng(1), 1e-3)
     assert params.weight.shape == (501, 3)
-    assert params.weight.dtype == layer.projection.dtype
+    assert params.weight.dtype == layer.features.projection.dtype
     from revgn.arrays import to_host
 
     W = to_host(params.weight)
     assert np.all(W[-1] == 0)
     assert abs(W[:-1].std() / 1e-3 - 1) < 0.1
-    assert abs(to_host(layer.projection).std() * 500**0.5 - 1) < 0.1
+    assert abs(to_host(layer.features.projection).std() * 500**0.5 - 1) < 0.1
 
 
 @pytest.mark.parametrize("call", [forward, inverse, linearize, linearize_inverse])
@@ -121,6 +121,13 @@ def test_wrong_width_is_named(call, kind, numpy_backend):
     assert isinstance(raised.value, RevgnError)
 
 
-def test_linear_coupling_refuses_fewer_features_than_width(numpy_backend):
-    with pytest.raises(ShapeError, match=r"linear_coupling.*\(4, 3\)"):
-        linear_coupling(0, np.ones((4, 3)))
+def test_linear_features_refuse_fewer_features_than_width(numpy_backend):
+    with pytest.raises(ShapeError, match=r"linear_features.*\(4, 3\)"):
+        linear_features(np.ones((4, 3)))
+
+
+def test_defaults_are_numpy_and_double_precision():
+    layer = draw_coupling(0, 3, 5, np.random.default_rng(0))
+    assert isinstance(layer.features.projection, np.ndarray)
+    assert layer.features.projection.dtype == np.float64
+    assert layer.features.activation == "relu"

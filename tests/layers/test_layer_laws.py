@@ -14,7 +14,7 @@ def test_layer_keeps_its_laws(case, backend, dtype):
     check_layer(layer, params, x)
 
 
-@pytest.mark.parametrize("kind", ["relu", "gelu", "linear", "readout"])
+@pytest.mark.parametrize("kind", ["relu", "gelu", "linear", "readout", "scaling"])
 @pytest.mark.parametrize("half", [0, 1])
 def test_cotangents_may_carry_leading_axes(kind, half, backend):
     layer, params, x = LayerCase(kind, half, "n<h").build(backend, "float64")

@@ -13,7 +13,9 @@ from revgn.testing import assert_close, tolerance
 
 @pytest.mark.parametrize("outputs", [1, 3, 8])
 def test_columns_are_orthonormal(outputs, backend, dtype):
-    layer = draw_readout(4, outputs, np.random.default_rng(0), backend.backend, backend.dtype(dtype))
+    layer = draw_readout(
+        4, outputs, np.random.default_rng(0), backend=backend.backend, dtype=backend.dtype(dtype)
+    )
     U = np.vstack([to_host(layer.first), to_host(layer.second)])
     assert np.allclose(U.T @ U, np.eye(outputs), atol=tolerance(layer.first.dtype, "map"))
 
@@ -30,7 +32,7 @@ def test_lift_is_the_smallest_change_that_does_it(backend, dtype):
 
 def test_more_outputs_than_features_is_refused(numpy_backend):
     with pytest.raises(ShapeError, match="5 outputs of 4 features"):
-        draw_readout(2, 5, np.random.default_rng(0), numpy_backend.backend, np.float64)
+        draw_readout(2, 5, np.random.default_rng(0))
 
 
 def test_wrong_width_is_named(numpy_backend):

@@ -7,7 +7,7 @@ from cases import LOSSES, LossCase
 
 from revgn.arrays import to_host
 from revgn.errors import ShapeError
-from revgn.losses import CrossEntropy, SquaredError, curvature_root, damped_change, wanted_change
+from revgn.losses import CrossEntropy, SquaredError, curvature_root, damped_output_step, output_step
 from revgn.testing import assert_close, tolerance
 
 EVERY = pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.name)
@@ -29,7 +29,7 @@ def test_root(case, backend, dtype):
     limit = tolerance(z.dtype, "chain")
     if R is None:
         assert isinstance(loss, SquaredError)
-        assert_close("w = g", w, wanted_change(loss, z, t), 0.0)
+        assert_close("w = g", w, output_step(loss, z, t), 0.0)
         return
     n, c = z.shape
     assert (R.shape, w.shape) == ((n, c, c - 1), (n, c - 1))
@@ -37,31 +37,31 @@ def test_root(case, backend, dtype):
     H = curvature(loss, to_host(z).astype(float), to_host(t).astype(float))
     assert_close("R R^T = H", found @ np.swapaxes(found, 1, 2), H, limit)
     Rw = (found @ to_host(w).astype(float)[:, :, None])[:, :, 0]
-    assert_close("R w = g", Rw, to_host(wanted_change(loss, z, t)).astype(float), limit)
+    assert_close("R w = g", Rw, to_host(output_step(loss, z, t)).astype(float), limit)
 
 
 @EVERY
 @pytest.mark.parametrize("mu", [1e-3, 0.1, 10.0])
-def test_damped_change_solves_its_equation(case, mu, numpy_backend):
+def test_damped_output_step_solves_its_equation(case, mu, numpy_backend):
     loss, z, t = case.build(numpy_backend, "float64")
     H = curvature(loss, z, t) + mu * np.eye(z.shape[1])
-    expected = np.linalg.solve(H, wanted_change(loss, z, t)[:, :, None])[:, :, 0]
-    assert_close("eps", damped_change(loss, z, t, mu), expected, 1e-9)
+    expected = np.linalg.solve(H, output_step(loss, z, t)[:, :, None])[:, :, 0]
+    assert_close("eps", damped_output_step(loss, z, t, mu), expected, 1e-9)
 
 
-def test_damped_change_on_every_backend(backend, dtype):
+def test_damped_output_step_on_every_backend(backend, dtype):
     loss, z, t = LOSSES[-1].build(backend, dtype)
     _, z64, t64 = LOSSES[-1].build(backend, "float64")
-    found = to_host(damped_change(loss, z, t, 0.1))
+    found = to_host(damped_output_step(loss, z, t, 0.1))
     limit = tolerance(z.dtype, "chain")
-    assert_close("eps", found, to_host(damped_change(loss, z64, t64, 0.1)).astype(found.dtype), limit)
+    assert_close("eps", found, to_host(damped_output_step(loss, z64, t64, 0.1)).astype(found.dtype), limit)
 
 
 def test_formula_of_the_design(numpy_backend):
     """Without damping it is mean(y/p) - y/p, but for a constant."""
     loss, z, t = LossCase("c", CrossEntropy()).build(numpy_backend, "float64")
     p = scipy.special.softmax(z, axis=1)
-    limit = damped_change(loss, z, t, 1e-9)
+    limit = damped_output_step(loss, z, t, 1e-9)
     newton = np.mean(t / p, axis=1, keepdims=True) - t / p
     assert_close("eps", limit - limit.mean(axis=1, keepdims=True), newton, 1e-6)
 
@@ -74,7 +74,7 @@ def test_certain_outputs_stay_finite(dtype, numpy_backend):
     R, w = curvature_root(CrossEntropy(), z, t)
     assert np.isfinite(R).all()
     assert np.isfinite(w).all()
-    assert np.isfinite(damped_change(CrossEntropy(), z, t, 1e-3)).all()
+    assert np.isfinite(damped_output_step(CrossEntropy(), z, t, 1e-3)).all()
 
 
 @pytest.mark.parametrize("loss", [SquaredError(), CrossEntropy()], ids=["squared-error", "cross-entropy"])
@@ -82,4 +82,4 @@ def test_shapes_must_agree(loss):
     with pytest.raises(ShapeError):
         curvature_root(loss, np.zeros((3, 2)), np.zeros((2, 2)))
     with pytest.raises(ShapeError):
-        damped_change(loss, np.zeros((3, 2)), np.zeros((2, 2)), 0.1)
+        damped_output_step(loss, np.zeros((3, 2)), np.zeros((2, 2)), 0.1)

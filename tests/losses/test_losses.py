@@ -13,8 +13,8 @@ from revgn.losses import (
     accuracy,
     gradient,
     log_softmax,
+    output_step,
     value,
-    wanted_change,
 )
 from revgn.testing import assert_close, check_loss, tolerance
 
@@ -35,7 +35,7 @@ def test_loss_is_the_formula(case, backend, dtype):
         expected, eps = np.mean(-np.sum(T * scipy.special.log_softmax(Z, axis=1), axis=1)), p - T
     limit = tolerance(z.dtype, "map")
     assert float(value(loss, z, t)) == pytest.approx(expected, rel=limit, abs=limit)
-    assert_close("wanted_change", wanted_change(loss, z, t), backend.asarray(eps, dtype), limit)
+    assert_close("output_step", output_step(loss, z, t), backend.asarray(eps, dtype), limit)
 
 
 SMOOTH = [LossCase("s", SquaredError()), LossCase("c", CrossEntropy(), one_hot=False)]
@@ -67,7 +67,7 @@ def test_large_outputs_do_not_overflow(height, backend, dtype):
     assert_close("log_softmax", log_softmax(z), z - height, 1e-6)
     assert float(value(loss, z, t)) == pytest.approx(height, rel=1e-6)
     expected = backend.asarray([[0.0, 0.0, 0.0], [1.0, 0.0, -1.0]], dtype)
-    assert_close("eps", wanted_change(loss, z, t), expected, 0.0)
+    assert_close("eps", output_step(loss, z, t), expected, 0.0)
 
 
 def test_log_softmax_keeps_small_probabilities(backend):
@@ -79,8 +79,8 @@ def test_log_softmax_keeps_small_probabilities(backend):
 
 def test_softmax_ignores_a_constant(backend, dtype):
     loss, z, t = LossCase("c", CrossEntropy()).build(backend, dtype)
-    shifted = wanted_change(loss, z + 3.0, t)
-    assert_close("eps", shifted, wanted_change(loss, z, t), tolerance(z.dtype, "map"))
+    shifted = output_step(loss, z + 3.0, t)
+    assert_close("eps", shifted, output_step(loss, z, t), tolerance(z.dtype, "map"))
     rows = np.sum(to_host(shifted).astype(float), axis=1)
     assert np.allclose(rows, 0.0, atol=tolerance(z.dtype, "map"))
 
@@ -93,7 +93,7 @@ def test_accuracy(backend, dtype):
     assert (share.ndim, share.dtype) == (0, z.dtype)
 
 
-@pytest.mark.parametrize("function", [value, gradient, wanted_change])
+@pytest.mark.parametrize("function", [value, gradient, output_step])
 @pytest.mark.parametrize("loss", [SquaredError(), CrossEntropy()])
 def test_shapes_must_agree(loss, function):
     words = rf"\({type(loss).__name__}\): outputs are \(2, 3\) and targets \(2, 1\)"

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from cases import network_case
 
-from revgn.arrays import select_backend, to_host
-from revgn.errors import ShapeError
-from revgn.layers import Coupling, LinearCoupling
+from revgn.arrays import to_host
+from revgn.errors import ShapeError, UsageError
+from revgn.layers import LinearFeatures, RandomFeatures
 from revgn.maps import forward, init, inverse, jvp_params, linearize, vjp_input
 from revgn.networks import (
     REFERENCE,
@@ -71,7 +71,7 @@ def test_reference_networks_have_the_papers_size(preset, d, count):
 def test_parameters_are_counted_as_drawn(d):
     architecture = Architecture(2, 9, "relu", "identity")
     rng = np.random.default_rng(0)
-    net = draw_network(architecture, d, 1, rng, select_backend("numpy"), np.float64)
+    net = draw_network(architecture, d, 1, rng)
     assert size(init(net, rng, 1e-3)) == parameter_count(architecture, d)
 
 
@@ -79,14 +79,36 @@ def test_first_block_and_halves(backend):
     def drawn(first, hidden=9, activation="relu"):
         architecture = Architecture(2, hidden, activation, first)
         float64 = backend.dtype("float64")
-        net = draw_network(architecture, 8, 3, np.random.default_rng(0), backend.backend, float64)
+        rng = np.random.default_rng(0)
+        net = draw_network(architecture, 8, 3, rng, backend=backend.backend, dtype=float64)
         return net.body.layers
 
     assert [layer.half for layer in drawn("same")] == [0, 1, 0, 1]
-    assert [type(layer) for layer in drawn("identity")] == [LinearCoupling] * 2 + [Coupling] * 2
-    assert [layer.activation for layer in drawn("relu", activation="tanh")] == ["relu"] * 2 + ["tanh"] * 2
-    assert [layer.activation for layer in drawn("identity", hidden=2)] == ["identity"] * 2 + ["relu"] * 2
-    assert [type(layer) for layer in drawn("same", activation="identity")] == [LinearCoupling] * 4
+    kinds = [type(layer.features) for layer in drawn("identity")]
+    assert kinds == [LinearFeatures] * 2 + [RandomFeatures] * 2
+    assert [layer.features.activation for layer in drawn("relu", activation="tanh")] == ["relu"] * 2 + [
+        "tanh"
+    ] * 2
+    assert [layer.features.activation for layer in drawn("identity", hidden=2)] == ["identity"] * 2 + [
+        "relu"
+    ] * 2
+    assert [type(layer.features) for layer in drawn("same", activation="identity")] == [LinearFeatures] * 4
+
+
+def test_a_network_without_blocks_or_features_is_refused():
+    for architecture in (Architecture(0, 8), Architecture(1, 0)):
+        with pytest.raises(UsageError, match="at least 1 of each"):
+            draw_network(architecture, 4, 2, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("call", [forward, linearize])
+def test_inputs_of_another_dtype_are_refused(call, backend):
+    net, params, _ = network_case("tanh-same-keep").build(backend, "float32")
+    _, _, x = network_case("tanh-same-keep").build(backend, "float64")
+    with pytest.raises(
+        UsageError, match=rf"{call.__name__}\(Network\): x is .*float64 but the network .*float32"
+    ):
+        call(net, params, x)
 
 
 def test_wrong_shapes_are_named(numpy_backend):
@@ -106,10 +128,10 @@ def test_frozen_arrays_are_the_same_bits_on_all_backends(backend, dtype):
     net, _, _ = network_case("relu-identity-keep").build(backend, dtype)
     plain = draw_network(
         network_case("relu-identity-keep").architecture, 8, 3, np.random.default_rng(11),
-        select_backend("numpy"), np.dtype(dtype),
+        dtype=np.dtype(dtype),
     )  # fmt: skip
     for ours, theirs in zip(net.body.layers, plain.body.layers, strict=True):
-        assert np.array_equal(to_host(ours.projection), theirs.projection)
+        assert np.array_equal(to_host(ours.features.projection), theirs.features.projection)
     for ours, theirs in zip(leaves((net.readout.first,)), leaves((plain.readout.first,)), strict=True):
         assert np.array_equal(to_host(ours), theirs)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from reference import dense
 
 from revgn.arrays import to_host
-from revgn.layers import draw_coupling, draw_linear_coupling
+from revgn.layers import draw_coupling
 from revgn.maps import Halves, forward, init, inverse, jvp_params, linearize, vjp_params
 from revgn.networks import Chain, split
 from revgn.testing import assert_close, check_layer, tolerance
@@ -58,9 +58,9 @@ def test_laws_for_any_sizes(blocks, width, hidden, n, linear, keep, seed):
     """inverse(forward(x)) = x and <u, J v> = <J^T u, v> through chains of any shape."""
     library, rng = numpy_library(), np.random.default_rng(seed)
     layers = [
-        draw_linear_coupling(k % 2, width, hidden, rng, library.backend, np.float64)
-        if linear and k < 2 and width <= hidden
-        else draw_coupling(k % 2, width, hidden, "relu", rng, library.backend, np.float64)
+        draw_coupling(
+            k % 2, width, hidden, rng, activation="linear" if linear and k < 2 and width <= hidden else "relu"
+        )
         for k in range(2 * blocks)
     ]
     chain = Chain(tuple(layers), "keep" if keep else "rebuild")

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.special
 from cases import network_case
 from reference import dense
 
 from revgn import trees
 from revgn.errors import UsageError
-from revgn.losses import CrossEntropy, SquaredError, value, wanted_change
+from revgn.losses import CrossEntropy, SquaredError, output_step, value
 from revgn.maps import forward
 from revgn.optimizers import (
     GaussNewton,
@@ -40,13 +41,11 @@ def test_exact_curvature_is_the_dense_step(damping, numpy_backend):
     """D = (J^T H J + mu I)^-1 J^T (p - y), mu relative to the mean diagonal of R^T J J^T R."""
     params, at = problem(numpy_backend)
     optimizer = GaussNewton(MinimumNorm(damping), curvature="exact")
-    D, _, info, _ = direction(optimizer, init_state(optimizer, params), params, at)
+    D, _, info, _ = direction(optimizer, init_state(optimizer, at.jacobian.network, params), params, at)
     J = dense.jacobian(at.jacobian.network, params, np.hstack(at.jacobian.point.input))
     n, c = at.outputs.shape
     p = scipy.special.softmax(at.outputs, axis=1)
-    H = np.zeros((c * n, c * n))
-    for s in range(n):
-        H[s::n, s::n] = np.diag(p[s]) - np.outer(p[s], p[s])
+    H = scipy.linalg.block_diag(*(np.diag(row) - np.outer(row, row) for row in p))
     mu = damping * np.trace(H @ J @ J.T) / (n * (c - 1))
     assert info.damping == pytest.approx(mu, rel=1e-12)
     normal = J.T @ H @ J + mu * np.eye(J.shape[1])
@@ -58,10 +57,10 @@ def test_output_damping_is_for_every_solver(solver, backend):
     """J D = eps with (H + nu I) eps = p - y."""
     params, at = problem(backend)
     optimizer = GaussNewton(solver, curvature="exact", output_damping=0.5)
-    D, _, info, _ = direction(optimizer, init_state(optimizer, params), params, at)
+    D, _, info, _ = direction(optimizer, init_state(optimizer, at.jacobian.network, params), params, at)
     eps = apply(at.jacobian, D)
     xp = backend.backend.xp
-    p = wanted_change(at.loss, at.outputs, at.targets) + at.targets
+    p = output_step(at.loss, at.outputs, at.targets) + at.targets
     H_eps = p * eps - p * xp.sum(p * eps, axis=1, keepdims=True)
     assert_close("(H + nu) eps", H_eps + 0.5 * eps, p - at.targets, 1e-9)
     assert info.rho < 1e-9
@@ -70,7 +69,9 @@ def test_output_damping_is_for_every_solver(solver, backend):
 def test_exact_curvature_of_squared_error_is_the_identity(numpy_backend):
     params, at = problem(numpy_backend, SquaredError())
     exact, plain = GaussNewton(MinimumNorm(0.1), curvature="exact"), GaussNewton(MinimumNorm(0.1))
-    found, expected = (direction(o, init_state(o, params), params, at).params for o in (exact, plain))
+    found, expected = (
+        direction(o, init_state(o, at.jacobian.network, params), params, at).params for o in (exact, plain)
+    )
     assert_close("D", found, expected, 0.0)
 
 
@@ -100,7 +101,7 @@ def test_promise_is_the_model(inner, loss, numpy_backend):
     from revgn.optimizers.levenberg_marquardt import promise
 
     params, at = problem(numpy_backend, loss)
-    D = direction(inner, init_state(inner, params), params, at).params
+    D = direction(inner, init_state(inner, at.jacobian.network, params), params, at).params
     u = apply(at.jacobian, D)
     before, errors = float(value(loss, at.outputs, at.targets)), []
     for lr in (1e-2, 1e-3):
@@ -111,22 +112,28 @@ def test_promise_is_the_model(inner, loss, numpy_backend):
     assert order > (2.9 if is_exact else 1.9)
 
 
-def state_with(inner, params, damping):
-    return LevenbergMarquardtState(damping, init_state(inner, params))
+def state_with(inner, at, damping):
+    J = at.jacobian
+    return LevenbergMarquardtState(damping, init_state(inner, J.network, J.params))
 
 
 @EVERY
 def test_the_step_is_that_of_the_damping_in_the_state(inner, numpy_backend):
     params, at = problem(numpy_backend)
     optimizer = LevenbergMarquardt(inner, rejects=False)
-    assert init_state(optimizer, params).damping == 0.3
+    assert init_state(optimizer, at.jacobian.network, params).damping == 0.3
     if inner.output_damping:
         other = replace(inner, output_damping=0.7)
     else:
         other = replace(inner, solver=with_damping(inner.solver, 0.7))
         assert damping_of(other.solver) == 0.7
-    found = update(optimizer, state_with(inner, params, 0.7), params, at, 0.5)
-    assert_close("W", found.params, update(other, init_state(other, params), params, at, 0.5).params, 0.0)
+    found = update(optimizer, state_with(inner, at, 0.7), params, at, 0.5)
+    assert_close(
+        "W",
+        found.params,
+        update(other, init_state(other, at.jacobian.network, params), params, at, 0.5).params,
+        0.0,
+    )
 
 
 @EVERY
@@ -134,10 +141,10 @@ def test_damping_follows_the_gain(inner, numpy_backend):
     """Short steps keep the promise; steps far too long break it, and are not taken."""
     params, at = problem(numpy_backend)
     optimizer = LevenbergMarquardt(inner, raised=3.0, lowered=2.0)
-    kept = update(optimizer, state_with(inner, params, 0.4), params, at, 1e-3)
+    kept = update(optimizer, state_with(inner, at, 0.4), params, at, 1e-3)
     assert kept.state.damping == 0.2
     assert float(kept.step_norm) > 0
-    broken = update(optimizer, state_with(inner, params, 0.4), params, at, 1e3)
+    broken = update(optimizer, state_with(inner, at, 0.4), params, at, 1e3)
     assert broken.state.damping == pytest.approx(1.2)
     assert snapshot(broken.params) == snapshot(params)
     assert float(broken.step_norm) == 0.0
@@ -146,8 +153,8 @@ def test_damping_follows_the_gain(inner, numpy_backend):
 def test_damping_stays_within_its_bounds(numpy_backend):
     params, at = problem(numpy_backend)
     optimizer = LevenbergMarquardt(INNER[0], lowest=0.25, highest=0.5)
-    assert update(optimizer, state_with(INNER[0], params, 0.3), params, at, 1e-3).state.damping == 0.25
-    assert update(optimizer, state_with(INNER[0], params, 0.4), params, at, 1e3).state.damping == 0.5
+    assert update(optimizer, state_with(INNER[0], at, 0.3), params, at, 1e-3).state.damping == 0.25
+    assert update(optimizer, state_with(INNER[0], at, 0.4), params, at, 1e3).state.damping == 0.5
 
 
 def test_full_batch_falls_far_faster_than_with_the_identity(numpy_backend):
@@ -157,7 +164,7 @@ def test_full_batch_falls_far_faster_than_with_the_identity(numpy_backend):
     adapted = LevenbergMarquardt(GaussNewton(MinimumNorm(0.1), curvature="exact"), lowest=1e-12)
     ends = []
     for optimizer in (plain, adapted):
-        weights, state = params, init_state(optimizer, params)
+        weights, state = params, init_state(optimizer, net, params)
         for _ in range(40):
             z, J = jacobian(net, weights, x)
             weights, state, *_ = update(optimizer, state, weights, Linearization(CrossEntropy(), z, t, J))
@@ -169,7 +176,7 @@ def test_gradients_of_trees_are_untouched(backend):
     params, at = problem(backend)
     before = snapshot(params)
     optimizer = LevenbergMarquardt(INNER[1])
-    state = init_state(optimizer, params)
+    state = init_state(optimizer, at.jacobian.network, params)
     first, second = (update(optimizer, state, params, at, 0.5) for _ in range(2))
     assert snapshot(params) == before
     assert snapshot(first.params) == snapshot(second.params)

@@ -31,7 +31,7 @@ def linearized(net, params, x, step):
 def by_update(optimizer, library):
     """Weights and the norm of the step, after each of the steps."""
     net, params, x = CASE.build(library, "float64")
-    state = init_state(optimizer, params)
+    state = init_state(optimizer, net, params)
     for step in range(STEPS):
         done = update(optimizer, state, params, linearized(net, params, x, step))
         params, state = done.params, done.state

@@ -6,7 +6,7 @@ from cases import redraw
 from reference import dense
 
 from revgn import trees
-from revgn.losses import CrossEntropy, SquaredError, value, wanted_change
+from revgn.losses import CrossEntropy, SquaredError, output_step, value
 from revgn.maps import forward, init
 from revgn.networks import Architecture, draw_network
 from revgn.optimizers import GaussNewton, Linearization, init_state, update
@@ -21,7 +21,12 @@ def build(library, scale=1e-3):
     """A network whose blocks all have rank n, a batch, and targets."""
     rng = np.random.default_rng(34)
     net = draw_network(
-        Architecture(2, 64, "tanh"), FEATURES, OUTPUTS, rng, library.backend, library.dtype("float64")
+        Architecture(2, 64, "tanh"),
+        FEATURES,
+        OUTPUTS,
+        rng,
+        backend=library.backend,
+        dtype=library.dtype("float64"),
     )
     params = redraw(init(net, rng, 1.0), library, "float64", rng, scale)
     x = library.asarray(rng.standard_normal((SAMPLES, FEATURES)))
@@ -31,7 +36,7 @@ def build(library, scale=1e-3):
 
 def losses(optimizer, library, steps):
     net, params, x, t = build(library)
-    state = init_state(optimizer, params)
+    state = init_state(optimizer, net, params)
     yield float(value(SquaredError(), forward(net, params, x), t))
     for _ in range(steps):
         z, J = jacobian(net, params, x)
@@ -70,10 +75,10 @@ def test_the_step_is_the_solution(solver, loss, backend):
     net, params, x, _ = build(backend, scale=0.1)
     t = backend.asarray(np.eye(OUTPUTS)[np.arange(SAMPLES) % OUTPUTS])
     z, J = jacobian(net, params, x)
-    eps = wanted_change(loss, z, t)
+    eps = output_step(loss, z, t)
     D, info = solve(solver, J, eps)
     optimizer = GaussNewton(solver, lr=0.5)
-    done = update(optimizer, init_state(optimizer, params), params, Linearization(loss, z, t, J))
+    done = update(optimizer, init_state(optimizer, net, params), params, Linearization(loss, z, t, J))
     assert_close("W - lr D", done.params, trees.axpy(-0.5, D, params), 0.0)
     assert_close("J D = eps", apply(J, D), eps, 1e-10)
     assert done.solve.rho == info.rho
@@ -83,7 +88,7 @@ def remembered(library, solver, beta, steps, limit=np.inf):
     """Directions of several updates on changing batches, with what each batch wanted and its dense J."""
     optimizer = GaussNewton(solver, 0.1, beta, limit)
     net, params, _, _ = build(library, scale=0.1)
-    state, rng = init_state(optimizer, params), np.random.default_rng(35)
+    state, rng = init_state(optimizer, net, params), np.random.default_rng(35)
     for _ in range(steps):
         x = library.asarray(rng.standard_normal((SAMPLES, FEATURES)))
         t = library.asarray(rng.standard_normal((SAMPLES, OUTPUTS)))

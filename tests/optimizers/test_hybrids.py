@@ -55,7 +55,7 @@ def at_params(at, params):
 
 def path(optimizer, batches, params, scale=1.0):
     """Updates of an optimizer on batches in turn."""
-    state = init_state(optimizer, params)
+    state = init_state(optimizer, batches[0].jacobian.network, params)
     for at in batches:
         done = update(optimizer, state, params, at_params(at, params), scale)
         params, state = done.params, done.state
@@ -89,7 +89,7 @@ def test_a_switch_comes_when_progress_stalls(patience, smoothing, numpy_backend)
     optimizer = Switch(SGD(0.01), SGD(0.01, 0.5), patience=patience, smoothing=smoothing)
     params = problem(numpy_backend)[0]
     seen, on = [], []
-    state = init_state(optimizer, params)
+    state = init_state(optimizer, batches[0].jacobian.network, params)
     for at in batches:
         at = at_params(at, params)
         seen.append(float(value(at.loss, at.outputs, at.targets)))
@@ -111,7 +111,7 @@ def test_a_switch_comes_when_progress_stalls(patience, smoothing, numpy_backend)
 def test_standing_still_is_no_progress(numpy_backend):
     params, at = problem(numpy_backend)
     optimizer = Switch(SGD(), Adam(), patience=4)
-    state, turns = init_state(optimizer, params), []
+    state, turns = init_state(optimizer, at.jacobian.network, params), []
     for _ in range(8):
         state = update(optimizer, state, params, at, 0.1).state
         turns.append(state.is_second)
@@ -131,7 +131,7 @@ def test_a_switch_needs_one_reason():
 def test_a_blend_is_both_alone_in_their_shares(first, second, backend):
     """W - scale ((1 - share) lr_1 (D_1 + w_1 W) + share lr_2 (D_2 + w_2 W)), over three updates."""
     params, at = problem(backend)
-    states = [init_state(each, params) for each in (first, second)]
+    states = [init_state(each, at.jacobian.network, params) for each in (first, second)]
     for done in path(Blend(first, second, share=0.25), [at] * 3, params, 0.5):
         expected, here = params, at_params(at, params)
         for k, (each, share) in enumerate(((first, 0.75), (second, 0.25))):

@@ -39,7 +39,7 @@ def linearized(loss, t, net, params, x):
 def trained(optimizer, case, kind, library, steps, dtype="float64"):
     """Each update, with the linearization and the state that it was given."""
     net, params, _ = case.build(library, dtype)
-    state = init_state(optimizer, params)
+    state = init_state(optimizer, net, params)
     for step in range(steps):
         x, t = batch(case, step, library, dtype)
         at = linearized(KINDS[kind], t, net, params, x)
@@ -126,7 +126,7 @@ def test_a_full_batch_is_fitted(kind, numpy_backend):
     net, params, _ = CASE.build(numpy_backend, "float64")
     x, t = batch(CASE, 0, numpy_backend)
     optimizer = KFAC(0.25, 1e-3, 0.0, every=1)
-    state, loss = init_state(optimizer, params), KINDS[kind]
+    state, loss = init_state(optimizer, net, params), KINDS[kind]
     start = float(value(loss, forward(net, params, x), t))
     for _ in range(30):
         at = linearized(loss, t, net, params, x)
@@ -139,7 +139,7 @@ def test_no_curvature_leaves_the_other_factor(numpy_backend):
     case = network_case("d=1")
     net, params, x = case.build(numpy_backend, "float64")
     at = linearized(CrossEntropy(), np.ones((case.samples, 1)), net, params, x)
-    done = update(KFAC(), init_state(KFAC(), params), params, at)
+    done = update(KFAC(), init_state(KFAC(), net, params), params, at)
     assert float(done.step_norm) == 0.0
 
 

@@ -59,7 +59,7 @@ def arrays_of(tree):
 @pytest.mark.parametrize("case", ["tanh-same-keep", "n>h"])
 def test_state_and_parameters_are_row_major(optimizer, case, numpy_backend, dtype):
     network, params, x = network_case(case).build(numpy_backend, dtype)
-    rng, state = np.random.default_rng(33), init_state(optimizer, params)
+    rng, state = np.random.default_rng(33), init_state(optimizer, network, params)
     c = network.readout.first.shape[1]
     t = numpy_backend.asarray(np.eye(c)[rng.integers(c, size=len(x))], dtype)
     for _ in range(4):

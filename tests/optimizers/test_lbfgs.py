@@ -108,13 +108,13 @@ def test_a_loss_without_bound_ends():
 @pytest.mark.parametrize("pairs", [0, 1, 3, 8])
 def test_two_loops_are_the_dense_inverse(history, pairs, numpy_backend):
     """H from I s.y / y.y of the newest pair by the BFGS formula, for as many pairs as are remembered."""
-    _, params, _ = CASE.build(numpy_backend, "float64")
+    net, params, _ = CASE.build(numpy_backend, "float64")
     rng, w = np.random.default_rng(70), dense.flat(params)
 
     def drawn():
         return trees.map_leaves(lambda leaf: rng.standard_normal(leaf.shape), params)
 
-    state = init_state(LBFGS(history=history), params)
+    state = init_state(LBFGS(history=history), net, params)
     H = np.eye(w.size)
     made = [(s, trees.axpy(0.3, drawn(), s)) for s in (drawn() for _ in range(pairs))]
     for s, y in made:
@@ -135,7 +135,7 @@ def stepped(optimizer, library, steps, loss, dtype="float64", activations="keep"
     """Each update on one batch, with its linearization."""
     net, params, x = network_case(f"tanh-same-{activations}").build(library, dtype)
     t = library.asarray(np.eye(CASE.outputs)[np.arange(CASE.samples) % CASE.outputs], dtype)
-    state = init_state(optimizer, params)
+    state = init_state(optimizer, net, params)
     for _ in range(steps):
         z, J = jacobian(net, params, x)
         at = Linearization(loss, z, t, J)

@@ -7,7 +7,7 @@ from reference import dense
 
 from revgn import trees
 from revgn.errors import UsageError
-from revgn.losses import SquaredError, wanted_change
+from revgn.losses import SquaredError, output_step
 from revgn.optimizers import FeatureMetric, GaussNewton, Linearization, init_state, update
 from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm, apply, jacobian
 from revgn.testing import assert_close
@@ -21,7 +21,7 @@ def taken(optimizer, case, library, batches=1):
     """The last of some updates on other batches each, its J and eps, and the inputs of all batches."""
     net, params, x = case.build(library, "float64")
     rng, seen = np.random.default_rng(61), []
-    state = init_state(optimizer, params)
+    state = init_state(optimizer, net, params)
     for _ in range(batches):
         x = library.asarray(rng.standard_normal(x.shape))
         z, J = jacobian(net, params, x)
@@ -31,18 +31,18 @@ def taken(optimizer, case, library, batches=1):
         seen.append(J)
         params, state = done.params, done.state
     D = trees.axpy(-1.0, done.params, before)
-    return D, done, J, wanted_change(SquaredError(), z, t), seen
+    return D, done, J, output_step(SquaredError(), z, t), seen
 
 
 def features(layer, u):
     """A = [phi(u C), 1], of linear features too, in full."""
-    v = u @ layer.projection
+    v = u @ layer.features.projection
     phi = {"relu": lambda v: np.maximum(v, 0), "tanh": np.tanh, "identity": lambda v: v}
-    if getattr(layer, "activation", "identity") == "gelu":
+    if getattr(layer.features, "activation", "identity") == "gelu":
         from scipy.special import ndtr
 
         return np.hstack([v * ndtr(v), np.ones((len(v), 1))])
-    return np.hstack([phi[getattr(layer, "activation", "identity")](v), np.ones((len(v), 1))])
+    return np.hstack([phi[getattr(layer.features, "activation", "identity")](v), np.ones((len(v), 1))])
 
 
 def dense_metric(seen, floor, decay):
@@ -133,5 +133,7 @@ def test_what_is_not_finite_ends_as_nan(numpy_backend):
     net, params, x = case.build(numpy_backend, "float64")
     z, J = jacobian(net, params, x * np.nan)
     optimizer = GaussNewton(MinimumNorm(0.1), metric=FeatureMetric())
-    done = update(optimizer, init_state(optimizer, params), params, Linearization(SquaredError(), z, z, J))
+    done = update(
+        optimizer, init_state(optimizer, net, params), params, Linearization(SquaredError(), z, z, J)
+    )
     assert np.isnan(done.params[0].weight).all()

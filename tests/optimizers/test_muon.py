@@ -112,7 +112,7 @@ def test_weights_are_those_of_the_algorithm(optimizer, hidden, numpy_backend):
         for step in range(4)
     ]
     expected = by_hand(optimizer, net, params, x, targets)
-    state = init_state(optimizer, params)
+    state = init_state(optimizer, net, params)
     for t, weights in zip(targets, expected, strict=True):
         z, J = jacobian(net, params, x)
         params, state, *_ = update(optimizer, state, params, Linearization(SquaredError(), z, t, J))

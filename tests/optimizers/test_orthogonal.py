@@ -27,7 +27,7 @@ GAUSS_NEWTON = GaussNewton(MinimumNorm(0.1), momentum=0.9, metric=FeatureMetric(
 def directions(optimizer, library, length=1.0, batches=3):
     """Of some batches at the same parameters, with the states after."""
     net, params, x = CASE.build(library, "float64")
-    rng, state = np.random.default_rng(62), init_state(optimizer, params)
+    rng, state = np.random.default_rng(62), init_state(optimizer, net, params)
     for _ in range(batches):
         x = library.asarray(rng.standard_normal(x.shape))
         z, J = jacobian(net, params, x)
@@ -80,7 +80,7 @@ def test_no_direction_is_none(backend):
     net, params, x = CASE.build(backend, "float64")
     z, J = jacobian(net, params, x)
     at = Linearization(SquaredError(), z, z, J)
-    done = update(Orthogonalized(SGD()), init_state(SGD(), params), params, at)
+    done = update(Orthogonalized(SGD()), init_state(SGD(), net, params), params, at)
     assert_close("W", done.params, params, 0.0)
 
 
@@ -90,8 +90,8 @@ def test_the_step_has_the_inner_learning_rate_and_decay(numpy_backend):
     z, J = jacobian(net, params, x)
     at = Linearization(SquaredError(), z, z + 1.0, J)
     optimizer = Orthogonalized(SGD(0.2, weight_decay=0.5))
-    D = direction(optimizer, init_state(optimizer, params), params, at).params
-    done = update(optimizer, init_state(optimizer, params), params, at, 0.25)
+    D = direction(optimizer, init_state(optimizer, net, params), params, at).params
+    done = update(optimizer, init_state(optimizer, net, params), params, at, 0.25)
     expected = trees.axpy(-0.05, trees.axpy(0.5, params, D), params)
     assert_close("W", done.params, expected, 1e-15)
     assert (done.lr, done.length) == (0.05, 0.05)

@@ -48,9 +48,9 @@ def problem(library, loss=None):
 
 def step_of(optimizer, params, at, scale=1.0):
     """The update, and E with W_new = W - t E, by the inner optimizer alone."""
-    done = update(optimizer, init_state(optimizer, params), params, at, scale)
+    done = update(optimizer, init_state(optimizer, at.jacobian.network, params), params, at, scale)
     inner = optimizer.inner
-    D = direction(inner, init_state(inner, params), params, at, scale).params
+    D = direction(inner, init_state(inner, at.jacobian.network, params), params, at, scale).params
     return done, trees.axpy(inner.weight_decay, params, D)
 
 
@@ -78,7 +78,7 @@ def test_a_radius_that_binds_is_reached(inner, numpy_backend):
     assert float(done.step_norm) == pytest.approx(1e-3, rel=1e-10)
     assert done.length * np.linalg.norm(dense.flat(E)) == pytest.approx(1e-3, rel=1e-10)
     free, _ = step_of(Paced(inner, trust_radius=1e3), params, at)
-    plain = update(inner, init_state(inner, params), params, at)
+    plain = update(inner, init_state(inner, at.jacobian.network, params), params, at)
     assert free.length == 1.0
     assert snapshot(free.params) == snapshot(plain.params)
 

@@ -8,7 +8,7 @@ from cases import network_case
 from reference import dense
 
 from revgn import trees
-from revgn.losses import CrossEntropy, curvature_root, wanted_change
+from revgn.losses import CrossEntropy, curvature_root, output_step
 from revgn.networks import join
 from revgn.optimizers import (
     SGD,
@@ -59,8 +59,8 @@ def measured(optimizer, at, before, after):
     """|J D - eps| / |eps| of D = (W - W_new) / lr, in the rows of the equation that the solver solves."""
     n, c = at.outputs.shape
     J = dense.jacobian(at.jacobian.network, before, join(at.jacobian.point.input, CASE.features))
-    JD = (J @ dense.flat(trees.scale(1 / LR, trees.axpy(-1.0, after, before)))).reshape(c, n).T
-    eps = wanted_change(at.loss, at.outputs, at.targets)
+    JD = (J @ dense.flat(trees.scale(1 / LR, trees.axpy(-1.0, after, before)))).reshape(n, c)
+    eps = output_step(at.loss, at.outputs, at.targets)
     if "centered-logits" in repr(optimizer):
         JD, eps = (z - z.mean(axis=1, keepdims=True) for z in (JD, eps))
     if "curvature='exact'" in repr(optimizer):
@@ -71,7 +71,7 @@ def measured(optimizer, at, before, after):
 
 def steps(optimizer, library, count=4):
     net, params, x = CASE.build(library, "float64")
-    rng, state = np.random.default_rng(71), init_state(optimizer, params)
+    rng, state = np.random.default_rng(71), init_state(optimizer, net, params)
     for _ in range(count):
         x = library.asarray(rng.standard_normal(x.shape))
         t = np.eye(CASE.outputs)[rng.integers(CASE.outputs, size=CASE.samples)]

@@ -84,7 +84,7 @@ def memory(state):
 
 def warmed_up(optimizer, params, at):
     """A state that remembers something."""
-    return update(optimizer, init_state(optimizer, params), params, at, 0.1).state
+    return update(optimizer, init_state(optimizer, at.jacobian.network, params), params, at, 0.1).state
 
 
 @EVERY
@@ -156,7 +156,7 @@ def test_the_scale_scales_the_step(name, numpy_backend):
 @EVERY
 def test_only_a_solver_has_something_to_report(name, numpy_backend):
     optimizer, (params, at) = named(name), problem(numpy_backend)
-    info = update(optimizer, init_state(optimizer, params), params, at).solve
+    info = update(optimizer, init_state(optimizer, at.jacobian.network, params), params, at).solve
     first = repr(optimizer.first if isinstance(optimizer, Switch) else optimizer)
     assert (info is not None) == ("GaussNewton" in first)
 

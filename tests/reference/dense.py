@@ -18,12 +18,12 @@ PHI = {
 
 
 def activation_of(layer):
-    return getattr(layer, "activation", "identity")
+    return getattr(layer.features, "activation", "identity")
 
 
 def features(layer, u):
     """A(u) = [phi(u C), 1]."""
-    phi = PHI[activation_of(layer)](u @ np.asarray(layer.projection))
+    phi = PHI[activation_of(layer)](u @ np.asarray(layer.features.projection))
     return np.hstack([phi, np.ones((len(u), 1))])
 
 
@@ -55,14 +55,14 @@ def weights_of(params):
 
 
 def jacobian(net, params, x):
-    """J (c n, weights); row o n + s is output o of sample s, columns in the order of the parameters."""
+    """J (n c, weights); row s c + o is output o of sample s, columns in the order of the parameters."""
     weights = weights_of(params)
     columns = []
     for k, W in enumerate(weights):
         for index in np.ndindex(*W.shape):
             moved = [w.astype(complex) for w in weights]
             moved[k][index] += 1j * E
-            columns.append(network(net, moved, x).imag.T.ravel() / E)
+            columns.append(network(net, moved, x).imag.ravel() / E)
     return np.array(columns).T
 
 
@@ -84,4 +84,4 @@ def flat(params):
 
 def rows(eps):
     """eps (n, c) as a vector in the order of the rows of `jacobian`."""
-    return np.asarray(eps, dtype=np.float64).T.ravel()
+    return np.asarray(eps, dtype=np.float64).ravel()

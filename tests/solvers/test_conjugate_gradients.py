@@ -1,6 +1,7 @@
 """The matrix-free minimum norm against the dense one; its parts and its preconditioner against formulas."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,12 +16,11 @@ from revgn.solvers import (
     MinimumNorm,
     apply,
     apply_adjoint,
-    jacobian,
     rho,
     solve,
     tangent_kernel,
 )
-from revgn.solvers.parts import kernel_parts, kernel_product, mean_block, rotated
+from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.testing import assert_close, relative_error, tolerance
 from revgn.trees import map_leaves
@@ -28,20 +28,17 @@ from revgn.trees import map_leaves
 CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
 SOLVERS = {
     "blocks": ConjugateGradients(tolerance=1e-11),
-    "small-blocks": ConjugateGradients(tolerance=1e-11, preconditioner=Blocks(2)),
+    "small-blocks": ConjugateGradients(tolerance=1e-11, preconditioner=Blocks(block_samples=2)),
     "blocks-only": ConjugateGradients(tolerance=1e-11, preconditioner=Blocks(directions=0)),
     "none": ConjugateGradients(tolerance=1e-11, preconditioner=None),
 }
 EACH = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 
 
-def sample_by_sample(Theta, n, c):
-    """Theta (n, c, n, c) of the kernel's own order, output by output."""
-    return np.asarray(to_host(Theta), dtype=float).reshape(c, n, c, n).transpose(1, 0, 3, 2)
-
-
 def at_start(J):
     """J at W = 0."""
+    from revgn.solvers import jacobian
+
     x = array_namespace(J.point.input.first).concat(J.point.input, axis=1)[:, : J.network.features]
     return jacobian(J.network, map_leaves(lambda W: 0.0 * W, J.params), x)[1]
 
@@ -98,7 +95,8 @@ def test_tolerance_is_kept(case, numpy_backend):
 def test_every_backend_takes_the_dense_step(name, damping, outputs, backend, dtype):
     J, eps = network_case(name).jacobian(backend, dtype)
     single = dtype == "float32"
-    solver = ConjugateGradients(damping, outputs, 1e-4 if single else 1e-11, preconditioner=Blocks(4))
+    goal, blocks = 1e-4 if single else 1e-11, Blocks(block_samples=4)
+    solver = ConjugateGradients(damping, outputs, tolerance=goal, preconditioner=blocks)
     D, info = solve(solver, J, eps)
     expected, _ = solve(MinimumNorm(damping, outputs), J, eps)
     assert info.outcome == "converged"
@@ -150,14 +148,14 @@ def test_single_precision_says_what_it_cannot(numpy_backend):
 @CASES
 def test_product_is_that_of_the_kernel(case, backend, dtype):
     J, eps = case.jacobian(backend, dtype)
-    product = kernel_product(kernel_parts(J), eps)
+    product = kernel_product(product_parts(J), eps)
     assert_close("Theta v", product, apply(J, apply_adjoint(J, eps)), tolerance(eps.dtype, "chain"))
 
 
 @CASES
 def test_product_by_features_is_that_by_their_gram(case, numpy_backend):
     J, eps = case.jacobian(numpy_backend)
-    parts = kernel_parts(J)
+    parts = product_parts(J)
     bare = tuple(part._replace(gram=None) for part in parts)
     full = tuple(part._replace(gram=part.features @ part.features.T) for part in parts)
     assert_close("Theta v", kernel_product(bare, eps), kernel_product(full, eps), 1e-13)
@@ -167,9 +165,9 @@ def test_product_by_features_is_that_by_their_gram(case, numpy_backend):
 def test_mean_block(case, numpy_backend):
     J, eps = case.jacobian(numpy_backend)
     n, c = eps.shape
-    Theta = sample_by_sample(tangent_kernel(J), n, c)
+    Theta = to_host(tangent_kernel(J)).reshape(n, c, n, c)
     expected = np.mean([Theta[s, :, s, :] for s in range(n)], axis=0)
-    assert_close("mean block", np.asarray(to_host(mean_block(kernel_parts(J)))), expected, 1e-13)
+    assert_close("mean block", np.asarray(to_host(mean_block(product_parts(J)))), expected, 1e-13)
 
 
 # --- the preconditioner -----------------------------------------------------------------------------
@@ -180,8 +178,7 @@ def dense_preconditioner(J, Q, mu, samples, directions):
     x = np.hstack(J.point.input)[:, : J.network.features]
     n, c = x.shape[0], Q.shape[0]
     turn = np.kron(np.eye(n), Q.T)
-    order = np.arange(c * n).reshape(c, n).T.ravel()  # sample by sample
-    explicit = turn @ dense.jacobian(J.network, J.params, x)[order]
+    explicit = turn @ dense.jacobian(J.network, J.params, x)
     columns, start = [], 0
     at = dense.halves_of(x)
     for layer, W in zip(J.network.body.layers, dense.weights_of(J.params), strict=True):
@@ -214,7 +211,7 @@ def test_preconditioner_is_the_dense_one(name, directions, samples, numpy_backen
     J, eps = network_case(name).jacobian(numpy_backend)
     J, eps = doubled(J, eps, numpy_backend)
     n, c = eps.shape
-    parts = kernel_parts(J)
+    parts = product_parts(J)
     Q = np.linalg.eigh(mean_block(parts))[1]
     mu = 0.05 * float(np.trace(mean_block(parts))) / c
     factored = factor_preconditioner(rotated(parts, Q), mu, samples=samples, directions=directions)
@@ -226,6 +223,8 @@ def test_preconditioner_is_the_dense_one(name, directions, samples, numpy_backen
 
 def doubled(J, eps, library):
     """Twice as many samples, the second half others, so that a quarter of them is more than one."""
+    from revgn.solvers import jacobian
+
     x = np.hstack(J.point.input)[:, : J.network.features]
     x = np.vstack([x, x[::-1] + 0.5])
     return jacobian(J.network, J.params, x)[1], np.vstack([eps, -eps[::-1]])
@@ -234,7 +233,7 @@ def doubled(J, eps, library):
 @CASES
 def test_preconditioner_is_symmetric_and_positive(case, numpy_backend):
     J, eps = case.jacobian(numpy_backend)
-    parts = kernel_parts(J)
+    parts = product_parts(J)
     for mu, samples in ((0.0, 100), (0.1, 2)):
         factored = factor_preconditioner(parts, mu, samples=samples, directions=3)
         unit = np.eye(eps.shape[0] * eps.shape[1]).reshape(-1, *eps.shape)
@@ -259,21 +258,46 @@ def test_at_the_start_it_is_the_inverse(case, numpy_backend):
         A = dense.features(on_host(layer), halves[1 - layer.half])
         U = to_host(readout.first if layer.half == 0 else readout.second)
         Theta += np.einsum("st,op->sotp", A @ A.T, U.T @ U)
-    assert_close("kernel at the start", sample_by_sample(tangent_kernel(J), n, c), Theta, 1e-12)
+    assert_close("kernel at the start", to_host(tangent_kernel(J)).reshape(n, c, n, c), Theta, 1e-12)
 
 
 def on_host(layer):
-    class Plain:
-        projection = to_host(layer.projection)
-        activation = getattr(layer, "activation", "identity")
+    class Features:
+        projection = to_host(layer.features.projection)
+        activation = getattr(layer.features, "activation", "identity")
 
-    return Plain
+    return SimpleNamespace(features=Features)
 
 
 # --- mistakes ---------------------------------------------------------------------------------------
 
 
-def test_combined_outputs_are_not_centered(numpy_backend):
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"damping": -1.0}, "damping"),
+        ({"damping": float("nan")}, "damping"),
+        ({"tolerance": 0.0}, "tolerance: 0.0"),
+        ({"tolerance": float("nan")}, "tolerance: nan"),
+        ({"max_iterations": 0}, "max_iterations: 0"),
+        (
+            {"outputs": "differences"},
+            "outputs: .differences. cannot be used",
+        ),
+    ],
+)
+def test_mistakes_are_named(arguments, says):
+    with pytest.raises(UsageError, match=says):
+        ConjugateGradients(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"block_samples": 0}, {"directions": -1}])
+def test_mistakes_of_the_preconditioner_are_named(arguments):
+    with pytest.raises(UsageError, match=f"Blocks: {next(iter(arguments))}"):
+        Blocks(**arguments)
+
+
+def test_mistakes_of_the_jacobian_are_named(numpy_backend):
     J, eps = network_case("one-block").jacobian(numpy_backend)
     with pytest.raises(UsageError, match="combined outputs already"):
         solve(ConjugateGradients(outputs="centered-logits"), J._replace(outputs=np.eye(3)), eps)

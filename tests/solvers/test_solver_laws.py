@@ -65,7 +65,7 @@ def test_generalized_inverse_column_by_column(case, solver, numpy_backend):
     x = np.hstack(J.point.input)[:, : J.network.features]
     dense_J = dense.jacobian(J.network, J.params, x)
     c, n = eps.shape[1], eps.shape[0]
-    G = np.array([dense.flat(solve(solver.solver, J, e.reshape(c, n).T)[0]) for e in np.eye(c * n)]).T
+    G = np.array([dense.flat(solve(solver.solver, J, e.reshape(n, c))[0]) for e in np.eye(c * n)]).T
     assert_close("J G J = J", dense_J @ G @ dense_J, dense_J, 1e-9)
 
 

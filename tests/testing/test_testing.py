@@ -7,9 +7,9 @@ import pytest
 from cases import LayerCase, network_case
 
 from revgn import maps
-from revgn.layers import Coupling, CouplingParams, CouplingPoint
+from revgn.layers import Coupling, CouplingParams, RandomFeaturesPoint
 from revgn.layers import coupling as right
-from revgn.losses import SquaredError, gradient, value, wanted_change
+from revgn.losses import SquaredError, gradient, output_step, value
 from revgn.maps import Halves, ParamsStep
 from revgn.solvers import MinimumNorm, solve
 from revgn.testing import (
@@ -55,7 +55,7 @@ def linearize_with_another_rounding(layer, params, x):
 @mistake("linearize_inverse", maps.linearize_inverse)
 def linearize_inverse_at_another_point(layer, params, y):
     x, point = right.linearize_inverse_coupling(layer, params, y)
-    return x, CouplingPoint(point.features, 1.0001 * point.slope)
+    return x, RandomFeaturesPoint(point.features, 1.0001 * point.slope)
 
 
 @mistake("tangent", maps.jvp_input)
@@ -84,15 +84,40 @@ def jvp_inverse_with_the_wrong_sign(layer, params, point, dy):
     return right.jvp_input_coupling(layer, params, point, dy)
 
 
-@mistake("gram", maps.gram_params)
-def gram_without_the_ones(layer, point):
-    return point.features[:, :-1] @ point.features[:, :-1].T
+@mistake("rows", maps.row_features)
+def features_without_the_ones(layer, point):
+    return (point.features[:, :-1],)
+
+
+@mistake("rows", maps.row_cotangents)
+def cotangents_of_the_wrong_half(layer, params, point, y_bar):
+    return (y_bar[1 - layer.half],)
+
+
+@mistake("matrices", maps.from_matrices)
+def from_matrices_doubled(layer, matrices):
+    return CouplingParams(2.0 * matrices[0])
+
+
+@mistake("matrices", maps.weight_forms)
+def weight_forms_without_the_bias(layer):
+    return tuple(form._replace(rows=form.rows - 1) for form in right.weight_forms_coupling(layer))
+
+
+@mistake("features", maps.with_features)
+def with_features_ignored(layer, point, features):
+    return point
+
+
+@mistake("halves", maps.moved_halves)
+def moved_halves_the_wrong_way(layer):
+    return (1 - layer.half,)
 
 
 @mistake("pinv", maps.solve_params)
 def solve_that_overshoots(layer, point, factored, dy):
     step = right.solve_params_coupling(layer, point, factored, dy)
-    return ParamsStep(scale(1.001, step.params), 1.001 * step.realized, step.info)
+    return ParamsStep(scale(1.001, step.params), scale(1.001, step.realized), step.info)
 
 
 @mistake("purity", maps.vjp_params)
@@ -188,8 +213,8 @@ class UphillError(SquaredError):
     """Squared error that wants to go the wrong way."""
 
 
-@wanted_change.register(UphillError)
-def wanted_change_uphill(loss, z, t):
+@output_step.register(UphillError)
+def output_step_uphill(loss, z, t):
     return t - z
 
 
@@ -204,7 +229,7 @@ def value_summed(loss, z, t):
 
 @pytest.mark.parametrize(
     ("loss", "law"),
-    [(DoubledError(), "derivative"), (UphillError(), "wanted_change"), (SummedError(), "0-d")],
+    [(DoubledError(), "derivative"), (UphillError(), "output_step"), (SummedError(), "0-d")],
 )
 def test_a_wrong_loss_is_seen(loss, law):
     z, t = np.random.default_rng(0).standard_normal((2, 4, 3))

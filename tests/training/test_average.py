@@ -8,7 +8,7 @@ import pytest
 from revgn import trees
 from revgn.data import Part, batch_indices, take_batch
 from revgn.errors import UsageError
-from revgn.losses import CrossEntropy, accuracy, gradient, value, wanted_change
+from revgn.losses import CrossEntropy, accuracy, gradient, output_step, value
 from revgn.maps import forward
 from revgn.testing import relative_error
 from revgn.testing.compare import snapshot
@@ -167,7 +167,7 @@ def test_the_loss_of_soft_targets_has_this_gradient():
         e[index] = h
         differences[index] = (value(loss, z + e, t) - value(loss, z - e, t)) / (2 * h)
     np.testing.assert_allclose(gradient(loss, z, t), differences, atol=1e-10)
-    np.testing.assert_allclose(wanted_change(loss, z, t), 5 * gradient(loss, z, t), rtol=1e-14)
+    np.testing.assert_allclose(output_step(loss, z, t), 5 * gradient(loss, z, t), rtol=1e-14)
     mixed = 0.8 * value(loss, z, labels) + 0.2 * value(loss, z, np.full_like(t, 0.25))
     assert float(value(loss, z, t)) == pytest.approx(float(mixed), rel=1e-14)
 

@@ -52,7 +52,9 @@ def test_a_backend_that_is_not_there(make_problem, monkeypatch):
 def test_one_choice_leaves_the_others_bits(make_problem):
     """Network and first weights follow from the seed, whatever the optimizer."""
     first, second = (make_problem({"optimizer": name}) for name in ("adam", "sgd"))
-    projections = [[layer.projection for layer in problem.network.body.layers] for problem in (first, second)]
+    projections = [
+        [layer.features.projection for layer in problem.network.body.layers] for problem in (first, second)
+    ]
     np.testing.assert_array_equal(*projections)
     assert snapshot(initial_state(first).params) == snapshot(initial_state(second).params)
 

@@ -1,0 +1,109 @@
+"""Feature maps: the function u -> A(u) W by which a coupling moves one half, given the other half u.
+
+A feature map is a layer from a half u (n, d/2) to a change (n, d/2) of the other half. All maps of a coupling
+follow from five of its maps: `linearize` evaluates A(u) W, `jvp_input` and `vjp_input` push and pull a change
+of u, `jvp_params` and `vjp_params` do the same for the parameters. Rows, matrices and the pseudoinverse are
+those of its derivative in the parameters.
+
+Feature maps of a frozen projection C (d/2, h) train W (h+1, d/2) alone, whose last row is the bias. They have
+A in their point and share the maps below.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from revgn._dispatch import Struct
+from revgn.arrays import Array, backend_of
+from revgn.linalg import Pinv, PinvRule, factor_pinv
+from revgn.maps import (
+    WeightForm,
+    factor_params,
+    init,
+    rank_bound,
+    row_cotangents,
+    row_features,
+    weight_forms,
+    with_features,
+)
+
+
+class FeatureMap(Struct, Protocol):
+    """A frozen dataclass with the maps of a feature map."""
+
+    @property
+    def width(self) -> int:
+        """d/2, the columns of u and of A(u) W."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrozenFeatures:
+    """Base of feature maps of a frozen projection."""
+
+    projection: Array  # C
+
+    @property
+    def width(self) -> int:
+        """d/2, the columns of u and of A(u) W."""
+        return self.projection.shape[0]
+
+
+class CouplingParams(NamedTuple):
+    """The trained weight W (h+1, d/2), its last row the bias."""
+
+    weight: Array
+
+
+class FrozenFeaturesPoint(Protocol):
+    """A point with the rows A, or fewer columns with the same products."""
+
+    @property
+    def features(self) -> Array:
+        """A (n, m)."""
+
+    def _replace(self, **changes: Any) -> "FrozenFeaturesPoint": ...
+
+
+@init.register(FrozenFeatures)
+def init_frozen_features(of: FrozenFeatures, rng: np.random.Generator, scale: float) -> CouplingParams:
+    d2, h = of.projection.shape
+    W = scale * rng.standard_normal((h + 1, d2))
+    W[-1, :] = 0.0
+    return CouplingParams(backend_of(of.projection).asarray(W, dtype=of.projection.dtype))
+
+
+@weight_forms.register(FrozenFeatures)
+def weight_forms_frozen_features(of: FrozenFeatures) -> tuple[WeightForm, ...]:
+    d2, h = of.projection.shape
+    return (WeightForm(h + 1, d2, bias_rows=1),)
+
+
+@row_features.register(FrozenFeatures)
+def row_features_frozen_features(of: FrozenFeatures, point: FrozenFeaturesPoint) -> tuple[Array, ...]:
+    return (point.features,)
+
+
+@with_features.register(FrozenFeatures)
+def with_features_frozen_features(
+    of: FrozenFeatures, point: FrozenFeaturesPoint, features: tuple[Array, ...]
+) -> FrozenFeaturesPoint:
+    (A,) = features
+    return point._replace(features=A)
+
+
+@row_cotangents.register(FrozenFeatures)
+def row_cotangents_frozen_features(
+    of: FrozenFeatures, params: CouplingParams, point: FrozenFeaturesPoint, b: Array
+) -> tuple[Array, ...]:
+    return (b,)
+
+
+@rank_bound.register(FrozenFeatures)
+def rank_bound_frozen_features(of: FrozenFeatures, point: FrozenFeaturesPoint) -> int:
+    return min(point.features.shape)
+
+
+@factor_params.register(FrozenFeatures)
+def factor_params_frozen_features(of: FrozenFeatures, point: FrozenFeaturesPoint, rule: PinvRule) -> Pinv:
+    return factor_pinv(point.features, rule)

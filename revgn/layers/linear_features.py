@@ -1,0 +1,169 @@
+"""Linear features: those of the identity for an activation, factored through u.
+
+    A(u) = [u C, 1]        C frozen
+
+The features have rank d/2 + 1 at most however many there are. With C^T = Q R (Q orthonormal columns),
+
+    A = B M,   B = [u R^T, 1],   M = diag(Q^T, 1),   M M^T = I,   hence   A^+ = M^T B^+
+
+and nothing of size (n, h) is ever formed: A W = B (M W), A^T v = M^T (B^T v), A A^T = B B^T.
+
+Shapes: u (n, d/2), C (d/2, h) with d/2 <= h, Q (h, d/2), R (d/2, d/2), W (h+1, d/2), B (n, d/2+1).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from revgn.arrays import Array, array_namespace, empty, matmul, matmul_into
+from revgn.cost import LayerCost, layer_cost
+from revgn.errors import ShapeError
+from revgn.layers.feature_map import CouplingParams, FrozenFeatures
+from revgn.linalg import Pinv, apply_pinv
+from revgn.maps import (
+    ParamsStep,
+    forward,
+    from_matrices,
+    jvp_input,
+    jvp_params,
+    linearize,
+    solve_params,
+    to_matrices,
+    vjp_input,
+    vjp_params,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearFeatures(FrozenFeatures):
+    """Features u C and a column of ones; made by `linear_features`."""
+
+    basis: Array  # Q
+    triangle: Array  # R
+
+
+class LinearFeaturesPoint(NamedTuple):
+    """Reduced features B and the derivative C Wb (d/2, d/2) of A(u) W in u."""
+
+    features: Array
+    derivative: Array
+
+
+def linear_features(projection: Array) -> LinearFeatures:
+    """Features u C, with C^T = Q R factored once.
+
+    Raises
+    ------
+    ShapeError
+        If C has more rows than columns; `RandomFeatures` with the identity takes those.
+    """
+    d2, h = projection.shape
+    if d2 > h:
+        raise ShapeError(
+            f"linear_features: C is {projection.shape}; expected d/2 <= h. "
+            "Use RandomFeatures with the identity for fewer features"
+        )
+    return LinearFeatures(projection, *array_namespace(projection).linalg.qr(projection.T))
+
+
+@forward.register(LinearFeatures)
+def forward_linear_features(of: LinearFeatures, params: CouplingParams, u: Array) -> Array:
+    return matmul(_features(of, u), _reduce(of, params.weight))
+
+
+@linearize.register(LinearFeatures)
+def linearize_linear_features(
+    of: LinearFeatures, params: CouplingParams, u: Array
+) -> tuple[Array, LinearFeaturesPoint]:
+    B, MW = _features(of, u), _reduce(of, params.weight)
+    return matmul(B, MW), LinearFeaturesPoint(B, matmul(of.triangle.T, MW[:-1, :]))
+
+
+@jvp_input.register(LinearFeatures)
+def jvp_input_linear_features(
+    of: LinearFeatures, params: CouplingParams, point: LinearFeaturesPoint, du: Array
+) -> Array:
+    return matmul(du, point.derivative)
+
+
+@jvp_params.register(LinearFeatures)
+def jvp_params_linear_features(
+    of: LinearFeatures, params: CouplingParams, point: LinearFeaturesPoint, dparams: CouplingParams
+) -> Array:
+    return matmul(point.features, _reduce(of, dparams.weight))
+
+
+@vjp_input.register(LinearFeatures)
+def vjp_input_linear_features(
+    of: LinearFeatures, params: CouplingParams, point: LinearFeaturesPoint, b: Array
+) -> Array:
+    return matmul(b, point.derivative.T)
+
+
+@vjp_params.register(LinearFeatures)
+def vjp_params_linear_features(
+    of: LinearFeatures, params: CouplingParams, point: LinearFeaturesPoint, b: Array
+) -> CouplingParams:
+    return CouplingParams(_expand(of, matmul(point.features.T, b)))
+
+
+@to_matrices.register(LinearFeatures)
+def to_matrices_linear_features(of: LinearFeatures, dparams: CouplingParams) -> tuple[Array, ...]:
+    return (_reduce(of, dparams.weight),)
+
+
+@from_matrices.register(LinearFeatures)
+def from_matrices_linear_features(of: LinearFeatures, matrices: tuple[Array, ...]) -> CouplingParams:
+    (X,) = matrices
+    return CouplingParams(_expand(of, X))
+
+
+@solve_params.register(LinearFeatures)
+def solve_params_linear_features(
+    of: LinearFeatures, point: LinearFeaturesPoint, factored: Pinv, dy: Array
+) -> ParamsStep:
+    X, BX, info = apply_pinv(factored, dy)  # A and B have the same singular values
+    return ParamsStep(CouplingParams(_expand(of, X)), BX, info)
+
+
+@layer_cost.register(LinearFeatures)
+def layer_cost_linear_features(of: LinearFeatures, n: int) -> LayerCost:
+    d2, h = of.projection.shape
+    narrow, reduced = 2.0 * n * d2 * d2, 2.0 * d2 * d2 * h
+    return LayerCost(
+        forward=2 * narrow + reduced,
+        tangent=narrow,
+        params=narrow + reduced,
+        gram=float(n) * d2 * min(n, d2 + 1),
+        half=0,
+        rows=h + 1,
+        width=d2,
+        features=d2 + 1,
+        frozen=d2 * (2 * h + d2),
+        point=n * (d2 + 1) + d2 * d2,
+    )
+
+
+def _features(of: LinearFeatures, u: Array) -> Array:
+    """B = [u R^T, 1]."""
+    B = empty((u.shape[0], of.triangle.shape[0] + 1), u)
+    matmul_into(u, of.triangle.T, B[:, :-1])
+    B[:, -1] = 1.0
+    return B
+
+
+def _reduce(of: LinearFeatures, W: Array) -> Array:
+    """M W = [Q^T Wb; b]."""
+    return _with_row(of.basis.T, W)
+
+
+def _expand(of: LinearFeatures, X: Array) -> Array:
+    """M^T X = [Q Xb; b]."""
+    return _with_row(of.basis, X)
+
+
+def _with_row(A: Array, X: Array) -> Array:
+    """A times all rows of X but the last, which stays."""
+    Y = empty((A.shape[0] + 1, X.shape[1]), X)
+    matmul_into(A, X[:-1, :], Y[:-1, :])
+    Y[-1, :] = X[-1, :]
+    return Y

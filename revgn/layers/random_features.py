@@ -1,0 +1,122 @@
+"""Random features: a frozen projection and an activation.
+
+    A(u) = [phi(u C), 1]        C ~ N(0, 1/h) frozen
+
+Shapes: u (n, d/2), C (d/2, h), W (h+1, d/2) with the bias as its last row, Wb = W without it, A (n, h+1),
+phi' (n, h). Source: Buffelli et al. 2024, section 4.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+from revgn.arrays import Array, activate, matmul, sandwich
+from revgn.cost import LayerCost, layer_cost
+from revgn.layers.activation import Activation, value_and_slope
+from revgn.layers.feature_map import CouplingParams, FrozenFeatures
+from revgn.linalg import Pinv, apply_pinv
+from revgn.maps import (
+    ParamsStep,
+    forward,
+    from_matrices,
+    jvp_input,
+    jvp_params,
+    linearize,
+    solve_params,
+    to_matrices,
+    vjp_input,
+    vjp_params,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RandomFeatures(FrozenFeatures):
+    """Features phi(u C) and a column of ones."""
+
+    activation: Activation = "relu"
+
+
+class RandomFeaturesPoint(NamedTuple):
+    """Features A and slopes phi' (for relu booleans) at u."""
+
+    features: Array
+    slope: Array
+
+
+@forward.register(RandomFeatures)
+def forward_random_features(of: RandomFeatures, params: CouplingParams, u: Array) -> Array:
+    return linearize_random_features(of, params, u)[0]
+
+
+@linearize.register(RandomFeatures)
+def linearize_random_features(
+    of: RandomFeatures, params: CouplingParams, u: Array
+) -> tuple[Array, RandomFeaturesPoint]:
+    point = RandomFeaturesPoint(*activate(u, of.projection, partial(value_and_slope, of.activation)))
+    return matmul(point.features, params.weight), point
+
+
+@jvp_input.register(RandomFeatures)
+def jvp_input_random_features(
+    of: RandomFeatures, params: CouplingParams, point: RandomFeaturesPoint, du: Array
+) -> Array:
+    """((du C) * phi') Wb; the column of ones does not change."""
+    return sandwich(du, of.projection, point.slope, params.weight[:-1, :])
+
+
+@jvp_params.register(RandomFeatures)
+def jvp_params_random_features(
+    of: RandomFeatures, params: CouplingParams, point: RandomFeaturesPoint, dparams: CouplingParams
+) -> Array:
+    return matmul(point.features, dparams.weight)
+
+
+@vjp_input.register(RandomFeatures)
+def vjp_input_random_features(
+    of: RandomFeatures, params: CouplingParams, point: RandomFeaturesPoint, b: Array
+) -> Array:
+    """((b Wb^T) * phi') C^T."""
+    return sandwich(b, params.weight[:-1, :].T, point.slope, of.projection.T)
+
+
+@vjp_params.register(RandomFeatures)
+def vjp_params_random_features(
+    of: RandomFeatures, params: CouplingParams, point: RandomFeaturesPoint, b: Array
+) -> CouplingParams:
+    return CouplingParams(matmul(point.features.T, b))
+
+
+@to_matrices.register(RandomFeatures)
+def to_matrices_random_features(of: RandomFeatures, dparams: CouplingParams) -> tuple[Array, ...]:
+    return (dparams.weight,)
+
+
+@from_matrices.register(RandomFeatures)
+def from_matrices_random_features(of: RandomFeatures, matrices: tuple[Array, ...]) -> CouplingParams:
+    return CouplingParams(*matrices)
+
+
+@solve_params.register(RandomFeatures)
+def solve_params_random_features(
+    of: RandomFeatures, point: RandomFeaturesPoint, factored: Pinv, dy: Array
+) -> ParamsStep:
+    D, AD, info = apply_pinv(factored, dy)
+    return ParamsStep(CouplingParams(D), AD, info)
+
+
+@layer_cost.register(RandomFeatures)
+def layer_cost_random_features(of: RandomFeatures, n: int) -> LayerCost:
+    d2, h = of.projection.shape
+    product = 2.0 * n * d2 * h
+    return LayerCost(
+        forward=2 * product,
+        tangent=2 * product,
+        params=product,
+        gram=float(n) * h * min(n, h + 1),
+        half=0,
+        rows=h + 1,
+        width=d2,
+        features=h + 1,
+        frozen=d2 * h,
+        point=n * (2 * h + 1),
+    )
