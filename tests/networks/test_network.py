@@ -95,12 +95,6 @@ def test_first_block_and_halves(backend):
     assert [type(layer.features) for layer in drawn("same", activation="identity")] == [LinearFeatures] * 4
 
 
-def test_a_network_without_blocks_or_features_is_refused():
-    for architecture in (Architecture(0, 8), Architecture(1, 0)):
-        with pytest.raises(UsageError, match="at least 1 of each"):
-            draw_network(architecture, 4, 2, np.random.default_rng(0))
-
-
 @pytest.mark.parametrize("call", [forward, linearize])
 def test_inputs_of_another_dtype_are_refused(call, backend):
     net, params, _ = network_case("tanh-same-keep").build(backend, "float32")

@@ -118,7 +118,7 @@ def test_centered_logits(case, damping, numpy_backend):
         return
     D, info = solve(MinimumNorm(damping, "centered-logits"), J, eps)
     Q = np.linalg.svd(np.ones((1, c)))[2][1:].T  # some orthonormal basis beside the ones
-    truth = np.kron(Q.T, np.eye(n)) @ explicit(J)
+    truth = np.kron(np.eye(n), Q.T) @ explicit(J)
     wanted = dense.rows(eps @ Q)
     mu = damping * np.mean(np.sum(truth * truth, axis=1))
     assert info.damping == pytest.approx(mu, rel=1e-12)
