@@ -1,5 +1,6 @@
 """`revgn compare`: what differs between runs, and what came out."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ def command(runs: tuple[Path, ...], form: str | None, all_figures: bool) -> None
 
     compared = compare_runs(open_runs(runs))
     if form == "json":
-        _print_json(compared)
+        print_json(asdict(compared))
     elif form == "csv":
         _print_csv(compared)
     else:
@@ -128,9 +129,3 @@ def _print_csv(compared: "Comparison") -> None:
     writer.writeheader()
     writer.writerows(rows)
     click.echo(text.getvalue(), nl=False)
-
-
-def _print_json(compared: "Comparison") -> None:
-    from dataclasses import asdict
-
-    print_json(asdict(compared))

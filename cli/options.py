@@ -28,25 +28,18 @@ DATA_OPTIONS = (
     "validation",
     "task",
 )
+_NUMBERS = {"INTEGER": "int", "NUMBER": "float"}
 RESUME_OPTIONS = tuple(name for name, found in named_settings().items() if any(of.resumable for of in found))
 
 
-class SettingValue(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+class SettingValue(click.types.StringParamType):
     """A value of a setting: read as TOML does, else text; the settings themselves say what is wrong."""
 
     def __init__(self, settings: tuple[Setting, ...]) -> None:
         self.words = tuple(dict.fromkeys(word for of in settings for word in words_of(of)))
         kinds = str(settings[0].type)
-        kind = (
-            "SIZE"
-            if settings[0].size
-            else "INTEGER"
-            if "int" in kinds
-            else "NUMBER"
-            if "float" in kinds
-            else "TEXT"
-        )
-        self.name = "|".join(self.words) or kind
+        kind = next((word for word, part in _NUMBERS.items() if part in kinds), "TEXT")
+        self.name = "|".join(self.words) or ("SIZE" if settings[0].size else kind)
         self.is_text = settings[0].type in (str, str | None)
 
     def get_metavar(self, param: Any, ctx: Any = None) -> str:

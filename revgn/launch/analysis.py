@@ -16,7 +16,7 @@ from revgn.maps import forward
 from revgn.settings import build_config
 from revgn.solvers import jacobian, tangent_kernel
 from revgn.store.checkpoint import load_checkpoint
-from revgn.store.names import CHECKPOINT_FOLDER, checkpoint_name
+from revgn.store.names import checkpoint_path
 from revgn.store.reader import Run
 from revgn.training import analyse, restore_state, start_probe
 from revgn.training.batches import test_rows
@@ -44,7 +44,7 @@ def analyse_run(run: Run, rows: int = 100, probes: int = 0) -> dict[int, Record]
     probe = start_probe(problem, rows, probes)
     found = {}
     for step in run.checkpoints:
-        checkpoint = load_checkpoint(run.folder / CHECKPOINT_FOLDER / checkpoint_name(step))
+        checkpoint = load_checkpoint(checkpoint_path(run.folder, step))
         state = restore_state(problem, checkpoint.arrays)
         further = replace(problem, total_steps=max(problem.total_steps, step + 2))
         found[step] = analyse(further, state, probe)

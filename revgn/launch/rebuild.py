@@ -7,7 +7,7 @@ from revgn.errors import RunError, UsageError
 from revgn.launch.problem import problem_of
 from revgn.networks import ChainParams, Network
 from revgn.store.checkpoint import Checkpoint, best_checkpoint, latest_checkpoint, load_checkpoint
-from revgn.store.names import CHECKPOINT_FOLDER, Weights, checkpoint_name
+from revgn.store.names import Weights, checkpoint_path
 from revgn.store.reader import Run
 from revgn.training import Problem, restore_average, restore_weights
 
@@ -83,4 +83,4 @@ def _checkpoint(run: Run, step: int | str, weights: Weights) -> Checkpoint:
     if step not in run.checkpoints:
         there = ", ".join(map(str, run.checkpoints)) or "none"
         raise RunError(f"{run.folder}: has no checkpoint of step {step}; there are {there}")
-    return load_checkpoint(run.folder / CHECKPOINT_FOLDER / checkpoint_name(int(step)))
+    return load_checkpoint(checkpoint_path(run.folder, int(step)))

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from revgn.errors import RunError, RunHeldError, UsageError
 from revgn.store.files import write_all, writing
-from revgn.store.names import CADENCES, WRITER_FILE, Cadence, present_name
+from revgn.store.names import CADENCES, RENAMED_SERIES, WRITER_FILE, Cadence
 from revgn.store.owner import is_alive, read_owner, this_process, write_owner
 
 Record = dict[str, float]
@@ -75,7 +75,8 @@ def decode(line: bytes) -> Entry:
     if kind == RESUME:
         return None, {"step": float(values["step"])}
     (cadence,) = (cadence for cadence in CADENCES if cadence.scale.name == kind)
-    return cadence, check_record(cadence, {present_name(name): value for name, value in values.items()})
+    present = {RENAMED_SERIES.get(name, name): value for name, value in values.items()}
+    return cadence, check_record(cadence, present)
 
 
 def read_journal(path: Path, start: int = 0, end: int | None = None) -> tuple[list[Entry], int]:
@@ -105,14 +106,11 @@ def read_journal(path: Path, start: int = 0, end: int | None = None) -> tuple[li
             records.append(decode(line))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             if number < len(lines):
-                raise RunError(f"{path}: line {_lines_before(path, start) + number} is damaged") from error
+                number += path.read_bytes()[:start].count(b"\n")
+                raise RunError(f"{path}: line {number} is damaged") from error
             break
         length += len(line)
     return records, length
-
-
-def _lines_before(path: Path, start: int) -> int:
-    return path.read_bytes()[:start].count(b"\n")
 
 
 class Journal:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revgn.errors import RunError
+from revgn.store import names
 from revgn.store.attributes import (
     Provenance,
     config_attributes,
@@ -24,22 +25,7 @@ from revgn.store.checkpoint import prune_checkpoints, save_checkpoint
 from revgn.store.files import write_hdf5, write_whole, writing
 from revgn.store.journal import Columns, Journal, check_record, encode, encode_resume, is_locked
 from revgn.store.migrate import keep_original
-from revgn.store.names import (
-    CHECKPOINT_FOLDER,
-    CONFIG_FILE,
-    CONFIG_PREFIX,
-    EPOCHS,
-    JOURNAL_BYTES,
-    JOURNAL_FILE,
-    PARTIAL_FILE,
-    RUN_FILE,
-    STEPS,
-    WRITER_FILE,
-    Weights,
-    attributes_of,
-    checkpoint_name,
-    of_weights,
-)
+from revgn.store.names import EPOCHS, STEPS, Weights, attributes_of, checkpoint_path, of_weights
 from revgn.store.reader import Run, open_run
 
 SNAPSHOT_SECONDS = 2.0
@@ -49,14 +35,13 @@ SNAPSHOT_SHARE = 0.01
 class RunWriter:
     """Stores the records of one run; leaving its `with` block closes it with the fitting status."""
 
-    def __init__(self, folder: Path, attributes: dict[str, Any], steps: Columns, epochs: Columns) -> None:
+    def __init__(self, folder: Path, attributes: dict[str, Any]) -> None:
         self.folder = folder
         self._attributes = attributes
-        self._steps = steps
-        self._epochs = epochs
+        self._steps, self._epochs = Columns(STEPS), Columns(EPOCHS)
         self._opened = self._latest = time.monotonic()
         self._cost = 0.0
-        self._journal: Journal | None = Journal(folder / JOURNAL_FILE)
+        self._journal: Journal | None = Journal(folder / names.JOURNAL_FILE)
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +74,7 @@ class RunWriter:
     def snapshot(self) -> None:
         """Bring run.h5 up to date."""
         begun = time.monotonic()
-        write_hdf5(self.folder / RUN_FILE, self._fill)
+        write_hdf5(self.folder / names.RUN_FILE, self._fill)
         self._latest = time.monotonic()
         self._cost += self._latest - begun
 
@@ -115,7 +100,7 @@ class RunWriter:
         -----
         The journal is on the disk before the checkpoint is: it never lags behind.
         """
-        path = self.folder / CHECKPOINT_FOLDER / checkpoint_name(step)
+        path = checkpoint_path(self.folder, step)
         self._open_journal().sync()
         with writing(path):
             path.parent.mkdir(exist_ok=True)
@@ -154,7 +139,7 @@ class RunWriter:
 
     def _fill(self, file: h5py.File) -> None:
         file.attrs.update(self._attributes)
-        file.attrs[JOURNAL_BYTES] = self._open_journal().size()
+        file.attrs[names.JOURNAL_BYTES] = self._open_journal().size()
         for columns in (self._steps, self._epochs):
             _fill_group(file.create_group(columns.cadence.group), columns)
 
@@ -172,7 +157,7 @@ def create_run(folder: Path, provenance: Provenance) -> RunWriter:
         folder.mkdir(parents=True, exist_ok=True)
         if not _is_unborn(folder):
             raise RunError(f"{folder}: is not empty, and a run is never overwritten; choose another folder")
-    return _begin(RunWriter(folder, attributes, Columns(STEPS), Columns(EPOCHS)), provenance.config_toml)
+    return _begin(RunWriter(folder, attributes), provenance.config_toml)
 
 
 def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None) -> RunWriter:
@@ -187,7 +172,7 @@ def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None)
         If `folder` holds no run, a damaged one, or one that another process is writing.
     """
     run = open_run(folder)
-    changing = (CONFIG_PREFIX, "version.")
+    changing = (names.CONFIG_PREFIX, "version.")
     kept = {name: value for name, value in run.attributes.items() if not name.startswith(changing)}
     attributes = kept | {
         "status": "running",
@@ -223,11 +208,10 @@ def repair_run(folder: Path, config_toml: str) -> None:
 def _writer_of(run: Run, attributes: dict[str, Any]) -> RunWriter:
     """Writer that has all that was recorded."""
     keep_original(run.folder)
-    steps, epochs = Columns(STEPS), Columns(EPOCHS)
-    writer = RunWriter(run.folder, attributes, steps, epochs)
+    writer = RunWriter(run.folder, attributes)
     try:
-        steps.extend(run.steps)  # read now that nobody else can write
-        epochs.extend(run.epochs)
+        writer._steps.extend(run.steps)  # read now that nobody else can write
+        writer._epochs.extend(run.epochs)
     except BaseException:
         writer._release()
         raise
@@ -236,14 +220,17 @@ def _writer_of(run: Run, attributes: dict[str, Any]) -> RunWriter:
 
 def _is_unborn(folder: Path) -> bool:
     """Whether nothing was written yet but what a start killed in its first instant leaves: no record."""
-    left = {path.name for path in folder.iterdir()} - {CONFIG_FILE, PARTIAL_FILE, WRITER_FILE}
-    journal = folder / JOURNAL_FILE
-    return not left or (left == {JOURNAL_FILE} and journal.stat().st_size == 0 and not is_locked(journal))
+    tolerated = {names.CONFIG_FILE, names.PARTIAL_FILE, names.WRITER_FILE}
+    left = {path.name for path in folder.iterdir()} - tolerated
+    journal = folder / names.JOURNAL_FILE
+    if left == {journal.name}:
+        return journal.stat().st_size == 0 and not is_locked(journal)
+    return not left
 
 
 def _begin(writer: RunWriter, config_toml: str) -> RunWriter:
     try:
-        write_whole(writer.folder / CONFIG_FILE, config_toml.encode())
+        write_whole(writer.folder / names.CONFIG_FILE, config_toml.encode())
         writer.snapshot()
     except BaseException:
         writer._release()
@@ -258,9 +245,9 @@ def _fill_group(group: h5py.Group, columns: Columns) -> None:
     scale = group.create_dataset(cadence.scale.name, data=arrays.pop(cadence.scale.name))
     scale.make_scale(cadence.scale.name)
     scale.attrs.update(attributes_of(cadence.scale))
-    names = [series.name for series in cadence.series]
-    group.attrs["signal"] = next(iter(arrays), names[0])
-    for name in dict.fromkeys((*names, *arrays)):
+    known = [series.name for series in cadence.series]
+    group.attrs["signal"] = next(iter(arrays), known[0])
+    for name in dict.fromkeys((*known, *arrays)):
         if name in arrays:
             data = group.create_dataset(name, data=arrays[name])
         else:  # never measured: NaN, which take no room in the file

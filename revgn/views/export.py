@@ -20,9 +20,8 @@ import numpy as np
 
 from revgn.errors import UsageError
 from revgn.store.files import writing
-from revgn.store.names import CADENCES
 from revgn.store.reader import CadenceName, Run
-from revgn.views.tables import series_of, to_xarray
+from revgn.views.tables import cadence_of, series_of, to_xarray
 
 Form = Literal["csv", "parquet", "netcdf", "tensorboard"]
 
@@ -104,16 +103,16 @@ def _write_tensorboard(run: Run, folder: Path) -> None:
     with tensorboard.SummaryWriter(str(folder)) as writer:
         settings = json.dumps(run.config, indent=2).replace("\n", "\n    ")
         writer.add_text("settings", f"    {settings}", 0, walltime=start)
-        for cadence in CADENCES:
-            series = series_of(run, cadence.group)  # type: ignore[arg-type]
+        for cadence in _GROUPS:
+            series = series_of(run, cadence)
             steps = series["step"]
             seconds = series.get("seconds", np.zeros_like(steps))
-            passed = np.nancumsum(seconds) if cadence.group == "steps" else seconds
-            for name in series.keys() - {cadence.scale.name, "step"}:
+            passed = np.nancumsum(seconds) if cadence == "steps" else seconds
+            for name in series.keys() - {cadence_of(cadence).scale.name, "step"}:
                 for step, value, after in zip(steps, series[name], passed, strict=True):
                     if not math.isnan(value):
                         at = start + (0.0 if math.isnan(after) else after)
-                        writer.add_scalar(f"{cadence.group}/{name}", value, int(step), walltime=at)
+                        writer.add_scalar(f"{cadence}/{name}", value, int(step), walltime=at)
 
 
 def _library(name: str, extra: str) -> Any:
