@@ -55,20 +55,15 @@ def check_run(folder: Path | str, *, repair: bool = False) -> list[Finding]:
     if repair:
         repair_run(folder, config_toml(build_config(open_run(folder).config)))
         found.append(Finding("repair", "ok", "the journal is folded into run.h5"))
-    run: list[Run] = []
-
-    def opened() -> str:
-        run.append(open_run(folder))
-        seal = "its seal holds" if has_seal(folder / names.RUN_FILE) else "without a seal: it was edited"
-        return f"{seal}; {status(run[0])}, {run[0].steps['step'].size} steps"
-
-    found.append(_found("run.h5", opened))
-    if not run:
+    found.append(_found(names.RUN_FILE, _run_file, folder))
+    try:
+        run = open_run(folder)
+    except RevgnError:
         return [*found, *_checkpoints(folder)]
-    problem = functools.cache(functools.partial(_problem, run[0]))
-    found += [_found(what, check, run[0]) for what, check in _CHECKS.items()]
+    problem = functools.cache(functools.partial(_problem, run))
+    found += [_found(what, check, run) for what, check in _CHECKS.items()]
     found += [_found("data", _data, problem), *_checkpoints(folder)]
-    return [*found, _found("weights", _weights, run[0], problem)]
+    return [*found, _found("weights", _weights, run, problem)]
 
 
 class _SkippedError(Exception):
@@ -82,6 +77,12 @@ def _found(what: str, check: Callable[..., str], *arguments: Any) -> Finding:
         return Finding(what, "skipped", str(error))
     except RevgnError as error:
         return Finding(what, "damaged", str(error))
+
+
+def _run_file(folder: Path) -> str:
+    run = open_run(folder)
+    seal = "its seal holds" if has_seal(folder / names.RUN_FILE) else "without a seal: it was edited"
+    return f"{seal}; {status(run)}, {run.steps['step'].size} steps"
 
 
 def _journal(run: Run) -> str:

@@ -17,6 +17,7 @@ import os
 import time
 from array import array
 from collections.abc import Iterable, Mapping
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -153,35 +154,24 @@ class Journal:
 
 
 class Columns:
-    """The series of one cadence; a later record of the same step or epoch replaces the earlier."""
+    """The series of one cadence, a row a record; of several with the same step or epoch the last counts."""
 
     def __init__(self, cadence: Cadence) -> None:
         self.cadence = cadence
-        self._rows: dict[float, int] = {}
         self._columns = {series.name: array("d") for series in (cadence.scale, *cadence.series)}
 
     def put(self, record: Record) -> None:
-        """Add a checked record, or replace the one of its step or epoch."""
-        row = self._rows.setdefault(record[self.cadence.scale.name], len(self._rows))
-        for name in sorted(record.keys() - self._columns.keys()):
-            self._columns[name] = array("d", [math.nan]) * len(self._columns[self.cadence.scale.name])
+        """Add a checked record."""
+        self._add_columns(record)
         for name, column in self._columns.items():
-            column[row : row + 1] = array("d", (record.get(name, math.nan),))
+            column.append(record.get(name, math.nan))
 
     def extend(self, arrays: Mapping[str, NDArray[np.float64]]) -> None:
-        """Put row after row of `arrays`, as `arrays()` returned them, but for what is no series of ours."""
-        scale = self.cadence.scale.name
-        arrays = {name: values for name, values in arrays.items() if self.cadence.find(name)}
-        if not self._rows and set(arrays) <= set(self._columns):
-            rows = arrays[scale].tolist()
-            if len(set(rows)) == len(rows):
-                missing = array("d", [math.nan]) * len(rows)
-                self._rows = {value: row for row, value in enumerate(rows)}
-                for name in self._columns:
-                    self._columns[name] = array("d", arrays[name].tolist()) if name in arrays else missing[:]
-                return
-        for row in zip(*arrays.values(), strict=True):
-            self.put(dict(zip(arrays, row, strict=True)))
+        """Add the rows of `arrays`, as `arrays()` returned them; series that are not ours are left out."""
+        self._add_columns(name for name in arrays if self.cadence.find(name))
+        missing = [math.nan] * len(arrays[self.cadence.scale.name])
+        for name, column in self._columns.items():
+            column.extend(arrays[name].tolist() if name in arrays else missing)
 
     def replay(self, entries: Iterable[Entry]) -> None:
         """Put what a journal has of this cadence, and drop what it says counts no more."""
@@ -193,23 +183,20 @@ class Columns:
 
     def drop_after(self, step: float) -> None:
         """Forget the rows of later steps; rows that name no step stay."""
-        steps = self._columns["step"]
-        kept = [row for row in range(len(steps)) if not steps[row] > step]
-        self._columns = {
-            name: array("d", (column[row] for row in kept)) for name, column in self._columns.items()
-        }
-        self._rows = {value: row for row, value in enumerate(self._columns[self.cadence.scale.name])}
+        kept = [not of_row > step for of_row in self._columns["step"]]
+        self._columns = {name: array("d", compress(column, kept)) for name, column in self._columns.items()}
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """Return the scale and each series that was ever measured, in the order of the scale."""
         scale = self.cadence.scale.name
-        arrays = {name: np.array(column) for name, column in self._columns.items()}
-        order = np.argsort(arrays[scale], kind="stable")
-        return {
-            name: column[order]
-            for name, column in arrays.items()
-            if name == scale or not np.isnan(column).all()
-        }
+        latest = {value: row for row, value in enumerate(self._columns[scale])}
+        rows = [latest[value] for value in sorted(latest)]
+        found = {name: np.array(column)[rows] for name, column in self._columns.items()}
+        return {name: values for name, values in found.items() if name == scale or not np.isnan(values).all()}
+
+    def _add_columns(self, names: Iterable[str]) -> None:
+        for name in sorted(set(names) - self._columns.keys()):
+            self._columns[name] = array("d", [math.nan]) * len(self._columns[self.cadence.scale.name])
 
 
 def _lock(descriptor: int, folder: Path) -> None:

@@ -181,10 +181,8 @@ def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None)
         "history": text(f"{kept['history']}\n{now()} {provenance.command}"),
         **machine_attributes(provenance),
     }
-    writer = _writer_of(run, attributes)
-    if step is not None:
-        writer.rewind(step)
-    return _begin(writer, provenance.config_toml)
+    keep_original(folder)
+    return _begin(RunWriter(folder, attributes), provenance.config_toml, run, step)
 
 
 def repair_run(folder: Path, config_toml: str) -> None:
@@ -202,20 +200,8 @@ def repair_run(folder: Path, config_toml: str) -> None:
     attributes = run.attributes | config_attributes(run.config)
     if run.status == "running":
         attributes |= {"status": "interrupted", "message": "repaired: its process had died", "end": now()}
-    _begin(_writer_of(run, attributes), config_toml)._release()
-
-
-def _writer_of(run: Run, attributes: dict[str, Any]) -> RunWriter:
-    """Writer that has all that was recorded."""
-    keep_original(run.folder)
-    writer = RunWriter(run.folder, attributes)
-    try:
-        writer._steps.extend(run.steps)  # read now that nobody else can write
-        writer._epochs.extend(run.epochs)
-    except BaseException:
-        writer._release()
-        raise
-    return writer
+    keep_original(folder)
+    _begin(RunWriter(folder, attributes), config_toml, run)._release()
 
 
 def _is_unborn(folder: Path) -> bool:
@@ -228,8 +214,14 @@ def _is_unborn(folder: Path) -> bool:
     return not left
 
 
-def _begin(writer: RunWriter, config_toml: str) -> RunWriter:
+def _begin(writer: RunWriter, config_toml: str, run: Run | None = None, step: int | None = None) -> RunWriter:
+    """Write the settings and a snapshot; of a run that goes on, of all that was recorded up to `step`."""
     try:
+        if run is not None:
+            writer._steps.extend(run.steps)  # read now that nobody else can write
+            writer._epochs.extend(run.epochs)
+        if step is not None:
+            writer.rewind(step)
         write_whole(writer.folder / names.CONFIG_FILE, config_toml.encode())
         writer.snapshot()
     except BaseException:
