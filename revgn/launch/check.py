@@ -36,12 +36,7 @@ class Finding(NamedTuple):
 
 
 def check_run(folder: Path | str, *, repair: bool = False) -> list[Finding]:
-    """Check all that a run folder holds; nothing is changed unless it is to be repaired.
-
-    Parameters
-    ----------
-    repair : bool
-        First fold the journal into run.h5, as `repair_run` does.
+    """Check all that a run folder holds, with `repair` after folding the journal into run.h5 (`repair_run`).
 
     Raises
     ------

@@ -69,10 +69,7 @@ def evaluate_run(
 def matched_classes(other: Dataset, own: Dataset) -> Dataset:
     """Return `other` with its one-hot columns in the order of the classes of `own`.
 
-    Raises
-    ------
-    UsageError
-        If it is of another task, has a class that `own` lacks, or another number of targets.
+    Another task, a class that `own` lacks, or another number of targets raises `UsageError`.
     """
     if other.task != own.task:
         raise UsageError(f"{other.name}: is a {other.task}, the run a {own.task}")

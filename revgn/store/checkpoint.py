@@ -67,13 +67,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint and verify its checksum.
-
-    Raises
-    ------
-    RunError
-        If the file is missing, damaged, or written by a version of revgn with another format.
-    """
+    """Read a checkpoint; `RunError` if it is missing, damaged, or of an unknown format."""
     with reading(path) as file:
         root = read_attributes(file)
         check_version(root["format_version"], path)  # of all formats there were, checkpoints are alike
@@ -95,18 +89,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def latest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
-    """Load the newest checkpoint of the run in `folder` that is not damaged.
+    """Load the newest checkpoint of the run in `folder` that is not damaged; `RunError` if there is none.
 
     Returns
     -------
     checkpoint : Checkpoint
     passed_over : list of str
         One line for each newer one that could not be used.
-
-    Raises
-    ------
-    RunError
-        If there is none to go on from.
     """
     passed_over: list[str] = []
     for path in reversed(checkpoint_paths(folder)):
@@ -118,13 +107,7 @@ def latest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
 
 
 def best_checkpoint(folder: Path, weights: Weights = "raw") -> Checkpoint:
-    """Load the checkpoint whose weights have the highest score, of the run in `folder`, that is not damaged.
-
-    Raises
-    ------
-    RunError
-        If there is none with a score.
-    """
+    """Load the undamaged checkpoint of highest score of the run in `folder`; `RunError` if there is none."""
     name = of_weights("score", weights)
     for path in sorted(checkpoint_paths(folder), key=lambda path: _score(path, name), reverse=True):
         with suppress(RunError):

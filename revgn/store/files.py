@@ -43,10 +43,7 @@ def write_all(descriptor: int, content: bytes) -> None:
 def write_whole(path: Path, *content: bytes) -> None:
     """Put `content`, part after part, at `path`; a reader sees the old file or the new one, never both.
 
-    Raises
-    ------
-    RunError
-        If the system refuses, say because the disk is full; the old file is still there.
+    Where the system refuses, as with a full disk, `RunError` is raised and the old file is still there.
     """
     partial = path.with_name(PARTIAL_FILE)
     with writing(path):
@@ -69,11 +66,8 @@ def write_whole(path: Path, *content: bytes) -> None:
 def write_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
     """Build an HDF5 file in memory with `fill`, then put it at `path` whole.
 
-    Notes
-    -----
-    The format of HDF5 1.8 is asked for: it is old enough for every reader, and its object headers
-    carry checksums. The image is that of a closed file: HDF5 1.14 gives the image of an open one a
-    superblock whose checksum is wrong.
+    The format is that of HDF5 1.8, which every reader has and whose object headers carry checksums. The image
+    is that of a closed file: HDF5 1.14 gives that of an open one a superblock with a wrong checksum.
     """
     image = io.BytesIO()
     with h5py.File(image, "w", libver=("v108", "v108")) as file:

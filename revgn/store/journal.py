@@ -83,11 +83,7 @@ def decode(line: bytes) -> Entry:
 def read_journal(path: Path, start: int = 0, end: int | None = None) -> tuple[list[Entry], int]:
     """Return a journal's entries between two lines' starts, and the length in bytes up to which it is whole.
 
-    Raises
-    ------
-    RunError
-        If a line that is not the last is damaged. A last one was being written when the run was
-        killed: it is left out.
+    A damaged last line was being written at a kill, and is left out; any other raises `RunError`.
     """
     try:
         with path.open("rb") as file:

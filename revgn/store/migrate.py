@@ -21,13 +21,7 @@ from revgn.store.settings import Table, migrated_settings
 
 
 def migrated(attributes: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return root attributes as the present format has them.
-
-    Raises
-    ------
-    RunError
-        If the format is newer than ours, or none that there was.
-    """
+    """Return root attributes as the present format has them, or raise `RunError` for an unknown format."""
     version = attributes["format_version"]
     check_version(version, path)
     if version == FORMAT_VERSION:
@@ -49,13 +43,7 @@ def check_version(version: Any, path: Path) -> None:
 
 
 def keep_original(folder: Path) -> None:
-    """Keep run.h5 of an older format beside the one that will be written, unless it is kept already.
-
-    Raises
-    ------
-    RunError
-        If it cannot be written.
-    """
+    """Keep run.h5 of an older format beside the one that will be written, unless it is kept already."""
     path = folder / RUN_FILE
     with reading(path) as file:
         version = int(file.attrs["format_version"])

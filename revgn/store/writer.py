@@ -94,11 +94,8 @@ class RunWriter:
     ) -> Path:
         """Write a checkpoint and return its path; the last two and those of highest score are kept.
 
-        There is a score for each kind of weights that was evaluated.
-
-        Notes
-        -----
-        The journal is on the disk before the checkpoint is: it never lags behind.
+        There is a score for each kind of weights that was evaluated. The journal is on the disk before the
+        checkpoint is: it never lags behind.
         """
         path = checkpoint_path(self.folder, step)
         self._open_journal().sync()
@@ -145,13 +142,7 @@ class RunWriter:
 
 
 def create_run(folder: Path, provenance: Provenance) -> RunWriter:
-    """Make the folder of a new run.
-
-    Raises
-    ------
-    RunError
-        If `folder` already holds something, or cannot be written.
-    """
+    """Make the folder of a new run; `RunError` if it already holds something, or cannot be written."""
     attributes = first_attributes(provenance)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -188,13 +179,8 @@ def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None)
 def repair_run(folder: Path, config_toml: str) -> None:
     """Fold the journal of a run that nobody writes into run.h5, and have its status tell how it ended.
 
-    A torn last line of the journal goes; a format that is older becomes ours, with the original kept, and the
-    settings as they then are, `config_toml`.
-
-    Raises
-    ------
-    RunError
-        If there is no run, it is damaged beyond its journal, or a process is writing it.
+    A torn last line of the journal goes; an older format becomes ours, with the original kept, and with the
+    settings `config_toml`. No run, damage beyond the journal, and a process that writes it raise `RunError`.
     """
     run = open_run(folder)
     attributes = run.attributes | config_attributes(run.config)

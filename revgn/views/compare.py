@@ -93,6 +93,17 @@ def figure_form(name: str) -> tuple[float, str, str]:
     return (100.0, ".2f", " %") if name.endswith("accuracy") else (1.0, ".4g", "")
 
 
+def spread_in_words(name: str, spread: Spread | None) -> str:
+    """Return mean and deviation of a figure as they are shown; "" without any."""
+    if spread is None:
+        return ""
+    scale, form, unit = figure_form(name)
+    shown = f"{spread.mean * scale:{form}}"
+    if spread.count > 1 and spread.deviation != 0:
+        shown += f" ± {spread.deviation * scale:{'.2f' if unit else '.2g'}}"
+    return f"{shown}{unit}"
+
+
 def figures_of(run: Run) -> dict[str, float]:
     """Return what came out of a run, by the names of `FIGURES`."""
     epochs, found = run.epochs, {}

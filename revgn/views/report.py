@@ -1,8 +1,4 @@
-"""One page of HTML about runs, which needs nothing but itself (extra `report`).
-
-Curves to zoom, settings side by side, where the time went, how exact and of what rank the steps were,
-machines and versions, and the commands that repeat it all.
-"""
+"""One page of HTML about runs, which needs nothing but itself (extra `report`)."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -18,7 +14,7 @@ from revgn.errors import UsageError
 from revgn.store.files import write_whole
 from revgn.store.reader import Run
 from revgn.views.canvas import COLOURS
-from revgn.views.compare import FIGURES, Spread, compare_runs, figure_form
+from revgn.views.compare import FIGURES, compare_runs, spread_in_words
 from revgn.views.figures import AXES, figure_of
 from revgn.views.groups import Group, group_runs
 from revgn.views.summary import SPLIT, all_settings, summarize
@@ -121,7 +117,7 @@ def _outcomes(runs: Sequence[Run], groups: Sequence[Group]) -> str:
     rows = []
     for number, row in sorted(outcomes, key=lambda outcome: -outcome[1].score):
         statuses = ", ".join(f"{count} {word}" for word, count in row.statuses.items())
-        figures = (escape(_figure(name, row.figures.get(name))) for name in names)
+        figures = (escape(spread_in_words(name, row.figures.get(name))) for name in names)
         rows.append([_named(groups[number], number), str(len(row.runs)), escape(statuses), *figures])
     judged = compare_runs(runs).judged.replace("_", " ") or "nothing that was measured"
     note = f"Best first, by {judged}; mean ± standard deviation over seeds."
@@ -213,14 +209,6 @@ def _commands(runs: Sequence[Run]) -> str:
 def _named(group: Group, number: int) -> str:
     colour = COLOURS[number % len(COLOURS)]
     return f'<span class="swatch" style="background:{colour}"></span>{escape(group.label)}'
-
-
-def _figure(name: str, spread: Spread | None) -> str:
-    if spread is None:
-        return ""
-    scale, form, unit = figure_form(name)
-    deviation = f" ± {scale * spread.deviation:.2g}" if spread.count > 1 and spread.deviation else ""
-    return f"{scale * spread.mean:{form}}{deviation}{unit}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

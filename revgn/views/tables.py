@@ -20,12 +20,7 @@ def to_xarray(run: Run, cadence: CadenceName = "steps") -> "xarray.Dataset":
     """Return the series along `step` or `epoch`, with `long_name` and `units`, and the run's attributes.
 
     These are the series that were measured: those of `xarray.open_dataset(run.h5, group=cadence)` that hold a
-    number, with the records that only the journal has so far.
-
-    Raises
-    ------
-    UsageError
-        If there is no such cadence, or xarray is not installed.
+    number, with the records that only the journal has so far. `UsageError` if xarray is not installed.
     """
     try:
         import xarray
@@ -42,10 +37,7 @@ def to_xarray(run: Run, cadence: CadenceName = "steps") -> "xarray.Dataset":
 def to_pandas(run: Run, cadence: CadenceName = "steps") -> "pandas.DataFrame":
     """Return the series as columns, with the scale for index; the run's attributes are in `frame.attrs`.
 
-    Raises
-    ------
-    UsageError
-        If there is no such cadence, or pandas is not installed.
+    `UsageError` if pandas is not installed.
     """
     try:
         import pandas
@@ -58,13 +50,7 @@ def to_pandas(run: Run, cadence: CadenceName = "steps") -> "pandas.DataFrame":
 
 
 def cadence_of(name: str) -> Cadence:
-    """Return the cadence of that name.
-
-    Raises
-    ------
-    UsageError
-        If there is none.
-    """
+    """Return the cadence of that name, or raise `UsageError`."""
     found = {cadence.group: cadence for cadence in CADENCES}
     if name not in found:
         raise UsageError(f"cadence: {name!r} is not one of {', '.join(found)}")
