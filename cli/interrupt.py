@@ -1,10 +1,16 @@
 """Ctrl-C once: finish the step, checkpoint, exit. Twice: at once."""
 
+import _thread
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+_AGAIN = 0.02  # seconds
 
 
 @contextmanager
@@ -21,10 +27,19 @@ def stop_when_asked(
         signal.signal(number, signal.default_int_handler)
         os.write(2, f"\n{promise} (once more: at once)\n".encode())
 
+    def hook(unraisable: Any) -> None:
+        """Interrupt once more where a callback, such as that of a weak reference, swallowed the interrupt."""
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            threading.Timer(_AGAIN, _thread.interrupt_main).start()
+        else:
+            sys.__unraisablehook__(unraisable)
+
     for number in before:
         signal.signal(number, handle)
+    hook_before, sys.unraisablehook = sys.unraisablehook, hook
     try:
         yield lambda: asked
     finally:
+        sys.unraisablehook = hook_before
         for number, handler in before.items():
             signal.signal(number, handler)
