@@ -1,6 +1,5 @@
 """Ctrl-C once: finish the step, checkpoint, exit. Twice: at once."""
 
-import _thread
 import os
 import signal
 import sys
@@ -30,7 +29,8 @@ def stop_when_asked(
     def hook(unraisable: Any) -> None:
         """Interrupt once more where a callback, such as that of a weak reference, swallowed the interrupt."""
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            threading.Timer(_AGAIN, _thread.interrupt_main).start()
+            main = threading.main_thread().ident
+            threading.Timer(_AGAIN, signal.pthread_kill, (main, signal.SIGINT)).start()
         else:
             sys.__unraisablehook__(unraisable)
 

@@ -129,7 +129,7 @@ def test_a_second_signal_stops_at_once(spawn, tmp_path):
 
 
 def test_an_interrupt_in_a_callback_is_not_lost(capfd):
-    """Python swallows what a weak reference's callback raises; a second signal that comes then comes again."""
+    """Python swallows what a weak reference's callback raises: a second signal then comes again."""
 
     class Referred:
         pass
@@ -139,7 +139,7 @@ def test_an_interrupt_in_a_callback_is_not_lost(capfd):
 
     referred = Referred()
     reference = weakref.ref(referred, interrupted)
-    with pytest.raises(KeyboardInterrupt), stop_when_asked() as asked:
+    with pytest.raises(KeyboardInterrupt), stop_when_asked() as asked:  # noqa: PT012
         signal.raise_signal(signal.SIGINT)
         assert asked()
         del referred
