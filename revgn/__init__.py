@@ -143,7 +143,7 @@ _ON_DEMAND = {
     "Group": "revgn.views",
 }
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = [
     "KFAC",
     "LBFGS",
