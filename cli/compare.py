@@ -1,5 +1,7 @@
 """`revgn compare`: what differs between runs, and what came out."""
 
+import csv
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,13 +111,8 @@ def _flat_rows(compared: "Comparison") -> list[dict[str, Any]]:
 
 
 def _print_csv(compared: "Comparison") -> None:
-    import csv
-    import io
-
     rows = _flat_rows(compared)
-    text = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    click.echo(text.getvalue(), nl=False)

@@ -51,10 +51,9 @@ def migrated_settings(old: Table) -> Table:
     if loss is not None:
         training["loss"] = None if loss == "auto" else {"kind": loss}
     kind = optimizer.get("schedule", "constant")
-    if of_schedule := _taken(optimizer, kind):
+    of_schedule = _taken(optimizer, kind)
+    if of_schedule or "schedule" in optimizer:
         training["schedule"] = {"kind": kind, **of_schedule}
-    elif "schedule" in optimizer:
-        training["schedule"] = {"kind": kind}
     if training:
         new["training"] = training
     if optimizer:

@@ -14,14 +14,14 @@ import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from revgn.errors import UsageError
 from revgn.store.files import writing
 from revgn.store.reader import CadenceName, Run
-from revgn.views.tables import cadence_of, series_of, to_xarray
+from revgn.views.tables import cadence_of, library, series_of, to_xarray
 
 Form = Literal["csv", "parquet", "netcdf", "tensorboard"]
 
@@ -82,7 +82,8 @@ def _write_csv(run: Run, folder: Path) -> None:
 
 
 def _write_parquet(run: Run, folder: Path) -> None:
-    pyarrow, parquet = _library("pyarrow", "export"), _library("pyarrow.parquet", "export")
+    pyarrow = library("export", "pyarrow", "export")
+    parquet = library("export", "pyarrow.parquet", "export")
     folder.mkdir()
     about = {"revgn": json.dumps({"attributes": run.attributes, "config": run.config}, default=str)}
     for cadence in _GROUPS:
@@ -92,13 +93,13 @@ def _write_parquet(run: Run, folder: Path) -> None:
 
 
 def _write_netcdf(run: Run, path: Path) -> None:
-    _library("h5netcdf", "analysis")
+    library("export", "h5netcdf", "analysis")
     for cadence in _GROUPS:
         to_xarray(run, cadence).to_netcdf(path, mode="a", group=cadence, engine="h5netcdf")
 
 
 def _write_tensorboard(run: Run, folder: Path) -> None:
-    tensorboard = _library("tensorboardX", "export")
+    tensorboard = library("export", "tensorboardX", "export")
     start = datetime.fromisoformat(run.attributes["start"]).timestamp()
     with tensorboard.SummaryWriter(str(folder)) as writer:
         settings = json.dumps(run.config, indent=2).replace("\n", "\n    ")
@@ -113,15 +114,6 @@ def _write_tensorboard(run: Run, folder: Path) -> None:
                     if not math.isnan(value):
                         at = start + (0.0 if math.isnan(after) else after)
                         writer.add_scalar(f"{cadence}/{name}", value, int(step), walltime=at)
-
-
-def _library(name: str, extra: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        raise UsageError(f"export: {name} is not installed; pip install 'revgn[{extra}]'") from None
 
 
 _WRITERS: dict[str, tuple[str, Callable[[Run, Path], None]]] = {

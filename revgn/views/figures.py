@@ -33,12 +33,8 @@ class _Line(NamedTuple):
 def figure_of(groups: Sequence[Group], lines: dict[str, str], what: str, *, is_log: bool) -> str:
     """Return the figure of one quantity as HTML, one curve per run; "" where no run has it.
 
-    Parameters
-    ----------
-    lines : dict
-        Series to draw, and how each is dashed.
-    is_log : bool
-        Draw a logarithmic axis if all values are positive.
+    `lines` names the series to draw, and how each is dashed; with `is_log` the axis of values that are all
+    positive is logarithmic.
     """
     import plotly.graph_objects as go
     from plotly.io import to_html

@@ -1,6 +1,7 @@
 """One page of HTML about runs, which needs nothing but itself (extra `report`)."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -18,6 +19,7 @@ from revgn.views.compare import FIGURES, compare_runs, spread_in_words
 from revgn.views.figures import AXES, figure_of
 from revgn.views.groups import Group, group_runs
 from revgn.views.summary import SPLIT, all_settings, summarize
+from revgn.views.tables import library
 
 _ON_LOG = ("rho", "residual", "step_norm", "damping")
 _EXACTNESS = ("rho", "residual", "rank", "cg_iterations", "step_norm", "damping")
@@ -63,10 +65,7 @@ def write_report(
     """
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected .html")
-    try:
-        from plotly.offline import get_plotlyjs
-    except ModuleNotFoundError:
-        raise UsageError("report: plotly is not installed; pip install 'revgn[report]'") from None
+    plotly = library("report", "plotly.offline", "report").get_plotlyjs()
     groups = group_runs(runs) if groups is None else groups
     title = groups[0].label if len(groups) == 1 else f"{len(runs)} runs"
     title = title if preface is None else preface.title
@@ -96,7 +95,7 @@ def write_report(
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<link rel="icon" href="data:,"><style>{style}</style>\n<script>{get_plotlyjs()}</script></head>\n'
+        f'<link rel="icon" href="data:,"><style>{style}</style>\n<script>{plotly}</script></head>\n'
         f"<body>{body}\n<script>{script}</script></body></html>\n"
     )
     write_whole(path, page.encode("utf-8", "replace"))
@@ -191,10 +190,7 @@ def _settings(groups: Sequence[Group]) -> str:
 def _machines(runs: Sequence[Run]) -> str:
     names = ["backend", "device", "dtype", "source"]
     versions = sorted({name for run in runs for name in run.attributes if name.startswith("version.")})
-    found: dict[tuple[str, ...], int] = {}
-    for run in runs:
-        key = tuple(str(run.attributes.get(name, "")) for name in (*names, *versions))
-        found[key] = found.get(key, 0) + 1
+    found = Counter(tuple(str(run.attributes.get(name, "")) for name in (*names, *versions)) for run in runs)
     head = [*names, *(name.partition(".")[2] for name in versions), "runs"]
     return _table(head, [[*map(escape, key), str(count)] for key, count in found.items()])
 
