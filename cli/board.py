@@ -61,18 +61,14 @@ def _plain(title: str) -> "Callable[[Board], None]":
             click.echo(title, err=True)
         for name, state in board.items():
             if before.get(name, "waiting") != state.status:
-                click.echo(f"{now:7.1f}s  {name}  {_line(state)}", err=True)
+                told = filter(None, (state.status, state.message, *_figures(state)))
+                click.echo("  ".join([f"{now:7.1f}s", name, *told]), err=True)
             before[name] = state.status
         if now - last >= PLAIN_SECONDS:
             click.echo(f"{now:7.1f}s  {counts(board)}", err=True)
             last = now
 
     return observe
-
-
-def _line(state: "JobState") -> str:
-    figures = [state.status, state.message, *_figures(state)]
-    return "  ".join(figure for figure in figures if figure)
 
 
 def _figures(state: "JobState") -> tuple[str, str, str]:

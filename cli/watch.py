@@ -44,8 +44,8 @@ def command(run: Path, once: bool) -> None:
             while True:
                 runs = open_runs(run)
                 live.update(_frame(runs, run, console, console.height - 2), refresh=True)
-                if all(_has_ended(each) for each in runs) and not _is_swept(run):
-                    return
+                if all(_has_ended(each) for each in runs) and not (run / "sweep.toml").exists():
+                    return  # more runs may come to a sweep, which is watched until Ctrl-C
                 time.sleep(_SECONDS)
     except KeyboardInterrupt:
         return
@@ -109,8 +109,3 @@ def _has_ended(run: "Run") -> bool:
     from revgn.store import status
 
     return status(run) != "running"
-
-
-def _is_swept(path: Path) -> bool:
-    """Whether more runs may come: a sweep's folder is watched until Ctrl-C."""
-    return (path / "sweep.toml").exists()

@@ -15,8 +15,6 @@ from revgn.settings import build_config
 from revgn.store import Run, Weights, open_run
 from revgn.training import Problem, evaluate_part, load_data
 
-_NORMALIZATION = ("shift", "scale", "target_shift", "target_scale")
-
 
 def evaluate_run(
     folder: Path | str,
@@ -60,7 +58,7 @@ def evaluate_run(
     own = problem.dataset
     other = _other_data(run, own, data) if data else own
     step, params = weights_of(run, problem, "best" if best else "last", weights)
-    normalization = {name: getattr(own, name) for name in _NORMALIZATION}
+    normalization = {name: getattr(own, name) for name in ("shift", "scale", "target_shift", "target_scale")}
     problem = replace(problem, dataset=replace(other, **normalization))
     about = {"run": str(folder), "step": step, "weights": weights, "data": other.name}
     return about | _figures(problem, params)

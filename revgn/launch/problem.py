@@ -9,17 +9,9 @@ from revgn.training import Problem, build_problem, load_data
 def problem_of(run: Run, own: Problem | Config | None = None, *, optimizer: bool = True) -> Problem:
     """Return the problem that a run trains on, from its settings and its data.
 
-    Parameters
-    ----------
-    own : Problem, Config or None
-        The problem itself, for a run of the user's own network, loss or optimizer; or changed settings.
-    optimizer : bool
-        Whether the optimizer is needed; without it, runs of optimizers that were removed are fine.
-
-    Raises
-    ------
-    RunError
-        If the data are not those that the run was started with.
+    `own` is the problem itself, for a run of the user's own network, loss or optimizer, or changed settings.
+    Without `optimizer` the run may be one of an optimizer that was removed. Other data than those that the run
+    was started with raise `RunError`.
     """
     if isinstance(own, Problem):
         config, dataset = own.config, own.dataset

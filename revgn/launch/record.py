@@ -55,7 +55,7 @@ def record_training(
             name: np.asarray(leaf if isinstance(leaf, int | float) else to_host(leaf))
             for name, leaf in state_arrays(state).items()
         }
-        writer.save_checkpoint(step=state.step, arrays=arrays, attributes={}, scores=scores)
+        writer.save_checkpoint(step=state.step, arrays=arrays, scores=scores)
         saved_step, ended = state.step, time.monotonic()
         next_save = ended + (ended - begun) / CHECKPOINT_SHARE
 

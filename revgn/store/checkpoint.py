@@ -38,12 +38,7 @@ class Checkpoint:
 def save_checkpoint(
     path: Path, step: int, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Attribute]
 ) -> None:
-    """Write a checkpoint, whole or not at all.
-
-    Parameters
-    ----------
-    arrays : mapping of arrays of any shape
-        A name may have parts, as in "params/3/weight"; they become HDF5 groups.
+    """Write a checkpoint, whole or not at all; parts of an array's name ("params/3/weight") are HDF5 groups.
 
     Notes
     -----

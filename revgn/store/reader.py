@@ -57,15 +57,13 @@ class Run:
 def open_run(folder: Path | str) -> Run:
     """Read what a run is, also while it is being written.
 
+    The journal's records come on top of the last snapshot's: it is ahead of that while a run goes on.
+    Where a resumed run has gone back to a checkpoint, what it had recorded beyond counts no more.
+
     Raises
     ------
     RunError
         If `folder` holds no run, or what it holds is damaged; of its series when these are asked for.
-
-    Notes
-    -----
-    The journal's records come on top of the last snapshot's: it is ahead of that while a run goes on.
-    Where a resumed run has gone back to a checkpoint, what it had recorded beyond counts no more.
     """
     folder = Path(folder)
     path = folder / names.RUN_FILE

@@ -85,12 +85,7 @@ class RunWriter:
             self.snapshot()
 
     def save_checkpoint(
-        self,
-        *,
-        step: int,
-        arrays: Mapping[str, NDArray[Any]],
-        attributes: Mapping[str, int | float | str],
-        scores: Mapping[Weights, float],
+        self, *, step: int, arrays: Mapping[str, NDArray[Any]], scores: Mapping[Weights, float]
     ) -> Path:
         """Write a checkpoint and return its path; the last two and those of highest score are kept.
 
@@ -101,8 +96,8 @@ class RunWriter:
         self._open_journal().sync()
         with writing(path):
             path.parent.mkdir(exist_ok=True)
-        scored = {of_weights("score", weights): score for weights, score in scores.items()}
-        save_checkpoint(path, step, arrays, {**attributes, **scored})
+        attributes = {of_weights("score", weights): score for weights, score in scores.items()}
+        save_checkpoint(path, step, arrays, attributes)
         prune_checkpoints(path)
         self.snapshot()
         return path
@@ -155,12 +150,7 @@ def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None)
     """Go on with a run that is not being written, from `step`, on the machine and with the settings given.
 
     What was recorded of later steps counts no more; without a step all counts. Title, first command, seed
-    and data stay as they were.
-
-    Raises
-    ------
-    RunError
-        If `folder` holds no run, a damaged one, or one that another process is writing.
+    and data stay as they were. No run, a damaged one, and one that another process writes raise `RunError`.
     """
     run = open_run(folder)
     changing = (names.CONFIG_PREFIX, "version.")

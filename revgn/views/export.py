@@ -29,7 +29,9 @@ _GROUPS: tuple[CadenceName, ...] = get_args(CadenceName)
 
 
 def export_runs(runs: Sequence[Run], folder: Path | str, form: Form) -> list[Path]:
-    """Write each run into `folder`, by its own folder's name, and return what was written.
+    """Write each run into `folder`, by its own folder's name, whole or not at all; return what was written.
+
+    Time in TensorBoard is the start and the seconds of all steps.
 
     Raises
     ------
@@ -37,10 +39,6 @@ def export_runs(runs: Sequence[Run], folder: Path | str, form: Form) -> list[Pat
         If a file is there already, or the library of the form is not installed; nothing is written then.
     RunError
         If the folder cannot be written, or a run is damaged.
-
-    Notes
-    -----
-    Each run is written whole or not at all. Time in TensorBoard is the start and the seconds of all steps.
     """
     if form not in _WRITERS:
         raise UsageError(f"export: {form!r} is not one of {', '.join(_WRITERS)}")

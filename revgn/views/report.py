@@ -42,6 +42,9 @@ def write_report(
 ) -> None:
     """Write the page.
 
+    Of series with more than 2,000 points the extremes of each stretch stay. Whatever a run says of itself is
+    text to the page, never markup.
+
     Parameters
     ----------
     preface : Preface
@@ -57,11 +60,6 @@ def write_report(
         If the ending is another one, or plotly is not installed.
     RunError
         If it cannot be written, or a run is damaged.
-
-    Notes
-    -----
-    Of series with more than 2,000 points the extremes of each stretch stay. Whatever a run says of itself is
-    text to the page, never markup.
     """
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected .html")

@@ -19,7 +19,7 @@ for step in range(1, 1_000_000):
         os.write(1, b"snapshot %d\\n" % step)
     if step % 23 == 0:
         arrays = {"w": np.full(1000, float(step))}
-        writer.save_checkpoint(step=step, arrays=arrays, attributes={}, scores={"raw": step % 5})
+        writer.save_checkpoint(step=step, arrays=arrays, scores={"raw": step % 5})
         os.write(1, b"checkpoint %d\\n" % step)
 """
 KILLS = 10
