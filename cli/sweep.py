@@ -179,18 +179,12 @@ def _report(folder: Path, board: "Board", has_more: bool, as_json: bool) -> None
     counts = Counter(state.status for state in board.values())
     left = has_more or any(not state.is_over for state in board.values())
     if as_json:
-        options.print_json(
-            [
-                {
-                    "job": name,
-                    "run": str(folder / name),
-                    "status": state.status,
-                    "message": state.message,
-                    **state.job.choices,
-                }
-                for name, state in board.items()
-            ]
-        )
+        rows = [
+            {"job": name, "run": str(folder / name), "status": state.status, "message": state.message}
+            | dict(state.job.choices)
+            for name, state in board.items()
+        ]
+        options.print_json(rows)
     else:
         for name, state in board.items():
             if state.status in ("failed", "diverged"):

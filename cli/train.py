@@ -74,16 +74,9 @@ def report(outcome: "Outcome", as_json: bool) -> None:
     """Print how training ended; an interrupted run exits with 130 and its resume command."""
     resume = f"revgn resume {shlex.quote(str(outcome.folder))}"
     if as_json:
-        options.print_json(
-            {
-                "run": str(outcome.folder),
-                "status": outcome.status,
-                "step": outcome.step,
-                "resume": resume,
-                "seconds": outcome.seconds,
-                **{n: value for n, value in outcome.last.items() if n not in ("step", "seconds")},
-            }
-        )
+        told = {"run": str(outcome.folder), "status": outcome.status, "step": outcome.step, "resume": resume}
+        told["seconds"] = outcome.seconds
+        options.print_json(told | {name: value for name, value in outcome.last.items() if name not in told})
     else:
         last = outcome.last
         steps = f"{outcome.step} step{'' if outcome.step == 1 else 's'}"

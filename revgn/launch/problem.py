@@ -10,8 +10,8 @@ def problem_of(run: Run, own: Problem | Config | None = None, *, optimizer: bool
     """Return the problem that a run trains on, from its settings and its data.
 
     `own` is the problem itself, for a run of the user's own network, loss or optimizer, or changed settings.
-    Without `optimizer` the run may be one of an optimizer that was removed. Other data than those that the run
-    was started with raise `RunError`.
+    Without `optimizer` the run may be one of an optimizer that was removed. Data other than those of the run
+    raise `RunError`.
     """
     if isinstance(own, Problem):
         config, dataset = own.config, own.dataset
