@@ -33,14 +33,7 @@ from revgn.optimizers.metric import (
     init_metric,
     update_metric,
 )
-from revgn.optimizers.optimizer import (
-    Direction,
-    Linearization,
-    direction,
-    init_state,
-    update,
-    update_along,
-)
+from revgn.optimizers.optimizer import Direction, Linearization, direction, init_state
 from revgn.solvers import BlockWise, Jacobian, MinimumNorm, Solver, apply, equation, solve
 from revgn.structs import setting, struct
 
@@ -106,9 +99,6 @@ class GaussNewtonState(NamedTuple):
 def init_gauss_newton(optimizer: GaussNewton, network: Network, params: ChainParams) -> GaussNewtonState:
     last = trees.zeros_like(params) if optimizer.momentum else ()
     return GaussNewtonState(0, last, init_metric(network, params) if optimizer.metric else ())
-
-
-update.register(GaussNewton)(update_along)
 
 
 @direction.register(GaussNewton)

@@ -32,14 +32,7 @@ from revgn.maps import (
 )
 from revgn.networks import ChainParams, Network, points_backward
 from revgn.optimizers.kronecker import KroneckerFactors, curvature_columns, no_factors, renewed, solved
-from revgn.optimizers.optimizer import (
-    Direction,
-    Linearization,
-    direction,
-    init_state,
-    update,
-    update_along,
-)
+from revgn.optimizers.optimizer import Direction, Linearization, direction, init_state
 from revgn.structs import setting, struct
 from revgn.trees import is_empty
 
@@ -85,9 +78,6 @@ def init_kfac(optimizer: KFAC, network: Network, params: ChainParams) -> KFACSta
     trained = [(at, of) for at, of in zip(network.body.layers, params, strict=True) if not is_empty(of)]
     factors = tuple(no_factors(X) for at, of in trained for X in to_matrices(at, of))
     return KFACState(0, factors, momentum)
-
-
-update.register(KFAC)(update_along)
 
 
 @direction.register(KFAC)

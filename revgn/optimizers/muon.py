@@ -28,15 +28,7 @@ from revgn.linalg import add_diagonal, gram_rows
 from revgn.maps import WeightForm, weight_forms
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.adam import Adam, AdamState, adam_direction, init_adam
-from revgn.optimizers.optimizer import (
-    Direction,
-    Linearization,
-    batch_gradient,
-    direction,
-    init_state,
-    update,
-    update_along,
-)
+from revgn.optimizers.optimizer import Direction, Linearization, batch_gradient, direction, init_state
 from revgn.structs import setting, struct
 
 _STEPS = 5
@@ -83,9 +75,6 @@ class MuonState(NamedTuple):
 def init_muon(optimizer: Muon, network: Network, params: ChainParams) -> MuonState:
     matrices, biases = _apart(network, trees.zeros_like(params))
     return MuonState(matrices, init_adam(Adam(), network, biases))
-
-
-update.register(Muon)(update_along)
 
 
 @direction.register(Muon)

@@ -30,8 +30,6 @@ from revgn.optimizers.optimizer import (
     direction,
     init_state,
     measured,
-    update,
-    update_along,
 )
 from revgn.structs import setting, struct
 
@@ -77,9 +75,6 @@ class Orthogonalized:
 @init_state.register(Orthogonalized)
 def init_orthogonalized(optimizer: Orthogonalized, network: Network, params: ChainParams) -> OptimizerState:
     return init_state(optimizer.inner, network, params)
-
-
-update.register(Orthogonalized)(update_along)
 
 
 @direction.register(Orthogonalized)

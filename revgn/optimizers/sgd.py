@@ -10,15 +10,7 @@ from revgn import trees
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.errors import UsageError
 from revgn.networks import ChainParams, Network
-from revgn.optimizers.optimizer import (
-    Direction,
-    Linearization,
-    batch_gradient,
-    direction,
-    init_state,
-    update,
-    update_along,
-)
+from revgn.optimizers.optimizer import Direction, Linearization, batch_gradient, direction, init_state
 from revgn.structs import setting, struct
 
 
@@ -52,9 +44,6 @@ class SGDState(NamedTuple):
 @init_state.register(SGD)
 def init_sgd(optimizer: SGD, network: Network, params: ChainParams) -> SGDState:
     return SGDState(trees.zeros_like(params) if optimizer.momentum else ())
-
-
-update.register(SGD)(update_along)
 
 
 @direction.register(SGD)
