@@ -18,12 +18,7 @@ import numpy as np
 from revgn import trees
 from revgn.analysis import alignment, steps
 from revgn.analysis.probe import Ahead, Moment, body_kernel_product, kernel_product, label_alignment
-from revgn.analysis.spectrum import (
-    Estimate,
-    estimate_alignment,
-    estimate_alignment_along,
-    estimate_change,
-)
+from revgn.analysis.spectrum import Estimate, estimate_alignment, estimate_alignment_along, estimate_change
 from revgn.arrays import Array, array_namespace
 from revgn.losses import gradient, output_step
 from revgn.maps import Params

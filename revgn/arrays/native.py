@@ -155,10 +155,7 @@ def largest_tridiagonal(diagonal: list[Array], beside: list[Array]) -> tuple[flo
 
 
 def linear_operator(
-    shape: tuple[int, int],
-    like: Array,
-    matvec: Callable[[Array], Array],
-    rmatvec: Callable[[Array], Array],
+    shape: tuple[int, int], like: Array, matvec: Callable[[Array], Array], rmatvec: Callable[[Array], Array]
 ) -> Any:
     """Linear operator of the library's own sparse module: scipy.sparse.linalg, or cupyx's for CuPy.
 

@@ -11,15 +11,7 @@ is the business of `Scratch`, in memory or on disk. Source: Golub and Van Loan, 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from revgn.arrays import (
-    Array,
-    DType,
-    Scratch,
-    array_namespace,
-    cholesky,
-    subtract_product,
-    triangular_solve,
-)
+from revgn.arrays import Array, DType, Scratch, array_namespace, cholesky, subtract_product, triangular_solve
 from revgn.linalg.gram import add_diagonal
 
 
