@@ -1,8 +1,8 @@
 """What an optimizer is: `init_state` and `update`, with everything explicit.
 
 Most have a `direction` D, along which the weights go W <- W - lr D: what can be blended, switched and
-scaled by others, and all that `update` needs. An update sees the network linearized at a batch, so first-order methods (one vjp) and
-Gauss-Newton (one solve) share it. It returns new parameters and a new state; nothing is changed in place.
+scaled by others, and all that `update` needs. An update sees the network linearized at a batch, so
+first-order methods (one vjp) and Gauss-Newton (one solve) share it. Nothing is changed in place.
 """
 
 from typing import Any, NamedTuple, Protocol, TypeAlias

@@ -17,14 +17,7 @@ from revgn.losses import value
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.adam import Adam
 from revgn.optimizers.gauss_newton import GaussNewton
-from revgn.optimizers.optimizer import (
-    Linearization,
-    Optimizer,
-    OptimizerState,
-    Update,
-    init_state,
-    update,
-)
+from revgn.optimizers.optimizer import Linearization, Optimizer, OptimizerState, Update, init_state, update
 from revgn.structs import setting, struct
 
 _LEAST = 1e-4

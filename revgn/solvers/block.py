@@ -11,7 +11,6 @@ gets the weight tau_l of D_F and D_G. Where A_F has rank n, r = v_f, and the bra
 that the inverse jvp needs next: one product serves both. Source: Buffelli et al. 2024, section 4.
 """
 
-from dataclasses import replace
 from time import perf_counter
 from typing import NamedTuple
 
@@ -38,8 +37,7 @@ from revgn.maps import (
 )
 from revgn.networks import ChainParams, points_backward, points_forward
 from revgn.solvers.block_weights import BlockWeights, check_block_weights, fixed_weights, full_rank_weights
-from revgn.solvers.exactness import check_wanted, rho
-from revgn.solvers.jacobian import Jacobian, SolveInfo, damping_of, solve, with_damping
+from revgn.solvers.jacobian import Jacobian, SolveInfo, check_wanted, rho, solve
 from revgn.structs import setting, struct
 from revgn.trees import is_empty
 
@@ -99,16 +97,6 @@ def solve_block_wise(solver: BlockWise, J: Jacobian, eps: Array) -> tuple[ChainP
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
     )
-
-
-@with_damping.register(BlockWise)
-def with_damping_block_wise(solver: BlockWise, damping: float) -> BlockWise:
-    return replace(solver, damping=damping)
-
-
-@damping_of.register(BlockWise)
-def damping_of_block_wise(solver: BlockWise) -> float:
-    return solver.damping
 
 
 @cost.register(BlockWise)

@@ -14,16 +14,7 @@ from typing import NamedTuple
 
 from revgn.arrays import Array, DType, Scratch, array_namespace, backend_of, empty, matmul, nbytes
 from revgn.errors import UsageError
-from revgn.linalg import (
-    RUNGS,
-    Factor,
-    FactorInfo,
-    Rung,
-    SpectralFactor,
-    cholesky_tiled,
-    gram_rows,
-    with_info,
-)
+from revgn.linalg import RUNGS, Factor, FactorInfo, Rung, SpectralFactor, cholesky_tiled, gram_rows, with_info
 from revgn.maps import Halves
 from revgn.networks import walk
 from revgn.solvers.jacobian import Jacobian, cast, output_count
