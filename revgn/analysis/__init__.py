@@ -25,7 +25,6 @@ from revgn.analysis.spectrum import (
     estimate_alignment,
     estimate_alignment_along,
     estimate_change,
-    estimate_trace,
     spectrum,
 )
 from revgn.analysis.steps import cosine, gradient_noise, kernel_change, solvers_cosine, step_excess
@@ -46,7 +45,6 @@ __all__ = [
     "estimate_alignment",
     "estimate_alignment_along",
     "estimate_change",
-    "estimate_trace",
     "gradient_noise",
     "kernel_alignment",
     "kernel_change",

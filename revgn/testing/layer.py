@@ -16,6 +16,7 @@ With f the layer's function, J_x = df/dx and J_W = df/dW at a point:
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -306,26 +307,16 @@ class _Way(NamedTuple):
 
 
 def _ways(layer: Layer, params: Params, x: Data, point: Point) -> list[_Way]:
-    ways = (
-        _Way(
-            "jvp_input",
-            "vjp_input",
-            x,
-            lambda moved: maps.forward(layer, params, moved),
-            lambda dx: maps.jvp_input(layer, params, point, dx),
-            lambda y_bar: maps.vjp_input(layer, params, point, y_bar),
-        ),
-        _Way(
-            "jvp_params",
-            "vjp_params",
-            params,
-            lambda moved: maps.forward(layer, moved, x),
-            lambda dparams: maps.jvp_params(layer, params, point, dparams),
-            lambda y_bar: maps.vjp_params(layer, params, point, y_bar),
-        ),
-    )
-    present = (has_map(maps.jvp_input, type(layer)), has_map(maps.jvp_params, type(layer)))
-    return [way for way, is_there in zip(ways, present, strict=True) if is_there]
+    here = layer, params, point
+    ways: list[tuple[Generic[Any, Any], Generic[Any, Any], Any, Callable[[Any], Data]]] = [
+        (maps.jvp_input, maps.vjp_input, x, lambda moved: maps.forward(layer, params, moved)),
+        (maps.jvp_params, maps.vjp_params, params, lambda moved: maps.forward(layer, moved, x)),
+    ]
+    return [
+        _Way(jvp.__name__, vjp.__name__, at, moved, partial(jvp, *here), partial(vjp, *here))
+        for jvp, vjp, at, moved in ways
+        if has_map(jvp, type(layer))
+    ]
 
 
 def _calls(
@@ -346,17 +337,13 @@ def _calls(
         (maps.vjp_params, (params, point, dy)),
         (maps.to_matrices, (dparams,)),
         (maps.row_features, (point,)),
+        (maps.row_cotangents, (params, point, map_leaves(lambda of: of[None, ...], dy))),
     ]
-    present = [
-        (function.__name__, _bind(function, layer, arguments), arguments)
+    present: list[tuple[str, Callable[[], Any], tuple[Any, ...]]] = [
+        (function.__name__, partial(function, layer, *arguments), arguments)
         for function, arguments in calls
         if has_map(function, type(layer))
     ]
-    if has_map(maps.row_cotangents, type(layer)):
-        stacked = map_leaves(lambda of: of[None, ...], dy)
-        present.append(
-            ("row_cotangents", _bind(maps.row_cotangents, layer, (params, point, stacked)), (stacked,))
-        )
     if has_map(maps.solve_params, type(layer)):
 
         def solve() -> Any:
@@ -365,10 +352,6 @@ def _calls(
 
         present.append(("pinv_params", solve, (point, dy)))
     return present
-
-
-def _bind(function: Generic[Any, Any], layer: Layer, arguments: tuple[Any, ...]) -> Callable[[], Any]:
-    return lambda: function(layer, *arguments)
 
 
 def _arrays(layer: Layer) -> tuple[Any, ...]:
