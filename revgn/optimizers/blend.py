@@ -31,11 +31,6 @@ from revgn.structs import setting, struct
 class Blend:
     """A weighted mean of the steps of two optimizers that have a direction.
 
-    Raises
-    ------
-    UsageError
-        If one of the two has no direction.
-
     Notes
     -----
     How a direction was solved for is reported as the first of the two that solves for one reports it, with

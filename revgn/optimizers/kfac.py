@@ -7,9 +7,9 @@ curvature, pulled back. The product of means is taken for the mean of products:
     D = (P + pi sqrt(mu) I)^-1 g (Q + sqrt(mu)/pi I)^-1        P, Q of `kronecker`, as running means
     m <- momentum m + nu D        W <- W - lr (m + weight_decay W)
 
-Q is exact: all columns o are pulled back, none is sampled. nu <= 1 keeps lr^2 nu^2 <D, g>, about twice the
-change in distribution, below `kl_clip` (Ba, Grosse and Martens 2017). The blocks are steps of their own: with
-little damping each of the 2L couplings does what is wanted, so the rate is to be small.
+Q is exact: all columns o are pulled back. nu <= 1 keeps lr^2 nu^2 <D, g>, about twice the change in
+distribution, below `kl_clip` (Ba, Grosse and Martens 2017). With little damping each of the 2L couplings
+alone takes the whole step, so the learning rate should be small.
 """
 
 import math
@@ -47,8 +47,7 @@ class KFAC:
     -----
     Cost: a gradient. At a renewal also the pull-back of c columns, 4 c n h d/2 operations for each coupling
     and at most c n h numbers at once; the factors, 2 n h^2 and c n d^2 / 2; and the inverses, 7/3 of h^3
-    and of (d/2)^3. At h = 8000 a P in single precision has 256 MB, its Cholesky factor takes 0.17 TFLOP,
-    and its inverse 1 more. The state holds P, Q and both inverses.
+    and of (d/2)^3. The state holds P, Q and both inverses; at h = 8000 a P in single precision has 256 MB.
     """
 
     lr: float = setting("Learning rate.", default=0.03, gt=0, resumable=True)

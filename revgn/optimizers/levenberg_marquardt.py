@@ -30,13 +30,7 @@ from revgn.structs import setting, struct
 
 @struct
 class LevenbergMarquardt:
-    """Gauss-Newton whose damping, the output damping if there is one, follows the gain ratio.
-
-    Raises
-    ------
-    UsageError
-        If the first damping, that of the inner optimizer, is not within the bounds.
-    """
+    """Gauss-Newton whose damping, the output damping if there is one, follows the gain ratio."""
 
     inner: GaussNewton = setting(
         "Gauss-Newton with the first damping.", default=GaussNewton(solver=MinimumNorm(damping=1.0))

@@ -2,10 +2,10 @@
 
     D_k = s U V^T        of the other's D_k = U S V^T without its bias rows       s = sqrt(max(1, (d/2) / h))
 
-The smallest solution of J D = eps does in few directions of the weights what it can, and leaves the features
-where they are: the lazy regime of Buffelli et al. 2024, section 5. What is wanted stays what it was, but all
-singular directions take part in it. Muon is this for a gradient's running mean (Jordan 2024, whose iteration
-this is); for Gauss-Newton with carry it is our own. The bias row keeps its size relative to the matrix.
+The smallest solution of J D = eps moves the weights in few directions and leaves the features where they are
+(the lazy regime of Buffelli et al. 2024, section 5); here all singular directions take part. Muon is this for
+a gradient's running mean (Jordan 2024, whose iteration this is); for Gauss-Newton with momentum it is our
+own. The bias row keeps its size relative to the matrix.
 """
 
 from revgn.arrays import Array, array_namespace, inner
@@ -40,17 +40,11 @@ class Orthogonalized:
 
     The state is the inner optimizer's: momentum collects directions before they are orthogonalized.
 
-    Raises
-    ------
-    UsageError
-        If the inner optimizer has no direction.
-
     Notes
     -----
     Law: the length of the inner direction does not matter.
-
-    Cost: beyond the inner direction 5 (4 m^2 k + 2 m^3) operations for each weight, m = min(h, d/2) and
-    k = max(h, d/2), and a jvp where D was solved for: rho is that of the orthogonal direction.
+    Cost: beyond the inner direction that of `revgn.optimizers.muon`, and a jvp where D was solved for: rho is
+    that of the orthogonal direction.
     """
 
     inner: DirectionOptimizer = setting(

@@ -16,13 +16,7 @@ from revgn.structs import setting, struct
 
 @struct
 class SGD:
-    """Gradient descent; decoupled weight decay.
-
-    Raises
-    ------
-    UsageError
-        If Nesterov's momentum is chosen without momentum.
-    """
+    """Gradient descent; decoupled weight decay."""
 
     lr: float = setting("Learning rate.", default=0.1, gt=0, resumable=True)
     momentum: float = setting("Momentum.", default=0.0, ge=0, lt=1)

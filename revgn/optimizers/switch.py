@@ -27,16 +27,10 @@ _LEAST = 1e-4
 class Switch:
     """First one optimizer, then another; any two, each with its own learning rate and weight decay.
 
-    Raises
-    ------
-    UsageError
-        Unless exactly one of `switch_at` and `patience` is given.
-
     Notes
     -----
-    Law: the updates are those of the first alone, then those of the second alone, bit for bit.
-
-    Both states exist from the beginning, so that every checkpoint has one shape.
+    Law: the updates are those of the first alone, then those of the second alone, bit for bit. Both states
+    exist from the beginning, so that every checkpoint has one shape.
     """
 
     first: Optimizer = setting("Optimizer of the first steps.", default=Adam(), family="optimizer")

@@ -16,12 +16,12 @@ from revgn.maps import forward
 from revgn.optimizers import (
     GaussNewton,
     LevenbergMarquardt,
-    LevenbergMarquardtState,
     Linearization,
     direction,
     init_state,
     update,
 )
+from revgn.optimizers.levenberg_marquardt import LevenbergMarquardtState
 from revgn.solvers import BlockWise, MinimumNorm, apply, jacobian
 from revgn.testing import assert_close
 from revgn.testing.compare import snapshot
