@@ -42,15 +42,13 @@ from revgn.arrays.native import (
 )
 from revgn.arrays.pool import empty, row_major, zeros
 from revgn.arrays.scratch import Scratch, nbytes
-from revgn.arrays.typing import Array, Device, DType, Namespace
+from revgn.arrays.typing import Array, DType
 
 __all__ = [
     "Array",
     "Backend",
     "BackendName",
     "DType",
-    "Device",
-    "Namespace",
     "Scratch",
     "activate",
     "add",

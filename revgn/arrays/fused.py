@@ -4,8 +4,8 @@ NumPy works through memory once for each operation. Here a product and what foll
 go piece by piece instead. Other libraries take the plain formula.
 """
 
+import math
 from collections.abc import Callable
-from typing import Any
 
 import array_api_compat
 import numpy as np
@@ -61,7 +61,7 @@ def blockwise(
     if not array_api_compat.is_numpy_array(arrays[0]):
         return function(*arrays)
     n = arrays[0].shape[0]
-    rows = max(1, _ELEMENTS * n // max(1, _size(arrays[0])))
+    rows = max(1, _ELEMENTS * n // max(1, math.prod(arrays[0].shape)))
     for start in range(0, n, rows):
         piece = slice(start, start + rows)
         parts = function(*(array[piece] for array in arrays))
@@ -77,7 +77,7 @@ def inner(x: Array, y: Array) -> Array:
     xp = array_namespace(x, y)
     if not array_api_compat.is_numpy_array(x) or not x.ndim:
         return xp.sum(x * y)
-    rows = max(1, _ELEMENTS * x.shape[0] // max(1, _size(x)))
+    rows = max(1, _ELEMENTS * x.shape[0] // max(1, math.prod(x.shape)))
     pieces = _pieces(x.shape[0], rows)
     total = sum(float(xp.sum(x[piece] * y[piece])) for piece in pieces)
     return xp.asarray(total, dtype=xp.result_type(x, y))
@@ -147,7 +147,3 @@ def _pieces(count: int, size: int) -> list[slice]:
 
 def _flat(x: Array) -> Array:
     return array_namespace(x).reshape(x, (-1, x.shape[-1]))
-
-
-def _size(x: Any) -> int:
-    return int(x.size)
