@@ -16,7 +16,7 @@ the last coupling's b differ too.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from revgn.arrays import Array, array_namespace, empty, matmul
+from revgn.arrays import Array, array_namespace, empty, matmul, pieces
 from revgn.layers import Readout, lift
 from revgn.linalg import gram_rows
 from revgn.maps import Halves, KernelPart, kernel_parts, vjp_input
@@ -106,9 +106,9 @@ def add_parts(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) ->
     c, n, _, m = Theta.shape
     together = max(1, _TILE // m)  # outputs in the columns of a piece
     for o in range(c):
-        for rows in pieces(0, n, _TILE):
-            for p in pieces(0, o + 1 if lower else c, together):
-                for columns in pieces(0, m, _TILE):
+        for rows in pieces(n, _TILE):
+            for p in pieces(o + 1 if lower else c, together):
+                for columns in pieces(m, _TILE):
                     if lower and p.start == o and columns.start >= rows.stop:
                         continue  # above the diagonal
                     tile = _tile(held, o, rows, p, columns)
@@ -138,8 +138,3 @@ def _tile(held: list[Held], o: int, rows: slice, p: slice, columns: slice) -> Ar
         else:
             total += product
     return total
-
-
-def pieces(start: int, stop: int, size: int) -> list[slice]:
-    """Slices of at most `size` from `start` to `stop`."""
-    return [slice(begin, min(begin + size, stop)) for begin in range(start, stop, size)]
