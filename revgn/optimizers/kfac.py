@@ -15,21 +15,12 @@ alone takes the whole step, so the learning rate should be small.
 import math
 from typing import NamedTuple
 
-from revgn import trees
+from revgn import maps, trees
 from revgn.arrays import array_namespace
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.layers import lift
 from revgn.losses import gradient
-from revgn.maps import (
-    Halves,
-    Params,
-    from_matrices,
-    kernel_parts,
-    to_matrices,
-    vjp_input,
-    vjp_params,
-    weight_forms,
-)
+from revgn.maps import Halves, Params
 from revgn.networks import ChainParams, Network, points_backward
 from revgn.optimizers.kronecker import KroneckerFactors, curvature_columns, no_factors, renewed, solved
 from revgn.optimizers.optimizer import Direction, Linearization, direction, init_state
@@ -75,7 +66,7 @@ class KFACState(NamedTuple):
 def init_kfac(optimizer: KFAC, network: Network, params: ChainParams) -> KFACState:
     momentum = trees.zeros_like(params) if optimizer.momentum else ()
     trained = [(at, of) for at, of in zip(network.body.layers, params, strict=True) if not is_empty(of)]
-    factors = tuple(no_factors(X) for at, of in trained for X in to_matrices(at, of))
+    factors = tuple(no_factors(X) for at, of in trained for X in maps.to_matrices(at, of))
     return KFACState(0, factors, momentum)
 
 
@@ -116,19 +107,19 @@ def _sweep(
         g.insert(0, own)
         D.insert(0, own)
         if not is_empty(own):
-            g[0] = vjp_params(layer, own, point, Halves(*(half[0, :, :] for half in bar)))
-            matrices = to_matrices(layer, g[0])
+            g[0] = maps.vjp_params(layer, own, point, Halves(*(half[0, :, :] for half in bar)))
+            matrices = maps.to_matrices(layer, g[0])
             of_layer = [old.pop() for _ in matrices][::-1]
             if not since:
-                parts = kernel_parts(layer, own, point, Halves(*(half[1:, :, :] for half in bar)))
+                parts = maps.kernel_parts(layer, own, point, Halves(*(half[1:, :, :] for half in bar)))
                 of_layer = [
                     renewed(before, share, part, optimizer.damping, form.rows)
-                    for before, part, form in zip(of_layer, parts, weight_forms(layer), strict=True)
+                    for before, part, form in zip(of_layer, parts, maps.weight_forms(layer), strict=True)
                 ]
             factors = of_layer + factors
-            D[0] = from_matrices(layer, tuple(map(solved, of_layer, matrices)))
+            D[0] = maps.from_matrices(layer, tuple(map(solved, of_layer, matrices)))
         if k > 0:
-            bar = vjp_input(layer, own, point, bar)
+            bar = maps.vjp_input(layer, own, point, bar)
     return tuple(D), tuple(g), tuple(factors)
 
 

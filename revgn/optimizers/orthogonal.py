@@ -12,15 +12,8 @@ from revgn.arrays import Array, array_namespace, inner
 from revgn.cost import Cost, Sizes, cost
 from revgn.maps import WeightForm
 from revgn.networks import ChainParams, Network
+from revgn.optimizers import muon
 from revgn.optimizers.gauss_newton import GaussNewton
-from revgn.optimizers.muon import (
-    cost_of_orthogonalizing,
-    map_weights,
-    matrix_and_bias,
-    orthogonalized,
-    spectral_scale,
-    with_bias,
-)
 from revgn.optimizers.optimizer import (
     Direction,
     DirectionOptimizer,
@@ -80,21 +73,21 @@ def direction_orthogonalized(
     scale: float = 1.0,
 ) -> Direction:
     found = direction(optimizer.inner, state, params, at, scale)
-    D = map_weights(_orthogonal, at.jacobian.network, found.params)
+    D = muon.map_weights(_orthogonal, at.jacobian.network, found.params)
     return found._replace(params=D, solve=measured(found, D))
 
 
 @cost.register(Orthogonalized)
 def cost_orthogonalized(optimizer: Orthogonalized, sizes: Sizes) -> Cost:
-    return cost(optimizer.inner, sizes) + cost_of_orthogonalizing(sizes)
+    return cost(optimizer.inner, sizes) + muon.cost_of_orthogonalizing(sizes)
 
 
 def _orthogonal(form: WeightForm, D: Array) -> Array:
     xp = array_namespace(D)
-    matrix, bias = matrix_and_bias(form, D)
+    matrix, bias = muon.matrix_and_bias(form, D)
     if not matrix.shape[0]:
         return D
-    M, s = orthogonalized(matrix), spectral_scale(matrix)
+    M, s = muon.orthogonalized(matrix), muon.spectral_scale(matrix)
     was = xp.sqrt(inner(matrix, matrix))
     ratio = s * xp.sqrt(inner(M, M)) / xp.where(was > 0, was, xp.ones_like(was))
-    return xp.reshape(with_bias(M, s, ratio * bias), D.shape)
+    return xp.reshape(muon.with_bias(M, s, ratio * bias), D.shape)
