@@ -1,11 +1,4 @@
-"""Analysis of networks in training: tangent kernel, representations, weights, and the kind of their steps.
-
-alignment    how alike two kernels or two representations are
-spectrum     a kernel's spectrum in a few numbers, exactly or from products
-steps        what kind of steps an optimizer takes
-probe        a network at a moment, on fixed samples
-quantities   the registry of all that is measured at such a moment
-"""
+"""Analysis of networks in training: tangent kernel, representations, weights, steps; see `QUANTITIES`."""
 
 from revgn.analysis.alignment import cka, cka_of_kernels, kernel_alignment
 from revgn.analysis.probe import (

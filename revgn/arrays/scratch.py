@@ -1,8 +1,7 @@
 """Arrays put aside: in memory as long as there is room, then in one temporary file on the host.
 
-The file is read and written by calls, not mapped: pages of a mapped file count as the process's memory, and
-a disk that fills up would end the process where a call reports it. It has no name (on POSIX, it is unlinked
-when it is opened; elsewhere deleted when it is closed), so nothing is left behind, however the process ends.
+The file is read and written by calls, not mapped: pages of a mapped file count as the process's memory, and a
+disk that fills up would end the process. It has no name, so nothing is left behind, however the process ends.
 """
 
 import os

@@ -12,7 +12,6 @@ that the inverse jvp needs next: one product serves both. Source: Buffelli et al
 """
 
 from time import perf_counter
-from typing import NamedTuple
 
 from revgn import maps, trees
 from revgn._dispatch import has_map
@@ -106,9 +105,7 @@ def cost_block_wise(solver: BlockWise, sizes: Sizes) -> Cost:
 
 
 def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:
-    """Numbers of the layers of each block: two that move different halves in turn, or one that moves both.
-
-    Layers without parameters may stand between blocks.
+    """Numbers of the layers of each block; layers without parameters may stand between blocks.
 
     Raises
     ------
@@ -162,14 +159,6 @@ def _ranks(
     return [min(ranks[k] for k in block) for block in blocks], factored
 
 
-class _Swept(NamedTuple):
-    """The steps, how they were found, and what they realize at the output of the chain."""
-
-    steps: ChainParams
-    infos: list[PinvInfo]
-    realized: Halves
-
-
 def _sweep(
     rule: PinvRule,
     J: Jacobian,
@@ -177,8 +166,11 @@ def _sweep(
     blocks: list[tuple[int, ...]],
     weights: tuple[float, ...],
     factored: list[Factored | None],
-) -> _Swept:
-    """Go backward to the first block with a weight > 0, then forward with what the blocks realize."""
+) -> tuple[ChainParams, list[PinvInfo], Halves]:
+    """Steps, how they were found, and what they realize at the chain's output.
+
+    Backward to the first block with a weight > 0, then forward with what the blocks realize.
+    """
     layers, params = J.network.body.layers, J.params
     n = v.first.shape[0]
 
@@ -222,7 +214,7 @@ def _sweep(
             for k in reversed(block):
                 known = before_g if k == g else None
                 v = known or maps.jvp_inverse(layers[k], params[k], at[k], v)
-    return _Swept(tuple(steps), infos, _push(J, realized))
+    return tuple(steps), infos, _push(J, realized)
 
 
 def _push(J: Jacobian, realized: dict[int, Halves]) -> Halves:

@@ -2,10 +2,9 @@
 
     D = J^T v        (J J^T + mu I) v = eps
 
-Nothing of order n c squared is formed, so n may be the whole training set. The products are those of
-`revgn.solvers.parts`; mu is `damping` times the kernel's mean diagonal, exactly. The preconditioner keeps
-iterations few. Without damping the kernel should have full rank: what it cannot reach of eps ends in a
-reported stagnation. Source: Hestenes and Stiefel 1952; Golub and Van Loan, section 11.5.
+Nothing of order n c squared is formed, so n may be the whole training set. mu is `damping` times the kernel's
+mean diagonal. Without damping the kernel should have full rank, or the iteration stagnates, which is
+reported. Source: Hestenes and Stiefel 1952; Golub and Van Loan, section 11.5.
 """
 
 import math

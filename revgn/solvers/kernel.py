@@ -4,13 +4,11 @@ With a_k[s] b_k[(o,s)]^T the row of the Jacobian that output o of sample s has i
 
     Theta[(o,s),(p,t)] = sum_k (A_k A_k^T)[s,t] < b_k[(o,s)], b_k[(p,t)] >
 
-For a coupling A are its features, and b is the cotangent at the half that moves when the output is pulled
-back to it. At the last coupling b is a row of U^T, the same for all samples; it stays one row until a
-nonlinear coupling makes it differ, so the last coupling costs nothing and the one before a single product
-for each output. Source: Jacot et al. 2018 for the kernel; the closed form is the product rule.
-
-With combined outputs (`Jacobian.outputs`) these take the outputs' place; each sample's own combinations make
-the last coupling's b differ too.
+For a coupling A are its features, and b is the output's cotangent pulled back to the half that moves. At the
+last coupling b is a row of U^T, the same for all samples until a nonlinear coupling makes it differ, so the
+last coupling costs nothing and the one before a single product for each output. Combined outputs
+(`Jacobian.outputs`) take the outputs' place. Source: Jacot et al. 2018 for the kernel; the closed form is the
+product rule.
 """
 
 from collections.abc import Iterator

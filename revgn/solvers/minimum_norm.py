@@ -2,9 +2,8 @@
 
     D = J^T lambda        (J J^T + mu I) lambda = eps
 
-J J^T is the tangent kernel, formed in closed form and factored in place, or by tiles where it is larger than
-it may be; mu is `damping` times its mean diagonal. Source: Moore-Penrose inverse by normal equations (Golub
-and Van Loan, section 5.5); the kernel is that of `revgn.solvers.kernel`.
+J J^T is the tangent kernel of `revgn.solvers.kernel`, factored in place, or by tiles where it is larger than
+it may be; mu is `damping` times its mean diagonal. Source: Golub and Van Loan, section 5.5.
 
 Softmax does not depend on a constant added to all outputs of a sample, so it is enough to realize the
 centered logits eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a smaller kernel and step.

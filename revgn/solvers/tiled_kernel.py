@@ -5,8 +5,7 @@ Gram matrix:
 
     Theta[(o,s),(p,t)] = sum_k (A_k[S] A_k[T]^T)[s,t] < b_k[(o,s)], b_k[(p,t)] >,    s in S, t in T
 
-A_k and b_k are found once, group by group, by a forward pass and a pull-back of their own, and put aside like
-the tiles. Neither Theta nor any Gram matrix is ever there as a whole.
+A_k and b_k are found once, group by group, and put aside like the tiles. No Gram matrix is formed as a whole.
 """
 
 import math

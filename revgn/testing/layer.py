@@ -54,23 +54,8 @@ class Check(Protocol):
 def check_inverse(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
     """Check f^-1(f(x)) = x, and f(f^-1(y)) = y for y drawn at random.
 
-    Parameters
-    ----------
-    layer : struct
-        Has `forward` and `inverse`.
-    params : tree
-        Its parameters.
-    x : halves (n, d/2)
-        An input.
-    kind : str
-        Which tolerance holds; see `tolerance`.
-    seed : int
-        Of the random y.
-
-    Raises
-    ------
-    AssertionError
-        If a law does not hold; as with all checks here.
+    As with all checks here, `kind` names the tolerance (see `tolerance`), `seed` is that of random vectors,
+    and a law that does not hold raises `AssertionError`.
     """
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y = draw_like(np.random.default_rng(seed), x, scale=norm(x) / size(x) ** 0.5)
@@ -89,7 +74,7 @@ def check_inverse(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", 
 
 
 def check_linearize(layer: Layer, params: Params, x: Data, *, kind: Kind = "same", seed: int = 0) -> None:
-    """Check that `linearize` gives the bits of `forward`; see `check_inverse` for the arguments."""
+    """Check that `linearize` gives the bits of `forward`."""
     y, _ = maps.linearize(layer, params, x)
     law = f"{type(layer).__name__}: linearize(x) = forward(x)"
     assert_close(law, y, maps.forward(layer, params, x), tolerance(dtype_of(x), kind))
@@ -112,7 +97,7 @@ def check_tangent(layer: Layer, params: Params, x: Data, *, kind: Kind = "differ
     J d = (f(. + e d) - f(. - e d)) / 2e + O(e^2), for steps e that change the output by a part in
     10^2 ... 10^6; the best of them counts. Large steps meet curvature and kinks, small ones rounding: a
     right derivative is met to about eps^(2/3) between, a wrong one by no step at all. At a kink (relu at
-    0) there is no derivative to compare with. See `check_inverse` for the arguments.
+    0) there is no derivative to compare with.
     """
     limit = tolerance(dtype_of(x), kind)
     y, point = maps.linearize(layer, params, x)
@@ -278,8 +263,6 @@ def check_layer(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", se
         An input, away from kinks.
     kind : {"map", "chain"}
         Tolerance of laws that hold to the rounding of one map, or of a chain.
-    seed : int
-        Of the random tangents and cotangents.
 
     Raises
     ------
@@ -288,7 +271,7 @@ def check_layer(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", se
 
     Notes
     -----
-    Law: see the head of this module. Cost: some dozens of calls of each map.
+    Cost: some dozens of calls of each map.
     """
     for name in laws_of(type(layer)):
         law = LAWS[name]
