@@ -138,12 +138,7 @@ def inverse(layer: Layer, params: Params, y: Data) -> Data:
 
 @generic
 def linearize(layer: Layer, params: Params, x: Data) -> tuple[Data, Point]:
-    """y = f(x), and the point: what tangents, cotangents and pseudoinverses at x need.
-
-    Raises
-    ------
-    ShapeError, UsageError
-        As `forward`.
+    """y = f(x), and the point: what tangents, cotangents and pseudoinverses at x need; raises as `forward`.
 
     Notes
     -----

@@ -51,12 +51,8 @@ def blockwise(
 ) -> tuple[Array, ...]:
     """What `function` gives, element by element, of arrays that share their first axis.
 
-    Parameters
-    ----------
-    function : callable
-        Takes so many arrays and returns a tuple of arrays; element-wise along the first axis.
-    out : tuple of arrays
-        NumPy arrays to write to, in place of new ones; may be among `arrays`.
+    `function` returns a tuple of arrays. Results are written to `out`, if given: NumPy arrays that may be
+    among `arrays`.
     """
     if not array_api_compat.is_numpy_array(arrays[0]):
         return function(*arrays)
