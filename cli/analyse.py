@@ -1,4 +1,4 @@
-"""`revgn analyse`: what --analyse measures, of finished runs."""
+"""`revgn analyse`: what --analyse-rows measures, of finished runs."""
 
 from pathlib import Path
 

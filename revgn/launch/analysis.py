@@ -1,4 +1,4 @@
-"""Finished runs analysed at their checkpoints, as `--analyse` does during training; how alike runs are."""
+"""Finished runs analysed at their checkpoints, as `--analyse-rows` does during training."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -82,7 +82,7 @@ def run_spectrum(run: Run) -> NDArray[np.float64]:
     """
     rows = build_config(run.config).training.analyse_rows
     if rows is None:
-        raise UsageError(f"{run.folder}: was not analysed; a spectrum needs a run with --analyse")
+        raise UsageError(f"{run.folder}: was not analysed; a spectrum needs a run with --analyse-rows")
     problem = problem_of(run, optimizer=False)
     _, J = jacobian(problem.network, *_newest(run, problem, rows))
     return spectrum(tangent_kernel(J)).eigenvalues

@@ -28,6 +28,8 @@ _NEW = {
     "optimizer.every": "training.schedule.every",
     "optimizer.gamma": "training.schedule.gamma",
     "data.validation_fraction": "data.validation",
+    "data.data_folder": "data.folder",
+    "training.analyse": "training.analyse_rows",
     "training.average_decay": "training.average.decay",
     "training.average_from": "training.average.tail_start",
 }

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from time import perf_counter
+from typing import Any
 
 from revgn import trees
 from revgn.arrays import Array, memory_in_use, row_major, synchronize, unwarned
@@ -50,9 +51,10 @@ def _train_step(
         Linearization(problem.loss, outputs, targets, J),
         schedule_factor(problem.schedule, state.step, problem.total_steps),
     )
+    params, inner = _row_major(result.params), _row_major(result.state)
     step, average = state.step + 1, state.average
     if problem.average and average:
-        average = update_average(problem.average, average, result.params, step)
+        average = update_average(problem.average, average, params, step)
     step_norm = float(result.step_norm)  # waits for the device
     finished = perf_counter()
     record: Record = {
@@ -87,9 +89,13 @@ def _train_step(
         if solved.outcome is not None:
             record["cg_outcome"] = OUTCOMES.index(solved.outcome)
     seconds = state.seconds + finished - started
-    # In the layout that a checkpoint gives back, also of an optimizer that breaks this law of `init_state`.
-    after = trees.map_leaves(row_major, TrainState(result.params, result.state, step, seconds, average))
-    return after, record
+    return TrainState(params, inner, step, seconds, average), record
+
+
+def _row_major(tree: Any) -> Any:
+    """Return a tree in the layout of a checkpoint, for an optimizer that breaks this law of `init_state`."""
+    is_so = all(row_major(leaf) is leaf for leaf in trees.leaves(tree))
+    return tree if is_so else trees.map_leaves(row_major, tree)
 
 
 def measure(

@@ -10,7 +10,7 @@ from revgn import open_run
 
 def test_it_measures_what_training_records(train, invoke):
     """At checkpoints that fall on evaluations, the same numbers; ahead of the last one as though to go on."""
-    train("runs/a", "-q", "--analyse", 12, "--eval-every", 1, "--checkpoint-every", 1)
+    train("runs/a", "-q", "--analyse-rows", 12, "--eval-every", 1, "--checkpoint-every", 1)
     found = json.loads(invoke("analyse", "runs/a", "--rows", 12, "--json").stdout)["runs"]["runs/a"]
     run = open_run("runs/a")
     assert {int(step) for step in found} == set(run.checkpoints)
@@ -25,7 +25,7 @@ def test_it_measures_what_training_records(train, invoke):
 
 
 def test_kernels_of_many_rows_are_estimated(train, invoke):
-    train("runs/a", "-q", "--analyse", 100, "-s", "training.analyse_probes=8", "--checkpoint-every", 2)
+    train("runs/a", "-q", "--analyse-rows", 100, "-s", "training.analyse_probes=8", "--checkpoint-every", 2)
     found = json.loads(invoke("analyse", "runs/a", "--rows", 100, "--probes", 8, "--json").stdout)
     exact = json.loads(invoke("analyse", "runs/a", "--rows", 100, "--json").stdout)
     run = open_run("runs/a")

@@ -90,7 +90,7 @@ def test_the_spectrum_of_an_analysed_run(tmp_path):
     assert ">eigenvalue of the tangent kernel<" in text
     assert ">kernel similarity<" in text
     start_run(build_config(settings()), tmp_path / "plain")
-    with pytest.raises(UsageError, match="was not analysed; a spectrum needs a run with --analyse"):
+    with pytest.raises(UsageError, match="was not analysed; a spectrum needs a run with --analyse-rows"):
         run_spectrum(open_run(tmp_path / "plain"))
     with pytest.raises(UsageError, match="a spectrum needs the eigenvalues of the runs"):
         draw_curves(runs, tmp_path / "t.svg", what=("spectrum",))

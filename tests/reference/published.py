@@ -29,8 +29,8 @@ def step(net, weights, x, y, lr):
         A_G = dense.features(G, at[f + 1][1 - G.half])
         D_F = pinv(A_F, rtol=1e-2, atol=1e-5) @ v[F.half]
         r = A_F @ D_F
-        slope = SLOPE[dense.activation_of(G)](at[f + 1][1 - G.half] @ G.projection)
-        pushed = ((r @ G.projection) * slope) @ W_G[:-1]
+        slope = SLOPE[dense.activation_of(G)](at[f + 1][1 - G.half] @ G.features.projection)
+        pushed = ((r @ G.features.projection) * slope) @ W_G[:-1]
         D_G = pinv(A_G, rtol=1e-2, atol=1e-5) @ (v[G.half] - pushed)
         new[f] -= lr * D_F
         new[f + 1] -= lr * D_G

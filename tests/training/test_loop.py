@@ -264,8 +264,8 @@ def test_batches_are_those_of_the_order(make_problem, digits, monkeypatch):
 
 
 def test_the_length_is_recorded(make_problem):
-    def lengths(optimizer, **changes):
-        events = run(make_problem({"optimizer": optimizer} | changes))
+    def lengths(optimizer):
+        events = run(make_problem(optimizer))
         return [event.record["length"] for event in events if isinstance(event, StepDone)]
 
     assert lengths({"optimizer": "sgd", "schedule": "step", "every": 4}) == (
@@ -295,7 +295,7 @@ def test_tables_are_not_cropped(make_problem, table):
 
 def test_rebuilt_activations_train_alike(make_problem):
     """The reversible trick changes what is stored, not what is computed, save for rounding."""
-    for changes in OPTIMIZERS.values():
+    for changes in OPTIMIZERS:
         double = changes | {"training.dtype": "float64"}
         kept, rebuilt = (
             run(make_problem(double | {"network.activations": how})) for how in ("keep", "rebuild")

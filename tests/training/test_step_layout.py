@@ -15,7 +15,7 @@ class Columnwise(NamedTuple):
 
 
 @init_state.register(Columnwise)
-def init_columnwise(optimizer, params):
+def init_columnwise(optimizer, network, params):
     return params
 
 
