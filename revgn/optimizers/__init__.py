@@ -18,7 +18,6 @@ from revgn.optimizers.optimizer import (
     direction,
     init_state,
     update,
-    update_along,
 )
 from revgn.optimizers.orthogonal import Orthogonalized
 from revgn.optimizers.paced import Backtracking, Paced
@@ -54,5 +53,4 @@ __all__ = [
     "init_state",
     "schedule_factor",
     "update",
-    "update_along",
 ]
