@@ -75,7 +75,7 @@ def conduct_study(
                 draw_curves(runs, folder / name, what=study.panels, groups=groups)
             else:
                 draw_response(
-                    runs, folder / name, study.against, what=study.panels, by="optimizer.name", groups=groups
+                    runs, folder / name, study.against, what=study.panels, by="optimizer.kind", groups=groups
                 )
         draw_curves(runs, folder / "seconds.png", axis="seconds", what=study.panels[:1], groups=groups)
         if importlib.util.find_spec("plotly"):

@@ -88,6 +88,8 @@ def _lines(groups: Sequence[Group], setting: str, by: str | None) -> dict[str, l
             others = {k: v for k, v in of_line.items() if setting not in (k, k.rpartition(".")[2])}
             label = settings_in_words(others) or "all"
             lines.setdefault(label, []).append((float(value), row_of(group)))
+    if by is not None and all(value_of(by, all_settings(group.runs[0])) is None for group in groups):
+        raise UsageError(f"against: no run has a setting {by!r}")
     if not lines:
         raise UsageError(f"against: {setting} is no number in any of the runs")
     return {label: sorted(line, key=lambda point: point[0]) for label, line in lines.items()}
