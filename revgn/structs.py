@@ -76,6 +76,11 @@ class Setting(NamedTuple):
     resumable: bool
     size: bool
 
+    @property
+    def is_part(self) -> bool:
+        """Whether the field holds a struct, or one of several."""
+        return self.family is not None or is_struct(self.type)
+
 
 def setting(
     meaning: str,
@@ -103,14 +108,8 @@ def setting(
     **bounds
         Of a number: ge, gt, le, lt, and infinite=True where infinity is allowed.
     """
-    own = {
-        "meaning": meaning,
-        "bounds": Bounds(**bounds),
-        "family": family,
-        "resumable": resumable,
-        "size": size,
-    }
-    return dataclasses.field(default=default, metadata=own)
+    own = {"meaning": meaning, "family": family, "resumable": resumable, "size": size}
+    return dataclasses.field(default=default, metadata=own | {"bounds": Bounds(**bounds)})
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(setting, dataclasses.field))
@@ -126,7 +125,7 @@ def struct(cls: type[T]) -> type[T]:
 
     def check_fields(self: T) -> None:
         for of in settings_of(type(self)):
-            if of.family is not None or is_struct(of.type):
+            if of.is_part:
                 _check_part(self, of)
             else:
                 object.__setattr__(self, of.name, _checked(self, of))
@@ -144,13 +143,9 @@ def struct(cls: type[T]) -> type[T]:
     return made
 
 
+@cache
 def settings_of(cls: Any) -> tuple[Setting, ...]:
     """Return the settings of a struct's class, in their order; none of any other class."""
-    return _settings_of(cls)
-
-
-@cache
-def _settings_of(cls: Any) -> tuple[Setting, ...]:
     if not dataclasses.is_dataclass(cls):
         return ()
     types = typing.get_type_hints(cls)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from revgn.data.assemble import Rows, TaskChoice, check_finite
+from revgn.data.assemble import Rows, check_finite
 from revgn.data.dataset import HostArray, unreadable
+from revgn.data.settings import TaskChoice
 from revgn.errors import DataError, UsageError
 
 

@@ -61,9 +61,7 @@ class TrainState(NamedTuple):
 
 def load_data(config: Config) -> Dataset:
     """Data set of `config`."""
-    settings = config_dict(config.data)
-    del settings["crop"]
-    return load_dataset(settings.pop("name"), validation_fraction=settings.pop("validation"), **settings)
+    return load_dataset(**config_dict(config.data))
 
 
 def build_problem(
