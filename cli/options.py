@@ -1,6 +1,5 @@
 """Options that are settings: one for each field of the structs that a configuration may hold."""
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -36,17 +35,9 @@ class SettingValue(click.ParamType):  # type: ignore[type-arg]  # not generic be
 
     def __init__(self, settings: tuple[Setting, ...]) -> None:
         self.words = tuple(dict.fromkeys(word for of in settings for word in words_of(of)))
-        kinds = str(settings[0].type)
-        kind = (
-            "SIZE"
-            if settings[0].size
-            else "INTEGER"
-            if "int" in kinds
-            else "NUMBER"
-            if "float" in kinds
-            else "TEXT"
-        )
-        self.name = "|".join(self.words) or kind
+        kinds = {"int": "INTEGER", "float": "NUMBER", "": "TEXT"}
+        kind = next(word for part, word in kinds.items() if part in str(settings[0].type))
+        self.name = "|".join(self.words) or ("SIZE" if settings[0].size else kind)
         self.is_text = settings[0].type in (str, str | None)
 
     def get_metavar(self, param: Any, ctx: Any = None) -> str:
@@ -81,9 +72,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def print_json(value: Any) -> None:
     """Print strict JSON: what is infinite or NaN becomes null."""
-    import json
+    import msgspec
 
-    click.echo(json.dumps(_finite(value), allow_nan=False))
+    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=float), indent=0))
 
 
 def setting_options(names: tuple[str, ...] | None = None) -> Callable[[F], F]:
@@ -137,11 +128,3 @@ def _about(settings: tuple[Setting, ...]) -> dict[str, Any]:
     if settings[0].type is bool:
         return {"is_flag": True, "flag_value": True, "default": None, "help": help_text}
     return {"type": SettingValue(settings), "default": None, "help": help_text}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(child) for name, child in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(child) for child in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -143,9 +143,13 @@ def struct(cls: type[T]) -> type[T]:
     return made
 
 
-@cache
 def settings_of(cls: Any) -> tuple[Setting, ...]:
     """Return the settings of a struct's class, in their order; none of any other class."""
+    return _settings_of(cls)
+
+
+@cache
+def _settings_of(cls: Any) -> tuple[Setting, ...]:
     if not dataclasses.is_dataclass(cls):
         return ()
     types = typing.get_type_hints(cls)

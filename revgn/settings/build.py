@@ -144,10 +144,10 @@ def _member(of: Setting, value: Any, path: str, default: Any) -> Any:
     """Return the value of one field, built where it is a struct."""
     if of.size and isinstance(value, str):
         return parse_size(value, path)
-    if of.family is None and not is_struct(of.type):
+    if not of.is_part:
         return value
     value = _normal(of, value)
-    if value is None and of.family is not None and _may_be_none(of):
+    if value is None and of.family and (of.default is None or type(None) in typing.get_args(of.type)):
         return None
     if not isinstance(value, dict):
         example = f'{path} = {{kind = "..."}}' if of.family else f"[{path}]"
@@ -163,10 +163,6 @@ def _member(of: Setting, value: Any, path: str, default: Any) -> Any:
     if of.family is not None or family_of(cls):
         value = {key: part for key, part in value.items() if key != "kind"}
     return _built(cls, value, f"{path}.", default if type(default) is cls else None)
-
-
-def _may_be_none(of: Setting) -> bool:
-    return of.default is None or type(None) in typing.get_args(of.type)
 
 
 def unknown_word(name: Any, known: Any) -> str:

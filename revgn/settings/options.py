@@ -14,9 +14,8 @@ from revgn.settings.config import Config
 from revgn.settings.registry import FAMILIES, kind_of
 from revgn.settings.renamed import renamed
 from revgn.settings.text import nested
-from revgn.structs import Setting, is_struct, settings_of
+from revgn.structs import Setting, settings_of
 
-_LISTED = "revgn reference lists all settings"
 SHORT = {"data": "data.name"}  # an option that is named after its section
 
 
@@ -24,7 +23,7 @@ def named_settings() -> Mapping[str, tuple[Setting, ...]]:
     """Return all settings of all structs by the name of their field."""
     found: dict[str, list[Setting]] = {}
     for of in _every(Config, set()):
-        if of.family is not None or not is_struct(of.type):
+        if of.family or not of.is_part:
             found.setdefault("data" if of.name == "name" else of.name, []).append(of)
     return {name: tuple(dict.fromkeys(all_of)) for name, all_of in found.items()}
 
@@ -41,8 +40,7 @@ def path_of(name: str, settings: Table, *, of_first: bool = False) -> str:
     """
     chosen = fields_at(with_preset(settings))
     name = SHORT.get(name, name)
-    found = [path for path in chosen if name in (path, path.rpartition(".")[2])]
-    found = [name] if name in found else found
+    found = [name] if name in chosen else [path for path in chosen if path.endswith(f".{name}")]
     if of_first and len(found) > 1:
         found = [path for path in found if ".second." not in path]
     if len(found) == 1:
@@ -60,20 +58,18 @@ def canonical(name: str) -> str:
     UsageError
         If no struct has a setting of that name.
     """
-    fixed = {path.rpartition(".")[2]: path for path in fields_at({}) if path.count(".") == 1}
-    path = SHORT.get(name) or fixed.get(name, name)
-    if path != name and not path.startswith("optimizer."):
-        return path
+    everywhere = fields_at({})
+    for section in ("data", "network", "training"):
+        if (path := SHORT.get(name, f"{section}.{name}")) in everywhere:
+            return path
     if "." not in name and name not in named_settings():
-        near = difflib.get_close_matches(name, named_settings(), 1)
-        hint = f"did you mean {near[0]}?" if near else _LISTED
-        raise UsageError(f"{name}: {renamed(name) or f'unknown setting; {hint}'}")
+        raise UsageError(f"{name}: {_unknown(name)}")
     return name
 
 
 def value_of(name: str, settings: Mapping[str, Any]) -> Any:
     """Return the value of a setting by its path or last name from flat settings; None unless there is one."""
-    found = [value for path, value in settings.items() if name in (path, path.rpartition(".")[2])]
+    found = [value for path, value in settings.items() if path.endswith(f".{name}")]
     return settings.get(name, found[0] if len(found) == 1 else None)
 
 
@@ -90,8 +86,7 @@ def settings_by_name(
         If an option has no place; it is named.
     """
     result: Table = {}
-    names = sorted(options, key=lambda name: _order(name))
-    for name in names:
+    for name in sorted(options, key=_order):
         try:
             path = name if "." in name else path_of(name, merge_settings(result, *weaker), of_first=of_first)
         except UsageError as error:
@@ -123,8 +118,14 @@ def _absent(name: str, chosen: Mapping[str, Chosen]) -> str:
             hints[path] = hint
     if hints:
         return "; ".join(dict.fromkeys(hints.values()))
+    return _unknown(name)
+
+
+def _unknown(name: str) -> str:
+    """Say what became of a name that no struct has, or which name is near."""
     near = difflib.get_close_matches(name, named_settings(), 1)
-    return renamed(name) or f"unknown setting; {_LISTED if not near else f'did you mean {near[0]}?'}"
+    hint = f"did you mean {near[0]}?" if near else "revgn reference lists all settings"
+    return renamed(name) or f"unknown setting; {hint}"
 
 
 def _every(cls: type, seen: set[type]) -> Iterator[Setting]:
