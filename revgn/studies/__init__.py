@@ -1,9 +1,4 @@
-"""Studies: a question, the sweep that answers it, and verdicts on what was claimed.
-
-study    what a study is, and how a claim is judged
-conduct  run a study, and write what came of it
-page     what is written of it, for people
-"""
+"""Studies: a question, the sweep that answers it, and verdicts on claims."""
 
 from revgn.studies.conduct import chosen_runs, conduct_study
 from revgn.studies.page import study_markdown

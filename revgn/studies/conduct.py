@@ -4,6 +4,7 @@ import importlib.util
 import json
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import asdict
 from pathlib import Path
 
 from revgn.settings import build_config
@@ -116,18 +117,7 @@ def _check_data(plan: Plan) -> None:
 
 
 def _plain(verdict: Verdict) -> dict[str, object]:
-    claim = verdict.claim
-    return {
-        "claim": claim.words,
-        "figure": claim.figure,
-        "more": claim.more,
-        "less": claim.less,
-        "per": claim.per,
-        "epoch": claim.epoch,
-        "seconds": claim.seconds,
-        "answer": verdict.answer,
-        "difference": verdict.difference,
-        "error": verdict.error,
-        "of_more": verdict.of_more,
-        "of_less": verdict.of_less,
-    }
+    claim = asdict(verdict.claim)
+    return (
+        {"claim": claim.pop("words")} | claim | {k: v for k, v in verdict._asdict().items() if k != "claim"}
+    )

@@ -120,7 +120,8 @@ def load_study(name: str) -> Study:
         from difflib import get_close_matches
 
         near = get_close_matches(name, study_names(), 1)
-        raise UsageError(f"study: there is no {name!r}; " + (f"did you mean {near[0]}?" if near else known()))
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(study_names())}"
+        raise UsageError(f"study: there is no {name!r}; {hint}")
     text = files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
     content = parse_toml(text, f"{name}.toml")
     return Study(
@@ -136,11 +137,6 @@ def load_study(name: str) -> Study:
         tuple(Claim(**claim) for claim in content.get("claims", ())),
         content.get("against"),
     )
-
-
-def known() -> str:
-    """Say which studies there are."""
-    return f"known are {', '.join(study_names())}"
 
 
 def plan_of(study: Study, scale: Scale, seeds: int, data: str | None = None) -> Plan:
@@ -174,9 +170,8 @@ def judge(claim: Claim, of_more: Sequence[Run], of_less: Sequence[Run]) -> Verdi
     if min(len(more), len(less)) < 2:
         return Verdict(claim, "cannot tell", difference, math.nan, more, less)
     error = math.sqrt(sum(statistics.variance(values) / len(values) for values in (more, less)))
-    answer: Answer = "cannot tell"
-    if abs(difference) > _SURE * error:
-        answer = "agrees" if difference > 0 else "disagrees"
+    is_sure = abs(difference) > _SURE * error
+    answer: Answer = "cannot tell" if not is_sure else "agrees" if difference > 0 else "disagrees"
     return Verdict(claim, answer, difference, error, more, less)
 
 

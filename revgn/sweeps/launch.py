@@ -1,4 +1,4 @@
-"""Run a sweep: its folder, its plan, and whoever gives it workers."""
+"""Run a sweep: its folder, its plan and its workers."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
@@ -47,10 +47,10 @@ def run_sweep(
     Parameters
     ----------
     source : Source
-        Who thinks of jobs; all of the plan's if not given.
+        Source of the jobs; by default all jobs of the plan.
     executor : concurrent.futures.Executor
-        Who runs them; processes of this machine if not given, among which its threads and GPUs are divided.
-        The script that calls this then needs `if __name__ == "__main__":`, as with any such processes.
+        By default processes of this machine, among which its threads and GPUs are divided. The script that
+        calls this then needs `if __name__ == "__main__":`.
     workers : int
         Jobs at a time.
     hopeless, observe, should_stop : callable
@@ -80,7 +80,7 @@ def run_sweep(
             chosen,
             workers,
             command=command,
-            hopeless=hopeless or (lambda board: {}),
+            hopeless=hopeless,
             observe=observe,
             should_stop=should_stop,
         )
@@ -107,17 +107,16 @@ def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
         If there is no such setting, or it has no values; learning rates have some of their own.
     """
     name, _, values = text.partition("=")
-    relative = values.startswith("x")
-    values = values.removeprefix("x")
     path = canonical(name.strip())
-    given = [axis for axis in plan.axes if axis.path == path]
     if values:
-        given = [parse_axis(path, values)]
-    elif not given and path == LR:
-        given = [rates(plan)]
-    if not given:
+        axis = parse_axis(path, values.removeprefix("x"))
+    elif given := [axis for axis in plan.axes if axis.path == path]:
+        axis = given[0]
+    elif path == LR:
+        axis = rates(plan)
+    else:
         raise UsageError(f"tune {path}: needs values to begin with, as in {path}=log:0.01..1:3")
-    return Tuned(plan, given[0], rule, folder, relative)
+    return Tuned(plan, axis, rule, folder, relative=values.startswith("x"))
 
 
 def load_plan(path: Path | str) -> Plan:

@@ -14,7 +14,6 @@ What is best is a rule's:
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -97,24 +96,18 @@ class Tuned:
     def _tried(self, point: Job, board: Board) -> tuple[Scores, bool]:
         """Scores of the values to try, NaN until a run is over, and whether there will be no more of them."""
         scores: Scores = {}
-        unit = 1.0
-        if self.relative:
-            unit = _value(dict(point.settings), self.axis.path)
+        unit = _value(dict(point.settings), self.axis.path) if self.relative else 1.0
         new = [float(value) if unit == 1.0 else _rounded(float(value) * unit) for value in self.axis.values]
-        stages: list[Callable[[Scores, Rule], list[float]]] = [*[beyond] * _FURTHER, between, no_more]
-        for propose in stages:
+        for propose in (*[beyond] * _FURTHER, between, None):
             scores |= {value: self._score(self._trial(point, value), board) for value in new}
             if any(math.isnan(score) for score in scores.values()):
                 return scores, False
-            new = propose(scores, self.rule)
+            new = propose(scores, self.rule) if propose else []
         return scores, True
 
     def _trial(self, point: Job, value: float) -> Job:
-        job = self._job(point, value, self._ends()[0])
-        if self.rule != "progress":
-            return job
-        plan = replace(self.plan, settings={}, variants={})
-        return make_job(replace(plan, settings=job.settings), {**job.choices, "training.epochs": 1})
+        one_epoch = {"training.epochs": 1} if self.rule == "progress" else {}
+        return self._job(point, value, self._ends()[0] | one_epoch)
 
     def _ends(self) -> list[dict[str, Any]]:
         """Return the seeds as choices, one that is empty where the plan has none."""
@@ -155,15 +148,8 @@ def between(scores: Scores, rule: Rule) -> list[float]:
         return []
     tried = sorted(scores)
     at = tried.index(_best(scores))
-    near = [
-        pair for pair in pairwise(tried) if tried[at] in pair and (rule != "largest" or pair[0] == tried[at])
-    ]
-    return [value for low, high in near if (value := _rounded(math.sqrt(low * high))) not in scores]
-
-
-def no_more(scores: Scores, rule: Rule) -> list[float]:
-    """Return nothing: the last stage."""
-    return []
+    pairs = list(pairwise(tried))[at if rule == "largest" else max(at - 1, 0) : at + 1]
+    return [value for low, high in pairs if (value := _rounded(math.sqrt(low * high))) not in scores]
 
 
 def rates(plan: Plan) -> Axis:

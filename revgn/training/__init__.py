@@ -1,6 +1,6 @@
 """Training: frozen settings, a pure step, a loop that yields records and knows no files."""
 
-from revgn.training.average import Average, AverageState, init_average, update_average
+from revgn.training.average import AverageState, update_average
 from revgn.training.estimate import (
     Estimate,
     Speeds,
@@ -26,7 +26,6 @@ from revgn.training.problem import (
 from revgn.training.step import Record, train_step
 
 __all__ = [
-    "Average",
     "AverageState",
     "DivergedError",
     "Estimate",
@@ -44,7 +43,6 @@ __all__ = [
     "estimate_step",
     "evaluate",
     "evaluate_part",
-    "init_average",
     "initial_state",
     "load_data",
     "restore_average",

@@ -21,7 +21,7 @@ from revgn.settings import Config, Exponential, Own, Tail, config_dict, kind_of,
 from revgn.settings.registry import OWN
 from revgn.solvers import Automatic, BlockWise, MinimumNorm, is_dense
 from revgn.solvers.block_weights import fixed_weights
-from revgn.training.average import Average, AverageState, init_average
+from revgn.training.average import AverageState
 
 DEFAULT_BATCH = 256
 _INIT_SCALE = 1e-3  # of a network of the user's own
@@ -43,7 +43,7 @@ class Problem:
     batch_size: int
     steps_per_epoch: int
     total_steps: int
-    average: Average | None = None
+    average: Exponential | Tail | None = None
 
 
 class TrainState(NamedTuple):
@@ -119,7 +119,7 @@ def build_problem(
         batch_size=batch_size,
         steps_per_epoch=per_epoch,
         total_steps=total_steps,
-        average=_average(settings.average, total_steps),
+        average=settings.average,
     )
 
 
@@ -190,20 +190,11 @@ def _bounded(part: Any, order: int, backend: Backend) -> Any:
     return part if is_dense("eigh", order, 8, memory) else replace(part, memory=memory)
 
 
-def _average(settings: Exponential | Tail | None, total_steps: int) -> Average | None:
-    """Average of the weights that the settings describe; a tail has at least the last step in it."""
-    if isinstance(settings, Exponential):
-        return Average(settings.decay)
-    if isinstance(settings, Tail):
-        return Average(begin=min(round(settings.tail_start * total_steps), total_steps - 1))
-    return None
-
-
 def initial_state(problem: Problem) -> TrainState:
     """Draw the state before the first step."""
     rng = np.random.default_rng([problem.config.training.seed, _PARAMS])
     params = init(problem.network, rng, getattr(problem.config.network, "init_scale", _INIT_SCALE))
-    average = init_average(params) if problem.average else ()
+    average = AverageState(0, params) if problem.average else ()
     return TrainState(params, init_state(problem.optimizer, problem.network, params), 0, 0.0, average)
 
 

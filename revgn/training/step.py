@@ -54,7 +54,7 @@ def _train_step(
     params, inner = _row_major(result.params), _row_major(result.state)
     step, average = state.step + 1, state.average
     if problem.average and average:
-        average = update_average(problem.average, average, params, step)
+        average = update_average(problem.average, average, params, step, problem.total_steps)
     step_norm = float(result.step_norm)  # waits for the device
     finished = perf_counter()
     record: Record = {
