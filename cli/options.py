@@ -7,26 +7,16 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from revgn.data import DataSettings
 from revgn.settings import kind_of, named_settings, parse_value, renamed, settings_by_name, words_of
 from revgn.settings.build import Table
 from revgn.settings.text import parse_assignment
-from revgn.structs import Setting
+from revgn.structs import Setting, settings_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DATA_OPTIONS = (
-    "data",
-    "folder",
-    "subset",
-    "subset_seed",
-    "inputs",
-    "targets",
-    "test_inputs",
-    "test_targets",
-    "target",
-    "validation",
-    "task",
-)
+_FOR_TRAINING = ("name", "test_fraction", "standardize_targets", "crop")
+DATA_OPTIONS = ("data", *(of.name for of in settings_of(DataSettings) if of.name not in _FOR_TRAINING))
 RESUME_OPTIONS = tuple(name for name, found in named_settings().items() if any(of.resumable for of in found))
 
 

@@ -97,16 +97,14 @@ def setting(
     ----------
     meaning : str
         One line: the text of the option, of the configuration file and of the reference.
-    default
-        Its default.
     family : str or None
-        Of a field that holds one of several structs: the name under which these are registered.
+        Name under which the structs are registered of which the field holds one.
     resumable : bool
         Whether a resumed run may change it.
     size : bool
         Whether it is a number of bytes, which may be written as 4GB.
     **bounds
-        Of a number: ge, gt, le, lt, and infinite=True where infinity is allowed.
+        Fields of `Bounds`.
     """
     own = {"meaning": meaning, "family": family, "resumable": resumable, "size": size}
     return dataclasses.field(default=default, metadata=own | {"bounds": Bounds(**bounds)})
@@ -219,6 +217,6 @@ def _checked(owner: object, of: Setting) -> Any:
     if is_good:
         return value
     expected = described(of.type, of.bounds)
-    near = difflib.get_close_matches(value, choices_of(of.type), 1) if isinstance(value, str) else []
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise FieldError(type(owner).__name__, of.name, f"{value!r} cannot be used; expected {expected}{hint}")
+    if isinstance(value, str) and (near := difflib.get_close_matches(value, choices_of(of.type), 1)):
+        expected += f"; did you mean {near[0]}?"
+    raise FieldError(type(owner).__name__, of.name, f"{value!r} cannot be used; expected {expected}")

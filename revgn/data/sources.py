@@ -1,7 +1,6 @@
 """Data sets by name or path: the one door to all readers."""
 
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from revgn.data.idx import read_idx
 from revgn.data.places import KNOWN, dataset_names, fetch, find_files, missing
 from revgn.data.settings import DataSettings
 from revgn.data.tables import read_csv
-from revgn.errors import DataError, UsageError
+from revgn.errors import DataError, UsageError, nearest
 
 _SUFFIXES = (".npz", ".h5", ".hdf5", ".csv")
 _TEST_FRACTION = 0.2  # of a known table, whose checksum is that of its parts
@@ -69,8 +68,7 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
             raise missing(name, folder, "downloads are off")
         return _load_known(name, paths, wanted)
     if suffix not in _SUFFIXES:
-        close = get_close_matches(name, dataset_names(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(dataset_names())}"
+        hint = nearest(name, dataset_names())
         raise UsageError(f"data: {name!r} is neither a known name nor a {'/'.join(_SUFFIXES)} file; {hint}")
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")

@@ -4,11 +4,10 @@
 `optimizer.damping` with kfac. Options that choose a kind come first.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from revgn.errors import UsageError
+from revgn.errors import UsageError, nearest
 from revgn.settings.build import Chosen, Table, fields_at, merge_settings, missing, unknown_word, with_preset
 from revgn.settings.config import Config
 from revgn.settings.registry import FAMILIES, kind_of
@@ -123,8 +122,7 @@ def _absent(name: str, chosen: Mapping[str, Chosen]) -> str:
 
 def _unknown(name: str) -> str:
     """Say what became of a name that no struct has, or which name is near."""
-    near = difflib.get_close_matches(name, named_settings(), 1)
-    hint = f"did you mean {near[0]}?" if near else "revgn reference lists all settings"
+    hint = nearest(name, named_settings(), "revgn reference lists all settings")
     return renamed(name) or f"unknown setting; {hint}"
 
 

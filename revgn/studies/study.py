@@ -34,7 +34,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from revgn.errors import UsageError
+from revgn.errors import UsageError, nearest
 from revgn.settings import merge_settings, parse_toml
 from revgn.store import Run
 from revgn.sweeps import Plan, parse_axis
@@ -117,11 +117,7 @@ def load_study(name: str) -> Study:
         If there is none of that name.
     """
     if name not in study_names():
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, study_names(), 1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(study_names())}"
-        raise UsageError(f"study: there is no {name!r}; {hint}")
+        raise UsageError(f"study: there is no {name!r}; {nearest(name, study_names())}")
     text = files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
     content = parse_toml(text, f"{name}.toml")
     return Study(

@@ -2,14 +2,12 @@
 
 from revgn.sweeps.axes import parse_axis
 from revgn.sweeps.claim import Beat
-from revgn.sweeps.dask import dask_executor
-from revgn.sweeps.drive import Board, JobState, drive
+from revgn.sweeps.drive import Board, JobState
 from revgn.sweeps.launch import Listed, executor_at, load_plan, run_sweep, tuned
 from revgn.sweeps.median import MedianRule
 from revgn.sweeps.plan import Plan, parse_plan, plan_jobs, plan_toml
 from revgn.sweeps.pool import LocalPool
 from revgn.sweeps.search import Searched
-from revgn.sweeps.tune import Tuned
 from revgn.sweeps.work import Status
 
 __all__ = [
@@ -22,9 +20,6 @@ __all__ = [
     "Plan",
     "Searched",
     "Status",
-    "Tuned",
-    "dask_executor",
-    "drive",
     "executor_at",
     "load_plan",
     "parse_axis",

@@ -14,7 +14,6 @@ from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, train
 from revgn.training.problem import (
     Problem,
     TrainState,
-    averaged,
     build_problem,
     initial_state,
     load_data,
@@ -23,7 +22,7 @@ from revgn.training.problem import (
     restore_weights,
     state_arrays,
 )
-from revgn.training.step import Record, train_step
+from revgn.training.step import train_step
 
 __all__ = [
     "AverageState",
@@ -32,12 +31,10 @@ __all__ = [
     "Evaluated",
     "Event",
     "Problem",
-    "Record",
     "Speeds",
     "StepDone",
     "TrainState",
     "analyse",
-    "averaged",
     "build_problem",
     "choose_solver",
     "estimate_step",
