@@ -190,18 +190,15 @@ _NUMBERS = {int: "a whole number", float: "a number"}
 
 
 def _check_part(owner: object, of: Setting) -> None:
-    """Raise `FieldError` unless a field holds a struct, one of those that its type names if it names any."""
+    """Raise `FieldError` unless a field holds a struct of its type; any struct where that is a protocol."""
     value, members = getattr(owner, of.name), typing.get_args(of.type) or (of.type,)
-    kinds = tuple(Struct if _is_open(member) else member for member in members)
+    kinds = tuple(
+        Struct if member is Any or getattr(member, "_is_protocol", False) else member for member in members
+    )
     is_none = value is None and Any in members
     if isinstance(value, type) or not (isinstance(value, kinds) or is_none):
         expected = "a struct" if Struct in kinds else described(of.type, of.bounds)
         raise FieldError(type(owner).__name__, of.name, f"{value!r} cannot be used; expected {expected}")
-
-
-def _is_open(kind: Any) -> bool:
-    """Whether a type stands for any struct: a protocol does."""
-    return kind is Any or getattr(kind, "_is_protocol", False)
 
 
 def _checked(owner: object, of: Setting) -> Any:

@@ -38,9 +38,9 @@ def conduct_study(
     Returns
     -------
     board : Board
-        How each job ended.
+        States of the jobs.
     verdicts : tuple of Verdict
-        Of the study's claims, in their order; none while jobs are left.
+        Verdicts on the study's claims, in their order; none while jobs are left.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A study: a question, the sweep that answers it, and what would count as an answer.
+"""A study: a question, the sweep that answers it, and the claims that it is held against.
 
 title = "Which generalized inverse"
 source = "Buffelli et al. 2024, figure 2"
@@ -18,7 +18,7 @@ against = "optimizer.lr"        a setting, over which the panels are then drawn:
 words = "..."                   the claim, in its author's words or ours
 figure = "test_accuracy"        a figure of the comparison, a series of epochs (its last number), or one of
                                 steps (its mean)
-per = "loss_decrease"                    the series of steps whose mean the figure's is divided by
+per = "loss_decrease"           the series of steps whose mean the figure's is divided by
 epoch = 1                       the figure as it was by then, of series of epochs
 seconds = 20                    likewise, by seconds of training
 more = "adam"                   the variant that has more of it, by the claim
@@ -83,16 +83,16 @@ class Study:
     source: str
     question: str
     plan: Plan
-    scales: Mapping[str, Mapping[str, Any]]
-    tune: str
-    rule: Rule
-    panels: tuple[str, ...]
-    claims: tuple[Claim, ...]
+    scale: Mapping[str, Mapping[str, Any]]
+    claims: tuple[Claim, ...] = ()
+    panels: Sequence[str] = ()
+    tune: str = ""
+    rule: Rule = "score"
     against: str | None = None
 
 
 class Verdict(NamedTuple):
-    """What came of a claim: the difference in the claim's direction, and its standard error over seeds."""
+    """Verdict on a claim: the difference in the claim's direction, and its standard error over seeds."""
 
     claim: Claim
     answer: Answer
@@ -109,47 +109,28 @@ def study_names() -> list[str]:
 
 
 def load_study(name: str) -> Study:
-    """Return a study of the package.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name.
-    """
+    """Return a study of the package; `UsageError` if there is none of that name."""
     if name not in study_names():
         raise UsageError(f"study: there is no {name!r}; {nearest(name, study_names())}")
     text = files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
     content = parse_toml(text, f"{name}.toml")
-    return Study(
-        name,
-        content["title"],
-        content["source"],
-        " ".join(content["question"].split()),
-        Plan(content.get("settings", {}), parse_grid(content.get("grid", {})), content["variants"]),
-        content["scale"],
-        content.get("tune", ""),
-        content.get("rule", "score"),
-        tuple(content.get("panels", ())),
-        tuple(Claim(**claim) for claim in content.get("claims", ())),
-        content.get("against"),
-    )
+    settings, grid = (content.pop(table, {}) for table in ("settings", "grid"))
+    plan = Plan(settings, parse_grid(grid), content.pop("variants"))
+    claims = tuple(Claim(**claim) for claim in content.pop("claims", ()))
+    question = " ".join(content.pop("question").split())
+    return Study(name=name, question=question, plan=plan, claims=claims, **content)
 
 
 def plan_of(study: Study, scale: Scale, seeds: int, data: str | None = None) -> Plan:
-    """Return the plan of a study at a scale, over so many seeds, on its own data or others.
+    """Return the plan of a study at a scale, over a number of seeds, on its own data or others.
 
     At the paper's scale CIFAR-10 has the paper's six blocks and crops, unless a variant says otherwise.
-
-    Raises
-    ------
-    UsageError
-        If there are none, or the study does not have the scale.
     """
     if seeds < 1:
         raise UsageError(f"seeds: {seeds} is not at least 1")
-    if scale not in study.scales:
-        raise UsageError(f"study {study.name}: has no scale {scale!r}; it has {', '.join(study.scales)}")
-    settings = merge_settings(dict(study.scales[scale]), dict(study.plan.settings))
+    if scale not in study.scale:
+        raise UsageError(f"study {study.name}: has no scale {scale!r}; it has {', '.join(study.scale)}")
+    settings = merge_settings(dict(study.scale[scale]), dict(study.plan.settings))
     if data is not None:
         own = _PAPER_DATA.get(data, {}) if scale == "paper" else {}
         settings = merge_settings({"data": {"name": data}}, own, settings)
@@ -172,7 +153,7 @@ def judge(claim: Claim, of_more: Sequence[Run], of_less: Sequence[Run]) -> Verdi
 
 
 def values_of(claim: Claim, runs: Sequence[Run]) -> tuple[float, ...]:
-    """Return what of each run a claim compares, where it was measured."""
+    """Return the value of each run that a claim compares, where it was measured."""
     found = (_value(claim, run) for run in runs)
     return tuple(value for value in found if math.isfinite(value))
 

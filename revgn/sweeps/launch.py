@@ -20,7 +20,7 @@ PLAN_FILE = "sweep.toml"
 
 
 class Listed:
-    """Jobs that are all known from the start."""
+    """Source of jobs that are all known from the start."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self.jobs = tuple(jobs)
@@ -42,7 +42,7 @@ def run_sweep(
     observe: Observer = lambda board: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Board:
-    """Run the jobs of a plan, each in a run folder of its own in `folder`, that are not done there yet.
+    """Run the jobs of a plan that are not done yet, each in its own run folder within `folder`.
 
     Parameters
     ----------
@@ -54,12 +54,12 @@ def run_sweep(
     workers : int
         Jobs at a time.
     hopeless, observe, should_stop : callable
-        As of `drive`.
+        See `drive`.
 
     Raises
     ------
     UsageError
-        If the settings of a job cannot be; nothing has been run then.
+        If settings of a job are invalid; nothing has been run then.
     RunError
         If the folder cannot be written.
     """
@@ -97,14 +97,14 @@ def executor_at(address: str | None, workers: int | None) -> Iterator[tuple[Exec
 
 
 def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
-    """Return the source that tunes a setting: "lr", with the values that the plan's grid has, or "lr=0.1,1".
+    """Return the source that tunes a setting: "lr" with the values of the plan's grid, or "lr=0.1,1".
 
-    With "lr=x0.3,1,3" the values are factors of what each point of the sweep has.
+    With "lr=x0.3,1,3" the values are factors of the value that each point of the sweep has.
 
     Raises
     ------
     UsageError
-        If there is no such setting, or it has no values; learning rates have some of their own.
+        If there is no such setting, or it has no values; a learning rate has default ones.
     """
     name, _, values = text.partition("=")
     path = canonical(name.strip())
@@ -120,13 +120,7 @@ def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
 
 
 def load_plan(path: Path | str) -> Plan:
-    """Read a plan from a TOML file, or that of the sweep in a folder.
-
-    Raises
-    ------
-    UsageError
-        If there is none, or it is not one.
-    """
+    """Read the plan in a TOML file, or of the sweep in a folder; `UsageError` if there is none."""
     path = Path(path)
     file = path / PLAN_FILE if path.is_dir() else path
     try:

@@ -5,11 +5,11 @@
     3. the geometric means of the best and its neighbours
     4. the best of all, on every seed
 
-What is best is a rule's:
+The best value by each rule:
 
-    score      highest score that the run came to, on validation data where there are some
+    score      highest score of the run, on validation data where there are some
     largest    largest value whose run did not diverge           (Buffelli et al. 2024, appendix)
-    progress   lowest training loss after the first epoch, of runs of one epoch        (there)
+    progress   lowest training loss after the first epoch, of runs of one epoch       (ibid.)
     fit        lowest training loss at the last evaluation
 """
 
@@ -38,31 +38,19 @@ _DIGITS = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tuned:
-    """Source of the jobs that tune a setting, by an axis of its own, for each point of a plan.
-
-    Parameters
-    ----------
-    plan : Plan
-        Its grid may have seeds; the first of them is tuned on.
-    axis : Axis
-        Values to begin with.
-    rule : {"score", "largest", "progress", "fit"}
-    folder : Path
-        That of the sweep.
-    relative : bool
-        The values are factors of what each point has set, or has by default.
+    """Source of the jobs that tune a setting for each point of a plan.
 
     Raises
     ------
     UsageError
-        If there is no such rule, or the axis has not two positive numbers or more.
+        If there is no such rule, or the axis has fewer than two positive numbers.
     """
 
-    plan: Plan
-    axis: Axis
+    plan: Plan  # tuned on the first of its seeds
+    axis: Axis  # values to begin with
     rule: Rule
-    folder: Path
-    relative: bool = False
+    folder: Path  # of the sweep
+    relative: bool = False  # whether the values are factors of the value that each point has
 
     def __post_init__(self) -> None:
         if self.rule not in get_args(Rule):
