@@ -21,7 +21,7 @@ RESUME_OPTIONS = tuple(name for name, found in named_settings().items() if any(o
 
 
 class SettingValue(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
-    """A value of a setting: read as TOML does, else text; the settings themselves say what is wrong."""
+    """A value of a setting: read as TOML does, else text; the structs check it."""
 
     def __init__(self, settings: tuple[Setting, ...]) -> None:
         self.words = tuple(dict.fromkeys(word for of in settings for word in words_of(of)))
@@ -61,7 +61,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def print_json(value: Any) -> None:
-    """Print strict JSON: what is infinite or NaN becomes null."""
+    """Print strict JSON; infinity and NaN become null."""
     import msgspec
 
     click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=float), indent=0))
@@ -96,12 +96,12 @@ def chosen_settings(values: Mapping[str, Any], assignments: tuple[str, ...] = ()
 
 
 def old_option(flag: str) -> str:
-    """Say what became of an option of version 0.1; "" for others."""
+    """Return the hint for an option of version 0.1; "" for others."""
     hint = renamed(flag.lstrip("-").replace("-", "_"))
     found = re.fullmatch(r"is now ([\w.]*)\.(\w+)(.*)", hint)
     if found is None:
         return hint
-    if "second" in found[1]:  # the name alone would be that of both
+    if "second" in found[1]:  # the name alone would set both
         return f"is now -s {found[1]}.{found[2]}=..."
     return f"is now --{found[2].replace('_', '-')}{found[3]}"
 

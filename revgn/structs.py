@@ -65,7 +65,7 @@ class Bounds:
 
 
 class Setting(NamedTuple):
-    """A field of a struct: its name, type, default, meaning, and what may be done with it."""
+    """A field of a struct; see `setting`."""
 
     name: str
     type: Any
@@ -164,7 +164,7 @@ def is_struct(kind: Any) -> bool:
 
 
 def choices_of(kind: Any) -> tuple[str, ...]:
-    """Return the words among the values of a type: those of its literals."""
+    """Return the words among the literals of a type."""
     if typing.get_origin(kind) is Literal:
         return tuple(choice for choice in typing.get_args(kind) if isinstance(choice, str))
     return tuple(choice for part in typing.get_args(kind) for choice in choices_of(part))

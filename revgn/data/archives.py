@@ -57,7 +57,7 @@ def _unpacked(path: Path, archive: Any, key: str) -> HostArray:
 
 
 def _check_room(path: Path, key: str, size: int) -> None:
-    """Refuse what unpacks to more than the machine's memory, before any of it is unpacked."""
+    """Refuse an array that unpacks to more than the machine's memory, before it is unpacked."""
     room = memory_size(select_backend("numpy"))
     if room is not None and size > room:
         what = f"{key} unpacks to {size / 1e9:.3g} GB, where this machine has {room / 1e9:.3g} GB"

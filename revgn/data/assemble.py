@@ -1,4 +1,4 @@
-"""From what a file holds to a data set: checked, flattened, encoded, split and normalized."""
+"""A data set from raw rows: checked, flattened, encoded, split and normalized."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -42,7 +42,7 @@ def assemble(
         Task "auto": integers and strings are class labels, floats are numbers to regress on. Validation rows
         are held out by another fixed shuffle, before the subset is taken of the training rows left.
     classes : tuple of str
-        Names of the classes where they are known; else the training labels say what they are.
+        Names of the classes where they are known; by default the training labels.
     columns : tuple of str
         Names of the target columns of a regression.
 
@@ -51,7 +51,7 @@ def assemble(
     DataError
         If the rows cannot be trained on; the message names the first place.
     UsageError
-        If `subset` asks for rows that are not there, or classes are to be standardized.
+        If `subset` is larger than the training set, or classes are to be standardized.
     """
     parts = {"training": train} if test is None else {"training": train, "test": test}
     if test is not None and test.inputs.shape[1:] != train.inputs.shape[1:]:

@@ -1,7 +1,7 @@
 """CIFAR-10, in its binary version (3073-byte rows) and its Python version (pickles), loose or as tar.gz.
 
-The pickles are read without running anything from them: the three NumPy names in them become a
-stand-in that only keeps what it was given, every other name is refused.
+The pickles are read without running anything from them: the three NumPy names in them become a stand-in that
+only stores its arguments, every other name is refused.
 """
 
 import io
@@ -73,7 +73,7 @@ def _decode_binary(stored: bytes, where: str) -> tuple[HostArray, HostArray]:
 
 
 class _StandIn:
-    """Takes the place of a NumPy array, its type and its dtype: keeps what it is given."""
+    """Stand-in for a NumPy array, its type and its dtype, which stores its arguments."""
 
     def __init__(self, *args: object) -> None:
         self.args = args
@@ -84,7 +84,7 @@ class _StandIn:
 
 
 class _BatchUnpickler(pickle._Unpickler):
-    """Admits what a batch needs; written in Python, for C's lets a file of bytes claim gigabytes of memo."""
+    """Admits the names of a batch alone; in Python, since a small file can make C's claim gigabytes."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in (

@@ -9,7 +9,7 @@ TaskChoice: TypeAlias = Literal["auto", "classification", "regression"]
 
 @struct
 class DataSettings:
-    """A data set, and what of it is used."""
+    """Data set, and the rows of it that are used."""
 
     name: str = setting(
         "Data set: one that the package ships or knows, or an .npz, .h5 or .csv file.",

@@ -1,4 +1,4 @@
-"""Data sets by name or path: the one door to all readers."""
+"""Data sets by name or path."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
     Raises
     ------
     DataError
-        If a file is missing, broken or holds what cannot be trained on.
+        If a file is missing, broken, or cannot be trained on.
     UsageError
         If there is no such name or column, or a setting does not fit the file.
 
@@ -82,7 +82,7 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
 
 
 def describe(name: str, **options: Any) -> dict[str, Any]:
-    """Return what a data set is, as plain numbers and strings; `options` are those of `load_dataset`."""
+    """Return the properties of a data set as numbers and strings; `options` are those of `load_dataset`."""
     dataset = load_dataset(name, **options)
     return {
         "name": dataset.name,

@@ -118,7 +118,7 @@ class Config:
     training: TrainingSettings = setting("Training.", default=TrainingSettings())
 
     def check(self) -> None:
-        """Raise `UsageError` where the optimizer needs what the network does not keep."""
+        """Raise `UsageError` where the optimizer needs activations that the network does not keep."""
         has_metric = any(isinstance(part, FeatureMetric) for part in parts_of(self.optimizer))
         if has_metric and getattr(self.network, "activations", "keep") == "rebuild":
             raise UsageError("metric features needs the activations; set network.activations to keep")

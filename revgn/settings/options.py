@@ -30,7 +30,7 @@ def named_settings() -> Mapping[str, tuple[Setting, ...]]:
 def path_of(name: str, settings: Table, *, of_first: bool = False) -> str:
     """Return the dotted path of the one setting of that name, or path, that the chosen structs have.
 
-    Where two optimizers have it, `of_first` takes that of the first.
+    Where two optimizers have it, `of_first` takes the path of the first.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def settings_by_name(
 
 
 def _order(name: str) -> tuple[int, int, int]:
-    """Kinds first, those of the outer structs before those within them."""
+    """Sort kinds first, outer structs before the structs within them."""
     last = name.removesuffix(".kind").rpartition(".")[2]
     depth = ("preset", "optimizer", "inner", "first", "second", "solver")
     is_kind = last in depth or any(of.family for of in named_settings().get(last, ()))
@@ -104,7 +104,7 @@ def _order(name: str) -> tuple[int, int, int]:
 
 
 def _absent(name: str, chosen: Mapping[str, Chosen]) -> str:
-    """Say why no chosen struct has a field, and which struct has it: hints of the innermost alone."""
+    """Return which structs have a field that no chosen one has, for the innermost chosen structs."""
     hints: dict[str, str] = {}
     for path, (of, value, struct) in chosen.items():
         if of.family is None:
@@ -121,7 +121,7 @@ def _absent(name: str, chosen: Mapping[str, Chosen]) -> str:
 
 
 def _unknown(name: str) -> str:
-    """Say what became of a name that no struct has, or which name is near."""
+    """Return the hint for a name that no struct has: the new name, or the nearest one."""
     hint = nearest(name, named_settings(), "revgn reference lists all settings")
     return renamed(name) or f"unknown setting; {hint}"
 

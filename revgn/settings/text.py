@@ -15,7 +15,7 @@ _WIDTH = 100
 def config_dict(part: Any) -> dict[str, Any]:
     """Nested dict of all settings of a struct; None where not set, lists for tuples.
 
-    A struct that is absent where the default is one is "none", so that TOML can say it.
+    A struct that is absent where the default is one is "none", since TOML has no null.
     """
     return {of.name: _plain(of, getattr(part, of.name)) for of in settings_of(type(part))}
 

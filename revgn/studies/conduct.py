@@ -33,7 +33,7 @@ def conduct_study(
     observe: Callable[[Board], None] = lambda board: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Board, tuple[Verdict, ...]]:
-    """Run what is missing of a study's sweep into `folder`; when all is there, write what came of it.
+    """Run the missing jobs of a study's sweep into `folder`; when all are done, write tables and figures.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[st
 
 
 def _check_data(plan: Plan) -> None:
-    """Load the data of every kind of job, so that what is wrong with them is said once, and before any."""
+    """Load the data of every kind of job, so that an error of theirs is raised once, before any job."""
     configs = [build_config(dict(job.settings)) for job in plan_jobs(plan)]
     for config in {repr(config.data): config for config in configs}.values():
         load_data(config)

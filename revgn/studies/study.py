@@ -4,7 +4,7 @@ title = "Which generalized inverse"
 source = "Buffelli et al. 2024, figure 2"
 question = "..."
 tune = "lr=x0.3,1,3"            rates tried for each variant, factors of its own; see `revgn.sweeps.tune`
-rule = "score"                  what is best there, and of all that was tried on every seed
+rule = "score"                  the best there, and of all settings tried on every seed
 panels = ["accuracy", "loss"]    of the figure; the first also against seconds of training
 against = "optimizer.lr"        a setting, over which the panels are then drawn: figures of a comparison,
                                 a line for each optimizer
@@ -67,7 +67,7 @@ class Claim:
 
     @property
     def what(self) -> str:
-        """Say what of the variants is compared."""
+        """Name of the figure that is compared, in words."""
         by = [f" per {self.per}"] if self.per else []
         by += [f" by epoch {self.epoch:g}"] if self.epoch is not None else []
         by += [f" by {self.seconds:g} s"] if self.seconds is not None else []

@@ -66,7 +66,7 @@ def newest_claim(sweep: Path, job: str) -> Claim | None:
 
 
 class Silence:
-    """Time since the last beat of each attempt, by this process's own clock: those of machines may differ."""
+    """Time since the last beat of each attempt, by this process's own clock: machines' clocks may differ."""
 
     def __init__(self) -> None:
         self._heard: dict[Path, tuple[int, float]] = {}

@@ -131,7 +131,7 @@ def load_plan(path: Path | str) -> Plan:
 
 
 def _gpus(plan: Plan) -> list[str]:
-    """GPUs to divide, where the jobs may want some."""
+    """GPUs to divide, where the jobs may use them."""
     training = plan.settings.get("training")
     chosen = training.get("backend") if isinstance(training, dict) else None
     return [] if chosen == "numpy" else visible_gpus()

@@ -51,6 +51,6 @@ class MedianRule:
 
 @functools.cache
 def _kind(job: Job) -> str:
-    """Return what makes scores comparable."""
+    """Return the settings that jobs with comparable scores share."""
     config = config_dict(build_config(dict(job.settings)))
     return json.dumps([config["data"], config["training"]["loss"]])

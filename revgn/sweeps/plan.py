@@ -74,7 +74,7 @@ def parse_plan(text: str, source: str) -> Plan:
     Raises
     ------
     UsageError
-        If it is not TOML, or a table holds what it cannot.
+        If it is not TOML, or a table is invalid.
     """
     content = parse_toml(text, source)
     tables: dict[str, Any] = {name: content.pop(name, {}) for name in _TABLES}
@@ -138,7 +138,7 @@ def plan_jobs(plan: Plan) -> list[Job]:
 
 
 def make_job(plan: Plan, choices: Mapping[str, Any], variant: str | None = None) -> Job:
-    """Return the job with these settings by dotted path beside those of the plan and its variant.
+    """Return the job with these settings by dotted path, over the settings of the variant and the plan.
 
     Raises
     ------

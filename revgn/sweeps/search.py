@@ -44,7 +44,7 @@ class Searched:
         self._states = optuna.trial.TrialState
         self._study = optuna.create_study(
             storage=optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
-            sampler=optuna.samplers.TPESampler(),  # a seed would have each driver ask for the same
+            sampler=optuna.samplers.TPESampler(),  # with a seed all drivers would draw the same
             study_name=_STUDY,
             direction="maximize",
             load_if_exists=True,

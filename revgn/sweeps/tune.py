@@ -164,7 +164,7 @@ def _rounded(value: float) -> float:
 
 
 def _training_loss(folder: Path, after: float) -> float:
-    """Return the training loss at the first evaluation after so many epochs, or at the last one."""
+    """Return the training loss at the first evaluation from `after` epochs on, or at the last one."""
     epochs = open_run(folder).epochs
     if "train_loss" not in epochs:
         raise RunError(f"{folder}: was never evaluated")

@@ -89,7 +89,7 @@ def run_job(sweep: Path, job: Job, after: int, command: str = "") -> Result:
         result = Result(job.name, "failed", str(error))
     except MemoryError as error:
         result = Result(job.name, "failed", f"not enough memory: {error or 'no detail'}")
-    except Exception as error:  # a fault of ours: the other jobs go on, and it can be looked at
+    except Exception as error:  # a fault of the program: the other jobs go on
         with suppress(OSError):
             (claim / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         result = Result(job.name, "failed", f"{type(error).__name__}: {error} ({claim / 'traceback.txt'})")

@@ -1,4 +1,4 @@
-"""Training: frozen settings, a pure step, a loop that yields records and knows no files."""
+"""Training: a pure step, and a loop that yields records and writes no files."""
 
 from revgn.training.average import AverageState, update_average
 from revgn.training.estimate import (

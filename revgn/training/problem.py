@@ -1,4 +1,4 @@
-"""From settings to what is trained: data, network, loss, optimizer, and the state before the first step.
+"""The problem that settings describe: data, network, loss, optimizer, and the state before the first step.
 
 Every draw follows from the seed and a tag of its own, so changing one choice leaves the others' bits.
 """
@@ -72,7 +72,7 @@ def build_problem(
     loss: Loss | None = None,
     optimizer: Optimizer | None = None,
 ) -> Problem:
-    """Draw the network and settle what `config` leaves to the data.
+    """Draw the network, and choose what `config` leaves open.
 
     A network, loss or optimizer of the user's own takes the place of the one that `config` describes.
 
