@@ -1,13 +1,14 @@
 """A checked data set: its parts, a normalization, a checksum."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from revgn.errors import DataError
+from revgn.errors import DataError, RevgnError
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 Task: TypeAlias = Literal["classification", "regression"]
@@ -49,10 +50,17 @@ class Dataset:
     target_scale: HostArray | None = None  # (c,)
 
 
-def unreadable(where: object, error: Exception) -> DataError:
-    """Return the one line that says why a file cannot be read, whatever its reader raised."""
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return DataError(f"{where}: cannot be read ({reason})")
+@contextmanager
+def reading(where: object, *errors: type[Exception]) -> Iterator[None]:
+    """Raise a `DataError` of one line where a reader raises one of `errors`, by default any."""
+    kinds = errors or (Exception,)
+    try:
+        yield
+    except RevgnError:
+        raise
+    except kinds as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{where}: cannot be read ({reason})") from None
 
 
 def checksum_arrays(arrays: Iterable[HostArray]) -> str:
