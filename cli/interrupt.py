@@ -2,9 +2,14 @@
 
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+_AGAIN = 0.02  # seconds
 
 
 @contextmanager
@@ -21,10 +26,20 @@ def stop_when_asked(
         signal.signal(number, signal.default_int_handler)
         os.write(2, f"\n{promise} (once more: at once)\n".encode())
 
+    def hook(unraisable: Any) -> None:
+        """Interrupt once more where a callback, such as that of a weak reference, swallowed the interrupt."""
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            main = threading.main_thread().ident
+            threading.Timer(_AGAIN, signal.pthread_kill, (main, signal.SIGINT)).start()
+        else:
+            sys.__unraisablehook__(unraisable)
+
     for number in before:
         signal.signal(number, handle)
+    hook_before, sys.unraisablehook = sys.unraisablehook, hook
     try:
         yield lambda: asked
     finally:
+        sys.unraisablehook = hook_before
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 import revgn
-from revgn import Halves, testing
-from revgn.linalg import PinvInfo
+from revgn import Halves, PinvInfo, testing
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@
 import numpy as np
 
 import revgn
-from revgn.solvers import apply, apply_adjoint, tangent_kernel
+from revgn import apply, apply_adjoint, tangent_kernel
 
 rng = np.random.default_rng(0)
 shape = revgn.Architecture(blocks=2, hidden=40, activation="tanh")

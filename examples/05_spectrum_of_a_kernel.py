@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse.linalg import eigsh
 
 import revgn
-from revgn.solvers import tangent_kernel
+from revgn import tangent_kernel
 
 rng = np.random.default_rng(0)
 digits = revgn.load_dataset("digits")

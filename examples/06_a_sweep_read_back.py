@@ -6,8 +6,7 @@ import tempfile
 from pathlib import Path
 
 import revgn
-from revgn.sweeps import Plan, parse_axis, run_sweep
-from revgn.views import compare_runs
+from revgn import Plan, compare_runs, parse_axis, run_sweep
 
 
 def main() -> None:

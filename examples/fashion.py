@@ -7,9 +7,7 @@ python examples/fashion.py runs/fashion-curves
 import sys
 from pathlib import Path
 
-from revgn import open_runs
-from revgn.views import draw_curves
-from revgn.views.groups import Group
+from revgn import Group, draw_curves, open_runs
 
 VARIANTS = ("block-inverse", "minimum-norm", "minimum-norm-with-carry", "adamw")
 

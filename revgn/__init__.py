@@ -47,7 +47,7 @@ from revgn.layers import (
     draw_readout,
     linear_features,
 )
-from revgn.linalg import PAPER_RULE, PinvRule
+from revgn.linalg import PAPER_RULE, PinvInfo, PinvRule
 from revgn.losses import CrossEntropy, SquaredError, accuracy, output_step
 from revgn.losses import gradient as loss_gradient
 from revgn.losses import value as loss_value
@@ -88,6 +88,7 @@ from revgn.optimizers import (
     Blend,
     Constant,
     Cosine,
+    Direction,
     FeatureMetric,
     GaussNewton,
     LevenbergMarquardt,
@@ -97,9 +98,12 @@ from revgn.optimizers import (
     Paced,
     StepDecay,
     Switch,
+    Update,
+    batch_gradient,
     direction,
     init_state,
     update,
+    update_along,
 )
 from revgn.settings import Config, build_config
 from revgn.solvers import (
@@ -130,9 +134,16 @@ _ON_DEMAND = {
     "to_xarray": "revgn.views",
     "views": "revgn.views",
     "testing": "revgn.testing",
+    "Plan": "revgn.sweeps",
+    "parse_axis": "revgn.sweeps",
+    "load_plan": "revgn.sweeps",
+    "run_sweep": "revgn.sweeps",
+    "compare_runs": "revgn.views",
+    "draw_curves": "revgn.views",
+    "Group": "revgn.views",
 }
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = [
     "KFAC",
     "LBFGS",
@@ -156,6 +167,7 @@ __all__ = [
     "CrossEntropy",
     "DataError",
     "Dataset",
+    "Direction",
     "FeatureMetric",
     "GaussNewton",
     "Halves",
@@ -169,6 +181,7 @@ __all__ = [
     "Orthogonalized",
     "Paced",
     "ParamsStep",
+    "PinvInfo",
     "PinvRule",
     "RandomFeatures",
     "Readout",
@@ -179,11 +192,13 @@ __all__ = [
     "StepDecay",
     "Switch",
     "UnsupportedMapError",
+    "Update",
     "UsageError",
     "WeightForm",
     "accuracy",
     "apply",
     "apply_adjoint",
+    "batch_gradient",
     "build_config",
     "build_problem",
     "direction",
@@ -235,6 +250,7 @@ __all__ = [
     "train_step",
     "trees",
     "update",
+    "update_along",
     "vjp_input",
     "vjp_params",
     "weight_forms",

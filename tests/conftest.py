@@ -1,5 +1,9 @@
 """Backends, dtypes, and a Hypothesis that repeats itself."""
 
+import os
+
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # before NumPy: workers share the cores
+
 from dataclasses import dataclass
 from typing import Any
 

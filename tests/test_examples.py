@@ -1,5 +1,6 @@
 """Every example runs, in a folder of its own."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -14,6 +15,15 @@ def test_example(path, tmp_path):
     done = run([sys.executable, "-W", "error", str(path)], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_all_they_import_is_at_the_top():
+    """Of the package itself, and so is what the README imports."""
+    root = Path(__file__).parent.parent
+    texts = [path.read_text(encoding="utf-8") for path in (*root.glob("examples/*.py"), root / "README.md")]
+    imports = [line for text in texts for line in re.findall(r"^(?:from|import) revgn.*", text, re.MULTILINE)]
+    assert len(imports) > 10
+    assert {line.split()[1] for line in imports} == {"revgn"}
 
 
 def test_the_first_figure_is_a_sweep_that_can_be_run():

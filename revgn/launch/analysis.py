@@ -1,4 +1,4 @@
-"""Finished runs analysed at their checkpoints, as `--analyse-rows` does during training; how alike runs are."""
+"""Finished runs analysed at their checkpoints, as `--analyse-rows` does during training."""
 
 from collections.abc import Sequence
 from dataclasses import replace

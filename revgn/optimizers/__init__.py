@@ -18,6 +18,7 @@ from revgn.optimizers.optimizer import (
     direction,
     init_state,
     update,
+    update_along,
 )
 from revgn.optimizers.orthogonal import Orthogonalized
 from revgn.optimizers.paced import Backtracking, Paced
@@ -63,4 +64,5 @@ __all__ = [
     "init_state",
     "schedule_factor",
     "update",
+    "update_along",
 ]

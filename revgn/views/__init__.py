@@ -15,6 +15,7 @@ figures   the figures of a report
 from revgn.views.compare import Comparison, compare_runs
 from revgn.views.curves import draw_curves
 from revgn.views.export import export_runs
+from revgn.views.groups import Group
 from revgn.views.report import write_report
 from revgn.views.response import draw_response
 from revgn.views.summary import labels, outline, summarize
@@ -22,6 +23,7 @@ from revgn.views.tables import to_pandas, to_xarray
 
 __all__ = [
     "Comparison",
+    "Group",
     "compare_runs",
     "draw_curves",
     "draw_response",

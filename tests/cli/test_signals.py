@@ -3,12 +3,15 @@
 import json
 import random
 import signal
+import threading
+import weakref
 
 import h5py
 import numpy as np
 import pytest
 import xarray as xr
 from processes import wait_until
+from revgn_cli.interrupt import stop_when_asked
 
 from revgn.store import EPOCH_SERIES, STEP_SERIES, latest_checkpoint, list_runs, open_run
 from revgn.views import summarize
@@ -123,6 +126,26 @@ def test_a_second_signal_stops_at_once(spawn, tmp_path):
     assert process.returncode == 130
     assert "Traceback" not in errors.read_text()
     assert open_run(tmp_path / "run").status == "interrupted"
+
+
+def test_an_interrupt_in_a_callback_is_not_lost(capfd):
+    """Python swallows what a weak reference's callback raises: a second signal then comes again."""
+
+    class Referred:
+        pass
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    referred = Referred()
+    reference = weakref.ref(referred, interrupted)
+    with pytest.raises(KeyboardInterrupt), stop_when_asked() as asked:  # noqa: PT012
+        signal.raise_signal(signal.SIGINT)
+        assert asked()
+        del referred
+        assert reference() is None
+        threading.Event().wait(60)  # until the interrupt
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_readers_while_it_runs(spawn, tmp_path):
