@@ -83,11 +83,11 @@ class Study:
     source: str
     question: str
     plan: Plan
-    scale: Mapping[str, Mapping[str, Any]]
-    claims: tuple[Claim, ...] = ()
-    panels: Sequence[str] = ()
+    scales: Mapping[str, Mapping[str, Any]]
     tune: str = ""
     rule: Rule = "score"
+    panels: Sequence[str] = ()
+    claims: tuple[Claim, ...] = ()
     against: str | None = None
 
 
@@ -118,7 +118,8 @@ def load_study(name: str) -> Study:
     plan = Plan(settings, parse_grid(grid), content.pop("variants"))
     claims = tuple(Claim(**claim) for claim in content.pop("claims", ()))
     question = " ".join(content.pop("question").split())
-    return Study(name=name, question=question, plan=plan, claims=claims, **content)
+    scales = content.pop("scale")
+    return Study(name=name, question=question, plan=plan, scales=scales, claims=claims, **content)
 
 
 def plan_of(study: Study, scale: Scale, seeds: int, data: str | None = None) -> Plan:
@@ -128,9 +129,9 @@ def plan_of(study: Study, scale: Scale, seeds: int, data: str | None = None) -> 
     """
     if seeds < 1:
         raise UsageError(f"seeds: {seeds} is not at least 1")
-    if scale not in study.scale:
-        raise UsageError(f"study {study.name}: has no scale {scale!r}; it has {', '.join(study.scale)}")
-    settings = merge_settings(dict(study.scale[scale]), dict(study.plan.settings))
+    if scale not in study.scales:
+        raise UsageError(f"study {study.name}: has no scale {scale!r}; it has {', '.join(study.scales)}")
+    settings = merge_settings(dict(study.scales[scale]), dict(study.plan.settings))
     if data is not None:
         own = _PAPER_DATA.get(data, {}) if scale == "paper" else {}
         settings = merge_settings({"data": {"name": data}}, own, settings)
