@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -61,18 +61,14 @@ def _plain(title: str) -> "Callable[[Board], None]":
             click.echo(title, err=True)
         for name, state in board.items():
             if before.get(name, "waiting") != state.status:
-                click.echo(f"{now:7.1f}s  {name}  {_line(state)}", err=True)
+                told = filter(None, (state.status, state.message, *_figures(state)))
+                click.echo("  ".join([f"{now:7.1f}s", name, *told]), err=True)
             before[name] = state.status
         if now - last >= PLAIN_SECONDS:
             click.echo(f"{now:7.1f}s  {counts(board)}", err=True)
             last = now
 
     return observe
-
-
-def _line(state: "JobState") -> str:
-    figures = [state.status, state.message, *_figures(state)]
-    return "  ".join(figure for figure in figures if figure)
 
 
 def _figures(state: "JobState") -> tuple[str, str, str]:
@@ -84,13 +80,21 @@ def _figures(state: "JobState") -> tuple[str, str, str]:
 
 
 def _table(board: "Board", title: str, rows: int) -> "Table":
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=title, caption=counts(board), box=None, title_justify="left", caption_justify="left")
-    for column in ("job", "status", "step", "score", "time"):
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
     shown = sorted(board.items(), key=lambda item: _ORDER.index(item[1].status))[: max(rows, 1)]
-    for name, state in shown:
-        table.add_row(escape(name), state.status, *_figures(state))
+    cells = [(name, state.status, *_figures(state)) for name, state in shown]
+    return plain_table(("job", "status", "step", "score", "time"), cells, counts(board), title)
+
+
+def plain_table(
+    columns: Iterable[str], rows: Iterable[Iterable[str]], caption: str, title: str | None = None
+) -> "Table":
+    """Return a table without lines, whose cells are plain text."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, caption=caption, box=None, title_justify="left", caption_justify="left")
+    for column in columns:
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*map(Text, row))
     return table

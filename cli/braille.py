@@ -32,19 +32,18 @@ def plot_lines(
     """
     shown = []
     for line in lines:
-        pairs = [(x, y) for x, y in zip(line.x, line.y, strict=True) if _is_drawn(x, y, log)]
+        pairs = [
+            (x, y)
+            for x, y in zip(line.x, line.y, strict=True)
+            if abs(x) < _MOST and abs(y) < _MOST and (y > 0 or not log)
+        ]
         shown.append([(x, math.log10(y)) for x, y in pairs] if log else pairs)
     points = [point for each in shown for point in each]
     if not points:
         return [[("nothing to draw yet", "dim")]]
     columns = max(width - _LABEL - 1, 4)
     (low, high), (left, right) = _span([y for _, y in points]), _span([x for x, _ in points])
-    dots = [[0] * columns for _ in range(height)]
-    styles = [[""] * columns for _ in range(height)]
-
-    def put(column: int, row: int, style: str) -> None:
-        dots[row // 4][column // 2] |= _DOTS[row % 4][column % 2]
-        styles[row // 4][column // 2] = style
+    cells = [[(0, "")] * columns for _ in range(height)]  # dots and style of each character
 
     def place(x: float, y: float) -> tuple[int, int]:
         along = round((x - left) / (right - left) * (2 * columns - 1))
@@ -52,27 +51,21 @@ def plot_lines(
 
     for line, each in zip(lines, shown, strict=True):
         places = [place(x, y) for x, y in each]
-        for column, row in places[:1]:
-            put(column, row, line.style)
-        for start, stop in pairwise(places):
+        for start, stop in pairwise([*places[:1], *places]):  # a single point is a line to itself
             count = max(abs(stop[0] - start[0]), abs(stop[1] - start[1]), 1)
             for k in range(count + 1):
                 column, row = (round(a + (b - a) * k / count) for a, b in zip(start, stop, strict=True))
-                put(column, row, line.style)
+                dots = cells[row // 4][column // 2][0] | _DOTS[row % 4][column % 2]
+                cells[row // 4][column // 2] = dots, line.style
     top, bottom = (10**value if log else value for value in (high, low))
     rows = []
-    for number, (codes, of_row) in enumerate(zip(dots, styles, strict=True)):
+    for number, of_row in enumerate(cells):
         label = f"{top:.4g}" if number == 0 else f"{bottom:.4g}" if number == height - 1 else ""
-        marks = (" *"[code > 0] if plain else chr(_EMPTY + code) for code in codes)
-        pieces = list(zip(marks, of_row, strict=True))
+        pieces = [(" *"[dots > 0] if plain else chr(_EMPTY + dots), style) for dots, style in of_row]
         rows.append([(f"{label:>{_LABEL}} ", "dim"), *pieces])
     ends = f"{left:.4g}", f"{right:.4g}"
     rows.append([(" " * (_LABEL + 1) + ends[0] + ends[1].rjust(columns - len(ends[0])), "dim")])
     return rows
-
-
-def _is_drawn(x: float, y: float, log: bool) -> bool:
-    return abs(x) < _MOST and abs(y) < _MOST and (y > 0 or not log)
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:

@@ -1,5 +1,8 @@
 """`revgn compare`: what differs between runs, and what came out."""
 
+import csv
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +11,6 @@ from revgn_cli.options import print_json
 
 if TYPE_CHECKING:
     from revgn.views import Comparison
-    from revgn.views.compare import Spread
 
 
 @click.command("compare")
@@ -31,7 +33,7 @@ def command(runs: tuple[Path, ...], form: str | None, all_figures: bool) -> None
 
     compared = compare_runs(open_runs(runs))
     if form == "json":
-        _print_json(compared)
+        print_json(asdict(compared))
     elif form == "csv":
         _print_csv(compared)
     else:
@@ -64,6 +66,8 @@ def _figures(compared: "Comparison", all_figures: bool) -> list[str]:
 
 
 def _table(compared: "Comparison", all_figures: bool) -> tuple[list[str], list[list[str]]]:
+    from revgn.views.compare import spread_in_words
+
     paths = list(dict.fromkeys(path for row in compared.rows for path in row.settings))
     names = _figures(compared, all_figures)
     last = [path.removesuffix(".kind").rpartition(".")[2] for path in paths]
@@ -75,24 +79,13 @@ def _table(compared: "Comparison", all_figures: bool) -> tuple[list[str], list[l
         count = f"{len(row.runs)}" + (f" ({of_status})" if of_status else "")
         settings = ["" if path not in row.settings else _word(row.settings[path]) for path in paths]
         own = [] if paths else [row.runs[0].rpartition("/")[2]]
-        rows.append([*settings, *own, count, *(_shown(name, row.figures.get(name)) for name in names)])
+        figures = (spread_in_words(name, row.figures.get(name)) for name in names)
+        rows.append([*settings, *own, count, *figures])
     return header, rows
 
 
 def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _shown(name: str, spread: "Spread | None") -> str:
-    from revgn.views.compare import figure_form
-
-    if spread is None:
-        return ""
-    scale, form, unit = figure_form(name)
-    text = f"{spread.mean * scale:{form}}"
-    if spread.count > 1 and spread.deviation != 0:
-        text += f" ± {spread.deviation * scale:{'.2f' if unit else '.2g'}}"
-    return f"{text}{unit}"
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:
@@ -118,19 +111,8 @@ def _flat_rows(compared: "Comparison") -> list[dict[str, Any]]:
 
 
 def _print_csv(compared: "Comparison") -> None:
-    import csv
-    import io
-
     rows = _flat_rows(compared)
-    text = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    click.echo(text.getvalue(), nl=False)
-
-
-def _print_json(compared: "Comparison") -> None:
-    from dataclasses import asdict
-
-    print_json(asdict(compared))

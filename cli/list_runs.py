@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 from revgn_cli.options import json_option, print_json
+from revgn_cli.progress import figure_in_words
 
 
 @click.command("ls")
@@ -34,15 +35,12 @@ def command(folder: Path, as_json: bool) -> None:
         click.echo(f"no runs in {folder}", err=True)
     width = max((len(row["run"]) for row in rows), default=0)
     for row in rows:
-        best = row.get("best") or {}
-        averaged = row.get("best_average") or {}
+        best, averaged = row.get("best") or {}, row.get("best_average") or {}
         figure = ""
-        if "test_accuracy" in best:
-            figure = f"best test accuracy {best['test_accuracy']:.2%}"
-            figure += f", averaged {averaged['test_accuracy_average']:.2%}" if averaged else ""
-        elif "test_loss" in best:
-            figure = f"best test loss {best['test_loss']:.4g}"
-            figure += f", averaged {averaged['test_loss_average']:.4g}" if averaged else ""
+        if name := next((name for name in ("test_accuracy", "test_loss") if name in best), None):
+            figure = f"best {name.replace('_', ' ')} {figure_in_words(name, best[name])}"
+            if averaged:
+                figure += f", averaged {figure_in_words(name, averaged[f'{name}_average'])}"
         step = f"step {row['step']}" if "step" in row else row["message"]
         title = row.get("title", "")
         click.echo(f"{row['run']:<{width}}  {row['status']:<11}  {title:<26}  {step:<10}  {figure}".rstrip())

@@ -88,18 +88,15 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             click.echo("revgn: stopped", err=True)
             ctx.exit(130)
-        except MemoryError as error:
-            click.echo(f"revgn: not enough memory: {error or 'no detail'}; try a smaller batch", err=True)
-            ctx.exit(1)
-        except OSError as error:
-            click.echo(f"revgn: {error}", err=True)
-            ctx.exit(1)
         except Exception as error:
             from revgn.errors import BackendError, RevgnError, ShapeError, UsageError
 
-            if not isinstance(error, RevgnError):
+            if not isinstance(error, RevgnError | OSError | MemoryError):
                 raise
-            click.echo(f"revgn: {error}", err=True)
+            message = str(error)
+            if isinstance(error, MemoryError):
+                message = f"not enough memory: {message or 'no detail'}; try a smaller batch"
+            click.echo(f"revgn: {message}", err=True)
             ctx.exit(2 if isinstance(error, UsageError | ShapeError | BackendError) else 1)
 
 

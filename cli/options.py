@@ -20,7 +20,7 @@ DATA_OPTIONS = ("data", *(of.name for of in settings_of(DataSettings) if of.name
 RESUME_OPTIONS = tuple(name for name, found in named_settings().items() if any(of.resumable for of in found))
 
 
-class SettingValue(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
+class SettingValue(click.types.StringParamType):
     """A value of a setting: read as TOML does, else text; the structs check it."""
 
     def __init__(self, settings: tuple[Setting, ...]) -> None:

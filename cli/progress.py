@@ -38,9 +38,9 @@ class Progress:
         self.done, self.total = event.state.step, problem.total_steps
         if "test_loss" in record:
             name = "test_accuracy" if "test_accuracy" in record else "test_loss"
-            self._parts["test"] = f"test {_figure(name, record[name])}"
+            self._parts["test"] = f"test {figure_in_words(name, record[name])}"
             if f"{name}_average" in record:
-                self._parts["test"] += f" (average {_figure(name, record[f'{name}_average'])})"
+                self._parts["test"] += f" (average {figure_in_words(name, record[f'{name}_average'])})"
         else:
             if self._first_step is None:
                 self._first_step, self._began = self.done - 1, time.monotonic() - record["seconds"]
@@ -85,12 +85,14 @@ def clock(seconds: float) -> str:
 def evaluation_figures(record: Mapping[str, float], *, average: bool = False) -> list[str]:
     """Losses and accuracies of an evaluation, in words; of the averaged weights in place of the raw ones."""
     names = [f"{part}_{what}" for part in ("train", "validation", "test") for what in ("loss", "accuracy")]
-    found = {name: record.get(f"{name}_average" if average else name) for name in names}
-    return [
-        f"{name.replace('_', ' ')} {_figure(name, figure)}"
-        for name, figure in found.items()
-        if figure is not None
-    ]
+    ending = "_average" if average else ""
+    found = {name: record[f"{name}{ending}"] for name in names if f"{name}{ending}" in record}
+    return [f"{name.replace('_', ' ')} {figure_in_words(name, value)}" for name, value in found.items()]
+
+
+def figure_in_words(name: str, value: float) -> str:
+    """Return a loss or an accuracy as it is shown."""
+    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4g}"
 
 
 def _live(title: str) -> Iterator[Observer]:
@@ -128,7 +130,3 @@ def _plain(title: str) -> Observer:
             last = now
 
     return observe
-
-
-def _figure(name: str, value: float) -> str:
-    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4g}"

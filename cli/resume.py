@@ -4,25 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import click
+from revgn_cli import options
 from revgn_cli.interrupt import stop_when_asked
-from revgn_cli.options import (
-    RESUME_OPTIONS,
-    chosen_settings,
-    json_option,
-    quiet_option,
-    set_option,
-    setting_options,
-)
 from revgn_cli.progress import show_progress
 from revgn_cli.train import command_line, report, say_note
 
 
 @click.command("resume")
 @click.argument("run", type=click.Path(path_type=Path))
-@setting_options(RESUME_OPTIONS)
-@set_option
-@quiet_option
-@json_option
+@options.setting_options(options.RESUME_OPTIONS)
+@options.set_option
+@options.quiet_option
+@options.json_option
 def command(run: Path, assignments: tuple[str, ...], quiet: bool, as_json: bool, **values: Any) -> None:
     """Go on with RUN, killed, interrupted or finished; it needs nothing but the folder.
 
@@ -33,7 +26,7 @@ def command(run: Path, assignments: tuple[str, ...], quiet: bool, as_json: bool,
     from revgn.launch import resume_run
     from revgn.store import open_run
 
-    changes = chosen_settings(values, assignments, open_run(run).config)
+    changes = options.chosen_settings(values, assignments, open_run(run).config)
     with stop_when_asked() as should_stop, show_progress(quiet, f"run {run}") as observe:
         outcome = resume_run(
             run, changes, command=command_line(), observe=observe, should_stop=should_stop, note=say_note

@@ -63,9 +63,8 @@ def sparkline(values: list[float], *, log: bool = False, plain: bool = False) ->
     import math
 
     bars = "01234567" if plain else _BARS
-    picked = values
-    if len(values) > _WIDTH:
-        picked = [values[round(i * (len(values) - 1) / (_WIDTH - 1))] for i in range(_WIDTH)]
+    count = min(len(values), _WIDTH)
+    picked = [values[round(i * (len(values) - 1) / max(count - 1, 1))] for i in range(count)]
     scaled = [math.log(v) if log and v > 0 else v for v in picked]
     finite = [v for v in scaled if math.isfinite(v)]
     if not finite:

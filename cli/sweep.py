@@ -5,18 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from revgn_cli import options
 from revgn_cli.board import show_board
 from revgn_cli.interrupt import stop_when_asked
-from revgn_cli.options import (
-    chosen_settings,
-    dask_option,
-    json_option,
-    print_json,
-    quiet_option,
-    set_option,
-    setting_options,
-    workers_option,
-)
 from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
@@ -36,8 +27,8 @@ if TYPE_CHECKING:
 @click.option("--random", type=int, metavar="N", help="Draw N points from the grid, in place of all.")
 @click.option("--random-seed", type=int, metavar="SEED", help="What is drawn follows from it (0).")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the sweep (else one in runs/).")
-@workers_option
-@dask_option
+@options.workers_option
+@options.dask_option
 @click.option(
     "--tune",
     metavar="KEY[=VALUES]",
@@ -62,10 +53,10 @@ if TYPE_CHECKING:
     help="End jobs whose best score after so many epochs is below the median of the others'.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the jobs, and run none.")
-@quiet_option
-@setting_options()
-@set_option
-@json_option
+@options.quiet_option
+@options.setting_options()
+@options.set_option
+@options.json_option
 def command(
     file: Path | None,
     axes: tuple[str, ...],
@@ -100,7 +91,7 @@ def command(
     from revgn.sweeps import MedianRule, Plan, Searched, executor_at, load_plan, plan_jobs, run_sweep, tuned
 
     plan = Plan() if file is None else load_plan(file)
-    settings = chosen_settings(values, assignments, dict(plan.settings))
+    settings = options.chosen_settings(values, assignments, dict(plan.settings))
     plan = _with_options(plan, settings, axes, random, random_seed)
     folder = out or _folder(file, plan)
     if tune is not None and search is not None:
@@ -112,7 +103,7 @@ def command(
             raise UsageError("--dry-run: what --search will run follows from what comes out")
         jobs = plan_jobs(plan) if source is None else source.more({}, 0)
         if as_json:
-            print_json([{"job": job.name, **job.choices} for job in jobs])
+            options.print_json([{"job": job.name, **job.choices} for job in jobs])
         else:
             more = " to begin with" if source else ""
             click.echo("\n".join([*(job.name for job in jobs), f"{len(jobs)} jobs{more} in {folder}"]))
@@ -188,18 +179,12 @@ def _report(folder: Path, board: "Board", has_more: bool, as_json: bool) -> None
     counts = Counter(state.status for state in board.values())
     left = has_more or any(not state.is_over for state in board.values())
     if as_json:
-        print_json(
-            [
-                {
-                    "job": name,
-                    "run": str(folder / name),
-                    "status": state.status,
-                    "message": state.message,
-                    **state.job.choices,
-                }
-                for name, state in board.items()
-            ]
-        )
+        rows = [
+            {"job": name, "run": str(folder / name), "status": state.status, "message": state.message}
+            | dict(state.job.choices)
+            for name, state in board.items()
+        ]
+        options.print_json(rows)
     else:
         for name, state in board.items():
             if state.status in ("failed", "diverged"):

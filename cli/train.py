@@ -6,15 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from revgn_cli import options
 from revgn_cli.interrupt import stop_when_asked
-from revgn_cli.options import (
-    chosen_settings,
-    json_option,
-    print_json,
-    quiet_option,
-    set_option,
-    setting_options,
-)
 from revgn_cli.progress import clock, evaluation_figures, show_progress
 
 if TYPE_CHECKING:
@@ -24,15 +17,15 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@setting_options()
-@set_option
+@options.setting_options()
+@options.set_option
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder (else a new one in runs/).")
 @click.option("--dry-run", is_flag=True, help="Print weights, memory and time, and train nothing.")
 @click.option(
     "--print-config", is_flag=True, help="Print a file of all settings, each explained, and train nothing."
 )
-@quiet_option
-@json_option
+@options.quiet_option
+@options.json_option
 def command(
     file: Path | None,
     assignments: tuple[str, ...],
@@ -57,7 +50,7 @@ def command(
     layers = []
     if file is not None:
         layers.append(parse_toml(file.read_text(encoding="utf-8", errors="replace"), str(file)))
-    config = build_config(chosen_settings(values, assignments, *layers), *layers)
+    config = build_config(options.chosen_settings(values, assignments, *layers), *layers)
     if print_config:
         click.echo(config_template(config), nl=False)
         return
@@ -81,16 +74,9 @@ def report(outcome: "Outcome", as_json: bool) -> None:
     """Print how training ended; an interrupted run exits with 130 and its resume command."""
     resume = f"revgn resume {shlex.quote(str(outcome.folder))}"
     if as_json:
-        print_json(
-            {
-                "run": str(outcome.folder),
-                "status": outcome.status,
-                "step": outcome.step,
-                "resume": resume,
-                "seconds": outcome.seconds,
-                **{n: value for n, value in outcome.last.items() if n not in ("step", "seconds")},
-            }
-        )
+        told = {"run": str(outcome.folder), "status": outcome.status, "step": outcome.step, "resume": resume}
+        told["seconds"] = outcome.seconds
+        options.print_json(told | {name: value for name, value in outcome.last.items() if name not in told})
     else:
         last = outcome.last
         steps = f"{outcome.step} step{'' if outcome.step == 1 else 's'}"
@@ -150,7 +136,7 @@ def _print_estimate(config: "Config", as_json: bool) -> None:
     outputs, steps, seconds = dataset.train.targets.shape[1], problem.total_steps, estimate.seconds_per_step
     if as_json:
         kinds = [*by_solver, *map(kind_of, parts_of(config.optimizer))]
-        print_json(
+        options.print_json(
             {
                 "features": features,
                 "outputs": outputs,

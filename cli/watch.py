@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from revgn_cli.board import plain_table
 from revgn_cli.braille import Line, plot_lines
 from revgn_cli.progress import clock, evaluation_figures
 from revgn_cli.show import sparkline
@@ -43,8 +44,8 @@ def command(run: Path, once: bool) -> None:
             while True:
                 runs = open_runs(run)
                 live.update(_frame(runs, run, console, console.height - 2), refresh=True)
-                if all(_has_ended(each) for each in runs) and not _is_swept(run):
-                    return
+                if all(_has_ended(each) for each in runs) and not (run / "sweep.toml").exists():
+                    return  # more runs may come to a sweep, which is watched until Ctrl-C
                 time.sleep(_SECONDS)
     except KeyboardInterrupt:
         return
@@ -90,36 +91,21 @@ def _one(run: "Run", width: int, plain: bool) -> "RenderableType":
 
 def _many(runs: "list[Run]", height: int, plain: bool) -> "RenderableType":
     """A row a run, those that go on first: as many as have room."""
-    from rich.table import Table
-
     from revgn.views import outline
 
-    rows = sorted(runs, key=_has_ended)
-    table = Table(
-        box=None,
-        caption=f"{len(runs)} run{'s' * (len(runs) > 1)}",
-        caption_justify="left",
-        title_justify="left",
-    )
-    for column in ("run", "status", "step", "time", "test", "test loss"):
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
-    for run in rows[: max(height - 3, 1)]:
+    rows = []
+    for run in sorted(runs, key=_has_ended)[: max(height - 3, 1)]:
         found = outline(run)
         last, losses = found["last"], run.epochs.get("test_loss")
         test = f"{last['test_accuracy']:.2%}" if "test_accuracy" in last else f"{last.get('test_loss', '')}"
         curve = "" if losses is None else sparkline(losses.tolist(), log=True, plain=plain).partition(" ")[0]
         seconds = clock(last.get("seconds", 0.0))
-        cells = [run.folder.name, found["status"], str(found["step"]), seconds, test, curve]
-        table.add_row(*(cell.replace("[", "\\[") for cell in cells))
-    return table
+        rows.append([run.folder.name, found["status"], str(found["step"]), seconds, test, curve])
+    columns = ("run", "status", "step", "time", "test", "test loss")
+    return plain_table(columns, rows, f"{len(runs)} run{'s' * (len(runs) > 1)}")
 
 
 def _has_ended(run: "Run") -> bool:
     from revgn.store import status
 
     return status(run) != "running"
-
-
-def _is_swept(path: Path) -> bool:
-    """Whether more runs may come: a sweep's folder is watched until Ctrl-C."""
-    return (path / "sweep.toml").exists()

@@ -15,12 +15,7 @@ from revgn import Halves, PinvInfo, testing
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaling:
-    width: int
-
-
-class Params(NamedTuple):
-    first: np.ndarray  # s (d/2)
-    second: np.ndarray
+    width: int  # its parameters are Halves, s (d/2) for either half
 
 
 class Point(NamedTuple):
@@ -41,7 +36,7 @@ def columns(point):  # dy/ds
 
 
 def vjp_params(layer, params, point, y_bar):
-    return Params(*((y * b).sum(0) for y, b in zip(columns(point), y_bar, strict=True)))
+    return Halves(*((y * b).sum(0) for y, b in zip(columns(point), y_bar, strict=True)))
 
 
 def jvp_params(layer, params, point, dparams):
@@ -53,7 +48,7 @@ def jvp_params(layer, params, point, dparams):
 
 # %%
 for generic, implementation in {
-    revgn.init: lambda layer, rng, size: Params(*(size * rng.standard_normal((2, layer.width)))),
+    revgn.init: lambda layer, rng, size: Halves(*(size * rng.standard_normal((2, layer.width)))),
     revgn.forward: lambda layer, params, x: scale(x, params),
     revgn.inverse: lambda layer, params, y: scale(y, params, -1),
     revgn.linearize: lambda layer, params, x: (scale(x, params), with_point(scale(x, params))),
@@ -63,6 +58,7 @@ for generic, implementation in {
     revgn.vjp_input: lambda layer, params, point, y_bar: scale(y_bar, params),
     revgn.jvp_params: jvp_params,
     revgn.vjp_params: vjp_params,
+    revgn.moved_halves: lambda layer: (0, 1),
 }.items():
     generic.register(Scaling)(implementation)
 
@@ -74,17 +70,13 @@ for generic, implementation in {
 
 
 # %%
-@revgn.row_cotangents.register(Scaling)
-def row_cotangents(layer, params, point, y_bar):
-    return tuple(y * b for y, b in zip(point.output, y_bar, strict=True))
-
-
 for generic, implementation in {
     revgn.row_features: lambda layer, point: point.rows,
+    revgn.row_cotangents: lambda layer, params, point, y_bar: tuple(map(np.multiply, point.output, y_bar)),
     revgn.with_features: lambda layer, point, features: Point(point.output, features),
     revgn.weight_forms: lambda layer: (revgn.WeightForm(1, layer.width, bias_rows=1),) * 2,
     revgn.to_matrices: lambda layer, dparams: tuple(s[None, :] for s in dparams),
-    revgn.from_matrices: lambda layer, matrices: Params(*(X[0] for X in matrices)),
+    revgn.from_matrices: lambda layer, matrices: Halves(*(X[0] for X in matrices)),
 }.items():
     generic.register(Scaling)(implementation)
 
@@ -93,10 +85,8 @@ for generic, implementation in {
 # The pseudoinverse of the derivative in the parameters, for the block step: here each factor has a single
 # column, so that its least-squares step is a quotient.
 
+
 # %%
-revgn.moved_halves.register(Scaling)(lambda layer: (0, 1))
-
-
 class Factored(NamedTuple):
     squares: tuple
     info: PinvInfo
@@ -113,8 +103,7 @@ def factor_params(layer, point, rule):
 
 @revgn.solve_params.register(Scaling)
 def solve_params(layer, point, factored, dy):
-    sums = vjp_params(layer, None, point, dy)
-    D = Params(*(s / of for s, of in zip(sums, factored.squares, strict=True)))
+    D = Halves(*map(np.divide, vjp_params(layer, None, point, dy), factored.squares))
     return revgn.ParamsStep(D, jvp_params(layer, None, point, D), factored.info)
 
 

@@ -34,7 +34,6 @@ def huber(loss, z, t):
 
 
 revgn.init_state.register(SignDescent)(lambda optimizer, network, params: ())
-revgn.update.register(SignDescent)(revgn.update_along)
 
 
 @revgn.direction.register(SignDescent)

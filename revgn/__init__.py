@@ -103,7 +103,6 @@ from revgn.optimizers import (
     direction,
     init_state,
     update,
-    update_along,
 )
 from revgn.settings import Config, build_config
 from revgn.solvers import (
@@ -250,7 +249,6 @@ __all__ = [
     "train_step",
     "trees",
     "update",
-    "update_along",
     "vjp_input",
     "vjp_params",
     "weight_forms",

@@ -100,11 +100,11 @@ class Sizes(NamedTuple):
 class Cost:
     """Counts of a step or a part of it.
 
-    `work` are operations and `memory` bytes, both by part. The part "factor" is work of Cholesky
-    factorizations, "eigenvectors" that of eigendecompositions, all others of matrix products; `order` is that
-    of the largest matrix factored. `read` are bytes of large arrays in products with a vector, `disk` and
-    `moved` bytes on disk and to and from it. `kernel` says how a tangent kernel is factored: "dense" or
-    "tiles". `notes` are sentences on what will go wrong, and `unknown` names structs that state no cost.
+    `work` are operations and `memory` bytes, both by part: "factor" is work of Cholesky factorizations,
+    "eigenvectors" of eigendecompositions, all others of matrix products. `order` is that of the largest
+    matrix factored, `read` are bytes of large arrays in products with a vector, `disk` and `moved` bytes on
+    disk and to and from it. `kernel` says how a tangent kernel is factored: "dense" or "tiles". `notes` are
+    sentences on what will go wrong, `unknown` the names of structs without a cost.
     """
 
     work: dict[str, float] = field(default_factory=dict)

@@ -48,7 +48,7 @@ import numpy as np
 from revgn._dispatch import Struct, generic
 from revgn.arrays import Array, add, subtract, zeros
 from revgn.errors import ShapeError
-from revgn.linalg import PinvInfo, PinvRule
+from revgn.linalg import FactorInfo, PinvInfo, PinvRule
 from revgn.trees import is_empty
 
 Params: TypeAlias = tuple[Any, ...]  # nested tuples of arrays: see `revgn.trees`
@@ -64,24 +64,8 @@ class Factored(Protocol):
     """A factored pseudoinverse of df/dW, of any layer."""
 
     @property
-    def info(self) -> "FactoredInfo":
-        """Rank and extreme singular values."""
-
-
-class FactoredInfo(Protocol):
-    """What is known of a factored df/dW."""
-
-    @property
-    def rank(self) -> int:
-        """Rank on one column of y: n where every change of n samples is in reach."""
-
-    @property
-    def s_max(self) -> float:
-        """Largest singular value."""
-
-    @property
-    def s_min(self) -> float:
-        """Smallest singular value that counts."""
+    def info(self) -> FactorInfo | PinvInfo:
+        """Extreme singular values, and the rank on one column of y: n where every change is in reach."""
 
 
 class Halves(NamedTuple):
@@ -154,12 +138,7 @@ def inverse(layer: Layer, params: Params, y: Data) -> Data:
 
 @generic
 def linearize(layer: Layer, params: Params, x: Data) -> tuple[Data, Point]:
-    """y = f(x), and the point: what tangents, cotangents and pseudoinverses at x need.
-
-    Raises
-    ------
-    ShapeError, UsageError
-        As `forward`.
+    """y = f(x), and the point: what tangents, cotangents and pseudoinverses at x need; raises as `forward`.
 
     Notes
     -----

@@ -4,8 +4,8 @@ Named tuples keep their type, so tangents, cotangents, steps and moments of a la
 of the same struct as the parameters.
 """
 
+import math
 from collections.abc import Callable, Iterator
-from functools import reduce
 from typing import Any, TypeVar, cast
 
 from revgn.arrays import Array, array_namespace, blockwise, inner, zeros
@@ -75,7 +75,8 @@ def elementwise(function: Callable[..., tuple[Any, ...]], *trees: Tree) -> tuple
     All results are formed in one pass over memory, piece by piece: see `revgn.arrays.blockwise`.
     """
     found = [blockwise(function, *nodes) for nodes in zip(*map(leaves, trees), strict=True)]
-    return tuple(_filled(trees[0], iter(results)) for results in zip(*found, strict=True))
+    results = map(iter, zip(*found, strict=True))
+    return tuple(map_leaves(lambda _, of=of: next(of), trees[0]) for of in results)
 
 
 def axpy(a: float, x: Tree, y: Tree) -> Tree:
@@ -124,11 +125,7 @@ def dot(x: Tree, y: Tree) -> Array:
     >>> float(dot(x, x))
     25.0
     """
-    return reduce(
-        lambda total, term: total + term,
-        (inner(xi, yi) for xi, yi in zip(leaves(x), leaves(y), strict=True)),
-        cast("Array", 0.0),
-    )
+    return sum((inner(xi, yi) for xi, yi in zip(leaves(x), leaves(y), strict=True)), cast("Array", 0.0))
 
 
 def norm(x: Tree) -> Array:
@@ -181,7 +178,7 @@ def unflatten(like: Tree, vector: Array) -> Tree:
 
     def cut(leaf: Array) -> Array:
         nonlocal position
-        begin, position = position, position + _size(leaf)
+        begin, position = position, position + math.prod(leaf.shape)
         return array_namespace(vector).reshape(vector[begin:position], leaf.shape)
 
     return map_leaves(cut, like)
@@ -196,15 +193,4 @@ def size(x: Tree) -> int:
     >>> size((np.eye(2), np.array([7.0])))
     5
     """
-    return sum(_size(xi) for xi in leaves(x))
-
-
-def _filled(like: Tree, values: Iterator[Any]) -> Tree:
-    return map_leaves(lambda _: next(values), like)
-
-
-def _size(x: Array) -> int:
-    count = 1
-    for length in x.shape:
-        count *= length
-    return count
+    return sum(math.prod(xi.shape) for xi in leaves(x))

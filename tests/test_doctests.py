@@ -23,7 +23,16 @@ WITHOUT = {  # maps of layers and what takes a run of its own: the README and ex
         "solve",
         "tangent_kernel",
     ),
-    *("init_state", "direction", "update", "build_config", "build_problem", "initial_state", "load_data"),
+    *(
+        "init_state",
+        "direction",
+        "update",
+        "batch_gradient",
+        "build_config",
+        "build_problem",
+        "initial_state",
+        "load_data",
+    ),
     *("train", "train_step", "start_run", "resume_run", "evaluate_run", "rebuild", "list_runs", "open_run"),
     *("open_runs", "to_pandas", "to_xarray"),
 }

@@ -1,11 +1,4 @@
-"""Analysis of networks in training: tangent kernel, representations, weights, and the kind of their steps.
-
-alignment    how alike two kernels or two representations are
-spectrum     a kernel's spectrum in a few numbers, exactly or from products
-steps        what kind of steps an optimizer takes
-probe        a network at a moment, on fixed samples
-quantities   the registry of all that is measured at such a moment
-"""
+"""Analysis of networks in training: tangent kernel, representations, weights, steps; see `QUANTITIES`."""
 
 from revgn.analysis.alignment import cka, cka_of_kernels, kernel_alignment
 from revgn.analysis.probe import (
@@ -25,7 +18,6 @@ from revgn.analysis.spectrum import (
     estimate_alignment,
     estimate_alignment_along,
     estimate_change,
-    estimate_trace,
     spectrum,
 )
 from revgn.analysis.steps import cosine, gradient_noise, kernel_change, solvers_cosine, step_excess
@@ -46,7 +38,6 @@ __all__ = [
     "estimate_alignment",
     "estimate_alignment_along",
     "estimate_change",
-    "estimate_trace",
     "gradient_noise",
     "kernel_alignment",
     "kernel_change",

@@ -3,13 +3,13 @@
 Kernel alignment (Cristianini et al. 2001)   <K, L> / (|K| |L|)
 Linear CKA (Kornblith et al. 2019)           HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)), K = X X^T, L = Y Y^T
 
-HSIC is an estimate. The biased one, tr(K H L H) / (n-1)^2 with H = I - 1 1^T / n, is far from 0 between
-independent data of many features. The unbiased one (Song et al. 2012, equation 5) is 0 on average there:
+The biased estimate of HSIC, tr(K H L H) / (n-1)^2 with H = I - 1 1^T / n, is far from 0 between independent
+data of many features. The unbiased one (Song et al. 2012, equation 5) is 0 on average there:
 
     1 / (n (n-3)) [ tr(K L) + (1^T K 1) (1^T L 1) / ((n-1)(n-2)) - 2 / (n-2) 1^T K L 1 ]
 
-with the diagonals of K and L set to 0. Neither sees a common offset of the samples. In floating point an
-offset would leave little of the digits, so columns are centered first, and the sums are in double precision.
+with the diagonals of K and L set to 0. A common offset of the samples changes neither, but would cost digits,
+so columns are centered first, and the sums are in double precision.
 """
 
 from typing import Literal, get_args
@@ -78,9 +78,9 @@ def cka_of_kernels(K: Array, L: Array, estimator: Estimator = "unbiased") -> flo
     _check_kernels(K, L)
     if estimator not in get_args(Estimator):
         raise UsageError(f"cka: estimator {estimator!r} is not one of {', '.join(get_args(Estimator))}")
-    hsic = _unbiased if estimator == "unbiased" else _biased
+    hsic = _unbiased if estimator == "unbiased" else inner  # the biased one times (n-1)^2
     K, L = _centered_kernel(K), _centered_kernel(L)
-    of_both, of_K, of_L = hsic(K, L), hsic(K, K), hsic(L, L)
+    of_both, of_K, of_L = (float(hsic(*pair)) for pair in ((K, L), (K, K), (L, L)))
     return of_both / (of_K * of_L) ** 0.5 if of_K > 0 and of_L > 0 else float("nan")
 
 
@@ -88,11 +88,6 @@ def _centered_kernel(K: Array) -> Array:
     """H K H in double precision, H = I - 1 1^T / n."""
     K = centered(K)
     return K - array_namespace(K).mean(K, axis=1)[:, None]
-
-
-def _biased(K: Array, L: Array) -> float:
-    """tr(K L), which is HSIC of centered K and L times (n-1)^2."""
-    return float(inner(K, L))
 
 
 def _unbiased(K: Array, L: Array) -> float:

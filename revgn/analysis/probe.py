@@ -1,7 +1,7 @@
-"""A network at a moment of its training, on a fixed set of samples: what the quantities are functions of.
+"""A network at a moment of its training, on a fixed set of samples, the probe.
 
-Everything is compared with the same network at initialization, on the same samples, the probe. What several
-quantities need (Jacobian, tangent kernel, representations) is formed when the first of them asks, and once.
+What several quantities need (Jacobian, tangent kernel, representations) is formed once, when it is first
+used.
 """
 
 from dataclasses import dataclass

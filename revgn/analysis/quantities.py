@@ -1,12 +1,10 @@
-"""The quantities by which a network in training is analysed: one registry, from which all else follows.
+"""The quantities by which a network in training is analysed: one registry of functions of a `Moment`.
 
-A quantity is a function of a `Moment`. Its name is the name of its series in run.h5; the first line of its
-docstring is the meaning there, in the report and in the reference. All but those of the next steps compare
-with initialization: in a lazy regime (Chizat, Oyallon and Bach 2019) the loss falls, but kernel and features
-hardly move.
-
-Of a coupling y_i = x_i + A W the features A and the branch A W are compared, beside the changed half y_i and
-the output of all: these carry the input along, which alone makes them alike.
+The name of a function is the name of its series in run.h5; the first line of its docstring is the meaning
+there, in the report and in the reference. All but those of the next steps compare with initialization: in a
+lazy regime (Chizat, Oyallon and Bach 2019) the loss falls, but kernel and features hardly move. Of a coupling
+y_i = x_i + A W the features A and the branch A W are compared beside the changed half y_i and the output of
+all, which carry the input along and are alike for that alone.
 """
 
 import math
@@ -18,12 +16,7 @@ import numpy as np
 from revgn import trees
 from revgn.analysis import alignment, steps
 from revgn.analysis.probe import Ahead, Moment, body_kernel_product, kernel_product, label_alignment
-from revgn.analysis.spectrum import (
-    Estimate,
-    estimate_alignment,
-    estimate_alignment_along,
-    estimate_change,
-)
+from revgn.analysis.spectrum import Estimate, estimate_alignment, estimate_alignment_along, estimate_change
 from revgn.arrays import Array, array_namespace
 from revgn.losses import gradient, output_step
 from revgn.maps import Params
@@ -38,19 +31,11 @@ _SOLVED_ROWS = 256  # at most, of a batch, whose kernel is formed and solved wit
 
 
 class Quantity(NamedTuple):
-    """A measured quantity.
+    """A measured quantity and its series; NAME_K stands for a series for each coupling, NAME_0 and so on.
 
-    Parameters
-    ----------
-    name : str
-        Of its series. A name NAME_K stands for a series for each coupling: NAME_0 and so on.
-    meaning, unit : str
-    function : callable
-        None where the quantity is not measured: of kernels that are estimated.
-    has_error : bool
-        Where it is estimated, its standard error is the series NAME_error.
-    looks_ahead : bool
-        It needs the next two steps.
+    `function` returns None where the quantity is not measured, of kernels that are estimated. With
+    `has_error` the standard error of an estimate is the series NAME_error; with `looks_ahead` it needs the
+    next two steps.
     """
 
     name: str

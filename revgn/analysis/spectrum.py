@@ -3,8 +3,8 @@
 effective rank   exp(-sum p log p), p the eigenvalues over their sum (Roy and Vetterli 2007)
 condition        largest over smallest eigenvalue
 
-From products alone, by independent vectors v with entries +-1 (Hutchinson 1990): tr K is E v^T K v, |K|_F^2
-is E |K v|^2, <K, L> is E (K v)^T (L v); each with its standard error, of ratios of means the jackknife's.
+From products alone, by independent vectors v with entries +-1 (Hutchinson 1990): |K|_F^2 is E |K v|^2 and
+<K, L> is E (K v)^T (L v); ratios of their means have the jackknife's standard error.
 """
 
 import math
@@ -29,7 +29,7 @@ class Spectrum(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A mean over independent probes, and its standard error."""
+    """An estimate from independent probes, and its standard error."""
 
     value: float
     error: float
@@ -46,11 +46,6 @@ def spectrum(K: Array) -> Spectrum:
     rank = math.exp(-float(np.sum(shares * np.log(shares)))) if shares.size else 0.0
     smallest = float(values[-1])
     return Spectrum(values, trace, rank, float(values[0]) / smallest if smallest else math.inf)
-
-
-def estimate_trace(product: Product, like: Array, probes: int, rng: np.random.Generator) -> Estimate:
-    """Return tr K from products K v, v like `like`."""
-    return _mean([float(inner(v, product(v))) for v in _signs(like, probes, rng)])
 
 
 def estimate_alignment(
@@ -110,9 +105,3 @@ def _signs(like: Array, probes: int, rng: np.random.Generator) -> list[Array]:
     return [
         backend.asarray(2.0 * rng.integers(0, 2, like.shape) - 1.0, dtype=like.dtype) for _ in range(probes)
     ]
-
-
-def _mean(values: list[float]) -> Estimate:
-    count = len(values)
-    error = float(np.std(values, ddof=1)) / math.sqrt(count) if count > 1 else math.nan
-    return Estimate(float(np.mean(values)), error)

@@ -9,6 +9,7 @@ from revgn.arrays.fused import (
     inner,
     matmul,
     matmul_into,
+    pieces,
     sandwich,
     scaled,
     subtract,
@@ -42,15 +43,13 @@ from revgn.arrays.native import (
 )
 from revgn.arrays.pool import empty, row_major, zeros
 from revgn.arrays.scratch import Scratch, nbytes
-from revgn.arrays.typing import Array, Device, DType, Namespace
+from revgn.arrays.typing import Array, DType
 
 __all__ = [
     "Array",
     "Backend",
     "BackendName",
     "DType",
-    "Device",
-    "Namespace",
     "Scratch",
     "activate",
     "add",
@@ -77,6 +76,7 @@ __all__ = [
     "memory_in_use",
     "memory_size",
     "nbytes",
+    "pieces",
     "row_major",
     "sandwich",
     "scaled",

@@ -4,8 +4,8 @@ NumPy works through memory once for each operation. Here a product and what foll
 go piece by piece instead. Other libraries take the plain formula.
 """
 
+import math
 from collections.abc import Callable
-from typing import Any
 
 import array_api_compat
 import numpy as np
@@ -51,19 +51,14 @@ def blockwise(
 ) -> tuple[Array, ...]:
     """What `function` gives, element by element, of arrays that share their first axis.
 
-    Parameters
-    ----------
-    function : callable
-        Takes so many arrays and returns a tuple of arrays; element-wise along the first axis.
-    out : tuple of arrays
-        NumPy arrays to write to, in place of new ones; may be among `arrays`.
+    `function` returns a tuple of arrays. Results are written to `out`, if given: NumPy arrays that may be
+    among `arrays`.
     """
     if not array_api_compat.is_numpy_array(arrays[0]):
         return function(*arrays)
     n = arrays[0].shape[0]
-    rows = max(1, _ELEMENTS * n // max(1, _size(arrays[0])))
-    for start in range(0, n, rows):
-        piece = slice(start, start + rows)
+    rows = max(1, _ELEMENTS * n // max(1, math.prod(arrays[0].shape)))
+    for piece in pieces(n, rows):
         parts = function(*(array[piece] for array in arrays))
         if out is None:
             out = tuple(empty((n, *part.shape[1:]), part) for part in parts)
@@ -77,9 +72,8 @@ def inner(x: Array, y: Array) -> Array:
     xp = array_namespace(x, y)
     if not array_api_compat.is_numpy_array(x) or not x.ndim:
         return xp.sum(x * y)
-    rows = max(1, _ELEMENTS * x.shape[0] // max(1, _size(x)))
-    pieces = _pieces(x.shape[0], rows)
-    total = sum(float(xp.sum(x[piece] * y[piece])) for piece in pieces)
+    rows = max(1, _ELEMENTS * x.shape[0] // max(1, math.prod(x.shape)))
+    total = sum(float(xp.sum(x[piece] * y[piece])) for piece in pieces(x.shape[0], rows))
     return xp.asarray(total, dtype=xp.result_type(x, y))
 
 
@@ -94,7 +88,7 @@ def activate(u: Array, C: Array, phi: Callable[[Array], tuple[Array, Array]]) ->
     A = empty((n, h + 1), u, xp.result_type(u, C))
     slopes = empty((n, h), A, phi(A[:0, :])[1].dtype)
     A[:, h] = 1.0
-    for columns in _pieces(h, _COLUMNS):
+    for columns in pieces(h, _COLUMNS):
         xp.matmul(u, C[:, columns], out=A[:, columns])
         blockwise(phi, A[:, columns], out=(A[:, columns], slopes[:, columns]))
     return A, slopes
@@ -108,13 +102,13 @@ def sandwich(x: Array, left: Array, slope: Array, right: Array) -> Array:
     n, h, b = slope.shape[0], slope.shape[1], right.shape[1]
     X = xp.reshape(x, (-1, *x.shape[-2:]))
     out = empty((X.shape[0], n, b), x, xp.result_type(x, left))
-    for group in _pieces(X.shape[0], max(1, _ROWS // n)):
-        for rows in _pieces(n, _ROWS):
+    for group in pieces(X.shape[0], max(1, _ROWS // n)):
+        for rows in pieces(n, _ROWS):
             S = slope[rows]
             above = X[group, rows if X.shape[1] > 1 else slice(None)]
             above, result = _flat(above), out[group, rows]
             middle = empty((result.shape[0], S.shape[0], min(h, _COLUMNS)), out)
-            for columns in _pieces(h, _COLUMNS):
+            for columns in pieces(h, _COLUMNS):
                 between = middle[:, :, : columns.stop - columns.start]
                 product = xp.reshape(matmul(above, left[:, columns]), (result.shape[0], -1, between.shape[2]))
                 xp.multiply(product, S[:, columns], out=between)
@@ -141,13 +135,10 @@ def _elementwise(function: Callable[..., Array], x: Array, y: Array) -> Array:
     return function(x, y, out=empty(np.broadcast_shapes(x.shape, y.shape), x, kind))
 
 
-def _pieces(count: int, size: int) -> list[slice]:
+def pieces(count: int, size: int) -> list[slice]:
+    """Slices of at most `size` that cover `count` rows."""
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def _flat(x: Array) -> Array:
     return array_namespace(x).reshape(x, (-1, x.shape[-1]))
-
-
-def _size(x: Any) -> int:
-    return int(x.size)

@@ -1,8 +1,4 @@
-"""What the libraries do differently: Cholesky and its failure, triangular solves, updates in place, erf.
-
-NumPy goes to SciPy (in place where asked), CuPy to cupyx.scipy; any other array API namespace takes
-the plain fallback.
-"""
+"""What the libraries do differently: NumPy goes to SciPy, CuPy to cupyx.scipy, others plain fallbacks."""
 
 import importlib
 from collections.abc import Callable
@@ -22,12 +18,7 @@ from revgn.errors import BackendError
 def cholesky(K: Array, *, overwrite: bool = False) -> Array | None:
     """Lower factor L with L L^T = K, from the lower triangle of K; None where K is not positive definite.
 
-    Parameters
-    ----------
-    K : (n, n)
-        Symmetric; only its lower triangle is read.
-    overwrite : bool
-        Let K be destroyed, which saves a copy of it on the host.
+    With `overwrite` K may be destroyed, which saves a copy of it on the host.
     """
     if array_api_compat.is_numpy_array(K):
         try:  # K.T is Fortran-ordered, so LAPACK works in K's own memory; its upper triangle is K's lower
@@ -102,10 +93,7 @@ def subtract_product(S: Array, A: Array, B: Array) -> Array:
 def triangular_solve(L: Array, B: Array, *, transposed: bool = False, overwrite: bool = False) -> Array:
     """L^-1 B, or L^-T B where `transposed`, for L (n, n) lower triangular and B (n, m).
 
-    Parameters
-    ----------
-    overwrite : bool
-        Let B be destroyed, which saves a copy of it on the host where it is Fortran-ordered.
+    With `overwrite` B may be destroyed, which saves a copy of it on the host where it is Fortran-ordered.
     """
     if array_api_compat.is_numpy_array(L):
         upper: Any = L.T
@@ -155,10 +143,7 @@ def largest_tridiagonal(diagonal: list[Array], beside: list[Array]) -> tuple[flo
 
 
 def linear_operator(
-    shape: tuple[int, int],
-    like: Array,
-    matvec: Callable[[Array], Array],
-    rmatvec: Callable[[Array], Array],
+    shape: tuple[int, int], like: Array, matvec: Callable[[Array], Array], rmatvec: Callable[[Array], Array]
 ) -> Any:
     """Linear operator of the library's own sparse module: scipy.sparse.linalg, or cupyx's for CuPy.
 

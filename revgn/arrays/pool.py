@@ -1,9 +1,8 @@
 """Large NumPy arrays in recycled memory: on the host what CuPy's memory pool is on the device.
 
-A fresh array of megabytes costs the system more than the arithmetic on it: every page is cleared and
-mapped anew. An array of `empty` lives in a block that waits, once the array and all its views are gone,
-for the next array of about that size. Contents never carry over by intent, so results do not depend on it; a
-step that repeats allocates nothing. All blocks together are at most twice what was once in use at a time.
+A fresh array of megabytes costs the system more than the arithmetic on it: every page is cleared and mapped
+anew. An array of `empty` lives in a block that is used again, once the array and all its views are gone, for
+the next array of about that size. All blocks together are at most twice what was once in use at a time.
 """
 
 import threading

@@ -1,8 +1,7 @@
 """Arrays put aside: in memory as long as there is room, then in one temporary file on the host.
 
-The file is read and written by calls, not mapped: pages of a mapped file count as the process's memory, and
-a disk that fills up would end the process where a call reports it. It has no name (on POSIX, it is unlinked
-when it is opened; elsewhere deleted when it is closed), so nothing is left behind, however the process ends.
+The file is read and written by calls, not mapped: pages of a mapped file count as the process's memory, and a
+disk that fills up would end the process. It has no name, so nothing is left behind, however the process ends.
 """
 
 import os
@@ -16,7 +15,7 @@ import numpy as np
 
 from revgn.arrays.namespace import array_namespace, backend_of, to_host
 from revgn.arrays.pool import empty
-from revgn.arrays.typing import Array, DType
+from revgn.arrays.typing import Array
 from revgn.errors import RunError, UsageError
 
 
@@ -47,7 +46,6 @@ class Scratch:
     def __init__(self, room: int, expected: int = 0) -> None:
         self.room = room
         self.in_memory = self.on_disk = 0
-        self.written = self.read = 0
         self._kept: dict[Hashable, Array] = {}
         self._places: dict[Hashable, _Place] = {}
         self._file: IO[bytes] | None = None
@@ -72,7 +70,7 @@ class Scratch:
             self._kept[key] = array
             self.in_memory += size
             return
-        self._places[key] = _Place(self.on_disk, array.shape, _empty_like(array))
+        self._places[key] = _Place(self.on_disk, array.shape, empty((0,), array))
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=scratch_folder(), buffering=0)  # noqa: SIM115
@@ -83,7 +81,6 @@ class Scratch:
         except OSError as error:
             raise RunError(f"scratch file in {scratch_folder()}: {error.strerror}; TMPDIR moves it") from None
         self.on_disk += size
-        self.written += size
 
     def get(self, key: Hashable) -> Array:
         """Array put aside as `key`, not to be written to: itself, or read anew from disk."""
@@ -99,7 +96,6 @@ class Scratch:
             if not count:
                 raise RunError(f"scratch file in {scratch_folder()}: it ends early")
             left = left[count:]
-        self.read += host.nbytes
         return host if array_api_compat.is_numpy_array(like) else backend_of(like).asarray(host)
 
     def close(self) -> None:
@@ -120,14 +116,9 @@ def scratch_folder() -> str:
     return tempfile.gettempdir()
 
 
-def nbytes(shape: tuple[int, ...], like: Array, dtype: DType = None) -> int:
-    """Bytes of an array of `shape`, of the dtype of `like` unless another is given."""
-    dtype = like.dtype if dtype is None else dtype
-    return int(np.prod(shape)) * int(array_namespace(like).finfo(dtype).bits) // 8
-
-
-def _empty_like(array: Array) -> Array:
-    return array_namespace(array).empty((0,), dtype=array.dtype, device=array.device)
+def nbytes(shape: tuple[int, ...], like: Array) -> int:
+    """Bytes of an array of `shape`, of the dtype of `like`."""
+    return int(np.prod(shape)) * int(array_namespace(like).finfo(like.dtype).bits) // 8
 
 
 def _bytes_of(host: Any) -> memoryview:

@@ -1,8 +1,7 @@
 """Threads of two linear algebra libraries side by side, set before either is loaded.
 
-NumPy and SciPy bring an OpenBLAS each. After a call its threads wait for the next by spinning, for tens of
-milliseconds, on the cores that the other library's threads now need: a product after a factorization then
-takes twice its time. Here the wait is made short, unless the environment has its own.
+NumPy and SciPy bring an OpenBLAS each, whose threads spin for tens of milliseconds after a call: a product
+after a factorization then takes twice its time. Here the wait is made short, unless the environment sets it.
 """
 
 import os

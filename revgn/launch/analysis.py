@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revgn.analysis import cka, spectrum
-from revgn.arrays import Array, to_host
+from revgn.arrays import to_host
 from revgn.errors import UsageError
 from revgn.launch.problem import problem_of
+from revgn.launch.rebuild import weights_of
 from revgn.maps import forward
-from revgn.networks import ChainParams
 from revgn.settings import build_config
 from revgn.solvers import jacobian, tangent_kernel
-from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
-from revgn.store.names import CHECKPOINT_FOLDER, checkpoint_name
+from revgn.store.checkpoint import load_checkpoint
+from revgn.store.names import checkpoint_path
 from revgn.store.reader import Run
-from revgn.training import Problem, analyse, restore_state, restore_weights, start_probe
+from revgn.training import analyse, restore_state, start_probe
 from revgn.training.batches import test_rows
 from revgn.training.step import Record
 
@@ -44,7 +44,7 @@ def analyse_run(run: Run, rows: int = 100, probes: int = 0) -> dict[int, Record]
     probe = start_probe(problem, rows, probes)
     found = {}
     for step in run.checkpoints:
-        checkpoint = load_checkpoint(run.folder / CHECKPOINT_FOLDER / checkpoint_name(step))
+        checkpoint = load_checkpoint(checkpoint_path(run.folder, step))
         state = restore_state(problem, checkpoint.arrays)
         further = replace(problem, total_steps=max(problem.total_steps, step + 2))
         found[step] = analyse(further, state, probe)
@@ -65,7 +65,7 @@ def output_similarity(runs: Sequence[Run], rows: int = 100) -> dict[tuple[str, s
     outputs = {}
     for run in runs:
         problem = problem_of(run, optimizer=False)
-        z = forward(problem.network, *_newest(run, problem, rows))
+        z = forward(problem.network, weights_of(run, problem)[1], test_rows(problem, rows)[0])
         outputs[str(run.folder)] = np.asarray(to_host(z), dtype=np.float64)
     return {(a, b): cka(outputs[a], outputs[b]) for a, b in combinations(outputs, 2)}
 
@@ -84,12 +84,5 @@ def run_spectrum(run: Run) -> NDArray[np.float64]:
     if rows is None:
         raise UsageError(f"{run.folder}: was not analysed; a spectrum needs a run with --analyse-rows")
     problem = problem_of(run, optimizer=False)
-    _, J = jacobian(problem.network, *_newest(run, problem, rows))
+    _, J = jacobian(problem.network, weights_of(run, problem)[1], test_rows(problem, rows)[0])
     return spectrum(tangent_kernel(J)).eigenvalues
-
-
-def _newest(run: Run, problem: Problem, rows: int) -> tuple[ChainParams, Array]:
-    """Return the weights of the newest checkpoint, and the first test rows."""
-    params = restore_weights(problem, latest_checkpoint(run.folder)[0].arrays)
-    assert params is not None  # only averaged ones may be missing
-    return params, test_rows(problem, rows)[0]

@@ -12,19 +12,12 @@ import numpy as np
 from revgn.errors import DataError, RevgnError, RunError
 from revgn.launch.problem import problem_of
 from revgn.settings import build_config, config_toml, filled_settings, without_none
+from revgn.store import names
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
-from revgn.store.files import is_sealed, reading
+from revgn.store.files import has_seal, reading
 from revgn.store.journal import Columns, read_journal
 from revgn.store.migrate import migrated
-from revgn.store.names import (
-    CADENCES,
-    CHECKPOINT_FOLDER,
-    CHECKPOINT_PATTERN,
-    CONFIG_FILE,
-    JOURNAL_BYTES,
-    JOURNAL_FILE,
-    RUN_FILE,
-)
+from revgn.store.names import CADENCES, checkpoint_paths
 from revgn.store.reader import Run, open_run, read_columns, status
 from revgn.store.writer import repair_run
 from revgn.training import Problem, TrainState, evaluate, restore_weights
@@ -43,12 +36,7 @@ class Finding(NamedTuple):
 
 
 def check_run(folder: Path | str, *, repair: bool = False) -> list[Finding]:
-    """Check all that a run folder holds; nothing is changed unless it is to be repaired.
-
-    Parameters
-    ----------
-    repair : bool
-        First fold the journal into run.h5, as `repair_run` does.
+    """Check all that a run folder holds, with `repair` after folding the journal into run.h5 (`repair_run`).
 
     Raises
     ------
@@ -56,26 +44,21 @@ def check_run(folder: Path | str, *, repair: bool = False) -> list[Finding]:
         If there is no run, or it cannot be repaired.
     """
     folder = Path(folder)
-    if not (folder / RUN_FILE).exists():
-        raise RunError(f"{folder}: is not a run: it has no {RUN_FILE}")
+    if not (folder / names.RUN_FILE).exists():
+        raise RunError(f"{folder}: is not a run: it has no {names.RUN_FILE}")
     found = []
     if repair:
         repair_run(folder, config_toml(build_config(open_run(folder).config)))
         found.append(Finding("repair", "ok", "the journal is folded into run.h5"))
-    run: list[Run] = []
-
-    def opened() -> str:
-        run.append(open_run(folder))
-        seal = "its seal holds" if is_sealed(folder / RUN_FILE) else "without a seal: it was edited"
-        return f"{seal}; {status(run[0])}, {run[0].steps['step'].size} steps"
-
-    found.append(_found("run.h5", opened))
-    if not run:
+    found.append(_found(names.RUN_FILE, _run_file, folder))
+    try:
+        run = open_run(folder)
+    except RevgnError:
         return [*found, *_checkpoints(folder)]
-    problem = functools.cache(functools.partial(_problem, run[0]))
-    found += [_found(what, check, run[0]) for what, check in _CHECKS.items()]
+    problem = functools.cache(functools.partial(_problem, run))
+    found += [_found(what, check, run) for what, check in _CHECKS.items()]
     found += [_found("data", _data, problem), *_checkpoints(folder)]
-    return [*found, _found("weights", _weights, run[0], problem)]
+    return [*found, _found("weights", _weights, run, problem)]
 
 
 class _SkippedError(Exception):
@@ -91,8 +74,14 @@ def _found(what: str, check: Callable[..., str], *arguments: Any) -> Finding:
         return Finding(what, "damaged", str(error))
 
 
+def _run_file(folder: Path) -> str:
+    run = open_run(folder)
+    seal = "its seal holds" if has_seal(folder / names.RUN_FILE) else "without a seal: it was edited"
+    return f"{seal}; {status(run)}, {run.steps['step'].size} steps"
+
+
 def _journal(run: Run) -> str:
-    path = run.folder / JOURNAL_FILE
+    path = run.folder / names.JOURNAL_FILE
     if not path.exists():
         raise _SkippedError("there is none")
     entries, length = read_journal(path)
@@ -102,11 +91,11 @@ def _journal(run: Run) -> str:
 
 def _series(run: Run) -> str:
     """Compare run.h5 with what the journal had when it was written."""
-    path = run.folder / JOURNAL_FILE
+    path = run.folder / names.JOURNAL_FILE
     if not path.exists():
         raise _SkippedError("there is no journal")
-    with reading(run.folder / RUN_FILE) as file:
-        known = int(file.attrs.get(JOURNAL_BYTES, -1))
+    with reading(run.folder / names.RUN_FILE) as file:
+        known = int(file.attrs.get(names.JOURNAL_BYTES, -1))
         stored = {cadence: read_columns(file, cadence) for cadence in CADENCES}
     if known < 0:
         raise _SkippedError("run.h5, of an older format, does not say how much of the journal it holds")
@@ -121,20 +110,20 @@ def _series(run: Run) -> str:
         for name in sorted(series.keys() | journalled.keys()):
             a, b = series.get(name), journalled.get(name)
             if a is None or b is None or not np.array_equal(a, b, equal_nan=True):
-                where = f"{run.folder / RUN_FILE}: {cadence.group}/{name}"
+                where = f"{run.folder / names.RUN_FILE}: {cadence.group}/{name}"
                 raise RunError(f"{where} is not what the journal says")
     return "as the journal has them" + (f", {size - known} bytes behind it" if size > known else "")
 
 
 def _config(run: Run) -> str:
-    path = run.folder / CONFIG_FILE
+    path = run.folder / names.CONFIG_FILE
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise _SkippedError("there is none") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
-    with reading(run.folder / RUN_FILE) as file:
+    with reading(run.folder / names.RUN_FILE) as file:
         version = int(file.attrs["format_version"])
     of_file = migrated({"format_version": version, "config_json": json.dumps(content)}, path)
     of_file, of_run = filled_settings(json.loads(of_file["config_json"])), filled_settings(run.config)
@@ -156,8 +145,8 @@ def _data(load: Callable[[], Problem]) -> str:
 
 
 def _checkpoints(folder: Path) -> Iterator[Finding]:
-    for path in sorted((folder / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)):
-        what = f"{CHECKPOINT_FOLDER}/{path.name}"
+    for path in checkpoint_paths(folder):
+        what = f"{names.CHECKPOINT_FOLDER}/{path.name}"
         yield _found(what, lambda path=path: f"{len(load_checkpoint(path).arrays)} arrays")
 
 
@@ -183,4 +172,4 @@ def _weights(run: Run, load: Callable[[], Problem]) -> str:
     return f"step {checkpoint.step}: losses are those recorded, {same}"
 
 
-_CHECKS = {JOURNAL_FILE: _journal, "series": _series, CONFIG_FILE: _config}
+_CHECKS = {names.JOURNAL_FILE: _journal, "series": _series, names.CONFIG_FILE: _config}

@@ -9,13 +9,11 @@ import numpy as np
 from revgn.data import Dataset, Part
 from revgn.errors import UsageError
 from revgn.launch.problem import problem_of
+from revgn.launch.rebuild import weights_of
 from revgn.networks import ChainParams
 from revgn.settings import build_config
-from revgn.store import Run, Weights, latest_checkpoint, open_run
-from revgn.store.checkpoint import best_checkpoint
-from revgn.training import Problem, evaluate_part, load_data, restore_average, restore_weights
-
-_NORMALIZATION = ("shift", "scale", "target_shift", "target_scale")
+from revgn.store import Run, Weights, open_run
+from revgn.training import Problem, evaluate_part, load_data
 
 
 def evaluate_run(
@@ -59,24 +57,17 @@ def evaluate_run(
         raise UsageError(f"{folder}: has no averaged weights; it was trained without training.average")
     own = problem.dataset
     other = _other_data(run, own, data) if data else own
-    checkpoint = best_checkpoint(folder, weights) if best else latest_checkpoint(folder)[0]
-    restore = restore_average if weights == "average" else restore_weights
-    params = restore(problem, checkpoint.arrays)
-    if params is None:
-        raise UsageError(f"{folder}: at step {checkpoint.step} nothing was averaged yet")
-    normalization = {name: getattr(own, name) for name in _NORMALIZATION}
+    step, params = weights_of(run, problem, "best" if best else "last", weights)
+    normalization = {name: getattr(own, name) for name in ("shift", "scale", "target_shift", "target_scale")}
     problem = replace(problem, dataset=replace(other, **normalization))
-    about = {"run": str(folder), "step": checkpoint.step, "weights": weights, "data": other.name}
+    about = {"run": str(folder), "step": step, "weights": weights, "data": other.name}
     return about | _figures(problem, params)
 
 
 def matched_classes(other: Dataset, own: Dataset) -> Dataset:
     """Return `other` with its one-hot columns in the order of the classes of `own`.
 
-    Raises
-    ------
-    UsageError
-        If it is of another task, has a class that `own` lacks, or another number of targets.
+    Another task, a class that `own` lacks, or another number of targets raises `UsageError`.
     """
     if other.task != own.task:
         raise UsageError(f"{other.name}: is a {other.task}, the run a {own.task}")

@@ -7,7 +7,7 @@ from revgn.errors import RunError, UsageError
 from revgn.launch.problem import problem_of
 from revgn.networks import ChainParams, Network
 from revgn.store.checkpoint import Checkpoint, best_checkpoint, latest_checkpoint, load_checkpoint
-from revgn.store.names import CHECKPOINT_FOLDER, Weights, checkpoint_name
+from revgn.store.names import Weights, checkpoint_path
 from revgn.store.reader import Run
 from revgn.training import Problem, restore_average, restore_weights
 
@@ -50,21 +50,29 @@ def rebuild(
     Law: forward(network, params, (x - shift) * scale) is what the run's evaluations saw.
     """
     problem = problem_of(run, problem, optimizer=False)
-    checkpoint = _checkpoint(run, step, weights)
-    restore = restore_average if weights == "average" else restore_weights
-    params = restore(problem, checkpoint.arrays)
-    if params is None:
-        raise UsageError(f"{run.folder}: at step {checkpoint.step} there are no averaged weights")
+    at, params = weights_of(run, problem, step, weights)
     dataset = problem.dataset
     return RunNetwork(
         problem.network,
         params,
         dataset.shift,
         dataset.scale,
-        checkpoint.step,
+        at,
         dataset.target_shift,
         dataset.target_scale,
     )
+
+
+def weights_of(
+    run: Run, problem: Problem, step: int | Literal["last", "best"] = "last", weights: Weights = "raw"
+) -> tuple[int, ChainParams]:
+    """Return the step of the checkpoint that is asked for, and its weights; errors are those of `rebuild`."""
+    checkpoint = _checkpoint(run, step, weights)
+    restore = restore_average if weights == "average" else restore_weights
+    params = restore(problem, checkpoint.arrays)
+    if params is None:
+        raise UsageError(f"{run.folder}: at step {checkpoint.step} there are no averaged weights")
+    return checkpoint.step, params
 
 
 def _checkpoint(run: Run, step: int | str, weights: Weights) -> Checkpoint:
@@ -75,4 +83,4 @@ def _checkpoint(run: Run, step: int | str, weights: Weights) -> Checkpoint:
     if step not in run.checkpoints:
         there = ", ".join(map(str, run.checkpoints)) or "none"
         raise RunError(f"{run.folder}: has no checkpoint of step {step}; there are {there}")
-    return load_checkpoint(run.folder / CHECKPOINT_FOLDER / checkpoint_name(int(step)))
+    return load_checkpoint(checkpoint_path(run.folder, int(step)))

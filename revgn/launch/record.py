@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -51,8 +51,11 @@ def record_training(
         if saved_step == state.step or (not scores and not _is_sound(problem, state)):
             return
         begun = time.monotonic()
-        arrays = {name: np.asarray(_on_host(leaf)) for name, leaf in state_arrays(state).items()}
-        writer.save_checkpoint(step=state.step, arrays=arrays, attributes={}, scores=scores)
+        arrays = {
+            name: np.asarray(leaf if isinstance(leaf, int | float) else to_host(leaf))
+            for name, leaf in state_arrays(state).items()
+        }
+        writer.save_checkpoint(step=state.step, arrays=arrays, scores=scores)
         saved_step, ended = state.step, time.monotonic()
         next_save = ended + (ended - begun) / CHECKPOINT_SHARE
 
@@ -97,7 +100,3 @@ def _scores(record: dict[str, float]) -> dict[Weights, float]:
 def _is_sound(problem: Problem, state: TrainState) -> bool:
     """Whether the loss is finite on a batch's worth of training rows: worth going on from."""
     return math.isfinite(evaluate_part(problem, state.params, problem.dataset.train, problem.batch_size)[0])
-
-
-def _on_host(leaf: Any) -> Any:
-    return leaf if isinstance(leaf, int | float) else to_host(leaf)

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from revgn.errors import UsageError
-from revgn.launch.problem import problem_of, same_data
+from revgn.launch.problem import problem_of
 from revgn.launch.provenance import provenance
 from revgn.launch.record import Observer, Outcome, record_training
 from revgn.settings import Config, build_config, config_dict, fields_at, flat
 from revgn.store import latest_checkpoint, open_run, reopen_run
-from revgn.training import Problem, build_problem, initial_state, restore_state
+from revgn.training import Problem, initial_state, restore_state
 
 
 def resume_run(
@@ -45,14 +45,9 @@ def resume_run(
     """
     folder = Path(folder)
     run = open_run(folder)
-    before = build_config(run.config)
-    if isinstance(changes, Problem):
-        _check_changes(before, changes.config)
-        problem = problem_of(run, changes)
-    else:
-        config = build_config(changes, run.config)
-        _check_changes(before, config)
-        problem = build_problem(config, same_data(config, run))
+    own = changes if isinstance(changes, Problem) else build_config(changes, run.config)
+    _check_changes(build_config(run.config), own.config if isinstance(own, Problem) else own)
+    problem = problem_of(run, own)
     state = initial_state(problem)
     if run.checkpoints:  # else it was killed before the first
         checkpoint, notes = latest_checkpoint(folder)

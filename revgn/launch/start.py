@@ -4,19 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from revgn import training
 from revgn.launch.provenance import provenance
 from revgn.launch.record import Observer, Outcome, record_training
 from revgn.settings import Config
 from revgn.store import create_run
-from revgn.training import (
-    Problem,
-    build_problem,
-    choose_solver,
-    initial_state,
-    load_data,
-    solver_choice,
-    step_cost,
-)
+from revgn.training import Problem, initial_state
 
 
 def start_run(
@@ -53,14 +46,14 @@ def start_run(
     """
     if isinstance(what, Config):
         config = _with_data_found(what)
-        dataset = load_data(config)
-        config, estimates = choose_solver(config, dataset)
+        dataset = training.load_data(config)
+        config, estimates = training.choose_solver(config, dataset)
         if estimates:
-            note(f"solver {solver_choice(estimates)}")
-        problem = build_problem(config, dataset)
+            note(f"solver {training.solver_choice(estimates)}")
+        problem = training.build_problem(config, dataset)
     else:
         problem = replace(what, config=_with_data_found(what.config))
-    for text in step_cost(problem).notes:
+    for text in training.step_cost(problem).notes:
         note(text)
     writer = create_run(Path(folder), provenance(problem, command))
     return record_training(writer, problem, initial_state(problem), observe, should_stop)

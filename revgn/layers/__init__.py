@@ -3,7 +3,7 @@
 from revgn.layers.activation import ACTIVATIONS, Activation
 from revgn.layers.coupling import Coupling, draw_coupling
 from revgn.layers.feature_map import CouplingParams, FeatureMap, FrozenFeatures
-from revgn.layers.linear_features import LinearFeatures, LinearFeaturesPoint, linear_features
+from revgn.layers.linear_features import LinearFeatures, linear_features
 from revgn.layers.random_features import RandomFeatures, RandomFeaturesPoint
 from revgn.layers.readout import Readout, ReadoutParams, ReadoutPoint, draw_readout, lift
 
@@ -15,7 +15,6 @@ __all__ = [
     "FeatureMap",
     "FrozenFeatures",
     "LinearFeatures",
-    "LinearFeaturesPoint",
     "RandomFeatures",
     "RandomFeaturesPoint",
     "Readout",

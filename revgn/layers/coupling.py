@@ -8,10 +8,12 @@ Shapes: halves (n, d/2). Source: Buffelli et al. 2024, section 4, with the half-
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from revgn import maps
+from revgn._dispatch import Generic
 from revgn.arrays import Array, Backend, DType, draw_normal, select_backend
 from revgn.cost import LayerCost, layer_cost
 from revgn.errors import UsageError
@@ -19,39 +21,7 @@ from revgn.layers.activation import Activation
 from revgn.layers.feature_map import FeatureMap
 from revgn.layers.linear_features import linear_features
 from revgn.layers.random_features import RandomFeatures
-from revgn.linalg import PinvRule
-from revgn.maps import (
-    Factored,
-    Halves,
-    Params,
-    ParamsStep,
-    Point,
-    WeightForm,
-    alone,
-    check_halves,
-    factor_params,
-    forward,
-    from_matrices,
-    init,
-    inverse,
-    jvp_input,
-    jvp_inverse,
-    jvp_params,
-    linearize,
-    linearize_inverse,
-    moved,
-    moved_back,
-    moved_halves,
-    rank_bound,
-    row_cotangents,
-    row_features,
-    solve_params,
-    to_matrices,
-    vjp_input,
-    vjp_params,
-    weight_forms,
-    with_features,
-)
+from revgn.maps import Factored, Halves, Params, ParamsStep, Point
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,113 +60,94 @@ def draw_coupling(
     return Coupling(half, linear_features(C) if activation == "linear" else RandomFeatures(C, activation))
 
 
-@init.register(Coupling)
-def init_coupling(layer: Coupling, rng: np.random.Generator, scale: float) -> Params:
-    return init(layer.features, rng, scale)
+def _forward_to_features(generic: Generic[Any, Any]) -> None:
+    @generic.register(Coupling)
+    def of_features(layer: Coupling, *arguments: Any) -> Any:
+        return generic(layer.features, *arguments)
 
 
-@forward.register(Coupling)
+for _generic in (
+    maps.init,
+    maps.weight_forms,
+    maps.to_matrices,
+    maps.from_matrices,
+    maps.row_features,
+    maps.with_features,
+    maps.rank_bound,
+    maps.factor_params,
+):
+    _forward_to_features(_generic)
+
+
+@maps.forward.register(Coupling)
 def forward_coupling(layer: Coupling, params: Params, x: Halves) -> Halves:
-    check_halves("forward", layer, x, layer.features.width)
-    return moved(layer.half, x, forward(layer.features, params, x[1 - layer.half]))
+    maps.check_halves("forward", layer, x, layer.features.width)
+    return maps.moved(layer.half, x, maps.forward(layer.features, params, x[1 - layer.half]))
 
 
-@inverse.register(Coupling)
+@maps.inverse.register(Coupling)
 def inverse_coupling(layer: Coupling, params: Params, y: Halves) -> Halves:
-    check_halves("inverse", layer, y, layer.features.width)
-    return moved_back(layer.half, y, forward(layer.features, params, y[1 - layer.half]))  # y_j = x_j
+    maps.check_halves("inverse", layer, y, layer.features.width)
+    return maps.moved_back(
+        layer.half, y, maps.forward(layer.features, params, y[1 - layer.half])
+    )  # y_j = x_j
 
 
-@linearize.register(Coupling)
+@maps.linearize.register(Coupling)
 def linearize_coupling(layer: Coupling, params: Params, x: Halves) -> tuple[Halves, Point]:
-    check_halves("linearize", layer, x, layer.features.width)
-    step, point = linearize(layer.features, params, x[1 - layer.half])
-    return moved(layer.half, x, step), point
+    maps.check_halves("linearize", layer, x, layer.features.width)
+    step, point = maps.linearize(layer.features, params, x[1 - layer.half])
+    return maps.moved(layer.half, x, step), point
 
 
-@linearize_inverse.register(Coupling)
+@maps.linearize_inverse.register(Coupling)
 def linearize_inverse_coupling(layer: Coupling, params: Params, y: Halves) -> tuple[Halves, Point]:
-    check_halves("linearize_inverse", layer, y, layer.features.width)
-    step, point = linearize(layer.features, params, y[1 - layer.half])
-    return moved_back(layer.half, y, step), point
+    maps.check_halves("linearize_inverse", layer, y, layer.features.width)
+    step, point = maps.linearize(layer.features, params, y[1 - layer.half])
+    return maps.moved_back(layer.half, y, step), point
 
 
-@jvp_input.register(Coupling)
+@maps.jvp_input.register(Coupling)
 def jvp_input_coupling(layer: Coupling, params: Params, point: Point, dx: Halves) -> Halves:
-    return moved(layer.half, dx, jvp_input(layer.features, params, point, dx[1 - layer.half]))
+    return maps.moved(layer.half, dx, maps.jvp_input(layer.features, params, point, dx[1 - layer.half]))
 
 
-@jvp_params.register(Coupling)
+@maps.jvp_params.register(Coupling)
 def jvp_params_coupling(layer: Coupling, params: Params, point: Point, dparams: Params) -> Halves:
-    return alone(layer.half, jvp_params(layer.features, params, point, dparams))
+    return maps.alone(layer.half, maps.jvp_params(layer.features, params, point, dparams))
 
 
-@jvp_inverse.register(Coupling)
+@maps.jvp_inverse.register(Coupling)
 def jvp_inverse_coupling(layer: Coupling, params: Params, point: Point, dy: Halves) -> Halves:
-    return moved_back(layer.half, dy, jvp_input(layer.features, params, point, dy[1 - layer.half]))
+    return maps.moved_back(layer.half, dy, maps.jvp_input(layer.features, params, point, dy[1 - layer.half]))
 
 
-@vjp_input.register(Coupling)
+@maps.vjp_input.register(Coupling)
 def vjp_input_coupling(layer: Coupling, params: Params, point: Point, y_bar: Halves) -> Halves:
-    return moved(1 - layer.half, y_bar, vjp_input(layer.features, params, point, y_bar[layer.half]))
+    return maps.moved(1 - layer.half, y_bar, maps.vjp_input(layer.features, params, point, y_bar[layer.half]))
 
 
-@vjp_params.register(Coupling)
+@maps.vjp_params.register(Coupling)
 def vjp_params_coupling(layer: Coupling, params: Params, point: Point, y_bar: Halves) -> Params:
-    return vjp_params(layer.features, params, point, y_bar[layer.half])
+    return maps.vjp_params(layer.features, params, point, y_bar[layer.half])
 
 
-@weight_forms.register(Coupling)
-def weight_forms_coupling(layer: Coupling) -> tuple[WeightForm, ...]:
-    return weight_forms(layer.features)
-
-
-@to_matrices.register(Coupling)
-def to_matrices_coupling(layer: Coupling, dparams: Params) -> tuple[Array, ...]:
-    return to_matrices(layer.features, dparams)
-
-
-@from_matrices.register(Coupling)
-def from_matrices_coupling(layer: Coupling, matrices: tuple[Array, ...]) -> Params:
-    return from_matrices(layer.features, matrices)
-
-
-@row_features.register(Coupling)
-def row_features_coupling(layer: Coupling, point: Point) -> tuple[Array, ...]:
-    return row_features(layer.features, point)
-
-
-@with_features.register(Coupling)
-def with_features_coupling(layer: Coupling, point: Point, features: tuple[Array, ...]) -> Point:
-    return with_features(layer.features, point, features)
-
-
-@row_cotangents.register(Coupling)
+@maps.row_cotangents.register(Coupling)
 def row_cotangents_coupling(
     layer: Coupling, params: Params, point: Point, y_bar: Halves
 ) -> tuple[Array, ...]:
-    return row_cotangents(layer.features, params, point, y_bar[layer.half])
+    return maps.row_cotangents(layer.features, params, point, y_bar[layer.half])
 
 
-@moved_halves.register(Coupling)
+@maps.moved_halves.register(Coupling)
 def moved_halves_coupling(layer: Coupling) -> tuple[int, ...]:
     return (layer.half,)
 
 
-@rank_bound.register(Coupling)
-def rank_bound_coupling(layer: Coupling, point: Point) -> int:
-    return rank_bound(layer.features, point)
-
-
-@factor_params.register(Coupling)
-def factor_params_coupling(layer: Coupling, point: Point, rule: PinvRule) -> Factored:
-    return factor_params(layer.features, point, rule)
-
-
-@solve_params.register(Coupling)
+@maps.solve_params.register(Coupling)
 def solve_params_coupling(layer: Coupling, point: Point, factored: Factored, dy: Halves) -> ParamsStep:
-    D, realized, info = solve_params(layer.features, point, factored, dy[layer.half])
-    return ParamsStep(D, alone(layer.half, realized), info)
+    D, realized, info = maps.solve_params(layer.features, point, factored, dy[layer.half])
+    return ParamsStep(D, maps.alone(layer.half, realized), info)
 
 
 @layer_cost.register(Coupling)

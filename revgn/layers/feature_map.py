@@ -6,7 +6,7 @@ of u, `jvp_params` and `vjp_params` do the same for the parameters. Rows, matric
 those of its derivative in the parameters.
 
 Feature maps of a frozen projection C (d/2, h) train W (h+1, d/2) alone, whose last row is the bias. They have
-A in their point and share the maps below.
+A in their point and share the maps below; one that has fewer columns there registers `to_matrices` anew.
 """
 
 from dataclasses import dataclass
@@ -14,19 +14,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from revgn import maps
 from revgn._dispatch import Struct
-from revgn.arrays import Array, backend_of
-from revgn.linalg import Pinv, PinvRule, factor_pinv
-from revgn.maps import (
-    WeightForm,
-    factor_params,
-    init,
-    rank_bound,
-    row_cotangents,
-    row_features,
-    weight_forms,
-    with_features,
-)
+from revgn.arrays import Array, backend_of, matmul
+from revgn.linalg import Pinv, PinvRule, apply_pinv, factor_pinv
+from revgn.maps import Params, ParamsStep, WeightForm
 
 
 class FeatureMap(Struct, Protocol):
@@ -65,7 +57,7 @@ class FrozenFeaturesPoint(Protocol):
     def _replace(self, **changes: Any) -> "FrozenFeaturesPoint": ...
 
 
-@init.register(FrozenFeatures)
+@maps.init.register(FrozenFeatures)
 def init_frozen_features(of: FrozenFeatures, rng: np.random.Generator, scale: float) -> CouplingParams:
     d2, h = of.projection.shape
     W = scale * rng.standard_normal((h + 1, d2))
@@ -73,18 +65,43 @@ def init_frozen_features(of: FrozenFeatures, rng: np.random.Generator, scale: fl
     return CouplingParams(backend_of(of.projection).asarray(W, dtype=of.projection.dtype))
 
 
-@weight_forms.register(FrozenFeatures)
+@maps.jvp_params.register(FrozenFeatures)
+def jvp_params_frozen_features(
+    of: FrozenFeatures, params: CouplingParams, point: FrozenFeaturesPoint, dparams: CouplingParams
+) -> Array:
+    (X,) = maps.to_matrices(of, dparams)
+    return matmul(point.features, X)
+
+
+@maps.vjp_params.register(FrozenFeatures)
+def vjp_params_frozen_features(
+    of: FrozenFeatures, params: CouplingParams, point: FrozenFeaturesPoint, b: Array
+) -> Params:
+    return maps.from_matrices(of, (matmul(point.features.T, b),))
+
+
+@maps.to_matrices.register(FrozenFeatures)
+def to_matrices_frozen_features(of: FrozenFeatures, dparams: CouplingParams) -> tuple[Array, ...]:
+    return (dparams.weight,)
+
+
+@maps.from_matrices.register(FrozenFeatures)
+def from_matrices_frozen_features(of: FrozenFeatures, matrices: tuple[Array, ...]) -> CouplingParams:
+    return CouplingParams(*matrices)
+
+
+@maps.weight_forms.register(FrozenFeatures)
 def weight_forms_frozen_features(of: FrozenFeatures) -> tuple[WeightForm, ...]:
     d2, h = of.projection.shape
     return (WeightForm(h + 1, d2, bias_rows=1),)
 
 
-@row_features.register(FrozenFeatures)
+@maps.row_features.register(FrozenFeatures)
 def row_features_frozen_features(of: FrozenFeatures, point: FrozenFeaturesPoint) -> tuple[Array, ...]:
     return (point.features,)
 
 
-@with_features.register(FrozenFeatures)
+@maps.with_features.register(FrozenFeatures)
 def with_features_frozen_features(
     of: FrozenFeatures, point: FrozenFeaturesPoint, features: tuple[Array, ...]
 ) -> FrozenFeaturesPoint:
@@ -92,18 +109,26 @@ def with_features_frozen_features(
     return point._replace(features=A)
 
 
-@row_cotangents.register(FrozenFeatures)
+@maps.row_cotangents.register(FrozenFeatures)
 def row_cotangents_frozen_features(
     of: FrozenFeatures, params: CouplingParams, point: FrozenFeaturesPoint, b: Array
 ) -> tuple[Array, ...]:
     return (b,)
 
 
-@rank_bound.register(FrozenFeatures)
+@maps.rank_bound.register(FrozenFeatures)
 def rank_bound_frozen_features(of: FrozenFeatures, point: FrozenFeaturesPoint) -> int:
     return min(point.features.shape)
 
 
-@factor_params.register(FrozenFeatures)
+@maps.factor_params.register(FrozenFeatures)
 def factor_params_frozen_features(of: FrozenFeatures, point: FrozenFeaturesPoint, rule: PinvRule) -> Pinv:
     return factor_pinv(point.features, rule)
+
+
+@maps.solve_params.register(FrozenFeatures)
+def solve_params_frozen_features(
+    of: FrozenFeatures, point: FrozenFeaturesPoint, factored: Pinv, dy: Array
+) -> ParamsStep:
+    X, AX, info = apply_pinv(factored, dy)  # reduced rows have the same singular values
+    return ParamsStep(maps.from_matrices(of, (X,)), AX, info)

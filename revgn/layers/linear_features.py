@@ -6,7 +6,7 @@ The features have rank d/2 + 1 at most however many there are. With C^T = Q R (Q
 
     A = B M,   B = [u R^T, 1],   M = diag(Q^T, 1),   M M^T = I,   hence   A^+ = M^T B^+
 
-and nothing of size (n, h) is ever formed: A W = B (M W), A^T v = M^T (B^T v), A A^T = B B^T.
+and nothing of size (n, h) is formed: A W = B (M W), A^T v = M^T (B^T v), A A^T = B B^T. The rows are B's.
 
 Shapes: u (n, d/2), C (d/2, h) with d/2 <= h, Q (h, d/2), R (d/2, d/2), W (h+1, d/2), B (n, d/2+1).
 """
@@ -14,23 +14,11 @@ Shapes: u (n, d/2), C (d/2, h) with d/2 <= h, Q (h, d/2), R (d/2, d/2), W (h+1, 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from revgn import maps
 from revgn.arrays import Array, array_namespace, empty, matmul, matmul_into
 from revgn.cost import LayerCost, layer_cost
 from revgn.errors import ShapeError
 from revgn.layers.feature_map import CouplingParams, FrozenFeatures
-from revgn.linalg import Pinv, apply_pinv
-from revgn.maps import (
-    ParamsStep,
-    forward,
-    from_matrices,
-    jvp_input,
-    jvp_params,
-    linearize,
-    solve_params,
-    to_matrices,
-    vjp_input,
-    vjp_params,
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,12 +53,12 @@ def linear_features(projection: Array) -> LinearFeatures:
     return LinearFeatures(projection, *array_namespace(projection).linalg.qr(projection.T))
 
 
-@forward.register(LinearFeatures)
+@maps.forward.register(LinearFeatures)
 def forward_linear_features(of: LinearFeatures, params: CouplingParams, u: Array) -> Array:
     return matmul(_features(of, u), _reduce(of, params.weight))
 
 
-@linearize.register(LinearFeatures)
+@maps.linearize.register(LinearFeatures)
 def linearize_linear_features(
     of: LinearFeatures, params: CouplingParams, u: Array
 ) -> tuple[Array, LinearFeaturesPoint]:
@@ -78,51 +66,29 @@ def linearize_linear_features(
     return matmul(B, MW), LinearFeaturesPoint(B, matmul(of.triangle.T, MW[:-1, :]))
 
 
-@jvp_input.register(LinearFeatures)
+@maps.jvp_input.register(LinearFeatures)
 def jvp_input_linear_features(
     of: LinearFeatures, params: CouplingParams, point: LinearFeaturesPoint, du: Array
 ) -> Array:
     return matmul(du, point.derivative)
 
 
-@jvp_params.register(LinearFeatures)
-def jvp_params_linear_features(
-    of: LinearFeatures, params: CouplingParams, point: LinearFeaturesPoint, dparams: CouplingParams
-) -> Array:
-    return matmul(point.features, _reduce(of, dparams.weight))
-
-
-@vjp_input.register(LinearFeatures)
+@maps.vjp_input.register(LinearFeatures)
 def vjp_input_linear_features(
     of: LinearFeatures, params: CouplingParams, point: LinearFeaturesPoint, b: Array
 ) -> Array:
     return matmul(b, point.derivative.T)
 
 
-@vjp_params.register(LinearFeatures)
-def vjp_params_linear_features(
-    of: LinearFeatures, params: CouplingParams, point: LinearFeaturesPoint, b: Array
-) -> CouplingParams:
-    return CouplingParams(_expand(of, matmul(point.features.T, b)))
-
-
-@to_matrices.register(LinearFeatures)
+@maps.to_matrices.register(LinearFeatures)
 def to_matrices_linear_features(of: LinearFeatures, dparams: CouplingParams) -> tuple[Array, ...]:
     return (_reduce(of, dparams.weight),)
 
 
-@from_matrices.register(LinearFeatures)
+@maps.from_matrices.register(LinearFeatures)
 def from_matrices_linear_features(of: LinearFeatures, matrices: tuple[Array, ...]) -> CouplingParams:
     (X,) = matrices
     return CouplingParams(_expand(of, X))
-
-
-@solve_params.register(LinearFeatures)
-def solve_params_linear_features(
-    of: LinearFeatures, point: LinearFeaturesPoint, factored: Pinv, dy: Array
-) -> ParamsStep:
-    X, BX, info = apply_pinv(factored, dy)  # A and B have the same singular values
-    return ParamsStep(CouplingParams(_expand(of, X)), BX, info)
 
 
 @layer_cost.register(LinearFeatures)

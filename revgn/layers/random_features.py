@@ -10,23 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from revgn import maps
 from revgn.arrays import Array, activate, matmul, sandwich
 from revgn.cost import LayerCost, layer_cost
 from revgn.layers.activation import Activation, value_and_slope
 from revgn.layers.feature_map import CouplingParams, FrozenFeatures
-from revgn.linalg import Pinv, apply_pinv
-from revgn.maps import (
-    ParamsStep,
-    forward,
-    from_matrices,
-    jvp_input,
-    jvp_params,
-    linearize,
-    solve_params,
-    to_matrices,
-    vjp_input,
-    vjp_params,
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,12 +31,12 @@ class RandomFeaturesPoint(NamedTuple):
     slope: Array
 
 
-@forward.register(RandomFeatures)
+@maps.forward.register(RandomFeatures)
 def forward_random_features(of: RandomFeatures, params: CouplingParams, u: Array) -> Array:
     return linearize_random_features(of, params, u)[0]
 
 
-@linearize.register(RandomFeatures)
+@maps.linearize.register(RandomFeatures)
 def linearize_random_features(
     of: RandomFeatures, params: CouplingParams, u: Array
 ) -> tuple[Array, RandomFeaturesPoint]:
@@ -56,7 +44,7 @@ def linearize_random_features(
     return matmul(point.features, params.weight), point
 
 
-@jvp_input.register(RandomFeatures)
+@maps.jvp_input.register(RandomFeatures)
 def jvp_input_random_features(
     of: RandomFeatures, params: CouplingParams, point: RandomFeaturesPoint, du: Array
 ) -> Array:
@@ -64,44 +52,12 @@ def jvp_input_random_features(
     return sandwich(du, of.projection, point.slope, params.weight[:-1, :])
 
 
-@jvp_params.register(RandomFeatures)
-def jvp_params_random_features(
-    of: RandomFeatures, params: CouplingParams, point: RandomFeaturesPoint, dparams: CouplingParams
-) -> Array:
-    return matmul(point.features, dparams.weight)
-
-
-@vjp_input.register(RandomFeatures)
+@maps.vjp_input.register(RandomFeatures)
 def vjp_input_random_features(
     of: RandomFeatures, params: CouplingParams, point: RandomFeaturesPoint, b: Array
 ) -> Array:
     """((b Wb^T) * phi') C^T."""
     return sandwich(b, params.weight[:-1, :].T, point.slope, of.projection.T)
-
-
-@vjp_params.register(RandomFeatures)
-def vjp_params_random_features(
-    of: RandomFeatures, params: CouplingParams, point: RandomFeaturesPoint, b: Array
-) -> CouplingParams:
-    return CouplingParams(matmul(point.features.T, b))
-
-
-@to_matrices.register(RandomFeatures)
-def to_matrices_random_features(of: RandomFeatures, dparams: CouplingParams) -> tuple[Array, ...]:
-    return (dparams.weight,)
-
-
-@from_matrices.register(RandomFeatures)
-def from_matrices_random_features(of: RandomFeatures, matrices: tuple[Array, ...]) -> CouplingParams:
-    return CouplingParams(*matrices)
-
-
-@solve_params.register(RandomFeatures)
-def solve_params_random_features(
-    of: RandomFeatures, point: RandomFeaturesPoint, factored: Pinv, dy: Array
-) -> ParamsStep:
-    D, AD, info = apply_pinv(factored, dy)
-    return ParamsStep(CouplingParams(D), AD, info)
 
 
 @layer_cost.register(RandomFeatures)

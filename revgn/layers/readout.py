@@ -33,12 +33,7 @@ class ReadoutPoint(NamedTuple):
 
 
 def draw_readout(
-    width: int,
-    outputs: int,
-    rng: np.random.Generator,
-    *,
-    backend: Backend | None = None,
-    dtype: DType = None,
+    width: int, outputs: int, rng: np.random.Generator, *, backend: Backend | None = None, dtype: DType = None
 ) -> Readout:
     """Readout of halves of `width` features, U uniform over matrices with orthonormal columns.
 

@@ -1,6 +1,6 @@
 """Matrices only: Gram matrices, their factors, truncation, pseudoinverses, conjugate gradients."""
 
-from revgn.linalg.cg import OUTCOMES, CGSolution, Outcome, conjugate_gradients
+from revgn.linalg.cg import OUTCOMES, Outcome, conjugate_gradients
 from revgn.linalg.factor import (
     RUNGS,
     CholeskyFactor,
@@ -18,15 +18,14 @@ from revgn.linalg.factor import (
 )
 from revgn.linalg.gram import add_diagonal, as_dtype, gram_columns, gram_rows
 from revgn.linalg.lanczos import largest_eigenvalue
-from revgn.linalg.pinv import Pinv, PinvInfo, PinvSolution, apply_pinv, factor_pinv
-from revgn.linalg.tiled import TiledFactor, cholesky_tiled
+from revgn.linalg.pinv import Pinv, PinvInfo, apply_pinv, factor_pinv
+from revgn.linalg.tiled import cholesky_tiled
 from revgn.linalg.truncation import PAPER_RULE, PinvRule, machine_epsilon
 
 __all__ = [
     "OUTCOMES",
     "PAPER_RULE",
     "RUNGS",
-    "CGSolution",
     "CholeskyFactor",
     "Factor",
     "FactorInfo",
@@ -34,10 +33,8 @@ __all__ = [
     "Pinv",
     "PinvInfo",
     "PinvRule",
-    "PinvSolution",
     "Rung",
     "SpectralFactor",
-    "TiledFactor",
     "add_diagonal",
     "apply_pinv",
     "as_dtype",

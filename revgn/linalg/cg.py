@@ -3,10 +3,9 @@
     X += alpha S        R -= alpha A S        alpha = <R, Z> / <S, A S>
     S = Z + beta S      Z = P^-1 R            beta = <R, Z> / <R, Z before>
 
-The error falls at every iteration in the norm of A, whatever the residual does meanwhile. What is updated as
-R drifts from B - A X by rounding, so R is formed anew where it says that the end is reached, and the
-iteration goes on from there while that still helps. Source: Golub and Van Loan, Matrix Computations,
-section 11.5; van der Vorst and Ye 2000 for the formed residual.
+R drifts from B - A X by rounding, so it is formed anew where it says that the end is reached, and the
+iteration goes on from there while that still helps. Source: Golub and Van Loan, Matrix Computations, section
+11.5; van der Vorst and Ye 2000 for the formed residual.
 """
 
 import math

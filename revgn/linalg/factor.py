@@ -16,15 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple, TypeVar
 
-from revgn.arrays import (
-    Array,
-    DType,
-    array_namespace,
-    cholesky,
-    cholesky_product,
-    cholesky_solve,
-    eigh,
-)
+from revgn.arrays import Array, DType, array_namespace, cholesky, cholesky_product, cholesky_solve, eigh
 from revgn.linalg.gram import add_diagonal, as_dtype
 from revgn.linalg.lanczos import largest_eigenvalue
 from revgn.linalg.tiled import TiledFactor, product_tiled, solve_tiled

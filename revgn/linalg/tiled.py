@@ -3,23 +3,14 @@
     L_jj L_jj^T = K_jj - sum_(k<j) L_jk L_jk^T        L_ij L_jj^T = K_ij - sum_(k<j) L_ik L_jk^T,   i > j
 
 Left-looking: column by column of tiles, each tile of K formed when its turn comes and written once, as a tile
-of L. Three tiles are at work at a time, the one that becomes L's and two that are read; where the others are
-is the business of `Scratch`, in memory or on disk. Source: Golub and Van Loan, Matrix Computations, section
-4.2.9 for the blocks; Toledo 1999, A survey of out-of-core algorithms, for their order.
+of L. Three tiles are at work at a time; the others are in a `Scratch`. Source: Golub and Van Loan, Matrix
+Computations, section 4.2.9 for the blocks; Toledo 1999, A survey of out-of-core algorithms, for their order.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from revgn.arrays import (
-    Array,
-    DType,
-    Scratch,
-    array_namespace,
-    cholesky,
-    subtract_product,
-    triangular_solve,
-)
+from revgn.arrays import Array, DType, Scratch, array_namespace, cholesky, subtract_product, triangular_solve
 from revgn.linalg.gram import add_diagonal
 
 

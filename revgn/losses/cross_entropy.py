@@ -3,10 +3,9 @@
     p = softmax(z)        value = mean over samples of  -sum_o y_o log p_o
     gradient  (p - y) / n        eps = p - y
 
-Targets y are distributions (one-hot for class labels). The identity in place of the curvature
-diag(p) - p p^T is what the paper's runs use (Buffelli et al. 2024, section 5): on the full batch the
-step is then a gradient flow on the logits. Log-sum-exp is shifted by the largest output, so no output
-overflows.
+Targets y are distributions (one-hot for class labels). The identity in place of the curvature diag(p) - p p^T
+is what the paper's runs use (Buffelli et al. 2024, section 5): on the full batch the step is then a gradient
+flow on the logits. Log-sum-exp is shifted by the largest output, so no output overflows.
 """
 
 from dataclasses import dataclass

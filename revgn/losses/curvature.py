@@ -1,12 +1,8 @@
 """A loss's own curvature H in the outputs, in the scale of `output_step`: its root, and eps by it.
 
-With g the wanted change under the identity for curvature, and H (c, c) a sample's curvature,
-
-    root       R (c, m) and w (m) with  R R^T = H  and  R w = g
-    damped     eps = (H + mu I)^-1 g
-
-The Gauss-Newton step with curvature, min |R^T J D - w|^2 + mu |D|^2, is then that of a Jacobian R^T J
-and a wanted change w.
+With g the output step under the identity for curvature, H (c, c) a sample's curvature, R R^T = H and R w = g,
+the Gauss-Newton step with curvature, min |R^T J D - w|^2 + mu |D|^2, is that of a Jacobian R^T J and an
+output step w.
 
 Cross-entropy, p = softmax(z), t the target with sum tau: H = tau (diag(p) - p p^T). With u = sqrt(p), of
 length 1, and N (c, c-1) an orthonormal basis beside u, R = sqrt(tau) diag(u) N and w = N^T (tau u - t/u) /
@@ -34,8 +30,8 @@ def curvature_root(loss: Loss, z: Array, t: Array) -> tuple[Array | None, Array]
 
     Notes
     -----
-    Law: R w = output_step(loss, z, t); n R R^T is the sum of the loss's second derivatives where its
-    wanted change is n times its gradient.
+    Law: R w = output_step(loss, z, t); n R R^T is the sum of the loss's second derivatives where its output
+    step is n times its gradient.
     """
 
 
@@ -45,7 +41,7 @@ def damped_output_step(loss: Loss, z: Array, t: Array, mu: float) -> Array:  # t
 
     Notes
     -----
-        Law: (H + mu I) eps = output_step(loss, z, t).
+    Law: (H + mu I) eps = output_step(loss, z, t).
 
     Examples
     --------

@@ -1,9 +1,4 @@
-"""What a loss is: three generic functions of outputs z (n, c) and targets t (n, c).
-
-value            the mean over samples, a 0-d array
-gradient         d value / dz  (n, c)
-output_step    eps (n, c): the Gauss-Newton step in function space is z -> z - lr eps
-"""
+"""What a loss is: three generic functions of outputs z (n, c) and targets t (n, c)."""
 
 from typing import Protocol
 
@@ -55,7 +50,7 @@ def gradient(loss: Loss, z: Array, t: Array) -> Array:
 
 @generic
 def output_step(loss: Loss, z: Array, t: Array) -> Array:
-    """eps (n, c): the loss's Newton step in the outputs, with the curvature that the loss declares.
+    """eps (n, c), with the curvature that the loss declares; Gauss-Newton moves the outputs z -> z - lr eps.
 
     Notes
     -----

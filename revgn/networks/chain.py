@@ -9,23 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from revgn import trees
+from revgn import maps, trees
 from revgn.errors import ShapeError
-from revgn.maps import (
-    Halves,
-    Layer,
-    Params,
-    forward,
-    init,
-    inverse,
-    jvp_input,
-    jvp_inverse,
-    jvp_params,
-    linearize,
-    linearize_inverse,
-    vjp_input,
-    vjp_params,
-)
+from revgn.maps import Halves, Layer, Params
 from revgn.networks.replay import Trajectory, points_backward, points_forward, walk
 
 Activations = Literal["keep", "rebuild"]
@@ -40,82 +26,82 @@ class Chain:
     activations: Activations = "keep"
 
 
-@init.register(Chain)
+@maps.init.register(Chain)
 def init_chain(chain: Chain, rng: np.random.Generator, scale: float) -> ChainParams:
-    return tuple(init(layer, rng, scale) for layer in chain.layers)
+    return tuple(maps.init(layer, rng, scale) for layer in chain.layers)
 
 
-@forward.register(Chain)
+@maps.forward.register(Chain)
 def forward_chain(chain: Chain, params: ChainParams, x: Halves) -> Halves:
     check_depth("forward", chain, params)
     for layer, layer_params in zip(chain.layers, params, strict=True):
-        x = forward(layer, layer_params, x)
+        x = maps.forward(layer, layer_params, x)
     return x
 
 
-@inverse.register(Chain)
+@maps.inverse.register(Chain)
 def inverse_chain(chain: Chain, params: ChainParams, y: Halves) -> Halves:
     check_depth("inverse", chain, params)
     for layer, layer_params in zip(reversed(chain.layers), reversed(params), strict=True):
-        y = inverse(layer, layer_params, y)
+        y = maps.inverse(layer, layer_params, y)
     return y
 
 
-@linearize.register(Chain)
+@maps.linearize.register(Chain)
 def linearize_chain(chain: Chain, params: ChainParams, x: Halves) -> tuple[Halves, Trajectory]:
     check_depth("linearize", chain, params)
     trajectory = walk(chain.layers, params, x, keep=chain.activations == "keep")
     return trajectory.output, trajectory
 
 
-@linearize_inverse.register(Chain)
+@maps.linearize_inverse.register(Chain)
 def linearize_inverse_chain(chain: Chain, params: ChainParams, y: Halves) -> tuple[Halves, Trajectory]:
     x = inverse_chain(chain, params, y)
     return x, linearize_chain(chain, params, x)[1]
 
 
-@jvp_input.register(Chain)
+@maps.jvp_input.register(Chain)
 def jvp_input_chain(chain: Chain, params: ChainParams, point: Trajectory, dx: Halves) -> Halves:
     points = points_forward(chain.layers, params, point)
     for layer, layer_params, at in zip(chain.layers, params, points, strict=True):
-        dx = jvp_input(layer, layer_params, at, dx)
+        dx = maps.jvp_input(layer, layer_params, at, dx)
     return dx
 
 
-@jvp_params.register(Chain)
+@maps.jvp_params.register(Chain)
 def jvp_params_chain(chain: Chain, params: ChainParams, point: Trajectory, dparams: ChainParams) -> Halves:
     check_depth("jvp_params", chain, dparams)
     dx: Halves | None = None  # the input does not move
     points = points_forward(chain.layers, params, point)
     for layer, layer_params, dlayer, at in zip(chain.layers, params, dparams, points, strict=True):
-        pushed = None if dx is None else jvp_input(layer, layer_params, at, dx)
-        own = None if trees.is_empty(dlayer) else jvp_params(layer, layer_params, at, dlayer)
+        pushed = None if dx is None else maps.jvp_input(layer, layer_params, at, dx)
+        own = None if trees.is_empty(dlayer) else maps.jvp_params(layer, layer_params, at, dlayer)
         dx = trees.add(own, pushed) if own and pushed else own or pushed
     return trees.zeros_like(point.input) if dx is None else dx
 
 
-@jvp_inverse.register(Chain)
+@maps.jvp_inverse.register(Chain)
 def jvp_inverse_chain(chain: Chain, params: ChainParams, point: Trajectory, dy: Halves) -> Halves:
     for layer, layer_params, at in _backward(chain, params, point):
-        dy = jvp_inverse(layer, layer_params, at, dy)
+        dy = maps.jvp_inverse(layer, layer_params, at, dy)
     return dy
 
 
-@vjp_input.register(Chain)
+@maps.vjp_input.register(Chain)
 def vjp_input_chain(chain: Chain, params: ChainParams, point: Trajectory, y_bar: Halves) -> Halves:
     for layer, layer_params, at in _backward(chain, params, point):
-        y_bar = vjp_input(layer, layer_params, at, y_bar)
+        y_bar = maps.vjp_input(layer, layer_params, at, y_bar)
     return y_bar
 
 
-@vjp_params.register(Chain)
+@maps.vjp_params.register(Chain)
 def vjp_params_chain(chain: Chain, params: ChainParams, point: Trajectory, y_bar: Halves) -> ChainParams:
     params_bar = []
     for layer, layer_params, at in _backward(chain, params, point):
         is_fixed = trees.is_empty(layer_params)
-        params_bar.append(layer_params if is_fixed else vjp_params(layer, layer_params, at, y_bar))
+        params_bar.append(layer_params if is_fixed else maps.vjp_params(layer, layer_params, at, y_bar))
         if len(params_bar) < len(chain.layers):  # nobody asks for the cotangent of the chain's input
-            y_bar = vjp_input(layer, layer_params, at, y_bar)
+            y_bar = maps.vjp_input(layer, layer_params, at, y_bar)
     return tuple(reversed(params_bar))
 
 

@@ -12,17 +12,7 @@ import numpy as np
 from revgn.arrays import Array, array_namespace
 from revgn.errors import ShapeError, UsageError
 from revgn.layers import Readout, ReadoutParams, ReadoutPoint, lift
-from revgn.maps import (
-    Halves,
-    forward,
-    init,
-    inverse,
-    jvp_input,
-    jvp_params,
-    linearize,
-    vjp_input,
-    vjp_params,
-)
+from revgn.maps import Halves, forward, init, inverse, jvp_input, jvp_params, linearize, vjp_input, vjp_params
 from revgn.networks.chain import Chain, ChainParams
 from revgn.networks.replay import Trajectory
 

@@ -10,15 +10,7 @@ from revgn import trees
 from revgn.arrays import Array, array_namespace
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.networks import ChainParams, Network
-from revgn.optimizers.optimizer import (
-    Direction,
-    Linearization,
-    batch_gradient,
-    direction,
-    init_state,
-    update,
-    update_along,
-)
+from revgn.optimizers.optimizer import Direction, Linearization, batch_gradient, direction, init_state
 from revgn.structs import setting, struct
 
 
@@ -44,9 +36,6 @@ class AdamState(NamedTuple):
 @init_state.register(Adam)
 def init_adam(optimizer: Adam, network: Network, params: ChainParams) -> AdamState:
     return AdamState(0, trees.zeros_like(params), trees.zeros_like(params))
-
-
-update.register(Adam)(update_along)
 
 
 @direction.register(Adam)

@@ -23,8 +23,6 @@ from revgn.optimizers.optimizer import (
     direction,
     init_state,
     measured,
-    update,
-    update_along,
 )
 from revgn.structs import setting, struct
 
@@ -32,11 +30,6 @@ from revgn.structs import setting, struct
 @struct
 class Blend:
     """A weighted mean of the steps of two optimizers that have a direction.
-
-    Raises
-    ------
-    UsageError
-        If one of the two has no direction.
 
     Notes
     -----
@@ -75,9 +68,6 @@ class BlendState(NamedTuple):
 def init_blend(optimizer: Blend, network: Network, params: ChainParams) -> BlendState:
     both = (init_state(of, network, params) for of in (optimizer.first, optimizer.second))
     return BlendState(*both)
-
-
-update.register(Blend)(update_along)
 
 
 @direction.register(Blend)

@@ -2,11 +2,10 @@
 
     D_t = beta_t D_(t-1) + G (eps - beta_t J D_(t-1))        W <- W - lr D_t
 
-eps is the output step of the loss, G the solver's generalized inverse. Without momentum (beta = 0) the rule
-is that of Buffelli et al. 2024, section 3. With momentum the solver only finds what the last direction
-misses: the SPRING rule (Goldshlager, Abrahamsen and Lin 2024, arXiv 2401.10190, section 3); beta = 1 is the
-randomized Kaczmarz method. Where batches differ, a large beta can leave a larger residual than eps itself,
-so beta_t is reduced until
+eps is the output step of the loss, G the solver's generalized inverse. beta = 0 is the rule of Buffelli et
+al. 2024, section 3; with momentum the solver only finds what the last direction misses (Goldshlager,
+Abrahamsen and Lin 2024, arXiv 2401.10190, section 3); beta = 1 is the randomized Kaczmarz method. Where
+batches differ, a large beta can leave a larger residual than eps itself, so beta_t is reduced until
 
     |eps - beta_t J D_(t-1)| <= momentum_limit |eps|
 
@@ -33,28 +32,14 @@ from revgn.optimizers.metric import (
     init_metric,
     update_metric,
 )
-from revgn.optimizers.optimizer import (
-    Direction,
-    Linearization,
-    direction,
-    init_state,
-    update,
-    update_along,
-)
+from revgn.optimizers.optimizer import Direction, Linearization, direction, init_state
 from revgn.solvers import BlockWise, Jacobian, MinimumNorm, Solver, apply, equation, solve
 from revgn.structs import setting, struct
 
 
 @struct
 class GaussNewton:
-    """Gauss-Newton with the generalized inverse that `solver` stands for; decoupled weight decay.
-
-    Raises
-    ------
-    UsageError
-        If an output damping comes with the identity for curvature, or the exact curvature with a solver that
-        does not take it.
-    """
+    """Gauss-Newton with the generalized inverse that `solver` stands for; decoupled weight decay."""
 
     solver: Solver = setting("Generalized inverse of the Jacobian.", default=MinimumNorm(), family="solver")
     lr: float = setting("Learning rate.", default=1.0, gt=0, resumable=True)
@@ -79,7 +64,7 @@ class GaussNewton:
     weight_decay: float = setting("Decoupled weight decay.", default=0.0, ge=0, resumable=True)
 
     def check(self) -> None:
-        """Raise `UsageError` where curvature and solver do not go together."""
+        """Raise `UsageError` where output damping, curvature and solver do not go together."""
         if self.output_damping and self.curvature != "exact":
             raise UsageError("GaussNewton: output_damping needs curvature exact")
         if self.curvature == "exact" and not self.output_damping:
@@ -106,9 +91,6 @@ class GaussNewtonState(NamedTuple):
 def init_gauss_newton(optimizer: GaussNewton, network: Network, params: ChainParams) -> GaussNewtonState:
     last = trees.zeros_like(params) if optimizer.momentum else ()
     return GaussNewtonState(0, last, init_metric(network, params) if optimizer.metric else ())
-
-
-update.register(GaussNewton)(update_along)
 
 
 @direction.register(GaussNewton)

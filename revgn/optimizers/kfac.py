@@ -7,39 +7,23 @@ curvature, pulled back. The product of means is taken for the mean of products:
     D = (P + pi sqrt(mu) I)^-1 g (Q + sqrt(mu)/pi I)^-1        P, Q of `kronecker`, as running means
     m <- momentum m + nu D        W <- W - lr (m + weight_decay W)
 
-Q is exact: all columns o are pulled back, none is sampled. nu <= 1 keeps lr^2 nu^2 <D, g>, about twice the
-change in distribution, below `kl_clip` (Ba, Grosse and Martens 2017). The blocks are steps of their own: with
-little damping each of the 2L couplings does what is wanted, so the rate is to be small.
+Q is exact: all columns o are pulled back. nu <= 1 keeps lr^2 nu^2 <D, g>, about twice the change in
+distribution, below `kl_clip` (Ba, Grosse and Martens 2017). With little damping each of the 2L couplings
+alone takes the whole step, so the learning rate should be small.
 """
 
 import math
 from typing import NamedTuple
 
-from revgn import trees
+from revgn import maps, trees
 from revgn.arrays import array_namespace
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.layers import lift
 from revgn.losses import gradient
-from revgn.maps import (
-    Halves,
-    Params,
-    from_matrices,
-    kernel_parts,
-    to_matrices,
-    vjp_input,
-    vjp_params,
-    weight_forms,
-)
+from revgn.maps import Halves, Params
 from revgn.networks import ChainParams, Network, points_backward
 from revgn.optimizers.kronecker import KroneckerFactors, curvature_columns, no_factors, renewed, solved
-from revgn.optimizers.optimizer import (
-    Direction,
-    Linearization,
-    direction,
-    init_state,
-    update,
-    update_along,
-)
+from revgn.optimizers.optimizer import Direction, Linearization, direction, init_state
 from revgn.structs import setting, struct
 from revgn.trees import is_empty
 
@@ -54,8 +38,7 @@ class KFAC:
     -----
     Cost: a gradient. At a renewal also the pull-back of c columns, 4 c n h d/2 operations for each coupling
     and at most c n h numbers at once; the factors, 2 n h^2 and c n d^2 / 2; and the inverses, 7/3 of h^3
-    and of (d/2)^3. At h = 8000 a P in single precision has 256 MB, its Cholesky factor takes 0.17 TFLOP,
-    and its inverse 1 more. The state holds P, Q and both inverses.
+    and of (d/2)^3. The state holds P, Q and both inverses; at h = 8000 a P in single precision has 256 MB.
     """
 
     lr: float = setting("Learning rate.", default=0.03, gt=0, resumable=True)
@@ -83,11 +66,8 @@ class KFACState(NamedTuple):
 def init_kfac(optimizer: KFAC, network: Network, params: ChainParams) -> KFACState:
     momentum = trees.zeros_like(params) if optimizer.momentum else ()
     trained = [(at, of) for at, of in zip(network.body.layers, params, strict=True) if not is_empty(of)]
-    factors = tuple(no_factors(X) for at, of in trained for X in to_matrices(at, of))
+    factors = tuple(no_factors(X) for at, of in trained for X in maps.to_matrices(at, of))
     return KFACState(0, factors, momentum)
-
-
-update.register(KFAC)(update_along)
 
 
 @direction.register(KFAC)
@@ -127,19 +107,19 @@ def _sweep(
         g.insert(0, own)
         D.insert(0, own)
         if not is_empty(own):
-            g[0] = vjp_params(layer, own, point, Halves(*(half[0, :, :] for half in bar)))
-            matrices = to_matrices(layer, g[0])
+            g[0] = maps.vjp_params(layer, own, point, Halves(*(half[0, :, :] for half in bar)))
+            matrices = maps.to_matrices(layer, g[0])
             of_layer = [old.pop() for _ in matrices][::-1]
             if not since:
-                parts = kernel_parts(layer, own, point, Halves(*(half[1:, :, :] for half in bar)))
+                parts = maps.kernel_parts(layer, own, point, Halves(*(half[1:, :, :] for half in bar)))
                 of_layer = [
                     renewed(before, share, part, optimizer.damping, form.rows)
-                    for before, part, form in zip(of_layer, parts, weight_forms(layer), strict=True)
+                    for before, part, form in zip(of_layer, parts, maps.weight_forms(layer), strict=True)
                 ]
             factors = of_layer + factors
-            D[0] = from_matrices(layer, tuple(map(solved, of_layer, matrices)))
+            D[0] = maps.from_matrices(layer, tuple(map(solved, of_layer, matrices)))
         if k > 0:
-            bar = vjp_input(layer, own, point, bar)
+            bar = maps.vjp_input(layer, own, point, bar)
     return tuple(D), tuple(g), tuple(factors)
 
 

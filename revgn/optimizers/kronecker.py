@@ -41,16 +41,8 @@ def renewed(
 ) -> KroneckerFactors:
     """Factors moved towards those of a batch, and their inverses.
 
-    Parameters
-    ----------
-    share : float
-        Of the old P and Q in the new ones.
-    part : KernelPart
-        A (n, m), and the cotangents b (c, n, k) of the curvature's columns.
-    damping : float
-        mu.
-    rows : int
-        h + 1, of which A may have fewer columns.
+    `share` is that of the old P and Q in the new ones, `damping` mu, and `rows` h + 1; `part` has A (n, m),
+    and the cotangents b (c, n, k) of the curvature's columns.
     """
     c, n, k = part.cotangents.shape
     P = gram_columns(part.features) / n

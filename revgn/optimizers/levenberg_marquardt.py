@@ -24,19 +24,13 @@ from revgn.maps import forward
 from revgn.networks import ChainParams, Network, join
 from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState
 from revgn.optimizers.optimizer import Linearization, Update, direction, init_state, moved_by, update
-from revgn.solvers import MinimumNorm, apply, combined, damping_of, with_damping
+from revgn.solvers import MinimumNorm, apply, combined
 from revgn.structs import setting, struct
 
 
 @struct
 class LevenbergMarquardt:
-    """Gauss-Newton whose damping, the output damping if there is one, follows the gain ratio.
-
-    Raises
-    ------
-    UsageError
-        If the first damping, that of the inner optimizer, is not within the bounds.
-    """
+    """Gauss-Newton whose damping, the output damping if there is one, follows the gain ratio."""
 
     inner: GaussNewton = setting(
         "Gauss-Newton with the first damping.", default=GaussNewton(solver=MinimumNorm(damping=1.0))
@@ -119,10 +113,10 @@ def promise(optimizer: GaussNewton, at: Linearization, D: ChainParams, lr: float
 
 
 def _damping(optimizer: GaussNewton) -> float:
-    return optimizer.output_damping or damping_of(optimizer.solver)
+    return optimizer.output_damping or float(getattr(optimizer.solver, "damping", 0.0))
 
 
 def _with_damping(optimizer: GaussNewton, damping: float) -> GaussNewton:
     if optimizer.output_damping:
         return replace(optimizer, output_damping=damping)
-    return replace(optimizer, solver=with_damping(optimizer.solver, damping))
+    return replace(optimizer, solver=replace(optimizer.solver, damping=damping))

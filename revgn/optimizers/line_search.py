@@ -32,19 +32,9 @@ class Trial(NamedTuple):
 def strong_wolfe(evaluate: Callable[[float], Trial], start: Trial, first: float) -> Trial:
     """Trial that satisfies both conditions, of at most 20.
 
-    Parameters
-    ----------
-    evaluate : callable
-        The trial at a length.
-    start : Trial
-        At the length 0, where its slope is negative.
-    first : float
-        Length tried first.
-
-    Returns
-    -------
-    Where no trial satisfies both conditions (rounding, a kink, a loss without bound) the lowest that
-    satisfies the first one; `start` where none does.
+    `evaluate` gives the trial at a length, `start` is that at 0, where its slope is negative, and `first` the
+    length tried first. Where no trial satisfies both conditions (rounding, a kink, a loss without bound) the
+    lowest that satisfies the first one is returned; `start` where none does.
     """
     best = before = start
     bracket: tuple[Trial, Trial] | None = None  # the lower end first

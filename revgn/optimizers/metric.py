@@ -2,13 +2,12 @@
 
     |D|^2 = sum_k tr D_k^T M_k D_k        M_k = P_k / p_k + floor I        P_k = mean of A_k^T A_k / n
 
-with p_k the mean of P_k's diagonal. A batch says what its own outputs should change by, and nothing of what
-happens elsewhere; tr D_k^T P_k D_k is the mean square by which coupling k moves all that was seen. Of the D
-that do what the batch wants, the smallest one in this metric so disturbs the rest least.
+with p_k the mean of P_k's diagonal. tr D_k^T P_k D_k is the mean square by which coupling k moves all that
+was seen, so of the D that solve J D = eps the smallest in this metric disturbs the rest least.
 
 With R_k R_k^T = M_k^-1 it is D_k = R_k D'_k, where D' is the smallest solution, in the usual norm, of
-J' D' = eps; and J' is J with the features A_k R_k in place of A_k, so any solver finds it. P is the first
-of K-FAC's factors (Martens and Grosse 2015, section 3); as the metric of a minimum norm it is our own.
+J' D' = eps, and J' is J with the features A_k R_k in place of A_k. P is the first of K-FAC's factors (Martens
+and Grosse 2015, section 3); as the metric of a minimum norm it is our own.
 """
 
 import math

@@ -7,13 +7,13 @@ msign(M) = U V^T of M = U S V^T, the steepest descent in the spectral norm, appr
 
     X <- a X + (b (X X^T) + c (X X^T)^2) X        X_0 = M / |M|
 
-of a Newton-Schulz iteration. Its coefficients (kellerjordan.github.io/posts/muon) take singular values above
-2e-3 of |M| into [0.68, 1.21], not to 1: that is quick, and enough. The scale s is that of the reference
-implementation, which has its weights (outputs, inputs); here they are (inputs, outputs).
+of a Newton-Schulz iteration, whose coefficients (kellerjordan.github.io/posts/muon) take singular values
+above 2e-3 of |M| into [0.68, 1.21]. The scale s is that of the reference implementation, whose weights are
+(outputs, inputs); here they are (inputs, outputs).
 
-Muon is for matrices. The bias rows of each weight (the last one, for a coupling) are vectors, whose direction
-msign would leave alone. As is usual they go by Adam, whose elements move by about the rate: here by the rate
-times s / sqrt(max(h, d/2)), the root mean square of the elements of s msign(M), so that one rate serves both.
+The bias rows of each weight (the last one, for a coupling) are vectors, which msign would only scale. They go
+by Adam, with the learning rate times s / sqrt(max(h, d/2)), the root mean square of the elements of s
+msign(M), so that one learning rate serves both.
 """
 
 import math
@@ -28,15 +28,7 @@ from revgn.linalg import add_diagonal, gram_rows
 from revgn.maps import WeightForm, weight_forms
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.adam import Adam, AdamState, adam_direction, init_adam
-from revgn.optimizers.optimizer import (
-    Direction,
-    Linearization,
-    batch_gradient,
-    direction,
-    init_state,
-    update,
-    update_along,
-)
+from revgn.optimizers.optimizer import Direction, Linearization, batch_gradient, direction, init_state
 from revgn.structs import setting, struct
 
 _STEPS = 5
@@ -46,11 +38,6 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315
 @struct
 class Muon:
     """Muon for weight matrices, Adam for biases; decoupled weight decay.
-
-    Raises
-    ------
-    UsageError
-        If Nesterov's momentum is chosen without momentum.
 
     Notes
     -----
@@ -83,9 +70,6 @@ class MuonState(NamedTuple):
 def init_muon(optimizer: Muon, network: Network, params: ChainParams) -> MuonState:
     matrices, biases = _apart(network, trees.zeros_like(params))
     return MuonState(matrices, init_adam(Adam(), network, biases))
-
-
-update.register(Muon)(update_along)
 
 
 @direction.register(Muon)

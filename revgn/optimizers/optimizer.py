@@ -1,8 +1,8 @@
 """What an optimizer is: `init_state` and `update`, with everything explicit.
 
 Most have a `direction` D, along which the weights go W <- W - lr D: what can be blended, switched and
-scaled by others. An update sees the network linearized at a batch, so first-order methods (one vjp) and
-Gauss-Newton (one solve) share it. It returns new parameters and a new state; nothing is changed in place.
+scaled by others, and all that `update` needs. An update sees the network linearized at a batch, so
+first-order methods (one vjp) and Gauss-Newton (one solve) share it. Nothing is changed in place.
 """
 
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -19,11 +19,11 @@ OptimizerState: TypeAlias = Any  # opaque: nested tuples of arrays and numbers, 
 
 
 class Optimizer(Struct, Protocol):
-    """A frozen dataclass for which `init_state` and `update` are registered."""
+    """A frozen dataclass for which `init_state` is registered, and `update` or `direction`."""
 
 
 class DirectionOptimizer(Optimizer, Protocol):
-    """An optimizer for which `direction` is registered as well."""
+    """An optimizer for which `direction` is registered."""
 
     @property
     def lr(self) -> float:
@@ -87,6 +87,8 @@ def update(
 ) -> Update:
     """One step; `params` are those of the linearization, `scale` multiplies every learning rate.
 
+    Unless it is registered for an optimizer, the step goes along its `direction`.
+
     Notes
     -----
     Law: a function of its arguments alone; equal arguments give equal bits.
@@ -98,8 +100,6 @@ def direction(
     optimizer: Optimizer, state: OptimizerState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Direction:
     """D of the step W <- W - scale lr (D + weight_decay W); most directions do not depend on `scale`.
-
-    An optimizer that has a direction is a `DirectionOptimizer`.
 
     Notes
     -----
@@ -120,6 +120,7 @@ def measured(solved: Direction, D: ChainParams) -> SolveInfo | None:
     return solved.solve._replace(rho=rho(apply(J, D), eps))
 
 
+@update.register(object)
 def update_along(
     optimizer: DirectionOptimizer,
     state: OptimizerState,
@@ -127,7 +128,6 @@ def update_along(
     at: Linearization,
     scale: float = 1.0,
 ) -> Update:
-    """`update` of an optimizer that has a direction; its weight decay is decoupled from the direction."""
     D, state, solved, _ = direction(optimizer, state, params, at, scale)
     lr = scale * optimizer.lr
     params, step_norm = moved_by(params, D, lr, optimizer.weight_decay)

@@ -2,25 +2,18 @@
 
     D_k = s U V^T        of the other's D_k = U S V^T without its bias rows       s = sqrt(max(1, (d/2) / h))
 
-The smallest solution of J D = eps does in few directions of the weights what it can, and leaves the features
-where they are: the lazy regime of Buffelli et al. 2024, section 5. What is wanted stays what it was, but all
-singular directions take part in it. Muon is this for a gradient's running mean (Jordan 2024, whose iteration
-this is); for Gauss-Newton with carry it is our own. The bias row keeps its size relative to the matrix.
+The smallest solution of J D = eps moves the weights in few directions and leaves the features where they are
+(the lazy regime of Buffelli et al. 2024, section 5); here all singular directions take part. Muon is this for
+a gradient's running mean (Jordan 2024, whose iteration this is); for Gauss-Newton with momentum it is our
+own. The bias row keeps its size relative to the matrix.
 """
 
 from revgn.arrays import Array, array_namespace, inner
 from revgn.cost import Cost, Sizes, cost
 from revgn.maps import WeightForm
 from revgn.networks import ChainParams, Network
+from revgn.optimizers import muon
 from revgn.optimizers.gauss_newton import GaussNewton
-from revgn.optimizers.muon import (
-    cost_of_orthogonalizing,
-    map_weights,
-    matrix_and_bias,
-    orthogonalized,
-    spectral_scale,
-    with_bias,
-)
 from revgn.optimizers.optimizer import (
     Direction,
     DirectionOptimizer,
@@ -30,8 +23,6 @@ from revgn.optimizers.optimizer import (
     direction,
     init_state,
     measured,
-    update,
-    update_along,
 )
 from revgn.structs import setting, struct
 
@@ -42,17 +33,11 @@ class Orthogonalized:
 
     The state is the inner optimizer's: momentum collects directions before they are orthogonalized.
 
-    Raises
-    ------
-    UsageError
-        If the inner optimizer has no direction.
-
     Notes
     -----
     Law: the length of the inner direction does not matter.
-
-    Cost: beyond the inner direction 5 (4 m^2 k + 2 m^3) operations for each weight, m = min(h, d/2) and
-    k = max(h, d/2), and a jvp where D was solved for: rho is that of the orthogonal direction.
+    Cost: beyond the inner direction that of `revgn.optimizers.muon`, and a jvp where D was solved for: rho is
+    that of the orthogonal direction.
     """
 
     inner: DirectionOptimizer = setting(
@@ -79,9 +64,6 @@ def init_orthogonalized(optimizer: Orthogonalized, network: Network, params: Cha
     return init_state(optimizer.inner, network, params)
 
 
-update.register(Orthogonalized)(update_along)
-
-
 @direction.register(Orthogonalized)
 def direction_orthogonalized(
     optimizer: Orthogonalized,
@@ -91,21 +73,21 @@ def direction_orthogonalized(
     scale: float = 1.0,
 ) -> Direction:
     found = direction(optimizer.inner, state, params, at, scale)
-    D = map_weights(_orthogonal, at.jacobian.network, found.params)
+    D = muon.map_weights(_orthogonal, at.jacobian.network, found.params)
     return found._replace(params=D, solve=measured(found, D))
 
 
 @cost.register(Orthogonalized)
 def cost_orthogonalized(optimizer: Orthogonalized, sizes: Sizes) -> Cost:
-    return cost(optimizer.inner, sizes) + cost_of_orthogonalizing(sizes)
+    return cost(optimizer.inner, sizes) + muon.cost_of_orthogonalizing(sizes)
 
 
 def _orthogonal(form: WeightForm, D: Array) -> Array:
     xp = array_namespace(D)
-    matrix, bias = matrix_and_bias(form, D)
+    matrix, bias = muon.matrix_and_bias(form, D)
     if not matrix.shape[0]:
         return D
-    M, s = orthogonalized(matrix), spectral_scale(matrix)
+    M, s = muon.orthogonalized(matrix), muon.spectral_scale(matrix)
     was = xp.sqrt(inner(matrix, matrix))
     ratio = s * xp.sqrt(inner(M, M)) / xp.where(was > 0, was, xp.ones_like(was))
-    return xp.reshape(with_bias(M, s, ratio * bias), D.shape)
+    return xp.reshape(muon.with_bias(M, s, ratio * bias), D.shape)

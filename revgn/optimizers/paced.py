@@ -44,20 +44,12 @@ class Backtracking:
 class Paced:
     """The direction of the inner optimizer, applied as far as a bound and a rule allow.
 
-    Raises
-    ------
-    UsageError
-        If the inner optimizer has no direction, or there is neither a bound nor a rule.
-
     Notes
     -----
     Law: a step that the bound shortens has the norm `trust_radius`. By backtracking the loss of the batch
-    never rises: where no length keeps it down, the step is 0, and only the inner state goes on.
-
-    rho is that of the applied step, (t / lr) D in place of D.
-
-    Cost: a norm of E for `trust_radius`; by backtracking one jvp, and a forward pass for each length tried; a
-    jvp for rho where t is not lr.
+    never rises: where no length keeps it down, the step is 0, and only the inner state goes on. rho is that
+    of the applied step, (t / lr) D in place of D.
+    Cost: by backtracking one jvp, and a forward pass for each length tried; a jvp for rho where t is not lr.
     """
 
     inner: DirectionOptimizer = setting(

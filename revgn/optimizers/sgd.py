@@ -10,27 +10,13 @@ from revgn import trees
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.errors import UsageError
 from revgn.networks import ChainParams, Network
-from revgn.optimizers.optimizer import (
-    Direction,
-    Linearization,
-    batch_gradient,
-    direction,
-    init_state,
-    update,
-    update_along,
-)
+from revgn.optimizers.optimizer import Direction, Linearization, batch_gradient, direction, init_state
 from revgn.structs import setting, struct
 
 
 @struct
 class SGD:
-    """Gradient descent; decoupled weight decay.
-
-    Raises
-    ------
-    UsageError
-        If Nesterov's momentum is chosen without momentum.
-    """
+    """Gradient descent; decoupled weight decay."""
 
     lr: float = setting("Learning rate.", default=0.1, gt=0, resumable=True)
     momentum: float = setting("Momentum.", default=0.0, ge=0, lt=1)
@@ -52,9 +38,6 @@ class SGDState(NamedTuple):
 @init_state.register(SGD)
 def init_sgd(optimizer: SGD, network: Network, params: ChainParams) -> SGDState:
     return SGDState(trees.zeros_like(params) if optimizer.momentum else ())
-
-
-update.register(SGD)(update_along)
 
 
 @direction.register(SGD)

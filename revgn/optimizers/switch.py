@@ -17,14 +17,7 @@ from revgn.losses import value
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.adam import Adam
 from revgn.optimizers.gauss_newton import GaussNewton
-from revgn.optimizers.optimizer import (
-    Linearization,
-    Optimizer,
-    OptimizerState,
-    Update,
-    init_state,
-    update,
-)
+from revgn.optimizers.optimizer import Linearization, Optimizer, OptimizerState, Update, init_state, update
 from revgn.structs import setting, struct
 
 _LEAST = 1e-4
@@ -34,16 +27,10 @@ _LEAST = 1e-4
 class Switch:
     """First one optimizer, then another; any two, each with its own learning rate and weight decay.
 
-    Raises
-    ------
-    UsageError
-        Unless exactly one of `switch_at` and `patience` is given.
-
     Notes
     -----
-    Law: the updates are those of the first alone, then those of the second alone, bit for bit.
-
-    Both states exist from the beginning, so that every checkpoint has one shape.
+    Law: the updates are those of the first alone, then those of the second alone, bit for bit. Both states
+    exist from the beginning, so that every checkpoint has one shape.
     """
 
     first: Optimizer = setting("Optimizer of the first steps.", default=Adam(), family="optimizer")

@@ -4,7 +4,6 @@ from revgn.solvers.automatic import Automatic
 from revgn.solvers.block import BlockWise
 from revgn.solvers.block_weights import BlockWeights
 from revgn.solvers.conjugate_gradients import Blocks, ConjugateGradients
-from revgn.solvers.exactness import rho
 from revgn.solvers.jacobian import (
     Jacobian,
     SolveInfo,
@@ -12,11 +11,10 @@ from revgn.solvers.jacobian import (
     apply,
     apply_adjoint,
     combined,
-    damping_of,
     equation,
     jacobian,
+    rho,
     solve,
-    with_damping,
 )
 from revgn.solvers.kernel import tangent_kernel
 from revgn.solvers.minimum_norm import MinimumNorm
@@ -37,7 +35,6 @@ __all__ = [
     "apply",
     "apply_adjoint",
     "combined",
-    "damping_of",
     "equation",
     "is_dense",
     "jacobian",
@@ -47,5 +44,4 @@ __all__ = [
     "rho",
     "solve",
     "tangent_kernel",
-    "with_damping",
 ]

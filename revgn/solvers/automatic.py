@@ -1,6 +1,5 @@
 """The faster of the minimum norm's solvers on this machine, chosen before training; see `revgn.training`."""
 
-from revgn.solvers.jacobian import damping_of
 from revgn.solvers.minimum_norm import _DAMPING, _OUTPUTS, Outputs
 from revgn.structs import setting, struct
 
@@ -22,8 +21,3 @@ class Automatic:
     tolerance: float = setting(
         "Relative residual at which conjugate gradients end, if chosen.", default=1e-3, gt=0, lt=1
     )
-
-
-@damping_of.register(Automatic)
-def damping_of_automatic(solver: Automatic) -> float:
-    return solver.damping

@@ -11,35 +11,19 @@ gets the weight tau_l of D_F and D_G. Where A_F has rank n, r = v_f, and the bra
 that the inverse jvp needs next: one product serves both. Source: Buffelli et al. 2024, section 4.
 """
 
-from dataclasses import replace
 from time import perf_counter
-from typing import NamedTuple
 
-from revgn import trees
+from revgn import maps, trees
 from revgn._dispatch import has_map
 from revgn.arrays import Array, add, subtract, synchronize
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import ShapeError, UsageError
 from revgn.layers import ReadoutParams, lift
 from revgn.linalg import RUNGS, PinvInfo, PinvRule
-from revgn.maps import (
-    Factored,
-    Halves,
-    ParamsStep,
-    Point,
-    factor_params,
-    forward,
-    jvp_input,
-    jvp_inverse,
-    moved_halves,
-    rank_bound,
-    replaced,
-    solve_params,
-)
+from revgn.maps import Factored, Halves, ParamsStep, Point
 from revgn.networks import ChainParams, points_backward, points_forward
 from revgn.solvers.block_weights import BlockWeights, check_block_weights, fixed_weights, full_rank_weights
-from revgn.solvers.exactness import check_wanted, rho
-from revgn.solvers.jacobian import Jacobian, SolveInfo, damping_of, solve, with_damping
+from revgn.solvers.jacobian import Jacobian, SolveInfo, check_wanted, rho, solve
 from revgn.structs import setting, struct
 from revgn.trees import is_empty
 
@@ -84,7 +68,7 @@ def solve_block_wise(solver: BlockWise, J: Jacobian, eps: Array) -> tuple[ChainP
     synchronize(eps)
     factored_at = perf_counter()
     D, infos, realized = _sweep(solver.rule, J, lift(J.network.readout, eps), blocks, weights, factored)
-    measured = rho(forward(J.network.readout, ReadoutParams(), realized), eps)
+    measured = rho(maps.forward(J.network.readout, ReadoutParams(), realized), eps)
     finished = perf_counter()
     return D, SolveInfo(
         rho=measured,
@@ -99,16 +83,6 @@ def solve_block_wise(solver: BlockWise, J: Jacobian, eps: Array) -> tuple[ChainP
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
     )
-
-
-@with_damping.register(BlockWise)
-def with_damping_block_wise(solver: BlockWise, damping: float) -> BlockWise:
-    return replace(solver, damping=damping)
-
-
-@damping_of.register(BlockWise)
-def damping_of_block_wise(solver: BlockWise) -> float:
-    return solver.damping
 
 
 @cost.register(BlockWise)
@@ -131,9 +105,7 @@ def cost_block_wise(solver: BlockWise, sizes: Sizes) -> Cost:
 
 
 def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:
-    """Numbers of the layers of each block: two that move different halves in turn, or one that moves both.
-
-    Layers without parameters may stand between blocks.
+    """Numbers of the layers of each block; layers without parameters may stand between blocks.
 
     Raises
     ------
@@ -145,7 +117,7 @@ def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:
     if J.outputs is not None:
         raise UsageError("solve(BlockWise): J has combined outputs; take another solver")
     layers = J.network.body.layers
-    halves = [() if is_empty(of) else moved_halves(at) for at, of in zip(layers, J.params, strict=True)]
+    halves = [() if is_empty(of) else maps.moved_halves(at) for at, of in zip(layers, J.params, strict=True)]
     blocks, k = [], 0
     while k < len(halves):
         block = halves[k : k + 1] if len(halves[k]) != 1 else halves[k : k + 2]
@@ -177,22 +149,14 @@ def _ranks(
     for k, point in points:
         if is_empty(J.params[k]):
             continue
-        if best == n and has_map(rank_bound, type(layers[k])) and rank_bound(layers[k], point) < n:
+        if best == n and has_map(maps.rank_bound, type(layers[k])) and maps.rank_bound(layers[k], point) < n:
             continue
-        pinv = factor_params(layers[k], point, rule)
+        pinv = maps.factor_params(layers[k], point, rule)
         ranks[k] = pinv.info.rank
         factored[k] = pinv if kept else None
         if k in starts:
             best = max(best, min(ranks[of] for of in starts[k]))
     return [min(ranks[k] for k in block) for block in blocks], factored
-
-
-class _Swept(NamedTuple):
-    """The steps, how they were found, and what they realize at the output of the chain."""
-
-    steps: ChainParams
-    infos: list[PinvInfo]
-    realized: Halves
 
 
 def _sweep(
@@ -202,14 +166,17 @@ def _sweep(
     blocks: list[tuple[int, ...]],
     weights: tuple[float, ...],
     factored: list[Factored | None],
-) -> _Swept:
-    """Go backward to the first block with a weight > 0, then forward with what the blocks realize."""
+) -> tuple[ChainParams, list[PinvInfo], Halves]:
+    """Steps, how they were found, and what they realize at the chain's output.
+
+    Backward to the first block with a weight > 0, then forward with what the blocks realize.
+    """
     layers, params = J.network.body.layers, J.params
     n = v.first.shape[0]
 
     def least_norm(k: int, point: Point, dy: Halves) -> ParamsStep:
         found = factored[k]
-        return solve_params(layers[k], point, found or factor_params(layers[k], point, rule), dy)
+        return maps.solve_params(layers[k], point, found or maps.factor_params(layers[k], point, rule), dy)
 
     steps = list(trees.zeros_like(params))
     infos: list[PinvInfo] = []
@@ -219,7 +186,7 @@ def _sweep(
     below = len(layers)  # the layer at whose input v is wanted
     for block, weight in reversed(list(zip(blocks, weights, strict=True))[first:]):
         for k in reversed(range(block[-1] + 1, below)):  # layers without parameters
-            v = jvp_inverse(layers[k], params[k], next(points), v)
+            v = maps.jvp_inverse(layers[k], params[k], next(points), v)
         at = dict(zip(reversed(block), points, strict=False))
         below, g = block[0], block[-1]
         before_g: Halves | None = None
@@ -230,24 +197,24 @@ def _sweep(
             realized[g] = trees.scale(weight, of_both.realized)
         elif weight:
             f = block[0]
-            (half_f,), (half_g,) = moved_halves(layers[f]), moved_halves(layers[g])
+            (half_f,), (half_g,) = maps.moved_halves(layers[f]), maps.moved_halves(layers[g])
             of_f = least_norm(f, at[f], v)
-            after_f = replaced(half_f, v, of_f.realized[half_f])
-            left = jvp_inverse(layers[g], params[g], at[g], after_f)
+            after_f = maps.replaced(half_f, v, of_f.realized[half_f])
+            left = maps.jvp_inverse(layers[g], params[g], at[g], after_f)
             of_g = least_norm(g, at[g], left)
             steps[f] = trees.scale(weight, of_f.params)
             steps[g] = trees.scale(weight, of_g.params)
             infos += [of_f.info, of_g.info]
             # v_g - left is what r pushes into the half that G moves
             moved_g = add(subtract(v[half_g], left[half_g]), of_g.realized[half_g])
-            realized[g] = trees.scale(weight, replaced(half_g, after_f, moved_g))
+            realized[g] = trees.scale(weight, maps.replaced(half_g, after_f, moved_g))
             if of_f.info.rank == n and not of_f.info.damping:
-                before_g = replaced(half_f, left, v[half_f])  # r = v_f up to rounding
+                before_g = maps.replaced(half_f, left, v[half_f])  # r = v_f up to rounding
         if below > blocks[first][0]:
             for k in reversed(block):
                 known = before_g if k == g else None
-                v = known or jvp_inverse(layers[k], params[k], at[k], v)
-    return _Swept(tuple(steps), infos, _push(J, realized))
+                v = known or maps.jvp_inverse(layers[k], params[k], at[k], v)
+    return tuple(steps), infos, _push(J, realized)
 
 
 def _push(J: Jacobian, realized: dict[int, Halves]) -> Halves:
@@ -259,7 +226,7 @@ def _push(J: Jacobian, realized: dict[int, Halves]) -> Halves:
     points = points_forward(layers, J.params, J.point)
     for k, (layer, params, point) in enumerate(zip(layers, J.params, points, strict=True)):
         if total is not None:
-            total = jvp_input(layer, params, point, total)
+            total = maps.jvp_input(layer, params, point, total)
         if k in realized:
             total = realized[k] if total is None else trees.add(total, realized[k])
     assert total is not None

@@ -2,37 +2,34 @@
 
     D = J^T v        (J J^T + mu I) v = eps
 
-Nothing of order n c squared is formed, so n may be the whole training set. The products are those of
-`revgn.solvers.parts`; mu is `damping` times the kernel's mean diagonal, exactly. The preconditioner keeps
-iterations few. Without damping the kernel should have full rank: what it cannot reach of eps ends in a
-reported stagnation. Source: Hestenes and Stiefel 1952; Golub and Van Loan, section 11.5.
+Nothing of order n c squared is formed, so n may be the whole training set. mu is `damping` times the kernel's
+mean diagonal. Without damping the kernel should have full rank, or the iteration stagnates, which is
+reported. Source: Hestenes and Stiefel 1952; Golub and Van Loan, section 11.5.
 """
 
 import math
-from dataclasses import replace
 from time import perf_counter
 
 from revgn.arrays import Array, array_namespace, eigh, synchronize
 from revgn.cost import Cost, Sizes, cost
 from revgn.linalg import conjugate_gradients, norm
 from revgn.networks import ChainParams
-from revgn.solvers.exactness import check_wanted, rho
 from revgn.solvers.jacobian import (
     Jacobian,
     SolveInfo,
     apply,
     apply_adjoint,
-    damping_of,
+    check_wanted,
     equation,
+    rho,
     solve,
-    with_damping,
 )
 from revgn.solvers.minimum_norm import (
     _DAMPING,
     _OUTPUTS,
     Outputs,
-    combined_outputs,
     constrained,
+    equation_of_outputs,
     singular_kernel,
 )
 from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
@@ -120,21 +117,7 @@ def solve_conjugate_gradients(
     )
 
 
-@equation.register(ConjugateGradients)
-def equation_conjugate_gradients(
-    solver: ConjugateGradients, J: Jacobian, eps: Array
-) -> tuple[Jacobian, Array]:
-    return combined_outputs("ConjugateGradients", solver.outputs, J, eps)
-
-
-@with_damping.register(ConjugateGradients)
-def with_damping_conjugate_gradients(solver: ConjugateGradients, damping: float) -> ConjugateGradients:
-    return replace(solver, damping=damping)
-
-
-@damping_of.register(ConjugateGradients)
-def damping_of_conjugate_gradients(solver: ConjugateGradients) -> float:
-    return solver.damping
+equation.register(ConjugateGradients)(equation_of_outputs)
 
 
 @cost.register(ConjugateGradients)

@@ -1,4 +1,4 @@
-"""The network's Jacobian in its parameters, at a point: J and J^T as functions, and who solves J D = eps."""
+"""The network's Jacobian J in its parameters at a point, as a function, and what solves J D = eps."""
 
 from dataclasses import fields, is_dataclass, replace
 from functools import singledispatch
@@ -6,13 +6,15 @@ from typing import Any, NamedTuple, Protocol
 
 from revgn._dispatch import Struct, generic
 from revgn.arrays import Array, DType, array_namespace, matmul
-from revgn.linalg import Outcome, Rung, as_dtype
+from revgn.errors import ShapeError, UsageError
+from revgn.linalg import Outcome, Rung, as_dtype, norm
 from revgn.maps import jvp_params, linearize, vjp_params
 from revgn.networks import ChainParams, Network, Trajectory
+from revgn.trees import is_empty
 
 
 class Solver(Struct, Protocol):
-    """A frozen dataclass for which `solve` is registered; for Levenberg-Marquardt also the two of damping."""
+    """A frozen dataclass for which `solve` is registered; for Levenberg-Marquardt with a field `damping`."""
 
 
 class Jacobian(NamedTuple):
@@ -62,18 +64,12 @@ def jacobian(network: Network, params: ChainParams, x: Array) -> tuple[Array, Ja
     return z, Jacobian(network, params, point)
 
 
-def cast(J: Jacobian, dtype: DType) -> Jacobian:
-    """The same J with all its arrays of real numbers in `dtype`, in structs, parameters and points."""
-    found: Jacobian = _cast(J, dtype)
-    return found
-
-
-def _cast(node: Any, dtype: DType) -> Any:
-    """A dataclass, tuple or array with the arrays of real numbers within it in `dtype`; all else as it is."""
+def cast(node: Any, dtype: DType) -> Any:
+    """J, or a struct, tuple or array within it, with all arrays of real numbers in `dtype`."""
     if is_dataclass(node) and not isinstance(node, type):
-        return replace(node, **{of.name: _cast(getattr(node, of.name), dtype) for of in fields(node)})
+        return replace(node, **{of.name: cast(getattr(node, of.name), dtype) for of in fields(node)})
     if isinstance(node, tuple):
-        children = [_cast(child, dtype) for child in node]
+        children = [cast(child, dtype) for child in node]
         return type(node)(*children) if hasattr(node, "_fields") else tuple(children)
     if hasattr(node, "dtype") and array_namespace(node).isdtype(node.dtype, "real floating"):
         return as_dtype(node, dtype)
@@ -110,14 +106,23 @@ def spread(R: Array | None, v: Array) -> Array:
     return matmul(v, R.T) if R.ndim == 2 else (R @ v[:, :, None])[:, :, 0]
 
 
-@generic
-def with_damping(solver: Solver, damping: float) -> Solver:
-    """The same solver with another damping, in its own unit."""
+def rho(JD: Array, eps: Array) -> float:
+    """|J D - eps| / |eps|; |J D| where eps is 0."""
+    return norm(JD - eps) / (norm(eps) or 1.0)
 
 
-@generic
-def damping_of(solver: Solver) -> float:
-    """The solver's damping, in its own unit."""
+def check_wanted(J: Jacobian, eps: Array) -> None:
+    """Raise `ShapeError` unless eps is (n, c) for J's samples and outputs.
+
+    `UsageError` for another dtype, or where no layer has parameters.
+    """
+    expected = (J.point.output.first.shape[0], output_count(J))
+    if eps.shape != expected:
+        raise ShapeError(f"solve: eps has shape {eps.shape}; expected {expected} for this Jacobian")
+    if eps.dtype != J.point.output.first.dtype:
+        raise UsageError(f"solve: eps is {eps.dtype} but the network {J.point.output.first.dtype}")
+    if is_empty(J.params):
+        raise UsageError("solve: no layer of the network has parameters")
 
 
 @singledispatch

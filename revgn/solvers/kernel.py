@@ -4,19 +4,17 @@ With a_k[s] b_k[(o,s)]^T the row of the Jacobian that output o of sample s has i
 
     Theta[(o,s),(p,t)] = sum_k (A_k A_k^T)[s,t] < b_k[(o,s)], b_k[(p,t)] >
 
-For a coupling A are its features, and b is the cotangent at the half that moves when the output is pulled
-back to it. At the last coupling b is a row of U^T, the same for all samples; it stays one row until a
-nonlinear coupling makes it differ, so the last coupling costs nothing and the one before a single product
-for each output. Source: Jacot et al. 2018 for the kernel; the closed form is the product rule.
-
-With combined outputs (`Jacobian.outputs`) these take the outputs' place; each sample's own combinations make
-the last coupling's b differ too.
+For a coupling A are its features, and b is the output's cotangent pulled back to the half that moves. At the
+last coupling b is a row of U^T, the same for all samples until a nonlinear coupling makes it differ, so the
+last coupling costs nothing and the one before a single product for each output. Combined outputs
+(`Jacobian.outputs`) take the outputs' place. Source: Jacot et al. 2018 for the kernel; the closed form is the
+product rule.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from revgn.arrays import Array, array_namespace, empty, matmul
+from revgn.arrays import Array, array_namespace, empty, matmul, pieces
 from revgn.layers import Readout, lift
 from revgn.linalg import gram_rows
 from revgn.maps import Halves, KernelPart, kernel_parts, vjp_input
@@ -106,9 +104,9 @@ def add_parts(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) ->
     c, n, _, m = Theta.shape
     together = max(1, _TILE // m)  # outputs in the columns of a piece
     for o in range(c):
-        for rows in pieces(0, n, _TILE):
-            for p in pieces(0, o + 1 if lower else c, together):
-                for columns in pieces(0, m, _TILE):
+        for rows in pieces(n, _TILE):
+            for p in pieces(o + 1 if lower else c, together):
+                for columns in pieces(m, _TILE):
                     if lower and p.start == o and columns.start >= rows.stop:
                         continue  # above the diagonal
                     tile = _tile(held, o, rows, p, columns)
@@ -138,8 +136,3 @@ def _tile(held: list[Held], o: int, rows: slice, p: slice, columns: slice) -> Ar
         else:
             total += product
     return total
-
-
-def pieces(start: int, stop: int, size: int) -> list[slice]:
-    """Slices of at most `size` from `start` to `stop`."""
-    return [slice(begin, min(begin + size, stop)) for begin in range(start, stop, size)]

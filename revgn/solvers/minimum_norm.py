@@ -2,18 +2,16 @@
 
     D = J^T lambda        (J J^T + mu I) lambda = eps
 
-J J^T is the tangent kernel, formed in closed form and factored in place, or by tiles where it is larger than
-it may be; mu is `damping` times its mean diagonal. Source: Moore-Penrose inverse by normal equations (Golub
-and Van Loan, section 5.5); the kernel is that of `revgn.solvers.kernel`.
+J J^T is the tangent kernel of `revgn.solvers.kernel`, factored in place, or by tiles where it is larger than
+it may be; mu is `damping` times its mean diagonal. Source: Golub and Van Loan, section 5.5.
 
 Softmax does not depend on a constant added to all outputs of a sample, so it is enough to realize the
 centered logits eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a smaller kernel and step.
 """
 
 import math
-from dataclasses import replace
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace, backend_of, matmul, nbytes, synchronize
@@ -21,17 +19,16 @@ from revgn.cost import Cost, Sizes, cost
 from revgn.errors import RunError, ShapeError, UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
 from revgn.networks import ChainParams
-from revgn.solvers.exactness import check_wanted, rho
 from revgn.solvers.jacobian import (
     Jacobian,
     SolveInfo,
     apply,
     apply_adjoint,
     cast,
-    damping_of,
+    check_wanted,
     equation,
+    rho,
     solve,
-    with_damping,
 )
 from revgn.solvers.kernel import HELD, lower_kernel
 from revgn.solvers.tiled_kernel import factor_tiled_kernel, is_dense, plan_tiles
@@ -101,12 +98,7 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
     return D, SolveInfo(
         rho=measured,
         residual=residual,
-        rung=info.rung,
-        rank=info.rank,
-        order=info.order,
-        s_max=info.s_max,
-        s_min=info.s_min,
-        damping=info.damping,
+        **info._asdict(),
         block_weights=(),
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
@@ -114,28 +106,16 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
 
 
 @equation.register(MinimumNorm)
-def equation_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Jacobian, Array]:
-    return combined_outputs("MinimumNorm", solver.outputs, J, eps)
-
-
-def combined_outputs(name: str, outputs: Outputs, J: Jacobian, eps: Array) -> tuple[Jacobian, Array]:
+def equation_of_outputs(solver: Any, J: Jacobian, eps: Array) -> tuple[Jacobian, Array]:
     """J and eps of all logits, or of the centered ones."""
-    if outputs == "logits":
+    if solver.outputs == "logits":
         return J, eps
     if J.outputs is not None:
-        raise UsageError(f"solve({name}): J has combined outputs already; take outputs='logits'")
+        raise UsageError(
+            f"solve({type(solver).__name__}): J has combined outputs already; take outputs='logits'"
+        )
     Q = centering(eps)
     return J._replace(outputs=Q), matmul(eps, Q)
-
-
-@with_damping.register(MinimumNorm)
-def with_damping_minimum_norm(solver: MinimumNorm, damping: float) -> MinimumNorm:
-    return replace(solver, damping=damping)
-
-
-@damping_of.register(MinimumNorm)
-def damping_of_minimum_norm(solver: MinimumNorm) -> float:
-    return solver.damping
 
 
 @cost.register(MinimumNorm)

@@ -18,13 +18,16 @@ def jacobian_operator(J: Jacobian) -> Any:
     -----
     Law: <u, J v> = <J^T u, v>. Cost: one jvp, or one vjp, a product.
     """
-    shape = (_outputs(J)[0] * _outputs(J)[1], trees.size(J.params))
-    return linear_operator(
-        shape,
-        J.point.output.first,
-        lambda v: _flat(apply(J, trees.unflatten(J.params, v))),
-        lambda u: trees.flatten(apply_adjoint(J, _unflat(J, u))),
-    )
+    like, c = J.point.output.first, output_count(J)
+    xp, n = array_namespace(like), like.shape[0]
+
+    def product(v: Array) -> Array:
+        return xp.reshape(apply(J, trees.unflatten(J.params, v)), (-1,))
+
+    def adjoint(u: Array) -> Array:
+        return trees.flatten(apply_adjoint(J, xp.reshape(u, (n, c))))
+
+    return linear_operator((n * c, trees.size(J.params)), like, product, adjoint)
 
 
 def kernel_operator(J: Jacobian) -> Any:
@@ -34,21 +37,5 @@ def kernel_operator(J: Jacobian) -> Any:
     -----
     Law: equals `tangent_kernel`. Cost: one vjp and one jvp a product.
     """
-    size = _outputs(J)[0] * _outputs(J)[1]
-
-    def product(u: Array) -> Array:
-        return _flat(apply(J, apply_adjoint(J, _unflat(J, u))))
-
-    return linear_operator((size, size), J.point.output.first, product, product)
-
-
-def _outputs(J: Jacobian) -> tuple[int, int]:
-    return J.point.output.first.shape[0], output_count(J)
-
-
-def _flat(z: Array) -> Array:
-    return array_namespace(z).reshape(z, (-1,))
-
-
-def _unflat(J: Jacobian, u: Array) -> Array:
-    return array_namespace(u).reshape(u, _outputs(J))
+    operator = jacobian_operator(J)
+    return operator @ operator.H

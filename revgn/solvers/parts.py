@@ -2,9 +2,9 @@
 
     (Theta v)[s,o] = sum_k < b_k[s,o], (K_k ybar_k)[s] >        ybar_k[s] = sum_o v[s,o] b_k[s,o]
 
-with the features A_k, K_k = A_k A_k^T and the cotangents b_k of `revgn.solvers.kernel`. The cotangents of all
-outputs are pulled back once; each product then needs two of (n, h+1) by (n, d/2) a coupling, or one of (n, n)
-where n is small, in place of the six of a vjp and a jvp.
+with the features A_k, K_k = A_k A_k^T and the cotangents b_k of `revgn.solvers.kernel`, pulled back once.
+Each product then needs two of (n, h+1) by (n, d/2) a coupling, or one of (n, n), in place of the six of a vjp
+and jvp.
 """
 
 from typing import NamedTuple

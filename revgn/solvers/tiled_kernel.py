@@ -5,29 +5,19 @@ Gram matrix:
 
     Theta[(o,s),(p,t)] = sum_k (A_k[S] A_k[T]^T)[s,t] < b_k[(o,s)], b_k[(p,t)] >,    s in S, t in T
 
-A_k and b_k are found once, group by group, by a forward pass and a pull-back of their own, and put aside like
-the tiles. Neither Theta nor any Gram matrix is ever there as a whole.
+A_k and b_k are found once, group by group, and put aside like the tiles. No Gram matrix is formed as a whole.
 """
 
 import math
 from typing import NamedTuple
 
-from revgn.arrays import Array, DType, Scratch, array_namespace, backend_of, empty, matmul, nbytes
+from revgn.arrays import Array, DType, Scratch, array_namespace, backend_of, empty, matmul, nbytes, pieces
 from revgn.errors import UsageError
-from revgn.linalg import (
-    RUNGS,
-    Factor,
-    FactorInfo,
-    Rung,
-    SpectralFactor,
-    cholesky_tiled,
-    gram_rows,
-    with_info,
-)
+from revgn.linalg import RUNGS, Factor, FactorInfo, Rung, SpectralFactor, cholesky_tiled, gram_rows, with_info
 from revgn.maps import Halves
 from revgn.networks import walk
 from revgn.solvers.jacobian import Jacobian, cast, output_count
-from revgn.solvers.kernel import HELD, Held, add_parts, parts_backward, pieces
+from revgn.solvers.kernel import HELD, Held, add_parts, parts_backward
 
 _FEWEST = 8  # tiles in a row, where memory allows so large ones: a ninth of the lower half is then wasted
 _EIGH = 6  # arrays in the kernel's size while it is decomposed
@@ -83,7 +73,7 @@ def plan_tiles(n: int, c: int, width: int, size: int, memory: int) -> TilePlan:
     most = -(-n // _FEWEST)
     largest = next((g for g in range(most, 1, -1) if 2 * at_work(g) <= memory), 1)
     samples = -(-n // -(-n // largest))
-    groups = [piece.stop - piece.start for piece in pieces(0, n, samples)]
+    groups = [piece.stop - piece.start for piece in pieces(n, samples)]
     kernel = sum(c**2 * g * sum(groups[: i + 1]) for i, g in enumerate(groups))
     work = at_work(samples)
     return TilePlan(samples, work, size * kernel, size * n * width, memory - work)
@@ -107,7 +97,7 @@ def factor_tiled_kernel(
     n, c = J.point.output.first.shape[0], output_count(J)
     like = empty((n * c, 0), J.point.output.first, dtype)
     plan = plan_tiles(n, c, _width(J), nbytes((1,), like), memory)
-    groups = pieces(0, n, plan.samples)
+    groups = pieces(n, plan.samples)
     kernel = _TiledKernel(J, dtype, groups, plan)
     mean = kernel.mean_diagonal
     if not math.isfinite(mean):  # an outcome, as an eigendecomposition has it

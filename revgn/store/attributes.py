@@ -33,24 +33,20 @@ class Provenance:
 def first_attributes(provenance: Provenance) -> dict[str, Any]:
     """Return the attributes of a run that begins now."""
     start = now()
+    kept = ("title", "references", "command", "dtype", "data_name", "data_sha256")
     return {
         "NX_class": "NXroot",
         "default": STEPS.group,
         "Conventions": CONVENTIONS,
         "format_version": FORMAT_VERSION,
-        "title": text(provenance.title),
         "source": text(f"revgn {provenance.versions.get('revgn', '')}".rstrip()),
         "history": text(f"{start} {provenance.command}"),
-        "references": text(provenance.references),
         "status": "running",
         "message": "",
-        "command": text(provenance.command),
         "seed": provenance.seed,
-        "dtype": provenance.dtype,
-        "data_name": text(provenance.data_name),
-        "data_sha256": provenance.data_sha256,
         "start": start,
         "end": "",
+        **{name: text(getattr(provenance, name)) for name in kept},
         **machine_attributes(provenance),
     }
 

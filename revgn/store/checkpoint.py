@@ -17,17 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revgn.errors import RunError, UsageError
+from revgn.store import names
 from revgn.store.files import read_attributes, reading, write_hdf5, writing
 from revgn.store.migrate import check_version
-from revgn.store.names import (
-    CHECKPOINT_FOLDER,
-    CHECKPOINT_PATTERN,
-    FORMAT_VERSION,
-    STATE_GROUP,
-    WEIGHTS,
-    Weights,
-    of_weights,
-)
+from revgn.store.names import Weights, checkpoint_paths, of_weights
 
 Attribute = int | float | str
 
@@ -45,12 +38,7 @@ class Checkpoint:
 def save_checkpoint(
     path: Path, step: int, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Attribute]
 ) -> None:
-    """Write a checkpoint, whole or not at all.
-
-    Parameters
-    ----------
-    arrays : mapping of arrays of any shape
-        A name may have parts, as in "params/3/weight"; they become HDF5 groups.
+    """Write a checkpoint, whole or not at all; parts of an array's name ("params/3/weight") are HDF5 groups.
 
     Notes
     -----
@@ -61,10 +49,10 @@ def save_checkpoint(
             raise UsageError(f"save_checkpoint: the name {name!r} has an empty part")
 
     def fill(file: h5py.File) -> None:
-        file.attrs["format_version"] = FORMAT_VERSION
+        file.attrs["format_version"] = names.FORMAT_VERSION
         file.attrs["step"] = step
         file.attrs["sha256"] = _digest(step, arrays, attributes)
-        state = file.create_group(STATE_GROUP)
+        state = file.create_group(names.STATE_GROUP)
         for name, value in attributes.items():
             state.attrs[name] = value
         for name, array in arrays.items():
@@ -74,18 +62,12 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint and verify its checksum.
-
-    Raises
-    ------
-    RunError
-        If the file is missing, damaged, or written by a version of revgn with another format.
-    """
+    """Read a checkpoint; `RunError` if it is missing, damaged, or of an unknown format."""
     with reading(path) as file:
         root = read_attributes(file)
         check_version(root["format_version"], path)  # of all formats there were, checkpoints are alike
         room = path.stat().st_size
-        state = file[STATE_GROUP]
+        state = file[names.STATE_GROUP]
         arrays: dict[str, NDArray[Any]] = {}
 
         def collect(name: str, node: h5py.Group | h5py.Dataset) -> None:
@@ -102,21 +84,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def latest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
-    """Load the newest checkpoint of the run in `folder` that is not damaged.
+    """Load the newest checkpoint of the run in `folder` that is not damaged; `RunError` if there is none.
 
     Returns
     -------
     checkpoint : Checkpoint
     passed_over : list of str
         One line for each newer one that could not be used.
-
-    Raises
-    ------
-    RunError
-        If there is none to go on from.
     """
     passed_over: list[str] = []
-    for path in reversed(_checkpoints(folder)):
+    for path in reversed(checkpoint_paths(folder)):
         try:
             return load_checkpoint(path), passed_over
         except RunError as error:
@@ -125,15 +102,9 @@ def latest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
 
 
 def best_checkpoint(folder: Path, weights: Weights = "raw") -> Checkpoint:
-    """Load the checkpoint whose weights have the highest score, of the run in `folder`, that is not damaged.
-
-    Raises
-    ------
-    RunError
-        If there is none with a score.
-    """
+    """Load the undamaged checkpoint of highest score of the run in `folder`; `RunError` if there is none."""
     name = of_weights("score", weights)
-    for path in sorted(_checkpoints(folder), key=lambda path: _score(path, name), reverse=True):
+    for path in sorted(checkpoint_paths(folder), key=lambda path: _score(path, name), reverse=True):
         with suppress(RunError):
             checkpoint = load_checkpoint(path)
             if name in checkpoint.attributes:
@@ -147,10 +118,10 @@ def prune_checkpoints(newest: Path) -> None:
     Raw and averaged weights have a score each. Those of later steps go as well: the run has passed them
     over and makes them again.
     """
-    paths = _checkpoints(newest.parent.parent)
+    paths = checkpoint_paths(newest.parent.parent)
     valid = paths[: paths.index(newest) + 1]
     kept = set(valid[-2:])
-    for weights in WEIGHTS:
+    for weights in names.WEIGHTS:
         scores = {path: _score(path, of_weights("score", weights)) for path in valid}
         scored = [path for path in valid if scores[path] > -math.inf]
         kept |= {max(scored, key=scores.__getitem__)} if scored else set()
@@ -159,27 +130,22 @@ def prune_checkpoints(newest: Path) -> None:
             path.unlink()
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    paths = (folder / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)
-    return sorted(paths, key=lambda path: (len(path.name), path.name))
-
-
 def _score(path: Path, name: str) -> float:
     try:
         with h5py.File(path, "r") as file:  # a header alone: the seal would take reading all of the file
-            return float(file[STATE_GROUP].attrs.get(name, -math.inf))
+            return float(file[names.STATE_GROUP].attrs.get(name, -math.inf))
     except Exception:
         return -math.inf
 
 
 def _digest(step: int, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Attribute]) -> str:
-    names = sorted(arrays)
+    ordered = sorted(arrays)
     head = {
         "step": step,
         "attributes": dict(attributes),
-        "arrays": [(name, arrays[name].dtype.str, arrays[name].shape) for name in names],
+        "arrays": [(name, arrays[name].dtype.str, arrays[name].shape) for name in ordered],
     }
     sha256 = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
-    for name in names:
+    for name in ordered:
         sha256.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
     return sha256.hexdigest()

@@ -22,7 +22,6 @@ from revgn.store.names import PARTIAL_FILE
 
 SEAL = b"crc32 %08x\n"
 SEAL_BYTES = len(SEAL % 0)
-_SEAL = rb"crc32 [0-9a-f]{8}\n"
 
 
 @contextmanager
@@ -44,10 +43,7 @@ def write_all(descriptor: int, content: bytes) -> None:
 def write_whole(path: Path, *content: bytes) -> None:
     """Put `content`, part after part, at `path`; a reader sees the old file or the new one, never both.
 
-    Raises
-    ------
-    RunError
-        If the system refuses, say because the disk is full; the old file is still there.
+    Where the system refuses, as with a full disk, `RunError` is raised and the old file is still there.
     """
     partial = path.with_name(PARTIAL_FILE)
     with writing(path):
@@ -70,11 +66,8 @@ def write_whole(path: Path, *content: bytes) -> None:
 def write_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
     """Build an HDF5 file in memory with `fill`, then put it at `path` whole.
 
-    Notes
-    -----
-    The format of HDF5 1.8 is asked for: it is old enough for every reader, and its object headers
-    carry checksums. The image is that of a closed file: HDF5 1.14 gives the image of an open one a
-    superblock whose checksum is wrong.
+    The format is that of HDF5 1.8, which every reader has and whose object headers carry checksums. The image
+    is that of a closed file: HDF5 1.14 gives that of an open one a superblock with a wrong checksum.
     """
     image = io.BytesIO()
     with h5py.File(image, "w", libver=("v108", "v108")) as file:
@@ -87,7 +80,7 @@ def write_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
 def reading(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file; whatever fails while it is read becomes a `RunError` that names it."""
     try:
-        _check_seal(path)
+        has_seal(path)
         with h5py.File(path, "r") as file:
             yield file
     except RunError:
@@ -106,14 +99,8 @@ def read_attributes(node: Any, without: str | None = None) -> dict[str, Any]:
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in values}
 
 
-def is_sealed(path: Path) -> bool:
-    """Tell whether the file ends in a seal; whoever edits it takes that off."""
-    with path.open("rb") as file:
-        file.seek(max(os.fstat(file.fileno()).st_size - SEAL_BYTES, 0))
-        return re.fullmatch(_SEAL, file.read()) is not None
-
-
-def _check_seal(path: Path) -> None:
+def has_seal(path: Path) -> bool:
+    """Return whether the file ends in a seal; raise `RunError` for a seal that does not fit the file."""
     crc = 0
     with path.open("rb") as file:
         rest = max(os.fstat(file.fileno()).st_size - SEAL_BYTES, 0)
@@ -121,5 +108,8 @@ def _check_seal(path: Path) -> None:
             crc = zlib.crc32(chunk, crc)
             rest -= len(chunk)
         seal = file.read()
-    if re.fullmatch(_SEAL, seal) and seal != SEAL % crc:
+    if not re.fullmatch(rb"crc32 [0-9a-f]{8}\n", seal):
+        return False
+    if seal != SEAL % crc:
         raise RunError(f"{path}: is damaged: its CRC-32 differs")
+    return True

@@ -17,6 +17,7 @@ import os
 import time
 from array import array
 from collections.abc import Iterable, Mapping
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from revgn.errors import RunError, RunHeldError, UsageError
 from revgn.store.files import write_all, writing
-from revgn.store.names import CADENCES, WRITER_FILE, Cadence, present_name
+from revgn.store.names import CADENCES, RENAMED_SERIES, WRITER_FILE, Cadence
 from revgn.store.owner import is_alive, read_owner, this_process, write_owner
 
 Record = dict[str, float]
@@ -75,17 +76,14 @@ def decode(line: bytes) -> Entry:
     if kind == RESUME:
         return None, {"step": float(values["step"])}
     (cadence,) = (cadence for cadence in CADENCES if cadence.scale.name == kind)
-    return cadence, check_record(cadence, {present_name(name): value for name, value in values.items()})
+    present = {RENAMED_SERIES.get(name, name): value for name, value in values.items()}
+    return cadence, check_record(cadence, present)
 
 
 def read_journal(path: Path, start: int = 0, end: int | None = None) -> tuple[list[Entry], int]:
     """Return a journal's entries between two lines' starts, and the length in bytes up to which it is whole.
 
-    Raises
-    ------
-    RunError
-        If a line that is not the last is damaged. A last one was being written when the run was
-        killed: it is left out.
+    A damaged last line was being written at a kill, and is left out; any other raises `RunError`.
     """
     try:
         with path.open("rb") as file:
@@ -105,14 +103,11 @@ def read_journal(path: Path, start: int = 0, end: int | None = None) -> tuple[li
             records.append(decode(line))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             if number < len(lines):
-                raise RunError(f"{path}: line {_lines_before(path, start) + number} is damaged") from error
+                number += path.read_bytes()[:start].count(b"\n")
+                raise RunError(f"{path}: line {number} is damaged") from error
             break
         length += len(line)
     return records, length
-
-
-def _lines_before(path: Path, start: int) -> int:
-    return path.read_bytes()[:start].count(b"\n")
 
 
 class Journal:
@@ -155,35 +150,24 @@ class Journal:
 
 
 class Columns:
-    """The series of one cadence; a later record of the same step or epoch replaces the earlier."""
+    """The series of one cadence, a row a record; of several with the same step or epoch the last counts."""
 
     def __init__(self, cadence: Cadence) -> None:
         self.cadence = cadence
-        self._rows: dict[float, int] = {}
         self._columns = {series.name: array("d") for series in (cadence.scale, *cadence.series)}
 
     def put(self, record: Record) -> None:
-        """Add a checked record, or replace the one of its step or epoch."""
-        row = self._rows.setdefault(record[self.cadence.scale.name], len(self._rows))
-        for name in sorted(record.keys() - self._columns.keys()):
-            self._columns[name] = array("d", [math.nan]) * len(self._columns[self.cadence.scale.name])
+        """Add a checked record."""
+        self._add_columns(record)
         for name, column in self._columns.items():
-            column[row : row + 1] = array("d", (record.get(name, math.nan),))
+            column.append(record.get(name, math.nan))
 
     def extend(self, arrays: Mapping[str, NDArray[np.float64]]) -> None:
-        """Put row after row of `arrays`, as `arrays()` returned them, but for what is no series of ours."""
-        scale = self.cadence.scale.name
-        arrays = {name: values for name, values in arrays.items() if self.cadence.find(name)}
-        if not self._rows and set(arrays) <= set(self._columns):
-            rows = arrays[scale].tolist()
-            if len(set(rows)) == len(rows):
-                missing = array("d", [math.nan]) * len(rows)
-                self._rows = {value: row for row, value in enumerate(rows)}
-                for name in self._columns:
-                    self._columns[name] = array("d", arrays[name].tolist()) if name in arrays else missing[:]
-                return
-        for row in zip(*arrays.values(), strict=True):
-            self.put(dict(zip(arrays, row, strict=True)))
+        """Add the rows of `arrays`, as `arrays()` returned them; series that are not ours are left out."""
+        self._add_columns(name for name in arrays if self.cadence.find(name))
+        missing = [math.nan] * len(arrays[self.cadence.scale.name])
+        for name, column in self._columns.items():
+            column.extend(arrays[name].tolist() if name in arrays else missing)
 
     def replay(self, entries: Iterable[Entry]) -> None:
         """Put what a journal has of this cadence, and drop what it says counts no more."""
@@ -195,23 +179,20 @@ class Columns:
 
     def drop_after(self, step: float) -> None:
         """Forget the rows of later steps; rows that name no step stay."""
-        steps = self._columns["step"]
-        kept = [row for row in range(len(steps)) if not steps[row] > step]
-        self._columns = {
-            name: array("d", (column[row] for row in kept)) for name, column in self._columns.items()
-        }
-        self._rows = {value: row for row, value in enumerate(self._columns[self.cadence.scale.name])}
+        kept = [not of_row > step for of_row in self._columns["step"]]
+        self._columns = {name: array("d", compress(column, kept)) for name, column in self._columns.items()}
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """Return the scale and each series that was ever measured, in the order of the scale."""
         scale = self.cadence.scale.name
-        arrays = {name: np.array(column) for name, column in self._columns.items()}
-        order = np.argsort(arrays[scale], kind="stable")
-        return {
-            name: column[order]
-            for name, column in arrays.items()
-            if name == scale or not np.isnan(column).all()
-        }
+        latest = {value: row for row, value in enumerate(self._columns[scale])}
+        rows = [latest[value] for value in sorted(latest)]
+        found = {name: np.array(column)[rows] for name, column in self._columns.items()}
+        return {name: values for name, values in found.items() if name == scale or not np.isnan(values).all()}
+
+    def _add_columns(self, names: Iterable[str]) -> None:
+        for name in sorted(set(names) - self._columns.keys()):
+            self._columns[name] = array("d", [math.nan]) * len(self._columns[self.cadence.scale.name])
 
 
 def _lock(descriptor: int, folder: Path) -> None:

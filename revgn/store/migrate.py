@@ -17,24 +17,19 @@ from typing import Any
 from revgn.errors import RunError
 from revgn.store.files import reading, writing
 from revgn.store.names import FORMAT_VERSION, RUN_FILE
-from revgn.store.settings import migrated_settings
-
-Attributes = dict[str, Any]
+from revgn.store.settings import Table, migrated_settings
 
 
-def migrated(attributes: Attributes, path: Path) -> Attributes:
-    """Return root attributes as the present format has them.
-
-    Raises
-    ------
-    RunError
-        If the format is newer than ours, or none that there was.
-    """
+def migrated(attributes: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return root attributes as the present format has them, or raise `RunError` for an unknown format."""
     version = attributes["format_version"]
     check_version(version, path)
+    if version == FORMAT_VERSION:
+        return attributes
+    config = json.loads(attributes["config_json"])
     for number in range(version, FORMAT_VERSION):
-        attributes = {**_STEPS[number](attributes), "format_version": number + 1}
-    return attributes
+        config = _STEPS[number](config)
+    return {**attributes, "format_version": FORMAT_VERSION, "config_json": json.dumps(config)}
 
 
 def check_version(version: Any, path: Path) -> None:
@@ -48,13 +43,7 @@ def check_version(version: Any, path: Path) -> None:
 
 
 def keep_original(folder: Path) -> None:
-    """Keep run.h5 of an older format beside the one that will be written, unless it is kept already.
-
-    Raises
-    ------
-    RunError
-        If it cannot be written.
-    """
+    """Keep run.h5 of an older format beside the one that will be written, unless it is kept already."""
     path = folder / RUN_FILE
     with reading(path) as file:
         version = int(file.attrs["format_version"])
@@ -66,20 +55,11 @@ def keep_original(folder: Path) -> None:
             partial.replace(kept)
 
 
-def _without_idle_directions(attributes: Attributes) -> Attributes:
-    config = json.loads(attributes["config_json"])
+def _without_idle_directions(config: Table) -> Table:
     optimizer = config.get("optimizer", {})
     if optimizer.get("directions") == 1000 and optimizer.get("solver") != "cg":
         optimizer["directions"] = None
-    return {**attributes, "config_json": json.dumps(config)}
+    return config
 
 
-def _with_settings_of_format_3(attributes: Attributes) -> Attributes:
-    config = migrated_settings(json.loads(attributes["config_json"]))
-    return {**attributes, "config_json": json.dumps(config)}
-
-
-_STEPS: dict[int, Callable[[Attributes], Attributes]] = {
-    1: _without_idle_directions,
-    2: _with_settings_of_format_3,
-}
+_STEPS: dict[int, Callable[[Table], Table]] = {1: _without_idle_directions, 2: migrated_settings}

@@ -12,6 +12,7 @@ exists from the first snapshot on, with length 0; those of single couplings from
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
@@ -32,16 +33,21 @@ JOURNAL_FILE = "metrics.jsonl"
 WRITER_FILE = "writer.json"
 CONFIG_FILE = "config.toml"
 CHECKPOINT_FOLDER = "checkpoints"
-CHECKPOINT_PATTERN = "step_*.h5"
 PARTIAL_FILE = ".partial"
 CONFIG_PREFIX = "config."  # of run.h5's attributes that are settings by dotted path
 JOURNAL_BYTES = "journal_bytes"  # of run.h5: how much of the journal it holds, so that readers may skip that
 STATE_GROUP = "state"
 
 
-def checkpoint_name(step: int) -> str:
-    """Name the checkpoint after `step` steps, so that names sort as steps do."""
-    return f"step_{step:08d}.h5"
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return the path of the checkpoint after `step` steps of the run in `folder`."""
+    return folder / CHECKPOINT_FOLDER / f"step_{step:08d}.h5"
+
+
+def checkpoint_paths(folder: Path) -> list[Path]:
+    """Return the checkpoints of the run in `folder`, in the order of their steps."""
+    paths = (folder / CHECKPOINT_FOLDER).glob("step_*.h5")
+    return sorted(paths, key=lambda path: (len(path.name), path.name))
 
 
 def of_weights(name: str, weights: Weights) -> str:
@@ -49,7 +55,7 @@ def of_weights(name: str, weights: Weights) -> str:
     return name if weights == "raw" else f"{name}_average"
 
 
-def score_of(figures: Mapping[str, T], weights: Weights = "raw") -> tuple[T, Literal[-1, 1]] | None:
+def score_of(figures: Mapping[str, T], weights: Weights = "raw") -> tuple[T, int] | None:
     """Return the figure by which weights are judged, and 1 where more is better, -1 where less; None without.
 
     It is the validation part's where there is one, else the test part's: accuracy, else loss.
@@ -58,7 +64,7 @@ def score_of(figures: Mapping[str, T], weights: Weights = "raw") -> tuple[T, Lit
         for what, sign in (("accuracy", 1), ("loss", -1)):
             name = of_weights(f"{part}_{what}", weights)
             if name in figures:
-                return figures[name], sign  # type: ignore[return-value]
+                return figures[name], sign
     return None
 
 
@@ -201,11 +207,6 @@ RENAMED_SERIES = {
     "gain_test": "loss_decrease_test",
     "inverses_cosine": "solvers_cosine",
 }
-
-
-def present_name(series: str) -> str:
-    """Return the present name of a series that an older format may name otherwise."""
-    return RENAMED_SERIES.get(series, series)
 
 
 # Beside these, `config.optimizer.lr` and its like hold the settings, `version.numpy` the versions.

@@ -15,22 +15,11 @@ from numpy.typing import NDArray
 
 from revgn.data.idx import DEFLATE_RATIO
 from revgn.errors import RunError, UsageError
+from revgn.store import names
 from revgn.store.files import read_attributes, reading
 from revgn.store.journal import Columns, is_locked, read_journal
 from revgn.store.migrate import migrated
-from revgn.store.names import (
-    CHECKPOINT_FOLDER,
-    CHECKPOINT_PATTERN,
-    CONFIG_PREFIX,
-    EPOCHS,
-    JOURNAL_BYTES,
-    JOURNAL_FILE,
-    ROOT_ATTRIBUTES,
-    RUN_FILE,
-    STEPS,
-    Cadence,
-    present_name,
-)
+from revgn.store.names import EPOCHS, RENAMED_SERIES, STEPS, Cadence, checkpoint_paths
 
 Series = dict[str, NDArray[np.float64]]
 CadenceName = Literal["steps", "epochs"]
@@ -62,31 +51,28 @@ class Run:
     @property
     def checkpoints(self) -> list[int]:
         """Steps of which there is a checkpoint."""
-        names = (self.folder / CHECKPOINT_FOLDER).glob(CHECKPOINT_PATTERN)
-        return sorted(int(path.stem.partition("_")[2]) for path in names)
+        return [int(path.stem.partition("_")[2]) for path in checkpoint_paths(self.folder)]
 
 
 def open_run(folder: Path | str) -> Run:
     """Read what a run is, also while it is being written.
 
+    The journal's records come on top of the last snapshot's: it is ahead of that while a run goes on.
+    Where a resumed run has gone back to a checkpoint, what it had recorded beyond counts no more.
+
     Raises
     ------
     RunError
         If `folder` holds no run, or what it holds is damaged; of its series when these are asked for.
-
-    Notes
-    -----
-    The journal's records come on top of the last snapshot's: it is ahead of that while a run goes on.
-    Where a resumed run has gone back to a checkpoint, what it had recorded beyond counts no more.
     """
     folder = Path(folder)
-    path = folder / RUN_FILE
+    path = folder / names.RUN_FILE
     if not path.exists():
-        raise RunError(f"{folder}: is not a run: it has no {RUN_FILE}")
+        raise RunError(f"{folder}: is not a run: it has no {names.RUN_FILE}")
     with reading(path) as file:
-        attributes = read_attributes(file, without=CONFIG_PREFIX)
+        attributes = read_attributes(file, without=names.CONFIG_PREFIX)
         attributes = migrated(attributes, path)
-        if missing := ROOT_ATTRIBUTES.keys() - attributes.keys():
+        if missing := names.ROOT_ATTRIBUTES.keys() - attributes.keys():
             raise RunError(f"{path}: is damaged: it lacks {', '.join(sorted(missing))}")
         config = json.loads(attributes["config_json"])
     read_series = functools.cache(functools.partial(_read_series, folder))
@@ -116,14 +102,14 @@ def open_runs(where: Path | str | Iterable[Path | str]) -> list[Run]:
 
 def is_run(folder: Path | str) -> bool:
     """Tell whether `folder` holds a run."""
-    return (Path(folder) / RUN_FILE).is_file()
+    return (Path(folder) / names.RUN_FILE).is_file()
 
 
 def list_runs(root: Path | str) -> list[Path]:
     """Return the folders of all runs in `root`, at any depth, sorted; a run holds no others."""
     found = []
     for folder, inside, files in os.walk(root):
-        if RUN_FILE in files:
+        if names.RUN_FILE in files:
             found.append(Path(folder))
             inside.clear()
     return sorted(found)
@@ -131,18 +117,18 @@ def list_runs(root: Path | str) -> list[Path]:
 
 def status(run: Run) -> str:
     """Status of the run; "killed" where it says "running" but no process writes it."""
-    if run.status == "running" and not is_locked(run.folder / JOURNAL_FILE):
+    if run.status == "running" and not is_locked(run.folder / names.JOURNAL_FILE):
         return "killed"
     return run.status
 
 
 def _read_series(folder: Path, cadence: Cadence) -> Series:
     """Return the snapshot's series, and on top of them what the journal has beyond."""
-    path = folder / RUN_FILE
+    path = folder / names.RUN_FILE
     with reading(path) as file:
-        known = int(file.attrs.get(JOURNAL_BYTES, 0))
+        known = int(file.attrs.get(names.JOURNAL_BYTES, 0))
         found = read_columns(file, cadence)
-    entries = read_journal(folder / JOURNAL_FILE, known)[0]
+    entries = read_journal(folder / names.JOURNAL_FILE, known)[0]
     if not entries:
         return found
     columns = Columns(cadence)
@@ -154,10 +140,10 @@ def _read_series(folder: Path, cadence: Cadence) -> Series:
 def read_columns(file: h5py.File, cadence: Cadence) -> Series:
     """Return what run.h5 holds of the scale and of each series that was ever measured, by present names."""
     group, scale = file[cadence.group], cadence.scale.name
-    stored = {present_name(name): _read_column(group, name) for name in group}
+    stored = {RENAMED_SERIES.get(name, name): _read_column(group, name) for name in group}
     known = [series.name for series in (cadence.scale, *cadence.series) if series.name in stored]
-    names = (*known, *sorted(stored.keys() - {*known}))
-    return {name: stored[name] for name in names if name == scale or not np.isnan(stored[name]).all()}
+    order = (*known, *sorted(stored.keys() - {*known}))
+    return {name: stored[name] for name in order if name == scale or not np.isnan(stored[name]).all()}
 
 
 def _read_column(group: h5py.Group, name: str) -> NDArray[np.float64]:
@@ -172,4 +158,5 @@ def _read_column(group: h5py.Group, name: str) -> NDArray[np.float64]:
         fault = "is larger than the file can hold"
     if fault:
         raise RunError(f"{path}: is damaged: {group.name}/{name} {fault}")
-    return data[...]  # type: ignore[no-any-return]
+    values: NDArray[np.float64] = data[...]
+    return values

@@ -9,29 +9,25 @@ from typing import Any
 Table = dict[str, Any]
 
 _OF = {  # fields by kind: the new name and, where it differs, the old one
-    "sgd": ("momentum", "nesterov"),
-    "adam": ("beta1", "beta2", "eps"),
-    "muon": ("momentum", "nesterov", "beta1", "beta2", "eps"),
-    "kfac": ("damping", "momentum", "every=factor_every", "decay=factor_mean", "kl_clip"),
-    "lbfgs": ("history",),
-    "gauss-newton": ("momentum=carry", "momentum_limit=carry_limit", "curvature", "output_damping"),
-    "minimum-norm": ("damping", "outputs", "memory"),
-    "auto": ("damping", "outputs", "memory", "tolerance"),
-    "cg": ("damping", "outputs", "tolerance", "max_iterations"),
-    "block": ("block_weights=shares", "rtol", "atol", "damping"),
-    "blocks": ("block_samples", "directions"),
-    "features": ("floor=metric_floor", "decay=metric_mean", "every=metric_every"),
-    "levenberg-marquardt": (
-        "raised=damping_raised",
-        "lowered=damping_lowered",
-        "lowest=damping_min",
-        "highest=damping_max",
-    ),
-    "constant": ("warmup",),
-    "cosine": ("warmup", "floor"),
-    "step": ("warmup", "every", "gamma"),
-    "exponential": ("decay=average_decay",),
-    "tail": ("tail_start=average_from",),
+    "sgd": "momentum nesterov",
+    "adam": "beta1 beta2 eps",
+    "muon": "momentum nesterov beta1 beta2 eps",
+    "kfac": "damping momentum every=factor_every decay=factor_mean kl_clip",
+    "lbfgs": "history",
+    "gauss-newton": "momentum=carry momentum_limit=carry_limit curvature output_damping",
+    "minimum-norm": "damping outputs memory",
+    "auto": "damping outputs memory tolerance",
+    "cg": "damping outputs tolerance max_iterations",
+    "block": "block_weights=shares rtol atol damping",
+    "blocks": "block_samples directions",
+    "features": "floor=metric_floor decay=metric_mean every=metric_every",
+    "levenberg-marquardt": "raised=damping_raised lowered=damping_lowered lowest=damping_min "
+    "highest=damping_max",
+    "constant": "warmup",
+    "cosine": "warmup floor",
+    "step": "warmup every gamma",
+    "exponential": "decay=average_decay",
+    "tail": "tail_start=average_from",
 }
 _FLAT = ("name", "schedule", "warmup", "floor", "every", "gamma")
 
@@ -51,10 +47,9 @@ def migrated_settings(old: Table) -> Table:
     if loss is not None:
         training["loss"] = None if loss == "auto" else {"kind": loss}
     kind = optimizer.get("schedule", "constant")
-    if of_schedule := _taken(optimizer, kind):
+    of_schedule = _taken(optimizer, kind)
+    if of_schedule or "schedule" in optimizer:
         training["schedule"] = {"kind": kind, **of_schedule}
-    elif "schedule" in optimizer:
-        training["schedule"] = {"kind": kind}
     if training:
         new["training"] = training
     if optimizer:
@@ -77,10 +72,10 @@ def _optimizer(old: Table) -> Table:
         first = {"kind": "gauss-newton"} | first
         second = _plain(old, old["second"], old.get("second_lr"))
         first = {"kind": hybrid, "first": first, "second": second}
-        first |= _taken(old, "", ("share=second_share",) if hybrid == "blend" else ("switch_at", "patience"))
-    paced = _taken(old, "", ("trust_radius",))
+        first |= _taken(old, "", "share=second_share" if hybrid == "blend" else "switch_at patience")
+    paced = _taken(old, "", "trust_radius")
     if old.get("length_rule", "fixed") != "fixed":
-        paced["length"] = {"kind": "backtracking", **_taken(old, "", ("halvings",))}
+        paced["length"] = {"kind": "backtracking", **_taken(old, "", "halvings")}
     if paced.get("trust_radius") is not None or "length" in paced:
         first = {"kind": "paced", "inner": first, **paced}
     return first
@@ -90,7 +85,7 @@ def _plain(old: Table, name: str | None, lr: float | None) -> Table:
     """Return one optimizer that takes its settings from the flat table."""
     new: Table = {} if name is None else {"kind": name}
     new |= {} if lr is None else {"lr": lr}
-    new |= _taken(old, name or "gauss-newton") | _taken(old, "", ("weight_decay",))
+    new |= _taken(old, name or "gauss-newton") | _taken(old, "", "weight_decay")
     if (name or "gauss-newton") == "gauss-newton":
         if solver := _solver(old):
             new["solver"] = solver
@@ -124,7 +119,7 @@ def _removed(old: Table) -> str:
     return "trust-change" if old.get("trust_change") is not None else ""
 
 
-def _taken(old: Table, kind: str, names: tuple[str, ...] = ()) -> Table:
+def _taken(old: Table, kind: str, names: str = "") -> Table:
     """Return the fields of a kind that the flat table has, under their new names."""
-    pairs = (name.partition("=") for name in names or _OF.get(kind, ()))
+    pairs = (name.partition("=") for name in (names or _OF.get(kind, "")).split())
     return {new: old[before or new] for new, _, before in pairs if (before or new) in old}

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revgn.errors import RunError
+from revgn.store import names
 from revgn.store.attributes import (
     Provenance,
     config_attributes,
@@ -24,22 +25,7 @@ from revgn.store.checkpoint import prune_checkpoints, save_checkpoint
 from revgn.store.files import write_hdf5, write_whole, writing
 from revgn.store.journal import Columns, Journal, check_record, encode, encode_resume, is_locked
 from revgn.store.migrate import keep_original
-from revgn.store.names import (
-    CHECKPOINT_FOLDER,
-    CONFIG_FILE,
-    CONFIG_PREFIX,
-    EPOCHS,
-    JOURNAL_BYTES,
-    JOURNAL_FILE,
-    PARTIAL_FILE,
-    RUN_FILE,
-    STEPS,
-    WRITER_FILE,
-    Weights,
-    attributes_of,
-    checkpoint_name,
-    of_weights,
-)
+from revgn.store.names import EPOCHS, STEPS, Weights, attributes_of, checkpoint_path, of_weights
 from revgn.store.reader import Run, open_run
 
 SNAPSHOT_SECONDS = 2.0
@@ -49,14 +35,13 @@ SNAPSHOT_SHARE = 0.01
 class RunWriter:
     """Stores the records of one run; leaving its `with` block closes it with the fitting status."""
 
-    def __init__(self, folder: Path, attributes: dict[str, Any], steps: Columns, epochs: Columns) -> None:
+    def __init__(self, folder: Path, attributes: dict[str, Any]) -> None:
         self.folder = folder
         self._attributes = attributes
-        self._steps = steps
-        self._epochs = epochs
+        self._steps, self._epochs = Columns(STEPS), Columns(EPOCHS)
         self._opened = self._latest = time.monotonic()
         self._cost = 0.0
-        self._journal: Journal | None = Journal(folder / JOURNAL_FILE)
+        self._journal: Journal | None = Journal(folder / names.JOURNAL_FILE)
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +74,7 @@ class RunWriter:
     def snapshot(self) -> None:
         """Bring run.h5 up to date."""
         begun = time.monotonic()
-        write_hdf5(self.folder / RUN_FILE, self._fill)
+        write_hdf5(self.folder / names.RUN_FILE, self._fill)
         self._latest = time.monotonic()
         self._cost += self._latest - begun
 
@@ -100,27 +85,19 @@ class RunWriter:
             self.snapshot()
 
     def save_checkpoint(
-        self,
-        *,
-        step: int,
-        arrays: Mapping[str, NDArray[Any]],
-        attributes: Mapping[str, int | float | str],
-        scores: Mapping[Weights, float],
+        self, *, step: int, arrays: Mapping[str, NDArray[Any]], scores: Mapping[Weights, float]
     ) -> Path:
         """Write a checkpoint and return its path; the last two and those of highest score are kept.
 
-        There is a score for each kind of weights that was evaluated.
-
-        Notes
-        -----
-        The journal is on the disk before the checkpoint is: it never lags behind.
+        There is a score for each kind of weights that was evaluated. The journal is on the disk before the
+        checkpoint is: it never lags behind.
         """
-        path = self.folder / CHECKPOINT_FOLDER / checkpoint_name(step)
+        path = checkpoint_path(self.folder, step)
         self._open_journal().sync()
         with writing(path):
             path.parent.mkdir(exist_ok=True)
-        scored = {of_weights("score", weights): score for weights, score in scores.items()}
-        save_checkpoint(path, step, arrays, {**attributes, **scored})
+        attributes = {of_weights("score", weights): score for weights, score in scores.items()}
+        save_checkpoint(path, step, arrays, attributes)
         prune_checkpoints(path)
         self.snapshot()
         return path
@@ -154,40 +131,29 @@ class RunWriter:
 
     def _fill(self, file: h5py.File) -> None:
         file.attrs.update(self._attributes)
-        file.attrs[JOURNAL_BYTES] = self._open_journal().size()
+        file.attrs[names.JOURNAL_BYTES] = self._open_journal().size()
         for columns in (self._steps, self._epochs):
             _fill_group(file.create_group(columns.cadence.group), columns)
 
 
 def create_run(folder: Path, provenance: Provenance) -> RunWriter:
-    """Make the folder of a new run.
-
-    Raises
-    ------
-    RunError
-        If `folder` already holds something, or cannot be written.
-    """
+    """Make the folder of a new run; `RunError` if it already holds something, or cannot be written."""
     attributes = first_attributes(provenance)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not _is_unborn(folder):
             raise RunError(f"{folder}: is not empty, and a run is never overwritten; choose another folder")
-    return _begin(RunWriter(folder, attributes, Columns(STEPS), Columns(EPOCHS)), provenance.config_toml)
+    return _begin(RunWriter(folder, attributes), provenance.config_toml)
 
 
 def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None) -> RunWriter:
     """Go on with a run that is not being written, from `step`, on the machine and with the settings given.
 
     What was recorded of later steps counts no more; without a step all counts. Title, first command, seed
-    and data stay as they were.
-
-    Raises
-    ------
-    RunError
-        If `folder` holds no run, a damaged one, or one that another process is writing.
+    and data stay as they were. No run, a damaged one, and one that another process writes raise `RunError`.
     """
     run = open_run(folder)
-    changing = (CONFIG_PREFIX, "version.")
+    changing = (names.CONFIG_PREFIX, "version.")
     kept = {name: value for name, value in run.attributes.items() if not name.startswith(changing)}
     attributes = kept | {
         "status": "running",
@@ -196,54 +162,43 @@ def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None)
         "history": text(f"{kept['history']}\n{now()} {provenance.command}"),
         **machine_attributes(provenance),
     }
-    writer = _writer_of(run, attributes)
-    if step is not None:
-        writer.rewind(step)
-    return _begin(writer, provenance.config_toml)
+    keep_original(folder)
+    return _begin(RunWriter(folder, attributes), provenance.config_toml, run, step)
 
 
 def repair_run(folder: Path, config_toml: str) -> None:
     """Fold the journal of a run that nobody writes into run.h5, and have its status tell how it ended.
 
-    A torn last line of the journal goes; a format that is older becomes ours, with the original kept, and the
-    settings as they then are, `config_toml`.
-
-    Raises
-    ------
-    RunError
-        If there is no run, it is damaged beyond its journal, or a process is writing it.
+    A torn last line of the journal goes; an older format becomes ours, with the original kept, and with the
+    settings `config_toml`. No run, damage beyond the journal, and a process that writes it raise `RunError`.
     """
     run = open_run(folder)
     attributes = run.attributes | config_attributes(run.config)
     if run.status == "running":
         attributes |= {"status": "interrupted", "message": "repaired: its process had died", "end": now()}
-    _begin(_writer_of(run, attributes), config_toml)._release()
-
-
-def _writer_of(run: Run, attributes: dict[str, Any]) -> RunWriter:
-    """Writer that has all that was recorded."""
-    keep_original(run.folder)
-    steps, epochs = Columns(STEPS), Columns(EPOCHS)
-    writer = RunWriter(run.folder, attributes, steps, epochs)
-    try:
-        steps.extend(run.steps)  # read now that nobody else can write
-        epochs.extend(run.epochs)
-    except BaseException:
-        writer._release()
-        raise
-    return writer
+    keep_original(folder)
+    _begin(RunWriter(folder, attributes), config_toml, run)._release()
 
 
 def _is_unborn(folder: Path) -> bool:
     """Whether nothing was written yet but what a start killed in its first instant leaves: no record."""
-    left = {path.name for path in folder.iterdir()} - {CONFIG_FILE, PARTIAL_FILE, WRITER_FILE}
-    journal = folder / JOURNAL_FILE
-    return not left or (left == {JOURNAL_FILE} and journal.stat().st_size == 0 and not is_locked(journal))
+    tolerated = {names.CONFIG_FILE, names.PARTIAL_FILE, names.WRITER_FILE}
+    left = {path.name for path in folder.iterdir()} - tolerated
+    journal = folder / names.JOURNAL_FILE
+    if left == {journal.name}:
+        return journal.stat().st_size == 0 and not is_locked(journal)
+    return not left
 
 
-def _begin(writer: RunWriter, config_toml: str) -> RunWriter:
+def _begin(writer: RunWriter, config_toml: str, run: Run | None = None, step: int | None = None) -> RunWriter:
+    """Write the settings and a snapshot; of a run that goes on, of all that was recorded up to `step`."""
     try:
-        write_whole(writer.folder / CONFIG_FILE, config_toml.encode())
+        if run is not None:
+            writer._steps.extend(run.steps)  # read now that nobody else can write
+            writer._epochs.extend(run.epochs)
+        if step is not None:
+            writer.rewind(step)
+        write_whole(writer.folder / names.CONFIG_FILE, config_toml.encode())
         writer.snapshot()
     except BaseException:
         writer._release()
@@ -258,9 +213,9 @@ def _fill_group(group: h5py.Group, columns: Columns) -> None:
     scale = group.create_dataset(cadence.scale.name, data=arrays.pop(cadence.scale.name))
     scale.make_scale(cadence.scale.name)
     scale.attrs.update(attributes_of(cadence.scale))
-    names = [series.name for series in cadence.series]
-    group.attrs["signal"] = next(iter(arrays), names[0])
-    for name in dict.fromkeys((*names, *arrays)):
+    known = [series.name for series in cadence.series]
+    group.attrs["signal"] = next(iter(arrays), known[0])
+    for name in dict.fromkeys((*known, *arrays)):
         if name in arrays:
             data = group.create_dataset(name, data=arrays[name])
         else:  # never measured: NaN, which take no room in the file

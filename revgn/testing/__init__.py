@@ -1,7 +1,7 @@
 """The laws of layers, losses and solvers as plain functions, for our tests and for anybody's own layer.
 
-Each takes what a user has in hand, works on any backend, returns nothing, and raises `AssertionError`
-with the law, the measured error and the tolerance. `check_layer` runs all the laws that a layer can have:
+Each works on any backend and raises `AssertionError` with the law, the measured error and the tolerance.
+`check_layer` runs all the laws that a layer can have:
 
     from revgn.testing import check_layer
     check_layer(layer, params, x)

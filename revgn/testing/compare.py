@@ -32,16 +32,9 @@ def tolerance(dtype: DType, kind: Kind) -> float:
 
     Parameters
     ----------
-    dtype : data type
-        A real floating type of any library.
     kind : {"same", "map", "chain", "solve", "difference"}
-        The same bits; one map; a chain of maps; a solve of built-in condition; a comparison with
-        differences, which lose at best a third of the digits.
-
-    Returns
-    -------
-    float
-        0, 1e-13, 1e-11, 1e-11, 1e-8 in double precision; 0, 1e-5, 1e-4, 1e-4, 2e-3 in single.
+        The same bits (0); one map (1e-13 in double precision, 1e-5 in single); a chain of maps, or a solve of
+        built-in condition (1e-11, 1e-4); differences, which lose a third of the digits (1e-8, 2e-3).
     """
     double, single = _TOLERANCES[kind]
     return double if "float64" in str(dtype) else single
@@ -58,21 +51,8 @@ def relative_error(actual: Any, expected: Any, scale: float | None = None) -> fl
 def assert_close(law: str, actual: Any, expected: Any, limit: float, scale: float | None = None) -> None:
     """Raise unless `actual` is `expected` up to a relative error of `limit`, in library, dtype and place too.
 
-    Parameters
-    ----------
-    law : str
-        What is claimed; opens the message.
-    actual, expected : tree
-        Trees of one structure.
-    limit : float
-        Largest relative error; NaN never passes.
-    scale : float, optional
-        What errors are relative to, in place of the norm of `expected`.
-
-    Raises
-    ------
-    AssertionError
-        With the law, the measured error and the tolerance.
+    Errors are relative to the norm of `expected`, or to `scale`; NaN never passes. The `AssertionError` has
+    the law, the measured error and the tolerance.
     """
     assert_same_kind(law, actual, expected)
     error = relative_error(actual, expected, scale)

@@ -16,38 +16,15 @@ With f the layer's function, J_x = df/dx and J_W = df/dW at a point:
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from revgn import maps
 from revgn._dispatch import Generic, has_map
 from revgn.linalg import PinvRule
-from revgn.maps import (
-    Data,
-    Layer,
-    Params,
-    Point,
-    factor_params,
-    forward,
-    from_matrices,
-    inverse,
-    jvp_input,
-    jvp_inverse,
-    jvp_params,
-    linearize,
-    linearize_inverse,
-    moved_halves,
-    pinv_params,
-    rank_bound,
-    row_cotangents,
-    row_features,
-    solve_params,
-    to_matrices,
-    vjp_input,
-    vjp_params,
-    weight_forms,
-    with_features,
-)
+from revgn.maps import Data, Layer, Params, Point
 from revgn.testing.compare import (
     Kind,
     agree,
@@ -77,39 +54,30 @@ class Check(Protocol):
 def check_inverse(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
     """Check f^-1(f(x)) = x, and f(f^-1(y)) = y for y drawn at random.
 
-    Parameters
-    ----------
-    layer : struct
-        Has `forward` and `inverse`.
-    params : tree
-        Its parameters.
-    x : halves (n, d/2)
-        An input.
-    kind : str
-        Which tolerance holds; see `tolerance`.
-    seed : int
-        Of the random y.
-
-    Raises
-    ------
-    AssertionError
-        If a law does not hold; as with all checks here.
+    As with all checks here, `kind` names the tolerance (see `tolerance`), `seed` is that of random vectors,
+    and a law that does not hold raises `AssertionError`.
     """
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y = draw_like(np.random.default_rng(seed), x, scale=norm(x) / size(x) ** 0.5)
     assert_close(
-        f"{name}: inverse(forward(x)) = x", inverse(layer, params, forward(layer, params, x)), x, limit
+        f"{name}: inverse(forward(x)) = x",
+        maps.inverse(layer, params, maps.forward(layer, params, x)),
+        x,
+        limit,
     )
     assert_close(
-        f"{name}: forward(inverse(y)) = y", forward(layer, params, inverse(layer, params, y)), y, limit
+        f"{name}: forward(inverse(y)) = y",
+        maps.forward(layer, params, maps.inverse(layer, params, y)),
+        y,
+        limit,
     )
 
 
 def check_linearize(layer: Layer, params: Params, x: Data, *, kind: Kind = "same", seed: int = 0) -> None:
-    """Check that `linearize` gives the bits of `forward`; see `check_inverse` for the arguments."""
-    y, _ = linearize(layer, params, x)
+    """Check that `linearize` gives the bits of `forward`."""
+    y, _ = maps.linearize(layer, params, x)
     law = f"{type(layer).__name__}: linearize(x) = forward(x)"
-    assert_close(law, y, forward(layer, params, x), tolerance(dtype_of(x), kind))
+    assert_close(law, y, maps.forward(layer, params, x), tolerance(dtype_of(x), kind))
 
 
 def check_linearize_inverse(
@@ -117,8 +85,8 @@ def check_linearize_inverse(
 ) -> None:
     """Check that `linearize_inverse` at y = f(x) gives back x and the point of `linearize` at x."""
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
-    y, point = linearize(layer, params, x)
-    back, same_point = linearize_inverse(layer, params, y)
+    y, point = maps.linearize(layer, params, x)
+    back, same_point = maps.linearize_inverse(layer, params, y)
     assert_close(f"{name}: linearize_inverse(forward(x)) gives x", back, x, limit)
     assert_close(f"{name}: linearize_inverse(forward(x)) gives the point at x", same_point, point, limit)
 
@@ -129,10 +97,10 @@ def check_tangent(layer: Layer, params: Params, x: Data, *, kind: Kind = "differ
     J d = (f(. + e d) - f(. - e d)) / 2e + O(e^2), for steps e that change the output by a part in
     10^2 ... 10^6; the best of them counts. Large steps meet curvature and kinks, small ones rounding: a
     right derivative is met to about eps^(2/3) between, a wrong one by no step at all. At a kink (relu at
-    0) there is no derivative to compare with. See `check_inverse` for the arguments.
+    0) there is no derivative to compare with.
     """
     limit = tolerance(dtype_of(x), kind)
-    y, point = linearize(layer, params, x)
+    y, point = maps.linearize(layer, params, x)
     rng = np.random.default_rng(seed)
     for way in _ways(layer, params, x, point):
         direction = draw_like(rng, way.at)
@@ -152,7 +120,7 @@ def check_tangent(layer: Layer, params: Params, x: Data, *, kind: Kind = "differ
 def check_linear(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
     """Check that the layer's jvp and vjp maps are linear: J(a u + v) = a J u + J v, and J 0 = 0."""
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
-    y, point = linearize(layer, params, x)
+    y, point = maps.linearize(layer, params, x)
     rng, a = np.random.default_rng(seed), -1.7
     for way in _ways(layer, params, x, point):
         for map_name, linear, domain in ((way.jvp_name, way.jvp, way.at), (way.vjp_name, way.vjp, y)):
@@ -169,7 +137,7 @@ def check_adjoint(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", 
     Relative to |ybar| |J d|, and J^T ybar must be of the struct, dtype and place of d.
     """
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
-    y, point = linearize(layer, params, x)
+    y, point = maps.linearize(layer, params, x)
     rng = np.random.default_rng(seed)
     y_bar = draw_like(rng, y)
     pushed, left = zeros_like(y), 0.0
@@ -190,11 +158,11 @@ def check_inverse_tangent(
 ) -> None:
     """Check J_x^-1 J_x dx = dx and J_x J_x^-1 dy = dy: `jvp_inverse` undoes `jvp_input`."""
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
-    _, point = linearize(layer, params, x)
+    _, point = maps.linearize(layer, params, x)
     d = draw_like(np.random.default_rng(seed), x)
-    back = jvp_inverse(layer, params, point, jvp_input(layer, params, point, d))
+    back = maps.jvp_inverse(layer, params, point, maps.jvp_input(layer, params, point, d))
     assert_close(f"{name}: jvp_inverse(jvp_input(dx)) = dx", back, d, limit)
-    back = jvp_input(layer, params, point, jvp_inverse(layer, params, point, d))
+    back = maps.jvp_input(layer, params, point, maps.jvp_inverse(layer, params, point, d))
     assert_close(f"{name}: jvp_input(jvp_inverse(dy)) = dy", back, d, limit)
 
 
@@ -205,15 +173,15 @@ def check_pinv(layer: Layer, params: Params, x: Data, *, kind: Kind = "solve", s
     by the condition of J_W more than those between outputs: a solution is as good as its residual.
     """
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
-    y, point = linearize(layer, params, x)
-    factored = factor_params(layer, point, PinvRule())
+    y, point = maps.linearize(layer, params, x)
+    factored = maps.factor_params(layer, point, PinvRule())
     condition = factored.info.s_max / factored.info.s_min if factored.info.s_min else 1.0
 
     def J(d: Params) -> Any:  # noqa: N802
-        return jvp_params(layer, params, point, d)
+        return maps.jvp_params(layer, params, point, d)
 
     def G(v: Any) -> Params:  # noqa: N802
-        return solve_params(layer, point, factored, v).params
+        return maps.solve_params(layer, point, factored, v).params
 
     rng = np.random.default_rng(seed)
     d, e = draw_like(rng, params), draw_like(rng, params)
@@ -223,12 +191,12 @@ def check_pinv(layer: Layer, params: Params, x: Data, *, kind: Kind = "solve", s
     assert_close(f"{name}: G J G = G", G(JGv), Gv, limit * condition)
     agree(f"{name}: J G is symmetric", inner(u, JGv), inner(J(G(u)), v), norm(u) * norm(v), limit)
     agree(f"{name}: G J is symmetric", inner(e, GJd), inner(G(J(e)), d), norm(e) * norm(d), limit * condition)
-    step = pinv_params(layer, point, v, PinvRule())
+    step = maps.pinv_params(layer, point, v, PinvRule())
     assert_close(f"{name}: realized = jvp_params(step)", step.realized, J(step.params), limit)
     assert_close(f"{name}: pinv_params = solve_params with factor_params", step.params, Gv, 0.0)
-    if has_map(rank_bound, type(layer)) and factored.info.rank > rank_bound(layer, point):
+    if has_map(maps.rank_bound, type(layer)) and factored.info.rank > maps.rank_bound(layer, point):
         raise AssertionError(
-            f"{name}: the rank found is {factored.info.rank}, rank_bound is {rank_bound(layer, point)}"
+            f"{name}: the rank found is {factored.info.rank}, rank_bound is {maps.rank_bound(layer, point)}"
         )
 
 
@@ -254,19 +222,21 @@ class Law(NamedTuple):
 
 
 LAWS: dict[str, Law] = {
-    "inverse": Law(check_inverse, "map", (forward, inverse)),
-    "linearize": Law(check_linearize, "same", (linearize,)),
-    "linearize_inverse": Law(check_linearize_inverse, "map", (linearize, linearize_inverse)),
-    "tangent": Law(check_tangent, "difference", (jvp_input, jvp_params), one_is_enough=True),
-    "linear": Law(check_linear, "map", (jvp_input, jvp_params), one_is_enough=True),
-    "adjoint": Law(check_adjoint, "map", (vjp_input, vjp_params), one_is_enough=True),
-    "inverse_tangent": Law(check_inverse_tangent, "map", (jvp_input, jvp_inverse)),
-    "rows": Law(check_rows, "map", (row_features, row_cotangents, vjp_params)),
-    "matrices": Law(check_matrices, "map", (to_matrices, from_matrices, weight_forms, row_features)),
-    "features": Law(check_features, "map", (with_features, to_matrices, from_matrices)),
-    "halves": Law(check_halves, "map", (moved_halves,)),
-    "pinv": Law(check_pinv, "solve", (factor_params, solve_params, jvp_params)),
-    "purity": Law(check_purity, "same", (forward,)),
+    "inverse": Law(check_inverse, "map", (maps.forward, maps.inverse)),
+    "linearize": Law(check_linearize, "same", (maps.linearize,)),
+    "linearize_inverse": Law(check_linearize_inverse, "map", (maps.linearize, maps.linearize_inverse)),
+    "tangent": Law(check_tangent, "difference", (maps.jvp_input, maps.jvp_params), one_is_enough=True),
+    "linear": Law(check_linear, "map", (maps.jvp_input, maps.jvp_params), one_is_enough=True),
+    "adjoint": Law(check_adjoint, "map", (maps.vjp_input, maps.vjp_params), one_is_enough=True),
+    "inverse_tangent": Law(check_inverse_tangent, "map", (maps.jvp_input, maps.jvp_inverse)),
+    "rows": Law(check_rows, "map", (maps.row_features, maps.row_cotangents, maps.vjp_params)),
+    "matrices": Law(
+        check_matrices, "map", (maps.to_matrices, maps.from_matrices, maps.weight_forms, maps.row_features)
+    ),
+    "features": Law(check_features, "map", (maps.with_features, maps.to_matrices, maps.from_matrices)),
+    "halves": Law(check_halves, "map", (maps.moved_halves,)),
+    "pinv": Law(check_pinv, "solve", (maps.factor_params, maps.solve_params, maps.jvp_params)),
+    "purity": Law(check_purity, "same", (maps.forward,)),
 }
 """All laws of layers, by name."""
 
@@ -293,8 +263,6 @@ def check_layer(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", se
         An input, away from kinks.
     kind : {"map", "chain"}
         Tolerance of laws that hold to the rounding of one map, or of a chain.
-    seed : int
-        Of the random tangents and cotangents.
 
     Raises
     ------
@@ -303,7 +271,7 @@ def check_layer(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", se
 
     Notes
     -----
-    Law: see the head of this module. Cost: some dozens of calls of each map.
+    Cost: some dozens of calls of each map.
     """
     for name in laws_of(type(layer)):
         law = LAWS[name]
@@ -322,67 +290,51 @@ class _Way(NamedTuple):
 
 
 def _ways(layer: Layer, params: Params, x: Data, point: Point) -> list[_Way]:
-    ways = (
-        _Way(
-            "jvp_input",
-            "vjp_input",
-            x,
-            lambda moved: forward(layer, params, moved),
-            lambda dx: jvp_input(layer, params, point, dx),
-            lambda y_bar: vjp_input(layer, params, point, y_bar),
-        ),
-        _Way(
-            "jvp_params",
-            "vjp_params",
-            params,
-            lambda moved: forward(layer, moved, x),
-            lambda dparams: jvp_params(layer, params, point, dparams),
-            lambda y_bar: vjp_params(layer, params, point, y_bar),
-        ),
-    )
-    present = (has_map(jvp_input, type(layer)), has_map(jvp_params, type(layer)))
-    return [way for way, is_there in zip(ways, present, strict=True) if is_there]
+    here = layer, params, point
+    ways: list[tuple[Generic[Any, Any], Generic[Any, Any], Any, Callable[[Any], Data]]] = [
+        (maps.jvp_input, maps.vjp_input, x, lambda moved: maps.forward(layer, params, moved)),
+        (maps.jvp_params, maps.vjp_params, params, lambda moved: maps.forward(layer, moved, x)),
+    ]
+    return [
+        _Way(jvp.__name__, vjp.__name__, at, moved, partial(jvp, *here), partial(vjp, *here))
+        for jvp, vjp, at, moved in ways
+        if has_map(jvp, type(layer))
+    ]
 
 
 def _calls(
     layer: Layer, params: Params, x: Data, rng: np.random.Generator
 ) -> list[tuple[str, Callable[[], Any], tuple[Any, ...]]]:
     """Each map that the layer has, as (name, call, arguments)."""
-    y, point = linearize(layer, params, x)
+    y, point = maps.linearize(layer, params, x)
     dx, dparams, dy = draw_like(rng, x), draw_like(rng, params), draw_like(rng, y)
     calls: list[tuple[Generic[Any, Any], tuple[Any, ...]]] = [
-        (forward, (params, x)),
-        (inverse, (params, y)),
-        (linearize, (params, x)),
-        (linearize_inverse, (params, y)),
-        (jvp_input, (params, point, dx)),
-        (jvp_params, (params, point, dparams)),
-        (jvp_inverse, (params, point, dy)),
-        (vjp_input, (params, point, dy)),
-        (vjp_params, (params, point, dy)),
-        (to_matrices, (dparams,)),
-        (row_features, (point,)),
+        (maps.forward, (params, x)),
+        (maps.inverse, (params, y)),
+        (maps.linearize, (params, x)),
+        (maps.linearize_inverse, (params, y)),
+        (maps.jvp_input, (params, point, dx)),
+        (maps.jvp_params, (params, point, dparams)),
+        (maps.jvp_inverse, (params, point, dy)),
+        (maps.vjp_input, (params, point, dy)),
+        (maps.vjp_params, (params, point, dy)),
+        (maps.to_matrices, (dparams,)),
+        (maps.row_features, (point,)),
+        (maps.row_cotangents, (params, point, map_leaves(lambda of: of[None, ...], dy))),
     ]
-    present = [
-        (function.__name__, _bind(function, layer, arguments), arguments)
+    present: list[tuple[str, Callable[[], Any], tuple[Any, ...]]] = [
+        (function.__name__, partial(function, layer, *arguments), arguments)
         for function, arguments in calls
         if has_map(function, type(layer))
     ]
-    if has_map(row_cotangents, type(layer)):
-        stacked = map_leaves(lambda of: of[None, ...], dy)
-        present.append(("row_cotangents", _bind(row_cotangents, layer, (params, point, stacked)), (stacked,)))
-    if has_map(solve_params, type(layer)):
+    if has_map(maps.solve_params, type(layer)):
 
         def solve() -> Any:
-            step = pinv_params(layer, point, dy, PinvRule())
+            step = maps.pinv_params(layer, point, dy, PinvRule())
             return step.params, step.realized
 
         present.append(("pinv_params", solve, (point, dy)))
     return present
-
-
-def _bind(function: Generic[Any, Any], layer: Layer, arguments: tuple[Any, ...]) -> Callable[[], Any]:
-    return lambda: function(layer, *arguments)
 
 
 def _arrays(layer: Layer) -> tuple[Any, ...]:

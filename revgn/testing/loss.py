@@ -26,12 +26,10 @@ def check_loss(loss: Loss, z: Array, t: Array, *, seed: int = 0) -> None:
 
     Parameters
     ----------
-    loss : struct
-        Has `value`, `gradient` and `output_step`.
     z, t : (n, c)
         Outputs and targets.
     seed : int
-        Of the random direction.
+        Of the random direction d.
 
     Raises
     ------

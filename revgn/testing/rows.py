@@ -10,25 +10,9 @@ from functools import partial
 
 import numpy as np
 
+from revgn import maps
 from revgn.arrays import Array, array_namespace, backend_of, to_host
-from revgn.maps import (
-    Data,
-    Layer,
-    Params,
-    from_matrices,
-    jvp_input,
-    jvp_params,
-    kernel_parts,
-    linearize,
-    moved_halves,
-    replaced,
-    row_features,
-    to_matrices,
-    vjp_input,
-    vjp_params,
-    weight_forms,
-    with_features,
-)
+from revgn.maps import Data, Layer, Params
 from revgn.testing.compare import Kind, agree, assert_close, draw_like, dtype_of, inner, norm, tolerance
 from revgn.trees import flatten, leaves, map_leaves, size, zeros_like
 
@@ -39,14 +23,14 @@ def check_rows(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", see
     Once each sample has cotangents of its own, (2, n, ..), and once all samples share them, (2, 1, ..).
     """
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
-    y, point = linearize(layer, params, x)
+    y, point = maps.linearize(layer, params, x)
     n = next(leaves(x)).shape[0]
     backend = backend_of(next(leaves(x)))
     for shared in (False, True):
         y_bar = draw_like(np.random.default_rng(seed), map_leaves(partial(_twice, shared=shared), y))
         parts = [
             (to_host(A).astype(float), to_host(b).astype(float))
-            for A, b in kernel_parts(layer, params, point, y_bar)
+            for A, b in maps.kernel_parts(layer, params, point, y_bar)
         ]
         for A, b in parts:
             if A.shape[0] != n or b.shape[0] != 2 or b.shape[1] not in (1, n):
@@ -60,7 +44,7 @@ def check_rows(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", see
             for s in range(n):
                 only = backend.asarray(np.eye(n)[:, s : s + 1], dtype=dtype_of(x))
                 alone = map_leaves(lambda of, o=o, only=only: of[o, ...] * only, y_bar)
-                pulled.append(to_host(flatten(vjp_params(layer, params, point, alone))).astype(float))
+                pulled.append(to_host(flatten(maps.vjp_params(layer, params, point, alone))).astype(float))
         explicit = np.array(pulled) @ np.array(pulled).T
         assert_close(f"{name}: kernel_parts = products of vjp_params", found, explicit, limit)
 
@@ -68,23 +52,29 @@ def check_rows(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", see
 def check_matrices(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
     """Check X = M W with M M^T = I, by the rows of J_W, and the forms of the weights."""
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
-    y, point = linearize(layer, params, x)
+    y, point = maps.linearize(layer, params, x)
     rng = np.random.default_rng(seed)
     y_bar, d = draw_like(rng, y), draw_like(rng, params)
     one = map_leaves(lambda of: of[None, ...], y_bar)
-    gradients = tuple(A.T @ b[0, :, :] for A, b in kernel_parts(layer, params, point, one))
-    by_rows = from_matrices(layer, gradients)
+    gradients = tuple(A.T @ b[0, :, :] for A, b in maps.kernel_parts(layer, params, point, one))
+    by_rows = maps.from_matrices(layer, gradients)
     assert_close(
-        f"{name}: from_matrices(A^T b) = vjp_params", by_rows, vjp_params(layer, params, point, y_bar), limit
+        f"{name}: from_matrices(A^T b) = vjp_params",
+        by_rows,
+        maps.vjp_params(layer, params, point, y_bar),
+        limit,
     )
-    X, Jd = to_matrices(layer, d), jvp_params(layer, params, point, d)
+    X, Jd = maps.to_matrices(layer, d), maps.jvp_params(layer, params, point, d)
     law = f"{name}: <A^T b, to_matrices(d)> = <y_bar, jvp_params(d)>"
     agree(law, inner(gradients, X), inner(y_bar, Jd), norm(y_bar) * norm(Jd), limit)
     Y = draw_like(rng, X)
     assert_close(
-        f"{name}: to_matrices(from_matrices(X)) = X", to_matrices(layer, from_matrices(layer, Y)), Y, limit
+        f"{name}: to_matrices(from_matrices(X)) = X",
+        maps.to_matrices(layer, maps.from_matrices(layer, Y)),
+        Y,
+        limit,
     )
-    sizes = [form.rows * form.columns for form in weight_forms(layer)]
+    sizes = [form.rows * form.columns for form in maps.weight_forms(layer)]
     if sizes != [size((of,)) for of in leaves(params)] or len(sizes) != len(X):
         raise AssertionError(f"{name}: weight_forms have {sizes} numbers for {len(X)} matrices")
 
@@ -92,41 +82,47 @@ def check_matrices(layer: Layer, params: Params, x: Data, *, kind: Kind = "map",
 def check_features(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
     """Check that parameters act through the rows that `with_features` sets, and that nothing else changes."""
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
-    y, point = linearize(layer, params, x)
+    y, point = maps.linearize(layer, params, x)
     rng = np.random.default_rng(seed)
-    X = to_matrices(layer, params)
+    X = maps.to_matrices(layer, params)
     R = draw_like(rng, tuple(of @ of.T for of in X))
-    turned = tuple(A @ Ri for A, Ri in zip(row_features(layer, point), R, strict=True))
-    other = with_features(layer, point, turned)
-    assert_close(f"{name}: row_features are those of with_features", row_features(layer, other), turned, 0.0)
-    through = jvp_params(layer, params, other, from_matrices(layer, X))
+    turned = tuple(A @ Ri for A, Ri in zip(maps.row_features(layer, point), R, strict=True))
+    other = maps.with_features(layer, point, turned)
+    assert_close(
+        f"{name}: row_features are those of with_features", maps.row_features(layer, other), turned, 0.0
+    )
+    through = maps.jvp_params(layer, params, other, maps.from_matrices(layer, X))
     RX = tuple(Ri @ Xi for Ri, Xi in zip(R, X, strict=True))
-    direct = jvp_params(layer, params, point, from_matrices(layer, RX))
+    direct = maps.jvp_params(layer, params, point, maps.from_matrices(layer, RX))
     assert_close(
         f"{name}: parameters act through with_features", through, direct, limit, norm(direct) + norm(X)
     )
     y_bar = draw_like(rng, y)
-    same = vjp_input(layer, params, point, y_bar)
-    assert_close(f"{name}: with_features leaves vjp_input", vjp_input(layer, params, other, y_bar), same, 0.0)
+    same = maps.vjp_input(layer, params, point, y_bar)
+    assert_close(
+        f"{name}: with_features leaves vjp_input", maps.vjp_input(layer, params, other, y_bar), same, 0.0
+    )
 
 
 def check_halves(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
     """Check that a layer that moves one half is an additive coupling: y_i = x_i + g(x_j; W), y_j = x_j."""
     name = type(layer).__name__
-    halves = moved_halves(layer)
+    halves = maps.moved_halves(layer)
     if halves not in ((0,), (1,), (0, 1)):
         raise AssertionError(f"{name}: moved_halves are {halves}; expected (0,), (1,) or (0, 1)")
     if len(halves) == 2:
         return
     still = 1 - halves[0]
-    y, point = linearize(layer, params, x)
+    y, point = maps.linearize(layer, params, x)
     rng = np.random.default_rng(seed)
     assert_close(f"{name}: the other half passes through", y[still], x[still], 0.0)
-    Jd = jvp_params(layer, params, point, draw_like(rng, params))
+    Jd = maps.jvp_params(layer, params, point, draw_like(rng, params))
     assert_close(f"{name}: jvp_params leaves one half alone", Jd[still], zeros_like(Jd[still]), 0.0)
     dx = draw_like(rng, x)
-    dx = replaced(still, dx, zeros_like(dx[still]))
-    assert_close(f"{name}: y_i - x_i does not depend on x_i", jvp_input(layer, params, point, dx), dx, 0.0)
+    dx = maps.replaced(still, dx, zeros_like(dx[still]))
+    assert_close(
+        f"{name}: y_i - x_i does not depend on x_i", maps.jvp_input(layer, params, point, dx), dx, 0.0
+    )
 
 
 def _twice(of: Array, shared: bool) -> Array:

@@ -1,4 +1,4 @@
-"""The laws of a solver of J D = eps.
+"""The laws of a solver of J D = eps; each check raises `AssertionError` where its law does not hold.
 
 generalized inverse   J G J = J, with G eps = D linear in eps
 rho                   what `info` reports is |J D - eps| / |eps|, by a jvp of one's own
@@ -27,15 +27,8 @@ def check_generalized_inverse(solver: Solver, J: Jacobian, *, seed: int = 0) -> 
     ----------
     solver : struct
         Neither damped nor truncated, and with features of full rank if it works block by block.
-    J : Jacobian
-        At a point.
     seed : int
-        Of the random parameter change D whose effect J D is asked for.
-
-    Raises
-    ------
-    AssertionError
-        If the law does not hold.
+        Of the random D.
 
     Notes
     -----
@@ -50,19 +43,7 @@ def check_generalized_inverse(solver: Solver, J: Jacobian, *, seed: int = 0) -> 
 def check_reported_rho(solver: Solver, J: Jacobian, eps: Array) -> None:
     """Check that the reported rho is the measured one, the step is like the parameters, and nothing changes.
 
-    Parameters
-    ----------
-    solver : struct
-        Any solver, damped or truncated as it may be.
-    J : Jacobian
-        At a point.
-    eps : (n, c)
-        Wanted change of the outputs.
-
-    Raises
-    ------
-    AssertionError
-        If a law does not hold.
+    Any solver will do, also a damped or truncated one.
 
     Notes
     -----

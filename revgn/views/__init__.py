@@ -1,16 +1,4 @@
-"""Runs as tables, comparisons, plots and reports.
-
-summary   a run in a few figures
-tables    series as xarray and pandas have them
-export    runs in the files of other tools
-groups    runs that differ in their seed alone, taken together
-compare   the settings in which runs differ, and their results
-canvas    a figure of several panels
-curves    training curves of several runs
-response  results of runs against a setting
-report    one page about runs
-figures   the figures of a report
-"""
+"""Runs as tables, comparisons, plots and reports."""
 
 from revgn.views.compare import Comparison, compare_runs
 from revgn.views.curves import draw_curves

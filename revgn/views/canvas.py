@@ -18,19 +18,11 @@ Scale = Literal["auto", "none", "x", "y", "xy"]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 MARKERS = "osD^vPX*"  # one more than colours, so that pairs repeat late
 
-_FORMATS = (".png", ".pdf", ".svg")
-
 
 @contextmanager
 def canvas(path: Path, panels: int, title: str) -> Iterator[list["Axes"]]:
-    """Yield so many panels, three a row, of a figure which in the end gets its legend, and is written.
-
-    Raises
-    ------
-    UsageError
-        If the file's ending is none of .png, .pdf and .svg.
-    """
-    if path.suffix.lower() not in _FORMATS:
+    """Yield panels, three a row, of a figure which in the end gets its legend, and is written."""
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UsageError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected .png, .pdf or .svg")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

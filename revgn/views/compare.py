@@ -14,19 +14,18 @@ from revgn.store.reader import Run, status
 from revgn.views.groups import Group, group_runs
 from revgn.views.summary import best_index
 
-FIGURES = {
-    "validation_accuracy": "at the best evaluation",
-    "validation_loss": "at the best evaluation",
-    "test_accuracy": "at the best evaluation",
-    "test_loss": "at the best evaluation",
-    "best_epoch": "the best evaluation's",
-    "last_test_accuracy": "at the last evaluation",
-    "last_test_loss": "at the last evaluation",
-    "train_loss": "at the last evaluation",
-    "epochs": "passes over the training data",
-    "seconds": "of training",
-    "rho": "median over the steps",
+_AT_BEST = {  # figures of the best evaluation, and the series that they are of
+    **{name: name for name in ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")},
+    "best_epoch": "epoch",
 }
+_AT_LAST = {  # figures of the last evaluation
+    "last_test_accuracy": "test_accuracy",
+    "last_test_loss": "test_loss",
+    "train_loss": "train_loss",
+    "epochs": "epoch",
+    "seconds": "seconds",
+}
+FIGURES = (*_AT_BEST, *_AT_LAST, "rho")  # rho: median over the steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,29 +93,30 @@ def figure_form(name: str) -> tuple[float, str, str]:
     return (100.0, ".2f", " %") if name.endswith("accuracy") else (1.0, ".4g", "")
 
 
+def spread_in_words(name: str, spread: Spread | None) -> str:
+    """Return mean and deviation of a figure as they are shown; "" without any."""
+    if spread is None:
+        return ""
+    scale, form, unit = figure_form(name)
+    shown = f"{spread.mean * scale:{form}}"
+    if spread.count > 1 and spread.deviation != 0:
+        shown += f" ± {spread.deviation * scale:{'.2f' if unit else '.2g'}}"
+    return f"{shown}{unit}"
+
+
 def figures_of(run: Run) -> dict[str, float]:
     """Return what came out of a run, by the names of `FIGURES`."""
-    epochs = run.epochs
-    found: dict[str, float] = {}
+    epochs, found = run.epochs, {}
     if epochs["epoch"].size:
         weights = judged_weights(epochs)
-        best = best_index(run, weights)
-        for name in ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss"):
-            if (series := of_weights(name, weights)) in epochs:
-                found[name] = float(epochs[series][best])
-        found["best_epoch"] = float(epochs["epoch"][best])
-        for name, series in (
-            ("last_test_accuracy", of_weights("test_accuracy", weights)),
-            ("last_test_loss", of_weights("test_loss", weights)),
-            ("train_loss", of_weights("train_loss", weights)),
-            ("epochs", "epoch"),
-            ("seconds", "seconds"),
-        ):
-            if series in epochs:
-                found[name] = float(epochs[series][-1])
+        for figures, row in ((_AT_BEST, best_index(run, weights)), (_AT_LAST, -1)):
+            for name, series in figures.items():
+                judged = series if series in ("epoch", "seconds") else of_weights(series, weights)
+                if judged in epochs:
+                    found[name] = float(epochs[judged][row])
     if "rho" in run.steps:
         found["rho"] = float(np.nanmedian(run.steps["rho"]))
-    return {name: found[name] for name in FIGURES if name in found and not math.isnan(found[name])}
+    return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
 def _judged(run: Run) -> str:

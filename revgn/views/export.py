@@ -14,15 +14,14 @@ import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from revgn.errors import UsageError
 from revgn.store.files import writing
-from revgn.store.names import CADENCES
 from revgn.store.reader import CadenceName, Run
-from revgn.views.tables import series_of, to_xarray
+from revgn.views.tables import cadence_of, library, series_of, to_xarray
 
 Form = Literal["csv", "parquet", "netcdf", "tensorboard"]
 
@@ -30,7 +29,9 @@ _GROUPS: tuple[CadenceName, ...] = get_args(CadenceName)
 
 
 def export_runs(runs: Sequence[Run], folder: Path | str, form: Form) -> list[Path]:
-    """Write each run into `folder`, by its own folder's name, and return what was written.
+    """Write each run into `folder`, by its own folder's name, whole or not at all; return what was written.
+
+    Time in TensorBoard is the start and the seconds of all steps.
 
     Raises
     ------
@@ -38,10 +39,6 @@ def export_runs(runs: Sequence[Run], folder: Path | str, form: Form) -> list[Pat
         If a file is there already, or the library of the form is not installed; nothing is written then.
     RunError
         If the folder cannot be written, or a run is damaged.
-
-    Notes
-    -----
-    Each run is written whole or not at all. Time in TensorBoard is the start and the seconds of all steps.
     """
     if form not in _WRITERS:
         raise UsageError(f"export: {form!r} is not one of {', '.join(_WRITERS)}")
@@ -83,7 +80,8 @@ def _write_csv(run: Run, folder: Path) -> None:
 
 
 def _write_parquet(run: Run, folder: Path) -> None:
-    pyarrow, parquet = _library("pyarrow", "export"), _library("pyarrow.parquet", "export")
+    pyarrow = library("export", "pyarrow", "export")
+    parquet = library("export", "pyarrow.parquet", "export")
     folder.mkdir()
     about = {"revgn": json.dumps({"attributes": run.attributes, "config": run.config}, default=str)}
     for cadence in _GROUPS:
@@ -93,36 +91,27 @@ def _write_parquet(run: Run, folder: Path) -> None:
 
 
 def _write_netcdf(run: Run, path: Path) -> None:
-    _library("h5netcdf", "analysis")
+    library("export", "h5netcdf", "analysis")
     for cadence in _GROUPS:
         to_xarray(run, cadence).to_netcdf(path, mode="a", group=cadence, engine="h5netcdf")
 
 
 def _write_tensorboard(run: Run, folder: Path) -> None:
-    tensorboard = _library("tensorboardX", "export")
+    tensorboard = library("export", "tensorboardX", "export")
     start = datetime.fromisoformat(run.attributes["start"]).timestamp()
     with tensorboard.SummaryWriter(str(folder)) as writer:
         settings = json.dumps(run.config, indent=2).replace("\n", "\n    ")
         writer.add_text("settings", f"    {settings}", 0, walltime=start)
-        for cadence in CADENCES:
-            series = series_of(run, cadence.group)  # type: ignore[arg-type]
+        for cadence in _GROUPS:
+            series = series_of(run, cadence)
             steps = series["step"]
             seconds = series.get("seconds", np.zeros_like(steps))
-            passed = np.nancumsum(seconds) if cadence.group == "steps" else seconds
-            for name in series.keys() - {cadence.scale.name, "step"}:
+            passed = np.nancumsum(seconds) if cadence == "steps" else seconds
+            for name in series.keys() - {cadence_of(cadence).scale.name, "step"}:
                 for step, value, after in zip(steps, series[name], passed, strict=True):
                     if not math.isnan(value):
                         at = start + (0.0 if math.isnan(after) else after)
-                        writer.add_scalar(f"{cadence.group}/{name}", value, int(step), walltime=at)
-
-
-def _library(name: str, extra: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError:
-        raise UsageError(f"export: {name} is not installed; pip install 'revgn[{extra}]'") from None
+                        writer.add_scalar(f"{cadence}/{name}", value, int(step), walltime=at)
 
 
 _WRITERS: dict[str, tuple[str, Callable[[Run, Path], None]]] = {

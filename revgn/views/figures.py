@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from html import escape
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,27 +18,11 @@ _POINTS = 2000  # of a curve; where there are more, the highest and the lowest o
 _AXIS: dict[str, Any] = {"gridcolor": "#e6e6e6", "zeroline": False, "automargin": True}
 
 
-class _Line(NamedTuple):
-    """A curve of one run, its places along each axis, and its look."""
-
-    name: str
-    run: str
-    group: int
-    label: str
-    dash: str
-    along: dict[Axis, list[float]]
-    y: list[float]
-
-
 def figure_of(groups: Sequence[Group], lines: dict[str, str], what: str, *, is_log: bool) -> str:
     """Return the figure of one quantity as HTML, one curve per run; "" where no run has it.
 
-    Parameters
-    ----------
-    lines : dict
-        Series to draw, and how each is dashed.
-    is_log : bool
-        Draw a logarithmic axis if all values are positive.
+    `lines` names the series to draw, and how each is dashed; with `is_log` the axis of values that are all
+    positive is logarithmic.
     """
     import plotly.graph_objects as go
     from plotly.io import to_html
@@ -46,21 +30,13 @@ def figure_of(groups: Sequence[Group], lines: dict[str, str], what: str, *, is_l
     found = list(_lines(groups, lines))
     if not found:
         return ""
-    named: set[int] = set()
+    named: set[str] = set()
     figure = go.Figure()
-    for line in found:
-        figure.add_scatter(
-            x=line.along["epoch"],
-            y=line.y,
-            mode="lines+markers" if len(line.y) < 3 else "lines",
-            line={"color": COLOURS[line.group % len(COLOURS)], "dash": line.dash, "width": 1.6},
-            name=escape(line.label),
-            legendgroup=str(line.group),
-            showlegend=line.group not in named and len(groups) > 1,
-            hovertemplate=f"{escape(line.run)}<br>{line.name} %{{y}}<extra></extra>",
-        )
-        named.add(line.group)
-    positive = is_log and all(value > 0 for line in found for value in line.y)
+    for along, look in found:
+        is_named = look["legendgroup"] not in named and len(groups) > 1
+        figure.add_scatter(x=along["epoch"], showlegend=is_named, **look)
+        named.add(look["legendgroup"])
+    positive = is_log and all(value > 0 for _, look in found for value in look["y"])
     figure.update_layout(
         template="none",
         margin={"l": 10, "r": 10, "t": 34, "b": 10},
@@ -73,19 +49,17 @@ def figure_of(groups: Sequence[Group], lines: dict[str, str], what: str, *, is_l
     options = {"responsive": True, "displaylogo": False, "showTips": False}
     name = f"figure-{what}"
     div = to_html(
-        figure,
-        include_plotlyjs=False,
-        full_html=False,
-        config=options,
-        div_id=name,
-        default_width="100%",
+        figure, include_plotlyjs=False, full_html=False, config=options, div_id=name, default_width="100%"
     )
-    along = escape(json.dumps({axis: [line.along[axis] for line in found] for axis in AXES}), quote=True)
-    div = div.replace(f'id="{name}"', f'id="{name}" data-along="{along}"', 1)
+    places = escape(json.dumps({axis: [along[axis] for along, _ in found] for axis in AXES}), quote=True)
+    div = div.replace(f'id="{name}"', f'id="{name}" data-along="{places}"', 1)
     return str(div.replace('class="plotly-graph-div"', 'class="plotly-graph-div figure over-axes"', 1))
 
 
-def _lines(groups: Sequence[Group], lines: dict[str, str]) -> Iterator[_Line]:
+def _lines(
+    groups: Sequence[Group], lines: dict[str, str]
+) -> Iterator[tuple[dict[Axis, list[float]], dict[str, Any]]]:
+    """Yield for each curve its places along each axis, and its values and look for plotly."""
     for number, group in enumerate(groups):
         for run in group.runs:
             for name, dash in lines.items():
@@ -95,8 +69,15 @@ def _lines(groups: Sequence[Group], lines: dict[str, str]) -> Iterator[_Line]:
                     continue
                 kept = thinned(*pair)
                 along = {axis: np.round((found[axis] or pair)[0][kept], 9).tolist() for axis in AXES}
-                y = [float(f"{value:.7g}") for value in pair[1][kept]]
-                yield _Line(name, run.folder.name, number, group.label, dash, along, y)
+                look = {
+                    "y": [float(f"{value:.7g}") for value in pair[1][kept]],
+                    "mode": "lines+markers" if kept.size < 3 else "lines",
+                    "line": {"color": COLOURS[number % len(COLOURS)], "dash": dash, "width": 1.6},
+                    "name": escape(group.label),
+                    "legendgroup": str(number),
+                    "hovertemplate": f"{escape(run.folder.name)}<br>{name} %{{y}}<extra></extra>",
+                }
+                yield along, look
 
 
 def thinned(x: NDArray[Any], y: NDArray[Any], most: int = _POINTS) -> NDArray[np.intp]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from revgn.store.reader import Run
-from revgn.views.summary import all_settings, differing_settings, labels, setting_in_words
+from revgn.views.summary import all_settings, differing_settings, labels, settings_in_words
 
 SEED = "training.seed"
 
@@ -31,8 +31,7 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     for numbers in members.values():
         first, own = used[numbers[0]], tuple(runs[number] for number in numbers)
         settings = {path: first[path] for path in paths if path in first}
-        words = [setting_in_words(path, value) for path, value in settings.items() if value is not None]
-        groups.append(Group(", ".join(words) or own[0].folder.name, settings, own))
+        groups.append(Group(settings_in_words(settings) or own[0].folder.name, settings, own))
     return groups
 
 

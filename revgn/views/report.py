@@ -1,10 +1,7 @@
-"""One page of HTML about runs, which needs nothing but itself (extra `report`).
-
-Curves to zoom, settings side by side, where the time went, how exact and of what rank the steps were,
-machines and versions, and the commands that repeat it all.
-"""
+"""One page of HTML about runs, which needs nothing but itself (extra `report`)."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -18,10 +15,11 @@ from revgn.errors import UsageError
 from revgn.store.files import write_whole
 from revgn.store.reader import Run
 from revgn.views.canvas import COLOURS
-from revgn.views.compare import FIGURES, Spread, compare_runs, figure_form
+from revgn.views.compare import FIGURES, compare_runs, spread_in_words
 from revgn.views.figures import AXES, figure_of
 from revgn.views.groups import Group, group_runs
 from revgn.views.summary import SPLIT, all_settings, summarize
+from revgn.views.tables import library
 
 _ON_LOG = ("rho", "residual", "step_norm", "damping")
 _EXACTNESS = ("rho", "residual", "rank", "cg_iterations", "step_norm", "damping")
@@ -44,6 +42,9 @@ def write_report(
 ) -> None:
     """Write the page.
 
+    Of series with more than 2,000 points the extremes of each stretch stay. Whatever a run says of itself is
+    text to the page, never markup.
+
     Parameters
     ----------
     preface : Preface
@@ -59,18 +60,10 @@ def write_report(
         If the ending is another one, or plotly is not installed.
     RunError
         If it cannot be written, or a run is damaged.
-
-    Notes
-    -----
-    Of series with more than 2,000 points the extremes of each stretch stay. Whatever a run says of itself is
-    text to the page, never markup.
     """
     if path.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected .html")
-    try:
-        from plotly.offline import get_plotlyjs
-    except ModuleNotFoundError:
-        raise UsageError("report: plotly is not installed; pip install 'revgn[report]'") from None
+    plotly = library("report", "plotly.offline", "report").get_plotlyjs()
     groups = group_runs(runs) if groups is None else groups
     title = groups[0].label if len(groups) == 1 else f"{len(runs)} runs"
     title = title if preface is None else preface.title
@@ -100,7 +93,7 @@ def write_report(
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<link rel="icon" href="data:,"><style>{style}</style>\n<script>{get_plotlyjs()}</script></head>\n'
+        f'<link rel="icon" href="data:,"><style>{style}</style>\n<script>{plotly}</script></head>\n'
         f"<body>{body}\n<script>{script}</script></body></html>\n"
     )
     write_whole(path, page.encode("utf-8", "replace"))
@@ -121,7 +114,7 @@ def _outcomes(runs: Sequence[Run], groups: Sequence[Group]) -> str:
     rows = []
     for number, row in sorted(outcomes, key=lambda outcome: -outcome[1].score):
         statuses = ", ".join(f"{count} {word}" for word, count in row.statuses.items())
-        figures = (escape(_figure(name, row.figures.get(name))) for name in names)
+        figures = (escape(spread_in_words(name, row.figures.get(name))) for name in names)
         rows.append([_named(groups[number], number), str(len(row.runs)), escape(statuses), *figures])
     judged = compare_runs(runs).judged.replace("_", " ") or "nothing that was measured"
     note = f"Best first, by {judged}; mean ± standard deviation over seeds."
@@ -195,10 +188,7 @@ def _settings(groups: Sequence[Group]) -> str:
 def _machines(runs: Sequence[Run]) -> str:
     names = ["backend", "device", "dtype", "source"]
     versions = sorted({name for run in runs for name in run.attributes if name.startswith("version.")})
-    found: dict[tuple[str, ...], int] = {}
-    for run in runs:
-        key = tuple(str(run.attributes.get(name, "")) for name in (*names, *versions))
-        found[key] = found.get(key, 0) + 1
+    found = Counter(tuple(str(run.attributes.get(name, "")) for name in (*names, *versions)) for run in runs)
     head = [*names, *(name.partition(".")[2] for name in versions), "runs"]
     return _table(head, [[*map(escape, key), str(count)] for key, count in found.items()])
 
@@ -213,14 +203,6 @@ def _commands(runs: Sequence[Run]) -> str:
 def _named(group: Group, number: int) -> str:
     colour = COLOURS[number % len(COLOURS)]
     return f'<span class="swatch" style="background:{colour}"></span>{escape(group.label)}'
-
-
-def _figure(name: str, spread: Spread | None) -> str:
-    if spread is None:
-        return ""
-    scale, form, unit = figure_form(name)
-    deviation = f" ± {scale * spread.deviation:.2g}" if spread.count > 1 and spread.deviation else ""
-    return f"{scale * spread.mean:{form}}{deviation}{unit}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

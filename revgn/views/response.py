@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from revgn.errors import UsageError
 from revgn.settings import value_of
@@ -11,7 +11,7 @@ from revgn.store.reader import Run
 from revgn.views.canvas import COLOURS, MARKERS, Scale, canvas
 from revgn.views.compare import FIGURES, Row, figure_form, row_of
 from revgn.views.groups import Group, group_runs
-from revgn.views.summary import all_settings, setting_in_words
+from revgn.views.summary import all_settings, settings_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,19 +85,12 @@ def _lines(groups: Sequence[Group], setting: str, by: str | None) -> dict[str, l
         value = value_of(setting, used)
         if isinstance(value, Real) and not isinstance(value, bool):
             of_line = group.settings if by is None else {by: value_of(by, used)}
-            lines.setdefault(_label(of_line, setting), []).append((float(value), row_of(group)))
+            others = {k: v for k, v in of_line.items() if setting not in (k, k.rpartition(".")[2])}
+            label = settings_in_words(others) or "all"
+            lines.setdefault(label, []).append((float(value), row_of(group)))
     if not lines:
         raise UsageError(f"against: {setting} is no number in any of the runs")
     return {label: sorted(line, key=lambda point: point[0]) for label, line in lines.items()}
-
-
-def _label(settings: dict[str, Any], setting: str) -> str:
-    words = (
-        setting_in_words(path, value)
-        for path, value in settings.items()
-        if setting not in (path, path.rpartition(".")[2]) and value is not None
-    )
-    return ", ".join(words) or "all"
 
 
 def _draw_line(ax: "Axes", label: str, line: list[tuple[float, Row]], name: str, number: int) -> None:

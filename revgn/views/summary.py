@@ -1,6 +1,6 @@
 """A run in a few figures: what it was, how far it came, how exact its steps were, where the time went."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,11 +87,8 @@ def differing_settings(runs: Sequence[Run]) -> list[str]:
 
 def labels(runs: Sequence[Run]) -> list[str]:
     """Name runs by the settings in which they differ; by their folders where they do not."""
-    paths, names = differing_settings(runs), []
-    for run in runs:
-        used = all_settings(run)
-        given = [path for path in paths if used.get(path) is not None]
-        names.append(", ".join(setting_in_words(path, used[path]) for path in given))
+    paths = differing_settings(runs)
+    names = [settings_in_words({path: all_settings(run).get(path) for path in paths}) for run in runs]
     unique = len(set(names)) == len(names) and all(names)
     return names if unique else [run.folder.name for run in runs]
 
@@ -103,10 +100,14 @@ def best_index(run: Run, weights: Weights = "raw") -> int:
     return int(np.argmax(np.nan_to_num(judged[0] * judged[1], nan=-np.inf)))
 
 
-def setting_in_words(path: str, value: Any) -> str:
-    """Return name and value, as in "lr 0.1"; the value alone where it is itself a name."""
-    last = path.rpartition(".")[2]
-    return str(value) if last in ("name", "kind", "preset") else f"{last.replace('_', ' ')} {value}"
+def settings_in_words(settings: Mapping[str, Any]) -> str:
+    """Return names and values, as in "adam, lr 0.1"; the value alone of a setting that is itself a name."""
+    words = []
+    for path, value in settings.items():
+        last = path.rpartition(".")[2]
+        name = "" if last in ("name", "kind", "preset") else f"{last.replace('_', ' ')} "
+        words += [] if value is None else [f"{name}{value}"]
+    return ", ".join(words)
 
 
 def _row(series: dict[str, NDArray[np.float64]], index: int) -> dict[str, float]:

@@ -4,6 +4,7 @@ One table a cadence, `steps` or `epochs`: the two have series of one name (`seco
 that have no values in common.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from revgn.errors import UsageError
@@ -20,51 +21,41 @@ def to_xarray(run: Run, cadence: CadenceName = "steps") -> "xarray.Dataset":
     """Return the series along `step` or `epoch`, with `long_name` and `units`, and the run's attributes.
 
     These are the series that were measured: those of `xarray.open_dataset(run.h5, group=cadence)` that hold a
-    number, with the records that only the journal has so far.
-
-    Raises
-    ------
-    UsageError
-        If there is no such cadence, or xarray is not installed.
+    number, with the records that only the journal has so far. `UsageError` if xarray is not installed.
     """
-    try:
-        import xarray
-    except ModuleNotFoundError:
-        raise UsageError("to_xarray: xarray is not installed; pip install 'revgn[analysis]'") from None
+    xr = library("to_xarray", "xarray", "analysis")
     of_name, found = cadence_of(cadence), series_of(run, cadence)
     scale = of_name.scale
     coordinate = (scale.name, found.pop(scale.name), attributes_of(scale))
     known = {name: attributes_of(series) for name in found if (series := of_name.find(name))}
     data = {name: (scale.name, values, known.get(name, {})) for name, values in found.items()}
-    return xarray.Dataset(data, {scale.name: coordinate}, _attributes(run))
+    dataset: xarray.Dataset = xr.Dataset(data, {scale.name: coordinate}, _attributes(run))
+    return dataset
 
 
 def to_pandas(run: Run, cadence: CadenceName = "steps") -> "pandas.DataFrame":
     """Return the series as columns, with the scale for index; the run's attributes are in `frame.attrs`.
 
-    Raises
-    ------
-    UsageError
-        If there is no such cadence, or pandas is not installed.
+    `UsageError` if pandas is not installed.
     """
-    try:
-        import pandas
-    except ModuleNotFoundError:
-        raise UsageError("to_pandas: pandas is not installed; pip install 'revgn[analysis]'") from None
+    pd = library("to_pandas", "pandas", "analysis")
     found, scale = series_of(run, cadence), cadence_of(cadence).scale.name
-    frame = pandas.DataFrame(found).set_index(scale)
+    frame: pandas.DataFrame = pd.DataFrame(found).set_index(scale)
     frame.attrs = _attributes(run)
     return frame
 
 
-def cadence_of(name: str) -> Cadence:
-    """Return the cadence of that name.
+def library(caller: str, name: str, extra: str) -> Any:
+    """Import a library that only an extra of revgn brings."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        package = name.partition(".")[0]
+        raise UsageError(f"{caller}: {package} is not installed; pip install 'revgn[{extra}]'") from None
 
-    Raises
-    ------
-    UsageError
-        If there is none.
-    """
+
+def cadence_of(name: str) -> Cadence:
+    """Return the cadence of that name, or raise `UsageError`."""
     found = {cadence.group: cadence for cadence in CADENCES}
     if name not in found:
         raise UsageError(f"cadence: {name!r} is not one of {', '.join(found)}")

@@ -9,7 +9,6 @@ from revgn.analysis import (
     estimate_alignment,
     estimate_alignment_along,
     estimate_change,
-    estimate_trace,
     kernel_alignment,
     kernel_change,
     spectrum,
@@ -52,7 +51,6 @@ def test_estimates_lie_within_their_errors():
         return lambda v: (M @ v.reshape(-1)).reshape(10, 3)
 
     for exact, estimate in (
-        (np.trace(K), lambda: estimate_trace(product(K), like, 20, rng)),
         (kernel_alignment(K, L), lambda: estimate_alignment(product(K), product(L), like, 20, rng)),
         (along, lambda: estimate_alignment_along(product(K), y, 20, rng)),
         (kernel_change(K, L), lambda: estimate_change(product(K), product(L), like, 20, rng)),
@@ -65,8 +63,8 @@ def test_estimates_lie_within_their_errors():
 
 
 def test_one_probe_has_no_error():
-    found = estimate_trace(lambda v: v, np.zeros((3, 2)), 1, np.random.default_rng(0))
-    assert found.value == 6.0
+    found = estimate_alignment(lambda v: v, lambda v: v, np.zeros((3, 2)), 1, np.random.default_rng(0))
+    assert found.value == 1.0
     assert math.isnan(found.error)
     with pytest.raises(UsageError, match="probes: 0"):
-        estimate_trace(lambda v: v, np.zeros((3, 2)), 0, np.random.default_rng(0))
+        estimate_alignment(lambda v: v, lambda v: v, np.zeros((3, 2)), 0, np.random.default_rng(0))

@@ -457,7 +457,7 @@ def test_what_is_not_there_is_not_evaluated(finished, tmp_path):
     ):
         evaluate_run(finished, {}, weights="average")
     start_run(build_config(settings(OPTIMIZERS["tail"])), tmp_path / "tail", **stop_after(2))
-    with pytest.raises(UsageError, match="at step 2 nothing was averaged yet"):
+    with pytest.raises(UsageError, match="at step 2 there are no averaged weights"):
         evaluate_run(tmp_path / "tail", {}, weights="average")
 
 

@@ -14,8 +14,8 @@ from revgn import trees
 from revgn.losses import CrossEntropy, SquaredError, value
 from revgn.maps import forward
 from revgn.networks import join
-from revgn.optimizers import LBFGS, SGD, LBFGSState, Linearization, batch_gradient, init_state, update
-from revgn.optimizers.lbfgs import inverse_product
+from revgn.optimizers import LBFGS, SGD, Linearization, batch_gradient, init_state, update
+from revgn.optimizers.lbfgs import LBFGSState, inverse_product
 from revgn.optimizers.line_search import CURVATURE, DECREASE, Trial, strong_wolfe
 from revgn.solvers import jacobian
 from revgn.testing import assert_close

@@ -17,12 +17,12 @@ from revgn.optimizers import (
     GaussNewton,
     Linearization,
     Paced,
-    SGDState,
     batch_gradient,
     direction,
     init_state,
     update,
 )
+from revgn.optimizers.sgd import SGDState
 from revgn.solvers import MinimumNorm, jacobian
 from revgn.testing import assert_close
 from revgn.testing.compare import snapshot

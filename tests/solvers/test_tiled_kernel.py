@@ -132,7 +132,7 @@ def test_plan(n, c, memory):
     assert plan.samples == 1 or plan.at_work <= memory / 2
     assert 1 <= plan.samples <= -(-n // 8)
     assert plan.at_work >= size * (3 * (c * plan.samples) ** 2 + 2 * plan.samples * width)
-    groups = tiled_kernel.pieces(0, n, plan.samples)
+    groups = tiled_kernel.pieces(n, plan.samples)
     tiles = [(g.stop - g.start, h.stop - h.start) for i, g in enumerate(groups) for h in groups[: i + 1]]
     assert plan.kernel == size * c**2 * sum(rows * columns for rows, columns in tiles)
     assert plan.sources == size * n * width

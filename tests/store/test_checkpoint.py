@@ -151,9 +151,7 @@ def names(folder):
 def save(writer, step, score=None, average=None):
     given = {"raw": score, "average": average}
     scores = {weights: value for weights, value in given.items() if value is not None}
-    return writer.save_checkpoint(
-        step=step, arrays={"w": np.full(9, float(step))}, attributes={"n": step}, scores=scores
-    )
+    return writer.save_checkpoint(step=step, arrays={"w": np.full(9, float(step))}, scores=scores)
 
 
 def test_the_last_two_and_the_best_are_kept(tmp_path, provenance):
@@ -167,7 +165,7 @@ def test_the_last_two_and_the_best_are_kept(tmp_path, provenance):
         assert names(folder) == ["step_00000002", "step_00000005", "step_00000006"]
         path = save(writer, 123456789, 0.95)
         assert names(folder) == ["step_00000006", "step_123456789"]
-    assert load_checkpoint(path).attributes == {"n": 123456789, "score": 0.95}
+    assert load_checkpoint(path).attributes == {"score": 0.95}
 
 
 def test_raw_and_averaged_weights_have_a_best_each(tmp_path, provenance):

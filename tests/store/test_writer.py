@@ -259,14 +259,14 @@ writer = create_run(folder, provenance)
 saved = {"w": np.arange(100.0)}
 for step in range(1, 21):
     writer.record_step({"step": step, "loss": 1 / step})
-writer.save_checkpoint(step=20, arrays=saved, attributes={}, scores={"raw": 1.0})
+writer.save_checkpoint(step=20, arrays=saved, scores={"raw": 1.0})
 room = {"journal": (folder / "metrics.jsonl").stat().st_size + 100, "snapshot": 4000, "checkpoint": 60_000}
 resource.setrlimit(resource.RLIMIT_FSIZE, (room[kind], resource.RLIM_INFINITY))
 try:
     with writer:
         if kind == "checkpoint":
             arrays = {"w": np.zeros(100_000)}
-            writer.save_checkpoint(step=21, arrays=arrays, attributes={}, scores={"raw": 2.0})
+            writer.save_checkpoint(step=21, arrays=arrays, scores={"raw": 2.0})
         step = 20
         while True:
             step += 1

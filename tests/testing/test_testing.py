@@ -101,7 +101,7 @@ def from_matrices_doubled(layer, matrices):
 
 @mistake("matrices", maps.weight_forms)
 def weight_forms_without_the_bias(layer):
-    return tuple(form._replace(rows=form.rows - 1) for form in right.weight_forms_coupling(layer))
+    return tuple(form._replace(rows=form.rows - 1) for form in maps.weight_forms(layer.features))
 
 
 @mistake("features", maps.with_features)
