@@ -3,7 +3,7 @@
 from typing import Any
 
 import click
-from revgn_cli.options import json_option, print_json
+from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, print_json, setting_options
 
 _folder_option = click.option(
     "--folder", metavar="DIR", help="The data folder (else $REVGN_DATA, else revgn in the user's cache)."
@@ -52,23 +52,7 @@ def fetch_(name: str, folder: str | None, as_json: bool) -> None:
 @command.command("describe", help="Load the data set NAME_OR_PATH and say what is in it.")
 @click.argument("name_or_path")
 @_folder_option
-@click.option("--subset", type=int, metavar="N", help="Keep N training rows.")
-@click.option("--subset-seed", type=int, metavar="SEED", help="Draw the kept rows at random.")
-@click.option("--inputs", metavar="NAME", help="Training inputs in an .npz (key) or .h5 file (path).")
-@click.option("--targets", metavar="NAME", help="Training targets there.")
-@click.option("--test-inputs", metavar="NAME", help="Test inputs there.")
-@click.option("--test-targets", metavar="NAME", help="Test targets there.")
-@click.option("--target", metavar="COLUMN", help="Target column of a .csv file; several with commas.")
-@click.option(
-    "--task", type=click.Choice(["auto", "classification", "regression"]), default="auto", show_default=True
-)
-@click.option(
-    "--test-fraction",
-    type=float,
-    default=0.2,
-    show_default=True,
-    help="Share of the rows for the test part, where the file has none.",
-)
+@setting_options((*(name for name in DATA_OPTIONS if name not in ("data", "folder")), "test_fraction"))
 @click.option(
     "--download/--no-download",
     default=True,
@@ -76,11 +60,12 @@ def fetch_(name: str, folder: str | None, as_json: bool) -> None:
     help="Fetch a known data set that is not here.",
 )
 @json_option
-def describe_(name_or_path: str, as_json: bool, **options: Any) -> None:
+def describe_(name_or_path: str, download: bool, as_json: bool, **values: Any) -> None:
     """Print one line for each thing there is to know."""
     from revgn.data import describe
 
-    described = describe(name_or_path, **options)
+    settings = chosen_settings(values).get("data", {})
+    described = describe(name_or_path, download=download, **settings)
     if as_json:
         print_json(described)
         return

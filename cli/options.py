@@ -1,6 +1,5 @@
 """Options that are settings: one for each field of the structs that a configuration may hold."""
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -8,37 +7,26 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from revgn.data import DataSettings
 from revgn.settings import kind_of, named_settings, parse_value, renamed, settings_by_name, words_of
 from revgn.settings.build import Table
 from revgn.settings.text import parse_assignment
-from revgn.structs import Setting
+from revgn.structs import Setting, settings_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-DATA_OPTIONS = (
-    "data",
-    "folder",
-    "subset",
-    "subset_seed",
-    "inputs",
-    "targets",
-    "test_inputs",
-    "test_targets",
-    "target",
-    "validation",
-    "task",
-)
-_NUMBERS = {"INTEGER": "int", "NUMBER": "float"}
+_FOR_TRAINING = ("name", "test_fraction", "standardize_targets", "crop")
+DATA_OPTIONS = ("data", *(of.name for of in settings_of(DataSettings) if of.name not in _FOR_TRAINING))
 RESUME_OPTIONS = tuple(name for name, found in named_settings().items() if any(of.resumable for of in found))
 
 
 class SettingValue(click.types.StringParamType):
-    """A value of a setting: read as TOML does, else text; the settings themselves say what is wrong."""
+    """A value of a setting: read as TOML does, else text; the structs check it."""
 
     def __init__(self, settings: tuple[Setting, ...]) -> None:
         self.words = tuple(dict.fromkeys(word for of in settings for word in words_of(of)))
-        kinds = str(settings[0].type)
-        kind = next((word for word, part in _NUMBERS.items() if part in kinds), "TEXT")
+        kinds = {"int": "INTEGER", "float": "NUMBER", "": "TEXT"}
+        kind = next(word for part, word in kinds.items() if part in str(settings[0].type))
         self.name = "|".join(self.words) or ("SIZE" if settings[0].size else kind)
         self.is_text = settings[0].type in (str, str | None)
 
@@ -73,10 +61,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def print_json(value: Any) -> None:
-    """Print strict JSON: what is infinite or NaN becomes null."""
-    import json
+    """Print strict JSON; infinity and NaN become null."""
+    import msgspec
 
-    click.echo(json.dumps(_finite(value), allow_nan=False))
+    click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=float), indent=0))
 
 
 def setting_options(names: tuple[str, ...] | None = None) -> Callable[[F], F]:
@@ -108,12 +96,12 @@ def chosen_settings(values: Mapping[str, Any], assignments: tuple[str, ...] = ()
 
 
 def old_option(flag: str) -> str:
-    """Say what became of an option of version 0.1; "" for others."""
+    """Return the hint for an option of version 0.1; "" for others."""
     hint = renamed(flag.lstrip("-").replace("-", "_"))
     found = re.fullmatch(r"is now ([\w.]*)\.(\w+)(.*)", hint)
     if found is None:
         return hint
-    if "second" in found[1]:  # the name alone would be that of both
+    if "second" in found[1]:  # the name alone would set both
         return f"is now -s {found[1]}.{found[2]}=..."
     return f"is now --{found[2].replace('_', '-')}{found[3]}"
 
@@ -130,11 +118,3 @@ def _about(settings: tuple[Setting, ...]) -> dict[str, Any]:
     if settings[0].type is bool:
         return {"is_flag": True, "flag_value": True, "default": None, "help": help_text}
     return {"type": SettingValue(settings), "default": None, "help": help_text}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(child) for name, child in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(child) for child in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,6 +4,9 @@ Outcomes of the numbers (rank, truncation, an inexact step) are not errors: they
 `info` that a solver returns.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class RevgnError(Exception):
     """The root of all errors that revgn raises on purpose; its text is one clear line."""
@@ -35,3 +38,9 @@ class RunError(RevgnError, RuntimeError):
 
 class RunHeldError(RunError):
     """A run that another process is writing."""
+
+
+def nearest(name: object, known: Iterable[str], otherwise: str = "") -> str:
+    """Return the hint of an unknown name: "did you mean adam?", else `otherwise`, else all known names."""
+    near = difflib.get_close_matches(str(name), names := list(known), 1)
+    return f"did you mean {near[0]}?" if near else otherwise or f"known are {', '.join(names)}"

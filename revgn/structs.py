@@ -65,7 +65,7 @@ class Bounds:
 
 
 class Setting(NamedTuple):
-    """A field of a struct: its name, type, default, meaning, and what may be done with it."""
+    """A field of a struct; see `setting`."""
 
     name: str
     type: Any
@@ -75,6 +75,11 @@ class Setting(NamedTuple):
     family: str | None
     resumable: bool
     size: bool
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the field holds a struct, or one of several."""
+        return self.family is not None or is_struct(self.type)
 
 
 def setting(
@@ -92,25 +97,17 @@ def setting(
     ----------
     meaning : str
         One line: the text of the option, of the configuration file and of the reference.
-    default
-        Its default.
     family : str or None
-        Of a field that holds one of several structs: the name under which these are registered.
+        Name under which the structs are registered of which the field holds one.
     resumable : bool
         Whether a resumed run may change it.
     size : bool
         Whether it is a number of bytes, which may be written as 4GB.
     **bounds
-        Of a number: ge, gt, le, lt, and infinite=True where infinity is allowed.
+        Fields of `Bounds`.
     """
-    own = {
-        "meaning": meaning,
-        "bounds": Bounds(**bounds),
-        "family": family,
-        "resumable": resumable,
-        "size": size,
-    }
-    return dataclasses.field(default=default, metadata=own)
+    own = {"meaning": meaning, "family": family, "resumable": resumable, "size": size}
+    return dataclasses.field(default=default, metadata=own | {"bounds": Bounds(**bounds)})
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(setting, dataclasses.field))
@@ -126,7 +123,7 @@ def struct(cls: type[T]) -> type[T]:
 
     def check_fields(self: T) -> None:
         for of in settings_of(type(self)):
-            if of.family is not None or is_struct(of.type):
+            if of.is_part:
                 _check_part(self, of)
             else:
                 object.__setattr__(self, of.name, _checked(self, of))
@@ -167,7 +164,7 @@ def is_struct(kind: Any) -> bool:
 
 
 def choices_of(kind: Any) -> tuple[str, ...]:
-    """Return the words among the values of a type: those of its literals."""
+    """Return the words among the literals of a type."""
     if typing.get_origin(kind) is Literal:
         return tuple(choice for choice in typing.get_args(kind) if isinstance(choice, str))
     return tuple(choice for part in typing.get_args(kind) for choice in choices_of(part))
@@ -193,18 +190,15 @@ _NUMBERS = {int: "a whole number", float: "a number"}
 
 
 def _check_part(owner: object, of: Setting) -> None:
-    """Raise `FieldError` unless a field holds a struct, one of those that its type names if it names any."""
+    """Raise `FieldError` unless a field holds a struct of its type; any struct where that is a protocol."""
     value, members = getattr(owner, of.name), typing.get_args(of.type) or (of.type,)
-    kinds = tuple(Struct if _is_open(member) else member for member in members)
+    kinds = tuple(
+        Struct if member is Any or getattr(member, "_is_protocol", False) else member for member in members
+    )
     is_none = value is None and Any in members
     if isinstance(value, type) or not (isinstance(value, kinds) or is_none):
         expected = "a struct" if Struct in kinds else described(of.type, of.bounds)
         raise FieldError(type(owner).__name__, of.name, f"{value!r} cannot be used; expected {expected}")
-
-
-def _is_open(kind: Any) -> bool:
-    """Whether a type stands for any struct: a protocol does."""
-    return kind is Any or getattr(kind, "_is_protocol", False)
 
 
 def _checked(owner: object, of: Setting) -> Any:
@@ -220,6 +214,6 @@ def _checked(owner: object, of: Setting) -> Any:
     if is_good:
         return value
     expected = described(of.type, of.bounds)
-    near = difflib.get_close_matches(value, choices_of(of.type), 1) if isinstance(value, str) else []
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise FieldError(type(owner).__name__, of.name, f"{value!r} cannot be used; expected {expected}{hint}")
+    if isinstance(value, str) and (near := difflib.get_close_matches(value, choices_of(of.type), 1)):
+        expected += f"; did you mean {near[0]}?"
+    raise FieldError(type(owner).__name__, of.name, f"{value!r} cannot be used; expected {expected}")

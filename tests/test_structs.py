@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import revgn.optimizers
-import revgn.settings
+import revgn.settings.config
 import revgn.solvers
 from revgn.errors import UsageError
 from revgn.networks import Architecture
@@ -184,7 +184,7 @@ def test_the_docstring_lists_the_fields():
 
 STRUCTS = {
     each.__name__: each
-    for module in (revgn.optimizers, revgn.solvers, revgn.settings)
+    for module in (revgn.optimizers, revgn.solvers, revgn.settings.config)
     for each in [*vars(module).values(), Architecture]
     if is_dataclass(each) and hasattr(each, "__post_init__")
 }

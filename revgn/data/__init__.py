@@ -4,9 +4,11 @@ from revgn.data.batches import batch_indices, steps_per_epoch, take_batch
 from revgn.data.crop import random_resized_crop
 from revgn.data.dataset import Dataset, Part
 from revgn.data.places import dataset_names, fetch
+from revgn.data.settings import DataSettings
 from revgn.data.sources import describe, list_datasets, load_dataset
 
 __all__ = [
+    "DataSettings",
     "Dataset",
     "Part",
     "batch_indices",

@@ -9,9 +9,9 @@ import numpy as np
 
 from revgn.arrays import memory_size, select_backend
 from revgn.data.assemble import Rows
-from revgn.data.dataset import HostArray, unreadable
+from revgn.data.dataset import HostArray, reading
 from revgn.data.idx import DEFLATE_RATIO
-from revgn.errors import DataError, RevgnError, UsageError
+from revgn.errors import DataError, UsageError
 
 
 class ArrayNames(NamedTuple):
@@ -38,16 +38,11 @@ def read_npz(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
     names : ArrayNames
         All None looks for the usual names: x_train, y_train (x_test, y_test), x, y, inputs, targets.
     """
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise DataError(f"{path}: a single array, not an archive of named ones")
-            return _read_parts(path, names, archive.files, lambda key: _unpacked(path, archive, key))
-    except RevgnError:
-        raise
-    except Exception as error:  # a broken archive may raise anything
-        raise unreadable(path, error) from None
+    with reading(path), path.open("rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if isinstance(archive, np.ndarray):
+            raise DataError(f"{path}: a single array, not an archive of named ones")
+        return _read_parts(path, names, archive.files, lambda key: _unpacked(path, archive, key))
 
 
 def _unpacked(path: Path, archive: Any, key: str) -> HostArray:
@@ -57,7 +52,7 @@ def _unpacked(path: Path, archive: Any, key: str) -> HostArray:
 
 
 def _check_room(path: Path, key: str, size: int) -> None:
-    """Refuse what unpacks to more than the machine's memory, before any of it is unpacked."""
+    """Refuse an array that unpacks to more than the machine's memory, before it is unpacked."""
     room = memory_size(select_backend("numpy"))
     if room is not None and size > room:
         what = f"{key} unpacks to {size / 1e9:.3g} GB, where this machine has {room / 1e9:.3g} GB"
@@ -79,13 +74,8 @@ def read_h5(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
             return np.asarray(stored.asstr()[()], dtype=str)
         return np.asarray(stored[()])
 
-    try:
-        with h5py.File(path, "r") as file:
-            return _read_parts(path, names, file, read)
-    except RevgnError:
-        raise
-    except Exception as error:  # a broken file may raise anything
-        raise unreadable(path, error) from None
+    with reading(path), h5py.File(path, "r") as file:
+        return _read_parts(path, names, file, read)
 
 
 def _read_parts(

@@ -1,14 +1,13 @@
-"""From what a file holds to a data set: checked, flattened, encoded, split and normalized."""
+"""A data set from raw rows: checked, flattened, encoded, split and normalized."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
 from revgn.data.dataset import Dataset, HostArray, ImageShape, Part, Task, checksum_arrays, normalization
+from revgn.data.settings import DataSettings, TaskChoice
 from revgn.errors import DataError, UsageError
-
-TaskChoice: TypeAlias = Literal["auto", "classification", "regression"]
 
 # Tags that keep these draws apart from all others of the same seed.
 _SPLIT_TAG, _SUBSET_TAG, _VALIDATION_TAG = 0x5B117, 0x5B5E7, 0x5BA11D
@@ -28,15 +27,10 @@ def assemble(
     source: str,
     train: Rows,
     test: Rows | None,
+    settings: DataSettings,
     *,
-    task: TaskChoice = "auto",
     classes: tuple[str, ...] = (),
     columns: tuple[str, ...] = (),
-    test_fraction: float = 0.2,
-    validation_fraction: float = 0.0,
-    subset: int | None = None,
-    subset_seed: int | None = None,
-    standardize_targets: bool = False,
 ) -> Dataset:
     """Check raw rows and make them a data set.
 
@@ -44,53 +38,46 @@ def assemble(
     ----------
     train, test : Rows
         Without a test part, `test_fraction` of the training rows become it, by one fixed shuffle.
-    task : str
-        "auto": integers and strings are class labels, floats are numbers to regress on.
+    settings : DataSettings
+        Task "auto": integers and strings are class labels, floats are numbers to regress on. Validation rows
+        are held out by another fixed shuffle, before the subset is taken of the training rows left.
     classes : tuple of str
-        Names of the classes where they are known; else the training labels say what they are.
+        Names of the classes where they are known; by default the training labels.
     columns : tuple of str
         Names of the target columns of a regression.
-    validation_fraction : float
-        Share of the training rows that is held out as a validation part, by another fixed shuffle.
-    subset, subset_seed : int
-        Keep the first, or with a seed some random, of the training rows left; no other part is cut.
-    standardize_targets : bool
-        Fit a regression's targets less their mean over their standard deviation, both of the training rows.
 
     Raises
     ------
     DataError
         If the rows cannot be trained on; the message names the first place.
     UsageError
-        If `subset` or a fraction asks for rows that are not there, or classes are to be standardized.
+        If `subset` is larger than the training set, or classes are to be standardized.
     """
     parts = {"training": train} if test is None else {"training": train, "test": test}
     if test is not None and test.inputs.shape[1:] != train.inputs.shape[1:]:
         raise DataError(f"{name}: training inputs are {train.inputs.shape}, test inputs {test.inputs.shape}")
     inputs = [_flatten(rows, f"{name}: {label}") for label, rows in parts.items()]
     image_shape = _image_shape(train.inputs.shape)
-    chosen, targets, names = _encode(name, {k: v.targets for k, v in parts.items()}, task, classes, columns)
+    raw = {label: rows.targets for label, rows in parts.items()}
+    task, targets, names = _encode(name, raw, settings.task, classes, columns)
     if test is None:
-        if not 0 < test_fraction < 1:
-            raise UsageError(f"test_fraction: {test_fraction} is not between 0 and 1")
-        training, testing = _split(Part(inputs[0], targets[0]), test_fraction, _SPLIT_TAG, f"{name}: a test")
+        whole, share = Part(inputs[0], targets[0]), settings.test_fraction
+        training, testing = _split(whole, share, _SPLIT_TAG, f"{name}: a test")
     else:
         training, testing = (Part(x, t) for x, t in zip(inputs, targets, strict=True))
     checksum = checksum_arrays((training.inputs, training.targets, testing.inputs, testing.targets))
     validation = None
-    if not 0 <= validation_fraction < 1:
-        raise UsageError(f"validation_fraction: {validation_fraction} is not 0 or between 0 and 1")
-    if validation_fraction:
+    if settings.validation:
         where = f"{name}: a validation"
-        training, validation = _split(training, validation_fraction, _VALIDATION_TAG, where)
-    training = _take_subset(training, subset, subset_seed)
+        training, validation = _split(training, settings.validation, _VALIDATION_TAG, where)
+    training = _take_subset(training, settings.subset, settings.subset_seed)
     shift, scale = normalization(training.inputs, image_shape)
-    if standardize_targets and chosen == "classification":
+    if settings.standardize_targets and task == "classification":
         raise UsageError(f"standardize_targets: {name} has classes; that is for the numbers of a regression")
-    of_targets = normalization(training.targets, None) if standardize_targets else (None, None)
+    of_targets = normalization(training.targets, None) if settings.standardize_targets else (None, None)
     return Dataset(
         name,
-        chosen,
+        task,
         training,
         testing,
         shift,
@@ -158,8 +145,6 @@ def _encode(
 ) -> tuple[Task, list[HostArray], tuple[str, ...]]:
     """Return the task, the targets (n, c) of each part, and the names of the c classes or columns."""
     where = {label: f"{name}: {label} targets" for label in raw}
-    if task not in ("auto", "classification", "regression"):
-        raise UsageError(f"task: {task!r} is not one of auto, classification, regression")
     if task == "regression" or (task == "auto" and raw["training"].dtype.kind == "f"):
         targets = [_numbers(each, where[label]) for label, each in raw.items()]
         count = targets[0].shape[1]
@@ -252,10 +237,8 @@ def _take_subset(part: Part, subset: int | None, seed: int | None) -> Part:
     if subset is None:
         return part
     n = part.inputs.shape[0]
-    if not 1 <= subset <= n:
+    if subset > n:
         raise UsageError(f"subset: {subset} is not between 1 and the {n} training rows that there are")
-    if seed is not None and seed < 0:
-        raise UsageError(f"subset_seed: {seed} is negative")
     if seed is None:
         return Part(part.inputs[:subset], part.targets[:subset])
     rows = np.random.default_rng([seed, _SUBSET_TAG]).choice(n, subset, replace=False)

@@ -27,9 +27,9 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
 
 
 def batch_indices(n: int, batch_size: int, *, seed: int, epoch: int) -> HostArray:
-    """Return the rows of each batch of one shuffled pass, (steps, batch_size).
+    """Return the rows of each batch of one epoch, shuffled, (steps, batch_size).
 
-    What is left over after the last whole batch is dropped; the full batch is not shuffled.
+    Rows after the last whole batch are dropped; the full batch is not shuffled.
 
     Notes
     -----

@@ -1,7 +1,7 @@
 """CIFAR-10, in its binary version (3073-byte rows) and its Python version (pickles), loose or as tar.gz.
 
-The pickles are read without running anything from them: the three NumPy names in them become a
-stand-in that only keeps what it was given, every other name is refused.
+The pickles are read without running anything from them: the three NumPy names in them become a stand-in that
+only stores its arguments, every other name is refused.
 """
 
 import io
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from revgn.data.assemble import Rows
-from revgn.data.dataset import HostArray, unreadable
+from revgn.data.dataset import HostArray, reading
 from revgn.errors import DataError
 
 _PIXELS = 3 * 32 * 32
@@ -28,13 +28,11 @@ PICKLED = tuple(f"cifar-10-batches-py/{batch}" for batch in _BATCHES)
 
 def read_cifar(paths: tuple[Path, ...]) -> tuple[Rows, Rows]:
     """Read the training and the test part from six batch files, the test batch last, or one tar archive."""
-    try:
+    with reading(paths[0], OSError, EOFError, zlib.error, tarfile.TarError):
         batches = [
             _decode_binary(stored, where) if where.endswith(".bin") else _decode_pickle(stored, where)
             for where, stored in (_archived(paths[0]) if len(paths) == 1 else _loose(paths))
         ]
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise unreadable(paths[0], error) from None
     images, labels = zip(*batches, strict=True)
     train = Rows(np.concatenate(images[:-1]), np.concatenate(labels[:-1]))
     return train, Rows(images[-1], labels[-1])
@@ -73,7 +71,7 @@ def _decode_binary(stored: bytes, where: str) -> tuple[HostArray, HostArray]:
 
 
 class _StandIn:
-    """Takes the place of a NumPy array, its type and its dtype: keeps what it is given."""
+    """Stand-in for a NumPy array, its type and its dtype, which stores its arguments."""
 
     def __init__(self, *args: object) -> None:
         self.args = args
@@ -84,7 +82,7 @@ class _StandIn:
 
 
 class _BatchUnpickler(pickle._Unpickler):
-    """Admits what a batch needs; written in Python, for C's lets a file of bytes claim gigabytes of memo."""
+    """Admits the names of a batch alone; in Python, since a small file can make C's claim gigabytes."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in (
@@ -98,10 +96,8 @@ class _BatchUnpickler(pickle._Unpickler):
 
 
 def _decode_pickle(stored: bytes, where: str) -> tuple[HostArray, HostArray]:
-    try:
+    with reading(where):
         batch = _BatchUnpickler(io.BytesIO(stored), encoding="bytes").load()
-    except Exception as error:  # a broken pickle may raise anything
-        raise unreadable(where, error) from None
     match batch:
         case {
             b"data": _StandIn(

@@ -1,16 +1,14 @@
-"""What a data set is once it has been checked: its parts, a normalization, a checksum.
-
-normalized input = (raw - shift) * scale
-"""
+"""A checked data set: its parts, a normalization, a checksum."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from revgn.errors import DataError
+from revgn.errors import DataError, RevgnError
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 Task: TypeAlias = Literal["classification", "regression"]
@@ -29,12 +27,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Checked samples and all that training needs to know about them.
+    """Checked samples, with their normalization.
 
-    A network sees (inputs - shift) * scale, both from the training part: the mean and one over the standard
-    deviation, by channel for images and by column for tables. `take_batch` gives that on a backend.
-    Targets (n, c) are one-hot in the order of `classes`, or for a regression its columns as they are. Where a
-    regression's are standardized, what is fitted is (target - target_shift) * target_scale, likewise.
+    The network's inputs are (inputs - shift) * scale, with the mean and one over the standard deviation of
+    the training part, by channel for images and by column for tables. Targets (n, c) are one-hot in the order
+    of `classes`, or the columns of a regression, which are fitted as (target - target_shift) * target_scale
+    where they are standardized.
     """
 
     name: str
@@ -52,10 +50,17 @@ class Dataset:
     target_scale: HostArray | None = None  # (c,)
 
 
-def unreadable(where: object, error: Exception) -> DataError:
-    """Return the one line that says why a file cannot be read, whatever its reader raised."""
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return DataError(f"{where}: cannot be read ({reason})")
+@contextmanager
+def reading(where: object, *errors: type[Exception]) -> Iterator[None]:
+    """Raise a `DataError` of one line where a reader raises one of `errors`, by default any."""
+    kinds = errors or (Exception,)
+    try:
+        yield
+    except RevgnError:
+        raise
+    except kinds as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{where}: cannot be read ({reason})") from None
 
 
 def checksum_arrays(arrays: Iterable[HostArray]) -> str:
@@ -71,8 +76,8 @@ def checksum_arrays(arrays: Iterable[HostArray]) -> str:
 def normalization(inputs: HostArray, image_shape: ImageShape | None) -> tuple[HostArray, HostArray]:
     """Return shift and scale, (d,) each, that give `inputs` mean 0 and standard deviation 1.
 
-    Images get one pair for each channel, over all its pixels; tables get one for each column. What
-    is constant gets scale 1.
+    Images get one pair for each channel, over all its pixels; tables one for each column. A constant channel
+    or column gets scale 1.
 
     Notes
     -----

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from revgn.data.dataset import HostArray, unreadable
+from revgn.data.dataset import HostArray, reading
 from revgn.errors import DataError
 
 DEFLATE_RATIO = 1032  # no file unpacks to more bytes for each of its own
@@ -26,10 +26,8 @@ def read_idx(path: Path | Traversable, ndim: int) -> HostArray:
         If the file is no such array, is cut off, or claims more bytes than it can hold; the claim is
         checked before anything of its size is allocated.
     """
-    try:
+    with reading(path, OSError, zlib.error):
         return _decode(path.read_bytes(), ndim, str(path))
-    except (OSError, zlib.error) as error:
-        raise unreadable(path, error) from None
 
 
 def _decode(stored: bytes, ndim: int, where: str) -> HostArray:

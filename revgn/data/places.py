@@ -107,7 +107,7 @@ KNOWN: Mapping[str, Known] = {
 
 
 def dataset_names() -> tuple[str, ...]:
-    """Return the names that `load_dataset` knows."""
+    """Return the names of data sets for `load_dataset`."""
     return tuple(KNOWN)
 
 
@@ -134,11 +134,9 @@ def fetch(name: str, folder: str | None = None) -> tuple[Path, ...]:
     Raises
     ------
     DataError
-        If they cannot be fetched; the line says what is missing, where it was looked for and where
-        it can be had.
+        If they cannot be fetched; it names the missing files, the folders searched, and their source.
     """
-    found = find_files(name, folder)
-    if found:
+    if found := find_files(name, folder):
         return found
     try:
         import pooch
@@ -149,16 +147,14 @@ def fetch(name: str, folder: str | None = None) -> tuple[Path, ...]:
         for file, md5 in known.md5.items():
             pooch.retrieve(known.url + file, f"md5:{md5}", fname=file, path=place)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise missing(name, folder, f"fetching failed: {textwrap.shorten(reason, 90)}") from None
-    found = find_files(name, folder)
-    if not found:
-        raise missing(name, folder, "fetching did not help")
-    return found
+        raise missing(name, folder, f"fetching failed: {textwrap.shorten(str(error), 90)}") from None
+    if found := find_files(name, folder):
+        return found
+    raise missing(name, folder, "fetching did not help")
 
 
 def missing(name: str, folder: str | None, reason: str) -> DataError:
-    """Return the error that says which files are missing and where they can be had."""
+    """Return the error that names the missing files and their source."""
     known, places = _known(name), _places(name, folder)
     absent = [file for file in known.md5 or known.forms[0] if not (places[0] / file).is_file()]
     return DataError(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from revgn.data.assemble import Rows, TaskChoice, check_finite
-from revgn.data.dataset import HostArray, unreadable
+from revgn.data.assemble import Rows, check_finite
+from revgn.data.dataset import HostArray, reading
+from revgn.data.settings import TaskChoice
 from revgn.errors import DataError, UsageError
 
 
@@ -30,24 +31,24 @@ def read_csv(path: Path, target: str | None, task: TaskChoice) -> tuple[Rows, tu
         If `target` names no column of the table.
     """
     inputs, targets, lines = array("d"), [], []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = _check_header([" ".join(name.split()) for name in next(reader, [])], path)
-            chosen = _target_columns(header, target, path)
-            kept = [k for k, name in enumerate(header) if name not in chosen]
-            names, wanted = [header[k] for k in kept], [header.index(name) for name in chosen]
-            for row in filter(None, reader):
-                where = f"{path}: line {reader.line_num}"
-                if len(row) != len(header):
-                    raise DataError(f"{where} has {len(row)} cells, the header {len(header)}")
-                inputs.extend(_numbers([row[k] for k in kept], where, names))
-                targets.append([row[k].strip() for k in wanted])
-                lines.append(where)
-                if "" in targets[-1]:
-                    raise DataError(f"{where}: the target is empty")
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise unreadable(path, error) from None
+    with (
+        reading(path, OSError, csv.Error, UnicodeDecodeError),
+        path.open(newline="", encoding="utf-8-sig") as file,
+    ):
+        reader = csv.reader(file, strict=True)
+        header = _check_header([" ".join(name.split()) for name in next(reader, [])], path)
+        chosen = _target_columns(header, target, path)
+        kept = [k for k, name in enumerate(header) if name not in chosen]
+        names, wanted = [header[k] for k in kept], [header.index(name) for name in chosen]
+        for row in filter(None, reader):
+            where = f"{path}: line {reader.line_num}"
+            if len(row) != len(header):
+                raise DataError(f"{where} has {len(row)} cells, the header {len(header)}")
+            inputs.extend(_numbers([row[k] for k in kept], where, names))
+            targets.append([row[k].strip() for k in wanted])
+            lines.append(where)
+            if "" in targets[-1]:
+                raise DataError(f"{where}: the target is empty")
     if not lines:
         raise DataError(f"{path}: there are no rows under the header")
     x = np.frombuffer(inputs).reshape(-1, len(kept))

@@ -1,8 +1,7 @@
 """The configuration: a tree of structs, built from TOML, options and presets."""
 
-from revgn.settings.average import Exponential, Tail
 from revgn.settings.build import build_config, fields_at, filled_settings, merge_settings
-from revgn.settings.config import Config, DataSettings, Own, TrainingSettings, mapped, parts_of
+from revgn.settings.config import Config, Exponential, Own, Tail, mapped, parts_of
 from revgn.settings.options import canonical, named_settings, path_of, settings_by_name, value_of
 from revgn.settings.presets import PRESETS
 from revgn.settings.registry import FAMILIES, kind_of, register
@@ -26,11 +25,9 @@ __all__ = [
     "FAMILIES",
     "PRESETS",
     "Config",
-    "DataSettings",
     "Exponential",
     "Own",
     "Tail",
-    "TrainingSettings",
     "build_config",
     "canonical",
     "changed_settings",

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from revgn.errors import UsageError
+from revgn.errors import UsageError, nearest
 from revgn.settings.config import Config, Own
 from revgn.settings.presets import PRESETS
 from revgn.settings.registry import FAMILIES, OWN, family_of, holders, kind_of
@@ -144,10 +144,10 @@ def _member(of: Setting, value: Any, path: str, default: Any) -> Any:
     """Return the value of one field, built where it is a struct."""
     if of.size and isinstance(value, str):
         return parse_size(value, path)
-    if of.family is None and not is_struct(of.type):
+    if not of.is_part:
         return value
     value = _normal(of, value)
-    if value is None and of.family is not None and _may_be_none(of):
+    if value is None and of.family and (of.default is None or type(None) in typing.get_args(of.type)):
         return None
     if not isinstance(value, dict):
         example = f'{path} = {{kind = "..."}}' if of.family else f"[{path}]"
@@ -165,15 +165,9 @@ def _member(of: Setting, value: Any, path: str, default: Any) -> Any:
     return _built(cls, value, f"{path}.", default if type(default) is cls else None)
 
 
-def _may_be_none(of: Setting) -> bool:
-    return of.default is None or type(None) in typing.get_args(of.type)
-
-
 def unknown_word(name: Any, known: Any) -> str:
     """Say that a name is not known, and the nearest that is."""
-    near = difflib.get_close_matches(str(name), list(known), 1)
-    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-    return f"unknown name {name!r}; {hint}"
+    return f"unknown name {name!r}; {nearest(name, known)}"
 
 
 def _unknown_setting(name: str, cls: type, path: str) -> str:
@@ -183,11 +177,11 @@ def _unknown_setting(name: str, cls: type, path: str) -> str:
     if (family := family_of(cls)) and (hint := missing(name, family, kind_of(cls))):
         return f"{path}{name}: {hint}"
     beside = [of.name for of in settings_of(cls)]
-    if near := difflib.get_close_matches(name, beside, 1):
-        return f"{path}{name}: unknown setting; did you mean {path}{near[0]}?"
-    last = {known.rpartition(".")[2]: known for known in fields_at({})}
-    elsewhere = difflib.get_close_matches(name, last, 1)
-    hint = f"did you mean {last[elsewhere[0]]}?" if elsewhere else f"known here are {', '.join(beside)}"
+    places = {known.rpartition(".")[2]: known for known in fields_at({})}
+    places |= {known: f"{path}{known}" for known in beside}
+    near = (difflib.get_close_matches(name, known, 1) for known in (beside, places))
+    found = [places[names[0]] for names in near if names]
+    hint = f"did you mean {found[0]}?" if found else f"known here are {', '.join(beside)}"
     return f"{path}{name}: unknown setting; {hint}"
 
 

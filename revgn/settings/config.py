@@ -8,47 +8,30 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal
 
+from revgn.data import DataSettings
 from revgn.errors import UsageError
 from revgn.losses import Loss
 from revgn.networks import Architecture
 from revgn.optimizers import Constant, FeatureMetric, GaussNewton, Optimizer, Schedule
-from revgn.settings.average import Exponential, Tail
-from revgn.structs import is_struct, setting, settings_of, struct
+from revgn.structs import setting, settings_of, struct
 
 
 @struct
-class DataSettings:
-    """Images or tables; see `revgn.data.load_dataset`."""
+class Exponential:
+    """Exponential moving average, free of the bias of its initialization."""
 
-    name: str = setting(
-        "Data set: one that the package ships or knows, or an .npz, .h5 or .csv file.",
-        default="digits",
-        resumable=True,
+    decay: float = setting(
+        "Weight of each set of weights relative to the next one.", default=0.95, gt=0, lt=1
     )
-    folder: str | None = setting("Folder of the data set's files.", default=None, resumable=True)
-    subset: int | None = setting("Training rows, drawn at random; by default all.", default=None, ge=1)
-    subset_seed: int | None = setting(
-        "Seed of the subset; by default the first rows are taken.", default=None
+
+
+@struct
+class Tail:
+    """Mean of the weights of the last steps."""
+
+    tail_start: float = setting(
+        "Share of all steps after which the average begins.", default=0.75, ge=0, lt=1
     )
-    inputs: str | None = setting("Inputs in an .npz (key) or .h5 file (path).", default=None)
-    targets: str | None = setting("Targets in an .npz or .h5 file.", default=None)
-    test_inputs: str | None = setting("Test inputs in an .npz or .h5 file.", default=None)
-    test_targets: str | None = setting("Test targets in an .npz or .h5 file.", default=None)
-    target: str | None = setting("Target column of a .csv file; several with commas.", default=None)
-    task: Literal["auto", "classification", "regression"] = setting("Kind of targets.", default="auto")
-    test_fraction: float = setting(
-        "Share of the rows that becomes the test set, where the file has none.", default=0.2, gt=0, lt=1
-    )
-    validation: float = setting(
-        "Share of the training rows held out, by which the best weights are then chosen.",
-        default=0.0,
-        ge=0,
-        lt=1,
-    )
-    standardize_targets: bool = setting(
-        "Fit standardized regression targets; losses are then in units of their variance.", default=False
-    )
-    crop: bool = setting("Train on random crops of the images, resized (RandomResizedCrop).", default=False)
 
 
 @struct
@@ -135,7 +118,7 @@ class Config:
     training: TrainingSettings = setting("Training.", default=TrainingSettings())
 
     def check(self) -> None:
-        """Raise `UsageError` where the optimizer needs what the network does not keep."""
+        """Raise `UsageError` where the optimizer needs activations that the network does not keep."""
         has_metric = any(isinstance(part, FeatureMetric) for part in parts_of(self.optimizer))
         if has_metric and getattr(self.network, "activations", "keep") == "rebuild":
             raise UsageError("metric features needs the activations; set network.activations to keep")
@@ -144,19 +127,16 @@ class Config:
 def parts_of(part: Any) -> Iterator[Any]:
     """Yield a struct and all structs within it."""
     yield part
-    if is_struct(type(part)):
-        for of in settings_of(type(part)):
-            if of.family is not None or is_struct(of.type):
-                yield from parts_of(getattr(part, of.name))
+    for of in settings_of(type(part)):
+        if of.is_part:
+            yield from parts_of(getattr(part, of.name))
 
 
 def mapped(function: Callable[[Any], Any], part: Any) -> Any:
     """Return a struct with `function` applied to it and to all structs within it, the innermost first."""
     if part is None:
         return None
-    if is_struct(type(part)):
-        fields = [of for of in settings_of(type(part)) if of.family is not None or is_struct(of.type)]
-        inner = {of.name: mapped(function, getattr(part, of.name)) for of in fields}
-        changes = {name: after for name, after in inner.items() if after is not getattr(part, name)}
-        part = replace(part, **changes) if changes else part
-    return function(part)
+    names = [of.name for of in settings_of(type(part)) if of.is_part]
+    inner = {name: mapped(function, getattr(part, name)) for name in names}
+    changes = {name: after for name, after in inner.items() if after is not getattr(part, name)}
+    return function(replace(part, **changes) if changes else part)

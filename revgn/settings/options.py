@@ -4,19 +4,17 @@
 `optimizer.damping` with kfac. Options that choose a kind come first.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from revgn.errors import UsageError
+from revgn.errors import UsageError, nearest
 from revgn.settings.build import Chosen, Table, fields_at, merge_settings, missing, unknown_word, with_preset
 from revgn.settings.config import Config
 from revgn.settings.registry import FAMILIES, kind_of
 from revgn.settings.renamed import renamed
 from revgn.settings.text import nested
-from revgn.structs import Setting, is_struct, settings_of
+from revgn.structs import Setting, settings_of
 
-_LISTED = "revgn reference lists all settings"
 SHORT = {"data": "data.name"}  # an option that is named after its section
 
 
@@ -24,7 +22,7 @@ def named_settings() -> Mapping[str, tuple[Setting, ...]]:
     """Return all settings of all structs by the name of their field."""
     found: dict[str, list[Setting]] = {}
     for of in _every(Config, set()):
-        if of.family is not None or not is_struct(of.type):
+        if of.family or not of.is_part:
             found.setdefault("data" if of.name == "name" else of.name, []).append(of)
     return {name: tuple(dict.fromkeys(all_of)) for name, all_of in found.items()}
 
@@ -32,7 +30,7 @@ def named_settings() -> Mapping[str, tuple[Setting, ...]]:
 def path_of(name: str, settings: Table, *, of_first: bool = False) -> str:
     """Return the dotted path of the one setting of that name, or path, that the chosen structs have.
 
-    Where two optimizers have it, `of_first` takes that of the first.
+    Where two optimizers have it, `of_first` takes the path of the first.
 
     Raises
     ------
@@ -41,8 +39,7 @@ def path_of(name: str, settings: Table, *, of_first: bool = False) -> str:
     """
     chosen = fields_at(with_preset(settings))
     name = SHORT.get(name, name)
-    found = [path for path in chosen if name in (path, path.rpartition(".")[2])]
-    found = [name] if name in found else found
+    found = [name] if name in chosen else [path for path in chosen if path.endswith(f".{name}")]
     if of_first and len(found) > 1:
         found = [path for path in found if ".second." not in path]
     if len(found) == 1:
@@ -60,20 +57,18 @@ def canonical(name: str) -> str:
     UsageError
         If no struct has a setting of that name.
     """
-    fixed = {path.rpartition(".")[2]: path for path in fields_at({}) if path.count(".") == 1}
-    path = SHORT.get(name) or fixed.get(name, name)
-    if path != name and not path.startswith("optimizer."):
-        return path
+    everywhere = fields_at({})
+    for section in ("data", "network", "training"):
+        if (path := SHORT.get(name, f"{section}.{name}")) in everywhere:
+            return path
     if "." not in name and name not in named_settings():
-        near = difflib.get_close_matches(name, named_settings(), 1)
-        hint = f"did you mean {near[0]}?" if near else _LISTED
-        raise UsageError(f"{name}: {renamed(name) or f'unknown setting; {hint}'}")
+        raise UsageError(f"{name}: {_unknown(name)}")
     return name
 
 
 def value_of(name: str, settings: Mapping[str, Any]) -> Any:
     """Return the value of a setting by its path or last name from flat settings; None unless there is one."""
-    found = [value for path, value in settings.items() if name in (path, path.rpartition(".")[2])]
+    found = [value for path, value in settings.items() if path.endswith(f".{name}")]
     return settings.get(name, found[0] if len(found) == 1 else None)
 
 
@@ -90,8 +85,7 @@ def settings_by_name(
         If an option has no place; it is named.
     """
     result: Table = {}
-    names = sorted(options, key=lambda name: _order(name))
-    for name in names:
+    for name in sorted(options, key=_order):
         try:
             path = name if "." in name else path_of(name, merge_settings(result, *weaker), of_first=of_first)
         except UsageError as error:
@@ -102,7 +96,7 @@ def settings_by_name(
 
 
 def _order(name: str) -> tuple[int, int, int]:
-    """Kinds first, those of the outer structs before those within them."""
+    """Sort kinds first, outer structs before the structs within them."""
     last = name.removesuffix(".kind").rpartition(".")[2]
     depth = ("preset", "optimizer", "inner", "first", "second", "solver")
     is_kind = last in depth or any(of.family for of in named_settings().get(last, ()))
@@ -110,7 +104,7 @@ def _order(name: str) -> tuple[int, int, int]:
 
 
 def _absent(name: str, chosen: Mapping[str, Chosen]) -> str:
-    """Say why no chosen struct has a field, and which struct has it: hints of the innermost alone."""
+    """Return which structs have a field that no chosen one has, for the innermost chosen structs."""
     hints: dict[str, str] = {}
     for path, (of, value, struct) in chosen.items():
         if of.family is None:
@@ -123,8 +117,13 @@ def _absent(name: str, chosen: Mapping[str, Chosen]) -> str:
             hints[path] = hint
     if hints:
         return "; ".join(dict.fromkeys(hints.values()))
-    near = difflib.get_close_matches(name, named_settings(), 1)
-    return renamed(name) or f"unknown setting; {_LISTED if not near else f'did you mean {near[0]}?'}"
+    return _unknown(name)
+
+
+def _unknown(name: str) -> str:
+    """Return the hint for a name that no struct has: the new name, or the nearest one."""
+    hint = nearest(name, named_settings(), "revgn reference lists all settings")
+    return renamed(name) or f"unknown setting; {hint}"
 
 
 def _every(cls: type, seen: set[type]) -> Iterator[Setting]:

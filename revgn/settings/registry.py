@@ -5,57 +5,37 @@ A new optimizer, solver, schedule or loss is one line here. `register` adds one 
 
 from typing import Any
 
-from revgn.losses import CrossEntropy, SquaredError
-from revgn.networks import Architecture
-from revgn.optimizers import (
-    KFAC,
-    LBFGS,
-    SGD,
-    Adam,
-    Backtracking,
-    Blend,
-    Constant,
-    Cosine,
-    FeatureMetric,
-    GaussNewton,
-    LevenbergMarquardt,
-    Muon,
-    Orthogonalized,
-    Paced,
-    StepDecay,
-    Switch,
-)
-from revgn.settings.average import Exponential, Tail
-from revgn.solvers import Automatic, Blocks, BlockWise, ConjugateGradients, MinimumNorm
+from revgn import losses, networks, optimizers, solvers
+from revgn.settings.config import Exponential, Tail
 from revgn.structs import settings_of
 
 FAMILIES: dict[str, dict[str, type]] = {
-    "network": {"couplings": Architecture},
+    "network": {"couplings": networks.Architecture},
     "optimizer": {
-        "gauss-newton": GaussNewton,
-        "sgd": SGD,
-        "adam": Adam,
-        "muon": Muon,
-        "kfac": KFAC,
-        "lbfgs": LBFGS,
-        "levenberg-marquardt": LevenbergMarquardt,
-        "orthogonalized": Orthogonalized,
-        "paced": Paced,
-        "blend": Blend,
-        "switch": Switch,
+        "gauss-newton": optimizers.GaussNewton,
+        "sgd": optimizers.SGD,
+        "adam": optimizers.Adam,
+        "muon": optimizers.Muon,
+        "kfac": optimizers.KFAC,
+        "lbfgs": optimizers.LBFGS,
+        "levenberg-marquardt": optimizers.LevenbergMarquardt,
+        "orthogonalized": optimizers.Orthogonalized,
+        "paced": optimizers.Paced,
+        "blend": optimizers.Blend,
+        "switch": optimizers.Switch,
     },
     "solver": {
-        "minimum-norm": MinimumNorm,
-        "block": BlockWise,
-        "cg": ConjugateGradients,
-        "auto": Automatic,
+        "minimum-norm": solvers.MinimumNorm,
+        "block": solvers.BlockWise,
+        "cg": solvers.ConjugateGradients,
+        "auto": solvers.Automatic,
     },
-    "metric": {"features": FeatureMetric},
-    "preconditioner": {"blocks": Blocks},
-    "length": {"backtracking": Backtracking},
-    "schedule": {"constant": Constant, "cosine": Cosine, "step": StepDecay},
+    "metric": {"features": optimizers.FeatureMetric},
+    "preconditioner": {"blocks": solvers.Blocks},
+    "length": {"backtracking": optimizers.Backtracking},
+    "schedule": {"constant": optimizers.Constant, "cosine": optimizers.Cosine, "step": optimizers.StepDecay},
     "average": {"exponential": Exponential, "tail": Tail},
-    "loss": {"cross-entropy": CrossEntropy, "squared-error": SquaredError},
+    "loss": {"cross-entropy": losses.CrossEntropy, "squared-error": losses.SquaredError},
 }
 
 

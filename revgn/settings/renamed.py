@@ -1,4 +1,4 @@
-"""Names of settings up to version 0.1, and what became of them."""
+"""New names of the settings of version 0.1."""
 
 _NEW = {
     "optimizer.name": "optimizer.kind",
@@ -37,7 +37,7 @@ _GONE = ("carry_decay", "trust_change", "decay_to", "couplings", "agreement")
 
 
 def renamed(path: str) -> str:
-    """Say what became of a setting of version 0.1, by its dotted path or last name; "" for other names."""
+    """Return the hint for a setting of version 0.1, by its dotted path or last name; "" for other names."""
     name = path.rpartition(".")[2]
     if name in _GONE:
         return "was removed, since it did not help (examples/results)"

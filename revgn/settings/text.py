@@ -15,7 +15,7 @@ _WIDTH = 100
 def config_dict(part: Any) -> dict[str, Any]:
     """Nested dict of all settings of a struct; None where not set, lists for tuples.
 
-    A struct that is absent where the default is one is "none", so that TOML can say it.
+    A struct that is absent where the default is one is "none", since TOML has no null.
     """
     return {of.name: _plain(of, getattr(part, of.name)) for of in settings_of(type(part))}
 
@@ -28,7 +28,7 @@ def changed_settings(part: Any, default: Any = None, prefix: str = "") -> dict[s
         own = getattr(default, of.name) if type(default) is type(part) else of.default
         if of.family is not None and type(value) is not type(own):
             changed[f"{path}.kind"] = None if value is None else kind_of(value)
-        if (of.family is not None or is_struct(of.type)) and is_struct(type(value)):
+        if of.is_part and is_struct(type(value)):
             changed |= changed_settings(value, own, f"{path}.")
         elif of.family is None and value != own:
             changed[path] = _plain(of, value)
@@ -132,10 +132,8 @@ def words_of(of: Setting) -> tuple[str, ...]:
 def _plain(of: Setting, value: Any) -> Any:
     if of.family is not None and value is None:
         return None if of.default is None else "none"
-    if of.family is not None:
-        return {"kind": kind_of(value), **(config_dict(value) if is_struct(type(value)) else {})}
-    if is_struct(of.type):
-        return config_dict(value)
+    if of.is_part:
+        return ({"kind": kind_of(value)} if of.family else {}) | config_dict(value)
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -144,7 +142,7 @@ def _lines(part: Any, path: str) -> list[str]:
     lines: list[str] = []
     for of in settings_of(type(part)):
         value = getattr(part, of.name)
-        if of.family is None and not is_struct(of.type):
+        if not of.is_part:
             text = "..." if value is None else _toml(_plain(of, value))
             lines += ["", *_comment(of), f"{'# ' if value is None else ''}{of.name} = {text}"]
         elif value is None:
@@ -152,7 +150,7 @@ def _lines(part: Any, path: str) -> list[str]:
             lines += ["", *_comment(of), text]
     for of in settings_of(type(part)):
         value = getattr(part, of.name)
-        if (of.family is not None or is_struct(of.type)) and value is not None:
+        if of.is_part and value is not None:
             where = f"{path}.{of.name}".lstrip(".")
             lines += ["", *_comment(of), f"[{where}]"]
             lines += [f"kind = {_toml(kind_of(value))}"] if of.family else []
@@ -163,7 +161,7 @@ def _lines(part: Any, path: str) -> list[str]:
 def _comment(of: Setting) -> list[str]:
     text = of.meaning.rstrip(".")
     text += f"; one of {', '.join(words)}" if (words := words_of(of)) else ""
-    default = None if of.family or is_struct(of.type) else of.default
+    default = None if of.is_part else of.default
     text += "." if default is None else f" (default {_toml(_plain(of, default))})."
     return textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ")
 

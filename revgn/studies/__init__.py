@@ -1,23 +1,14 @@
-"""Studies: a question, the sweep that answers it, and verdicts on what was claimed.
+"""Studies: a question, the sweep that answers it, and verdicts on claims."""
 
-study    what a study is, and how a claim is judged
-conduct  run a study, and write what came of it
-page     what is written of it, for people
-"""
-
-from revgn.studies.conduct import chosen_runs, conduct_study
-from revgn.studies.page import study_markdown
-from revgn.studies.study import Claim, Study, Verdict, judge, load_study, plan_of, study_names
+from revgn.studies.conduct import conduct_study
+from revgn.studies.study import Claim, Study, judge, load_study, plan_of, study_names
 
 __all__ = [
     "Claim",
     "Study",
-    "Verdict",
-    "chosen_runs",
     "conduct_study",
     "judge",
     "load_study",
     "plan_of",
-    "study_markdown",
     "study_names",
 ]

@@ -4,6 +4,7 @@ import importlib.util
 import json
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import asdict
 from pathlib import Path
 
 from revgn.settings import build_config
@@ -32,14 +33,14 @@ def conduct_study(
     observe: Callable[[Board], None] = lambda board: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Board, tuple[Verdict, ...]]:
-    """Run what is missing of a study's sweep into `folder`; when all is there, write what came of it.
+    """Run the missing jobs of a study's sweep into `folder`; when all are done, write tables and figures.
 
     Returns
     -------
     board : Board
-        How each job ended.
+        States of the jobs.
     verdicts : tuple of Verdict
-        Of the study's claims, in their order; none while jobs are left.
+        Verdicts on the study's claims, in their order; none while jobs are left.
 
     Raises
     ------
@@ -109,25 +110,14 @@ def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[st
 
 
 def _check_data(plan: Plan) -> None:
-    """Load the data of every kind of job, so that what is wrong with them is said once, and before any."""
+    """Load the data of every kind of job, so that an error of theirs is raised once, before any job."""
     configs = [build_config(dict(job.settings)) for job in plan_jobs(plan)]
     for config in {repr(config.data): config for config in configs}.values():
         load_data(config)
 
 
 def _plain(verdict: Verdict) -> dict[str, object]:
-    claim = verdict.claim
-    return {
-        "claim": claim.words,
-        "figure": claim.figure,
-        "more": claim.more,
-        "less": claim.less,
-        "per": claim.per,
-        "epoch": claim.epoch,
-        "seconds": claim.seconds,
-        "answer": verdict.answer,
-        "difference": verdict.difference,
-        "error": verdict.error,
-        "of_more": verdict.of_more,
-        "of_less": verdict.of_less,
-    }
+    claim = asdict(verdict.claim)
+    return (
+        {"claim": claim.pop("words")} | claim | {k: v for k, v in verdict._asdict().items() if k != "claim"}
+    )

@@ -36,7 +36,7 @@ def study_markdown(
 
 
 def study_lines(study: Study, scale: Scale, chosen: dict[str, list[Run]], command: str) -> list[str]:
-    """Say what a study asks, and of what and by which command it was answered."""
+    """Return the question of a study, its data, and the command that answered it."""
     count = max(map(len, chosen.values()), default=0)
     names = {run.attributes["data_name"]: None for runs in chosen.values() for run in runs}
     asked = f"{study.question} ({study.source}.)"
@@ -58,7 +58,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str
 
 
 def merit(study: Study, row: Row) -> float:
-    """Return what a row is the better for: the training loss, negative, or as comparisons have it."""
+    """Return the number by which the best row is chosen: minus the training loss, or the score."""
     return -row.figures["train_loss"].mean if study.rule == "fit" else row.score
 
 

@@ -1,10 +1,10 @@
-"""A study: a question, the sweep that answers it, and what would count as an answer.
+"""A study: a question, the sweep that answers it, and the claims that it is held against.
 
 title = "Which generalized inverse"
 source = "Buffelli et al. 2024, figure 2"
 question = "..."
 tune = "lr=x0.3,1,3"            rates tried for each variant, factors of its own; see `revgn.sweeps.tune`
-rule = "score"                  what is best there, and of all that was tried on every seed
+rule = "score"                  the best there, and of all settings tried on every seed
 panels = ["accuracy", "loss"]    of the figure; the first also against seconds of training
 against = "optimizer.lr"        a setting, over which the panels are then drawn: figures of a comparison,
                                 a line for each optimizer
@@ -18,7 +18,7 @@ against = "optimizer.lr"        a setting, over which the panels are then drawn:
 words = "..."                   the claim, in its author's words or ours
 figure = "test_accuracy"        a figure of the comparison, a series of epochs (its last number), or one of
                                 steps (its mean)
-per = "loss_decrease"                    the series of steps whose mean the figure's is divided by
+per = "loss_decrease"           the series of steps whose mean the figure's is divided by
 epoch = 1                       the figure as it was by then, of series of epochs
 seconds = 20                    likewise, by seconds of training
 more = "adam"                   the variant that has more of it, by the claim
@@ -34,7 +34,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from revgn.errors import UsageError
+from revgn.errors import UsageError, nearest
 from revgn.settings import merge_settings, parse_toml
 from revgn.store import Run
 from revgn.sweeps import Plan, parse_axis
@@ -67,7 +67,7 @@ class Claim:
 
     @property
     def what(self) -> str:
-        """Say what of the variants is compared."""
+        """Name of the figure that is compared, in words."""
         by = [f" per {self.per}"] if self.per else []
         by += [f" by epoch {self.epoch:g}"] if self.epoch is not None else []
         by += [f" by {self.seconds:g} s"] if self.seconds is not None else []
@@ -84,15 +84,15 @@ class Study:
     question: str
     plan: Plan
     scales: Mapping[str, Mapping[str, Any]]
-    tune: str
-    rule: Rule
-    panels: tuple[str, ...]
-    claims: tuple[Claim, ...]
+    tune: str = ""
+    rule: Rule = "score"
+    panels: Sequence[str] = ()
+    claims: tuple[Claim, ...] = ()
     against: str | None = None
 
 
 class Verdict(NamedTuple):
-    """What came of a claim: the difference in the claim's direction, and its standard error over seeds."""
+    """Verdict on a claim: the difference in the claim's direction, and its standard error over seeds."""
 
     claim: Claim
     answer: Answer
@@ -109,49 +109,23 @@ def study_names() -> list[str]:
 
 
 def load_study(name: str) -> Study:
-    """Return a study of the package.
-
-    Raises
-    ------
-    UsageError
-        If there is none of that name.
-    """
+    """Return a study of the package; `UsageError` if there is none of that name."""
     if name not in study_names():
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, study_names(), 1)
-        raise UsageError(f"study: there is no {name!r}; " + (f"did you mean {near[0]}?" if near else known()))
+        raise UsageError(f"study: there is no {name!r}; {nearest(name, study_names())}")
     text = files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
     content = parse_toml(text, f"{name}.toml")
-    return Study(
-        name,
-        content["title"],
-        content["source"],
-        " ".join(content["question"].split()),
-        Plan(content.get("settings", {}), parse_grid(content.get("grid", {})), content["variants"]),
-        content["scale"],
-        content.get("tune", ""),
-        content.get("rule", "score"),
-        tuple(content.get("panels", ())),
-        tuple(Claim(**claim) for claim in content.get("claims", ())),
-        content.get("against"),
-    )
-
-
-def known() -> str:
-    """Say which studies there are."""
-    return f"known are {', '.join(study_names())}"
+    settings, grid = (content.pop(table, {}) for table in ("settings", "grid"))
+    plan = Plan(settings, parse_grid(grid), content.pop("variants"))
+    claims = tuple(Claim(**claim) for claim in content.pop("claims", ()))
+    question = " ".join(content.pop("question").split())
+    scales = content.pop("scale")
+    return Study(name=name, question=question, plan=plan, scales=scales, claims=claims, **content)
 
 
 def plan_of(study: Study, scale: Scale, seeds: int, data: str | None = None) -> Plan:
-    """Return the plan of a study at a scale, over so many seeds, on its own data or others.
+    """Return the plan of a study at a scale, over a number of seeds, on its own data or others.
 
     At the paper's scale CIFAR-10 has the paper's six blocks and crops, unless a variant says otherwise.
-
-    Raises
-    ------
-    UsageError
-        If there are none, or the study does not have the scale.
     """
     if seeds < 1:
         raise UsageError(f"seeds: {seeds} is not at least 1")
@@ -174,14 +148,13 @@ def judge(claim: Claim, of_more: Sequence[Run], of_less: Sequence[Run]) -> Verdi
     if min(len(more), len(less)) < 2:
         return Verdict(claim, "cannot tell", difference, math.nan, more, less)
     error = math.sqrt(sum(statistics.variance(values) / len(values) for values in (more, less)))
-    answer: Answer = "cannot tell"
-    if abs(difference) > _SURE * error:
-        answer = "agrees" if difference > 0 else "disagrees"
+    is_sure = abs(difference) > _SURE * error
+    answer: Answer = "cannot tell" if not is_sure else "agrees" if difference > 0 else "disagrees"
     return Verdict(claim, answer, difference, error, more, less)
 
 
 def values_of(claim: Claim, runs: Sequence[Run]) -> tuple[float, ...]:
-    """Return what of each run a claim compares, where it was measured."""
+    """Return the value of each run that a claim compares, where it was measured."""
     found = (_value(claim, run) for run in runs)
     return tuple(value for value in found if math.isfinite(value))
 

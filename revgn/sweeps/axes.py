@@ -39,13 +39,7 @@ class Axis:
 
 
 def parse_axis(path: str, given: Any) -> Axis:
-    """Return the axis of a list of values, or of a text as above.
-
-    Raises
-    ------
-    UsageError
-        If there is no value, or a range is none.
-    """
+    """Return the axis of a list of values, or of a text as above; `UsageError` if there is no value."""
     if not isinstance(given, str):
         listed = given if isinstance(given, list | tuple) else (given,)
         values = tuple(None if value == NONE else value for value in listed)

@@ -1,12 +1,12 @@
-"""Who works at a job: a folder for each attempt, made by `mkdir`, which one process alone can do.
+"""Claims of jobs: a folder for each attempt, made by `mkdir`, which one process alone can do.
 
     SWEEP/.claims/JOB/0001/owner.json     the process
-                          /beat.json      what it says of itself, anew every second
-                          /stop           put there by somebody else: end the job, for this reason
+                          /beat.json      its progress, anew every second
+                          /stop           written by another process: end the job, for this reason
 
-A job belongs to its newest attempt. Whoever finds that the attempt's process is dead, or of another machine
-and silent, makes the next one; two who find it at once make one between them. An attempt that is not the
-newest any more ends, should it still live.
+A job belongs to its newest attempt. A process that finds the owner of the attempt dead, or on another machine
+and silent, makes the next one; of two that try at once, one succeeds. An attempt that is no longer the newest
+ends.
 """
 
 import os
@@ -31,7 +31,7 @@ _LOOK_SECONDS = 0.2
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
-    """What an attempt says of itself; `count` grows with every beat, `ended` is the word it ended with."""
+    """Progress of an attempt; `count` grows with every beat, `ended` is the status it ended with."""
 
     count: int = 0
     step: int = 0
@@ -66,7 +66,7 @@ def newest_claim(sweep: Path, job: str) -> Claim | None:
 
 
 class Silence:
-    """How long each attempt has been silent, by this process's own clock: those of machines may differ."""
+    """Time since the last beat of each attempt, by this process's own clock: machines' clocks may differ."""
 
     def __init__(self) -> None:
         self._heard: dict[Path, tuple[int, float]] = {}
@@ -94,7 +94,7 @@ def attempt(claim: Claim | None) -> int:
 
 
 def take(sweep: Path, job: str, after: int) -> Path | None:
-    """Make the attempt that comes after that number; None where somebody else has made it."""
+    """Make the attempt that comes after that number; None where another process has made it."""
     folder = sweep / CLAIMS / job / f"{after + 1:04d}"
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -107,13 +107,13 @@ def take(sweep: Path, job: str, after: int) -> Path | None:
 
 
 def ask_to_stop(claim: Path, reason: str) -> None:
-    """Ask the process that works at the job to end it: as it is for a reason, else to go on with later."""
+    """Ask the process that works at the job to end it for a reason, or without one to leave it for later."""
     with suppress(RunError):
         put(claim / "stop", reason.encode())
 
 
 def put(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, in a folder to which others write as well; a reader sees all of it or none."""
+    """Write a whole file into a folder to which other processes write; a reader sees all of it or none."""
     partial = path.with_name(f".{path.name}-{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}")
     with writing(path):
         try:
@@ -126,10 +126,7 @@ def put(path: Path, content: bytes) -> None:
 
 @contextmanager
 def beating(claim: Path, say: Callable[[], Beat]) -> Iterator[Callable[[], bool | str]]:
-    """Beat while the block runs; gives a function that tells whether the job should end, or why.
-
-    The attempt has then ended, or is left to others if the block ends by an error of the system.
-    """
+    """Beat while the block runs; gives a function that tells whether the job should end, or why."""
     verdict: list[bool | str] = [False]
     done = threading.Event()
 
@@ -140,7 +137,7 @@ def beating(claim: Path, say: Callable[[], Beat]) -> Iterator[Callable[[], bool 
             if time.monotonic() - last >= BEAT_SECONDS:
                 last, count = time.monotonic(), count + 1
                 with suppress(RunError):  # a full disk must not end the job; its journal will tell
-                    _write_beat(claim, msgspec.structs.replace(say(), count=count))
+                    write_beat(claim, msgspec.structs.replace(say(), count=count))
 
     thread = threading.Thread(target=beat, name="beat", daemon=True)
     thread.start()
@@ -151,9 +148,9 @@ def beating(claim: Path, say: Callable[[], Beat]) -> Iterator[Callable[[], bool 
         thread.join()
 
 
-def end(claim: Path, beat: Beat) -> None:
-    """Say that the attempt has ended, and how."""
-    _write_beat(claim, beat)
+def write_beat(claim: Path, beat: Beat) -> None:
+    """Write the beat of an attempt."""
+    put(claim / "beat.json", msgspec.json.encode(beat))
 
 
 def _asked(claim: Path) -> bool | str:
@@ -161,7 +158,3 @@ def _asked(claim: Path) -> bool | str:
     with suppress(OSError):
         return (claim / "stop").read_text(encoding="utf-8", errors="replace") or True
     return claim.with_name(f"{int(claim.name) + 1:04d}").exists()
-
-
-def _write_beat(claim: Path, beat: Beat) -> None:
-    put(claim / "beat.json", msgspec.json.encode(beat))

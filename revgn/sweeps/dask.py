@@ -17,14 +17,14 @@ _WAIT_SECONDS = 20
 
 @contextmanager
 def dask_executor(address: str, workers: int | None = None) -> Iterator[tuple[Executor, int]]:
-    """Give an executor, and how many jobs it has workers for at a time.
+    """Give an executor, and the number of jobs that its workers run at a time.
 
     Parameters
     ----------
     address : str
-        Of a scheduler, such as tcp://host:8786; "local" starts `workers` processes here for the time being.
+        Of a scheduler, such as tcp://host:8786; "local" starts `workers` processes here.
     workers : int or None
-        At most so many jobs at a time; all that the scheduler has workers for if not given.
+        Maximum number of jobs at a time; by default one for each thread of the scheduler's workers.
 
     Raises
     ------

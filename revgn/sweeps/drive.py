@@ -1,8 +1,7 @@
-"""Drive a sweep: give free jobs to an executor, look after those given, until nothing is left to do.
+"""Drive a sweep: submit free jobs to an executor until nothing is left to do.
 
-All that is known of a job is in the sweep's folder, its claims and its run. So any number of drivers, on
-any machines that share the folder, drive one sweep between them, and one that is started again does what is
-missing.
+The state of a job is in the sweep's folder alone, in its claims and its run. So any number of drivers, on any
+machines that share the folder, drive one sweep, and a driver that is started again does what is missing.
 """
 
 import time
@@ -23,7 +22,7 @@ _MOST_DEATHS = 3
 
 
 class JobState(NamedTuple):
-    """A job and how it stands: waiting, running (for this driver), elsewhere (for another), or ended."""
+    """A job and its status: waiting, running (for this driver), elsewhere (for another), or ended."""
 
     job: Job
     status: Status
@@ -38,20 +37,14 @@ class JobState(NamedTuple):
 
 Board = Mapping[str, JobState]
 Observer = Callable[[Board], None]
+Hopeless = Callable[[Board], Mapping[str, str]]  # reasons to end early, by the name of a job
 
 
 class Source(Protocol):
-    """Where a sweep's jobs come from; asked at the start, and when a job has come, ended or left a worker."""
+    """Source of a sweep's jobs, called at the start and when a job has come, ended or left a worker."""
 
     def more(self, board: Board, free: int) -> Iterable[Job]:
-        """Return more jobs, none of which is on the board yet; for so many workers there is none there."""
-
-
-class Hopeless(Protocol):
-    """Who says which jobs are to end early."""
-
-    def __call__(self, board: Board) -> Mapping[str, str]:
-        """Return reasons by the name of a job."""
+        """Return jobs that are not on the board yet; `free` workers have none."""
 
 
 def drive(
@@ -61,7 +54,7 @@ def drive(
     workers: int,
     *,
     command: str = "",
-    hopeless: Hopeless = lambda board: {},
+    hopeless: Hopeless | None = None,
     observe: Observer = lambda board: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Board:
@@ -70,9 +63,9 @@ def drive(
     Parameters
     ----------
     executor : concurrent.futures.Executor
-        Who calls `run_job`, in whatever process has the folder.
+        Calls `run_job`, in any process that has the folder.
     hopeless : callable
-        Asked again and again which running jobs are to end.
+        Returns the running jobs that are to end, with reasons; called repeatedly.
     observe : callable
         Called about twice a second with all jobs.
     should_stop : callable
@@ -100,14 +93,14 @@ def drive(
         if not stopping:
             for name in _free(board)[: max(0, workers - len(given))]:
                 claim = newest_claim(folder, name)
-                if is_held(claim, silence):  # somebody has taken it since it was looked at
+                if is_held(claim, silence):  # another driver has taken it since
                     continue
                 given[executor.submit(run_job, folder, board[name].job, attempt(claim), command)] = name
                 board[name] = board[name]._replace(status="running")
         observe(board)
         if not given and (stopping or not (new or any(not state.is_over for state in board.values()))):
             return board
-        reasons = dict.fromkeys(given.values(), "") if stopping else hopeless(board)
+        reasons = dict.fromkeys(given.values(), "") if stopping else hopeless(board) if hopeless else {}
         for future, name in given.items():
             if name in reasons and not (stopping and future.cancel()):
                 _ask_to_stop(folder, name, reasons[name])

@@ -1,4 +1,4 @@
-"""Run a sweep: its folder, its plan, and whoever gives it workers."""
+"""Run a sweep: its folder, its plan and its workers."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
@@ -20,7 +20,7 @@ PLAN_FILE = "sweep.toml"
 
 
 class Listed:
-    """Jobs that are all known from the start."""
+    """Source of jobs that are all known from the start."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self.jobs = tuple(jobs)
@@ -42,24 +42,24 @@ def run_sweep(
     observe: Observer = lambda board: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Board:
-    """Run the jobs of a plan, each in a run folder of its own in `folder`, that are not done there yet.
+    """Run the jobs of a plan that are not done yet, each in its own run folder within `folder`.
 
     Parameters
     ----------
     source : Source
-        Who thinks of jobs; all of the plan's if not given.
+        Source of the jobs; by default all jobs of the plan.
     executor : concurrent.futures.Executor
-        Who runs them; processes of this machine if not given, among which its threads and GPUs are divided.
-        The script that calls this then needs `if __name__ == "__main__":`, as with any such processes.
+        By default processes of this machine, among which its threads and GPUs are divided. The script that
+        calls this then needs `if __name__ == "__main__":`.
     workers : int
         Jobs at a time.
     hopeless, observe, should_stop : callable
-        As of `drive`.
+        See `drive`.
 
     Raises
     ------
     UsageError
-        If the settings of a job cannot be; nothing has been run then.
+        If settings of a job are invalid; nothing has been run then.
     RunError
         If the folder cannot be written.
     """
@@ -80,7 +80,7 @@ def run_sweep(
             chosen,
             workers,
             command=command,
-            hopeless=hopeless or (lambda board: {}),
+            hopeless=hopeless,
             observe=observe,
             should_stop=should_stop,
         )
@@ -97,37 +97,30 @@ def executor_at(address: str | None, workers: int | None) -> Iterator[tuple[Exec
 
 
 def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
-    """Return the source that tunes a setting: "lr", with the values that the plan's grid has, or "lr=0.1,1".
+    """Return the source that tunes a setting: "lr" with the values of the plan's grid, or "lr=0.1,1".
 
-    With "lr=x0.3,1,3" the values are factors of what each point of the sweep has.
+    With "lr=x0.3,1,3" the values are factors of the value that each point of the sweep has.
 
     Raises
     ------
     UsageError
-        If there is no such setting, or it has no values; learning rates have some of their own.
+        If there is no such setting, or it has no values; a learning rate has default ones.
     """
     name, _, values = text.partition("=")
-    relative = values.startswith("x")
-    values = values.removeprefix("x")
     path = canonical(name.strip())
-    given = [axis for axis in plan.axes if axis.path == path]
     if values:
-        given = [parse_axis(path, values)]
-    elif not given and path == LR:
-        given = [rates(plan)]
-    if not given:
+        axis = parse_axis(path, values.removeprefix("x"))
+    elif given := [axis for axis in plan.axes if axis.path == path]:
+        axis = given[0]
+    elif path == LR:
+        axis = rates(plan)
+    else:
         raise UsageError(f"tune {path}: needs values to begin with, as in {path}=log:0.01..1:3")
-    return Tuned(plan, given[0], rule, folder, relative)
+    return Tuned(plan, axis, rule, folder, relative=values.startswith("x"))
 
 
 def load_plan(path: Path | str) -> Plan:
-    """Read a plan from a TOML file, or that of the sweep in a folder.
-
-    Raises
-    ------
-    UsageError
-        If there is none, or it is not one.
-    """
+    """Read the plan in a TOML file, or of the sweep in a folder; `UsageError` if there is none."""
     path = Path(path)
     file = path / PLAN_FILE if path.is_dir() else path
     try:
@@ -138,7 +131,7 @@ def load_plan(path: Path | str) -> Plan:
 
 
 def _gpus(plan: Plan) -> list[str]:
-    """GPUs to divide, where the jobs may want some."""
+    """GPUs to divide, where the jobs may use them."""
     training = plan.settings.get("training")
     chosen = training.get("backend") if isinstance(training, dict) else None
     return [] if chosen == "numpy" else visible_gpus()

@@ -20,13 +20,7 @@ _FEWEST = 3  # others that have come as far
 
 @dataclass(frozen=True, slots=True)
 class MedianRule:
-    """Judge jobs that have done `after` epochs, by at least three others.
-
-    Raises
-    ------
-    UsageError
-        If `after` is negative.
-    """
+    """Judge jobs that have done `after` epochs (>= 0), by at least three others."""
 
     after: float
 
@@ -57,6 +51,6 @@ class MedianRule:
 
 @functools.cache
 def _kind(job: Job) -> str:
-    """Return what makes scores comparable."""
+    """Return the settings that jobs with comparable scores share."""
     config = config_dict(build_config(dict(job.settings)))
     return json.dumps([config["data"], config["training"]["loss"]])

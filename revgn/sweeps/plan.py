@@ -1,4 +1,4 @@
-"""What a sweep runs: a TOML file like that of a run, and the settings that take several values.
+"""The plan of a sweep: a TOML file like that of a run, and the settings that take several values.
 
 [training]                        settings of all jobs
 schedule = "cosine"
@@ -11,7 +11,7 @@ lr = "log:0.1..1:4"               or a list; see `revgn.sweeps.axes`
 seed = "0..4"
 
 [sweep]
-random = 40                       so many points drawn from the grid, in place of all
+random = 40                       points drawn from the grid, in place of all
 random_seed = 0
 """
 
@@ -48,7 +48,7 @@ _NAME_LENGTH = 80
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One run of a sweep: the name of its folder, its settings, and those of them that the sweep chose."""
+    """One run of a sweep: the name of its folder, its settings, and the ones that the sweep chose."""
 
     name: str
     settings: Mapping[str, Any]
@@ -57,26 +57,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """A sweep as it is declared.
+    """A sweep as it is declared; the k-th random point follows from the seed and k alone."""
 
-    Parameters
-    ----------
-    settings : dict
-        Nested settings of all jobs.
-    axes : tuple of Axis
-        The grid.
-    variants : dict
-        Nested settings by name, each tried with each point of the grid.
-    random : int or None
-        Points that are drawn from the grid; None takes all.
-    random_seed : int
-        Point k follows from the seed and k alone: more of them are the same ones and others.
-    """
-
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    axes: tuple[Axis, ...] = ()
-    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    random: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of all jobs, nested
+    axes: tuple[Axis, ...] = ()  # the grid
+    variants: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # each with each point of the grid
+    random: int | None = None  # number of points drawn from the grid; None takes all
     random_seed: int = 0
 
 
@@ -86,7 +74,7 @@ def parse_plan(text: str, source: str) -> Plan:
     Raises
     ------
     UsageError
-        If it is not TOML, or a table holds what it cannot.
+        If it is not TOML, or a table is invalid.
     """
     content = parse_toml(text, source)
     tables: dict[str, Any] = {name: content.pop(name, {}) for name in _TABLES}
@@ -124,7 +112,7 @@ def plan_jobs(plan: Plan) -> list[Job]:
     Raises
     ------
     UsageError
-        If the settings of a job cannot be, it is named; or there are too many jobs, or a range to count.
+        If settings of a job are invalid, there are too many jobs, or a range has no count.
     """
     if plan.random is None:
         if ranges := [axis.path for axis in plan.axes if axis.is_continuous]:
@@ -150,12 +138,12 @@ def plan_jobs(plan: Plan) -> list[Job]:
 
 
 def make_job(plan: Plan, choices: Mapping[str, Any], variant: str | None = None) -> Job:
-    """Return the job with these settings by dotted path beside those of the plan and its variant.
+    """Return the job with these settings by dotted path, over the settings of the variant and the plan.
 
     Raises
     ------
     UsageError
-        If the settings cannot be.
+        If the settings are invalid.
     """
     of_variant = {} if variant is None else plan.variants[variant]
     named = ({} if variant is None else {"variant": variant}) | dict(choices)
@@ -175,7 +163,7 @@ def make_job(plan: Plan, choices: Mapping[str, Any], variant: str | None = None)
 
 
 def with_files_found(plan: Plan, root: Path) -> Plan:
-    """Return the plan with a data file that is named from `root` by its whole path, for workers elsewhere."""
+    """Return the plan with data files by their absolute path, relative ones from `root`."""
 
     def found(settings: Mapping[str, Any]) -> dict[str, Any]:
         data = settings.get("data")

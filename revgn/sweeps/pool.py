@@ -74,7 +74,7 @@ class LocalPool(Executor):
 
 
 def shares_of_threads(workers: int) -> dict[str, str]:
-    """Return what leaves each of so many workers its share of the processors, unless threads are set."""
+    """Return the environment that divides the processors among workers, unless threads are set."""
     threads = str(max(1, _processors() // workers))
     return {name: os.environ.get(name, threads) for name in THREADS}
 
@@ -101,7 +101,7 @@ def _begin_worker() -> None:
 
     def follow() -> None:
         parent.join()
-        os.kill(os.getpid(), signal.SIGKILL)  # what is lost is no more than by any kill: the run resumes
+        os.kill(os.getpid(), signal.SIGKILL)  # as by any kill, the run resumes
 
     threading.Thread(target=follow, name="follow", daemon=True).start()
 

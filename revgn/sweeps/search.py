@@ -1,7 +1,7 @@
-"""Let optuna think of the jobs, from what came of those before (extra `search`).
+"""Search by optuna (extra `search`): each job is proposed from the scores of those before.
 
-Its study is in a journal beside the jobs, SWEEP/optuna.log: a sweep that is started again goes on with it,
-and several drivers share it. An axis with values is a categorical choice, a range is a number in it.
+The study is in a journal beside the jobs, SWEEP/optuna.log, which several drivers share and a sweep that is
+started again continues. An axis with values is a categorical choice, a range a number.
 """
 
 import json
@@ -18,17 +18,12 @@ _CHOICES = "choices"
 
 
 class Searched:
-    """Source of `count` jobs, whose best score is to be as high as can be.
-
-    Parameters
-    ----------
-    plan : Plan
-        Its variants are one more choice; it has no grid of seeds.
+    """Source of `count` jobs that search the highest score; the plan's variants are one more choice.
 
     Raises
     ------
     UsageError
-        If optuna is not installed, the count is below one, or there is nothing to search in.
+        If optuna is not installed, the count is below one, seeds are on the grid, or there is no grid.
     """
 
     def __init__(self, plan: Plan, count: int, folder: Path) -> None:
@@ -49,7 +44,7 @@ class Searched:
         self._states = optuna.trial.TrialState
         self._study = optuna.create_study(
             storage=optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
-            sampler=optuna.samplers.TPESampler(),  # a seed would have each driver ask for the same
+            sampler=optuna.samplers.TPESampler(),  # with a seed all drivers would draw the same
             study_name=_STUDY,
             direction="maximize",
             load_if_exists=True,

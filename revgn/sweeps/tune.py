@@ -5,16 +5,15 @@
     3. the geometric means of the best and its neighbours
     4. the best of all, on every seed
 
-What is best is a rule's:
+The best value by each rule:
 
-    score      highest score that the run came to, on validation data where there are some
+    score      highest score of the run, on validation data where there are some
     largest    largest value whose run did not diverge           (Buffelli et al. 2024, appendix)
-    progress   lowest training loss after the first epoch, of runs of one epoch        (there)
+    progress   lowest training loss after the first epoch, of runs of one epoch       (ibid.)
     fit        lowest training loss at the last evaluation
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -39,31 +38,19 @@ _DIGITS = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tuned:
-    """Source of the jobs that tune a setting, by an axis of its own, for each point of a plan.
-
-    Parameters
-    ----------
-    plan : Plan
-        Its grid may have seeds; the first of them is tuned on.
-    axis : Axis
-        Values to begin with.
-    rule : {"score", "largest", "progress", "fit"}
-    folder : Path
-        That of the sweep.
-    relative : bool
-        The values are factors of what each point has set, or has by default.
+    """Source of the jobs that tune a setting for each point of a plan.
 
     Raises
     ------
     UsageError
-        If there is no such rule, or the axis has not two positive numbers or more.
+        If there is no such rule, or the axis has fewer than two positive numbers.
     """
 
-    plan: Plan
-    axis: Axis
+    plan: Plan  # tuned on the first of its seeds
+    axis: Axis  # values to begin with
     rule: Rule
-    folder: Path
-    relative: bool = False
+    folder: Path  # of the sweep
+    relative: bool = False  # whether the values are factors of the value that each point has
 
     def __post_init__(self) -> None:
         if self.rule not in get_args(Rule):
@@ -97,24 +84,18 @@ class Tuned:
     def _tried(self, point: Job, board: Board) -> tuple[Scores, bool]:
         """Scores of the values to try, NaN until a run is over, and whether there will be no more of them."""
         scores: Scores = {}
-        unit = 1.0
-        if self.relative:
-            unit = _value(dict(point.settings), self.axis.path)
+        unit = _value(dict(point.settings), self.axis.path) if self.relative else 1.0
         new = [float(value) if unit == 1.0 else _rounded(float(value) * unit) for value in self.axis.values]
-        stages: list[Callable[[Scores, Rule], list[float]]] = [*[beyond] * _FURTHER, between, no_more]
-        for propose in stages:
+        for propose in (*[beyond] * _FURTHER, between, None):
             scores |= {value: self._score(self._trial(point, value), board) for value in new}
             if any(math.isnan(score) for score in scores.values()):
                 return scores, False
-            new = propose(scores, self.rule)
+            new = propose(scores, self.rule) if propose else []
         return scores, True
 
     def _trial(self, point: Job, value: float) -> Job:
-        job = self._job(point, value, self._ends()[0])
-        if self.rule != "progress":
-            return job
-        plan = replace(self.plan, settings={}, variants={})
-        return make_job(replace(plan, settings=job.settings), {**job.choices, "training.epochs": 1})
+        one_epoch = {"training.epochs": 1} if self.rule == "progress" else {}
+        return self._job(point, value, self._ends()[0] | one_epoch)
 
     def _ends(self) -> list[dict[str, Any]]:
         """Return the seeds as choices, one that is empty where the plan has none."""
@@ -155,15 +136,8 @@ def between(scores: Scores, rule: Rule) -> list[float]:
         return []
     tried = sorted(scores)
     at = tried.index(_best(scores))
-    near = [
-        pair for pair in pairwise(tried) if tried[at] in pair and (rule != "largest" or pair[0] == tried[at])
-    ]
-    return [value for low, high in near if (value := _rounded(math.sqrt(low * high))) not in scores]
-
-
-def no_more(scores: Scores, rule: Rule) -> list[float]:
-    """Return nothing: the last stage."""
-    return []
+    pairs = list(pairwise(tried))[at if rule == "largest" else max(at - 1, 0) : at + 1]
+    return [value for low, high in pairs if (value := _rounded(math.sqrt(low * high))) not in scores]
 
 
 def rates(plan: Plan) -> Axis:
@@ -190,7 +164,7 @@ def _rounded(value: float) -> float:
 
 
 def _training_loss(folder: Path, after: float) -> float:
-    """Return the training loss at the first evaluation after so many epochs, or at the last one."""
+    """Return the training loss at the first evaluation from `after` epochs on, or at the last one."""
     epochs = open_run(folder).epochs
     if "train_loss" not in epochs:
         raise RunError(f"{folder}: was never evaluated")

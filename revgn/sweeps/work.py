@@ -1,4 +1,4 @@
-"""One job, from its claim to its end: what a worker does, in whatever process or machine."""
+"""One job, from its claim to its end, in any process of any machine."""
 
 import math
 import traceback
@@ -14,7 +14,7 @@ from revgn.launch import resume_run, start_run
 from revgn.settings import build_config
 from revgn.store import Run, is_run, open_run
 from revgn.store.names import Weights, judged_weights, score_of
-from revgn.sweeps.claim import Beat, beating, end, take
+from revgn.sweeps.claim import Beat, beating, take, write_beat
 from revgn.sweeps.plan import Job
 from revgn.training import DivergedError, Evaluated, Event, Problem
 
@@ -33,15 +33,14 @@ class Result(NamedTuple):
 
 
 class Watched:
-    """What the events of a run say, for its beat."""
+    """The beat of a run, from its events."""
 
     def __init__(self) -> None:
         self.beat = Beat()
 
     def observe(self, problem: Problem, event: Event) -> None:
         """Take in an event."""
-        record = event.record
-        scores = self.beat.scores
+        record, scores = event.record, self.beat.scores
         weights: Weights = "average" if problem.average else "raw"
         judged = score_of(record, weights) if isinstance(event, Evaluated) else None
         if judged is not None and math.isfinite(judged[0]):
@@ -58,7 +57,7 @@ class Watched:
 
 
 def beat_of(run: Run) -> Beat:
-    """Return what a run would say of itself now."""
+    """Return the beat of a run as it stands in its folder."""
     judged, epochs = score_of(run.epochs, judged_weights(run.epochs)), run.epochs["epoch"].tolist()
     signed = [] if judged is None else (judged[0] * judged[1]).tolist()
     scores = tuple(
@@ -90,13 +89,13 @@ def run_job(sweep: Path, job: Job, after: int, command: str = "") -> Result:
         result = Result(job.name, "failed", str(error))
     except MemoryError as error:
         result = Result(job.name, "failed", f"not enough memory: {error or 'no detail'}")
-    except Exception as error:  # a fault of ours: the other jobs go on, and it can be looked at
+    except Exception as error:  # a fault of the program: the other jobs go on
         with suppress(OSError):
             (claim / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         result = Result(job.name, "failed", f"{type(error).__name__}: {error} ({claim / 'traceback.txt'})")
     finally:
         with suppress(RevgnError):
-            end(claim, replace(watched.beat, ended=result.status, message=result.message))
+            write_beat(claim, replace(watched.beat, ended=result.status, message=result.message))
     return result
 
 

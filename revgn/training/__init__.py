@@ -1,6 +1,6 @@
-"""Training: frozen settings, a pure step, a loop that yields records and knows no files."""
+"""Training: a pure step, and a loop that yields records and writes no files."""
 
-from revgn.training.average import Average, AverageState, init_average, update_average
+from revgn.training.average import AverageState, update_average
 from revgn.training.estimate import (
     Estimate,
     Speeds,
@@ -14,7 +14,6 @@ from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, train
 from revgn.training.problem import (
     Problem,
     TrainState,
-    averaged,
     build_problem,
     initial_state,
     load_data,
@@ -23,28 +22,24 @@ from revgn.training.problem import (
     restore_weights,
     state_arrays,
 )
-from revgn.training.step import Record, train_step
+from revgn.training.step import train_step
 
 __all__ = [
-    "Average",
     "AverageState",
     "DivergedError",
     "Estimate",
     "Evaluated",
     "Event",
     "Problem",
-    "Record",
     "Speeds",
     "StepDone",
     "TrainState",
     "analyse",
-    "averaged",
     "build_problem",
     "choose_solver",
     "estimate_step",
     "evaluate",
     "evaluate_part",
-    "init_average",
     "initial_state",
     "load_data",
     "restore_average",

@@ -1,59 +1,43 @@
-"""Weights averaged over the steps, kept beside the raw ones.
+"""Weights averaged over the steps, kept beside the raw ones; training never sees them.
 
     A <- A + share (W - A)        share = (1 - d) / (1 - d^k) at the k-th step averaged, 1/k for d = 1
 
-so that A is the mean of the k weights so far in which each weighs d times the one after it: with d < 1 the
-exponential moving average freed from its start (as Adam frees its moments), with d = 1 the plain mean, which
-over the last part of training is that of Polyak and Juditsky 1992 and of Izmailov et al. 2018
-(arXiv 1803.05407). Training never sees A.
+A is then the mean of the k weights so far, each weighted by d relative to the next one: for d < 1 the
+exponential moving average without the bias of its initialization, for d = 1 over the last part of training
+the mean of Polyak and Juditsky 1992 and of Izmailov et al. 2018 (arXiv 1803.05407).
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from revgn import trees
 from revgn.networks import ChainParams
-
-
-@dataclass(frozen=True, slots=True)
-class Average:
-    """The mean of the weights after each step later than `begin`, with `decay` from each to the one before.
-
-    Parameters
-    ----------
-    decay : float
-        d in (0, 1]; 1 is the plain mean.
-    begin : int
-        Steps that are left out.
-    """
-
-    decay: float = 1.0
-    begin: int = 0
+from revgn.settings import Exponential, Tail
 
 
 class AverageState(NamedTuple):
-    """A over the weights of so many steps; before the first of them the raw ones, which cost no memory."""
+    """A over the weights of `steps` steps; before the first of them the raw weights, which cost no memory."""
 
     steps: int
     params: ChainParams
 
 
-def init_average(params: ChainParams) -> AverageState:
-    """State before the first step."""
-    return AverageState(0, params)
-
-
-def update_average(average: Average, state: AverageState, params: ChainParams, step: int) -> AverageState:
-    """Take in the weights after `step` steps.
+def update_average(
+    average: Exponential | Tail, state: AverageState, params: ChainParams, step: int, total_steps: int
+) -> AverageState:
+    """Take in the weights after `step` of `total_steps` steps; a tail has at least the last step in it.
 
     Notes
     -----
     Law: A is the sum of d^age W over the sum of d^age, age counted in steps.
     Cost: one pass over memory.
     """
-    if step <= average.begin:  # also where a resumed run begins later than it was to
-        return init_average(params)
-    k, d = state.steps + 1, average.decay
+    begin, d, k = 0, 1.0, state.steps + 1
+    if isinstance(average, Exponential):
+        d = average.decay
+    else:
+        begin = min(round(average.tail_start * total_steps), total_steps - 1)
+    if step <= begin:  # also where a resumed run begins later than it was to
+        return AverageState(0, params)
     if k == 1:
         return AverageState(1, params)
     share = (1.0 - d) / (1.0 - d**k) if d < 1 else 1.0 / k

@@ -1,4 +1,4 @@
-"""The rows that a step takes: they follow from the seed, the epoch and the step alone."""
+"""Batches of the steps; they follow from the seed, the epoch and the step alone."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -70,12 +70,5 @@ def _take(problem: Problem, rows: np.ndarray, epoch: int, step: int) -> Batch:
 
 def _training_rows(problem: Problem, rows: np.ndarray, crop: np.random.Generator | None = None) -> Batch:
     """Rows as they are fitted: labels smoothed."""
-    return take_batch(
-        problem.dataset,
-        problem.dataset.train,
-        rows,
-        problem.backend,
-        problem.dtype,
-        crop=crop,
-        smoothing=problem.config.training.label_smoothing,
-    )
+    data, smoothing = problem.dataset, problem.config.training.label_smoothing
+    return take_batch(data, data.train, rows, problem.backend, problem.dtype, crop=crop, smoothing=smoothing)

@@ -105,35 +105,30 @@ def choose_solver(config: Config, dataset: Dataset) -> tuple[Config, dict[str, E
     automatic = [part for part in parts_of(config.optimizer) if isinstance(part, Automatic)]
     if not automatic:
         return config, {}
-    tried = [replace(config, optimizer=mapped(to, config.optimizer)) for to in _SOLVERS.values()]
-    problems = [build_problem(each, dataset) for each in tried]
-    found = dict(zip(_SOLVERS, _estimates(problems), strict=True))
+
+    def with_solver(solver: Callable[[Automatic], Any]) -> Config:
+        def swapped(part: Any) -> Any:
+            return solver(part) if isinstance(part, Automatic) else part
+
+        return replace(config, optimizer=mapped(swapped, config.optimizer))
+
+    tried = {
+        "minimum-norm": with_solver(lambda part: MinimumNorm(part.damping, part.outputs, part.memory)),
+        "cg": with_solver(lambda part: ConjugateGradients(part.damping, part.outputs, part.tolerance)),
+    }
+    problems = [build_problem(each, dataset) for each in tried.values()]
+    found = dict(zip(tried, _estimates(problems), strict=True))
     bounds = (kernel_memory(part.memory, problems[0].backend) for part in automatic)
     bound = min(filter(None, bounds), default=math.inf)
     fitting = [kind for kind, of in found.items() if _least_memory(of.cost) <= bound]
     taken = min(fitting, key=lambda kind: found[kind].seconds_per_step)
-    return tried[list(_SOLVERS).index(taken)], {taken: found[taken], **found}
+    return tried[taken], {taken: found[taken], **found}
 
 
 def solver_choice(estimates: dict[str, Estimate]) -> str:
     """Describe the choice of `choose_solver`: "cg: 0.21 s a step by estimate, minimum-norm 0.9 s"."""
     (taken, first), *others = ((kind, f"{of.seconds_per_step:.3g} s") for kind, of in estimates.items())
     return ", ".join([f"{taken}: {first} a step by estimate", *map(" ".join, others)])
-
-
-def _minimum_norm(part: Any) -> Any:
-    if not isinstance(part, Automatic):
-        return part
-    return MinimumNorm(part.damping, part.outputs, part.memory)
-
-
-def _conjugate_gradients(part: Any) -> Any:
-    if not isinstance(part, Automatic):
-        return part
-    return ConjugateGradients(part.damping, part.outputs, part.tolerance)
-
-
-_SOLVERS = {"minimum-norm": _minimum_norm, "cg": _conjugate_gradients}
 
 
 def _least_memory(counted: Cost) -> int:

@@ -59,7 +59,7 @@ def start_probe(problem: Problem, rows: int, probes: int = 0) -> Probe:
 
 
 def analyse(problem: Problem, state: TrainState, probe: Probe) -> Record:
-    """Return the quantities of `revgn.analysis` at a state, with those of the next two steps if there are."""
+    """Return the quantities of `revgn.analysis` at a state, and of its next two steps if there are two."""
     return analysis.measure(Moment(problem.network, state.params, probe, _look_ahead(problem, state)))
 
 

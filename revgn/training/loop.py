@@ -1,4 +1,4 @@
-"""The training loop: a generator of records, which knows no files and keeps no state of its own."""
+"""The training loop: a generator of records, without files and without state of its own."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

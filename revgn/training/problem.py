@@ -1,4 +1,4 @@
-"""From settings to what is trained: data, network, loss, optimizer, and the state before the first step.
+"""The problem that settings describe: data, network, loss, optimizer, and the state before the first step.
 
 Every draw follows from the seed and a tag of its own, so changing one choice leaves the others' bits.
 """
@@ -21,7 +21,7 @@ from revgn.settings import Config, Exponential, Own, Tail, config_dict, kind_of,
 from revgn.settings.registry import OWN
 from revgn.solvers import Automatic, BlockWise, MinimumNorm, is_dense
 from revgn.solvers.block_weights import fixed_weights
-from revgn.training.average import Average, AverageState, init_average
+from revgn.training.average import AverageState
 
 DEFAULT_BATCH = 256
 _INIT_SCALE = 1e-3  # of a network of the user's own
@@ -43,7 +43,7 @@ class Problem:
     batch_size: int
     steps_per_epoch: int
     total_steps: int
-    average: Average | None = None
+    average: Exponential | Tail | None = None
 
 
 class TrainState(NamedTuple):
@@ -61,9 +61,7 @@ class TrainState(NamedTuple):
 
 def load_data(config: Config) -> Dataset:
     """Data set of `config`."""
-    settings = config_dict(config.data)
-    del settings["crop"]
-    return load_dataset(settings.pop("name"), validation_fraction=settings.pop("validation"), **settings)
+    return load_dataset(**config_dict(config.data))
 
 
 def build_problem(
@@ -74,7 +72,7 @@ def build_problem(
     loss: Loss | None = None,
     optimizer: Optimizer | None = None,
 ) -> Problem:
-    """Draw the network and settle what `config` leaves to the data.
+    """Draw the network, and choose what `config` leaves open.
 
     A network, loss or optimizer of the user's own takes the place of the one that `config` describes.
 
@@ -121,7 +119,7 @@ def build_problem(
         batch_size=batch_size,
         steps_per_epoch=per_epoch,
         total_steps=total_steps,
-        average=_average(settings.average, total_steps),
+        average=settings.average,
     )
 
 
@@ -192,20 +190,11 @@ def _bounded(part: Any, order: int, backend: Backend) -> Any:
     return part if is_dense("eigh", order, 8, memory) else replace(part, memory=memory)
 
 
-def _average(settings: Exponential | Tail | None, total_steps: int) -> Average | None:
-    """Average of the weights that the settings describe; a tail has at least the last step in it."""
-    if isinstance(settings, Exponential):
-        return Average(settings.decay)
-    if isinstance(settings, Tail):
-        return Average(begin=min(round(settings.tail_start * total_steps), total_steps - 1))
-    return None
-
-
 def initial_state(problem: Problem) -> TrainState:
     """Draw the state before the first step."""
     rng = np.random.default_rng([problem.config.training.seed, _PARAMS])
     params = init(problem.network, rng, getattr(problem.config.network, "init_scale", _INIT_SCALE))
-    average = init_average(params) if problem.average else ()
+    average = AverageState(0, params) if problem.average else ()
     return TrainState(params, init_state(problem.optimizer, problem.network, params), 0, 0.0, average)
 
 

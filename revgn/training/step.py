@@ -25,12 +25,10 @@ _PROBE_ROWS = 64
 def train_step(problem: Problem, state: TrainState, batch: Batch) -> tuple[TrainState, Record]:
     """Take one optimizer step on `batch`, inputs (n, d) and targets (n, c).
 
-    Labels come smoothed already, as the loop takes its batches.
-
     Returns
     -------
-    The new state, and the record of the step: series of `revgn.store.names` by name, in its units. Loss
-    and accuracy are those of the batch before the update.
+    The new state, and the record of the step: series of `revgn.store.names` by name. Loss and accuracy are of
+    the batch before the update, with its targets as they are given (labels may be smoothed).
     """
     with unwarned():  # the loop looks at the numbers
         return _train_step(problem, state, *batch)
@@ -54,7 +52,7 @@ def _train_step(
     params, inner = _row_major(result.params), _row_major(result.state)
     step, average = state.step + 1, state.average
     if problem.average and average:
-        average = update_average(problem.average, average, params, step)
+        average = update_average(problem.average, average, params, step, problem.total_steps)
     step_norm = float(result.step_norm)  # waits for the device
     finished = perf_counter()
     record: Record = {
@@ -106,14 +104,10 @@ def measure(
     others: Mapping[str, Batch],
     loss_before: float,
 ) -> Record:
-    """Measure what a step did to the loss on its batch and on others, and the round trip's error after it.
+    """Measure the losses after a step, and the error of the network's inverse on 64 samples of the batch.
 
-    loss_decrease              loss of its own batch before the step minus after it
+    loss_decrease              loss of the batch before the step (`loss_before`) minus after it
     loss_decrease_other, ...   the same for each of the other batches, by name
-
-    The decrease elsewhere, relative to the decrease on its own batch, is the share of a step that is not the
-    memory of its batch; `loss_before` is that of the batch, which the step knows. The round trip is that of
-    the first 64 samples of the batch.
     """
 
     def loss(state: TrainState, of: Batch) -> float:

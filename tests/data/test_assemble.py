@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from revgn.data.assemble import Rows, assemble
+from revgn.data.settings import DataSettings
 from revgn.errors import DataError, UsageError
 
 rng = np.random.default_rng(0)
@@ -10,7 +11,7 @@ X, Y = rng.standard_normal((12, 4)), np.arange(12) % 3
 
 def make(x=X, y=Y, test=None, **options):
     test = None if test is None else Rows(*map(np.asarray, test))
-    return assemble("own", "here", Rows(np.asarray(x), np.asarray(y)), test, **options)
+    return assemble("own", "here", Rows(np.asarray(x), np.asarray(y)), test, DataSettings(**options))
 
 
 def with_value(value, row, column):
@@ -140,8 +141,8 @@ def test_a_subset_cuts_and_normalizes_the_training_part_alone():
         {"subset": 2, "subset_seed": -1},
         {"test_fraction": 0.0},
         {"test_fraction": 1.0},
-        {"validation_fraction": -0.1},
-        {"validation_fraction": 1.0},
+        {"validation": -0.1},
+        {"validation": 1.0},
         {"task": "sorting"},
     ],
 )
@@ -151,8 +152,8 @@ def test_a_wish_that_cannot_be_met_is_named(options):
 
 
 def test_validation_rows_are_held_out_of_training():
-    whole, held = make(), make(validation_fraction=0.3)
-    kept = make(validation_fraction=0.3, subset=5)
+    whole, held = make(), make(validation=0.3)
+    kept = make(validation=0.3, subset=5)
     rows = [{tuple(row) for row in part.inputs} for part in (whole.train, held.train, held.validation)]
     assert (len(rows[2]), rows[1] & rows[2], rows[1] | rows[2]) == (3, set(), rows[0])
     np.testing.assert_array_equal(held.validation.targets.sum(axis=1), 1.0)
@@ -163,7 +164,7 @@ def test_validation_rows_are_held_out_of_training():
     assert whole.validation is None
     assert whole.checksum == held.checksum
     with pytest.raises(DataError, match="a validation part cannot be split off: there are 10 rows"):
-        make(validation_fraction=0.99)
+        make(validation=0.99)
 
 
 def test_the_checksum_sees_every_bit():

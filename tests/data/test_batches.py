@@ -3,7 +3,14 @@ import numpy as np
 import pytest
 
 from revgn.arrays import Backend, backend_of, select_backend
-from revgn.data import batch_indices, load_dataset, random_resized_crop, steps_per_epoch, take_batch
+from revgn.data import (
+    DataSettings,
+    batch_indices,
+    load_dataset,
+    random_resized_crop,
+    steps_per_epoch,
+    take_batch,
+)
 from revgn.data.assemble import Rows, assemble
 from revgn.errors import UsageError
 
@@ -63,7 +70,7 @@ def test_targets_are_standardized_by_the_training_part(backend: Backend):
 
 def test_float64_inputs_are_normalized_before_they_are_rounded():
     x = 1e8 + np.random.default_rng(0).standard_normal((50, 2))
-    dataset = assemble("own", "here", Rows(x, np.arange(50) % 2), None)
+    dataset = assemble("own", "here", Rows(x, np.arange(50) % 2), None, DataSettings())
     inputs, _ = take_batch(dataset, dataset.train, None, select_backend("numpy"), np.float32)
     np.testing.assert_allclose(inputs.std(axis=0), 1, rtol=1e-5)
 
@@ -80,7 +87,9 @@ def test_a_crop_comes_before_the_normalization(dtype):
 
 
 def test_only_images_can_be_cropped():
-    dataset = assemble("own", "here", Rows(np.random.default_rng(0).random((9, 4)), np.arange(9) % 2), None)
+    dataset = assemble(
+        "own", "here", Rows(np.random.default_rng(0).random((9, 4)), np.arange(9) % 2), None, DataSettings()
+    )
     with pytest.raises(UsageError, match="crop: the inputs of own are not images"):
         take_batch(
             dataset, dataset.train, None, select_backend("numpy"), np.float32, crop=np.random.default_rng(0)

@@ -15,10 +15,10 @@ from revgn.sweeps.claim import (
     ask_to_stop,
     attempt,
     beating,
-    end,
     is_held,
     newest_claim,
     take,
+    write_beat,
 )
 
 
@@ -59,7 +59,7 @@ def test_the_job_of_another_machine_is_free_when_it_is_silent(tmp_path, monkeypa
     folder, silence = take(tmp_path, "job", 0), Silence()
     write_owner(folder / "owner.json", replace(this_process(), host="elsewhere"))
     for count in range(5):  # it beats, slowly
-        end(folder, Beat(count=count))
+        write_beat(folder, Beat(count=count))
         assert is_held(newest_claim(tmp_path, "job"), silence)
         clock[0] += claims.SILENT_SECONDS - 1
     assert is_held(newest_claim(tmp_path, "job"), silence)
@@ -78,7 +78,7 @@ def test_an_attempt_beats_and_ends(tmp_path, monkeypatch):
         ask_to_stop(folder, "hopeless")
         wait_until(asked)
         assert asked() == "hopeless"
-    end(folder, Beat(ended="stopped"))
+    write_beat(folder, Beat(ended="stopped"))
     assert not is_held(newest_claim(tmp_path, "job"), Silence())
 
 

@@ -16,7 +16,7 @@ from sweep_cases import Here, killer, plan_of, statuses, surroundings
 from revgn.errors import UsageError
 from revgn.store import list_runs, open_run, open_runs
 from revgn.sweeps import Beat, Listed, LocalPool, plan_jobs, run_sweep
-from revgn.sweeps.claim import Silence, end, is_held, newest_claim, take
+from revgn.sweeps.claim import Silence, is_held, newest_claim, take, write_beat
 from revgn.sweeps.pool import THREADS
 from revgn.views import compare_runs
 
@@ -252,7 +252,7 @@ def test_a_job_taken_by_another_since_it_was_looked_at_is_left_to_it(tmp_path, m
     def observe(board):
         if not here.jobs and not ended:
             ended.append(taken[0])
-            end(taken[0], Beat(ended="interrupted"))
+            write_beat(taken[0], Beat(ended="interrupted"))
 
     monkeypatch.setattr(drive, "_free", taken_meanwhile)
     board = run_sweep(plan, tmp_path / "s", executor=here, observe=observe)

@@ -1,6 +1,7 @@
 """Who thinks of jobs: tuning, searching; and who ends them early."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,15 @@ def test_the_rate_of_most_progress_after_an_epoch(tmp_path):
             finals.append((run.config["training"]["epochs"], run.config["optimizer"]["lr"]))
     assert rate == min(losses, key=losses.get)
     assert finals == [(2, rate)]
+
+
+def test_the_progress_of_a_variant_is_that_of_its_settings(tmp_path):
+    plan = replace(plan_of(), variants={"a": {"optimizer": {"kind": "adam"}}})
+    jobs = Tuned(plan, parse_axis("lr", "1e-5,1e-4"), "progress", tmp_path).more({}, 1)
+    assert [job.choices for job in jobs] == [
+        {"variant": "a", "lr": rate, "training.epochs": 1} for rate in (1e-5, 1e-4)
+    ]
+    assert {job.settings["optimizer"]["kind"] for job in jobs} == {"adam"}
 
 
 def test_the_rate_of_the_best_fit(tmp_path):

@@ -10,18 +10,10 @@ from revgn.data import Part, batch_indices, take_batch
 from revgn.errors import UsageError
 from revgn.losses import CrossEntropy, accuracy, gradient, output_step, value
 from revgn.maps import forward
+from revgn.settings import Exponential, Tail
 from revgn.testing import relative_error
 from revgn.testing.compare import snapshot
-from revgn.training import (
-    Average,
-    Evaluated,
-    StepDone,
-    evaluate,
-    init_average,
-    initial_state,
-    train,
-    update_average,
-)
+from revgn.training import AverageState, Evaluated, StepDone, evaluate, initial_state, train, update_average
 
 ADAM = {"optimizer": "adam", "lr": 0.01, "eval_every": 1}
 AVERAGES = [
@@ -62,18 +54,18 @@ def test_the_average_is_a_mean_of_the_weights(changes, decay, begin, dtype, tole
             assert average is event.state.params  # no memory for what nobody asks
 
 
-@pytest.mark.parametrize("decay", [0.9, 1.0])
-def test_weights_that_stay_are_their_own_average(decay, make_problem):
+@pytest.mark.parametrize(("average", "begin"), [(Exponential(0.9), 0), (Tail(0.25), 1)])
+def test_weights_that_stay_are_their_own_average(average, begin, make_problem):
     """To the bit; and nothing of the weights before is left where the average begins."""
     problem = make_problem()
     params = initial_state(problem).params
     far = trees.scale(1e30, trees.add(params, params))
-    average, state = Average(decay, begin=1), init_average(far)
-    for step, taken in enumerate([far, params, params, params], start=1):
-        state = update_average(average, state, taken, step)
+    state = AverageState(0, far)
+    for step, taken in enumerate([far] * begin + [params] * 3, start=1):
+        state = update_average(average, state, taken, step, total_steps=4)
     assert state.steps == 3
     assert snapshot(state.params) == snapshot(params)
-    assert update_average(average, state, far, 1).params is far  # as if it had not begun
+    assert update_average(average, state, far, begin, 4).params is far  # as if it had not begun
 
 
 def test_training_never_sees_the_average(make_problem):

@@ -103,7 +103,7 @@ def test_records_hold_what_the_tables_name(make_problem):
     by_coupling = {f"weights_{what}_{k}" for what in ("norm", "moved", "cosine") for k in range(4)}
     of_all = {series.name for series in EPOCH_SERIES} - of_validation - of_estimates
     assert epochs - {"epoch"} == of_all | by_coupling
-    held_out = load_dataset("digits", subset=200, validation_fraction=0.1)
+    held_out = load_dataset("digits", subset=200, validation=0.1)
     held = run(make_problem({"training.average.kind": "exponential"}, held_out))
     assert of_validation <= held[-1].record.keys()
 
