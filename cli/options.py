@@ -73,7 +73,9 @@ def setting_options(names: tuple[str, ...] | None = None) -> Callable[[F], F]:
     def decorate(command: F) -> F:
         known = named_settings()
         for name in reversed(names or tuple(known)):
-            command = click.option(f"--{name.replace('_', '-')}", name, **_about(known[name]))(command)
+            word = name.replace("_", "-")
+            flag = f"--{word}/--no-{word}" if known[name][0].type is bool else f"--{word}"
+            command = click.option(flag, name, **_about(known[name]))(command)
         return command
 
     return decorate
@@ -116,5 +118,5 @@ def _about(settings: tuple[Setting, ...]) -> dict[str, Any]:
     if len(defaults) == 1 and not defaults & {"None", "False"}:
         help_text += f"  [{defaults.pop()}]"
     if settings[0].type is bool:
-        return {"is_flag": True, "flag_value": True, "default": None, "help": help_text}
+        return {"default": None, "help": help_text}
     return {"type": SettingValue(settings), "default": None, "help": help_text}

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from revgn_cli.progress import Progress
 
-from revgn.optimizers import KFAC, Adam, GaussNewton, Paced
+from revgn.optimizers import KFAC, SGD, Adam, GaussNewton, Muon, Paced
 from revgn.settings import build_config, flat, parse_toml
 from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm
 from revgn.store import open_run
@@ -71,6 +71,8 @@ COMMANDS = [
     ("-s optimizer.solver.damping=0.1", GaussNewton(MinimumNorm(damping=0.1))),
     ("own.toml", GaussNewton(MinimumNorm(damping=0.1, outputs="centered-logits"), momentum=0.9)),
     ("own.toml --damping 0.2 --lr 0.5", None),
+    ("--optimizer muon --no-nesterov", Muon(nesterov=False)),
+    ("--optimizer sgd --momentum 0.5 --nesterov", SGD(momentum=0.5, nesterov=True)),
     ("-s optimizer.damping=0.1 -s optimizer.kind=kfac", KFAC(damping=0.1)),  # in any order
 ]
 
