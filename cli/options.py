@@ -13,6 +13,7 @@ from revgn.settings.build import Table
 from revgn.settings.text import parse_assignment
 from revgn.structs import Setting, settings_of
 
+_LISTED = 50  # characters of a list of words that an option shows itself
 F = TypeVar("F", bound=Callable[..., Any])
 
 _FOR_TRAINING = ("name", "test_fraction", "standardize_targets", "crop")
@@ -27,12 +28,14 @@ class SettingValue(click.types.StringParamType):
         self.words = tuple(dict.fromkeys(word for of in settings for word in words_of(of)))
         kinds = {"int": "INTEGER", "float": "NUMBER", "": "TEXT"}
         kind = next(word for part, word in kinds.items() if part in str(settings[0].type))
-        self.name = "|".join(self.words) or ("SIZE" if settings[0].size else kind)
+        listed = "|".join(self.words)
+        self.is_long = len(listed) > _LISTED  # then the help lists them
+        self.name = "KIND" if self.is_long else listed or ("SIZE" if settings[0].size else kind)
         self.is_text = settings[0].type in (str, str | None)
 
     def get_metavar(self, param: Any, ctx: Any = None) -> str:
         """Return the words as they are to be written."""
-        return f"[{self.name}]" if self.words else self.name
+        return f"[{self.name}]" if self.words and not self.is_long else self.name
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Read a value; numbers with commas are a list. "none" stays a word: None is an option not given."""
@@ -114,9 +117,12 @@ def _about(settings: tuple[Setting, ...]) -> dict[str, Any]:
     defaults = {
         str(of.default if of.family is None else of.default and kind_of(of.default)) for of in settings
     }
+    value = SettingValue(settings)
     help_text = " ".join(texts)
+    if value.is_long:
+        help_text = f"{help_text.rstrip('.')}: {', '.join(value.words)}."
     if len(defaults) == 1 and not defaults & {"None", "False"}:
         help_text += f"  [{defaults.pop()}]"
     if settings[0].type is bool:
         return {"default": None, "help": help_text}
-    return {"type": SettingValue(settings), "default": None, "help": help_text}
+    return {"type": value, "default": None, "help": help_text}
