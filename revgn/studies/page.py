@@ -1,7 +1,9 @@
 """The page of a study: its question, a table of its variants, its verdicts."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from revgn.settings import flat
 from revgn.store import Run
 from revgn.studies.study import Scale, Study, Verdict, values_of
 from revgn.views import compare_runs
@@ -23,7 +25,7 @@ def study_markdown(
     lines += [f"| variant | rate | {' | '.join([*(name.replace('_', ' ') for name in figures), *claimed])} |"]
     lines += ["|---" * (len(figures) + len(claimed) + 2) + "|"]
     for variant, row in sorted(rows.items(), key=lambda item: -merit(study, item[1])):
-        rate = chosen[variant][0].config["optimizer"]["lr"]
+        rate = first_rate(chosen[variant][0].config)
         cells = [_cell(name, row.figures.get(name)) for name in figures]
         cells += [
             _cell(claim.figure, spread_of(list(values_of(claim, chosen[variant]))))
@@ -33,6 +35,11 @@ def study_markdown(
     head, found = verdict_table(verdicts)
     lines += ["", f"| {' | '.join(head)} |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in found)]
     return "\n".join([*lines, ""])
+
+
+def first_rate(config: dict[str, Any]) -> float:
+    """Return the learning rate of a configuration, of several optimizers that of the first."""
+    return float(next(rate for path, rate in flat(config).items() if path.rpartition(".")[2] == "lr"))
 
 
 def study_lines(study: Study, scale: Scale, chosen: dict[str, list[Run]], command: str) -> list[str]:

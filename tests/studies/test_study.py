@@ -15,6 +15,7 @@ from revgn.settings import Config, build_config, config_dict, flat, merge_settin
 from revgn.store import Provenance, create_run, open_run
 from revgn.store.names import EPOCH_SERIES, STEP_SERIES
 from revgn.studies import Claim, Study, conduct_study, judge, load_study, plan_of, study_names
+from revgn.studies.page import first_rate
 from revgn.sweeps import Plan, plan_jobs, tuned
 from revgn.views.compare import FIGURES
 
@@ -209,6 +210,17 @@ def test_a_study_against_a_setting(tmp_path):
     for study in filter(lambda study: study.against, map(load_study, study_names())):
         assert study.against in flat(config_dict(build_config({})))
         assert set(study.panels) <= set(FIGURES)
+
+
+@pytest.mark.parametrize("name", [name for name in study_names() if "lr" in load_study(name).tune])
+def test_every_variant_has_a_rate_for_its_page(name):
+    """That of the first optimizer, where there are several or one within another."""
+    plan = plan_of(load_study(name), "laptop", 1)
+    for job in plan_jobs(plan):
+        config = config_dict(build_config(dict(job.settings)))
+        optimizer = config["optimizer"]
+        inner = optimizer.get("inner") or optimizer.get("first") or optimizer
+        assert first_rate(config) == inner["lr"] > 0
 
 
 def test_a_study_that_is_stopped_has_no_verdict(tmp_path):
