@@ -54,6 +54,15 @@ def draw_coupling(
         "linear" is the identity factored through its input: the same map, faster where width < hidden.
     backend, dtype
         Library, device and dtype of C; NumPy and float64 unless given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revgn
+    >>> rng = np.random.default_rng(0)
+    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
+    >>> layer.features.projection.shape
+    (2, 8)
     """
     backend = backend or select_backend("numpy")
     C = draw_normal(rng, (width, hidden), hidden**-0.5, backend, dtype or backend.xp.float64)

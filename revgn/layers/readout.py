@@ -46,6 +46,14 @@ def draw_readout(
     ------
     ShapeError
         If there are more outputs than features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revgn
+    >>> readout = revgn.draw_readout(4, 3, np.random.default_rng(0))
+    >>> np.allclose(readout.first.T @ readout.first + readout.second.T @ readout.second, np.eye(3))
+    True
     """
     if outputs > 2 * width:
         raise ShapeError(

@@ -68,6 +68,15 @@ def draw_network(
     ------
     ShapeError
         If there are more outputs than features.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revgn
+    >>> rng = np.random.default_rng(0)
+    >>> network = revgn.draw_network(revgn.Architecture(blocks=1, hidden=16), 4, 2, rng)
+    >>> len(network.body.layers)
+    2
     """
     width, hidden = (features + 1) // 2, architecture.hidden
     layers: list[Layer] = []

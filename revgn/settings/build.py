@@ -28,6 +28,13 @@ def build_config(*layers: Table) -> Config:
     UsageError
         For an unknown key (with the nearest known one), a value of the wrong type or out of its bounds, a
         setting that the chosen structs do not have. One line that names the dotted path.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> config = revgn.build_config({"optimizer": {"kind": "adam", "lr": 0.01}})
+    >>> config.optimizer.lr
+    0.01
     """
     config: Config = _built(Config, with_preset(merge_settings(*layers)), "", Config())
     return config

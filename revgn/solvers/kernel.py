@@ -44,6 +44,18 @@ def tangent_kernel(J: Jacobian) -> Array:
     -----
     Law: Theta v = J (J^T v), v (n, c) row by row. Cost: 2 c n d h operations for each coupling's pull-back,
     half that for the last and none for the first, and (c n)^2 d/2 for each Gram matrix, the last excepted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revgn
+    >>> rng = np.random.default_rng(0)
+    >>> network = revgn.draw_network(revgn.Architecture(blocks=1, hidden=16), 4, 2, rng)
+    >>> params = revgn.init(network, rng, 0.1)
+    >>> z, J = revgn.jacobian(network, params, rng.standard_normal((3, 4)))
+    >>> Theta = revgn.tangent_kernel(J)
+    >>> np.allclose(Theta @ z.ravel(), revgn.apply(J, revgn.apply_adjoint(J, z)).ravel())
+    True
     """
     xp, n = array_namespace(J.point.output.first), J.point.output.first.shape[0]
     lower = lower_kernel(J)

@@ -17,6 +17,17 @@ def jacobian_operator(J: Jacobian) -> Any:
     Notes
     -----
     Law: <u, J v> = <J^T u, v>. Cost: one jvp, or one vjp, a product.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revgn
+    >>> rng = np.random.default_rng(0)
+    >>> network = revgn.draw_network(revgn.Architecture(blocks=1, hidden=16), 4, 2, rng)
+    >>> params = revgn.init(network, rng, 0.1)
+    >>> z, J = revgn.jacobian(network, params, rng.standard_normal((3, 4)))
+    >>> revgn.jacobian_operator(J).shape == (6, revgn.trees.size(params))
+    True
     """
     like, c = J.point.output.first, output_count(J)
     xp, n = array_namespace(like), like.shape[0]
@@ -36,6 +47,17 @@ def kernel_operator(J: Jacobian) -> Any:
     Notes
     -----
     Law: equals `tangent_kernel`. Cost: one vjp and one jvp a product.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revgn
+    >>> rng = np.random.default_rng(0)
+    >>> network = revgn.draw_network(revgn.Architecture(blocks=1, hidden=16), 4, 2, rng)
+    >>> params = revgn.init(network, rng, 0.1)
+    >>> z, J = revgn.jacobian(network, params, rng.standard_normal((3, 4)))
+    >>> np.allclose(revgn.kernel_operator(J) @ z.ravel(), revgn.tangent_kernel(J) @ z.ravel())
+    True
     """
     operator = jacobian_operator(J)
     return operator @ operator.H

@@ -60,7 +60,15 @@ class TrainState(NamedTuple):
 
 
 def load_data(config: Config) -> Dataset:
-    """Data set of `config`."""
+    """Data set of `config`.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> data = revgn.load_data(revgn.build_config({"data": {"subset": 100}}))
+    >>> data.train.inputs.shape
+    (100, 64)
+    """
     return load_dataset(**config_dict(config.data))
 
 
