@@ -244,6 +244,18 @@ def jvp_params(layer: Layer, params: Params, point: Point, dparams: Params) -> D
     Notes
     -----
     Law: equals the derivative of `forward` along dparams; linear in dparams.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revgn
+    >>> rng = np.random.default_rng(0)
+    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
+    >>> params = revgn.init(layer, rng, 0.1)
+    >>> x = revgn.Halves(*rng.standard_normal((2, 3, 2)))
+    >>> y, point = revgn.linearize(layer, params, x)
+    >>> np.allclose(revgn.jvp_params(layer, params, point, params).first, y.first - x.first)  # linear in W
+    True
     """
 
 
@@ -254,6 +266,19 @@ def jvp_inverse(layer: Layer, params: Params, point: Point, dy: Data) -> Data:
     Notes
     -----
     Law: jvp_inverse(jvp_input(dx)) = dx.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revgn
+    >>> rng = np.random.default_rng(0)
+    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
+    >>> params = revgn.init(layer, rng, 0.1)
+    >>> x = revgn.Halves(*rng.standard_normal((2, 3, 2)))
+    >>> y, point = revgn.linearize(layer, params, x)
+    >>> dx = revgn.jvp_inverse(layer, params, point, x)
+    >>> np.allclose(revgn.jvp_input(layer, params, point, dx), x)
+    True
     """
 
 
@@ -266,6 +291,19 @@ def vjp_input(layer: Layer, params: Params, point: Point, y_bar: Data) -> Data:
     Notes
     -----
     Law: <y_bar, jvp_input(dx)> = <vjp_input(y_bar), dx>.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revgn
+    >>> rng = np.random.default_rng(0)
+    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
+    >>> params = revgn.init(layer, rng, 0.1)
+    >>> x = revgn.Halves(*rng.standard_normal((2, 3, 2)))
+    >>> y, point = revgn.linearize(layer, params, x)
+    >>> x_bar, dy = revgn.vjp_input(layer, params, point, y), revgn.jvp_input(layer, params, point, x)
+    >>> np.isclose(np.sum(np.multiply(y, dy)), np.sum(np.multiply(x_bar, x)))
+    np.True_
     """
 
 

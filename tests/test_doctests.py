@@ -9,11 +9,10 @@ import revgn
 
 MODULES = ["revgn", *(module.name for module in pkgutil.walk_packages(revgn.__path__, "revgn."))]
 WITHOUT = {  # shown by examples/, where they take more than a few lines
-    *("factor_params", "solve_params", "pinv_params", "vjp_input", "jvp_params", "jvp_inverse"),
+    *("factor_params", "solve_params", "pinv_params"),
     *("weight_forms", "to_matrices", "from_matrices", "row_features", "with_features", "row_cotangents"),
     *("kernel_parts", "moved_halves", "linear_features"),
-    *("init_state", "direction", "update", "batch_gradient", "build_problem", "initial_state"),
-    *("train", "train_step", "start_run", "resume_run", "evaluate_run", "rebuild", "list_runs", "open_run"),
+    *("train_step", "start_run", "resume_run", "evaluate_run", "rebuild", "list_runs", "open_run"),
     *("open_runs", "to_pandas", "to_xarray"),
 }
 

@@ -43,6 +43,15 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     ------
     DivergedError
         After the event of a step or an evaluation whose numbers are not finite.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> tiny = {"data": {"subset": 100}, "network": {"hidden": 16}, "training": {"steps": 2}}
+    >>> config = revgn.build_config(tiny)
+    >>> problem = revgn.build_problem(config, revgn.load_data(config))
+    >>> [type(event).__name__ for event in revgn.train(problem, revgn.initial_state(problem))]
+    ['Evaluated', 'StepDone', 'Evaluated', 'StepDone', 'Evaluated']
     """
     settings = problem.config.training
     others, rows = other_batches(problem), settings.analyse_rows

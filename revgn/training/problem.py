@@ -90,6 +90,15 @@ def build_problem(
         If settings do not fit the data: a loss of the other task, crops of what are not images.
     BackendError
         If the backend is not there.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> tiny = {"data": {"subset": 100}, "network": {"hidden": 16}, "training": {"steps": 2}}
+    >>> config = revgn.build_config(tiny)
+    >>> problem = revgn.build_problem(config, revgn.load_data(config))
+    >>> problem.batch_size, problem.total_steps
+    (100, 2)
     """
     settings = config.training
     backend = select_backend(settings.backend)
@@ -199,7 +208,17 @@ def _bounded(part: Any, order: int, backend: Backend) -> Any:
 
 
 def initial_state(problem: Problem) -> TrainState:
-    """Draw the state before the first step."""
+    """Draw the state before the first step.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> tiny = {"data": {"subset": 100}, "network": {"hidden": 16}, "training": {"steps": 2}}
+    >>> config = revgn.build_config(tiny)
+    >>> problem = revgn.build_problem(config, revgn.load_data(config))
+    >>> revgn.initial_state(problem).step
+    0
+    """
     rng = np.random.default_rng([problem.config.training.seed, _PARAMS])
     params = init(problem.network, rng, getattr(problem.config.network, "init_scale", _INIT_SCALE))
     average = AverageState(0, params) if problem.average else ()
