@@ -22,7 +22,7 @@ from revgn.store.attributes import (
     text,
 )
 from revgn.store.checkpoint import prune_checkpoints, save_checkpoint
-from revgn.store.files import write_hdf5, write_whole, writing
+from revgn.store.files import uninterrupted, write_hdf5, write_whole, writing
 from revgn.store.journal import Columns, Journal, check_record, encode, encode_resume, is_locked
 from revgn.store.migrate import keep_original
 from revgn.store.names import EPOCHS, STEPS, Weights, attributes_of, checkpoint_path, of_weights
@@ -105,14 +105,18 @@ class RunWriter:
     def close(
         self, status: Literal["finished", "stopped", "interrupted", "failed"], message: str = ""
     ) -> None:
-        """Say how the run ended, in the last snapshot, and let go of the journal."""
+        """Say how the run ended, in the last snapshot, and let go of the journal.
+
+        A signal that comes meanwhile waits: the run would say "running" for good.
+        """
         journal = self._open_journal()
         self._attributes |= {"status": status, "message": text(message), "end": now()}
-        try:
-            journal.sync()
-            self.snapshot()
-        finally:
-            self._release()
+        with uninterrupted():
+            try:
+                journal.sync()
+                self.snapshot()
+            finally:
+                self._release()
 
     def _release(self) -> None:
         """Let go of the journal and leave everything as it is."""

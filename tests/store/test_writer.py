@@ -1,5 +1,6 @@
 import json
 import os
+import signal
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from revgn.errors import RunError, UsageError
 from revgn.store import EPOCH_SERIES, STEP_SERIES, Provenance, create_run, open_run, reopen_run
+from revgn.store.writer import RunWriter
 
 STEP_NAMES = [series.name for series in STEP_SERIES]
 EMPTY = Provenance("", "", {}, "", 0, "numpy", "", "float64", "", "", {}, "")
@@ -123,6 +125,25 @@ def test_status_follows_from_how_the_block_is_left(tmp_path, provenance):
     failed = open_run(tmp_path / "b").attributes
     assert (failed["status"], failed["message"]) == ("failed", "wrong  number ?")
     assert failed["end"] >= failed["start"]
+
+
+def test_a_signal_waits_while_a_run_is_closed(tmp_path, provenance, monkeypatch):
+    """One that came in the midst of the last snapshot left a run that said "running"."""
+    snapshot = RunWriter.snapshot
+
+    def interrupted(writer):
+        signal.raise_signal(signal.SIGINT)
+        snapshot(writer)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        writer = create_run(tmp_path / "run", provenance)
+        monkeypatch.setattr(RunWriter, "snapshot", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            writer.close("interrupted")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert open_run(tmp_path / "run").status == "interrupted"
 
 
 def test_resume_replaces_what_it_repeats(tmp_path, provenance):
