@@ -208,7 +208,7 @@ def _checked(owner: object, of: Setting) -> Any:
     try:
         value = msgspec.convert(value, of.type)
         numbers = value if isinstance(value, tuple) else (value,)
-        is_good = all(of.bounds.hold(x) for x in numbers if isinstance(x, int | float) and x is not True)
+        is_good = all(of.bounds.hold(x) for x in numbers if isinstance(x, int | float))
     except msgspec.ValidationError:
         is_good = False
     if is_good:

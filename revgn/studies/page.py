@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from revgn.settings import flat
+from revgn.settings import flat, path_of
 from revgn.store import Run
 from revgn.studies.study import Scale, Study, Verdict, values_of
 from revgn.views import compare_runs
@@ -39,7 +39,7 @@ def study_markdown(
 
 def first_rate(config: dict[str, Any]) -> float:
     """Return the learning rate of a configuration, of several optimizers that of the first."""
-    return float(next(rate for path, rate in flat(config).items() if path.rpartition(".")[2] == "lr"))
+    return float(flat(config)[path_of("lr", config, of_first=True)])
 
 
 def study_lines(study: Study, scale: Scale, chosen: dict[str, list[Run]], command: str) -> list[str]:
