@@ -1,6 +1,7 @@
 """Arrays: the only code that knows NumPy from CuPy."""
 
 import revgn.arrays.threads  # noqa: F401  # first: it sets what NumPy and SciPy read when they are loaded
+from revgn.arrays.clock import Instant, instant, seconds_between
 from revgn.arrays.draw import draw_normal, draw_orthonormal
 from revgn.arrays.fused import (
     activate,
@@ -13,6 +14,7 @@ from revgn.arrays.fused import (
     sandwich,
     scaled,
     subtract,
+    total,
 )
 from revgn.arrays.namespace import (
     Backend,
@@ -23,6 +25,7 @@ from revgn.arrays.namespace import (
     device_count,
     device_name,
     device_of,
+    fetch,
     memory_in_use,
     memory_size,
     select_backend,
@@ -50,6 +53,7 @@ __all__ = [
     "Backend",
     "BackendName",
     "DType",
+    "Instant",
     "Scratch",
     "activate",
     "add",
@@ -68,7 +72,9 @@ __all__ = [
     "eigh",
     "empty",
     "erf",
+    "fetch",
     "inner",
+    "instant",
     "largest_tridiagonal",
     "linear_operator",
     "matmul",
@@ -80,11 +86,13 @@ __all__ = [
     "row_major",
     "sandwich",
     "scaled",
+    "seconds_between",
     "select_backend",
     "subtract",
     "subtract_product",
     "synchronize",
     "to_host",
+    "total",
     "triangular_solve",
     "unwarned",
     "zeros",

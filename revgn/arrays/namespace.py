@@ -1,16 +1,20 @@
 """Which library an array belongs to, and how arrays travel between host and device."""
 
+import importlib
 import os
 import platform
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import array_api_compat
+import array_api_compat.numpy
 import numpy as np
 
+from revgn.arrays.formula import in_one_kernel
 from revgn.arrays.typing import Array, Device, DType, Namespace
 from revgn.errors import BackendError, UsageError
 
@@ -33,14 +37,27 @@ def array_namespace(*arrays: Any) -> Namespace:
     >>> array_namespace(np.zeros(2), np.ones(3)).__name__
     'array_api_compat.numpy'
     """
+    xp: Namespace | None = _namespace_of(type(arrays[0])) if arrays else None  # type: ignore[arg-type]
+    if xp is not None and all(_namespace_of(type(x)) is xp for x in arrays[1:]):  # type: ignore[arg-type]
+        return xp
     try:
-        xp: Namespace = array_api_compat.array_namespace(*arrays)
+        xp = array_api_compat.array_namespace(*arrays)
     except TypeError:
         kinds = sorted({f"{type(x).__module__}.{type(x).__name__}" for x in arrays})
         raise BackendError(
             f"array_namespace: got {', '.join(kinds)}; all arrays of a call must come from one library"
         ) from None
     return xp
+
+
+@cache
+def _namespace_of(kind: Any) -> Namespace | None:
+    """Return the namespace of all arrays of a type, or None where it depends on the array."""
+    if issubclass(kind, np.ndarray):
+        return cast("Namespace", array_api_compat.numpy)
+    if kind.__module__.startswith("cupy.") and kind.__name__ == "ndarray":
+        return cast("Namespace", importlib.import_module("array_api_compat.cupy"))
+    return None
 
 
 def device_of(x: Array) -> Device:
@@ -111,14 +128,11 @@ def select_backend(name: BackendName = "auto") -> Backend:
     if name != "numpy":
         reason = cupy_absence()
         if reason is None:
-            import array_api_compat.cupy
             import cupy
 
-            return Backend("cupy", cast("Namespace", array_api_compat.cupy), cupy.cuda.Device())
+            return Backend("cupy", array_namespace(cupy.empty(0)), cupy.cuda.Device())
         if name == "cupy":
             raise BackendError(f"backend cupy: {reason}; use --backend numpy")
-    import array_api_compat.numpy
-
     return Backend("numpy", cast("Namespace", array_api_compat.numpy), "cpu")
 
 
@@ -154,6 +168,26 @@ def synchronize(x: Array) -> None:
         import cupy
 
         cupy.cuda.get_current_stream().synchronize()
+
+
+def fetch(*numbers: Array | float) -> tuple[float, ...]:
+    """Return numbers of the host and 0-d arrays of one dtype as floats: one wait for all of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fetch(np.asarray(1.5), 2.0)
+    (1.5, 2.0)
+    """
+    arrays = cast("tuple[Array, ...]", tuple(x for x in numbers if array_api_compat.is_cupy_array(x)))
+    if len(arrays) < 2:
+        return tuple(map(float, numbers))
+    import cupy
+
+    together = cupy.empty(len(arrays), arrays[0].dtype)
+    in_one_kernel(lambda *each: each, arrays, tuple(together[i] for i in range(len(arrays))))
+    found = iter(together.get())
+    return tuple(float(next(found) if array_api_compat.is_cupy_array(x) else x) for x in numbers)
 
 
 def memory_in_use(backend: Backend) -> float:
