@@ -1,4 +1,4 @@
-"""The README's commands and Python run as they stand, in one folder, in order; what trains does so on few rows."""
+"""The README's commands and Python run in one folder, in order; what trains does so on few rows."""
 
 import re
 import shlex
