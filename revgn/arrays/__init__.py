@@ -1,7 +1,7 @@
 """Arrays: the only code that knows NumPy from CuPy."""
 
 import revgn.arrays.threads  # noqa: F401  # first: it sets what NumPy and SciPy read when they are loaded
-from revgn.arrays.draw import draw_normal, draw_orthonormal
+from revgn.arrays.draw import draw_frames, draw_normal, draw_orthonormal
 from revgn.arrays.fused import (
     activate,
     add,
@@ -63,6 +63,7 @@ __all__ = [
     "device_count",
     "device_name",
     "device_of",
+    "draw_frames",
     "draw_normal",
     "draw_orthonormal",
     "eigh",

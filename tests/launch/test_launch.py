@@ -30,6 +30,7 @@ OPTIMIZERS = {
     "sgd": {"optimizer": "sgd", "momentum": 0.9},
     "muon": {"optimizer": "muon"},
     "momentum": {"momentum": 0.9, "damping": 0.1, "outputs": "centered-logits"},
+    "rows": {"momentum": 0.9, "damping": 0.1, "rows": 2},
     "metric": {
         "metric": "features",
         "every": 4,
