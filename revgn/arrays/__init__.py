@@ -14,6 +14,8 @@ from revgn.arrays.fused import (
     scaled,
     subtract,
 )
+from revgn.arrays.gram_products import add_gram_products
+from revgn.arrays.limits import HOST, Limits, limits_of
 from revgn.arrays.namespace import (
     Backend,
     BackendName,
@@ -46,13 +48,16 @@ from revgn.arrays.scratch import Scratch, nbytes
 from revgn.arrays.typing import Array, DType
 
 __all__ = [
+    "HOST",
     "Array",
     "Backend",
     "BackendName",
     "DType",
+    "Limits",
     "Scratch",
     "activate",
     "add",
+    "add_gram_products",
     "array_namespace",
     "backend_of",
     "blockwise",
@@ -70,6 +75,7 @@ __all__ = [
     "erf",
     "inner",
     "largest_tridiagonal",
+    "limits_of",
     "linear_operator",
     "matmul",
     "matmul_into",
