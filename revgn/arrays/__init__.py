@@ -15,7 +15,7 @@ from revgn.arrays.fused import (
     subtract,
 )
 from revgn.arrays.gram_products import add_gram_products
-from revgn.arrays.limits import HOST, Limits, limits_of
+from revgn.arrays.limits import HOST, Limits, is_out_of_memory, limits_of
 from revgn.arrays.namespace import (
     Backend,
     BackendName,
@@ -74,6 +74,7 @@ __all__ = [
     "empty",
     "erf",
     "inner",
+    "is_out_of_memory",
     "largest_tridiagonal",
     "limits_of",
     "linear_operator",

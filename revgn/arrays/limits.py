@@ -49,3 +49,15 @@ def limits_of(backend: Backend) -> Limits:
     1
     """
     return _CUPY if backend.name == "cupy" else HOST
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory was not enough: CuPy's own are MemoryErrors, those of CUDA are not.
+
+    Examples
+    --------
+    >>> is_out_of_memory(MemoryError())
+    True
+    """
+    text = str(error)
+    return isinstance(error, MemoryError) or "cudaErrorMemoryAllocation" in text or "ALLOC_FAILED" in text

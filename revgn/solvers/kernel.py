@@ -145,7 +145,7 @@ def add_parts(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) ->
 
 
 def _term(of: Held, o: int, rows: slice, p: slice, columns: slice) -> tuple[Array, Array]:
-    """K[s,t] and <b[(o,s)], b'[(p,t)]> for these s, p and t; the latter (1, p, 1) if the same for all s, t."""
+    """K[s,t] and <b[(o,s)], b'[(p,t)]> for these s, p, t; the latter (1, p, 1) if the same for all s, t."""
     K, of_rows, of_columns = of
     is_same = of_rows.shape[1] == of_columns.shape[1] == 1  # for all samples
     left = of_rows[o, slice(None) if is_same else rows, :]
