@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from revgn.analysis import Probe
-from revgn.errors import RunError
+from revgn.arrays import is_out_of_memory
+from revgn.errors import MemoryShortageError, RevgnError, RunError
 from revgn.settings import parts_of
 from revgn.training.batches import batches, other_batches
 from revgn.training.evaluation import analyse, evaluate, is_evaluated, start_probe
@@ -43,6 +44,8 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     ------
     DivergedError
         After the event of a step or an evaluation whose numbers are not finite.
+    MemoryShortageError
+        If memory, of the machine or the device, is not enough.
 
     Examples
     --------
@@ -53,6 +56,18 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     >>> [type(event).__name__ for event in revgn.train(problem, revgn.initial_state(problem))]
     ['Evaluated', 'StepDone', 'Evaluated', 'StepDone', 'Evaluated']
     """
+    try:
+        yield from _train(problem, state)
+    except RevgnError:
+        raise
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        detail = " ".join(str(error).split()).rstrip(".") or "no detail"
+        raise MemoryShortageError(f"out of memory: {detail}; take a smaller training.batch_size") from None
+
+
+def _train(problem: Problem, state: TrainState) -> Iterator[Event]:
     settings = problem.config.training
     others, rows = other_batches(problem), settings.analyse_rows
     probe = None if rows is None else start_probe(problem, rows, settings.analyse_probes)

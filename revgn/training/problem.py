@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from revgn import trees
-from revgn.arrays import Array, Backend, DType, memory_size, select_backend
+from revgn.arrays import Array, Backend, DType, limits_of, select_backend
 from revgn.data import Dataset, load_dataset, steps_per_epoch
 from revgn.errors import RunError, UsageError
 from revgn.losses import CrossEntropy, Loss, SquaredError
@@ -19,7 +19,7 @@ from revgn.networks import Architecture, ChainParams, Network, draw_network
 from revgn.optimizers import Optimizer, OptimizerState, Schedule, init_state
 from revgn.settings import Config, Exponential, Own, Tail, config_dict, kind_of, mapped, parts_of
 from revgn.settings.registry import OWN
-from revgn.solvers import Automatic, BlockWise, MinimumNorm, is_dense
+from revgn.solvers import Automatic, BlockWise, MinimumNorm, is_dense, kernel_memory
 from revgn.solvers.block_weights import fixed_weights
 from revgn.training.average import AverageState
 
@@ -194,21 +194,13 @@ def choose_loss(config: Config, dataset: Dataset) -> Loss:
     return loss
 
 
-def kernel_memory(memory: int | None, backend: Backend) -> int | None:
-    """Bytes for the kernel: as set, else half of the machine's; None where that is unknown.
-
-    Free memory does not count: a run and its resumption take the same steps to the same bits.
-    """
-    size = memory_size(backend)
-    return memory or (None if size is None else size // 2)
-
-
 def _bounded(part: Any, samples: int, outputs: int, backend: Backend) -> Any:
     """Return a minimum-norm solver with its memory, left open where even the kernel's eigenvectors fit."""
     if not isinstance(part, MinimumNorm) or part.memory is not None:
         return part
     memory, order = kernel_memory(None, backend), samples * (outputs if part.rows == "all" else part.rows)
-    return part if is_dense("eigh", order, 8, memory) else replace(part, memory=memory)
+    is_roomy = is_dense("eigh", order, 8, memory, limits_of(backend))
+    return part if is_roomy else replace(part, memory=memory)
 
 
 def initial_state(problem: Problem) -> TrainState:
