@@ -1,6 +1,7 @@
 """Arrays: the only code that knows NumPy from CuPy."""
 
 import revgn.arrays.threads  # noqa: F401  # first: it sets what NumPy and SciPy read when they are loaded
+from revgn.arrays.deferred import Deferred, read, ready, runs_ahead, together
 from revgn.arrays.draw import draw_normal, draw_orthonormal
 from revgn.arrays.fused import (
     activate,
@@ -30,6 +31,7 @@ from revgn.arrays.namespace import (
     to_host,
 )
 from revgn.arrays.native import (
+    begin_cholesky,
     cholesky,
     cholesky_product,
     cholesky_solve,
@@ -37,6 +39,7 @@ from revgn.arrays.native import (
     erf,
     largest_tridiagonal,
     linear_operator,
+    root_of_squares,
     subtract_product,
     triangular_solve,
     unwarned,
@@ -50,11 +53,13 @@ __all__ = [
     "Backend",
     "BackendName",
     "DType",
+    "Deferred",
     "Scratch",
     "activate",
     "add",
     "array_namespace",
     "backend_of",
+    "begin_cholesky",
     "blockwise",
     "cholesky",
     "cholesky_product",
@@ -77,7 +82,11 @@ __all__ = [
     "memory_size",
     "nbytes",
     "pieces",
+    "read",
+    "ready",
+    "root_of_squares",
     "row_major",
+    "runs_ahead",
     "sandwich",
     "scaled",
     "select_backend",
@@ -85,6 +94,7 @@ __all__ = [
     "subtract_product",
     "synchronize",
     "to_host",
+    "together",
     "triangular_solve",
     "unwarned",
     "zeros",
