@@ -17,11 +17,12 @@ from revgn.arrays.namespace import array_namespace, to_host
 from revgn.arrays.typing import Array
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Deferred(Generic[T]):
+class Deferred(Generic[T_co]):
     """`finish(*numbers)`, where the numbers may not be there yet.
 
     Parameters
@@ -29,14 +30,14 @@ class Deferred(Generic[T]):
     numbers : tuple of arrays
         Small ones, of real numbers or booleans; none where nothing is waited for.
     finish : callable
-        From the numbers to the result: of each array its elements in double precision on the host, as an array
-        of its shape, or as a float where it is 0-d.
+        From the numbers to the result. It is given the elements of each array in double precision on the
+        host: an array of the same shape, or a float where the shape is ().
     """
 
     numbers: tuple[Array, ...]
-    finish: Callable[..., T]
+    finish: Callable[..., T_co]
 
-    def then(self, function: Callable[[T], S]) -> "Deferred[S]":
+    def then(self, function: Callable[[T_co], S]) -> "Deferred[S]":
         """`function` of the result."""
         return Deferred(self.numbers, lambda *numbers: function(self.finish(*numbers)))
 

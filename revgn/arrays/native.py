@@ -27,8 +27,8 @@ def cholesky(K: Array, *, overwrite: bool = False) -> Array | None:
 def begin_cholesky(K: Array, *, overwrite: bool = False) -> tuple[Array, Array] | None:
     """L of `cholesky` without a wait for the device, and whether it is a factor, as a 0-d boolean array.
 
-    None where the library finds at once that there is no factor. CuPy's reads a number for that; without it, a
-    failure leaves numbers that look like a factor.
+    None where the library finds at once that there is no factor. CuPy would read a number for that; without
+    it, a failure leaves numbers that look like a factor.
 
     Notes
     -----
@@ -163,10 +163,10 @@ def largest_tridiagonal(diagonal: list[Array], beside: list[Array]) -> tuple[flo
 
 def root_of_squares(X: Array) -> Array:
     """|X|, the Frobenius norm, as a 0-d array; 0 or infinity where the squares leave the dtype's range."""
-    xp = array_namespace(X)
     if array_api_compat.is_numpy_array(X):
-        return xp.sqrt(xp.sum(X * X), dtype=xp.float64)
-    return xp.linalg.vector_norm(X)
+        root: Array = np.sqrt(np.sum(X * X), dtype=np.float64)
+        return root
+    return array_namespace(X).linalg.vector_norm(X)
 
 
 def linear_operator(

@@ -300,7 +300,7 @@ def _by_cholesky(
     order, largest = K.shape[0], None
     damping: Deferred[float] = ready(0.0)
     if rule.damping and unit == "mean":
-        mean = rule.damping * _mean_diagonal(K)
+        mean = array_namespace(K).asarray(rule.damping * _mean_diagonal(K))
         damping = Deferred((mean,), float)
         add_diagonal(K, mean)
     elif rule.damping:
@@ -309,6 +309,7 @@ def _by_cholesky(
         damping, largest = ready(mu), largest + mu
         add_diagonal(K, mu)
     found = begin_cholesky(K, overwrite=True)
+    del K  # where it was not overwritten
     if found is None:
         return ready(None)
     L, is_factor = found
@@ -319,7 +320,8 @@ def _by_cholesky(
         return _judged(factored, order, L, rung, mu, *extremes) if is_factor else None
 
     begun = _begin_extremes(factored, order, L, largest)
-    return together((Deferred((is_factor,), bool), damping, begun)).then(judged)
+    numbers: list[Deferred[Any]] = [Deferred((is_factor,), bool), damping, begun]
+    return together(numbers).then(judged)
 
 
 def _times(K: Array, x: Array) -> Array:
@@ -341,7 +343,7 @@ def _begin_extremes(
 
 
 def _reciprocal(of_inverse: float) -> float:
-    return 1.0 / (of_inverse or math.inf)
+    return 1.0 / of_inverse if of_inverse else 0.0
 
 
 def _judged(
@@ -372,7 +374,9 @@ def _by_eigh(
     mu = rule.damping * (s_max**2 if unit == "largest" else _mean_diagonal(K))
     least = as_dtype(s_max * relative_cutoff(rule, N, eps, own_eps), K.dtype)
     kept = (s >= least) & (s >= rule.atol) & (s > 0)
-    inverse = xp.where(kept, 1.0 / xp.where(kept, w + as_dtype(mu, K.dtype), xp.ones_like(w)), xp.zeros_like(w))
+    inverse = xp.where(
+        kept, 1.0 / xp.where(kept, w + as_dtype(mu, K.dtype), xp.ones_like(w)), xp.zeros_like(w)
+    )
     rank = xp.sum(xp.astype(kept, xp.int64))
     s_min = xp.min(xp.where(kept, s, s[-1]))
 
@@ -421,4 +425,4 @@ def _scaled_norm(X: Array) -> float:
 def _mean_diagonal(K: Array) -> Array:
     """0-d, in double precision."""
     xp = array_namespace(K)
-    return xp.astype(xp.mean(xp.linalg.diagonal(K)), xp.float64)
+    return xp.asarray(xp.astype(xp.mean(xp.linalg.diagonal(K)), xp.float64))

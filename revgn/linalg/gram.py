@@ -49,7 +49,7 @@ def add_diagonal(K: Array, mu: float | Array) -> None:
     array([[1.5, 1. ],
            [1. , 1.5]])
     """
-    if hasattr(mu, "dtype"):
+    if not isinstance(mu, float | int):
         mu = as_dtype(mu, K.dtype)
     elif not mu:
         return

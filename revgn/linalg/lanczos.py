@@ -15,9 +15,7 @@ from revgn.linalg.gram import as_dtype
 _FEW = 5  # steps before the first look at the error
 
 
-def largest_eigenvalue(
-    apply: Callable[[Array], Array], order: int, like: Array, rtol: float
-) -> float:
+def largest_eigenvalue(apply: Callable[[Array], Array], order: int, like: Array, rtol: float) -> float:
     """Return the largest eigenvalue, from below.
 
     Parameters

@@ -27,7 +27,6 @@ from revgn.linalg.factor import (
 from revgn.linalg.gram import gram_columns, gram_rows
 from revgn.linalg.truncation import PinvRule
 
-
 Evaluate = Callable[
     [Array, Array, tuple[Array, Array] | None, Factor, FactorInfo], tuple[tuple[Array, Array], Array]
 ]

@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace, backend_of, matmul, nbytes, synchronize
+from revgn.arrays import Array, array_namespace, backend_of, matmul, nbytes
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import RunError, ShapeError, UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
@@ -75,7 +75,6 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
             f"solve(MinimumNorm): the kernel of order {order:,} is singular to rounding, "
             f"and its eigenvectors have no room in {solver.memory:,} bytes; take damping > 0, or more memory"
         )
-    synchronize(eps)
     factored_at = perf_counter()
 
     def evaluate(
@@ -85,7 +84,8 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
         if before is not None:
             D = trees.add(before[0], D)
         JD = apply(J, D)
-        return (D, JD), project(factored, _by_output(eps - JD)) - info.damping * Z
+        misfit = project(factored, _by_output(eps - JD))
+        return (D, JD), misfit - info.damping * Z if info.damping else misfit
 
     def refactor(rung: Rung) -> tuple[Factor, FactorInfo] | None:
         nonlocal found
