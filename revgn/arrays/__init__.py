@@ -1,6 +1,7 @@
 """Arrays: the only code that knows NumPy from CuPy."""
 
 import revgn.arrays.threads  # noqa: F401  # first: it sets what NumPy and SciPy read when they are loaded
+from revgn.arrays.deferred import Deferred, read, ready, runs_ahead, together
 from revgn.arrays.draw import draw_frames, draw_normal, draw_orthonormal
 from revgn.arrays.fused import (
     activate,
@@ -32,6 +33,7 @@ from revgn.arrays.namespace import (
     to_host,
 )
 from revgn.arrays.native import (
+    begin_cholesky,
     cholesky,
     cholesky_product,
     cholesky_solve,
@@ -39,6 +41,7 @@ from revgn.arrays.native import (
     erf,
     largest_tridiagonal,
     linear_operator,
+    root_of_squares,
     subtract_product,
     triangular_solve,
     unwarned,
@@ -53,6 +56,7 @@ __all__ = [
     "Backend",
     "BackendName",
     "DType",
+    "Deferred",
     "Limits",
     "Scratch",
     "activate",
@@ -60,6 +64,7 @@ __all__ = [
     "add_gram_products",
     "array_namespace",
     "backend_of",
+    "begin_cholesky",
     "blockwise",
     "cholesky",
     "cholesky_product",
@@ -85,7 +90,11 @@ __all__ = [
     "memory_size",
     "nbytes",
     "pieces",
+    "read",
+    "ready",
+    "root_of_squares",
     "row_major",
+    "runs_ahead",
     "sandwich",
     "scaled",
     "select_backend",
@@ -93,6 +102,7 @@ __all__ = [
     "subtract_product",
     "synchronize",
     "to_host",
+    "together",
     "triangular_solve",
     "unwarned",
     "zeros",

@@ -23,7 +23,6 @@ from revgn.arrays import (
     limits_of,
     matmul,
     nbytes,
-    synchronize,
 )
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import MemoryShortageError, RunError, ShapeError, UsageError
@@ -98,7 +97,6 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
             f"solve(MinimumNorm): the kernel of order {order:,} is singular to rounding, "
             f"and its eigenvectors have no room in {memory:,} bytes; take damping > 0, or more memory"
         )
-    synchronize(eps)
     factored_at = perf_counter()
 
     def evaluate(
@@ -108,8 +106,8 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
         if before is not None:
             D = trees.add(before[0], D)
         change = output_change(J, D)
-        missed = eps - combined(J.outputs, change)
-        return (D, change), project(factored, _by_output(missed)) - info.damping * Z
+        misfit = project(factored, _by_output(eps - combined(J.outputs, change)))
+        return (D, change), misfit - info.damping * Z if info.damping else misfit
 
     def refactor(rung: Rung) -> tuple[Factor, FactorInfo] | None:
         nonlocal found
