@@ -11,7 +11,7 @@ import numpy as np
 
 from revgn import trees
 from revgn.arrays import Array, Backend, DType, memory_size, select_backend
-from revgn.data import Dataset, load_dataset, steps_per_epoch
+from revgn.data import Dataset, PlacedDataset, load_dataset, place_dataset, steps_per_epoch
 from revgn.errors import RunError, UsageError
 from revgn.losses import CrossEntropy, Loss, SquaredError
 from revgn.maps import init
@@ -138,6 +138,20 @@ def build_problem(
         total_steps=total_steps,
         average=settings.average,
     )
+
+
+def place_data(problem: Problem) -> PlacedDataset:
+    """Move the data of a problem to its backend, once for many batches; see `revgn.data.place_dataset`.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> config = revgn.build_config({"data": {"subset": 100}, "network": {"hidden": 16}})
+    >>> problem = revgn.build_problem(config, revgn.load_data(config))
+    >>> place_data(problem).train.inputs.shape
+    (100, 64)
+    """
+    return place_dataset(problem.dataset, problem.backend, problem.dtype)
 
 
 def _with_parts(
