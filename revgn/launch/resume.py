@@ -48,12 +48,13 @@ def resume_run(
     own = changes if isinstance(changes, Problem) else build_config(changes, run.config)
     _check_changes(build_config(run.config), own.config if isinstance(own, Problem) else own)
     problem = problem_of(run, own)
-    state = initial_state(problem)
-    if run.checkpoints:  # else it was killed before the first
+    if run.checkpoints:
         checkpoint, notes = latest_checkpoint(folder)
         state = restore_state(problem, checkpoint.arrays)
         for text in notes:
             note(text)
+    else:  # it was killed before the first
+        state = initial_state(problem)
     if state.step >= problem.total_steps + (run.status != "finished"):  # killed before its last words
         raise UsageError(
             f"{folder}: has done its {state.step} steps; "

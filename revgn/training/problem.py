@@ -233,8 +233,15 @@ def initial_state(problem: Problem) -> TrainState:
     >>> revgn.initial_state(problem).step
     0
     """
-    rng = np.random.default_rng([problem.config.training.seed, _PARAMS])
-    params = init(problem.network, rng, getattr(problem.config.network, "init_scale", _INIT_SCALE))
+    params = _draw_params(problem, np.random.default_rng([problem.config.training.seed, _PARAMS]))
+    return _state_before(problem, params)
+
+
+def _draw_params(problem: Problem, rng: np.random.Generator) -> ChainParams:
+    return init(problem.network, rng, getattr(problem.config.network, "init_scale", _INIT_SCALE))
+
+
+def _state_before(problem: Problem, params: ChainParams) -> TrainState:
     average = AverageState(0, params) if problem.average else ()
     return TrainState(params, init_state(problem.optimizer, problem.network, params), 0, 0.0, average)
 
@@ -259,19 +266,38 @@ def restore_state(problem: Problem, arrays: dict[str, np.ndarray]) -> TrainState
     RunError
         If an array is missing or of another shape.
     """
-    return _restored(initial_state(problem), "", problem, arrays)  # type: ignore[no-any-return]
+    return _restored(_state_before(problem, _blank_params(problem)), "", problem, arrays)  # type: ignore[no-any-return]
 
 
 def restore_weights(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams:
     """Weights alone of a checkpoint, whatever optimizer it is of."""
-    return _restored(initial_state(problem).params, "params/", problem, arrays)  # type: ignore[no-any-return]
+    return _restored(_blank_params(problem), "params/", problem, arrays)  # type: ignore[no-any-return]
 
 
 def restore_average(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams | None:
     """Averaged weights alone of a checkpoint; None where nothing was averaged yet."""
     if not int(arrays.get("average/steps", 0)):
         return None
-    return _restored(initial_state(problem).params, "average/params/", problem, arrays)  # type: ignore[no-any-return]
+    return _restored(_blank_params(problem), "average/params/", problem, arrays)  # type: ignore[no-any-return]
+
+
+class _Blank(np.random.Generator):
+    """Generator whose normal numbers are zeros: for parameters of which only the shapes count."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(0))
+
+    def standard_normal(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> Any:
+        found = np.zeros(size, dtype) if out is None else out
+        found[...] = 0.0
+        return found
+
+
+def _blank_params(problem: Problem) -> ChainParams:
+    """Return parameters as they are drawn, but zero; a network of the user's own, which may divide, draws."""
+    if isinstance(problem.config.network, Architecture):
+        return _draw_params(problem, _Blank())
+    return initial_state(problem).params
 
 
 def _restored(template: Any, prefix: str, problem: Problem, arrays: dict[str, np.ndarray]) -> Any:
