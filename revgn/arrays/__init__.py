@@ -1,6 +1,7 @@
 """Arrays: the only code that knows NumPy from CuPy."""
 
 import revgn.arrays.threads  # noqa: F401  # first: it sets what NumPy and SciPy read when they are loaded
+from revgn.arrays.cuda import Cuda, Gpu, describe_cuda
 from revgn.arrays.draw import draw_normal, draw_orthonormal
 from revgn.arrays.fused import (
     activate,
@@ -50,7 +51,9 @@ __all__ = [
     "Array",
     "Backend",
     "BackendName",
+    "Cuda",
     "DType",
+    "Gpu",
     "Scratch",
     "activate",
     "add",
@@ -61,6 +64,7 @@ __all__ = [
     "cholesky_product",
     "cholesky_solve",
     "cupy_absence",
+    "describe_cuda",
     "device_count",
     "device_name",
     "device_of",
