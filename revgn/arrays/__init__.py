@@ -1,6 +1,7 @@
 """Arrays: the only code that knows NumPy from CuPy."""
 
 import revgn.arrays.threads  # noqa: F401  # first: it sets what NumPy and SciPy read when they are loaded
+from revgn.arrays.cuda import Cuda, Gpu, describe_cuda
 from revgn.arrays.deferred import Deferred, read, ready, runs_ahead, together
 from revgn.arrays.draw import draw_frames, draw_normal, draw_orthonormal
 from revgn.arrays.fused import (
@@ -26,6 +27,7 @@ from revgn.arrays.namespace import (
     device_count,
     device_name,
     device_of,
+    fetch,
     memory_in_use,
     memory_size,
     select_backend,
@@ -55,8 +57,10 @@ __all__ = [
     "Array",
     "Backend",
     "BackendName",
+    "Cuda",
     "DType",
     "Deferred",
+    "Gpu",
     "Limits",
     "Scratch",
     "activate",
@@ -70,6 +74,7 @@ __all__ = [
     "cholesky_product",
     "cholesky_solve",
     "cupy_absence",
+    "describe_cuda",
     "device_count",
     "device_name",
     "device_of",
@@ -79,6 +84,7 @@ __all__ = [
     "eigh",
     "empty",
     "erf",
+    "fetch",
     "inner",
     "is_out_of_memory",
     "largest_tridiagonal",
