@@ -87,10 +87,10 @@ class Bench(NamedTuple):
 
     def free(self) -> None:
         """Give the memory of the last case back to the device."""
-        gc.collect()
         if self.backend.name == "cupy":
             import cupy
 
+            gc.collect()
             cupy.get_default_memory_pool().free_all_blocks()
 
     def save(self) -> None:

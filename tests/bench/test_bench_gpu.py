@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-TINY = ("--hidden", "24", "--batch", "16", "--sizes", "8,16", "--rounds", "2")
+TINY = ("--hidden", "24", "--batch", "16", "--sizes", "8,16", "--rounds", "1")
 
 
 @pytest.fixture
@@ -18,9 +18,9 @@ def bench_gpu(monkeypatch):
 
 @pytest.mark.parametrize("name", ["numpy", pytest.param("cupy", marks=pytest.mark.gpu)])
 def test_every_primitive_and_step_is_timed(name, bench_gpu, tmp_path, capsys):
-    """On both networks, by steps of all optimizers; each line of the table fits 100 columns."""
+    """By steps of all optimizers; each line of the table fits 100 columns."""
     file = tmp_path / "bench.json"
-    assert bench_gpu.main(["--backend", name, *TINY, "--json", str(file)]) == 0
+    assert bench_gpu.main(["--backend", name, *TINY, "--networks", "mnist", "--json", str(file)]) == 0
     report = json.loads(file.read_text(encoding="utf-8"))
     assert (report["failed"], report["left_out"]) == ({}, [])
     assert {(one["name"], one["n"], one["dtype"]) for one in report["primitives"]} >= {
@@ -34,18 +34,15 @@ def test_every_primitive_and_step_is_timed(name, bench_gpu, tmp_path, capsys):
         ("launch", 1, "float32"),
         ("host wait", 1, "float32"),
     }
-    assert {network: [*found["steps"]] for network, found in report["networks"].items()} == {
-        network: [*bench_gpu.steps()] for network in ("mnist", "cifar10")
-    }
-    for found in report["networks"].values():
-        adam = found["steps"]["adam"]["ms"]
-        for step in found["steps"].values():
-            assert 0 < step["least_ms"] <= step["ms"] <= step["most_ms"]
-            assert step["to_adam"] == step["ms"] / adam
-            assert step["to_floor"] == step["ms"] / max(step["floor_operations_ms"], step["floor_bytes_ms"])
+    steps = report["networks"]["mnist"]["steps"]
+    assert [*steps] == [*bench_gpu.steps()]
+    for step in steps.values():
+        assert 0 < step["least_ms"] <= step["ms"] <= step["most_ms"]
+        assert step["to_adam"] == step["ms"] / steps["adam"]["ms"]
+        assert step["to_floor"] == step["ms"] / max(step["floor_operations_ms"], step["floor_bytes_ms"])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
-    assert sum(text.startswith("orthogonalized ") for text in lines) == 2
+    assert sum(text.startswith("orthogonalized ") for text in lines) == 1
 
 
 def test_the_floor_is_work_over_the_speed_of_the_largest_product(bench_gpu):
@@ -78,12 +75,13 @@ def test_a_case_that_fails_is_a_line_and_the_others_go_on(bench_gpu, tmp_path, c
     before = bench_gpu.init_state
     monkeypatch.setattr(bench_gpu, "init_state", init_state)
     file = tmp_path / "bench.json"
-    steps = ["--networks", "mnist", "--steps", "muon,adam"]
-    assert bench_gpu.main(["--backend", "numpy", *TINY, *steps, "--json", str(file)]) == 1
-    assert "mnist: muon: MemoryError: no memory for this" in capsys.readouterr().out.splitlines()
+    assert bench_gpu.main(["--backend", "numpy", *TINY, "--steps", "muon,adam", "--json", str(file)]) == 1
+    lines = capsys.readouterr().out.splitlines()
     report = json.loads(file.read_text(encoding="utf-8"))
-    assert report["failed"] == {"mnist: muon": "MemoryError: no memory for this"}
-    assert [*report["networks"]["mnist"]["steps"]] == ["adam"]
+    for network in ("mnist", "cifar10"):
+        assert f"{network}: muon: MemoryError: no memory for this" in lines
+        assert report["failed"][f"{network}: muon"] == "MemoryError: no memory for this"
+        assert [*report["networks"][network]["steps"]] == ["adam"]
 
 
 def test_no_case_is_opened_when_the_time_is_over(bench_gpu, capsys):
