@@ -1,6 +1,6 @@
 """Steps on the paper's MNIST network, side by side, and how they grow.
 
-    python tests/bench/bench_step.py [--backend auto|numpy|cupy] [--rounds 3] [--batch 1024]
+    python tests/bench/bench_step.py [--backend auto|numpy|cupy] [--rounds 3] [--batch 1024] [--hidden 8000]
     python tests/bench/bench_step.py --grow batch|hidden|blocks|outputs
 
 Prints for each step the median and spread of its time, its ratio to Adam's in the same round, the
@@ -41,7 +41,7 @@ def problems(arguments, outputs, **network):
     dataset = None
     for name, optimizer in STEPS.items():
         training = {"batch_size": arguments.batch, "backend": arguments.backend}
-        shape = {"hidden": 8000, "first_block": "identity"} | network
+        shape = {"hidden": arguments.hidden, "first_block": "identity"} | network
         settings = {"optimizer": optimizer, "training": training, "network": shape}
         config = build_config({**settings, "data": {"name": "fashion-mnist"}})
         dataset = dataset or with_outputs(load_data(config), outputs)
@@ -156,6 +156,7 @@ def main():
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--hidden", type=int, default=8000)
     parser.add_argument("--grow", choices=GROWTH)
     arguments = parser.parse_args()
     for size in GROWTH.get(arguments.grow, (None,)):

@@ -45,6 +45,21 @@ def test_help_of_train_shows_the_defaults(invoke):
     assert "blend, switch. [gauss-newton]" in text
 
 
+@pytest.mark.parametrize("name", ["train", "sweep"])
+def test_help_shows_the_common_settings_by_subject(name, invoke):
+    """On two screens; `--help-all` has every setting."""
+    short, full = invoke(name, "--help").stdout, invoke(name, "--help-all").stdout
+    heads = ["Data:", "Network:", "Optimizer:", "Solver:", "Training:", "Command:"]
+    for text in (short, full):
+        assert [line for line in text.splitlines() if line in heads] == heads
+    assert len(short.splitlines()) < 125
+    assert "--halvings" not in short
+    assert f"revgn {name} --help-all shows all settings" in " ".join(short.split())
+    flags = {f"--{option.replace('_', '-')}" for option in named_settings()}
+    assert all(f"  {flag} " in full for flag in flags)
+    assert sum(f"  {flag} " in short for flag in flags) < len(flags) / 2
+
+
 def test_help_loads_nothing_heavy():
     code = """
 import sys
