@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from revgn import trees
-from revgn.arrays import Array, Backend, DType, limits_of, memory_size, select_backend
+from revgn.arrays import Array, Backend, DType, limits_of, select_backend
 from revgn.data import Dataset, PlacedDataset, load_dataset, place_dataset, steps_per_epoch
 from revgn.errors import RunError, UsageError
 from revgn.losses import CrossEntropy, Loss, SquaredError

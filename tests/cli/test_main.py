@@ -183,8 +183,9 @@ def test_mistakes_that_click_finds(arguments, says, invoke):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.skipif(cupy_absence() is None, reason="CuPy works here")
 def test_no_gpu(invoke):
+    if cupy_absence() is None:
+        pytest.skip("CuPy works here")
     line = the_line(invoke("train", "--backend", "cupy", "--out", "run"), 2)
     assert line.startswith("backend cupy: ")
     assert line.endswith("use --backend numpy")
