@@ -2,7 +2,9 @@
 
 import revgn.arrays.threads  # noqa: F401  # first: it sets what NumPy and SciPy read when they are loaded
 from revgn.arrays.clock import Instant, instant, seconds_between
-from revgn.arrays.draw import draw_normal, draw_orthonormal
+from revgn.arrays.cuda import Cuda, Gpu, describe_cuda
+from revgn.arrays.deferred import Deferred, read, ready, runs_ahead, together
+from revgn.arrays.draw import draw_frames, draw_normal, draw_orthonormal
 from revgn.arrays.fused import (
     activate,
     add,
@@ -16,6 +18,8 @@ from revgn.arrays.fused import (
     subtract,
     total,
 )
+from revgn.arrays.gram_products import add_gram_products
+from revgn.arrays.limits import HOST, Limits, is_out_of_memory, limits_of
 from revgn.arrays.namespace import (
     Backend,
     BackendName,
@@ -33,6 +37,7 @@ from revgn.arrays.namespace import (
     to_host,
 )
 from revgn.arrays.native import (
+    begin_cholesky,
     cholesky,
     cholesky_product,
     cholesky_solve,
@@ -40,6 +45,7 @@ from revgn.arrays.native import (
     erf,
     largest_tridiagonal,
     linear_operator,
+    root_of_squares,
     subtract_product,
     triangular_solve,
     unwarned,
@@ -49,24 +55,33 @@ from revgn.arrays.scratch import Scratch, nbytes
 from revgn.arrays.typing import Array, DType
 
 __all__ = [
+    "HOST",
     "Array",
     "Backend",
     "BackendName",
+    "Cuda",
     "DType",
+    "Deferred",
+    "Gpu",
     "Instant",
+    "Limits",
     "Scratch",
     "activate",
     "add",
+    "add_gram_products",
     "array_namespace",
     "backend_of",
+    "begin_cholesky",
     "blockwise",
     "cholesky",
     "cholesky_product",
     "cholesky_solve",
     "cupy_absence",
+    "describe_cuda",
     "device_count",
     "device_name",
     "device_of",
+    "draw_frames",
     "draw_normal",
     "draw_orthonormal",
     "eigh",
@@ -75,7 +90,9 @@ __all__ = [
     "fetch",
     "inner",
     "instant",
+    "is_out_of_memory",
     "largest_tridiagonal",
+    "limits_of",
     "linear_operator",
     "matmul",
     "matmul_into",
@@ -83,7 +100,11 @@ __all__ = [
     "memory_size",
     "nbytes",
     "pieces",
+    "read",
+    "ready",
+    "root_of_squares",
     "row_major",
+    "runs_ahead",
     "sandwich",
     "scaled",
     "seconds_between",
@@ -92,6 +113,7 @@ __all__ = [
     "subtract_product",
     "synchronize",
     "to_host",
+    "together",
     "total",
     "triangular_solve",
     "unwarned",

@@ -16,6 +16,7 @@ import numpy as np
 
 from revgn.arrays.typing import Array
 
+_C_NAMES = {"float32": "float", "float64": "double"}
 _PREAMBLE = "template <class T> __device__ T where(bool c, T a, T b) { return c ? a : b; }"
 
 
@@ -43,6 +44,12 @@ class Functions:
     tanh = staticmethod(_function("tanh"))
 
     @staticmethod
+    def astype(x: "Symbol", dtype: Any, *, copy: bool = True) -> "Symbol":
+        """`x` as a floating type."""
+        dtype = np.dtype(dtype)
+        return x.formula.line(f"static_cast<{_C_NAMES[dtype.name]}>({{}})", x, dtype=dtype)
+
+    @staticmethod
     def where(condition: "Symbol", x: Any, y: Any) -> "Symbol":
         """`x` where the condition holds, else `y`."""
         return condition.formula.line("where({}, {}, {})", condition, x, y)
@@ -50,12 +57,12 @@ class Functions:
     @staticmethod
     def zeros_like(x: "Symbol") -> "Symbol":
         """The number 0."""
-        return x.formula.symbol(0.0)
+        return x.formula.number(0.0, x.dtype)
 
     @staticmethod
     def ones_like(x: "Symbol") -> "Symbol":
         """The number 1."""
-        return x.formula.symbol(1.0)
+        return x.formula.number(1.0, x.dtype)
 
 
 class Symbol:
@@ -83,31 +90,39 @@ class Symbol:
 class Formula:
     """The C of what is done to symbols, and the numbers and arrays that they stand for."""
 
-    def __init__(self, arrays: tuple[Array, ...]) -> None:
-        self.dtype = next(x.dtype for x in arrays if x.dtype != Functions.bool)
-        self.are_numbers = all(x.ndim == 0 for x in arrays)
+    def __init__(self, are_numbers: bool) -> None:
+        self.are_numbers = are_numbers  # the arrays are 0-d, all of them
         self.declarations: list[str] = []
         self.lines: list[str] = []
         self.arguments: list[Any] = []
 
-    def symbol(self, value: Any) -> Symbol:
-        """Symbol of an array or a number; of a symbol, itself."""
+    def array(self, value: Any) -> Symbol:
+        """Symbol of an array; of a symbol, itself."""
         if isinstance(value, Symbol):
             return value
-        name = f"x{len(self.arguments)}"
-        self.arguments.append(value)
-        if isinstance(value, (int, float, np.number)):
-            self.declarations.append(f"{self.dtype} {name}")
-            return Symbol(self, name, self.dtype)
         is_number = not value.ndim and not self.are_numbers
-        self.declarations.append(f"raw {value.dtype} {name}" if is_number else f"{value.dtype} {name}")
+        name = self._argument(value, f"raw {value.dtype}" if is_number else value.dtype)
         return self.line(f"{name}[0]" if is_number else name, dtype=value.dtype)  # a result may replace it
 
+    def number(self, value: float, dtype: Any) -> Symbol:
+        """Symbol of a number."""
+        return Symbol(self, self._argument(value, dtype), dtype)
+
     def line(self, text: str, *operands: Any, dtype: Any = None) -> Symbol:
-        """Symbol of a new line of C."""
+        """Symbol of a new line of C; numbers among the operands are of the type of the others."""
+        operands = tuple(x if isinstance(x, (int, float, np.number)) else self.array(x) for x in operands)
+        kinds = {x.dtype for x in operands if isinstance(x, Symbol)} - {Functions.bool}
+        common = kinds.pop() if len(kinds) == 1 else np.result_type(*kinds) if kinds else None
+        symbols = [x if isinstance(x, Symbol) else self.number(x, common) for x in operands]
         name = f"t{len(self.lines)}"
-        self.lines.append(f"auto {name} = {text.format(*(self.symbol(x).name for x in operands))};")
-        return Symbol(self, name, dtype or self.dtype)
+        self.lines.append(f"auto {name} = {text.format(*(x.name for x in symbols))};")
+        return Symbol(self, name, dtype or common)
+
+    def _argument(self, value: Any, declared: Any) -> str:
+        name = f"x{len(self.arguments)}"
+        self.declarations.append(f"{declared} {name}")
+        self.arguments.append(value)
+        return name
 
 
 def in_one_kernel(
@@ -123,8 +138,8 @@ def in_one_kernel(
     """
     import cupy
 
-    formula = Formula(arrays)
-    results = [formula.symbol(x) for x in function(*map(formula.symbol, arrays))]
+    formula = Formula(all(not x.ndim for x in arrays))
+    results = [formula.array(x) for x in function(*map(formula.array, arrays))]
     kernel = _compiled(
         ", ".join(formula.declarations),
         ", ".join(f"{x.dtype} y{i}" for i, x in enumerate(results)),

@@ -4,6 +4,7 @@ import importlib
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,6 @@ import array_api_compat
 import array_api_compat.numpy
 import numpy as np
 
-from revgn.arrays.formula import in_one_kernel
 from revgn.arrays.typing import Array, Device, DType, Namespace
 from revgn.errors import BackendError, UsageError
 
@@ -80,6 +80,21 @@ def to_host(x: Array) -> np.ndarray[Any, Any]:
     if array_api_compat.is_array_api_strict_namespace(cast("Any", array_namespace(x))):
         return np.asarray(x.to_device(array_namespace(x).Device("CPU_DEVICE")))  # type: ignore[attr-defined]
     return np.asarray(x)
+
+
+def fetch(numbers: Sequence[Array]) -> list[float]:
+    """Return 0-d arrays of one library as numbers on the host, after one wait for the device.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fetch([np.asarray(1.0), np.asarray(0.5)])
+    [1.0, 0.5]
+    """
+    if not numbers or not array_api_compat.is_cupy_array(numbers[0]):
+        return [float(number) for number in numbers]
+    stacked: list[float] = to_host(array_namespace(*numbers).stack(numbers)).tolist()
+    return stacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,26 +183,6 @@ def synchronize(x: Array) -> None:
         import cupy
 
         cupy.cuda.get_current_stream().synchronize()
-
-
-def fetch(*numbers: Array | float) -> tuple[float, ...]:
-    """Return numbers of the host and 0-d arrays of one dtype as floats: one wait for all of them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> fetch(np.asarray(1.5), 2.0)
-    (1.5, 2.0)
-    """
-    arrays = cast("tuple[Array, ...]", tuple(x for x in numbers if array_api_compat.is_cupy_array(x)))
-    if len(arrays) < 2:
-        return tuple(map(float, numbers))
-    import cupy
-
-    together = cupy.empty(len(arrays), arrays[0].dtype)
-    in_one_kernel(lambda *each: each, arrays, tuple(together[i] for i in range(len(arrays))))
-    found = iter(together.get())
-    return tuple(float(next(found) if array_api_compat.is_cupy_array(x) else x) for x in numbers)
 
 
 def memory_in_use(backend: Backend) -> float:
