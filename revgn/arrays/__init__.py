@@ -1,8 +1,9 @@
 """Arrays: the only code that knows NumPy from CuPy."""
 
 import revgn.arrays.threads  # noqa: F401  # first: it sets what NumPy and SciPy read when they are loaded
+from revgn.arrays.cuda import Cuda, Gpu, describe_cuda
 from revgn.arrays.deferred import Deferred, read, ready, runs_ahead, together
-from revgn.arrays.draw import draw_normal, draw_orthonormal
+from revgn.arrays.draw import draw_frames, draw_normal, draw_orthonormal
 from revgn.arrays.fused import (
     activate,
     add,
@@ -15,6 +16,8 @@ from revgn.arrays.fused import (
     scaled,
     subtract,
 )
+from revgn.arrays.gram_products import add_gram_products
+from revgn.arrays.limits import HOST, Limits, is_out_of_memory, limits_of
 from revgn.arrays.namespace import (
     Backend,
     BackendName,
@@ -24,6 +27,7 @@ from revgn.arrays.namespace import (
     device_count,
     device_name,
     device_of,
+    fetch,
     memory_in_use,
     memory_size,
     select_backend,
@@ -49,14 +53,19 @@ from revgn.arrays.scratch import Scratch, nbytes
 from revgn.arrays.typing import Array, DType
 
 __all__ = [
+    "HOST",
     "Array",
     "Backend",
     "BackendName",
+    "Cuda",
     "DType",
     "Deferred",
+    "Gpu",
+    "Limits",
     "Scratch",
     "activate",
     "add",
+    "add_gram_products",
     "array_namespace",
     "backend_of",
     "begin_cholesky",
@@ -65,16 +74,21 @@ __all__ = [
     "cholesky_product",
     "cholesky_solve",
     "cupy_absence",
+    "describe_cuda",
     "device_count",
     "device_name",
     "device_of",
+    "draw_frames",
     "draw_normal",
     "draw_orthonormal",
     "eigh",
     "empty",
     "erf",
+    "fetch",
     "inner",
+    "is_out_of_memory",
     "largest_tridiagonal",
+    "limits_of",
     "linear_operator",
     "matmul",
     "matmul_into",

@@ -16,7 +16,7 @@ import numpy as np
 
 from revgn import maps
 from revgn._dispatch import Struct
-from revgn.arrays import Array, Deferred, backend_of, matmul
+from revgn.arrays import Array, Deferred, backend_of, draw_normal, matmul
 from revgn.linalg import Pinv, PinvRule, apply_pinv, begin_apply_pinv, begin_pinv, factor_pinv
 from revgn.maps import BegunParamsStep, Params, ParamsStep, WeightForm
 
@@ -60,9 +60,8 @@ class FrozenFeaturesPoint(Protocol):
 @maps.init.register(FrozenFeatures)
 def init_frozen_features(of: FrozenFeatures, rng: np.random.Generator, scale: float) -> CouplingParams:
     d2, h = of.projection.shape
-    W = scale * rng.standard_normal((h + 1, d2))
-    W[-1, :] = 0.0
-    return CouplingParams(backend_of(of.projection).asarray(W, dtype=of.projection.dtype))
+    C = of.projection
+    return CouplingParams(draw_normal(rng, (h + 1, d2), scale, backend_of(C), C.dtype, zero_rows=1))
 
 
 @maps.jvp_params.register(FrozenFeatures)
