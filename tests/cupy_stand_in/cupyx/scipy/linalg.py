@@ -32,10 +32,12 @@ def solve_triangular(
     launch("solve_triangular")
     right = b._host.astype(a.dtype)
     if right.size:
-        with np.errstate(all="ignore"):
+        try:
             right = scipy.linalg.solve_triangular(
                 a._host, right, trans, lower, unit_diagonal=unit_diagonal, check_finite=False
             )
+        except np.linalg.LinAlgError:  # a zero on the diagonal, by which cuBLAS divides
+            right = np.full_like(right, np.nan)
     if is_in_place:
         b._host[...] = right
         return b
