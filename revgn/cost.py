@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from revgn._dispatch import generic
+from revgn.arrays import HOST, Limits
 
 
 class LayerCost(NamedTuple):
@@ -37,7 +38,7 @@ class Sizes(NamedTuple):
     `curvature_rows` is the number of columns of the loss's curvature root at each sample, None for the
     identity. With `own_rows` the constrained outputs are combinations that differ by sample, which together
     span a space of dimension `span`. `starts_at_zero` tells whether rounding hides the initial weights, so
-    that the first kernel has the rank that W = 0 gives.
+    that the first kernel has the rank that W = 0 gives. `limits` are those of the library.
     """
 
     samples: int
@@ -48,6 +49,7 @@ class Sizes(NamedTuple):
     own_rows: bool = False
     span: int | None = None
     starts_at_zero: bool = False
+    limits: Limits = HOST
 
     @property
     def weights(self) -> int:

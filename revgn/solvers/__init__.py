@@ -22,7 +22,7 @@ from revgn.solvers.jacobian import (
 from revgn.solvers.kernel import tangent_kernel
 from revgn.solvers.minimum_norm import MinimumNorm
 from revgn.solvers.operator import jacobian_operator, kernel_operator
-from revgn.solvers.tiled_kernel import TilePlan, is_dense, plan_tiles
+from revgn.solvers.tiled_kernel import TilePlan, is_dense, kernel_memory, plan_tiles
 
 __all__ = [
     "Automatic",
@@ -43,6 +43,7 @@ __all__ = [
     "is_dense",
     "jacobian",
     "jacobian_operator",
+    "kernel_memory",
     "kernel_operator",
     "output_change",
     "plan_tiles",

@@ -5,9 +5,9 @@ from functools import singledispatch
 from typing import Any, NamedTuple, Protocol
 
 from revgn._dispatch import Struct, generic
-from revgn.arrays import Array, DType, array_namespace, matmul
+from revgn.arrays import Array, Deferred, DType, array_namespace, matmul, read
 from revgn.errors import ShapeError, UsageError
-from revgn.linalg import Outcome, Rung, as_dtype, norm
+from revgn.linalg import Outcome, Rung, as_dtype, begin_norms
 from revgn.maps import jvp_params, linearize, vjp_params
 from revgn.networks import ChainParams, Network, Trajectory
 from revgn.trees import is_empty
@@ -171,7 +171,12 @@ def spread(R: Array | None, v: Array) -> Array:
 
 def rho(JD: Array, eps: Array) -> float:
     """|J D - eps| / |eps|; |J D| where eps is 0."""
-    return norm(JD - eps) / (norm(eps) or 1.0)
+    return read(begin_rho(JD, eps))
+
+
+def begin_rho(JD: Array, eps: Array) -> Deferred[float]:
+    """`rho` without a wait for the device."""
+    return begin_norms(JD - eps, eps).then(lambda sizes: float(sizes[0] / (sizes[1] or 1.0)))
 
 
 def check_wanted(J: Jacobian, eps: Array) -> None:

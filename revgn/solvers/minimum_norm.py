@@ -15,9 +15,17 @@ from time import perf_counter
 from typing import Any, Literal
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace, backend_of, matmul, nbytes, synchronize
+from revgn.arrays import (
+    Array,
+    array_namespace,
+    backend_of,
+    is_out_of_memory,
+    limits_of,
+    matmul,
+    nbytes,
+)
 from revgn.cost import Cost, Sizes, cost
-from revgn.errors import RunError, ShapeError, UsageError
+from revgn.errors import MemoryShortageError, RunError, ShapeError, UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
 from revgn.maps import KernelPart
 from revgn.networks import ChainParams
@@ -37,10 +45,17 @@ from revgn.solvers.jacobian import (
 )
 from revgn.solvers.kernel import HELD, adjoint_of_parts, are_few, lower_kernel, parts_backward
 from revgn.solvers.rows import ROWS, Rows, with_rows
-from revgn.solvers.tiled_kernel import factor_tiled_kernel, is_dense, plan_tiles
+from revgn.solvers.tiled_kernel import (
+    dense_memory,
+    factor_tiled_kernel,
+    is_dense,
+    kernel_memory,
+    plan_tiles,
+)
 from revgn.structs import setting, struct
 
 _HIDDEN = 0.8  # share of its order below which a kernel's rank at W = 0 was seen to matter after it
+_UNBOUNDED = 2**62  # bytes
 _PASSES = 24  # over the factor: estimates of its eigenvalues, a solution, a refinement
 Outputs = Literal["logits", "centered-logits"]
 _DAMPING = "Damping mu, relative to the mean diagonal of the kernel."
@@ -79,12 +94,11 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
     parts = _kept_parts(solver, J, eps)
     found = _factor(solver, J, eps, "cholesky", parts)
     if found is None:
-        order = eps.shape[0] * eps.shape[1]
+        order, memory = eps.shape[0] * eps.shape[1], kernel_memory(solver.memory, backend_of(eps))
         raise RunError(
             f"solve(MinimumNorm): the kernel of order {order:,} is singular to rounding, "
-            f"and its eigenvectors have no room in {solver.memory:,} bytes; take damping > 0, or more memory"
+            f"and its eigenvectors have no room in {memory:,} bytes; take damping > 0, or more memory"
         )
-    synchronize(eps)
     factored_at = perf_counter()
 
     def evaluate(
@@ -95,8 +109,8 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
         if before is not None:
             D = trees.add(before[0], D)
         change = output_change(J, D)
-        missed = eps - combined(J.outputs, change)
-        return (D, change), project(factored, _by_output(missed)) - info.damping * Z
+        misfit = project(factored, _by_output(eps - combined(J.outputs, change)))
+        return (D, change), misfit - info.damping * Z if info.damping else misfit
 
     def refactor(rung: Rung) -> tuple[Factor, FactorInfo] | None:
         nonlocal found
@@ -143,18 +157,17 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
     work["kernel"] = sum(layer.gram for layer in layers)
     work["kernel"] += float(order) ** 2 * sum(layer.width for layer in moving)
     work["factor"] = order**3 / 3
-    if is_dense("cholesky", order, size, solver.memory):
+    if is_dense("cholesky", order, size, solver.memory, sizes.limits):
         held = order**2 * size
         passes = 2 * -(-len(moving) // HELD) + _PASSES
-        memory = {"kernel": held}
+        memory = {"kernel": sizes.limits.cholesky * held}
         if sizes.own_rows and are_few(m, len(layers), sizes.span or m):  # one sweep back for both
             work["solve and rho"] = sizes.jvp + sum(layer.params for layer in layers)
             memory["cotangents"] = order * sum(layer.width for layer in layers) * size
         total = Cost(work, memory, passes * held / 2, order, kernel="dense")
     else:
-        assert solver.memory is not None
         width = sum(layer.features + m * layer.width for layer in layers)
-        plan = plan_tiles(n, m, width, size, solver.memory)
+        plan = plan_tiles(n, m, width, size, solver.memory or _UNBOUNDED, sizes.limits)
         work["pull-back"] += sizes.forward
         held = plan.at_work + min(plan.room, plan.kernel + plan.sources)
         share = plan.on_disk / (plan.kernel + plan.sources)  # of all that is read
@@ -162,14 +175,15 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
         moved = plan.on_disk + share * reads
         total = Cost(work, {"kernel": held}, 0.0, order, "tiles", plan.on_disk, moved)
     singular = singular_kernel(solver.damping, m, sizes)
-    return total if singular is None else total + _cost_of_eigenvectors(solver, total, singular, size)
+    return total if singular is None else total + _cost_of_eigenvectors(solver, total, singular, sizes)
 
 
-def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, singular: str, size: int) -> Cost:
+def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, singular: str, sizes: Sizes) -> Cost:
     """Cost beyond one rung: the rungs in double precision, which form the kernel anew, and eigenvectors."""
+    size, limits = sizes.number, sizes.limits
     remedy = "take --damping 0.01, or more --hidden features"
     double = 2 if size == 4 else 1  # what an operation in double precision counts
-    is_possible = is_dense("eigh", once.order, 8, solver.memory)
+    is_possible = is_dense("eigh", once.order, 8, solver.memory, limits)
     formed = double * ((size == 4) + is_possible)
     again = {"pull-back": formed * once.work["pull-back"], "kernel": formed * once.work["kernel"]}
     again["factor"] = double * (size == 4) * once.work["factor"]
@@ -180,7 +194,7 @@ def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, singular: str, size: 
         f"{singular}, so each step finds its eigenvectors after Cholesky fails, which takes longer; {remedy}"
     )
     again["eigenvectors"] = 9.0 * once.order**3
-    return Cost(again, {"eigenvectors": 6 * 8 * once.order**2}, notes=(note,))
+    return Cost(again, {"eigenvectors": 8 * limits.eigh * once.order**2}, notes=(note,))
 
 
 def constrained(solver: Any, sizes: Sizes) -> tuple[int, Sizes]:
@@ -227,30 +241,58 @@ def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[KernelPar
     (n, m), c, parts = eps.shape, J.network.readout.first.shape[-1], len(tuple(trees.leaves(J.params)))
     if J.outputs is None or J.outputs.ndim == 2 or J.point.points is None or not are_few(m, parts, c):
         return None
-    is_whole = is_dense("cholesky", n * m, nbytes((1,), eps), solver.memory)
+    limits = limits_of(backend_of(eps))
+    is_whole = is_dense("cholesky", n * m, nbytes((1,), eps), solver.memory, limits)
     return tuple(parts_backward(J)) if is_whole else None
 
 
 def _factor(
     solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung, parts: tuple[KernelPart, ...] | None
 ) -> tuple[Factor, FactorInfo] | None:
-    """Factor by the first rung that can, from `first` on; each as a whole where that fits, or by tiles."""
+    """Factor by the first rung that can, from `first` on; each as a whole where that fits, or by tiles.
+
+    Raises
+    ------
+    MemoryShortageError
+        If the kernel finds no room after all; as a whole, with the bound that takes it by tiles.
+    """
     order, rule, memory = eps.shape[0] * eps.shape[1], PinvRule(damping=solver.damping), solver.memory
+    size, backend = nbytes((1,), eps), backend_of(eps)
+    limits = limits_of(backend)
     for rung in RUNGS[RUNGS.index(first) :]:
-        if memory is None or is_dense(rung, order, nbytes((1,), eps), memory):
-            found = factor_at(
-                rung,
-                lambda dtype: lower_kernel(cast(J, dtype), parts if dtype == eps.dtype else None),
-                order,
-                eps,
-                rule,
-                damping_unit="mean",
-            )
-        else:
-            found = factor_tiled_kernel(J, solver.damping, memory, rung)
+        as_a_whole = is_dense(rung, order, size, memory, limits)
+        try:
+            if as_a_whole:
+                found = factor_at(
+                    rung,
+                    lambda dtype: lower_kernel(cast(J, dtype), parts if dtype == eps.dtype else None),
+                    order,
+                    eps,
+                    rule,
+                    damping_unit="mean",
+                )
+            else:
+                bound = kernel_memory(memory, backend) or _UNBOUNDED
+                found = factor_tiled_kernel(J, solver.damping, bound, rung)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            whole = dense_memory(rung, order, size, limits)
+            raise _shortage(order, whole if as_a_whole else None) from None
         if found is not None:
             return found
     return None
+
+
+def _shortage(order: int, whole: int | None) -> MemoryShortageError:
+    """Error of a kernel that found no room for so many bytes as a whole, or None by tiles."""
+    told = f"solve(MinimumNorm): out of memory with the kernel of order {order:,}"
+    if whole is None:
+        return MemoryShortageError(f"{told}, even by tiles; take less memory, a smaller batch, or fewer rows")
+    return MemoryShortageError(
+        f"{told} as a whole, which takes {whole:,} bytes; take memory={whole // 2} to have it by tiles",
+        whole // 2,
+    )
 
 
 def _by_output(eps: Array) -> Array:

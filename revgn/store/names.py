@@ -194,6 +194,11 @@ EPOCH_SERIES = (
     ),
     *_analysed(by_coupling=False),
     _timing("seconds", "wall-clock time of all training steps so far"),
+    _timing(
+        "seconds_outside",
+        "wall-clock time since the previous evaluation that was spent outside of steps: "
+        "on batches, measurements, this evaluation, recording",
+    ),
     Series("samples", "training samples used so far"),
     Series("step", "optimizer steps taken"),
 )
