@@ -41,12 +41,14 @@ def test_kernel_is_jvp_of_vjp(name, backend, dtype):
     assert_close("Theta v", product, by_maps.astype(float), tolerance(eps.dtype, "chain"))
 
 
-@pytest.mark.parametrize(("tile", "held"), [(1, 3), (4, 1), (7, 3)])
+@pytest.mark.parametrize(("tile", "held", "fuses"), [(1, 3, False), (4, 1, True), (7, 3, True)])
 @CASES
-def test_kernel_does_not_depend_on_its_pieces(case, tile, held, numpy_backend, monkeypatch):
+def test_kernel_does_not_depend_on_its_pieces(case, tile, held, fuses, numpy_backend, monkeypatch):
     J, _ = case.jacobian(numpy_backend)
     whole = tangent_kernel(J)
-    monkeypatch.setattr(kernel, "limits_of", lambda backend: HOST._replace(rows=tile, columns=tile))
+    monkeypatch.setattr(
+        kernel, "limits_of", lambda backend: HOST._replace(rows=tile, columns=tile, fuses=fuses)
+    )
     monkeypatch.setattr(kernel, "HELD", held)
     assert_close("Theta", tangent_kernel(J), whole, 1e-14)
 
