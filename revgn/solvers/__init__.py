@@ -5,6 +5,7 @@ from revgn.solvers.block import BlockWise
 from revgn.solvers.block_weights import BlockWeights
 from revgn.solvers.conjugate_gradients import Blocks, ConjugateGradients
 from revgn.solvers.jacobian import (
+    Equation,
     Jacobian,
     SolveInfo,
     Solver,
@@ -13,6 +14,8 @@ from revgn.solvers.jacobian import (
     combined,
     equation,
     jacobian,
+    output_change,
+    residuals,
     rho,
     solve,
 )
@@ -27,6 +30,7 @@ __all__ = [
     "BlockWise",
     "Blocks",
     "ConjugateGradients",
+    "Equation",
     "Jacobian",
     "MinimumNorm",
     "SolveInfo",
@@ -41,7 +45,9 @@ __all__ = [
     "jacobian_operator",
     "kernel_memory",
     "kernel_operator",
+    "output_change",
     "plan_tiles",
+    "residuals",
     "rho",
     "solve",
     "tangent_kernel",

@@ -10,6 +10,7 @@ centered logits eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a
 """
 
 import math
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Literal
 
@@ -22,24 +23,27 @@ from revgn.arrays import (
     limits_of,
     matmul,
     nbytes,
-    synchronize,
 )
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import MemoryShortageError, RunError, ShapeError, UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
 from revgn.networks import ChainParams
 from revgn.solvers.jacobian import (
+    Equation,
     Jacobian,
+    Key,
     SolveInfo,
-    apply,
     apply_adjoint,
     cast,
     check_wanted,
+    combined,
     equation,
-    rho,
+    output_change,
+    residuals,
     solve,
 )
 from revgn.solvers.kernel import HELD, lower_kernel
+from revgn.solvers.rows import ROWS, Rows, with_rows
 from revgn.solvers.tiled_kernel import (
     dense_memory,
     factor_tiled_kernel,
@@ -68,6 +72,7 @@ class MinimumNorm:
 
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
+    rows: Rows = setting(ROWS, default="all", ge=1)
     memory: int | None = setting(
         "Memory for the kernel in bytes, such as 4GB; by default half of the machine's. A larger kernel is "
         "factored by tiles.",
@@ -81,7 +86,8 @@ class MinimumNorm:
 
 @solve.register(MinimumNorm)
 def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
-    J, eps = equation(solver, J, eps)
+    solved = equation(solver, J, eps)
+    J, eps = solved.jacobian, solved.wanted
     check_wanted(J, eps)
     started = perf_counter()
     found = _factor(solver, J, eps, "cholesky")
@@ -91,7 +97,6 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
             f"solve(MinimumNorm): the kernel of order {order:,} is singular to rounding, "
             f"and its eigenvectors have no room in {memory:,} bytes; take damping > 0, or more memory"
         )
-    synchronize(eps)
     factored_at = perf_counter()
 
     def evaluate(
@@ -100,16 +105,17 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
         D = apply_adjoint(J, _by_sample(dZ, eps))
         if before is not None:
             D = trees.add(before[0], D)
-        JD = apply(J, D)
-        return (D, JD), project(factored, _by_output(eps - JD)) - info.damping * Z
+        change = output_change(J, D)
+        misfit = project(factored, _by_output(eps - combined(J.outputs, change)))
+        return (D, change), misfit - info.damping * Z if info.damping else misfit
 
     def refactor(rung: Rung) -> tuple[Factor, FactorInfo] | None:
         nonlocal found
         found = None  # what was factored before goes first
         return _factor(solver, J, eps, rung)
 
-    (D, JD), info, residual = solve_checked(*found, _by_output(eps), evaluate, refactor)
-    measured = rho(JD, eps)
+    (D, change), info, residual = solve_checked(*found, _by_output(eps), evaluate, refactor)
+    measured, of_outputs = residuals(solved, change)
     finished = perf_counter()
     return D, SolveInfo(
         rho=measured,
@@ -118,26 +124,30 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
         block_weights=(),
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
+        rho_outputs=of_outputs,
+        change=change,
     )
 
 
 @equation.register(MinimumNorm)
-def equation_of_outputs(solver: Any, J: Jacobian, eps: Array) -> tuple[Jacobian, Array]:
-    """J and eps of all logits, or of the centered ones."""
-    if solver.outputs == "logits":
-        return J, eps
-    if J.outputs is not None:
-        raise UsageError(
-            f"solve({type(solver).__name__}): J has combined outputs already; take outputs='logits'"
-        )
-    Q = centering(eps)
-    return J._replace(outputs=Q), matmul(eps, Q)
+def equation_of_outputs(solver: Any, J: Jacobian, eps: Array, key: Key = (0, 0)) -> Equation:
+    """J and eps of all logits or of the centered ones, or of some rows of each sample."""
+    whole = replace(solver, outputs="logits", rows="all")
+    if solver.outputs == "centered-logits":
+        if J.outputs is not None:
+            raise UsageError(
+                f"solve({type(solver).__name__}): J has combined outputs already; take outputs='logits'"
+            )
+        Q = centering(eps)
+        J, eps = J._replace(outputs=Q), matmul(eps, Q)
+    return with_rows(solver, whole, J, eps, key)
 
 
 @cost.register(MinimumNorm)
 def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
     """Where the kernel is known to be singular, the work of every rung of the ladder."""
-    n, m, size, layers = sizes.samples, constrained(solver.outputs, sizes), sizes.number, sizes.layers
+    m, sizes = constrained(solver, sizes)
+    n, size, layers = sizes.samples, sizes.number, sizes.layers
     order = n * m
     moving = layers if sizes.own_rows else layers[:-1]  # whose cotangents differ from sample to sample
     work = {"pull-back": sizes.pull_back(m), "solve and rho": 2 * sizes.jvp}
@@ -181,9 +191,12 @@ def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, singular: str, sizes:
     return Cost(again, {"eigenvectors": 8 * limits.eigh * once.order**2}, notes=(note,))
 
 
-def constrained(outputs: Outputs, sizes: Sizes) -> int:
-    """Rows of J for each sample."""
-    return sizes.outputs - (outputs == "centered-logits")
+def constrained(solver: Any, sizes: Sizes) -> tuple[int, Sizes]:
+    """Rows of J for each sample, and the sizes with these rows for outputs."""
+    m = sizes.outputs - (solver.outputs == "centered-logits")
+    if solver.rows == "all":
+        return m, sizes
+    return solver.rows, sizes._replace(own_rows=True, span=sizes.span or m)
 
 
 def singular_kernel(damping: float, rows: int, sizes: Sizes) -> str | None:

@@ -113,8 +113,12 @@ def choose_solver(config: Config, dataset: Dataset) -> tuple[Config, dict[str, E
         return replace(config, optimizer=mapped(swapped, config.optimizer))
 
     tried = {
-        "minimum-norm": with_solver(lambda part: MinimumNorm(part.damping, part.outputs, part.memory)),
-        "cg": with_solver(lambda part: ConjugateGradients(part.damping, part.outputs, part.tolerance)),
+        "minimum-norm": with_solver(
+            lambda part: MinimumNorm(part.damping, part.outputs, part.rows, part.memory)
+        ),
+        "cg": with_solver(
+            lambda part: ConjugateGradients(part.damping, part.outputs, part.rows, part.tolerance)
+        ),
     }
     problems = [build_problem(each, dataset) for each in tried.values()]
     found = dict(zip(tried, _estimates(problems), strict=True))
