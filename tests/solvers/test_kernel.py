@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 from cases import DEFICIENT, NETWORKS, NetworkCase, network_case
+from conftest import make_library
 from reference import dense
 
 from revgn.arrays import HOST, Backend, limits_of, to_host
@@ -66,6 +67,18 @@ def test_a_gpu_takes_a_piece_for_each_output(numpy_backend, monkeypatch):
     monkeypatch.setattr(kernel, "add_gram_products", counted)
     kernel.lower_kernel(J)
     assert sums == [((1024, outputs, 1024), 4) for outputs in range(1, 11)]
+
+
+def test_launches_of_a_kernel(stand_in):
+    """Sweep and sums: for each output a product of each part that differs by sample, and a sum."""
+    J, _ = NetworkCase("paper", Architecture(2, 16), 32, 10, 48).jacobian(make_library("cupy"), "float32")
+    with stand_in.counting() as counts:
+        kernel.lower_kernel(J)
+    at = {key.partition(" at ")[0]: number for key, number in counts.launches.items() if "gram_prod" in key}
+    assert at == {"revgn_add_gram_products": 10}
+    assert sum(counts.launches.values()) <= 90
+    assert not counts.waits
+    assert not counts.uploads
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
