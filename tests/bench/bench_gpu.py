@@ -225,9 +225,10 @@ def in_tf32(call: Callable[[], Any]) -> Any:
 def measure_primitive(bench: Bench, one: Primitive) -> dict[str, Any]:
     """Time a primitive, print its line, and return it with its speed."""
     timed(bench.backend, one.call)
-    _, once = timed(bench.backend, one.call)
-    rounds = max(1, min(bench.rounds, int(1e3 * LONGEST / max(once, 1e-3))))
-    pairs = [timed(bench.backend, one.call) for _ in range(rounds)]
+    pairs: list[tuple[float, float]] = []
+    started = perf_counter()
+    while not pairs or len(pairs) < bench.rounds and perf_counter() - started < LONGEST:
+        pairs.append(timed(bench.backend, one.call))
     found = {name: ms / one.times for name, ms in summary(pairs).items()}
     found |= {"name": one.name, "n": one.n, "dtype": one.dtype}
     speed = ""
