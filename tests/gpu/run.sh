@@ -51,15 +51,26 @@ part() { # NAME SECONDS COMMAND...
 $(tail -n 12 "$out/$name.log" | cut -c-160)"
 }
 
-environment() {
-    echo "commit ${COMMIT:-$(git rev-parse --short HEAD 2>/dev/null || echo unknown)}, $(date -u +%FT%TZ)"
-    nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader
-    "${revgn[@]}" devices && "$python" -c "import cupy; cupy.show_config()"
-}
-export -f environment
+if reason=$("$python" -c "
+from revgn.arrays import cupy_absence
+raise SystemExit(cupy_absence())" 2>&1); [[ -n $reason ]]; then
+    echo "no GPU: $reason" | tee -a "$out/summary.txt"
+    exit 3
+fi
 
-"$python" -c "from revgn.arrays import select_backend; select_backend('cupy')" 2>&1 | tail -n 1 | tee "$out/gpu.log"
-[[ -s $out/gpu.log ]] && exit 3
+part environment 45 bash -e -c '
+    echo "commit ${COMMIT:-$(git rev-parse --short HEAD)}, $(date -u +%FT%TZ)"
+    nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader || true
+    "$0" -c "import cupy; cupy.show_config()"
+    "$0" -m revgn_cli.main devices' "$python"
 
-export python; declare -p revgn >"$site/commands"
-part environment 45 bash -c ". '$site/commands'; environment"
+part math 120 "${revgn[@]}" check --math --backend cupy &
+part tests 150 "${pytest[@]}" -n 8 tests --ignore=tests/gpu --ignore=tests/cli/test_signals.py &
+part trajectories 120 "${pytest[@]}" -n 3 -rP tests/gpu/test_trajectories.py &
+part resume 120 "${pytest[@]}" -n 3 tests/gpu/test_resume.py &
+wait
+
+part bench 240 "$python" tests/bench/bench_gpu.py --backend cupy --limit 200 --json "$out/bench.json"
+
+cat "$out/summary.txt"
+! grep -qv ": ok" "$out/summary.txt"
