@@ -7,11 +7,38 @@ import click
 from revgn.data import DataSettings
 from revgn.settings import FAMILIES, Config, names_within
 
-_COMMON = frozenset(
-    "preset data subset target validation crop blocks hidden activation optimizer lr momentum metric "
-    "weight_decay solver damping rows outputs block_weights tolerance memory batch_size epochs steps schedule "
-    "average seed dtype backend eval_every".split()
-)
+_COMMON = [
+    "preset",
+    "data",
+    "subset",
+    "target",
+    "validation",
+    "crop",
+    "blocks",
+    "hidden",
+    "activation",
+    "optimizer",
+    "lr",
+    "momentum",
+    "metric",
+    "weight_decay",
+    "solver",
+    "damping",
+    "rows",
+    "outputs",
+    "block_weights",
+    "tolerance",
+    "memory",
+    "batch_size",
+    "epochs",
+    "steps",
+    "schedule",
+    "average",
+    "seed",
+    "dtype",
+    "backend",
+    "eval_every",
+]  # settings that the short help shows
 _OWN = "Command"  # heading of options that are no settings
 
 
@@ -45,7 +72,7 @@ class GroupedCommand(click.Command):
                     formatter.write_dl(of_subject, col_max=24)
         if not shows_all:
             formatter.write_paragraph()
-            formatter.write_text(f"{ctx.command_path} --help-all shows all settings.")
+            formatter.write_text("--help-all shows all settings.")
 
 
 @cache
@@ -58,7 +85,13 @@ def subjects_of_settings() -> dict[str, str]:
         "Optimizer": tuple(FAMILIES["optimizer"].values()),
         "Training": (Config,),
     }
-    found = {"preset": "Data", "data": "Data", "network": "Network", "optimizer": "Optimizer", "solver": "Solver"}
+    found = {
+        "preset": "Data",
+        "data": "Data",
+        "network": "Network",
+        "optimizer": "Optimizer",
+        "solver": "Solver",
+    }
     for subject, of_subject in structs.items():
         for name in names_within(*of_subject):
             found.setdefault(name, subject)

@@ -104,7 +104,7 @@ class LazyGroup(click.Group):
             if not isinstance(error, RevgnError | OSError | MemoryError):
                 raise
             message = str(error)
-            if isinstance(error, MemoryError):
+            if isinstance(error, MemoryError) and not isinstance(error, RevgnError):
                 message = f"not enough memory: {message or 'no detail'}; try a smaller batch"
             click.echo(f"revgn: {message}", err=True)
             ctx.exit(2 if isinstance(error, UsageError | ShapeError | BackendError) else 1)

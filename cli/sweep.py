@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from revgn_cli import options
-from revgn_cli.grouped import GroupedCommand
 from revgn_cli.board import show_board
+from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import stop_when_asked
 from revgn_cli.train import command_line
 

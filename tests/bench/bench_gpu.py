@@ -227,7 +227,7 @@ def measure_primitive(bench: Bench, one: Primitive) -> dict[str, Any]:
     timed(bench.backend, one.call)
     pairs: list[tuple[float, float]] = []
     started = perf_counter()
-    while not pairs or len(pairs) < bench.rounds and perf_counter() - started < LONGEST:
+    while not pairs or (len(pairs) < bench.rounds and perf_counter() - started < LONGEST):
         pairs.append(timed(bench.backend, one.call))
     found = {name: ms / one.times for name, ms in summary(pairs).items()}
     found |= {"name": one.name, "n": one.n, "dtype": one.dtype}
