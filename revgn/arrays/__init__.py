@@ -2,7 +2,8 @@
 
 import revgn.arrays.threads  # noqa: F401  # first: it sets what NumPy and SciPy read when they are loaded
 from revgn.arrays.cuda import Cuda, Gpu, describe_cuda
-from revgn.arrays.draw import draw_normal, draw_orthonormal
+from revgn.arrays.deferred import Deferred, read, ready, runs_ahead, together
+from revgn.arrays.draw import draw_frames, draw_normal, draw_orthonormal
 from revgn.arrays.fused import (
     activate,
     add,
@@ -15,6 +16,8 @@ from revgn.arrays.fused import (
     scaled,
     subtract,
 )
+from revgn.arrays.gram_products import add_gram_products
+from revgn.arrays.limits import HOST, Limits, is_out_of_memory, limits_of
 from revgn.arrays.namespace import (
     Backend,
     BackendName,
@@ -32,6 +35,7 @@ from revgn.arrays.namespace import (
     to_host,
 )
 from revgn.arrays.native import (
+    begin_cholesky,
     cholesky,
     cholesky_product,
     cholesky_solve,
@@ -39,6 +43,7 @@ from revgn.arrays.native import (
     erf,
     largest_tridiagonal,
     linear_operator,
+    root_of_squares,
     subtract_product,
     triangular_solve,
     unwarned,
@@ -48,17 +53,22 @@ from revgn.arrays.scratch import Scratch, nbytes
 from revgn.arrays.typing import Array, DType
 
 __all__ = [
+    "HOST",
     "Array",
     "Backend",
     "BackendName",
     "Cuda",
     "DType",
+    "Deferred",
     "Gpu",
+    "Limits",
     "Scratch",
     "activate",
     "add",
+    "add_gram_products",
     "array_namespace",
     "backend_of",
+    "begin_cholesky",
     "blockwise",
     "cholesky",
     "cholesky_product",
@@ -68,6 +78,7 @@ __all__ = [
     "device_count",
     "device_name",
     "device_of",
+    "draw_frames",
     "draw_normal",
     "draw_orthonormal",
     "eigh",
@@ -75,7 +86,9 @@ __all__ = [
     "erf",
     "fetch",
     "inner",
+    "is_out_of_memory",
     "largest_tridiagonal",
+    "limits_of",
     "linear_operator",
     "matmul",
     "matmul_into",
@@ -83,7 +96,11 @@ __all__ = [
     "memory_size",
     "nbytes",
     "pieces",
+    "read",
+    "ready",
+    "root_of_squares",
     "row_major",
+    "runs_ahead",
     "sandwich",
     "scaled",
     "select_backend",
@@ -91,6 +108,7 @@ __all__ = [
     "subtract_product",
     "synchronize",
     "to_host",
+    "together",
     "triangular_solve",
     "unwarned",
     "zeros",

@@ -46,3 +46,19 @@ def draw_orthonormal(
     """
     Q, R = np.linalg.qr(rng.standard_normal((rows, columns)))
     return backend.asarray(Q * np.sign(np.diagonal(R)), dtype=dtype)
+
+
+def draw_frames(
+    rng: np.random.Generator, count: int, rows: int, columns: int, backend: Backend, dtype: DType
+) -> Array:
+    """Matrices (count, rows, columns) like that of `draw_orthonormal`, independent of each other.
+
+    By Gram and Schmidt's method for all of them at once, each vector projected twice.
+    """
+    V = rng.standard_normal((count, rows, columns))
+    for j in range(columns):
+        v, before = V[:, :, j], V[:, :, :j]
+        for _ in range(2 if j else 0):
+            v = v - np.sum(before * np.sum(before * v[:, :, None], axis=1, keepdims=True), axis=2)
+        V[:, :, j] = v / np.linalg.norm(v, axis=1, keepdims=True)
+    return backend.asarray(V, dtype=dtype)

@@ -16,9 +16,9 @@ import numpy as np
 
 from revgn import maps
 from revgn._dispatch import Struct
-from revgn.arrays import Array, backend_of, draw_normal, matmul
-from revgn.linalg import Pinv, PinvRule, apply_pinv, factor_pinv
-from revgn.maps import Params, ParamsStep, WeightForm
+from revgn.arrays import Array, Deferred, backend_of, draw_normal, matmul
+from revgn.linalg import Pinv, PinvRule, apply_pinv, begin_apply_pinv, begin_pinv, factor_pinv
+from revgn.maps import BegunParamsStep, Params, ParamsStep, WeightForm
 
 
 class FeatureMap(Struct, Protocol):
@@ -131,3 +131,18 @@ def solve_params_frozen_features(
 ) -> ParamsStep:
     X, AX, info = apply_pinv(factored, dy)  # reduced rows have the same singular values
     return ParamsStep(maps.from_matrices(of, (X,)), AX, info)
+
+
+@maps.begin_factor_params.register(FrozenFeatures)
+def begin_factor_params_frozen_features(
+    of: FrozenFeatures, point: FrozenFeaturesPoint, rule: PinvRule
+) -> Deferred[Pinv]:
+    return begin_pinv(point.features, rule)
+
+
+@maps.begin_solve_params.register(FrozenFeatures)
+def begin_solve_params_frozen_features(
+    of: FrozenFeatures, point: FrozenFeaturesPoint, factored: Pinv, dy: Array
+) -> BegunParamsStep:
+    X, AX, info = begin_apply_pinv(factored, dy)
+    return BegunParamsStep(maps.from_matrices(of, (X,)), AX, info)

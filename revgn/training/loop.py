@@ -5,8 +5,9 @@ from time import perf_counter
 from typing import NamedTuple
 
 from revgn.analysis import Probe
+from revgn.arrays import is_out_of_memory
 from revgn.data import PlacedDataset
-from revgn.errors import RunError
+from revgn.errors import MemoryShortageError, RevgnError, RunError
 from revgn.settings import parts_of
 from revgn.training.batches import batches, other_batches
 from revgn.training.evaluation import analyse, evaluate, is_evaluated, start_probe
@@ -45,6 +46,8 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     ------
     DivergedError
         After the event of a step or an evaluation whose numbers are not finite.
+    MemoryShortageError
+        If memory, of the machine or the device, is not enough.
 
     Examples
     --------
@@ -55,6 +58,18 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     >>> [type(event).__name__ for event in revgn.train(problem, revgn.initial_state(problem))]
     ['Evaluated', 'StepDone', 'Evaluated', 'StepDone', 'Evaluated']
     """
+    try:
+        yield from _train(problem, state)
+    except RevgnError:
+        raise
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        detail = " ".join(str(error).split()).rstrip(".") or "no detail"
+        raise MemoryShortageError(f"out of memory: {detail}; take a smaller training.batch_size") from None
+
+
+def _train(problem: Problem, state: TrainState) -> Iterator[Event]:
     settings, data, clock = problem.config.training, place_data(problem), _Clock(state.seconds)
     others, rows = other_batches(problem, data), settings.analyse_rows
     probe = None if rows is None else start_probe(problem, rows, settings.analyse_probes)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from revgn import trees
-from revgn.arrays import Array, Backend, DType, memory_size, select_backend
+from revgn.arrays import Array, Backend, DType, limits_of, select_backend
 from revgn.data import Dataset, PlacedDataset, load_dataset, place_dataset, steps_per_epoch
 from revgn.errors import RunError, UsageError
 from revgn.losses import CrossEntropy, Loss, SquaredError
@@ -19,7 +19,7 @@ from revgn.networks import Architecture, ChainParams, Network, draw_network
 from revgn.optimizers import Optimizer, OptimizerState, Schedule, init_state
 from revgn.settings import Config, Exponential, Own, Tail, config_dict, kind_of, mapped, parts_of
 from revgn.settings.registry import OWN
-from revgn.solvers import Automatic, BlockWise, MinimumNorm, is_dense
+from revgn.solvers import Automatic, BlockWise, MinimumNorm, is_dense, kernel_memory
 from revgn.solvers.block_weights import fixed_weights
 from revgn.training.average import AverageState
 
@@ -123,13 +123,13 @@ def build_problem(
         network = draw_network(config.network, d, outputs, rng, backend=backend, dtype=dtype)
     loss = choose_loss(config, dataset) if loss is None else loss
     optimizer = config.optimizer if optimizer is None else optimizer
-    _check_parts(optimizer, loss, config)
+    _check_parts(optimizer, loss, config, outputs)
     return Problem(
         config=config,
         dataset=dataset,
         network=network,
         loss=loss,
-        optimizer=mapped(partial(_bounded, order=batch_size * outputs, backend=backend), optimizer),
+        optimizer=mapped(partial(_bounded, samples=batch_size, outputs=outputs, backend=backend), optimizer),
         schedule=settings.schedule,
         backend=backend,
         dtype=dtype,
@@ -181,8 +181,9 @@ def _description(part: Any) -> str:
     return repr(part)[:200] if layers is None else ", ".join(type(layer).__name__ for layer in layers)
 
 
-def _check_parts(optimizer: Optimizer, loss: Loss, config: Config) -> None:
-    """Raise `UsageError` where optimizer or settings do not go with the loss or the network."""
+def _check_parts(optimizer: Optimizer, loss: Loss, config: Config, outputs: int) -> None:
+    """Raise `UsageError` where optimizer or settings do not go with the loss, the network or the outputs."""
+    most = outputs - isinstance(loss, CrossEntropy)
     for part in parts_of(optimizer):
         if isinstance(part, Automatic):
             raise UsageError("solver: auto is not chosen yet; let choose_solver do it")
@@ -190,6 +191,9 @@ def _check_parts(optimizer: Optimizer, loss: Loss, config: Config) -> None:
             fixed_weights(part.block_weights, config.network.blocks)  # refuses a wrong count
         if getattr(part, "outputs", None) == "centered-logits" and not isinstance(loss, CrossEntropy):
             raise UsageError("outputs: centered-logits is for cross-entropy, which ignores a constant")
+        if isinstance(rows := getattr(part, "rows", None), int) and rows > most:
+            fewer = f"at most {most}, or all" if most else "all"
+            raise UsageError(f"rows: {rows} for {outputs} outputs; expected {fewer}")
     if config.training.label_smoothing and not isinstance(loss, CrossEntropy):
         raise UsageError("training.label_smoothing: is for cross-entropy, whose targets are distributions")
 
@@ -204,21 +208,13 @@ def choose_loss(config: Config, dataset: Dataset) -> Loss:
     return loss
 
 
-def kernel_memory(memory: int | None, backend: Backend) -> int | None:
-    """Bytes for the kernel: as set, else half of the machine's; None where that is unknown.
-
-    Free memory does not count: a run and its resumption take the same steps to the same bits.
-    """
-    size = memory_size(backend)
-    return memory or (None if size is None else size // 2)
-
-
-def _bounded(part: Any, order: int, backend: Backend) -> Any:
-    """Return a minimum-norm solver with its memory, left open where even eigenvectors of that order fit."""
+def _bounded(part: Any, samples: int, outputs: int, backend: Backend) -> Any:
+    """Return a minimum-norm solver with its memory, left open where even the kernel's eigenvectors fit."""
     if not isinstance(part, MinimumNorm) or part.memory is not None:
         return part
-    memory = kernel_memory(None, backend)
-    return part if is_dense("eigh", order, 8, memory) else replace(part, memory=memory)
+    memory, order = kernel_memory(None, backend), samples * (outputs if part.rows == "all" else part.rows)
+    is_roomy = is_dense("eigh", order, 8, memory, limits_of(backend))
+    return part if is_roomy else replace(part, memory=memory)
 
 
 def initial_state(problem: Problem) -> TrainState:

@@ -46,7 +46,7 @@ def _train_step(
         problem.optimizer,
         state.optimizer,
         state.params,
-        Linearization(problem.loss, outputs, targets, J),
+        Linearization(problem.loss, outputs, targets, J, problem.config.training.seed),
         schedule_factor(problem.schedule, state.step, problem.total_steps),
     )
     params, inner = _row_major(result.params), _row_major(result.state)
@@ -81,6 +81,8 @@ def _train_step(
             "seconds_solve": solved.seconds_solve,
             "seconds_update": finished - linearized - solved.seconds_kernel - solved.seconds_solve,
         }
+        if solved.rho_outputs is not None:
+            record["rho_outputs"] = solved.rho_outputs
         if solved.rung is not None and solved.rank is not None:
             record |= {"rung": RUNGS.index(solved.rung), "rank": solved.rank}
             record |= {"s_max": solved.s_max, "s_min": solved.s_min}

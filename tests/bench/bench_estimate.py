@@ -8,7 +8,7 @@ What `--solver auto` would take, and whether that was the faster one.
 import argparse
 
 from revgn.errors import DataError
-from revgn.settings import build_config, merge_settings, parse_assignment
+from revgn.settings import build_config, parse_assignment, settings_by_name
 from revgn.training import StepDone, build_problem, choose_solver, initial_state, load_data, train
 
 
@@ -30,7 +30,7 @@ def main():
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 256, 1024])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    own = merge_settings(*map(parse_assignment, arguments.set))
+    own = settings_by_name(dict(map(parse_assignment, arguments.set)))
     for n in arguments.batches:
         solver = {"damping": 0.1, "outputs": "centered-logits"}
         base = {

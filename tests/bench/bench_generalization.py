@@ -15,7 +15,7 @@ import argparse
 import statistics
 
 from revgn.errors import DataError
-from revgn.settings import build_config, merge_settings, parse_assignment
+from revgn.settings import build_config, merge_settings, parse_assignment, settings_by_name
 from revgn.training import DivergedError, Evaluated, StepDone, build_problem, initial_state, load_data, train
 
 SOLVER = {"damping": 0.1, "outputs": "centered-logits"}
@@ -101,9 +101,9 @@ def main():
         "network": {"blocks": 3, "hidden": 512},
         "training": {"schedule": {"kind": "cosine"}, "epochs": arguments.epochs, "measure_every": 0},
     }
-    own = merge_settings(*map(parse_assignment, arguments.set))
+    own = settings_by_name(dict(map(parse_assignment, arguments.set)))
     try:
-        dataset = load_data(build_config(base))
+        dataset = load_data(build_config(own, base))
     except DataError as error:
         raise SystemExit(f"bench_generalization: {error}") from None
     for batch in arguments.batch:

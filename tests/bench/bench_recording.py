@@ -13,13 +13,12 @@ import statistics
 import tempfile
 from pathlib import Path
 from time import perf_counter
+from unittest.mock import patch
 
 from revgn.launch import start_run
 from revgn.settings import build_config
 from revgn.store.writer import RunWriter
 from revgn.training import StepDone, build_problem, initial_state, load_data, train
-
-METHODS = {name: getattr(RunWriter, name) for name in ("record_step", "snapshot_if_due")}
 
 
 def config_of(batch, steps):
@@ -59,14 +58,13 @@ def timed(method, spent):
 def recorded(config, spent):
     """Seconds of the same steps into a run folder; those of what is done for each step go to `spent`."""
     times = []
-    for name in ("record_step", "snapshot_if_due"):
-        setattr(RunWriter, name, timed(METHODS[name], spent))
+    methods = {name: timed(getattr(RunWriter, name), spent) for name in ("record_step", "snapshot_if_due")}
 
     def observe(problem, event):
         if isinstance(event, StepDone):
             times.append(perf_counter())
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, patch.multiple(RunWriter, **methods):
         start_run(config, Path(folder) / "run", observe=observe)
     return times[-1] - times[0]
 

@@ -1,6 +1,6 @@
 """Steps on the paper's MNIST network, side by side, and how they grow.
 
-    python tests/bench/bench_step.py [--backend auto|numpy|cupy] [--rounds 3] [--batch 1024]
+    python tests/bench/bench_step.py [--backend auto|numpy|cupy] [--rounds 3] [--batch 1024] [--hidden 8000]
     python tests/bench/bench_step.py --grow batch|hidden|blocks|outputs
 
 Prints for each step the median and spread of its time, its ratio to Adam's in the same round, the
@@ -17,6 +17,7 @@ from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
+from steps_of_paper import steps
 
 from revgn.arrays import device_name, synchronize
 from revgn.data import take_batch
@@ -24,17 +25,8 @@ from revgn.errors import DataError
 from revgn.settings import build_config
 from revgn.training import build_problem, initial_state, load_data, step_cost, train_step
 
-CENTERED = {"damping": 0.01, "outputs": "centered-logits"}
-SOLVERS = {
-    "block": {"kind": "block", "block_weights": "full-rank"},
-    "block as in the paper": {"kind": "block", "block_weights": "uniform", "rtol": 1e-3, "atol": 1e-5},
-    "minimum norm": {"kind": "minimum-norm", "damping": 0.01},
-    "centered logits": {"kind": "minimum-norm", **CENTERED},
-    "the same by cg": {"kind": "cg", "preconditioner": {"kind": "blocks", "directions": 0}, **CENTERED},
-}
-STEPS = {"adam": {"kind": "adam"}} | {
-    name: {"kind": "gauss-newton", "lr": 0.1, "solver": solver} for name, solver in SOLVERS.items()
-}
+NAMES = ("adam", "block", "block paper", "minimum norm", "centered", "cg")
+STEPS = {name: steps(damping=0.01)[name] for name in NAMES}
 GROWTH = {
     "batch": (128, 256, 512, 1024),
     "hidden": (1000, 2000, 4000, 8000),
@@ -49,7 +41,7 @@ def problems(arguments, outputs, **network):
     dataset = None
     for name, optimizer in STEPS.items():
         training = {"batch_size": arguments.batch, "backend": arguments.backend}
-        shape = {"hidden": 8000, "first_block": "identity"} | network
+        shape = {"hidden": arguments.hidden, "first_block": "identity"} | network
         settings = {"optimizer": optimizer, "training": training, "network": shape}
         config = build_config({**settings, "data": {"name": "fashion-mnist"}})
         dataset = dataset or with_outputs(load_data(config), outputs)
@@ -164,6 +156,7 @@ def main():
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--hidden", type=int, default=8000)
     parser.add_argument("--grow", choices=GROWTH)
     arguments = parser.parse_args()
     for size in GROWTH.get(arguments.grow, (None,)):

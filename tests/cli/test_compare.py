@@ -3,18 +3,29 @@
 import csv
 import io
 import json
+import shutil
 import statistics
 
 import pytest
+from sweep_cases import Here, plan_of
 
 from revgn.store import open_run
+from revgn.sweeps import run_sweep
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A sweep that nobody changes."""
+    folder = tmp_path_factory.mktemp("trained") / "s"
+    plan = plan_of({"training.epochs": 1}, optimizer__lr="0.001,0.1", training__seed="0..2")
+    run_sweep(plan, folder, executor=Here())
+    return folder
 
 
 @pytest.fixture
-def sweep(invoke, tmp_path):
-    options = ("--subset", 200, "--hidden", 16, "--blocks", 1, "--batch-size", 50, "--optimizer", "adam")
-    invoke("sweep", *options, "--epochs", 1, "--grid", "lr=0.001,0.1", "--grid", "seed=0..2", "--out", "s")
-    return tmp_path / "s"
+def sweep(trained, invoke, tmp_path):
+    """The sweep in the folder of a test."""
+    return shutil.copytree(trained, tmp_path / "s")
 
 
 def test_one_comparison_in_four_forms(invoke, sweep):

@@ -104,23 +104,29 @@ def steps_of(sweep):
     return [path.read_bytes().count(b'"kind": "step"') for path in sweep.glob("*/metrics.jsonl")]
 
 
-def test_a_killed_sweep_goes_on(spawn, invoke, tmp_path):
+def test_a_killed_and_interrupted_sweep_goes_on(spawn, invoke, tmp_path):
     """Its workers die with it, at whatever instant; what they had done is not done again."""
     sweep = tmp_path / "s"
     options = ("sweep", *LONG, "--grid", "seed=0..2", "--out", "s", "--workers", 2)
-
-    def has_begun(steps):
-        return lambda: sum(steps_of(sweep)) >= steps
 
     def is_free():
         return not any(is_held(newest_claim(sweep, path.name), Silence()) for path in list_runs(sweep))
 
     for steps in (1, 300):
         process = spawn(*options)
-        assert wait_until(has_begun(steps), process)
+        assert wait_until(lambda steps=steps: sum(steps_of(sweep)) >= steps, process)
         process.kill()
         assert process.wait() == -signal.SIGKILL
         assert wait_until(is_free), "a worker outlived its parent"
+    before = steps_of(sweep)
+    process = spawn(*options)
+    assert wait_until(lambda: all(map(int.__gt__, steps_of(sweep), before)), process)
+    process.signal_group(signal.SIGINT)  # as in a terminal, where all its processes get Ctrl-C
+    stdout, stderr = process.communicate()
+    assert process.returncode == 130
+    assert stdout.splitlines()[-1] == "revgn sweep s"
+    assert "Traceback" not in stderr
+    assert {open_run(path).status for path in list_runs(sweep)} <= {"interrupted", "finished"}
     assert invoke("sweep", "s", "--workers", 2, "-q").stdout.startswith("3 finished")
     for path in list_runs(sweep):
         run = open_run(path)
@@ -135,17 +141,3 @@ def test_a_job_that_diverges_is_told(invoke):
     assert found.exit_code == 1
     assert "diverged: step" in found.stderr
     assert found.stdout.splitlines() == ["1 diverged, 1 finished", "revgn compare s"]
-
-
-def test_ctrl_c_leaves_all_jobs_resumable(spawn, invoke, tmp_path):
-    sweep = tmp_path / "s"
-    process = spawn("sweep", *LONG, "--grid", "seed=0..2", "--out", "s", "--workers", 2)
-    assert wait_until(lambda: sum(map(bool, steps_of(sweep))) >= 2, process)
-    process.signal_group(signal.SIGINT)  # as in a terminal, where all its processes get Ctrl-C
-    stdout, stderr = process.communicate()
-    assert process.returncode == 130
-    assert stdout.splitlines()[-1] == "revgn sweep s"
-    assert "Traceback" not in stderr
-    assert {open_run(path).status for path in list_runs(sweep)} <= {"interrupted", "finished"}
-    assert invoke("sweep", "s", "--workers", 2, "-q").stdout.startswith("3 finished")
-    assert {int(open_run(path).steps["step"][-1]) for path in list_runs(sweep)} == {480}

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from revgn.data import Part, load_dataset
-from revgn.errors import RunError, UsageError
+from revgn.errors import MemoryShortageError, RunError, UsageError
 from revgn.launch import evaluate_run, resume_run, start_run
 from revgn.launch.evaluate import matched_classes
 from revgn.settings import build_config, merge_settings, nested, settings_by_name
+from revgn.solvers import minimum_norm, tiled_kernel
 from revgn.store import EPOCH_SERIES, STEP_SERIES, RunWriter, latest_checkpoint, load_checkpoint, open_run
-from revgn.training import DivergedError, Evaluated
+from revgn.training import DivergedError, Evaluated, build_problem, load_data
 from revgn.views import labels, summarize
 
 TINY = {
@@ -30,6 +31,7 @@ OPTIMIZERS = {
     "sgd": {"optimizer": "sgd", "momentum": 0.9},
     "muon": {"optimizer": "muon"},
     "momentum": {"momentum": 0.9, "damping": 0.1, "outputs": "centered-logits"},
+    "rows": {"momentum": 0.9, "damping": 0.1, "rows": 2},
     "metric": {
         "metric": "features",
         "every": 4,
@@ -132,6 +134,58 @@ def test_stopped_after_any_step_and_resumed(name, step, tmp_path):
     outcome = resume_run(folder, {}, note=notes.append)
     assert (outcome.status, outcome.step, notes) == ("finished", 9, [])
     assert repeats(folder) == expected
+
+
+@pytest.mark.parametrize("kind", ["config", "problem"])
+def test_a_kernel_without_room_is_factored_by_tiles_from_then_on(kind, tmp_path, monkeypatch):
+    """The run goes on from its checkpoint as if resumed with that bound: killed again, to the same bits."""
+    config = build_config(settings({"damping": 0.1, "seed": 3}))
+    bound = 2 * 640**2  # half of the kernel's bytes
+
+    def until_step(step, monkeypatch):
+        """Let memory end in that step, for a kernel as a whole."""
+        formed, calls = minimum_norm.lower_kernel, []
+
+        def forming(J):
+            calls.append(J)
+            if len(calls) >= step:
+                raise MemoryError("the device is full")
+            return formed(J)
+
+        monkeypatch.setattr(minimum_norm, "lower_kernel", forming)
+
+    expected, notes = tmp_path / "by hand", []
+    start_run(config, expected, **stop_after(4))
+    resume_run(expected, {"optimizer": {"solver": {"memory": bound}}})
+    folder = tmp_path / "run"
+    what = config if kind == "config" else build_problem(config, load_data(config))
+    with monkeypatch.context() as patched:
+        until_step(6, patched)
+        start_run(what, folder, note=notes.append)
+    told = f"kernel of order 640 as a whole, which takes {2 * bound:,} bytes; take memory={bound} "
+    assert len(notes) == 1
+    assert told in notes[0]
+    run = open_run(folder)
+    assert told in run.attributes["history"]
+    assert run.config["optimizer"]["solver"]["memory"] == bound
+    assert repeats(folder) == repeats(expected)
+    killed = tmp_path / "killed"
+    with monkeypatch.context() as patched:
+        until_step(6, patched)
+        start_run(config, killed, **stop_after(7))
+    resume_run(killed, {})  # with room for all, by tiles nevertheless
+    assert repeats(killed) == repeats(expected)
+
+
+def test_a_shortage_without_a_remedy_ends_the_run(tmp_path, monkeypatch):
+    def failing(J):
+        raise MemoryError
+
+    monkeypatch.setattr(minimum_norm, "lower_kernel", failing)
+    monkeypatch.setattr(tiled_kernel, "cholesky_tiled", lambda *_: failing(None))
+    with pytest.raises(MemoryShortageError, match="even by tiles"):
+        start_run(build_config(settings({"damping": 0.1})), tmp_path / "run")
+    assert open_run(tmp_path / "run").status == "failed"
 
 
 @pytest.fixture(scope="module")

@@ -145,7 +145,7 @@ def test_a_regression_from_end_to_end(changes, make_problem, table):
 @pytest.mark.parametrize("memory", [None, 10**9, 10**8])
 def test_memory_not_given_is_half_of_the_machine_s(memory, make_problem, monkeypatch):
     """Left open where all that can be made of the kernel, here of order 640, fits in it."""
-    monkeypatch.setattr("revgn.training.problem.memory_size", lambda backend: memory)
+    monkeypatch.setattr("revgn.solvers.tiled_kernel.memory_size", lambda backend: memory)
     bound = 5 * 10**7 if memory == 10**8 else None
     assert 48 * 640**2 < 10**9 / 2
     problem = make_problem({"training.dtype": "float64"})

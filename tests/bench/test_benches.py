@@ -1,0 +1,28 @@
+"""Each bench runs to its end and prints, on the digits and at small sizes."""
+
+import importlib
+import sys
+
+import pytest
+
+from revgn.data import load_dataset
+
+SMALL = {
+    "bench_cg": "--batch 32 --steps 1 --every 1 --only none blocks groups+2 sample kronecker mean",
+    "bench_estimate": "--batches 32 --steps 2 --set network.hidden=16",
+    "bench_full_batch": "--rows 32 --most 2",
+    "bench_generalization": "--epochs 1 --batch 64 --seeds 1 --budget 0.01 --set network.hidden=16",
+    "bench_large_batch": "--samples 64 --block 64 --hidden 16 --steps 2 --damping 0.1",
+    "bench_recording": "--milliseconds 0.1 --steps 3 --rounds 1",
+    "bench_step": "--backend numpy --rounds 1 --batch 32 --hidden 16",
+    "bench_tiles": "--samples 32 --outputs 2 --hidden 8 --only 30000",
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_it_runs(name, monkeypatch, capsys):
+    bench = importlib.import_module(f"bench.{name}")
+    monkeypatch.setattr(bench, "load_data", lambda config: load_dataset("digits", subset=128), raising=False)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *SMALL[name].split()])
+    bench.main()
+    assert capsys.readouterr().out
