@@ -64,7 +64,7 @@ def test_crops_are_those_of_the_host_to_rounding(backend, dtype, numpy_backend):
 
 
 DEVICES = pytest.mark.parametrize(
-    "backend", ["strict:device1", pytest.param("cupy", marks=pytest.mark.gpu)], indirect=True
+    "backend", ["strict:device1", "cupy:stand-in", pytest.param("cupy", marks=pytest.mark.gpu)], indirect=True
 )
 
 
