@@ -1,5 +1,7 @@
 """`revgn devices`: which backends and devices there are."""
 
+from dataclasses import asdict
+
 import click
 from revgn_cli.options import json_option, print_json
 
@@ -9,19 +11,35 @@ from revgn_cli.options import json_option, print_json
 def command(as_json: bool) -> None:
     """Say which backends work here, on which devices, and why one does not.
 
+    For GPUs also free memory, the versions of driver, CUDA and CuPy, and whether TF32 is on.
+
     \b
     revgn devices
     """
-    from revgn.arrays import cupy_absence, device_name, select_backend
+    from revgn.arrays import cupy_absence, describe_cuda, device_name, memory_size, select_backend
 
-    missing = cupy_absence()
-    found = {"numpy": device_name(select_backend("numpy"))}
-    if missing is None:
-        found["cupy"] = device_name(select_backend("cupy"))
+    auto, cpu = select_backend().name, select_backend("numpy")
+    missing, cuda = cupy_absence(), describe_cuda()
+    processor, memory = device_name(cpu), memory_size(cpu)
     if as_json:
-        print_json({"backends": found, "auto": select_backend().name, "cupy_absence": missing})
+        backends = {"numpy": processor} | ({"cupy": cuda.gpus[0].name} if cuda else {})
+        found = {"backends": backends, "auto": auto, "memory": memory, "cupy_absence": missing}
+        print_json(found | {"cuda": asdict(cuda) if cuda else None})
         return
-    for name, device in found.items():
-        click.echo(f"{name:<6} {device}{'  (auto)' if name == select_backend().name else ''}")
-    if missing is not None:
+    size = f", {_gigabytes(memory)}" if memory else ""
+    click.echo(f"numpy  {processor}{size}{'  (auto)' if auto == 'numpy' else ''}")
+    if cuda is None:
         click.echo(f"cupy   {missing}")
+        return
+    for number, gpu in enumerate(cuda.gpus):
+        click.echo(f"{'' if number else 'cupy':<6} {gpu.name}{'' if number else '  (auto)'}")
+        free = f"{_gigabytes(gpu.memory_free)} of {_gigabytes(gpu.memory_total)} free"
+        click.echo(f"       {free}, compute capability {gpu.compute_capability}")
+    click.echo(f"       driver {cuda.driver or 'unknown'}, for CUDA up to {cuda.driver_cuda}")
+    click.echo(f"       CuPy {cuda.cupy}, CUDA runtime {cuda.runtime}")
+    products = "TF32, since CUPY_TF32 is set" if cuda.tf32 else "float32 (CUPY_TF32=1 allows TF32)"
+    click.echo(f"       float32 matrix products in {products}")
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"

@@ -7,25 +7,34 @@ from typing import Any
 
 import click
 
-COMMANDS = {
-    "train": "Train a network into a new run folder.",
-    "sweep": "Train many, by a grid or drawn, on one machine or several.",
-    "study": "A question of the field, answered by a sweep, with verdicts.",
-    "resume": "Go on with a run, killed, interrupted or finished.",
-    "show": "Settings, figures, exactness and time split of a run.",
-    "ls": "List the runs in a folder.",
-    "watch": "Watch a run, or all in a folder, as they go on.",
-    "compare": "What differs between runs, and what came out, over seeds.",
-    "plot": "Draw training and test curves of runs.",
-    "report": "One page about runs, which works offline.",
-    "export": "Write runs for other tools: CSV, Parquet, NetCDF, TensorBoard.",
-    "eval": "Evaluate a run's network.",
-    "analyse": "How far runs have moved, and what their steps are like.",
-    "check": "Whether a run, or the mathematics on this machine, can be trusted.",
-    "data": "List, fetch and describe data sets.",
-    "devices": "Which backends and devices there are.",
-    "reference": "All commands, options, settings and series on one page.",
+GROUPS = {
+    "Train": {
+        "train": "Train a network and record the run in a new folder.",
+        "resume": "Continue a run that was interrupted, killed or finished.",
+        "sweep": "Run many trials: a grid, random points, tuning, a search.",
+        "study": "Run a study: a question, its sweep, and verdicts on claims.",
+    },
+    "Look at runs": {
+        "ls": "List the runs in a folder.",
+        "show": "Show a run: settings, results, exactness, time.",
+        "watch": "Follow runs while they are being written.",
+        "compare": "Compare runs: differing settings, mean and standard deviation.",
+        "plot": "Plot series of runs.",
+        "report": "Write one HTML page about runs that works offline.",
+        "export": "Write runs as CSV, Parquet, NetCDF or TensorBoard files.",
+    },
+    "Examine": {
+        "eval": "Evaluate the network of a checkpoint.",
+        "analyse": "Measure kernels, features and steps of finished runs.",
+        "check": "Check run folders, or the mathematics on this machine.",
+    },
+    "About": {
+        "data": "List, download and describe data sets.",
+        "devices": "List the array libraries and devices that work here.",
+        "reference": "Print all commands, options, settings and series.",
+    },
 }
+COMMANDS = {name: text for group in GROUPS.values() for name, text in group.items()}
 
 
 class LazyGroup(click.Group):
@@ -45,8 +54,9 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table of commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        for title, commands in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find the command; an unknown one gets the nearest name."""
@@ -94,7 +104,7 @@ class LazyGroup(click.Group):
             if not isinstance(error, RevgnError | OSError | MemoryError):
                 raise
             message = str(error)
-            if isinstance(error, MemoryError):
+            if isinstance(error, MemoryError) and not isinstance(error, RevgnError):
                 message = f"not enough memory: {message or 'no detail'}; try a smaller batch"
             click.echo(f"revgn: {message}", err=True)
             ctx.exit(2 if isinstance(error, UsageError | ShapeError | BackendError) else 1)
@@ -113,13 +123,13 @@ def _old_name(error: click.ClickException) -> str:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="revgn", prog_name="revgn")
 def main() -> None:
-    """Train reversible networks by exact Gauss-Newton steps, beside SGD and Adam.
+    """Train reversible networks by exact Gauss-Newton steps, beside SGD, Adam and other baselines.
 
     \b
-    revgn train                              digits, exact Gauss-Newton, a few seconds
+    revgn train                                  train on digits, in a few seconds
     revgn train --data fashion-mnist --damping 0.1
-    revgn show runs/...                      what came out
-    eval "$(_REVGN_COMPLETE=bash_source revgn)"    completion in this shell (zsh_source, fish_source)
+    revgn show runs/...                          show the results of a run
+    eval "$(_REVGN_COMPLETE=bash_source revgn)"  completion (zsh_source, fish_source)
     """
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from revgn_cli import options
 from revgn_cli.board import show_board
+from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import stop_when_asked
 from revgn_cli.train import command_line
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from revgn.sweeps.tune import Rule
 
 
-@click.command("sweep")
+@click.command("sweep", cls=GroupedCommand)
 @click.argument("file", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--grid",

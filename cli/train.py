@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from revgn_cli import options
+from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import stop_when_asked
 from revgn_cli.progress import clock, evaluation_figures, show_progress
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from revgn.settings import Config
 
 
-@click.command("train")
+@click.command("train", cls=GroupedCommand)
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @options.setting_options()
 @options.set_option

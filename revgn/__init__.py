@@ -31,6 +31,7 @@ from revgn.data import Dataset, load_dataset, take_batch
 from revgn.errors import (
     BackendError,
     DataError,
+    MemoryShortageError,
     RevgnError,
     RunError,
     ShapeError,
@@ -174,6 +175,7 @@ __all__ = [
     "LevenbergMarquardt",
     "LinearFeatures",
     "Linearization",
+    "MemoryShortageError",
     "MinimumNorm",
     "Muon",
     "Network",

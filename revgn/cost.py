@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from revgn._dispatch import generic
+from revgn.arrays import HOST, Limits
 
 
 class LayerCost(NamedTuple):
@@ -35,8 +36,9 @@ class Sizes(NamedTuple):
     """The sizes of a step: samples n, constrained outputs of each, bytes of a number, and the layers.
 
     `curvature_rows` is the number of columns of the loss's curvature root at each sample, None for the
-    identity. With `own_rows` the constrained outputs are combinations that differ by sample. `starts_at_zero`
-    tells whether rounding hides the initial weights, so that the first kernel has the rank that W = 0 gives.
+    identity. With `own_rows` the constrained outputs are combinations that differ by sample, which together
+    span a space of dimension `span`. `starts_at_zero` tells whether rounding hides the initial weights, so
+    that the first kernel has the rank that W = 0 gives. `limits` are those of the library.
     """
 
     samples: int
@@ -45,7 +47,9 @@ class Sizes(NamedTuple):
     layers: tuple[LayerCost, ...]
     curvature_rows: int | None = None
     own_rows: bool = False
+    span: int | None = None
     starts_at_zero: bool = False
+    limits: Limits = HOST
 
     @property
     def weights(self) -> int:
@@ -75,7 +79,7 @@ class Sizes(NamedTuple):
         Law: a coupling adds min(n, features) times the dimension of its cotangents. These lie in the span of
         the readout and of the features, of the half at hand, that the couplings behind it have.
         """
-        rank, spans = 0, [rows + self.own_rows] * 2
+        rank, spans = 0, [self.span or rows] * 2
         for layer in reversed(self.layers):
             rank += min(self.samples, layer.features) * min(layer.width, spans[layer.half])
             spans[1 - layer.half] += layer.features
@@ -91,7 +95,7 @@ class Sizes(NamedTuple):
         rank = 0
         for half in {layer.half for layer in self.layers}:
             layers = [layer for layer in self.layers if layer.half == half]
-            span = min(layers[0].width, rows + self.own_rows)
+            span = min(layers[0].width, self.span or rows)
             rank += min(self.samples, sum(layer.features for layer in layers)) * span
         return rank
 

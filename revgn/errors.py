@@ -36,6 +36,18 @@ class RunError(RevgnError, RuntimeError):
     """A run folder or checkpoint that cannot be used, or a run that failed."""
 
 
+class MemoryShortageError(RevgnError, MemoryError):
+    """Memory of the machine or the device that was not enough.
+
+    Where a tangent kernel found no room as a whole, `kernel_memory` is a bound (`MinimumNorm.memory`) below
+    which it is factored by tiles; else None.
+    """
+
+    def __init__(self, message: str, kernel_memory: int | None = None) -> None:
+        super().__init__(message)
+        self.kernel_memory = kernel_memory
+
+
 class RunHeldError(RunError):
     """A run that another process is writing."""
 

@@ -31,6 +31,8 @@ The block step needs a pseudoinverse of df/dW for each layer:
     rank_bound          the largest rank that df/dW can have on one column of y (optional)
     factor_params       the factored pseudoinverse of df/dW ...
     solve_params        ... and its application: W' = (df/dW)^+ y'
+    begin_factor_params, begin_solve_params
+                        the same, without a wait for the device (optional)
 
 What needs which: the minimum-norm step (dense, tiled, CG) the first list with `row_features` and
 `row_cotangents`; the block step the first and the last; K-FAC and the feature metric also `weight_forms`,
@@ -56,7 +58,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from revgn._dispatch import Struct, generic
-from revgn.arrays import Array, add, subtract, zeros
+from revgn.arrays import Array, Deferred, add, ready, subtract, zeros
 from revgn.errors import ShapeError
 from revgn.linalg import FactorInfo, PinvInfo, PinvRule
 from revgn.trees import is_empty
@@ -109,6 +111,14 @@ class ParamsStep(NamedTuple):
     params: Params
     realized: Data
     info: PinvInfo
+
+
+class BegunParamsStep(NamedTuple):
+    """A `ParamsStep` that may not be right; `read` of its info then gives None."""
+
+    params: Params
+    realized: Data
+    info: Deferred[PinvInfo | None]
 
 
 @generic
@@ -442,6 +452,37 @@ def solve_params(layer: Layer, point: Point, factored: Factored, dy: Data) -> Pa
     >>> np.allclose(step.realized.first, y.first)  # all is in reach of nine features
     True
     """
+
+
+@generic
+def begin_factor_params(layer: Layer, point: Point, rule: PinvRule) -> Deferred[Factored]:
+    """`factor_params` without a wait for the device, which a layer may do without.
+
+    Notes
+    -----
+    Law: `read` of it is `factor_params`.
+    """
+
+
+@generic
+def begin_solve_params(layer: Layer, point: Point, factored: Factored, dy: Data) -> BegunParamsStep:
+    """`solve_params` without a wait for the device, which a layer may do without.
+
+    Notes
+    -----
+    Law: the step of `solve_params` to rounding, unless `read` of its info gives None.
+    """
+
+
+@begin_factor_params.register(object)
+def _factor_at_once(layer: Layer, point: Point, rule: PinvRule) -> Deferred[Factored]:
+    return ready(factor_params(layer, point, rule))
+
+
+@begin_solve_params.register(object)
+def _solve_at_once(layer: Layer, point: Point, factored: Factored, dy: Data) -> BegunParamsStep:
+    params, realized, info = solve_params(layer, point, factored, dy)
+    return BegunParamsStep(params, realized, ready(info))
 
 
 def pinv_params(layer: Layer, point: Point, dy: Data, rule: PinvRule) -> ParamsStep:

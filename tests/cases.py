@@ -109,6 +109,7 @@ LAYERS = [
 TRAINED = (  # maps of a layer's own parameters
     *("weight_forms", "to_matrices", "from_matrices", "row_features", "with_features", "row_cotangents"),
     *("moved_halves", "rank_bound", "factor_params", "solve_params"),
+    *("begin_factor_params", "begin_solve_params"),
 )
 HOLES = {  # maps that a struct does not have, with the reason
     **{

@@ -4,12 +4,14 @@ import os
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # before NumPy: workers share the cores
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import hypothesis
 import numpy as np
 import pytest
+from stand_in import cupy_stand_in
 
 from revgn.arrays import Array, Backend, cupy_absence, select_backend
 
@@ -21,6 +23,7 @@ PAIRS = [  # libraries and precisions of a test that takes both
     {"backend": "numpy:readonly", "dtype": "float64"},
     {"backend": "strict:device1", "dtype": "float64"},
     {"backend": "strict:device1", "dtype": "float32"},
+    {"backend": "cupy:stand-in", "dtype": "float32"},
     {"backend": "cupy", "dtype": "float64"},
     {"backend": "cupy", "dtype": "float32"},
 ]
@@ -64,8 +67,14 @@ def make_library(name: str) -> Library:
     return Library(name, Backend("strict", array_api_strict, array_api_strict.Device("device1")))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Hide GPUs from a session without GPU tests: there `auto` is NumPy, also in processes that it starts."""
+    if not any(item.get_closest_marker("gpu") for item in session.items):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """NumPy in one precision each way, other libraries in both; CuPy with `-m gpu`.
+    """NumPy and CuPy's stand-in in one precision each way, other libraries in both; CuPy with `-m gpu`.
 
     A test that names its own dtypes gets each of them.
     """
@@ -83,9 +92,20 @@ def _names(mark: pytest.Mark) -> list[str]:
 
 
 @pytest.fixture
-def backend(request: pytest.FixtureRequest) -> Library:
+def backend(request: pytest.FixtureRequest) -> Iterator[Library]:
     """Each backend in turn."""
-    return make_library(request.param)
+    if request.param == "cupy:stand-in":
+        with cupy_stand_in():
+            yield Library(request.param, select_backend("cupy"))
+    else:
+        yield make_library(request.param)
+
+
+@pytest.fixture
+def stand_in() -> Iterator[Any]:
+    """The stand-in as `cupy`, for what is counted or set on it."""
+    with cupy_stand_in() as cupy:
+        yield cupy
 
 
 @pytest.fixture

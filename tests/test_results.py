@@ -12,7 +12,7 @@ from revgn.studies import conduct_study, load_study
 from revgn.studies.page import verdict_table
 
 RESULTS = Path(__file__).parent.parent / "examples" / "results"
-PAGES = sorted(path for path in RESULTS.glob("*.md") if path.name != "README.md")
+PAGES = sorted(path for path in RESULTS.glob("*.md") if path.name not in ("README.md", "gpu.md"))
 MARK = " (measured with 0.1.0)"
 REMOVED = {  # variants and claims of what was removed, by page
     "cures": {

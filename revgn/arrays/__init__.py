@@ -1,7 +1,9 @@
 """Arrays: the only code that knows NumPy from CuPy."""
 
 import revgn.arrays.threads  # noqa: F401  # first: it sets what NumPy and SciPy read when they are loaded
-from revgn.arrays.draw import draw_normal, draw_orthonormal
+from revgn.arrays.cuda import Cuda, Gpu, describe_cuda
+from revgn.arrays.deferred import Deferred, read, ready, runs_ahead, together
+from revgn.arrays.draw import draw_frames, draw_normal, draw_orthonormal
 from revgn.arrays.fused import (
     activate,
     add,
@@ -14,6 +16,8 @@ from revgn.arrays.fused import (
     scaled,
     subtract,
 )
+from revgn.arrays.gram_products import add_gram_products
+from revgn.arrays.limits import HOST, Limits, is_out_of_memory, limits_of
 from revgn.arrays.namespace import (
     Backend,
     BackendName,
@@ -23,6 +27,7 @@ from revgn.arrays.namespace import (
     device_count,
     device_name,
     device_of,
+    fetch,
     memory_in_use,
     memory_size,
     select_backend,
@@ -30,6 +35,7 @@ from revgn.arrays.namespace import (
     to_host,
 )
 from revgn.arrays.native import (
+    begin_cholesky,
     cholesky,
     cholesky_product,
     cholesky_solve,
@@ -37,6 +43,7 @@ from revgn.arrays.native import (
     erf,
     largest_tridiagonal,
     linear_operator,
+    root_of_squares,
     subtract_product,
     triangular_solve,
     unwarned,
@@ -46,30 +53,42 @@ from revgn.arrays.scratch import Scratch, nbytes
 from revgn.arrays.typing import Array, DType
 
 __all__ = [
+    "HOST",
     "Array",
     "Backend",
     "BackendName",
+    "Cuda",
     "DType",
+    "Deferred",
+    "Gpu",
+    "Limits",
     "Scratch",
     "activate",
     "add",
+    "add_gram_products",
     "array_namespace",
     "backend_of",
+    "begin_cholesky",
     "blockwise",
     "cholesky",
     "cholesky_product",
     "cholesky_solve",
     "cupy_absence",
+    "describe_cuda",
     "device_count",
     "device_name",
     "device_of",
+    "draw_frames",
     "draw_normal",
     "draw_orthonormal",
     "eigh",
     "empty",
     "erf",
+    "fetch",
     "inner",
+    "is_out_of_memory",
     "largest_tridiagonal",
+    "limits_of",
     "linear_operator",
     "matmul",
     "matmul_into",
@@ -77,7 +96,11 @@ __all__ = [
     "memory_size",
     "nbytes",
     "pieces",
+    "read",
+    "ready",
+    "root_of_squares",
     "row_major",
+    "runs_ahead",
     "sandwich",
     "scaled",
     "select_backend",
@@ -85,6 +108,7 @@ __all__ = [
     "subtract_product",
     "synchronize",
     "to_host",
+    "together",
     "triangular_solve",
     "unwarned",
     "zeros",

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, cast
 
 import array_api_compat
@@ -20,25 +20,44 @@ def cholesky(K: Array, *, overwrite: bool = False) -> Array | None:
 
     With `overwrite` K may be destroyed, which saves a copy of it on the host.
     """
+    begun = begin_cholesky(K, overwrite=overwrite)
+    return begun[0] if begun is not None and bool(begun[1]) else None
+
+
+def begin_cholesky(K: Array, *, overwrite: bool = False) -> tuple[Array, Array] | None:
+    """L of `cholesky` without a wait for the device, and whether it is a factor, as a 0-d boolean array.
+
+    None where the library finds at once that there is no factor. CuPy would read a number for that; without
+    it, a failure leaves numbers that look like a factor.
+
+    Notes
+    -----
+    Law: the sum of squares of a row of L is K's number on the diagonal, and L's own is positive; where one of
+    the two is not so, L is no factor.
+    """
+    xp = array_namespace(K)
     if array_api_compat.is_numpy_array(K):
         try:  # K.T is Fortran-ordered, so LAPACK works in K's own memory; its upper triangle is K's lower
             U = scipy.linalg.cholesky(K.T, lower=False, overwrite_a=overwrite, check_finite=False)
         except np.linalg.LinAlgError:
             return None
-        return U.T if np.isfinite(np.diagonal(U)).all() else None  # LAPACK takes NaN for positive
-    xp = array_namespace(K)
-    try:
-        if array_api_compat.is_cupy_array(K):
-            import cupyx
+        is_finite = xp.all(xp.isfinite(xp.linalg.diagonal(U)))  # LAPACK takes NaN for positive
+        return (U.T, is_finite) if is_finite else None
+    if array_api_compat.is_cupy_array(K):
+        import cupyx
 
-            with cupyx.errstate(linalg="raise"):  # else a failure leaves numbers that look like a factor
-                L = xp.linalg.cholesky(K)
-        else:
-            L = xp.linalg.cholesky(xp.tril(K) + xp.tril(K, k=-1).T)
+        with cupyx.errstate(linalg="ignore"):
+            L = xp.linalg.cholesky(K)
+        diagonal = xp.linalg.diagonal(K)
+        rows = xp.linalg.vector_norm(L, axis=1)
+        misfit = xp.linalg.vector_norm(rows * rows / diagonal - 1.0)
+        limit = (K.shape[0] * float(xp.finfo(K.dtype).eps)) ** 0.5  # a root of eps for each row
+        return L, (misfit <= limit) & (xp.min(xp.linalg.diagonal(L)) > 0)
+    try:
+        L = xp.linalg.cholesky(xp.tril(K) + xp.tril(K, k=-1).T)
     except np.linalg.LinAlgError:
         return None
-    # CuPy may return invalid numbers where NumPy raises.
-    return L if bool(xp.all(xp.isfinite(xp.linalg.diagonal(L)))) else None
+    return L, xp.all(xp.isfinite(xp.linalg.diagonal(L)))
 
 
 def cholesky_solve(L: Array, B: Array) -> Array:
@@ -56,7 +75,7 @@ def cholesky_solve(L: Array, B: Array) -> Array:
 
         upper = L.T  # Fortran-ordered, so nothing is copied
         half = solve_triangular(upper, B, lower=False, trans="T")
-        found = solve_triangular(upper, half, lower=False)
+        found = solve_triangular(upper, half, lower=False, overwrite_b=True)
         return found
     xp = array_namespace(L)
     return xp.linalg.solve(L.T, xp.linalg.solve(L, B))
@@ -117,7 +136,7 @@ def eigh(K: Array) -> tuple[Array, Array]:
     xp = array_namespace(K)
     lower = xp.tril(K)
     if bool(xp.all(xp.isfinite(lower))):
-        with suppress(np.linalg.LinAlgError):
+        with suppress(np.linalg.LinAlgError), _raising(K):
             w, Q = xp.linalg.eigh(lower + xp.tril(K, k=-1).T)
             return w, Q
     nan = xp.full_like(K, xp.nan)
@@ -140,6 +159,14 @@ def largest_tridiagonal(diagonal: list[Array], beside: list[Array]) -> tuple[flo
         alpha[:size], beta[: size - 1], select="i", select_range=(size - 1, size - 1)
     )
     return float(values[0]), float(beta[size - 1] * abs(vectors[-1, 0]))
+
+
+def root_of_squares(X: Array) -> Array:
+    """|X|, the Frobenius norm, as a 0-d array; 0 or infinity where the squares leave the dtype's range."""
+    if array_api_compat.is_numpy_array(X):
+        root: Array = np.sqrt(np.sum(X * X), dtype=np.float64)
+        return root
+    return array_namespace(X).linalg.vector_norm(X)
 
 
 def linear_operator(
@@ -177,6 +204,16 @@ def erf(x: Array) -> Array:
         found: Array = cupyx.scipy.special.erf(x)
         return found
     return backend_of(x).asarray(scipy.special.erf(to_host(x)))
+
+
+def _raising(x: Array) -> AbstractContextManager[Any]:
+    """Context in which a decomposition of x that fails raises, as CuPy does only where it is told to."""
+    if not array_api_compat.is_cupy_array(x):
+        return nullcontext()
+    import cupyx
+
+    context: AbstractContextManager[Any] = cupyx.errstate(linalg="raise")
+    return context
 
 
 def unwarned() -> np.errstate:

@@ -3,6 +3,7 @@
 from revgn.data.batches import batch_indices, steps_per_epoch, take_batch
 from revgn.data.crop import random_resized_crop
 from revgn.data.dataset import Dataset, Part
+from revgn.data.placed import PlacedDataset, PlacedPart, place_dataset, place_part, place_rows, take_rows
 from revgn.data.places import dataset_names, fetch
 from revgn.data.settings import DataSettings
 from revgn.data.sources import describe, list_datasets, load_dataset
@@ -11,13 +12,19 @@ __all__ = [
     "DataSettings",
     "Dataset",
     "Part",
+    "PlacedDataset",
+    "PlacedPart",
     "batch_indices",
     "dataset_names",
     "describe",
     "fetch",
     "list_datasets",
     "load_dataset",
+    "place_dataset",
+    "place_part",
+    "place_rows",
     "random_resized_crop",
     "steps_per_epoch",
     "take_batch",
+    "take_rows",
 ]

@@ -6,8 +6,8 @@ Order and augmentation follow from (seed, epoch, step) alone, so that a run resu
 import numpy as np
 
 from revgn.arrays import Array, Backend, DType
-from revgn.data.crop import random_resized_crop
 from revgn.data.dataset import Dataset, HostArray, Part
+from revgn.data.placed import place_part, take_rows
 from revgn.errors import UsageError
 
 _ORDER_TAG = 0x0BDE5  # keeps the order apart from all other draws of the same seed
@@ -61,6 +61,8 @@ def take_batch(
 ) -> tuple[Array, Array]:
     """Return the inputs (m, d), normalized, and the targets (m, c) of some rows, on the backend.
 
+    For many batches of one data set `place_dataset` and `take_rows` move it to the device once.
+
     Parameters
     ----------
     rows : (m,) or slice
@@ -88,21 +90,8 @@ def take_batch(
     >>> x.shape, t.shape, x.dtype.name
     ((5, 64), (5, 10), 'float32')
     """
-    xp = backend.xp
     rows = slice(None) if rows is None else rows
-    raw = part.inputs[rows]
-    work = dtype if raw.dtype == np.uint8 else xp.float64
-    if crop is not None:
-        if dataset.image_shape is None:
-            raise UsageError(f"crop: the inputs of {dataset.name} are not images")
-        images = raw.astype(np.float32 if work == xp.float32 else np.float64)
-        raw = random_resized_crop(images.reshape(-1, *dataset.image_shape), crop).reshape(raw.shape)
-    inputs = xp.astype(backend.asarray(raw), work, copy=False)
-    shift, scale = backend.asarray(dataset.shift, dtype=work), backend.asarray(dataset.scale, dtype=work)
-    wanted = part.targets[rows]
-    if dataset.target_shift is not None and dataset.target_scale is not None:
-        wanted = (wanted - dataset.target_shift) * dataset.target_scale
-    targets = backend.asarray(wanted, dtype=dtype)
-    if smoothing:
-        targets = (1.0 - smoothing) * targets + smoothing / targets.shape[1]
-    return xp.astype((inputs - shift) * scale, dtype, copy=False), targets
+    if crop is not None and dataset.image_shape is None:
+        raise UsageError(f"crop: the inputs of {dataset.name} are not images")
+    taken = place_part(dataset, Part(part.inputs[rows], part.targets[rows]), backend, dtype)
+    return take_rows(taken, slice(None), crop=crop, smoothing=smoothing)

@@ -2,18 +2,19 @@
 
 import numpy as np
 
+from revgn.arrays import Array, array_namespace, backend_of
 from revgn.data.dataset import HostArray
 
 _ATTEMPTS = 10
 
 
 def random_resized_crop(
-    images: HostArray,
+    images: Array,
     rng: np.random.Generator,
     *,
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> HostArray:
+) -> Array:
     """Cut a random window out of each image and stretch it, bilinearly, to the image's size.
 
     The window's area is uniform in `scale` (as a share of the image), its width over height
@@ -25,25 +26,30 @@ def random_resized_crop(
     images : (n, channels, height, width)
         Integers are worked on as float32.
 
+    rng : numpy.random.Generator
+        Draws the windows on the host, so that all backends cut the same ones.
+
     Returns
     -------
     (n, channels, height, width)
-        Floating-point numbers.
+        Floating-point numbers, on the backend of the images.
 
     Notes
     -----
     Law: a window that is the whole image gives the image back, bit for bit.
     Cost: two batched products, n channels height width (height + width).
     """
+    xp, backend = array_namespace(images), backend_of(images)
     height, width = images.shape[2:]
-    top, left, tall, wide = _draw_windows(rng, images.shape[0], height, width, scale, ratio)
-    dtype = images.dtype if images.dtype.kind == "f" else np.dtype(np.float32)
-    R = _interpolation(top, tall, height).astype(dtype)  # (n, height, height)
-    C = _interpolation(left, wide, width).astype(dtype)  # (n, width, width)
-    cropped: HostArray = (
-        R[:, np.newaxis] @ images.astype(dtype, copy=False) @ C.transpose(0, 2, 1)[:, np.newaxis]
-    )
-    return cropped
+    windows = _draw_windows(rng, images.shape[0], height, width, scale, ratio)
+    placed = backend.asarray(np.stack(windows), dtype=xp.float64)
+    dtype = images.dtype if xp.isdtype(images.dtype, "real floating") else xp.float32
+    R = xp.astype(
+        _interpolation(placed[0, :], placed[2, :], height), dtype, copy=False
+    )  # (n, height, height)
+    C = xp.astype(_interpolation(placed[1, :], placed[3, :], width), dtype, copy=False)  # (n, width, width)
+    pixels = xp.astype(images, dtype, copy=False)
+    return R[:, None, :, :] @ pixels @ xp.permute_dims(C, (0, 2, 1))[:, None, :, :]
 
 
 def _draw_windows(
@@ -71,13 +77,15 @@ def _draw_windows(
     return top, left, tall, wide
 
 
-def _interpolation(start: HostArray, length: HostArray, size: int) -> HostArray:
+def _interpolation(start: Array, length: Array, size: int) -> Array:
     """Return (n, size, size): row o holds the weights with which the old pixels make the new pixel o.
 
     Pixel centres lie at halves; the place that new pixel o reads is held inside the window, and the
     weights are the hat function about it.
     """
-    place = (np.arange(size) + 0.5) * length[:, np.newaxis] / size - 0.5
-    place = start[:, np.newaxis] + np.clip(place, 0, length[:, np.newaxis] - 1)
-    weights: HostArray = np.maximum(0, 1 - np.abs(place[:, :, np.newaxis] - np.arange(size)))
-    return weights
+    xp = array_namespace(start)
+    pixels = xp.arange(size, dtype=start.dtype, device=start.device)
+    zero = xp.zeros((), dtype=start.dtype, device=start.device)
+    place = (pixels + 0.5) * length[:, None] / size - 0.5
+    place = start[:, None] + xp.minimum(xp.maximum(place, zero), length[:, None] - 1.0)
+    return xp.maximum(1.0 - xp.abs(place[:, :, None] - pixels), zero)

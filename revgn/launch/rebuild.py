@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple
 
+from revgn.arrays import BackendName
 from revgn.data.dataset import HostArray
 from revgn.errors import RunError, UsageError
 from revgn.launch.problem import problem_of
@@ -32,8 +33,9 @@ def rebuild(
     step: int | Literal["last", "best"] = "last",
     weights: Weights = "raw",
     problem: Problem | None = None,
+    backend: BackendName = "numpy",
 ) -> RunNetwork:
-    """Return the network after `step` steps, on the run's own backend.
+    """Return the network after `step` steps, on `backend` or that of the `problem` given.
 
     Its frozen arrays follow from the seed; its data, which must be where the run found them, say how many
     inputs there are and how they are normalized.
@@ -44,6 +46,8 @@ def rebuild(
         If there is no such checkpoint, it is damaged, or the data are not those of the run.
     UsageError
         If there are no averaged weights.
+    BackendError
+        If the backend does not work on this machine.
 
     Notes
     -----
@@ -57,7 +61,7 @@ def rebuild(
     >>> revgn.forward(trained.network, trained.params, x.astype("float32")).shape
     (360, 10)
     """
-    problem = problem_of(run, problem, optimizer=False)
+    problem = problem_of(run, problem, optimizer=False, backend=backend)
     at, params = weights_of(run, problem, step, weights)
     dataset = problem.dataset
     return RunNetwork(

@@ -2,14 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from revgn.arrays import to_host
+from revgn.errors import RevgnError
 from revgn.store import RunWriter, Weights
 from revgn.store.names import WEIGHTS, score_of
 from revgn.training import Evaluated, Event, Problem, TrainState, evaluate_part, state_arrays, train
@@ -18,7 +20,7 @@ from revgn.training.step import is_finite
 
 Observer = Callable[[Problem, Event], None]
 
-CHECKPOINT_SHARE = 0.05  # of the time, at most, for checkpoints at evaluations without `checkpoint_every`
+CHECKPOINT_SHARE = 0.05  # of the time, at most, for checkpoints that are due by the clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,54 @@ class Outcome:
     last: dict[str, float]
 
 
+class _Candidate(NamedTuple):
+    """A state that was evaluated, with its scores."""
+
+    state: TrainState
+    scores: dict[Weights, float]
+
+
+class _Keeper:
+    """Checkpoints of a run: which are due, and the best weights until they are written.
+
+    States are immutable, so the best ones are held without a copy. They are written before any later
+    checkpoint: a run killed and resumed from its newest checkpoint repeats every evaluation whose state
+    was not written yet.
+    """
+
+    def __init__(self, writer: RunWriter) -> None:
+        self._writer = writer
+        self._best: dict[Weights, float] = {}
+        self._held: dict[Weights, _Candidate] = {}
+        self._saved_step, self._next = -1, 0.0
+
+    def is_due(self) -> bool:
+        """Whether another checkpoint keeps within its share of the time."""
+        return time.monotonic() >= self._next
+
+    def offer(self, state: TrainState, scores: dict[Weights, float]) -> None:
+        """Hold a state that was evaluated, if it is the best so far by raw or by averaged weights."""
+        better = {each for each, score in scores.items() if score > self._best.get(each, -math.inf)}
+        self._best |= {each: scores[each] for each in better}
+        self._held |= {each: _Candidate(state, scores) for each in better}
+
+    def save(self, state: TrainState | None = None, scores: dict[Weights, float] | None = None) -> None:
+        """Write the best states that are held, then `state`; neither twice."""
+        found = {held.state.step: held for held in self._held.values()}
+        if state is not None:
+            found[state.step] = _Candidate(state, scores or {})
+        self._held.clear()
+        begun = time.monotonic()
+        for step in sorted(found.keys() - {self._saved_step}):
+            arrays = {
+                name: np.asarray(leaf if isinstance(leaf, int | float) else to_host(leaf))
+                for name, leaf in state_arrays(found[step].state).items()
+            }
+            self._writer.save_checkpoint(step=step, arrays=arrays, scores=found[step].scores)
+            self._saved_step, ended = step, time.monotonic()
+            self._next = ended + (ended - begun) / CHECKPOINT_SHARE
+
+
 def record_training(
     writer: RunWriter,
     problem: Problem,
@@ -39,27 +89,24 @@ def record_training(
     observe: Observer | None,
     should_stop: Callable[[], bool | str],
 ) -> Outcome:
-    """Record every event, checkpoint when due, and close the run with the status it ended by."""
+    """Record every event, checkpoint when due, and close the run with the status it ended by.
+
+    Notes
+    -----
+    Law: when this returns or raises, the states of the best evaluations are among the checkpoints.
+    Cost: checkpoints take a twentieth of the time, beside those at the first and the last step and at the
+    steps that `checkpoint_every` names.
+    """
     every = problem.config.training.checkpoint_every
     scores: dict[Weights, float] = {}
-    best: dict[Weights, float] = {}
     last: dict[str, float] = {}
-    saved_step, next_save = -1, 0.0
+    keeper = _Keeper(writer)
 
     def save() -> None:
-        nonlocal saved_step, next_save
-        if saved_step == state.step or (not scores and not _is_sound(problem, state)):
-            return
-        begun = time.monotonic()
-        arrays = {
-            name: np.asarray(leaf if isinstance(leaf, int | float) else to_host(leaf))
-            for name, leaf in state_arrays(state).items()
-        }
-        writer.save_checkpoint(step=state.step, arrays=arrays, scores=scores)
-        saved_step, ended = state.step, time.monotonic()
-        next_save = ended + (ended - begun) / CHECKPOINT_SHARE
+        is_sound = bool(scores) or _is_sound(problem, state)
+        keeper.save(*((state, scores) if is_sound else ()))
 
-    with writer:
+    with writer, _saving_the_best(keeper):
         for event in train(problem, state):
             state = event.state
             finite = is_finite(event.record)
@@ -67,10 +114,9 @@ def record_training(
                 last = event.record
                 writer.record_epoch(last)
                 scores = _scores(last)
-                due = time.monotonic() >= next_save if every is None else state.step % every == 0
-                better = {each: score for each, score in scores.items() if score > best.get(each, -math.inf)}
-                due = due or bool(better)
-                best |= better
+                if finite:
+                    keeper.offer(state, scores)
+                due = keeper.is_due() if every is None else state.step % every == 0
             else:
                 writer.record_step(event.record)
                 scores = {}
@@ -79,6 +125,8 @@ def record_training(
                 observe(problem, event)
             if finite and (due or state.step == 0):
                 save()
+            elif scores and keeper.is_due():
+                keeper.save()
             writer.snapshot_if_due()
             if finite and state.step < problem.total_steps and (reason := should_stop()):
                 save()
@@ -89,6 +137,17 @@ def record_training(
         save()
         writer.close("finished")
     return Outcome(writer.folder, "finished", state.step, state.seconds, last)
+
+
+@contextmanager
+def _saving_the_best(keeper: _Keeper) -> Iterator[None]:
+    """Write the best states that are held where training ends by an error."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        with suppress(RevgnError):  # a full disk must not hide what went wrong first
+            keeper.save()
+        raise
 
 
 def _scores(record: dict[str, float]) -> dict[Weights, float]:

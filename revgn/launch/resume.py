@@ -1,16 +1,18 @@
 """Continue a run from its newest checkpoint."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from revgn.errors import UsageError
+from revgn.errors import MemoryShortageError, UsageError
 from revgn.launch.problem import problem_of
 from revgn.launch.provenance import provenance
 from revgn.launch.record import Observer, Outcome, record_training
-from revgn.settings import Config, build_config, config_dict, fields_at, flat
-from revgn.store import latest_checkpoint, open_run, reopen_run
-from revgn.training import Problem, initial_state, restore_state
+from revgn.settings import Config, build_config, config_dict, fields_at, flat, mapped
+from revgn.solvers import MinimumNorm
+from revgn.store import Run, RunWriter, latest_checkpoint, open_run, reopen_run
+from revgn.training import Problem, TrainState, initial_state, restore_state
 
 
 def resume_run(
@@ -30,7 +32,7 @@ def resume_run(
         Nested settings to change, such as more epochs; of a run that was started with a `Problem`, that
         problem again.
     note : callable
-        Called before training with a sentence on every damaged checkpoint.
+        Called with a sentence on every damaged checkpoint, and on a kernel that has no room as a whole.
 
     Notes
     -----
@@ -56,19 +58,62 @@ def resume_run(
     own = changes if isinstance(changes, Problem) else build_config(changes, run.config)
     _check_changes(build_config(run.config), own.config if isinstance(own, Problem) else own)
     problem = problem_of(run, own)
-    state = initial_state(problem)
-    if run.checkpoints:  # else it was killed before the first
-        checkpoint, notes = latest_checkpoint(folder)
-        state = restore_state(problem, checkpoint.arrays)
-        for text in notes:
-            note(text)
+    state = _latest_state(run, problem, note)
     if state.step >= problem.total_steps + (run.status != "finished"):  # killed before its last words
         raise UsageError(
             f"{folder}: has done its {state.step} steps; "
             f"to go on, raise training.{'steps' if problem.config.training.steps else 'epochs'}"
         )
     writer = reopen_run(folder, provenance(problem, command), step=state.step)
-    return record_training(writer, problem, state, observe, should_stop)
+    return record_with_room(writer, problem, state, command, observe, should_stop, note)
+
+
+def record_with_room(
+    writer: RunWriter,
+    problem: Problem,
+    state: TrainState,
+    command: str,
+    observe: Observer | None,
+    should_stop: Callable[[], bool | str],
+    note: Callable[[str], None],
+) -> Outcome:
+    """`record_training`; a tangent kernel without room as a whole is factored by tiles from then on.
+
+    The run goes on from its newest checkpoint with a bound on the kernel's memory, which its settings record:
+    it has the bits of a run that was resumed with that bound, however often it is killed afterwards.
+    """
+    while True:
+        try:
+            return record_training(writer, problem, state, observe, should_stop)
+        except MemoryShortageError as error:
+            bounded = None if error.kernel_memory is None else _with_bound(problem, error.kernel_memory)
+            if bounded is None or bounded.config == problem.config:
+                raise
+            told = f"{error}: done, from the newest checkpoint on"
+        note(told)  # the error and the arrays in its traceback are gone
+        problem = bounded
+        state = _latest_state(open_run(writer.folder), problem, note)
+        writer = reopen_run(writer.folder, provenance(problem, f"{command} ({told})"), step=state.step)
+
+
+def _with_bound(problem: Problem, memory: int) -> Problem:
+    """Return the problem with that memory for the kernel of each minimum-norm solver."""
+
+    def bounded(part: Any) -> Any:
+        return replace(part, memory=memory) if isinstance(part, MinimumNorm) else part
+
+    config = replace(problem.config, optimizer=mapped(bounded, problem.config.optimizer))
+    return replace(problem, config=config, optimizer=mapped(bounded, problem.optimizer))
+
+
+def _latest_state(run: Run, problem: Problem, note: Callable[[str], None]) -> TrainState:
+    """Return the state of the newest checkpoint, or the initial one of a run killed before its first."""
+    if not run.checkpoints:
+        return initial_state(problem)
+    checkpoint, notes = latest_checkpoint(run.folder)
+    for text in notes:
+        note(text)
+    return restore_state(problem, checkpoint.arrays)
 
 
 def _check_changes(before: Config, after: Config) -> None:

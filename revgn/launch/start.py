@@ -6,7 +6,8 @@ from pathlib import Path
 
 from revgn import training
 from revgn.launch.provenance import provenance
-from revgn.launch.record import Observer, Outcome, record_training
+from revgn.launch.record import Observer, Outcome
+from revgn.launch.resume import record_with_room
 from revgn.settings import Config
 from revgn.store import create_run
 from revgn.training import Problem, initial_state
@@ -35,8 +36,8 @@ def start_run(
         Asked after each step; True ends training with a checkpoint and status "interrupted", a reason with
         "stopped": the run is not to go on.
     note : callable
-        Called before training with sentences for the user: the solver that was chosen, or a kernel that is
-        known to be singular.
+        Called with sentences for the user: the solver that was chosen, a kernel that is known to be
+        singular, or one that has no room as a whole.
 
     Raises
     ------
@@ -64,7 +65,8 @@ def start_run(
     for text in training.step_cost(problem).notes:
         note(text)
     writer = create_run(Path(folder), provenance(problem, command))
-    return record_training(writer, problem, initial_state(problem), observe, should_stop)
+    state = initial_state(problem)
+    return record_with_room(writer, problem, state, command, observe, should_stop, note)
 
 
 def _with_data_found(config: Config) -> Config:

@@ -21,7 +21,7 @@ from revgn.layers.activation import Activation
 from revgn.layers.feature_map import FeatureMap
 from revgn.layers.linear_features import linear_features
 from revgn.layers.random_features import RandomFeatures
-from revgn.maps import Factored, Halves, Params, ParamsStep, Point
+from revgn.maps import BegunParamsStep, Factored, Halves, Params, ParamsStep, Point
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +84,7 @@ for _generic in (
     maps.with_features,
     maps.rank_bound,
     maps.factor_params,
+    maps.begin_factor_params,
 ):
     _forward_to_features(_generic)
 
@@ -157,6 +158,14 @@ def moved_halves_coupling(layer: Coupling) -> tuple[int, ...]:
 def solve_params_coupling(layer: Coupling, point: Point, factored: Factored, dy: Halves) -> ParamsStep:
     D, realized, info = maps.solve_params(layer.features, point, factored, dy[layer.half])
     return ParamsStep(D, maps.alone(layer.half, realized), info)
+
+
+@maps.begin_solve_params.register(Coupling)
+def begin_solve_params_coupling(
+    layer: Coupling, point: Point, factored: Factored, dy: Halves
+) -> BegunParamsStep:
+    D, realized, info = maps.begin_solve_params(layer.features, point, factored, dy[layer.half])
+    return BegunParamsStep(D, maps.alone(layer.half, realized), info)
 
 
 @layer_cost.register(Coupling)

@@ -16,9 +16,9 @@ import numpy as np
 
 from revgn import maps
 from revgn._dispatch import Struct
-from revgn.arrays import Array, backend_of, matmul
-from revgn.linalg import Pinv, PinvRule, apply_pinv, factor_pinv
-from revgn.maps import Params, ParamsStep, WeightForm
+from revgn.arrays import Array, Deferred, backend_of, draw_normal, matmul
+from revgn.linalg import Pinv, PinvRule, apply_pinv, begin_apply_pinv, begin_pinv, factor_pinv
+from revgn.maps import BegunParamsStep, Params, ParamsStep, WeightForm
 
 
 class FeatureMap(Struct, Protocol):
@@ -60,9 +60,8 @@ class FrozenFeaturesPoint(Protocol):
 @maps.init.register(FrozenFeatures)
 def init_frozen_features(of: FrozenFeatures, rng: np.random.Generator, scale: float) -> CouplingParams:
     d2, h = of.projection.shape
-    W = scale * rng.standard_normal((h + 1, d2))
-    W[-1, :] = 0.0
-    return CouplingParams(backend_of(of.projection).asarray(W, dtype=of.projection.dtype))
+    C = of.projection
+    return CouplingParams(draw_normal(rng, (h + 1, d2), scale, backend_of(C), C.dtype, zero_rows=1))
 
 
 @maps.jvp_params.register(FrozenFeatures)
@@ -132,3 +131,18 @@ def solve_params_frozen_features(
 ) -> ParamsStep:
     X, AX, info = apply_pinv(factored, dy)  # reduced rows have the same singular values
     return ParamsStep(maps.from_matrices(of, (X,)), AX, info)
+
+
+@maps.begin_factor_params.register(FrozenFeatures)
+def begin_factor_params_frozen_features(
+    of: FrozenFeatures, point: FrozenFeaturesPoint, rule: PinvRule
+) -> Deferred[Pinv]:
+    return begin_pinv(point.features, rule)
+
+
+@maps.begin_solve_params.register(FrozenFeatures)
+def begin_solve_params_frozen_features(
+    of: FrozenFeatures, point: FrozenFeaturesPoint, factored: Pinv, dy: Array
+) -> BegunParamsStep:
+    X, AX, info = begin_apply_pinv(factored, dy)
+    return BegunParamsStep(maps.from_matrices(of, (X,)), AX, info)

@@ -1,16 +1,20 @@
 """Matrices only: Gram matrices, their factors, truncation, pseudoinverses, conjugate gradients."""
 
 from revgn.linalg.cg import OUTCOMES, Outcome, conjugate_gradients
+from revgn.linalg.extremes import begin_extremes
 from revgn.linalg.factor import (
     RUNGS,
     CholeskyFactor,
     Factor,
+    Factored,
     FactorInfo,
     Rung,
     SpectralFactor,
+    begin_norms,
     factor,
     factor_at,
     norm,
+    norms,
     project,
     solve_checked,
     solve_factored,
@@ -18,7 +22,7 @@ from revgn.linalg.factor import (
 )
 from revgn.linalg.gram import add_diagonal, as_dtype, gram_columns, gram_rows
 from revgn.linalg.lanczos import largest_eigenvalue
-from revgn.linalg.pinv import Pinv, PinvInfo, apply_pinv, factor_pinv
+from revgn.linalg.pinv import Pinv, PinvInfo, apply_pinv, begin_apply_pinv, begin_pinv, factor_pinv
 from revgn.linalg.tiled import cholesky_tiled
 from revgn.linalg.truncation import PAPER_RULE, PinvRule, machine_epsilon
 
@@ -29,6 +33,7 @@ __all__ = [
     "CholeskyFactor",
     "Factor",
     "FactorInfo",
+    "Factored",
     "Outcome",
     "Pinv",
     "PinvInfo",
@@ -38,6 +43,10 @@ __all__ = [
     "add_diagonal",
     "apply_pinv",
     "as_dtype",
+    "begin_apply_pinv",
+    "begin_extremes",
+    "begin_norms",
+    "begin_pinv",
     "cholesky_tiled",
     "conjugate_gradients",
     "factor",
@@ -48,6 +57,7 @@ __all__ = [
     "largest_eigenvalue",
     "machine_epsilon",
     "norm",
+    "norms",
     "project",
     "solve_checked",
     "solve_factored",

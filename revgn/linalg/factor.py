@@ -14,13 +14,27 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from revgn.arrays import Array, DType, array_namespace, cholesky, cholesky_product, cholesky_solve, eigh
+from revgn.arrays import (
+    Array,
+    Deferred,
+    DType,
+    array_namespace,
+    begin_cholesky,
+    cholesky_product,
+    cholesky_solve,
+    eigh,
+    read,
+    ready,
+    root_of_squares,
+    together,
+)
+from revgn.linalg.extremes import begin_extremes
 from revgn.linalg.gram import add_diagonal, as_dtype
 from revgn.linalg.lanczos import largest_eigenvalue
 from revgn.linalg.tiled import TiledFactor, product_tiled, solve_tiled
-from revgn.linalg.truncation import PinvRule, machine_epsilon, resolution, smallest_kept
+from revgn.linalg.truncation import PinvRule, machine_epsilon, relative_cutoff, resolution
 
 Rung = Literal["cholesky", "cholesky-float64", "eigh"]
 RUNGS: tuple[Rung, ...] = ("cholesky", "cholesky-float64", "eigh")
@@ -28,6 +42,8 @@ RUNGS: tuple[Rung, ...] = ("cholesky", "cholesky-float64", "eigh")
 T = TypeVar("T")
 
 _REFINEMENTS = 3
+_ENOUGH = 0.6  # power of eps that a residual may have
+_EXPECTED = 0.1  # residual of a solution over eps (s_max / s_min)^2; features of images have a tenth of it
 _HIDDEN = 1e-3  # share of what damping leaves of B below which a residual is hidden by it
 _SCALE = 1e-6  # relative error of the largest eigenvalue that damping is relative to
 
@@ -67,6 +83,9 @@ class FactorInfo(NamedTuple):
     damping: float
 
 
+Factored = tuple[Factor, FactorInfo]
+
+
 def factor(
     form: Callable[[DType], Array],
     order: int,
@@ -75,7 +94,7 @@ def factor(
     *,
     damping_unit: Literal["largest", "mean"],
     first_rung: Rung = "cholesky",
-) -> tuple[Factor, FactorInfo]:
+) -> Factored:
     """Factor the positive semidefinite matrix K + mu I.
 
     Parameters
@@ -95,9 +114,28 @@ def factor(
     first_rung : str
         Where to begin, for a caller who saw an earlier rung's solution fail.
     """
-    rungs = RUNGS[RUNGS.index("eigh" if rule.truncates else first_rung) :]
-    tried = (factor_at(rung, form, order, like, rule, damping_unit=damping_unit) for rung in rungs)
-    return next(found for found in tried if found is not None)
+    return read(begin_factor(form, order, like, rule, damping_unit=damping_unit, first_rung=first_rung))
+
+
+def begin_factor(
+    form: Callable[[DType], Array],
+    order: int,
+    like: Array,
+    rule: PinvRule,
+    *,
+    damping_unit: Literal["largest", "mean"],
+    first_rung: Rung = "cholesky",
+) -> Deferred[Factored]:
+    """`factor`, of which the first rung's outcome is not waited for."""
+    first, *higher = RUNGS[RUNGS.index("eigh" if rule.truncates else first_rung) :]
+
+    def climbed(found: Factored | None) -> Factored:
+        if found is not None:
+            return found
+        tried = (factor_at(rung, form, order, like, rule, damping_unit=damping_unit) for rung in higher)
+        return next(found for found in tried if found is not None)
+
+    return begin_factor_at(first, form, order, like, rule, damping_unit=damping_unit).then(climbed)
 
 
 def factor_at(
@@ -108,13 +146,26 @@ def factor_at(
     rule: PinvRule,
     *,
     damping_unit: Literal["largest", "mean"],
-) -> tuple[Factor, FactorInfo] | None:
+) -> Factored | None:
     """`factor` by that rung and no other; None where it is found wanting, or is the one before it."""
+    return read(begin_factor_at(rung, form, order, like, rule, damping_unit=damping_unit))
+
+
+def begin_factor_at(
+    rung: Rung,
+    form: Callable[[DType], Array],
+    order: int,
+    like: Array,
+    rule: PinvRule,
+    *,
+    damping_unit: Literal["largest", "mean"],
+) -> Deferred[Factored | None]:
+    """`factor_at` without a wait for its outcome."""
     single, double = like.dtype, array_namespace(like).float64
     if rung == "cholesky":
         return _by_cholesky(form(single), rule, damping_unit, rung)
     if rung == "cholesky-float64":
-        return None if single == double else _by_cholesky(form(double), rule, damping_unit, rung)
+        return ready(None) if single == double else _by_cholesky(form(double), rule, damping_unit, rung)
     own_eps = machine_epsilon(single, like)
     resolved = rule.truncates and (rule.rtol or 0.0) ** 2 >= resolution(order, own_eps)
     return _by_eigh(form(single if resolved else double), rule, damping_unit, own_eps)
@@ -126,30 +177,16 @@ def with_info(
     like: Array,
     mu: float,
     rung: Rung,
-    largest: float | None = None,
-) -> tuple[Factor, FactorInfo] | None:
+) -> Factored | None:
     """`factored` and what is known of it; None where K's smallest eigenvalue is below its rounding.
 
     Parameters
     ----------
     like : array
         Of the factor's dtype.
-    largest : float or None
-        The largest eigenvalue of K + mu I, where it is known already.
     """
-    eps = machine_epsilon(like.dtype, like)
-    if isinstance(factored, TiledFactor):
-        product, solve = partial(product_tiled, factored), partial(solve_tiled, factored)
-    else:
-        product, solve = partial(cholesky_product, factored.lower), partial(cholesky_solve, factored.lower)
-    if largest is None:
-        largest = largest_eigenvalue(product, order, like)
-    smallest = 1.0 / (largest_eigenvalue(solve, order, like) or math.inf)
-    # In single precision the residual of what is solved decides; double precision has the last word on rank.
-    bound = resolution(order, eps) if like.dtype == array_namespace(like).float64 else 4 * eps
-    if not smallest > bound * largest:  # also where a number is not finite
-        return None
-    return factored, FactorInfo(rung, order, order, math.sqrt(largest), math.sqrt(smallest), mu)
+    begun = _begin_extremes(factored, order, like)
+    return read(begun.then(lambda extremes: _judged(factored, order, like, rung, mu, *extremes)))
 
 
 def solve_factored(factored: Factor, B: Array) -> Array:
@@ -188,23 +225,23 @@ def solve_checked(
     in single precision) only where that is a thousandth of what the damping leaves, mu |Z| / |B|, or the last
     rung could do no better.
     """
-    scale = norm(B) or 1.0
     while True:
         Z = solve_factored(factored, B)
-        left_by_damping = info.damping * norm(Z) / scale if info.damping else 0.0
-        tolerance = max(machine_epsilon(B.dtype, B) ** 0.6, _HIDDEN * left_by_damping)
         result, R = evaluate(Z, Z, None, factored, info)
-        residual = norm(R) / scale
+        scale, misfit, *left = norms(B, R, *((Z,) if info.damping else ()))
+        scale = scale or 1.0
+        tolerance = _tolerance(info, scale, left, B)
+        residual = misfit / scale
         for _ in range(_REFINEMENTS):
             if residual <= tolerance:
                 break
             dZ = solve_factored(factored, R)
             Z = Z + dZ
             better, R = evaluate(Z, dZ, result, factored, info)
-            left = norm(R) / scale
-            if not left < residual:
+            again = norm(R) / scale
+            if not again < residual:
                 break
-            result, residual = better, left
+            result, residual = better, again
         if residual <= tolerance or info.rung == RUNGS[-1] or not math.isfinite(scale):
             return result, info, residual
         del factored  # the next one may need its memory
@@ -212,6 +249,39 @@ def solve_checked(
         if higher is None:
             return result, info, residual
         factored, info = higher
+
+
+def begin_solve(
+    factored: Factor,
+    info: FactorInfo,
+    B: Array,
+    evaluate: Callable[[Array, Array, T | None, Factor, FactorInfo], tuple[T, Array]],
+) -> tuple[T, Deferred[float | None]]:
+    """`solve_checked` without a wait for the device: the evaluation of Z, and |R| / |B| of it.
+
+    Z is refined once where the condition of the factored matrix lets expect a residual that is too large. In
+    place of a residual that is too large all the same comes None, and the solution should not be used.
+    """
+    Z = solve_factored(factored, B)
+    result, R = evaluate(Z, Z, None, factored, info)
+    eps = machine_epsilon(B.dtype, B)
+    if _EXPECTED * eps * info.s_max**2 > eps**_ENOUGH * info.s_min**2:
+        dZ = solve_factored(factored, R)
+        Z = Z + dZ
+        result, R = evaluate(Z, dZ, result, factored, info)
+
+    def judged(sizes: list[float]) -> float | None:
+        scale, misfit, *left = sizes
+        residual = misfit / (scale or 1.0)
+        return residual if residual <= _tolerance(info, scale or 1.0, left, B) else None
+
+    return result, begin_norms(B, R, *((Z,) if info.damping else ())).then(judged)
+
+
+def _tolerance(info: FactorInfo, scale: float, left: list[float], B: Array) -> float:
+    """Residual that needs no refinement; `left` is |Z| where there is damping."""
+    left_by_damping = info.damping * left[0] / scale if left else 0.0
+    return max(machine_epsilon(B.dtype, B) ** _ENOUGH, _HIDDEN * left_by_damping)
 
 
 def project(factored: Factor, B: Array) -> Array:
@@ -225,49 +295,134 @@ def project(factored: Factor, B: Array) -> Array:
 
 def _by_cholesky(
     K: Array, rule: PinvRule, unit: Literal["largest", "mean"], rung: Rung
-) -> tuple[Factor, FactorInfo] | None:
+) -> Deferred[Factored | None]:
     """Take the Cholesky factor where there is one and K's smallest eigenvalue is above its rounding."""
-    mu, largest = 0.0, None
+    order, largest = K.shape[0], None
+    damping: Deferred[float] = ready(0.0)
     if rule.damping and unit == "mean":
-        mu = rule.damping * _mean_diagonal(K)
+        mean = array_namespace(K).asarray(rule.damping * _mean_diagonal(K))
+        damping = Deferred((mean,), float)
+        add_diagonal(K, mean)
     elif rule.damping:
-        largest = largest_eigenvalue(lambda x: K @ x, K.shape[0], K, _SCALE)
+        largest = largest_eigenvalue(partial(_times, K), order, K, _SCALE)
         mu = rule.damping * largest
-        largest += mu
-    add_diagonal(K, mu)
-    L = cholesky(K, overwrite=True)
-    return None if L is None else with_info(CholeskyFactor(L), L.shape[0], L, mu, rung, largest)
+        damping, largest = ready(mu), largest + mu
+        add_diagonal(K, mu)
+    found = begin_cholesky(K, overwrite=True)
+    del K  # where it was not overwritten
+    if found is None:
+        return ready(None)
+    L, is_factor = found
+    factored = CholeskyFactor(L)
+
+    def judged(numbers: list[Any]) -> Factored | None:
+        is_factor, mu, extremes = numbers
+        return _judged(factored, order, L, rung, mu, *extremes) if is_factor else None
+
+    begun = _begin_extremes(factored, order, L, largest)
+    numbers: list[Deferred[Any]] = [Deferred((is_factor,), bool), damping, begun]
+    return together(numbers).then(judged)
+
+
+def _times(K: Array, x: Array) -> Array:
+    return K @ x
+
+
+def _begin_extremes(
+    factored: CholeskyFactor | TiledFactor, order: int, like: Array, largest: float | None = None
+) -> Deferred[tuple[float, float]]:
+    """Largest and smallest eigenvalue of K + mu I, the largest as given where it is known already."""
+    if isinstance(factored, TiledFactor):
+        product, solve = partial(product_tiled, factored), partial(solve_tiled, factored)
+    else:
+        product, solve = partial(cholesky_product, factored.lower), partial(cholesky_solve, factored.lower)
+    if largest is not None:
+        return begin_extremes((solve,), order, like).then(lambda found: (largest, _reciprocal(found[0])))
+    begun = begin_extremes((product, solve), order, like)
+    return begun.then(lambda found: (found[0], _reciprocal(found[1])))
+
+
+def _reciprocal(of_inverse: float) -> float:
+    return 1.0 / of_inverse if of_inverse else 0.0
+
+
+def _judged(
+    factored: CholeskyFactor | TiledFactor,
+    order: int,
+    like: Array,
+    rung: Rung,
+    mu: float,
+    largest: float,
+    smallest: float,
+) -> Factored | None:
+    """The factorization, unless the smallest eigenvalue is below the rounding of the largest."""
+    eps = machine_epsilon(like.dtype, like)
+    # In single precision the residual of what is solved decides; double precision has the last word on rank.
+    bound = resolution(order, eps) if like.dtype == array_namespace(like).float64 else 4 * eps
+    if not 0 < bound * largest < smallest:  # also where a number is not finite
+        return None
+    return factored, FactorInfo(rung, order, order, math.sqrt(largest), math.sqrt(smallest), mu)
 
 
 def _by_eigh(
     K: Array, rule: PinvRule, unit: Literal["largest", "mean"], own_eps: float
-) -> tuple[Factor, FactorInfo]:
-    xp, N = array_namespace(K), K.shape[0]
+) -> Deferred[Factored]:
+    xp, N, eps = array_namespace(K), K.shape[0], machine_epsilon(K.dtype, K)
     w, Q = eigh(K)
     s = xp.sqrt(xp.where(w < 0, xp.zeros_like(w), w))
-    s_max = float(s[-1])
-    if not math.isfinite(s_max):
-        return SpectralFactor(Q, w), FactorInfo("eigh", N, 0, math.nan, math.nan, math.nan)
-    kept = (s >= smallest_kept(s_max, rule, N, machine_epsilon(K.dtype, K), own_eps)) & (s > 0)
+    s_max = xp.astype(s[-1], xp.float64)
     mu = rule.damping * (s_max**2 if unit == "largest" else _mean_diagonal(K))
-    inverse = xp.where(kept, 1.0 / xp.where(kept, w + mu, xp.ones_like(w)), xp.zeros_like(w))
-    rank = int(xp.sum(xp.astype(kept, xp.int64)))
-    s_min = float(s[N - rank]) if rank else 0.0
-    return SpectralFactor(Q, inverse), FactorInfo("eigh", N, rank, s_max, s_min, mu)
+    least = as_dtype(s_max * relative_cutoff(rule, N, eps, own_eps), K.dtype)
+    kept = (s >= least) & (s >= rule.atol) & (s > 0)
+    inverse = xp.where(
+        kept, 1.0 / xp.where(kept, w + as_dtype(mu, K.dtype), xp.ones_like(w)), xp.zeros_like(w)
+    )
+    rank = xp.sum(xp.astype(kept, xp.int64))
+    s_min = xp.min(xp.where(kept, s, s[-1]))
+
+    def finish(s_max: float, s_min: float, mu: float, rank: float) -> Factored:
+        if not math.isfinite(s_max):
+            return SpectralFactor(Q, w), FactorInfo("eigh", N, 0, math.nan, math.nan, math.nan)
+        info = FactorInfo("eigh", N, int(rank), s_max, s_min if rank else 0.0, mu)
+        return SpectralFactor(Q, inverse), info
+
+    return Deferred((s_max, s_min, mu, rank), finish)
+
+
+def begin_norms(*arrays: Array) -> Deferred[list[float]]:
+    """`norm` of each array, with one wait for all."""
+
+    def finish(*roots: float) -> list[float]:
+        return [
+            root if _is_in_range(root, X) else _scaled_norm(X) for root, X in zip(roots, arrays, strict=True)
+        ]
+
+    return Deferred(tuple(root_of_squares(X) for X in arrays), finish)
+
+
+def norms(*arrays: Array) -> list[float]:
+    """`norm` of each array, with one wait for all."""
+    return read(begin_norms(*arrays))
 
 
 def norm(X: Array) -> float:
     """|X|, the Frobenius norm, as a Python float; scaled where the squares leave the dtype's range."""
+    return norms(X)[0]
+
+
+def _is_in_range(root: float, X: Array) -> bool:
+    return 1e6 * float(array_namespace(X).finfo(X.dtype).smallest_normal) < root * root < math.inf
+
+
+def _scaled_norm(X: Array) -> float:
     xp = array_namespace(X)
-    square = float(xp.sum(X * X))
-    if 1e6 * float(xp.finfo(X.dtype).smallest_normal) < square < math.inf:
-        return math.sqrt(square)
     scale = float(xp.max(xp.abs(X)))
     if not 0 < scale < math.inf:
         return scale
     return scale * math.sqrt(float(xp.sum((X / scale) ** 2)))
 
 
-def _mean_diagonal(K: Array) -> float:
+def _mean_diagonal(K: Array) -> Array:
+    """0-d, in double precision."""
     xp = array_namespace(K)
-    return float(xp.mean(xp.linalg.diagonal(K)))
+    return xp.asarray(xp.astype(xp.mean(xp.linalg.diagonal(K)), xp.float64))

@@ -37,8 +37,8 @@ def as_dtype(A: Array, dtype: DType | None) -> Array:
     return array_namespace(A).astype(A, dtype)
 
 
-def add_diagonal(K: Array, mu: float) -> None:
-    """K += mu I for a contiguous square K, in place.
+def add_diagonal(K: Array, mu: float | Array) -> None:
+    """K += mu I for a contiguous square K, in place; mu may be a 0-d array.
 
     Examples
     --------
@@ -49,6 +49,9 @@ def add_diagonal(K: Array, mu: float) -> None:
     array([[1.5, 1. ],
            [1. , 1.5]])
     """
-    if mu:
-        flat = array_namespace(K).reshape(K, (-1,), copy=False)
-        flat[:: K.shape[0] + 1] += mu
+    if not isinstance(mu, float | int):
+        mu = as_dtype(mu, K.dtype)
+    elif not mu:
+        return
+    flat = array_namespace(K).reshape(K, (-1,), copy=False)
+    flat[:: K.shape[0] + 1] += mu

@@ -12,12 +12,10 @@ from collections.abc import Callable
 from revgn.arrays import Array, array_namespace, largest_tridiagonal
 from revgn.linalg.gram import as_dtype
 
-_FEW = 5  # steps of an estimate; it is then within some percent
+_FEW = 5  # steps before the first look at the error
 
 
-def largest_eigenvalue(
-    apply: Callable[[Array], Array], order: int, like: Array, rtol: float | None = None
-) -> float:
+def largest_eigenvalue(apply: Callable[[Array], Array], order: int, like: Array, rtol: float) -> float:
     """Return the largest eigenvalue, from below.
 
     Parameters
@@ -26,8 +24,8 @@ def largest_eigenvalue(
         x (N, 1) in the dtype of `like` to K x.
     order : int
         N.
-    rtol : float or None
-        The relative error allowed. None takes five steps, for a report or an order of magnitude.
+    rtol : float
+        The relative error allowed.
 
     Notes
     -----
@@ -51,7 +49,7 @@ def largest_eigenvalue(
         beside.append(beta)
         if len(diagonal) == check:
             found, error = largest_tridiagonal(diagonal, beside)
-            if rtol is None or check == order or not error > rtol * found:
+            if check == order or not error > rtol * found:
                 return found
             check = min(check + max(1, check // 4), order)
         q = v / xp.where(beta > 0, beta, xp.ones_like(beta))

@@ -7,14 +7,29 @@ with iterative refinement against A itself: its residual decides whether a rung 
 `factor` was good enough. Golub and Van Loan, Matrix Computations, sections 5.3 and 3.5.3.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from revgn.arrays import Array, add, matmul, subtract
+from revgn.arrays import Array, Deferred, add, matmul, read, subtract
 from revgn.errors import ShapeError
-from revgn.linalg.factor import RUNGS, Factor, FactorInfo, Rung, factor, project, solve_checked
+from revgn.linalg.factor import (
+    RUNGS,
+    Factor,
+    Factored,
+    FactorInfo,
+    Rung,
+    begin_factor,
+    begin_solve,
+    project,
+    solve_checked,
+)
 from revgn.linalg.gram import gram_columns, gram_rows
 from revgn.linalg.truncation import PinvRule
+
+Evaluate = Callable[
+    [Array, Array, tuple[Array, Array] | None, Factor, FactorInfo], tuple[tuple[Array, Array], Array]
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +66,14 @@ class PinvSolution(NamedTuple):
     info: PinvInfo
 
 
+class BegunPinvSolution(NamedTuple):
+    """X and A X of a `PinvSolution` whose residual is not known yet; None in place of one too large."""
+
+    solution: Array
+    realized: Array
+    info: Deferred[PinvInfo | None]
+
+
 def factor_pinv(A: Array, rule: PinvRule) -> Pinv:
     """Factor the smaller Gram matrix of A (n, m), of order min(n, m).
 
@@ -66,9 +89,14 @@ def factor_pinv(A: Array, rule: PinvRule) -> Pinv:
     >>> pinv.info.rank, pinv.info.order
     (1, 2)
     """
+    return read(begin_pinv(A, rule))
+
+
+def begin_pinv(A: Array, rule: PinvRule) -> Deferred[Pinv]:
+    """`factor_pinv` without a wait for the device, so that many may be read at once."""
     if A.ndim != 2:
         raise ShapeError(f"factor_pinv: A has shape {A.shape}; expected a matrix")
-    return Pinv(A, rule, *_factor(A, rule, RUNGS[0]))
+    return _begin_factor(A, rule, RUNGS[0]).then(lambda found: Pinv(A, rule, *found))
 
 
 def apply_pinv(pinv: Pinv, V: Array) -> PinvSolution:
@@ -94,9 +122,27 @@ def apply_pinv(pinv: Pinv, V: Array) -> PinvSolution:
     array([[0.6],
            [0.8]])
     """
-    if V.shape[:1] != pinv.matrix.shape[:1]:
-        raise ShapeError(f"apply_pinv: V is {V.shape} but A is {pinv.matrix.shape}: rows differ")
     A = pinv.matrix
+    B, evaluate = _equation(pinv, V)
+    (X, AX), info, residual = solve_checked(
+        pinv.factor, pinv.info, B, evaluate, lambda rung: read(_begin_factor(A, pinv.rule, rung))
+    )
+    return PinvSolution(X, AX, PinvInfo(*info, residual))
+
+
+def begin_apply_pinv(pinv: Pinv, V: Array) -> BegunPinvSolution:
+    """`apply_pinv` without a wait for the device, and without a second rung: see `begin_solve`."""
+    B, evaluate = _equation(pinv, V)
+    (X, AX), residual = begin_solve(pinv.factor, pinv.info, B, evaluate)
+    info = residual.then(lambda found: None if found is None else PinvInfo(*pinv.info, found))
+    return BegunPinvSolution(X, AX, info)
+
+
+def _equation(pinv: Pinv, V: Array) -> tuple[Array, Evaluate]:
+    """B of the equation that is solved for V, and X, A X and the misfit of its solution Z."""
+    A = pinv.matrix
+    if V.shape[:1] != A.shape[:1]:
+        raise ShapeError(f"apply_pinv: V is {V.shape} but A is {A.shape}: rows differ")
     wide = A.shape[0] <= A.shape[1]
 
     def evaluate(
@@ -107,16 +153,14 @@ def apply_pinv(pinv: Pinv, V: Array) -> PinvSolution:
             X = add(before[0], X)
         AX = matmul(A, X)
         misfit = subtract(V, AX) if wide else matmul(A.T, subtract(V, AX))
-        return (X, AX), project(factored, misfit) - info.damping * Z
+        misfit = project(factored, misfit)
+        return (X, AX), misfit - info.damping * Z if info.damping else misfit
 
-    (X, AX), info, residual = solve_checked(
-        pinv.factor, pinv.info, V if wide else A.T @ V, evaluate, lambda rung: _factor(A, pinv.rule, rung)
-    )
-    return PinvSolution(X, AX, PinvInfo(*info, residual))
+    return V if wide else A.T @ V, evaluate
 
 
-def _factor(A: Array, rule: PinvRule, first_rung: Rung) -> tuple[Factor, FactorInfo]:
+def _begin_factor(A: Array, rule: PinvRule, first_rung: Rung) -> Deferred[Factored]:
     form = gram_rows if A.shape[0] <= A.shape[1] else gram_columns
-    return factor(
+    return begin_factor(
         lambda dtype: form(A, dtype), min(A.shape), A, rule, damping_unit="largest", first_rung=first_rung
     )

@@ -62,13 +62,14 @@ def resolution(order: int, eps: float) -> float:
     return max(10.0, math.sqrt(order)) * eps
 
 
-def smallest_kept(s_max: float, rule: PinvRule, order: int, eps: float, own_eps: float) -> float:
-    """Cutoff for singular values: what `rule` asks for, never below what can be resolved.
+def relative_cutoff(rule: PinvRule, order: int, eps: float, own_eps: float) -> float:
+    """Cutoff for singular values over the largest: what `rule` asks for, never below what can be resolved.
+
+    `rule.atol` is a cutoff beside it.
 
     Parameters
     ----------
     eps, own_eps : float
         Machine epsilon of the Gram matrix, and of the matrix whose Gram matrix it is.
     """
-    resolved = max(math.sqrt(resolution(order, eps)), order * own_eps)
-    return max(rule.atol, s_max * max(rule.rtol or 0.0, resolved))
+    return max(rule.rtol or 0.0, math.sqrt(resolution(order, eps)), order * own_eps)

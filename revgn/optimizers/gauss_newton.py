@@ -15,6 +15,7 @@ nu it is eps = (H + nu I)^-1 (p - y), for any solver. In a `metric` M it is D = 
 """
 
 import math
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from revgn import trees
@@ -22,7 +23,7 @@ from revgn.arrays import Array, array_namespace
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import norm
-from revgn.losses import curvature_root, damped_output_step, output_step
+from revgn.losses import CrossEntropy, curvature_root, damped_output_step, output_step
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.metric import (
     FeatureMetric,
@@ -33,7 +34,18 @@ from revgn.optimizers.metric import (
     update_metric,
 )
 from revgn.optimizers.optimizer import Direction, Linearization, direction, init_state
-from revgn.solvers import BlockWise, Jacobian, MinimumNorm, Solver, apply, equation, solve
+from revgn.solvers import (
+    BlockWise,
+    Equation,
+    Jacobian,
+    MinimumNorm,
+    Solver,
+    combined,
+    equation,
+    output_change,
+    rho,
+    solve,
+)
 from revgn.structs import setting, struct
 
 
@@ -101,26 +113,30 @@ def direction_gauss_newton(
     at: Linearization,
     scale: float = 1.0,
 ) -> Direction:
-    J, wanted = wanted_of(optimizer, at)
-    missed, beta = wanted, 0.0
+    solved = equation_of(optimizer, at, state.updates)
+    solver, J, wanted, of_outputs = solved
+    missed, beta, carried = wanted, 0.0, None
     if state.updates and optimizer.momentum:
-        moved = apply(J, state.direction)
+        carried = output_change(J, state.direction)
+        moved = combined(J.outputs, carried)
         beta = min(optimizer.momentum, _largest_momentum(moved, wanted, optimizer.momentum_limit))
         missed = wanted - beta * moved
     metric = state.metric
     if optimizer.metric is None or not metric:
-        D, info = solve(optimizer.solver, J, missed)
+        D, info = solve(solver, J, missed)
     else:
         metric = update_metric(optimizer.metric, metric, J, state.updates)
-        D, info = solve(optimizer.solver, in_metric(metric, J), missed)
+        D, info = solve(solver, in_metric(metric, J), missed)
         D = from_metric(metric, J, D)
     if beta:
         D = trees.axpy(beta, state.direction, D)
         # J D - eps is what it was; it counts relative to what the step as a whole wants
-        own, all_own = (equation(optimizer.solver, J, eps)[1] for eps in (missed, wanted))
-        info = info._replace(rho=info.rho * norm(own) / (norm(all_own) or 1.0))
+        info = info._replace(rho=info.rho * norm(missed) / (norm(wanted) or 1.0))
+    if of_outputs is not None and info.change is not None:
+        change = info.change if carried is None else info.change + beta * carried
+        info = info._replace(rho_outputs=rho(combined(of_outputs[0].outputs, change), of_outputs[1]))
     state = GaussNewtonState(state.updates + 1, D if optimizer.momentum else (), metric)
-    return Direction(D, state, info, equation(optimizer.solver, J, wanted))
+    return Direction(D, state, info, solved)
 
 
 @cost.register(GaussNewton)
@@ -133,7 +149,7 @@ def cost_gauss_newton(optimizer: GaussNewton, sizes: Sizes) -> Cost:
         total += cost(optimizer.metric, sizes)
     rows = sizes.curvature_rows
     if rows is not None and optimizer.curvature == "exact" and not optimizer.output_damping:
-        sizes = sizes._replace(outputs=rows, own_rows=True)
+        sizes = sizes._replace(outputs=rows, own_rows=True, span=sizes.outputs)
     return total + cost(optimizer.solver, sizes)
 
 
@@ -144,6 +160,18 @@ def _largest_momentum(moved: Array, wanted: Array, limit: float) -> float:
         return math.inf
     along = float(array_namespace(wanted).sum(wanted * moved)) / length
     return (along + math.hypot(along, math.sqrt(limit * limit - 1) * norm(wanted))) / length
+
+
+def equation_of(optimizer: GaussNewton, at: Linearization, updates: int) -> Equation:
+    """Return the equation that the solver solves at a batch, after so many updates.
+
+    Of a cross-entropy, rows of each sample are drawn among the centered logits.
+    """
+    J, wanted = wanted_of(optimizer, at)
+    solver, is_blind = optimizer.solver, isinstance(at.loss, CrossEntropy)  # to a constant
+    if is_blind and J.outputs is None and getattr(solver, "rows", "all") != "all":
+        solver = replace(solver, outputs="centered-logits")
+    return equation(solver, J, wanted, (at.seed, updates))
 
 
 def wanted_of(optimizer: GaussNewton, at: Linearization) -> tuple[Jacobian, Array]:

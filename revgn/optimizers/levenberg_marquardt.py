@@ -89,7 +89,8 @@ def update_levenberg_marquardt(
     if optimizer.rejects and not gained >= 0:
         moved, step_norm, length = params, 0.0 * step_norm, 0.0
         inner = state.inner
-        info = info and info._replace(rho=1.0)  # that of no step
+        # that of no step
+        info = info and info._replace(rho=1.0, rho_outputs=None if info.rho_outputs is None else 1.0)
     return Update(moved, LevenbergMarquardtState(damping, inner), step_norm, info, lr, length)
 
 

@@ -13,7 +13,7 @@ from revgn.arrays import Array
 from revgn.errors import UsageError
 from revgn.losses import Loss, gradient
 from revgn.networks import ChainParams, Network
-from revgn.solvers import Jacobian, SolveInfo, apply, apply_adjoint, rho
+from revgn.solvers import Equation, Jacobian, SolveInfo, apply_adjoint, output_change, residuals
 
 OptimizerState: TypeAlias = Any  # opaque: nested tuples of arrays and numbers, read by its optimizer alone
 
@@ -35,12 +35,16 @@ class DirectionOptimizer(Optimizer, Protocol):
 
 
 class Linearization(NamedTuple):
-    """A batch seen from the parameters: the loss, outputs z (n, c), targets (n, c) and J = dz/dW."""
+    """A batch seen from the parameters: the loss, outputs z (n, c), targets (n, c) and J = dz/dW.
+
+    What an optimizer draws at random follows from `seed` and the updates done.
+    """
 
     loss: Loss
     outputs: Array
     targets: Array
     jacobian: Jacobian
+    seed: int = 0
 
 
 class Update(NamedTuple):
@@ -61,13 +65,13 @@ class Update(NamedTuple):
 class Direction(NamedTuple):
     """D, with which the weights go W <- W - lr D; the state; how D was solved for, if it was.
 
-    `equation` is then (J, eps) of the J D = eps that was solved, of which `solve.rho` is the residual.
+    `equation` is then the J D = eps that was solved, of which `solve.rho` is the residual.
     """
 
     params: ChainParams
     state: OptimizerState
     solve: SolveInfo | None
-    equation: tuple[Jacobian, Array] | None = None
+    equation: Equation | None = None
 
 
 @generic
@@ -153,8 +157,9 @@ def measured(solved: Direction, D: ChainParams) -> SolveInfo | None:
     """
     if solved.solve is None or solved.equation is None:
         return solved.solve
-    J, eps = solved.equation
-    return solved.solve._replace(rho=rho(apply(J, D), eps))
+    change = output_change(solved.equation.jacobian, D)
+    rho, of_outputs = residuals(solved.equation, change)
+    return solved.solve._replace(rho=rho, rho_outputs=of_outputs, change=change)
 
 
 @update.register(object)

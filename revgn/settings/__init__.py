@@ -2,7 +2,14 @@
 
 from revgn.settings.build import build_config, fields_at, filled_settings, merge_settings
 from revgn.settings.config import Config, Exponential, Own, Tail, mapped, parts_of
-from revgn.settings.options import canonical, named_settings, path_of, settings_by_name, value_of
+from revgn.settings.options import (
+    canonical,
+    named_settings,
+    names_within,
+    path_of,
+    settings_by_name,
+    value_of,
+)
 from revgn.settings.presets import PRESETS
 from revgn.settings.registry import FAMILIES, kind_of, register
 from revgn.settings.renamed import renamed
@@ -41,6 +48,7 @@ __all__ = [
     "mapped",
     "merge_settings",
     "named_settings",
+    "names_within",
     "nested",
     "parse_assignment",
     "parse_size",

@@ -27,6 +27,11 @@ def named_settings() -> Mapping[str, tuple[Setting, ...]]:
     return {name: tuple(dict.fromkeys(all_of)) for name, all_of in found.items()}
 
 
+def names_within(*structs: type) -> list[str]:
+    """Return the names of all settings of structs and of the structs that they may hold."""
+    return list(dict.fromkeys(of.name for struct in structs for of in _every(struct, set())))
+
+
 def path_of(name: str, settings: Table, *, of_first: bool = False) -> str:
     """Return the dotted path of the one setting of that name, or path, that the chosen structs have.
 

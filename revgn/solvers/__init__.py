@@ -5,6 +5,7 @@ from revgn.solvers.block import BlockWise
 from revgn.solvers.block_weights import BlockWeights
 from revgn.solvers.conjugate_gradients import Blocks, ConjugateGradients
 from revgn.solvers.jacobian import (
+    Equation,
     Jacobian,
     SolveInfo,
     Solver,
@@ -13,13 +14,15 @@ from revgn.solvers.jacobian import (
     combined,
     equation,
     jacobian,
+    output_change,
+    residuals,
     rho,
     solve,
 )
 from revgn.solvers.kernel import tangent_kernel
 from revgn.solvers.minimum_norm import MinimumNorm
 from revgn.solvers.operator import jacobian_operator, kernel_operator
-from revgn.solvers.tiled_kernel import TilePlan, is_dense, plan_tiles
+from revgn.solvers.tiled_kernel import TilePlan, is_dense, kernel_memory, plan_tiles
 
 __all__ = [
     "Automatic",
@@ -27,6 +30,7 @@ __all__ = [
     "BlockWise",
     "Blocks",
     "ConjugateGradients",
+    "Equation",
     "Jacobian",
     "MinimumNorm",
     "SolveInfo",
@@ -39,8 +43,11 @@ __all__ = [
     "is_dense",
     "jacobian",
     "jacobian_operator",
+    "kernel_memory",
     "kernel_operator",
+    "output_change",
     "plan_tiles",
+    "residuals",
     "rho",
     "solve",
     "tangent_kernel",

@@ -1,6 +1,7 @@
 """The faster of the minimum norm's solvers on this machine, chosen before training; see `revgn.training`."""
 
 from revgn.solvers.minimum_norm import _DAMPING, _OUTPUTS, Outputs
+from revgn.solvers.rows import ROWS, Rows
 from revgn.structs import setting, struct
 
 
@@ -10,6 +11,7 @@ class Automatic:
 
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
+    rows: Rows = setting(ROWS, default="all", ge=1)
     memory: int | None = setting(
         "Memory for the solver in bytes, such as 4GB; by default half of the machine's.",
         default=None,

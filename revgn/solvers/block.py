@@ -11,19 +11,21 @@ gets the weight tau_l of D_F and D_G. Where A_F has rank n, r = v_f, and the bra
 that the inverse jvp needs next: one product serves both. Source: Buffelli et al. 2024, section 4.
 """
 
+from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 from revgn import maps, trees
 from revgn._dispatch import has_map
-from revgn.arrays import Array, add, subtract, synchronize
+from revgn.arrays import Array, Deferred, add, read, ready, runs_ahead, subtract, together
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import ShapeError, UsageError
 from revgn.layers import ReadoutParams, lift
-from revgn.linalg import RUNGS, PinvInfo, PinvRule
-from revgn.maps import Factored, Halves, ParamsStep, Point
+from revgn.linalg import RUNGS, FactorInfo, PinvInfo, PinvRule
+from revgn.maps import BegunParamsStep, Factored, Halves, Point
 from revgn.networks import ChainParams, points_backward, points_forward
 from revgn.solvers.block_weights import BlockWeights, check_block_weights, fixed_weights, full_rank_weights
-from revgn.solvers.jacobian import Jacobian, SolveInfo, check_wanted, rho, solve
+from revgn.solvers.jacobian import Jacobian, SolveInfo, begin_rho, check_wanted, solve
 from revgn.structs import setting, struct
 from revgn.trees import is_empty
 
@@ -65,10 +67,19 @@ def solve_block_wise(solver: BlockWise, J: Jacobian, eps: Array) -> tuple[ChainP
     if weights is None:
         ranks, factored = _ranks(solver.rule, J, blocks)
         weights = full_rank_weights(ranks)
-    synchronize(eps)
+    elif runs_ahead(eps) and J.point.points is not None:
+        asked = {k for block, weight in zip(blocks, weights, strict=True) if weight for k in block}
+        for k, (_, found) in _factored(solver.rule, J, lambda k, _: k in asked).items():
+            factored[k] = found
     factored_at = perf_counter()
-    D, infos, realized = _sweep(solver.rule, J, lift(J.network.readout, eps), blocks, weights, factored)
-    measured = rho(maps.forward(J.network.readout, ReadoutParams(), realized), eps)
+    v = lift(J.network.readout, eps)
+    for at_once in (not runs_ahead(eps), True):
+        D, begun, realized = _sweep(solver.rule, J, v, blocks, weights, factored, at_once=at_once)
+        JD = maps.forward(J.network.readout, ReadoutParams(), realized)
+        numbers: list[Deferred[Any]] = [begin_rho(JD, eps), *begun]
+        measured, *infos = read(together(numbers))
+        if None not in infos:
+            break
     finished = perf_counter()
     return D, SolveInfo(
         rho=measured,
@@ -137,26 +148,39 @@ def _ranks(
 ) -> tuple[list[int], list[Factored | None]]:
     """Each block's lowest rank, and the layers' factors if activations (and so memory) are kept.
 
-    Where another block reaches rank n, a bound is enough for one that cannot.
+    Where a block reaches rank n, 0 stands for the rank of a layer whose bound is below n.
     """
-    layers = J.network.body.layers
-    kept, n = J.point.points is not None, J.point.output.first.shape[0]
+    layers, n = J.network.body.layers, J.point.output.first.shape[0]
+
+    def reaches(k: int, point: Point) -> bool:
+        return not has_map(maps.rank_bound, type(layers[k])) or maps.rank_bound(layers[k], point) >= n
+
     ranks = [0] * len(layers)
     factored: list[Factored | None] = [None] * len(layers)
-    starts = {block[0]: block for block in blocks}
+    for asked in (reaches, lambda k, point: not reaches(k, point)):
+        for k, (rank, found) in _factored(rule, J, asked).items():
+            ranks[k], factored[k] = rank, found
+        of_blocks = [min(ranks[k] for k in block) for block in blocks]
+        if max(of_blocks) == n:
+            break
+    return of_blocks, factored
+
+
+def _factored(
+    rule: PinvRule, J: Jacobian, asked: Callable[[int, Point], bool]
+) -> dict[int, tuple[int, Factored | None]]:
+    """Ranks of the layers that are asked for, by number, and their factors if activations are kept.
+
+    The factors are then read all at once, else one by one, so that a single one is in memory.
+    """
+    layers, kept = J.network.body.layers, J.point.points is not None
     points = zip(reversed(range(len(layers))), points_backward(layers, J.params, J.point), strict=True)
-    best = 0
-    for k, point in points:
-        if is_empty(J.params[k]):
-            continue
-        if best == n and has_map(maps.rank_bound, type(layers[k])) and maps.rank_bound(layers[k], point) < n:
-            continue
-        pinv = maps.factor_params(layers[k], point, rule)
-        ranks[k] = pinv.info.rank
-        factored[k] = pinv if kept else None
-        if k in starts:
-            best = max(best, min(ranks[of] for of in starts[k]))
-    return [min(ranks[k] for k in block) for block in blocks], factored
+    wanted = ((k, point) for k, point in points if not is_empty(J.params[k]) and asked(k, point))
+    if not kept:
+        return {k: (maps.factor_params(layers[k], point, rule).info.rank, None) for k, point in wanted}
+    begun = {k: maps.begin_factor_params(layers[k], point, rule) for k, point in wanted}
+    found = read(together(list(begun.values())))
+    return {k: (pinv.info.rank, pinv) for k, pinv in zip(begun, found, strict=True)}
 
 
 def _sweep(
@@ -166,20 +190,26 @@ def _sweep(
     blocks: list[tuple[int, ...]],
     weights: tuple[float, ...],
     factored: list[Factored | None],
-) -> tuple[ChainParams, list[PinvInfo], Halves]:
+    *,
+    at_once: bool,
+) -> tuple[ChainParams, list[Deferred[PinvInfo | None]], Halves]:
     """Steps, how they were found, and what they realize at the chain's output.
 
-    Backward to the first block with a weight > 0, then forward with what the blocks realize.
+    Backward to the first block with a weight > 0, then forward with what the blocks realize. With `at_once`
+    each solution is looked at as soon as it is found, and is right; else a step may have no info.
     """
     layers, params = J.network.body.layers, J.params
     n = v.first.shape[0]
 
-    def least_norm(k: int, point: Point, dy: Halves) -> ParamsStep:
-        found = factored[k]
-        return maps.solve_params(layers[k], point, found or maps.factor_params(layers[k], point, rule), dy)
+    def least_norm(k: int, point: Point, dy: Halves) -> tuple[BegunParamsStep, FactorInfo | PinvInfo]:
+        found = factored[k] or maps.factor_params(layers[k], point, rule)
+        if not at_once:
+            return maps.begin_solve_params(layers[k], point, found, dy), found.info
+        step = maps.solve_params(layers[k], point, found, dy)
+        return BegunParamsStep(step.params, step.realized, ready(step.info)), step.info
 
     steps = list(trees.zeros_like(params))
-    infos: list[PinvInfo] = []
+    infos: list[Deferred[PinvInfo | None]] = []
     realized: dict[int, Halves] = {}  # at the output of each block's last layer, by the block's own step
     first = next(block for block, weight in enumerate(weights) if weight)
     points = points_backward(layers, params, J.point)
@@ -191,24 +221,24 @@ def _sweep(
         below, g = block[0], block[-1]
         before_g: Halves | None = None
         if weight and len(block) == 1:
-            of_both = least_norm(g, at[g], v)
+            of_both, _ = least_norm(g, at[g], v)
             steps[g] = trees.scale(weight, of_both.params)
             infos.append(of_both.info)
             realized[g] = trees.scale(weight, of_both.realized)
         elif weight:
             f = block[0]
             (half_f,), (half_g,) = maps.moved_halves(layers[f]), maps.moved_halves(layers[g])
-            of_f = least_norm(f, at[f], v)
+            of_f, info_f = least_norm(f, at[f], v)
             after_f = maps.replaced(half_f, v, of_f.realized[half_f])
             left = maps.jvp_inverse(layers[g], params[g], at[g], after_f)
-            of_g = least_norm(g, at[g], left)
+            of_g, _ = least_norm(g, at[g], left)
             steps[f] = trees.scale(weight, of_f.params)
             steps[g] = trees.scale(weight, of_g.params)
             infos += [of_f.info, of_g.info]
             # v_g - left is what r pushes into the half that G moves
             moved_g = add(subtract(v[half_g], left[half_g]), of_g.realized[half_g])
             realized[g] = trees.scale(weight, maps.replaced(half_g, after_f, moved_g))
-            if of_f.info.rank == n and not of_f.info.damping:
+            if info_f.rank == n and not info_f.damping:
                 before_g = maps.replaced(half_f, left, v[half_f])  # r = v_f up to rounding
         if below > blocks[first][0]:
             for k in reversed(block):

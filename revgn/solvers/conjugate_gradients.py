@@ -17,11 +17,12 @@ from revgn.networks import ChainParams
 from revgn.solvers.jacobian import (
     Jacobian,
     SolveInfo,
-    apply,
     apply_adjoint,
     check_wanted,
+    combined,
     equation,
-    rho,
+    output_change,
+    residuals,
     solve,
 )
 from revgn.solvers.minimum_norm import (
@@ -34,6 +35,7 @@ from revgn.solvers.minimum_norm import (
 )
 from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
+from revgn.solvers.rows import ROWS, Rows
 from revgn.structs import setting, struct
 
 
@@ -56,6 +58,7 @@ class ConjugateGradients:
 
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
+    rows: Rows = setting(ROWS, default="all", ge=1)
     tolerance: float = setting(
         "Relative residual |eps - J D - mu v| / |eps| at which the iteration ends.", default=1e-3, gt=0, lt=1
     )
@@ -69,7 +72,8 @@ class ConjugateGradients:
 def solve_conjugate_gradients(
     solver: ConjugateGradients, J: Jacobian, eps: Array
 ) -> tuple[ChainParams, SolveInfo]:
-    J, eps = equation(solver, J, eps)
+    solved = equation(solver, J, eps)
+    J, eps = solved.jacobian, solved.wanted
     check_wanted(J, eps)
     started = perf_counter()
     parts = product_parts(J)
@@ -98,11 +102,12 @@ def solve_conjugate_gradients(
     )
     v = found.solution @ Q.T
     D = apply_adjoint(J, v)
-    JD = apply(J, D)
+    change = output_change(J, D)
+    measured, of_outputs = residuals(solved, change)
     finished = perf_counter()
     return D, SolveInfo(
-        rho=rho(JD, eps),
-        residual=norm(eps - JD - mu * v) / (norm(eps) or 1.0),
+        rho=measured,
+        residual=norm(eps - combined(J.outputs, change) - mu * v) / (norm(eps) or 1.0),
         rung=None,
         rank=None,
         order=eps.shape[0] * eps.shape[1],
@@ -114,6 +119,8 @@ def solve_conjugate_gradients(
         seconds_solve=finished - factored_at,
         iterations=found.iterations,
         outcome=found.outcome,
+        rho_outputs=of_outputs,
+        change=change,
     )
 
 
@@ -122,8 +129,9 @@ equation.register(ConjugateGradients)(equation_of_outputs)
 
 @cost.register(ConjugateGradients)
 def cost_conjugate_gradients(solver: ConjugateGradients, sizes: Sizes) -> Cost:
-    n, m, layers = sizes.samples, constrained(solver.outputs, sizes), sizes.layers
-    order, size = n * m, sizes.number
+    m, sizes = constrained(solver, sizes)
+    n, layers, size = sizes.samples, sizes.layers, sizes.number
+    order = n * m
     moving = layers if sizes.own_rows else layers[:-1]  # whose cotangents differ from sample to sample
     iterations = expected_iterations(solver, n)
     work = {"pull-back": sizes.pull_back(m), "solve and rho": 2 * sizes.jvp}

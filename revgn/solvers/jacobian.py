@@ -5,12 +5,14 @@ from functools import singledispatch
 from typing import Any, NamedTuple, Protocol
 
 from revgn._dispatch import Struct, generic
-from revgn.arrays import Array, DType, array_namespace, matmul
+from revgn.arrays import Array, Deferred, DType, array_namespace, matmul, read
 from revgn.errors import ShapeError, UsageError
-from revgn.linalg import Outcome, Rung, as_dtype, norm
+from revgn.linalg import Outcome, Rung, as_dtype, begin_norms
 from revgn.maps import jvp_params, linearize, vjp_params
 from revgn.networks import ChainParams, Network, Trajectory
 from revgn.trees import is_empty
+
+Key = tuple[int, int]
 
 
 class Solver(Struct, Protocol):
@@ -41,6 +43,9 @@ class SolveInfo(NamedTuple):
 
     Conjugate gradients factor no kernel, so that `rung` and `rank` are None and the singular values NaN; they
     have `iterations` and an `outcome`, which direct solvers do not: converged, stagnated, out-of-iterations.
+
+    Where a solver constrains fewer rows than outputs, rho is that of the constrained rows and `rho_outputs`
+    that of all outputs. `change` is dz/dW D (n, c), where the solver found it.
     """
 
     rho: float
@@ -56,6 +61,21 @@ class SolveInfo(NamedTuple):
     seconds_solve: float
     iterations: int = 0
     outcome: Outcome | None = None
+    rho_outputs: float | None = None
+    change: Array | None = None
+
+
+class Equation(NamedTuple):
+    """R^T J D = R^T eps, the equation that a solver solves: `jacobian` D = `wanted`.
+
+    `solver` solves it as it stands, with all rows of `jacobian`. `outputs` are J and eps of all outputs,
+    where only some combinations of each sample's are constrained; None where all are.
+    """
+
+    solver: Any
+    jacobian: Jacobian
+    wanted: Array
+    outputs: tuple[Jacobian, Array] | None = None
 
 
 def jacobian(network: Network, params: ChainParams, x: Array) -> tuple[Array, Jacobian]:
@@ -102,7 +122,13 @@ def apply(J: Jacobian, D: ChainParams) -> Array:
     >>> revgn.apply(J, params).shape
     (3, 2)
     """
-    return combined(J.outputs, jvp_params(J.network, J.params, J.point, D))
+    return combined(J.outputs, output_change(J, D))
+
+
+def output_change(J: Jacobian, D: ChainParams) -> Array:
+    """dz/dW D (n, c), whichever combinations of the outputs J has."""
+    change: Array = jvp_params(J.network, J.params, J.point, D)
+    return change
 
 
 def apply_adjoint(J: Jacobian, z_bar: Array) -> ChainParams:
@@ -145,7 +171,12 @@ def spread(R: Array | None, v: Array) -> Array:
 
 def rho(JD: Array, eps: Array) -> float:
     """|J D - eps| / |eps|; |J D| where eps is 0."""
-    return norm(JD - eps) / (norm(eps) or 1.0)
+    return read(begin_rho(JD, eps))
+
+
+def begin_rho(JD: Array, eps: Array) -> Deferred[float]:
+    """`rho` without a wait for the device."""
+    return begin_norms(JD - eps, eps).then(lambda sizes: float(sizes[0] / (sizes[1] or 1.0)))
 
 
 def check_wanted(J: Jacobian, eps: Array) -> None:
@@ -162,16 +193,30 @@ def check_wanted(J: Jacobian, eps: Array) -> None:
         raise UsageError("solve: no layer of the network has parameters")
 
 
+def residuals(of: Equation, change: Array) -> tuple[float, float | None]:
+    """rho of the constrained rows, and of all outputs where these are more, where dz/dW D is `change`."""
+    own = rho(combined(of.jacobian.outputs, change), of.wanted)
+    if of.outputs is None:
+        return own, None
+    J, eps = of.outputs
+    return own, rho(combined(J.outputs, change), eps)
+
+
 @singledispatch
-def equation(solver: Solver, J: Jacobian, eps: Array) -> tuple[Jacobian, Array]:
+def equation(solver: Solver, J: Jacobian, eps: Array, key: Key = (0, 0)) -> Equation:
     """The rows of J D = eps that the solver solves: all of them, unless it is registered for less.
+
+    Parameters
+    ----------
+    key : (int, int)
+        Seed and step, for rows that are drawn.
 
     Raises
     ------
     UsageError
-        If the solver combines outputs and those of J are combined already.
+        If the solver centers outputs and those of J are combined already.
     """
-    return J, eps
+    return Equation(solver, J, eps)
 
 
 @generic

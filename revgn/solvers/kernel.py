@@ -14,7 +14,16 @@ product rule.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from revgn.arrays import Array, array_namespace, empty, matmul, pieces
+from revgn.arrays import (
+    Array,
+    add_gram_products,
+    array_namespace,
+    backend_of,
+    empty,
+    limits_of,
+    matmul,
+    pieces,
+)
 from revgn.layers import Readout, lift
 from revgn.linalg import gram_rows
 from revgn.maps import Halves, KernelPart, kernel_parts, vjp_input
@@ -23,7 +32,6 @@ from revgn.solvers.jacobian import Jacobian, output_count
 from revgn.trees import is_empty
 
 HELD = 4  # parts whose cotangents are held at a time, so that Theta is gone through once for all of them
-_TILE = 1024  # rows and columns of the pieces that Theta is formed in; such a piece stays in cache
 
 
 class Held(NamedTuple):
@@ -112,39 +120,36 @@ def add_parts(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) ->
         What Theta holds has no meaning yet.
     lower : bool
         Of a Theta whose rows and columns are the same, fill the lower triangle only.
+
+    Notes
+    -----
+    Cost: for each part 2 k operations an element. Rows of a piece are of one output, so that a lower triangle
+    of few samples takes (1 + 1/c) times its operations. With CuPy a piece is a product for each part and one
+    launch for their sum, which moves 2 numbers an element and part, and 2 more: at 10 outputs, 1024 samples
+    and 4 parts, 10 pieces.
     """
     c, n, _, m = Theta.shape
-    together = max(1, _TILE // m)  # outputs in the columns of a piece
+    if not held:
+        Theta[...] = 0.0
+        return
+    limits = limits_of(backend_of(Theta))
+    together = max(1, limits.columns // m)  # outputs in the columns of a piece
     for o in range(c):
-        for rows in pieces(n, _TILE):
+        for rows in pieces(n, limits.rows):
             for p in pieces(o + 1 if lower else c, together):
-                for columns in pieces(m, _TILE):
+                for columns in pieces(m, limits.columns):
                     if lower and p.start == o and columns.start >= rows.stop:
                         continue  # above the diagonal
-                    tile = _tile(held, o, rows, p, columns)
-                    if not is_first:
-                        tile += Theta[o, rows, p, columns]
-                    Theta[o, rows, p, columns] = tile
+                    terms = (_term(of, o, rows, p, columns) for of in held)
+                    add_gram_products(Theta[o, rows, p, columns], terms, is_first=is_first)
 
 
-def _tile(held: list[Held], o: int, rows: slice, p: slice, columns: slice) -> Array | float:
-    """Sum over parts of K[s,t] <b[(o,s)], b'[(p,t)]> for these s, p and t."""
-    total: Array | float = 0.0
-    for K, of_rows, of_columns in held:
-        xp, count = array_namespace(K), p.stop - p.start
-        is_same = of_rows.shape[1] == of_columns.shape[1] == 1  # for all samples
-        left = of_rows[o, slice(None) if is_same else rows, :]
-        right = xp.reshape(of_columns[p, slice(None) if is_same else columns, :], (-1, of_columns.shape[2]))
-        product = xp.reshape(matmul(left, right.T), (left.shape[0], count, -1))
-        K = K[rows, columns][:, None, :]
-        if is_same:
-            coefficients, product = product, empty((*K.shape[:1], count, *K.shape[2:]), K)
-            product[...] = K
-            product *= coefficients
-        else:
-            product *= K
-        if isinstance(total, float):
-            total = product
-        else:
-            total += product
-    return total
+def _term(of: Held, o: int, rows: slice, p: slice, columns: slice) -> tuple[Array, Array]:
+    """K[s,t] and <b[(o,s)], b'[(p,t)]> for these s, p, t; the latter (1, p, 1) if the same for all s, t."""
+    K, of_rows, of_columns = of
+    is_same = of_rows.shape[1] == of_columns.shape[1] == 1  # for all samples
+    left = of_rows[o, slice(None) if is_same else rows, :]
+    right = of_columns[p, slice(None) if is_same else columns, :]
+    xp, flat = array_namespace(K), (-1, of_columns.shape[2])
+    product = matmul(left, xp.reshape(right, flat).T)
+    return K[rows, columns], xp.reshape(product, (left.shape[0], *right.shape[:2]))

@@ -10,31 +10,51 @@ centered logits eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a
 """
 
 import math
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Literal
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace, backend_of, matmul, nbytes, synchronize
+from revgn.arrays import (
+    Array,
+    array_namespace,
+    backend_of,
+    is_out_of_memory,
+    limits_of,
+    matmul,
+    nbytes,
+)
 from revgn.cost import Cost, Sizes, cost
-from revgn.errors import RunError, ShapeError, UsageError
+from revgn.errors import MemoryShortageError, RunError, ShapeError, UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
 from revgn.networks import ChainParams
 from revgn.solvers.jacobian import (
+    Equation,
     Jacobian,
+    Key,
     SolveInfo,
-    apply,
     apply_adjoint,
     cast,
     check_wanted,
+    combined,
     equation,
-    rho,
+    output_change,
+    residuals,
     solve,
 )
 from revgn.solvers.kernel import HELD, lower_kernel
-from revgn.solvers.tiled_kernel import factor_tiled_kernel, is_dense, plan_tiles
+from revgn.solvers.rows import ROWS, Rows, with_rows
+from revgn.solvers.tiled_kernel import (
+    dense_memory,
+    factor_tiled_kernel,
+    is_dense,
+    kernel_memory,
+    plan_tiles,
+)
 from revgn.structs import setting, struct
 
 _HIDDEN = 0.8  # share of its order below which a kernel's rank at W = 0 was seen to matter after it
+_UNBOUNDED = 2**62  # bytes
 _PASSES = 24  # over the factor: estimates of its eigenvalues, a solution, a refinement
 Outputs = Literal["logits", "centered-logits"]
 _DAMPING = "Damping mu, relative to the mean diagonal of the kernel."
@@ -52,6 +72,7 @@ class MinimumNorm:
 
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
+    rows: Rows = setting(ROWS, default="all", ge=1)
     memory: int | None = setting(
         "Memory for the kernel in bytes, such as 4GB; by default half of the machine's. A larger kernel is "
         "factored by tiles.",
@@ -65,17 +86,17 @@ class MinimumNorm:
 
 @solve.register(MinimumNorm)
 def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
-    J, eps = equation(solver, J, eps)
+    solved = equation(solver, J, eps)
+    J, eps = solved.jacobian, solved.wanted
     check_wanted(J, eps)
     started = perf_counter()
     found = _factor(solver, J, eps, "cholesky")
     if found is None:
-        order = eps.shape[0] * eps.shape[1]
+        order, memory = eps.shape[0] * eps.shape[1], kernel_memory(solver.memory, backend_of(eps))
         raise RunError(
             f"solve(MinimumNorm): the kernel of order {order:,} is singular to rounding, "
-            f"and its eigenvectors have no room in {solver.memory:,} bytes; take damping > 0, or more memory"
+            f"and its eigenvectors have no room in {memory:,} bytes; take damping > 0, or more memory"
         )
-    synchronize(eps)
     factored_at = perf_counter()
 
     def evaluate(
@@ -84,16 +105,17 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
         D = apply_adjoint(J, _by_sample(dZ, eps))
         if before is not None:
             D = trees.add(before[0], D)
-        JD = apply(J, D)
-        return (D, JD), project(factored, _by_output(eps - JD)) - info.damping * Z
+        change = output_change(J, D)
+        misfit = project(factored, _by_output(eps - combined(J.outputs, change)))
+        return (D, change), misfit - info.damping * Z if info.damping else misfit
 
     def refactor(rung: Rung) -> tuple[Factor, FactorInfo] | None:
         nonlocal found
         found = None  # what was factored before goes first
         return _factor(solver, J, eps, rung)
 
-    (D, JD), info, residual = solve_checked(*found, _by_output(eps), evaluate, refactor)
-    measured = rho(JD, eps)
+    (D, change), info, residual = solve_checked(*found, _by_output(eps), evaluate, refactor)
+    measured, of_outputs = residuals(solved, change)
     finished = perf_counter()
     return D, SolveInfo(
         rho=measured,
@@ -102,40 +124,44 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
         block_weights=(),
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
+        rho_outputs=of_outputs,
+        change=change,
     )
 
 
 @equation.register(MinimumNorm)
-def equation_of_outputs(solver: Any, J: Jacobian, eps: Array) -> tuple[Jacobian, Array]:
-    """J and eps of all logits, or of the centered ones."""
-    if solver.outputs == "logits":
-        return J, eps
-    if J.outputs is not None:
-        raise UsageError(
-            f"solve({type(solver).__name__}): J has combined outputs already; take outputs='logits'"
-        )
-    Q = centering(eps)
-    return J._replace(outputs=Q), matmul(eps, Q)
+def equation_of_outputs(solver: Any, J: Jacobian, eps: Array, key: Key = (0, 0)) -> Equation:
+    """J and eps of all logits or of the centered ones, or of some rows of each sample."""
+    whole = replace(solver, outputs="logits", rows="all")
+    if solver.outputs == "centered-logits":
+        if J.outputs is not None:
+            raise UsageError(
+                f"solve({type(solver).__name__}): J has combined outputs already; take outputs='logits'"
+            )
+        Q = centering(eps)
+        J, eps = J._replace(outputs=Q), matmul(eps, Q)
+    return with_rows(solver, whole, J, eps, key)
 
 
 @cost.register(MinimumNorm)
 def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
     """Where the kernel is known to be singular, the work of every rung of the ladder."""
-    n, m, size, layers = sizes.samples, constrained(solver.outputs, sizes), sizes.number, sizes.layers
+    m, sizes = constrained(solver, sizes)
+    n, size, layers = sizes.samples, sizes.number, sizes.layers
     order = n * m
     moving = layers if sizes.own_rows else layers[:-1]  # whose cotangents differ from sample to sample
     work = {"pull-back": sizes.pull_back(m), "solve and rho": 2 * sizes.jvp}
     work["kernel"] = sum(layer.gram for layer in layers)
     work["kernel"] += float(order) ** 2 * sum(layer.width for layer in moving)
     work["factor"] = order**3 / 3
-    if is_dense("cholesky", order, size, solver.memory):
+    if is_dense("cholesky", order, size, solver.memory, sizes.limits):
         held = order**2 * size
         passes = 2 * -(-len(moving) // HELD) + _PASSES
-        total = Cost(work, {"kernel": held}, passes * held / 2, order, kernel="dense")
+        kernel = {"kernel": sizes.limits.cholesky * held}
+        total = Cost(work, kernel, passes * held / 2, order, kernel="dense")
     else:
-        assert solver.memory is not None
         width = sum(layer.features + m * layer.width for layer in layers)
-        plan = plan_tiles(n, m, width, size, solver.memory)
+        plan = plan_tiles(n, m, width, size, solver.memory or _UNBOUNDED, sizes.limits)
         work["pull-back"] += sizes.forward
         held = plan.at_work + min(plan.room, plan.kernel + plan.sources)
         share = plan.on_disk / (plan.kernel + plan.sources)  # of all that is read
@@ -143,14 +169,15 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
         moved = plan.on_disk + share * reads
         total = Cost(work, {"kernel": held}, 0.0, order, "tiles", plan.on_disk, moved)
     singular = singular_kernel(solver.damping, m, sizes)
-    return total if singular is None else total + _cost_of_eigenvectors(solver, total, singular, size)
+    return total if singular is None else total + _cost_of_eigenvectors(solver, total, singular, sizes)
 
 
-def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, singular: str, size: int) -> Cost:
+def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, singular: str, sizes: Sizes) -> Cost:
     """Cost beyond one rung: the rungs in double precision, which form the kernel anew, and eigenvectors."""
+    size, limits = sizes.number, sizes.limits
     remedy = "take --damping 0.01, or more --hidden features"
     double = 2 if size == 4 else 1  # what an operation in double precision counts
-    is_possible = is_dense("eigh", once.order, 8, solver.memory)
+    is_possible = is_dense("eigh", once.order, 8, solver.memory, limits)
     formed = double * ((size == 4) + is_possible)
     again = {"pull-back": formed * once.work["pull-back"], "kernel": formed * once.work["kernel"]}
     again["factor"] = double * (size == 4) * once.work["factor"]
@@ -161,12 +188,15 @@ def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, singular: str, size: 
         f"{singular}, so each step finds its eigenvectors after Cholesky fails, which takes longer; {remedy}"
     )
     again["eigenvectors"] = 9.0 * once.order**3
-    return Cost(again, {"eigenvectors": 6 * 8 * once.order**2}, notes=(note,))
+    return Cost(again, {"eigenvectors": 8 * limits.eigh * once.order**2}, notes=(note,))
 
 
-def constrained(outputs: Outputs, sizes: Sizes) -> int:
-    """Rows of J for each sample."""
-    return sizes.outputs - (outputs == "centered-logits")
+def constrained(solver: Any, sizes: Sizes) -> tuple[int, Sizes]:
+    """Rows of J for each sample, and the sizes with these rows for outputs."""
+    m = sizes.outputs - (solver.outputs == "centered-logits")
+    if solver.rows == "all":
+        return m, sizes
+    return solver.rows, sizes._replace(own_rows=True, span=sizes.span or m)
 
 
 def singular_kernel(damping: float, rows: int, sizes: Sizes) -> str | None:
@@ -198,18 +228,45 @@ def centering(like: Array) -> Array:
 
 
 def _factor(solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung) -> tuple[Factor, FactorInfo] | None:
-    """Factor by the first rung that can, from `first` on; each as a whole where that fits, or by tiles."""
+    """Factor by the first rung that can, from `first` on; each as a whole where that fits, or by tiles.
+
+    Raises
+    ------
+    MemoryShortageError
+        If the kernel finds no room after all; as a whole, with the bound that takes it by tiles.
+    """
     order, rule, memory = eps.shape[0] * eps.shape[1], PinvRule(damping=solver.damping), solver.memory
+    size, backend = nbytes((1,), eps), backend_of(eps)
+    limits = limits_of(backend)
     for rung in RUNGS[RUNGS.index(first) :]:
-        if memory is None or is_dense(rung, order, nbytes((1,), eps), memory):
-            found = factor_at(
-                rung, lambda dtype: lower_kernel(cast(J, dtype)), order, eps, rule, damping_unit="mean"
-            )
-        else:
-            found = factor_tiled_kernel(J, solver.damping, memory, rung)
+        as_a_whole = is_dense(rung, order, size, memory, limits)
+        try:
+            if as_a_whole:
+                found = factor_at(
+                    rung, lambda dtype: lower_kernel(cast(J, dtype)), order, eps, rule, damping_unit="mean"
+                )
+            else:
+                bound = kernel_memory(memory, backend) or _UNBOUNDED
+                found = factor_tiled_kernel(J, solver.damping, bound, rung)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            whole = dense_memory(rung, order, size, limits)
+            raise _shortage(order, whole if as_a_whole else None) from None
         if found is not None:
             return found
     return None
+
+
+def _shortage(order: int, whole: int | None) -> MemoryShortageError:
+    """Error of a kernel that found no room for so many bytes as a whole, or None by tiles."""
+    told = f"solve(MinimumNorm): out of memory with the kernel of order {order:,}"
+    if whole is None:
+        return MemoryShortageError(f"{told}, even by tiles; take less memory, a smaller batch, or fewer rows")
+    return MemoryShortageError(
+        f"{told} as a whole, which takes {whole:,} bytes; take memory={whole // 2} to have it by tiles",
+        whole // 2,
+    )
 
 
 def _by_output(eps: Array) -> Array:

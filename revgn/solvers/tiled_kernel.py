@@ -11,7 +11,22 @@ A_k and b_k are found once, group by group, and put aside like the tiles. No Gra
 import math
 from typing import NamedTuple
 
-from revgn.arrays import Array, DType, Scratch, array_namespace, backend_of, empty, matmul, nbytes, pieces
+from revgn.arrays import (
+    HOST,
+    Array,
+    Backend,
+    DType,
+    Limits,
+    Scratch,
+    array_namespace,
+    backend_of,
+    empty,
+    limits_of,
+    matmul,
+    memory_size,
+    nbytes,
+    pieces,
+)
 from revgn.errors import UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, Rung, SpectralFactor, cholesky_tiled, gram_rows, with_info
 from revgn.maps import Halves
@@ -20,7 +35,6 @@ from revgn.solvers.jacobian import Jacobian, cast, output_count
 from revgn.solvers.kernel import HELD, Held, add_parts, parts_backward
 
 _FEWEST = 8  # tiles in a row, where memory allows so large ones: a ninth of the lower half is then wasted
-_EIGH = 6  # arrays in the kernel's size while it is decomposed
 
 
 class TilePlan(NamedTuple):
@@ -38,20 +52,43 @@ class TilePlan(NamedTuple):
         return max(0, self.kernel + self.sources - self.room)
 
 
-def is_dense(rung: Rung, order: int, size: int, memory: int | None) -> bool:
+def kernel_memory(memory: int | None, backend: Backend) -> int | None:
+    """Bytes for the kernel: as set, else half of the machine's; None where that is unknown.
+
+    Free memory does not count: a run and its resumption take the same steps to the same bits.
+    """
+    size = memory_size(backend)
+    return memory or (None if size is None else size // 2)
+
+
+def is_dense(rung: Rung, order: int, size: int, memory: int | None, limits: Limits = HOST) -> bool:
     """Whether a rung of the ladder works on the kernel as a whole: where that fits, or there is no bound.
 
     Parameters
     ----------
     size : int
         Bytes of a number.
+    limits : Limits
+        Those of the library: CuPy factors a copy of the kernel, and none of an order above 46,340.
     """
-    arrays = {"cholesky": size, "cholesky-float64": 8, "eigh": 8 * _EIGH}
-    return memory is None or arrays[rung] * order**2 <= memory
+    fits = memory is None or dense_memory(rung, order, size, limits) <= memory
+    return fits and order <= limits.order
 
 
-def plan_tiles(n: int, c: int, width: int, size: int, memory: int) -> TilePlan:
+def dense_memory(rung: Rung, order: int, size: int, limits: Limits = HOST) -> int:
+    """Bytes in use while a rung of the ladder factors the kernel as a whole."""
+    arrays = {
+        "cholesky": size * limits.cholesky,
+        "cholesky-float64": 8 * limits.cholesky,
+        "eigh": 8 * limits.eigh,
+    }
+    return arrays[rung] * order**2
+
+
+def plan_tiles(n: int, c: int, width: int, size: int, memory: int, limits: Limits = HOST) -> TilePlan:
     """Tiles for n samples of c outputs, with `width` numbers a sample to form them from.
+
+    Their order keeps to the library's `limits`.
 
     Raises
     ------
@@ -64,13 +101,14 @@ def plan_tiles(n: int, c: int, width: int, size: int, memory: int) -> TilePlan:
     """
 
     def at_work(g: int) -> int:
-        return size * (3 * (g * c) ** 2 + 2 * g * width + (HELD + 1) * g**2)
+        products = HELD * min(g, limits.rows) * min(g * c, max(g, limits.columns)) if limits.fuses else 0
+        return size * (limits.tiles * (g * c) ** 2 + 2 * g * width + (HELD + 1) * g**2 + products)
 
     if at_work(1) > memory:
         raise UsageError(
             f"memory: {memory:,} bytes are less than the {at_work(1):,} that tiles of single samples take"
         )
-    most = -(-n // _FEWEST)
+    most = int(min(-(-n // _FEWEST), limits.order / c))
     largest = next((g for g in range(most, 1, -1) if 2 * at_work(g) <= memory), 1)
     samples = -(-n // -(-n // largest))
     groups = [piece.stop - piece.start for piece in pieces(n, samples)]
@@ -96,7 +134,7 @@ def factor_tiled_kernel(
     dtype = single if rung == "cholesky" else double
     n, c = J.point.output.first.shape[0], output_count(J)
     like = empty((n * c, 0), J.point.output.first, dtype)
-    plan = plan_tiles(n, c, _width(J), nbytes((1,), like), memory)
+    plan = plan_tiles(n, c, _width(J), nbytes((1,), like), memory, limits_of(backend_of(like)))
     groups = pieces(n, plan.samples)
     kernel = _TiledKernel(J, dtype, groups, plan)
     mean = kernel.mean_diagonal

@@ -152,7 +152,11 @@ STEP_SERIES = (
     Series("loss_decrease_test", "loss of the first test rows before the update minus after it"),
     Series("lr", "learning rate"),
     Series("length", "factor applied to the direction: lr, unless a length rule or a wrapper changed it"),
-    Series("rho", "relative residual |J D - eps| / |eps| of the direction D that was applied"),
+    Series(
+        "rho",
+        "relative residual |J D - eps| / |eps| of the direction D that was applied, in the constrained rows",
+    ),
+    Series("rho_outputs", "rho of all outputs, where fewer rows of each sample are constrained"),
     Series("step_norm", "Euclidean norm of the parameter change"),
     Series("damping", "damping mu added to the squared singular values"),
     Series("rank", "smallest rank kept by a factorization of the step"),
@@ -190,6 +194,11 @@ EPOCH_SERIES = (
     ),
     *_analysed(by_coupling=False),
     _timing("seconds", "wall-clock time of all training steps so far"),
+    _timing(
+        "seconds_outside",
+        "wall-clock time since the previous evaluation that was spent outside of steps: "
+        "on batches, measurements, this evaluation, recording",
+    ),
     Series("samples", "training samples used so far"),
     Series("step", "optimizer steps taken"),
 )

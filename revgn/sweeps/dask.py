@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from revgn.errors import RunError, UsageError
-from revgn.sweeps.pool import shares_of_threads
+from revgn.sweeps.pool import environments, visible_gpus
 
 _WAIT_SECONDS = 20
+_HOST = "127.0.0.1"
 
 
 @contextmanager
@@ -22,7 +23,8 @@ def dask_executor(address: str, workers: int | None = None) -> Iterator[tuple[Ex
     Parameters
     ----------
     address : str
-        Of a scheduler, such as tcp://host:8786; "local" starts `workers` processes here.
+        Of a scheduler, such as tcp://host:8786; "local" starts `workers` processes here, among which
+        processors and GPUs are divided.
     workers : int or None
         Maximum number of jobs at a time; by default one for each thread of the scheduler's workers.
 
@@ -41,14 +43,13 @@ def dask_executor(address: str, workers: int | None = None) -> Iterator[tuple[Ex
         raise UsageError(f"workers: {workers} is not at least 1")
     if address == "local":
         count = workers or 1
+        workers_of = {
+            k: {"cls": distributed.Nanny, "options": {"host": _HOST, "nthreads": 1, "env": environment}}
+            for k, environment in enumerate(environments(count, visible_gpus()))
+        }
+        scheduler = {"cls": distributed.Scheduler, "options": {"host": _HOST, "dashboard": False}}
         with (
-            distributed.LocalCluster(
-                n_workers=count,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=None,
-                env=shares_of_threads(count),
-            ) as cluster,
+            distributed.SpecCluster(workers_of, scheduler) as cluster,
             distributed.Client(cluster) as client,
         ):
             yield client.get_executor(pure=False), count

@@ -27,10 +27,7 @@ class LocalPool(Executor):
     """`workers` processes, among which the processors and the GPUs (by their names for CUDA) are divided."""
 
     def __init__(self, workers: int, gpus: Sequence[str] = ()) -> None:
-        shares = shares_of_threads(workers)
-        self._surroundings: list[dict[str, str]] = [
-            shares | ({_GPUS: gpus[k % len(gpus)]} if gpus else {}) for k in range(workers)
-        ]
+        self._surroundings = environments(workers, gpus)
         self._pools: list[ProcessPoolExecutor | None] = [None] * workers
         self._latest: list[Future[Any] | None] = [None] * workers
         self._processes: list[BaseProcess] = []
@@ -73,10 +70,14 @@ class LocalPool(Executor):
         return pool
 
 
-def shares_of_threads(workers: int) -> dict[str, str]:
-    """Return the environment that divides the processors among workers, unless threads are set."""
+def environments(workers: int, gpus: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return an environment for each worker, dividing processors (unless threads are set) and GPUs.
+
+    Each worker gets one GPU, which it shares where there are more workers than GPUs.
+    """
     threads = str(max(1, _processors() // workers))
-    return {name: os.environ.get(name, threads) for name in THREADS}
+    shares = {name: os.environ.get(name, threads) for name in THREADS}
+    return [shares | ({_GPUS: gpus[k % len(gpus)]} if gpus else {}) for k in range(workers)]
 
 
 def visible_gpus() -> list[str]:

@@ -5,7 +5,9 @@ from itertools import islice
 
 import numpy as np
 
-from revgn.data import batch_indices, take_batch
+from revgn.arrays import Array
+from revgn.data import PlacedDataset, batch_indices, place_rows, take_batch, take_rows
+from revgn.data.dataset import HostArray
 from revgn.training.problem import Problem
 from revgn.training.step import Batch
 
@@ -13,33 +15,35 @@ _CROP = 3  # tag of the augmentation's draws
 _OTHER_EPOCH = 2**31  # an order that no epoch of training uses
 
 
-def batches(problem: Problem, step: int) -> Iterator[Batch]:
+def batches(problem: Problem, data: PlacedDataset, step: int) -> Iterator[Batch]:
     """Yield the batch of each step from `step` on, up to the last step.
 
     Notes
     -----
     Law: the batch of a step does not depend on where the iteration began.
+    Cost: the order of the rows travels to the device once an epoch.
     """
     n, seed = problem.dataset.train.inputs.shape[0], problem.config.training.seed
     order, epoch, kept = None, -1, None
     for each in range(step, problem.total_steps):
         if epoch != each // problem.steps_per_epoch:
             epoch = each // problem.steps_per_epoch
-            order = batch_indices(n, problem.batch_size, seed=seed, epoch=epoch)
+            rows = batch_indices(n, problem.batch_size, seed=seed, epoch=epoch)
+            order = place_rows(data.train, rows)
         assert order is not None
-        batch = kept or _take(problem, order[each % problem.steps_per_epoch], epoch, each)
+        batch = kept or _take(problem, data, order[each % problem.steps_per_epoch, :], epoch, each)
         if problem.batch_size == n and not problem.config.data.crop:
             kept = batch  # the full batch is the same at every step
         yield batch
 
 
-def next_two(problem: Problem, step: int) -> tuple[Batch, Batch] | None:
+def next_two(problem: Problem, data: PlacedDataset, step: int) -> tuple[Batch, Batch] | None:
     """Return the batches of a step and of the step after it; None where there are no two left."""
-    found = tuple(islice(batches(problem, step), 2))
+    found = tuple(islice(batches(problem, data, step), 2))
     return (found[0], found[1]) if len(found) == 2 else None
 
 
-def other_batches(problem: Problem) -> dict[str, Batch]:
+def other_batches(problem: Problem, data: PlacedDataset) -> dict[str, Batch]:
     """Return the rows on which steps are measured, by name: other training rows and test rows.
 
     No training rows where every batch is the full one, and none at all unless steps are measured.
@@ -51,7 +55,7 @@ def other_batches(problem: Problem) -> dict[str, Batch]:
     if problem.batch_size < n:
         seed = problem.config.training.seed
         rows = batch_indices(n, problem.batch_size, seed=seed, epoch=_OTHER_EPOCH)[0]
-        found["other"] = _training_rows(problem, rows)
+        found["other"] = _training_rows(problem, data, place_rows(data.train, rows))
     found["test"] = test_rows(problem, problem.batch_size)
     return found
 
@@ -61,14 +65,18 @@ def test_rows(problem: Problem, count: int) -> Batch:
     return take_batch(problem.dataset, problem.dataset.test, slice(0, count), problem.backend, problem.dtype)
 
 
-def _take(problem: Problem, rows: np.ndarray, epoch: int, step: int) -> Batch:
+def _take(problem: Problem, data: PlacedDataset, rows: Array | HostArray, epoch: int, step: int) -> Batch:
     crop = None
     if problem.config.data.crop:
         crop = np.random.default_rng([problem.config.training.seed, epoch, step, _CROP])
-    return _training_rows(problem, rows, crop)
+    return _training_rows(problem, data, rows, crop)
 
 
-def _training_rows(problem: Problem, rows: np.ndarray, crop: np.random.Generator | None = None) -> Batch:
+def _training_rows(
+    problem: Problem,
+    data: PlacedDataset,
+    rows: Array | HostArray,
+    crop: np.random.Generator | None = None,
+) -> Batch:
     """Rows as they are fitted: labels smoothed."""
-    data, smoothing = problem.dataset, problem.config.training.label_smoothing
-    return take_batch(data, data.train, rows, problem.backend, problem.dtype, crop=crop, smoothing=smoothing)
+    return take_rows(data.train, rows, crop=crop, smoothing=problem.config.training.label_smoothing)

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from revgn._dispatch import has_map
-from revgn.arrays import Array, Scratch, cholesky, eigh, nbytes, synchronize
+from revgn.arrays import Array, Scratch, cholesky, eigh, limits_of, nbytes, synchronize
 from revgn.cost import Cost, Sizes, cost, layer_cost
 from revgn.data import Dataset
 from revgn.losses import curvature_root
 from revgn.settings import Config, mapped, parts_of
-from revgn.solvers import Automatic, ConjugateGradients, MinimumNorm
-from revgn.training.problem import Problem, build_problem, kernel_memory
+from revgn.solvers import Automatic, ConjugateGradients, MinimumNorm, kernel_memory
+from revgn.training.problem import Problem, build_problem
 
 _TIMED_SECONDS = 0.2
 _FACTORED = 4096  # largest order of the matrix whose Cholesky factorization is timed
@@ -113,8 +113,12 @@ def choose_solver(config: Config, dataset: Dataset) -> tuple[Config, dict[str, E
         return replace(config, optimizer=mapped(swapped, config.optimizer))
 
     tried = {
-        "minimum-norm": with_solver(lambda part: MinimumNorm(part.damping, part.outputs, part.memory)),
-        "cg": with_solver(lambda part: ConjugateGradients(part.damping, part.outputs, part.tolerance)),
+        "minimum-norm": with_solver(
+            lambda part: MinimumNorm(part.damping, part.outputs, part.rows, part.memory)
+        ),
+        "cg": with_solver(
+            lambda part: ConjugateGradients(part.damping, part.outputs, part.rows, part.tolerance)
+        ),
     }
     problems = [build_problem(each, dataset) for each in tried.values()]
     found = dict(zip(tried, _estimates(problems), strict=True))
@@ -150,6 +154,7 @@ def _sizes(problem: Problem) -> Sizes:
         layers,
         curvature_rows=None if root is None else root.shape[-1],
         starts_at_zero=scale <= (_HIDDEN_SCALE if number == 4 else 0.0),
+        limits=limits_of(problem.backend),
     )
 
 

@@ -1,14 +1,16 @@
 """Evaluation of a state: losses and accuracies on the data, and the quantities of `revgn.analysis`."""
 
+from typing import NamedTuple
+
 from revgn import analysis
 from revgn.analysis import Ahead, Moment, Probe, make_probe
-from revgn.arrays import unwarned
-from revgn.data import Part, take_batch
+from revgn.arrays import Array, fetch, unwarned
+from revgn.data import Part, PlacedDataset, PlacedPart, place_part, take_rows
 from revgn.losses import accuracy, value
 from revgn.maps import forward
 from revgn.networks import ChainParams
 from revgn.training.batches import next_two, test_rows
-from revgn.training.problem import Problem, TrainState, averaged, initial_state
+from revgn.training.problem import Problem, TrainState, averaged, initial_state, place_data
 from revgn.training.step import Record, is_finite, train_step
 
 _EVAL_ROWS = 2048  # rows evaluated at once
@@ -20,20 +22,44 @@ def is_evaluated(problem: Problem, step: int) -> bool:
     return step % eval_every == 0 or step == problem.total_steps
 
 
-def evaluate(problem: Problem, state: TrainState) -> Record:
+class _Piece(NamedTuple):
+    """Figures of some rows of a part, which the device may still be computing."""
+
+    part: str
+    rows: int
+    loss: Array  # 0-d: mean over the rows
+    accuracy: Array
+
+
+def evaluate(problem: Problem, state: TrainState, data: PlacedDataset | None = None) -> Record:
     """Loss and accuracy on the training data (its first `eval_train_rows`), all validation and test data.
 
     With the labels as they are, never smoothed; of the averaged weights as well, where there are any.
+    `data` are those of the problem, where they were placed before.
+
+    Notes
+    -----
+    Cost: a forward pass over the rows; the host waits for the device once.
     """
+    data = data or place_data(problem)
+    of_part = {"train": data.train, "validation": data.validation, "test": data.test}
+    settings = problem.config.training
+    pieces = []
+    for suffix, weights in (("", state), ("_average", averaged(state))):
+        for name, part in of_part.items():
+            if weights is not None and part is not None:
+                rows = settings.eval_train_rows if name == "train" else None
+                pieces += _pieces(problem, weights.params, part, f"{name}_{{}}{suffix}", rows)
     record = {
         "epoch": state.step / problem.steps_per_epoch,
         "step": state.step,
         "samples": state.step * problem.batch_size,
         "seconds": state.seconds,
     }
-    for suffix, weights in (("", state), ("_average", averaged(state))):
-        if weights is not None:
-            record |= {f"{name}{suffix}": figure for name, figure in _figures(problem, weights).items()}
+    for name, (loss, hits) in _means(pieces).items():
+        record[name.format("loss")] = loss
+        if problem.dataset.task == "classification":
+            record[name.format("accuracy")] = hits
     return record
 
 
@@ -41,16 +67,34 @@ def evaluate_part(
     problem: Problem, params: ChainParams, part: Part, rows: int | None = None
 ) -> tuple[float, float]:
     """Mean loss and accuracy over the first `rows` of a part, or all."""
+    first = Part(part.inputs[:rows], part.targets[:rows])
+    placed = place_part(problem.dataset, first, problem.backend, problem.dtype)
+    return _means(_pieces(problem, params, placed, "", None))[""]
+
+
+def _pieces(
+    problem: Problem, params: ChainParams, part: PlacedPart, name: str, rows: int | None
+) -> list[_Piece]:
+    """Figures of the first `rows` of a part, or all, piece by piece; nothing waits for the device."""
     n = part.inputs.shape[0] if rows is None else min(rows, part.inputs.shape[0])
-    loss_sum = hit_sum = 0.0
+    pieces = []
     for start in range(0, n, _EVAL_ROWS):
-        chunk = slice(start, min(start + _EVAL_ROWS, n))
-        inputs, targets = take_batch(problem.dataset, part, chunk, problem.backend, problem.dtype)
+        inputs, targets = take_rows(part, slice(start, min(start + _EVAL_ROWS, n)))
         with unwarned():  # the loop looks at the numbers
             outputs = forward(problem.network, params, inputs)
-            loss_sum += float(value(problem.loss, outputs, targets)) * inputs.shape[0]
-        hit_sum += float(accuracy(outputs, targets)) * inputs.shape[0]
-    return loss_sum / n, hit_sum / n
+            loss = value(problem.loss, outputs, targets)
+        pieces.append(_Piece(name, inputs.shape[0], loss, accuracy(outputs, targets)))
+    return pieces
+
+
+def _means(pieces: list[_Piece]) -> dict[str, tuple[float, float]]:
+    """Mean loss and accuracy by the parts' names, from those of their pieces."""
+    numbers = iter(fetch([number for piece in pieces for number in (piece.loss, piece.accuracy)]))
+    sums: dict[str, tuple[int, float, float]] = {}
+    for piece, loss, hits in zip(pieces, numbers, numbers, strict=True):
+        rows, losses, hit = sums.get(piece.part, (0, 0.0, 0.0))
+        sums[piece.part] = (rows + piece.rows, losses + loss * piece.rows, hit + hits * piece.rows)
+    return {part: (losses / rows, hit / rows) for part, (rows, losses, hit) in sums.items()}
 
 
 def start_probe(problem: Problem, rows: int, probes: int = 0) -> Probe:
@@ -58,14 +102,18 @@ def start_probe(problem: Problem, rows: int, probes: int = 0) -> Probe:
     return make_probe(problem.network, initial_state(problem).params, *test_rows(problem, rows), probes)
 
 
-def analyse(problem: Problem, state: TrainState, probe: Probe) -> Record:
-    """Return the quantities of `revgn.analysis` at a state, and of its next two steps if there are two."""
-    return analysis.measure(Moment(problem.network, state.params, probe, _look_ahead(problem, state)))
+def analyse(problem: Problem, state: TrainState, probe: Probe, data: PlacedDataset | None = None) -> Record:
+    """Return the quantities of `revgn.analysis` at a state, and of its next two steps if there are two.
+
+    `data` are those of the problem, where they were placed before.
+    """
+    ahead = _look_ahead(problem, state, data or place_data(problem))
+    return analysis.measure(Moment(problem.network, state.params, probe, ahead))
 
 
-def _look_ahead(problem: Problem, state: TrainState) -> Ahead | None:
+def _look_ahead(problem: Problem, state: TrainState, data: PlacedDataset) -> Ahead | None:
     """Take the next two steps, on the side."""
-    batches = next_two(problem, state.step)
+    batches = next_two(problem, data, state.step)
     if batches is None:
         return None
     one, record = train_step(problem, state, batches[0])
@@ -73,15 +121,3 @@ def _look_ahead(problem: Problem, state: TrainState) -> Ahead | None:
     if not (is_finite(record) and is_finite(other)):
         return None
     return Ahead(problem.loss, batches, (one.params, two.params))
-
-
-def _figures(problem: Problem, state: TrainState) -> Record:
-    dataset, rows = problem.dataset, problem.config.training.eval_train_rows
-    figures: Record = {}
-    for name, part in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test)):
-        if part is not None:
-            loss, hits = evaluate_part(problem, state.params, part, rows if name == "train" else None)
-            figures[f"{name}_loss"] = loss
-            if dataset.task == "classification":
-                figures[f"{name}_accuracy"] = hits
-    return figures

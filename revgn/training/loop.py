@@ -1,14 +1,17 @@
 """The training loop: a generator of records, without files and without state of its own."""
 
 from collections.abc import Iterator
+from time import perf_counter
 from typing import NamedTuple
 
 from revgn.analysis import Probe
-from revgn.errors import RunError
+from revgn.arrays import is_out_of_memory
+from revgn.data import PlacedDataset
+from revgn.errors import MemoryShortageError, RevgnError, RunError
 from revgn.settings import parts_of
 from revgn.training.batches import batches, other_batches
 from revgn.training.evaluation import analyse, evaluate, is_evaluated, start_probe
-from revgn.training.problem import Problem, TrainState
+from revgn.training.problem import Problem, TrainState, place_data
 from revgn.training.step import Record, is_finite, measure, train_step
 
 
@@ -43,6 +46,8 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     ------
     DivergedError
         After the event of a step or an evaluation whose numbers are not finite.
+    MemoryShortageError
+        If memory, of the machine or the device, is not enough.
 
     Examples
     --------
@@ -53,12 +58,24 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     >>> [type(event).__name__ for event in revgn.train(problem, revgn.initial_state(problem))]
     ['Evaluated', 'StepDone', 'Evaluated', 'StepDone', 'Evaluated']
     """
-    settings = problem.config.training
-    others, rows = other_batches(problem), settings.analyse_rows
+    try:
+        yield from _train(problem, state)
+    except RevgnError:
+        raise
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        detail = " ".join(str(error).split()).rstrip(".") or "no detail"
+        raise MemoryShortageError(f"out of memory: {detail}; take a smaller training.batch_size") from None
+
+
+def _train(problem: Problem, state: TrainState) -> Iterator[Event]:
+    settings, data, clock = problem.config.training, place_data(problem), _Clock(state.seconds)
+    others, rows = other_batches(problem, data), settings.analyse_rows
     probe = None if rows is None else start_probe(problem, rows, settings.analyse_probes)
     if is_evaluated(problem, state.step):  # also on resume: the evaluation may not have been recorded
-        yield from _evaluated(problem, state, probe)
-    for batch in batches(problem, state.step):
+        yield from _evaluated(problem, state, data, probe, clock)
+    for batch in batches(problem, data, state.step):
         before = state
         state, record = train_step(problem, before, batch)
         if settings.measure_every and state.step % settings.measure_every == 0 and is_finite(record):
@@ -68,13 +85,30 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
         if not is_finite(record):
             raise DivergedError(_diverged(problem, record))
         if is_evaluated(problem, state.step):
-            yield from _evaluated(problem, state, probe)
+            yield from _evaluated(problem, state, data, probe, clock)
 
 
-def _evaluated(problem: Problem, state: TrainState, probe: Probe | None) -> Iterator[Event]:
-    record = evaluate(problem, state)
+class _Clock:
+    """Wall-clock time, but for the time of the steps."""
+
+    def __init__(self, in_steps: float) -> None:
+        self._read, self._in_steps = perf_counter(), in_steps
+
+    def outside(self, in_steps: float) -> float:
+        """Seconds since this was last called, less those that were added to `in_steps`."""
+        now = perf_counter()
+        passed = now - self._read - (in_steps - self._in_steps)
+        self._read, self._in_steps = now, in_steps
+        return passed
+
+
+def _evaluated(
+    problem: Problem, state: TrainState, data: PlacedDataset, probe: Probe | None, clock: _Clock
+) -> Iterator[Event]:
+    record = evaluate(problem, state, data)
     if probe is not None and is_finite(record):
-        record |= analyse(problem, state, probe)
+        record |= analyse(problem, state, probe, data)
+    record["seconds_outside"] = clock.outside(state.seconds)
     yield Evaluated(state, record)
     if not is_finite(record):
         raise DivergedError(_diverged(problem, record))

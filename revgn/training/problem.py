@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from revgn import trees
-from revgn.arrays import Array, Backend, DType, memory_size, select_backend
-from revgn.data import Dataset, load_dataset, steps_per_epoch
+from revgn.arrays import Array, Backend, DType, limits_of, select_backend
+from revgn.data import Dataset, PlacedDataset, load_dataset, place_dataset, steps_per_epoch
 from revgn.errors import RunError, UsageError
 from revgn.losses import CrossEntropy, Loss, SquaredError
 from revgn.maps import init
@@ -19,7 +19,7 @@ from revgn.networks import Architecture, ChainParams, Network, draw_network
 from revgn.optimizers import Optimizer, OptimizerState, Schedule, init_state
 from revgn.settings import Config, Exponential, Own, Tail, config_dict, kind_of, mapped, parts_of
 from revgn.settings.registry import OWN
-from revgn.solvers import Automatic, BlockWise, MinimumNorm, is_dense
+from revgn.solvers import Automatic, BlockWise, MinimumNorm, is_dense, kernel_memory
 from revgn.solvers.block_weights import fixed_weights
 from revgn.training.average import AverageState
 
@@ -123,13 +123,13 @@ def build_problem(
         network = draw_network(config.network, d, outputs, rng, backend=backend, dtype=dtype)
     loss = choose_loss(config, dataset) if loss is None else loss
     optimizer = config.optimizer if optimizer is None else optimizer
-    _check_parts(optimizer, loss, config)
+    _check_parts(optimizer, loss, config, outputs)
     return Problem(
         config=config,
         dataset=dataset,
         network=network,
         loss=loss,
-        optimizer=mapped(partial(_bounded, order=batch_size * outputs, backend=backend), optimizer),
+        optimizer=mapped(partial(_bounded, samples=batch_size, outputs=outputs, backend=backend), optimizer),
         schedule=settings.schedule,
         backend=backend,
         dtype=dtype,
@@ -138,6 +138,20 @@ def build_problem(
         total_steps=total_steps,
         average=settings.average,
     )
+
+
+def place_data(problem: Problem) -> PlacedDataset:
+    """Move the data of a problem to its backend, once for many batches; see `revgn.data.place_dataset`.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> config = revgn.build_config({"data": {"subset": 100}, "network": {"hidden": 16}})
+    >>> problem = revgn.build_problem(config, revgn.load_data(config))
+    >>> place_data(problem).train.inputs.shape
+    (100, 64)
+    """
+    return place_dataset(problem.dataset, problem.backend, problem.dtype)
 
 
 def _with_parts(
@@ -167,8 +181,9 @@ def _description(part: Any) -> str:
     return repr(part)[:200] if layers is None else ", ".join(type(layer).__name__ for layer in layers)
 
 
-def _check_parts(optimizer: Optimizer, loss: Loss, config: Config) -> None:
-    """Raise `UsageError` where optimizer or settings do not go with the loss or the network."""
+def _check_parts(optimizer: Optimizer, loss: Loss, config: Config, outputs: int) -> None:
+    """Raise `UsageError` where optimizer or settings do not go with the loss, the network or the outputs."""
+    most = outputs - isinstance(loss, CrossEntropy)
     for part in parts_of(optimizer):
         if isinstance(part, Automatic):
             raise UsageError("solver: auto is not chosen yet; let choose_solver do it")
@@ -176,6 +191,9 @@ def _check_parts(optimizer: Optimizer, loss: Loss, config: Config) -> None:
             fixed_weights(part.block_weights, config.network.blocks)  # refuses a wrong count
         if getattr(part, "outputs", None) == "centered-logits" and not isinstance(loss, CrossEntropy):
             raise UsageError("outputs: centered-logits is for cross-entropy, which ignores a constant")
+        if isinstance(rows := getattr(part, "rows", None), int) and rows > most:
+            fewer = f"at most {most}, or all" if most else "all"
+            raise UsageError(f"rows: {rows} for {outputs} outputs; expected {fewer}")
     if config.training.label_smoothing and not isinstance(loss, CrossEntropy):
         raise UsageError("training.label_smoothing: is for cross-entropy, whose targets are distributions")
 
@@ -190,21 +208,13 @@ def choose_loss(config: Config, dataset: Dataset) -> Loss:
     return loss
 
 
-def kernel_memory(memory: int | None, backend: Backend) -> int | None:
-    """Bytes for the kernel: as set, else half of the machine's; None where that is unknown.
-
-    Free memory does not count: a run and its resumption take the same steps to the same bits.
-    """
-    size = memory_size(backend)
-    return memory or (None if size is None else size // 2)
-
-
-def _bounded(part: Any, order: int, backend: Backend) -> Any:
-    """Return a minimum-norm solver with its memory, left open where even eigenvectors of that order fit."""
+def _bounded(part: Any, samples: int, outputs: int, backend: Backend) -> Any:
+    """Return a minimum-norm solver with its memory, left open where even the kernel's eigenvectors fit."""
     if not isinstance(part, MinimumNorm) or part.memory is not None:
         return part
-    memory = kernel_memory(None, backend)
-    return part if is_dense("eigh", order, 8, memory) else replace(part, memory=memory)
+    memory, order = kernel_memory(None, backend), samples * (outputs if part.rows == "all" else part.rows)
+    is_roomy = is_dense("eigh", order, 8, memory, limits_of(backend))
+    return part if is_roomy else replace(part, memory=memory)
 
 
 def initial_state(problem: Problem) -> TrainState:
@@ -219,8 +229,15 @@ def initial_state(problem: Problem) -> TrainState:
     >>> revgn.initial_state(problem).step
     0
     """
-    rng = np.random.default_rng([problem.config.training.seed, _PARAMS])
-    params = init(problem.network, rng, getattr(problem.config.network, "init_scale", _INIT_SCALE))
+    params = _draw_params(problem, np.random.default_rng([problem.config.training.seed, _PARAMS]))
+    return _state_before(problem, params)
+
+
+def _draw_params(problem: Problem, rng: np.random.Generator) -> ChainParams:
+    return init(problem.network, rng, getattr(problem.config.network, "init_scale", _INIT_SCALE))
+
+
+def _state_before(problem: Problem, params: ChainParams) -> TrainState:
     average = AverageState(0, params) if problem.average else ()
     return TrainState(params, init_state(problem.optimizer, problem.network, params), 0, 0.0, average)
 
@@ -245,19 +262,38 @@ def restore_state(problem: Problem, arrays: dict[str, np.ndarray]) -> TrainState
     RunError
         If an array is missing or of another shape.
     """
-    return _restored(initial_state(problem), "", problem, arrays)  # type: ignore[no-any-return]
+    return _restored(_state_before(problem, _blank_params(problem)), "", problem, arrays)  # type: ignore[no-any-return]
 
 
 def restore_weights(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams:
     """Weights alone of a checkpoint, whatever optimizer it is of."""
-    return _restored(initial_state(problem).params, "params/", problem, arrays)  # type: ignore[no-any-return]
+    return _restored(_blank_params(problem), "params/", problem, arrays)  # type: ignore[no-any-return]
 
 
 def restore_average(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams | None:
     """Averaged weights alone of a checkpoint; None where nothing was averaged yet."""
     if not int(arrays.get("average/steps", 0)):
         return None
-    return _restored(initial_state(problem).params, "average/params/", problem, arrays)  # type: ignore[no-any-return]
+    return _restored(_blank_params(problem), "average/params/", problem, arrays)  # type: ignore[no-any-return]
+
+
+class _Blank(np.random.Generator):
+    """Generator whose normal numbers are zeros: for parameters of which only the shapes count."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(0))
+
+    def standard_normal(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> Any:
+        found = np.zeros(size, dtype) if out is None else out
+        found[...] = 0.0
+        return found
+
+
+def _blank_params(problem: Problem) -> ChainParams:
+    """Return parameters as they are drawn, but zero; a network of the user's own, which may divide, draws."""
+    if isinstance(problem.config.network, Architecture):
+        return _draw_params(problem, _Blank())
+    return initial_state(problem).params
 
 
 def _restored(template: Any, prefix: str, problem: Problem, arrays: dict[str, np.ndarray]) -> Any:

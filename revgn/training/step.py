@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Any
 
 from revgn import trees
-from revgn.arrays import Array, memory_in_use, row_major, synchronize, unwarned
+from revgn.arrays import Array, fetch, memory_in_use, row_major, synchronize, unwarned
 from revgn.linalg import OUTCOMES, RUNGS
 from revgn.losses import accuracy, value
 from revgn.maps import forward
@@ -57,7 +57,7 @@ def _train_step(
         problem.optimizer,
         state.optimizer,
         state.params,
-        Linearization(problem.loss, outputs, targets, J),
+        Linearization(problem.loss, outputs, targets, J, problem.config.training.seed),
         schedule_factor(problem.schedule, state.step, problem.total_steps),
     )
     params, inner = _row_major(result.params), _row_major(result.state)
@@ -92,6 +92,8 @@ def _train_step(
             "seconds_solve": solved.seconds_solve,
             "seconds_update": finished - linearized - solved.seconds_kernel - solved.seconds_solve,
         }
+        if solved.rho_outputs is not None:
+            record["rho_outputs"] = solved.rho_outputs
         if solved.rung is not None and solved.rank is not None:
             record |= {"rung": RUNGS.index(solved.rung), "rank": solved.rank}
             record |= {"s_max": solved.s_max, "s_min": solved.s_min}
@@ -119,22 +121,27 @@ def measure(
 
     loss_decrease              loss of the batch before the step (`loss_before`) minus after it
     loss_decrease_other, ...   the same for each of the other batches, by name
+
+    Notes
+    -----
+    Cost: a forward pass for the batch and two for each other one; the host waits for the device once.
     """
 
-    def loss(state: TrainState, of: Batch) -> float:
-        return float(value(problem.loss, forward(problem.network, state.params, of[0]), of[1]))
+    def loss(state: TrainState, of: Batch) -> Array:
+        return value(problem.loss, forward(problem.network, state.params, of[0]), of[1])
 
     with unwarned():
-        record = {
+        measured = {
             "loss_after": loss(after, batch),
-            "inverse_error": float(
-                round_trip_error(problem.network, after.params, batch[0][:_PROBE_ROWS, :])
-            ),
+            "inverse_error": round_trip_error(problem.network, after.params, batch[0][:_PROBE_ROWS, :]),
         }
-        record["loss_decrease"] = loss_before - record["loss_after"]
         for name, other in others.items():
-            record[f"loss_{name}"] = loss(after, other)
-            record[f"loss_decrease_{name}"] = loss(before, other) - record[f"loss_{name}"]
+            measured[f"loss_{name}"] = loss(after, other)
+            measured[f"loss_{name}_before"] = loss(before, other)
+        record = dict(zip(measured, fetch([*measured.values()]), strict=True))
+        record["loss_decrease"] = loss_before - record["loss_after"]
+        for name in others:
+            record[f"loss_decrease_{name}"] = record.pop(f"loss_{name}_before") - record[f"loss_{name}"]
     return record
 
 

@@ -1,5 +1,6 @@
 """Which library an array belongs to, and how arrays travel."""
 
+import os
 import sys
 
 import numpy as np
@@ -9,6 +10,7 @@ from revgn.arrays import (
     array_namespace,
     backend_of,
     cupy_absence,
+    describe_cuda,
     device_of,
     draw_normal,
     draw_orthonormal,
@@ -54,6 +56,45 @@ def test_backends_by_name():
     assert select_backend("auto").name == ("numpy" if cupy_absence() else "cupy")
     with pytest.raises(UsageError, match="'torch' is not one of"):
         select_backend("torch")
+
+
+def test_only_gpu_tests_see_a_gpu(request):
+    """On a machine with one, too: what does not ask for a backend gets NumPy."""
+    if any(item.get_closest_marker("gpu") for item in request.session.items):
+        pytest.skip("GPU tests were asked for")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+    assert select_backend("auto").name == "numpy"
+
+
+def test_what_cuda_there_is(stand_in, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.delenv("CUPY_TF32", raising=False)
+    found = describe_cuda()
+    assert (found.cupy, found.runtime, found.driver_cuda, found.driver) == (
+        stand_in.__version__,
+        "13.0",
+        "13.1",
+        None,
+    )
+    assert [(gpu.compute_capability, gpu.memory_total) for gpu in found.gpus] == [("9.0", 80 << 30)]
+    assert 0 < found.gpus[0].memory_free <= 80 << 30
+    assert not found.tf32
+    monkeypatch.setenv("CUPY_TF32", "1")
+    assert describe_cuda().tf32
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "0")
+    assert not describe_cuda().tf32
+
+
+@pytest.mark.parametrize(
+    ("script", "version"),
+    [("echo 580.159.03; echo 580.159.03", "580.159.03"), ("exit 9", None), ("true", None)],
+)
+def test_the_driver_is_told_by_nvidia_smi(script, version, stand_in, monkeypatch, tmp_path):
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert describe_cuda().driver == version
 
 
 def test_cupy_that_is_not_there_says_so(monkeypatch):

@@ -17,6 +17,7 @@ from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
+from steps_of_paper import steps
 
 from revgn.arrays import device_name, synchronize
 from revgn.data import take_batch
@@ -24,17 +25,8 @@ from revgn.errors import DataError
 from revgn.settings import build_config
 from revgn.training import build_problem, initial_state, load_data, step_cost, train_step
 
-CENTERED = {"damping": 0.01, "outputs": "centered-logits"}
-SOLVERS = {
-    "block": {"kind": "block", "block_weights": "full-rank"},
-    "block as in the paper": {"kind": "block", "block_weights": "uniform", "rtol": 1e-3, "atol": 1e-5},
-    "minimum norm": {"kind": "minimum-norm", "damping": 0.01},
-    "centered logits": {"kind": "minimum-norm", **CENTERED},
-    "the same by cg": {"kind": "cg", "preconditioner": {"kind": "blocks", "directions": 0}, **CENTERED},
-}
-STEPS = {"adam": {"kind": "adam"}} | {
-    name: {"kind": "gauss-newton", "lr": 0.1, "solver": solver} for name, solver in SOLVERS.items()
-}
+NAMES = ("adam", "block", "block paper", "minimum norm", "centered", "cg")
+STEPS = {name: steps(damping=0.01)[name] for name in NAMES}
 GROWTH = {
     "batch": (128, 256, 512, 1024),
     "hidden": (1000, 2000, 4000, 8000),

@@ -11,6 +11,7 @@ from processes import run
 from revgn_cli.main import COMMANDS
 
 from revgn.arrays import cupy_absence
+from revgn.settings import named_settings
 
 
 def the_line(result, code):
@@ -43,6 +44,21 @@ def test_help_of_train_shows_the_defaults(invoke):
     assert "--hidden INTEGER Hidden features of a coupling. [512]" in text
     assert "--optimizer KIND Optimizer: gauss-newton, sgd," in text
     assert "blend, switch. [gauss-newton]" in text
+
+
+@pytest.mark.parametrize("name", ["train", "sweep"])
+def test_help_shows_the_common_settings_by_subject(name, invoke):
+    """On two screens; `--help-all` has every setting."""
+    short, full = invoke(name, "--help").stdout, invoke(name, "--help-all").stdout
+    heads = ["Data:", "Network:", "Optimizer:", "Solver:", "Training:", "Command:"]
+    for text in (short, full):
+        assert [line for line in text.splitlines() if line in heads] == heads
+    assert len(short.splitlines()) < 125
+    assert "--halvings" not in short
+    assert short.endswith("\n--help-all shows all settings.\n")
+    flags = {f"--{option.replace('_', '-')}" for option in named_settings()}
+    assert all(f"  {flag} " in full for flag in flags)
+    assert sum(f"  {flag} " in short for flag in flags) < len(flags) / 2
 
 
 def test_help_loads_nothing_heavy():
@@ -167,8 +183,9 @@ def test_mistakes_that_click_finds(arguments, says, invoke):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.skipif(cupy_absence() is None, reason="CuPy works here")
 def test_no_gpu(invoke):
+    if cupy_absence() is None:
+        pytest.skip("CuPy works here")
     line = the_line(invoke("train", "--backend", "cupy", "--out", "run"), 2)
     assert line.startswith("backend cupy: ")
     assert line.endswith("use --backend numpy")

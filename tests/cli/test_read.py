@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from processes import run
 
+from revgn.arrays import Cuda, Gpu
 from revgn.data import load_dataset
 from revgn.store import create_run, open_run
 
@@ -203,3 +204,30 @@ def test_devices(invoke):
     assert "numpy" in found["backends"]
     assert found["auto"] in found["backends"]
     assert ("cupy" in found["backends"]) == (found["cupy_absence"] is None)
+    assert (found["cuda"] is None) == (found["cupy_absence"] is not None)
+    assert found["memory"] is None or found["memory"] > 1e8
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_devices_with_gpus(tf32, invoke, monkeypatch):
+    """Two GPUs: what a user needs to report a problem, within 80 columns."""
+    gpus = (Gpu("NVIDIA H100 80GB HBM3", "9.0", 84_400_000_000, 85_000_000_000), Gpu("old", "7.0", 1, 2))
+    cuda = Cuda("14.2.0", "13.0", "13.1", "580.159.03", tf32, gpus)
+    monkeypatch.setattr("revgn.arrays.describe_cuda", lambda: cuda)
+    monkeypatch.setattr("revgn.arrays.cupy_absence", lambda: None)
+    lines = invoke("devices").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1:] == [
+        "cupy   NVIDIA H100 80GB HBM3  (auto)",
+        "       84.4 GB of 85.0 GB free, compute capability 9.0",
+        "       old",
+        "       0.0 GB of 0.0 GB free, compute capability 7.0",
+        "       driver 580.159.03, for CUDA up to 13.1",
+        "       CuPy 14.2.0, CUDA runtime 13.0",
+        "       float32 matrix products in "
+        + ("TF32, since CUPY_TF32 is set" if tf32 else "float32 (CUPY_TF32=1 allows TF32)"),
+    ]
+    found = strict(invoke("devices", "--json").stdout)
+    assert found["backends"]["cupy"] == "NVIDIA H100 80GB HBM3"
+    assert found["cuda"]["gpus"][0]["memory_free"] == 84_400_000_000
+    assert (found["cuda"]["driver"], found["cuda"]["tf32"]) == ("580.159.03", tf32)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from revgn.data import Part, load_dataset
-from revgn.errors import RunError, UsageError
+from revgn.errors import MemoryShortageError, RunError, UsageError
 from revgn.launch import evaluate_run, resume_run, start_run
 from revgn.launch.evaluate import matched_classes
 from revgn.settings import build_config, merge_settings, nested, settings_by_name
-from revgn.store import EPOCH_SERIES, STEP_SERIES, latest_checkpoint, load_checkpoint, open_run
-from revgn.training import DivergedError, Evaluated
+from revgn.solvers import minimum_norm, tiled_kernel
+from revgn.store import EPOCH_SERIES, STEP_SERIES, RunWriter, latest_checkpoint, load_checkpoint, open_run
+from revgn.training import DivergedError, Evaluated, build_problem, load_data
 from revgn.views import labels, summarize
 
 TINY = {
@@ -30,6 +31,7 @@ OPTIMIZERS = {
     "sgd": {"optimizer": "sgd", "momentum": 0.9},
     "muon": {"optimizer": "muon"},
     "momentum": {"momentum": 0.9, "damping": 0.1, "outputs": "centered-logits"},
+    "rows": {"momentum": 0.9, "damping": 0.1, "rows": 2},
     "metric": {
         "metric": "features",
         "every": 4,
@@ -132,6 +134,58 @@ def test_stopped_after_any_step_and_resumed(name, step, tmp_path):
     outcome = resume_run(folder, {}, note=notes.append)
     assert (outcome.status, outcome.step, notes) == ("finished", 9, [])
     assert repeats(folder) == expected
+
+
+@pytest.mark.parametrize("kind", ["config", "problem"])
+def test_a_kernel_without_room_is_factored_by_tiles_from_then_on(kind, tmp_path, monkeypatch):
+    """The run goes on from its checkpoint as if resumed with that bound: killed again, to the same bits."""
+    config = build_config(settings({"damping": 0.1, "seed": 3}))
+    bound = 2 * 640**2  # half of the kernel's bytes
+
+    def until_step(step, monkeypatch):
+        """Let memory end in that step, for a kernel as a whole."""
+        formed, calls = minimum_norm.lower_kernel, []
+
+        def forming(J):
+            calls.append(J)
+            if len(calls) >= step:
+                raise MemoryError("the device is full")
+            return formed(J)
+
+        monkeypatch.setattr(minimum_norm, "lower_kernel", forming)
+
+    expected, notes = tmp_path / "by hand", []
+    start_run(config, expected, **stop_after(4))
+    resume_run(expected, {"optimizer": {"solver": {"memory": bound}}})
+    folder = tmp_path / "run"
+    what = config if kind == "config" else build_problem(config, load_data(config))
+    with monkeypatch.context() as patched:
+        until_step(6, patched)
+        start_run(what, folder, note=notes.append)
+    told = f"kernel of order 640 as a whole, which takes {2 * bound:,} bytes; take memory={bound} "
+    assert len(notes) == 1
+    assert told in notes[0]
+    run = open_run(folder)
+    assert told in run.attributes["history"]
+    assert run.config["optimizer"]["solver"]["memory"] == bound
+    assert repeats(folder) == repeats(expected)
+    killed = tmp_path / "killed"
+    with monkeypatch.context() as patched:
+        until_step(6, patched)
+        start_run(config, killed, **stop_after(7))
+    resume_run(killed, {})  # with room for all, by tiles nevertheless
+    assert repeats(killed) == repeats(expected)
+
+
+def test_a_shortage_without_a_remedy_ends_the_run(tmp_path, monkeypatch):
+    def failing(J):
+        raise MemoryError
+
+    monkeypatch.setattr(minimum_norm, "lower_kernel", failing)
+    monkeypatch.setattr(tiled_kernel, "cholesky_tiled", lambda *_: failing(None))
+    with pytest.raises(MemoryShortageError, match="even by tiles"):
+        start_run(build_config(settings({"damping": 0.1})), tmp_path / "run")
+    assert open_run(tmp_path / "run").status == "failed"
 
 
 @pytest.fixture(scope="module")
@@ -337,6 +391,71 @@ def test_the_best_checkpoint_is_kept_and_found(tmp_path):
     best = evaluate_run(folder, {}, best=True)
     assert best["test_accuracy"] == run.epochs["test_accuracy"].max()
     assert best["step"] in run.epochs["step"][run.epochs["test_accuracy"] == best["test_accuracy"]]
+
+
+@pytest.fixture
+def steps_written(monkeypatch):
+    """Steps whose checkpoints are written, in that order, where time never lets a further one be due."""
+    monkeypatch.setattr("revgn.launch.record.CHECKPOINT_SHARE", 1e-9)
+    written, save = [], RunWriter.save_checkpoint
+
+    def spy(writer, *, step, **rest):
+        written.append(step)
+        return save(writer, step=step, **rest)
+
+    monkeypatch.setattr(RunWriter, "save_checkpoint", spy)
+    return written
+
+
+IMPROVING = {"optimizer": "adam", "lr": 1e-3, "eval_every": 1, "checkpoint_every": None, "steps": 12}
+
+
+def best_step(folder):
+    epochs = open_run(folder).epochs
+    return int(epochs["step"][epochs["test_accuracy"].argmax()])
+
+
+def test_the_best_weights_wait_until_a_checkpoint_is_due(tmp_path, steps_written):
+    """Better epochs follow one another; only the first state, the best and the last are written."""
+    folder = tmp_path / "run"
+    start_run(config(**IMPROVING), folder)
+    accuracy = open_run(folder).epochs["test_accuracy"]
+    assert (accuracy[1:] > np.maximum.accumulate(accuracy)[:-1]).sum() > 3
+    assert steps_written == sorted({0, best_step(folder), 12})
+    assert evaluate_run(folder, {}, best=True)["test_accuracy"] == accuracy.max()
+
+
+@pytest.mark.parametrize("average", ["raw", "average"])
+def test_the_best_of_either_kind_of_weights_is_kept(average, tmp_path, steps_written):
+    start_run(config(**IMPROVING, average="exponential", decay=0.7), tmp_path / "run")
+    name = "test_accuracy" + ("_average" if average == "average" else "")
+    best = evaluate_run(tmp_path / "run", {}, best=True, weights=average)
+    assert best["test_accuracy"] == np.nanmax(open_run(tmp_path / "run").epochs[name])
+    assert len(steps_written) <= 4
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RunError])
+def test_the_best_weights_are_written_where_training_breaks_off(error, tmp_path, steps_written):
+    def observe(problem, event):
+        if event.state.step == 9:
+            raise error("enough")
+
+    with pytest.raises(error):
+        start_run(config(**IMPROVING), tmp_path / "run", observe=observe)
+    assert steps_written == [0, best_step(tmp_path / "run")]
+
+
+def test_the_best_weights_of_a_killed_run_are_found_again(tmp_path, steps_written, monkeypatch):
+    """What was not written when it was killed comes again when the run goes on."""
+    start_run(config(**IMPROVING), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunWriter, "__exit__", lambda writer, *_: writer._release())
+        with pytest.raises(Killed):
+            start_run(config(**IMPROVING), tmp_path / "killed", observe=kill_at(25))  # the last evaluation
+    assert open_run(tmp_path / "killed").checkpoints == [0]
+    resume_run(tmp_path / "killed", {})
+    whole, killed = (evaluate_run(tmp_path / name, {}, best=True) for name in ("whole", "killed"))
+    assert whole | {"run": ""} == killed | {"run": ""}
 
 
 def test_validation_rows_choose_the_best(tmp_path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import revgn
-from revgn.errors import RunError, UsageError
+from revgn.arrays import cupy_absence
+from revgn.errors import BackendError, RunError, UsageError
 from revgn.launch import evaluate_run, rebuild, start_run
 from revgn.launch.analysis import run_spectrum
 from revgn.settings import build_config, merge_settings, nested
@@ -44,6 +45,18 @@ def test_a_network_is_what_the_run_evaluated(tmp_path):
     assert recorded[best.step] == max(recorded.values())
     averaged = rebuild(run, weights="average")
     assert accuracy(averaged) == pytest.approx(run.epochs["test_accuracy_average"][-1], abs=1e-6)
+
+
+def test_a_network_is_rebuilt_on_the_host(tmp_path):
+    """Wherever the run was trained, so that its arrays go together with NumPy's; elsewhere on request."""
+    start_run(build_config(settings()), tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    run.config["training"]["backend"] = "cupy"
+    assert all(isinstance(leaf, np.ndarray) for leaf in revgn.trees.leaves(rebuild(run).params))
+    if cupy_absence() is None:
+        pytest.skip("CuPy works here")
+    with pytest.raises(BackendError, match="backend cupy"):
+        rebuild(run, backend="cupy")
 
 
 def test_outputs_of_standardized_targets(tmp_path):

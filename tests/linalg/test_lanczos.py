@@ -51,7 +51,7 @@ def test_the_largest_of_many(others):
     assert 1 - 1e-6 <= found <= 1 + 1e-12
 
 
-def test_an_estimate_takes_five_products_and_a_clear_case_few(rng):
+def test_a_clear_case_takes_few_products(rng):
     K = relu_features(rng, 300, 400)
     K, count = K @ K.T, []
 
@@ -60,10 +60,8 @@ def test_an_estimate_takes_five_products_and_a_clear_case_few(rng):
         return K @ x
 
     exact = np.linalg.eigvalsh(K)[-1]
-    assert largest_eigenvalue(product, 300, K) == pytest.approx(exact, rel=0.05)
-    assert len(count) == 5
     assert largest_eigenvalue(product, 300, K, 1e-6) == pytest.approx(exact, rel=1e-9)
-    assert len(count) <= 5 + 12
+    assert len(count) <= 12
 
 
 def test_nothing_and_what_is_not_finite():

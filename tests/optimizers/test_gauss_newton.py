@@ -10,7 +10,8 @@ from revgn.losses import CrossEntropy, SquaredError, output_step, value
 from revgn.maps import forward, init
 from revgn.networks import Architecture, draw_network
 from revgn.optimizers import GaussNewton, Linearization, init_state, update
-from revgn.solvers import BlockWise, MinimumNorm, apply, jacobian, solve
+from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm, apply, jacobian, solve
+from revgn.solvers.rows import draw_rows
 from revgn.testing import assert_close
 
 SOLVERS = [BlockWise("uniform"), BlockWise("last"), BlockWise(), MinimumNorm()]
@@ -108,6 +109,24 @@ def test_momentum_is_the_nearest_solution_to_the_last_direction(beta, damping, n
         near = beta * dense.flat(before)
         kernel = truth @ truth.T + mu * np.eye(truth.shape[0])
         expected = near + truth.T @ np.linalg.solve(kernel, dense.rows(eps) - truth @ near)
+        assert_close("D", dense.flat(done.state.direction), expected, 1e-9)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("kind", [MinimumNorm, ConjugateGradients])
+def test_momentum_of_rows_misses_what_the_last_direction_does_to_them(kind, rows, numpy_backend):
+    """The same law with R^T J and R^T eps; R is drawn anew each step, from eps, not from what is missed."""
+    own = {"tolerance": 1e-12} if kind is ConjugateGradients else {}
+    steps = remembered(numpy_backend, kind(0.3, rows=rows, **own), 0.9, 4)
+    for step, (before, done, J, eps) in enumerate(steps):
+        R = draw_rows(eps, rows, (0, step))
+        truth = dense.jacobian(J.network, J.params, np.hstack(J.point.input)).reshape(*eps.shape, -1)
+        truth = np.einsum("ncm,ncw->nmw", R, truth).reshape(SAMPLES * rows, -1)
+        wanted = np.einsum("ncm,nc->nm", R, eps).ravel()
+        kernel = truth @ truth.T
+        kernel += 0.3 * np.mean(np.diagonal(kernel)) * np.eye(len(kernel))
+        near = 0.9 * dense.flat(before)
+        expected = near + truth.T @ np.linalg.solve(kernel, wanted - truth @ near)
         assert_close("D", dense.flat(done.state.direction), expected, 1e-9)
 
 

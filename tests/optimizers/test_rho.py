@@ -1,4 +1,7 @@
-"""rho is that of the step applied, behind every wrapper: measured from the weights before and after."""
+"""rho is that of the step applied, behind every wrapper: measured from the weights before and after.
+
+Where fewer rows than outputs are constrained, rho is that of the rows, and rho_outputs that of all outputs.
+"""
 
 from dataclasses import replace
 
@@ -33,6 +36,10 @@ DAMPED = GaussNewton(solver=MinimumNorm(damping=0.1), momentum=0.9, lr=LR)
 CENTERED = GaussNewton(solver=MinimumNorm(outputs="centered-logits"), momentum=0.9, lr=LR)
 CURVED = GaussNewton(solver=MinimumNorm(damping=0.1), curvature="exact", lr=LR)
 EXACT = GaussNewton(lr=LR)
+ROWS = GaussNewton(solver=MinimumNorm(damping=0.1, rows=1), momentum=0.9, lr=LR)
+CURVED_ROWS = GaussNewton(
+    solver=MinimumNorm(damping=0.1, rows=1), curvature="exact", momentum=0.9, metric=FeatureMetric(), lr=LR
+)
 OPTIMIZERS = {
     "exact": EXACT,
     "block": GaussNewton(solver=BlockWise(), momentum=0.9, lr=LR),
@@ -41,6 +48,13 @@ OPTIMIZERS = {
     "centered": CENTERED,
     "cg": GaussNewton(solver=ConjugateGradients(damping=0.1, outputs="centered-logits"), momentum=0.9, lr=LR),
     "curvature": CURVED,
+    "rows": ROWS,
+    "rows-cg": GaussNewton(solver=ConjugateGradients(damping=0.1, rows=1), momentum=0.9, lr=LR),
+    "rows-metric": replace(ROWS, metric=FeatureMetric()),
+    "rows-curvature": CURVED_ROWS,
+    "rows-orthogonalized": Orthogonalized(inner=ROWS),
+    "rows-blend": Blend(first=ROWS, second=Adam(lr=1e-3 * LR), share=0.5),
+    "rows-levenberg-marquardt": LevenbergMarquardt(inner=CURVED_ROWS),
     "orthogonalized": Orthogonalized(inner=EXACT),
     "orthogonalized-centered": Orthogonalized(inner=CENTERED),
     "orthogonalized-curvature": Orthogonalized(inner=CURVED),
@@ -56,17 +70,23 @@ OPTIMIZERS = {
 
 
 def measured(optimizer, at, before, after):
-    """|J D - eps| / |eps| of D = (W - W_new) / lr, in the rows of the equation that the solver solves."""
+    """|J D - eps| / |eps| of D = (W - W_new) / lr, in the rows of the equation and in all of its outputs."""
     n, c = at.outputs.shape
     J = dense.jacobian(at.jacobian.network, before, join(at.jacobian.point.input, CASE.features))
     JD = (J @ dense.flat(trees.scale(1 / LR, trees.axpy(-1.0, after, before)))).reshape(n, c)
     eps = output_step(at.loss, at.outputs, at.targets)
-    if "centered-logits" in repr(optimizer):
+    if "curvature='exact'" not in repr(optimizer) and (
+        "centered" in repr(optimizer) or "rows=1" in repr(optimizer)
+    ):
         JD, eps = (z - z.mean(axis=1, keepdims=True) for z in (JD, eps))
     if "curvature='exact'" in repr(optimizer):
         R, eps = curvature_root(at.loss, at.outputs, at.targets)
         JD = np.einsum("ncm,nc->nm", R, JD)
-    return np.linalg.norm(JD - eps) / np.linalg.norm(eps)
+    if "rows=1" not in repr(optimizer):
+        return np.linalg.norm(JD - eps) / np.linalg.norm(eps), None
+    first = eps / np.linalg.norm(eps, axis=1, keepdims=True)
+    missed = JD - eps, np.sum(first * (JD - eps), axis=1)
+    return tuple(np.linalg.norm(of) / np.linalg.norm(eps) for of in reversed(missed))
 
 
 def steps(optimizer, library, count=4):
@@ -85,8 +105,11 @@ def steps(optimizer, library, count=4):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_rho_is_that_of_the_step_applied(optimizer, numpy_backend):
     for at, before, done in steps(optimizer, numpy_backend):
-        expected = measured(optimizer, at, before, done.params)
-        assert done.solve.rho == pytest.approx(expected, rel=1e-9, abs=1e-10)
+        rho, of_outputs = measured(optimizer, at, before, done.params)
+        assert done.solve.rho == pytest.approx(rho, rel=1e-9, abs=1e-10)
+        if of_outputs is not None:
+            of_outputs = pytest.approx(of_outputs, rel=1e-9, abs=1e-10)
+        assert done.solve.rho_outputs == of_outputs
 
 
 def blended(inner):

@@ -239,7 +239,8 @@ def test_preconditioner_is_symmetric_and_positive(case, numpy_backend):
         unit = np.eye(eps.shape[0] * eps.shape[1]).reshape(-1, *eps.shape)
         inverse = np.array([to_host(precondition(factored, e)).ravel() for e in unit])
         assert relative_error(inverse, inverse.T) < 1e-6
-        assert np.linalg.eigvalsh((inverse + inverse.T) / 2)[0] > 0
+        w = np.linalg.eigvalsh((inverse + inverse.T) / 2)
+        assert w[0] > -tolerance(inverse.dtype, "map") * w[-1]  # zero, where the kernel has lower rank
 
 
 @pytest.mark.parametrize("case", NETWORKS, ids=lambda case: case.name)

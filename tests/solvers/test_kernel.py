@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import scipy.linalg
-from cases import DEFICIENT, NETWORKS, network_case
+from cases import DEFICIENT, NETWORKS, NetworkCase, network_case
 from reference import dense
 
-from revgn.arrays import to_host
+from revgn.arrays import HOST, Backend, limits_of, to_host
+from revgn.networks import Architecture
 from revgn.solvers import apply, apply_adjoint, kernel, tangent_kernel
 from revgn.testing import assert_close, tolerance
 
@@ -45,9 +46,24 @@ def test_kernel_is_jvp_of_vjp(name, backend, dtype):
 def test_kernel_does_not_depend_on_its_pieces(case, tile, held, numpy_backend, monkeypatch):
     J, _ = case.jacobian(numpy_backend)
     whole = tangent_kernel(J)
-    monkeypatch.setattr(kernel, "_TILE", tile)
+    monkeypatch.setattr(kernel, "limits_of", lambda backend: HOST._replace(rows=tile, columns=tile))
     monkeypatch.setattr(kernel, "HELD", held)
     assert_close("Theta", tangent_kernel(J), whole, 1e-14)
+
+
+def test_a_gpu_takes_a_piece_for_each_output(numpy_backend, monkeypatch):
+    """At order 10,240: the parts that are held are summed at once, so that there are 10 such sums."""
+    shape = Architecture(2, 2, "identity")
+    J, _ = NetworkCase("large", shape, 10, 10, 1024).jacobian(numpy_backend, "float32")
+    sums = []
+
+    def counted(out, terms, *, is_first):
+        sums.append((out.shape, len(list(terms))))
+
+    monkeypatch.setattr(kernel, "limits_of", lambda backend: limits_of(Backend("cupy", None, None)))
+    monkeypatch.setattr(kernel, "add_gram_products", counted)
+    kernel.lower_kernel(J)
+    assert sums == [((1024, outputs, 1024), 4) for outputs in range(1, 11)]
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from cases import DEFICIENT, NETWORKS, NetworkCase, network_case
 
-from revgn.arrays import pool, to_host
-from revgn.errors import RunError, UsageError
+from revgn.arrays import HOST, Backend, limits_of, pool, to_host
+from revgn.errors import MemoryShortageError, RunError, UsageError
 from revgn.networks import Architecture
-from revgn.solvers import MinimumNorm, is_dense, plan_tiles, solve, tiled_kernel
+from revgn.solvers import MinimumNorm, is_dense, minimum_norm, plan_tiles, solve, tiled_kernel
 from revgn.testing import assert_close, tolerance
 
 CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
 BELOW = 1  # bytes: every kernel is larger
+CUPY = limits_of(Backend("cupy", None, None))
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def tiles(monkeypatch):
     """Let tiles have so many samples, with so much room beside those at work."""
 
     def with_samples(samples, room=0):
-        def plan(n, c, width, size, memory):
+        def plan(n, c, width, size, memory, limits):
             return tiled_kernel.TilePlan(min(samples, n), 0, 0, 0, room)
 
         monkeypatch.setattr(tiled_kernel, "plan_tiles", plan)
@@ -208,6 +209,66 @@ def test_nothing_is_left_open_on_failure(fails, tiles, numpy_backend, monkeypatc
     gc.collect()
     assert open_files() == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tiles_keep_to_the_library_s_limits():
+    """CuPy has four of them at work and the products of four parts beside them, none above order 46,340."""
+    memory, width = 1 << 41, 10
+    host, device = (plan_tiles(200_000, 10, width, 4, memory, limits) for limits in (HOST, CUPY))
+    assert (host.samples, device.samples) == (25_000, 4_546)  # 44 tiles in a row
+    g = device.samples
+    assert device.at_work == 4 * (4 * (10 * g) ** 2 + 2 * g * width + 5 * g**2 + 4 * 2048 * 16384)
+    small = plan_tiles(80, 10, width, 4, memory, CUPY)
+    assert small.at_work == 4 * (4 * 100**2 + 2 * 10 * width + 5 * 10**2 + 4 * 10 * 100)
+
+
+def test_cupy_factors_a_copy_of_a_kernel_up_to_an_order():
+    for rung, size in (("cholesky", 800), ("cholesky-float64", 1600), ("eigh", 6400)):
+        assert is_dense(rung, 10, 4, size, CUPY)
+        assert not is_dense(rung, 10, 4, size - 1, CUPY)
+        assert is_dense(rung, 46_340, 4, None, CUPY)
+        assert not is_dense(rung, 46_341, 4, None, CUPY)
+        assert is_dense(rung, 46_341, 4, None)
+
+
+def test_a_kernel_above_the_library_s_order_is_factored_by_tiles(numpy_backend, monkeypatch):
+    """In half of the machine's memory, where none is given."""
+    J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
+    whole, _ = solve(MinimumNorm(0.1), J, eps)
+    monkeypatch.setattr(minimum_norm, "limits_of", lambda backend: HOST._replace(order=eps.size - 1))
+    monkeypatch.setattr(minimum_norm, "lower_kernel", None)  # it is not formed as a whole
+    assert_close("D", solve(MinimumNorm(0.1), J, eps)[0], whole, 1e-10)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no detail"), RuntimeError("cudaErrorMemoryAllocation: out of memory")]
+)
+def test_a_kernel_without_room_tells_the_bound_that_takes_it_by_tiles(error, numpy_backend, monkeypatch):
+    J, eps = NetworkCase("wide", Architecture(2, 32, "tanh"), 16, 4, 50).jacobian(numpy_backend)
+
+    def failing(*arguments):
+        raise error
+
+    monkeypatch.setattr(minimum_norm, "lower_kernel", failing)
+    order = eps.size
+    says = rf"order {order} as a whole, which takes {8 * order**2:,} bytes; take memory={4 * order**2} "
+    with pytest.raises(MemoryShortageError, match=says) as raised:
+        solve(MinimumNorm(0.1), J, eps)
+    assert raised.value.kernel_memory == 4 * order**2
+    D, _ = solve(MinimumNorm(0.1, memory=raised.value.kernel_memory), J, eps)
+    monkeypatch.undo()
+    assert_close("D", D, solve(MinimumNorm(0.1), J, eps)[0], 1e-10)
+    monkeypatch.setattr(tiled_kernel, "cholesky_tiled", failing)
+    with pytest.raises(MemoryShortageError, match="even by tiles") as raised:
+        solve(MinimumNorm(0.1, memory=4 * order**2), J, eps)
+    assert raised.value.kernel_memory is None
+
+
+def test_other_failures_stay_what_they_are(numpy_backend, monkeypatch):
+    J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
+    monkeypatch.setattr(minimum_norm, "lower_kernel", lambda J: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        solve(MinimumNorm(0.1), J, eps)
 
 
 def test_rungs_are_dense_where_they_fit():

@@ -4,13 +4,14 @@ import os
 
 import numpy as np
 import pytest
-from sweep_cases import killer, plan_of, statuses
+from sweep_cases import killer, plan_of, statuses, surroundings
 
 from revgn.errors import RunError
 from revgn.store import open_run
 from revgn.sweeps import run_sweep
 from revgn.sweeps.claim import newest_claim
 from revgn.sweeps.dask import dask_executor
+from revgn.sweeps.pool import THREADS
 
 pytest.importorskip("distributed")
 
@@ -34,6 +35,17 @@ def test_a_killed_worker_loses_nothing(tmp_path):
         owners.add(newest_claim(tmp_path / "s", name).owner.process)
     assert os.getpid() not in owners
     assert len(owners) >= 2
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_workers_divide_the_machine(monkeypatch):
+    """Threads, and a GPU each."""
+    monkeypatch.delenv(THREADS[0], raising=False)
+    monkeypatch.setattr("revgn.sweeps.pool._processors", lambda: 8)
+    monkeypatch.setattr("revgn.sweeps.dask.visible_gpus", lambda: ["5", "7"])
+    with dask_executor("local", 2) as (executor, _):
+        found = {tuple(call.result()[1:]) for call in [executor.submit(surroundings) for _ in range(8)]}
+    assert found == {("4", "5"), ("4", "7")}
 
 
 def test_no_scheduler_is_one_line(monkeypatch):

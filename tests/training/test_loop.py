@@ -8,7 +8,7 @@ import pytest
 from revgn import trees
 from revgn.analysis import cosine, kernel_change
 from revgn.data import Part, batch_indices, load_dataset, take_batch
-from revgn.errors import UsageError
+from revgn.errors import MemoryShortageError, UsageError
 from revgn.linalg import OUTCOMES
 from revgn.losses import accuracy, value
 from revgn.maps import forward
@@ -97,7 +97,7 @@ def test_records_hold_what_the_tables_name(make_problem):
     events = run(make_problem({"training.average.kind": "exponential", "training.analyse_rows": 6}))
     steps = {name for event in events if isinstance(event, StepDone) for name in event.record}
     epochs = {name for event in events if isinstance(event, Evaluated) for name in event.record}
-    assert steps - {"step"} == {series.name for series in STEP_SERIES} - {"cg_outcome"}
+    assert steps - {"step"} == {series.name for series in STEP_SERIES} - {"cg_outcome", "rho_outputs"}
     of_validation = {f"validation_{what}{of}" for what in ("loss", "accuracy") for of in ("", "_average")}
     of_estimates = {f"kernel_{what}_error" for what in ("similarity", "alignment", "rate")}
     by_coupling = {f"weights_{what}_{k}" for what in ("norm", "moved", "cosine") for k in range(4)}
@@ -117,7 +117,8 @@ def test_analysis_is_against_the_start(make_problem):
     assert 0 < events[1].record["weights_moved"] < events[-1].record["weights_moved"]
     assert "kernel_rate" not in events[-1].record  # no step is left
     (again, *_) = train(problem, events[1].state)
-    assert again.record == events[1].record
+    timed = {"seconds_outside": again.record["seconds_outside"]}
+    assert again.record == events[1].record | timed
     assert "weights_moved" not in run(make_problem())[0].record
 
 
@@ -305,6 +306,22 @@ def test_rebuilt_activations_train_alike(make_problem):
                 if name in one.record:
                     assert other.record[name] == pytest.approx(one.record[name], rel=1e-6)
         assert relative_error(kept[-1].state.params, rebuilt[-1].state.params) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), MemoryShortageError("a bound", 7)]
+)
+def test_a_shortage_of_memory_is_one_clear_error(error, make_problem, monkeypatch):
+    def failing(*arguments):
+        raise error
+
+    problem = make_problem({"optimizer": "adam"})
+    monkeypatch.setattr("revgn.training.loop.train_step", failing)
+    bound = getattr(error, "kernel_memory", None)
+    says = "^a bound$" if bound else "^out of memory: .*; take a smaller training.batch_size$"
+    with pytest.raises(MemoryShortageError, match=says) as raised:
+        list(train(problem, initial_state(problem)))
+    assert raised.value.kernel_memory == bound
 
 
 @pytest.mark.parametrize("name", ["gauss-newton", "adam", "sgd", "kfac"])

@@ -9,7 +9,15 @@ from revgn.losses import CrossEntropy, SquaredError
 from revgn.optimizers import GaussNewton
 from revgn.solvers import MinimumNorm
 from revgn.testing.compare import snapshot
-from revgn.training import Evaluated, initial_state, restore_state, state_arrays, train
+from revgn.training import (
+    Evaluated,
+    initial_state,
+    restore_average,
+    restore_state,
+    restore_weights,
+    state_arrays,
+    train,
+)
 
 
 def test_losses_follow_the_task(make_problem, table):
@@ -90,6 +98,17 @@ def test_a_state_goes_to_arrays_and_back(changes, make_problem):
         assert np.asarray(leaf).tobytes() == arrays[name].tobytes()
 
 
+def test_nothing_is_drawn_to_restore_a_state(make_problem, monkeypatch):
+    """The frozen arrays are drawn with the problem; of parameters and moments the shapes are enough."""
+    problem = make_problem({"optimizer": "adam", "average": "exponential"})
+    *_, last = train(problem, initial_state(problem))
+    arrays = {name: np.asarray(leaf) for name, leaf in state_arrays(last.state).items()}
+    monkeypatch.setattr(np.random, "default_rng", None)
+    assert snapshot(restore_state(problem, arrays).params) == snapshot(last.state.params)
+    assert snapshot(restore_weights(problem, arrays)) == snapshot(last.state.params)
+    assert snapshot(restore_average(problem, arrays)) == snapshot(last.state.average.params)
+
+
 def test_arrays_of_another_run_are_refused(make_problem):
     state = initial_state(make_problem())
     arrays = {name: np.asarray(leaf) for name, leaf in state_arrays(state).items()}
@@ -126,7 +145,7 @@ def test_a_regression_from_end_to_end(changes, make_problem, table):
 @pytest.mark.parametrize("memory", [None, 10**9, 10**8])
 def test_memory_not_given_is_half_of_the_machine_s(memory, make_problem, monkeypatch):
     """Left open where all that can be made of the kernel, here of order 640, fits in it."""
-    monkeypatch.setattr("revgn.training.problem.memory_size", lambda backend: memory)
+    monkeypatch.setattr("revgn.solvers.tiled_kernel.memory_size", lambda backend: memory)
     bound = 5 * 10**7 if memory == 10**8 else None
     assert 48 * 640**2 < 10**9 / 2
     problem = make_problem({"training.dtype": "float64"})

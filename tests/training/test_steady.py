@@ -61,7 +61,7 @@ def test_a_step_that_repeats_allocates_nothing_large(settings, make_problem):
 
 
 @pytest.mark.parametrize(
-    "backend", ["strict:device1", pytest.param("cupy", marks=pytest.mark.gpu)], indirect=True
+    "backend", ["strict:device1", "cupy:stand-in", pytest.param("cupy", marks=pytest.mark.gpu)], indirect=True
 )
 @EVERY
 def test_only_scalars_come_to_the_host(settings, make_problem, backend, monkeypatch):

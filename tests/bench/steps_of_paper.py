@@ -1,0 +1,63 @@
+"""The steps that benches and the tests on a GPU take, the paper's networks, and images to take them on."""
+
+from typing import Any
+
+import numpy as np
+
+from revgn.data import Dataset, Part, load_dataset
+from revgn.errors import DataError
+from revgn.linalg import PAPER_RULE
+
+NETWORKS = {  # name: preset of the network, columns of an image, data sets of that size
+    "mnist": ("paper-mnist", 784, ("fashion-mnist", "mnist")),
+    "cifar10": ("paper-cifar10", 3072, ("cifar10",)),
+}
+
+
+def steps(damping: float = 0.1) -> dict[str, dict[str, Any]]:
+    """Settings of an optimizer for each kind of step, by name, the first to compare the others with."""
+    dense = {"kind": "minimum-norm", "damping": damping}
+    centered = dense | {"outputs": "centered-logits"}
+    by_cg = centered | {"kind": "cg", "preconditioner": {"kind": "blocks", "directions": 0}}
+    rule = {"rtol": PAPER_RULE.rtol, "atol": PAPER_RULE.atol}
+
+    def gauss_newton(solver: dict[str, Any], **settings: Any) -> dict[str, Any]:
+        return {"kind": "gauss-newton", "lr": 0.1, "solver": solver, **settings}
+
+    return {
+        "adam": {"kind": "adam"},
+        "sgd": {"kind": "sgd", "momentum": 0.9},
+        "muon": {"kind": "muon"},
+        "kfac": {"kind": "kfac"},
+        "block": gauss_newton({"kind": "block", "block_weights": "full-rank"}),
+        "block paper": gauss_newton({"kind": "block", "block_weights": "uniform", **rule}),
+        "minimum norm": gauss_newton(dense),
+        "centered": gauss_newton(centered),
+        "momentum": gauss_newton(centered, momentum=0.9),
+        "metric": gauss_newton(centered, momentum=0.9, metric="features"),
+        "orthogonalized": {"kind": "orthogonalized", "inner": gauss_newton(centered, momentum=0.9)},
+        "cg": gauss_newton(by_cg),
+    }
+
+
+def images(network: str, rows: int) -> Dataset:
+    """The first rows of a data set of the network's size, or made ones where none is on this machine."""
+    _, columns, names = NETWORKS[network]
+    for name in names:
+        try:
+            return load_dataset(name, subset=rows, download=False)
+        except DataError:
+            continue
+    return made_images(columns, rows)
+
+
+def made_images(columns: int, rows: int) -> Dataset:
+    """Random images in ten random classes."""
+    rng = np.random.default_rng(0)
+    inputs = rng.integers(0, 256, (rows, columns), dtype=np.uint8)
+    targets = np.eye(10, dtype=np.float32)[rng.integers(10, size=rows)]
+    shift, scale = np.full(columns, 127.5), np.full(columns, 1 / 73.6)
+    parts = Part(inputs, targets), Part(inputs[:64], targets[:64])
+    return Dataset(
+        "made", "classification", *parts, shift, scale, None, tuple("0123456789"), "0" * 64, "made up"
+    )

@@ -1,0 +1,96 @@
+"""The bench for a GPU, at a size that any machine measures in seconds."""
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+TINY = ("--hidden", "24", "--batch", "16", "--sizes", "8,16", "--rounds", "1")
+
+
+@pytest.fixture
+def bench_gpu(monkeypatch):
+    """The script as a module, which finds its neighbours as it does on the command line."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return importlib.import_module("bench_gpu")
+
+
+@pytest.mark.parametrize("name", ["numpy", pytest.param("cupy", marks=pytest.mark.gpu)])
+def test_every_primitive_and_step_is_timed(name, bench_gpu, tmp_path, capsys):
+    """By steps of all optimizers; each line of the table fits 100 columns."""
+    file = tmp_path / "bench.json"
+    assert bench_gpu.main(["--backend", name, *TINY, "--networks", "mnist", "--json", str(file)]) == 0
+    report = json.loads(file.read_text(encoding="utf-8"))
+    assert (report["failed"], report["left_out"]) == ({}, [])
+    assert {(one["name"], one["n"], one["dtype"]) for one in report["primitives"]} >= {
+        ("product", 16, "float32"),
+        ("product", 8, "float64"),
+        ("copy", 16, "float64"),
+        ("cholesky", 8, "float32"),
+        ("triangular solve, 1 column", 16, "float64"),
+        ("triangular solve, 64 columns", 16, "float64"),
+        ("eigenvectors", 8, "float32"),
+        ("launch", 1, "float32"),
+        ("host wait", 1, "float32"),
+    }
+    steps = report["networks"]["mnist"]["steps"]
+    assert [*steps] == [*bench_gpu.steps()]
+    for step in steps.values():
+        assert 0 < step["least_ms"] <= step["ms"] <= step["most_ms"]
+        assert step["to_adam"] == step["ms"] / steps["adam"]["ms"]
+        assert step["to_floor"] == step["ms"] / max(step["floor_operations_ms"], step["floor_bytes_ms"])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert sum(text.startswith("orthogonalized ") for text in lines) == 1
+
+
+def test_the_floor_is_work_over_the_speed_of_the_largest_product(bench_gpu):
+    def of(name, n, dtype, **speed):
+        return {"name": name, "n": n, "dtype": dtype} | speed
+
+    primitives = [
+        of("product", 8, "float32", operations_per_second=7e12),
+        of("product", 16, "float32", operations_per_second=5e12),
+        of("product", 16, "float64", operations_per_second=9e12),
+        of("copy", 8, "float32", bytes_per_second=9e12),  # in a cache
+        of("copy", 16, "float32", bytes_per_second=2e12),
+    ]
+    step = {"ms": 4.0, "operations": 1e10, "bytes_read": 1e9}
+    assert bench_gpu.ratios(step, {"ms": 8.0}, {"primitives": primitives}) == {
+        "floor_operations_ms": 2.0,
+        "floor_bytes_ms": 0.5,
+        "to_floor": 2.0,
+        "to_adam": 0.5,
+    }
+    assert bench_gpu.ratios(step, {}, {"primitives": []}) == {}
+
+
+def test_a_case_that_fails_is_a_line_and_the_others_go_on(bench_gpu, tmp_path, capsys, monkeypatch):
+    def init_state(optimizer, *arguments):
+        if type(optimizer).__name__ == "Muon":
+            raise MemoryError("no memory\nfor this")
+        return before(optimizer, *arguments)
+
+    before = bench_gpu.init_state
+    monkeypatch.setattr(bench_gpu, "init_state", init_state)
+    file = tmp_path / "bench.json"
+    assert bench_gpu.main(["--backend", "numpy", *TINY, "--steps", "muon,adam", "--json", str(file)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    report = json.loads(file.read_text(encoding="utf-8"))
+    for network in ("mnist", "cifar10"):
+        assert f"{network}: muon: MemoryError: no memory for this" in lines
+        assert report["failed"][f"{network}: muon"] == "MemoryError: no memory for this"
+        assert [*report["networks"][network]["steps"]] == ["adam"]
+
+
+def test_no_case_is_opened_when_the_time_is_over(bench_gpu, capsys):
+    assert bench_gpu.main(["--backend", "numpy", *TINY, "--limit", "-1"]) == 0
+    assert "mnist: left out, the time is over" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("wrong", [("--steps", "adams"), ("--networks", "resnet"), ("--backend", "jax")])
+def test_wrong_arguments_are_named(wrong, bench_gpu, capsys):
+    with pytest.raises(SystemExit):
+        bench_gpu.main([*wrong])
+    assert wrong[1] in capsys.readouterr().err

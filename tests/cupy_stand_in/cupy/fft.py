@@ -1,0 +1,1 @@
+"""Nothing that this project uses."""

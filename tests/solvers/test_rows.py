@@ -1,0 +1,156 @@
+"""Rows per sample against the SVD of the explicit Jacobian of these rows."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from cases import DEFICIENT, NETWORKS, network_case
+from reference import dense
+from reference.pinv import pinv
+
+from revgn.arrays import to_host
+from revgn.errors import ShapeError
+from revgn.networks import join
+from revgn.solvers import Blocks, ConjugateGradients, MinimumNorm, apply, equation, solve
+from revgn.solvers.rows import draw_rows
+from revgn.testing import assert_close, tolerance
+
+CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
+KEY = (3, 7)
+
+
+def explicit(J):
+    return dense.jacobian(J.network, J.params, join(J.point.input, J.network.features))
+
+
+def of_rows(R, truth):
+    """R^T J (n m, weights) of R (n, c, m) and J (n c, weights), sample by sample."""
+    n, c, m = R.shape
+    return np.einsum("ncm,ncw->nmw", R, truth.reshape(n, c, -1)).reshape(n * m, -1)
+
+
+def centered(eps):
+    return eps - np.mean(eps, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("outputs", ["logits", "centered-logits"])
+def test_rows_are_orthonormal_and_begin_with_eps(outputs, backend, dtype):
+    J, eps = network_case("tanh-same-keep").jacobian(backend, dtype)
+    found = equation(MinimumNorm(outputs=outputs, rows=2), J, eps, KEY)
+    R, eps = (np.asarray(to_host(X), dtype=np.float64) for X in (found.jacobian.outputs, eps))
+    wanted = centered(eps) if outputs == "centered-logits" else eps
+    near = {"rtol": 0, "atol": 50 * tolerance(J.point.output.first.dtype, "map")}
+    np.testing.assert_allclose(np.einsum("ncm,ncl->nml", R, R), np.broadcast_to(np.eye(2), (6, 2, 2)), **near)
+    lengths = np.linalg.norm(wanted, axis=1)
+    np.testing.assert_allclose(R[:, :, 0], wanted / lengths[:, None], **near)
+    np.testing.assert_allclose(to_host(found.wanted), np.stack([lengths, 0 * lengths], axis=1), **near)
+    if outputs == "centered-logits":
+        np.testing.assert_allclose(R.sum(axis=1), 0 * R[:, 0, :], **near)
+
+
+@CASES
+@pytest.mark.parametrize("damping", [0.0, 0.1])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_step_is_the_pseudoinverse(case, rows, damping, numpy_backend):
+    J, eps = case.jacobian(numpy_backend)
+    if rows > eps.shape[1]:
+        with pytest.raises(ShapeError, match="rows is 2, but a sample has 1 outputs"):
+            solve(MinimumNorm(rows=rows), J, eps)
+        return
+    D, info = solve(MinimumNorm(damping, rows=rows), J, eps)
+    R, truth = draw_rows(eps, rows, (0, 0)), explicit(J)
+    mine = of_rows(R, truth)
+    s = np.linalg.svd(mine, compute_uv=False)
+    condition = s[0] / s[s > 1e-7 * s[0]][-1]
+    wanted = np.einsum("ncm,nc->nm", R, eps).ravel()
+    mu = damping * np.mean(np.sum(mine * mine, axis=1))
+    inverse = mine.T @ np.linalg.inv(mine @ mine.T + mu * np.eye(len(mine))) if mu else pinv(mine, rtol=1e-7)
+    assert_close("D", dense.flat(D), inverse @ wanted, max(1e-9, 1e-15 * condition**2))
+    assert info.order == eps.shape[0] * rows
+    assert info.damping == pytest.approx(mu, rel=1e-12)
+    missed = np.linalg.norm(mine @ dense.flat(D) - wanted) / np.linalg.norm(wanted)
+    assert info.rho == pytest.approx(missed, abs=1e-11)
+    of_all = np.linalg.norm(truth @ dense.flat(D) - dense.rows(eps)) / np.linalg.norm(eps)
+    assert info.rho_outputs == pytest.approx(of_all, abs=1e-11)
+    assert info.rho_outputs >= info.rho - 1e-12
+
+
+@pytest.mark.parametrize("outputs", ["logits", "centered-logits"])
+@pytest.mark.parametrize("solver", [MinimumNorm(0.1), ConjugateGradients(0.1, tolerance=1e-12)])
+def test_as_many_rows_as_outputs_are_all(solver, outputs, backend):
+    J, eps = network_case("relu-identity-keep").jacobian(backend)
+    solver = replace(solver, outputs=outputs)
+    all_of = solve(solver, J, eps)
+    D, info = solve(replace(solver, rows=3 - (outputs == "centered-logits")), J, eps)
+    assert_close("J D", apply(J, D), apply(J, all_of[0]), 1e-9)
+    assert (info.rho, info.rho_outputs) == pytest.approx((all_of[1].rho,) * 2, rel=1e-8)
+    assert all_of[1].rho_outputs is None
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        MinimumNorm(0.1, memory=3000),
+        ConjugateGradients(0.1, tolerance=1e-12),
+        ConjugateGradients(0.1, tolerance=1e-12, preconditioner=Blocks(4, directions=3)),
+    ],
+    ids=["tiles", "cg", "cg-directions"],
+)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_every_solver_takes_rows(solver, rows, backend, dtype):
+    J, eps = network_case("n>h").jacobian(backend, dtype)
+    eps = eps * backend.asarray(np.arange(9)[:, None] != 4, dtype)  # one sample wants nothing
+    D, info = solve(replace(solver, rows=rows), J, eps)
+    expected, of_dense = solve(MinimumNorm(0.1, rows=rows), J, eps)
+    limit = max(tolerance(eps.dtype, "solve"), 1e-9)
+    assert_close("J D", apply(J, D), apply(J, expected), limit)
+    assert info.rho == pytest.approx(of_dense.rho, rel=limit)
+    assert info.rho_outputs == pytest.approx(of_dense.rho_outputs, rel=limit)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.1])
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("solver", [MinimumNorm(), ConjugateGradients(tolerance=1e-12)])
+def test_a_sample_that_wants_nothing_has_no_influence(solver, rows, damping, numpy_backend):
+    """The step is that of the other samples alone; mu counts the mean over all."""
+    J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
+    n = eps.shape[0]
+    wants = np.arange(n)[:, None] % 3 > 0
+    of = equation(replace(solver, rows=rows), J, eps * wants)
+    R, truth = of.jacobian.outputs, explicit(J)
+    assert not R[::3].any()
+    mine = of_rows(R, truth)
+    mu = damping * np.mean(np.sum(mine * mine, axis=1))
+    kept = np.repeat(np.arange(n) % 3 > 0, rows)
+    K = mine[kept] @ mine[kept].T + mu * np.eye(kept.sum())
+    D, info = solve(replace(solver, rows=rows, damping=damping), J, eps * wants)
+    expected = mine[kept].T @ np.linalg.solve(K, of.wanted.ravel()[kept])
+    assert_close("D", dense.flat(D), expected, 1e-7)
+    assert np.isfinite(info.rho)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.1])
+def test_no_sample_wants_anything(damping, numpy_backend):
+    J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
+    D, info = solve(MinimumNorm(damping, rows=2), J, 0.0 * eps)
+    assert not dense.flat(D).any()
+    assert (info.rho, info.rho_outputs) == (0.0, 0.0)
+
+
+def test_rows_follow_from_seed_and_step(numpy_backend):
+    _, eps = network_case("relu-same-keep").jacobian(numpy_backend)
+    R = draw_rows(eps, 2, KEY)
+    assert np.array_equal(R, draw_rows(eps, 2, KEY))
+    for other in ((4, 7), (3, 8)):
+        assert np.abs(R - draw_rows(eps, 2, other))[:, :, 1].max() > 0.1
+        assert np.array_equal(R[:, :, 0], draw_rows(eps, 2, other)[:, :, 0])
+    assert np.array_equal(draw_rows(eps, 1, KEY), draw_rows(eps, 1, (0, 0)))
+
+
+def test_rows_beyond_the_first_are_uniform(numpy_backend):
+    """Their mean is 0 and their covariance that of a uniform direction orthogonal to eps."""
+    eps = np.tile([[0.0, 3.0, 4.0]], (20000, 1))
+    R = draw_rows(eps, 2, KEY)[:, :, 1]
+    e = eps[0] / 5.0
+    np.testing.assert_allclose(R.mean(axis=0), 0.0, atol=0.02)
+    np.testing.assert_allclose(R.T @ R / len(R), (np.eye(3) - np.outer(e, e)) / 2, atol=0.02)
