@@ -44,7 +44,7 @@ class Functions:
     tanh = staticmethod(_function("tanh"))
 
     @staticmethod
-    def astype(x: "Symbol", dtype: Any, *, copy: bool = True) -> "Symbol":
+    def astype(x: "Symbol", dtype: Any, *, copy: object = True) -> "Symbol":
         """`x` as a floating type."""
         dtype = np.dtype(dtype)
         return x.formula.line(f"static_cast<{_C_NAMES[dtype.name]}>({{}})", x, dtype=dtype)
