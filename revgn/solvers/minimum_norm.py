@@ -27,6 +27,7 @@ from revgn.arrays import (
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import MemoryShortageError, RunError, ShapeError, UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
+from revgn.maps import KernelPart
 from revgn.networks import ChainParams
 from revgn.solvers.jacobian import (
     Equation,
@@ -42,7 +43,7 @@ from revgn.solvers.jacobian import (
     residuals,
     solve,
 )
-from revgn.solvers.kernel import HELD, lower_kernel
+from revgn.solvers.kernel import HELD, adjoint_of_parts, are_few, lower_kernel, parts_backward
 from revgn.solvers.rows import ROWS, Rows, with_rows
 from revgn.solvers.tiled_kernel import (
     dense_memory,
@@ -69,8 +70,8 @@ class MinimumNorm:
 
     With centered logits J, eps and rho are those of c - 1 orthonormal contrasts of the logits. A kernel
     larger than `memory` is formed and factored by tiles, which go to disk where memory does not suffice
-    (folder: TMPDIR, else /var/tmp); its numerical rank is then not found, so it should be damped. CuPy factors
-    a copy, so that a kernel takes twice its size, and one of an order above 46,340 goes by tiles.
+    (folder: TMPDIR, else /var/tmp); its numerical rank is then not found, so it should be damped. CuPy
+    factors a copy, so that a kernel takes twice its size, and one of an order above 46,340 goes by tiles.
     """
 
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
@@ -93,7 +94,8 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
     J, eps = solved.jacobian, solved.wanted
     check_wanted(J, eps)
     started = perf_counter()
-    found = _factor(solver, J, eps, "cholesky")
+    parts = _kept_parts(solver, J, eps)
+    found = _factor(solver, J, eps, "cholesky", parts)
     if found is None:
         order, memory = eps.shape[0] * eps.shape[1], kernel_memory(solver.memory, backend_of(eps))
         raise RunError(
@@ -105,7 +107,8 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
     def evaluate(
         Z: Array, dZ: Array, before: tuple[ChainParams, Array] | None, factored: Factor, info: FactorInfo
     ) -> tuple[tuple[ChainParams, Array], Array]:
-        D = apply_adjoint(J, _by_sample(dZ, eps))
+        v = _by_sample(dZ, eps)
+        D = apply_adjoint(J, v) if parts is None else adjoint_of_parts(J, parts, v)
         if before is not None:
             D = trees.add(before[0], D)
         change = output_change(J, D)
@@ -115,7 +118,7 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
     def refactor(rung: Rung) -> tuple[Factor, FactorInfo] | None:
         nonlocal found
         found = None  # what was factored before goes first
-        return _factor(solver, J, eps, rung)
+        return _factor(solver, J, eps, rung, parts)
 
     (D, change), info, residual = solve_checked(*found, _by_output(eps), evaluate, refactor)
     measured, of_outputs = residuals(solved, change)
@@ -160,8 +163,11 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
     if is_dense("cholesky", order, size, solver.memory, sizes.limits):
         held = order**2 * size
         passes = 2 * -(-len(moving) // HELD) + _PASSES
-        kernel = {"kernel": sizes.limits.cholesky * held}
-        total, groups = Cost(work, kernel, passes * held / 2, order, kernel="dense"), 1
+        memory = {"kernel": sizes.limits.cholesky * held}
+        if sizes.own_rows and are_few(m, len(layers), sizes.span or m):  # one sweep back for both
+            work["solve and rho"] = sizes.jvp + sum(layer.params for layer in layers)
+            memory["cotangents"] = order * sum(layer.width for layer in layers) * size
+        total, groups = Cost(work, memory, passes * held / 2, order, kernel="dense"), 1
     else:
         width = sum(layer.features + m * layer.width for layer in layers)
         plan = plan_tiles(n, m, width, size, solver.memory or _UNBOUNDED, sizes.limits)
@@ -203,7 +209,7 @@ def constrained(solver: Any, sizes: Sizes) -> tuple[int, Sizes]:
     m = sizes.outputs - (solver.outputs == "centered-logits")
     if solver.rows == "all":
         return m, sizes
-    return solver.rows, sizes._replace(own_rows=True, span=sizes.span or m)
+    return solver.rows, sizes._replace(own_rows=True, span=sizes.span or sizes.outputs)
 
 
 def singular_kernel(damping: float, rows: int, sizes: Sizes) -> str | None:
@@ -234,7 +240,22 @@ def centering(like: Array) -> Array:
     return backend_of(like).asarray(columns, dtype=like.dtype)
 
 
-def _factor(solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung) -> tuple[Factor, FactorInfo] | None:
+def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[KernelPart, ...] | None:
+    """Parts of the kernel, kept to find J^T v from without another sweep back; None where that is not done.
+
+    It is where each sample has its own rows, few of them, and the features are kept as well.
+    """
+    (n, m), c, parts = eps.shape, J.network.readout.first.shape[-1], len(tuple(trees.leaves(J.params)))
+    if J.outputs is None or J.outputs.ndim == 2 or J.point.points is None or not are_few(m, parts, c):
+        return None
+    limits = limits_of(backend_of(eps))
+    is_whole = is_dense("cholesky", n * m, nbytes((1,), eps), solver.memory, limits)
+    return tuple(parts_backward(J)) if is_whole else None
+
+
+def _factor(
+    solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung, parts: tuple[KernelPart, ...] | None
+) -> tuple[Factor, FactorInfo] | None:
     """Factor by the first rung that can, from `first` on; each as a whole where that fits, or by tiles.
 
     Raises
@@ -250,7 +271,12 @@ def _factor(solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung) -> tuple[
         try:
             if as_a_whole:
                 found = factor_at(
-                    rung, lambda dtype: lower_kernel(cast(J, dtype)), order, eps, rule, damping_unit="mean"
+                    rung,
+                    lambda dtype: lower_kernel(cast(J, dtype), parts if dtype == eps.dtype else None),
+                    order,
+                    eps,
+                    rule,
+                    damping_unit="mean",
                 )
             else:
                 bound = kernel_memory(memory, backend) or _UNBOUNDED

@@ -57,11 +57,11 @@ def main():
     n, dataset = arguments.samples, problem.dataset
     x, t = take_batch(dataset, dataset.train, slice(0, n), problem.backend, problem.dtype)
     solver = ConjugateGradients(
-        arguments.damping,
-        arguments.outputs,
-        arguments.tolerance,
-        arguments.iterations,
-        Blocks(arguments.block, arguments.directions),
+        damping=arguments.damping,
+        outputs=arguments.outputs,
+        tolerance=arguments.tolerance,
+        max_iterations=arguments.iterations,
+        preconditioner=Blocks(arguments.block, arguments.directions),
     )
     started = perf_counter()
     z, J = jacobian(problem.network, params, x)

@@ -287,7 +287,7 @@ def test_a_kernel_that_a_full_device_has_no_room_for(stand_in):
 
 def test_other_failures_stay_what_they_are(numpy_backend, monkeypatch):
     J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
-    monkeypatch.setattr(minimum_norm, "lower_kernel", lambda J: 1 / 0)
+    monkeypatch.setattr(minimum_norm, "lower_kernel", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         solve(MinimumNorm(0.1), J, eps)
 

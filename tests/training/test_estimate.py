@@ -145,6 +145,8 @@ def test_the_rows_of_the_kernel(make_problem):
     assert order() == 64 * 10
     assert order(solver={"outputs": "centered-logits"}) == order(curvature="exact") == 64 * 9
     assert order(curvature="exact", output_damping=0.1) == 64 * 10
+    assert order(solver={"rows": 1}) == order(solver={"rows": 1}, curvature="exact") == 64
+    assert order(solver={"kind": "cg", "rows": 2}) == 64 * 2
 
 
 def test_the_kernel_s_route(make_problem):
