@@ -70,7 +70,8 @@ class MinimumNorm:
 
     With centered logits J, eps and rho are those of c - 1 orthonormal contrasts of the logits. A kernel
     larger than `memory` is formed and factored by tiles, which go to disk where memory does not suffice
-    (folder: TMPDIR, else /var/tmp); its numerical rank is then not found, so it should be damped.
+    (folder: TMPDIR, else /var/tmp); its numerical rank is then not found, so it should be damped. CuPy
+    factors a copy, so that a kernel takes twice its size, and one of an order above 46,340 goes by tiles.
     """
 
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)

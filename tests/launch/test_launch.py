@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import weakref
 from dataclasses import replace
 from itertools import cycle
 
@@ -132,12 +133,14 @@ def test_a_kernel_without_room_is_factored_by_tiles_from_then_on(kind, tmp_path,
         formed, calls = minimum_norm.lower_kernel, []
 
         def forming(*arguments):
-            calls.append(arguments)
+            kernel = np.empty(1).view()
+            calls.append(weakref.ref(kernel))
             if len(calls) >= step:
                 raise MemoryError("the device is full")
             return formed(*arguments)
 
         monkeypatch.setattr(minimum_norm, "lower_kernel", forming)
+        return calls
 
     expected, notes = tmp_path / "by hand", []
     start_run(config, expected, **stop_after(4))
@@ -145,11 +148,12 @@ def test_a_kernel_without_room_is_factored_by_tiles_from_then_on(kind, tmp_path,
     folder = tmp_path / "run"
     what = config if kind == "config" else build_problem(config, load_data(config))
     with monkeypatch.context() as patched:
-        until_step(6, patched)
-        start_run(what, folder, note=notes.append)
+        calls = until_step(6, patched)
+        start_run(what, folder, note=lambda text: notes.append((text, calls[-1]())))
     told = f"kernel of order 640 as a whole, which takes {2 * bound:,} bytes; take memory={bound} "
-    assert len(notes) == 1
-    assert told in notes[0]
+    ((text, kept),) = notes
+    assert told in text
+    assert kept is None, "what had been allocated is still there"
     run = open_run(folder)
     assert told in run.attributes["history"]
     assert run.config["optimizer"]["solver"]["memory"] == bound
