@@ -56,6 +56,8 @@ from revgn.structs import setting, struct
 
 _HIDDEN = 0.8  # share of its order below which a kernel's rank at W = 0 was seen to matter after it
 _UNBOUNDED = 2**62  # bytes
+_LAUNCHES, _LAUNCHES_OF_LAYER = 80, 30  # beside those of the kernel's pieces
+_SOLVES = 12  # triangular ones: estimates of the smallest eigenvalue, a solution
 _PASSES = 24  # over the factor: estimates of its eigenvalues, a solution, a refinement
 Outputs = Literal["logits", "centered-logits"]
 _DAMPING = "Damping mu, relative to the mean diagonal of the kernel."
@@ -164,7 +166,7 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
         if sizes.own_rows and are_few(m, len(layers), sizes.span or m):  # one sweep back for both
             work["solve and rho"] = sizes.jvp + sum(layer.params for layer in layers)
             memory["cotangents"] = order * sum(layer.width for layer in layers) * size
-        total = Cost(work, memory, passes * held / 2, order, kernel="dense")
+        total, groups = Cost(work, memory, passes * held / 2, order, kernel="dense"), 1
     else:
         width = sum(layer.features + m * layer.width for layer in layers)
         plan = plan_tiles(n, m, width, size, solver.memory or _UNBOUNDED, sizes.limits)
@@ -174,6 +176,10 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
         reads = size * order**3 / (3 * plan.samples * m) + _PASSES * plan.kernel
         moved = plan.on_disk + share * reads
         total = Cost(work, {"kernel": held}, 0.0, order, "tiles", plan.on_disk, moved)
+        groups = -(-n // plan.samples)
+    sums = m * (len(moving) + -(-len(layers) // HELD)) * groups * (groups + 1) / 2
+    launches = _LAUNCHES + _LAUNCHES_OF_LAYER * len(layers) + sums
+    total += Cost(launches=launches, solved=_SOLVES * order)
     singular = singular_kernel(solver.damping, m, sizes)
     return total if singular is None else total + _cost_of_eigenvectors(solver, total, singular, sizes)
 

@@ -59,9 +59,9 @@ def main():
     solver = ConjugateGradients(
         arguments.damping,
         arguments.outputs,
-        arguments.tolerance,
-        arguments.iterations,
-        Blocks(arguments.block, arguments.directions),
+        tolerance=arguments.tolerance,
+        max_iterations=arguments.iterations,
+        preconditioner=Blocks(arguments.block, arguments.directions),
     )
     started = perf_counter()
     z, J = jacobian(problem.network, params, x)
