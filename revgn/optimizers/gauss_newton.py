@@ -9,6 +9,8 @@ batches differ, a large beta can leave a larger residual than eps itself, so bet
 
     |eps - beta_t J D_(t-1)| <= momentum_limit |eps|
 
+in the rows that the solver constrains, which are drawn from eps.
+
 With the loss's exact curvature H = R R^T in place of the identity, J is R^T dz/dW and eps the w with
 R w = p - y, so that D is (J^T H J + mu I)^-1 J^T (p - y), mu the solver's damping. With an `output_damping`
 nu it is eps = (H + nu I)^-1 (p - y), for any solver. In a `metric` M it is D = M^-1 J^T (J M^-1 J^T)^-1 eps.

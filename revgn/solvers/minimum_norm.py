@@ -7,6 +7,7 @@ it may be; mu is `damping` times its mean diagonal. Source: Golub and Van Loan, 
 
 Softmax does not depend on a constant added to all outputs of a sample, so it is enough to realize the
 centered logits eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a smaller kernel and step.
+Fewer rows of each sample may be constrained: see `revgn.solvers.rows`.
 """
 
 import math
@@ -68,9 +69,11 @@ _OUTPUTS = "Outputs that are constrained: all logits, or logits modulo a constan
 class MinimumNorm:
     """D = J^T (J J^T + mu I)^-1 eps, by the kernel of order n c; undamped the Moore-Penrose step.
 
-    With centered logits J, eps and rho are those of c - 1 orthonormal contrasts of the logits. A kernel
-    larger than `memory` is formed and factored by tiles, which go to disk where memory does not suffice
-    (folder: TMPDIR, else /var/tmp); its numerical rank is then not found, so it should be damped.
+    With centered logits J, eps and rho are those of c - 1 orthonormal contrasts of the logits; with m `rows`
+    those of m combinations of each sample's outputs, the kernel has order n m, and rho_outputs is that of
+    all outputs. A kernel larger than `memory` is formed and factored by tiles, which go to disk where memory
+    does not suffice (folder: TMPDIR, else /var/tmp); its numerical rank is then not found, so it should be
+    damped.
     """
 
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
