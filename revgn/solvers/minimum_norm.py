@@ -168,7 +168,6 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
         memory = {"kernel": sizes.limits.cholesky * held}
         if sizes.own_rows and are_few(m, len(layers), sizes.span or m):  # one sweep back for both
             work["solve and rho"] = sizes.jvp + sum(layer.params for layer in layers)
-            memory["cotangents"] = order * sum(layer.width for layer in layers) * size
         total, groups = Cost(work, memory, passes * held / 2, order, kernel="dense"), 1
     else:
         width = sum(layer.features + m * layer.width for layer in layers)
