@@ -43,6 +43,13 @@ def test_cholesky_that_fails_is_none(bad, backend, dtype):
     assert cholesky(backend.asarray(K, dtype)) is None
 
 
+def test_a_matrix_of_order_zero_is_factored(backend):
+    """As a preconditioner without directions needs it."""
+    L = cholesky(backend.asarray(np.zeros((0, 0))))
+    assert L is not None
+    assert L.shape == (0, 0)
+
+
 def test_cholesky_solve(K, backend, dtype, rng):
     B = rng.standard_normal((5, 2))
     L = backend.asarray(np.linalg.cholesky(K), dtype)
