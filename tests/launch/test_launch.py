@@ -173,6 +173,16 @@ def test_a_shortage_without_a_remedy_ends_the_run(tmp_path, monkeypatch):
     assert open_run(tmp_path / "run").status == "failed"
 
 
+def test_stopped_and_resumed_on_a_gpu(stand_in, tmp_path):
+    """Batches are gathered and cropped there; what comes after a resumption has the same bits."""
+    on_gpu = config(backend="cupy", crop=True, **OPTIMIZERS["exponential"])
+    start_run(on_gpu, tmp_path / "whole")
+    start_run(on_gpu, tmp_path / "stopped", **stop_after(4))
+    resume_run(tmp_path / "stopped", {})
+    assert repeats(tmp_path / "stopped") == repeats(tmp_path / "whole")
+    assert open_run(tmp_path / "whole").attributes["device"].endswith("compute capability 9.0, no TF32")
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """What a run of Adam that was never stopped comes to."""
