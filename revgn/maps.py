@@ -38,6 +38,16 @@ What needs which: the minimum-norm step (dense, tiled, CG) the first list with `
 `row_cotangents`; the block step the first and the last; K-FAC and the feature metric also `weight_forms`,
 `to_matrices` and `from_matrices`, the metric `with_features`; Muon and orthogonalization `weight_forms`.
 
+Examples are of a coupling that moves the first half of three samples with four features:
+
+    >>> import numpy as np
+    >>> import revgn
+    >>> rng = np.random.default_rng(0)
+    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
+    >>> params = revgn.init(layer, rng, 0.1)
+    >>> x = revgn.Halves(*rng.standard_normal((2, 3, 2)))
+    >>> y, point = revgn.linearize(layer, params, x)
+
 Implementations are selected by the type of the first argument (`functools.singledispatch`); a type without
 one raises `UnsupportedMapError`. Arrays keep their library, device and dtype through all maps.
 `revgn.testing` holds the laws as functions, for any layer.
@@ -119,12 +129,7 @@ def init(layer: Layer, rng: np.random.Generator, scale: float) -> Params:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import revgn
-    >>> rng = np.random.default_rng(0)
-    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
-    >>> params = revgn.init(layer, rng, 0.1)
-    >>> [W.shape for W in params]
+    >>> [W.shape for W in revgn.init(layer, rng, 0.1)]
     [(9, 2)]
     """
 
@@ -146,12 +151,6 @@ def forward(layer: Layer, params: Params, x: Data) -> Data:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import revgn
-    >>> rng = np.random.default_rng(0)
-    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
-    >>> params = revgn.init(layer, rng, 0.1)
-    >>> x = revgn.Halves(*rng.standard_normal((2, 3, 2)))
     >>> y = revgn.forward(layer, params, x)
     >>> bool(np.all(y.second == x.second))  # the half that the coupling reads
     True
@@ -168,13 +167,6 @@ def inverse(layer: Layer, params: Params, y: Data) -> Data:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import revgn
-    >>> rng = np.random.default_rng(0)
-    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
-    >>> params = revgn.init(layer, rng, 0.1)
-    >>> x = revgn.Halves(*rng.standard_normal((2, 3, 2)))
-    >>> y = revgn.forward(layer, params, x)
     >>> np.allclose(revgn.inverse(layer, params, y), x)
     True
     """
@@ -190,15 +182,9 @@ def linearize(layer: Layer, params: Params, x: Data) -> tuple[Data, Point]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import revgn
-    >>> rng = np.random.default_rng(0)
-    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
-    >>> params = revgn.init(layer, rng, 0.1)
-    >>> x = revgn.Halves(*rng.standard_normal((2, 3, 2)))
     >>> y, point = revgn.linearize(layer, params, x)
-    >>> revgn.jvp_params(layer, params, point, params).first.shape
-    (3, 2)
+    >>> np.array_equal(y, revgn.forward(layer, params, x))
+    True
     """
 
 
@@ -212,13 +198,6 @@ def linearize_inverse(layer: Layer, params: Params, y: Data) -> tuple[Data, Poin
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import revgn
-    >>> rng = np.random.default_rng(0)
-    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
-    >>> params = revgn.init(layer, rng, 0.1)
-    >>> x = revgn.Halves(*rng.standard_normal((2, 3, 2)))
-    >>> y = revgn.forward(layer, params, x)
     >>> np.allclose(revgn.linearize_inverse(layer, params, y)[0], x)
     True
     """
@@ -234,13 +213,6 @@ def jvp_input(layer: Layer, params: Params, point: Point, dx: Data) -> Data:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import revgn
-    >>> rng = np.random.default_rng(0)
-    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
-    >>> params = revgn.init(layer, rng, 0.1)
-    >>> x = revgn.Halves(*rng.standard_normal((2, 3, 2)))
-    >>> y, point = revgn.linearize(layer, params, x)
     >>> dy = revgn.jvp_input(layer, params, point, x)
     >>> np.allclose(revgn.jvp_inverse(layer, params, point, dy), x)
     True
@@ -257,13 +229,6 @@ def jvp_params(layer: Layer, params: Params, point: Point, dparams: Params) -> D
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import revgn
-    >>> rng = np.random.default_rng(0)
-    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
-    >>> params = revgn.init(layer, rng, 0.1)
-    >>> x = revgn.Halves(*rng.standard_normal((2, 3, 2)))
-    >>> y, point = revgn.linearize(layer, params, x)
     >>> np.allclose(revgn.jvp_params(layer, params, point, params).first, y.first - x.first)  # linear in W
     True
     """
@@ -279,13 +244,6 @@ def jvp_inverse(layer: Layer, params: Params, point: Point, dy: Data) -> Data:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import revgn
-    >>> rng = np.random.default_rng(0)
-    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
-    >>> params = revgn.init(layer, rng, 0.1)
-    >>> x = revgn.Halves(*rng.standard_normal((2, 3, 2)))
-    >>> y, point = revgn.linearize(layer, params, x)
     >>> dx = revgn.jvp_inverse(layer, params, point, x)
     >>> np.allclose(revgn.jvp_input(layer, params, point, dx), x)
     True
@@ -304,13 +262,6 @@ def vjp_input(layer: Layer, params: Params, point: Point, y_bar: Data) -> Data:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import revgn
-    >>> rng = np.random.default_rng(0)
-    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
-    >>> params = revgn.init(layer, rng, 0.1)
-    >>> x = revgn.Halves(*rng.standard_normal((2, 3, 2)))
-    >>> y, point = revgn.linearize(layer, params, x)
     >>> x_bar, dy = revgn.vjp_input(layer, params, point, y), revgn.jvp_input(layer, params, point, x)
     >>> np.isclose(np.sum(np.multiply(y, dy)), np.sum(np.multiply(x_bar, x)))
     np.True_
@@ -327,13 +278,6 @@ def vjp_params(layer: Layer, params: Params, point: Point, y_bar: Data) -> Param
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import revgn
-    >>> rng = np.random.default_rng(0)
-    >>> layer = revgn.draw_coupling(0, 2, 8, rng)
-    >>> params = revgn.init(layer, rng, 0.1)
-    >>> x = revgn.Halves(*rng.standard_normal((2, 3, 2)))
-    >>> y, point = revgn.linearize(layer, params, x)
     >>> W_bar = revgn.vjp_params(layer, params, point, y)
     >>> dy = revgn.jvp_params(layer, params, point, params)
     >>> np.isclose(np.sum(dy.first * y.first), np.sum(params[0] * W_bar[0]))
@@ -348,6 +292,11 @@ def weight_forms(layer: Layer) -> tuple[WeightForm, ...]:
     Notes
     -----
     Law: `rows` times `columns` numbers in each array; one matrix of `to_matrices` for each.
+
+    Examples
+    --------
+    >>> revgn.weight_forms(layer)
+    (WeightForm(rows=9, columns=2, bias_rows=1),)
     """
 
 
@@ -358,6 +307,11 @@ def to_matrices(layer: Layer, dparams: Params) -> tuple[Array, ...]:
     Notes
     -----
     Law: <ybar, jvp_params(dparams)> = sum_i <A_i^T b_i, X_i>, A_i of `row_features`, b_i of `row_cotangents`.
+
+    Examples
+    --------
+    >>> [X.shape for X in revgn.to_matrices(layer, params)]
+    [(9, 2)]
     """
 
 
@@ -368,12 +322,23 @@ def from_matrices(layer: Layer, matrices: tuple[Array, ...]) -> Params:
     Notes
     -----
     Law: to_matrices(from_matrices(X)) = X; vjp_params(ybar) = from_matrices(A_i^T b_i).
+
+    Examples
+    --------
+    >>> np.array_equal(revgn.from_matrices(layer, revgn.to_matrices(layer, params)), params)
+    True
     """
 
 
 @generic
 def row_features(layer: Layer, point: Point) -> tuple[Array, ...]:
-    """A_i (n, m_i): the left factors of the rows of df/dW; ones (n, 1) where a row is no outer product."""
+    """A_i (n, m_i): the left factors of the rows of df/dW; ones (n, 1) where a row is no outer product.
+
+    Examples
+    --------
+    >>> [A.shape for A in revgn.row_features(layer, point)]
+    [(3, 9)]
+    """
 
 
 @generic
@@ -383,6 +348,14 @@ def with_features(layer: Layer, point: Point, features: tuple[Array, ...]) -> Po
     Notes
     -----
     Law: with A_i R_i in place of A_i, jvp_params(from_matrices(X_i)) is jvp_params(from_matrices(R_i X_i)).
+
+    Examples
+    --------
+    >>> (A,) = revgn.row_features(layer, point)
+    >>> halved = revgn.with_features(layer, point, (A / 2,))
+    >>> dy, smaller = (revgn.jvp_params(layer, params, at, params) for at in (point, halved))
+    >>> np.allclose(smaller.first, dy.first / 2)
+    True
     """
 
 
@@ -398,6 +371,12 @@ def row_cotangents(layer: Layer, params: Params, point: Point, y_bar: Data) -> t
     Notes
     -----
     Law: see `kernel_parts`.
+
+    Examples
+    --------
+    >>> of_five_outputs = revgn.Halves(*np.ones((2, 5, 3, 2)))
+    >>> [b.shape for b in revgn.row_cotangents(layer, params, point, of_five_outputs)]
+    [(5, 3, 2)]
     """
 
 
@@ -408,6 +387,15 @@ def kernel_parts(layer: Layer, params: Params, point: Point, y_bar: Data) -> tup
     -----
     Law: <(df/dW)^T ybar_os, (df/dW)^T ybar_pt> = sum_i <a_s, a_t> <b_os, b_pt>, where ybar_os is the
     cotangent ybar_o of sample s and 0 for all others.
+
+    Examples
+    --------
+    >>> ones = revgn.Halves(*np.ones((2, 1, 3, 2)))
+    >>> ((A, b),) = revgn.kernel_parts(layer, params, point, ones)
+    >>> kernel = (A @ A.T) * (b[0] @ b[0].T)  # (n, n)
+    >>> (W_bar,) = revgn.vjp_params(layer, params, point, revgn.Halves(*np.ones((2, 3, 2))))
+    >>> np.isclose(kernel.sum(), np.sum(W_bar**2))
+    np.True_
     """
     if is_empty(params):
         return ()
@@ -422,6 +410,11 @@ def moved_halves(layer: Layer) -> tuple[int, ...]:
     Notes
     -----
     Law: a layer that moves one half i is an additive coupling, y_i = x_i + g(x_j; W) and y_j = x_j.
+
+    Examples
+    --------
+    >>> revgn.moved_halves(layer)
+    (0,)
     """
 
 
@@ -432,7 +425,13 @@ def rank_bound(layer: Layer, point: Point) -> int:
 
 @generic
 def factor_params(layer: Layer, point: Point, rule: PinvRule) -> Factored:
-    """Factored pseudoinverse of df/dW, truncated and damped by `rule`; opaque but for its `info`."""
+    """Factored pseudoinverse of df/dW, truncated and damped by `rule`; opaque but for its `info`.
+
+    Examples
+    --------
+    >>> revgn.factor_params(layer, point, revgn.PinvRule()).info.rank  # of the rows of three samples
+    3
+    """
 
 
 @generic
@@ -445,6 +444,13 @@ def solve_params(layer: Layer, point: Point, factored: Factored, dy: Data) -> Pa
     Notes
     -----
     Law: the four Penrose identities; `realized` equals jvp_params of the step.
+
+    Examples
+    --------
+    >>> factored = revgn.factor_params(layer, point, revgn.PinvRule())
+    >>> step = revgn.solve_params(layer, point, factored, y)
+    >>> np.allclose(step.realized.first, y.first)  # all is in reach of nine features
+    True
     """
 
 
@@ -480,7 +486,14 @@ def _solve_at_once(layer: Layer, point: Point, factored: Factored, dy: Data) -> 
 
 
 def pinv_params(layer: Layer, point: Point, dy: Data, rule: PinvRule) -> ParamsStep:
-    """(df/dW)^+ dy in one call: `solve_params` with `factor_params`."""
+    """(df/dW)^+ dy in one call: `solve_params` with `factor_params`.
+
+    Examples
+    --------
+    >>> step = revgn.pinv_params(layer, point, y, revgn.PinvRule())
+    >>> np.allclose(revgn.jvp_params(layer, params, point, step.params).first, y.first)
+    True
+    """
     return solve_params(layer, point, factor_params(layer, point, rule), dy)
 
 

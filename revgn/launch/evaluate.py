@@ -49,6 +49,13 @@ def evaluate_run(
     UsageError
         If the other data have another number of features or a class that the network does not have, or if
         there are no averaged weights.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> found = revgn.evaluate_run("runs/first", best=True)
+    >>> found["test_rows"]
+    360
     """
     folder = Path(folder)
     run = open_run(folder)

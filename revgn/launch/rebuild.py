@@ -52,6 +52,14 @@ def rebuild(
     Notes
     -----
     Law: forward(network, params, (x - shift) * scale) is what the run's evaluations saw.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> trained = revgn.rebuild(revgn.open_run("runs/first"), "best")
+    >>> x = (revgn.load_dataset("digits").test.inputs - trained.shift) * trained.scale
+    >>> revgn.forward(trained.network, trained.params, x.astype("float32")).shape
+    (360, 10)
     """
     problem = problem_of(run, problem, optimizer=False, backend=backend)
     at, params = weights_of(run, problem, step, weights)

@@ -44,6 +44,14 @@ def resume_run(
         If a setting cannot change on resume, or nothing is left to do.
     RunError
         If there is no usable checkpoint, or the data are not those that the run was started with.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> config = revgn.build_config({"data": {"subset": 100}, "training": {"batch_size": 50, "steps": 1}})
+    >>> outcome = revgn.start_run(config, "runs/resumed")
+    >>> revgn.resume_run("runs/resumed", {"training": {"steps": 3}}).step
+    3
     """
     folder = Path(folder)
     run = open_run(folder)

@@ -44,6 +44,14 @@ def start_run(
     RunError
         If the folder exists and is not empty, cannot be written, or training diverged; what was journalled
         and the last good checkpoint stay.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> config = revgn.build_config({"data": {"subset": 100}, "training": {"batch_size": 50, "steps": 3}})
+    >>> outcome = revgn.start_run(config, "runs/started")
+    >>> outcome.status, outcome.step
+    ('finished', 3)
     """
     if isinstance(what, Config):
         config = _with_data_found(what)

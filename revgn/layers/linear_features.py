@@ -43,6 +43,14 @@ def linear_features(projection: Array) -> LinearFeatures:
     ------
     ShapeError
         If C has more rows than columns; `RandomFeatures` with the identity takes those.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revgn
+    >>> features = revgn.linear_features(np.random.default_rng(0).standard_normal((2, 8)))
+    >>> features.basis.shape  # Q
+    (8, 2)
     """
     d2, h = projection.shape
     if d2 > h:

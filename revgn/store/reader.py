@@ -64,6 +64,13 @@ def open_run(folder: Path | str) -> Run:
     ------
     RunError
         If `folder` holds no run, or what it holds is damaged; of its series when these are asked for.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> run = revgn.open_run("runs/first")
+    >>> run.status, run.steps["step"][-1]
+    ('finished', np.float64(3.0))
     """
     folder = Path(folder)
     path = folder / names.RUN_FILE
@@ -88,6 +95,12 @@ def open_runs(where: Path | str | Iterable[Path | str]) -> list[Run]:
         If there is none.
     RunError
         If one is damaged.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> [run.config["training"]["steps"] for run in revgn.open_runs("runs/first*")]
+    [3]
     """
     given = [where] if isinstance(where, Path | str) else list(where)
     folders: dict[Path, None] = {}
@@ -106,7 +119,14 @@ def is_run(folder: Path | str) -> bool:
 
 
 def list_runs(root: Path | str) -> list[Path]:
-    """Return the folders of all runs in `root`, at any depth, sorted; a run holds no others."""
+    """Return the folders of all runs in `root`, at any depth, sorted; a run holds no others.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> "runs/first" in [str(folder) for folder in revgn.list_runs("runs")]
+    True
+    """
     found = []
     for folder, inside, files in os.walk(root):
         if names.RUN_FILE in files:

@@ -22,7 +22,7 @@ from revgn.store.attributes import (
     text,
 )
 from revgn.store.checkpoint import prune_checkpoints, save_checkpoint
-from revgn.store.files import uninterrupted, write_hdf5, write_whole, writing
+from revgn.store.files import uninterrupted, write_attributes, write_hdf5, write_whole, writing
 from revgn.store.journal import Columns, Journal, check_record, encode, encode_resume, is_locked
 from revgn.store.migrate import keep_original
 from revgn.store.names import EPOCHS, STEPS, Weights, attributes_of, checkpoint_path, of_weights
@@ -134,8 +134,7 @@ class RunWriter:
         return self._journal
 
     def _fill(self, file: h5py.File) -> None:
-        file.attrs.update(self._attributes)
-        file.attrs[names.JOURNAL_BYTES] = self._open_journal().size()
+        write_attributes(file, self._attributes | {names.JOURNAL_BYTES: self._open_journal().size()})
         for columns in (self._steps, self._epochs):
             _fill_group(file.create_group(columns.cadence.group), columns)
 
@@ -213,12 +212,12 @@ def _begin(writer: RunWriter, config_toml: str, run: Run | None = None, step: in
 def _fill_group(group: h5py.Group, columns: Columns) -> None:
     cadence = columns.cadence
     arrays = columns.arrays()
-    group.attrs.update({"NX_class": "NXdata", "axes": cadence.scale.name})
     scale = group.create_dataset(cadence.scale.name, data=arrays.pop(cadence.scale.name))
     scale.make_scale(cadence.scale.name)
-    scale.attrs.update(attributes_of(cadence.scale))
+    write_attributes(scale, attributes_of(cadence.scale))
     known = [series.name for series in cadence.series]
-    group.attrs["signal"] = next(iter(arrays), known[0])
+    signal = next(iter(arrays), known[0])
+    write_attributes(group, {"NX_class": "NXdata", "axes": cadence.scale.name, "signal": signal})
     for name in dict.fromkeys((*known, *arrays)):
         if name in arrays:
             data = group.create_dataset(name, data=arrays[name])
@@ -226,4 +225,4 @@ def _fill_group(group: h5py.Group, columns: Columns) -> None:
             data = group.create_dataset(name, scale.shape, "f8", fillvalue=np.nan)
         data.dims[0].attach_scale(scale)
         if series := cadence.find(name):
-            data.attrs.update(attributes_of(series))
+            write_attributes(data, attributes_of(series))

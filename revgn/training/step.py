@@ -29,6 +29,17 @@ def train_step(problem: Problem, state: TrainState, batch: Batch) -> tuple[Train
     -------
     The new state, and the record of the step: series of `revgn.store.names` by name. Loss and accuracy are of
     the batch before the update, with its targets as they are given (labels may be smoothed).
+
+    Examples
+    --------
+    >>> import revgn
+    >>> config = revgn.build_config({"data": {"subset": 64}, "network": {"hidden": 16}})
+    >>> problem = revgn.build_problem(config, revgn.load_data(config))
+    >>> train = problem.dataset.train
+    >>> batch = revgn.take_batch(problem.dataset, train, slice(0, 32), problem.backend, problem.dtype)
+    >>> state, record = revgn.train_step(problem, revgn.initial_state(problem), batch)
+    >>> state.step, "rho" in record
+    (1, True)
     """
     with unwarned():  # the loop looks at the numbers
         return _train_step(problem, state, *batch)

@@ -22,6 +22,12 @@ def to_xarray(run: Run, cadence: CadenceName = "steps") -> "xarray.Dataset":
 
     These are the series that were measured: those of `xarray.open_dataset(run.h5, group=cadence)` that hold a
     number, with the records that only the journal has so far. `UsageError` if xarray is not installed.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> revgn.to_xarray(revgn.open_run("runs/first"), "epochs")["test_loss"].attrs["units"]
+    '1'
     """
     xr = library("to_xarray", "xarray", "analysis")
     of_name, found = cadence_of(cadence), series_of(run, cadence)
@@ -37,6 +43,13 @@ def to_pandas(run: Run, cadence: CadenceName = "steps") -> "pandas.DataFrame":
     """Return the series as columns, with the scale for index; the run's attributes are in `frame.attrs`.
 
     `UsageError` if pandas is not installed.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> frame = revgn.to_pandas(revgn.open_run("runs/first"))
+    >>> frame["loss"].index.name, len(frame)
+    ('step', 3)
     """
     pd = library("to_pandas", "pandas", "analysis")
     found, scale = series_of(run, cadence), cadence_of(cadence).scale.name

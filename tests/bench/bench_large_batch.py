@@ -57,8 +57,8 @@ def main():
     n, dataset = arguments.samples, problem.dataset
     x, t = take_batch(dataset, dataset.train, slice(0, n), problem.backend, problem.dtype)
     solver = ConjugateGradients(
-        arguments.damping,
-        arguments.outputs,
+        damping=arguments.damping,
+        outputs=arguments.outputs,
         tolerance=arguments.tolerance,
         max_iterations=arguments.iterations,
         preconditioner=Blocks(arguments.block, arguments.directions),

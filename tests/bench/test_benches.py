@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,8 @@ SMALL = {
 
 @pytest.mark.parametrize("name", SMALL)
 def test_it_runs(name, monkeypatch, capsys):
-    bench = importlib.import_module(f"bench.{name}")
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))  # as on the command line
+    bench = importlib.import_module(name)
     monkeypatch.setattr(bench, "load_data", lambda config: load_dataset("digits", subset=128), raising=False)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *SMALL[name].split()])
     bench.main()

@@ -48,9 +48,9 @@ def test_the_same_sweep_again_does_what_is_missing(tmp_path):
     assert statuses(grown) == ["finished"] * 4
 
 
-def test_a_stopped_sweep_goes_on(tmp_path):
+def test_a_stopped_sweep_goes_on(tmp_path, often):
     """Both jobs have begun when it is stopped; no step is lost or taken twice."""
-    plan = plan_of({"training.epochs": 200, "training.eval_every": 50}, training__seed="0..1")
+    plan = plan_of({"training.epochs": 100, "training.eval_every": 50}, training__seed="0..1")
     stop = threading.Event()
 
     def observe(board):
@@ -63,13 +63,13 @@ def test_a_stopped_sweep_goes_on(tmp_path):
         )
     assert statuses(board) == ["interrupted"] * 2
     steps = {name: open_run(tmp_path / "s" / name).steps["step"][-1] for name in board}
-    assert all(3 < step < 800 for step in steps.values())
+    assert all(3 < step < 400 for step in steps.values())
     with ThreadPoolExecutor(2) as executor:
         board = run_sweep(plan, tmp_path / "s", executor=executor, workers=2)
     assert statuses(board) == ["finished"] * 2
     for name in board:
         run = open_run(tmp_path / "s" / name)
-        np.testing.assert_array_equal(run.steps["step"], np.arange(1, 801))
+        np.testing.assert_array_equal(run.steps["step"], np.arange(1, 401))
         assert len(run.attributes["history"].splitlines()) == 2
 
 
@@ -119,9 +119,9 @@ def test_hopeless_jobs_are_ended(tmp_path):
     assert here.jobs == []
 
 
-def test_a_source_is_asked_only_when_something_has_changed(tmp_path):
+def test_a_source_is_asked_only_when_something_has_changed(tmp_path, often):
     """Not while jobs just go on: it may have to think of many."""
-    plan = plan_of({"training.epochs": 200, "training.eval_every": 50}, training__seed="0..1")
+    plan = plan_of({"training.epochs": 50, "training.eval_every": 50}, training__seed="0..1")
     source, asked, looked = Listed(plan_jobs(plan)), [], []
 
     class Counted:
@@ -166,9 +166,9 @@ def test_workers_divide_the_machine(monkeypatch):
         assert a not in again
 
 
-def test_a_killed_worker_loses_nothing(tmp_path):
+def test_a_killed_worker_loses_nothing(tmp_path, often):
     """Its job goes on from its checkpoint, the other worker's never notices."""
-    plan = plan_of({"training.epochs": 250, "training.eval_every": 50}, training__seed="0..1")
+    plan = plan_of({"training.epochs": 100, "training.eval_every": 50}, training__seed="0..1")
     killed = []
     observe = killer(tmp_path / "s", killed)
     board = run_sweep(plan, tmp_path / "s", workers=2, observe=observe)
@@ -176,7 +176,7 @@ def test_a_killed_worker_loses_nothing(tmp_path):
     assert len(killed) == 1
     for name in board:
         run = open_run(tmp_path / "s" / name)
-        np.testing.assert_array_equal(run.steps["step"], np.arange(1, 1001))
+        np.testing.assert_array_equal(run.steps["step"], np.arange(1, 401))
         assert len(run.attributes["history"].splitlines()) == 1 + (name in killed)
         assert newest_claim(tmp_path / "s", name).folder.name == ("0002" if name in killed else "0001")
 
@@ -262,7 +262,7 @@ def test_a_job_taken_by_another_since_it_was_looked_at_is_left_to_it(tmp_path, m
 
 
 def test_two_drivers_share_the_jobs(tmp_path):
-    plan = plan_of({"training.epochs": 10}, training__seed="0..5")
+    plan = plan_of(training__seed="0..5")
     boards, pools = [], [Here(), Here()]
 
     def run(pool):
