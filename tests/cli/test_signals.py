@@ -10,10 +10,11 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
+from launch_cases import repeats
 from processes import wait_until
 from revgn_cli.interrupt import stop_when_asked
 
-from revgn.store import EPOCH_SERIES, STEP_SERIES, latest_checkpoint, list_runs, open_run
+from revgn.store import latest_checkpoint, list_runs, open_run
 from revgn.views import summarize
 
 STEPS = 60
@@ -33,23 +34,6 @@ def has_steps(folder, count=1):
     """Condition that the run has so many steps in its journal."""
     journal = folder / "metrics.jsonl"
     return lambda: journal.exists() and journal.read_bytes().count(b'"kind": "step"') >= count
-
-
-def repeats(folder):
-    """What equal runs share: every deterministic series, and the arrays of the last checkpoint."""
-    run = open_run(folder)
-    names = {"step", "epoch"}
-    names |= {series.name for series in (*STEP_SERIES, *EPOCH_SERIES) if series.deterministic}
-    found = {
-        (group, name): column.tobytes()
-        for group, columns in (("steps", run.steps), ("epochs", run.epochs))
-        for name, column in columns.items()
-        if name in names
-    }
-    checkpoint, passed_over = latest_checkpoint(folder)
-    assert passed_over == []
-    arrays = {name: array.tobytes() for name, array in checkpoint.arrays.items() if name != "seconds"}
-    return run.status, checkpoint.step, found, arrays
 
 
 def kill_and_resume(spawn, invoke, tmp_path, names, kills, seed):
