@@ -53,7 +53,9 @@ def command(run: Path, as_json: bool) -> None:
                 click.echo(f"{label} {counts}")
     if summary["split"]:
         split = ", ".join(f"{part} {share:.0%}" for part, share in summary["split"].items())
-        click.echo(f"time  {clock(summary['seconds'])} of training: {split}")
+        outside = summary["seconds_outside"]
+        beside = "" if outside is None else f"; {clock(outside)} outside of steps"
+        click.echo(f"time  {clock(summary['seconds'])} of training: {split}{beside}")
     if summary["memory_bytes"]:
         click.echo(f"memory {summary['memory_bytes'] / 1e9:.3g} GB at most")
 

@@ -107,8 +107,10 @@ class Cost:
     `work` are operations and `memory` bytes, both by part: "factor" is work of Cholesky factorizations,
     "eigenvectors" of eigendecompositions, all others of matrix products. `order` is that of the largest
     matrix factored, `read` are bytes of large arrays in products with a vector, `disk` and `moved` bytes on
-    disk and to and from it. `kernel` says how a tangent kernel is factored: "dense" or "tiles". `notes` are
-    sentences on what will go wrong, `unknown` the names of structs without a cost.
+    disk and to and from it. `launches` are the operations that a solver starts, which take time on a GPU
+    however small they are, and `solved` the rows of its triangular solves, which wait for each other.
+    `kernel` says how a tangent kernel is factored: "dense" or "tiles". `notes` are sentences on what will go
+    wrong, `unknown` the names of structs without a cost.
     """
 
     work: dict[str, float] = field(default_factory=dict)
@@ -118,6 +120,8 @@ class Cost:
     kernel: str | None = None
     disk: int = 0
     moved: float = 0.0
+    launches: float = 0.0
+    solved: float = 0.0
     notes: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
@@ -130,6 +134,8 @@ class Cost:
             self.kernel or other.kernel,
             self.disk + other.disk,
             self.moved + other.moved,
+            self.launches + other.launches,
+            self.solved + other.solved,
             tuple(dict.fromkeys((*self.notes, *other.notes))),
             self.unknown + other.unknown,
         )

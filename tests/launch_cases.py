@@ -1,9 +1,8 @@
-"""Tiny runs of every optimizer, what equal runs share, and ways to stop one."""
+"""Tiny runs of every optimizer, and ways to stop one."""
 
 import numpy as np
 
 from revgn.settings import build_config, merge_settings, settings_by_name
-from revgn.store import EPOCH_SERIES, STEP_SERIES, latest_checkpoint, open_run
 
 TINY = {
     "data": {"subset": 200},
@@ -64,22 +63,6 @@ def settings(changes):
 
 def config(**changes):
     return build_config(settings(changes))
-
-
-def repeats(folder):
-    """What two equal runs share: every deterministic series and the arrays of the last checkpoint."""
-    run = open_run(folder)
-    names = {series.name for series in (*STEP_SERIES, *EPOCH_SERIES) if series.deterministic}
-    series = {
-        (group, name): column.tobytes()
-        for group, columns in (("steps", run.steps), ("epochs", run.epochs))
-        for name, column in columns.items()
-        if name in names | {"step", "epoch"}
-    }
-    checkpoint, passed_over = latest_checkpoint(folder)
-    assert passed_over == []
-    arrays = {name: array.tobytes() for name, array in checkpoint.arrays.items() if name != "seconds"}
-    return run.status, checkpoint.step, series, arrays
 
 
 def stop_after(step):

@@ -52,7 +52,7 @@ def begin_cholesky(K: Array, *, overwrite: bool = False) -> tuple[Array, Array] 
         rows = xp.linalg.vector_norm(L, axis=1)
         misfit = xp.linalg.vector_norm(rows * rows / diagonal - 1.0)
         limit = (K.shape[0] * float(xp.finfo(K.dtype).eps)) ** 0.5  # a root of eps for each row
-        return L, (misfit <= limit) & (xp.min(xp.linalg.diagonal(L)) > 0)
+        return L, (misfit <= limit) & xp.all(xp.linalg.diagonal(L) > 0)  # also of none
     try:
         L = xp.linalg.cholesky(xp.tril(K) + xp.tril(K, k=-1).T)
     except np.linalg.LinAlgError:

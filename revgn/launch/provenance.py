@@ -4,7 +4,7 @@ import platform
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
-from revgn.arrays import device_name
+from revgn.arrays import Backend, Cuda, describe_cuda, device_name
 from revgn.optimizers import Optimizer
 from revgn.settings import FAMILIES, config_dict, config_toml, kind_of, parts_of
 from revgn.store import Provenance
@@ -18,7 +18,8 @@ REFERENCES = (
 
 
 def provenance(problem: Problem, command: str) -> Provenance:
-    config = problem.config
+    """Describe the settings and data of a problem, and the machine on which it is about to be trained."""
+    config, cuda = problem.config, describe_cuda() if problem.backend.name == "cupy" else None
     return Provenance(
         title=f"{_optimizers(problem.optimizer)} on {problem.dataset.name}",
         command=command,
@@ -26,20 +27,32 @@ def provenance(problem: Problem, command: str) -> Provenance:
         config_toml=config_toml(config),
         seed=config.training.seed,
         backend=problem.backend.name,
-        device=device_name(problem.backend),
+        device=_device(problem.backend, cuda),
         dtype=config.training.dtype,
         data_name=problem.dataset.name,
         data_sha256=problem.dataset.checksum,
-        versions=_versions(),
+        versions=_versions(cuda),
         references=REFERENCES,
     )
 
 
-def _versions() -> dict[str, str]:
+def _device(backend: Backend, cuda: Cuda | None) -> str:
+    """Name the processor; of a GPU also memory, compute capability and precision of float32 products."""
+    if cuda is None:
+        return device_name(backend)
+    gpu = cuda.gpus[backend.device.id]
+    products = "TF32 allowed" if cuda.tf32 else "no TF32"
+    memory = f"{gpu.memory_total / 1e9:.1f} GB"
+    return f"{gpu.name}, {memory}, compute capability {gpu.compute_capability}, {products}"
+
+
+def _versions(cuda: Cuda | None) -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
+    if cuda is not None:
+        found |= {"cupy": cuda.cupy, "cuda-runtime": cuda.runtime, "nvidia-driver": cuda.driver or "unknown"}
     return found
 
 

@@ -2,11 +2,11 @@
 
     z_0 = K y        z_(i+1) = s K z_i        s = |y| / |z_0|
 
-The largest Ritz value of K on the span of y, z_0, .. is what Lanczos finds in as many steps, within some percent
-where the spectrum is not special. The inner products of these vectors determine it: with Y the unit vectors,
-M = Y^T Y and H = Y^T K Y, it is the largest theta of H a = theta M a. The smallest eigenvalue is that of K^-1.
-No vector is orthogonalized, so that a step is the product and two launches. Source: Parlett, The Symmetric
-Eigenvalue Problem, chapter 12.
+The largest Ritz value of K on the span of y, z_0, .. is what Lanczos finds in as many steps, within some
+percent where the spectrum is not special. The inner products of these vectors determine it: with Y the unit
+vectors, M = Y^T Y and H = Y^T K Y, it is the largest theta of H a = theta M a. The smallest eigenvalue is
+found from products with K^-1. No vector is orthogonalized, so that a step is the product and one launch.
+Source: Parlett, The Symmetric Eigenvalue Problem, chapter 12.
 """
 
 import math

@@ -281,7 +281,7 @@ def begin_solve(
 def _tolerance(info: FactorInfo, scale: float, left: list[float], B: Array) -> float:
     """Residual that needs no refinement; `left` is |Z| where there is damping."""
     left_by_damping = info.damping * left[0] / scale if left else 0.0
-    return max(machine_epsilon(B.dtype, B) ** _ENOUGH, _HIDDEN * left_by_damping)
+    return float(max(machine_epsilon(B.dtype, B) ** _ENOUGH, _HIDDEN * left_by_damping))
 
 
 def project(factored: Factor, B: Array) -> Array:

@@ -38,6 +38,9 @@ from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.solvers.rows import ROWS, Rows
 from revgn.structs import setting, struct
 
+_LAUNCHES, _LAUNCHES_OF_LAYER = 16, 46  # beside those of the iterations
+_LAUNCHES_OF_ITERATION, _LAUNCHES_OF_PRODUCT = 20, 4  # the latter for each layer
+
 
 @struct
 class Blocks:
@@ -153,7 +156,9 @@ def cost_conjugate_gradients(solver: ConjugateGradients, sizes: Sizes) -> Cost:
             work["directions"] += 9.0 * bases
     singular = singular_kernel(solver.damping, m, sizes)
     notes = () if singular is None else (f"{singular}, so conjugate gradients stagnate; take --damping 0.01",)
-    return Cost(work, memory, read, order, notes=notes)
+    launches = iterations * (_LAUNCHES_OF_ITERATION + _LAUNCHES_OF_PRODUCT * len(layers))
+    launches += _LAUNCHES + _LAUNCHES_OF_LAYER * len(layers)
+    return Cost(work, memory, read, order, launches=launches, notes=notes)
 
 
 def expected_iterations(solver: ConjugateGradients, n: int) -> float:

@@ -27,6 +27,7 @@ from revgn.arrays import (
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import MemoryShortageError, RunError, ShapeError, UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
+from revgn.maps import KernelPart
 from revgn.networks import ChainParams
 from revgn.solvers.jacobian import (
     Equation,
@@ -42,7 +43,7 @@ from revgn.solvers.jacobian import (
     residuals,
     solve,
 )
-from revgn.solvers.kernel import HELD, lower_kernel
+from revgn.solvers.kernel import HELD, adjoint_of_parts, are_few, lower_kernel, parts_backward
 from revgn.solvers.rows import ROWS, Rows, with_rows
 from revgn.solvers.tiled_kernel import (
     dense_memory,
@@ -55,10 +56,17 @@ from revgn.structs import setting, struct
 
 _HIDDEN = 0.8  # share of its order below which a kernel's rank at W = 0 was seen to matter after it
 _UNBOUNDED = 2**62  # bytes
+_LAUNCHES, _LAUNCHES_OF_LAYER = 80, 30  # beside those of the kernel's pieces
+_SOLVES = 12  # triangular ones: estimates of the smallest eigenvalue, a solution
 _PASSES = 24  # over the factor: estimates of its eigenvalues, a solution, a refinement
 Outputs = Literal["logits", "centered-logits"]
 _DAMPING = "Damping mu, relative to the mean diagonal of the kernel."
 _OUTPUTS = "Outputs that are constrained: all logits, or logits modulo a constant, which softmax ignores."
+
+
+def bytes_setting(meaning: str) -> Any:
+    """Setting of a solver's memory; None by default."""
+    return setting(meaning, default=None, ge=1, le=2**62, size=True, resumable=True)
 
 
 @struct
@@ -73,14 +81,9 @@ class MinimumNorm:
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
     rows: Rows = setting(ROWS, default="all", ge=1)
-    memory: int | None = setting(
+    memory: int | None = bytes_setting(
         "Memory for the kernel in bytes, such as 4GB; by default half of the machine's. A larger kernel is "
-        "factored by tiles.",
-        default=None,
-        ge=1,
-        le=2**62,
-        size=True,
-        resumable=True,
+        "factored by tiles."
     )
 
 
@@ -90,7 +93,8 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
     J, eps = solved.jacobian, solved.wanted
     check_wanted(J, eps)
     started = perf_counter()
-    found = _factor(solver, J, eps, "cholesky")
+    parts = _kept_parts(solver, J, eps)
+    found = _factor(solver, J, eps, "cholesky", parts)
     if found is None:
         order, memory = eps.shape[0] * eps.shape[1], kernel_memory(solver.memory, backend_of(eps))
         raise RunError(
@@ -102,7 +106,8 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
     def evaluate(
         Z: Array, dZ: Array, before: tuple[ChainParams, Array] | None, factored: Factor, info: FactorInfo
     ) -> tuple[tuple[ChainParams, Array], Array]:
-        D = apply_adjoint(J, _by_sample(dZ, eps))
+        v = _by_sample(dZ, eps)
+        D = apply_adjoint(J, v) if parts is None else adjoint_of_parts(J, parts, v)
         if before is not None:
             D = trees.add(before[0], D)
         change = output_change(J, D)
@@ -112,7 +117,7 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
     def refactor(rung: Rung) -> tuple[Factor, FactorInfo] | None:
         nonlocal found
         found = None  # what was factored before goes first
-        return _factor(solver, J, eps, rung)
+        return _factor(solver, J, eps, rung, parts)
 
     (D, change), info, residual = solve_checked(*found, _by_output(eps), evaluate, refactor)
     measured, of_outputs = residuals(solved, change)
@@ -157,8 +162,11 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
     if is_dense("cholesky", order, size, solver.memory, sizes.limits):
         held = order**2 * size
         passes = 2 * -(-len(moving) // HELD) + _PASSES
-        kernel = {"kernel": sizes.limits.cholesky * held}
-        total = Cost(work, kernel, passes * held / 2, order, kernel="dense")
+        memory = {"kernel": sizes.limits.cholesky * held}
+        if sizes.own_rows and are_few(m, len(layers), sizes.span or m):  # one sweep back for both
+            work["solve and rho"] = sizes.jvp + sum(layer.params for layer in layers)
+            memory["cotangents"] = order * sum(layer.width for layer in layers) * size
+        total, groups = Cost(work, memory, passes * held / 2, order, kernel="dense"), 1
     else:
         width = sum(layer.features + m * layer.width for layer in layers)
         plan = plan_tiles(n, m, width, size, solver.memory or _UNBOUNDED, sizes.limits)
@@ -168,6 +176,10 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
         reads = size * order**3 / (3 * plan.samples * m) + _PASSES * plan.kernel
         moved = plan.on_disk + share * reads
         total = Cost(work, {"kernel": held}, 0.0, order, "tiles", plan.on_disk, moved)
+        groups = -(-n // plan.samples)
+    sums = m * (len(moving) + -(-len(layers) // HELD)) * groups * (groups + 1) / 2
+    launches = _LAUNCHES + _LAUNCHES_OF_LAYER * len(layers) + sums
+    total += Cost(launches=launches, solved=_SOLVES * order)
     singular = singular_kernel(solver.damping, m, sizes)
     return total if singular is None else total + _cost_of_eigenvectors(solver, total, singular, sizes)
 
@@ -196,7 +208,7 @@ def constrained(solver: Any, sizes: Sizes) -> tuple[int, Sizes]:
     m = sizes.outputs - (solver.outputs == "centered-logits")
     if solver.rows == "all":
         return m, sizes
-    return solver.rows, sizes._replace(own_rows=True, span=sizes.span or m)
+    return solver.rows, sizes._replace(own_rows=True, span=sizes.span or sizes.outputs)
 
 
 def singular_kernel(damping: float, rows: int, sizes: Sizes) -> str | None:
@@ -227,7 +239,22 @@ def centering(like: Array) -> Array:
     return backend_of(like).asarray(columns, dtype=like.dtype)
 
 
-def _factor(solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung) -> tuple[Factor, FactorInfo] | None:
+def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[KernelPart, ...] | None:
+    """Parts of the kernel, kept to find J^T v from without another sweep back; None where that is not done.
+
+    It is where each sample has its own rows, few of them, and the features are kept as well.
+    """
+    (n, m), c, parts = eps.shape, J.network.readout.first.shape[-1], len(tuple(trees.leaves(J.params)))
+    if J.outputs is None or J.outputs.ndim == 2 or J.point.points is None or not are_few(m, parts, c):
+        return None
+    limits = limits_of(backend_of(eps))
+    is_whole = is_dense("cholesky", n * m, nbytes((1,), eps), solver.memory, limits)
+    return tuple(parts_backward(J)) if is_whole else None
+
+
+def _factor(
+    solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung, parts: tuple[KernelPart, ...] | None
+) -> tuple[Factor, FactorInfo] | None:
     """Factor by the first rung that can, from `first` on; each as a whole where that fits, or by tiles.
 
     Raises
@@ -243,7 +270,12 @@ def _factor(solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung) -> tuple[
         try:
             if as_a_whole:
                 found = factor_at(
-                    rung, lambda dtype: lower_kernel(cast(J, dtype)), order, eps, rule, damping_unit="mean"
+                    rung,
+                    lambda dtype: lower_kernel(cast(J, dtype), parts if dtype == eps.dtype else None),
+                    order,
+                    eps,
+                    rule,
+                    damping_unit="mean",
                 )
             else:
                 bound = kernel_memory(memory, backend) or _UNBOUNDED

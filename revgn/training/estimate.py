@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from revgn._dispatch import has_map
-from revgn.arrays import Array, Scratch, cholesky, eigh, limits_of, nbytes, synchronize
+from revgn.arrays import Array, Scratch, cholesky, cholesky_solve, eigh, limits_of, nbytes, synchronize
 from revgn.cost import Cost, Sizes, cost, layer_cost
 from revgn.data import Dataset
 from revgn.losses import curvature_root
@@ -24,17 +24,25 @@ from revgn.training.problem import Problem, build_problem
 _TIMED_SECONDS = 0.2
 _FACTORED = 4096  # largest order of the matrix whose Cholesky factorization is timed
 _DECOMPOSED = 512  # and of the one whose eigenvectors are
+_SOLVED = 512  # and of the factor with which systems are solved
+_LAUNCHED = 100  # operations that are timed together
 _HIDDEN_SCALE = 1e-3  # of initial weights that single precision hides, as measured on digits
 
 
 class Speeds(NamedTuple):
-    """Operations per second of products, Cholesky factorizations, eigendecompositions; bytes per second."""
+    """Operations per second of products, Cholesky factorizations, eigendecompositions; bytes per second.
+
+    `launch` is the time that starting an operation takes, and `solve` the time by which a row of a triangular
+    solve follows the one before, both in seconds.
+    """
 
     products: float
     factor: float = math.inf
     eigenvectors: float = math.inf
     read: float = math.inf
     disk: float = math.inf
+    launch: float = 0.0
+    solve: float = 0.0
 
 
 class Estimate(NamedTuple):
@@ -51,11 +59,15 @@ class Estimate(NamedTuple):
 
     @property
     def seconds_per_step(self) -> float:
-        """Work and bytes over their speeds; a lower bound, since not all work counts."""
+        """Work and bytes over their speeds; a lower bound, since not all work counts.
+
+        Operations are started while others are at work, so that the longer of the two times counts.
+        """
         speeds = self.speeds
         special = {"factor": speeds.factor, "eigenvectors": speeds.eigenvectors}
         seconds = sum(count / special.get(part, speeds.products) for part, count in self.cost.work.items())
-        return seconds + self.cost.read / speeds.read + self.cost.moved / speeds.disk
+        seconds += self.cost.read / speeds.read + self.cost.solved * speeds.solve
+        return max(seconds, self.cost.launches * speeds.launch) + self.cost.moved / speeds.disk
 
 
 def step_cost(problem: Problem) -> Cost:
@@ -168,12 +180,15 @@ def _estimates(problems: Sequence[Problem]) -> list[Estimate]:
 def _speeds(problem: Problem, sizes: Sizes, counted: Cost) -> Speeds:
     """Speeds of what a step has, in the problem's precision; eigenvectors are always found in double."""
     order, parts = counted.order, counted.work
+    read = _read_speed(problem)
     return Speeds(
         products=_product_speed(problem, sizes),
         factor=_factor_speed(problem, min(order, _FACTORED)) if "factor" in parts else math.inf,
         eigenvectors=_eigen_speed(problem, min(order, _DECOMPOSED)) if "eigenvectors" in parts else math.inf,
-        read=_read_speed(problem),
+        read=read,
         disk=_disk_speed(problem) if counted.moved else math.inf,
+        launch=_launch_seconds(problem) if counted.launches else 0.0,
+        solve=_solve_seconds(problem, read) if counted.solved else 0.0,
     )
 
 
@@ -207,6 +222,26 @@ def _eigen_speed(problem: Problem, order: int) -> float:
     G = np.random.default_rng(0).standard_normal((order, order))
     K = problem.backend.asarray(G @ G.T, dtype=problem.backend.xp.float64)
     return 9 * order**3 / _fastest(lambda: eigh(K)[1])
+
+
+def _launch_seconds(problem: Problem) -> float:
+    """Seconds to start an operation, by many on a single number."""
+    x = _ones(problem, (1,))
+
+    def many() -> Array:
+        y = x
+        for _ in range(_LAUNCHED):
+            y = y + x
+        return y
+
+    return _fastest(many) / _LAUNCHED
+
+
+def _solve_seconds(problem: Problem, read: float) -> float:
+    """Seconds that a row of a triangular solve takes beyond the reading of the factor."""
+    L = problem.backend.xp.eye(_SOLVED, dtype=problem.dtype, device=problem.backend.device)
+    seconds = _fastest(lambda: cholesky_solve(L, L[:, :1])) - nbytes(L.shape, L) / read
+    return max(0.0, seconds) / (2 * _SOLVED)
 
 
 def _disk_speed(problem: Problem) -> float:

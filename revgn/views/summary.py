@@ -21,8 +21,8 @@ def summarize(run: Run) -> dict[str, Any]:
     Keys: run, title, status, message, start, end, settings (those that differ from the defaults), step,
     epoch, last and best (of the evaluations; best by validation accuracy, else test accuracy, else loss),
     best_average (by that of the averaged weights), rho (median, largest), rungs and cg_outcomes (how often
-    each), seconds (of training), split (share of forward, kernel, solve, update), memory_bytes. A run that
-    says "running" but is written by no process has the status "killed".
+    each), seconds (of training), seconds_outside (of its steps), split (share of forward, kernel, solve,
+    update), memory_bytes. A run that says "running" but is written by no process has the status "killed".
     """
     steps = run.steps
     return {
@@ -36,6 +36,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "rungs": _counts(run, "rung", RUNGS),
         "cg_outcomes": _counts(run, "cg_outcome", OUTCOMES),
         "seconds": float(np.nansum(steps["seconds"])) if "seconds" in steps else 0.0,
+        "seconds_outside": _sum(run.epochs.get("seconds_outside")),
         "split": _split(steps),
         "memory_bytes": float(np.nanmax(steps["memory"])) if "memory" in steps else None,
     }
@@ -118,6 +119,10 @@ def _spread(series: NDArray[np.float64] | None) -> dict[str, float] | None:
     if series is None or np.all(np.isnan(series)):
         return None
     return {"median": float(np.nanmedian(series)), "largest": float(np.nanmax(series))}
+
+
+def _sum(series: NDArray[np.float64] | None) -> float | None:
+    return None if series is None or np.all(np.isnan(series)) else float(np.nansum(series))
 
 
 def _counts(run: Run, name: str, meanings: tuple[str, ...]) -> dict[str, int]:

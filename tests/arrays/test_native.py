@@ -28,12 +28,26 @@ def test_cholesky_may_overwrite(K, backend):
     assert_close("L", L, backend.asarray(np.linalg.cholesky(K)), 1e-12)
 
 
+def test_cholesky_of_no_rows(backend, dtype):
+    """The blocks of a preconditioner without directions have one."""
+    L = cholesky(backend.asarray(np.empty((0, 0)), dtype))
+    assert L is not None
+    assert L.shape == (0, 0)
+
+
 @pytest.mark.parametrize("bad", [-1.0, 0.0, np.nan])
 def test_cholesky_that_fails_is_none(bad, backend, dtype):
     K = np.diag([1.0, bad, 1.0])
     if np.isnan(bad):
         K[:, 1] = K[1, :] = bad
     assert cholesky(backend.asarray(K, dtype)) is None
+
+
+def test_a_matrix_of_order_zero_is_factored(backend):
+    """As a preconditioner without directions needs it."""
+    L = cholesky(backend.asarray(np.zeros((0, 0))))
+    assert L is not None
+    assert L.shape == (0, 0)
 
 
 def test_cholesky_solve(K, backend, dtype, rng):

@@ -20,6 +20,7 @@ import datetime
 import gc
 import json
 import math
+import os
 import shutil
 import statistics
 import subprocess
@@ -40,6 +41,7 @@ from revgn.arrays import (
     Array,
     Backend,
     cholesky,
+    describe_cuda,
     device_name,
     eigh,
     nbytes,
@@ -147,7 +149,7 @@ def kernels(backend: Backend, call: Callable[[], Any]) -> dict[str, Any]:
         return {}
     if not torch.cuda.is_available():
         return {}
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
         timed(backend, call)
     totals: dict[str, tuple[int, float]] = {}
     for event in profiler.events():
@@ -225,9 +227,10 @@ def in_tf32(call: Callable[[], Any]) -> Any:
 def measure_primitive(bench: Bench, one: Primitive) -> dict[str, Any]:
     """Time a primitive, print its line, and return it with its speed."""
     timed(bench.backend, one.call)
-    _, once = timed(bench.backend, one.call)
-    rounds = max(1, min(bench.rounds, int(1e3 * LONGEST / max(once, 1e-3))))
-    pairs = [timed(bench.backend, one.call) for _ in range(rounds)]
+    pairs: list[tuple[float, float]] = []
+    started = perf_counter()
+    while not pairs or (len(pairs) < bench.rounds and perf_counter() - started < LONGEST):
+        pairs.append(timed(bench.backend, one.call))
     found = {name: ms / one.times for name, ms in summary(pairs).items()}
     found |= {"name": one.name, "n": one.n, "dtype": one.dtype}
     speed = ""
@@ -318,7 +321,7 @@ def measure_network(bench: Bench, network: str, arguments: argparse.Namespace) -
     def measured(name: str) -> dict[str, Any]:
         problem = problem_with(steps()[name], first.network)
         own = init_state(problem.optimizer, problem.network, state.params)
-        return measure_step(bench, problem, state._replace(optimizer=own), batches)
+        return measure_step(bench, f"{network}: {name}", problem, state._replace(optimizer=own), batches)
 
     for name in arguments.steps:
         if of := bench.case(f"{network}: {name}", partial(measured, name)):
@@ -335,7 +338,7 @@ def batch_of(problem: Problem, number: int) -> tuple[Array, Array]:
 
 
 def measure_step(
-    bench: Bench, problem: Problem, state: TrainState, batches: list[tuple[Array, Array]]
+    bench: Bench, name: str, problem: Problem, state: TrainState, batches: list[tuple[Array, Array]]
 ) -> dict[str, Any]:
     """Time the steps of one optimizer, the first of which do not count."""
     turns, record = cycle(batches), {}
@@ -354,7 +357,7 @@ def measure_step(
         "bytes_read": counted.read,
         **{name: float(record[name]) for name in names if record.get(name) is not None},
         **{name: 1e3 * value for name, value in record.items() if name.startswith("seconds_")},
-        **kernels(bench.backend, step),
+        **bench.case(f"{name}, kernels", partial(kernels, bench.backend, step)),
     }
 
 
@@ -386,27 +389,23 @@ def print_step(name: str, of: dict[str, Any]) -> None:
 
 def environment(backend: Backend) -> dict[str, Any]:
     """Date, commit, device and versions."""
-    root = Path(__file__).parents[2]
     found = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "commit": answer_of("git", "-C", str(root), "rev-parse", "--short", "HEAD"),
+        "commit": os.environ.get("COMMIT") or commit_of(Path(__file__).parent),
         "device": device_name(backend),
         "numpy": np.__version__,
     }
-    if backend.name == "cupy":
-        import cupy
-
-        found["cupy"] = cupy.__version__
-        found["driver"] = answer_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    if backend.name == "cupy" and (cuda := describe_cuda()):
+        found |= {"driver": cuda.driver, "cuda": cuda.runtime, "cupy": cuda.cupy}
     return found
 
 
-def answer_of(*command: str) -> str | None:
-    """First line that a program prints; None where it is not there or fails."""
-    if shutil.which(command[0]) is None:
+def commit_of(checkout: Path) -> str | None:
+    """Commit of a checkout; None where git or the history is missing."""
+    if shutil.which("git") is None:
         return None
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.partition("\n")[0] if done.returncode == 0 else None
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
 
 
 def listed(text: str) -> list[str]:
@@ -437,9 +436,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         backend = select_backend(options.backend)
     except RevgnError as error:
         parser.error(str(error))
-    report = environment(backend) | {"primitives": [], "networks": {}, "failed": {}, "left_out": []}
+    where = environment(backend)
+    report = where | {"primitives": [], "networks": {}, "failed": {}, "left_out": []}
     bench = Bench(backend, options.rounds, perf_counter() + options.limit, report, options.json)
-    print(", ".join(f"{name} {text}" for name, text in environment(backend).items() if text), flush=True)
+    print("\n".join(f"{name:<8} {text}" for name, text in where.items()), end="\n\n", flush=True)
     measure_primitives(bench, options.sizes)
     for network in options.networks:
         bench.case(network, partial(measure_network, bench, network, options))

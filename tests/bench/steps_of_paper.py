@@ -36,6 +36,7 @@ def steps(damping: float = 0.1) -> dict[str, dict[str, Any]]:
         "momentum": gauss_newton(centered, momentum=0.9),
         "metric": gauss_newton(centered, momentum=0.9, metric="features"),
         "orthogonalized": {"kind": "orthogonalized", "inner": gauss_newton(centered, momentum=0.9)},
+        "rows 1": gauss_newton(dense | {"rows": 1}),
         "cg": gauss_newton(by_cg),
     }
 

@@ -1,23 +1,15 @@
 """The bench for a GPU, at a size that any machine measures in seconds."""
 
-import importlib
 import json
-from pathlib import Path
 
+import bench_gpu
 import pytest
 
 TINY = ("--hidden", "24", "--batch", "16", "--sizes", "8,16", "--rounds", "1")
 
 
-@pytest.fixture
-def bench_gpu(monkeypatch):
-    """The script as a module, which finds its neighbours as it does on the command line."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    return importlib.import_module("bench_gpu")
-
-
 @pytest.mark.parametrize("name", ["numpy", pytest.param("cupy", marks=pytest.mark.gpu)])
-def test_every_primitive_and_step_is_timed(name, bench_gpu, tmp_path, capsys):
+def test_every_primitive_and_step_is_timed(name, tmp_path, capsys):
     """By steps of all optimizers; each line of the table fits 100 columns."""
     file = tmp_path / "bench.json"
     assert bench_gpu.main(["--backend", name, *TINY, "--networks", "mnist", "--json", str(file)]) == 0
@@ -45,7 +37,7 @@ def test_every_primitive_and_step_is_timed(name, bench_gpu, tmp_path, capsys):
     assert sum(text.startswith("orthogonalized ") for text in lines) == 1
 
 
-def test_the_floor_is_work_over_the_speed_of_the_largest_product(bench_gpu):
+def test_the_floor_is_work_over_the_speed_of_the_largest_product():
     def of(name, n, dtype, **speed):
         return {"name": name, "n": n, "dtype": dtype} | speed
 
@@ -66,7 +58,7 @@ def test_the_floor_is_work_over_the_speed_of_the_largest_product(bench_gpu):
     assert bench_gpu.ratios(step, {}, {"primitives": []}) == {}
 
 
-def test_a_case_that_fails_is_a_line_and_the_others_go_on(bench_gpu, tmp_path, capsys, monkeypatch):
+def test_a_case_that_fails_is_a_line_and_the_others_go_on(tmp_path, capsys, monkeypatch):
     def init_state(optimizer, *arguments):
         if type(optimizer).__name__ == "Muon":
             raise MemoryError("no memory\nfor this")
@@ -84,13 +76,13 @@ def test_a_case_that_fails_is_a_line_and_the_others_go_on(bench_gpu, tmp_path, c
         assert [*report["networks"][network]["steps"]] == ["adam"]
 
 
-def test_no_case_is_opened_when_the_time_is_over(bench_gpu, capsys):
+def test_no_case_is_opened_when_the_time_is_over(capsys):
     assert bench_gpu.main(["--backend", "numpy", *TINY, "--limit", "-1"]) == 0
     assert "mnist: left out, the time is over" in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize("wrong", [("--steps", "adams"), ("--networks", "resnet"), ("--backend", "jax")])
-def test_wrong_arguments_are_named(wrong, bench_gpu, capsys):
+def test_wrong_arguments_are_named(wrong, capsys):
     with pytest.raises(SystemExit):
         bench_gpu.main([*wrong])
     assert wrong[1] in capsys.readouterr().err

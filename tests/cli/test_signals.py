@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from launch_cases import repeats
 from processes import wait_until
+from repeats import repeats
 from revgn_cli.interrupt import stop_when_asked
 
 from revgn.store import latest_checkpoint, list_runs, open_run

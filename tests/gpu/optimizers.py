@@ -1,6 +1,6 @@
 """The optimizers whose runs on a GPU are compared: every kind of them, every kind of solver and wrapper."""
 
-from bench.steps_of_paper import steps
+from steps_of_paper import steps
 
 _DIRECTION = steps()["momentum"]
 

@@ -6,7 +6,8 @@ from itertools import cycle
 
 import h5py
 import pytest
-from launch_cases import OPTIMIZERS, Killed, config, kill_at, repeats, save_table, settings, stop_after
+from launch_cases import OPTIMIZERS, Killed, config, kill_at, save_table, settings, stop_after
+from repeats import repeats
 
 from revgn.errors import RunError, UsageError
 from revgn.launch import evaluate_run, resume_run, start_run
@@ -21,7 +22,7 @@ def test_stopped_after_any_step_and_resumed(name, step, tmp_path):
     config = build_config(settings(OPTIMIZERS[name] | {"checkpoint_every": 100}))
     start_run(config, tmp_path / "whole")
     expected = repeats(tmp_path / "whole")
-    assert expected[:2] == ("finished", 9)
+    assert (expected["status"], expected["step"]) == ("finished", 9)
     folder = tmp_path / "stopped"
     outcome = start_run(config, folder, **stop_after(step))
     assert (outcome.status, outcome.step) == ("interrupted", step)

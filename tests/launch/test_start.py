@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from launch_cases import config, repeats, settings, stop_after
+from launch_cases import config, settings, stop_after
+from repeats import repeats
 
 from revgn.data import load_dataset
 from revgn.errors import MemoryShortageError, RunError, UsageError
@@ -98,11 +99,11 @@ def test_a_kernel_without_room_is_factored_by_tiles_from_then_on(kind, tmp_path,
         """Let memory end in that step, for a kernel as a whole."""
         formed, calls = minimum_norm.lower_kernel, []
 
-        def forming(J):
-            calls.append(J)
+        def forming(*arguments):
+            calls.append(arguments)
             if len(calls) >= step:
                 raise MemoryError("the device is full")
-            return formed(J)
+            return formed(*arguments)
 
         monkeypatch.setattr(minimum_norm, "lower_kernel", forming)
 
@@ -130,11 +131,11 @@ def test_a_kernel_without_room_is_factored_by_tiles_from_then_on(kind, tmp_path,
 
 
 def test_a_shortage_without_a_remedy_ends_the_run(tmp_path, monkeypatch):
-    def failing(J):
+    def failing(*_):
         raise MemoryError
 
     monkeypatch.setattr(minimum_norm, "lower_kernel", failing)
-    monkeypatch.setattr(tiled_kernel, "cholesky_tiled", lambda *_: failing(None))
+    monkeypatch.setattr(tiled_kernel, "cholesky_tiled", failing)
     with pytest.raises(MemoryShortageError, match="even by tiles"):
         start_run(build_config(settings({"damping": 0.1})), tmp_path / "run")
     assert open_run(tmp_path / "run").status == "failed"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from revgn.arrays import to_host
-from revgn.linalg import add_diagonal, as_dtype, gram_columns, gram_rows, norm
+from revgn.arrays import to_host, unwarned
+from revgn.linalg import add_diagonal, as_dtype, gram_columns, gram_rows, norm, norms
 from revgn.testing import assert_close, tolerance
 
 
@@ -38,3 +38,10 @@ def test_same_dtype_is_the_same_array(backend):
 
 def test_norm(backend):
     assert norm(backend.asarray([[3.0, 0.0], [0.0, 4.0]])) == pytest.approx(5.0)
+
+
+def test_norms_are_read_together_and_each_is_scaled_where_it_must_be(backend):
+    X = [np.array([3.0, 4.0]), np.array([1e-30, 0.0]), np.array([1e30, 1e30]), np.zeros(2)]
+    with unwarned():
+        found = norms(*(backend.asarray(x, "float32") for x in X))
+    assert found == pytest.approx([5.0, 1e-30, 2**0.5 * 1e30, 0.0], rel=1e-6)

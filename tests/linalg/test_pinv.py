@@ -1,14 +1,25 @@
 """Pseudoinverses against the singular value decomposition, and residuals against honest ones."""
 
+import math
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
 from reference.pinv import pinv
 
-from revgn.arrays import to_host
+from revgn.arrays import read, to_host
 from revgn.errors import RevgnError, ShapeError, UsageError
-from revgn.linalg import PAPER_RULE, PinvRule, apply_pinv, factor_pinv
+from revgn.linalg import (
+    PAPER_RULE,
+    CholeskyFactor,
+    PinvRule,
+    apply_pinv,
+    begin_apply_pinv,
+    begin_pinv,
+    factor_pinv,
+)
 from revgn.testing import assert_close, tolerance
 
 SHAPES = [(1, 1), (1, 5), (4, 9), (6, 6), (9, 4), (7, 1)]
@@ -222,3 +233,35 @@ def test_a_decaying_spectrum_is_cut_where_it_cannot_be_resolved(wide, rule, dtyp
 def test_a_cut_that_keeps_nothing_is_refused():
     with pytest.raises(UsageError, match="keeps nothing"):
         PinvRule(rtol=1.0)
+
+
+@pytest.mark.parametrize("rule", [PinvRule(), PinvRule(rtol=1e-3), PinvRule(damping=0.1)], ids=str)
+@pytest.mark.parametrize("shape", [(20, 50), (50, 20)], ids=str)
+@pytest.mark.parametrize("condition", [10.0, 3e2])
+def test_begun_without_a_wait_it_is_the_same(condition, shape, rule, backend, dtype, rng):
+    """Refined where the condition asks for it: a residual of 1e-3 in single precision becomes 1e-6."""
+    Q, _ = np.linalg.qr(rng.standard_normal((shape[0], 20)))
+    P, _ = np.linalg.qr(rng.standard_normal((shape[1], 20)))
+    A = backend.asarray((Q * np.geomspace(1.0, 1.0 / condition, 20)) @ P.T, dtype)
+    V = backend.asarray(rng.standard_normal((shape[0], 3)), dtype)
+    pinv = read(begin_pinv(A, rule))
+    X, AX, begun = begin_apply_pinv(pinv, V)
+    expected = apply_pinv(factor_pinv(A, rule), V)
+    assert pinv.info == factor_pinv(A, rule).info
+    info = read(begun)
+    assert info is not None
+    assert info._replace(residual=0.0) == expected.info._replace(residual=0.0)
+    assert info.residual < (1e-4 if dtype == "float32" else 1e-9)
+    slack = 2e-2 if dtype == "float32" else 1e-8
+    assert_close("X", X, expected.solution, slack)
+    assert_close("AX", AX, expected.realized, slack)
+
+
+def test_begun_without_a_wait_a_wrong_solution_has_no_info(backend, dtype, rng):
+    A = backend.asarray(rng.standard_normal((5, 9)), dtype)
+    pinv = factor_pinv(A, PinvRule())
+    wrong = replace(pinv, factor=CholeskyFactor(2.0 * pinv.factor.lower))
+    V = backend.asarray(rng.standard_normal((5, 2)), dtype)
+    assert read(begin_apply_pinv(wrong, V).info) is None
+    nan = V + backend.asarray(math.nan, dtype)
+    assert read(begin_apply_pinv(pinv, nan).info) is None

@@ -8,6 +8,8 @@ from cases import EXACT_SOLVERS, NetworkCase, network_case, repeated_rows
 from reference import dense
 from reference.block import block_step
 
+from revgn import maps
+from revgn.arrays import deferred, ready, runs_ahead, to_host
 from revgn.errors import ShapeError, UsageError
 from revgn.networks import Architecture, Chain, Network
 from revgn.solvers import BlockWise, MinimumNorm, apply, jacobian, solve
@@ -186,3 +188,42 @@ def test_the_halves_may_come_in_the_other_order(numpy_backend):
     assert info.rho < 1e-9
     for ours, theirs in zip(D, block_step(other, swapped, x, eps, (0.5, 0.5)), strict=True):
         assert_close("step", ours.weight, theirs, 1e-8)
+
+
+@pytest.mark.parametrize("weights", ["full-rank", "uniform"])
+@pytest.mark.parametrize("rule", [{}, {"rtol": 0.2, "atol": 1e-5}], ids=["full-rank", "truncated"])
+def test_the_numbers_of_all_blocks_are_read_together(rule, weights, backend, numpy_backend, monkeypatch):
+    """Once for the factors and once for the solutions, where the device works behind the program."""
+    net, params, x = network_case("relu-same-keep").build(backend, "float64")
+    eps = backend.asarray(np.random.default_rng(45).standard_normal((6, 3)))
+    seen = []
+    monkeypatch.setattr(deferred, "to_host", lambda x: seen.append(x.shape) or to_host(x))
+    D, info = solve(BlockWise(weights, **rule), jacobian(net, params, x)[1], eps)
+    assert len(seen) == (2 if runs_ahead(eps) else 0)
+    expected = block_step(
+        *network_case("relu-same-keep").build(numpy_backend, "float64"),
+        to_host(eps),
+        info.block_weights,
+        **rule,
+    )
+    for ours, theirs in zip(D, expected, strict=True):
+        assert_close("step", ours.weight, backend.asarray(theirs), 1e-8)
+
+
+def test_a_solution_that_is_not_right_is_found_again(backend, monkeypatch):
+    net, params, x = network_case("relu-same-keep").build(backend, "float64")
+    eps = backend.asarray(np.random.default_rng(46).standard_normal((6, 3)))
+    right, begun = solve(BlockWise(), jacobian(net, params, x)[1], eps)[0], []
+
+    def wrong(layer, point, factored, dy):
+        begun.append(layer)
+        step = maps.solve_params(layer, point, factored, dy)
+        doubled = maps.Halves(*(2.0 * half for half in step.realized))
+        return maps.BegunParamsStep(step.params, doubled, ready(None if len(begun) == 2 else step.info))
+
+    monkeypatch.setattr(maps, "begin_solve_params", wrong)
+    D, info = solve(BlockWise(), jacobian(net, params, x)[1], eps)
+    assert len(begun) == (4 if runs_ahead(eps) else 0)
+    assert info.rho < 1e-9
+    for ours, theirs in zip(D, right, strict=True):
+        assert_close("step", ours.weight, theirs.weight, 1e-12)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 from cases import DEFICIENT, NETWORKS, NetworkCase, network_case
+from conftest import make_library
 from reference import dense
 
 from revgn.arrays import HOST, Backend, limits_of, to_host
@@ -41,12 +42,14 @@ def test_kernel_is_jvp_of_vjp(name, backend, dtype):
     assert_close("Theta v", product, by_maps.astype(float), tolerance(eps.dtype, "chain"))
 
 
-@pytest.mark.parametrize(("tile", "held"), [(1, 3), (4, 1), (7, 3)])
+@pytest.mark.parametrize(("tile", "held", "fuses"), [(1, 3, False), (4, 1, True), (7, 3, True)])
 @CASES
-def test_kernel_does_not_depend_on_its_pieces(case, tile, held, numpy_backend, monkeypatch):
+def test_kernel_does_not_depend_on_its_pieces(case, tile, held, fuses, numpy_backend, monkeypatch):
     J, _ = case.jacobian(numpy_backend)
     whole = tangent_kernel(J)
-    monkeypatch.setattr(kernel, "limits_of", lambda backend: HOST._replace(rows=tile, columns=tile))
+    monkeypatch.setattr(
+        kernel, "limits_of", lambda backend: HOST._replace(rows=tile, columns=tile, fuses=fuses)
+    )
     monkeypatch.setattr(kernel, "HELD", held)
     assert_close("Theta", tangent_kernel(J), whole, 1e-14)
 
@@ -64,6 +67,18 @@ def test_a_gpu_takes_a_piece_for_each_output(numpy_backend, monkeypatch):
     monkeypatch.setattr(kernel, "add_gram_products", counted)
     kernel.lower_kernel(J)
     assert sums == [((1024, outputs, 1024), 4) for outputs in range(1, 11)]
+
+
+def test_launches_of_a_kernel(stand_in):
+    """Sweep and sums: for each output a product of each part that differs by sample, and a sum."""
+    J, _ = NetworkCase("paper", Architecture(2, 16), 32, 10, 48).jacobian(make_library("cupy"), "float32")
+    with stand_in.counting() as counts:
+        kernel.lower_kernel(J)
+    at = {key.partition(" at ")[0]: number for key, number in counts.launches.items() if "gram_prod" in key}
+    assert at == {"revgn_add_gram_products": 10}
+    assert sum(counts.launches.values()) <= 90
+    assert not counts.waits
+    assert not counts.uploads
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])

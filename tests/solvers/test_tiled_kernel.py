@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 from cases import DEFICIENT, NETWORKS, NetworkCase, network_case
+from conftest import make_library
 
 from revgn.arrays import HOST, Backend, limits_of, pool, to_host
 from revgn.errors import MemoryShortageError, RunError, UsageError
@@ -264,9 +265,29 @@ def test_a_kernel_without_room_tells_the_bound_that_takes_it_by_tiles(error, num
     assert raised.value.kernel_memory is None
 
 
+def test_a_kernel_that_a_full_device_has_no_room_for(stand_in):
+    """With room for one and a half kernels: the copy to factor is too much, tiles in the bound are not."""
+    J, eps = NetworkCase("wide", Architecture(1, 16), 16, 8, 100).jacobian(make_library("cupy"), "float32")
+    order, pool = eps.size, stand_in.get_default_memory_pool()
+    whole, _ = solve(MinimumNorm(0.1), J, eps)
+    gc.collect()
+    pool.set_limit(size=pool.used_bytes() + 6 * order**2)
+    try:
+        with pytest.raises(MemoryShortageError) as raised:
+            solve(MinimumNorm(0.1), J, eps)
+        bound = raised.value.kernel_memory
+        assert bound == 4 * order**2
+        del raised
+        D, _ = solve(MinimumNorm(0.1, memory=bound), J, eps)
+    finally:
+        pool.set_limit(size=0)
+    for one, other in zip(D, whole, strict=True):
+        assert_close("D", to_host(one.weight), to_host(other.weight), 1e-4)
+
+
 def test_other_failures_stay_what_they_are(numpy_backend, monkeypatch):
     J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
-    monkeypatch.setattr(minimum_norm, "lower_kernel", lambda J: 1 / 0)
+    monkeypatch.setattr(minimum_norm, "lower_kernel", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         solve(MinimumNorm(0.1), J, eps)
 

@@ -7,7 +7,10 @@ from revgn.training import place_data
 from revgn.training.batches import batches, next_two, other_batches
 
 
-@pytest.mark.parametrize("changes", [{}, {"training.batch_size": "full"}, {"training.label_smoothing": 0.1}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"training.batch_size": "full"}, {"training.label_smoothing": 0.1}, {"data.crop": True}],
+)
 def test_a_batch_does_not_depend_on_where_training_began(changes, make_problem):
     problem = make_problem(changes)
     data = place_data(problem)
@@ -40,3 +43,13 @@ def test_rows_on_which_steps_are_measured(make_problem):
     assert names({"training.measure_every": 0}) == set()
     assert names({}) == {"other", "test"}
     assert names({"training.batch_size": "full"}) == {"test"}
+
+
+def test_the_order_is_placed_once_an_epoch(make_problem, monkeypatch):
+    problem = make_problem()
+    data, placed = place_data(problem), []
+    monkeypatch.setattr(
+        "revgn.training.batches.place_rows", lambda part, rows: placed.append(rows.shape) or rows
+    )
+    assert len(list(batches(problem, data, 0))) == 7
+    assert placed == [(3, 64)] * 3

@@ -4,14 +4,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from cases import NetworkCase
+from conftest import make_library
 
 from revgn import trees
-from revgn.cost import Cost, Sizes, layer_cost
+from revgn.cost import Cost, Sizes, cost, layer_cost
 from revgn.data import Dataset, Part, load_dataset, take_batch
 from revgn.errors import UnsupportedMapError, UsageError
+from revgn.networks import Architecture
 from revgn.optimizers import Adam, Blend, GaussNewton, Paced
 from revgn.settings import FAMILIES, build_config, config_toml, parse_toml
-from revgn.solvers import Automatic, ConjugateGradients, MinimumNorm, jacobian, tangent_kernel
+from revgn.solvers import (
+    Automatic,
+    ConjugateGradients,
+    MinimumNorm,
+    conjugate_gradients,
+    jacobian,
+    solve,
+    tangent_kernel,
+)
 from revgn.solvers.conjugate_gradients import expected_iterations
 from revgn.training import (
     Estimate,
@@ -134,6 +145,8 @@ def test_the_rows_of_the_kernel(make_problem):
     assert order() == 64 * 10
     assert order(solver={"outputs": "centered-logits"}) == order(curvature="exact") == 64 * 9
     assert order(curvature="exact", output_damping=0.1) == 64 * 10
+    assert order(solver={"rows": 1}) == order(solver={"rows": 1}, curvature="exact") == 64
+    assert order(solver={"kind": "cg", "rows": 2}) == 64 * 2
 
 
 def test_the_kernel_s_route(make_problem):
@@ -230,6 +243,28 @@ def test_time_is_each_count_over_its_own_speed():
     speeds = Speeds(products=3.0, factor=4.0, eigenvectors=2.0, read=6.0, disk=10.0)
     estimate = Estimate(1, Cost(work, read=24.0, moved=20.0), speeds)
     assert estimate.seconds_per_step == 6 / 3 + 12 / 4 + 8 / 2 + 24 / 6 + 20 / 10
+
+
+@pytest.mark.parametrize("solver", [MinimumNorm(0.1), ConjugateGradients(0.1, preconditioner=None)])
+@pytest.mark.parametrize(("blocks", "outputs"), [(1, 4), (2, 10), (6, 10)])
+def test_launches_are_counted_to_a_third(solver, blocks, outputs, stand_in, monkeypatch):
+    """What a solver starts on a GPU, as CuPy's stand-in counts it."""
+    case = NetworkCase("counted", Architecture(blocks, 48), 32, outputs, 24)
+    J, eps = case.jacobian(make_library("cupy"), "float32")
+    with stand_in.counting() as counts:
+        _, info = solve(solver, J, eps)
+    monkeypatch.setattr(conjugate_gradients, "expected_iterations", lambda *_: info.iterations)
+    layers = tuple(layer_cost(layer, 24) for layer in J.network.body.layers)
+    estimated = cost(solver, Sizes(24, outputs, 4, layers)).launches
+    assert estimated == pytest.approx(sum(counts.launches.values()), rel=1 / 3)
+
+
+def test_latency_counts_where_it_is_longer():
+    speeds = Speeds(products=1.0, read=1.0, launch=2.0, solve=3.0)
+    busy = Estimate(0, Cost({"product": 5.0}, read=1.0, launches=1, solved=2), speeds)
+    assert busy.seconds_per_step == 5 + 1 + 2 * 3
+    waiting = Estimate(0, Cost({"product": 5.0}, read=1.0, launches=10, solved=2, moved=4.0), speeds)
+    assert waiting.seconds_per_step == 10 * 2
 
 
 AUTO = {"kind": "auto", "damping": 0.1, "tolerance": 1e-2, "memory": 10**9}

@@ -226,6 +226,18 @@ def test_loss_decreases_are_what_the_step_took_off_each_loss(make_problem):
         assert step["loss_decrease"] == pytest.approx(step["loss"] - step["loss_after"], abs=1e-5)
 
 
+def test_time_outside_of_steps_is_all_other_time(make_problem, monkeypatch):
+    """Also what is done with events; between two evaluations it is what the steps did not take."""
+    clock = iter(range(0, 10_000, 1000))
+    monkeypatch.setattr("revgn.training.loop.perf_counter", lambda: next(clock))
+    events = [event for event in run(make_problem()) if isinstance(event, Evaluated)]
+    in_steps = 0.0
+    for event in events:
+        steps = event.record["seconds"] - in_steps
+        assert event.record["seconds_outside"] == pytest.approx(1000 - steps, rel=1e-12)
+        in_steps = event.record["seconds"]
+
+
 def test_an_evaluation_is_the_mean_over_all_rows(make_problem, digits, monkeypatch):
     problem = make_problem()
     state = run(problem)[-1].state

@@ -44,6 +44,11 @@ def test_losses_follow_the_task(make_problem, table):
             {"loss": "squared-error", "outputs": "centered-logits"},
             "outputs: centered-logits is for cross-entropy, which ignores a constant",
         ),
+        ({"rows": 10}, "rows: 10 for 10 outputs; expected at most 9, or all"),
+        (
+            {"solver": "cg", "loss": "squared-error", "rows": 11},
+            "rows: 11 for 10 outputs; expected at most 10",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(changes, says, make_problem):

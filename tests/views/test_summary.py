@@ -36,9 +36,9 @@ STEPS = [
     {"rho": 9e-5, "rung": 2, "seconds": 1.0, "seconds_forward": 1.0, "seconds_solve": 0.0, "memory": 6e6},
 ]
 EPOCHS = [
-    {"train_loss": 2.0, "test_loss": 2.5, "test_accuracy": 0.1},
-    {"train_loss": 1.0, "test_loss": 0.5, "test_accuracy": 0.9},
-    {"train_loss": 0.5, "test_loss": 1.5, "test_accuracy": 0.8},
+    {"train_loss": 2.0, "test_loss": 2.5, "test_accuracy": 0.1, "seconds_outside": 2.0},
+    {"train_loss": 1.0, "test_loss": 0.5, "test_accuracy": 0.9, "seconds_outside": 0.5},
+    {"train_loss": 0.5, "test_loss": 1.5, "test_accuracy": 0.8, "seconds_outside": 0.5},
 ]
 
 
@@ -52,6 +52,7 @@ def test_figures(make_run):
     assert found["rho"] == {"median": 3e-5, "largest": 9e-5}
     assert found["rungs"] == {"cholesky": 2, "eigh": 1}
     assert found["seconds"] == 4.0
+    assert found["seconds_outside"] == 3.0
     assert found["split"] == {"forward": 0.5, "solve": 0.5}
     assert found["memory_bytes"] == 7e6
     assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -13,9 +13,10 @@ _NUMBERS = (bool, int, float, complex, np.generic)
 
 
 class ndarray:
+    __module__ = "cupy"
     __array_priority__ = 100
     __hash__ = None  # type: ignore[assignment]
-    __slots__ = ("_block", "_host")
+    __slots__ = ("__weakref__", "_block", "_host")
 
     def __init__(
         self, shape: Any, dtype: Any = float, memptr: Any = None, strides: Any = None, order: str = "C"

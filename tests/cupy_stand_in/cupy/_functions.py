@@ -334,6 +334,13 @@ ndarray.max, ndarray.min = _method(amax), _method(amin)  # type: ignore[attr-def
 
 
 def dot(a: ndarray, b: ndarray, out: Any = None) -> ndarray:
+    """Product of matrices, of which the first may have more axes: they are put together for it."""
+    if b.ndim == 2 and a.ndim > 2:
+        rows = a.reshape(-1, a.shape[-1])
+        whole = None if out is None else out.reshape(len(rows), b.shape[1])
+        return matmul(rows, b, out=whole).reshape(*a.shape[:-1], b.shape[1])
+    if max(a.ndim, b.ndim) > 2:
+        raise NotImplementedError("dot of arrays with three axes")
     return matmul(a, b, out=out)
 
 

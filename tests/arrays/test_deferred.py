@@ -1,0 +1,41 @@
+"""Numbers that are read together, with one wait for the device."""
+
+import numpy as np
+import pytest
+
+from revgn.arrays import Deferred, deferred, read, ready, runs_ahead, to_host, together
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Arrays that were brought to the host."""
+    seen = []
+    monkeypatch.setattr(deferred, "to_host", lambda x: seen.append(x) or to_host(x))
+    return seen
+
+
+def test_many_results_are_read_with_one_wait(backend, waits):
+    A = np.arange(6.0).reshape(2, 3)
+    whole = backend.asarray(A, "float32")
+    half, no = backend.asarray(0.5, "float64"), backend.asarray(np.asarray(1.0), "float32") > 2.0
+    found = read(
+        together(
+            [
+                Deferred((half, whole), lambda x, X: (x, X)),
+                ready("at once"),
+                Deferred((no,), bool).then(lambda is_so: not is_so),
+            ]
+        )
+    )
+    (x, X), text, turned = found
+    assert (x, text, turned) == (0.5, "at once", True)
+    assert isinstance(x, float)
+    assert X.dtype == np.float64
+    np.testing.assert_array_equal(X, A)
+    assert len(waits) == int(runs_ahead(whole))
+
+
+def test_nothing_to_wait_for_is_no_wait(waits):
+    assert read(together([ready(1), ready(2)])) == [1, 2]
+    assert read(together([])) == []
+    assert waits == []

@@ -1,0 +1,56 @@
+"""What a run does on a GPU between its steps: how often the host waits, and what travels."""
+
+import pytest
+
+from revgn.settings import build_config
+from revgn.training import build_problem, evaluate, initial_state, load_data, place_data, train_step
+from revgn.training.batches import batches, other_batches
+from revgn.training.step import measure
+
+SETTINGS = {
+    "network": {"hidden": 16},
+    "optimizer": "adam",
+    "training": {"backend": "cupy", "batch_size": 64, "steps": 9},
+}
+
+
+@pytest.fixture
+def make_problem(stand_in):
+    def make(**data):
+        config = build_config(SETTINGS | {"data": {"subset": 200, "validation": 0.1} | data})
+        return build_problem(config, load_data(config))
+
+    return make
+
+
+@pytest.mark.parametrize(("crop", "uploads", "launches"), [(False, 0, 6), (True, 1, 45)])
+def test_a_batch_is_made_on_the_device(crop, uploads, launches, make_problem, stand_in):
+    """Save for the windows of crops; the order of the rows travels at the begin of an epoch."""
+    problem = make_problem(crop=crop)
+    coming = batches(problem, place_data(problem), 0)
+    for step in range(6):
+        with stand_in.counting() as counts:
+            next(coming)
+        assert counts.waits.total() == 0
+        assert counts.uploads.total() == uploads + (step % problem.steps_per_epoch == 0)
+        assert counts.launches.total() <= launches
+
+
+def test_an_evaluation_waits_once(make_problem, stand_in, monkeypatch):
+    monkeypatch.setattr("revgn.training.evaluation._EVAL_ROWS", 50)
+    problem = make_problem()
+    data, state = place_data(problem), initial_state(problem)
+    with stand_in.counting() as counts:
+        record = evaluate(problem, state, data)
+    assert (counts.waits.total(), counts.uploads.total()) == (1, 0)
+    assert {"train_loss", "validation_accuracy", "test_accuracy"} <= record.keys()
+
+
+def test_the_measurements_of_a_step_wait_once(make_problem, stand_in):
+    problem = make_problem()
+    data, before = place_data(problem), initial_state(problem)
+    batch, others = next(batches(problem, data, 0)), other_batches(problem, data)
+    after, record = train_step(problem, before, batch)
+    with stand_in.counting() as counts:
+        measure(problem, before, after, batch, others, record["loss"])
+    assert (counts.waits.total(), counts.uploads.total()) == (1, 0)
