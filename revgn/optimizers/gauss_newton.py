@@ -19,10 +19,10 @@ from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace
+from revgn.arrays import Array, Deferred, array_namespace, read, together
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
-from revgn.linalg import norm
+from revgn.linalg import begin_norms, norms
 from revgn.losses import CrossEntropy, curvature_root, damped_output_step, output_step
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.metric import (
@@ -131,7 +131,8 @@ def direction_gauss_newton(
     if beta:
         D = trees.axpy(beta, state.direction, D)
         # J D - eps is what it was; it counts relative to what the step as a whole wants
-        info = info._replace(rho=info.rho * norm(missed) / (norm(wanted) or 1.0))
+        of_missed, of_wanted = norms(missed, wanted)
+        info = info._replace(rho=info.rho * of_missed / (of_wanted or 1.0))
     if of_outputs is not None and info.change is not None:
         change = info.change if carried is None else info.change + beta * carried
         info = info._replace(rho_outputs=rho(combined(of_outputs[0].outputs, change), of_outputs[1]))
@@ -155,11 +156,14 @@ def cost_gauss_newton(optimizer: GaussNewton, sizes: Sizes) -> Cost:
 
 def _largest_momentum(moved: Array, wanted: Array, limit: float) -> float:
     """Largest b with |wanted - b moved| <= limit |wanted|."""
-    length = norm(moved)
-    if limit == math.inf or not length:
+    if limit == math.inf:
         return math.inf
-    along = float(array_namespace(wanted).sum(wanted * moved)) / length
-    return (along + math.hypot(along, math.sqrt(limit * limit - 1) * norm(wanted))) / length
+    product = Deferred((array_namespace(wanted).sum(wanted * moved),), lambda product: [product])
+    (inner,), (length, of_wanted) = read(together([product, begin_norms(moved, wanted)]))
+    if not length:
+        return math.inf
+    along = inner / length
+    return (along + math.hypot(along, math.sqrt(limit * limit - 1) * of_wanted)) / length
 
 
 def equation_of(optimizer: GaussNewton, at: Linearization, updates: int) -> Equation:
