@@ -33,15 +33,15 @@ BOUNDS = {  # of each kind, for two blocks; goals that are not reached yet stand
     "sgd": (120, 4, 0, 1),
     "muon": (392, 4, 0, 1),
     "kfac": (168, 4, 0, 8),
-    "block": (278, 6, 0, 1),  # 4 waits
-    "block, truncated": (337, 15, 0, 1),  # 4 waits
-    "minimum norm": (315, 7, 0, 9),  # 4 waits
-    "rows": (301, 8, 1, 8),  # 4 waits
-    "centered": (317, 7, 1, 9),  # 4 waits
-    "momentum": (376, 9, 1, 9),  # 4 waits
-    "metric": (412, 9, 1, 9),  # 400 launches, 4 waits
-    "orthogonalized": (670, 10, 1, 9),  # 400 launches, 4 waits
-    "conjugate gradients": (561, 14, 1, 68),  # 4 waits
+    "block": (252, 3, 0, 1),
+    "block, truncated": (311, 12, 0, 1),  # 4 waits
+    "minimum norm": (259, 4, 0, 3),
+    "rows": (236, 5, 1, 1),  # 4 waits
+    "centered": (261, 4, 1, 3),
+    "momentum": (313, 6, 1, 3),  # 4 waits
+    "metric": (341, 6, 1, 3),  # 4 waits
+    "orthogonalized": (595, 7, 1, 3),  # 400 launches, 4 waits
+    "conjugate gradients": (505, 11, 1, 62),  # 4 waits
 }
 EACH_ITERATION = (81, 1, 0, 0)  # of conjugate gradients; one wait every few iterations
 
