@@ -65,6 +65,11 @@ _DAMPING = "Damping mu, relative to the mean diagonal of the kernel."
 _OUTPUTS = "Outputs that are constrained: all logits, or logits modulo a constant, which softmax ignores."
 
 
+def bytes_setting(meaning: str) -> Any:
+    """Setting of a solver's memory; None by default."""
+    return setting(meaning, default=None, ge=1, le=2**62, size=True, resumable=True)
+
+
 @struct
 class MinimumNorm:
     """D = J^T (J J^T + mu I)^-1 eps, by the kernel of order n c; undamped the Moore-Penrose step.
@@ -80,14 +85,9 @@ class MinimumNorm:
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
     rows: Rows = setting(ROWS, default="all", ge=1)
-    memory: int | None = setting(
+    memory: int | None = bytes_setting(
         "Memory for the kernel in bytes, such as 4GB; by default half of the machine's. A larger kernel is "
-        "factored by tiles.",
-        default=None,
-        ge=1,
-        le=2**62,
-        size=True,
-        resumable=True,
+        "factored by tiles."
     )
 
 
