@@ -31,7 +31,7 @@ KINDS = ("launches", "waits", "uploads", "copies")
 BOUNDS = {  # of each kind, for two blocks; goals that are not reached yet stand beside them
     "adam": (86, 1, 0, 1),
     "sgd": (86, 1, 0, 1),
-    "muon": (298, 1, 0, 1),
+    "muon": (210, 1, 0, 1),
     "kfac": (102, 1, 0, 1),
     "block": (252, 3, 0, 1),
     "block, truncated": (311, 12, 0, 1),  # 4 waits
@@ -40,7 +40,7 @@ BOUNDS = {  # of each kind, for two blocks; goals that are not reached yet stand
     "centered": (261, 4, 1, 3),
     "momentum": (313, 6, 1, 3),  # 4 waits
     "metric": (341, 6, 1, 3),  # 4 waits
-    "orthogonalized": (595, 7, 1, 3),  # 400 launches, 4 waits
+    "orthogonalized": (500, 7, 1, 3),  # 400 launches, 4 waits
     "conjugate gradients": (516, 11, 1, 62),  # 4 waits
 }
 EACH_ITERATION = (82, 1, 0, 0)  # of conjugate gradients; the goal is one wait every few iterations
