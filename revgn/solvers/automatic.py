@@ -1,6 +1,6 @@
 """The faster of the minimum norm's solvers on this machine, chosen before training; see `revgn.training`."""
 
-from revgn.solvers.minimum_norm import _DAMPING, _OUTPUTS, Outputs
+from revgn.solvers.minimum_norm import _DAMPING, _OUTPUTS, Outputs, bytes_setting
 from revgn.solvers.rows import ROWS, Rows
 from revgn.structs import setting, struct
 
@@ -12,13 +12,8 @@ class Automatic:
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
     rows: Rows = setting(ROWS, default="all", ge=1)
-    memory: int | None = setting(
-        "Memory for the solver in bytes, such as 4GB; by default half of the machine's.",
-        default=None,
-        ge=1,
-        le=2**62,
-        size=True,
-        resumable=True,
+    memory: int | None = bytes_setting(
+        "Memory for the solver in bytes, such as 4GB; by default half of the machine's."
     )
     tolerance: float = setting(
         "Relative residual at which conjugate gradients end, if chosen.", default=1e-3, gt=0, lt=1
