@@ -99,12 +99,13 @@ class LazyGroup(click.Group):
             click.echo("revgn: stopped", err=True)
             ctx.exit(130)
         except Exception as error:
+            from revgn.arrays import is_out_of_memory
             from revgn.errors import BackendError, RevgnError, ShapeError, UsageError
 
-            if not isinstance(error, RevgnError | OSError | MemoryError):
+            if not isinstance(error, RevgnError | OSError) and not is_out_of_memory(error):
                 raise
             message = str(error)
-            if isinstance(error, MemoryError) and not isinstance(error, RevgnError):
+            if is_out_of_memory(error) and not isinstance(error, RevgnError):
                 message = f"not enough memory: {message or 'no detail'}; try a smaller batch"
             click.echo(f"revgn: {message}", err=True)
             ctx.exit(2 if isinstance(error, UsageError | ShapeError | BackendError) else 1)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
-from revgn.arrays import Array, array_namespace, blockwise, inner, zeros
+from revgn.arrays import Array, array_namespace, blockwise, inner, total, zeros
 
 Tree = TypeVar("Tree", bound=tuple[Any, ...])
 
@@ -125,7 +125,7 @@ def dot(x: Tree, y: Tree) -> Array:
     >>> float(dot(x, x))
     25.0
     """
-    return sum((inner(xi, yi) for xi, yi in zip(leaves(x), leaves(y), strict=True)), cast("Array", 0.0))
+    return total([inner(xi, yi) for xi, yi in zip(leaves(x), leaves(y), strict=True)])
 
 
 def norm(x: Tree) -> Array:

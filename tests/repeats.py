@@ -20,4 +20,4 @@ def repeats(folder: Path) -> dict[str, Any]:
         if name in names
     }
     arrays = {name: array.tobytes() for name, array in checkpoint.arrays.items() if name != "seconds"}
-    return {"status": run.status, "step": checkpoint.step} | columns | arrays
+    return columns | arrays | {"status": run.status, "step": checkpoint.step}

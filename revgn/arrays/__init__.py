@@ -1,6 +1,7 @@
 """Arrays: the only code that knows NumPy from CuPy."""
 
 import revgn.arrays.threads  # noqa: F401  # first: it sets what NumPy and SciPy read when they are loaded
+from revgn.arrays.clock import Instant, instant, seconds_between
 from revgn.arrays.cuda import Cuda, Gpu, describe_cuda
 from revgn.arrays.deferred import Deferred, read, ready, runs_ahead, together
 from revgn.arrays.draw import draw_frames, draw_normal, draw_orthonormal
@@ -15,6 +16,7 @@ from revgn.arrays.fused import (
     sandwich,
     scaled,
     subtract,
+    total,
 )
 from revgn.arrays.gram_products import add_gram_products
 from revgn.arrays.limits import HOST, Limits, is_out_of_memory, limits_of
@@ -61,6 +63,7 @@ __all__ = [
     "DType",
     "Deferred",
     "Gpu",
+    "Instant",
     "Limits",
     "Scratch",
     "activate",
@@ -86,6 +89,7 @@ __all__ = [
     "erf",
     "fetch",
     "inner",
+    "instant",
     "is_out_of_memory",
     "largest_tridiagonal",
     "limits_of",
@@ -103,12 +107,14 @@ __all__ = [
     "runs_ahead",
     "sandwich",
     "scaled",
+    "seconds_between",
     "select_backend",
     "subtract",
     "subtract_product",
     "synchronize",
     "to_host",
     "together",
+    "total",
     "triangular_solve",
     "unwarned",
     "zeros",

@@ -1,39 +1,46 @@
-"""Chains of operations in pieces that stay in the processor's cache; results in recycled memory.
+"""Chains of operations that go through memory once.
 
-NumPy works through memory once for each operation. Here a product and what follows it element by element
-go piece by piece instead. Other libraries take the plain formula.
+NumPy and CuPy read and write all operands anew for each operation. Here, with NumPy, a product and what
+follows it element by element go in pieces that stay in the processor's cache, and results lie in recycled
+memory; with CuPy, all that follows is one kernel. Other libraries take the plain formula.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import array_api_compat
 import numpy as np
 
+from revgn.arrays.formula import in_one_kernel
 from revgn.arrays.namespace import array_namespace
 from revgn.arrays.pool import empty
-from revgn.arrays.typing import Array
+from revgn.arrays.typing import Array, DType
 
 _ELEMENTS = 1 << 15  # of a piece for element-wise work: its operands fit the second-level cache
 _ROWS = _COLUMNS = 1 << 10  # of a piece between two products: large enough for full speed
 
 
 def matmul(A: Array, B: Array) -> Array:
-    """A B, for A (..., m) and B (m, p)."""
-    if not array_api_compat.is_numpy_array(A):
-        return A @ B
-    xp = array_namespace(A, B)
-    out = empty((*A.shape[:-1], B.shape[1]), A, xp.result_type(A, B))
-    xp.matmul(_flat(A), B, out=_flat(out))
-    return out
+    """A B, for A (..., m) and B (m, p), as one product of two matrices."""
+    if array_api_compat.is_numpy_array(A):
+        out = empty((*A.shape[:-1], B.shape[1]), A, _common(A, B))
+        array_namespace(A, B).matmul(_flat(A), B, out=_flat(out))
+        return out
+    product = _product(_flat(A), B)
+    return product if A.ndim == 2 else array_namespace(A).reshape(product, (*A.shape[:-1], B.shape[1]))
 
 
 def matmul_into(A: Array, B: Array, out: Array) -> None:
-    """Write A B to `out`, which overlaps neither."""
+    """Write A B to `out`, which overlaps neither; all are matrices."""
     if array_api_compat.is_numpy_array(A):
         array_namespace(A, B).matmul(A, B, out=out)
+    elif array_api_compat.is_cupy_array(A) and _are_contiguous(out):
+        import cupy
+
+        cupy.dot(A, B, out)
     else:
-        out[...] = A @ B
+        out[...] = _product(A, B)
 
 
 def add(x: Array, y: Array) -> Array:
@@ -47,47 +54,73 @@ def subtract(x: Array, y: Array) -> Array:
 
 
 def blockwise(
-    function: Callable[..., tuple[Array, ...]], *arrays: Array, out: tuple[Array, ...] | None = None
+    function: Callable[..., tuple[Array, ...]], *arrays: Array, out: tuple[Array | None, ...] | None = None
 ) -> tuple[Array, ...]:
     """What `function` gives, element by element, of arrays that share their first axis.
 
-    `function` returns a tuple of arrays. Results are written to `out`, if given: NumPy arrays that may be
-    among `arrays`.
+    `function` returns a tuple of arrays. Results are written to those of `out` that are given: NumPy's or
+    CuPy's arrays, which may be among `arrays`. With CuPy the function sees the symbols of
+    `revgn.arrays.formula`, and all of it is one kernel.
     """
     if not array_api_compat.is_numpy_array(arrays[0]):
-        return function(*arrays)
+        return (in_one_kernel if array_api_compat.is_cupy_array(arrays[0]) else _plain)(function, arrays, out)
     n = arrays[0].shape[0]
     rows = max(1, _ELEMENTS * n // max(1, math.prod(arrays[0].shape)))
+    if out is None and n <= rows and _are_contiguous(*arrays):
+        return function(*arrays)
+    places = None if out is None else list(out)
     for piece in pieces(n, rows):
         parts = function(*(array[piece] for array in arrays))
-        if out is None:
-            out = tuple(empty((n, *part.shape[1:]), part) for part in parts)
-        for whole, part in zip(out, parts, strict=True):
+        places = places or [None] * len(parts)
+        for i, part in enumerate(parts):
+            whole = places[i]
+            if whole is None:
+                whole = places[i] = empty((n, *part.shape[1:]), part)
             whole[piece] = part
-    return function(*arrays) if out is None else out
+    return function(*arrays) if places is None else tuple(cast("list[Array]", places))
+
+
+def _plain(
+    function: Callable[..., tuple[Array, ...]], arrays: tuple[Array, ...], out: object
+) -> tuple[Array, ...]:
+    return function(*arrays)
 
 
 def inner(x: Array, y: Array) -> Array:
     """Sum of the products of all elements of x and y, arrays of one shape; a 0-d array of their dtype."""
     xp = array_namespace(x, y)
+    if array_api_compat.is_cupy_array(x) and 0 not in x.shape and _are_contiguous(x, y):
+        from cupy import cublas
+
+        product: Array = cublas.dot(xp.reshape(x, (-1,)), xp.reshape(y, (-1,)))
+        return product
     if not array_api_compat.is_numpy_array(x) or not x.ndim:
         return xp.sum(x * y)
     rows = max(1, _ELEMENTS * x.shape[0] // max(1, math.prod(x.shape)))
     total = sum(float(xp.sum(x[piece] * y[piece])) for piece in pieces(x.shape[0], rows))
-    return xp.asarray(total, dtype=xp.result_type(x, y))
+    return xp.asarray(total, dtype=_common(x, y))
+
+
+def total(numbers: Sequence[Array]) -> Array:
+    """Sum of 0-d arrays; the number 0.0 of none."""
+    if numbers and array_api_compat.is_cupy_array(numbers[0]):
+        return in_one_kernel(lambda *terms: (sum(terms[1:], terms[0]),), tuple(numbers))[0]
+    return sum(numbers, cast("Array", 0.0))
 
 
 def activate(u: Array, C: Array, phi: Callable[[Array], tuple[Array, Array]]) -> tuple[Array, Array]:
     """[phi(u C), 1] (n, h+1) and phi'(u C) (n, h), where `phi` gives value and slope of an array."""
     xp = array_namespace(u, C)
     n, h = u.shape[0], C.shape[1]
-    if not array_api_compat.is_numpy_array(u):
-        value, slope = phi(u @ C)
-        ones = xp.ones((n, 1), dtype=value.dtype, device=value.device)
-        return xp.concat((value, ones), axis=1), slope
-    A = empty((n, h + 1), u, xp.result_type(u, C))
-    slopes = empty((n, h), A, phi(A[:0, :])[1].dtype)
+    is_numpy = array_api_compat.is_numpy_array(u)
+    if not (is_numpy or array_api_compat.is_cupy_array(u)):
+        value, slope = phi(_product(u, C))
+        return xp.concat((value, xp.ones((n, 1), dtype=value.dtype, device=value.device)), axis=1), slope
+    A = empty((n, h + 1), u, _common(u, C))
     A[:, h] = 1.0
+    if not is_numpy:
+        return A, blockwise(phi, _product(u, C), out=(A[:, :h], None))[1]
+    slopes = empty((n, h), A, phi(A[:0, :])[1].dtype)
     for columns in pieces(h, _COLUMNS):
         xp.matmul(u, C[:, columns], out=A[:, columns])
         blockwise(phi, A[:, columns], out=(A[:, columns], slopes[:, columns]))
@@ -97,7 +130,7 @@ def activate(u: Array, C: Array, phi: Callable[[Array], tuple[Array, Array]]) ->
 def sandwich(x: Array, left: Array, slope: Array, right: Array) -> Array:
     """((x L) * S) R, for x (..., n, a) or (..., 1, a), L (a, h), S (n, h), R (h, b)."""
     if not array_api_compat.is_numpy_array(x):
-        return scaled(x @ left, slope) @ right
+        return matmul(scaled(matmul(x, left), slope), right)
     xp = array_namespace(x, left, slope, right)
     n, h, b = slope.shape[0], slope.shape[1], right.shape[1]
     X = xp.reshape(x, (-1, *x.shape[-2:]))
@@ -122,17 +155,30 @@ def sandwich(x: Array, left: Array, slope: Array, right: Array) -> Array:
 
 def scaled(x: Array, slope: Array) -> Array:
     """x * slope, where a slope of booleans stands for ones and zeros."""
-    xp = array_namespace(x, slope)
-    if slope.dtype == xp.bool and not array_api_compat.is_numpy_array(x):
-        return xp.where(slope, x, xp.zeros_like(x))
+    if not array_api_compat.is_numpy_array(x) and slope.dtype == array_namespace(x, slope).bool:
+        return blockwise(_masked, x, slope)[0]
     return x * slope
+
+
+def _masked(x: Array, mask: Array) -> tuple[Array]:
+    xp = array_namespace(x, mask)
+    return (xp.where(mask, x, xp.zeros_like(x)),)
 
 
 def _elementwise(function: Callable[..., Array], x: Array, y: Array) -> Array:
     if not array_api_compat.is_numpy_array(x):
         return function(x, y)
-    kind = array_namespace(x, y).result_type(x, y)
-    return function(x, y, out=empty(np.broadcast_shapes(x.shape, y.shape), x, kind))
+    return function(x, y, out=empty(np.broadcast_shapes(x.shape, y.shape), x, _common(x, y)))
+
+
+def _product(A: Array, B: Array) -> Array:
+    """A B of two matrices, not NumPy's."""
+    if not array_api_compat.is_cupy_array(A):
+        return A @ B
+    import cupy
+
+    found: Array = cupy.dot(A, B)  # A @ B, with less work before it starts
+    return found
 
 
 def pieces(count: int, size: int) -> list[slice]:
@@ -141,4 +187,12 @@ def pieces(count: int, size: int) -> list[slice]:
 
 
 def _flat(x: Array) -> Array:
-    return array_namespace(x).reshape(x, (-1, x.shape[-1]))
+    return x if x.ndim == 2 else array_namespace(x).reshape(x, (-1, x.shape[-1]))
+
+
+def _common(x: Array, y: Array) -> DType:
+    return x.dtype if x.dtype == y.dtype else array_namespace(x, y).result_type(x, y)
+
+
+def _are_contiguous(*arrays: Array) -> bool:
+    return all(x.flags.c_contiguous for x in arrays)  # type: ignore[attr-defined]

@@ -1,15 +1,18 @@
 """Which library an array belongs to, and how arrays travel between host and device."""
 
+import importlib
 import os
 import platform
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import array_api_compat
+import array_api_compat.numpy
 import numpy as np
 
 from revgn.arrays.typing import Array, Device, DType, Namespace
@@ -34,14 +37,27 @@ def array_namespace(*arrays: Any) -> Namespace:
     >>> array_namespace(np.zeros(2), np.ones(3)).__name__
     'array_api_compat.numpy'
     """
+    xp: Namespace | None = _namespace_of(type(arrays[0])) if arrays else None  # type: ignore[arg-type]
+    if xp is not None and all(_namespace_of(type(x)) is xp for x in arrays[1:]):  # type: ignore[arg-type]
+        return xp
     try:
-        xp: Namespace = array_api_compat.array_namespace(*arrays)
+        xp = array_api_compat.array_namespace(*arrays)
     except TypeError:
         kinds = sorted({f"{type(x).__module__}.{type(x).__name__}" for x in arrays})
         raise BackendError(
             f"array_namespace: got {', '.join(kinds)}; all arrays of a call must come from one library"
         ) from None
     return xp
+
+
+@cache
+def _namespace_of(kind: Any) -> Namespace | None:
+    """Return the namespace of all arrays of a type, or None where it depends on the array."""
+    if issubclass(kind, np.ndarray):
+        return cast("Namespace", array_api_compat.numpy)
+    if kind.__module__.startswith("cupy.") and kind.__name__ == "ndarray":
+        return cast("Namespace", importlib.import_module("array_api_compat.cupy"))
+    return None
 
 
 def device_of(x: Array) -> Device:
@@ -127,14 +143,11 @@ def select_backend(name: BackendName = "auto") -> Backend:
     if name != "numpy":
         reason = cupy_absence()
         if reason is None:
-            import array_api_compat.cupy
             import cupy
 
-            return Backend("cupy", cast("Namespace", array_api_compat.cupy), cupy.cuda.Device())
+            return Backend("cupy", array_namespace(cupy.empty(0)), cupy.cuda.Device())
         if name == "cupy":
             raise BackendError(f"backend cupy: {reason}; use --backend numpy")
-    import array_api_compat.numpy
-
     return Backend("numpy", cast("Namespace", array_api_compat.numpy), "cpu")
 
 

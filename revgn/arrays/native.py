@@ -10,6 +10,7 @@ import numpy as np
 import scipy.linalg
 import scipy.special
 
+from revgn.arrays.formula import Functions, Symbol
 from revgn.arrays.namespace import array_namespace, backend_of, to_host
 from revgn.arrays.typing import Array
 from revgn.errors import BackendError
@@ -203,6 +204,8 @@ def erf(x: Array) -> Array:
 
         found: Array = cupyx.scipy.special.erf(x)
         return found
+    if isinstance(x, Symbol):
+        return Functions.erf(x)
     return backend_of(x).asarray(scipy.special.erf(to_host(x)))
 
 

@@ -5,6 +5,7 @@ anew. An array of `empty` lives in a block that is used again, once the array an
 the next array of about that size. All blocks together are at most twice what was once in use at a time.
 """
 
+import math
 import threading
 import weakref
 from typing import Any
@@ -79,7 +80,7 @@ def empty(shape: tuple[int, ...], like: Array, dtype: DType = None) -> Array:
     dtype = like.dtype if dtype is None else dtype
     if not array_api_compat.is_numpy_array(like):
         return array_namespace(like).empty(shape, dtype=dtype, device=device_of(like))
-    count, kind = int(np.prod(shape)), np.dtype(dtype)
+    count, kind = math.prod(shape), np.dtype(dtype)
     if count * kind.itemsize < _SMALLEST:
         return np.empty(shape, kind)
     size = count * kind.itemsize

@@ -144,6 +144,7 @@ def take_rows(
         targets = (1.0 - smoothing) * targets + smoothing / targets.shape[1]
 
     def normalized(x: Array) -> tuple[Array]:
+        xp = array_namespace(x)
         whole = (xp.astype(x, work, copy=False) - part.shift) * part.scale
         return (xp.astype(whole, dtype, copy=False),)
 

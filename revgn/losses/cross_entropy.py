@@ -10,7 +10,7 @@ flow on the logits. Log-sum-exp is shifted by the largest output, so no output o
 
 from dataclasses import dataclass
 
-from revgn.arrays import Array, array_namespace
+from revgn.arrays import Array, array_namespace, blockwise
 from revgn.losses.loss import check_outputs, gradient, output_step, value
 
 
@@ -22,19 +22,28 @@ class CrossEntropy:
 @value.register(CrossEntropy)
 def value_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> Array:
     check_outputs("value", loss, z, t)
-    return -array_namespace(z, t).sum(t * log_softmax(z)) / z.shape[0]
+    return array_namespace(z, t).sum(t * log_softmax(z)) / -z.shape[0]
 
 
 @gradient.register(CrossEntropy)
 def gradient_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> Array:
-    return output_step_cross_entropy(loss, z, t) / z.shape[0]
+    check_outputs("gradient", loss, z, t)
+    n = z.shape[0]
+    return blockwise(lambda *of: (_misfit(*of) / n,), log_softmax(z), _sums(t), t)[0]
 
 
 @output_step.register(CrossEntropy)
 def output_step_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> Array:
     check_outputs("output_step", loss, z, t)
-    xp = array_namespace(z, t)
-    return xp.exp(log_softmax(z)) * xp.sum(t, axis=1, keepdims=True) - t
+    return blockwise(lambda *of: (_misfit(*of),), log_softmax(z), _sums(t), t)[0]
+
+
+def _misfit(log_p: Array, weight: Array, t: Array) -> Array:
+    return array_namespace(log_p).exp(log_p) * weight - t
+
+
+def _sums(t: Array) -> Array:
+    return array_namespace(t).sum(t, axis=1, keepdims=True)  # (n, 1)
 
 
 def log_softmax(z: Array) -> Array:
@@ -47,5 +56,13 @@ def log_softmax(z: Array) -> Array:
     array([[0.5, 0.5]])
     """
     xp = array_namespace(z)
-    shifted = z - xp.max(z, axis=1, keepdims=True)
-    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
+    shifted, grown = blockwise(_shifted, z, xp.max(z, axis=1, keepdims=True))
+    return blockwise(_without_sum, shifted, xp.sum(grown, axis=1, keepdims=True))[0]
+
+
+def _shifted(z: Array, top: Array) -> tuple[Array, Array]:
+    return z - top, array_namespace(z).exp(z - top)
+
+
+def _without_sum(shifted: Array, total: Array) -> tuple[Array]:
+    return (shifted - array_namespace(total).log(total),)

@@ -9,6 +9,8 @@ batches differ, a large beta can leave a larger residual than eps itself, so bet
 
     |eps - beta_t J D_(t-1)| <= momentum_limit |eps|
 
+in the rows that the solver constrains, which are drawn from eps.
+
 With the loss's exact curvature H = R R^T in place of the identity, J is R^T dz/dW and eps the w with
 R w = p - y, so that D is (J^T H J + mu I)^-1 J^T (p - y), mu the solver's damping. With an `output_damping`
 nu it is eps = (H + nu I)^-1 (p - y), for any solver. In a `metric` M it is D = M^-1 J^T (J M^-1 J^T)^-1 eps.
@@ -16,13 +18,13 @@ nu it is eps = (H + nu I)^-1 (p - y), for any solver. In a `metric` M it is D = 
 
 import math
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace
+from revgn.arrays import Array, Deferred, array_namespace, read, together
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
-from revgn.linalg import norm
+from revgn.linalg import begin_norms
 from revgn.losses import CrossEntropy, curvature_root, damped_output_step, output_step
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.metric import (
@@ -39,11 +41,12 @@ from revgn.solvers import (
     Equation,
     Jacobian,
     MinimumNorm,
+    SolveInfo,
     Solver,
+    begin_rho,
     combined,
     equation,
     output_change,
-    rho,
     solve,
 )
 from revgn.structs import setting, struct
@@ -114,7 +117,7 @@ def direction_gauss_newton(
     scale: float = 1.0,
 ) -> Direction:
     solved = equation_of(optimizer, at, state.updates)
-    solver, J, wanted, of_outputs = solved
+    solver, J, wanted, _ = solved
     missed, beta, carried = wanted, 0.0, None
     if state.updates and optimizer.momentum:
         carried = output_change(J, state.direction)
@@ -130,11 +133,7 @@ def direction_gauss_newton(
         D = from_metric(metric, J, D)
     if beta:
         D = trees.axpy(beta, state.direction, D)
-        # J D - eps is what it was; it counts relative to what the step as a whole wants
-        info = info._replace(rho=info.rho * norm(missed) / (norm(wanted) or 1.0))
-    if of_outputs is not None and info.change is not None:
-        change = info.change if carried is None else info.change + beta * carried
-        info = info._replace(rho_outputs=rho(combined(of_outputs[0].outputs, change), of_outputs[1]))
+    info = _of_whole_step(info, solved, missed, None if carried is None else beta * carried)
     state = GaussNewtonState(state.updates + 1, D if optimizer.momentum else (), metric)
     return Direction(D, state, info, solved)
 
@@ -153,13 +152,35 @@ def cost_gauss_newton(optimizer: GaussNewton, sizes: Sizes) -> Cost:
     return total + cost(optimizer.solver, sizes)
 
 
+def _of_whole_step(info: SolveInfo, solved: Equation, missed: Array, carried: Array | None) -> SolveInfo:
+    """Return `info` of a solution for `missed`, of the step that has what was carried over in it.
+
+    J D - eps is what it was; it counts relative to what the step as a whole wants.
+    """
+    numbers: list[Deferred[Any]] = []
+    if carried is not None:
+        sizes = begin_norms(missed, solved.wanted)
+        numbers.append(sizes.then(lambda of: {"rho": info.rho * of[0] / (of[1] or 1.0)}))
+    if solved.outputs is not None and info.change is not None:
+        J, eps = solved.outputs
+        change = combined(J.outputs, info.change if carried is None else info.change + carried)
+        numbers.append(begin_rho(change, eps).then(lambda rho: {"rho_outputs": rho}))
+    for changes in read(together(numbers)):
+        info = info._replace(**changes)
+    return info
+
+
 def _largest_momentum(moved: Array, wanted: Array, limit: float) -> float:
     """Largest b with |wanted - b moved| <= limit |wanted|."""
-    length = norm(moved)
-    if limit == math.inf or not length:
+    if limit == math.inf:
         return math.inf
-    along = float(array_namespace(wanted).sum(wanted * moved)) / length
-    return (along + math.hypot(along, math.sqrt(limit * limit - 1) * norm(wanted))) / length
+    product = Deferred((array_namespace(wanted).sum(wanted * moved),), float)
+    numbers: list[Deferred[Any]] = [begin_norms(moved, wanted), product]
+    (length, size), along = read(together(numbers))
+    if not length:
+        return math.inf
+    along /= length
+    return float((along + math.hypot(along, math.sqrt(limit * limit - 1) * size)) / length)
 
 
 def equation_of(optimizer: GaussNewton, at: Linearization, updates: int) -> Equation:

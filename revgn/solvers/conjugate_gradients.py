@@ -12,7 +12,7 @@ from time import perf_counter
 
 from revgn.arrays import Array, array_namespace, eigh, synchronize
 from revgn.cost import Cost, Sizes, cost
-from revgn.linalg import conjugate_gradients, norm
+from revgn.linalg import conjugate_gradients, norms
 from revgn.networks import ChainParams
 from revgn.solvers.jacobian import (
     Jacobian,
@@ -107,10 +107,11 @@ def solve_conjugate_gradients(
     D = apply_adjoint(J, v)
     change = output_change(J, D)
     measured, of_outputs = residuals(solved, change)
+    left, size = norms(eps - combined(J.outputs, change) - mu * v, eps)
     finished = perf_counter()
     return D, SolveInfo(
         rho=measured,
-        residual=norm(eps - combined(J.outputs, change) - mu * v) / (norm(eps) or 1.0),
+        residual=left / (size or 1.0),
         rung=None,
         rank=None,
         order=eps.shape[0] * eps.shape[1],

@@ -5,7 +5,7 @@ from functools import singledispatch
 from typing import Any, NamedTuple, Protocol
 
 from revgn._dispatch import Struct, generic
-from revgn.arrays import Array, Deferred, DType, array_namespace, matmul, read
+from revgn.arrays import Array, Deferred, DType, array_namespace, matmul, read, together
 from revgn.errors import ShapeError, UsageError
 from revgn.linalg import Outcome, Rung, as_dtype, begin_norms
 from revgn.maps import jvp_params, linearize, vjp_params
@@ -195,11 +195,10 @@ def check_wanted(J: Jacobian, eps: Array) -> None:
 
 def residuals(of: Equation, change: Array) -> tuple[float, float | None]:
     """rho of the constrained rows, and of all outputs where these are more, where dz/dW D is `change`."""
-    own = rho(combined(of.jacobian.outputs, change), of.wanted)
-    if of.outputs is None:
-        return own, None
-    J, eps = of.outputs
-    return own, rho(combined(J.outputs, change), eps)
+    equations = [(of.jacobian, of.wanted)] + ([] if of.outputs is None else [of.outputs])
+    begun = [begin_rho(combined(J.outputs, change), eps) for J, eps in equations]
+    own, *of_outputs = read(together(begun))
+    return own, of_outputs[0] if of_outputs else None
 
 
 @singledispatch

@@ -117,8 +117,15 @@ def adjoint_of_parts(J: Jacobian, parts: Sequence[KernelPart], v: Array) -> Chai
     Law: equals `apply_adjoint`. Cost: a product of n h d operations a part, against three with a sweep back
     for v; and c n d/2 numbers are gone through.
     """
-    xp, weights = array_namespace(v), v.T[:, :, None]
-    matrices = iter([matmul(A.T, xp.sum(weights * b, axis=0)) for A, b in parts])
+    weights = v.T[:, :, None]
+
+    def mixed(b: Array) -> Array:
+        total = weights[0, ...] * b[0, ...]
+        for o in range(1, b.shape[0]):
+            total += weights[o, ...] * b[o, ...]
+        return total
+
+    matrices = iter([matmul(A.T, mixed(b)) for A, b in parts])
     D = []
     for layer, of in zip(reversed(J.network.body.layers), reversed(J.params), strict=True):
         own = () if is_empty(of) else tuple(next(matrices) for _ in weight_forms(layer))

@@ -7,6 +7,7 @@ it may be; mu is `damping` times its mean diagonal. Source: Golub and Van Loan, 
 
 Softmax does not depend on a constant added to all outputs of a sample, so it is enough to realize the
 centered logits eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a smaller kernel and step.
+Fewer rows of each sample may be constrained: see `revgn.solvers.rows`.
 """
 
 import math
@@ -73,9 +74,12 @@ def bytes_setting(meaning: str) -> Any:
 class MinimumNorm:
     """D = J^T (J J^T + mu I)^-1 eps, by the kernel of order n c; undamped the Moore-Penrose step.
 
-    With centered logits J, eps and rho are those of c - 1 orthonormal contrasts of the logits. A kernel
-    larger than `memory` is formed and factored by tiles, which go to disk where memory does not suffice
-    (folder: TMPDIR, else /var/tmp); its numerical rank is then not found, so it should be damped.
+    With centered logits J, eps and rho are those of c - 1 orthonormal contrasts of the logits; with m `rows`
+    those of m combinations of each sample's outputs, the kernel has order n m, and rho_outputs is that of
+    all outputs. A kernel larger than `memory` is formed and factored by tiles, which go to disk where memory
+    does not suffice (folder: TMPDIR, else /var/tmp); its numerical rank is then not found, so it should be
+    damped. CuPy factors a copy, so that a kernel takes twice its size, and one of an order above 46,340 goes
+    by tiles.
     """
 
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
@@ -165,7 +169,6 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
         memory = {"kernel": sizes.limits.cholesky * held}
         if sizes.own_rows and are_few(m, len(layers), sizes.span or m):  # one sweep back for both
             work["solve and rho"] = sizes.jvp + sum(layer.params for layer in layers)
-            memory["cotangents"] = order * sum(layer.width for layer in layers) * size
         total, groups = Cost(work, memory, passes * held / 2, order, kernel="dense"), 1
     else:
         width = sum(layer.features + m * layer.width for layer in layers)

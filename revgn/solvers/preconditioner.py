@@ -22,7 +22,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from revgn.arrays import Array, array_namespace, backend_of, cholesky, cholesky_solve, eigh, matmul, to_host
+from revgn.arrays import (
+    Array,
+    Deferred,
+    array_namespace,
+    backend_of,
+    begin_cholesky,
+    cholesky,
+    cholesky_solve,
+    eigh,
+    matmul,
+    read,
+    ready,
+    to_host,
+    together,
+)
 from revgn.linalg import add_diagonal, as_dtype, gram_columns, gram_rows, machine_epsilon
 from revgn.solvers.parts import ProductParts
 
@@ -84,14 +98,13 @@ def factor_preconditioner(parts: ProductParts, mu: float, *, samples: int, direc
     inner = xp.eye(F.shape[2], dtype=xp.float64, device=backend_of(like).device)
     factors = []
     for group in groups:
-        of_group = []
-        for j, block in enumerate(_blocks(parts, group)):
-            of_rows = F[group, j, :]
-            L = _cholesky(block, of_rows, mu)
-            if F.shape[2]:
-                inner += as_dtype(of_rows.T @ cholesky_solve(L, of_rows), xp.float64)
-            of_group.append(L)
-        factors.append(tuple(of_group))
+        begun = [_begin_cholesky(block, F[group, j, :], mu) for j, block in enumerate(_blocks(parts, group))]
+        of_group = tuple(read(together(begun)))
+        del begun  # and with it the blocks
+        if F.shape[2]:
+            for j, L in enumerate(of_group):
+                inner += as_dtype(F[group, j, :].T @ cholesky_solve(L, F[group, j, :]), xp.float64)
+        factors.append(of_group)
     root = cholesky(inner)  # None only of what is not finite, which conjugate gradients then report
     return Preconditioner(groups, tuple(factors), xp.reshape(F, (n * c, -1)), inner if root is None else root)
 
@@ -113,19 +126,30 @@ def _blocks(parts: ProductParts, group: slice) -> Iterator[Array]:
         yield totals.pop(0)
 
 
-def _cholesky(block: Array, F: Array, mu: float) -> Array:
+def _begin_cholesky(block: Array, F: Array, mu: float) -> Deferred[Array]:
     """Cholesky factor of block - F F^T + mu I, with more than mu where rounding or rank wants it."""
     xp = array_namespace(block)
-    rounding = 4 * machine_epsilon(block.dtype, block) * float(xp.sum(xp.linalg.diagonal(block)))
-    shift = max(mu, rounding)
+    trace = xp.astype(xp.sum(xp.linalg.diagonal(block)), xp.float64)
+    rounding = 4 * machine_epsilon(block.dtype, block) * trace
+    shift = xp.where(rounding > mu, rounding, mu + xp.zeros_like(rounding))
     if F.shape[1]:
         block = block - matmul(F, F.T)
-    for _ in range(_RAISES):
+    add_diagonal(block, shift)
+    begun = begin_cholesky(block)
+    if begun is None:
+        return ready(_raised(block, float(shift)))
+    L, is_factor = begun
+    return Deferred((is_factor, shift), lambda is_factor, shift: L if is_factor else _raised(block, shift))
+
+
+def _raised(block: Array, shift: float) -> Array:
+    """Cholesky factor of a block whose diagonal was raised by `shift`, which is not enough."""
+    for _ in range(_RAISES - 1):
+        shift *= 10.0
         add_diagonal(block, shift)
         if (L := cholesky(block)) is not None:
             return L
-        shift *= 10.0
-    return xp.eye(block.shape[0], dtype=block.dtype, device=block.device)
+    return array_namespace(block).eye(block.shape[0], dtype=block.dtype, device=block.device)
 
 
 def _strongest(parts: ProductParts, count: int) -> Array:

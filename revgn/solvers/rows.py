@@ -2,10 +2,13 @@
 
     R^T J D = R^T eps        R(s) (k, m), orthonormal columns, for each sample s
 
-The first row is eps/|eps|, the change that the sample's own loss wants; the others are random directions
-orthonormal to it, drawn anew at each step. With V (k-1, m-1) drawn uniformly and H the reflection that takes
-the first axis to the line of eps, the others are H [0; V]: orthonormal to rounding, however eps lies. A
-sample whose eps is zero has no row: its columns of R are zero, and so are its rows and columns of the kernel.
+The first row is eps/|eps|; the others are random directions orthonormal to it, drawn anew at each step. With
+V (k-1, m-1) drawn uniformly and H the reflection that takes the first axis to the line of eps, they are
+H [0; V]: orthonormal to rounding, however eps lies.
+
+A sample whose eps is zero, or so small that its square is, has no row: its columns of R are zero, and so are
+its rows and columns of the kernel, which count in the mean diagonal. Without damping such a kernel is
+singular, and the minimum norm finds its eigenvectors.
 
 Fewer rows than outputs are sketch and project (Gower and Richtarik 2015) in the space of the outputs.
 """
@@ -19,7 +22,7 @@ from revgn.errors import ShapeError
 from revgn.solvers.jacobian import Equation, Jacobian, Key, combined
 
 Rows = int | Literal["all"]
-ROWS = "Rows per sample: combinations of its outputs that are constrained, the change it wants first."
+ROWS = "Combinations of each sample's outputs that are constrained: eps/|eps|, then random ones."
 _DRAW = 11  # tag that keeps these draws apart from others of the same seed
 
 

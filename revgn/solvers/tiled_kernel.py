@@ -9,8 +9,10 @@ A_k and b_k are found once, group by group, and put aside like the tiles. No Gra
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from revgn._dispatch import has_map
 from revgn.arrays import (
     HOST,
     Array,
@@ -29,10 +31,11 @@ from revgn.arrays import (
 )
 from revgn.errors import UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, Rung, SpectralFactor, cholesky_tiled, gram_rows, with_info
-from revgn.maps import Halves
+from revgn.maps import Halves, Point, row_features, with_features
 from revgn.networks import walk
 from revgn.solvers.jacobian import Jacobian, cast, output_count
 from revgn.solvers.kernel import HELD, Held, add_parts, parts_backward
+from revgn.trees import is_empty
 
 _FEWEST = 8  # tiles in a row, where memory allows so large ones: a ninth of the lower half is then wasted
 
@@ -157,10 +160,10 @@ class _TiledKernel:
         self.groups, self.outputs, self.parts = groups, output_count(J), 0
         self.like = empty((0,), J.point.output.first, dtype)
         self.sources = Scratch(plan.room, plan.sources)
-        without_points = J._replace(point=J.point._replace(points=None))
-        bare, total = cast(without_points, dtype), 0.0
+        kept, total = J.point.points, 0.0
+        bare = cast(J._replace(point=J.point._replace(points=None)), dtype)
         for i, group in enumerate(groups):
-            for k, (A, b) in enumerate(parts_backward(_of_samples(bare, group))):
+            for k, (A, b) in enumerate(parts_backward(_of_samples(bare, group, kept))):
                 xp = array_namespace(A)
                 self.sources.put(("A", i, k), A)
                 self.sources.put(("b", i, k), b)
@@ -185,11 +188,22 @@ class _TiledKernel:
         return array_namespace(Theta).reshape(Theta, (c * g, c * h))
 
 
-def _of_samples(J: Jacobian, group: slice) -> Jacobian:
-    """J of a group of samples, with the activations of a forward pass of their own."""
+def _of_samples(J: Jacobian, group: slice, kept: Sequence[Point] | None = None) -> Jacobian:
+    """J of a group of samples, with the activations of a forward pass of their own.
+
+    Features are those of the `kept` points, if there are any, which may stand in a metric.
+    """
     x, R = J.point.input, J.outputs
     halves = Halves(x.first[group, :], x.second[group, :])
     point = walk(J.network.body.layers, J.params, halves, keep=True)
+    if kept is not None:
+        assert point.points is not None
+        points = list(point.points)
+        for k, layer in enumerate(J.network.body.layers):
+            if not is_empty(J.params[k]) and has_map(with_features, type(layer)):
+                own = (cast(A[group, :], halves.first.dtype) for A in row_features(layer, kept[k]))
+                points[k] = with_features(layer, points[k], tuple(own))
+        point = point._replace(points=tuple(points))
     return J._replace(point=point, outputs=R if R is None or R.ndim == 2 else R[group, ...])
 
 

@@ -66,10 +66,14 @@ def evaluate(problem: Problem, state: TrainState, data: PlacedDataset | None = N
 def evaluate_part(
     problem: Problem, params: ChainParams, part: Part, rows: int | None = None
 ) -> tuple[float, float]:
-    """Mean loss and accuracy over the first `rows` of a part, or all."""
-    first = Part(part.inputs[:rows], part.targets[:rows])
-    placed = place_part(problem.dataset, first, problem.backend, problem.dtype)
-    return _means(_pieces(problem, params, placed, "", None))[""]
+    """Mean loss and accuracy over the first `rows` of a part, or all.
+
+    Notes
+    -----
+    Memory: the rows travel to the device piece by piece.
+    """
+    placed = place_part(problem.dataset, part, problem.backend, problem.dtype, is_resident=False)
+    return _means(_pieces(problem, params, placed, "", rows))[""]
 
 
 def _pieces(

@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import Any
 
 from revgn import trees
-from revgn.arrays import Array, fetch, memory_in_use, row_major, synchronize, unwarned
+from revgn.arrays import Array, fetch, instant, memory_in_use, row_major, seconds_between, unwarned
 from revgn.linalg import OUTCOMES, RUNGS
 from revgn.losses import accuracy, value
 from revgn.maps import forward
@@ -48,11 +48,10 @@ def train_step(problem: Problem, state: TrainState, batch: Batch) -> tuple[Train
 def _train_step(
     problem: Problem, state: TrainState, inputs: Array, targets: Array
 ) -> tuple[TrainState, Record]:
-    started = perf_counter()
+    started, start = perf_counter(), instant(inputs)
     outputs, J = jacobian(problem.network, state.params, inputs)
     loss = value(problem.loss, outputs, targets)
-    synchronize(outputs)
-    linearized = perf_counter()
+    linearized = instant(outputs)
     result = update(
         problem.optimizer,
         state.optimizer,
@@ -64,23 +63,26 @@ def _train_step(
     step, average = state.step + 1, state.average
     if problem.average and average:
         average = update_average(problem.average, average, params, step, problem.total_steps)
-    step_norm = float(result.step_norm)  # waits for the device
-    finished = perf_counter()
+    numbers = {"loss": loss, "step_norm": result.step_norm}
+    if problem.dataset.task == "classification":
+        numbers["accuracy"] = accuracy(outputs, targets)
+    fetched = dict(
+        zip(numbers, fetch([*numbers.values()]), strict=True)
+    )  # the step's one wait for the device
+    seconds = perf_counter() - started
+    seconds_forward = seconds_between(start, linearized)
     record: Record = {
         "step": step,
         "epoch": step / problem.steps_per_epoch,
         "samples": step * problem.batch_size,
-        "loss": float(loss),
         "lr": result.lr,
         "length": result.length,
-        "step_norm": step_norm,
-        "seconds": finished - started,
-        "seconds_forward": linearized - started,
-        "seconds_update": finished - linearized,
+        "seconds": seconds,
+        "seconds_forward": seconds_forward,
+        "seconds_update": seconds - seconds_forward,
         "memory": memory_in_use(problem.backend),
+        **fetched,
     }
-    if problem.dataset.task == "classification":
-        record["accuracy"] = float(accuracy(outputs, targets))
     if result.solve is not None:
         solved = result.solve
         record |= {
@@ -90,7 +92,7 @@ def _train_step(
             "damping": solved.damping,
             "seconds_kernel": solved.seconds_kernel,
             "seconds_solve": solved.seconds_solve,
-            "seconds_update": finished - linearized - solved.seconds_kernel - solved.seconds_solve,
+            "seconds_update": seconds - seconds_forward - solved.seconds_kernel - solved.seconds_solve,
         }
         if solved.rho_outputs is not None:
             record["rho_outputs"] = solved.rho_outputs
@@ -99,8 +101,7 @@ def _train_step(
             record |= {"s_max": solved.s_max, "s_min": solved.s_min}
         if solved.outcome is not None:
             record["cg_outcome"] = OUTCOMES.index(solved.outcome)
-    seconds = state.seconds + finished - started
-    return TrainState(params, inner, step, seconds, average), record
+    return TrainState(params, inner, step, state.seconds + seconds, average), record
 
 
 def _row_major(tree: Any) -> Any:

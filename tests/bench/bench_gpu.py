@@ -49,7 +49,7 @@ from revgn.arrays import (
     to_host,
     triangular_solve,
 )
-from revgn.data import take_batch
+from revgn.data import place_dataset, place_rows, take_rows
 from revgn.errors import RevgnError
 from revgn.networks import Network
 from revgn.optimizers import init_state
@@ -286,7 +286,7 @@ def line(name: str, cells: Iterable[str]) -> str:
 
 def measure_network(bench: Bench, network: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Draw a network once, and measure every step on it, with a line for each."""
-    preset, columns, _ = NETWORKS[network]
+    preset, image_shape, _ = NETWORKS[network]
     dataset = images(network, BATCHES * arguments.batch)
     shape = {} if arguments.hidden is None else {"hidden": arguments.hidden}
     training = {"backend": bench.backend.name, "batch_size": arguments.batch, "measure_every": 0}
@@ -306,15 +306,24 @@ def measure_network(bench: Bench, network: str, arguments: argparse.Namespace) -
 
     first = problem_with({"kind": "adam"})
     state = initial_state(first)
-    batches = [batch_of(first, k) for k in range(BATCHES)]
+    data, rows = (
+        place_dataset(dataset, bench.backend, first.dtype).train,
+        np.arange(BATCHES * arguments.batch),
+    )
+    numbers = [place_rows(data, part) for part in np.split(rows, BATCHES)]
+    batches = [take_rows(data, part) for part in numbers]
     weights = sum(math.prod(leaf.shape) for leaf in trees.leaves(state.params))
+    shown = first.config.network
     title = (
-        f"{network}: {first.config.network.blocks} blocks, d {columns}, h {first.config.network.hidden}, "
+        f"{network}: {shown.blocks} blocks, d {math.prod(image_shape)}, h {shown.hidden}, "
         f"{weights / 1e6:.1f} million weights; {dataset.name}, n {arguments.batch}, float32"
     )
     found: dict[str, Any] = {"title": title, "steps": {}}
-    found["batch"] = summary([timed(bench.backend, partial(batch_of, first, 0)) for _ in range(bench.rounds)])
-    print(f"\n{title}\na batch is taken from the host in {found['batch']['host_ms']:.2f} ms")
+    for name, draws in (("batch", None), ("cropped_batch", np.random.default_rng(0))):
+        take = partial(take_rows, data, numbers[0], crop=draws)
+        found[name] = summary([timed(bench.backend, take) for _ in range(1 + bench.rounds)][1:])
+    plain, cropped = found["batch"]["ms"], found["cropped_batch"]["ms"]
+    print(f"\n{title}\na batch is taken in {plain:.2f} ms, with random crops in {cropped:.2f} ms")
     print(line("step, ms", COLUMNS), flush=True)
     bench.report["networks"][network] = found
 
@@ -330,11 +339,6 @@ def measure_network(bench: Bench, network: str, arguments: argparse.Namespace) -
             print_step(name, of)
         bench.save()
     return {}
-
-
-def batch_of(problem: Problem, number: int) -> tuple[Array, Array]:
-    rows = slice(number * problem.batch_size, (number + 1) * problem.batch_size)
-    return take_batch(problem.dataset, problem.dataset.train, rows, problem.backend, problem.dtype)
 
 
 def measure_step(

@@ -1,5 +1,6 @@
 """The steps that benches and the tests on a GPU take, the paper's networks, and images to take them on."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,9 @@ from revgn.data import Dataset, Part, load_dataset
 from revgn.errors import DataError
 from revgn.linalg import PAPER_RULE
 
-NETWORKS = {  # name: preset of the network, columns of an image, data sets of that size
-    "mnist": ("paper-mnist", 784, ("fashion-mnist", "mnist")),
-    "cifar10": ("paper-cifar10", 3072, ("cifar10",)),
+NETWORKS = {  # name: preset of the network, shape of its images, data sets that have such
+    "mnist": ("paper-mnist", (1, 28, 28), ("fashion-mnist", "mnist")),
+    "cifar10": ("paper-cifar10", (3, 32, 32), ("cifar10",)),
 }
 
 
@@ -43,22 +44,29 @@ def steps(damping: float = 0.1) -> dict[str, dict[str, Any]]:
 
 def images(network: str, rows: int) -> Dataset:
     """The first rows of a data set of the network's size, or made ones where none is on this machine."""
-    _, columns, names = NETWORKS[network]
+    _, shape, names = NETWORKS[network]
     for name in names:
         try:
             return load_dataset(name, subset=rows, download=False)
         except DataError:
             continue
-    return made_images(columns, rows)
+    return made_images(shape, rows)
 
 
-def made_images(columns: int, rows: int) -> Dataset:
+def made_images(shape: tuple[int, int, int], rows: int) -> Dataset:
     """Random images in ten random classes."""
-    rng = np.random.default_rng(0)
+    rng, columns = np.random.default_rng(0), math.prod(shape)
     inputs = rng.integers(0, 256, (rows, columns), dtype=np.uint8)
     targets = np.eye(10, dtype=np.float32)[rng.integers(10, size=rows)]
-    shift, scale = np.full(columns, 127.5), np.full(columns, 1 / 73.6)
-    parts = Part(inputs, targets), Part(inputs[:64], targets[:64])
     return Dataset(
-        "made", "classification", *parts, shift, scale, None, tuple("0123456789"), "0" * 64, "made up"
+        name="made",
+        task="classification",
+        train=Part(inputs, targets),
+        test=Part(inputs[:64], targets[:64]),
+        shift=np.full(columns, 127.5),
+        scale=np.full(columns, 1 / 73.6),
+        image_shape=shape,
+        classes=tuple("0123456789"),
+        checksum="0" * 64,
+        source="made up",
     )

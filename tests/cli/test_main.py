@@ -275,6 +275,21 @@ def test_a_loss_that_is_not_finite(steps, invoke, tmp_path):
     assert (tmp_path / "run" / "checkpoints" / "step_00000000.h5").exists()
 
 
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [("launch.start.initial_state", "not enough memory: "), ("training.loop.train_step", "out of memory: ")],
+)
+def test_a_full_device(place, says, invoke, monkeypatch):
+    """Before training and in it."""
+
+    def full(*arguments):
+        raise RuntimeError("cudaErrorMemoryAllocation: out of memory")
+
+    monkeypatch.setattr(f"revgn.{place}", full)
+    line = the_line(invoke("train", "--optimizer", "sgd", "--hidden", "32", "-q"), 1)
+    assert line.startswith(f"{says}cudaErrorMemoryAllocation: out of memory; ")
+
+
 @pytest.mark.parametrize("room", [2_000, 40_000])
 def test_a_full_disk(room, spawn, tmp_path):
     """Every file may grow to `room` bytes only: the first snapshot, or the first checkpoint, does not fit."""

@@ -47,4 +47,5 @@ def test_killed_and_resumed(name, tmp_path):
     assert resume_run(tmp_path / "killed", {}).step == STEPS
     whole, resumed = repeats(tmp_path / "whole"), repeats(tmp_path / "killed")
     assert [*resumed] == [*whole]
-    assert [part for part in whole if resumed[part] != whole[part]] == []
+    differ = [part for part in whole if resumed[part] != whole[part]]
+    assert not differ, f"not the bits of a run that was never stopped: {', '.join(differ)}"

@@ -105,11 +105,14 @@ def test_a_large_floor_is_the_usual_norm(case, backend):
 
 @pytest.mark.parametrize(
     "solver",
-    [MinimumNorm(), MinimumNorm(memory=4000), ConjugateGradients(tolerance=1e-12), BlockWise("last")],
+    [MinimumNorm(), MinimumNorm(memory=2500), ConjugateGradients(tolerance=1e-12), BlockWise("last")],
     ids=repr,
 )
 def test_any_solver_is_as_exact(solver, backend):
-    """A step with momentum, in the metric, realizes what is wanted; all solvers find the same one."""
+    """A step with momentum, in the metric, realizes what is wanted; all solvers find the same one.
+
+    One of them by tiles: a kernel of order 18 takes 2,592 bytes.
+    """
     case = next(case for case in KEPT if case.name == "tanh-same-keep")
     optimizer = GaussNewton(solver, momentum=0.9, metric=FeatureMetric())
     D, done, J, eps, _ = taken(optimizer, case, backend, 3)

@@ -11,7 +11,7 @@ from conftest import make_library
 from revgn.arrays import HOST, Backend, limits_of, pool, to_host
 from revgn.errors import MemoryShortageError, RunError, UsageError
 from revgn.networks import Architecture
-from revgn.solvers import MinimumNorm, is_dense, minimum_norm, plan_tiles, solve, tiled_kernel
+from revgn.solvers import MinimumNorm, is_dense, jacobian, minimum_norm, plan_tiles, solve, tiled_kernel
 from revgn.testing import assert_close, tolerance
 
 CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
@@ -116,7 +116,9 @@ def test_what_is_not_finite_is_an_outcome(tiles, numpy_backend):
     tiles(2)
     J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
     spoiled = J.params[0]._replace(weight=J.params[0].weight * np.nan)
-    D, info = solve(MinimumNorm(0.1, memory=BELOW), J._replace(params=(spoiled, *J.params[1:])), eps)
+    x = np.hstack(J.point.input)[:, : J.network.features]
+    _, J = jacobian(J.network, (spoiled, *J.params[1:]), x)
+    D, info = solve(MinimumNorm(0.1, memory=BELOW), J, eps)
     assert np.isnan(info.rho)
     assert np.isnan(to_host(D[0].weight)).any()
 

@@ -2,8 +2,17 @@
 
 import pytest
 
+from revgn.arrays import Backend
 from revgn.settings import build_config
-from revgn.training import build_problem, evaluate, initial_state, load_data, place_data, train_step
+from revgn.training import (
+    build_problem,
+    evaluate,
+    evaluate_part,
+    initial_state,
+    load_data,
+    place_data,
+    train_step,
+)
 from revgn.training.batches import batches, other_batches
 from revgn.training.step import measure
 
@@ -54,3 +63,22 @@ def test_the_measurements_of_a_step_wait_once(make_problem, stand_in):
     with stand_in.counting() as counts:
         measure(problem, before, after, batch, others, record["loss"])
     assert (counts.waits.total(), counts.uploads.total()) == (1, 0)
+
+
+def test_an_evaluation_on_the_side_holds_one_piece(make_problem, stand_in, monkeypatch):
+    """Whatever the size of the data: rows go to the device piece by piece."""
+    monkeypatch.setattr("revgn.training.evaluation._EVAL_ROWS", 50)
+    problem = make_problem()
+    params, part = initial_state(problem).params, problem.dataset.train
+    moved = []
+    monkeypatch.setattr(
+        Backend,
+        "asarray",
+        lambda self, x, dtype=None: (
+            moved.append(x.shape) or self.xp.asarray(x, dtype=dtype, device=self.device)
+        ),
+    )
+    found = evaluate_part(problem, params, part)
+    assert max(shape[0] for shape in moved if len(shape) == 2) == 50
+    monkeypatch.undo()
+    assert found == pytest.approx(evaluate_part(problem, params, part), rel=1e-5)

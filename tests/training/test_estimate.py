@@ -82,7 +82,8 @@ def test_more_costs_more(changes, make_problem):
     for more in ({"training.batch_size": 128}, {"network.blocks": 4}, {"network.hidden": 200}):
         large = step_cost(make_problem(changes | more))
         assert sum(large.work.values()) > sum(small.work.values())
-        assert sum(large.memory.values()) > sum(small.memory.values())
+        in_both = small.memory.keys() & large.memory.keys()  # cotangents are kept in few layers only
+        assert sum(map(large.memory.get, in_both)) > sum(map(small.memory.get, in_both))
     double = step_cost(make_problem(changes | {"training.dtype": "float64"}))
     assert double.memory == {part: 2 * size for part, size in small.memory.items()}
 

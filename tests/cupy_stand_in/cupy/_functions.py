@@ -166,7 +166,8 @@ def concatenate(
     tup: Any, axis: Any = 0, out: Any = None, *, dtype: Any = None, casting: str = "same_kind"
 ) -> ndarray:
     parts = [x._host for x in _arrays(tup, "concatenate")]
-    launch("concatenate", len(parts))
+    is_one = len(parts) > 8 and len({part.dtype for part in parts}) == 1  # else a copy of each
+    launch("concatenate", 1 if is_one else len(parts))
     joined = np.concatenate(parts, axis=axis, dtype=dtype, casting=casting)
     if out is None:
         return new(joined)

@@ -1,0 +1,169 @@
+"""A formula of arrays, element by element, as one CUDA kernel.
+
+A Python function of arrays runs once with symbols in their place, and what it does to them is written down as
+C. Numbers become arguments of the kernel, so that a formula whose numbers change from step to step is
+compiled once; so do 0-d arrays, which stay on the device.
+
+A function may use what symbols have: arithmetic, comparisons, and the functions of their namespace.
+"""
+
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from revgn.arrays.typing import Array
+
+_C_NAMES = {"float32": "float", "float64": "double"}
+_PREAMBLE = "template <class T> __device__ T where(bool c, T a, T b) { return c ? a : b; }"
+
+
+def _operator(sign: str, dtype: Any = None) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Methods of a symbol x: x sign y and y sign x."""
+    text = f"{{}} {sign} {{}}"
+    return (
+        lambda x, y: x.formula.line(text, x, y, dtype=dtype),
+        lambda x, y: x.formula.line(text, y, x, dtype=dtype),
+    )
+
+
+def _function(name: str) -> Callable[["Symbol"], "Symbol"]:
+    return lambda x: x.formula.line(f"{name}({{}})", x)
+
+
+class Functions:
+    """Namespace of symbols."""
+
+    bool = np.dtype(np.bool_)
+    exp = staticmethod(_function("exp"))
+    erf = staticmethod(_function("erf"))
+    log = staticmethod(_function("log"))
+    sqrt = staticmethod(_function("sqrt"))
+    tanh = staticmethod(_function("tanh"))
+
+    @staticmethod
+    def astype(x: "Symbol", dtype: Any, *, copy: object = True) -> "Symbol":
+        """`x` as a floating type."""
+        dtype = np.dtype(dtype)
+        return x.formula.line(f"static_cast<{_C_NAMES[dtype.name]}>({{}})", x, dtype=dtype)
+
+    @staticmethod
+    def where(condition: "Symbol", x: Any, y: Any) -> "Symbol":
+        """`x` where the condition holds, else `y`."""
+        return condition.formula.line("where({}, {}, {})", condition, x, y)
+
+    @staticmethod
+    def zeros_like(x: "Symbol") -> "Symbol":
+        """The number 0."""
+        return x.formula.number(0.0, x.dtype)
+
+    @staticmethod
+    def ones_like(x: "Symbol") -> "Symbol":
+        """The number 1."""
+        return x.formula.number(1.0, x.dtype)
+
+
+class Symbol:
+    """A number of each element: its name in the C of a formula, and its dtype."""
+
+    __slots__ = ("dtype", "formula", "name")
+    __array_ufunc__ = None  # arithmetic of NumPy's numbers and CuPy's arrays with symbols is left to symbols
+
+    def __init__(self, formula: "Formula", name: str, dtype: Any) -> None:
+        self.formula, self.name, self.dtype = formula, name, dtype
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> type[Functions]:
+        return Functions
+
+    def __neg__(self) -> "Symbol":
+        return self.formula.line("-{}", self)
+
+    __add__, __radd__ = _operator("+")
+    __sub__, __rsub__ = _operator("-")
+    __mul__, __rmul__ = _operator("*")
+    __truediv__, __rtruediv__ = _operator("/")
+    __gt__, __lt__ = _operator(">", Functions.bool)
+
+
+class Formula:
+    """The C of what is done to symbols, and the numbers and arrays that they stand for."""
+
+    def __init__(self, are_numbers: bool) -> None:
+        self.are_numbers = are_numbers  # the arrays are 0-d, all of them
+        self.declarations: list[str] = []
+        self.lines: list[str] = []
+        self.arguments: list[Any] = []
+
+    def array(self, value: Any) -> Symbol:
+        """Symbol of an array; of a symbol, itself."""
+        if isinstance(value, Symbol):
+            return value
+        is_number = not value.ndim and not self.are_numbers
+        name = self._argument(value, f"raw {value.dtype}" if is_number else value.dtype)
+        return self.line(f"{name}[0]" if is_number else name, dtype=value.dtype)  # a result may replace it
+
+    def number(self, value: float, dtype: Any) -> Symbol:
+        """Symbol of a number."""
+        return Symbol(self, self._argument(value, dtype), dtype)
+
+    def line(self, text: str, *operands: Any, dtype: Any = None) -> Symbol:
+        """Symbol of a new line of C; numbers among the operands are of the type of the others."""
+        operands = tuple(x if isinstance(x, (int, float, np.number)) else self.array(x) for x in operands)
+        kinds = {x.dtype for x in operands if isinstance(x, Symbol)} - {Functions.bool}
+        common = kinds.pop() if len(kinds) == 1 else np.result_type(*kinds) if kinds else None
+        symbols = [x if isinstance(x, Symbol) else self.number(x, common) for x in operands]
+        name = f"t{len(self.lines)}"
+        self.lines.append(f"auto {name} = {text.format(*(x.name for x in symbols))};")
+        return Symbol(self, name, dtype or common)
+
+    def _argument(self, value: Any, declared: Any) -> str:
+        name = f"x{len(self.arguments)}"
+        self.declarations.append(f"{declared} {name}")
+        self.arguments.append(value)
+        return name
+
+
+def in_one_kernel(
+    function: Callable[..., tuple[Any, ...]],
+    arrays: tuple[Array, ...],
+    out: tuple[Array | None, ...] | None = None,
+) -> tuple[Array, ...]:
+    """What `function` gives of CuPy arrays, in new arrays stored row by row or in those of `out`.
+
+    Notes
+    -----
+    Cost: one launch; each operand is read once and each result written once.
+    """
+    import cupy
+
+    formula = Formula(all(not x.ndim for x in arrays))
+    results = [formula.array(x) for x in function(*map(formula.array, arrays))]
+    kernel = _compiled(
+        ", ".join(formula.declarations),
+        ", ".join(f"{x.dtype} y{i}" for i, x in enumerate(results)),
+        "\n".join((*formula.lines, *(f"y{i} = {x.name};" for i, x in enumerate(results)))),
+        _name(function),
+    )
+    if out is None:
+        return kernel(*formula.arguments)
+    shape = np.broadcast_shapes(*(x.shape for x in formula.arguments if hasattr(x, "shape")))
+    places = [cupy.empty(shape, x.dtype) if y is None else y for x, y in zip(results, out, strict=True)]
+    return kernel(*formula.arguments, *places)
+
+
+@cache
+def _compiled(inputs: str, outputs: str, code: str, name: str) -> Callable[..., tuple[Array, ...]]:
+    import cupy
+
+    kernel: Callable[..., tuple[Array, ...]] = cupy.ElementwiseKernel(
+        inputs, outputs, code, name, preamble=_PREAMBLE, return_tuple=True
+    )
+    return kernel
+
+
+def _name(function: Any) -> str:
+    """Name of a kernel in a profile: that of the function, or of the one in which it is defined."""
+    name = getattr(function, "func", function).__qualname__.partition(".<locals>")[0]
+    return "revgn_" + re.sub(r"\W", "_", name)

@@ -1,0 +1,95 @@
+"""Formulas written down as C, and their values where a GPU evaluates them."""
+
+import numpy as np
+import pytest
+
+from revgn.arrays import array_namespace, blockwise, fetch, instant, seconds_between, to_host, total
+from revgn.arrays.formula import Formula
+from revgn.testing import assert_close, tolerance
+
+
+def written(function, *arrays):
+    formula = Formula(all(not x.ndim for x in arrays))
+    results = function(*map(formula.array, arrays))
+    return formula.declarations, formula.lines, [(x.name, str(x.dtype)) for x in results], formula.arguments
+
+
+def test_a_formula_is_written_down_in_c():
+    x, mask = np.ones((2, 3), np.float32), np.ones((2, 3), bool)
+
+    def function(x, mask):
+        xp = array_namespace(x)
+        return xp.where(mask, x, xp.zeros_like(x)), 2.0 * xp.sqrt(x) > 1.0
+
+    declarations, lines, results, arguments = written(function, x, mask)
+    assert declarations == ["float32 x0", "bool x1", "float32 x2", "float32 x3", "float32 x4"]
+    assert lines == [
+        "auto t0 = x0;",
+        "auto t1 = x1;",
+        "auto t2 = where(t1, t0, x2);",
+        "auto t3 = sqrt(t0);",
+        "auto t4 = x3 * t3;",
+        "auto t5 = t4 > x4;",
+    ]
+    assert results == [("t2", "float32"), ("t5", "bool")]
+    assert arguments[2:] == [0.0, 2.0, 1.0]
+
+
+def test_a_formula_is_compiled_once_for_all_numbers():
+    x = np.ones(3)
+    first, second = (written(lambda u, a=a: (a * u + a,), x) for a in (2.0, np.float64(3.0)))
+    assert first[:3] == second[:3]
+    assert second[3][1:] == [3.0, 3.0]
+
+
+def test_a_single_number_of_the_device_is_read_once_for_all_elements():
+    x, size = np.ones((2, 3)), np.asarray(2.0)
+    assert written(lambda u: (u / size,), x)[0] == ["float64 x0", "raw float64 x1"]
+    assert written(lambda u: (u / size,), size)[0] == ["float64 x0", "float64 x1"]
+
+
+def test_integers_become_floating_numbers(backend, dtype):
+    x = backend.backend.asarray(np.arange(6, dtype=np.uint8).reshape(2, 3))
+    shift = backend.asarray([1.0, 2.0, 3.0], dtype)
+
+    def function(u):
+        return (array_namespace(u).astype(u, shift.dtype) - shift,)
+
+    found = blockwise(function, x)[0]
+    assert np.array_equal(to_host(found), [[-1.0, -1.0, -1.0], [2.0, 2.0, 2.0]])
+
+
+@pytest.mark.parametrize("a", [2.0, -3.0])
+def test_numbers_may_change(a, backend, dtype):
+    x = backend.asarray(np.arange(6.0).reshape(2, 3), dtype)
+    size = backend.asarray(4.0, dtype)
+    (found,) = blockwise(lambda u: (1.0 - (a * u) / size,), x)
+    expected = backend.asarray(1.0 - a * np.arange(6.0).reshape(2, 3) / 4.0, dtype)
+    assert_close("formula", found, expected, tolerance(found.dtype, "map"))
+
+
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("cupy", marks=pytest.mark.gpu)], indirect=True)
+def test_results_may_take_the_place_of_operands(backend):
+    x, y = (backend.asarray(np.full((2, 3), a)) for a in (5.0, 3.0))
+    found = blockwise(lambda u, v: (u + v, u - v), x, y, out=(x, y))
+    assert found[0] is x
+    assert found[1] is y
+    assert np.all(to_host(x) == 8.0)
+    assert np.all(to_host(y) == 2.0)
+    strided = backend.asarray(np.zeros((2, 4)))
+    blockwise(lambda u: (u, u > 6.0), x, out=(strided[:, 1:], None))
+    assert np.array_equal(to_host(strided), [[0.0, 8.0, 8.0, 8.0]] * 2)
+
+
+def test_sum_of_single_numbers(backend, dtype):
+    numbers = [backend.asarray(x, dtype) for x in (1.0, 2.5, 4.0)]
+    assert float(total(numbers)) == 7.5
+    assert total([]) == 0.0
+
+
+def test_time_passes(backend, dtype):
+    x = backend.asarray(1.0, dtype)
+    start = instant(x)
+    end = instant(x)
+    fetch([x])
+    assert 0.0 <= seconds_between(start, end) < 10.0
