@@ -108,8 +108,8 @@ def kill_at(number):
 
 @pytest.mark.parametrize(("name", "step"), [*zip(OPTIMIZERS, cycle((3, 8, 1, 4)), strict=False)])
 def test_stopped_after_any_step_and_resumed(name, step, tmp_path):
-    """The same bits as a run that was never stopped."""
-    config = build_config(settings(OPTIMIZERS[name]))
+    """The same bits as a run that was never stopped; checkpoints are those of start, stop and end alone."""
+    config = build_config(settings(OPTIMIZERS[name] | {"checkpoint_every": 100}))
     start_run(config, tmp_path / "whole")
     expected = repeats(tmp_path / "whole")
     assert (expected["status"], expected["step"]) == ("finished", 9)
@@ -227,9 +227,7 @@ def test_killed_between_the_last_checkpoint_and_the_last_words(steps, tmp_path, 
     assert repeats(tmp_path / "killed") == repeats(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(
-    "name", ["momentum", "levenberg-marquardt", "lbfgs", "switch", "patience", "exponential"]
-)
+@pytest.mark.parametrize("name", ["momentum", "lbfgs", "patience", "exponential"])
 def test_more_epochs_are_a_longer_run(name, tmp_path):
     changes = OPTIMIZERS[name] | {"steps": None}
     start_run(build_config(settings(changes | {"epochs": 2})), tmp_path / "short")

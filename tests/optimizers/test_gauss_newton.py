@@ -147,7 +147,7 @@ def test_rho_counts_relative_to_what_is_wanted(numpy_backend):
 def test_momentum_leaves_no_more_than_the_limit(limit, damping, numpy_backend):
     """beta is the momentum, or the largest that keeps |eps - beta J D_(t-1)| <= limit |eps|."""
     bounded = 0
-    for before, done, J, eps in remembered(numpy_backend, MinimumNorm(damping), 1.0, 5, limit):
+    for before, done, J, eps in remembered(numpy_backend, MinimumNorm(damping), 1.0, 8, limit):
         truth = dense.jacobian(J.network, J.params, np.hstack(J.point.input))
         eps, u = dense.rows(eps), truth @ dense.flat(before)
         crossings = np.roots([u @ u, -2 * eps @ u, (1 - limit**2) * eps @ eps]) if u.any() else np.ones(1)
