@@ -217,7 +217,7 @@ def test_the_losses_are_those_of_scipy(numpy_backend):
 
 def test_it_converges_to_rounding(numpy_backend):
     """To the square of rounding, and then it stays."""
-    *_, (at, done) = stepped(LBFGS(history=20), numpy_backend, 250, SquaredError())
+    *_, (at, done) = stepped(LBFGS(history=20), numpy_backend, 150, SquaredError())
     assert loss_at(at, done.params) < 1e-26
     assert np.isfinite(dense.flat(done.params)).all()
 

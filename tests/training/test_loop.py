@@ -155,9 +155,8 @@ def test_conjugate_gradients_are_recorded(make_problem):
 
 def test_records_are_of_the_state_they_come_with(make_problem):
     """Loss before the update, loss after it, lr, counts."""
-    problem = make_problem(
-        {"training.batch_size": "full", "lr": 0.5, "training.measure_every": 1, "training.steps": 4}
-    )
+    full = {"training.batch_size": "full", "training.measure_every": 1, "training.steps": 4}
+    problem = make_problem(full | {"lr": 0.5, "damping": 0.1})
     events = run(problem)
     assert events[0].state.step == 0
     steps = [event for event in events if isinstance(event, StepDone)]
@@ -179,7 +178,7 @@ def test_records_are_of_the_state_they_come_with(make_problem):
         ({"training.eval_every": 2}, [0, 2, 4, 6, 7]),
         ({"training.eval_every": 100}, [0, 7]),
         ({"training.steps": None, "training.epochs": 2}, [0, 3, 6]),
-        ({"training.batch_size": "full", "training.steps": 2}, [0, 1, 2]),
+        ({"training.batch_size": "full", "training.steps": 2, "damping": 0.1}, [0, 1, 2]),
     ],
 )
 def test_evaluations_come_when_they_are_due(changes, evaluated, make_problem):

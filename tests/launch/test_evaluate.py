@@ -1,0 +1,126 @@
+"""Evaluate a run on its own data and on others, its raw weights and their average."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from launch_cases import OPTIMIZERS, save_table, settings, stop_after
+
+from revgn.data import Part, load_dataset
+from revgn.errors import UsageError
+from revgn.launch import evaluate_run, start_run
+from revgn.launch.evaluate import matched_classes
+from revgn.settings import build_config
+from revgn.store import latest_checkpoint, open_run
+from revgn.views import summarize
+
+
+def test_evaluation_on_the_runs_own_data(finished):
+    run = open_run(finished)
+    result = evaluate_run(finished, {})
+    assert (result["run"], result["step"], result["data"]) == (str(finished), 9, "digits")
+    assert (result["train_rows"], result["test_rows"]) == (200, 360)
+    for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+        assert result[name] == run.epochs[name][-1]
+
+
+def test_evaluation_on_other_data(finished, tmp_path):
+    """Normalized as the network was trained; a data option without a name is of the run's own data."""
+    digits = load_dataset("digits")
+    path = tmp_path / "other.npz"
+    x, y = digits.test.inputs.astype(np.uint8), digits.test.targets.argmax(axis=1)
+    np.savez(path, x=x[:90], y=y[:90], x_test=x, y_test=y)
+    other = evaluate_run(finished, {"name": str(path)})
+    own = evaluate_run(finished, {})
+    assert (other["data"], other["train_rows"], other["test_rows"]) == ("other.npz", 90, 360)
+    assert other["test_accuracy"] == own["test_accuracy"]
+    assert other["test_loss"] == pytest.approx(own["test_loss"], rel=1e-6)
+    assert evaluate_run(finished, {"subset": 70})["train_rows"] == 70
+    assert evaluate_run(finished, {"name": "digits"})["train_rows"] == 1437
+    save_table(tmp_path / "narrow.npz")
+    with pytest.raises(UsageError, match=r"narrow\.npz: has 6 features where the network has 64"):
+        evaluate_run(finished, {"name": str(tmp_path / "narrow.npz")})
+
+
+def test_classes_are_matched_by_name(finished, tmp_path):
+    """Exchanged labels are wrong labels; a class that the run does not know is refused."""
+    digits = load_dataset("digits")
+    labels = digits.test.targets.argmax(axis=1)
+    header = ",".join([f"p{i}" for i in range(64)] + ["digit"])
+
+    def write(name, rename):
+        pairs = zip(digits.test.inputs, labels, strict=True)
+        rows = [",".join([*map(str, x), rename.get(y, str(y))]) for x, y in pairs]
+        (tmp_path / name).write_text("\n".join([header, *rows]))
+        return {"name": str(tmp_path / name), "target": "digit", "task": "classification"}
+
+    right = evaluate_run(finished, write("right.csv", {}))
+    swapped = evaluate_run(finished, write("swapped.csv", {8: "3", 3: "8"}))
+    assert right["test_accuracy"] > swapped["test_accuracy"] + 0.1
+    with pytest.raises(UsageError, match=r"words\.csv: has class 'eight', which the run does not know"):
+        evaluate_run(finished, write("words.csv", {8: "eight"}))
+
+
+def test_classes_take_the_run_s_order(digits_of):
+    """Columns go where the run has the class of that name; a class that the other lacks stays empty."""
+    own, other = digits_of("a", "b", "c"), digits_of("c", "a")
+    targets = matched_classes(other, own).test.targets
+    np.testing.assert_array_equal(targets[:, 2], other.test.targets[:, 0])
+    np.testing.assert_array_equal(targets[:, 0], other.test.targets[:, 1])
+    assert not targets[:, 1].any()
+
+
+@pytest.fixture
+def digits_of():
+    """Digits cut down to as many classes as there are names."""
+    digits = load_dataset("digits")
+
+    def make(*names):
+        parts = []
+        for part in (digits.train, digits.test):
+            rows = part.targets[:, : len(names)].any(axis=1)
+            parts.append(Part(part.inputs[rows], part.targets[rows, : len(names)]))
+        return replace(digits, train=parts[0], test=parts[1], classes=names)
+
+    return make
+
+
+AVERAGED = {
+    "average": "exponential",
+    "decay": 0.5,
+    "eval_every": 1,
+    "optimizer": "adam",
+    "lr": 0.03,
+}
+
+
+def test_evaluation_of_the_averaged_weights(tmp_path):
+    """As recorded beside the raw ones; the best checkpoint is that of the weights asked for."""
+    folder = tmp_path / "run"
+    start_run(build_config(settings(AVERAGED | {"steps": 30})), folder)
+    epochs = open_run(folder).epochs
+    for weights, suffix, best in (("raw", "", "best"), ("average", "_average", "best_average")):
+        result = evaluate_run(folder, {}, weights=weights)
+        assert result["weights"] == weights
+        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+            assert result[name] == epochs[f"{name}{suffix}"][-1]
+        expected = summarize(open_run(folder))[best]
+        result = evaluate_run(folder, {}, weights=weights, best=True)
+        assert (result["step"], result["test_accuracy"]) == (
+            expected["step"],
+            expected[f"test_accuracy{suffix}"],
+        )
+        assert result["test_accuracy"] == np.nanmax(epochs[f"test_accuracy{suffix}"])
+
+
+def test_what_is_not_there_is_not_evaluated(finished, tmp_path):
+    assert not any(name.endswith("_average") for name in open_run(finished).epochs)
+    assert "score_average" not in latest_checkpoint(finished)[0].attributes
+    assert not any(name.startswith("average") for name in latest_checkpoint(finished)[0].arrays)
+    with pytest.raises(
+        UsageError, match=r"has no averaged weights; it was trained without training\.average"
+    ):
+        evaluate_run(finished, {}, weights="average")
+    start_run(build_config(settings(OPTIMIZERS["tail"])), tmp_path / "tail", **stop_after(2))
+    with pytest.raises(UsageError, match="at step 2 there are no averaged weights"):
+        evaluate_run(tmp_path / "tail", {}, weights="average")

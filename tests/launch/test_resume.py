@@ -1,0 +1,210 @@
+"""Stop anywhere, resume, extend: the bits of a run that was never stopped."""
+
+import json
+import shutil
+from itertools import cycle
+
+import h5py
+import pytest
+from launch_cases import OPTIMIZERS, Killed, config, kill_at, save_table, settings, stop_after
+from repeats import repeats
+
+from revgn.errors import RunError, UsageError
+from revgn.launch import evaluate_run, resume_run, start_run
+from revgn.settings import build_config, merge_settings, nested
+from revgn.store import latest_checkpoint, open_run
+from revgn.views import labels, summarize
+
+
+@pytest.mark.parametrize(("name", "step"), [*zip(OPTIMIZERS, cycle((3, 8, 1, 4)), strict=False)])
+def test_stopped_after_any_step_and_resumed(name, step, tmp_path):
+    """The same bits as a run that was never stopped; checkpoints are those of start, stop and end alone."""
+    config = build_config(settings(OPTIMIZERS[name] | {"checkpoint_every": 100}))
+    start_run(config, tmp_path / "whole")
+    expected = repeats(tmp_path / "whole")
+    assert (expected["status"], expected["step"]) == ("finished", 9)
+    folder = tmp_path / "stopped"
+    outcome = start_run(config, folder, **stop_after(step))
+    assert (outcome.status, outcome.step) == ("interrupted", step)
+    assert open_run(folder).attributes["message"] == f"stopped after step {step}"
+    notes = []
+    outcome = resume_run(folder, {}, note=notes.append)
+    assert (outcome.status, outcome.step, notes) == ("finished", 9, [])
+    assert repeats(folder) == expected
+
+
+def test_stopped_and_resumed_on_a_gpu(stand_in, tmp_path):
+    """Batches are gathered and cropped there; what comes after a resumption has the same bits."""
+    on_gpu = config(backend="cupy", crop=True, **OPTIMIZERS["exponential"])
+    start_run(on_gpu, tmp_path / "whole")
+    start_run(on_gpu, tmp_path / "stopped", **stop_after(4))
+    resume_run(tmp_path / "stopped", {})
+    assert repeats(tmp_path / "stopped") == repeats(tmp_path / "whole")
+    assert open_run(tmp_path / "whole").attributes["device"].endswith("compute capability 9.0, no TF32")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a run of Adam that was never stopped comes to."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    start_run(build_config(settings(OPTIMIZERS["adam"])), folder)
+    return repeats(folder)
+
+
+@pytest.mark.parametrize("event", range(1, 14))
+def test_broken_off_at_any_event_and_resumed(event, whole, tmp_path, monkeypatch):
+    """Also before the first checkpoint, and after the last step or evaluation but before the last words."""
+    monkeypatch.setattr("revgn.store.writer.RunWriter.__exit__", lambda writer, *_: writer._release())
+    config = build_config(settings(OPTIMIZERS["adam"]))
+    with pytest.raises(Killed):
+        start_run(config, tmp_path / "killed", observe=kill_at(event))
+    assert summarize(open_run(tmp_path / "killed"))["status"] == "killed"
+    monkeypatch.undo()
+    resume_run(tmp_path / "killed", {})
+    assert repeats(tmp_path / "killed") == whole
+
+
+@pytest.mark.parametrize("steps", [9, 8])
+def test_killed_between_the_last_checkpoint_and_the_last_words(steps, tmp_path, monkeypatch):
+    config = build_config(settings({"steps": steps, "optimizer": "adam"}))
+    start_run(config, tmp_path / "whole")
+
+    def die(writer, *_):
+        writer._release()
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("revgn.store.writer.RunWriter.close", die)
+        with pytest.raises(Killed):
+            start_run(config, tmp_path / "killed")
+    assert latest_checkpoint(tmp_path / "killed")[0].step == steps
+    assert resume_run(tmp_path / "killed", {}).status == "finished"
+    assert repeats(tmp_path / "killed") == repeats(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["momentum", "lbfgs", "patience", "exponential"])
+def test_more_epochs_are_a_longer_run(name, tmp_path):
+    changes = OPTIMIZERS[name] | {"steps": None}
+    start_run(build_config(settings(changes | {"epochs": 2})), tmp_path / "short")
+    start_run(build_config(settings(changes | {"epochs": 4})), tmp_path / "long")
+    outcome = resume_run(tmp_path / "short", {"training": {"epochs": 4}}, command="revgn resume short")
+    assert (outcome.status, outcome.step) == ("finished", 12)
+    assert repeats(tmp_path / "short") == repeats(tmp_path / "long")
+    run = open_run(tmp_path / "short")
+    assert run.config["training"]["epochs"] == 4
+    assert run.attributes["history"].endswith("revgn resume short")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"training": {"seed": 1}}, r"training\.seed: cannot change on resume \(it is 0\); start a new run"),
+        ({"network": {"hidden": 16}}, r"network\.hidden: cannot change on resume \(it is 32\)"),
+        ({"training": {"dtype": "float64"}}, r"training\.dtype: cannot change on resume"),
+        ({"training": {"batch_size": 32}}, r"training\.batch_size: cannot change"),
+        ({"optimizer": "adam"}, r"optimizer\.kind: cannot change on resume"),
+        ({"data": {"subset": 100}}, r"data\.subset: cannot change on resume \(it is 200\)"),
+        ({"preset": "paper-mnist"}, r"preset: cannot change on resume"),
+        ({"optimizer": {"lr": -1}}, r"optimizer\.lr: -1\.0 cannot be used"),
+        ({"optimizer": {"rate": 1}}, r"optimizer\.rate: unknown setting"),
+        ({"training": {"steps": 9}}, r"has done its 9 steps; to go on, raise training\.steps"),
+        ({"training": {"steps": 5}}, r"has done its 9 steps; to go on, raise training\.steps"),
+        (
+            {"training": {"steps": None, "epochs": 2}},
+            r"has done its 9 steps; to go on, raise training\.epochs",
+        ),
+    ],
+)
+def test_what_a_resumption_may_not_change(changes, says, finished):
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match=says):
+        resume_run(finished, changes)
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_another_rate_may_be_resumed_with(tmp_path):
+    start_run(config(), tmp_path / "run", **stop_after(4))
+    resume_run(tmp_path / "run", {"optimizer": {"lr": 0.125}})
+    assert open_run(tmp_path / "run").steps["lr"].tolist() == [1.0] * 4 + [0.125] * 5
+
+
+def test_data_that_changed_are_refused(tmp_path):
+    save_table(tmp_path / "own.npz")
+    own = {"data": str(tmp_path / "own.npz"), "subset": None, "batch_size": 16}
+    start_run(config(**own), tmp_path / "run", **stop_after(4))
+    save_table(tmp_path / "own.npz", seed=1)
+    for use in (lambda: resume_run(tmp_path / "run", {}), lambda: evaluate_run(tmp_path / "run", {})):
+        with pytest.raises(
+            RunError, match=r"own\.npz: the data are not those of the run \(SHA-256 \w{12}\.\.\."
+        ):
+            use()
+    save_table(tmp_path / "own.npz")
+    assert resume_run(tmp_path / "run", {}).status == "finished"
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path):
+    start_run(config(), tmp_path / "whole")
+    start_run(config(), tmp_path / "run", **stop_after(5))
+    newest, before = (tmp_path / "run" / "checkpoints" / f"step_{step:08d}.h5" for step in (5, 4))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    notes = []
+    resume_run(tmp_path / "run", {}, note=notes.append)
+    assert len(notes) == 1
+    assert "passed over" in notes[0]
+    assert str(newest) in notes[0]
+    assert repeats(tmp_path / "run") == repeats(tmp_path / "whole")
+    start_run(config(), tmp_path / "none", **stop_after(1))
+    for path in (tmp_path / "none" / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(RunError, match="has no checkpoint to go on from") as caught:
+        resume_run(tmp_path / "none", {})
+    assert "\n" not in str(caught.value)
+    assert before.name == "step_00000004.h5"
+
+
+def test_the_tail_of_a_run_made_longer_begins_again(tmp_path):
+    """Where it now begins later than the steps taken, they count no more."""
+    tail = settings(OPTIMIZERS["tail"] | {"tail_start": 0.5, "steps": 6})
+    start_run(build_config(tail), tmp_path / "run")
+    resume_run(tmp_path / "run", nested("training.steps", 16))
+    steps = [latest_checkpoint(tmp_path / "run")[0].arrays["average/steps"]]
+    resume_run(tmp_path / "run", nested("training.steps", 18))  # goes on: the mean of one stretch of steps
+    steps.append(latest_checkpoint(tmp_path / "run")[0].arrays["average/steps"])
+    assert steps == [8, 10]
+
+
+def test_a_run_from_before_a_setting_was_there(tmp_path):
+    """Its settings lack it: what the run did is the default."""
+    start_run(config(), tmp_path / "whole")
+    start_run(config(), tmp_path / "run", **stop_after(4))
+    with h5py.File(tmp_path / "run" / "run.h5", "r+") as file:
+        old = json.loads(file.attrs["config_json"])
+        for name in ("average", "label_smoothing"):
+            del old["training"][name], file.attrs[f"config.training.{name}"]
+        file.attrs["config_json"] = json.dumps(old)
+    run = open_run(tmp_path / "run")
+    assert "average" not in run.config["training"]
+    assert summarize(run)["best_average"] == {}
+    assert labels([run, open_run(tmp_path / "whole")]) == ["run", "whole"]
+    assert resume_run(tmp_path / "run", {}).status == "finished"
+    assert repeats(tmp_path / "run") == repeats(tmp_path / "whole")
+    assert open_run(tmp_path / "run").config["training"]["average"] is None
+
+
+def test_going_back_to_a_checkpoint_drops_what_came_after(tmp_path):
+    """After a resume with another rate and fewer steps nothing of the first attempt is left in the series."""
+    folder, early = tmp_path / "run", tmp_path / "early.h5"
+    start_run(config(optimizer="adam"), folder, **stop_after(4))
+    shutil.copy(folder / "checkpoints" / "step_00000004.h5", early)
+    resume_run(folder, {})
+    for late in (folder / "checkpoints").iterdir():
+        late.unlink()
+    shutil.copy(early, folder / "checkpoints" / "step_00000004.h5")
+    changes = merge_settings(nested("training.steps", 8), nested("optimizer.lr", 1e-4))
+    resume_run(folder, changes)
+    run = open_run(folder)
+    assert run.steps["step"].tolist() == list(range(1, 9))
+    assert run.epochs["step"].max() == 8
+    assert set(run.steps["lr"][4:]) == {1e-4}

@@ -1,0 +1,146 @@
+"""Start: what a run folder says from its first instant to a good end or a bad one."""
+
+import weakref
+
+import numpy as np
+import pytest
+from launch_cases import config, settings, stop_after
+from repeats import repeats
+
+from revgn.data import load_dataset
+from revgn.errors import MemoryShortageError, RunError, UsageError
+from revgn.launch import resume_run, start_run
+from revgn.settings import build_config, nested
+from revgn.solvers import minimum_norm, tiled_kernel
+from revgn.store import latest_checkpoint, open_run
+from revgn.training import DivergedError, Evaluated, build_problem, load_data
+
+
+def test_the_outcome_and_what_observers_see(tmp_path):
+    seen = []
+
+    def observe(problem, event):
+        run = open_run(tmp_path / "run")  # journalled before anybody is told
+        group = run.epochs if isinstance(event, Evaluated) else run.steps
+        assert group["step"][-1] == event.state.step
+        seen.append(event)
+
+    outcome = start_run(config(), tmp_path / "run", command="revgn train x", observe=observe)
+    evaluated = [event for event in seen if isinstance(event, Evaluated)]
+    assert (outcome.folder, outcome.status, outcome.step) == (tmp_path / "run", "finished", 9)
+    assert outcome.last == evaluated[-1].record
+    attributes = open_run(tmp_path / "run").attributes
+    assert attributes["command"] == "revgn train x"
+    assert attributes["title"] == "gauss-newton on digits"
+    assert attributes["data_sha256"] == load_dataset("digits").checksum
+    assert attributes["version.numpy"] == np.__version__
+    assert "2411.07979" in attributes["references"]
+
+
+def test_divergence_keeps_what_was_good(tmp_path):
+    wild = config(optimizer="sgd", lr=1e30, eval_every=100)
+    with pytest.raises(DivergedError, match="step 2: the loss is nan"):
+        start_run(wild, tmp_path / "step")
+    run = open_run(tmp_path / "step")
+    assert run.status == "failed"
+    assert run.attributes["message"].startswith("step 2: the loss is nan")
+    assert run.steps["step"].tolist() == [1, 2]
+    assert latest_checkpoint(tmp_path / "step")[0].step == 0
+    with pytest.raises(DivergedError, match="step 1: the training loss is"):
+        start_run(config(lr=1e30, steps=1), tmp_path / "evaluation")
+    assert open_run(tmp_path / "evaluation").status == "failed"
+    assert latest_checkpoint(tmp_path / "evaluation")[0].step == 0
+    resume_run(tmp_path / "step", {"optimizer": {"lr": 0.1}})
+    again = open_run(tmp_path / "step")
+    assert (again.status, again.attributes["message"]) == ("finished", "")
+    assert np.isfinite(again.steps["loss"]).all()
+
+
+def test_a_state_with_an_infinite_loss_is_no_checkpoint(tmp_path):
+    """Adam at an absurd rate keeps finite weights for one step; the checkpoint before it stays the newest."""
+    folder = tmp_path / "run"
+    absurd = config(optimizer="adam", lr=1e30, checkpoint_every=1)
+    with pytest.raises(DivergedError, match="step 2"):
+        start_run(absurd, folder)
+    assert latest_checkpoint(folder)[0].step == 0
+    assert resume_run(folder, nested("optimizer.lr", 1e-3)).status == "finished"
+
+
+def test_a_mistake_leaves_no_folder(tmp_path):
+    wrong = config(solver="block", block_weights=(0.5, 0.25, 0.25))
+    with pytest.raises(UsageError):
+        start_run(wrong, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_never_overwritten(finished):
+    before = (finished / "run.h5").read_bytes()
+    with pytest.raises(RunError, match="is not empty, and a run is never overwritten; choose another folder"):
+        start_run(config(), finished)
+    assert (finished / "run.h5").read_bytes() == before
+
+
+def test_a_folder_that_a_killed_start_left_is_taken(tmp_path):
+    """Before the first record there is nothing to lose."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "metrics.jsonl").touch()
+    (folder / "config.toml").touch()
+    assert start_run(config(), folder).status == "finished"
+    with pytest.raises(RunError, match="never overwritten"):
+        start_run(config(), folder)
+
+
+@pytest.mark.parametrize("kind", ["config", "problem"])
+def test_a_kernel_without_room_is_factored_by_tiles_from_then_on(kind, tmp_path, monkeypatch):
+    """The run goes on from its checkpoint as if resumed with that bound: killed again, to the same bits."""
+    config = build_config(settings({"damping": 0.1, "seed": 3}))
+    bound = 2 * 640**2  # half of the kernel's bytes
+
+    def until_step(step, monkeypatch):
+        """Let memory end in that step, for a kernel as a whole."""
+        formed, calls = minimum_norm.lower_kernel, []
+
+        def forming(*arguments):
+            kernel = np.empty(1).view()
+            calls.append(weakref.ref(kernel))
+            if len(calls) >= step:
+                raise MemoryError("the device is full")
+            return formed(*arguments)
+
+        monkeypatch.setattr(minimum_norm, "lower_kernel", forming)
+        return calls
+
+    expected, notes = tmp_path / "by hand", []
+    start_run(config, expected, **stop_after(4))
+    resume_run(expected, {"optimizer": {"solver": {"memory": bound}}})
+    folder = tmp_path / "run"
+    what = config if kind == "config" else build_problem(config, load_data(config))
+    with monkeypatch.context() as patched:
+        calls = until_step(6, patched)
+        start_run(what, folder, note=lambda text: notes.append((text, calls[-1]())))
+    told = f"kernel of order 640 as a whole, which takes {2 * bound:,} bytes; take memory={bound} "
+    ((text, kept),) = notes
+    assert told in text
+    assert kept is None, "what had been allocated is still there"
+    run = open_run(folder)
+    assert told in run.attributes["history"]
+    assert run.config["optimizer"]["solver"]["memory"] == bound
+    assert repeats(folder) == repeats(expected)
+    killed = tmp_path / "killed"
+    with monkeypatch.context() as patched:
+        until_step(6, patched)
+        start_run(config, killed, **stop_after(7))
+    resume_run(killed, {})  # with room for all, by tiles nevertheless
+    assert repeats(killed) == repeats(expected)
+
+
+def test_a_shortage_without_a_remedy_ends_the_run(tmp_path, monkeypatch):
+    def failing(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(minimum_norm, "lower_kernel", failing)
+    monkeypatch.setattr(tiled_kernel, "cholesky_tiled", failing)
+    with pytest.raises(MemoryShortageError, match="even by tiles"):
+        start_run(build_config(settings({"damping": 0.1})), tmp_path / "run")
+    assert open_run(tmp_path / "run").status == "failed"
