@@ -29,21 +29,21 @@ STEPS = {
 }
 KINDS = ("launches", "waits", "uploads", "copies")
 BOUNDS = {  # of each kind, for two blocks; goals that are not reached yet stand beside them
-    "adam": (160, 4, 0, 1),  # 150 launches
-    "sgd": (120, 4, 0, 1),
-    "muon": (392, 4, 0, 1),
-    "kfac": (168, 4, 0, 8),
-    "block": (298, 6, 0, 1),  # 4 waits
-    "block, truncated": (337, 15, 0, 1),  # 4 waits
-    "minimum norm": (354, 7, 0, 28),  # 4 waits
-    "rows": (318, 8, 1, 8),  # 4 waits
-    "centered": (353, 7, 1, 26),  # 4 waits
-    "momentum": (409, 12, 1, 26),  # 400 launches, 4 waits
-    "metric": (445, 12, 1, 26),  # 400 launches, 4 waits
-    "orthogonalized": (703, 13, 1, 26),  # 400 launches, 4 waits
-    "conjugate gradients": (574, 32, 1, 68),  # 4 waits
+    "adam": (86, 1, 0, 1),
+    "sgd": (86, 1, 0, 1),
+    "muon": (210, 1, 0, 1),
+    "kfac": (102, 1, 0, 1),
+    "block": (252, 3, 0, 1),
+    "block, truncated": (311, 12, 0, 1),  # 4 waits
+    "minimum norm": (259, 4, 0, 3),
+    "rows": (236, 5, 1, 1),  # 4 waits
+    "centered": (261, 4, 1, 3),
+    "momentum": (313, 6, 1, 3),  # 4 waits
+    "metric": (341, 6, 1, 3),  # 4 waits
+    "orthogonalized": (500, 7, 1, 3),  # 400 launches, 4 waits
+    "conjugate gradients": (516, 11, 1, 62),  # 4 waits
 }
-EACH_ITERATION = (81, 1, 0, 0)  # of conjugate gradients; one wait every few iterations
+EACH_ITERATION = (82, 1, 0, 0)  # of conjugate gradients; the goal is one wait every few iterations
 
 
 def counts_of_a_step(cupy, settings, rows=64, hidden=96):

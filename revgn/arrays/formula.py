@@ -20,9 +20,13 @@ _C_NAMES = {"float32": "float", "float64": "double"}
 _PREAMBLE = "template <class T> __device__ T where(bool c, T a, T b) { return c ? a : b; }"
 
 
+_NUMBERS = (int, float, np.number)
+_name_of = cache(str)  # of a dtype
+
+
 def _operator(sign: str, dtype: Any = None) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Methods of a symbol x: x sign y and y sign x."""
-    text = f"{{}} {sign} {{}}"
+    text = f"%s {sign} %s"
     return (
         lambda x, y: x.formula.line(text, x, y, dtype=dtype),
         lambda x, y: x.formula.line(text, y, x, dtype=dtype),
@@ -30,7 +34,7 @@ def _operator(sign: str, dtype: Any = None) -> tuple[Callable[..., Any], Callabl
 
 
 def _function(name: str) -> Callable[["Symbol"], "Symbol"]:
-    return lambda x: x.formula.line(f"{name}({{}})", x)
+    return lambda x: x.formula.line(f"{name}(%s)", x)
 
 
 class Functions:
@@ -47,12 +51,12 @@ class Functions:
     def astype(x: "Symbol", dtype: Any, *, copy: object = True) -> "Symbol":
         """`x` as a floating type."""
         dtype = np.dtype(dtype)
-        return x.formula.line(f"static_cast<{_C_NAMES[dtype.name]}>({{}})", x, dtype=dtype)
+        return x.formula.line(f"static_cast<{_C_NAMES[dtype.name]}>(%s)", x, dtype=dtype)
 
     @staticmethod
     def where(condition: "Symbol", x: Any, y: Any) -> "Symbol":
         """`x` where the condition holds, else `y`."""
-        return condition.formula.line("where({}, {}, {})", condition, x, y)
+        return condition.formula.line("where(%s, %s, %s)", condition, x, y)
 
     @staticmethod
     def zeros_like(x: "Symbol") -> "Symbol":
@@ -78,7 +82,7 @@ class Symbol:
         return Functions
 
     def __neg__(self) -> "Symbol":
-        return self.formula.line("-{}", self)
+        return self.formula.line("-%s", self)
 
     __add__, __radd__ = _operator("+")
     __sub__, __rsub__ = _operator("-")
@@ -101,7 +105,7 @@ class Formula:
         if isinstance(value, Symbol):
             return value
         is_number = not value.ndim and not self.are_numbers
-        name = self._argument(value, f"raw {value.dtype}" if is_number else value.dtype)
+        name = self._argument(value, value.dtype, "raw " if is_number else "")
         return self.line(f"{name}[0]" if is_number else name, dtype=value.dtype)  # a result may replace it
 
     def number(self, value: float, dtype: Any) -> Symbol:
@@ -110,17 +114,19 @@ class Formula:
 
     def line(self, text: str, *operands: Any, dtype: Any = None) -> Symbol:
         """Symbol of a new line of C; numbers among the operands are of the type of the others."""
-        operands = tuple(x if isinstance(x, (int, float, np.number)) else self.array(x) for x in operands)
-        kinds = {x.dtype for x in operands if isinstance(x, Symbol)} - {Functions.bool}
-        common = kinds.pop() if len(kinds) == 1 else np.result_type(*kinds) if kinds else None
-        symbols = [x if isinstance(x, Symbol) else self.number(x, common) for x in operands]
+        symbols = [x if isinstance(x, _NUMBERS) else self.array(x) for x in operands]
+        common = None
+        for x in symbols:
+            if isinstance(x, Symbol) and x.dtype is not Functions.bool and x.dtype is not common:
+                common = x.dtype if common is None else np.result_type(common, x.dtype)
+        names = [x.name if isinstance(x, Symbol) else self._argument(float(x), common) for x in symbols]
         name = f"t{len(self.lines)}"
-        self.lines.append(f"auto {name} = {text.format(*(x.name for x in symbols))};")
+        self.lines.append(f"auto {name} = {text % tuple(names)};")
         return Symbol(self, name, dtype or common)
 
-    def _argument(self, value: Any, declared: Any) -> str:
+    def _argument(self, value: Any, dtype: Any, raw: str = "") -> str:
         name = f"x{len(self.arguments)}"
-        self.declarations.append(f"{declared} {name}")
+        self.declarations.append(f"{raw}{_name_of(dtype)} {name}")
         self.arguments.append(value)
         return name
 
@@ -142,8 +148,8 @@ def in_one_kernel(
     results = [formula.array(x) for x in function(*map(formula.array, arrays))]
     kernel = _compiled(
         ", ".join(formula.declarations),
-        ", ".join(f"{x.dtype} y{i}" for i, x in enumerate(results)),
-        "\n".join((*formula.lines, *(f"y{i} = {x.name};" for i, x in enumerate(results)))),
+        ", ".join(f"{_name_of(x.dtype)} out{i}" for i, x in enumerate(results)),
+        "\n".join((*formula.lines, *(f"out{i} = {x.name};" for i, x in enumerate(results)))),
         _name(function),
     )
     if out is None:

@@ -56,14 +56,16 @@ def subtract(x: Array, y: Array) -> Array:
 def blockwise(
     function: Callable[..., tuple[Array, ...]], *arrays: Array, out: tuple[Array | None, ...] | None = None
 ) -> tuple[Array, ...]:
-    """What `function` gives, element by element, of arrays that share their first axis.
+    """What `function` gives, element by element, of arrays that share their first axis, or are 0-d.
 
-    `function` returns a tuple of arrays. Results are written to those of `out` that are given: NumPy's or
-    CuPy's arrays, which may be among `arrays`. With CuPy the function sees the symbols of
+    `function` returns a tuple of arrays. Results are written to those of `out` that are given, which may be
+    among `arrays`. With CuPy the function sees the symbols of
     `revgn.arrays.formula`, and all of it is one kernel.
     """
     if not array_api_compat.is_numpy_array(arrays[0]):
         return (in_one_kernel if array_api_compat.is_cupy_array(arrays[0]) else _plain)(function, arrays, out)
+    if not arrays[0].ndim:
+        return function(*arrays)
     n = arrays[0].shape[0]
     rows = max(1, _ELEMENTS * n // max(1, math.prod(arrays[0].shape)))
     if out is None and n <= rows and _are_contiguous(*arrays):
@@ -81,9 +83,16 @@ def blockwise(
 
 
 def _plain(
-    function: Callable[..., tuple[Array, ...]], arrays: tuple[Array, ...], out: object
+    function: Callable[..., tuple[Array, ...]],
+    arrays: tuple[Array, ...],
+    out: tuple[Array | None, ...] | None,
 ) -> tuple[Array, ...]:
-    return function(*arrays)
+    results = list(function(*arrays))
+    for i, place in enumerate(out or ()):
+        if place is not None:
+            place[...] = results[i]
+            results[i] = place
+    return tuple(results)
 
 
 def inner(x: Array, y: Array) -> Array:

@@ -55,7 +55,7 @@ def _namespace_of(kind: Any) -> Namespace | None:
     """Return the namespace of all arrays of a type, or None where it depends on the array."""
     if issubclass(kind, np.ndarray):
         return cast("Namespace", array_api_compat.numpy)
-    if kind.__module__.startswith("cupy.") and kind.__name__ == "ndarray":
+    if (kind.__module__.partition(".")[0], kind.__name__) == ("cupy", "ndarray"):  # of the module cupy itself
         return cast("Namespace", importlib.import_module("array_api_compat.cupy"))
     return None
 

@@ -89,7 +89,7 @@ def record_with_room(
             bounded = None if error.kernel_memory is None else _with_bound(problem, error.kernel_memory)
             if bounded is None or bounded.config == problem.config:
                 raise
-            told = f"{error}: done, from the newest checkpoint on"
+            told = f"{error}; the run does so from its newest checkpoint on"
         note(told)  # the error and the arrays in its traceback are gone
         problem = bounded
         state = _latest_state(open_run(writer.folder), problem, note)

@@ -54,4 +54,5 @@ def add_diagonal(K: Array, mu: float | Array) -> None:
     elif not mu:
         return
     flat = array_namespace(K).reshape(K, (-1,), copy=False)
-    flat[:: K.shape[0] + 1] += mu
+    diagonal = flat[:: K.shape[0] + 1]
+    diagonal += mu

@@ -78,16 +78,18 @@ def direction_muon(
 ) -> Direction:
     mu, network = optimizer.momentum, at.jacobian.network
     g, g_bias = _apart(network, batch_gradient(at))
-    (m,) = trees.elementwise(lambda mi, gi: (mu * mi + (1 - mu) * gi,), state.momentum, g)
-    M = m
-    if optimizer.nesterov:
-        (M,) = trees.elementwise(lambda mi, gi: (mu * mi + (1 - mu) * gi,), m, g)
+
+    def step(mi: Array, gi: Array) -> tuple[Array, Array]:
+        mi = mu * mi + (1 - mu) * gi
+        return mi, mu * mi + (1 - mu) * gi if optimizer.nesterov else mi
+
+    m, M = trees.elementwise(step, state.momentum, g)
     betas = optimizer.beta1, optimizer.beta2
     of_bias, bias_state = adam_direction(*betas, optimizer.eps, state.bias, g_bias)
 
     def joined(form: WeightForm, W: Array, Mi: Array, bi: Array) -> Array:
         s = spectral_scale(Mi)
-        D = with_bias(orthogonalized(Mi), s, (s / math.sqrt(max(Mi.shape))) * bi)
+        D = with_bias(orthogonalized(Mi), s, bi, s / math.sqrt(max(Mi.shape)))
         return array_namespace(D).reshape(D, W.shape)
 
     D = map_weights(joined, network, params, M, of_bias)
@@ -123,28 +125,33 @@ def orthogonalized(M: Array) -> Array:
     """
     if not M.shape[0]:
         return M
-    xp = array_namespace(M)
-    size = xp.sqrt(inner(M, M))
-    (X,) = blockwise(lambda Mi: (Mi / xp.where(size > 0, size, xp.ones_like(size)),), M)
+    (size,) = blockwise(lambda square: (root_or_one(square),), inner(M, M))
+    (X,) = blockwise(lambda Mi: (Mi / size,), M)
     is_tall = X.shape[0] > X.shape[1]
     if is_tall:
         X = X.T
     for _ in range(_STEPS):
         K = gram_rows(X)
-        P = _B * K + _C * (K @ K)
+        (P,) = blockwise(lambda K, square: (_B * K + _C * square,), K, matmul(K, K))
         add_diagonal(P, _A)
         X = matmul(P, X)
     orthogonal: Array = X.T if is_tall else X
     return orthogonal
 
 
-def with_bias(M: Array, s: Array | float, bias: Array) -> Array:
-    """[s M; bias] (h+1, d/2)."""
+def root_or_one(square: Array) -> Array:
+    """Root of a number, or 1 unless it is positive."""
+    xp = array_namespace(square)
+    root = xp.sqrt(square)
+    return xp.where(root > 0, root, xp.ones_like(root))
+
+
+def with_bias(M: Array, s: float, bias: Array, of_bias: float | Array) -> Array:
+    """[s M; of_bias bias] (h+1, d/2)."""
     h = M.shape[0]
     W = empty((h + bias.shape[0], M.shape[1]), M)
-    W[:h, :] = M
-    W[:h, :] *= s
-    W[h:, :] = bias
+    blockwise(lambda Mi: (s * Mi,), M, out=(W[:h, :],))
+    blockwise(lambda bi: (of_bias * bi,), bias, out=(W[h:, :],))
     return W
 
 

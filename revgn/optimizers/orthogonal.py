@@ -8,7 +8,7 @@ a gradient's running mean (Jordan 2024, whose iteration this is); for Gauss-Newt
 own. The bias row keeps its size relative to the matrix.
 """
 
-from revgn.arrays import Array, array_namespace, inner
+from revgn.arrays import Array, array_namespace, blockwise, inner
 from revgn.cost import Cost, Sizes, cost
 from revgn.maps import WeightForm
 from revgn.networks import ChainParams, Network
@@ -88,6 +88,9 @@ def _orthogonal(form: WeightForm, D: Array) -> Array:
     if not matrix.shape[0]:
         return D
     M, s = muon.orthogonalized(matrix), muon.spectral_scale(matrix)
-    was = xp.sqrt(inner(matrix, matrix))
-    ratio = s * xp.sqrt(inner(M, M)) / xp.where(was > 0, was, xp.ones_like(was))
-    return xp.reshape(muon.with_bias(M, s, ratio * bias), D.shape)
+
+    def ratio(now: Array, before: Array) -> tuple[Array]:
+        return (s * array_namespace(now).sqrt(now) / muon.root_or_one(before),)
+
+    (of_bias,) = blockwise(ratio, inner(M, M), inner(matrix, matrix))
+    return xp.reshape(muon.with_bias(M, s, bias, of_bias), D.shape)

@@ -38,8 +38,9 @@ from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.solvers.rows import ROWS, Rows
 from revgn.structs import setting, struct
 
-_LAUNCHES, _LAUNCHES_OF_LAYER = 16, 46  # beside those of the iterations
+_LAUNCHES, _LAUNCHES_OF_LAYER = 27, 35  # beside those of the iterations
 _LAUNCHES_OF_ITERATION, _LAUNCHES_OF_PRODUCT = 20, 4  # the latter for each layer
+_LAUNCHES_OF_BLOCK = 27  # of the preconditioner: of an output, of a layer, and in an iteration
 
 
 @struct
@@ -144,7 +145,10 @@ def cost_conjugate_gradients(solver: ConjugateGradients, sizes: Sizes) -> Cost:
     )
     memory = {"cotangents": order * sum(layer.width for layer in moving) * size}
     read = iterations * 2.0 * memory["cotangents"]
+    launches = iterations * (_LAUNCHES_OF_ITERATION + _LAUNCHES_OF_PRODUCT * len(layers))
+    launches += _LAUNCHES + _LAUNCHES_OF_LAYER * len(layers)
     if solver.preconditioner is not None:
+        launches += _LAUNCHES_OF_BLOCK * (m + len(layers) + iterations)
         g = min(solver.preconditioner.block_samples, n)
         r = direction_count(solver.preconditioner.directions, n)
         read += iterations * order * (2 if r else 1) * (g + r) * size
@@ -157,8 +161,6 @@ def cost_conjugate_gradients(solver: ConjugateGradients, sizes: Sizes) -> Cost:
             work["directions"] += 9.0 * bases
     singular = singular_kernel(solver.damping, m, sizes)
     notes = () if singular is None else (f"{singular}, so conjugate gradients stagnate; take --damping 0.01",)
-    launches = iterations * (_LAUNCHES_OF_ITERATION + _LAUNCHES_OF_PRODUCT * len(layers))
-    launches += _LAUNCHES + _LAUNCHES_OF_LAYER * len(layers)
     return Cost(work, memory, read, order, launches=launches, notes=notes)
 
 

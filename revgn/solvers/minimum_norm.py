@@ -57,7 +57,7 @@ from revgn.structs import setting, struct
 
 _HIDDEN = 0.8  # share of its order below which a kernel's rank at W = 0 was seen to matter after it
 _UNBOUNDED = 2**62  # bytes
-_LAUNCHES, _LAUNCHES_OF_LAYER = 80, 30  # beside those of the kernel's pieces
+_LAUNCHES, _LAUNCHES_OF_LAYER = 83, 18  # beside those of the kernel's pieces
 _SOLVES = 12  # triangular ones: estimates of the smallest eigenvalue, a solution
 _PASSES = 24  # over the factor: estimates of its eigenvalues, a solution, a refinement
 Outputs = Literal["logits", "centered-logits"]

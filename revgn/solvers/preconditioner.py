@@ -131,7 +131,7 @@ def _begin_cholesky(block: Array, F: Array, mu: float) -> Deferred[Array]:
     xp = array_namespace(block)
     trace = xp.astype(xp.sum(xp.linalg.diagonal(block)), xp.float64)
     rounding = 4 * machine_epsilon(block.dtype, block) * trace
-    shift = xp.where(rounding > mu, rounding, mu + xp.zeros_like(rounding))
+    shift = xp.maximum(rounding, xp.full_like(rounding, mu))
     if F.shape[1]:
         block = block - matmul(F, F.T)
     add_diagonal(block, shift)

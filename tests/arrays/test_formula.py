@@ -68,7 +68,11 @@ def test_numbers_may_change(a, backend, dtype):
     assert_close("formula", found, expected, tolerance(found.dtype, "map"))
 
 
-@pytest.mark.parametrize("backend", ["numpy", pytest.param("cupy", marks=pytest.mark.gpu)], indirect=True)
+@pytest.mark.parametrize(
+    "backend",
+    ["numpy", "strict:device1", "cupy:stand-in", pytest.param("cupy", marks=pytest.mark.gpu)],
+    indirect=True,
+)
 def test_results_may_take_the_place_of_operands(backend):
     x, y = (backend.asarray(np.full((2, 3), a)) for a in (5.0, 3.0))
     found = blockwise(lambda u, v: (u + v, u - v), x, y, out=(x, y))

@@ -1,9 +1,15 @@
 """The bench for a GPU, at a size that any machine measures in seconds."""
 
 import json
+import sys
+from contextlib import nullcontext
+from types import ModuleType, SimpleNamespace
 
 import bench_gpu
 import pytest
+from stand_in import cupy_stand_in
+
+from revgn.arrays import select_backend
 
 TINY = ("--hidden", "24", "--batch", "16", "--sizes", "8,16", "--rounds", "1")
 
@@ -56,6 +62,31 @@ def test_the_floor_is_work_over_the_speed_of_the_largest_product():
         "to_adam": 0.5,
     }
     assert bench_gpu.ratios(step, {}, {"primitives": []}) == {}
+
+
+def test_kernels_and_copies_to_the_host_are_counted(monkeypatch):
+    def event(name, device, us):
+        took = SimpleNamespace(elapsed_us=lambda: us)
+        return SimpleNamespace(name=name, device_type=f"DeviceType.{device}", time_range=took)
+
+    events = [
+        event("cudaLaunchKernel", "CPU", 9.0),
+        *[event("gemm", "CUDA", 1500.0)] * 2,
+        event("add", "CUDA", 1000.0),
+        event("Memset (Device)", "CUDA", 250.0),
+        event("Memcpy DtoH (Device -> Pageable)", "CUDA", 250.0),
+    ]
+    torch, profiler = ModuleType("torch"), ModuleType("torch.profiler")
+    torch.cuda = SimpleNamespace(is_available=lambda: True)
+    profiler.ProfilerActivity = SimpleNamespace(CPU=0, CUDA=1)
+    profiler.profile = lambda activities: nullcontext(SimpleNamespace(events=lambda: events))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "torch.profiler", profiler)
+    assert bench_gpu.kernels(select_backend("numpy"), list) == {}
+    with cupy_stand_in():
+        found = bench_gpu.kernels(select_backend("cupy"), list)
+    assert found["longest"][0] == {"name": "gemm", "count": 2, "ms": 3.0}
+    assert (found["kernels"], found["to_host"], found["busy_ms"]) == (3, 1, 4.5)
 
 
 def test_a_case_that_fails_is_a_line_and_the_others_go_on(tmp_path, capsys, monkeypatch):

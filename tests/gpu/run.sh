@@ -69,6 +69,9 @@ part tests 150 "${pytest[@]}" -n 8 tests --ignore=tests/gpu --ignore=tests/cli/t
 part trajectories 120 "${pytest[@]}" -n 3 -rP tests/gpu/test_trajectories.py &
 part resume 120 "${pytest[@]}" -n 3 tests/gpu/test_resume.py &
 wait
+if [[ -f $out/trajectories.log ]]; then # a line for each optimizer and precision
+    grep -E '^float(32|64) ' "$out/trajectories.log" | sort >"$out/trajectories.txt"
+fi
 
 part bench 240 "$python" tests/bench/bench_gpu.py --backend cupy --limit 200 --json "$out/bench.json"
 

@@ -161,6 +161,16 @@ def test_rows_follow_from_seed_and_step(numpy_backend):
     assert np.array_equal(draw_rows(eps, 1, KEY), draw_rows(eps, 1, (0, 0)))
 
 
+@pytest.mark.parametrize("count", [2, 4, 6])
+def test_any_number_of_rows_is_orthonormal(count, backend):
+    """Up to all outputs; also where eps lies along an axis, either way, or is zero."""
+    eps = np.random.default_rng(5).standard_normal((6, 6))
+    eps[:3, :] = [[2.0, 0, 0, 0, 0, 0], [-3.0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
+    R = np.asarray(to_host(draw_rows(backend.asarray(eps), count, KEY)))
+    expected = np.eye(count) * np.any(eps, axis=1)[:, None, None]
+    np.testing.assert_allclose(np.einsum("ncm,ncl->nml", R, R), expected, atol=1e-14)
+
+
 def test_rows_beyond_the_first_are_uniform(numpy_backend):
     """Their mean is 0 and their covariance that of a uniform direction orthogonal to eps."""
     eps = np.tile([[0.0, 3.0, 4.0]], (20000, 1))

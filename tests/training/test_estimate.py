@@ -246,7 +246,9 @@ def test_time_is_each_count_over_its_own_speed():
     assert estimate.seconds_per_step == 6 / 3 + 12 / 4 + 8 / 2 + 24 / 6 + 20 / 10
 
 
-@pytest.mark.parametrize("solver", [MinimumNorm(0.1), ConjugateGradients(0.1, preconditioner=None)])
+@pytest.mark.parametrize(
+    "solver", [MinimumNorm(0.1), ConjugateGradients(0.1, preconditioner=None), ConjugateGradients(0.1)]
+)
 @pytest.mark.parametrize(("blocks", "outputs"), [(1, 4), (2, 10), (6, 10)])
 def test_launches_are_counted_to_a_third(solver, blocks, outputs, stand_in, monkeypatch):
     """What a solver starts on a GPU, as CuPy's stand-in counts it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _HERE = str(Path(__file__).parents[1])
+_BETWEEN = ("array_api_compat", "contextlib", "revgn/arrays/")
 
 
 @dataclass
@@ -70,11 +71,11 @@ def _count(kind: str, name: str, times: int = 1) -> None:
 
 
 def _place() -> str:
-    """File and line of the code that called the library."""
+    """File and line of the code that called the library, or that called `revgn.arrays` for it."""
     frame = sys._getframe(3)
     while frame.f_back is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(_HERE) and "array_api_compat" not in file and "contextlib" not in file:
+        if not file.startswith(_HERE) and not any(part in file for part in _BETWEEN):
             break
         frame = frame.f_back
     return f"{'/'.join(Path(frame.f_code.co_filename).parts[-2:])}:{frame.f_lineno}"
