@@ -91,14 +91,14 @@ def test_seeds_are_a_mean_in_a_band(make_run, tmp_path):
     assert ">seed 2<" in path.read_text()
 
 
-@pytest.mark.parametrize("count", [24, 25])
-def test_many_kinds_stay_readable(make_run, tmp_path, count):
-    runs = [make_run(f"r{number}", lr=0.99 - number / 200) for number in range(count)]
+def test_many_kinds_stay_readable(make_run, tmp_path):
+    runs = [make_run(f"r{number}", lr=0.99 - number / 200) for number in range(25)]
     path = tmp_path / "curves.svg"
-    draw_curves(runs, path)
-    text = path.read_text()
-    assert text.count(">lr 0.") == (24 if count == 24 else 0)
-    assert (f">test of {count} kinds of runs<" in text) == (count > 24)
+    for count in (24, 25):
+        draw_curves(runs[:count], path)
+        text = path.read_text()
+        assert text.count(">lr 0.") == (24 if count == 24 else 0)
+        assert (f">test of {count} kinds of runs<" in text) == (count > 24)
 
 
 def test_any_series_on_any_scale(make_run, tmp_path):
