@@ -84,13 +84,13 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_full_disk_is_reported(monkeypatch):
     with Path("/dev/full").open("r+b", buffering=0) as full:
         monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
-        with pytest.raises(RunError, match="No space left on device; TMPDIR"):
+        with pytest.raises(RunError, match="No space left on device; set TMPDIR"):
             Scratch(0).put(1, np.ones(1000))
 
 
 def test_a_disk_that_is_too_small_is_refused_at_once(folder):
     free = shutil.disk_usage(folder).free
-    with pytest.raises(UsageError, match=r"GB for the disk, but .* has .* GB; give more memory"):
+    with pytest.raises(UsageError, match=r"GB on disk, but .* has .* GB left; allow more memory"):
         Scratch(1000, 2 * free)
     Scratch(3 * free, 2 * free)
 
