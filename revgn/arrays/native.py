@@ -132,7 +132,8 @@ def triangular_solve(L: Array, B: Array, *, transposed: bool = False, overwrite:
 def eigh(K: Array) -> tuple[Array, Array]:
     """Return the eigenvalues, in ascending order, and eigenvectors of a symmetric K.
 
-    Only the lower triangle of K is read. All results are NaN if K is not finite, or if the library's iteration does not converge.
+    Only the lower triangle of K is read. All results are NaN if K is not finite, or if the iteration of the
+    library does not converge.
     """
     xp = array_namespace(K)
     lower = xp.tril(K)
