@@ -36,11 +36,11 @@ The block step needs a pseudoinverse of df/dW for each layer:
 
 A layer must implement these maps:
 
-- for the minimum-norm step (dense, tiled, CG): the first list, `row_features` and `row_cotangents`;
 - for the block step: the first and the last list;
-- for K-FAC and the feature metric: also `weight_forms`, `to_matrices` and `from_matrices`, and for the metric
-  `with_features`;
-- for Muon and orthogonalization: also `weight_forms`.
+- for the minimum-norm step (dense, tiled, CG): the first list, `row_features` and `row_cotangents`;
+- for K-FAC and the feature metric: the same maps, `weight_forms`, `to_matrices` and `from_matrices`, and for
+  the feature metric also `with_features`;
+- for Muon and orthogonalization: the first list and `weight_forms`.
 
 The examples use a coupling that changes the first half of three samples with four features each:
 
@@ -244,6 +244,8 @@ def jvp_params(layer: Layer, params: Params, point: Point, dparams: Params) -> D
 @generic
 def jvp_inverse(layer: Layer, params: Params, point: Point, dy: Data) -> Data:
     """Return (df/dx)^-1 dy, the input change that changes the output by dy to first order.
+
+    `point` is the point at the input, as for all other maps.
 
     Notes
     -----
@@ -449,8 +451,8 @@ def factor_params(layer: Layer, point: Point, rule: PinvRule) -> Factored:
 def solve_params(layer: Layer, point: Point, factored: Factored, dy: Data) -> ParamsStep:
     """Return the parameter change (df/dW)^+ dy, and the output change that it realizes.
 
-    Among all parameter changes that change the output by dy as closely as possible to first order, this is
-    the one of least norm. It is truncated and damped by the rule of `factored`. Only the halves of dy in
+    Among all parameter changes whose first-order change of the output is closest to dy, this is the one of
+    least norm. It is truncated and damped by the rule of `factored`. Only the halves of dy in
     `moved_halves` are read.
 
     Notes

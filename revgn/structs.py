@@ -98,7 +98,7 @@ def setting(
     meaning : str
         One line, used as text of the option, in the configuration file and in the reference.
     family : str or None
-        Name of the registry of structs that the field can hold.
+        Name of the registry that lists the structs the field can hold.
     resumable : bool
         Whether a resumed run may change the value.
     size : bool

@@ -35,8 +35,8 @@ def describe_cuda() -> Cuda | None:
 
     Notes
     -----
-    CuPy multiplies float32 matrices in float32, unless the environment variable CUPY_TF32 is positive. It
-    then uses TF32, which keeps 10 bits of each factor's mantissa instead of 23. NVIDIA_TF32_OVERRIDE=0
+    CuPy multiplies float32 matrices in float32 by default. If the environment variable CUPY_TF32 is positive,
+    it uses TF32, which keeps 10 bits of the mantissa of each factor instead of 23. NVIDIA_TF32_OVERRIDE=0
     disables TF32 in any case.
     """
     if cupy_absence() is not None:

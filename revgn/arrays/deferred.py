@@ -1,4 +1,4 @@
-"""Deferred results: they depend on numbers from the device, and many of them are read with one wait.
+"""Deferred results: they depend on numbers from the device, and many can be read with a single wait.
 
 A GPU runs asynchronously: launching a kernel returns at once. Reading a number makes the program wait until
 the device has computed it, and nothing new is queued meanwhile. A computation that depends on such numbers is

@@ -16,7 +16,7 @@ def add_gram_products(out: Array, terms: Iterable[tuple[Array, Array]], *, is_fi
     Parameters
     ----------
     out : (r, q, m)
-        A view of the array that is changed; its axes are s, p and t.
+        Array or view that is written to, with axes s, p and t.
     terms : iterable of (K, P)
         At least one pair of K (r, m) and P (r, q, m). P may be destroyed. P is (1, q, 1) if it is the same
         for all s and t.

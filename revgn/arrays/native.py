@@ -28,9 +28,9 @@ def cholesky(K: Array, *, overwrite: bool = False) -> Array | None:
 def begin_cholesky(K: Array, *, overwrite: bool = False) -> tuple[Array, Array] | None:
     """Start `cholesky` without waiting for the device: return L, and whether it is a factor of K.
 
-    The second result is a 0-d boolean array, because CuPy would have to read a number from the device to
-    report a failure. After a failure, L holds numbers that look like a factor. Return None if the library
-    reports the failure at once.
+    The second result is a 0-d boolean array. If it is false, L holds numbers that look like a factor: CuPy
+    would have to read a number from the device to report the failure. Return None if the library reports a
+    failure at once.
 
     Notes
     -----

@@ -21,7 +21,7 @@ _SMALLEST = 1 << 16  # bytes; for smaller arrays, the system's allocator is as f
 
 
 class _Lease(weakref.ref[Any]):
-    """Weak reference to an array, which all its views keep alive; once it is gone, its block is free."""
+    """Weak reference to an array that all its views keep alive; once the array is gone, its block is free."""
 
     __slots__ = ("block",)
     block: np.ndarray[Any, Any]

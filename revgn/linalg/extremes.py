@@ -28,14 +28,14 @@ _STEPS = 5  # products; the estimate is then accurate to a few percent
 def begin_extremes(
     maps: tuple[Callable[[Array], Array], ...], order: int, like: Array
 ) -> Deferred[tuple[float, ...]]:
-    """Start to estimate the largest eigenvalue of each map, from below.
+    """Start to estimate the largest eigenvalue of each map from below, without waiting for the device.
 
     Parameters
     ----------
     maps : tuple of callables
         Functions that return K x for x (N, 1) in the dtype of `like`, K symmetric and positive definite.
     order : int
-        N.
+        Order N of K.
     like : array
         Determines library, device and dtype.
 

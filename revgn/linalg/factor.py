@@ -104,7 +104,7 @@ def factor(
         must be filled, unless damping is relative to the largest eigenvalue. It is called again for each
         rung that is tried.
     order : int
-        N.
+        Order N of K.
     like : array
         Array with the dtype of the data from which K is formed. The first rung uses this dtype.
     rule : PinvRule
@@ -190,7 +190,7 @@ def with_info(
 
 
 def solve_factored(factored: Factor, B: Array) -> Array:
-    """Solve (K + mu I) X = B for X (N, m) in the dtype of B; X has no part in dropped eigenvectors."""
+    """Solve (K + mu I) X = B for X (N, m) in the dtype of B; dropped eigenvectors do not contribute."""
     if isinstance(factored, CholeskyFactor):
         X = cholesky_solve(factored.lower, as_dtype(B, factored.lower.dtype))
     elif isinstance(factored, TiledFactor):
@@ -333,7 +333,7 @@ def _times(K: Array, x: Array) -> Array:
 def _begin_extremes(
     factored: CholeskyFactor | TiledFactor, order: int, like: Array, largest: float | None = None
 ) -> Deferred[tuple[float, float]]:
-    """Start to estimate the largest (unless it is given) and the smallest eigenvalue of K + mu I."""
+    """Start to estimate the smallest and, unless it is given, the largest eigenvalue of K + mu I."""
     if isinstance(factored, TiledFactor):
         product, solve = partial(product_tiled, factored), partial(solve_tiled, factored)
     else:
@@ -357,7 +357,7 @@ def _judged(
     largest: float,
     smallest: float,
 ) -> Factored | None:
-    """Return the factorization; None if the smallest eigenvalue is below rounding of the largest."""
+    """Return the factorization; None if its smallest eigenvalue is below the rounding of its largest."""
     eps = machine_epsilon(like.dtype, like)
     # In single precision, the residual of the solution decides; in double precision, this bound decides.
     bound = resolution(order, eps) if like.dtype == array_namespace(like).float64 else 4 * eps

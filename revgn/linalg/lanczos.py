@@ -24,7 +24,7 @@ def largest_eigenvalue(apply: Callable[[Array], Array], order: int, like: Array,
     apply : callable
         Function that returns K x for x (N, 1) in the dtype of `like`.
     order : int
-        N.
+        Order N of K.
     rtol : float
         Largest relative error.
 
