@@ -80,7 +80,9 @@ class Scratch:
             while left:
                 left = left[self._file.write(left) :]
         except OSError as error:
-            raise RunError(f"scratch file in {scratch_folder()}: {error.strerror}; set TMPDIR") from None
+            raise RunError(
+                f"scratch file in {scratch_folder()}: {error.strerror}; set TMPDIR to another folder"
+            ) from None
         self.on_disk += size
 
     def get(self, key: Hashable) -> Array:

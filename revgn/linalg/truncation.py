@@ -37,7 +37,9 @@ class PinvRule:
                 raise UsageError(f"PinvRule: {name} is {value}; expected a number >= 0")
 
         if self.rtol is not None and self.rtol >= 1:
-            raise UsageError(f"PinvRule: rtol is {self.rtol}, which keeps no singular value; expected < 1")
+            raise UsageError(
+                f"PinvRule: rtol is {self.rtol}, which keeps no singular value; expected a number < 1"
+            )
 
     @property
     def truncates(self) -> bool:
