@@ -21,11 +21,11 @@ REMOVED = {  # variants and claims of what was removed, by page
         "decay-to-start",
         "second-batch",
         "trust-change",
-        "Bounding the outputs' change helps",
-        "Choosing each step's length by a second batch helps",
-        "Decay towards the start helps",
-        "Keeping what two halves of a batch agree on helps",
-        "The minimum norm in the last block, with Adam in the first, helps",
+        "A bound on the change of the outputs raises the test accuracy of the block step",
+        "Choosing each step length on a second batch raises the test accuracy of the block step",
+        "Weight decay towards the initialization raises the test accuracy of the block step",
+        "Keeping what two halves of a batch agree on raises the test accuracy of the block step",
+        "Minimum norm in the last block and Adam in the first raise the test accuracy of the block step",
     }
 }
 VERDICTS = ("agrees", "disagrees", "cannot tell")
