@@ -1,4 +1,6 @@
-"""Draw the first figure of the README from runs of examples/fashion.toml: accuracy by passes and by seconds.
+"""Draw the first figure of the README: accuracy against epochs and against wall-clock time.
+
+The runs are those of examples/fashion.toml:
 
 revgn sweep examples/fashion.toml --workers 1 --out runs/fashion-curves
 python examples/fashion.py runs/fashion-curves
