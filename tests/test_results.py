@@ -56,7 +56,7 @@ def test_a_page_matches_its_study(path):
 
 
 def test_the_summary_matches_the_pages():
-    """Every verdict in the table of the summary is on its page, and every verdict of a page is in the table."""
+    """The table of the summary has every verdict of every page, and no others."""
     summary = (RESULTS / "README.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| \[([\w-]+)\]\(([\w-]+)\.md\) \| (.*) \| (.*) \| (.*) \|$", summary, re.MULTILINE)
     found = []
@@ -67,7 +67,7 @@ def test_the_summary_matches_the_pages():
 
 
 def test_a_short_study_reproduces_its_page(tmp_path):
-    """The regression at the learning rates of its page: same losses, same verdicts except in wall-clock time."""
+    """The regression at the learning rates of its page: same losses, same verdicts except for timed ones."""
     rows = tables((RESULTS / "full-batch-regression.md").read_text(encoding="utf-8"))
     study = load_study("full-batch-regression")
     pages, claims = rows[: -len(study.claims)], rows[-len(study.claims) :]
