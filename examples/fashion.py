@@ -11,12 +11,17 @@ from pathlib import Path
 
 from revgn import Group, draw_curves, open_runs
 
-VARIANTS = ("block-inverse", "minimum-norm", "minimum-norm-with-carry", "adamw")
+LABELS = {  # of the variants in the legend
+    "block-inverse": "block step",
+    "minimum-norm": "minimum-norm step",
+    "minimum-norm-with-carry": "minimum-norm step with momentum",
+    "adamw": "AdamW",
+}
 
 runs = open_runs(sys.argv[1])
 groups = [
-    Group(name.replace("-", " "), {}, tuple(run for run in runs if run.folder.name.startswith(f"{name}_")))
-    for name in VARIANTS
+    Group(label, {}, tuple(run for run in runs if run.folder.name.startswith(f"{name}_")))
+    for name, label in LABELS.items()
 ]
 for axis in ("epoch", "seconds"):
     draw_curves(runs, Path(f"fashion-{axis}.png"), axis=axis, what=["accuracy"], groups=groups)
