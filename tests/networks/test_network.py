@@ -131,7 +131,7 @@ def test_frozen_arrays_are_the_same_bits_on_all_backends(backend, dtype):
 
 
 @pytest.mark.parametrize("name", ["tanh-same-keep", "odd-d"])
-def test_cotangents_may_carry_leading_axes(name, backend, rng):
+def test_cotangents_may_have_leading_axes(name, backend, rng):
     net, params, x = network_case(name).build(backend, "float64")
     z, point = linearize(net, params, x)
     z_bar = backend.asarray(rng.standard_normal((2, *z.shape)))
