@@ -58,8 +58,7 @@ def draw_network(
     backend: Backend | None = None,
     dtype: DType = None,
 ) -> Network:
-    """Return a network with d = `features` inputs and c = `outputs` outputs, its frozen arrays drawn from
-    `rng`.
+    """Return a network with d = `features` inputs and c = `outputs` outputs, drawn from `rng`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The faster of the minimum norm's solvers on this machine, chosen before training; see `revgn.training`."""
+"""Automatic choice of the faster minimum-norm solver, made before training; see `revgn.training.estimate`."""
 
 from revgn.solvers.minimum_norm import _DAMPING, _OUTPUTS, Outputs, bytes_setting
 from revgn.solvers.rows import ROWS, Rows
@@ -7,14 +7,17 @@ from revgn.structs import setting, struct
 
 @struct
 class Automatic:
-    """`MinimumNorm` or `ConjugateGradients`: a choice to be made, not a solver."""
+    """Choice between `MinimumNorm` and `ConjugateGradients`: the one that is estimated to be faster.
+
+    `Automatic` is not itself a solver. It is replaced by the chosen solver before training.
+    """
 
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
     rows: Rows = setting(ROWS, default="all", ge=1)
     memory: int | None = bytes_setting(
-        "Memory for the solver in bytes, such as 4GB; by default half of the machine's."
+        "Memory for the solver in bytes, for example 4GB; by default half of the machine's memory."
     )
     tolerance: float = setting(
-        "Relative residual at which conjugate gradients end, if chosen.", default=1e-3, gt=0, lt=1
+        "Relative residual at which conjugate gradients stop, if they are chosen.", default=1e-3, gt=0, lt=1
     )
