@@ -6,9 +6,9 @@ have the rows a_k[s]. Then
     Theta[(o,s),(p,t)] = sum_k (A_k A_k^T)[s,t] < b_k[(o,s)], b_k[(p,t)] >
 
 For a coupling, A_k are its features, and b_k is the cotangent of the output, pulled back to the half that the
-coupling changes. At the last coupling, b_k is a row of U^T, with readout U, and the same for all samples. A
-pull back through a nonlinear coupling makes the cotangents of the samples differ. The last coupling thus
-needs no pull-back, and the coupling before it needs one product for each output. With combined outputs
+coupling changes. At the last coupling, b_k is a row of U^T, with readout U, and the same for all samples. The
+pull-back through a nonlinear coupling makes the cotangents of the samples differ. No pull-back is necessary
+for the last coupling, and one product for each output for the coupling before it. With combined outputs
 (`Jacobian.outputs`), the combinations replace the outputs. Source: Jacot et al. 2018 for the kernel; the
 closed form follows from the product rule.
 """
@@ -39,8 +39,8 @@ HELD = 4  # parts that are held in memory, and added to Theta together in one sw
 class Held(NamedTuple):
     """One part of Theta: its Gram matrix K (n, n') and its cotangents b (c, n, k) and b' (c, n', k).
 
-    n are the samples of the rows of Theta, n' the samples of the columns. Both b and b' are (c, 1, k) if they
-    are the same for all samples; `coefficients` may then hold <b, b'> (c, c).
+    The rows of Theta belong to n samples, the columns to n'. Both b and b' are (c, 1, k) if they are the same
+    for all samples; `coefficients` may then hold <b, b'> (c, c).
     """
 
     gram: Array

@@ -3,8 +3,8 @@
     (Theta v)[s,o] = sum_k < b_k[s,o], (K_k ybar_k)[s] >        ybar_k[s] = sum_o v[s,o] b_k[s,o]
 
 Features A_k, K_k = A_k A_k^T and cotangents b_k are defined in `revgn.solvers.kernel`. The cotangents are
-pulled back once. Each product with Theta then takes, for each coupling, two matrix products with A_k (n,
-h+1), or one with K_k (n, n). A vjp and a jvp take six.
+pulled back once. A product with Theta then takes, for each coupling, two matrix products with A_k (n, h+1),
+or one with K_k (n, n). A vjp and a jvp take six.
 """
 
 from typing import NamedTuple

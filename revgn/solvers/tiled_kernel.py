@@ -86,7 +86,7 @@ def is_dense(rung: Rung, order: int, size: int, memory: int | None, limits: Limi
 
 
 def dense_memory(rung: Rung, order: int, size: int, limits: Limits = HOST) -> int:
-    """Return the number of bytes in use while the kernel is factored as a whole by the factorization `rung`."""
+    """Return the number of bytes in use while the kernel is factored as a whole by `rung`."""
     arrays = {
         "cholesky": size * limits.cholesky,
         "cholesky-float64": 8 * limits.cholesky,
