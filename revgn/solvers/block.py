@@ -38,29 +38,27 @@ class BlockWise:
     """Block step: the Moore-Penrose step of each block, multiplied by the weight of the block.
 
     The step D satisfies J D = eps if the features of all blocks with a nonzero weight have rank n, and
-    neither truncation nor damping is used.
+    neither truncation nor damping is used. `revgn.solvers.block_weights` describes the block weights.
     """
 
     block_weights: BlockWeights = setting(
-        "Block weights tau_l, which divide the output step eps among the blocks; see "
-        "`revgn.solvers.block_weights`.",
+        "Block weights, which divide the output step eps among the blocks: a name, or one number per block.",
         default="full-rank",
     )
     rtol: float | None = setting(
-        "Relative cutoff: singular values of a coupling's features A below rtol times the largest count as "
-        "0; by default the cutoff is at rounding level.",
+        "Relative cutoff: singular values of a feature matrix A below rtol times the largest one count as 0; "
+        "by default the cutoff is at rounding level.",
         default=None,
         ge=0,
         lt=1,
     )
     atol: float = setting(
-        "Absolute cutoff: singular values of a coupling's features A below atol count as 0.",
+        "Absolute cutoff: singular values of a feature matrix A below atol count as 0.",
         default=0.0,
         ge=0,
     )
     damping: float = setting(
-        "Damping of the block step, relative to the squared largest singular value of each coupling's "
-        "features A.",
+        "Damping of the block step, relative to the squared largest singular value of each feature matrix A.",
         default=0.0,
         ge=0,
         resumable=True,

@@ -38,6 +38,7 @@ from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.solvers.rows import ROWS, Rows
 from revgn.structs import setting, struct
 
+TOLERANCE = "Relative residual at which conjugate gradients stop."
 _LAUNCHES, _LAUNCHES_OF_LAYER = 27, 35  # of a solve and of each layer, without the iterations
 _LAUNCHES_OF_ITERATION, _LAUNCHES_OF_PRODUCT = 20, 4  # of an iteration, and of each layer in it
 _LAUNCHES_OF_BLOCK = 27  # of the preconditioner, for each output, each layer and each iteration
@@ -65,12 +66,7 @@ class ConjugateGradients:
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
     rows: Rows = setting(ROWS, default="all", ge=1)
-    tolerance: float = setting(
-        "Relative residual of (J J^T + mu I) v = eps at which conjugate gradients stop.",
-        default=1e-3,
-        gt=0,
-        lt=1,
-    )
+    tolerance: float = setting(TOLERANCE, default=1e-3, gt=0, lt=1)
     max_iterations: int = setting("Maximum number of iterations.", default=1000, ge=1)
     preconditioner: Blocks | None = setting(
         "Preconditioner of conjugate gradients.", default=Blocks(), family="preconditioner"

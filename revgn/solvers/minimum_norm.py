@@ -65,8 +65,12 @@ _PASSES = 24  # sweeps over the factor: for estimates of its eigenvalues, the so
 Outputs = Literal["logits", "centered-logits"]
 _DAMPING = "Damping mu, relative to the mean diagonal of the tangent kernel."
 _OUTPUTS = (
-    "Outputs that are constrained: logits, or centered logits, which leave out a constant per sample that "
+    "Outputs that are constrained: the logits, or the centered logits, which omit a constant per sample that "
     "softmax ignores."
+)
+_MEMORY = (
+    "Memory for the tangent kernel in bytes, for example 4GB; by default half of the machine's memory. A "
+    "larger kernel is factored by tiles."
 )
 
 
@@ -92,10 +96,7 @@ class MinimumNorm:
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
     rows: Rows = setting(ROWS, default="all", ge=1)
-    memory: int | None = bytes_setting(
-        "Memory for the tangent kernel in bytes, for example 4GB; by default half of the machine's memory. A "
-        "larger kernel is factored by tiles."
-    )
+    memory: int | None = bytes_setting(_MEMORY)
 
 
 @solve.register(MinimumNorm)

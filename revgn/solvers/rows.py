@@ -25,8 +25,8 @@ from revgn.solvers.jacobian import Equation, Jacobian, Key, combined
 
 Rows = int | Literal["all"]
 ROWS = (
-    "Rows per sample: number of directions of each sample's output that are constrained. The first is "
-    "eps/|eps|, for the output step eps; the others are random."
+    "Rows per sample: number of directions of each sample's output that are constrained. The first direction "
+    "is the output step eps; the others are random."
 )
 _DRAW = 11  # tag that separates these draws from other draws with the same seed
 

@@ -21,7 +21,7 @@ CUPY = limits_of(Backend("cupy", None, None))
 
 @pytest.fixture
 def tiles(monkeypatch):
-    """Return a function that fixes the samples of a tile, and the memory left beside the tiles at work."""
+    """Return a function that fixes the samples of a tile, and the memory left for stored tiles."""
 
     def with_samples(samples, room=0):
         def plan(n, c, width, size, memory, limits):
