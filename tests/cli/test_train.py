@@ -167,12 +167,12 @@ def test_auto_chooses_a_solver_and_the_run_keeps_it(invoke, tmp_path):
 def test_a_singular_kernel_is_announced(invoke):
     """Before training, with the remedy: 8 features for 64 samples of 10 outputs."""
     options = ("--subset", 64, "--hidden", 8, "--batch-size", 64)
-    note = "without damping the kernel of order 640 is singular (rank 360 at most at first)"
+    note = "without damping, the kernel of order 640 is singular (rank at most 360 at initialization)"
     assert note in invoke("train", *options, "--dry-run").stdout
     assert note in invoke("train", *options, "--dry-run", "--json").stdout
     trained = invoke("train", *options, "--steps", 1, "--out", "run").stderr
     assert trained.index(f"revgn: {note}") < trained.index("step 0/1")
-    assert "take --damping 0.01" in trained
+    assert "use --damping 0.01" in trained
     remedied = invoke("train", *options, "--damping", 0.01, "--steps", 1, "--out", "remedied")
     assert "singular" not in remedied.stderr
 
