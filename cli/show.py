@@ -1,10 +1,10 @@
-"""`revgn show`: a run in a few figures."""
+"""`revgn show`: summary of a run."""
 
 from pathlib import Path
 
 import click
 from revgn_cli.options import json_option, print_json
-from revgn_cli.progress import clock, evaluation_figures
+from revgn_cli.progress import clock, evaluation_metrics
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 40
@@ -14,7 +14,9 @@ _WIDTH = 40
 @click.argument("run", type=click.Path(path_type=Path))
 @json_option
 def command(run: Path, as_json: bool) -> None:
-    """Show the settings of RUN that are not defaults, last and best figures, rho, time split.
+    """Show the settings of RUN that differ from the defaults, its last and best metrics, rho and timings.
+
+    rho is the relative residual |J D - eps| / |eps| of the applied step.
 
     \b
     revgn show runs/digits-gauss-newton-20260101-120000
@@ -30,7 +32,7 @@ def command(run: Path, as_json: bool) -> None:
     click.echo(f"{summary['run']}: {summary['title']}, {summary['status']}")
     if summary["message"]:
         click.echo(f"  {summary['message']}")
-    click.echo(f"  {summary['backend']}, {summary['device']}, {summary['dtype']}, began {summary['start']}")
+    click.echo(f"  {summary['backend']}, {summary['device']}, {summary['dtype']}, started {summary['start']}")
     for path, value in summary["settings"].items():
         click.echo(f"  {path} = {value}")
     click.echo(f"step {summary['step']}, epoch {summary['epoch']:.4g}")
@@ -40,8 +42,8 @@ def command(run: Path, as_json: bool) -> None:
         ("last averaged", "last", True),
         ("best averaged", "best_average", True),
     ):
-        if figures := evaluation_figures(summary[key], average=average):
-            click.echo(f"{label} epoch {summary[key]['epoch']:.4g}, {', '.join(figures)}")
+        if metrics := evaluation_metrics(summary[key], average=average):
+            click.echo(f"{label} epoch {summary[key]['epoch']:.4g}, {', '.join(metrics)}")
     for name in ("train_loss", "test_loss", "test_accuracy"):
         if name in opened.epochs and opened.epochs[name].size > 1:
             values = opened.epochs[name].tolist()
@@ -61,7 +63,7 @@ def command(run: Path, as_json: bool) -> None:
 
 
 def sparkline(values: list[float], *, log: bool = False, plain: bool = False) -> str:
-    """One character a value (at most 40, picked evenly), from lowest to highest; digits if `plain`."""
+    """Return one bar per value (at most 40, evenly spaced), scaled to their range; digits if `plain`."""
     import math
 
     bars = "01234567" if plain else _BARS

@@ -102,7 +102,7 @@ def test_ls_of_good_and_damaged_runs(train, invoke, tmp_path):
 def test_ls_where_there_is_nothing(invoke, tmp_path):
     result = invoke("ls")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "revgn: runs: is not a folder; revgn train makes runs\n"
+    assert result.stderr == "revgn: runs: is not a folder; revgn train creates runs\n"
     (tmp_path / "runs").mkdir()
     assert invoke("ls").stderr == "no runs in runs\n"
     assert invoke("ls", "--json").stdout == "[]\n"
