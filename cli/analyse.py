@@ -9,7 +9,7 @@ from revgn_cli.options import json_option, print_json
 @click.command("analyse")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--rows", type=int, default=100, show_default=True, metavar="N", help="Number of test rows used."
+    "--rows", type=int, default=100, show_default=True, metavar="N", help="Number of test samples used."
 )
 @click.option(
     "--probes",

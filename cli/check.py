@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--dtype",
     type=click.Choice(["float32", "float64"]),
     multiple=True,
-    help="With --math: precision; default: both.",
+    help="With --math: precision.  [default: both]",
 )
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="With --math: seed of the random inputs."

@@ -6,7 +6,9 @@ import click
 from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, print_json, setting_options
 
 _folder_option = click.option(
-    "--folder", metavar="DIR", help="Data folder.  [$REVGN_DATA, else revgn in the user's cache folder]"
+    "--folder",
+    metavar="DIR",
+    help="Data folder.  [default: $REVGN_DATA, else revgn in the user's cache folder]",
 )
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @click.command("eval")
 @click.argument("run", type=click.Path(path_type=Path))
-@setting_options(DATA_OPTIONS)
+@setting_options(DATA_OPTIONS, with_defaults=False)
 @click.option("--best", is_flag=True, help="Evaluate the checkpoint with the best score, not the newest.")
 @click.option(
     "--weights",

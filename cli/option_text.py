@@ -27,17 +27,17 @@ def metavar_of(name: str) -> str:
     return listed if fits else "KIND" if of.family else "CHOICE"
 
 
-def full_text(name: str) -> str:
+def full_text(name: str, *, with_default: bool = True) -> str:
     """Return every meaning and default of a setting, each with the kinds that it belongs to."""
     settings, kinds = named_settings()[name], _by_kind(name)
     if not kinds:
-        return _text(name, settings[0].meaning, [_shown(settings[0])])
+        return _text(name, settings[0].meaning, [_shown(settings[0])] if with_default else [])
     meanings, defaults = _grouped(kinds, _meaning), _grouped(kinds, _shown)
     texts = [f"{meaning} ({', '.join(of)})." for meaning, of in meanings.items()]
     if len(meanings) == 1 and _is_of_all_kinds(kinds):
         texts = [f"{next(iter(meanings))}."]
-    if len(defaults) == 1:
-        return _text(name, " ".join(texts), [*defaults])
+    if len(defaults) == 1 or not with_default:
+        return _text(name, " ".join(texts), [*defaults] if with_default else [])
     return _text(name, " ".join(texts), [f"{value} ({', '.join(of)})" for value, of in defaults.items()])
 
 
@@ -108,17 +108,14 @@ def _has_list(of: Setting) -> bool:
 
 
 def _text(name: str, meaning: str, defaults: list[str]) -> str:
-    """Return a meaning with the choices, unless the placeholder shows them, and the default."""
+    """Return a meaning with the choices, unless the placeholder shows them, and the default if given."""
     settings = named_settings()[name]
     words, default = _words(settings), ", ".join(defaults)
-    is_open = not words or metavar_of(name).startswith("[")
-    if default in words and not is_open:
-        words = [f"{word} (default)" if word == default else word for word in words]
-    if is_open or default not in _words(settings):
-        notes = [] if is_open else [", ".join(words)]
-        notes += [] if default == "none" and "default" in meaning else [f"default: {default}"]
-    else:
-        notes = [", ".join(words)]
-    if _has_list(settings[0]):
-        notes[0] += ", or numbers with commas"
+    notes = []
+    if words and not metavar_of(name).startswith("["):
+        listed = [f"{word} (default)" if word == default else word for word in words]
+        notes = [", ".join(listed) + (", or numbers with commas" if _has_list(settings[0]) else "")]
+    is_stated = (notes and default in words) or (default == "none" and "default" in meaning)
+    if default and not is_stated:
+        notes.append(f"default: {default}")
     return f"{meaning}  [{'; '.join(notes)}]" if notes else meaning

@@ -59,7 +59,7 @@ workers_option = click.option(
     "--workers",
     type=int,
     metavar="N",
-    help="Number of concurrent trials.  [1; with --dask: all workers of the cluster]",
+    help="Number of concurrent trials.  [default: 1; with --dask: all workers of the cluster]",
 )
 dask_option = click.option(
     "--dask",
@@ -76,15 +76,18 @@ def print_json(value: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=float), indent=0))
 
 
-def setting_options(names: tuple[str, ...] | None = None) -> Callable[[F], F]:
-    """Return a decorator that adds the options of the named settings, by default of all settings."""
+def setting_options(names: tuple[str, ...] | None = None, *, with_defaults: bool = True) -> Callable[[F], F]:
+    """Return a decorator that adds the options of the named settings, by default of all settings.
+
+    The help leaves the defaults out for commands that keep the settings of a run (`with_defaults` false).
+    """
 
     def decorate(command: F) -> F:
         known = named_settings()
         for name in reversed(names or tuple(known)):
             word = name.replace("_", "-")
             flag = f"--{word}/--no-{word}" if known[name][0].type is bool else f"--{word}"
-            command = click.option(flag, name, **_attributes(name, known[name]))(command)
+            command = click.option(flag, name, **_attributes(name, known[name], with_defaults))(command)
         return command
 
     return decorate
@@ -117,8 +120,7 @@ def old_option(flag: str) -> str:
     return f"is now --{found[2].replace('_', '-')}{found[3]}"
 
 
-def _attributes(name: str, settings: tuple[Setting, ...]) -> dict[str, Any]:
+def _attributes(name: str, settings: tuple[Setting, ...], with_default: bool) -> dict[str, Any]:
     """Return the attributes of the click option of one setting."""
-    if settings[0].type is bool:
-        return {"default": None, "help": full_text(name)}
-    return {"type": SettingValue(settings, metavar_of(name)), "default": None, "help": full_text(name)}
+    found: dict[str, Any] = {"default": None, "help": full_text(name, with_default=with_default)}
+    return found if settings[0].type is bool else found | {"type": SettingValue(settings, metavar_of(name))}

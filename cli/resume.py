@@ -12,15 +12,15 @@ from revgn_cli.train import command_line, report, say_note
 
 @click.command("resume")
 @click.argument("run", type=click.Path(path_type=Path))
-@options.setting_options(options.RESUME_OPTIONS)
+@options.setting_options(options.RESUME_OPTIONS, with_defaults=False)
 @options.set_option
 @options.quiet_option
 @options.json_option
 def command(run: Path, assignments: tuple[str, ...], quiet: bool, as_json: bool, **values: Any) -> None:
     """Continue RUN, which was killed, interrupted or finished, from its newest intact checkpoint.
 
-    The settings are read from the run folder. Options change them; to continue a finished run, raise --epochs
-    or --steps.
+    Settings without an option keep their value in the run. To continue a finished run, raise --epochs or
+    --steps.
 
     \b
     revgn resume runs/digits-gauss-newton-20260101-120000

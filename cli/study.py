@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 )
 @workers_option
 @dask_option
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the study.  [a folder in runs/]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: a folder in runs/]"
+)
 @click.option("--dry-run", is_flag=True, help="Print the question and the first trials, and run nothing.")
 @quiet_option
 @json_option

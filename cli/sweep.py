@@ -26,10 +26,15 @@ if TYPE_CHECKING:
     help="Setting and its values: 0.1,0.3,1 or 0..4 or log:1e-3..1:7; repeat it for a grid.",
 )
 @click.option(
-    "--random", type=int, metavar="N", help="Number of points drawn at random from the grid.  [all points]"
+    "--random",
+    type=int,
+    metavar="N",
+    help="Number of points drawn at random from the grid.  [default: all points]",
 )
-@click.option("--random-seed", type=int, metavar="SEED", help="Seed of --random.  [0]")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the sweep.  [a folder in runs/]")
+@click.option("--random-seed", type=int, metavar="SEED", help="Seed of --random.  [default: 0]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the sweep.  [default: a folder in runs/]"
+)
 @options.workers_option
 @options.dask_option
 @click.option(

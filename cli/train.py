@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @options.setting_options()
 @options.set_option
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [a new folder in runs/]")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new folder in runs/]")
 @click.option("--dry-run", is_flag=True, help="Print size, memory and time per step; do not train.")
 @click.option("--print-config", is_flag=True, help="Print all settings as commented TOML; do not train.")
 @options.quiet_option

@@ -63,7 +63,7 @@ class TrainingSettings:
     )
     epochs: int = setting("Number of epochs.", default=5, ge=1, le=10**12, resumable=True)
     steps: int | None = setting(
-        "Number of steps; by default determined by epochs.",
+        "Number of steps; by default set by epochs.",
         default=None,
         ge=1,
         le=10**12,

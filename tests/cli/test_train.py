@@ -28,8 +28,8 @@ def test_with_no_option_it_learns_the_digits(invoke, tmp_path):
 def test_json(train, invoke):
     trained = train("run", "--json")
     found = json.loads(trained.stdout)
-    figures = {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "epoch", "samples"}
-    assert set(found) == {"run", "status", "step", "resume"} | figures
+    metrics = {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "epoch", "samples"}
+    assert set(found) == {"run", "status", "step", "resume", "seconds", "seconds_outside"} | metrics
     assert (found["run"], found["status"], found["step"]) == ("run", "finished", 4)
     assert found["resume"] == "revgn resume run"
     more = json.loads(invoke("resume", "run", "--steps", 6, "--json", "-q").stdout)
