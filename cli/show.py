@@ -50,7 +50,7 @@ def command(run: Path, as_json: bool) -> None:
             click.echo(f"{name.replace('_', ' '):<14} {sparkline(values, log=name.endswith('loss'))}")
     if summary["rho"]:
         click.echo(f"rho   median {summary['rho']['median']:.2e}, largest {summary['rho']['largest']:.2e}")
-        for label, key in (("rungs", "rungs"), ("cg   ", "cg_outcomes")):
+        for label, key in (("factorizations", "rungs"), ("conjugate gradients", "cg_outcomes")):
             if counts := ", ".join(f"{name} {count}" for name, count in summary[key].items()):
                 click.echo(f"{label} {counts}")
     if summary["split"]:
@@ -59,7 +59,7 @@ def command(run: Path, as_json: bool) -> None:
         beside = "" if outside is None else f"; {clock(outside)} outside of steps"
         click.echo(f"time  {clock(summary['seconds'])} of training: {split}{beside}")
     if summary["memory_bytes"]:
-        click.echo(f"memory {summary['memory_bytes'] / 1e9:.3g} GB at most")
+        click.echo(f"memory {summary['memory_bytes'] / 1e9:.3g} GB at peak")
 
 
 def sparkline(values: list[float], *, log: bool = False, plain: bool = False) -> str:

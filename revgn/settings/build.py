@@ -165,7 +165,7 @@ def _member(of: Setting, value: Any, path: str, default: Any) -> Any:
         kinds = FAMILIES[of.family or ""]
         if "kind" in value:
             raise UsageError(f"{path}.kind: {unknown_word(value['kind'], kinds)}")
-        raise UsageError(f"{path}.kind: is missing; one of {', '.join(kinds)}")
+        raise UsageError(f"{path}.kind: is missing; expected one of {', '.join(kinds)}")
     if of.family is None and family_of(cls) and value.get("kind", kind_of(cls)) != kind_of(cls):
         raise UsageError(f"{path}.kind: {value['kind']!r} cannot be used; it is always {kind_of(cls)}")
     if of.family is not None or family_of(cls):
@@ -189,7 +189,7 @@ def _unknown_setting(name: str, cls: type, path: str) -> str:
     places |= {known: f"{path}{known}" for known in beside}
     near = (difflib.get_close_matches(name, known, 1) for known in (beside, places))
     found = [places[names[0]] for names in near if names]
-    hint = f"did you mean {found[0]}?" if found else f"known here are {', '.join(beside)}"
+    hint = f"did you mean {found[0]}?" if found else f"the settings here are {', '.join(beside)}"
     return f"{path}{name}: unknown setting; {hint}"
 
 

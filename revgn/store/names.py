@@ -149,14 +149,14 @@ STEP_SERIES = (
     Series("loss_after", "loss of the batch after the update, with label smoothing"),
     Series("loss_other", "loss of a second, fixed training batch after the update, with label smoothing"),
     Series("loss_test", "loss of the first test samples (as many as a batch has) after the update"),
-    Series("loss_decrease", "loss of the batch before minus after the update"),
+    Series("loss_decrease", "decrease of the batch loss by the update"),
     Series(
         "loss_decrease_other",
-        "loss of the second, fixed batch before minus after the update",
+        "decrease of the loss of the second, fixed batch by the update",
     ),
     Series(
         "loss_decrease_test",
-        "loss of the first test samples before minus after the update",
+        "decrease of the loss of the first test samples by the update",
     ),
     Series("lr", "learning rate"),
     Series("length", "factor applied to the direction: lr, unless a length rule or wrapper changes it"),
@@ -191,14 +191,17 @@ STEP_SERIES = (
 EPOCH = Series("epoch", "epochs completed so far")
 EPOCH_SERIES = (
     *(
-        Series(f"{part}_{metric}{suffix}", f"{meaning} {where}{of}")
+        Series(f"{part}_{metric}{suffix}", f"{meaning} {where}{smoothing}{of}")
         for suffix, of in (("", ""), ("_average", ", of the averaged weights"))
         for part, where in (
-            ("train", "over the first eval_train_rows samples of the training set"),
-            ("validation", "over the validation set"),
-            ("test", "over the test set"),
+            ("train", "on the first eval_train_rows samples of the training set"),
+            ("validation", "on the validation set"),
+            ("test", "on the test set"),
         )
-        for metric, meaning in (("loss", "mean loss, without label smoothing,"), ("accuracy", "accuracy"))
+        for metric, meaning, smoothing in (
+            ("loss", "mean loss", ", without label smoothing"),
+            ("accuracy", "accuracy", ""),
+        )
     ),
     *_analysed(by_coupling=False),
     _timing("seconds", "wall-clock time of all training steps so far"),

@@ -34,7 +34,15 @@ def test_show(train, invoke):
     assert "  optimizer.lr = 0.5" in text
     assert "  network.hidden = 32" in text
     assert "step 4, epoch 1.333" in text
-    for word in ("last ", "best ", "test accuracy ", "rho   median ", "rungs cholesky", "time  ", "memory "):
+    for word in (
+        "last ",
+        "best ",
+        "test accuracy ",
+        "rho   median ",
+        "factorizations cholesky",
+        "time  ",
+        "memory ",
+    ):
         assert word in text
     assert any(bar in text for bar in "▁▂▃▄▅▆▇█")
 
