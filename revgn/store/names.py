@@ -185,10 +185,10 @@ STEP_SERIES = (
     _timing("seconds_update", "wall-clock time of the parameter update"),
     Series("memory", "peak memory of the process, or size of the memory pool of the device", "byte", False),
     Series("samples", "training samples processed so far"),
-    Series("epoch", "epochs completed so far"),
+    Series("epoch", "epochs so far: samples processed, divided by the size of the training set"),
 )
 
-EPOCH = Series("epoch", "epochs completed so far")
+EPOCH = Series("epoch", "epochs so far: samples processed, divided by the size of the training set")
 EPOCH_SERIES = (
     *(
         Series(f"{part}_{metric}{suffix}", f"{meaning} {where}{smoothing}{of}")
