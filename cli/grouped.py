@@ -24,7 +24,6 @@ _COMMON = [
     "solver",
     "damping",
     "rows",
-    "outputs",
     "block_weights",
     "memory",
     "batch_size",

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from revgn.settings import FAMILIES, fields_at, kind_of, named_settings, words_of
 from revgn.structs import Setting, settings_of
 
-COLUMN = 24  # characters of the column of flags
+COLUMN = 25  # characters of the column of flags
 _TYPES = {"int": "INTEGER", "float": "NUMBER", "": "TEXT"}
 
 

@@ -249,6 +249,6 @@ ROOT_ATTRIBUTES = {
     "dtype": "floating-point precision of parameters and data",
     "data_name": "name of the data set",
     "data_sha256": "SHA-256 of the data set",
-    "start": "time of the start, ISO 8601, UTC",
-    "end": "time of the end, ISO 8601, UTC; empty while the run continues",
+    "start": "time when the run started, ISO 8601, UTC",
+    "end": "time when the run ended, ISO 8601, UTC; empty while it continues",
 }
