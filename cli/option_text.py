@@ -98,7 +98,7 @@ def _words(settings: Iterable[Setting]) -> list[str]:
     settings = list(settings)
     words = list(dict.fromkeys(word for of in settings for word in words_of(of)))
     has_none = any(
-        of.family and type(None) in get_args(of.type) and "default" not in of.meaning for of in settings
+        of.family and type(None) in get_args(of.type) and "; by default" not in of.meaning for of in settings
     )
     return ["none", *words] if has_none else words
 

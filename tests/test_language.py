@@ -45,6 +45,9 @@ REPLACED = {  # expressions that the texts do not contain, by the term that repl
 ALLOWED = {  # expressions that are not meant, with the reason
     r"\b(?:forward|backward) pass(?:es)?\b": "terms of the field",
     r"\bcarr(?:y|ies|ied) (?:back|over)\b": "the verb",
+    r"\bat the start of (?:the|a) run\b": "a point in time",
+    r"\b(?:a table, a figure|paper's figures)\b": "plots, not numbers",
+    r"(?<=\| )(?:shares|contrasts|carry, carry_limit)(?= \|)|\(shares\)": "names of settings of version 0.1",
     r"\bgain ratio\b": "the term of Levenberg-Marquardt methods",
 }
 

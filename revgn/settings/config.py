@@ -56,7 +56,7 @@ class TrainingSettings:
         "Learning rate schedule.", default=Constant(), family="schedule", resumable=True
     )
     average: Exponential | Tail | None = setting(
-        "Average of the weights over steps, evaluated in addition.", default=None, family="average"
+        "Running average of the weights, also evaluated.", default=None, family="average"
     )
     batch_size: int | Literal["full"] | None = setting(
         "Samples per batch; by default 256, or all if there are fewer.", default=None, ge=1, le=10**12
