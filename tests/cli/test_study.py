@@ -16,9 +16,9 @@ def test_the_list(invoke):
 def test_what_would_be_run(invoke, tmp_path):
     text = invoke("study", "inverse", "--dry-run").stdout
     assert text.startswith("Exact Gauss-Newton in mini-batches")
-    assert text.splitlines()[-1] == "15 jobs to begin with"
+    assert text.splitlines()[-1] == "15 trials to begin with"
     paper = invoke("study", "switch", "--scale", "paper", "--dry-run", "--seeds", 2).stdout
-    assert paper.splitlines()[-1] == "10 jobs to begin with"
+    assert paper.splitlines()[-1] == "10 trials to begin with"
     assert list(tmp_path.iterdir()) == []
 
 
