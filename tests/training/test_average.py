@@ -165,5 +165,5 @@ def test_the_loss_of_soft_targets_has_this_gradient():
 
 
 def test_numbers_have_no_labels_to_smooth(make_problem, table):
-    with pytest.raises(UsageError, match=r"training\.label_smoothing: is for cross-entropy"):
+    with pytest.raises(UsageError, match=r"training\.label_smoothing: is only for cross-entropy"):
         make_problem({"training.label_smoothing": 0.1}, table)

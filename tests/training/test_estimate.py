@@ -315,7 +315,7 @@ def test_a_solver_that_is_set_stays(digits):
     for optimizer in (GaussNewton(), GaussNewton(solver=ConjugateGradients()), Adam()):
         config = replace(build_config(), optimizer=optimizer)
         assert choose_solver(config, digits) == (config, {})
-    with pytest.raises(UsageError, match="auto is not chosen yet; let choose_solver do it"):
+    with pytest.raises(UsageError, match="auto cannot be trained with; replace it by choose_solver first"):
         build_problem(build_config({"optimizer": {"solver": "auto"}}), digits)
 
 

@@ -329,7 +329,7 @@ def test_a_shortage_of_memory_is_one_clear_error(error, make_problem, monkeypatc
     problem = make_problem({"optimizer": "adam"})
     monkeypatch.setattr("revgn.training.loop.train_step", failing)
     bound = getattr(error, "kernel_memory", None)
-    says = "^a bound$" if bound else "^out of memory: .*; take a smaller training.batch_size$"
+    says = "^a bound$" if bound else "^out of memory: .*; try a smaller training.batch_size$"
     with pytest.raises(MemoryShortageError, match=says) as raised:
         list(train(problem, initial_state(problem)))
     assert raised.value.kernel_memory == bound

@@ -38,11 +38,11 @@ def test_losses_follow_the_task(make_problem, table):
         ),
         (
             {"loss": "squared-error", "label_smoothing": 0.1},
-            "label_smoothing: is for cross-entropy, whose targets are distributions",
+            "label_smoothing: is only for cross-entropy, whose targets are distributions",
         ),
         (
             {"loss": "squared-error", "outputs": "centered-logits"},
-            "outputs: centered-logits is for cross-entropy, which ignores a constant",
+            "outputs: centered-logits is only for cross-entropy, which ignores a constant",
         ),
         ({"rows": 10}, "rows: 10 for 10 outputs; expected at most 9, or all"),
         (
@@ -117,10 +117,11 @@ def test_nothing_is_drawn_to_restore_a_state(make_problem, monkeypatch):
 def test_arrays_of_another_run_are_refused(make_problem):
     state = initial_state(make_problem())
     arrays = {name: np.asarray(leaf) for name, leaf in state_arrays(state).items()}
-    with pytest.raises(RunError, match=r"params/0/weight is \(33, 32\) where these settings need \(17, 32\)"):
+    says = r"params/0/weight has the shape \(33, 32\), but these settings need \(17, 32\)"
+    with pytest.raises(RunError, match=says):
         restore_state(make_problem({"network.hidden": 16}), arrays)
     with pytest.raises(
-        RunError, match="optimizer/mean/0/weight is missing; is it of a run with other settings"
+        RunError, match="optimizer/mean/0/weight is missing; is the checkpoint from a run with other settings"
     ):
         restore_state(make_problem({"optimizer": "adam"}), arrays)
 
