@@ -80,7 +80,7 @@ def evaluate_part(
 def _pieces(
     problem: Problem, params: ChainParams, part: PlacedPart, name: str, rows: int | None
 ) -> list[_Piece]:
-    """Return loss and accuracy of the first `rows` rows, or all, in pieces, without waiting for the device."""
+    """Return loss and accuracy of the first `rows` rows (or all), in pieces; the host does not wait."""
     n = part.inputs.shape[0] if rows is None else min(rows, part.inputs.shape[0])
     pieces = []
     for start in range(0, n, _EVAL_ROWS):

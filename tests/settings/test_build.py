@@ -212,7 +212,7 @@ def test_mistakes_are_one_line_that_names_the_path(settings, says):
         ({"kind": "sgd", "nesterov": True}, "optimizer: SGD: nesterov needs a momentum > 0"),
         ({"kind": "muon", "momentum": 0}, "optimizer: Muon: nesterov needs a momentum > 0"),
         ({"output_damping": 0.1}, "optimizer: GaussNewton: output_damping needs the exact curvature"),
-        ({"solver": "block", "curvature": "exact"}, "through output_damping; give it a number > 0"),
+        ({"solver": "block", "curvature": "exact"}, "the block-wise solver needs output_damping > 0"),
         (
             {"solver": {"outputs": "centered-logits"}, "curvature": "exact"},
             "the exact curvature already centers the logits; leave the solver's outputs at logits",
