@@ -1,4 +1,4 @@
-"""A network at one moment of its training, on a fixed set of samples, the probe.
+"""A network at one moment of its training, evaluated on a fixed set of samples, the probe.
 
 Jacobian, tangent kernel and representations are shared by several quantities. Each is computed once, when it
 is first used.

@@ -79,8 +79,8 @@ def measure(at: Moment) -> dict[str, float]:
 
     Notes
     -----
-    Law: a function of its argument alone, since the random vectors are fixed; a resumed run measures the
-    same.
+    Law: the result depends only on the argument, since the random vectors are fixed. A resumed run therefore
+    measures the same values.
 
     Cost: the tangent kernel of n samples and c outputs and its eigenvalues, a few (n c)^3 operations; for
     estimated kernels instead three products with J and its adjoint for each random vector. 16 products with

@@ -37,9 +37,9 @@ def gradient_noise(first: ChainParams, second: ChainParams, batch: int) -> float
     """Return the gradient noise scale tr(Sigma) / |G|^2, estimated from the gradients g, g' of two batches.
 
     It is the batch size at which the noise of the gradient is as large as the gradient G (McCandlish et al.
-    2018, appendix A.1). With `batch` samples in each batch, the estimate of tr(Sigma) is batch |g - g'|^2 /
-    2, and the estimate of |G|^2 is <g, g'>; both are unbiased. A single ratio is noisy, and it is negative if
-    <g, g'> is negative.
+    2018, appendix A.1). With `batch` samples in each batch, tr(Sigma) is estimated by batch |g - g'|^2 / 2,
+    and |G|^2 by <g, g'>; both estimates are unbiased. A single ratio is noisy, and it is negative if <g, g'>
+    is negative.
     """
     noise = batch * float(trees.norm(trees.axpy(-1.0, second, first))) ** 2 / 2
     signal = float(trees.dot(first, second))

@@ -47,7 +47,7 @@ def _decode(stored: bytes, ndim: int, where: str) -> HostArray:
         raise DataError(f"{where}: claims the shape {shape}, more than its {len(stored)} bytes can hold")
     content = _gunzip(stored, size + 1) if zipped else stored
     if len(content) != size:
-        found = "more" if len(content) > size else f"{len(content)}: it is cut off"
+        found = "more" if len(content) > size else f"only {len(content)}; the file is truncated"
         raise DataError(f"{where}: the shape {shape} needs {size} bytes, but there are {found}")
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
 

@@ -43,7 +43,7 @@ def read_csv(path: Path, target: str | None, task: TaskChoice) -> tuple[Rows, tu
         for row in filter(None, reader):
             where = f"{path}: line {reader.line_num}"
             if len(row) != len(header):
-                raise DataError(f"{where} has {len(row)} cells, the header {len(header)}")
+                raise DataError(f"{where} has {len(row)} cells, but the header has {len(header)}")
             inputs.extend(_numbers([row[k] for k in kept], where, names))
             targets.append([row[k].strip() for k in wanted])
             lines.append(where)
@@ -80,7 +80,7 @@ def _target_columns(header: list[str], target: str | None, path: Path) -> tuple[
         problem = f"no column is named {unknown[0]!r}" if unknown else "set target to the column to predict"
         raise UsageError(f"{path}: {problem}; the columns are {shown}")
     if set(header) <= set(chosen):
-        raise UsageError(f"{path}: all columns are targets, none is left for the inputs")
+        raise UsageError(f"{path}: all columns are targets, so there are no inputs")
     return chosen
 
 

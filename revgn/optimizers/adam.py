@@ -2,6 +2,8 @@
 
 m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
 W <- W - lr ( m/(1 - b1^t) / (sqrt(v/(1 - b2^t)) + eps) + weight_decay W )
+
+g is the gradient of the batch loss with respect to the weights W, and t = 1, 2, ... counts the updates.
 """
 
 from typing import NamedTuple

@@ -59,7 +59,7 @@ class GaussNewton:
     """Gauss-Newton with a generalized inverse of the Jacobian, momentum and decoupled weight decay."""
 
     solver: Solver = setting(
-        "Solver of J D = eps, a generalized inverse of the Jacobian J.",
+        "Solver of J D = eps for the step D, with J the Jacobian and eps the output step.",
         default=MinimumNorm(),
         family="solver",
     )
@@ -105,7 +105,7 @@ class GaussNewton:
 
 
 class GaussNewtonState(NamedTuple):
-    """Number of updates, last direction D, and metric; empty without momentum, or without a metric."""
+    """Number of updates, last direction D (empty without momentum), and metric (empty if there is none)."""
 
     updates: int
     direction: ChainParams
@@ -200,14 +200,14 @@ def equation_of(optimizer: GaussNewton, at: Linearization, updates: int) -> Equa
     `updates` is the number of updates done so far. With cross-entropy, a solver that constrains only some
     rows of each sample draws them among the centered logits.
     """
-    J, wanted = wanted_of(optimizer, at)
+    J, wanted = _jacobian_and_step(optimizer, at)
     solver, ignores_constant = optimizer.solver, isinstance(at.loss, CrossEntropy)  # added to all logits
     if ignores_constant and J.outputs is None and getattr(solver, "rows", "all") != "all":
         solver = replace(solver, outputs="centered-logits")
     return equation(solver, J, wanted, (at.seed, updates))
 
 
-def wanted_of(optimizer: GaussNewton, at: Linearization) -> tuple[Jacobian, Array]:
+def _jacobian_and_step(optimizer: GaussNewton, at: Linearization) -> tuple[Jacobian, Array]:
     """Return J and eps of the equation J D = eps that the optimizer solves for a batch."""
     if optimizer.curvature == "identity":
         return at.jacobian, output_step(at.loss, at.outputs, at.targets)

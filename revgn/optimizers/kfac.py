@@ -53,7 +53,7 @@ class KFAC:
     every: int = setting("Number of steps between renewals of the factors.", default=10, ge=1)
     decay: float = setting("Weight of the old factors in the running means.", default=0.95, ge=0, lt=1)
     kl_clip: float | None = setting(
-        "Upper bound on lr^2 <D, g>, about twice the KL divergence of the predictions caused by a step.",
+        "Upper bound on lr^2 <D, g> (D direction, g gradient), about twice the KL divergence of a step.",
         default=None,
         gt=0,
     )

@@ -93,7 +93,7 @@ def update_levenberg_marquardt(
     if optimizer.rejects and not decrease >= 0:
         moved, step_norm, length = params, 0.0 * step_norm, 0.0
         inner = state.inner
-        # a step of 0 leaves all of eps
+        # without a step, J D = 0 and rho = 1
         info = info and info._replace(rho=1.0, rho_outputs=None if info.rho_outputs is None else 1.0)
     return Update(moved, LevenbergMarquardtState(damping, inner), step_norm, info, lr, length)
 

@@ -109,7 +109,7 @@ def update(
 
     Notes
     -----
-    Law: a function of its arguments alone; equal arguments give equal bits.
+    Law: the result depends only on the arguments; equal arguments give equal bits.
 
     Examples
     --------
@@ -137,7 +137,7 @@ def direction(
 
     Notes
     -----
-    Law: a function of its arguments alone; equal arguments give equal bits.
+    Law: the result depends only on the arguments; equal arguments give equal bits.
 
     Examples
     --------

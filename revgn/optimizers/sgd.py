@@ -2,6 +2,8 @@
 
 m <- mu m + g        W <- W - lr m              (momentum)
                      W <- W - lr (g + mu m)     (Nesterov)
+
+g is the gradient of the batch loss with respect to the weights W, and mu the momentum.
 """
 
 from typing import NamedTuple

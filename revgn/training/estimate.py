@@ -76,8 +76,8 @@ class Estimate(NamedTuple):
 def step_cost(problem: Problem) -> Cost:
     """Return the cost of one step of `problem`: the forward pass and the optimizer's update.
 
-    The result names optimizers and solvers without an implementation of `cost` as unknown. If a layer has no
-    `layer_cost`, the result names the layer and counts nothing.
+    Optimizers and solvers without an implementation of `cost` are listed in `unknown`. If a layer has no
+    `layer_cost`, only this layer is listed, and nothing is counted.
     """
     kinds = dict.fromkeys(type(layer) for layer in problem.network.body.layers)
     if unknown := tuple(kind.__name__ for kind in kinds if not has_map(layer_cost, kind)):

@@ -95,7 +95,10 @@ class _Clock:
         self._read, self._in_steps = perf_counter(), in_steps
 
     def outside(self, in_steps: float) -> float:
-        """Return the seconds since the last call, minus the increase of `in_steps`, the time in all steps."""
+        """Return the seconds since the last call that were not spent in steps.
+
+        `in_steps` is the total time of all steps so far.
+        """
         now = perf_counter()
         passed = now - self._read - (in_steps - self._in_steps)
         self._read, self._in_steps = now, in_steps

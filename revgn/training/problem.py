@@ -171,7 +171,7 @@ def _with_parts(
         if given is not None:
             return given if kind_of(given) != OWN else Own(_description(given))
         if isinstance(set_, Own):
-            raise UsageError(f"{name}: is user-defined ({set_.description}); pass it to build_problem")
+            raise UsageError(f"{name}: is user-defined ({set_.description}); pass a Problem that contains it")
         return set_
 
     training = replace(config.training, loss=part(loss, config.training.loss, "training.loss"))
@@ -194,11 +194,14 @@ def _check_parts(optimizer: Optimizer, loss: Loss, config: Config, outputs: int)
     most = outputs - isinstance(loss, CrossEntropy)
     for part in parts_of(optimizer):
         if isinstance(part, Automatic):
-            raise UsageError("solver: auto cannot be trained with; replace it by choose_solver first")
+            raise UsageError("solver: auto must be replaced by another solver; call choose_solver first")
         if isinstance(part, BlockWise) and isinstance(config.network, Architecture):
             fixed_weights(part.block_weights, config.network.blocks)  # raises if their number is wrong
         if getattr(part, "outputs", None) == "centered-logits" and not isinstance(loss, CrossEntropy):
-            raise UsageError("outputs: centered-logits is only for cross-entropy, which ignores a constant")
+            raise UsageError(
+                "outputs: centered-logits is only for cross-entropy, which ignores a constant added to all "
+                "logits"
+            )
         if isinstance(rows := getattr(part, "rows", None), int) and rows > most:
             fewer = f"at most {most}, or all" if most else "all"
             raise UsageError(f"rows: {rows} for {outputs} outputs; expected {fewer}")
@@ -221,7 +224,7 @@ def choose_loss(config: Config, dataset: Dataset) -> Loss:
 def _bounded(part: Any, samples: int, outputs: int, backend: Backend) -> Any:
     """Return a minimum-norm solver with its memory bound, and other parts unchanged.
 
-    The bound stays open if even the eigenvectors of the kernel fit into memory.
+    No bound is set if even the eigenvectors of the kernel fit into memory.
     """
     if not isinstance(part, MinimumNorm) or part.memory is not None:
         return part

@@ -27,7 +27,7 @@ def test_what_would_be_run(invoke, tmp_path):
     [
         (("invers",), "there is no 'invers'; did you mean inverse?"),
         (("inverse", "--data", "mnst"), "'mnst' is neither a known name nor"),
-        (("inverse", "--data", "digits"), "subset: 20000 is not between 1 and the 1293 training rows"),
+        (("inverse", "--data", "digits"), "subset: 20000 is more than the 1293 training rows"),
         (("inverse", "--seeds", 0), "seeds: 0 is not at least 1"),
         (("inverse", "--scale", "huge"), "'huge' is not one of"),
         (("inverse", "--workers", 0), "workers: 0 is not at least 1"),

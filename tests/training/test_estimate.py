@@ -285,7 +285,7 @@ def chosen(monkeypatch, digits, *, products, reads, factors=1e12, batch=200, **c
 
 
 def test_the_faster_solver_is_chosen(monkeypatch, digits):
-    """With a slow Cholesky factorization it is CG; with slow memory it is the kernel, with its own settings."""
+    """CG if the Cholesky factorization is slow; the kernel, with its own settings, if memory is slow."""
     config, estimates = chosen(monkeypatch, digits, products=1e10, reads=1e12, factors=1e6)
     assert config.optimizer.solver == ConjugateGradients(damping=0.1, tolerance=1e-2)
     assert estimates["cg"].seconds_per_step < estimates["minimum-norm"].seconds_per_step
@@ -315,7 +315,7 @@ def test_a_given_solver_is_not_replaced(digits):
     for optimizer in (GaussNewton(), GaussNewton(solver=ConjugateGradients()), Adam()):
         config = replace(build_config(), optimizer=optimizer)
         assert choose_solver(config, digits) == (config, {})
-    with pytest.raises(UsageError, match="auto cannot be trained with; replace it by choose_solver first"):
+    with pytest.raises(UsageError, match="auto must be replaced by another solver; call choose_solver first"):
         build_problem(build_config({"optimizer": {"solver": "auto"}}), digits)
 
 

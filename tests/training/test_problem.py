@@ -150,7 +150,7 @@ def test_a_regression_from_end_to_end(changes, make_problem, table):
 
 @pytest.mark.parametrize("memory", [None, 10**9, 10**8])
 def test_the_default_memory_bound_is_half_of_the_machine_s_memory(memory, make_problem, monkeypatch):
-    """It stays open if all arrays formed from the kernel, here of order 640, fit into it."""
+    """No bound is set if all arrays formed from the kernel, here of order 640, fit into it."""
     monkeypatch.setattr("revgn.solvers.tiled_kernel.memory_size", lambda backend: memory)
     bound = 5 * 10**7 if memory == 10**8 else None
     assert 48 * 640**2 < 10**9 / 2

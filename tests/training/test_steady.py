@@ -65,7 +65,7 @@ def test_a_step_that_repeats_allocates_nothing_large(settings, make_problem):
 )
 @EVERY
 def test_only_scalars_come_to_the_host(settings, make_problem, backend, monkeypatch):
-    """On a device whose arrays cannot be read by accident; the only function that copies to the host is watched."""
+    """The device does not convert arrays implicitly; the test records each call that copies to the host."""
     monkeypatch.setattr(problem_module, "select_backend", lambda name: backend.backend)
     problem = make_problem({**settings, "hidden": 80, "batch_size": 16})
     state, batch = initial_state(problem), first_batch(problem, 16)
