@@ -78,7 +78,7 @@ KNOWN: Mapping[str, Known] = {
             "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
         },
         folders=(Path("/usr/share/datasets/fashion-mnist"),),
-        advice=" or as Debian's package dataset-fashion-mnist",
+        advice=", or as the Debian package dataset-fashion-mnist",
     ),
     "mnist": Known(
         forms=(_ZIPPED, IDX_FILES),
