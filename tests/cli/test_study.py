@@ -74,5 +74,5 @@ def test_to_its_end(invoke, tmp_path, monkeypatch):
     found = invoke("study", "inverse", "--seeds", 2, "-q", "--out", "s")
     assert (found.exit_code, len(found.stderr.splitlines())) == (1, 1)
     assert found.stderr.startswith("impossible_seed=0_")
-    assert " (and 1 more): failed: outputs: centered-logits is for cross-entropy" in found.stderr
+    assert " (and 1 more): failed: outputs: centered-logits is only for cross-entropy" in found.stderr
     assert found.stdout.endswith("\ns/study.md\n")
