@@ -147,7 +147,7 @@ def test_unknown_commands(name, hint, invoke):
         (["--seed", "-1"], 2, "training.seed: -1 cannot be used"),
         (["--seed", str(2**80)], 2, "training.seed"),
         (["--batch-size", "5000"], 2, "batch_size: 5000 is not between 1 and the 1437 training rows"),
-        (["--subset", "5000"], 2, "subset: 5000 is not between 1 and the 1437 training rows"),
+        (["--subset", "5000"], 2, "subset: 5000 is more than the 1437 training rows"),
         (["--preset", "paper-mnst"], 2, "preset: unknown name 'paper-mnst'; did you mean paper-mnist?"),
         (
             ["--optimizer", "adam", "--damping", "0.1"],

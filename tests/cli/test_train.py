@@ -156,7 +156,7 @@ def test_auto_chooses_a_solver_and_the_run_keeps_it(invoke, tmp_path):
     assert found["seconds_per_step"] == min(found["seconds_by_solver"].values())
     assert found["solver"] == min(found["seconds_by_solver"], key=found["seconds_by_solver"].get)
     assert "solver      " in text
-    assert "s a step by estimate" in text
+    assert "s per step (estimated)" in text
     trained = invoke("train", *options, "--steps", 1, "--out", "run")
     kind = open_run("run").config["optimizer"]["solver"]["kind"]
     assert kind in ("minimum-norm", "cg")
