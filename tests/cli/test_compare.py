@@ -64,7 +64,7 @@ def test_export(invoke, sweep):
     assert all((sweep.parent / line / "steps.csv").exists() for line in found.stdout.splitlines())
     again = invoke("export", "s", "-o", "out")
     assert again.exit_code == 2
-    assert "exists, and is not overwritten; choose another folder" in again.stderr
+    assert "exists already and is not overwritten; choose another folder" in again.stderr
     assert invoke("export", "s", "--to", "xml").exit_code == 2
 
 
