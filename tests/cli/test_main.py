@@ -245,7 +245,7 @@ def test_mistakes_in_a_file(invoke, tmp_path):
 def test_an_existing_folder(train, invoke, tmp_path):
     assert train("run").exit_code == 0
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    assert "run: is not empty, and a run is never overwritten" in the_line(train("run", "-q"), 1)
+    assert "run: is not empty, and runs are never overwritten" in the_line(train("run", "-q"), 1)
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
     (tmp_path / "file").touch()
     assert "cannot be written" in the_line(invoke("train", "--out", "file/run"), 1)

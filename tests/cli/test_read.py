@@ -164,7 +164,7 @@ def test_eval(train, invoke, tmp_path):
     np.savez(tmp_path / "narrow.npz", x=x[:, :6], y=y)
     refused = invoke("eval", "run", "--data", "narrow.npz")
     assert refused.exit_code == 2
-    assert "narrow.npz: has 6 features where the network has 64" in refused.stderr
+    assert "narrow.npz: has 6 features, but the network has 64 inputs" in refused.stderr
 
 
 def test_averaged_weights(train, invoke, tmp_path):
