@@ -193,7 +193,7 @@ def test_averaged_weights(train, invoke, tmp_path):
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
     assert "plain: has no averaged weights" in refused.stderr
     invoke("plot", "run", "plain", "-o", "curves.svg")
-    assert "averaged weights dotted" in (tmp_path / "curves.svg").read_text()
+    assert "dotted: test set with averaged weights" in (tmp_path / "curves.svg").read_text()
     invoke("plot", "plain", "-o", "curves.svg")
     assert "averaged" not in (tmp_path / "curves.svg").read_text()
 

@@ -170,7 +170,7 @@ def test_the_tail_average_of_an_extended_run_restarts(tmp_path):
     start_run(build_config(tail), tmp_path / "run")
     resume_run(tmp_path / "run", nested("training.steps", 16))
     steps = [latest_checkpoint(tmp_path / "run")[0].arrays["average/steps"]]
-    resume_run(tmp_path / "run", nested("training.steps", 18))  # the average continues over one interval of steps
+    resume_run(tmp_path / "run", nested("training.steps", 18))  # the average continues
     steps.append(latest_checkpoint(tmp_path / "run")[0].arrays["average/steps"])
     assert steps == [8, 10]
 

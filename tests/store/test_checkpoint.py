@@ -75,7 +75,7 @@ def test_an_empty_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "/a", "a//b", "a/", "a/./b"])
 def test_names_that_hdf5_would_change_are_rejected(tmp_path, name):
-    with pytest.raises(UsageError, match="a part that is empty or '.'"):
+    with pytest.raises(UsageError, match=r"has a part that is empty or '\.'"):
         save_checkpoint(tmp_path / "c.h5", 0, {name: np.zeros(1)}, {})
 
 

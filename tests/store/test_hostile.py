@@ -160,7 +160,7 @@ def peak_of(call):
 def test_a_data_set_larger_than_its_file_takes_no_memory(folder, tmp_path):
     with h5py.File(folder / "run.h5", "r+") as file:
         del file["steps/loss"]
-        file["steps"].create_dataset("loss", shape=(1 << 28,), chunks=(1024,), dtype="f8")  # 2 GB without content
+        file["steps"].create_dataset("loss", shape=(1 << 28,), chunks=(1024,), dtype="f8")  # 2 GB, empty
     assert peak_of(lambda: open_run(folder).steps) < 20e6
     path = tmp_path / "step_00000001.h5"
     save_checkpoint(path, 1, {"w": np.arange(5.0)}, {})

@@ -172,7 +172,7 @@ def test_a_damaged_run_is_reported_in_one_line(folder, tmp_path):
     path.write_bytes(image)
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 4
-    with pytest.raises(RunError, match="has format 4, which requires a newer revgn; this version reads formats up to 3"):
+    with pytest.raises(RunError, match=r"has format 4, which requires a newer revgn; .* up to 3"):
         open_run(folder)
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 3
