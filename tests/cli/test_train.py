@@ -28,8 +28,9 @@ def test_training_with_default_options_learns_the_digits(invoke, tmp_path):
 def test_json(train, invoke):
     trained = train("run", "--json")
     found = json.loads(trained.stdout)
-    figures = {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds", "epoch", "samples"}
-    assert set(found) == {"run", "status", "step", "resume"} | figures
+    metrics = {"train_loss", "train_accuracy", "test_loss", "test_accuracy"}
+    progress = {"seconds", "seconds_outside", "epoch", "samples"}
+    assert set(found) == {"run", "status", "step", "resume"} | metrics | progress
     assert (found["run"], found["status"], found["step"]) == ("run", "finished", 4)
     assert found["resume"] == "revgn resume run"
     more = json.loads(invoke("resume", "run", "--steps", 6, "--json", "-q").stdout)
