@@ -1,6 +1,6 @@
 # %% [markdown]
-# A coupling moves one half of its input by features of the other half, which it leaves alone. So it can be
-# inverted exactly: the features are still there to be subtracted.
+# A coupling changes one half of its input by adding A W, where A are features of the other half and W the
+# weights. The other half is unchanged, so the inverse computes the same features and subtracts A W.
 
 # %%
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 import revgn
 
 rng = np.random.default_rng(0)
-layer = revgn.draw_coupling(0, 8, 32, rng)  # moves half 0; d/2 and h
+layer = revgn.draw_coupling(0, 8, 32, rng)  # changes half 0; d/2 = 8, h = 32
 params = revgn.init(layer, rng, 0.1)
 x = revgn.Halves(rng.standard_normal((5, 8)), rng.standard_normal((5, 8)))
 
@@ -17,13 +17,13 @@ back = revgn.inverse(layer, params, y)
 print("largest error of inverse(forward(x)):", max(np.abs(b - a).max() for a, b in zip(x, back, strict=True)))
 
 # %% [markdown]
-# Its Jacobian in the weights is A (x) I, with A the features; so the smallest weight change that moves the
-# half by a given amount comes from the pseudoinverse of A alone.
+# The Jacobian of the output with respect to W is A (x) I. The smallest change of W that produces a requested
+# change of the half therefore needs only the pseudoinverse of A.
 
 # %%
 _, point = revgn.linearize(layer, params, x)
-wanted = rng.standard_normal((5, 8))
-dy = revgn.Halves(wanted, 0.0 * wanted)
+requested = rng.standard_normal((5, 8))
+dy = revgn.Halves(requested, 0.0 * requested)
 step = revgn.pinv_params(layer, point, dy, revgn.PinvRule())
 print("rank of the features:", step.info.rank)
-print("wanted and realized differ by", np.abs(step.realized.first - wanted).max())
+print("largest error of the realized change:", np.abs(step.realized.first - requested).max())

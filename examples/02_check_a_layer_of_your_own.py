@@ -1,7 +1,8 @@
 # %% [markdown]
-# A layer is a frozen dataclass and a function for each map that it has, registered by its type. Here: a layer
-# that scales both halves by trained factors, y = x * exp(s). The laws of `revgn.testing` say whether the maps
-# fit each other; then every solver and optimizer trains a network with the layer.
+# A layer is a frozen dataclass with one function per map, such as `forward` and `inverse`, registered for its
+# type. This example defines a layer that scales both halves by trained factors, y = x * exp(s).
+# `revgn.testing` checks that the maps are consistent with each other. Then a network with this layer is
+# trained by several optimizers.
 
 # %%
 from dataclasses import dataclass
@@ -15,12 +16,12 @@ from revgn import Halves, PinvInfo, testing
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scaling:
-    width: int  # its parameters are Halves, s (d/2) for either half
+    width: int  # d/2; the parameters are Halves: one s (d/2,) per half
 
 
 class Point(NamedTuple):
     output: Halves
-    rows: tuple  # A (n, 1) of either half
+    rows: tuple  # A (n, 1) for each half
 
 
 def scale(x, params, sign=1):
@@ -44,7 +45,8 @@ def jvp_params(layer, params, point, dparams):
 
 
 # %% [markdown]
-# The function and its inverse, tangents and cotangents: enough for SGD, Adam and L-BFGS.
+# The forward map, its inverse, and their products with tangents (jvp) and cotangents (vjp). These are
+# sufficient for SGD, Adam and L-BFGS.
 
 # %%
 for generic, implementation in {
@@ -64,9 +66,9 @@ for generic, implementation in {
 
 
 # %% [markdown]
-# A row of the Jacobian in a weight matrix is an outer product of a row of A and a cotangent. Here a matrix is
-# (1, d/2), A is ones (n, 1), and the cotangent is the gradient of a sample: enough for the minimum-norm step,
-# K-FAC, the metric and Muon.
+# Each row of the Jacobian with respect to a weight matrix is an outer product of a row of A and a cotangent.
+# Here the matrix has shape (1, d/2), A is a column of ones (n, 1), and the cotangent is the gradient of one
+# sample. These maps are sufficient for the minimum-norm step, K-FAC, the feature metric and Muon.
 
 
 # %%
@@ -82,8 +84,8 @@ for generic, implementation in {
 
 
 # %% [markdown]
-# The pseudoinverse of the derivative in the parameters, for the block step: here each factor has a single
-# column, so that its least-squares step is a quotient.
+# The block step needs the pseudoinverse of the derivative with respect to the parameters. Here the derivative
+# with respect to each entry of s has a single column, so the least-squares solution is a quotient.
 
 
 # %%
@@ -114,7 +116,8 @@ testing.check_layer(layer, revgn.init(layer, rng, 1.0), x)
 print("all laws hold:", ", ".join(testing.laws_of(Scaling)))
 
 # %% [markdown]
-# A network of two couplings, the layer, and two more couplings, trained by each kind of step.
+# A network of two couplings, the new layer and two more couplings is trained by different optimizers and
+# solvers.
 
 # %%
 pairs = [revgn.draw_coupling(k % 2, 4, 32, rng) for k in range(4)]

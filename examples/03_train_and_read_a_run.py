@@ -1,5 +1,6 @@
 # %% [markdown]
-# What `revgn train` does, from Python: settings in, a run folder out, and the folder read back.
+# `start_run` does in Python what `revgn train` does at the shell: it trains a network with given settings and
+# writes a run folder. `open_run` reads the folder.
 
 # %%
 import tempfile
@@ -16,13 +17,13 @@ print(outcome.status, "after", outcome.step, "steps")
 
 # %%
 run = revgn.open_run(folder)
-print("test accuracy by evaluation:", run.epochs["test_accuracy"])
+print("test accuracy at each evaluation:", run.epochs["test_accuracy"])
 print("largest rho:", run.steps["rho"].max())
 
 # %% [markdown]
-# The file is plain HDF5: any reader will do.
+# The file is plain HDF5, so any HDF5 library can read it.
 
 # %%
 with h5py.File(folder / "run.h5") as file:
-    print("made by", file.attrs["source"], "with lr", file.attrs["config.optimizer.lr"])
-    print("series:", ", ".join(file["steps"]))
+    print("written by", file.attrs["source"], "with learning rate", file.attrs["config.optimizer.lr"])
+    print("series per step:", ", ".join(file["steps"]))

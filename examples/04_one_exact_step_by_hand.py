@@ -1,6 +1,6 @@
 # %% [markdown]
-# One exact Gauss-Newton step from its parts: the Jacobian's tangent kernel, a solve, a pull-back. It is what
-# `solve(MinimumNorm(), J, eps)` does, and what J^+ eps is.
+# This example builds one exact Gauss-Newton step D = J^+ eps from its parts: the tangent kernel of the
+# Jacobian J, a linear solve, and a product with J^T. `solve(MinimumNorm(), J, eps)` does the same.
 
 # %%
 import numpy as np
@@ -15,7 +15,8 @@ params = revgn.init(network, rng, 0.1)
 x, labels = rng.standard_normal((10, 8)), np.eye(3)[rng.integers(3, size=10)]
 
 # %% [markdown]
-# What the loss wants at the output: for cross-entropy eps = p - y, the softmax less the labels.
+# The output step eps is the change of the outputs that the step must produce. For cross-entropy,
+# eps = p - y: the softmax probabilities minus the labels.
 
 # %%
 outputs, J = revgn.jacobian(network, params, x)
@@ -23,17 +24,19 @@ eps = revgn.output_step(revgn.CrossEntropy(), outputs, labels)
 print("loss before:", float(revgn.loss_value(revgn.CrossEntropy(), outputs, labels)))
 
 # %% [markdown]
-# Theta = J J^T, of order n c, in closed form; then Theta lambda = eps and D = J^T lambda.
+# The tangent kernel Theta = J J^T has order n c and a closed form. Solve Theta lambda = eps, then
+# D = J^T lambda.
 
 # %%
 n, c = eps.shape
-Theta = tangent_kernel(J)  # row s c + o belongs to output o of sample s
+Theta = tangent_kernel(J)  # row s * c + o belongs to output o of sample s
 lam = np.linalg.solve(Theta, eps.ravel()).reshape(n, c)
 D = apply_adjoint(J, lam)
 print("rho = |J D - eps| / |eps| =", np.linalg.norm(apply(J, D) - eps) / np.linalg.norm(eps))
 
 # %% [markdown]
-# The same by the library, and against the dense pseudoinverse, whose Jacobian is made column by column.
+# Compare D with the step of the library, and with the pseudoinverse of the dense Jacobian, which is formed
+# row by row.
 
 # %%
 by_library, info = revgn.solve(revgn.MinimumNorm(), J, eps)
@@ -45,10 +48,9 @@ for k in range(n * c):
     unit[divmod(k, c)] = 1.0
     rows.append(np.concatenate([leaf.ravel() for leaf in revgn.trees.leaves(apply_adjoint(J, unit))]))
 dense = np.linalg.pinv(np.array(rows)) @ eps.ravel()
-print("|D| =", np.linalg.norm(flat))
-print(
-    "away from the library's:", np.linalg.norm(flat - other), " from J^+ eps:", np.linalg.norm(flat - dense)
-)
+print("norm of the step |D| =", np.linalg.norm(flat))
+print("distance to the step of the library:", np.linalg.norm(flat - other))
+print("distance to J^+ eps:", np.linalg.norm(flat - dense))
 
 # %%
 params = revgn.trees.axpy(-1.0, D, params)

@@ -1,6 +1,6 @@
 # %% [markdown]
-# The tangent kernel's spectrum, twice: from the kernel itself, and by SciPy from products with it alone, as
-# one would where it cannot be held.
+# The spectrum of the tangent kernel is computed in two ways: from the kernel as a matrix, and with SciPy from
+# products with the kernel. The second way also works for kernels that are too large for memory.
 
 # %%
 import numpy as np

@@ -1,5 +1,6 @@
 # %% [markdown]
-# Six runs by a grid of rates and seeds, on two worker processes; then what differs, and what came out.
+# Two worker processes train six runs on a grid of three learning rates and two seeds. Then the runs are
+# compared: one row per learning rate, with mean and standard deviation over the seeds.
 
 # %%
 import tempfile
@@ -17,22 +18,22 @@ def main() -> None:
         "training": {"epochs": 2, "batch_size": 100},
     }
     plan = Plan(base, (parse_axis("optimizer.lr", "0.1,0.3,1"), parse_axis("training.seed", "0..1")))
-    folder = Path(tempfile.mkdtemp()) / "rates"
+    folder = Path(tempfile.mkdtemp()) / "learning-rates"
     board = run_sweep(plan, folder, workers=2)
-    print(len(board), "jobs:", {state.status for state in board.values()})
+    print(len(board), "trials:", {state.status for state in board.values()})
 
     compared = compare_runs(revgn.open_runs(folder))
     for row in compared.rows:
         accuracy = row.figures["test_accuracy"]
         print(
             row.settings,
-            f"test accuracy {accuracy.mean:.3f} +- {accuracy.deviation:.3f} over {accuracy.count}",
+            f"test accuracy {accuracy.mean:.3f} +- {accuracy.deviation:.3f} over {accuracy.count} seeds",
         )
-    print("best by", compared.judged, "first")
+    print("sorted by", compared.judged, "(best first)")
 
 
 # %% [markdown]
-# Worker processes import the script anew, so that what starts them stands behind this.
+# Each worker process imports this script, so the code that starts them must be guarded.
 
 # %%
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # %% [markdown]
-# A run analysed in xarray: labelled series with units, several runs along a new dimension.
+# Analyse runs in xarray: labelled series with units, and several runs along a new dimension.
 
 # %%
 import tempfile
@@ -28,11 +28,12 @@ epochs = xarray.concat([revgn.to_xarray(run, "epochs") for run in runs], names, 
 print(epochs["test_accuracy"].mean("seed").to_series())
 
 # %% [markdown]
-# The network of the best evaluation, rebuilt from its checkpoint, on raw inputs.
+# Rebuild the network of the best evaluation from its checkpoint, and apply it to the test images, which are
+# normalized first.
 
 # %%
 trained = revgn.rebuild(runs[0], "best")
 test = revgn.load_dataset("digits").test
 x = ((test.inputs - trained.shift) * trained.scale).astype("float32")
 hits = revgn.forward(trained.network, trained.params, x).argmax(axis=1) == test.targets.argmax(axis=1)
-print("step", trained.step, "test accuracy", hits.mean())
+print("test accuracy after step", trained.step, "is", hits.mean())

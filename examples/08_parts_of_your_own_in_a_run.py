@@ -1,5 +1,6 @@
 # %% [markdown]
-# A layer (that of example 02), a loss and an optimizer of your own, trained by each solver in a run folder.
+# Use your own layer (defined in example 02), loss and optimizer in run folders. A network with this layer and
+# loss is trained with each solver and then with the new optimizer.
 
 # %%
 import runpy

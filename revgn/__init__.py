@@ -1,25 +1,27 @@
 """revgn: exact Gauss-Newton training of reversible networks, derived by hand, on NumPy and CuPy arrays.
 
-A layer is a plain immutable struct; its parameters go in and come out; every map is a free function with
-one law, found by the type of its first argument. From the ground up:
+A layer is a plain immutable struct, and its parameters are arguments and results of functions. Every map of a
+layer is a free function with one documented law, selected by the type of its first argument. The subpackages,
+from the lowest to the highest:
 
-    arrays      the only code that knows NumPy from CuPy
+    arrays      the only code that distinguishes NumPy from CuPy
     trees       parameters as vectors
-    linalg      Gram matrices, factors, pseudoinverses
+    linalg      Gram matrices, factorizations, pseudoinverses, conjugate gradients
     data        data sets and batches
-    maps        the vocabulary: forward, inverse, jvp, vjp, pinv
+    maps        the maps of a layer: forward, inverse, jvp, vjp, pseudoinverse
     layers      couplings and readout
-    networks    chains, activations kept or rebuilt, the paper's set-ups
+    networks    chains, activations kept or recomputed, the paper's networks
     losses      squared error, cross-entropy
-    solvers     who solves J D = eps: block inverse, minimum norm (dense, or by conjugate gradients)
-    analysis    tangent kernels, spectra, representations, steps: one registry of quantities
+    solvers     solvers of J D = eps: block-wise, minimum norm (dense, tiled, or by conjugate gradients)
     optimizers  Gauss-Newton, SGD, Adam, Muon, K-FAC, L-BFGS; hybrids, step lengths
-    training    settings, step, loop
+    settings    the configuration of a run
+    analysis    tangent kernels, spectra, representations, steps: one registry of quantities
+    training    problem, step, evaluation, loop
     store       the run folder (loaded on demand)
     launch      start, resume, evaluate, rebuild and check runs (loaded on demand)
-    views       runs as tables, comparisons, plots, reports (loaded on demand)
-    sweeps      many runs: grids, claims, workers, tuning (loaded on demand)
-    testing     the laws, for a layer of one's own (loaded on demand)
+    views       tables, comparisons, plots and reports of runs (loaded on demand)
+    sweeps      sweeps of runs: grids, claims, workers, tuning (loaded on demand)
+    testing     the laws as test functions, for layers of your own (loaded on demand)
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""Generic functions: one contract, one implementation a type, found by the first argument."""
+"""Generic functions: one contract, and one implementation per type of the first argument."""
 
 from collections.abc import Callable
 from functools import singledispatch
@@ -14,13 +14,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @runtime_checkable
 class Struct(Protocol):
-    """A frozen dataclass, the kind of value that a generic function takes first."""
+    """Frozen dataclass, as the first argument of a generic function must be."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 class Generic(Protocol[P, R_co]):
-    """A `functools.singledispatch` function that keeps the signature of its contract."""
+    """A `functools.singledispatch` function with the signature of its contract."""
 
     __name__: str
     __doc__: str | None
@@ -32,19 +32,19 @@ class Generic(Protocol[P, R_co]):
         """Register the implementation for `cls`."""
 
     def dispatch(self, cls: type) -> Callable[..., R_co]:
-        """Return the implementation that a first argument of type `cls` would get."""
+        """Return the implementation for a first argument of type `cls`."""
 
 
 def generic(contract: Callable[P, R]) -> Generic[P, R]:
-    """Make `contract` a generic function whose own body never runs.
+    """Turn `contract` into a generic function; its own body is never run.
 
-    The contract's signature and docstring are those of the generic function; a type without an
-    implementation raises `UnsupportedMapError` with the names of both.
+    The generic function has the signature and docstring of the contract. For a type without an
+    implementation, it raises `UnsupportedMapError` with the names of the function and the type.
     """
 
     def unsupported(*args: Any, **kwargs: Any) -> NoReturn:
         kind = type(args[0]).__name__ if args else "nothing"
-        raise UnsupportedMapError(f"{contract.__name__}({kind}): {kind} does not have this map")
+        raise UnsupportedMapError(f"{contract.__name__}({kind}): not implemented for {kind}")
 
     unsupported.__name__ = contract.__name__
     unsupported.__qualname__ = contract.__qualname__
@@ -55,5 +55,5 @@ def generic(contract: Callable[P, R]) -> Generic[P, R]:
 
 
 def has_map(function: Generic[Any, Any], cls: type) -> bool:
-    """Tell whether `cls` has an implementation of the generic `function`."""
+    """Return whether `cls` has an implementation of the generic `function`."""
     return function.dispatch(cls) is not function.dispatch(object)

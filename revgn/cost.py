@@ -1,8 +1,8 @@
-"""The cost of a step, counted before it is taken: operations, bytes held, bytes read.
+"""Cost of a step, computed before the step is taken: operations, memory, and bytes read.
 
-Each layer registers `layer_cost`, each solver and optimizer `cost`, in its own file, and
-`revgn.training.estimate` turns the counts into seconds. The work is that of the dominant matrix products: a
-product of (n, d/2) by (d/2, h) is n d h operations.
+Each layer registers `layer_cost`, and each solver and optimizer registers `cost`, in its own file.
+`revgn.training.estimate` converts these counts to seconds. Only the dominant matrix products are counted: a
+product of (n, d/2) by (d/2, h) counts as n d h operations.
 """
 
 from dataclasses import dataclass, field, replace
@@ -15,9 +15,10 @@ from revgn.arrays import HOST, Limits
 class LayerCost(NamedTuple):
     """Operations of a layer's maps for n samples, and the sizes of its arrays.
 
-    `tangent` is the work of a jvp or vjp in the input, `params` that of one in the parameters, `gram` that of
-    A A^T. The layer moves `half` by a weight (rows, width); `features` is the number of columns of A,
-    or of its reduced form. `frozen` and `point` are the numbers in frozen arrays and in a linearization.
+    `tangent` counts the operations of a jvp or vjp in the input, `params` of one in the parameters, and
+    `gram` of A A^T, with A the features. The layer changes the half with number `half` by a weight (rows,
+    width). `features` is the number of columns of A, or of its reduced form. `frozen` and `point` are the
+    numbers of elements in frozen arrays and in a linearization.
     """
 
     forward: float
@@ -33,12 +34,13 @@ class LayerCost(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """The sizes of a step: samples n, constrained outputs of each, bytes of a number, and the layers.
+    """Sizes of a step: number of samples n, constrained outputs per sample, bytes per number, and layers.
 
-    `curvature_rows` is the number of columns of the loss's curvature root at each sample, None for the
-    identity. With `own_rows` the constrained outputs are combinations that differ by sample, which together
-    span a space of dimension `span`. `starts_at_zero` tells whether rounding hides the initial weights, so
-    that the first kernel has the rank that W = 0 gives. `limits` are those of the library.
+    `curvature_rows` is the number of columns of the square root of the loss's curvature at each sample; None
+    for identity curvature. With `own_rows`, the constrained outputs are combinations that differ between
+    samples; together they span a space of dimension `span`. `starts_at_zero` is true if rounding hides the
+    initial weights W, so that the first kernel has the same rank as for W = 0. `limits` are the limits of the
+    array library.
     """
 
     samples: int
@@ -53,31 +55,31 @@ class Sizes(NamedTuple):
 
     @property
     def weights(self) -> int:
-        """Trained weights."""
+        """Number of trained weights."""
         return sum(layer.rows * layer.width for layer in self.layers)
 
     @property
     def forward(self) -> float:
-        """Work of a forward pass."""
+        """Operations of a forward pass."""
         return sum(layer.forward for layer in self.layers)
 
     @property
     def jvp(self) -> float:
-        """Work of J D, which is also that of J^T v: a gradient."""
+        """Operations of J D; a gradient J^T v takes the same number."""
         return sum(layer.params + layer.tangent for layer in self.layers) - self.layers[0].tangent
 
     def pull_back(self, rows: int) -> float:
-        """Work of pulling `rows` cotangents a sample back through the chain; see `revgn.solvers.kernel`."""
+        """Operations to pull `rows` cotangents per sample back through the chain (`revgn.solvers.kernel`)."""
         inner = sum(layer.tangent for layer in self.layers[1:-1])
         return rows * (inner + self.layers[-1].tangent * (1.0 if self.own_rows else 0.5))
 
     def rank_bound(self, rows: int) -> int:
-        """Largest rank of J with `rows` constrained outputs a sample, by the counts of features alone.
+        """Bound on the rank of J with `rows` constrained outputs per sample, by the numbers of features.
 
         Notes
         -----
-        Law: a coupling adds min(n, features) times the dimension of its cotangents. These lie in the span of
-        the readout and of the features, of the half at hand, that the couplings behind it have.
+        Law: a coupling adds at most min(n, features) times the dimension of its cotangents. They lie in the
+        span of the readout and of the features that later couplings compute from the half it changes.
         """
         rank, spans = 0, [self.span or rows] * 2
         for layer in reversed(self.layers):
@@ -90,7 +92,7 @@ class Sizes(NamedTuple):
 
         Notes
         -----
-        Law: the couplings that move a half add min(n, all their features) times the number of outputs.
+        Law: the couplings that change one half add min(n, all their features) times the number of outputs.
         """
         rank = 0
         for half in {layer.half for layer in self.layers}:
@@ -102,15 +104,29 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Counts of a step or a part of it.
+    """Cost of a step, or of a part of it.
 
-    `work` are operations and `memory` bytes, both by part: "factor" is work of Cholesky factorizations,
-    "eigenvectors" of eigendecompositions, all others of matrix products. `order` is that of the largest
-    matrix factored, `read` are bytes of large arrays in products with a vector, `disk` and `moved` bytes on
-    disk and to and from it. `launches` are the operations that a solver starts, which take time on a GPU
-    however small they are, and `solved` the rows of its triangular solves, which wait for each other.
-    `kernel` says how a tangent kernel is factored: "dense" or "tiles". `notes` are sentences on what will go
-    wrong, `unknown` the names of structs without a cost.
+    Parameters
+    ----------
+    work, memory : dict
+        Operations and bytes of each part of the step. "factor" counts Cholesky factorizations, "eigenvectors"
+        eigendecompositions, and every other part matrix products.
+    read : float
+        Bytes of large arrays that products with a vector read.
+    order : int
+        Order of the largest matrix that is factored.
+    kernel : str or None
+        How a tangent kernel is factored: "dense" or "tiles".
+    disk, moved : int, float
+        Bytes stored on disk, and bytes moved to and from it.
+    launches : float
+        Operations that a solver starts; each takes time on a GPU, however small it is.
+    solved : float
+        Rows of the triangular solves, which are computed one after the other.
+    notes : tuple of str
+        Sentences about problems to expect.
+    unknown : tuple of str
+        Names of structs without a registered cost.
     """
 
     work: dict[str, float] = field(default_factory=dict)
@@ -141,22 +157,22 @@ class Cost:
         )
 
     def or_else(self, other: "Cost") -> "Cost":
-        """Return the cost of one of the two at a time, with the memory of both."""
+        """Return the cost of the more expensive of two alternatives, with the memory of both."""
         both, larger = self + other, max(self, other, key=lambda each: sum(each.work.values()))
         return replace(larger, memory=both.memory, notes=both.notes, unknown=both.unknown)
 
 
 @generic
 def layer_cost(layer: Any, n: int) -> LayerCost:  # type: ignore[empty-body]
-    """Counts of the maps of a layer, or of a feature map, for n samples."""
+    """Return the costs of the maps of a layer, or of a feature map, for n samples."""
 
 
 @generic
 def cost(part: Any, sizes: Sizes) -> Cost:  # type: ignore[empty-body]
-    """Counts of what a solver or an optimizer adds to a step beyond its forward pass.
+    """Return the cost that a solver or an optimizer adds to the forward pass of a step.
 
-    An optimizer counts its gradient and, as "weights and steps", the copies of the weights beyond parameters
-    and step. One without an implementation is named in `unknown`.
+    An optimizer counts its gradient and, as "weights and steps", its copies of the weights in addition to the
+    parameters and the step. The result for a struct without an implementation holds its name in `unknown`.
     """
 
 
@@ -166,7 +182,7 @@ def cost_unknown(part: Any, sizes: Sizes) -> Cost:
 
 
 def cost_of_gradient(sizes: Sizes, copies: int) -> Cost:
-    """Cost of a gradient and of an optimizer's own copies of the weights."""
+    """Return the cost of a gradient and of an optimizer's `copies` of the weights."""
     return Cost({"gradient": sizes.jvp}, {"weights and steps": copies * sizes.weights * sizes.number})
 
 

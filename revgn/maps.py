@@ -1,44 +1,48 @@
-"""The vocabulary: the maps of a layer, their contracts and their laws.
+"""The maps of a layer: their contracts and laws.
 
-A layer is a frozen struct and part of the function; its trained parameters go in and come out. A reversible
-layer takes and returns `Halves`; a chain or a network is a layer, and so is a feature map of a coupling. With
-y = f(x), a dot for a tangent and a bar for a cotangent:
+A layer f is a frozen struct. Its own arrays are fixed; its trained parameters W are arguments and results of
+the maps. A reversible layer takes and returns `Halves`. A chain, a network and a feature map of a coupling
+are layers, too. With y = f(x), a prime for a tangent and a bar for a cotangent:
 
-    init                parameters, drawn
+    init                initial parameters, drawn at random
     forward             y = f(x)
     inverse             x = f^-1(y)
-    linearize           y, and the point that all maps below take
-    linearize_inverse   x, and the same point, from the output alone
+    linearize           y, and the point: the data at x that all maps below take
+    linearize_inverse   x, and the point, from the output y alone
     jvp_input           y' = df/dx x'
     jvp_params          y' = df/dW W'
     jvp_inverse         x' = (df/dx)^-1 y'
     vjp_input           xbar = (df/dx)^T ybar
     vjp_params          Wbar = (df/dW)^T ybar
 
-Solvers and optimizers see a layer's parameters as a tuple of matrices X_i, and a row of df/dW, the cotangent
-ybar of one sample s pulled back to X_i, as an outer product a_s b_s^T:
+Solvers and optimizers treat the parameters of a layer as a tuple of matrices X_i. A row of df/dW is the
+cotangent ybar of one sample s, pulled back to X_i. It is an outer product a_s b_s^T:
 
     weight_forms        rows, columns and bias rows of each trained array as a matrix
     to_matrices         X = M W: the matrices of a parameter change; M M^T = I
     from_matrices       W = M^T X: the parameter change of least norm with these matrices
-    row_features        A_i (n, m_i), the rows a_s
-    with_features       the point whose parameters act through other rows than A_i
-    row_cotangents      b_i (c, n, k_i) of cotangents ybar (c, n, ..)
+    row_features        A_i (n, m_i), whose rows are the a_s
+    with_features       the point with other features in place of A_i
+    row_cotangents      b_i (c, n, k_i), computed from cotangents ybar (c, n, ..)
 
 The block step needs a pseudoinverse of df/dW for each layer:
 
-    moved_halves        the halves that the parameters move
+    moved_halves        the halves of y that depend on the parameters
     rank_bound          the largest rank that df/dW can have on one column of y (optional)
-    factor_params       the factored pseudoinverse of df/dW ...
-    solve_params        ... and its application: W' = (df/dW)^+ y'
+    factor_params       the factored pseudoinverse of df/dW
+    solve_params        its application: W' = (df/dW)^+ y'
     begin_factor_params, begin_solve_params
-                        the same, without a wait for the device (optional)
+                        the same, without waiting for the device (optional)
 
-What needs which: the minimum-norm step (dense, tiled, CG) the first list with `row_features` and
-`row_cotangents`; the block step the first and the last; K-FAC and the feature metric also `weight_forms`,
-`to_matrices` and `from_matrices`, the metric `with_features`; Muon and orthogonalization `weight_forms`.
+A layer must implement these maps:
 
-Examples are of a coupling that moves the first half of three samples with four features:
+- for the block step: the first and the last list;
+- for the minimum-norm step (dense, tiled, CG): the first list, `row_features` and `row_cotangents`;
+- for K-FAC and the feature metric: the same maps, `weight_forms`, `to_matrices` and `from_matrices`, and for
+  the feature metric also `with_features`;
+- for Muon and orthogonalization: the first list and `weight_forms`.
+
+The examples use a coupling that changes the first half of three samples with four features each:
 
     >>> import numpy as np
     >>> import revgn
@@ -64,31 +68,31 @@ from revgn.linalg import FactorInfo, PinvInfo, PinvRule
 from revgn.trees import is_empty
 
 Params: TypeAlias = tuple[Any, ...]  # nested tuples of arrays: see `revgn.trees`
-Point: TypeAlias = Any  # opaque: only the layer that made a point reads it
-Data: TypeAlias = Any  # Halves, or an array where a layer takes or returns one
+Point: TypeAlias = Any  # opaque: only the layer that made it reads it
+Data: TypeAlias = Any  # Halves, or an array if the layer takes or returns one
 
 
 class Layer(Struct, Protocol):
-    """A frozen dataclass for which maps of this module are registered; its arrays are not trained."""
+    """Frozen dataclass with registered maps of this module; its own arrays are not trained."""
 
 
 class Factored(Protocol):
-    """A factored pseudoinverse of df/dW, of any layer."""
+    """Factored pseudoinverse of df/dW of a layer."""
 
     @property
     def info(self) -> FactorInfo | PinvInfo:
-        """Extreme singular values, and the rank on one column of y: n where every change is in reach."""
+        """Extreme singular values, and the rank on one column of y: n if every change can be realized."""
 
 
 class Halves(NamedTuple):
-    """Two halves (n, d/2) of n samples with d features."""
+    """The two halves (n, d/2) of n samples with d features."""
 
     first: Array
     second: Array
 
 
 class WeightForm(NamedTuple):
-    """A trained array as a matrix of `rows` features by `columns`, whose last `bias_rows` rows are biases."""
+    """Shape (rows, columns) of a trained array as a matrix; its last `bias_rows` rows are biases."""
 
     rows: int
     columns: int
@@ -96,9 +100,10 @@ class WeightForm(NamedTuple):
 
 
 class KernelPart(NamedTuple):
-    """A part of the tangent kernel: Theta[(o,s),(p,t)] += <A_s, A_t> <b_os, b_pt>.
+    """Term <A_s, A_t> <b_os, b_pt> of the tangent kernel Theta[(o,s),(p,t)].
 
-    The cotangents b are (c, n, k), or (c, 1, k) where they are the same for all samples.
+    o and p are outputs, s and t samples. The cotangents b are (c, n, k), or (c, 1, k) if they are the same
+    for all samples.
     """
 
     features: Array  # A (n, m)
@@ -106,7 +111,7 @@ class KernelPart(NamedTuple):
 
 
 class ParamsStep(NamedTuple):
-    """A parameter change, the change of the output that it realizes, and how it was found."""
+    """Parameter change, the output change that it realizes, and the pseudoinverse that was used."""
 
     params: Params
     realized: Data
@@ -114,7 +119,7 @@ class ParamsStep(NamedTuple):
 
 
 class BegunParamsStep(NamedTuple):
-    """A `ParamsStep` that may not be right; `read` of its info then gives None."""
+    """A `ParamsStep` that may be inaccurate; if it is, `read` of its info returns None."""
 
     params: Params
     realized: Data
@@ -123,9 +128,9 @@ class BegunParamsStep(NamedTuple):
 
 @generic
 def init(layer: Layer, rng: np.random.Generator, scale: float) -> Params:
-    """Draw parameters: weights N(0, scale^2), biases 0 (Buffelli et al. 2024: scale 1e-3).
+    """Draw the initial parameters: weights N(0, scale^2), biases 0 (Buffelli et al. 2024: scale 1e-3).
 
-    The layer's frozen arrays set dtype and device.
+    The layer's own arrays determine dtype and device.
 
     Examples
     --------
@@ -136,18 +141,18 @@ def init(layer: Layer, rng: np.random.Generator, scale: float) -> Params:
 
 @generic
 def forward(layer: Layer, params: Params, x: Data) -> Data:
-    """y = f(x).
+    """Return the output y = f(x).
 
     Raises
     ------
     ShapeError
-        If x does not fit the layer.
+        If the shape of x does not fit the layer.
     UsageError
-        If x is not of the network's dtype; nothing is converted.
+        If x does not have the network's dtype; nothing is converted.
 
     Notes
     -----
-    Law: the same input gives the same bits; no argument is changed.
+    Law: equal inputs give bitwise equal outputs; no argument is changed.
 
     Examples
     --------
@@ -159,7 +164,7 @@ def forward(layer: Layer, params: Params, x: Data) -> Data:
 
 @generic
 def inverse(layer: Layer, params: Params, y: Data) -> Data:
-    """x with f(x) = y.
+    """Return the input x with f(x) = y.
 
     Notes
     -----
@@ -174,11 +179,13 @@ def inverse(layer: Layer, params: Params, y: Data) -> Data:
 
 @generic
 def linearize(layer: Layer, params: Params, x: Data) -> tuple[Data, Point]:
-    """y = f(x), and the point: what tangents, cotangents and pseudoinverses at x need; raises as `forward`.
+    """Return y = f(x) and the point: the data at x that tangents, cotangents and pseudoinverses need.
+
+    Raises the same errors as `forward`.
 
     Notes
     -----
-    Law: the output equals that of `forward`, bit for bit.
+    Law: y is bitwise equal to the result of `forward`.
 
     Examples
     --------
@@ -190,11 +197,11 @@ def linearize(layer: Layer, params: Params, x: Data) -> tuple[Data, Point]:
 
 @generic
 def linearize_inverse(layer: Layer, params: Params, y: Data) -> tuple[Data, Point]:
-    """x with f(x) = y, and the point at x: `linearize` for one who kept only the output.
+    """Return x with f(x) = y, and the point at x: the results of `linearize`, from the output alone.
 
     Notes
     -----
-    Law: the point equals that of `linearize` at x, up to the rounding of x.
+    Law: the point equals the point of `linearize` at x, up to the rounding of x.
 
     Examples
     --------
@@ -205,7 +212,7 @@ def linearize_inverse(layer: Layer, params: Params, y: Data) -> tuple[Data, Poin
 
 @generic
 def jvp_input(layer: Layer, params: Params, point: Point, dx: Data) -> Data:
-    """df/dx dx, the first-order change of the output when the input changes by dx.
+    """Return df/dx dx, the first-order change of the output when the input changes by dx.
 
     Notes
     -----
@@ -221,7 +228,7 @@ def jvp_input(layer: Layer, params: Params, point: Point, dx: Data) -> Data:
 
 @generic
 def jvp_params(layer: Layer, params: Params, point: Point, dparams: Params) -> Data:
-    """df/dW dW, the first-order change of the output when the parameters change by dparams.
+    """Return df/dW dW, the first-order change of the output when the parameters change by dW = dparams.
 
     Notes
     -----
@@ -236,7 +243,9 @@ def jvp_params(layer: Layer, params: Params, point: Point, dparams: Params) -> D
 
 @generic
 def jvp_inverse(layer: Layer, params: Params, point: Point, dy: Data) -> Data:
-    """(df/dx)^-1 dy, the input change that changes the output by dy, at the point of the input.
+    """Return (df/dx)^-1 dy, the input change that changes the output by dy to first order.
+
+    `point` is the point at the input, as for all other maps.
 
     Notes
     -----
@@ -252,9 +261,9 @@ def jvp_inverse(layer: Layer, params: Params, point: Point, dy: Data) -> Data:
 
 @generic
 def vjp_input(layer: Layer, params: Params, point: Point, y_bar: Data) -> Data:
-    """(df/dx)^T y_bar.
+    """Return the cotangent (df/dx)^T y_bar of the input.
 
-    A cotangent may carry leading axes, (c, n, d/2) or (c, 1, d/2), for c cotangents a sample.
+    y_bar may have leading axes, (c, n, d/2) or (c, 1, d/2), for c cotangents per sample.
 
     Notes
     -----
@@ -270,7 +279,7 @@ def vjp_input(layer: Layer, params: Params, point: Point, y_bar: Data) -> Data:
 
 @generic
 def vjp_params(layer: Layer, params: Params, point: Point, y_bar: Data) -> Params:
-    """(df/dW)^T y_bar, summed over the samples.
+    """Return the cotangent (df/dW)^T y_bar of the parameters, summed over the samples.
 
     Notes
     -----
@@ -287,11 +296,11 @@ def vjp_params(layer: Layer, params: Params, point: Point, y_bar: Data) -> Param
 
 @generic
 def weight_forms(layer: Layer) -> tuple[WeightForm, ...]:
-    """Shapes of the trained arrays as matrices, in the order of `trees.leaves`.
+    """Return the shapes of the trained arrays as matrices, in the order of `trees.leaves`.
 
     Notes
     -----
-    Law: `rows` times `columns` numbers in each array; one matrix of `to_matrices` for each.
+    Law: each array has `rows` times `columns` elements and is one matrix of `to_matrices`.
 
     Examples
     --------
@@ -302,11 +311,12 @@ def weight_forms(layer: Layer) -> tuple[WeightForm, ...]:
 
 @generic
 def to_matrices(layer: Layer, dparams: Params) -> tuple[Array, ...]:
-    """Matrices X_i (m_i, k_i) of a parameter change: all of it that changes the output.
+    """Return the matrices X_i (m_i, k_i) of a parameter change: the part of it that changes the output.
 
     Notes
     -----
-    Law: <ybar, jvp_params(dparams)> = sum_i <A_i^T b_i, X_i>, A_i of `row_features`, b_i of `row_cotangents`.
+    Law: <ybar, jvp_params(dparams)> = sum_i <A_i^T b_i, X_i>, with A_i from `row_features` and b_i from
+    `row_cotangents`.
 
     Examples
     --------
@@ -317,7 +327,7 @@ def to_matrices(layer: Layer, dparams: Params) -> tuple[Array, ...]:
 
 @generic
 def from_matrices(layer: Layer, matrices: tuple[Array, ...]) -> Params:
-    """Parameter change of least norm whose matrices are X_i (m_i, k_i): the adjoint of `to_matrices`.
+    """Return the parameter change of least norm with matrices X_i (m_i, k_i): the adjoint of `to_matrices`.
 
     Notes
     -----
@@ -332,7 +342,7 @@ def from_matrices(layer: Layer, matrices: tuple[Array, ...]) -> Params:
 
 @generic
 def row_features(layer: Layer, point: Point) -> tuple[Array, ...]:
-    """A_i (n, m_i): the left factors of the rows of df/dW; ones (n, 1) where a row is no outer product.
+    """Return the left factors A_i (n, m_i) of the rows of df/dW; ones (n, 1) if rows are not outer products.
 
     Examples
     --------
@@ -343,11 +353,12 @@ def row_features(layer: Layer, point: Point) -> tuple[Array, ...]:
 
 @generic
 def with_features(layer: Layer, point: Point, features: tuple[Array, ...]) -> Point:
-    """Point at which `row_features` are these, and parameters act through them; all else stays.
+    """Return the point with `features` in place of A_i, through which the parameters act; all else is kept.
 
     Notes
     -----
-    Law: with A_i R_i in place of A_i, jvp_params(from_matrices(X_i)) is jvp_params(from_matrices(R_i X_i)).
+    Law: with A_i R_i in place of A_i, jvp_params(from_matrices(X_i)) equals
+    jvp_params(from_matrices(R_i X_i)) at the original point.
 
     Examples
     --------
@@ -361,11 +372,11 @@ def with_features(layer: Layer, point: Point, features: tuple[Array, ...]) -> Po
 
 @generic
 def row_cotangents(layer: Layer, params: Params, point: Point, y_bar: Data) -> tuple[Array, ...]:
-    """b_i (c, n, k_i), or (c, 1, k_i): the right factors of the rows of df/dW.
+    """Return the right factors b_i, (c, n, k_i) or (c, 1, k_i), of the rows of df/dW.
 
     Parameters
     ----------
-    y_bar : (c, n, ..), or (c, 1, ..) where all samples share it
+    y_bar : (c, n, ..), or (c, 1, ..) if it is the same for all samples
         Cotangents of the output.
 
     Notes
@@ -381,12 +392,12 @@ def row_cotangents(layer: Layer, params: Params, point: Point, y_bar: Data) -> t
 
 
 def kernel_parts(layer: Layer, params: Params, point: Point, y_bar: Data) -> tuple[KernelPart, ...]:
-    """A layer's share of the tangent kernel of rows ybar, as a sum of parts; none without parameters.
+    """Return the terms that a layer adds to the tangent kernel of the rows ybar; none without parameters.
 
     Notes
     -----
     Law: <(df/dW)^T ybar_os, (df/dW)^T ybar_pt> = sum_i <a_s, a_t> <b_os, b_pt>, where ybar_os is the
-    cotangent ybar_o of sample s and 0 for all others.
+    cotangent ybar_o of sample s and 0 for all other samples.
 
     Examples
     --------
@@ -405,11 +416,13 @@ def kernel_parts(layer: Layer, params: Params, point: Point, y_bar: Data) -> tup
 
 @generic
 def moved_halves(layer: Layer) -> tuple[int, ...]:
-    """Halves that the parameters move: (0,), (1,) or (0, 1). A layer without parameters need not have it.
+    """Return the halves of the output that depend on the parameters: (0,), (1,) or (0, 1).
+
+    A layer without parameters need not implement it.
 
     Notes
     -----
-    Law: a layer that moves one half i is an additive coupling, y_i = x_i + g(x_j; W) and y_j = x_j.
+    Law: a layer that changes one half i is an additive coupling, y_i = x_i + g(x_j; W) and y_j = x_j.
 
     Examples
     --------
@@ -420,57 +433,58 @@ def moved_halves(layer: Layer) -> tuple[int, ...]:
 
 @generic
 def rank_bound(layer: Layer, point: Point) -> int:
-    """Largest rank that `factor_params` can find: min(n, features). A layer may do without it."""
+    """Return the largest rank that `factor_params` can find: min(n, features). Optional for a layer."""
 
 
 @generic
 def factor_params(layer: Layer, point: Point, rule: PinvRule) -> Factored:
-    """Factored pseudoinverse of df/dW, truncated and damped by `rule`; opaque but for its `info`.
+    """Factor the pseudoinverse of df/dW, truncated and damped by `rule`; only its `info` is public.
 
     Examples
     --------
-    >>> revgn.factor_params(layer, point, revgn.PinvRule()).info.rank  # of the rows of three samples
+    >>> revgn.factor_params(layer, point, revgn.PinvRule()).info.rank  # three samples, three rows
     3
     """
 
 
 @generic
 def solve_params(layer: Layer, point: Point, factored: Factored, dy: Data) -> ParamsStep:
-    """(df/dW)^+ dy, and what it realizes.
+    """Return the parameter change (df/dW)^+ dy, and the output change that it realizes.
 
-    Among all parameter changes that come closest to dy to first order, the one of least norm;
-    truncated or damped as the rule of `factored` says. Only the halves that move are read of dy.
+    Among all parameter changes whose first-order change of the output is closest to dy, this is the one of
+    least norm. It is truncated and damped by the rule of `factored`. Only the halves of dy in
+    `moved_halves` are read.
 
     Notes
     -----
-    Law: the four Penrose identities; `realized` equals jvp_params of the step.
+    Law: the four Penrose identities hold; `realized` equals jvp_params of the step.
 
     Examples
     --------
     >>> factored = revgn.factor_params(layer, point, revgn.PinvRule())
     >>> step = revgn.solve_params(layer, point, factored, y)
-    >>> np.allclose(step.realized.first, y.first)  # all is in reach of nine features
+    >>> np.allclose(step.realized.first, y.first)  # nine features can realize any change of three samples
     True
     """
 
 
 @generic
 def begin_factor_params(layer: Layer, point: Point, rule: PinvRule) -> Deferred[Factored]:
-    """`factor_params` without a wait for the device, which a layer may do without.
+    """Start `factor_params` without waiting for the device. Optional for a layer.
 
     Notes
     -----
-    Law: `read` of it is `factor_params`.
+    Law: `read` of the result equals `factor_params`.
     """
 
 
 @generic
 def begin_solve_params(layer: Layer, point: Point, factored: Factored, dy: Data) -> BegunParamsStep:
-    """`solve_params` without a wait for the device, which a layer may do without.
+    """Start `solve_params` without waiting for the device. Optional for a layer.
 
     Notes
     -----
-    Law: the step of `solve_params` to rounding, unless `read` of its info gives None.
+    Law: the step equals `solve_params` up to rounding, unless `read` of its info returns None.
     """
 
 
@@ -486,7 +500,7 @@ def _solve_at_once(layer: Layer, point: Point, factored: Factored, dy: Data) -> 
 
 
 def pinv_params(layer: Layer, point: Point, dy: Data, rule: PinvRule) -> ParamsStep:
-    """(df/dW)^+ dy in one call: `solve_params` with `factor_params`.
+    """Return (df/dW)^+ dy in one call: `factor_params`, then `solve_params`.
 
     Examples
     --------
@@ -498,27 +512,27 @@ def pinv_params(layer: Layer, point: Point, dy: Data, rule: PinvRule) -> ParamsS
 
 
 def moved(half: int, x: Halves, step: Array) -> Halves:
-    """x with `step` added to its half 0 or 1."""
+    """Return x with `step` added to half number `half`."""
     return replaced(half, x, add(x[half], step))
 
 
 def moved_back(half: int, x: Halves, step: Array) -> Halves:
-    """x with `step` taken from its half 0 or 1."""
+    """Return x with `step` subtracted from half number `half`."""
     return replaced(half, x, subtract(x[half], step))
 
 
 def replaced(half: int, x: Halves, array: Array) -> Halves:
-    """x with `array` in place of its half 0 or 1."""
+    """Return x with `array` in place of half number `half`."""
     return Halves(array, x.second) if half == 0 else Halves(x.first, array)
 
 
 def alone(half: int, array: Array) -> Halves:
-    """Halves of `array` and zeros."""
+    """Return halves of zeros with `array` in place of half number `half`."""
     return replaced(half, Halves(*(zeros(array.shape, array),) * 2), array)
 
 
 def check_halves(name: str, layer: Layer, x: Halves, width: int) -> None:
-    """Raise `ShapeError` unless x is two halves (..., n, width)."""
+    """Raise `ShapeError` unless x consists of two halves (..., n, width)."""
     if not isinstance(x, Halves):
         raise ShapeError(
             f"{name}({type(layer).__name__}): got {type(x).__name__}; expected Halves(first, second)"

@@ -1,11 +1,11 @@
-"""Structs that are settings: each field carries its default, its meaning and its bounds, stated once.
+"""Structs as settings: each field states its default, its meaning and its bounds in one place.
 
     @struct
     class Adam:
         lr: float = setting("Learning rate.", default=1e-3, gt=0)
 
-The struct is a frozen dataclass that checks its fields when it is made. Options, configuration files,
-messages and the reference are generated from the same fields.
+The struct is a frozen dataclass that checks its fields when an instance is created. Command-line options,
+configuration files, messages and the reference are generated from the same fields.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class FieldError(UsageError):
-    """A field has a value that it cannot have; `field` is its name, `reason` the sentence after it."""
+    """Error for an invalid value; `field` is the name of the field, `reason` the message after it."""
 
     def __init__(self, owner: str, field: str, reason: str) -> None:
         super().__init__(f"{owner}: {field}: {reason}")
@@ -36,7 +36,7 @@ class FieldError(UsageError):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Bounds of a number; `infinite` allows infinity as well."""
+    """Bounds of a number; `infinite` also allows infinity."""
 
     ge: float | None = None
     gt: float | None = None
@@ -45,7 +45,7 @@ class Bounds:
     infinite: bool = False
 
     def hold(self, value: float) -> bool:
-        """Tell whether a number is within the bounds."""
+        """Return whether a number is within the bounds."""
         return (
             (math.isfinite(value) or (self.infinite and value == math.inf))
             and (self.ge is None or value >= self.ge)
@@ -65,7 +65,7 @@ class Bounds:
 
 
 class Setting(NamedTuple):
-    """A field of a struct; see `setting`."""
+    """Description of a field of a struct; see `setting`."""
 
     name: str
     type: Any
@@ -78,7 +78,7 @@ class Setting(NamedTuple):
 
     @property
     def is_part(self) -> bool:
-        """Whether the field holds a struct, or one of several."""
+        """Whether the field holds another struct."""
         return self.family is not None or is_struct(self.type)
 
 
@@ -91,18 +91,18 @@ def setting(
     size: bool = False,
     **bounds: Any,
 ) -> Any:
-    """Return a dataclass field that is a setting.
+    """Create a dataclass field that is a setting.
 
     Parameters
     ----------
     meaning : str
-        One line: the text of the option, of the configuration file and of the reference.
+        One line, used as text of the option, in the configuration file and in the reference.
     family : str or None
-        Name under which the structs are registered of which the field holds one.
+        Name of the registry that lists the structs the field can hold.
     resumable : bool
-        Whether a resumed run may change it.
+        Whether a resumed run may change the value.
     size : bool
-        Whether it is a number of bytes, which may be written as 4GB.
+        Whether the value is a number of bytes, which may be written as 4GB.
     **bounds
         Fields of `Bounds`.
     """
@@ -112,12 +112,12 @@ def setting(
 
 @dataclass_transform(frozen_default=True, field_specifiers=(setting, dataclasses.field))
 def struct(cls: type[T]) -> type[T]:
-    """Make `cls` a frozen dataclass with slots that checks its settings, then itself by a method `check`.
+    """Make `cls` a frozen dataclass with slots that checks its fields, then calls its method `check`, if any.
 
     Raises
     ------
     FieldError
-        When one is made with a value of the wrong type or out of its bounds.
+        If an instance is created with a value of the wrong type or out of bounds.
     """
     check: Callable[[T], None] | None = vars(cls).get("check")
 
@@ -142,7 +142,7 @@ def struct(cls: type[T]) -> type[T]:
 
 
 def settings_of(cls: Any) -> tuple[Setting, ...]:
-    """Return the settings of a struct's class, in their order; none of any other class."""
+    """Return the settings of a struct's class in order; an empty tuple for any other class."""
     return _settings_of(cls)
 
 
@@ -159,19 +159,19 @@ def _settings_of(cls: Any) -> tuple[Setting, ...]:
 
 
 def is_struct(kind: Any) -> bool:
-    """Tell whether a type is a dataclass, of which a setting may hold one."""
+    """Return whether a type is a dataclass, whose instances a setting may hold."""
     return isinstance(kind, type) and dataclasses.is_dataclass(kind)
 
 
 def choices_of(kind: Any) -> tuple[str, ...]:
-    """Return the words among the literals of a type."""
+    """Return the strings among the literals of a type."""
     if typing.get_origin(kind) is Literal:
         return tuple(choice for choice in typing.get_args(kind) if isinstance(choice, str))
     return tuple(choice for part in typing.get_args(kind) for choice in choices_of(part))
 
 
 def described(kind: Any, bounds: Bounds) -> str:
-    """Describe the values of a type in words: "a number >= 0, or none"."""
+    """Describe the values of a type in words, such as "a number >= 0 or none"."""
     members = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
     words = [*choices_of(kind)]
     numbers = [_NUMBERS[member] for member in members if member in _NUMBERS]
@@ -190,7 +190,7 @@ _NUMBERS = {int: "a whole number", float: "a number"}
 
 
 def _check_part(owner: object, of: Setting) -> None:
-    """Raise `FieldError` unless a field holds a struct of its type; any struct where that is a protocol."""
+    """Raise `FieldError` unless a field holds a struct of its type; a protocol type allows any struct."""
     value, members = getattr(owner, of.name), typing.get_args(of.type) or (of.type,)
     kinds = tuple(
         Struct if member is Any or getattr(member, "_is_protocol", False) else member for member in members
@@ -202,7 +202,7 @@ def _check_part(owner: object, of: Setting) -> None:
 
 
 def _checked(owner: object, of: Setting) -> Any:
-    """Return the value of a field in its own type: 1 as 1.0, a list as a tuple."""
+    """Return the value of a field, converted to the type of the field: 1 to 1.0, a list to a tuple."""
     value = getattr(owner, of.name)
     value = value.item() if isinstance(value, np.generic) else value
     try:

@@ -1,7 +1,7 @@
-"""Parameters as vectors: nested tuples whose leaves are arrays.
+"""Trees of parameters: nested tuples of arrays, which are treated as vectors.
 
-Named tuples keep their type, so tangents, cotangents, steps and moments of a layer's parameters are
-of the same struct as the parameters.
+Named tuples keep their type, so tangents, cotangents, steps and moments of a layer's parameters have the same
+type as the parameters.
 """
 
 import math
@@ -14,7 +14,7 @@ Tree = TypeVar("Tree", bound=tuple[Any, ...])
 
 
 def map_leaves(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
-    """Apply `function` leaf by leaf to trees of one shape.
+    """Apply `function` to the corresponding leaves of trees of the same structure.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def _map(function: Callable[..., Any], *trees: Any) -> Any:
 
 
 def leaves(tree: Any) -> Iterator[Array]:
-    """Yield the arrays of `tree`, in order.
+    """Yield the arrays of `tree` in order.
 
     Examples
     --------
@@ -49,12 +49,12 @@ def leaves(tree: Any) -> Iterator[Array]:
 
 
 def is_empty(tree: Any) -> bool:
-    """Whether `tree` has no array at all, like the parameters of a layer that is not trained."""
+    """Return whether `tree` contains no arrays, like the parameters of a layer that is not trained."""
     return next(leaves(tree), None) is None
 
 
 def named_leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Array]]:
-    """Yield (path, array) for each leaf; a path is made of field names and positions: "3/weight".
+    """Yield (path, array) for each leaf; a path joins field names and positions, as in "3/weight".
 
     Examples
     --------
@@ -70,9 +70,10 @@ def named_leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Array]]:
 
 
 def elementwise(function: Callable[..., tuple[Any, ...]], *trees: Tree) -> tuple[Tree, ...]:
-    """Trees of what `function`, element by element, gives of the leaves of trees of one shape.
+    """Apply an element-wise `function` to corresponding leaves; return a tree for each of its results.
 
-    All results are formed in one pass over memory, piece by piece: see `revgn.arrays.blockwise`.
+    All results are computed together, piece by piece, so that memory is read once; see
+    `revgn.arrays.blockwise`.
     """
     found = [blockwise(function, *nodes) for nodes in zip(*map(leaves, trees), strict=True)]
     results = map(iter, zip(*found, strict=True))
@@ -80,7 +81,7 @@ def elementwise(function: Callable[..., tuple[Any, ...]], *trees: Tree) -> tuple
 
 
 def axpy(a: float, x: Tree, y: Tree) -> Tree:
-    """a x + y.
+    """Return a x + y.
 
     Examples
     --------
@@ -92,7 +93,7 @@ def axpy(a: float, x: Tree, y: Tree) -> Tree:
 
 
 def add(x: Tree, y: Tree) -> Tree:
-    """x + y.
+    """Return x + y.
 
     Examples
     --------
@@ -104,7 +105,7 @@ def add(x: Tree, y: Tree) -> Tree:
 
 
 def scale(a: float, x: Tree) -> Tree:
-    """a x.
+    """Return a x.
 
     Examples
     --------
@@ -116,7 +117,7 @@ def scale(a: float, x: Tree) -> Tree:
 
 
 def dot(x: Tree, y: Tree) -> Array:
-    """<x, y>, the sum of the products of all elements; a 0-d array.
+    """Inner product <x, y> over all elements; a 0-d array.
 
     Examples
     --------
@@ -129,7 +130,7 @@ def dot(x: Tree, y: Tree) -> Array:
 
 
 def norm(x: Tree) -> Array:
-    """|x|, the Euclidean norm over all elements; a 0-d array.
+    """Euclidean norm |x| over all elements; a 0-d array.
 
     Examples
     --------
@@ -141,7 +142,7 @@ def norm(x: Tree) -> Array:
 
 
 def zeros_like(x: Tree) -> Tree:
-    """Tree of zeros in the shape of `x`.
+    """Tree of zeros with the structure of `x`.
 
     Examples
     --------
@@ -153,7 +154,7 @@ def zeros_like(x: Tree) -> Tree:
 
 
 def flatten(x: Tree) -> Array:
-    """All numbers of `x` as one vector, leaf by leaf, each row by row.
+    """Concatenate all elements of `x` into one vector, leaf by leaf, each leaf row by row.
 
     Examples
     --------
@@ -166,7 +167,7 @@ def flatten(x: Tree) -> Array:
 
 
 def unflatten(like: Tree, vector: Array) -> Tree:
-    """Tree in the shape of `like` whose `flatten` is `vector`.
+    """Tree with the structure of `like` whose `flatten` is `vector`.
 
     Examples
     --------
@@ -185,7 +186,7 @@ def unflatten(like: Tree, vector: Array) -> Tree:
 
 
 def size(x: Tree) -> int:
-    """Count the numbers in `x`.
+    """Number of elements in all arrays of `x`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Generic functions: one contract, found by the type of the first argument."""
+"""Generic functions: one contract, with implementations selected by the type of the first argument."""
 
 import inspect
 
@@ -26,14 +26,14 @@ def area_square(shape: Square, scale: float = 1.0) -> float:
     return scale * shape.side**2
 
 
-def test_the_implementation_is_found_by_type():
+def test_the_implementation_is_selected_by_type():
     assert area(Square()) == 4.0
     assert area(Tilted(), scale=0.5) == 2.0
     assert area.dispatch(Square) is area_square
 
 
-def test_a_type_without_the_map_is_named():
-    with pytest.raises(UnsupportedMapError, match=r"area\(int\): int does not have this map") as raised:
+def test_a_type_without_an_implementation_is_named():
+    with pytest.raises(UnsupportedMapError, match=r"area\(int\): not implemented for int") as raised:
         area(3)
     assert isinstance(raised.value, (RevgnError, NotImplementedError))
 

@@ -54,7 +54,7 @@ def test_the_first_figure_is_drawn(tmp_path):
     )
     run_sweep(plan, tmp_path / "runs", executor=Here())
     done = run(
-        [sys.executable, str(examples / "fashion.py"), "runs"],
+        [sys.executable, str(examples / "draw_variants.py"), "runs", "fashion"],
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Structs as settings: what a field takes, what it becomes, and the error of a wrong value."""
+"""Structs as settings: accepted values of a field, their conversion, and errors for other values."""
 
 import math
 import pickle
@@ -33,17 +33,17 @@ class Whole:
     is_on: bool = setting("Whether it is on.", default=False)
     size: int | Literal["full"] | None = setting("A size in bytes.", default="full", gt=0, size=True)
     part: Part | None = setting("A part.", default=Part(), family="part")
-    other: Any = setting("Some part, the user's own too.", default=None, family="other")
+    other: Any = setting("Any struct, also a user's own.", default=None, family="other")
 
     def check(self):
-        """Raise `UsageError` where fields do not go together."""
+        """Raise `UsageError` if the fields do not fit together."""
         if self.is_on and self.limit is None:
             raise UsageError("Whole: is_on needs a limit")
 
 
 @struct
 class Mixed:
-    """A field that is no setting beside one that is."""
+    """One field that is a setting, and one that is not."""
 
     rate: float = setting("Rate.", default=0.5)
     name: str = ""
@@ -66,7 +66,7 @@ class Mixed:
     ],
 )
 def test_a_value_is_stored_in_the_type_of_its_field(field, given, stored):
-    """A whole number as a float, a list as a tuple, a scalar of NumPy as one of Python."""
+    """An integer becomes a float, a list a tuple, and a NumPy scalar a Python number."""
     found = getattr(Whole(**{field: given}), field)
     assert found == stored
     assert type(found) is type(stored)
@@ -96,7 +96,7 @@ def test_a_value_is_stored_in_the_type_of_its_field(field, given, stored):
         ("other", Part, "a struct"),
     ],
 )
-def test_a_value_that_a_field_cannot_have(field, value, expected):
+def test_an_invalid_value_raises(field, value, expected):
     with pytest.raises(FieldError) as raised:
         Whole(**{field: value})
     error = raised.value
@@ -106,14 +106,14 @@ def test_a_value_that_a_field_cannot_have(field, value, expected):
     assert str(error) == f"Whole: {field}: {error.reason}"
 
 
-def test_the_nearest_word_is_offered():
+def test_the_error_suggests_the_nearest_choice():
     with pytest.raises(
         FieldError, match=r"^Whole: shade: 'lihgt' cannot .* or a list of numbers; did you mean light\?"
     ):
         Whole(shade="lihgt")
 
 
-def test_a_struct_s_own_check_comes_after_its_fields():
+def test_the_check_of_a_struct_runs_after_its_fields():
     with pytest.raises(UsageError, match="is_on needs a limit"):
         Whole(is_on=True)
     with pytest.raises(FieldError):
@@ -124,7 +124,7 @@ def test_a_struct_s_own_check_comes_after_its_fields():
 
 
 def test_a_struct_is_a_value():
-    """Equal, hashable, immutable, and the same after pickling."""
+    """Structs are compared by value, hashable, immutable, and can be pickled."""
     whole = Whole(2, 3, (0.5, 0.5), part=None)
     assert whole == Whole(2, 3.0, [0.5, 0.5], part=None) != Whole()
     assert hash(whole) == hash(Whole(2, 3.0, [0.5, 0.5], part=None))
@@ -191,8 +191,8 @@ STRUCTS = {
 
 
 @pytest.mark.parametrize("name", STRUCTS)
-def test_every_struct_s_defaults_are_allowed_and_its_meanings_are_sentences(name):
-    """A default outside of the bounds would fail at once, but where another field is required first."""
+def test_defaults_are_allowed_and_meanings_are_sentences(name):
+    """An invalid default raises on creation, unless an error about another field is raised first."""
     of_this = settings_of(STRUCTS[name])
     for of in of_this:
         assert of.meaning.endswith("."), of.name

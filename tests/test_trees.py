@@ -1,4 +1,4 @@
-"""Parameters as vectors."""
+"""Trees of parameters as vectors."""
 
 from typing import NamedTuple
 
@@ -57,12 +57,12 @@ def test_size(tree):
     assert trees.size(tree) == 9
 
 
-def test_trees_of_different_length_do_not_mix(tree):
+def test_trees_of_different_length_raise(tree):
     with pytest.raises(ValueError, match="zip"):
         trees.axpy(1.0, tree, tree[:2])
 
 
-def test_arguments_are_untouched(tree):
+def test_arguments_are_not_changed(tree):
     before = flat(tree)
     trees.axpy(2.0, tree, tree)
     trees.scale(2.0, tree)

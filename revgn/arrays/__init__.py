@@ -1,6 +1,6 @@
-"""Arrays: the only code that knows NumPy from CuPy."""
+"""Arrays: the only package that distinguishes NumPy from CuPy."""
 
-import revgn.arrays.threads  # noqa: F401  # first: it sets what NumPy and SciPy read when they are loaded
+import revgn.arrays.threads  # noqa: F401  # first: sets a variable that NumPy and SciPy read
 from revgn.arrays.clock import Instant, instant, seconds_between
 from revgn.arrays.cuda import Cuda, Gpu, describe_cuda
 from revgn.arrays.deferred import Deferred, read, ready, runs_ahead, together

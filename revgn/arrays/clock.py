@@ -1,4 +1,4 @@
-"""Times of work that a device does while the host goes on."""
+"""Timing of work on a device that runs asynchronously to the host."""
 
 from time import perf_counter
 from typing import Any, TypeAlias
@@ -7,11 +7,11 @@ import array_api_compat
 
 from revgn.arrays.typing import Array
 
-Instant: TypeAlias = Any  # seconds of the host's clock, or an event in the device's queue
+Instant: TypeAlias = Any  # time of the host's clock in seconds, or a CUDA event
 
 
 def instant(x: Array) -> Instant:
-    """Return the instant at which the work queued so far for the device of `x` is done, without a wait."""
+    """Record when the work queued so far on the device of `x` finishes, without waiting for it."""
     if not array_api_compat.is_cupy_array(x):
         return perf_counter()
     import cupy
@@ -22,7 +22,9 @@ def instant(x: Array) -> Instant:
 
 
 def seconds_between(start: Instant, end: Instant) -> float:
-    """Return the seconds between two instants, once the host has waited for what was queued before `end`.
+    """Return the seconds between two instants.
+
+    The host must have waited for the work that was queued before `end`.
 
     Examples
     --------

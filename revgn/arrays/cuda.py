@@ -1,4 +1,4 @@
-"""Versions and GPUs that CuPy finds on this machine."""
+"""CuPy and CUDA versions and the GPUs of this machine."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from revgn.arrays.namespace import cupy_absence
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU, with its memory in bytes."""
+    """Name, compute capability and memory in bytes of one GPU."""
 
     name: str
     compute_capability: str
@@ -20,23 +20,24 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Cuda:
-    """Versions of CuPy and of the software below it, precision of float32 products, and the GPUs."""
+    """Versions of CuPy, CUDA and the driver, the precision of float32 products, and the GPUs."""
 
     cupy: str
-    runtime: str  # of the CUDA libraries that CuPy uses
-    driver_cuda: str  # the newest CUDA that the driver supports
-    driver: str | None  # None: nvidia-smi does not tell
+    runtime: str  # version of the CUDA libraries that CuPy uses
+    driver_cuda: str  # newest CUDA version that the driver supports
+    driver: str | None  # None if nvidia-smi does not report it
     tf32: bool
     gpus: tuple[Gpu, ...]
 
 
 def describe_cuda() -> Cuda | None:
-    """Return what CuPy finds here; None where it cannot be used.
+    """Return the versions and GPUs that CuPy finds; None if CuPy cannot be used.
 
     Notes
     -----
-    CuPy multiplies float32 matrices in float32, unless the environment variable CUPY_TF32 is positive: TF32
-    keeps 10 bits of each factor instead of 23. NVIDIA_TF32_OVERRIDE=0 overrules it.
+    CuPy multiplies float32 matrices in float32 by default. If the environment variable CUPY_TF32 is positive,
+    it uses TF32, which keeps 10 bits of the mantissa of each factor instead of 23. NVIDIA_TF32_OVERRIDE=0
+    disables TF32 in any case.
     """
     if cupy_absence() is not None:
         return None
@@ -61,12 +62,12 @@ def describe_cuda() -> Cuda | None:
 
 
 def _version(number: int) -> str:
-    """Version in words of CUDA's number for it: 13.1 for 13010."""
+    """Convert CUDA's version number to text: 13010 to 13.1."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _driver() -> str | None:
-    """Version of NVIDIA's driver, which CUDA itself does not tell."""
+    """Version of the NVIDIA driver from nvidia-smi, since CUDA does not report it."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None

@@ -1,8 +1,9 @@
-"""Results that wait for numbers from the device, so that many of them cost one wait.
+"""Deferred results: they depend on numbers from the device, and many can be read with a single wait.
 
-A GPU works behind the program: launching a kernel returns at once, and only a number that the program reads
-makes it wait, with nothing queued meanwhile. What depends on such numbers is therefore written in two halves:
-the first queues the work and names the numbers, the second, on the host, says what follows from them.
+A GPU runs asynchronously: launching a kernel returns at once. Reading a number makes the program wait until
+the device has computed it, and nothing new is queued meanwhile. A computation that depends on such numbers is
+therefore split into two parts. The first part queues the work on the device and lists the numbers to read.
+The second part runs on the host and computes the result from these numbers.
 """
 
 import math
@@ -23,32 +24,32 @@ S = TypeVar("S")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Deferred(Generic[T_co]):
-    """`finish(*numbers)`, where the numbers may not be there yet.
+    """The result `finish(*numbers)`, whose numbers may not have been computed yet.
 
     Parameters
     ----------
     numbers : tuple of arrays
-        Small ones, of real numbers or booleans; none where nothing is waited for.
+        Small arrays of real numbers or booleans; empty if there is nothing to wait for.
     finish : callable
-        From the numbers to the result. It is given the elements of each array in double precision on the
-        host: an array of the same shape, or a float where the shape is ().
+        Returns the result. Its arguments are the arrays of `numbers`, copied to the host in double precision:
+        NumPy arrays of the same shape, or floats where the shape is ().
     """
 
     numbers: tuple[Array, ...]
     finish: Callable[..., T_co]
 
     def then(self, function: Callable[[T_co], S]) -> "Deferred[S]":
-        """`function` of the result."""
+        """Apply `function` to the result when it is read."""
         return Deferred(self.numbers, lambda *numbers: function(self.finish(*numbers)))
 
 
 def ready(result: T) -> Deferred[T]:
-    """A result that waits for nothing."""
+    """Wrap a result that is known already."""
     return Deferred((), lambda: result)
 
 
 def read(deferred: Deferred[T]) -> T:
-    """The result, with one wait for the device at most.
+    """Return the result, waiting for the device at most once.
 
     Examples
     --------
@@ -60,7 +61,7 @@ def read(deferred: Deferred[T]) -> T:
 
 
 def together(deferred: Sequence[Deferred[T]]) -> Deferred[list[T]]:
-    """All results as one, so that they are read with one wait.
+    """Combine deferred results into a deferred list, which is read with one wait.
 
     Examples
     --------
@@ -80,7 +81,7 @@ def together(deferred: Sequence[Deferred[T]]) -> Deferred[list[T]]:
 
 
 def runs_ahead(x: Array) -> bool:
-    """Whether the program may run ahead of work on x, so that reading a number interrupts it."""
+    """Return whether work on `x` runs asynchronously, so that reading a number makes the program wait."""
     return not array_api_compat.is_numpy_array(x)
 
 
@@ -93,7 +94,7 @@ def _on_host(arrays: tuple[Array, ...]) -> list[Any]:
     places: dict[Any, list[int]] = {}
     for at, x in enumerate(arrays):
         places.setdefault(x.dtype, []).append(at)
-    flat = []  # an array for each dtype, so that it is cast as a whole
+    flat = []  # one array per dtype, cast in one operation
     for dtype, of_dtype in places.items():
         parts = [xp.reshape(arrays[at], (-1,)) for at in of_dtype]
         joined = parts[0] if len(parts) == 1 else xp.concat(parts)

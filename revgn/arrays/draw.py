@@ -1,11 +1,11 @@
-"""Random arrays, drawn on the host from an explicit generator, then moved: all backends see the same bits."""
+"""Random arrays, drawn on the host by an explicit generator, then moved: the same bits on all backends."""
 
 import numpy as np
 
 from revgn.arrays.namespace import Backend
 from revgn.arrays.typing import Array, DType
 
-_PIECE = 1 << 15  # numbers drawn at once
+_PIECE = 1 << 15  # numbers drawn at a time
 
 
 def draw_normal(
@@ -17,14 +17,14 @@ def draw_normal(
     *,
     zero_rows: int = 0,
 ) -> Array:
-    """Array of independent N(0, scale^2) numbers, drawn in float64 and rounded to `dtype`.
+    """Draw an array of independent N(0, scale^2) numbers in float64 and round it to `dtype`.
 
-    The last `zero_rows` rows are drawn like the others, then set to zero.
+    The last `zero_rows` rows are drawn like all others, then set to zero.
 
     Notes
     -----
-    Law: the numbers are those of `scale * rng.standard_normal(shape)`.
-    Cost: one pass over memory: numbers are scaled and rounded while they are in the processor's cache.
+    Law: equals `scale * rng.standard_normal(shape)`, rounded to `dtype`.
+    Cost: each number is written to memory once; it is scaled and rounded in the processor's cache.
     """
     drawn = np.empty(shape, np.float32 if dtype == backend.xp.float32 else np.float64)
     flat = drawn.reshape(-1)
@@ -40,9 +40,10 @@ def draw_normal(
 def draw_orthonormal(
     rng: np.random.Generator, rows: int, columns: int, backend: Backend, dtype: DType
 ) -> Array:
-    """Matrix (rows, columns), columns <= rows, with orthonormal columns, uniform over all such matrices.
+    """Draw a matrix (rows, columns), columns <= rows, uniformly from all with orthonormal columns.
 
-    The QR factor of a normal matrix, signs fixed by a positive diagonal of R (Mezzadri 2007).
+    It is the factor Q of the QR decomposition of a normal matrix. Its signs are fixed by a positive diagonal
+    of R (Mezzadri 2007).
     """
     Q, R = np.linalg.qr(rng.standard_normal((rows, columns)))
     return backend.asarray(Q * np.sign(np.diagonal(R)), dtype=dtype)
@@ -51,9 +52,9 @@ def draw_orthonormal(
 def draw_frames(
     rng: np.random.Generator, count: int, rows: int, columns: int, backend: Backend, dtype: DType
 ) -> Array:
-    """Matrices (count, rows, columns) like that of `draw_orthonormal`, independent of each other.
+    """Draw independent matrices (count, rows, columns), each distributed as in `draw_orthonormal`.
 
-    By Gram and Schmidt's method for all of them at once, each vector projected twice.
+    Gram-Schmidt orthogonalization of all matrices at once, in which each vector is projected twice.
     """
     V = rng.standard_normal((count, rows, columns))
     for j in range(columns):

@@ -1,10 +1,10 @@
-"""A formula of arrays, element by element, as one CUDA kernel.
+"""Element-wise formulas of arrays, compiled to one CUDA kernel.
 
-A Python function of arrays runs once with symbols in their place, and what it does to them is written down as
-C. Numbers become arguments of the kernel, so that a formula whose numbers change from step to step is
-compiled once; so do 0-d arrays, which stay on the device.
+A Python function of arrays is called once with symbols in place of the arrays. Each operation on a symbol
+adds a line of C. Numbers become arguments of the kernel, so a formula whose numbers change from step to step
+is compiled only once. 0-d arrays become arguments, too, and stay on the device.
 
-A function may use what symbols have: arithmetic, comparisons, and the functions of their namespace.
+The function may use all operations of symbols: arithmetic, comparisons, and the functions of their namespace.
 """
 
 import re
@@ -21,11 +21,11 @@ _PREAMBLE = "template <class T> __device__ T where(bool c, T a, T b) { return c 
 
 
 _NUMBERS = (int, float, np.number)
-_name_of = cache(str)  # of a dtype
+_name_of = cache(str)  # name of a dtype
 
 
 def _operator(sign: str, dtype: Any = None) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Methods of a symbol x: x sign y and y sign x."""
+    """Methods of a symbol x that return `x sign y` and `y sign x`."""
     text = f"%s {sign} %s"
     return (
         lambda x, y: x.formula.line(text, x, y, dtype=dtype),
@@ -38,7 +38,7 @@ def _function(name: str) -> Callable[["Symbol"], "Symbol"]:
 
 
 class Functions:
-    """Namespace of symbols."""
+    """Array functions of symbols."""
 
     bool = np.dtype(np.bool_)
     exp = staticmethod(_function("exp"))
@@ -49,13 +49,13 @@ class Functions:
 
     @staticmethod
     def astype(x: "Symbol", dtype: Any, *, copy: object = True) -> "Symbol":
-        """`x` as a floating type."""
+        """Convert `x` to a floating-point type."""
         dtype = np.dtype(dtype)
         return x.formula.line(f"static_cast<{_C_NAMES[dtype.name]}>(%s)", x, dtype=dtype)
 
     @staticmethod
     def where(condition: "Symbol", x: Any, y: Any) -> "Symbol":
-        """`x` where the condition holds, else `y`."""
+        """Return `x` where the condition holds, `y` elsewhere."""
         return condition.formula.line("where(%s, %s, %s)", condition, x, y)
 
     @staticmethod
@@ -70,10 +70,10 @@ class Functions:
 
 
 class Symbol:
-    """A number of each element: its name in the C of a formula, and its dtype."""
+    """Placeholder for an array in a formula: the name of its element in C, and its dtype."""
 
     __slots__ = ("dtype", "formula", "name")
-    __array_ufunc__ = None  # arithmetic of NumPy's numbers and CuPy's arrays with symbols is left to symbols
+    __array_ufunc__ = None  # the operators of symbols handle NumPy numbers and CuPy arrays, too
 
     def __init__(self, formula: "Formula", name: str, dtype: Any) -> None:
         self.formula, self.name, self.dtype = formula, name, dtype
@@ -92,28 +92,29 @@ class Symbol:
 
 
 class Formula:
-    """The C of what is done to symbols, and the numbers and arrays that they stand for."""
+    """C code of the operations on symbols, and the numbers and arrays that the symbols represent."""
 
     def __init__(self, are_numbers: bool) -> None:
-        self.are_numbers = are_numbers  # the arrays are 0-d, all of them
+        self.are_numbers = are_numbers  # whether all arrays are 0-d
         self.declarations: list[str] = []
         self.lines: list[str] = []
         self.arguments: list[Any] = []
 
     def array(self, value: Any) -> Symbol:
-        """Symbol of an array; of a symbol, itself."""
+        """Return the symbol of an array; a symbol is returned unchanged."""
         if isinstance(value, Symbol):
             return value
         is_number = not value.ndim and not self.are_numbers
         name = self._argument(value, value.dtype, "raw " if is_number else "")
-        return self.line(f"{name}[0]" if is_number else name, dtype=value.dtype)  # a result may replace it
+        # A line of its own, since a result may overwrite the array.
+        return self.line(f"{name}[0]" if is_number else name, dtype=value.dtype)
 
     def number(self, value: float, dtype: Any) -> Symbol:
-        """Symbol of a number."""
+        """Return the symbol of a number."""
         return Symbol(self, self._argument(value, dtype), dtype)
 
     def line(self, text: str, *operands: Any, dtype: Any = None) -> Symbol:
-        """Symbol of a new line of C; numbers among the operands are of the type of the others."""
+        """Add a line of C and return its symbol; numbers among the operands get the dtype of the symbols."""
         symbols = [x if isinstance(x, _NUMBERS) else self.array(x) for x in operands]
         common = None
         for x in symbols:
@@ -136,7 +137,7 @@ def in_one_kernel(
     arrays: tuple[Array, ...],
     out: tuple[Array | None, ...] | None = None,
 ) -> tuple[Array, ...]:
-    """What `function` gives of CuPy arrays, in new arrays stored row by row or in those of `out`.
+    """Evaluate `function` of CuPy arrays in one kernel, into the arrays of `out` or new row-major arrays.
 
     Notes
     -----
@@ -170,6 +171,6 @@ def _compiled(inputs: str, outputs: str, code: str, name: str) -> Callable[..., 
 
 
 def _name(function: Any) -> str:
-    """Name of a kernel in a profile: that of the function, or of the one in which it is defined."""
+    """Name of the kernel in a profile, after the function or the function in which it is defined."""
     name = getattr(function, "func", function).__qualname__.partition(".<locals>")[0]
     return "revgn_" + re.sub(r"\W", "_", name)

@@ -1,8 +1,9 @@
-"""Chains of operations that go through memory once.
+"""Chains of operations that read and write memory once.
 
-NumPy and CuPy read and write all operands anew for each operation. Here, with NumPy, a product and what
-follows it element by element go in pieces that stay in the processor's cache, and results lie in recycled
-memory; with CuPy, all that follows is one kernel. Other libraries take the plain formula.
+NumPy and CuPy read and write all operands anew for each operation. Here, with NumPy, a product and the
+element-wise operations after it are computed in pieces that stay in the processor's cache, and the results
+are stored in recycled memory (`revgn.arrays.pool`). With CuPy, all element-wise operations run as one kernel.
+Other libraries evaluate the plain formula.
 """
 
 import math
@@ -17,12 +18,12 @@ from revgn.arrays.namespace import array_namespace
 from revgn.arrays.pool import empty
 from revgn.arrays.typing import Array, DType
 
-_ELEMENTS = 1 << 15  # of a piece for element-wise work: its operands fit the second-level cache
-_ROWS = _COLUMNS = 1 << 10  # of a piece between two products: large enough for full speed
+_ELEMENTS = 1 << 15  # elements of a piece: its operands fit the second-level cache
+_ROWS = _COLUMNS = 1 << 10  # size of a piece between two products, enough for full speed
 
 
 def matmul(A: Array, B: Array) -> Array:
-    """A B, for A (..., m) and B (m, p), as one product of two matrices."""
+    """Return A B for A (..., m) and B (m, p), computed as one product of two matrices."""
     if array_api_compat.is_numpy_array(A):
         out = empty((*A.shape[:-1], B.shape[1]), A, _common(A, B))
         array_namespace(A, B).matmul(_flat(A), B, out=_flat(out))
@@ -32,7 +33,7 @@ def matmul(A: Array, B: Array) -> Array:
 
 
 def matmul_into(A: Array, B: Array, out: Array) -> None:
-    """Write A B to `out`, which overlaps neither; all are matrices."""
+    """Write the product A B of two matrices to `out`, which must not overlap A or B."""
     if array_api_compat.is_numpy_array(A):
         array_namespace(A, B).matmul(A, B, out=out)
     elif array_api_compat.is_cupy_array(A) and _are_contiguous(out):
@@ -44,23 +45,23 @@ def matmul_into(A: Array, B: Array, out: Array) -> None:
 
 
 def add(x: Array, y: Array) -> Array:
-    """x + y."""
+    """Return x + y."""
     return _elementwise(array_namespace(x, y).add, x, y)
 
 
 def subtract(x: Array, y: Array) -> Array:
-    """x - y."""
+    """Return x - y."""
     return _elementwise(array_namespace(x, y).subtract, x, y)
 
 
 def blockwise(
     function: Callable[..., tuple[Array, ...]], *arrays: Array, out: tuple[Array | None, ...] | None = None
 ) -> tuple[Array, ...]:
-    """What `function` gives, element by element, of arrays that share their first axis, or are 0-d.
+    """Apply an element-wise `function` to arrays that share their first axis, or are 0-d.
 
-    `function` returns a tuple of arrays. Results are written to those of `out` that are given, which may be
-    among `arrays`. With CuPy the function sees the symbols of
-    `revgn.arrays.formula`, and all of it is one kernel.
+    `function` returns a tuple of arrays. The result at each position is written to the array of `out` at that
+    position, if there is one; it may be one of `arrays`. With CuPy, `function` is called with the symbols of
+    `revgn.arrays.formula`, and all its operations run as one kernel.
     """
     if not array_api_compat.is_numpy_array(arrays[0]):
         return (in_one_kernel if array_api_compat.is_cupy_array(arrays[0]) else _plain)(function, arrays, out)
@@ -96,7 +97,7 @@ def _plain(
 
 
 def inner(x: Array, y: Array) -> Array:
-    """Sum of the products of all elements of x and y, arrays of one shape; a 0-d array of their dtype."""
+    """Inner product of x and y, arrays of one shape, over all elements; a 0-d array of their dtype."""
     xp = array_namespace(x, y)
     if array_api_compat.is_cupy_array(x) and 0 not in x.shape and _are_contiguous(x, y):
         from cupy import cublas
@@ -111,14 +112,14 @@ def inner(x: Array, y: Array) -> Array:
 
 
 def total(numbers: Sequence[Array]) -> Array:
-    """Sum of 0-d arrays; the number 0.0 of none."""
+    """Sum of 0-d arrays; the number 0.0 if there are none."""
     if numbers and array_api_compat.is_cupy_array(numbers[0]):
         return in_one_kernel(lambda *terms: (sum(terms[1:], terms[0]),), tuple(numbers))[0]
     return sum(numbers, cast("Array", 0.0))
 
 
 def activate(u: Array, C: Array, phi: Callable[[Array], tuple[Array, Array]]) -> tuple[Array, Array]:
-    """[phi(u C), 1] (n, h+1) and phi'(u C) (n, h), where `phi` gives value and slope of an array."""
+    """Return [phi(u C), 1] (n, h+1) and phi'(u C) (n, h); `phi` returns the values and slopes of an array."""
     xp = array_namespace(u, C)
     n, h = u.shape[0], C.shape[1]
     is_numpy = array_api_compat.is_numpy_array(u)
@@ -137,7 +138,7 @@ def activate(u: Array, C: Array, phi: Callable[[Array], tuple[Array, Array]]) ->
 
 
 def sandwich(x: Array, left: Array, slope: Array, right: Array) -> Array:
-    """((x L) * S) R, for x (..., n, a) or (..., 1, a), L (a, h), S (n, h), R (h, b)."""
+    """Return ((x L) * S) R for x (..., n, a) or (..., 1, a), L (a, h), S (n, h), R (h, b)."""
     if not array_api_compat.is_numpy_array(x):
         return matmul(scaled(matmul(x, left), slope), right)
     xp = array_namespace(x, left, slope, right)
@@ -163,7 +164,7 @@ def sandwich(x: Array, left: Array, slope: Array, right: Array) -> Array:
 
 
 def scaled(x: Array, slope: Array) -> Array:
-    """x * slope, where a slope of booleans stands for ones and zeros."""
+    """Return x * slope; a boolean slope is taken as ones and zeros."""
     if not array_api_compat.is_numpy_array(x) and slope.dtype == array_namespace(x, slope).bool:
         return blockwise(_masked, x, slope)[0]
     return x * slope
@@ -181,17 +182,17 @@ def _elementwise(function: Callable[..., Array], x: Array, y: Array) -> Array:
 
 
 def _product(A: Array, B: Array) -> Array:
-    """A B of two matrices, not NumPy's."""
+    """Return the product A B of two matrices, for all libraries except NumPy."""
     if not array_api_compat.is_cupy_array(A):
         return A @ B
     import cupy
 
-    found: Array = cupy.dot(A, B)  # A @ B, with less work before it starts
+    found: Array = cupy.dot(A, B)  # A @ B with less overhead
     return found
 
 
 def pieces(count: int, size: int) -> list[slice]:
-    """Slices of at most `size` that cover `count` rows."""
+    """Split `count` rows into slices of at most `size` rows."""
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 

@@ -1,4 +1,4 @@
-"""Sums of Gram matrices times products, element by element: what a tangent kernel is made of."""
+"""Sums of Gram matrices of features times inner products of cotangents, as in a tangent kernel."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -11,20 +11,20 @@ from revgn.arrays.typing import Array
 
 
 def add_gram_products(out: Array, terms: Iterable[tuple[Array, Array]], *, is_first: bool) -> None:
-    """out += sum over terms of K[s,t] P[s,p,t], or out = that sum where `is_first`.
+    """Add the sum over terms of K[s,t] P[s,p,t] to `out`, or overwrite `out` with the sum if `is_first`.
 
     Parameters
     ----------
     out : (r, q, m)
-        A view of the array to add to.
+        Array or view that is written to, with axes s, p and t.
     terms : iterable of (K, P)
-        K (r, m) and P (r, q, m), which may be destroyed, or P (1, q, 1) where it is the same for all s and t.
-        There is one at least.
+        At least one pair of K (r, m) and P (r, q, m). P may be destroyed. P is (1, q, 1) if it is the same
+        for all s and t.
 
     Notes
     -----
-    Cost: CuPy reads each term once and writes `out` once, in a single launch; the terms are all held. Other
-    libraries take one term after the other.
+    Cost: CuPy holds all terms in memory, reads each once and writes `out` once, in a single launch. Other
+    libraries add one term after the other.
     """
     if array_api_compat.is_cupy_array(out):
         held = [array for K, P in terms for array in (K[:, None, :], P)]
@@ -43,7 +43,7 @@ def add_gram_products(out: Array, terms: Iterable[tuple[Array, Array]], *, is_fi
 
 
 def _scaled(K: Array, P: Array) -> Array:
-    """K * P in the memory of P, where P differs by sample."""
+    """Return K * P, in the memory of P if P differs between samples."""
     if P.shape[0] == K.shape[0] and P.shape[2] == K.shape[1]:
         P *= K[:, None, :]
         return P

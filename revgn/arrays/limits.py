@@ -1,4 +1,4 @@
-"""How much memory a library's work on large matrices takes, and how large the matrices may be."""
+"""Memory use and size limits of a library's work on large matrices."""
 
 import math
 from typing import NamedTuple
@@ -7,20 +7,20 @@ from revgn.arrays.namespace import Backend
 
 
 class Limits(NamedTuple):
-    """Sizes that a library works with.
+    """Memory use and size limits of an array library.
 
     Parameters
     ----------
     rows, columns : int
-        Of a piece of a matrix that is formed by products and arithmetic on their elements.
+        Size of the pieces in which a matrix is formed by products and element-wise arithmetic.
     fuses : bool
-        Whether all products that such a piece is the sum of are held, and added up in a single launch.
+        Whether all products that add up to such a piece are held in memory and added in a single launch.
     cholesky, eigh : int
-        Arrays of a matrix's size that are in memory while it is factored, itself included.
+        Number of arrays of a matrix's size in memory while it is factored, including the matrix.
     tiles : int
-        Tiles at work in a factorization by tiles.
+        Number of tiles in memory at a time during a factorization by tiles.
     order : float
-        Order of the largest matrix that is factored as a whole.
+        Largest order of a matrix that is factored as a whole.
     """
 
     rows: int
@@ -35,12 +35,12 @@ class Limits(NamedTuple):
 HOST = Limits(rows=1024, columns=1024, fuses=False, cholesky=1, eigh=6, tiles=3, order=math.inf)
 
 # A launch costs as much as the arithmetic on a million numbers, so pieces have up to 2^25 numbers. cuSOLVER
-# factors a copy, and counts in 32 bits: 46,340^2 < 2^31. Products and solutions of tiles are copies, too.
+# factors a copy and uses 32-bit indices: 46,340^2 < 2^31. Products and solutions of tiles are copies, too.
 _CUPY = Limits(rows=2048, columns=16384, fuses=True, cholesky=2, eigh=8, tiles=4, order=46_340)
 
 
 def limits_of(backend: Backend) -> Limits:
-    """Return the limits of the library of `backend`.
+    """Return the limits of the array library of `backend`.
 
     Examples
     --------
@@ -52,7 +52,9 @@ def limits_of(backend: Backend) -> Limits:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory was not enough: CuPy's own are MemoryErrors, those of CUDA are not.
+    """Return whether `error` reports that memory ran out.
+
+    CuPy's own errors are MemoryErrors; CUDA's errors are recognized by their text.
 
     Examples
     --------

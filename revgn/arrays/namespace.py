@@ -1,4 +1,4 @@
-"""Which library an array belongs to, and how arrays travel between host and device."""
+"""Library and device of an array, and transfers between host and device."""
 
 import importlib
 import os
@@ -20,7 +20,7 @@ from revgn.errors import BackendError, UsageError
 
 BackendName = Literal["auto", "numpy", "cupy"]
 
-_CONTAINER = Path("/sys/fs/cgroup/memory.max")  # Linux: what a container may take
+_CONTAINER = Path("/sys/fs/cgroup/memory.max")  # Linux: memory limit of a container
 
 
 def array_namespace(*arrays: Any) -> Namespace:
@@ -29,7 +29,7 @@ def array_namespace(*arrays: Any) -> Namespace:
     Raises
     ------
     BackendError
-        If the arrays belong to different libraries, or one is not an array at all.
+        If the arrays belong to different libraries, or an argument is not an array.
 
     Examples
     --------
@@ -52,21 +52,21 @@ def array_namespace(*arrays: Any) -> Namespace:
 
 @cache
 def _namespace_of(kind: Any) -> Namespace | None:
-    """Return the namespace of all arrays of a type, or None where it depends on the array."""
+    """Return the namespace of all arrays of a type; None if it depends on the array."""
     if issubclass(kind, np.ndarray):
         return cast("Namespace", array_api_compat.numpy)
-    if (kind.__module__.partition(".")[0], kind.__name__) == ("cupy", "ndarray"):  # of the module cupy itself
+    if (kind.__module__.partition(".")[0], kind.__name__) == ("cupy", "ndarray"):  # cupy.ndarray itself
         return cast("Namespace", importlib.import_module("array_api_compat.cupy"))
     return None
 
 
 def device_of(x: Array) -> Device:
-    """Return the device that holds `x`, as its own namespace's creation functions take it."""
+    """Return the device that holds `x`, in the form that its namespace's creation functions accept."""
     return array_api_compat.device(x)
 
 
 def to_host(x: Array) -> np.ndarray[Any, Any]:
-    """Return `x` as a NumPy array; no copy where it is one already.
+    """Return `x` as a NumPy array, without a copy if it is one already.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def to_host(x: Array) -> np.ndarray[Any, Any]:
 
 
 def fetch(numbers: Sequence[Array]) -> list[float]:
-    """Return 0-d arrays of one library as numbers on the host, after one wait for the device.
+    """Return 0-d arrays of one library as Python floats, waiting for the device once.
 
     Examples
     --------
@@ -99,14 +99,14 @@ def fetch(numbers: Sequence[Array]) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A library and a device on which arrays are made."""
+    """Array library and device on which arrays are created."""
 
     name: str
     xp: Namespace
     device: Device
 
     def asarray(self, x: Any, dtype: DType = None) -> Array:
-        """Move a host array (or nested numbers) here, as `dtype` if given."""
+        """Convert a host array or nested numbers to an array of this backend, as `dtype` if given."""
         return self.xp.asarray(x, dtype=dtype, device=self.device)
 
 
@@ -124,14 +124,14 @@ def backend_of(x: Array) -> Backend:
 
 
 def select_backend(name: BackendName = "auto") -> Backend:
-    """Return the backend called `name`; `auto` takes CuPy where a GPU answers, else NumPy.
+    """Return the backend called `name`; "auto" selects CuPy if there is a usable GPU, else NumPy.
 
     Raises
     ------
     BackendError
-        If `name` is "cupy" and CuPy is not installed or no GPU answers.
+        If `name` is "cupy" and CuPy is not installed or there is no usable GPU.
     UsageError
-        If there is no backend of that name.
+        If there is no backend called `name`.
 
     Examples
     --------
@@ -152,24 +152,24 @@ def select_backend(name: BackendName = "auto") -> Backend:
 
 
 def cupy_absence() -> str | None:
-    """Return why CuPy cannot be used here, or None if it can."""
+    """Return the reason why CuPy cannot be used; None if it can."""
     try:
         import cupy
 
         if cupy.cuda.runtime.getDeviceCount() == 0:
-            return "no GPU answers"
+            return "no GPU was found"
         probe = cupy.ones((2, 2), dtype=cupy.float32)
         if float((probe @ probe + probe).sum()) != 12.0:
-            return "the GPU gives wrong numbers"
+            return "the GPU computes wrong results"
     except ModuleNotFoundError:
         return "CuPy is not installed (extras cuda12 and cuda13 install it)"
-    except Exception as error:  # missing libraries, drivers that do not fit: whatever it is, it is no GPU
-        return f"no GPU answers ({' '.join(str(error).split())[:200]})"
+    except Exception as error:  # such as missing libraries or unsuitable drivers
+        return f"no usable GPU was found ({' '.join(str(error).split())[:200]})"
     return None
 
 
 def device_count() -> int:
-    """GPUs that CuPy sees; 0 where it cannot be used."""
+    """Number of GPUs that CuPy finds; 0 if CuPy cannot be used."""
     if cupy_absence() is not None:
         return 0
     import cupy
@@ -178,7 +178,7 @@ def device_count() -> int:
 
 
 def synchronize(x: Array) -> None:
-    """Wait until the device has finished all work queued for `x`; at once on the host."""
+    """Wait until the device of `x` has finished all queued work; NumPy arrays need no waiting."""
     if array_api_compat.is_cupy_array(x):
         import cupy
 
@@ -186,7 +186,10 @@ def synchronize(x: Array) -> None:
 
 
 def memory_in_use(backend: Backend) -> float:
-    """Bytes in use: what CuPy's pool has grown to, or the process's peak resident memory; NaN if unknown."""
+    """Memory in use in bytes; NaN if unknown.
+
+    It is the size of CuPy's memory pool or, with NumPy, the peak resident memory of the process.
+    """
     if backend.name == "cupy":
         import cupy
 
@@ -200,7 +203,7 @@ def memory_in_use(backend: Backend) -> float:
 
 
 def memory_size(backend: Backend) -> int | None:
-    """Bytes of memory that the device has, or that its container allows; None if unknown."""
+    """Memory of the device in bytes, or the limit of its container if that is lower; None if unknown."""
     if backend.name == "cupy":
         import cupy
 
@@ -209,13 +212,13 @@ def memory_size(backend: Backend) -> int | None:
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not a POSIX system
         return None
-    with suppress(OSError, ValueError):  # "max" where there is no limit
+    with suppress(OSError, ValueError):  # the file contains "max" if there is no limit
         size = min(size, int(_CONTAINER.read_text(encoding="ascii")))
     return size if size > 0 else None
 
 
 def device_name(backend: Backend) -> str:
-    """The device in words: the GPU's name, or the processor's architecture and count of threads."""
+    """Name of the device: the GPU's name, or the processor's architecture and number of threads."""
     if backend.name == "cupy":
         import cupy
 

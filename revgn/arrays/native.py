@@ -1,4 +1,4 @@
-"""What the libraries do differently: NumPy goes to SciPy, CuPy to cupyx.scipy, others plain fallbacks."""
+"""Functions that differ between libraries: SciPy for NumPy, cupyx.scipy for CuPy, else plain fallbacks."""
 
 import importlib
 from collections.abc import Callable
@@ -17,32 +17,32 @@ from revgn.errors import BackendError
 
 
 def cholesky(K: Array, *, overwrite: bool = False) -> Array | None:
-    """Lower factor L with L L^T = K, from the lower triangle of K; None where K is not positive definite.
+    """Return the lower Cholesky factor L with L L^T = K; None if K is not positive definite.
 
-    With `overwrite` K may be destroyed, which saves a copy of it on the host.
+    Only the lower triangle of K is read. With `overwrite`, K may be destroyed: the host then makes no copy.
     """
     begun = begin_cholesky(K, overwrite=overwrite)
     return begun[0] if begun is not None and bool(begun[1]) else None
 
 
 def begin_cholesky(K: Array, *, overwrite: bool = False) -> tuple[Array, Array] | None:
-    """L of `cholesky` without a wait for the device, and whether it is a factor, as a 0-d boolean array.
+    """Start `cholesky` without waiting for the device: return L, and whether it is a factor of K.
 
-    None where the library finds at once that there is no factor. CuPy would read a number for that; without
-    it, a failure leaves numbers that look like a factor.
+    The second result is a 0-d boolean array. If it is false, L holds numbers that look like a factor: CuPy
+    would have to read a number from the device to report the failure. Return None if the library reports a
+    failure at once.
 
     Notes
     -----
-    Law: the sum of squares of a row of L is K's number on the diagonal, and L's own is positive; where one of
-    the two is not so, L is no factor.
+    Law: the squares of row i of L add up to K_ii, and L_ii > 0; if either does not hold, L is not a factor.
     """
     xp = array_namespace(K)
     if array_api_compat.is_numpy_array(K):
-        try:  # K.T is Fortran-ordered, so LAPACK works in K's own memory; its upper triangle is K's lower
+        try:  # K.T is Fortran-ordered, so LAPACK works in K's memory; its upper triangle is K's lower
             U = scipy.linalg.cholesky(K.T, lower=False, overwrite_a=overwrite, check_finite=False)
         except np.linalg.LinAlgError:
             return None
-        is_finite = xp.all(xp.isfinite(xp.linalg.diagonal(U)))  # LAPACK takes NaN for positive
+        is_finite = xp.all(xp.isfinite(xp.linalg.diagonal(U)))  # LAPACK accepts NaN as positive
         return (U.T, is_finite) if is_finite else None
     if array_api_compat.is_cupy_array(K):
         import cupyx
@@ -52,8 +52,8 @@ def begin_cholesky(K: Array, *, overwrite: bool = False) -> tuple[Array, Array] 
         diagonal = xp.linalg.diagonal(K)
         rows = xp.linalg.vector_norm(L, axis=1)
         misfit = xp.linalg.vector_norm(rows * rows / diagonal - 1.0)
-        limit = (K.shape[0] * float(xp.finfo(K.dtype).eps)) ** 0.5  # a root of eps for each row
-        return L, (misfit <= limit) & xp.all(xp.linalg.diagonal(L) > 0)  # also of none
+        limit = (K.shape[0] * float(xp.finfo(K.dtype).eps)) ** 0.5  # sqrt(eps) in each row
+        return L, (misfit <= limit) & xp.all(xp.linalg.diagonal(L) > 0)  # also True for order 0
     try:
         L = xp.linalg.cholesky(xp.tril(K) + xp.tril(K, k=-1).T)
     except np.linalg.LinAlgError:
@@ -64,8 +64,8 @@ def begin_cholesky(K: Array, *, overwrite: bool = False) -> tuple[Array, Array] 
 def cholesky_solve(L: Array, B: Array) -> Array:
     """Solve (L L^T) X = B for X (n, m), with L (n, n) lower triangular and B (n, m)."""
     if array_api_compat.is_numpy_array(L):
-        upper: Any = L.T  # is Fortran-ordered where `cholesky` made L, so nothing is copied
-        if B.shape[1] == 1:  # LAPACK's routine is made for many columns
+        upper: Any = L.T  # Fortran-ordered if `cholesky` made L, so nothing is copied
+        if B.shape[1] == 1:  # LAPACK's routine is designed for many columns
             (trsv,) = scipy.linalg.get_blas_funcs(("trsv",), (upper,))
             found: Array = trsv(upper, trsv(upper, B[:, 0], trans=1))[:, None]
             return found
@@ -83,7 +83,7 @@ def cholesky_solve(L: Array, B: Array) -> Array:
 
 
 def cholesky_product(L: Array, x: Array) -> Array:
-    """L L^T x for x (n, 1), with L (n, n) lower triangular."""
+    """Return L L^T x for x (n, 1), with L (n, n) lower triangular."""
     if array_api_compat.is_numpy_array(L):
         upper: Any = L.T
         (trmv,) = scipy.linalg.get_blas_funcs(("trmv",), (upper,))
@@ -93,9 +93,9 @@ def cholesky_product(L: Array, x: Array) -> Array:
 
 
 def subtract_product(S: Array, A: Array, B: Array) -> Array:
-    """S - A B^T, in S's own memory where the library can; of A A^T the lower triangle at least.
+    """Return S - A B^T for contiguous S (n, m), A (n, k) and B (m, k), in the memory of S where possible.
 
-    S (n, m) is contiguous; A (n, k), B (m, k). B may be A itself, which halves the work.
+    If B is A itself, the work is halved, and only the lower triangle of the result is defined.
     """
     if not array_api_compat.is_numpy_array(S):
         S -= A @ B.T
@@ -111,9 +111,9 @@ def subtract_product(S: Array, A: Array, B: Array) -> Array:
 
 
 def triangular_solve(L: Array, B: Array, *, transposed: bool = False, overwrite: bool = False) -> Array:
-    """L^-1 B, or L^-T B where `transposed`, for L (n, n) lower triangular and B (n, m).
+    """Return L^-1 B, or L^-T B if `transposed`, for L (n, n) lower triangular and B (n, m).
 
-    With `overwrite` B may be destroyed, which saves a copy of it on the host where it is Fortran-ordered.
+    With `overwrite`, B may be destroyed, which saves a copy on the host if B is Fortran-ordered.
     """
     if array_api_compat.is_numpy_array(L):
         upper: Any = L.T
@@ -130,9 +130,10 @@ def triangular_solve(L: Array, B: Array, *, transposed: bool = False, overwrite:
 
 
 def eigh(K: Array) -> tuple[Array, Array]:
-    """Eigenvalues, rising, and eigenvectors of a symmetric K, of which only the lower triangle is read.
+    """Return the eigenvalues, in ascending order, and eigenvectors of a symmetric K.
 
-    NaN where K holds what is not finite, or the library finds no convergence.
+    Only the lower triangle of K is read. All results are NaN if K is not finite, or if the iteration of the
+    library does not converge.
     """
     xp = array_namespace(K)
     lower = xp.tril(K)
@@ -145,10 +146,11 @@ def eigh(K: Array) -> tuple[Array, Array]:
 
 
 def largest_tridiagonal(diagonal: list[Array], beside: list[Array]) -> tuple[float, float]:
-    """Largest eigenvalue theta of a small symmetric tridiagonal matrix given by 0-d arrays, on the host.
+    """Return the largest eigenvalue theta of a small symmetric tridiagonal matrix, and beta |s_k|.
 
-    With beta the last number beside the diagonal and s the eigenvector of theta, beta |s_k| comes with it. A
-    zero beside the diagonal ends the matrix there; NaN where a number is not finite.
+    The matrix T (k, k) is given by 0-d arrays: k in `diagonal`, and k next to it in `beside`. The last one of
+    `beside`, beta, is not part of T; s is the eigenvector of theta. A zero in `beside` ends the matrix there.
+    Both results are NaN if a number is not finite. The decomposition is computed on the host.
     """
     xp = array_namespace(diagonal[0])
     alpha, beta = to_host(xp.stack(diagonal)), to_host(xp.stack(beside))
@@ -163,7 +165,7 @@ def largest_tridiagonal(diagonal: list[Array], beside: list[Array]) -> tuple[flo
 
 
 def root_of_squares(X: Array) -> Array:
-    """|X|, the Frobenius norm, as a 0-d array; 0 or infinity where the squares leave the dtype's range."""
+    """Frobenius norm |X| as a 0-d array; 0 or infinity if the squares leave the range of the dtype."""
     if array_api_compat.is_numpy_array(X):
         root: Array = np.sqrt(np.sum(X * X), dtype=np.float64)
         return root
@@ -173,12 +175,12 @@ def root_of_squares(X: Array) -> Array:
 def linear_operator(
     shape: tuple[int, int], like: Array, matvec: Callable[[Array], Array], rmatvec: Callable[[Array], Array]
 ) -> Any:
-    """Linear operator of the library's own sparse module: scipy.sparse.linalg, or cupyx's for CuPy.
+    """Create a linear operator of scipy.sparse.linalg or, for CuPy, of cupyx.scipy.sparse.linalg.
 
     Raises
     ------
     BackendError
-        If the library has none.
+        If the library has no linear operators.
     """
     if array_api_compat.is_numpy_array(like):
         module = "scipy.sparse.linalg"
@@ -188,14 +190,14 @@ def linear_operator(
         raise BackendError(f"linear_operator: {array_namespace(like).__name__} has no linear operators")
 
     def flat(apply: Callable[[Array], Array]) -> Callable[[Array], Array]:
-        return lambda x: apply(array_namespace(x).reshape(x, (-1,)))  # solvers also send columns
+        return lambda x: apply(array_namespace(x).reshape(x, (-1,)))  # solvers also pass columns
 
     operator = importlib.import_module(module).LinearOperator
     return operator(shape, matvec=flat(matvec), rmatvec=flat(rmatvec), dtype=like.dtype)
 
 
 def erf(x: Array) -> Array:
-    """Error function of each element."""
+    """Return the error function of each element."""
     if array_api_compat.is_numpy_array(x):
         y: Array = scipy.special.erf(x)
         return y
@@ -210,7 +212,7 @@ def erf(x: Array) -> Array:
 
 
 def _raising(x: Array) -> AbstractContextManager[Any]:
-    """Context in which a decomposition of x that fails raises, as CuPy does only where it is told to."""
+    """Context in which a failed decomposition of x raises an error, which CuPy does only on request."""
     if not array_api_compat.is_cupy_array(x):
         return nullcontext()
     import cupyx
@@ -220,5 +222,5 @@ def _raising(x: Array) -> AbstractContextManager[Any]:
 
 
 def unwarned() -> np.errstate:
-    """Context without NumPy's warnings of overflow and NaN, for code that checks its numbers itself."""
+    """Context that suppresses NumPy's warnings of overflow and NaN, for code that checks its results."""
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")

@@ -1,8 +1,9 @@
-"""Large NumPy arrays in recycled memory: on the host what CuPy's memory pool is on the device.
+"""Memory pool for large NumPy arrays: the counterpart, on the host, of CuPy's memory pool.
 
-A fresh array of megabytes costs the system more than the arithmetic on it: every page is cleared and mapped
-anew. An array of `empty` lives in a block that is used again, once the array and all its views are gone, for
-the next array of about that size. All blocks together are at most twice what was once in use at a time.
+A new array of several megabytes costs more time than the arithmetic on it, because the system clears and maps
+every page. An array made by `empty` lies in a block of memory. Once the array and all its views are gone, the
+block is used again for the next array of about that size. All blocks together take at most twice the memory
+that was ever in use at one time.
 """
 
 import math
@@ -16,21 +17,21 @@ import numpy as np
 from revgn.arrays.namespace import array_namespace, device_of
 from revgn.arrays.typing import Array, DType
 
-_SMALLEST = 1 << 16  # bytes; below, the system's allocator is as good
+_SMALLEST = 1 << 16  # bytes; for smaller arrays, the system's allocator is as fast
 
 
 class _Lease(weakref.ref[Any]):
-    """Reference to an array in use, which all its views keep alive; when it dies, its block is free again."""
+    """Weak reference to an array that all its views keep alive; once the array is gone, its block is free."""
 
     __slots__ = ("block",)
     block: np.ndarray[Any, Any]
 
 
 class _Pool:
-    """Blocks in use, and blocks that wait: by size, the size not used for longest first."""
+    """Blocks in use, and free blocks by size, the least recently used size first."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()  # a lease may end at any moment, also inside `lease`
+        self.lock = threading.RLock()  # reentrant, since a lease may end inside `lease`
         self.leases: dict[int, _Lease] = {}
         self.waiting: dict[int, list[np.ndarray[Any, Any]]] = {}
         self.in_use = self.most_in_use = self.idle = 0
@@ -45,7 +46,7 @@ class _Pool:
                 block = np.empty(size, np.uint8)
             if blocks:
                 self.waiting[size] = blocks
-            # over a memoryview, so that views of views refer to this very array, not to the block
+            # through a memoryview, so that views of views refer to this array and not to the block
             memory = np.frombuffer(memoryview(block), np.uint8)  # type: ignore[arg-type]
             lease = _Lease(memory, self.release)
             lease.block = block
@@ -73,9 +74,9 @@ _POOL = _Pool()
 
 
 def empty(shape: tuple[int, ...], like: Array, dtype: DType = None) -> Array:
-    """Array of unset numbers on the device of `like`, of its dtype unless another is given.
+    """Create an uninitialized array on the device of `like`, of its dtype unless another is given.
 
-    Large NumPy arrays come from recycled memory.
+    Large NumPy arrays use recycled memory.
     """
     dtype = like.dtype if dtype is None else dtype
     if not array_api_compat.is_numpy_array(like):
@@ -88,15 +89,15 @@ def empty(shape: tuple[int, ...], like: Array, dtype: DType = None) -> Array:
 
 
 def zeros(shape: tuple[int, ...], like: Array) -> Array:
-    """Array of zeros on the device of `like`, of its dtype."""
+    """Create an array of zeros on the device of `like`, of its dtype."""
     array = empty(shape, like)
     array[...] = 0.0
     return array
 
 
 def row_major(x: Array) -> Array:
-    """`x` itself where it is stored row by row, else a copy that is."""
-    flags = getattr(x, "flags", None)  # a library without them has one layout
+    """Return `x` if it is stored row by row, else a copy that is."""
+    flags = getattr(x, "flags", None)  # libraries without flags have only this layout
     if flags is None or flags.c_contiguous:
         return x
     array = empty(x.shape, x)
@@ -105,6 +106,6 @@ def row_major(x: Array) -> Array:
 
 
 def _class_of(size: int) -> int:
-    """`size` rounded up to three leading binary digits, so that arrays of about one size share blocks."""
+    """Round `size` up to three leading binary digits, so that arrays of similar sizes share blocks."""
     step = 1 << max(0, size.bit_length() - 3)
     return -(-size // step) * step

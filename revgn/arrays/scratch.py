@@ -1,7 +1,8 @@
-"""Arrays put aside: in memory as long as there is room, then in one temporary file on the host.
+"""Storage for intermediate arrays: in memory while there is room, then in one temporary file on the host.
 
-The file is read and written by calls, not mapped: pages of a mapped file count as the process's memory, and a
-disk that fills up would end the process. It has no name, so nothing is left behind, however the process ends.
+The file is read and written by system calls. It is not mapped, because pages of a mapped file count as
+memory of the process, and a full disk would kill the process. The file has no name, so it is removed however
+the process ends.
 """
 
 import os
@@ -20,7 +21,7 @@ from revgn.errors import RunError, UsageError
 
 
 class _Place(NamedTuple):
-    """Where in the file an array is, and an empty array of its library, device and dtype."""
+    """Offset and shape of an array in the file, and an empty array of its library, device and dtype."""
 
     offset: int
     shape: tuple[int, ...]
@@ -28,19 +29,19 @@ class _Place(NamedTuple):
 
 
 class Scratch:
-    """Arrays by key, each put once. Those put first stay in memory; what has no room is on disk.
+    """Arrays by key, each stored once: in memory if it fits in the remaining room, else on disk.
 
     Parameters
     ----------
     room : int
-        Bytes that may stay in memory.
+        Memory that the arrays may take, in bytes.
     expected : int
-        Bytes that will be put, as far as known.
+        Size of all arrays that will be stored, in bytes, if known.
 
     Raises
     ------
     UsageError
-        If the disk has no space for what is expected beyond the room.
+        If the disk has too little space for the expected arrays that do not fit in memory.
     """
 
     def __init__(self, room: int, expected: int = 0) -> None:
@@ -53,12 +54,12 @@ class Scratch:
         free = shutil.disk_usage(folder).free
         if expected - room > free:
             raise UsageError(
-                f"memory: {room / 1e9:.3g} GB leaves {(expected - room) / 1e9:.3g} GB for the disk, but "
-                f"{folder} has {free / 1e9:.3g} GB; give more memory, or another folder by TMPDIR"
+                f"memory: {room / 1e9:.3g} GB requires {(expected - room) / 1e9:.3g} GB on disk, but "
+                f"{folder} has {free / 1e9:.3g} GB left; allow more memory, or set TMPDIR to another folder"
             )
 
     def put(self, key: Hashable, array: Array) -> None:
-        """Put `array` aside, which its giver forgets.
+        """Store `array`, which the caller must not use any more.
 
         Raises
         ------
@@ -79,11 +80,13 @@ class Scratch:
             while left:
                 left = left[self._file.write(left) :]
         except OSError as error:
-            raise RunError(f"scratch file in {scratch_folder()}: {error.strerror}; TMPDIR moves it") from None
+            raise RunError(
+                f"scratch file in {scratch_folder()}: {error.strerror}; set TMPDIR to another folder"
+            ) from None
         self.on_disk += size
 
     def get(self, key: Hashable) -> Array:
-        """Array put aside as `key`, not to be written to: itself, or read anew from disk."""
+        """Return the array stored as `key`, from memory or from disk; it must not be written to."""
         if key in self._kept:
             return self._kept[key]
         offset, shape, like = self._places[key]
@@ -94,12 +97,12 @@ class Scratch:
         while left:
             count = self._file.readinto(left)  # type: ignore[attr-defined]
             if not count:
-                raise RunError(f"scratch file in {scratch_folder()}: it ends early")
+                raise RunError(f"scratch file in {scratch_folder()}: unexpected end of file")
             left = left[count:]
         return host if array_api_compat.is_numpy_array(like) else backend_of(like).asarray(host)
 
     def close(self) -> None:
-        """Forget all arrays and delete the file."""
+        """Drop all arrays and delete the file."""
         self._kept.clear()
         if self._file is not None:
             self._file.close()
@@ -110,14 +113,14 @@ class Scratch:
 
 
 def scratch_folder() -> str:
-    """Folder for large temporary files: TMPDIR, else /var/tmp, since /tmp is often held in memory."""
+    """Folder for large temporary files: TMPDIR if set, else /var/tmp, since /tmp is often held in memory."""
     if "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK):
         return "/var/tmp"
     return tempfile.gettempdir()
 
 
 def nbytes(shape: tuple[int, ...], like: Array) -> int:
-    """Bytes of an array of `shape`, of the dtype of `like`."""
+    """Size in bytes of an array of `shape` with the dtype of `like`."""
     return int(np.prod(shape)) * int(array_namespace(like).finfo(like.dtype).bits) // 8
 
 

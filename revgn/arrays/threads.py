@@ -1,7 +1,8 @@
-"""Threads of two linear algebra libraries side by side, set before either is loaded.
+"""Shorter waits of OpenBLAS threads, set before NumPy and SciPy are imported.
 
-NumPy and SciPy bring an OpenBLAS each, whose threads spin for tens of milliseconds after a call: a product
-after a factorization then takes twice its time. Here the wait is made short, unless the environment sets it.
+NumPy and SciPy each contain an OpenBLAS. Its threads spin for tens of milliseconds after a call, so a NumPy
+product after a SciPy factorization takes twice as long. This module shortens the wait, unless the environment
+variable is set already.
 """
 
 import os

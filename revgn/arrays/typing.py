@@ -1,4 +1,4 @@
-"""Types of arrays and of the array functions that all backends share, as far as this package uses them."""
+"""Types of arrays and of the array functions that revgn uses, which all backends provide."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
@@ -69,7 +69,7 @@ class LinearAlgebra(Protocol):
 
 
 class Namespace(Protocol):
-    """A module of array functions by the array API standard; `out` is NumPy's and CuPy's."""
+    """Module of array functions by the array API standard; only NumPy and CuPy accept `out`."""
 
     __name__: str
     bool: DType

@@ -1,4 +1,4 @@
-"""Matrices only: Gram matrices, their factors, truncation, pseudoinverses, conjugate gradients."""
+"""Linear algebra of matrices: Gram matrices, factorizations, pseudoinverses, conjugate gradients."""
 
 from revgn.linalg.cg import OUTCOMES, Outcome, conjugate_gradients
 from revgn.linalg.extremes import begin_extremes

@@ -1,11 +1,13 @@
-"""Conjugate gradients for symmetric positive definite A X = B, with A and a preconditioner P as functions.
+"""Conjugate gradients for A X = B, with A symmetric positive definite and a preconditioner P.
+
+A and P^-1 are functions. An iteration updates the solution X, the residual R and the search direction S:
 
     X += alpha S        R -= alpha A S        alpha = <R, Z> / <S, A S>
-    S = Z + beta S      Z = P^-1 R            beta = <R, Z> / <R, Z before>
+    S = Z + beta S      Z = P^-1 R            beta = <R, Z> / <R, Z>_old
 
-R drifts from B - A X by rounding, so it is formed anew where it says that the end is reached, and the
-iteration goes on from there while that still helps. Source: Golub and Van Loan, Matrix Computations, section
-11.5; van der Vorst and Ye 2000 for the formed residual.
+R drifts away from B - A X by rounding. Once R is small enough, B - A X is therefore computed anew, and the
+iteration continues from it as long as the residual still falls. Source: Golub and Van Loan, Matrix
+Computations, section 11.5; van der Vorst and Ye 2000 for the recomputed residual.
 """
 
 import math
@@ -18,12 +20,12 @@ from revgn.linalg.factor import norm
 Outcome = Literal["converged", "stagnated", "out-of-iterations"]
 OUTCOMES: tuple[Outcome, ...] = ("converged", "stagnated", "out-of-iterations")
 
-_PATIENCE = 50  # iterations in which <R, Z> has to fall ...
-_FALL = 0.99  # ... to this share of the least so far
+_PATIENCE = 50  # iterations within which <R, Z> must fall ...
+_FALL = 0.99  # ... to this fraction of its smallest value so far
 
 
 class CGSolution(NamedTuple):
-    """X, |B - A X| / |B|, the number of products with A spent in iterations, and how it ended."""
+    """Solution X, residual |B - A X| / |B|, number of iterations, and outcome."""
 
     solution: Array
     residual: float
@@ -31,7 +33,7 @@ class CGSolution(NamedTuple):
     outcome: Outcome
 
 
-@unwarned()  # the numbers are looked at
+@unwarned()  # the numbers are checked
 def conjugate_gradients(
     product: Callable[[Array], Array],
     B: Array,
@@ -40,30 +42,30 @@ def conjugate_gradients(
     tolerance: float,
     max_iterations: int,
 ) -> CGSolution:
-    """Solve A X = B from X = 0.
+    """Solve A X = B by conjugate gradients, starting from X = 0.
 
     Parameters
     ----------
     product, precondition : callable
-        A and P^-1, symmetric and positive definite, as functions of arrays in the shape of B.
+        A and P^-1, symmetric and positive definite, as functions of arrays of the shape of B.
     B : array
-        Of any shape; <., .> is the sum of the products of all elements.
+        Right-hand side of any shape; <., .> is the sum of the products of all elements.
     tolerance : float
-        |B - A X| / |B| to be reached.
+        Relative residual |B - A X| / |B| at which the iteration ends.
     max_iterations : int
-        Products with A allowed, the formed residuals not counted.
+        Largest number of products with A, not counting those for recomputed residuals.
 
     Returns
     -------
     CGSolution
-        The outcome says whether the tolerance was reached ("converged"), was not in the allowed number
-        ("out-of-iterations"), or is out of reach ("stagnated"): of rounding, of a singular A with a B that
-        it does not reach, or where A or P is not positive definite.
+        The outcome is "converged" if the tolerance was reached, and "out-of-iterations" if it was not reached
+        in the allowed number. It is "stagnated" if the tolerance cannot be reached: because of rounding,
+        because B is not in the range of a singular A, or because A or P is not positive definite.
 
     Notes
     -----
-    Law: in exact arithmetic X is right after as many iterations as P^-1 A has different eigenvalues.
-    Cost: a product and a preconditioning an iteration, and as many waits for the device: one.
+    Law: in exact arithmetic, X is exact after as many iterations as P^-1 A has distinct eigenvalues.
+    Cost: one product, one preconditioning and one wait for the device per iteration.
 
     Examples
     --------
@@ -78,7 +80,7 @@ def conjugate_gradients(
     size = norm(B)
     if not 0 < size < math.inf:
         return CGSolution(0.0 * B, 0.0 if size == 0 else math.nan, 0, "stagnated" if size else "converged")
-    unit = B / size  # whose squares are within the dtype's range
+    unit = B / size  # its squares are within the dtype's range
     X, R, done, residual, goal = 0.0 * unit, unit, 0, 1.0, tolerance
     while True:
         before = residual, X, R
@@ -89,7 +91,7 @@ def conjugate_gradients(
             residual, X, R = before
         if residual <= tolerance:
             outcome = "converged"
-        elif outcome == "converged" and residual < 0.5 * before[0]:  # go on from the formed one
+        elif outcome == "converged" and residual < 0.5 * before[0]:  # continue from B - A X
             goal = 0.5 * tolerance
             continue
         elif outcome == "converged":
@@ -106,7 +108,7 @@ def _descend(
     done: int,
     max_iterations: int,
 ) -> tuple[Array, int, Outcome]:
-    """Iterate until the updated |R| <= goal; a stagnation is answered with the best X by <R, Z>."""
+    """Iterate until the updated |R| <= goal; after stagnation, return the X of the smallest <R, Z>."""
     xp = array_namespace(R)
     Z = precondition(R)
     S, RZ = Z, xp.sum(R * Z)

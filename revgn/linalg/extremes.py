@@ -1,11 +1,12 @@
-"""Estimates of the extreme eigenvalues of a positive definite K, with one wait for the device.
+"""Estimates of the largest and smallest eigenvalue of a positive definite K, with one wait for the device.
 
     z_0 = K y        z_(i+1) = s K z_i        s = |y| / |z_0|
 
-The largest Ritz value of K on the span of y, z_0, .. is what Lanczos finds in as many steps, within some
-percent where the spectrum is not special. The inner products of these vectors determine it: with Y the unit
-vectors, M = Y^T Y and H = Y^T K Y, it is the largest theta of H a = theta M a. The smallest eigenvalue is
-found from products with K^-1. No vector is orthogonalized, so that a step is the product and one launch.
+The largest eigenvalue is estimated by the largest Ritz value of K on the span of y, z_0, z_1, ..., for a
+fixed y. Lanczos finds the same value in as many steps. It is accurate to a few percent, unless the spectrum
+is special. It follows from the inner products of these vectors: with Y the vectors scaled to length 1,
+M = Y^T Y and H = Y^T K Y, it is the largest theta with H a = theta M a. The smallest eigenvalue is estimated
+from products with K^-1. No vector is orthogonalized, so a step is one product and one launch.
 Source: Parlett, The Symmetric Eigenvalue Problem, chapter 12.
 """
 
@@ -20,28 +21,28 @@ from revgn.linalg.gram import as_dtype
 from revgn.linalg.truncation import machine_epsilon
 
 Products: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
-_STEPS = 5  # products; the estimate is then within some percent
+_STEPS = 5  # products; the estimate is then accurate to a few percent
 
 
-@unwarned()  # the products are looked at
+@unwarned()  # the products are checked
 def begin_extremes(
     maps: tuple[Callable[[Array], Array], ...], order: int, like: Array
 ) -> Deferred[tuple[float, ...]]:
-    """Largest eigenvalue of each map, from below.
+    """Start to estimate the largest eigenvalue of each map from below, without waiting for the device.
 
     Parameters
     ----------
     maps : tuple of callables
-        x (N, 1) in the dtype of `like` to K x, K symmetric and positive definite.
+        Functions that return K x for x (N, 1) in the dtype of `like`, K symmetric and positive definite.
     order : int
-        N.
+        Order N of K.
     like : array
-        Gives library, device and dtype.
+        Determines library, device and dtype.
 
     Notes
     -----
-    Law: the largest Ritz value of min(5, N) Lanczos steps, to rounding; NaN where a product is not finite.
-    Cost: min(5, N) products, and 2 N k^2 operations for k vectors in all.
+    Law: the largest Ritz value of min(5, N) Lanczos steps, up to rounding; NaN if a product is not finite.
+    Cost: min(5, N) products per map, and 2 N k^2 operations for a total of k vectors.
 
     Examples
     --------
@@ -52,7 +53,7 @@ def begin_extremes(
     3.0
     """
     xp, steps = array_namespace(like), min(_STEPS, order)
-    # A chirp is as unlike any given vector as a random one, but the same everywhere.
+    # A chirp is as unrelated to K as a random vector, but the same on all machines.
     chirp = xp.sin(1.7 * xp.arange(1, order + 1, dtype=xp.float64, device=like.device) ** 2)[:, None]
     y = as_dtype(chirp, like.dtype)
     columns = [y]
@@ -75,18 +76,18 @@ def begin_extremes(
 
 
 def _largest(G: Products, eps: float) -> float:
-    """Largest Ritz value of K, from the inner products G of y, z_0, .. z_k."""
+    """Return the largest Ritz value of K, from the inner products G of y, z_0, ..., z_k."""
     size = np.sqrt(np.diagonal(G))
     if not np.isfinite(G).all() or size[0] == 0:
         return math.nan
     if not size[1:].all():
         return 0.0
     scale = size[0] / size[1]  # z_i = K (scale z_(i-1))
-    growth = size[1:] / np.append(size[0], scale * size[1:-1])  # |K u| of the unit vectors u
+    growth = size[1:] / np.append(size[0], scale * size[1:-1])  # |K u| for the vectors u of length 1
     M = G / np.outer(size, size)
     H = M[:-1, 1:] * growth
     weights, V = np.linalg.eigh(M[:-1, :-1])
-    kept = weights > eps**0.8  # the others are of rounding
+    kept = weights > eps**0.8  # the others are due to rounding
     V = V[:, kept] / np.sqrt(weights[kept])
     T = V.T @ H @ V
     return float(np.linalg.eigvalsh((T + T.T) / 2)[-1])

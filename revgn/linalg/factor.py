@@ -1,13 +1,13 @@
-"""Factors of symmetric positive semidefinite matrices, by a ladder that never fails silently.
+"""Factorizations of symmetric positive semidefinite matrices K, by a ladder that never fails silently.
 
     (K + mu I) X = B
 
-The rungs, each tried when the one before is found wanting:
+mu is the damping. The ladder has three rungs. Each is tried if the one before it is not accurate enough:
 
 - cholesky, in the dtype of the matrix;
-- cholesky-float64, the matrix formed again in double precision;
-- eigh, with eigenvalues below the cutoff dropped; in double precision unless a truncation was asked
-  for that the matrix's own dtype resolves.
+- cholesky-float64, with the matrix formed again in double precision;
+- eigh, which drops eigenvalues below the cutoff. It is computed in double precision, unless the requested
+  truncation can be resolved in the dtype of the matrix.
 """
 
 import math
@@ -42,22 +42,22 @@ RUNGS: tuple[Rung, ...] = ("cholesky", "cholesky-float64", "eigh")
 T = TypeVar("T")
 
 _REFINEMENTS = 3
-_ENOUGH = 0.6  # power of eps that a residual may have
-_EXPECTED = 0.1  # residual of a solution over eps (s_max / s_min)^2; features of images have a tenth of it
-_HIDDEN = 1e-3  # share of what damping leaves of B below which a residual is hidden by it
-_SCALE = 1e-6  # relative error of the largest eigenvalue that damping is relative to
+_ENOUGH = 0.6  # exponent of eps: a residual up to eps^0.6 is accepted
+_EXPECTED = 0.1  # residual of a solution over eps (s_max / s_min)^2, as measured for features of images
+_HIDDEN = 1e-3  # fraction of mu |Z| / |B|, the residual due to damping, that is accepted
+_SCALE = 1e-6  # relative error of the largest eigenvalue, if it sets the damping
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CholeskyFactor:
-    """K + mu I = L L^T."""
+    """Cholesky factor L of K + mu I = L L^T."""
 
     lower: Array  # L
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpectralFactor:
-    """K = Q diag(w) Q^T; `inverse` holds 1/(w + mu) where w is kept, else 0."""
+    """Eigendecomposition K = Q diag(w) Q^T; `inverse` holds 1/(w + mu) for each kept w, else 0."""
 
     vectors: Array  # Q
     inverse: Array
@@ -67,12 +67,12 @@ Factor = CholeskyFactor | SpectralFactor | TiledFactor
 
 
 class FactorInfo(NamedTuple):
-    """What a factorization did.
+    """Description of a factorization: its rung, order, rank, extreme singular values and damping mu.
 
-    `s_max` and `s_min` are square roots of the largest and the smallest kept eigenvalue, hence
-    singular values where the matrix is a Gram matrix. From a Cholesky factor they are estimates by five
-    Lanczos steps with K and with K^-1, and then include the damping; s_max is right to 1e-6 where the damping
-    is relative to it. `damping` is the number mu added.
+    `s_max` and `s_min` are the square roots of the largest and the smallest kept eigenvalue. They are
+    singular values if the matrix is a Gram matrix. For a Cholesky factor they are estimates by five Lanczos
+    steps with K + mu I and its inverse, so they include the damping. If the damping is relative to the
+    largest eigenvalue, `s_max` is accurate to 1e-6.
     """
 
     rung: Rung
@@ -95,24 +95,24 @@ def factor(
     damping_unit: Literal["largest", "mean"],
     first_rung: Rung = "cholesky",
 ) -> Factored:
-    """Factor the positive semidefinite matrix K + mu I.
+    """Factor the positive semidefinite matrix K + mu I by the first rung that is accurate enough.
 
     Parameters
     ----------
     form : callable
-        `form(dtype)` makes K (N, N) in `dtype`, in memory that may be destroyed; only its lower
-        triangle need be filled, unless damping is relative to the largest eigenvalue. Called anew for each
+        `form(dtype)` returns K (N, N) in `dtype`, in memory that may be destroyed. Only its lower triangle
+        must be filled, unless damping is relative to the largest eigenvalue. It is called again for each
         rung that is tried.
     order : int
-        N.
+        Order N of K.
     like : array
-        Its dtype is the one to begin with, and that of the numbers behind K.
+        Array with the dtype of the data from which K is formed. The first rung uses this dtype.
     rule : PinvRule
-        `rtol` and `atol` hold for the square roots of K's eigenvalues.
+        `rtol` and `atol` apply to the square roots of K's eigenvalues.
     damping_unit : {"largest", "mean"}
-        mu = rule.damping times K's largest eigenvalue, found to 1e-6, or times its mean diagonal.
+        mu is rule.damping times K's largest eigenvalue, computed to 1e-6, or times its mean diagonal.
     first_rung : str
-        Where to begin, for a caller who saw an earlier rung's solution fail.
+        First rung to try, for a caller whose solution by an earlier rung failed.
     """
     return read(begin_factor(form, order, like, rule, damping_unit=damping_unit, first_rung=first_rung))
 
@@ -126,7 +126,7 @@ def begin_factor(
     damping_unit: Literal["largest", "mean"],
     first_rung: Rung = "cholesky",
 ) -> Deferred[Factored]:
-    """`factor`, of which the first rung's outcome is not waited for."""
+    """Start `factor` without waiting for the outcome of the first rung."""
     first, *higher = RUNGS[RUNGS.index("eigh" if rule.truncates else first_rung) :]
 
     def climbed(found: Factored | None) -> Factored:
@@ -147,7 +147,7 @@ def factor_at(
     *,
     damping_unit: Literal["largest", "mean"],
 ) -> Factored | None:
-    """`factor` by that rung and no other; None where it is found wanting, or is the one before it."""
+    """Factor by one rung only; None if it is not accurate enough, or is the same as the rung before it."""
     return read(begin_factor_at(rung, form, order, like, rule, damping_unit=damping_unit))
 
 
@@ -160,7 +160,7 @@ def begin_factor_at(
     *,
     damping_unit: Literal["largest", "mean"],
 ) -> Deferred[Factored | None]:
-    """`factor_at` without a wait for its outcome."""
+    """Start `factor_at` without waiting for its outcome."""
     single, double = like.dtype, array_namespace(like).float64
     if rung == "cholesky":
         return _by_cholesky(form(single), rule, damping_unit, rung)
@@ -178,19 +178,19 @@ def with_info(
     mu: float,
     rung: Rung,
 ) -> Factored | None:
-    """`factored` and what is known of it; None where K's smallest eigenvalue is below its rounding.
+    """Return `factored` with its info; None if K's smallest eigenvalue is lost in rounding errors.
 
     Parameters
     ----------
     like : array
-        Of the factor's dtype.
+        Array of the factor's dtype.
     """
     begun = _begin_extremes(factored, order, like)
     return read(begun.then(lambda extremes: _judged(factored, order, like, rung, mu, *extremes)))
 
 
 def solve_factored(factored: Factor, B: Array) -> Array:
-    """Solve (K + mu I) X = B for X (N, m), in the dtype of B; dropped eigenvectors get no share."""
+    """Solve (K + mu I) X = B for X (N, m) in the dtype of B; dropped eigenvectors do not contribute."""
     if isinstance(factored, CholeskyFactor):
         X = cholesky_solve(factored.lower, as_dtype(B, factored.lower.dtype))
     elif isinstance(factored, TiledFactor):
@@ -208,22 +208,23 @@ def solve_checked(
     evaluate: Callable[[Array, Array, T | None, Factor, FactorInfo], tuple[T, Array]],
     refactor: Callable[[Rung], tuple[Factor, FactorInfo] | None],
 ) -> tuple[T, FactorInfo, float]:
-    """Solve (K + mu I) Z = B, judged by what Z does: refined, then climbing the ladder until it is right.
+    """Solve (K + mu I) Z = B, refine Z by its residual, and climb the ladder until Z is accurate.
 
     Parameters
     ----------
     evaluate : callable
-        `evaluate(Z, dZ, before, factored, info)` returns what the caller wants of Z, and the residual R of
-        B's shape. `before` is what it returned for Z - dZ, None at first (dZ = Z): results that are linear
-        in Z are added up, so that Z's rounding is refined away with the rest.
+        `evaluate(Z, dZ, before, factored, info)` returns the caller's result for Z, and the residual R in the
+        shape of B. `before` is the caller's result for Z - dZ; it is None in the first call, where dZ = Z.
+        A result that is linear in Z is `before` plus the result for dZ. Refinement then also removes the
+        rounding errors of Z.
     refactor : callable
-        `refactor(rung)` factors anew, from that rung on; None where there is none left.
+        `refactor(rung)` factors again, starting from that rung; None if no rung is left.
 
     Returns
     -------
-    The evaluation of the best Z, the factorization used, and |R| / |B|. It exceeds eps^0.6 (4e-10, or 7e-5
-    in single precision) only where that is a thousandth of what the damping leaves, mu |Z| / |B|, or the last
-    rung could do no better.
+    The result for the best Z, the info of the factorization used, and the residual |R| / |B|. The residual
+    exceeds eps^0.6 (4e-10, or 7e-5 in single precision) only if it is below a thousandth of the residual due
+    to damping, mu |Z| / |B|, or if the last rung was not more accurate.
     """
     while True:
         Z = solve_factored(factored, B)
@@ -244,7 +245,7 @@ def solve_checked(
             result, residual = better, again
         if residual <= tolerance or info.rung == RUNGS[-1] or not math.isfinite(scale):
             return result, info, residual
-        del factored  # the next one may need its memory
+        del factored  # the next factorization may need its memory
         higher = refactor(RUNGS[RUNGS.index(info.rung) + 1])
         if higher is None:
             return result, info, residual
@@ -257,10 +258,11 @@ def begin_solve(
     B: Array,
     evaluate: Callable[[Array, Array, T | None, Factor, FactorInfo], tuple[T, Array]],
 ) -> tuple[T, Deferred[float | None]]:
-    """`solve_checked` without a wait for the device: the evaluation of Z, and |R| / |B| of it.
+    """Start `solve_checked` without waiting for the device: return the result for Z, and |R| / |B|.
 
-    Z is refined once where the condition of the factored matrix lets expect a residual that is too large. In
-    place of a residual that is too large all the same comes None, and the solution should not be used.
+    Z is refined once if, by the condition number of the factored matrix, its residual is expected to be too
+    large. If the residual is still too large, None is returned in its place, and the result should not be
+    used.
     """
     Z = solve_factored(factored, B)
     result, R = evaluate(Z, Z, None, factored, info)
@@ -279,13 +281,13 @@ def begin_solve(
 
 
 def _tolerance(info: FactorInfo, scale: float, left: list[float], B: Array) -> float:
-    """Residual that needs no refinement; `left` is |Z| where there is damping."""
+    """Return the largest residual that needs no refinement; `left` holds |Z| if there is damping."""
     left_by_damping = info.damping * left[0] / scale if left else 0.0
     return float(max(machine_epsilon(B.dtype, B) ** _ENOUGH, _HIDDEN * left_by_damping))
 
 
 def project(factored: Factor, B: Array) -> Array:
-    """B without what lies in dropped eigenvectors; B itself for a Cholesky factor."""
+    """Return B without its components in dropped eigenvectors; B itself for a Cholesky factor."""
     if not isinstance(factored, SpectralFactor):
         return B
     Q = factored.vectors
@@ -296,7 +298,7 @@ def project(factored: Factor, B: Array) -> Array:
 def _by_cholesky(
     K: Array, rule: PinvRule, unit: Literal["largest", "mean"], rung: Rung
 ) -> Deferred[Factored | None]:
-    """Take the Cholesky factor where there is one and K's smallest eigenvalue is above its rounding."""
+    """Factor K by Cholesky; None if that fails or K's smallest eigenvalue is lost in rounding errors."""
     order, largest = K.shape[0], None
     damping: Deferred[float] = ready(0.0)
     if rule.damping and unit == "mean":
@@ -309,7 +311,7 @@ def _by_cholesky(
         damping, largest = ready(mu), largest + mu
         add_diagonal(K, mu)
     found = begin_cholesky(K, overwrite=True)
-    del K  # where it was not overwritten
+    del K  # frees its memory if it was not overwritten
     if found is None:
         return ready(None)
     L, is_factor = found
@@ -331,7 +333,7 @@ def _times(K: Array, x: Array) -> Array:
 def _begin_extremes(
     factored: CholeskyFactor | TiledFactor, order: int, like: Array, largest: float | None = None
 ) -> Deferred[tuple[float, float]]:
-    """Largest and smallest eigenvalue of K + mu I, the largest as given where it is known already."""
+    """Start to estimate the smallest and, unless it is given, the largest eigenvalue of K + mu I."""
     if isinstance(factored, TiledFactor):
         product, solve = partial(product_tiled, factored), partial(solve_tiled, factored)
     else:
@@ -355,11 +357,11 @@ def _judged(
     largest: float,
     smallest: float,
 ) -> Factored | None:
-    """The factorization, unless the smallest eigenvalue is below the rounding of the largest."""
+    """Return the factorization; None if its smallest eigenvalue is below the rounding of its largest."""
     eps = machine_epsilon(like.dtype, like)
-    # In single precision the residual of what is solved decides; double precision has the last word on rank.
+    # In single precision, the residual of the solution decides; in double precision, this bound decides.
     bound = resolution(order, eps) if like.dtype == array_namespace(like).float64 else 4 * eps
-    if not 0 < bound * largest < smallest:  # also where a number is not finite
+    if not 0 < bound * largest < smallest:  # also if a number is not finite
         return None
     return factored, FactorInfo(rung, order, order, math.sqrt(largest), math.sqrt(smallest), mu)
 
@@ -390,7 +392,7 @@ def _by_eigh(
 
 
 def begin_norms(*arrays: Array) -> Deferred[list[float]]:
-    """`norm` of each array, with one wait for all."""
+    """Start to compute the `norm` of each array without waiting for the device."""
 
     def finish(*roots: float) -> list[float]:
         return [
@@ -401,12 +403,12 @@ def begin_norms(*arrays: Array) -> Deferred[list[float]]:
 
 
 def norms(*arrays: Array) -> list[float]:
-    """`norm` of each array, with one wait for all."""
+    """Return the `norm` of each array, waiting for the device once."""
     return read(begin_norms(*arrays))
 
 
 def norm(X: Array) -> float:
-    """|X|, the Frobenius norm, as a Python float; scaled where the squares leave the dtype's range."""
+    """Frobenius norm |X| as a Python float; X is scaled if its squares leave the range of its dtype."""
     return norms(X)[0]
 
 
@@ -423,6 +425,6 @@ def _scaled_norm(X: Array) -> float:
 
 
 def _mean_diagonal(K: Array) -> Array:
-    """0-d, in double precision."""
+    """Return the mean of the diagonal of K as a 0-d array in double precision."""
     xp = array_namespace(K)
     return xp.asarray(xp.astype(xp.mean(xp.linalg.diagonal(K)), xp.float64))

@@ -1,10 +1,10 @@
-"""Gram matrices, formed in the precision that was asked for."""
+"""Gram matrices in a given precision."""
 
 from revgn.arrays import Array, DType, array_namespace, matmul
 
 
 def gram_rows(A: Array, dtype: DType | None = None) -> Array:
-    """A A^T (n, n) of A (n, m), in `dtype`; NumPy forms only one triangle and mirrors it.
+    """Return A A^T (n, n) for A (n, m), in `dtype`; NumPy computes one triangle and mirrors it.
 
     Examples
     --------
@@ -17,7 +17,7 @@ def gram_rows(A: Array, dtype: DType | None = None) -> Array:
 
 
 def gram_columns(A: Array, dtype: DType | None = None) -> Array:
-    """A^T A (m, m) of A (n, m), in `dtype`.
+    """Return A^T A (m, m) for A (n, m), in `dtype`.
 
     Examples
     --------
@@ -31,14 +31,14 @@ def gram_columns(A: Array, dtype: DType | None = None) -> Array:
 
 
 def as_dtype(A: Array, dtype: DType | None) -> Array:
-    """Return A as `dtype`; A itself where it is of that type already or none is given."""
+    """Return A as `dtype`; A itself if it has that dtype or none is given."""
     if dtype is None or A.dtype == dtype:
         return A
     return array_namespace(A).astype(A, dtype)
 
 
 def add_diagonal(K: Array, mu: float | Array) -> None:
-    """K += mu I for a contiguous square K, in place; mu may be a 0-d array.
+    """Add mu I to a contiguous square K in place; mu may be a 0-d array.
 
     Examples
     --------

@@ -1,10 +1,11 @@
-"""The largest eigenvalue of a symmetric positive semidefinite map, from products with it (Lanczos).
+"""Largest eigenvalue of a symmetric positive semidefinite matrix K, by the Lanczos method.
 
     K V = V T + beta v e^T        V (N, k) orthonormal, T (k, k) tridiagonal
 
-The largest eigenvalue theta of T, with eigenvector s, is a lower bound of that of K, and an eigenvalue of K
-lies within beta |s_k| of it. All vectors are double and orthogonalized against all before, so that close
-eigenvalues are told apart. Source: Golub and Van Loan, Matrix Computations, sections 10.1 and 10.3.
+V holds the k Lanczos vectors, v is the next one, and e is the last unit vector. The largest eigenvalue theta
+of T, with eigenvector s, is a lower bound of the largest eigenvalue of K, and an eigenvalue of K lies within
+beta |s_k| of theta. The vectors are in double precision, and each is orthogonalized against all before it, so
+that close eigenvalues are separated. Source: Golub and Van Loan, Matrix Computations, sections 10.1 and 10.3.
 """
 
 from collections.abc import Callable
@@ -12,30 +13,30 @@ from collections.abc import Callable
 from revgn.arrays import Array, array_namespace, largest_tridiagonal
 from revgn.linalg.gram import as_dtype
 
-_FEW = 5  # steps before the first look at the error
+_FEW = 5  # steps before the error is first checked
 
 
 def largest_eigenvalue(apply: Callable[[Array], Array], order: int, like: Array, rtol: float) -> float:
-    """Return the largest eigenvalue, from below.
+    """Return the largest eigenvalue of K, from below.
 
     Parameters
     ----------
     apply : callable
-        x (N, 1) in the dtype of `like` to K x.
+        Function that returns K x for x (N, 1) in the dtype of `like`.
     order : int
-        N.
+        Order N of K.
     rtol : float
-        The relative error allowed.
+        Largest relative error.
 
     Notes
     -----
-    Law: equal arguments give equal bits; NaN where a product is not finite.
-    Cost: k products and 4 N k^2 operations; a wait for the device at k = 5 and each time that k has grown by
-    a quarter. For 1e-6, k is 5 to 10 where one eigenvalue stands out (features whose mean is not zero), about
-    8 N^(1/3) for random matrices, and N at most.
+    Law: equal arguments give bitwise equal results; NaN if a product is not finite.
+    Cost: k products and 4 N k^2 operations; one wait for the device at k = 5 and one each time that k has
+    grown by a quarter. For rtol = 1e-6, k is 5 to 10 if one eigenvalue is much larger than the others
+    (features whose mean is not zero), about 8 N^(1/3) for random matrices, and N at most.
     """
     xp = array_namespace(like)
-    # A chirp is as unlike any given vector as a random one, but the same everywhere.
+    # A chirp is as unrelated to K as a random vector, but the same on all machines.
     q = xp.sin(1.7 * xp.arange(1, order + 1, dtype=xp.float64, device=like.device) ** 2)[:, None]
     q = q / xp.sqrt(xp.sum(q * q))
     basis = q.T

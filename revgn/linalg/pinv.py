@@ -1,10 +1,11 @@
-"""The pseudoinverse of a matrix, applied: X = A^+ V.
+"""Application of the pseudoinverse of a matrix A (n, m): X = A^+ V.
 
     n <= m:  A^+ V = A^T (A A^T + mu I)^-1 V
     n >  m:  A^+ V = (A^T A + mu I)^-1 A^T V
 
-with iterative refinement against A itself: its residual decides whether a rung of the ladder of
-`factor` was good enough. Golub and Van Loan, Matrix Computations, sections 5.3 and 3.5.3.
+mu is the damping. X is improved by iterative refinement. Its residual is computed with A, not with the Gram
+matrix, and decides whether a rung of the ladder of `factor` was accurate enough. Source: Golub and Van Loan,
+Matrix Computations, sections 5.3 and 3.5.3.
 """
 
 from collections.abc import Callable
@@ -34,7 +35,7 @@ Evaluate = Callable[
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pinv:
-    """A factored pseudoinverse of `matrix` A (n, m)."""
+    """Factored pseudoinverse of `matrix` A (n, m)."""
 
     matrix: Array
     rule: PinvRule
@@ -43,10 +44,10 @@ class Pinv:
 
 
 class PinvInfo(NamedTuple):
-    """What a pseudoinverse did: its factorization, and the relative residual of its equation.
+    """Description of a pseudoinverse: its factorization, and the relative residual of its equation.
 
-    `residual` is |V - A X - mu Y| / |V| within the kept range, with X = A^T Y, where n <= m; and
-    |A^T (V - A X) - mu X| / |A^T V| where n > m.
+    For n <= m, `residual` is |V - A X - mu Y| / |V| within the kept range, with X = A^T Y. For n > m, it is
+    |A^T (V - A X) - mu X| / |A^T V|.
     """
 
     rung: Rung
@@ -59,7 +60,7 @@ class PinvInfo(NamedTuple):
 
 
 class PinvSolution(NamedTuple):
-    """X = A^+ V (m, p), and what it realizes, A X (n, p)."""
+    """Solution X = A^+ V (m, p), the product A X (n, p) that it realizes, and its info."""
 
     solution: Array
     realized: Array
@@ -67,7 +68,7 @@ class PinvSolution(NamedTuple):
 
 
 class BegunPinvSolution(NamedTuple):
-    """X and A X of a `PinvSolution` whose residual is not known yet; None in place of one too large."""
+    """A `PinvSolution` whose residual is not known yet; its info reads as None if that is too large."""
 
     solution: Array
     realized: Array
@@ -79,7 +80,7 @@ def factor_pinv(A: Array, rule: PinvRule) -> Pinv:
 
     Notes
     -----
-    Cost: n m min(n, m) for the Gram matrix and a third of min(n, m)^3 for Cholesky.
+    Cost: n m min(n, m) operations for the Gram matrix and min(n, m)^3 / 3 for Cholesky.
 
     Examples
     --------
@@ -93,14 +94,14 @@ def factor_pinv(A: Array, rule: PinvRule) -> Pinv:
 
 
 def begin_pinv(A: Array, rule: PinvRule) -> Deferred[Pinv]:
-    """`factor_pinv` without a wait for the device, so that many may be read at once."""
+    """Start `factor_pinv` without waiting for the device, so that many can be read at once."""
     if A.ndim != 2:
         raise ShapeError(f"factor_pinv: A has shape {A.shape}; expected a matrix")
     return _begin_factor(A, rule, RUNGS[0]).then(lambda found: Pinv(A, rule, *found))
 
 
 def apply_pinv(pinv: Pinv, V: Array) -> PinvSolution:
-    """Return X = A^+ V with A X and the residual, climbing the ladder where the residual is too large.
+    """Return X = A^+ V, A X and the residual; the next rung is tried if the residual is too large.
 
     Parameters
     ----------
@@ -109,9 +110,9 @@ def apply_pinv(pinv: Pinv, V: Array) -> PinvSolution:
 
     Notes
     -----
-    Law: X is the least-norm least-squares solution; A A^+ A = A and the other Penrose identities,
-    up to the truncation and damping of the rule.
-    Cost: 2 n m p for X, as much for A X, again for each refinement.
+    Law: X is the least-squares solution of least norm; A A^+ A = A and the other Penrose identities hold, up
+    to the truncation and damping of the rule.
+    Cost: 2 n m p operations for X and the same for A X; both again for each refinement.
 
     Examples
     --------
@@ -131,7 +132,7 @@ def apply_pinv(pinv: Pinv, V: Array) -> PinvSolution:
 
 
 def begin_apply_pinv(pinv: Pinv, V: Array) -> BegunPinvSolution:
-    """`apply_pinv` without a wait for the device, and without a second rung: see `begin_solve`."""
+    """Start `apply_pinv` without waiting for the device; no other rung is tried (see `begin_solve`)."""
     B, evaluate = _equation(pinv, V)
     (X, AX), residual = begin_solve(pinv.factor, pinv.info, B, evaluate)
     info = residual.then(lambda found: None if found is None else PinvInfo(*pinv.info, found))
@@ -139,10 +140,10 @@ def begin_apply_pinv(pinv: Pinv, V: Array) -> BegunPinvSolution:
 
 
 def _equation(pinv: Pinv, V: Array) -> tuple[Array, Evaluate]:
-    """B of the equation that is solved for V, and X, A X and the misfit of its solution Z."""
+    """Return the right-hand side B for V, and a function that returns X, A X and the residual of Z."""
     A = pinv.matrix
     if V.shape[:1] != A.shape[:1]:
-        raise ShapeError(f"apply_pinv: V is {V.shape} but A is {A.shape}: rows differ")
+        raise ShapeError(f"apply_pinv: V has shape {V.shape} and A {A.shape}; expected equal numbers of rows")
     wide = A.shape[0] <= A.shape[1]
 
     def evaluate(

@@ -1,10 +1,11 @@
-"""Cholesky factors by square tiles, of matrices that are never formed as a whole.
+"""Cholesky factorization by square tiles, for matrices that are never formed as a whole.
 
     L_jj L_jj^T = K_jj - sum_(k<j) L_jk L_jk^T        L_ij L_jj^T = K_ij - sum_(k<j) L_ik L_jk^T,   i > j
 
-Left-looking: column by column of tiles, each tile of K formed when its turn comes and written once, as a tile
-of L. Three tiles are at work at a time; the others are in a `Scratch`. Source: Golub and Van Loan, Matrix
-Computations, section 4.2.9 for the blocks; Toledo 1999, A survey of out-of-core algorithms, for their order.
+The algorithm is left-looking. It goes through the tiles column by column; each tile of K is formed when it is
+needed, and written once, as a tile of L. Three tiles are in memory at a time, and the others in a `Scratch`.
+Source: Golub and Van Loan, Matrix Computations, section 4.2.9, for Cholesky factorization by blocks; Toledo
+1999, A survey of out-of-core algorithms, for the order of the tiles.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +17,10 @@ from revgn.linalg.gram import add_diagonal
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TiledFactor:
-    """P K P^T + mu I = L L^T; tile (i, j) of L, j <= i, is put aside as `tiles.get((i, j))`.
+    """Factor of P K P^T + mu I = L L^T by tiles; tile (i, j) of L, j <= i, is `tiles.get((i, j))`.
 
-    `sizes` are the rows of the tiles, `order` (P) the numbers of K's rows in the order of L's, `back` the
-    inverse of that order, `dtype` the tiles'.
+    P is a permutation of K's rows: `order` holds the row numbers of K in the order of L, and `back` is the
+    inverse permutation. `sizes` are the numbers of rows of the tiles, and `dtype` is their dtype.
     """
 
     sizes: tuple[int, ...]
@@ -32,24 +33,25 @@ class TiledFactor:
 def cholesky_tiled(
     form: Callable[[int, int], Array], mu: float, sizes: Sequence[int], order: Array, tiles: Scratch
 ) -> TiledFactor | None:
-    """Factor P K P^T + mu I; None where it is not positive definite.
+    """Factor P K P^T + mu I; None if it is not positive definite.
 
     Parameters
     ----------
     form : callable
-        `form(i, j)` makes tile (i, j) of P K P^T, j <= i, in contiguous memory that may be destroyed; of a
-        tile on the diagonal, only the lower triangle is read. Called once for each, column by column.
+        `form(i, j)` returns tile (i, j) of P K P^T, j <= i, in contiguous memory that may be destroyed. Only
+        the lower triangle of a tile on the diagonal is read. It is called once for each tile, column by
+        column.
     sizes : sequence of int
-        Rows of the tiles; they need not be alike.
+        Numbers of rows of the tiles, which may differ.
     order : (N,)
-        P, by the numbers of K's rows.
+        The permutation P, as row numbers of K.
     tiles : Scratch
-        Where the tiles of L go.
+        Storage for the tiles of L.
 
     Notes
     -----
-    Law: L is the factor that `cholesky` finds, to rounding. Cost: N^3/3 operations, and N^3/(3 b) numbers
-    read for tiles of b rows. Memory: three tiles beside what `tiles` keeps.
+    Law: L equals the factor by `cholesky` up to rounding. Cost: N^3/3 operations; N^3/(3 b) numbers are read
+    for tiles of b rows. Memory: three tiles in addition to those that `tiles` keeps.
     """
     count, dtype = len(sizes), None
     for j in range(count):
@@ -59,13 +61,13 @@ def cholesky_tiled(
                 return None
             dtype = tile.dtype
             tiles.put((i, j), tile)
-            del tile  # before the next is formed
+            del tile  # before the next tile is formed
     back = array_namespace(order).argsort(order)
     return TiledFactor(tuple(sizes), order, back, tiles, dtype)
 
 
 def solve_tiled(factored: TiledFactor, B: Array) -> Array:
-    """(K + mu I)^-1 B for B (N, m) in the dtype of the factor.
+    """Return (K + mu I)^-1 B for B (N, m) in the dtype of the factor.
 
     Notes
     -----
@@ -85,7 +87,7 @@ def solve_tiled(factored: TiledFactor, B: Array) -> Array:
 
 
 def product_tiled(factored: TiledFactor, B: Array) -> Array:
-    """(K + mu I) B for B (N, m) in the dtype of the factor, which is as much as L L^T of it.
+    """Return (K + mu I) B for B (N, m) in the dtype of the factor, computed from L.
 
     Notes
     -----
@@ -103,7 +105,7 @@ def product_tiled(factored: TiledFactor, B: Array) -> Array:
 
 
 def _tile(form: Callable[[int, int], Array], mu: float, tiles: Scratch, i: int, j: int) -> Array | None:
-    """L_ij, of the tiles in the columns before it."""
+    """Compute L_ij from the tiles in the columns before it."""
     tile = form(i, j)
     if i == j:
         add_diagonal(tile, mu)
@@ -116,7 +118,7 @@ def _tile(form: Callable[[int, int], Array], mu: float, tiles: Scratch, i: int, 
 
 
 def _split(factored: TiledFactor, B: Array) -> list[Array]:
-    """Rows of P B, tile by tile."""
+    """Split P B into the rows of each tile."""
     PB = array_namespace(B).take(B, factored.order, axis=0)
     parts, start = [], 0
     for size in factored.sizes:

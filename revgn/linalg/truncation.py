@@ -1,4 +1,4 @@
-"""Which singular values count: truncation, damping, and what a Gram matrix can resolve at all."""
+"""Treatment of small singular values: truncation, damping, and the resolution of a Gram matrix."""
 
 import math
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from revgn.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class PinvRule:
-    """How a pseudoinverse treats small singular values s of a matrix whose largest is s_1.
+    """Treatment of small singular values s in a pseudoinverse, where s_1 is the largest one.
 
     Parameters
     ----------
     rtol, atol : float or None
-        Keep s >= max(rtol s_1, atol), and never what a Gram matrix cannot resolve: s^2 below its
-        rounding, max(10, sqrt(n)) eps s_1^2 in double precision, and s < n eps s_1 for the eps of the
-        matrix itself, n the order of its smaller Gram matrix.
+        Keep s >= max(rtol s_1, atol). Values that a Gram matrix cannot resolve are always dropped. With n
+        the order of the smaller Gram matrix, these are s^2 < max(10, sqrt(n)) eps s_1^2 for the eps of the
+        Gram matrix, usually in double precision, and s < n eps s_1 for the eps of the matrix itself.
     damping : float
         Replace 1/s by s / (s^2 + damping s_1^2).
 
@@ -37,11 +37,13 @@ class PinvRule:
                 raise UsageError(f"PinvRule: {name} is {value}; expected a number >= 0")
 
         if self.rtol is not None and self.rtol >= 1:
-            raise UsageError(f"PinvRule: rtol is {self.rtol}, which keeps nothing; expected less than 1")
+            raise UsageError(
+                f"PinvRule: rtol is {self.rtol}, which keeps no singular value; expected a number < 1"
+            )
 
     @property
     def truncates(self) -> bool:
-        """Whether a cut was asked for beyond the numerical rank."""
+        """Whether the rule drops singular values that can be resolved."""
         return self.rtol is not None or self.atol > 0
 
 
@@ -50,26 +52,26 @@ PAPER_RULE = PinvRule(rtol=1e-2, atol=1e-5)
 
 
 def machine_epsilon(dtype: DType, like: Array) -> float:
-    """Distance from 1 to the next number of `dtype`, a type of the namespace of `like`."""
+    """Distance from 1 to the next larger number of `dtype`, a dtype of the namespace of `like`."""
     return float(array_namespace(like).finfo(dtype).eps)
 
 
 def resolution(order: int, eps: float) -> float:
-    """Smallest eigenvalue, relative to the largest, that a Gram matrix of this order still shows.
+    """Smallest eigenvalue, relative to the largest, that a Gram matrix of this order can resolve.
 
-    Its rounding errors add up like a random walk: sqrt(order) eps, never taken below 10 eps.
+    Its rounding errors add up like a random walk, to sqrt(order) eps; the result is at least 10 eps.
     """
     return max(10.0, math.sqrt(order)) * eps
 
 
 def relative_cutoff(rule: PinvRule, order: int, eps: float, own_eps: float) -> float:
-    """Cutoff for singular values over the largest: what `rule` asks for, never below what can be resolved.
+    """Cutoff for singular values relative to the largest: `rule.rtol`, or the resolution if that is larger.
 
-    `rule.atol` is a cutoff beside it.
+    `rule.atol` is applied separately.
 
     Parameters
     ----------
     eps, own_eps : float
-        Machine epsilon of the Gram matrix, and of the matrix whose Gram matrix it is.
+        Machine epsilon of the Gram matrix, and of the matrix from which it is formed.
     """
     return max(rule.rtol or 0.0, math.sqrt(resolution(order, eps)), order * own_eps)

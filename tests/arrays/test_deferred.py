@@ -1,4 +1,4 @@
-"""Numbers that are read together, with one wait for the device."""
+"""Deferred results are read together, with one wait for the device."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from revgn.arrays import Deferred, deferred, read, ready, runs_ahead, to_host, t
 
 @pytest.fixture
 def waits(monkeypatch):
-    """Arrays that were brought to the host."""
+    """Arrays that were copied to the host."""
     seen = []
     monkeypatch.setattr(deferred, "to_host", lambda x: seen.append(x) or to_host(x))
     return seen
@@ -35,7 +35,7 @@ def test_many_results_are_read_with_one_wait(backend, waits):
     assert len(waits) == int(runs_ahead(whole))
 
 
-def test_nothing_to_wait_for_is_no_wait(waits):
+def test_results_without_numbers_need_no_wait(waits):
     assert read(together([ready(1), ready(2)])) == [1, 2]
     assert read(together([])) == []
     assert waits == []

@@ -1,4 +1,4 @@
-"""Formulas written down as C, and their values where a GPU evaluates them."""
+"""Formulas are translated to C, and have the right values on a GPU."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def written(function, *arrays):
     return formula.declarations, formula.lines, [(x.name, str(x.dtype)) for x in results], formula.arguments
 
 
-def test_a_formula_is_written_down_in_c():
+def test_a_formula_is_translated_to_c():
     x, mask = np.ones((2, 3), np.float32), np.ones((2, 3), bool)
 
     def function(x, mask):
@@ -35,20 +35,20 @@ def test_a_formula_is_written_down_in_c():
     assert arguments[2:] == [0.0, 2.0, 1.0]
 
 
-def test_a_formula_is_compiled_once_for_all_numbers():
+def test_formulas_with_different_numbers_share_their_code():
     x = np.ones(3)
     first, second = (written(lambda u, a=a: (a * u + a,), x) for a in (2.0, np.float64(3.0)))
     assert first[:3] == second[:3]
     assert second[3][1:] == [3.0, 3.0]
 
 
-def test_a_single_number_of_the_device_is_read_once_for_all_elements():
+def test_a_0d_array_is_broadcast_to_all_elements():
     x, size = np.ones((2, 3)), np.asarray(2.0)
     assert written(lambda u: (u / size,), x)[0] == ["float64 x0", "raw float64 x1"]
     assert written(lambda u: (u / size,), size)[0] == ["float64 x0", "float64 x1"]
 
 
-def test_integers_become_floating_numbers(backend, dtype):
+def test_integers_are_converted_to_floats(backend, dtype):
     x = backend.backend.asarray(np.arange(6, dtype=np.uint8).reshape(2, 3))
     shift = backend.asarray([1.0, 2.0, 3.0], dtype)
 
@@ -60,7 +60,7 @@ def test_integers_become_floating_numbers(backend, dtype):
 
 
 @pytest.mark.parametrize("a", [2.0, -3.0])
-def test_numbers_may_change(a, backend, dtype):
+def test_a_formula_with_numbers_and_0d_arrays(a, backend, dtype):
     x = backend.asarray(np.arange(6.0).reshape(2, 3), dtype)
     size = backend.asarray(4.0, dtype)
     (found,) = blockwise(lambda u: (1.0 - (a * u) / size,), x)
@@ -73,7 +73,7 @@ def test_numbers_may_change(a, backend, dtype):
     ["numpy", "strict:device1", "cupy:stand-in", pytest.param("cupy", marks=pytest.mark.gpu)],
     indirect=True,
 )
-def test_results_may_take_the_place_of_operands(backend):
+def test_results_may_overwrite_operands(backend):
     x, y = (backend.asarray(np.full((2, 3), a)) for a in (5.0, 3.0))
     found = blockwise(lambda u, v: (u + v, u - v), x, y, out=(x, y))
     assert found[0] is x
@@ -85,13 +85,13 @@ def test_results_may_take_the_place_of_operands(backend):
     assert np.array_equal(to_host(strided), [[0.0, 8.0, 8.0, 8.0]] * 2)
 
 
-def test_sum_of_single_numbers(backend, dtype):
+def test_sum_of_0d_arrays(backend, dtype):
     numbers = [backend.asarray(x, dtype) for x in (1.0, 2.5, 4.0)]
     assert float(total(numbers)) == 7.5
     assert total([]) == 0.0
 
 
-def test_time_passes(backend, dtype):
+def test_seconds_between_instants_are_not_negative(backend, dtype):
     x = backend.asarray(1.0, dtype)
     start = instant(x)
     end = instant(x)

@@ -1,4 +1,4 @@
-"""Chains of operations by pieces equal the plain formulas, whatever the pieces."""
+"""Chains of operations, computed in pieces of any size, equal the plain formulas."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ SIZES = [(1, 1, 1), (5, 3, 7), (8, 4, 8), (13, 6, 20)]
 
 @pytest.fixture(params=[(1, 1), (8, 4), (1 << 15, 1 << 10)], ids=["1", "few", "whole"])
 def pieces(request, monkeypatch):
-    """Pieces of one row, of a few, and larger than anything here."""
+    """Pieces of one row, of a few rows, and larger than all arrays of these tests."""
     elements, rows = request.param
     monkeypatch.setattr(fused, "_ELEMENTS", elements)
     monkeypatch.setattr(fused, "_ROWS", rows)
@@ -83,7 +83,7 @@ def test_activate(size, pieces, backend, dtype):
     assert np.array_equal(to_host(slope), to_host(A)[:, :h] > 0)
 
 
-def test_blockwise_gives_all_results(pieces, backend, dtype):
+def test_blockwise_returns_all_results(pieces, backend, dtype):
     x, y = draw(backend, dtype, (7, 3), (7, 3))
     both = blockwise(lambda u, v: (u + v, u > v), x, y)
     expect(backend, dtype, "sum", both[0], to_host(x) + to_host(y))

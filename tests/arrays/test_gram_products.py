@@ -1,4 +1,4 @@
-"""Sums of Gram matrices times products, against the formula."""
+"""Sums of Gram matrices times inner products, compared with the formula."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from revgn.testing import assert_close
 @pytest.mark.parametrize("same", [(), (0,), (2,), (0, 1, 2)], ids=str)
 @pytest.mark.parametrize("shape", [(5, 3, 4), (1, 1, 1), (4, 1, 6)], ids=str)
 def test_the_sum_is_added_to_a_view(shape, same, is_first, backend, dtype):
-    """Of three terms, `same` are those whose P is the same for all s and t."""
+    """There are three terms; `same` lists the terms whose P is the same for all s and t."""
     rng = np.random.default_rng(1)
     r, q, m = shape
     grams = [rng.standard_normal((r, m)) for _ in range(3)]
@@ -21,7 +21,7 @@ def test_the_sum_is_added_to_a_view(shape, same, is_first, backend, dtype):
     expected = before.copy()
     expected[1, :, 1:, :] = total if is_first else total + expected[1, :, 1:, :]
     if is_first:
-        before[1, :, 1:, :] = np.nan  # has no meaning
+        before[1, :, 1:, :] = np.nan  # must not be read
     xp = backend.backend.xp
     out = xp.asarray(backend.asarray(before, dtype), copy=True)
     terms = (

@@ -1,4 +1,4 @@
-"""Which library an array belongs to, and how arrays travel."""
+"""Library and device of arrays, and transfers between host and device."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ from revgn.errors import BackendError, RevgnError, UsageError
 from revgn.testing import tolerance
 
 
-def test_arrays_come_back_as_they_went(backend, dtype, rng):
+def test_arrays_return_unchanged_from_the_device(backend, dtype, rng):
     x = rng.standard_normal((3, 2)).astype(dtype)
     there = backend.asarray(x, dtype)
     assert there.dtype == backend.dtype(dtype)
@@ -31,7 +31,7 @@ def test_arrays_come_back_as_they_went(backend, dtype, rng):
     assert to_host(there).dtype == x.dtype
 
 
-def test_an_array_knows_its_backend(backend):
+def test_backend_of_an_array(backend):
     x = backend.asarray(np.zeros(2))
     found = backend_of(x)
     assert (found.xp.__name__, found.device) == (array_namespace(x).__name__, device_of(x))
@@ -39,14 +39,14 @@ def test_an_array_knows_its_backend(backend):
     synchronize(x)
 
 
-def test_libraries_do_not_mix():
+def test_arrays_of_different_libraries_raise():
     strict = pytest.importorskip("array_api_strict")
     with pytest.raises(BackendError, match=r"array_api_strict.*numpy.ndarray.*one library") as raised:
         array_namespace(np.zeros(2), strict.zeros(2))
     assert isinstance(raised.value, (RevgnError, TypeError))
 
 
-def test_what_is_no_array_is_refused():
+def test_an_argument_that_is_not_an_array_raises():
     with pytest.raises(BackendError, match="list"):
         array_namespace([1.0])
 
@@ -58,15 +58,15 @@ def test_backends_by_name():
         select_backend("torch")
 
 
-def test_only_gpu_tests_see_a_gpu(request):
-    """On a machine with one, too: what does not ask for a backend gets NumPy."""
+def test_only_gpu_tests_use_a_gpu(request):
+    """Other tests get NumPy for the backend "auto", even on a machine with a GPU."""
     if any(item.get_closest_marker("gpu") for item in request.session.items):
-        pytest.skip("GPU tests were asked for")
+        pytest.skip("GPU tests are selected")
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
     assert select_backend("auto").name == "numpy"
 
 
-def test_what_cuda_there_is(stand_in, monkeypatch):
+def test_describe_cuda(stand_in, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     monkeypatch.delenv("CUPY_TF32", raising=False)
     found = describe_cuda()
@@ -89,7 +89,7 @@ def test_what_cuda_there_is(stand_in, monkeypatch):
     ("script", "version"),
     [("echo 580.159.03; echo 580.159.03", "580.159.03"), ("exit 9", None), ("true", None)],
 )
-def test_the_driver_is_told_by_nvidia_smi(script, version, stand_in, monkeypatch, tmp_path):
+def test_the_driver_version_is_read_from_nvidia_smi(script, version, stand_in, monkeypatch, tmp_path):
     program = tmp_path / "nvidia-smi"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
@@ -97,7 +97,7 @@ def test_the_driver_is_told_by_nvidia_smi(script, version, stand_in, monkeypatch
     assert describe_cuda().driver == version
 
 
-def test_cupy_that_is_not_there_says_so(monkeypatch):
+def test_missing_cupy_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert "not installed" in cupy_absence()
     assert select_backend("auto").name == "numpy"
@@ -105,7 +105,7 @@ def test_cupy_that_is_not_there_says_so(monkeypatch):
         select_backend("cupy")
 
 
-def test_draws_are_the_same_bits_everywhere(backend, dtype):
+def test_draws_are_bitwise_equal_on_all_backends(backend, dtype):
     kind = backend.dtype(dtype)
     x = draw_normal(np.random.default_rng(5), (4, 3), 0.1, backend.backend, kind)
     expected = (0.1 * np.random.default_rng(5).standard_normal((4, 3))).astype(dtype)
@@ -124,7 +124,7 @@ def test_orthonormal_draws(rows, columns, backend, dtype):
 
 
 @pytest.mark.parametrize(("limit", "bound"), [("max", 4096 * 1000), ("5000", 5000), (None, 4096 * 1000)])
-def test_memory_is_the_machine_s_or_its_container_s(limit, bound, monkeypatch, tmp_path):
+def test_memory_size_is_limited_by_the_container(limit, bound, monkeypatch, tmp_path):
     if limit is not None:
         (tmp_path / "memory.max").write_text(f"{limit}\n")
     monkeypatch.setattr("revgn.arrays.namespace._CONTAINER", tmp_path / "memory.max")

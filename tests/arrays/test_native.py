@@ -1,4 +1,4 @@
-"""What the libraries do differently must come out the same."""
+"""Functions that differ between libraries give the same results."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_cholesky_reads_the_lower_triangle(K, backend, dtype):
     L = cholesky(given)
     expected = backend.asarray(np.linalg.cholesky(K), dtype)
     assert_close("L", L, expected, tolerance(L.dtype, "map") * 10)  # a factor of condition about 10
-    assert np.array_equal(to_host(given), lower_only.astype(dtype)), "K was destroyed unasked"
+    assert np.array_equal(to_host(given), lower_only.astype(dtype)), "K was changed without overwrite"
 
 
 def test_cholesky_may_overwrite(K, backend):
@@ -29,14 +29,14 @@ def test_cholesky_may_overwrite(K, backend):
 
 
 def test_cholesky_of_no_rows(backend, dtype):
-    """The blocks of a preconditioner without directions have one."""
+    """Such a matrix occurs in the blocks of a preconditioner without directions."""
     L = cholesky(backend.asarray(np.empty((0, 0)), dtype))
     assert L is not None
     assert L.shape == (0, 0)
 
 
 @pytest.mark.parametrize("bad", [-1.0, 0.0, np.nan])
-def test_cholesky_that_fails_is_none(bad, backend, dtype):
+def test_cholesky_returns_none_after_a_failure(bad, backend, dtype):
     K = np.diag([1.0, bad, 1.0])
     if np.isnan(bad):
         K[:, 1] = K[1, :] = bad
@@ -44,7 +44,7 @@ def test_cholesky_that_fails_is_none(bad, backend, dtype):
 
 
 def test_a_matrix_of_order_zero_is_factored(backend):
-    """As a preconditioner without directions needs it."""
+    """Such a matrix occurs in a preconditioner without directions."""
     L = cholesky(backend.asarray(np.zeros((0, 0))))
     assert L is not None
     assert L.shape == (0, 0)
@@ -71,14 +71,14 @@ def test_subtract_product(shape, backend, dtype, rng):
     assert_close("S - A B^T", found, backend.asarray(S - A @ B.T, dtype), 10 * tolerance(found.dtype, "map"))
 
 
-def test_subtract_gram_is_right_in_the_lower_triangle(backend, dtype, rng):
+def test_subtract_gram_is_correct_in_the_lower_triangle(backend, dtype, rng):
     S, A = rng.standard_normal((5, 5)), backend.asarray(rng.standard_normal((5, 3)), dtype)
     found = to_host(subtract_product(backend.asarray(S, dtype) + 0.0, A, A))
     expected = S - to_host(A).astype(float) @ to_host(A).T
     assert np.allclose(np.tril(found), np.tril(expected), atol=1e-5 if dtype == "float32" else 1e-13)
 
 
-def test_tiles_are_changed_in_their_own_memory(rng):
+def test_tiles_are_changed_in_place(rng):
     S, A, B = rng.standard_normal((4, 3)), rng.standard_normal((4, 6)), rng.standard_normal((3, 6))
     assert np.shares_memory(subtract_product(S, A, B), S)
     square = rng.standard_normal((4, 4))

@@ -1,4 +1,4 @@
-"""Recycled memory: a block is used again once no view of its array is left, never before."""
+"""Recycled memory: a block is used again once no view of its array is left, and never earlier."""
 
 import gc
 
@@ -48,7 +48,7 @@ def test_kept_arrays_never_share_memory():
     assert all((array == array[0, 0]).all() for array in arrays)
 
 
-def test_all_blocks_are_bounded_by_what_was_in_use():
+def test_all_blocks_take_at_most_twice_the_peak_use():
     held = [empty((64 + i, 1000), LIKE) for i in range(30)]
     del held
     for i in range(200):
@@ -60,13 +60,13 @@ def test_all_blocks_are_bounded_by_what_was_in_use():
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 90_000), st.sampled_from(["float32", "float64", "bool"]))))
-def test_arrays_are_as_asked_for(shapes):
+def test_arrays_have_the_requested_size_and_dtype(shapes):
     for count, dtype in shapes:
         array = empty((count,), LIKE, np.dtype(dtype))
         assert (array.shape, array.dtype, array.flags.writeable) == ((count,), np.dtype(dtype), True)
 
 
-def test_other_libraries_make_their_own(backend):
+def test_other_libraries_allocate_their_own_arrays(backend):
     like = backend.asarray([1.0])
     array = empty((3, 30_000), like)
     assert (array.shape, array.dtype, array.device) == ((3, 30_000), like.dtype, like.device)

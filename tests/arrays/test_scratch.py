@@ -1,4 +1,4 @@
-"""Arrays put aside come back as they went, in memory or from a file that leaves nothing behind."""
+"""Stored arrays are returned unchanged, from memory or from a temporary file that is always removed."""
 
 import gc
 import shutil
@@ -23,7 +23,7 @@ def folder(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("room", [0, 100, 1 << 20])
-def test_arrays_come_back(room, backend, dtype, rng):
+def test_arrays_are_returned_unchanged(room, backend, dtype, rng):
     scratch = Scratch(room)
     arrays = [
         backend.asarray(rng.standard_normal(shape), dtype) for shape in ((3, 4), (1,), (2, 0), (5, 2, 3))
@@ -42,13 +42,13 @@ def test_arrays_come_back(room, backend, dtype, rng):
     scratch.close()
 
 
-def test_what_is_not_contiguous_comes_back_too(rng):
+def test_arrays_that_are_not_contiguous_are_returned_unchanged(rng):
     scratch, array = Scratch(0), rng.standard_normal((6, 4)).T[1:, ::2]
     scratch.put("a", array)
     assert np.array_equal(scratch.get("a"), array)
 
 
-def test_first_come_stay_in_memory():
+def test_the_first_arrays_stay_in_memory():
     scratch, first, second = Scratch(100), np.ones(10), np.ones(10)
     scratch.put(1, first)
     scratch.put(2, second)
@@ -58,7 +58,7 @@ def test_first_come_stay_in_memory():
     assert (scratch.in_memory, scratch.on_disk) == (96, 80)
 
 
-def test_the_file_has_no_name_and_goes_with_the_object(folder):
+def test_the_file_has_no_name_and_is_closed_with_the_object(folder):
     scratch = Scratch(0)
     scratch.put(1, np.ones(1000))
     assert list(folder.iterdir()) == []
@@ -68,7 +68,7 @@ def test_the_file_has_no_name_and_goes_with_the_object(folder):
     assert file.closed
 
 
-def test_nothing_is_left_after_a_kill(folder):
+def test_no_file_is_left_after_a_kill(folder):
     code = """
 import os, signal
 import numpy as np
@@ -84,18 +84,18 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_full_disk_is_reported(monkeypatch):
     with Path("/dev/full").open("r+b", buffering=0) as full:
         monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
-        with pytest.raises(RunError, match="No space left on device; TMPDIR"):
+        with pytest.raises(RunError, match="No space left on device; set TMPDIR"):
             Scratch(0).put(1, np.ones(1000))
 
 
-def test_a_disk_that_is_too_small_is_refused_at_once(folder):
+def test_a_disk_that_is_too_small_raises_at_once(folder):
     free = shutil.disk_usage(folder).free
-    with pytest.raises(UsageError, match=r"GB for the disk, but .* has .* GB; give more memory"):
+    with pytest.raises(UsageError, match=r"GB on disk, but .* has .* GB left; allow more memory"):
         Scratch(1000, 2 * free)
     Scratch(3 * free, 2 * free)
 
 
-def test_the_folder_is_tmpdir_or_one_that_is_on_disk(monkeypatch, folder):
+def test_the_folder_is_tmpdir_or_a_folder_on_disk(monkeypatch, folder):
     assert scratch_folder() == str(folder)
     monkeypatch.delenv("TMPDIR")
     assert scratch_folder() in ("/var/tmp", "/tmp")

@@ -41,7 +41,7 @@ def test_help_lists_the_commands(invoke):
 
 def test_help_of_train_shows_the_defaults(invoke):
     text = " ".join(invoke("train", "--help").stdout.split())
-    assert "--hidden INTEGER Hidden features of a coupling. [512]" in text
+    assert "--hidden INTEGER Number of hidden features of each coupling. [512]" in text
     assert "--optimizer KIND Optimizer: gauss-newton, sgd," in text
     assert "blend, switch. [gauss-newton]" in text
 

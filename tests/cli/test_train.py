@@ -28,9 +28,9 @@ def test_training_with_default_options_learns_the_digits(invoke, tmp_path):
 def test_json(train, invoke):
     trained = train("run", "--json")
     found = json.loads(trained.stdout)
+    times = {"seconds", "seconds_outside", "epoch", "samples"}
     metrics = {"train_loss", "train_accuracy", "test_loss", "test_accuracy"}
-    progress = {"seconds", "seconds_outside", "epoch", "samples"}
-    assert set(found) == {"run", "status", "step", "resume"} | metrics | progress
+    assert set(found) == {"run", "status", "step", "resume"} | times | metrics
     assert (found["run"], found["status"], found["step"]) == ("run", "finished", 4)
     assert found["resume"] == "revgn resume run"
     more = json.loads(invoke("resume", "run", "--steps", 6, "--json", "-q").stdout)
@@ -168,12 +168,12 @@ def test_auto_chooses_a_solver_and_stores_it_in_the_run(invoke, tmp_path):
 def test_a_singular_kernel_is_announced(invoke):
     """The message comes before training and names a remedy; here 8 features, 64 samples, 10 outputs."""
     options = ("--subset", 64, "--hidden", 8, "--batch-size", 64)
-    note = "without damping the kernel of order 640 is singular (rank 360 at most at first)"
+    note = "without damping, the kernel of order 640 is singular (rank at most 360 at initialization)"
     assert note in invoke("train", *options, "--dry-run").stdout
     assert note in invoke("train", *options, "--dry-run", "--json").stdout
     trained = invoke("train", *options, "--steps", 1, "--out", "run").stderr
     assert trained.index(f"revgn: {note}") < trained.index("step 0/1")
-    assert "take --damping 0.01" in trained
+    assert "use --damping 0.01" in trained
     remedied = invoke("train", *options, "--damping", 0.01, "--steps", 1, "--out", "remedied")
     assert "singular" not in remedied.stderr
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # All that a machine with a GPU can show of revgn, within nine minutes, the most valuable first.
 #
-#     tests/gpu/run.sh [environment] [math] [tests] [trajectories] [resume] [bench]
+#     tests/gpu/run.sh [environment] [math] [tests] [trajectories] [resume] [bench] [scale]
 #
 # The parts are all taken unless some are named. Each has a time limit of its own and its output in
 # $OUT/PART.log; a line on each is added to $OUT/summary.txt. Parts that are right or wrong run side by side,
-# the one that is timed runs alone. The exit status is 1 if a part failed or was stopped, 3 without a GPU.
+# those that are timed run alone. The exit status is 1 if a part failed or was stopped, 3 without a GPU.
 #
 #   OUT      folder of the results, by default gpu-results
 #   BUDGET   seconds for all parts together, by default 540
@@ -17,7 +17,7 @@
 # and no network is needed: packages and links to the checkout are put into a folder that is removed.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
-parts="${*:-environment math tests trajectories resume bench}"
+parts="${*:-environment math tests trajectories resume bench scale}"
 out=${OUT:-gpu-results} budget=${BUDGET:-540} wheels=${WHEELS:-.whl} python=${PYTHON:-python3}
 mkdir -p "$out" && out=$(cd "$out" && pwd) && : >"$out/summary.txt" || exit 2
 site=$(mktemp -d) && trap 'rm -rf "$site"' EXIT
@@ -74,6 +74,13 @@ if [[ -f $out/trajectories.log ]]; then # a line for each optimizer and precisio
 fi
 
 part bench 240 "$python" tests/bench/bench_gpu.py --backend cupy --limit 200 --json "$out/bench.json"
+
+# The paper's network at its own scale: runs that the time does not suffice for are left out.
+part scale 400 "${revgn[@]}" sweep examples/paper-scale.toml --quiet --out "$site/scale"
+if [[ -d $site/scale ]]; then
+    tar -C "$site" --exclude=checkpoints -czf "$out/scale.tgz" scale
+    "${revgn[@]}" compare "$site/scale" --csv >"$out/scale.csv"
+fi
 
 cat "$out/summary.txt"
 ! grep -qv ": ok" "$out/summary.txt"

@@ -57,6 +57,7 @@ def test_each_part_has_its_verdict_and_its_file(script, answers, tmp_path):
         "trajectories": "failed with status 1",
         "resume": "stopped after its 120 s",
         "bench": "ok",
+        "scale": "ok",
     }
     assert output.endswith(summary)
     assert (tmp_path / "out" / "math.log").read_text(encoding="utf-8") == "all laws hold\n"

@@ -119,7 +119,7 @@ def test_a_kernel_that_exceeds_the_memory_is_factored_in_tiles(kind, tmp_path, m
     with monkeypatch.context() as patched:
         calls = until_step(6, patched)
         start_run(what, folder, note=lambda text: notes.append((text, calls[-1]())))
-    told = f"kernel of order 640 as a whole, which takes {2 * bound:,} bytes; take memory={bound} "
+    told = f"kernel of order 640 as a whole, which takes {2 * bound:,} bytes; use memory={bound} "
     ((text, kept),) = notes
     assert told in text
     assert kept is None, "what had been allocated is still there"

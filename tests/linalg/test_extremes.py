@@ -1,4 +1,4 @@
-"""Estimates of extreme eigenvalues, against decompositions and Lanczos."""
+"""Estimates of extreme eigenvalues, compared with decompositions and Lanczos."""
 
 import math
 
@@ -29,8 +29,8 @@ def matrix(request, rng):
     return Q @ np.diag(request.param) @ Q.T
 
 
-def test_both_ends_are_found_from_inside(matrix, backend, dtype):
-    """Within some percent where the spectrum is not special, and never outside it but for rounding."""
+def test_both_ends_of_the_spectrum_are_estimated_from_inside(matrix, backend, dtype):
+    """The estimates are accurate to some percent and, up to rounding, never outside the spectrum."""
     w = np.linalg.eigvalsh(matrix)
     like, product = of_product(matrix, backend, dtype)
     _, solve = of_product(np.linalg.inv(matrix), backend, dtype)
@@ -40,7 +40,7 @@ def test_both_ends_are_found_from_inside(matrix, backend, dtype):
     assert 0.85 / w[0] <= of_inverse <= (1 + rounding) / w[0]
 
 
-def test_five_products_and_what_lanczos_finds(rng):
+def test_five_products_give_the_value_of_lanczos(rng):
     A = rng.standard_normal((80, 100))
     K, count = A @ A.T, []
 
@@ -56,7 +56,7 @@ def test_five_products_and_what_lanczos_finds(rng):
 
 
 def test_scale_does_not_matter(rng):
-    """Single precision is left by K^5 y long before K."""
+    """K^5 y leaves the range of single precision long before K."""
     A = rng.standard_normal((30, 40)).astype(np.float32)
     for scale in (1e-15, 1.0, 1e15):
         K = np.float32(scale) * (A @ A.T)
@@ -64,7 +64,7 @@ def test_scale_does_not_matter(rng):
         assert found / scale == pytest.approx(np.linalg.norm(A, 2) ** 2, rel=0.05)
 
 
-def test_nothing_and_what_is_not_finite(backend, dtype):
+def test_zero_and_nan(backend, dtype):
     like = backend.asarray(np.zeros(3), dtype)
     maps = (lambda x: 0.0 * x, lambda x: math.nan * x, lambda x: x)
     zero, nan, one = read(begin_extremes(maps, 3, like))

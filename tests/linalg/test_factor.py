@@ -1,4 +1,4 @@
-"""The ladder: each rung reached by a matrix made for it, and reported."""
+"""The ladder: a matrix made for each rung reaches it, and the rung is reported."""
 
 import math
 
@@ -23,7 +23,7 @@ from revgn.testing import assert_close, tolerance
 
 
 def matrix_of(values, rng, rows=None):
-    """Matrix (rows, len(values)) or its like with the given singular values."""
+    """Matrix with the given singular values and `rows` rows, by default len(values)."""
     k = len(values)
     U = np.linalg.qr(rng.standard_normal((rows or k, k)))[0]
     V = np.linalg.qr(rng.standard_normal((k + 3, k)))[0]
@@ -37,7 +37,7 @@ def gram_of(values, rng):
 
 
 def factor_matrix(K, library, dtype, rule=None, unit="largest", first_rung="cholesky"):
-    """`factor` of a given K, as its callers use it: formed anew, in memory that may be destroyed."""
+    """Call `factor` for a given K as its callers do: K is formed anew in memory that may be destroyed."""
 
     def form(kind):
         return library.backend.asarray(K, dtype=kind) + 0.0
@@ -70,7 +70,7 @@ def test_rung_is_reached_and_reported(values, dtype, rung, rank, backend, rng):
     assert isinstance(factored, SpectralFactor if rung == "eigh" else CholeskyFactor)
 
 
-def test_a_caller_may_begin_higher(numpy_backend, rng):
+def test_a_caller_may_start_at_a_higher_rung(numpy_backend, rng):
     K = gram_of(GOOD, rng)
     assert factor_matrix(K, numpy_backend, "float32", first_rung="cholesky-float64")[1].rung == RUNGS[1]
     assert factor_matrix(K, numpy_backend, "float64", first_rung="cholesky-float64")[1].rung == "eigh"
@@ -103,7 +103,7 @@ def test_damping_is_added_in_its_unit(unit, first_rung, backend, rng):
     assert_close("damped", X, expected, tolerance(X.dtype, "solve"))
 
 
-def test_dropped_eigenvectors_get_no_share(backend, rng):
+def test_dropped_eigenvectors_do_not_contribute(backend, rng):
     K = gram_of(SINGULAR, rng)
     factored, _ = factor_matrix(K, backend, "float64")
     B = backend.asarray(rng.standard_normal((5, 2)))
@@ -114,7 +114,7 @@ def test_dropped_eigenvectors_get_no_share(backend, rng):
     assert project(whole, B) is B
 
 
-def test_rank_counts_the_kept(backend, rng):
+def test_rank_counts_the_kept_eigenvalues(backend, rng):
     values = np.array([1.0, 1e-1, 1e-3, 1e-5, 1e-7]) ** 2
     for rtol, rank in ((1e-2, 2), (1e-4, 3), (1e-6, 4)):
         _, info = factor_matrix(gram_of(values, rng), backend, "float64", PinvRule(rtol=rtol))
@@ -123,7 +123,7 @@ def test_rank_counts_the_kept(backend, rng):
     assert info.rank == 2
 
 
-def test_truncation_below_single_precision_is_done_in_double(backend, rng):
+def test_truncation_below_single_precision_is_computed_in_double(backend, rng):
     values = np.array([1.0, 1e-1, 1e-2, 1e-4, 3e-5]) ** 2
     for rtol in (5e-5, 1e-6):
         factored, info = factor_matrix(gram_of(values, rng), backend, "float32", PinvRule(rtol=rtol))
@@ -131,13 +131,13 @@ def test_truncation_below_single_precision_is_done_in_double(backend, rng):
         assert "float64" in str(factored.vectors.dtype)
     factored, info = factor_matrix(gram_of(values, rng), backend, "float32", PAPER_RULE)
     assert "float32" in str(factored.vectors.dtype)
-    assert info.rank in (2, 3)  # 1e-2 sits on the cutoff
+    assert info.rank in (2, 3)  # 1e-2 is equal to the cutoff
 
 
 @pytest.mark.parametrize("n", [3, 40])
 @pytest.mark.parametrize("first_rung", ["cholesky", "eigh"])
 def test_extreme_singular_values_are_reported(n, first_rung, backend, dtype, rng):
-    """By Cholesky estimates: s_max from below, s_min from above, each within a tenth."""
+    """Estimates by Cholesky: s_max from below and s_min from above, each to a tenth."""
     A = rng.standard_normal((n, 3 * n))
     s = np.linalg.svd(A, compute_uv=False)
     _, info = factor_matrix(A @ A.T, backend, dtype, first_rung=first_rung)
@@ -148,7 +148,7 @@ def test_extreme_singular_values_are_reported(n, first_rung, backend, dtype, rng
 
 
 class TestNotFinite:
-    """NaN must not pass for a solution: it is raised, or it is the residual."""
+    """NaN must not be returned as a solution: either an error is raised, or the residual is NaN."""
 
     @pytest.mark.parametrize("rule", [PinvRule(), PAPER_RULE, PinvRule(damping=0.1)])
     @pytest.mark.parametrize("shape", [(4, 8), (8, 4)])

@@ -15,7 +15,7 @@ def test_both_sides(backend, dtype, rng):
     assert_close("columns", gram_columns(backend.asarray(A, dtype)), backend.asarray(A.T @ A, dtype), limit)
 
 
-def test_in_a_finer_dtype(backend, rng):
+def test_gram_matrix_in_double_precision(backend, rng):
     A = backend.asarray(rng.standard_normal((4, 7)), "float32")
     K = gram_rows(A, backend.dtype("float64"))
     exact = to_host(A).astype(float)
@@ -40,7 +40,7 @@ def test_norm(backend):
     assert norm(backend.asarray([[3.0, 0.0], [0.0, 4.0]])) == pytest.approx(5.0)
 
 
-def test_norms_are_read_together_and_each_is_scaled_where_it_must_be(backend):
+def test_norms_are_scaled_if_squares_leave_the_range(backend):
     X = [np.array([3.0, 4.0]), np.array([1e-30, 0.0]), np.array([1e30, 1e30]), np.zeros(2)]
     with unwarned():
         found = norms(*(backend.asarray(x, "float32") for x in X))

@@ -1,4 +1,4 @@
-"""The largest eigenvalue by Lanczos, against decompositions."""
+"""Largest eigenvalue by Lanczos, compared with decompositions."""
 
 import math
 
@@ -21,7 +21,7 @@ def relu_features(rng, n, m):
 
 
 def clustered(rng, n, m, spread=1e-4):
-    """Half of the singular values within `spread` of the largest."""
+    """Matrix with half of its singular values within `spread` of the largest."""
     k = min(n, m)
     s = np.concatenate([1 - spread * rng.random(k // 2), 0.5 * rng.random(k - k // 2)])
     U, V = (np.linalg.qr(rng.standard_normal((size, k)))[0] for size in (n, m))
@@ -31,7 +31,7 @@ def clustered(rng, n, m, spread=1e-4):
 @pytest.mark.parametrize("draw", [random, low_rank, relu_features, clustered])
 @pytest.mark.parametrize("shape", [(60, 150), (150, 60), (100, 100), (1, 7), (7, 1)], ids=str)
 def test_damping_is_relative_to_the_largest_singular_value(draw, shape, backend, dtype, rng):
-    """To 1e-6, and s_max is reported as right."""
+    """Damping and s_max are accurate to 1e-6."""
     A = draw(rng, *shape)
     info = factor_pinv(backend.asarray(A, dtype), PinvRule(damping=0.1)).info
     square = np.linalg.norm(A, 2) ** 2
@@ -45,13 +45,13 @@ def test_damping_is_relative_to_the_largest_singular_value(draw, shape, backend,
     [0.999 * np.ones(399), np.linspace(0, 1, 399), 1 - 1e-6 * np.arange(399), np.zeros(399)],
     ids=["behind-a-cluster", "dense", "close", "alone"],
 )
-def test_the_largest_of_many(others):
+def test_the_largest_eigenvalue_of_many(others):
     values = np.append(others, 1.0)
     found = largest_eigenvalue(lambda x: values[:, None] * x, 400, values, 1e-6)
     assert 1 - 1e-6 <= found <= 1 + 1e-12
 
 
-def test_a_clear_case_takes_few_products(rng):
+def test_a_large_spectral_gap_takes_few_products(rng):
     K = relu_features(rng, 300, 400)
     K, count = K @ K.T, []
 
@@ -64,7 +64,7 @@ def test_a_clear_case_takes_few_products(rng):
     assert len(count) <= 12
 
 
-def test_nothing_and_what_is_not_finite():
+def test_zero_and_nan():
     like = np.zeros(3)
     assert largest_eigenvalue(lambda x: 0.0 * x, 3, like, 1e-6) == 0.0
     assert math.isnan(largest_eigenvalue(lambda x: math.nan * x, 3, like, 1e-6))

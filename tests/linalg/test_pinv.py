@@ -1,4 +1,4 @@
-"""Pseudoinverses against the singular value decomposition, and residuals against honest ones."""
+"""Pseudoinverses and their residuals, compared with the singular value decomposition."""
 
 import math
 from dataclasses import replace
@@ -61,7 +61,7 @@ def test_rank_deficient(shape, backend, dtype, rng):
 
 @pytest.mark.parametrize("consistent", [True, False])
 def test_duplicate_rows(consistent, backend, dtype, rng):
-    """Rows twice: equal targets are met, different ones meet at their mean."""
+    """Each row occurs twice: equal targets are reached; for different targets, their mean is reached."""
     A = np.repeat(well_conditioned(rng, 3, 8), 2, axis=0)
     V = np.repeat(rng.standard_normal((3, 2)), 2, axis=0)
     if not consistent:
@@ -74,7 +74,7 @@ def test_duplicate_rows(consistent, backend, dtype, rng):
 
 @pytest.mark.parametrize("rtol", [0.5, 0.2, 0.05, 1e-2, 1e-6])
 @pytest.mark.parametrize("shape", [(5, 9), (9, 5)])
-def test_truncation_is_that_of_numpy(shape, rtol, rng):
+def test_truncation_agrees_with_numpy(shape, rtol, rng):
     A, V = rng.standard_normal(shape) * np.geomspace(1, 1e-3, shape[1]), rng.standard_normal((shape[0], 2))
     s = np.linalg.svd(A, compute_uv=False)
     X, _, info = apply_pinv(factor_pinv(A, PinvRule(rtol=rtol)), V)
@@ -104,7 +104,7 @@ def test_the_papers_rule():
 @pytest.mark.parametrize("damping", [1e-3, 0.1, 2.0])
 @pytest.mark.parametrize("shape", [(5, 9), (9, 5), (1, 3)])
 def test_damped(shape, damping, backend, dtype, rng):
-    """A^T (A A^T + mu I)^-1 V, on either side of square; mu is damping s_1^2."""
+    """X = A^T (A A^T + mu I)^-1 V for wide and tall A, with mu = damping s_1^2."""
     A, V = rng.standard_normal(shape), rng.standard_normal((shape[0], 2))
     rule = PinvRule(damping=damping)
     X, AX, info = apply_pinv(factor_pinv(backend.asarray(A, dtype), rule), backend.asarray(V, dtype))
@@ -126,8 +126,8 @@ def test_damped_and_truncated(backend, rng):
 
 @pytest.mark.parametrize("shape", [(6, 9), (9, 6)])
 @pytest.mark.parametrize("smallest", [1.0, 1e-2, 1e-4, 1e-6])
-def test_residual_is_honest(shape, smallest, numpy_backend, dtype, rng):
-    """The reported residual is that of the X that was returned, however ill-conditioned A is."""
+def test_residual_is_correct(shape, smallest, numpy_backend, dtype, rng):
+    """The reported residual belongs to the returned X, however ill-conditioned A is."""
     A = with_condition(rng, *shape, smallest).astype(dtype)
     V = rng.standard_normal((shape[0], 2)).astype(dtype)
     X, AX, info = apply_pinv(factor_pinv(A, PinvRule()), V)
@@ -146,8 +146,8 @@ def test_residual_is_honest(shape, smallest, numpy_backend, dtype, rng):
 
 @pytest.mark.parametrize("wide", [True, False])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_condition_one_thousand_is_no_trouble(wide, dtype, numpy_backend, rng):
-    """A X = V to about eps cond(A), by refinement; a Gram matrix alone would leave eps cond(A)^2."""
+def test_condition_one_thousand_is_accurate(wide, dtype, numpy_backend, rng):
+    """Refinement gives A X = V to about eps cond(A); the Gram matrix alone gives eps cond(A)^2."""
     A = with_condition(rng, 6, 9, 1e-3)
     V = rng.standard_normal((6, 2)) if wide else A.T @ rng.standard_normal((6, 2))
     A, V = (A if wide else A.T.copy()).astype(dtype), V.astype(dtype)
@@ -171,13 +171,13 @@ def test_penrose_for_any_shape_and_rank(n, m, rank, columns, seed):
 
 @pytest.mark.parametrize("name", ["rtol", "atol", "damping"])
 @pytest.mark.parametrize("number", [-1.0, float("nan"), float("inf")])
-def test_rule_refuses_what_is_no_number(name, number):
+def test_rule_rejects_invalid_numbers(name, number):
     with pytest.raises(UsageError, match=name) as raised:
         PinvRule(**{name: number})
     assert isinstance(raised.value, (RevgnError, ValueError))
 
 
-def test_shapes_are_named():
+def test_errors_name_the_shapes():
     with pytest.raises(ShapeError, match=r"\(2, 3, 4\)"):
         factor_pinv(np.ones((2, 3, 4)), PinvRule())
     with pytest.raises(ShapeError, match=r"\(4, 2\).*\(3, 5\)"):
@@ -218,8 +218,8 @@ def with_singular_values(rng, n, m, values):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("rule", [PinvRule(), PinvRule(atol=1e-12), PinvRule(rtol=1e-12)], ids=repr)
 @pytest.mark.parametrize("wide", [True, False])
-def test_a_decaying_spectrum_is_cut_where_it_cannot_be_resolved(wide, rule, dtype, rng):
-    """Singular values without a gap, down to nothing: X is still no worse than 0, whatever was asked for."""
+def test_a_decaying_spectrum_is_truncated_at_the_resolution(wide, rule, dtype, rng):
+    """Singular values decay to 1e-20 without a gap; X is no worse than 0, for all rules."""
     n, m = (40, 60) if wide else (60, 40)
     U, V = (np.linalg.qr(rng.standard_normal((k, 40)))[0] for k in (n, m))
     A = (U * 10.0 ** -np.linspace(0, 20, 40)) @ V.T
@@ -230,16 +230,16 @@ def test_a_decaying_spectrum_is_cut_where_it_cannot_be_resolved(wide, rule, dtyp
     assert 1 < info.rank < 40
 
 
-def test_a_cut_that_keeps_nothing_is_refused():
-    with pytest.raises(UsageError, match="keeps nothing"):
+def test_a_rule_that_keeps_nothing_raises():
+    with pytest.raises(UsageError, match="keeps no singular value"):
         PinvRule(rtol=1.0)
 
 
 @pytest.mark.parametrize("rule", [PinvRule(), PinvRule(rtol=1e-3), PinvRule(damping=0.1)], ids=str)
 @pytest.mark.parametrize("shape", [(20, 50), (50, 20)], ids=str)
 @pytest.mark.parametrize("condition", [10.0, 3e2])
-def test_begun_without_a_wait_it_is_the_same(condition, shape, rule, backend, dtype, rng):
-    """Refined where the condition asks for it: a residual of 1e-3 in single precision becomes 1e-6."""
+def test_begin_apply_pinv_gives_the_same_solution(condition, shape, rule, backend, dtype, rng):
+    """X is refined if A is ill-conditioned: in single precision, a residual of 1e-3 becomes 1e-6."""
     Q, _ = np.linalg.qr(rng.standard_normal((shape[0], 20)))
     P, _ = np.linalg.qr(rng.standard_normal((shape[1], 20)))
     A = backend.asarray((Q * np.geomspace(1.0, 1.0 / condition, 20)) @ P.T, dtype)
@@ -257,7 +257,7 @@ def test_begun_without_a_wait_it_is_the_same(condition, shape, rule, backend, dt
     assert_close("AX", AX, expected.realized, slack)
 
 
-def test_begun_without_a_wait_a_wrong_solution_has_no_info(backend, dtype, rng):
+def test_begin_apply_pinv_gives_no_info_for_a_wrong_solution(backend, dtype, rng):
     A = backend.asarray(rng.standard_normal((5, 9)), dtype)
     pinv = factor_pinv(A, PinvRule())
     wrong = replace(pinv, factor=CholeskyFactor(2.0 * pinv.factor.lower))

@@ -1,4 +1,4 @@
-"""Factors by tiles are the factors of the whole, whatever the tiles and wherever they are."""
+"""Factors by tiles equal factors of the whole matrix, for all tile sizes, in memory and on disk."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def K(rng):  # noqa: N802
 
 
 def tiled(K, library, dtype, cut, room, mu=0.0, order=None):
-    """Factor of K by tiles, its rows in a shuffled order; and the tiles that were asked for."""
+    """Factor K by tiles with its rows in a random order; also return the tiles that were formed."""
     order = np.random.default_rng(3).permutation(len(K)) if order is None else order
     asked, ends = [], np.cumsum((0, *CUTS[cut]))
 
@@ -51,7 +51,7 @@ def tiled(K, library, dtype, cut, room, mu=0.0, order=None):
 
 
 @PLACED
-def test_factor_is_that_of_the_whole(cut, room, K, backend, dtype):
+def test_factor_equals_the_factor_of_the_whole(cut, room, K, backend, dtype):
     factored, asked, order = tiled(K, backend, dtype, cut, room, mu=0.3)
     L = np.zeros((N, N))
     ends = np.cumsum((0, *CUTS[cut]))
@@ -81,7 +81,7 @@ def test_solution_and_product(cut, room, K, backend, dtype, rng):
 
 
 @SIZED
-def test_its_info_is_that_of_the_whole(cut, K, backend):
+def test_info_equals_the_info_of_the_whole(cut, K, backend):
     factored, _, _ = tiled(K, backend, "float64", cut, "disk", mu=0.1)
     like = backend.asarray(np.zeros((N, 0)))
     found = with_info(factored, N, like, 0.1, "cholesky")
@@ -95,22 +95,22 @@ def test_its_info_is_that_of_the_whole(cut, K, backend):
 
 
 @pytest.mark.parametrize("last", [-1.0, 0.0, np.nan])
-def test_failure_is_an_outcome(last, backend, dtype):
+def test_failure_returns_none(last, backend, dtype):
     K = np.diag([*np.ones(N - 1), last])
     for cut in CUTS:
         assert tiled(K, backend, dtype, cut, "disk", order=np.arange(N))[0] is None
 
 
 @SIZED
-def test_a_rank_that_is_lost_to_rounding_is_an_outcome(cut, numpy_backend, rng):
+def test_a_rank_lost_in_rounding_returns_none(cut, numpy_backend, rng):
     Q = np.linalg.qr(rng.standard_normal((N, N)))[0]
     K = Q @ np.diag([*np.ones(N - 1), 1e-15]) @ Q.T
     factored, _, _ = tiled((K + K.T) / 2, numpy_backend, "float64", cut, "memory")
     assert factored is None or with_info(factored, N, np.zeros((N, 0)), 0.0, "cholesky") is None
 
 
-def test_three_tiles_at_a_time(numpy_backend, rng, monkeypatch):
-    """Beside what is put aside, no more is alive than the tile being made and two that are read."""
+def test_three_tiles_are_in_memory_at_a_time(numpy_backend, rng, monkeypatch):
+    """Apart from stored tiles, memory holds only the tile that is computed and two that are read."""
     from revgn.arrays import pool
 
     size, count = 160, 6
