@@ -1,4 +1,4 @@
-"""`revgn study`: the list, what would be run, and mistakes."""
+"""`revgn study`: the list of studies, dry runs, invalid options, and a complete study."""
 
 import json
 
@@ -7,13 +7,13 @@ import pytest
 from revgn.studies import study_names
 
 
-def test_the_list(invoke):
+def test_the_list_of_studies(invoke):
     lines = invoke("study").stdout.splitlines()
     assert [line.split()[0] for line in lines] == study_names()
     assert "Which generalized inverse" in invoke("study").stdout
 
 
-def test_what_would_be_run(invoke, tmp_path):
+def test_dry_runs(invoke, tmp_path):
     text = invoke("study", "inverse", "--dry-run").stdout
     assert text.startswith("Exact Gauss-Newton in mini-batches")
     assert text.splitlines()[-1] == "15 trials to begin with"
@@ -33,15 +33,15 @@ def test_what_would_be_run(invoke, tmp_path):
         (("inverse", "--workers", 0), "workers: 0 is not at least 1"),
     ],
 )
-def test_mistakes(invoke, options, message):
+def test_invalid_options(invoke, options, message):
     found = invoke("study", *options)
     assert found.exit_code == 2
     assert message in found.stderr
     assert len(found.stderr.splitlines()) == 1
 
 
-def test_to_its_end(invoke, tmp_path, monkeypatch):
-    """Of a study made small: its page is printed, its verdicts as JSON."""
+def test_a_complete_study(invoke, tmp_path, monkeypatch):
+    """A small study prints its page, or its verdicts as JSON."""
     from dataclasses import replace
 
     import revgn.studies as studies

@@ -1,4 +1,4 @@
-"""`revgn watch`: frames, and a terminal that is left as it was found."""
+"""`revgn watch`: its frames, and the restored state of the terminal."""
 
 import math
 import re
@@ -59,7 +59,7 @@ def test_one_run(train, invoke):
 
 
 def test_without_unicode(train, spawn, monkeypatch):
-    """Asterisks and digits in place of Braille patterns and bars."""
+    """Asterisks and digits replace Braille patterns and bars."""
     train("runs/a", "--eval-every", 1, "-q")
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     curve, errors = spawn("watch", "runs/a").communicate()
