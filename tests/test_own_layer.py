@@ -302,5 +302,5 @@ def test_layers_that_make_no_blocks_are_named():
     odd = Network(net.features, Chain(net.body.layers[1:]), net.readout)
     x = np.random.default_rng(76).standard_normal((SAMPLES, 2 * WIDTH))
     z, J = jacobian(odd, params[1:], x)
-    with pytest.raises(ShapeError, match=r"the layers move halves \[\(1,\), \(0, 1\), \(\)"):
+    with pytest.raises(ShapeError, match=r"the layers change the halves \[\(1,\), \(0, 1\), \(\)"):
         solve(BlockWise(), J, z)

@@ -1,4 +1,7 @@
-"""Layers and the feature maps of couplings: one file each, its maps in the order of `revgn.maps`."""
+"""Layers, and the feature maps of couplings, one file each.
+
+Each file defines its maps in the order in which `revgn.maps` lists them.
+"""
 
 from revgn.layers.activation import ACTIVATIONS, Activation
 from revgn.layers.coupling import Coupling, draw_coupling

@@ -1,11 +1,13 @@
-"""Activations phi with their derivatives, element by element.
+"""Activation functions phi and their derivatives phi', applied elementwise.
 
+              phi(x)                    phi'(x)
     relu      max(x, 0)                 1 where x > 0, else 0
     identity  x                         1
     tanh      tanh x                    1 - tanh^2 x
     gelu      x Phi(x)                  Phi(x) + x exp(-x^2/2) / sqrt(2 pi)
 
-Phi is the normal distribution function (Hendrycks and Gimpel 2016, the exact form, not the tanh fit).
+Phi is the distribution function of the standard normal distribution. gelu is the exact form of Hendrycks and
+Gimpel 2016, not its tanh approximation.
 """
 
 import math
@@ -19,12 +21,14 @@ ACTIVATIONS: tuple[Activation, ...] = ("relu", "identity", "tanh", "gelu")
 
 
 def value_and_slope(activation: Activation, x: Array) -> tuple[Array, Array]:
-    """phi(x), and phi'(x) in its dtype or, for relu, as booleans (false at 0).
+    """Return phi(x) and phi'(x).
+
+    phi'(x) has the dtype of x. For relu it is boolean, and False at 0.
 
     Raises
     ------
     UsageError
-        If there is no activation of that name.
+        If `activation` is not one of `ACTIVATIONS`.
     """
     xp = array_namespace(x)
     match activation:

@@ -1,10 +1,12 @@
-"""Additive coupling: one half moves by features of the other half.
+"""Additive coupling: adds a feature map of one half of the input to the other half.
 
     y_i = x_i + A(x_j) W        y_j = x_j
 
-A(u) W is a feature map: see `revgn.layers.feature_map`. All maps of a coupling follow from its maps.
+The function u -> A(u) W is a feature map; see `revgn.layers.feature_map`. The maps of a coupling are computed
+from the maps of its feature map.
 
-Shapes: halves (n, d/2). Source: Buffelli et al. 2024, section 4, with the half-coupling as the layer.
+Shapes: halves (n, d/2). Source: Buffelli et al. 2024, section 4. Their coupling changes both halves in turn;
+the layer here changes one half.
 """
 
 from dataclasses import dataclass
@@ -26,7 +28,10 @@ from revgn.maps import BegunParamsStep, Factored, Halves, Params, ParamsStep, Po
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coupling:
-    """Moves `half` by features of the other half; its parameters and points are those of the feature map."""
+    """Additive coupling that changes `half` (0 or 1) by a feature map of the other half.
+
+    The coupling has the parameters and the linearization point of its feature map.
+    """
 
     half: Literal[0, 1]
     features: FeatureMap
@@ -46,14 +51,21 @@ def draw_coupling(
     backend: Backend | None = None,
     dtype: DType = None,
 ) -> Coupling:
-    """Coupling of halves of `width` features by `hidden` features, with C drawn N(0, 1/hidden).
+    """Return a coupling with `hidden` random features, its projection C drawn from N(0, 1/hidden).
 
     Parameters
     ----------
+    half : {0, 1}
+        Half that the coupling changes.
+    width : int
+        Columns d/2 of each half.
+    hidden : int
+        Hidden features h; C is (d/2, h).
     activation : {"relu", "identity", "tanh", "gelu", "linear"}
-        "linear" is the identity factored through its input: the same map, faster where width < hidden.
+        "linear" gives the same map as "identity", through a factorization of C. It is faster where
+        width < hidden, and requires width <= hidden.
     backend, dtype
-        Library, device and dtype of C; NumPy and float64 unless given.
+        Array library with device, and dtype, of C. Default: NumPy and float64.
 
     Examples
     --------

@@ -1,12 +1,14 @@
-"""Feature maps: the function u -> A(u) W by which a coupling moves one half, given the other half u.
+"""Feature maps: the function u -> A(u) W that a coupling adds to one half, where u is the other half.
 
-A feature map is a layer from a half u (n, d/2) to a change (n, d/2) of the other half. All maps of a coupling
-follow from five of its maps: `linearize` evaluates A(u) W, `jvp_input` and `vjp_input` push and pull a change
-of u, `jvp_params` and `vjp_params` do the same for the parameters. Rows, matrices and the pseudoinverse are
-those of its derivative in the parameters.
+A feature map is a layer. Its input is a half u (n, d/2), its output a change (n, d/2) of the other half. The
+maps of a coupling are computed from five maps of its feature map: `linearize` evaluates A(u) W; `jvp_input`
+and `vjp_input` apply its derivative in u and the transpose; `jvp_params` and `vjp_params` apply its
+derivative in the parameters and the transpose. The rows, matrices and pseudoinverse of a coupling also refer
+to the derivative in the parameters.
 
-Feature maps of a frozen projection C (d/2, h) train W (h+1, d/2) alone, whose last row is the bias. They have
-A in their point and share the maps below; one that has fewer columns there registers `to_matrices` anew.
+A feature map with a frozen projection C (d/2, h) has one trained weight, W (h+1, d/2), whose last row is the
+bias. Its linearization point stores A. The maps below are shared by all such feature maps. If the point
+stores fewer columns than A, the feature map registers its own `to_matrices` and `from_matrices`.
 """
 
 from dataclasses import dataclass
@@ -22,37 +24,37 @@ from revgn.maps import BegunParamsStep, Params, ParamsStep, WeightForm
 
 
 class FeatureMap(Struct, Protocol):
-    """A frozen dataclass with the maps of a feature map."""
+    """Protocol of a feature map: a frozen dataclass for which the maps of `revgn.maps` are registered."""
 
     @property
     def width(self) -> int:
-        """d/2, the columns of u and of A(u) W."""
+        """Number d/2 of columns of u and of A(u) W."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrozenFeatures:
-    """Base of feature maps of a frozen projection."""
+    """Base class of feature maps with a frozen projection C."""
 
-    projection: Array  # C
+    projection: Array  # C (d/2, h)
 
     @property
     def width(self) -> int:
-        """d/2, the columns of u and of A(u) W."""
+        """Number d/2 of columns of u and of A(u) W."""
         return self.projection.shape[0]
 
 
 class CouplingParams(NamedTuple):
-    """The trained weight W (h+1, d/2), its last row the bias."""
+    """Trained weight W (h+1, d/2); its last row is the bias."""
 
     weight: Array
 
 
 class FrozenFeaturesPoint(Protocol):
-    """A point with the rows A, or fewer columns with the same products."""
+    """Protocol of a linearization point that stores the features A, or a matrix B with B B^T = A A^T."""
 
     @property
     def features(self) -> Array:
-        """A (n, m)."""
+        """Matrix A, or B with fewer columns (n, m)."""
 
     def _replace(self, **changes: Any) -> "FrozenFeaturesPoint": ...
 
@@ -129,7 +131,7 @@ def factor_params_frozen_features(of: FrozenFeatures, point: FrozenFeaturesPoint
 def solve_params_frozen_features(
     of: FrozenFeatures, point: FrozenFeaturesPoint, factored: Pinv, dy: Array
 ) -> ParamsStep:
-    X, AX, info = apply_pinv(factored, dy)  # reduced rows have the same singular values
+    X, AX, info = apply_pinv(factored, dy)  # if the point stores B, it has the singular values of A
     return ParamsStep(maps.from_matrices(of, (X,)), AX, info)
 
 

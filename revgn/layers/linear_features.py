@@ -1,12 +1,12 @@
-"""Linear features: those of the identity for an activation, factored through u.
+"""Linear features: random features whose activation is the identity, computed in factored form.
 
     A(u) = [u C, 1]        C frozen
 
-The features have rank d/2 + 1 at most however many there are. With C^T = Q R (Q orthonormal columns),
+A has rank d/2 + 1 at most, for any number h of features. With C^T = Q R, where Q has orthonormal columns,
 
     A = B M,   B = [u R^T, 1],   M = diag(Q^T, 1),   M M^T = I,   hence   A^+ = M^T B^+
 
-and nothing of size (n, h) is formed: A W = B (M W), A^T v = M^T (B^T v), A A^T = B B^T. The rows are B's.
+No array of size (n, h) is formed: A W = B (M W), A^T v = M^T (B^T v), A A^T = B B^T. `row_features` gives B.
 
 Shapes: u (n, d/2), C (d/2, h) with d/2 <= h, Q (h, d/2), R (d/2, d/2), W (h+1, d/2), B (n, d/2+1).
 """
@@ -23,26 +23,26 @@ from revgn.layers.feature_map import CouplingParams, FrozenFeatures
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearFeatures(FrozenFeatures):
-    """Features u C and a column of ones; made by `linear_features`."""
+    """Features u C and a column of ones. Use `linear_features` to construct them."""
 
     basis: Array  # Q
     triangle: Array  # R
 
 
 class LinearFeaturesPoint(NamedTuple):
-    """Reduced features B and the derivative C Wb (d/2, d/2) of A(u) W in u."""
+    """Reduced features B, and the derivative C Wb (d/2, d/2) of A(u) W in u; Wb is W without its last row."""
 
     features: Array
     derivative: Array
 
 
 def linear_features(projection: Array) -> LinearFeatures:
-    """Features u C, with C^T = Q R factored once.
+    """Return linear features with projection C (d/2, h), after one QR factorization of C^T.
 
     Raises
     ------
     ShapeError
-        If C has more rows than columns; `RandomFeatures` with the identity takes those.
+        If C has more rows than columns. Use `RandomFeatures` with activation "identity" for such a C.
 
     Examples
     --------
@@ -55,8 +55,8 @@ def linear_features(projection: Array) -> LinearFeatures:
     d2, h = projection.shape
     if d2 > h:
         raise ShapeError(
-            f"linear_features: C is {projection.shape}; expected d/2 <= h. "
-            "Use RandomFeatures with the identity for fewer features"
+            f"linear_features: C has shape {projection.shape}; expected (d/2, h) with d/2 <= h. "
+            "Use RandomFeatures with activation='identity' for fewer features"
         )
     return LinearFeatures(projection, *array_namespace(projection).linalg.qr(projection.T))
 
@@ -118,7 +118,7 @@ def layer_cost_linear_features(of: LinearFeatures, n: int) -> LayerCost:
 
 
 def _features(of: LinearFeatures, u: Array) -> Array:
-    """B = [u R^T, 1]."""
+    """Return B = [u R^T, 1]."""
     B = empty((u.shape[0], of.triangle.shape[0] + 1), u)
     matmul_into(u, of.triangle.T, B[:, :-1])
     B[:, -1] = 1.0
@@ -126,17 +126,17 @@ def _features(of: LinearFeatures, u: Array) -> Array:
 
 
 def _reduce(of: LinearFeatures, W: Array) -> Array:
-    """M W = [Q^T Wb; b]."""
+    """Return M W = [Q^T Wb; bias], where W = [Wb; bias]."""
     return _with_row(of.basis.T, W)
 
 
 def _expand(of: LinearFeatures, X: Array) -> Array:
-    """M^T X = [Q Xb; b]."""
+    """Return M^T X = [Q Xb; bias], where X = [Xb; bias]."""
     return _with_row(of.basis, X)
 
 
 def _with_row(A: Array, X: Array) -> Array:
-    """A times all rows of X but the last, which stays."""
+    """Return [A Xb; bias] for X = [Xb; bias]: the last row of X is copied."""
     Y = empty((A.shape[0] + 1, X.shape[1]), X)
     matmul_into(A, X[:-1, :], Y[:-1, :])
     Y[-1, :] = X[-1, :]

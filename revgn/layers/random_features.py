@@ -1,9 +1,9 @@
-"""Random features: a frozen projection and an activation.
+"""Random features: a frozen random projection, followed by an activation function.
 
     A(u) = [phi(u C), 1]        C ~ N(0, 1/h) frozen
 
-Shapes: u (n, d/2), C (d/2, h), W (h+1, d/2) with the bias as its last row, Wb = W without it, A (n, h+1),
-phi' (n, h). Source: Buffelli et al. 2024, section 4.
+Shapes: u (n, d/2), C (d/2, h), A (n, h+1), phi' (n, h), W (h+1, d/2). The last row of W is the bias; Wb is W
+without it. Source: Buffelli et al. 2024, section 4.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class RandomFeatures(FrozenFeatures):
 
 
 class RandomFeaturesPoint(NamedTuple):
-    """Features A and slopes phi' (for relu booleans) at u."""
+    """Features A and slopes phi' at u. The slopes are boolean for relu."""
 
     features: Array
     slope: Array
@@ -48,7 +48,7 @@ def linearize_random_features(
 def jvp_input_random_features(
     of: RandomFeatures, params: CouplingParams, point: RandomFeaturesPoint, du: Array
 ) -> Array:
-    """((du C) * phi') Wb; the column of ones does not change."""
+    """Return ((du C) * phi') Wb. The column of ones does not depend on u."""
     return sandwich(du, of.projection, point.slope, params.weight[:-1, :])
 
 
@@ -56,7 +56,7 @@ def jvp_input_random_features(
 def vjp_input_random_features(
     of: RandomFeatures, params: CouplingParams, point: RandomFeaturesPoint, b: Array
 ) -> Array:
-    """((b Wb^T) * phi') C^T."""
+    """Return ((b Wb^T) * phi') C^T."""
     return sandwich(b, params.weight[:-1, :].T, point.slope, of.projection.T)
 
 

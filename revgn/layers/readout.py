@@ -1,9 +1,9 @@
-"""Linear readout with orthonormal columns: the last, frozen layer of a classifier or a regression.
+"""Linear readout with orthonormal columns: the last layer of a network. It is not trained.
 
     z = x_0 U_0 + x_1 U_1        U = [U_0; U_1], U^T U = I, hence U^+ = U^T
 
-Shapes: halves (n, d/2), U (d, c), z (n, c) with c <= d. It has no parameters and, having fewer outputs
-than inputs, no inverse; its right inverse is `lift`. Source: Buffelli et al. 2024, section 5.
+Shapes: halves (n, d/2), U (d, c), z (n, c) with c <= d. The readout has no parameters. It has no inverse if
+c < d; `lift` is its right inverse. Source: Buffelli et al. 2024, section 5.
 """
 
 from dataclasses import dataclass
@@ -18,34 +18,38 @@ from revgn.maps import Halves, check_halves, forward, init, jvp_input, linearize
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Readout:
-    """Orthonormal projection of both halves to c outputs."""
+    """Projection of both halves to c outputs by a matrix U with orthonormal columns."""
 
     first: Array  # U_0 (d/2, c)
     second: Array  # U_1 (d/2, c)
 
 
 class ReadoutParams(NamedTuple):
-    """Nothing is trained."""
+    """Parameters of a readout: none."""
 
 
 class ReadoutPoint(NamedTuple):
-    """A linear map is the same everywhere."""
+    """Linearization point of a readout: empty, since the readout is linear."""
 
 
 def draw_readout(
     width: int, outputs: int, rng: np.random.Generator, *, backend: Backend | None = None, dtype: DType = None
 ) -> Readout:
-    """Readout of halves of `width` features, U uniform over matrices with orthonormal columns.
+    """Return a readout whose U is drawn uniformly from the matrices with orthonormal columns.
 
     Parameters
     ----------
+    width : int
+        Columns d/2 of each half.
+    outputs : int
+        Outputs c.
     backend, dtype
-        Library, device and dtype of U; NumPy and float64 unless given.
+        Array library with device, and dtype, of U. Default: NumPy and float64.
 
     Raises
     ------
     ShapeError
-        If there are more outputs than features.
+        If c > d.
 
     Examples
     --------
@@ -57,7 +61,8 @@ def draw_readout(
     """
     if outputs > 2 * width:
         raise ShapeError(
-            f"draw_readout: {outputs} outputs of {2 * width} features; expected no more outputs than features"
+            f"draw_readout: {outputs} outputs for {2 * width} features; expected at most as many outputs "
+            "as features"
         )
     backend = backend or select_backend("numpy")
     U = draw_orthonormal(rng, 2 * width, outputs, backend, dtype or backend.xp.float64)
@@ -65,7 +70,7 @@ def draw_readout(
 
 
 def lift(layer: Readout, dz: Array) -> Halves:
-    """dz U^T: the smallest change of the halves that changes the outputs by dz (n, c)."""
+    """Return dz U^T, the smallest change of the halves that changes the outputs by dz (n, c)."""
     return Halves(matmul(dz, layer.first.T), matmul(dz, layer.second.T))
 
 

@@ -1,4 +1,4 @@
-"""Losses: their value, their gradient, and the change that a Gauss-Newton step wants at the output."""
+"""Losses: value, gradient, and the output step eps, the requested change of the outputs."""
 
 from revgn.losses.cross_entropy import CrossEntropy, log_softmax
 from revgn.losses.curvature import curvature_root, damped_output_step

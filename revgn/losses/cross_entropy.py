@@ -1,11 +1,12 @@
-"""Cross-entropy of softmax outputs, with the identity for its curvature.
+"""Cross-entropy between targets y and softmax outputs. The output step uses the identity as curvature.
 
     p = softmax(z)        value = mean over samples of  -sum_o y_o log p_o
     gradient  (p - y) / n        eps = p - y
 
-Targets y are distributions (one-hot for class labels). The identity in place of the curvature diag(p) - p p^T
-is what the paper's runs use (Buffelli et al. 2024, section 5): on the full batch the step is then a gradient
-flow on the logits. Log-sum-exp is shifted by the largest output, so no output overflows.
+The targets y are probability distributions, one-hot for class labels. The curvature of the loss is
+diag(p) - p p^T. The paper's runs replace it by the identity (Buffelli et al. 2024, section 5); on the full
+batch, an exact step is then a step of gradient flow on the logits. `log_softmax` subtracts the largest output
+before it takes exponentials, so that it does not overflow.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from revgn.losses.loss import check_outputs, gradient, output_step, value
 
 @dataclass(frozen=True, slots=True)
 class CrossEntropy:
-    """Mean over samples of the cross-entropy between targets and softmax(z)."""
+    """Mean over samples of the cross-entropy between the targets and softmax(z)."""
 
 
 @value.register(CrossEntropy)
@@ -47,7 +48,7 @@ def _sums(t: Array) -> Array:
 
 
 def log_softmax(z: Array) -> Array:
-    """z - log sum exp z, row by row, without overflow.
+    """Return z - log(sum(exp(z))) for each row of z, without overflow.
 
     Examples
     --------

@@ -1,13 +1,19 @@
-"""A loss's own curvature H in the outputs, in the scale of `output_step`: its root, and eps by it.
+"""Curvature H of a loss in the outputs: a square root of H, and the output step for this curvature.
 
-With g the output step under the identity for curvature, H (c, c) a sample's curvature, R R^T = H and R w = g,
-the Gauss-Newton step with curvature, min |R^T J D - w|^2 + mu |D|^2, is that of a Jacobian R^T J and an
+H (c, c) is the second derivative of the loss in the outputs of one sample, scaled as `output_step` is. Let g
+be the output step for the identity as curvature, and let R R^T = H and R w = g. The Gauss-Newton step with
+curvature minimizes |R^T J D - w|^2 + mu |D|^2 over D. It is therefore the step of the Jacobian R^T J for the
 output step w.
 
-Cross-entropy, p = softmax(z), t the target with sum tau: H = tau (diag(p) - p p^T). With u = sqrt(p), of
-length 1, and N (c, c-1) an orthonormal basis beside u, R = sqrt(tau) diag(u) N and w = N^T (tau u - t/u) /
-sqrt(tau): R R^T = tau diag(u) (I - u u^T) diag(u). (H + mu I)^-1 goes by Sherman and Morrison's formula.
-Squared error has the identity: R = I, w = g.
+Cross-entropy, with p = softmax(z), a target t, and tau = sum(t), has H = tau (diag(p) - p p^T). Let
+u = sqrt(p), a unit vector, and let N (c, c-1) have orthonormal columns that are orthogonal to u. Then
+
+    R = sqrt(tau) diag(u) N        w = N^T (tau u - t/u) / sqrt(tau)
+
+since R R^T = tau diag(u) (I - u u^T) diag(u). The product (H + mu I)^-1 g is computed by the Sherman-Morrison
+formula.
+
+Squared error has H = I, R = I and w = g.
 """
 
 from revgn._dispatch import generic
@@ -16,12 +22,12 @@ from revgn.losses.cross_entropy import CrossEntropy, log_softmax, output_step_cr
 from revgn.losses.loss import Loss, check_outputs
 from revgn.losses.squared_error import SquaredError, output_step_squared_error
 
-_LEAST_LOG = -80.0  # of a probability: its root and the inverse of that stay within single precision
+_LEAST_LOG = -80.0  # least log p: u = sqrt(p) and 1/u stay within the range of single precision
 
 
 @generic
 def curvature_root(loss: Loss, z: Array, t: Array) -> tuple[Array | None, Array]:  # type: ignore[empty-body]
-    """R (n, c, m), or None for the identity, and w (n, m), with R R^T = H and R w = g for each sample.
+    """Return R (n, c, m) and w (n, m), with R R^T = H and R w = g for each sample; R is None for H = I.
 
     Raises
     ------
@@ -30,14 +36,14 @@ def curvature_root(loss: Loss, z: Array, t: Array) -> tuple[Array | None, Array]
 
     Notes
     -----
-    Law: R w = output_step(loss, z, t); n R R^T is the sum of the loss's second derivatives where its output
-    step is n times its gradient.
+    Law: R w = output_step(loss, z, t). R R^T is the second derivative of `value` in the outputs of a sample,
+    times the factor between `gradient` and `output_step`.
     """
 
 
 @generic
 def damped_output_step(loss: Loss, z: Array, t: Array, mu: float) -> Array:  # type: ignore[empty-body]
-    """eps (n, c) = (H + mu I)^-1 g, for mu > 0.
+    """Return the output step eps = (H + mu I)^-1 g (n, c), for mu > 0.
 
     Notes
     -----
@@ -70,7 +76,7 @@ def curvature_root_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> tupl
     log_u = 0.5 * log_softmax(z)
     u = xp.exp(xp.where(2.0 * log_u < _LEAST_LOG, xp.full_like(z, 0.5 * _LEAST_LOG), log_u))
     root_tau = xp.sqrt(xp.sum(t, axis=1, keepdims=True))
-    # Householder's reflection of u to the first axis: its other columns are the basis N beside u
+    # a Householder reflection takes u to the first axis; its other columns are N
     v = xp.concat((u[:, :1] + 1.0, u[:, 1:]), axis=1)
     shares = 2.0 * v[:, 1:] / xp.sum(v * v, axis=1, keepdims=True)  # (n, c-1)
     eye = xp.eye(z.shape[1], dtype=z.dtype, device=z.device)[None, :, 1:]

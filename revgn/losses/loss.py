@@ -1,4 +1,4 @@
-"""What a loss is: three generic functions of outputs z (n, c) and targets t (n, c)."""
+"""Interface of a loss: three generic functions of outputs z (n, c) and targets t (n, c)."""
 
 from typing import Protocol
 
@@ -8,12 +8,12 @@ from revgn.errors import ShapeError
 
 
 class Loss(Struct, Protocol):
-    """A frozen dataclass for which `value`, `gradient` and `output_step` are registered."""
+    """Protocol of a loss: a frozen dataclass for which `value`, `gradient`, `output_step` are registered."""
 
 
 @generic
 def value(loss: Loss, z: Array, t: Array) -> Array:
-    """Mean of the loss over the samples; a 0-d array.
+    """Return the mean of the loss over the samples, a 0-d array.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def value(loss: Loss, z: Array, t: Array) -> Array:
 
 @generic
 def gradient(loss: Loss, z: Array, t: Array) -> Array:
-    """d value / dz (n, c).
+    """Return the derivative of `value` in the outputs z (n, c).
 
     Notes
     -----
@@ -50,11 +50,13 @@ def gradient(loss: Loss, z: Array, t: Array) -> Array:
 
 @generic
 def output_step(loss: Loss, z: Array, t: Array) -> Array:
-    """eps (n, c), with the curvature that the loss declares; Gauss-Newton moves the outputs z -> z - lr eps.
+    """Return the output step eps (n, c), the requested change of the outputs.
+
+    An exact Gauss-Newton step with learning rate lr changes the outputs from z to z - lr eps, to first order.
 
     Notes
     -----
-    Law: curvature times eps is n times the gradient, up to the scale that the loss's file states.
+    Law: the curvature times eps is n times the gradient. The module of the loss states curvature and scale.
 
     Examples
     --------
@@ -67,7 +69,7 @@ def output_step(loss: Loss, z: Array, t: Array) -> Array:
 
 
 def accuracy(z: Array, t: Array) -> Array:
-    """Share of samples whose largest output is where the largest target is; a 0-d array.
+    """Return the fraction of samples whose largest output has the index of the largest target, a 0-d array.
 
     Examples
     --------
@@ -82,8 +84,9 @@ def accuracy(z: Array, t: Array) -> Array:
 
 
 def check_outputs(name: str, loss: Loss, z: Array, t: Array) -> None:
-    """Raise `ShapeError` unless outputs and targets are both (n, c)."""
+    """Raise `ShapeError` unless outputs and targets have the same shape (n, c)."""
     if z.shape != t.shape or z.ndim != 2:
         raise ShapeError(
-            f"{name}({type(loss).__name__}): outputs are {z.shape} and targets {t.shape}; expected one (n, c)"
+            f"{name}({type(loss).__name__}): outputs have shape {z.shape} and targets {t.shape}; "
+            "expected the same shape (n, c)"
         )

@@ -11,7 +11,7 @@ from revgn.losses.loss import check_outputs, gradient, output_step, value
 
 @dataclass(frozen=True, slots=True)
 class SquaredError:
-    """Mean over samples of the squared distance to the target."""
+    """Mean over samples of the squared distance between outputs and target."""
 
 
 @value.register(SquaredError)

@@ -1,4 +1,4 @@
-"""Networks: chains of layers, with activations kept or rebuilt, and the paper's set-ups."""
+"""Networks: chains of reversible layers, whose activations are kept or rebuilt, and the paper's networks."""
 
 from revgn.networks.chain import Activations, Chain, ChainParams
 from revgn.networks.network import Network, join, round_trip_error, split

@@ -1,7 +1,10 @@
-"""A chain of reversible layers: itself a reversible layer, whose parameters are the tuple of theirs.
+"""Chain of reversible layers. A chain is itself a reversible layer.
 
-f = f_(m-1) o ... o f_0
-df = sum over k of  df_(m-1)/dx ... df_(k+1)/dx df_k/dW dW_k
+The parameters of a chain are the tuple of the parameters of its layers. For layers f_0, ..., f_(m-1), where
+layer k has parameters W_k, the chain and its change with the parameters are
+
+    f = f_(m-1) o ... o f_0
+    df = sum over k of  df_(m-1)/dx ... df_(k+1)/dx df_k/dW dW_k
 """
 
 from dataclasses import dataclass
@@ -20,7 +23,11 @@ ChainParams = tuple[Params, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """Layers applied one after the other; `activations` says what `linearize` stores."""
+    """Layers applied one after the other.
+
+    `linearize` stores the linearization points of all layers if `activations` is "keep". If it is "rebuild",
+    `linearize` stores only input and output, and later maps recompute the points.
+    """
 
     layers: tuple[Layer, ...]
     activations: Activations = "keep"
@@ -71,7 +78,7 @@ def jvp_input_chain(chain: Chain, params: ChainParams, point: Trajectory, dx: Ha
 @maps.jvp_params.register(Chain)
 def jvp_params_chain(chain: Chain, params: ChainParams, point: Trajectory, dparams: ChainParams) -> Halves:
     check_depth("jvp_params", chain, dparams)
-    dx: Halves | None = None  # the input does not move
+    dx: Halves | None = None  # None instead of zeros: the input does not change
     points = points_forward(chain.layers, params, point)
     for layer, layer_params, dlayer, at in zip(chain.layers, params, dparams, points, strict=True):
         pushed = None if dx is None else maps.jvp_input(layer, layer_params, at, dx)
@@ -100,16 +107,17 @@ def vjp_params_chain(chain: Chain, params: ChainParams, point: Trajectory, y_bar
     for layer, layer_params, at in _backward(chain, params, point):
         is_fixed = trees.is_empty(layer_params)
         params_bar.append(layer_params if is_fixed else maps.vjp_params(layer, layer_params, at, y_bar))
-        if len(params_bar) < len(chain.layers):  # nobody asks for the cotangent of the chain's input
+        if len(params_bar) < len(chain.layers):  # the chain's input needs no cotangent
             y_bar = maps.vjp_input(layer, layer_params, at, y_bar)
     return tuple(reversed(params_bar))
 
 
 def check_depth(name: str, chain: Chain, params: ChainParams) -> None:
-    """Raise `ShapeError` unless there are parameters for each layer."""
+    """Raise `ShapeError` unless `params` has one entry for each layer."""
     if len(params) != len(chain.layers):
         raise ShapeError(
-            f"{name}(Chain): parameters of {len(params)} layers for a chain of {len(chain.layers)}"
+            f"{name}(Chain): got parameters for {len(params)} layers; "
+            f"expected {len(chain.layers)}, one entry for each layer of the chain"
         )
 
 

@@ -1,8 +1,9 @@
-"""A reversible network: arrays in, outputs out, a chain of couplings between.
+"""Reversible network: splits the input into halves, applies a chain of couplings, and reads out the outputs.
 
     x (n, d)  --split-->  halves (n, d/2)  --chain-->  halves  --readout-->  z (n, c)
 
-Images and tables come flattened; an odd d gets one zero column. The parameters are those of the chain.
+Each of the n samples is a flat vector of d features. If d is odd, one zero column is appended. The network
+has the parameters of the chain.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ _READ = (ReadoutParams(), ReadoutPoint())
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """Reversible network of `features` d inputs, which are of the dtype of its frozen arrays."""
+    """Reversible network with d = `features` inputs. Inputs must have the dtype of the frozen arrays."""
 
     features: int
     body: Chain
@@ -29,7 +30,7 @@ class Network:
 
 
 def split(x: Array) -> Halves:
-    """Halves of x (n, d), with one zero column appended where d is odd."""
+    """Return the two halves of x (n, d). If d is odd, one zero column is appended to x."""
     d = x.shape[1]
     if d % 2:
         xp = array_namespace(x)
@@ -39,7 +40,7 @@ def split(x: Array) -> Halves:
 
 
 def join(halves: Halves, features: int) -> Array:
-    """x (n, features) of its halves: the inverse of `split`."""
+    """Return x (n, features) from its halves: the inverse of `split`."""
     return array_namespace(halves.first).concat(halves, axis=-1)[..., :features]
 
 
@@ -87,7 +88,10 @@ def vjp_params_network(network: Network, params: ChainParams, point: Trajectory,
 
 
 def round_trip_error(network: Network, params: ChainParams, x: Array) -> Array:
-    """|inverse(forward(x)) - x| / |x| of the chain, a 0-d array: what rebuilding activations costs."""
+    """Return |inverse(forward(x)) - x| / |x| for the chain, a 0-d array.
+
+    It measures the rounding error of activations that are rebuilt with the inverse.
+    """
     halves = split(x)
     back = inverse(network.body, params, forward(network.body, params, halves))
     xp = array_namespace(x)
@@ -103,6 +107,6 @@ def check_features(name: str, network: Network, x: Array) -> None:
         )
     if x.dtype != network.readout.first.dtype:
         raise UsageError(
-            f"{name}(Network): x is {x.dtype} but the network {network.readout.first.dtype}; "
+            f"{name}(Network): x has dtype {x.dtype}, but the network has {network.readout.first.dtype}; "
             "convert x, or draw the network with the dtype of x"
         )

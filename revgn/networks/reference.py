@@ -1,8 +1,9 @@
-"""Building networks: the general architecture, and the paper's reference set-ups by name.
+"""Construction of networks: the general architecture, and the paper's networks by name.
 
-The paper's text has ReLU in all couplings; its published code has the identity in both couplings of
-the first block (features linear in the input). `first_block` chooses; the names without a suffix are
-the code's version. Source: Buffelli et al. 2024, section 5 and appendix.
+The paper's text uses ReLU in all couplings. Its published code uses the identity in both couplings of the
+first block, so that their features are linear in the input. The field `first_block` selects the variant.
+Names in `REFERENCE` that end in -relu follow the text; the others follow the code. Source: Buffelli et al.
+2024, section 5 and appendix.
 """
 
 from typing import Literal
@@ -19,16 +20,16 @@ from revgn.structs import setting, struct
 
 @struct
 class Architecture:
-    """A reversible network of L blocks of two couplings with h hidden features each."""
+    """Reversible network of L = `blocks` blocks. A block is two couplings with h = `hidden` features each."""
 
-    blocks: int = setting("Blocks of two couplings.", default=2, ge=1, le=10**6)
-    hidden: int = setting("Hidden features of a coupling.", default=512, ge=1, le=10**9)
-    activation: Activation = setting("Activation of the couplings.", default="relu")
+    blocks: int = setting("Number of blocks; a block is two couplings.", default=2, ge=1, le=10**6)
+    hidden: int = setting("Number of hidden features of each coupling.", default=512, ge=1, le=10**9)
+    activation: Activation = setting("Activation function of the couplings.", default="relu")
     first_block: Literal["same", "identity", "relu"] = setting(
-        "Activation of the first block.", default="same"
+        "Activation function of the first block; with same, as in the other blocks.", default="same"
     )
     activations: Activations = setting(
-        "Keep activations for the backward pass, or rebuild them by the inverse.",
+        "Keep activations in memory for the backward pass, or rebuild them with the inverse.",
         default="keep",
         resumable=True,
     )
@@ -45,7 +46,7 @@ REFERENCE: dict[str, Architecture] = {
     "paper-cifar10": Architecture(6, 8000, "relu", "identity"),
     "paper-cifar10-relu": Architecture(6, 8000, "relu", "relu"),
 }
-"""The paper's networks; with d = 784 and 3072 they have 12,545,568 and 147,474,432 trained weights."""
+"""The paper's networks. They have 12,545,568 trained weights for MNIST and 147,474,432 for CIFAR-10."""
 
 
 def draw_network(
@@ -57,12 +58,12 @@ def draw_network(
     backend: Backend | None = None,
     dtype: DType = None,
 ) -> Network:
-    """Network of d = `features` inputs and c = `outputs`, its frozen arrays drawn from `rng`.
+    """Return a network with d = `features` inputs and c = `outputs` outputs, drawn from `rng`.
 
     Parameters
     ----------
     backend, dtype
-        Library, device and dtype of the frozen arrays; NumPy and float64 unless given.
+        Array library with device, and dtype, of the frozen arrays. Default: NumPy and float64.
 
     Raises
     ------
@@ -95,5 +96,5 @@ def draw_network(
 
 
 def parameter_count(architecture: Architecture, features: int) -> int:
-    """Trained weights of a network of `features` inputs: 2L (h+1) d/2."""
+    """Return the number of trained weights, 2 L (h+1) d/2, for d = `features` inputs, rounded up to even."""
     return 2 * architecture.blocks * (architecture.hidden + 1) * ((features + 1) // 2)

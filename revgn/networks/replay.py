@@ -1,8 +1,9 @@
-"""Activations kept or rebuilt: the points of a chain of reversible layers, forward and backward.
+"""Linearization points of a chain of reversible layers, from stored or rebuilt activations.
 
-Kept, all points are stored at the forward pass. Rebuilt, only input and output are: walking forward
-linearizes again from the input, walking backward inverts layer by layer from the output, so memory
-does not grow with depth. Both give the same numbers, up to the rounding of the inverse.
+If activations are kept, the forward pass `walk` stores the points of all layers. If they are rebuilt, it
+stores only the input and the output. `points_forward` then linearizes the layers again from the input, and
+`points_backward` inverts them layer by layer from the output. Memory does not grow with depth in this case.
+Both ways give the same points, up to the rounding error of the inverse.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from revgn.maps import Halves, Layer, Params, Point, forward, linearize, lineari
 
 
 class Trajectory(NamedTuple):
-    """A pass through a chain: its input, its output, and its points if they were kept."""
+    """Forward pass through a chain: input, output, and the points of all layers if they were kept."""
 
     input: Halves
     output: Halves
@@ -20,7 +21,7 @@ class Trajectory(NamedTuple):
 
 
 def walk(layers: tuple[Layer, ...], params: tuple[Params, ...], x: Halves, keep: bool) -> Trajectory:
-    """Go through the layers from x, keeping the points or not."""
+    """Apply the layers to x and return the trajectory, with the points of all layers if `keep`."""
     y, points = x, []
     for layer, layer_params in zip(layers, params, strict=True):
         if keep:
@@ -34,7 +35,7 @@ def walk(layers: tuple[Layer, ...], params: tuple[Params, ...], x: Halves, keep:
 def points_forward(
     layers: tuple[Layer, ...], params: tuple[Params, ...], trajectory: Trajectory
 ) -> Iterator[Point]:
-    """Yield the points of the layers, first to last."""
+    """Yield the points of the layers, from the first layer to the last."""
     if trajectory.points is not None:
         yield from trajectory.points
         return
@@ -47,7 +48,7 @@ def points_forward(
 def points_backward(
     layers: tuple[Layer, ...], params: tuple[Params, ...], trajectory: Trajectory
 ) -> Iterator[Point]:
-    """Yield the points of the layers, last to first."""
+    """Yield the points of the layers, from the last layer to the first."""
     if trajectory.points is not None:
         yield from reversed(trajectory.points)
         return

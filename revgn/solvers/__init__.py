@@ -1,4 +1,4 @@
-"""Solvers of J D = eps: generalized inverses of the Jacobian, with their residuals."""
+"""Solvers of J D = eps: generalized inverses of the Jacobian J, and the residuals of their solutions D."""
 
 from revgn.solvers.automatic import Automatic
 from revgn.solvers.block import BlockWise

@@ -1,20 +1,20 @@
-"""The faster of the minimum norm's solvers on this machine, chosen before training; see `revgn.training`."""
+"""Automatic choice of the faster minimum-norm solver, made before training; see `revgn.training.estimate`."""
 
-from revgn.solvers.minimum_norm import _DAMPING, _OUTPUTS, Outputs, bytes_setting
+from revgn.solvers.conjugate_gradients import TOLERANCE
+from revgn.solvers.minimum_norm import _DAMPING, _MEMORY, _OUTPUTS, Outputs, bytes_setting
 from revgn.solvers.rows import ROWS, Rows
 from revgn.structs import setting, struct
 
 
 @struct
 class Automatic:
-    """`MinimumNorm` or `ConjugateGradients`: a choice to be made, not a solver."""
+    """Choice between `MinimumNorm` and `ConjugateGradients`: the one that is estimated to be faster.
+
+    `Automatic` is not itself a solver. It is replaced by the chosen solver before training.
+    """
 
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
     rows: Rows = setting(ROWS, default="all", ge=1)
-    memory: int | None = bytes_setting(
-        "Memory for the solver in bytes, such as 4GB; by default half of the machine's."
-    )
-    tolerance: float = setting(
-        "Relative residual at which conjugate gradients end, if chosen.", default=1e-3, gt=0, lt=1
-    )
+    memory: int | None = bytes_setting(_MEMORY)
+    tolerance: float = setting(TOLERANCE, default=1e-3, gt=0, lt=1)

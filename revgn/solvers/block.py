@@ -1,14 +1,17 @@
-"""The block step: each block has its own pseudoinverse, applied to eps carried back to the block.
+"""Block step: each block applies its own pseudoinverse to the requested change of the block's output.
 
-A block is two couplings, F then G, that move the two halves in turn, or one layer that moves both. With v
-wanted at its output (v_f on the half that F moves, v_g on the other),
+A block is two couplings, F then G, that change the two halves in turn, or one layer that changes both halves.
+Let v be the requested change of the block's output: v_f on the half that F changes, v_g on the other half. A
+coupling has features A, projection C, slopes phi' and weight W; Wb is W without its bias. The steps are
 
     D_F = A_F^+ v_f         r = A_F D_F
     D_G = A_G^+ (v_g - ((r C_G) * phi'_G) Wb_G)
 
-and v is carried through the block's inverse jvp to the block before. At the output v = eps U^T. Block l
-gets the weight tau_l of D_F and D_G. Where A_F has rank n, r = v_f, and the bracket is the very tangent
-that the inverse jvp needs next: one product serves both. Source: Buffelli et al. 2024, section 4.
+Here r is the change that F realizes. At the output of the last block, v = eps U^T, with output step eps and
+readout U. For the other blocks, v is transported backward by `jvp_inverse`, block by block. The steps D_F and
+D_G of block l are multiplied by the block weight tau_l. If A_F has rank n, then r = v_f, and the difference
+in parentheses is also a result of `jvp_inverse` for G. It is computed once for both purposes. Source:
+Buffelli et al. 2024, section 4.
 """
 
 from collections.abc import Callable
@@ -25,41 +28,55 @@ from revgn.linalg import RUNGS, FactorInfo, PinvInfo, PinvRule
 from revgn.maps import BegunParamsStep, Factored, Halves, Point
 from revgn.networks import ChainParams, points_backward, points_forward
 from revgn.solvers.block_weights import BlockWeights, check_block_weights, fixed_weights, full_rank_weights
-from revgn.solvers.jacobian import Jacobian, SolveInfo, begin_rho, check_wanted, solve
+from revgn.solvers.jacobian import Jacobian, SolveInfo, begin_rho, check_output_step, solve
 from revgn.structs import setting, struct
 from revgn.trees import is_empty
 
 
 @struct
 class BlockWise:
-    """Moore-Penrose in each block, blended by block weights: J G eps = eps where the blocks have rank n."""
+    """Block step: the Moore-Penrose step of each block, multiplied by the weight of the block.
+
+    The step D satisfies J D = eps if the features of all blocks with a nonzero weight have rank n, and
+    neither truncation nor damping is used. `revgn.solvers.block_weights` describes the block weights.
+    """
 
     block_weights: BlockWeights = setting(
-        "Weights tau_l by which eps is divided among the blocks; see `revgn.solvers.block_weights`.",
+        "Block weights, which divide the output step eps among the blocks: a name, or one number per block.",
         default="full-rank",
     )
     rtol: float | None = setting(
-        "Singular values of A below rtol s_1 count as 0; by default only what rounding hides.",
+        "Relative cutoff: singular values of a feature matrix A below rtol times the largest one count as 0; "
+        "by default the cutoff is at rounding level.",
         default=None,
         ge=0,
         lt=1,
     )
-    atol: float = setting("Singular values of A below atol count as 0.", default=0.0, ge=0)
-    damping: float = setting("Damping, relative to s_1^2 of each A.", default=0.0, ge=0, resumable=True)
+    atol: float = setting(
+        "Absolute cutoff: singular values of a feature matrix A below atol count as 0.",
+        default=0.0,
+        ge=0,
+    )
+    damping: float = setting(
+        "Damping of the block step, relative to the squared largest singular value of each feature matrix A.",
+        default=0.0,
+        ge=0,
+        resumable=True,
+    )
 
     def check(self) -> None:
-        """Raise `UsageError` for block weights that do not sum to 1."""
+        """Raise `UsageError` unless the block weights are a known name, or numbers that sum to 1."""
         check_block_weights(self.block_weights)
 
     @property
     def rule(self) -> PinvRule:
-        """Truncation and damping of each A^+."""
+        """Truncation and damping of the pseudoinverses A^+."""
         return PinvRule(self.rtol, self.atol, self.damping)
 
 
 @solve.register(BlockWise)
 def solve_block_wise(solver: BlockWise, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
-    check_wanted(J, eps)
+    check_output_step(J, eps)
     blocks = blocks_of(J)
     started = perf_counter()
     weights = fixed_weights(solver.block_weights, len(blocks))
@@ -68,8 +85,8 @@ def solve_block_wise(solver: BlockWise, J: Jacobian, eps: Array) -> tuple[ChainP
         ranks, factored = _ranks(solver.rule, J, blocks)
         weights = full_rank_weights(ranks)
     elif runs_ahead(eps) and J.point.points is not None:
-        asked = {k for block, weight in zip(blocks, weights, strict=True) if weight for k in block}
-        for k, (_, found) in _factored(solver.rule, J, lambda k, _: k in asked).items():
+        used = {k for block, weight in zip(blocks, weights, strict=True) if weight for k in block}
+        for k, (_, found) in _factored(solver.rule, J, lambda k, _: k in used).items():
             factored[k] = found
     factored_at = perf_counter()
     v = lift(J.network.readout, eps)
@@ -103,30 +120,33 @@ def cost_block_wise(solver: BlockWise, sizes: Sizes) -> Cost:
     weights = fixed_weights(solver.block_weights, len(layers) // 2)
     if weights is None:
         weights = full_rank_weights([min(pair) for pair in zip(orders[::2], orders[1::2], strict=True)])
-    asked = [k for k in range(len(layers)) if weights[k // 2]]
-    after = sum(layer.tangent for layer in layers[asked[0] + 2 :])  # by v, and back by what is realized
+    used = [k for k in range(len(layers)) if weights[k // 2]]
+    after = sum(layer.tangent for layer in layers[used[0] + 2 :])  # v backward; realized changes forward
     work = {
-        "gram": sum(layers[k].gram for k in asked),
-        "factor": sum(orders[k] ** 3 for k in asked) / 3,
-        "sweep": sum(2 * layers[k].params for k in asked) + layers[asked[0] + 1].tangent + after,
+        "gram": sum(layers[k].gram for k in used),
+        "factor": sum(orders[k] ** 3 for k in used) / 3,
+        "sweep": sum(2 * layers[k].params for k in used) + layers[used[0] + 1].tangent + after,
         "rho": after,
     }
-    memory = {"gram": sum(orders[k] ** 2 for k in asked) * sizes.number}
-    return Cost(work, memory, order=max(orders[k] for k in asked))
+    memory = {"gram": sum(orders[k] ** 2 for k in used) * sizes.number}
+    return Cost(work, memory, order=max(orders[k] for k in used))
 
 
 def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:
-    """Numbers of the layers of each block; layers without parameters may stand between blocks.
+    """Return the indices of the layers of each block. Layers without parameters may lie between blocks.
 
     Raises
     ------
     ShapeError
-        If the layers do not come in such blocks.
+        If the layers do not form blocks.
     UsageError
-        If J is of combined outputs: blocks realize all outputs.
+        If J has combined outputs; the block step constrains all outputs.
     """
     if J.outputs is not None:
-        raise UsageError("solve(BlockWise): J has combined outputs; take another solver")
+        raise UsageError(
+            "solve(BlockWise): J has combined outputs, but the block step constrains all outputs; "
+            "use MinimumNorm or ConjugateGradients"
+        )
     layers = J.network.body.layers
     halves = [() if is_empty(of) else maps.moved_halves(at) for at, of in zip(layers, J.params, strict=True)]
     blocks, k = [], 0
@@ -134,8 +154,8 @@ def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:
         block = halves[k : k + 1] if len(halves[k]) != 1 else halves[k : k + 2]
         if sorted(sum(block, ())) not in ([], [0, 1]):
             raise ShapeError(
-                f"solve(BlockWise): the layers move halves {halves}; "
-                "expected pairs that move both halves in turn, or layers that move both"
+                f"solve(BlockWise): the layers change the halves {halves}; "
+                "expected pairs of layers that change both halves in turn, or layers that change both"
             )
         if halves[k]:
             blocks.append(tuple(range(k, k + len(block))))
@@ -146,19 +166,20 @@ def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:
 def _ranks(
     rule: PinvRule, J: Jacobian, blocks: list[tuple[int, ...]]
 ) -> tuple[list[int], list[Factored | None]]:
-    """Each block's lowest rank, and the layers' factors if activations (and so memory) are kept.
+    """Return the lowest rank of each block, and the factored pseudoinverse of each layer, or None.
 
-    Where a block reaches rank n, 0 stands for the rank of a layer whose bound is below n.
+    Factors are returned if activations are kept. Layers whose rank bound is below n are factored only if no
+    block has rank n; otherwise their rank is given as 0.
     """
     layers, n = J.network.body.layers, J.point.output.first.shape[0]
 
-    def reaches(k: int, point: Point) -> bool:
+    def can_reach(k: int, point: Point) -> bool:
         return not has_map(maps.rank_bound, type(layers[k])) or maps.rank_bound(layers[k], point) >= n
 
     ranks = [0] * len(layers)
     factored: list[Factored | None] = [None] * len(layers)
-    for asked in (reaches, lambda k, point: not reaches(k, point)):
-        for k, (rank, found) in _factored(rule, J, asked).items():
+    for is_selected in (can_reach, lambda k, point: not can_reach(k, point)):
+        for k, (rank, found) in _factored(rule, J, is_selected).items():
             ranks[k], factored[k] = rank, found
         of_blocks = [min(ranks[k] for k in block) for block in blocks]
         if max(of_blocks) == n:
@@ -167,18 +188,19 @@ def _ranks(
 
 
 def _factored(
-    rule: PinvRule, J: Jacobian, asked: Callable[[int, Point], bool]
+    rule: PinvRule, J: Jacobian, is_selected: Callable[[int, Point], bool]
 ) -> dict[int, tuple[int, Factored | None]]:
-    """Ranks of the layers that are asked for, by number, and their factors if activations are kept.
+    """Return rank and factored pseudoinverse of each selected layer, by the index of the layer.
 
-    The factors are then read all at once, else one by one, so that a single one is in memory.
+    If activations are kept, the ranks of all factors are read from the device at once. If activations are
+    rebuilt, the layers are factored one by one, so that one factor is in memory, and None is returned for it.
     """
     layers, kept = J.network.body.layers, J.point.points is not None
     points = zip(reversed(range(len(layers))), points_backward(layers, J.params, J.point), strict=True)
-    wanted = ((k, point) for k, point in points if not is_empty(J.params[k]) and asked(k, point))
+    selected = ((k, point) for k, point in points if not is_empty(J.params[k]) and is_selected(k, point))
     if not kept:
-        return {k: (maps.factor_params(layers[k], point, rule).info.rank, None) for k, point in wanted}
-    begun = {k: maps.begin_factor_params(layers[k], point, rule) for k, point in wanted}
+        return {k: (maps.factor_params(layers[k], point, rule).info.rank, None) for k, point in selected}
+    begun = {k: maps.begin_factor_params(layers[k], point, rule) for k, point in selected}
     found = read(together(list(begun.values())))
     return {k: (pinv.info.rank, pinv) for k, pinv in zip(begun, found, strict=True)}
 
@@ -193,10 +215,11 @@ def _sweep(
     *,
     at_once: bool,
 ) -> tuple[ChainParams, list[Deferred[PinvInfo | None]], Halves]:
-    """Steps, how they were found, and what they realize at the chain's output.
+    """Return the steps, the infos of their solutions, and the realized change of the chain's output.
 
-    Backward to the first block with a weight > 0, then forward with what the blocks realize. With `at_once`
-    each solution is looked at as soon as it is found, and is right; else a step may have no info.
+    The sweep goes backward to the first block with a weight > 0, then forward with the realized changes. With
+    `at_once`, each solution is checked, and corrected if necessary, when it is computed. Otherwise a solution
+    may be inaccurate; its info then reads as None.
     """
     layers, params = J.network.body.layers, J.params
     n = v.first.shape[0]
@@ -210,10 +233,10 @@ def _sweep(
 
     steps = list(trees.zeros_like(params))
     infos: list[Deferred[PinvInfo | None]] = []
-    realized: dict[int, Halves] = {}  # at the output of each block's last layer, by the block's own step
+    realized: dict[int, Halves] = {}  # change of the output of each block by the block's own step
     first = next(block for block, weight in enumerate(weights) if weight)
     points = points_backward(layers, params, J.point)
-    below = len(layers)  # the layer at whose input v is wanted
+    below = len(layers)  # v is the requested change of the input of this layer
     for block, weight in reversed(list(zip(blocks, weights, strict=True))[first:]):
         for k in reversed(range(block[-1] + 1, below)):  # layers without parameters
             v = maps.jvp_inverse(layers[k], params[k], next(points), v)
@@ -235,7 +258,7 @@ def _sweep(
             steps[f] = trees.scale(weight, of_f.params)
             steps[g] = trees.scale(weight, of_g.params)
             infos += [of_f.info, of_g.info]
-            # v_g - left is what r pushes into the half that G moves
+            # v_g - left is the change that r causes in the half that G changes
             moved_g = add(subtract(v[half_g], left[half_g]), of_g.realized[half_g])
             realized[g] = trees.scale(weight, maps.replaced(half_g, after_f, moved_g))
             if info_f.rank == n and not info_f.damping:
@@ -248,7 +271,7 @@ def _sweep(
 
 
 def _push(J: Jacobian, realized: dict[int, Halves]) -> Halves:
-    """Sum at the chain's output of what the blocks realize at the output of their last layers."""
+    """Return the total change of the chain's output, from the change of each block's output."""
     layers = J.network.body.layers
     if list(realized) == [len(layers) - 1]:
         return realized[len(layers) - 1]

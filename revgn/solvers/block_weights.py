@@ -1,11 +1,11 @@
-"""Weights tau_l that divide eps among the blocks; they sum to 1.
+"""Block weights tau_l, which divide the output step eps among the L blocks. They sum to 1.
 
-- uniform    1/L each (Buffelli et al. 2024, equation 14)
-- first      all to the first block
-- last       all to the last block
-- full-rank  uniform over the blocks whose features reach rank n: what a block of lower rank cannot
-             realize is never counted as done; where no block reaches n, over those of the highest rank
-- numbers    one for each block
+- uniform    1/L for each block (Buffelli et al. 2024, equation 14)
+- first      1 for the first block, 0 for all others
+- last       1 for the last block, 0 for all others
+- full-rank  equal weights for the blocks whose features have rank n, 0 for all others: a block of lower rank
+             cannot realize its part of eps. If no block has rank n, the blocks of the highest rank are used.
+- numbers    one number for each block
 """
 
 import math
@@ -19,23 +19,24 @@ BlockWeights = BlockWeightsName | tuple[float, ...]
 
 
 def check_block_weights(weights: BlockWeights) -> None:
-    """Raise `UsageError` unless `weights` has a name, or is numbers that sum to 1."""
+    """Raise `UsageError` unless `weights` is a known name, or numbers that sum to 1."""
     if isinstance(weights, str):
         if weights not in get_args(BlockWeightsName):
             raise UsageError(
-                f"block_weights: {weights!r} is not one of uniform, first, last, full-rank, or numbers"
+                f"block_weights: {weights!r} is not a known name; "
+                "expected uniform, first, last, full-rank, or one number for each block"
             )
     elif not abs(math.fsum(weights) - 1.0) <= 1e-9:
         raise UsageError(f"block_weights: {weights} sum to {math.fsum(weights):g}; expected 1")
 
 
 def fixed_weights(weights: BlockWeights, blocks: int) -> tuple[float, ...] | None:
-    """Weights of the blocks, or None where they depend on ranks.
+    """Return the weights of the blocks, or None if they depend on the ranks of the blocks.
 
     Raises
     ------
     UsageError
-        If numbers were given, but not one for each block.
+        If the number of given weights differs from the number of blocks.
     """
     if weights == "uniform":
         return (1.0 / blocks,) * blocks
@@ -51,7 +52,13 @@ def fixed_weights(weights: BlockWeights, blocks: int) -> tuple[float, ...] | Non
 
 
 def full_rank_weights(ranks: Sequence[int]) -> tuple[float, ...]:
-    """Uniform over the blocks of the highest rank, given each block's lower rank of its two couplings."""
+    """Return equal weights for the blocks of the highest rank, and 0 for all others.
+
+    Parameters
+    ----------
+    ranks : sequence of int
+        For each block, the lowest rank of its couplings.
+    """
     best = max(ranks)
     count = sum(rank == best for rank in ranks)
     return tuple(1.0 / count if rank == best else 0.0 for rank in ranks)

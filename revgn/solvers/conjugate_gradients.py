@@ -1,10 +1,10 @@
-"""The minimum-norm step without the kernel: conjugate gradients on products with it.
+"""Minimum-norm step by conjugate gradients, which use products with the tangent kernel J J^T.
 
     D = J^T v        (J J^T + mu I) v = eps
 
-Nothing of order n c squared is formed, so n may be the whole training set. mu is `damping` times the kernel's
-mean diagonal. Without damping the kernel should have full rank, or the iteration stagnates, which is
-reported. Source: Hestenes and Stiefel 1952; Golub and Van Loan, section 11.5.
+mu is `damping` times the mean diagonal of the kernel. No array of (n c)^2 numbers is formed, so that a batch
+may contain the whole training set. Without damping, the kernel should have full rank. Otherwise the iteration
+stagnates, and the result reports this. Source: Hestenes and Stiefel 1952; Golub and Van Loan, section 11.5.
 """
 
 import math
@@ -18,7 +18,7 @@ from revgn.solvers.jacobian import (
     Jacobian,
     SolveInfo,
     apply_adjoint,
-    check_wanted,
+    check_output_step,
     combined,
     equation,
     output_change,
@@ -38,19 +38,22 @@ from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.solvers.rows import ROWS, Rows
 from revgn.structs import setting, struct
 
-_LAUNCHES, _LAUNCHES_OF_LAYER = 27, 35  # beside those of the iterations
-_LAUNCHES_OF_ITERATION, _LAUNCHES_OF_PRODUCT = 20, 4  # the latter for each layer
-_LAUNCHES_OF_BLOCK = 27  # of the preconditioner: of an output, of a layer, and in an iteration
+TOLERANCE = "Relative residual at which conjugate gradients stop."
+_LAUNCHES, _LAUNCHES_OF_LAYER = 27, 35  # of a solve and of each layer, without the iterations
+_LAUNCHES_OF_ITERATION, _LAUNCHES_OF_PRODUCT = 20, 4  # of an iteration, and of each layer in it
+_LAUNCHES_OF_BLOCK = 27  # of the preconditioner, for each output, each layer and each iteration
 
 
 @struct
 class Blocks:
-    """The preconditioner of `revgn.solvers.preconditioner`."""
+    """Preconditioner by diagonal blocks and strongest directions; see `revgn.solvers.preconditioner`."""
 
-    block_samples: int = setting("Samples in a block of the preconditioner, at most.", default=4096, ge=1)
+    block_samples: int = setting(
+        "Maximum number of samples in a block of the preconditioner.", default=4096, ge=1
+    )
     directions: int | None = setting(
-        "Strongest directions that the preconditioner treats exactly; by default n/16, at most 1,000, and "
-        "none below 4,096 samples.",
+        "Number of strongest directions that the preconditioner treats exactly; by default n/16 for n "
+        "samples, at most 1,000, and 0 if n < 4,096.",
         default=None,
         ge=0,
     )
@@ -58,15 +61,13 @@ class Blocks:
 
 @struct
 class ConjugateGradients:
-    """D = J^T (J J^T + mu I)^-1 eps, by preconditioned conjugate gradients."""
+    """Minimum-norm step D = J^T (J J^T + mu I)^-1 eps, by preconditioned conjugate gradients."""
 
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
     rows: Rows = setting(ROWS, default="all", ge=1)
-    tolerance: float = setting(
-        "Relative residual |eps - J D - mu v| / |eps| at which the iteration ends.", default=1e-3, gt=0, lt=1
-    )
-    max_iterations: int = setting("Largest number of iterations.", default=1000, ge=1)
+    tolerance: float = setting(TOLERANCE, default=1e-3, gt=0, lt=1)
+    max_iterations: int = setting("Maximum number of iterations.", default=1000, ge=1)
     preconditioner: Blocks | None = setting(
         "Preconditioner of conjugate gradients.", default=Blocks(), family="preconditioner"
     )
@@ -78,13 +79,13 @@ def solve_conjugate_gradients(
 ) -> tuple[ChainParams, SolveInfo]:
     solved = equation(solver, J, eps)
     J, eps = solved.jacobian, solved.wanted
-    check_wanted(J, eps)
+    check_output_step(J, eps)
     started = perf_counter()
     parts = product_parts(J)
     diagonal, Q = eigh(mean_block(parts))
     mu = solver.damping * float(array_namespace(eps).mean(diagonal))
     held = [*parts]
-    del parts  # so that one coupling's cotangents are held twice at a time, not all
+    del parts  # then the rotation duplicates the cotangents of one coupling at a time, not of all
     parts = tuple(rotated((held.pop(0),), Q)[0] for _ in range(len(held)))
 
     factored = None
@@ -137,7 +138,7 @@ def cost_conjugate_gradients(solver: ConjugateGradients, sizes: Sizes) -> Cost:
     m, sizes = constrained(solver, sizes)
     n, layers, size = sizes.samples, sizes.layers, sizes.number
     order = n * m
-    moving = layers if sizes.own_rows else layers[:-1]  # whose cotangents differ from sample to sample
+    moving = layers if sizes.own_rows else layers[:-1]  # layers whose cotangents differ between samples
     iterations = expected_iterations(solver, n)
     work = {"pull-back": sizes.pull_back(m), "solve and rho": 2 * sizes.jvp}
     work["iterations"] = iterations * sum(
@@ -160,14 +161,16 @@ def cost_conjugate_gradients(solver: ConjugateGradients, sizes: Sizes) -> Cost:
             work["directions"] = float(order) * r * (2.0 * g + 2.0 * r)
             work["directions"] += 9.0 * bases
     singular = singular_kernel(solver.damping, m, sizes)
-    notes = () if singular is None else (f"{singular}, so conjugate gradients stagnate; take --damping 0.01",)
+    notes = () if singular is None else (f"{singular}, so conjugate gradients stagnate; use --damping 0.01",)
     return Cost(work, memory, read, order, launches=launches, notes=notes)
 
 
 def expected_iterations(solver: ConjugateGradients, n: int) -> float:
-    """Iterations as training on Fashion-MNIST took them (`tests/bench/bench_cg.py`).
+    """Return the expected number of iterations.
 
-    They grow with the root of the batch and the digits asked for, and fall with damping until it is 0.1.
+    The formula is fitted to training on Fashion-MNIST (`tests/bench/bench_cg.py`). The number grows with the
+    square root of the batch size and with the number of requested digits. It falls with the damping, for
+    damping up to 0.1.
     """
     damped = min(max(0.5 - 0.5 * math.log10(solver.damping or 1e-9), 1.0), 3.0)
     few = 7.0 * math.sqrt(n / 256) * damped * math.log10(solver.tolerance) / -3.0
@@ -175,7 +178,7 @@ def expected_iterations(solver: ConjugateGradients, n: int) -> float:
 
 
 def direction_count(directions: int | None, n: int) -> int:
-    """Directions that the preconditioner takes for n samples; see `Blocks`."""
+    """Return the number of directions that the preconditioner uses for n samples; see `Blocks`."""
     if directions is None:
         return min(1000, n // 16) if n >= 4096 else 0
     return directions

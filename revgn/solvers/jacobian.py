@@ -1,4 +1,4 @@
-"""The network's Jacobian J in its parameters at a point, as a function, and what solves J D = eps."""
+"""Jacobian J of a network in its parameters, and the interface of the solvers of J D = eps."""
 
 from dataclasses import fields, is_dataclass, replace
 from functools import singledispatch
@@ -16,14 +16,17 @@ Key = tuple[int, int]
 
 
 class Solver(Struct, Protocol):
-    """A frozen dataclass for which `solve` is registered; for Levenberg-Marquardt with a field `damping`."""
+    """Protocol of a solver: a frozen dataclass for which `solve` is registered.
+
+    Levenberg-Marquardt also requires a field `damping`.
+    """
 
 
 class Jacobian(NamedTuple):
-    """J = dz/dW of `network` at `params`, for the samples of `point`; n c rows, a column a weight.
+    """Jacobian J = dz/dW of `network` at `params`, for the n samples of `point`.
 
-    With `outputs` R, J is R^T dz/dW: m combinations of the c outputs, the same for all samples (c, m) or
-    each sample's own (n, c, m).
+    J has n c rows and one column for each weight. With `outputs` R, J is R^T dz/dW instead: m combinations of
+    the c outputs of each sample. R is (c, m) if all samples share the same combinations, else (n, c, m).
     """
 
     network: Network
@@ -33,19 +36,41 @@ class Jacobian(NamedTuple):
 
 
 class SolveInfo(NamedTuple):
-    """How J D = eps was solved.
+    """Information on a solution D of J D = eps.
 
-    `rho` = |J D - eps| / |eps|, by one jvp, of the D that is returned or that a wrapper applies in its place.
-    `residual` is that of the equation actually solved (damped, truncated). `rank`, `order`, `s_max`, `s_min`
-    are of the factored matrix: the kernel's (singular values of J), or for the block step the worst over its
-    couplings (of the features A). `block_weights` are those of the blocks; `damping` is the number added to
-    the squared singular values. Times in seconds.
+    Attributes
+    ----------
+    rho : float
+        Relative residual |J D - eps| / |eps| of the constrained rows, computed by one jvp for the D that is
+        returned, or for the D that a wrapper applies in its place.
+    residual : float
+        Relative residual of the equation that was solved. This equation may be damped or truncated.
+    rung : Rung or None
+        Factorization that succeeded: "cholesky", "cholesky-float64" or "eigh". None for conjugate gradients.
+    rank, order : int
+        Rank and order of the factored matrix. The rank is None for conjugate gradients.
+    s_max, s_min : float
+        Largest and smallest singular value of J, or of the features A for the block step. NaN for conjugate
+        gradients.
+    damping : float
+        Number mu that was added to the squared singular values.
+    block_weights : tuple of float
+        Weights of the blocks for the block step, otherwise empty.
+    seconds_kernel, seconds_solve : float
+        Wall-clock times of the factorization and of the solution, in seconds.
+    iterations : int
+        Iterations of conjugate gradients, 0 for direct solvers.
+    outcome : Outcome or None
+        "converged", "stagnated" or "out-of-iterations" for conjugate gradients, None for direct solvers.
+    rho_outputs : float or None
+        Relative residual of all outputs, if fewer rows than outputs are constrained.
+    change : Array or None
+        Change dz/dW D (n, c) of the outputs, if the solver computed it.
 
-    Conjugate gradients factor no kernel, so that `rung` and `rank` are None and the singular values NaN; they
-    have `iterations` and an `outcome`, which direct solvers do not: converged, stagnated, out-of-iterations.
-
-    Where a solver constrains fewer rows than outputs, rho is that of the constrained rows and `rho_outputs`
-    that of all outputs. `change` is dz/dW D (n, c), where the solver found it.
+    Notes
+    -----
+    The block step factors one matrix for each coupling. Its info states the lowest rank, the largest order,
+    and the extreme singular values over all couplings.
     """
 
     rho: float
@@ -66,10 +91,18 @@ class SolveInfo(NamedTuple):
 
 
 class Equation(NamedTuple):
-    """R^T J D = R^T eps, the equation that a solver solves: `jacobian` D = `wanted`.
+    """Equation R^T J D = R^T eps that a solver solves for D.
 
-    `solver` solves it as it stands, with all rows of `jacobian`. `outputs` are J and eps of all outputs,
-    where only some combinations of each sample's are constrained; None where all are.
+    Attributes
+    ----------
+    solver : Solver
+        Solver of this equation, which constrains all its rows.
+    jacobian : Jacobian
+        R^T J.
+    wanted : Array
+        Output step R^T eps of the constrained rows.
+    outputs : (Jacobian, Array) or None
+        J and eps of all outputs, if only some combinations of each sample's outputs are constrained.
     """
 
     solver: Any
@@ -79,7 +112,7 @@ class Equation(NamedTuple):
 
 
 def jacobian(network: Network, params: ChainParams, x: Array) -> tuple[Array, Jacobian]:
-    """Outputs z (n, c) at x (n, d), and J there.
+    """Return the outputs z (n, c) at x (n, d), and the Jacobian J at x.
 
     Examples
     --------
@@ -97,7 +130,7 @@ def jacobian(network: Network, params: ChainParams, x: Array) -> tuple[Array, Ja
 
 
 def cast(node: Any, dtype: DType) -> Any:
-    """J, or a struct, tuple or array within it, with all arrays of real numbers in `dtype`."""
+    """Return J, or a struct, tuple or array in it, with all real floating-point arrays cast to `dtype`."""
     if is_dataclass(node) and not isinstance(node, type):
         return replace(node, **{of.name: cast(getattr(node, of.name), dtype) for of in fields(node)})
     if isinstance(node, tuple):
@@ -109,7 +142,7 @@ def cast(node: Any, dtype: DType) -> Any:
 
 
 def apply(J: Jacobian, D: ChainParams) -> Array:
-    """J D (n, c), or (n, m) with combined outputs.
+    """Return J D (n, c), or (n, m) with combined outputs.
 
     Examples
     --------
@@ -126,13 +159,13 @@ def apply(J: Jacobian, D: ChainParams) -> Array:
 
 
 def output_change(J: Jacobian, D: ChainParams) -> Array:
-    """dz/dW D (n, c), whichever combinations of the outputs J has."""
+    """Return dz/dW D (n, c), the change of all outputs, even if J has combined outputs."""
     change: Array = jvp_params(J.network, J.params, J.point, D)
     return change
 
 
 def apply_adjoint(J: Jacobian, z_bar: Array) -> ChainParams:
-    """J^T z_bar, for z_bar like J D.
+    """Return J^T z_bar, for a cotangent z_bar with the shape of J D.
 
     Examples
     --------
@@ -150,51 +183,61 @@ def apply_adjoint(J: Jacobian, z_bar: Array) -> ChainParams:
 
 
 def output_count(J: Jacobian) -> int:
-    """How many rows J has for each sample: c, or m with combined outputs."""
+    """Return the number of rows of J for each sample: c, or m with combined outputs."""
     count: int = (J.network.readout.first if J.outputs is None else J.outputs).shape[-1]
     return count
 
 
 def combined(R: Array | None, z: Array) -> Array:
-    """R^T z for each sample's z: (n, m) of (n, c)."""
+    """Return R^T z (n, m) for z (n, c), sample by sample; z itself if R is None."""
     if R is None:
         return z
     return matmul(z, R) if R.ndim == 2 else (z[:, None, :] @ R)[:, 0, :]
 
 
 def spread(R: Array | None, v: Array) -> Array:
-    """R v for each sample's v: (n, c) of (n, m)."""
+    """Return R v (n, c) for v (n, m), sample by sample; v itself if R is None."""
     if R is None:
         return v
     return matmul(v, R.T) if R.ndim == 2 else (R @ v[:, :, None])[:, :, 0]
 
 
 def rho(JD: Array, eps: Array) -> float:
-    """|J D - eps| / |eps|; |J D| where eps is 0."""
+    """Return the relative residual |J D - eps| / |eps|, or |J D| if eps is 0."""
     return read(begin_rho(JD, eps))
 
 
 def begin_rho(JD: Array, eps: Array) -> Deferred[float]:
-    """`rho` without a wait for the device."""
+    """Return `rho` as a deferred number, without waiting for the device."""
     return begin_norms(JD - eps, eps).then(lambda sizes: float(sizes[0] / (sizes[1] or 1.0)))
 
 
-def check_wanted(J: Jacobian, eps: Array) -> None:
-    """Raise `ShapeError` unless eps is (n, c) for J's samples and outputs.
+def check_output_step(J: Jacobian, eps: Array) -> None:
+    """Raise an error unless eps is an output step for J.
 
-    `UsageError` for another dtype, or where no layer has parameters.
+    Raises
+    ------
+    ShapeError
+        If eps does not have one row for each sample and one column for each output of J.
+    UsageError
+        If eps has another dtype than the network, or if no layer has parameters.
     """
     expected = (J.point.output.first.shape[0], output_count(J))
     if eps.shape != expected:
         raise ShapeError(f"solve: eps has shape {eps.shape}; expected {expected} for this Jacobian")
     if eps.dtype != J.point.output.first.dtype:
-        raise UsageError(f"solve: eps is {eps.dtype} but the network {J.point.output.first.dtype}")
+        raise UsageError(
+            f"solve: eps has dtype {eps.dtype}, but the network has {J.point.output.first.dtype}; convert eps"
+        )
     if is_empty(J.params):
         raise UsageError("solve: no layer of the network has parameters")
 
 
 def residuals(of: Equation, change: Array) -> tuple[float, float | None]:
-    """rho of the constrained rows, and of all outputs where these are more, where dz/dW D is `change`."""
+    """Return rho of the constrained rows, and rho of all outputs or None if all are constrained.
+
+    `change` is dz/dW D, the change of all outputs.
+    """
     equations = [(of.jacobian, of.wanted)] + ([] if of.outputs is None else [of.outputs])
     begun = [begin_rho(combined(J.outputs, change), eps) for J, eps in equations]
     own, *of_outputs = read(together(begun))
@@ -203,48 +246,53 @@ def residuals(of: Equation, change: Array) -> tuple[float, float | None]:
 
 @singledispatch
 def equation(solver: Solver, J: Jacobian, eps: Array, key: Key = (0, 0)) -> Equation:
-    """The rows of J D = eps that the solver solves: all of them, unless it is registered for less.
+    """Return the equation that the solver solves: all rows of J D = eps, unless the solver registers fewer.
 
     Parameters
     ----------
     key : (int, int)
-        Seed and step, for rows that are drawn.
+        Seed and number of the step, for rows that are drawn at random.
 
     Raises
     ------
     UsageError
-        If the solver centers outputs and those of J are combined already.
+        If the solver centers the outputs, but J already has combined outputs.
     """
     return Equation(solver, J, eps)
 
 
 @generic
 def solve(solver: Solver, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
-    """D with J D = eps, by the generalized inverse that `solver` stands for; weights then go W <- W - lr D.
+    """Solve J D = eps for the step D, by the generalized inverse G of `solver`: D = G eps.
+
+    A step with learning rate lr changes the weights from W to W - lr D.
 
     Parameters
     ----------
     solver : MinimumNorm, BlockWise or ConjugateGradients
+        Solver, which selects the generalized inverse.
     J : Jacobian
-        As `jacobian` returns it.
-    eps : (n, c)
-        What is wanted at the output, in J's dtype; `output_step` gives it for a loss.
+        Jacobian, as `jacobian` returns it.
+    eps : Array (n, c)
+        Output step, the requested change of the outputs, in the dtype of J. `output_step` computes it for a
+        loss.
 
     Returns
     -------
-    D : as the network's parameters
+    D : ChainParams
+        Step, with the structure of the network's parameters.
     info : SolveInfo
-        rho = |J D - eps| / |eps|, rank, rung and the like.
+        Relative residual rho, rank, singular values, and times.
 
     Raises
     ------
     ShapeError
-        If eps does not fit J.
+        If the shape of eps is not (n, c), for the samples and outputs of J.
 
     Notes
     -----
-    Law: J G J = J where the solver's info reports rank n in every block with a weight (or, for the minimum
-    norm, always), and neither truncation nor damping.
+    Law: J G J = J without truncation and damping. For the block step this also requires that the info reports
+    rank n.
 
     Examples
     --------

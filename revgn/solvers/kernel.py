@@ -1,14 +1,16 @@
-"""The empirical tangent kernel Theta = J J^T, from the parts that the layers have in it.
+"""Empirical tangent kernel Theta = J J^T, computed as a sum of one part for each weight matrix.
 
-With a_k[s] b_k[(o,s)]^T the row of the Jacobian that output o of sample s has in weight matrix k:
+The row of J for output o of sample s is, in weight matrix k, an outer product a_k[s] b_k[(o,s)]^T. Let A_k
+have the rows a_k[s]. Then
 
     Theta[(o,s),(p,t)] = sum_k (A_k A_k^T)[s,t] < b_k[(o,s)], b_k[(p,t)] >
 
-For a coupling A are its features, and b is the output's cotangent pulled back to the half that moves. At the
-last coupling b is a row of U^T, the same for all samples until a nonlinear coupling makes it differ, so the
-last coupling costs nothing and the one before a single product for each output. Combined outputs
-(`Jacobian.outputs`) take the outputs' place. Source: Jacot et al. 2018 for the kernel; the closed form is the
-product rule.
+For a coupling, A_k are its features, and b_k is the cotangent of the output, pulled back to the half that the
+coupling changes. At the last coupling, b_k is a row of U^T, with readout U, and the same for all samples. The
+pull-back through a nonlinear coupling makes the cotangents of the samples differ. No pull-back is necessary
+for the last coupling, and one product for each output for the coupling before it. With combined outputs
+(`Jacobian.outputs`), the combinations replace the outputs. Source: Jacot et al. 2018 for the kernel; the
+closed form follows from the product rule.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,13 +33,14 @@ from revgn.networks import ChainParams, points_backward
 from revgn.solvers.jacobian import Jacobian, output_count
 from revgn.trees import is_empty
 
-HELD = 4  # parts whose cotangents are held at a time, so that Theta is gone through once for all of them
+HELD = 4  # parts that are held in memory, and added to Theta together in one sweep over Theta
 
 
 class Held(NamedTuple):
-    """A part's K (n, n') between the samples of rows and columns, b (c, n, k) and b' (c, n', k).
+    """One part of Theta: its Gram matrix K (n, n') and its cotangents b (c, n, k) and b' (c, n', k).
 
-    Both b are (c, 1, k) where they are the same for all samples; `coefficients` may then hold <b, b'> (c, c).
+    The rows of Theta belong to n samples, the columns to n'. Both b and b' are (c, 1, k) if they are the same
+    for all samples; `coefficients` may then hold <b, b'> (c, c).
     """
 
     gram: Array
@@ -52,12 +55,13 @@ class Held(NamedTuple):
 
 
 def tangent_kernel(J: Jacobian) -> Array:
-    """Theta (n c, n c), symmetric; row s c + o belongs to output o of sample s.
+    """Return the symmetric kernel Theta (n c, n c). Row s c + o belongs to output o of sample s.
 
     Notes
     -----
-    Law: Theta v = J (J^T v), v (n, c) row by row. Cost: 2 c n d h operations for each coupling's pull-back,
-    half that for the last and none for the first, and (c n)^2 d/2 for each Gram matrix, the last excepted.
+    Law: Theta v = J (J^T v), for v (n, c) flattened row by row. Cost: 2 c n d h operations for the pull-back
+    through each coupling, half as many for the last coupling and none for the first; and (c n)^2 d/2 for each
+    Gram matrix of cotangents, except the last.
 
     Examples
     --------
@@ -78,10 +82,10 @@ def tangent_kernel(J: Jacobian) -> Array:
 
 
 def lower_kernel(J: Jacobian, parts: Iterable[KernelPart] | None = None) -> Array:
-    """Theta (c n, c n) with its lower triangle filled; what stands above it has no meaning.
+    """Return Theta (c n, c n) with only the lower triangle filled. Entries above the diagonal are undefined.
 
-    Row o n + s belongs to output o of sample s: tiles of a few outputs and many samples are quick. `parts`
-    are those of J, if they were found before.
+    Row o n + s belongs to output o of sample s. In this order, tiles of a few outputs and many samples are
+    fast to compute. `parts` are the parts of Theta, if they have already been computed.
     """
     n, c = J.point.output.first.shape[0], output_count(J)
     Theta = empty((c, n, c, n), J.network.readout.first)
@@ -98,7 +102,10 @@ def lower_kernel(J: Jacobian, parts: Iterable[KernelPart] | None = None) -> Arra
 
 
 def parts_backward(J: Jacobian) -> Iterator[KernelPart]:
-    """Yield the parts of Theta, the last layer's first; b is (c, n, k), or (c, 1, k) for all samples."""
+    """Yield the parts of Theta, from the last layer to the first.
+
+    The cotangents b are (c, n, k), or (c, 1, k) if they are the same for all samples.
+    """
     layers = J.network.body.layers
     first = next((k for k, of in enumerate(J.params) if not is_empty(of)), len(layers))
     bars = read_back(J.network.readout, J.outputs)
@@ -110,12 +117,12 @@ def parts_backward(J: Jacobian) -> Iterator[KernelPart]:
 
 
 def adjoint_of_parts(J: Jacobian, parts: Sequence[KernelPart], v: Array) -> ChainParams:
-    """J^T v of v (n, c), from the parts of J.
+    """Return J^T v for v (n, c), from the parts of Theta.
 
     Notes
     -----
-    Law: equals `apply_adjoint`. Cost: a product of n h d operations a part, against three with a sweep back
-    for v; and c n d/2 numbers are gone through.
+    Law: equals `apply_adjoint`. Cost: one product of n h d operations for each part, where a backward sweep
+    for v takes three; in addition, c n d/2 numbers are read for each part.
     """
     weights = v.T[:, :, None]
 
@@ -134,15 +141,19 @@ def adjoint_of_parts(J: Jacobian, parts: Sequence[KernelPart], v: Array) -> Chai
 
 
 def are_few(rows: int, parts: int, outputs: int) -> bool:
-    """Whether all cotangents of each sample's own rows take no more memory than what is held anyway.
+    """Return whether the cotangents of `rows` rows of each sample fit in memory for all parts at once.
 
-    That is of all outputs, of the parts that the kernel is formed of at a time.
+    They do if they take no more memory than the cotangents of all outputs for HELD parts, which are held
+    while the kernel is formed.
     """
     return rows * parts <= HELD * outputs
 
 
 def read_back(readout: Readout, R: Array | None) -> Halves:
-    """Cotangents (c, 1, d/2) at the chain's output of each output; (m, n, d/2) of each sample's own."""
+    """Return the outputs' cotangents at the end of the chain.
+
+    They are (c, 1, d/2), or (m, 1, d/2) for combinations R that all samples share, or (m, n, d/2) otherwise.
+    """
     if R is not None and R.ndim == 3:
         rows = array_namespace(R).permute_dims(R, (2, 0, 1))  # (m, n, c)
         return lift(readout, rows)
@@ -151,22 +162,22 @@ def read_back(readout: Readout, R: Array | None) -> Halves:
 
 
 def add_parts(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) -> None:
-    """Theta += K_k * (b_k b_k'^T) for some parts, piece by piece, to Theta (c, n, c, n').
+    """Add K_k * (b_k b_k'^T) of the parts k in `held` to Theta (c, n, c, n'), piece by piece.
 
     Parameters
     ----------
     is_first : bool
-        What Theta holds has no meaning yet.
+        Overwrite Theta instead, whose content is still undefined.
     lower : bool
-        Of a Theta whose rows and columns are the same, fill the lower triangle only.
+        Fill only the lower triangle of Theta, whose rows and columns must belong to the same samples.
 
     Notes
     -----
-    Cost: for each part 2 k operations an element. Rows of a piece are of one output, so that a lower triangle
-    of few samples takes 1 + 1/c times its operations. With CuPy a piece is a product for each part and one
-    launch for their sum: c pieces where c n <= 16,384 and n <= 2048. Each element is written and read once
-    for each part, and written once more. At c = 10, n = 1024, k = 392, with three such parts, that is
-    0.14 TFLOP and 1.6 GB.
+    Cost: 2 k operations per element for each part. The rows of a piece belong to one output, so that a lower
+    triangle of few samples takes 1 + 1/c times its number of operations. With CuPy, each piece takes one
+    product for each part, and one launch for their sum; there are c pieces if c n <= 16,384 and n <= 2048.
+    Each element is written and read once for each part, and written once more. Example: c = 10, n = 1024 and
+    three parts with k = 392 take 0.14 TFLOP and move 1.6 GB.
     """
     c, n, _, m = Theta.shape
     if not held:
@@ -187,7 +198,7 @@ def add_parts(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) ->
 
 
 def _with_coefficients(of: Held) -> Held:
-    """A part that is the same for all samples, with its products <b, b'> at once instead of row by row."""
+    """Return the part with all products <b, b'> computed, if its cotangents are the same for all samples."""
     if not of.is_same:
         return of
     products = matmul(of.of_rows[:, 0, :], of.of_columns[:, 0, :].T)
@@ -195,7 +206,10 @@ def _with_coefficients(of: Held) -> Held:
 
 
 def _term(of: Held, o: int, rows: slice, p: slice, columns: slice) -> tuple[Array, Array]:
-    """K[s,t] and <b[(o,s)], b'[(p,t)]> for these s, p, t; the latter (1, p, 1) if the same for all s, t."""
+    """Return K[s,t] and <b[(o,s)], b'[(p,t)]> for the rows s, outputs p and columns t.
+
+    The products are (1, p, 1) if they are the same for all s and t.
+    """
     xp, K = array_namespace(of.gram), of.gram[rows, columns]
     if of.coefficients is not None:
         return K, of.coefficients[o, p][None, :, None]

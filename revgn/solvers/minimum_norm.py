@@ -1,13 +1,15 @@
-"""The Moore-Penrose step: the smallest parameter change that realizes what is wanted at the output.
+"""Minimum-norm step: the smallest parameter change D that realizes the output step eps.
 
     D = J^T lambda        (J J^T + mu I) lambda = eps
 
-J J^T is the tangent kernel of `revgn.solvers.kernel`, factored in place, or by tiles where it is larger than
-it may be; mu is `damping` times its mean diagonal. Source: Golub and Van Loan, section 5.5.
+J J^T is the tangent kernel; see `revgn.solvers.kernel`. mu is `damping` times its mean diagonal; for mu = 0,
+D is the Moore-Penrose solution of J D = eps. The kernel is factored in place, or by tiles if it exceeds a
+memory bound. Source: Golub and Van Loan, section 5.5.
 
-Softmax does not depend on a constant added to all outputs of a sample, so it is enough to realize the
-centered logits eps Q, with Q (c, c-1) orthonormal and orthogonal to the ones: a smaller kernel and step.
-Fewer rows of each sample may be constrained: see `revgn.solvers.rows`.
+Softmax does not depend on a constant that is added to all outputs of a sample. It therefore suffices to
+realize the centered logits eps Q, where Q (c, c-1) has orthonormal columns that are orthogonal to the vector
+of ones. The kernel and the step are then smaller. It is also possible to constrain fewer rows of each sample;
+see `revgn.solvers.rows`.
 """
 
 import math
@@ -37,7 +39,7 @@ from revgn.solvers.jacobian import (
     SolveInfo,
     apply_adjoint,
     cast,
-    check_wanted,
+    check_output_step,
     combined,
     equation,
     output_change,
@@ -55,55 +57,61 @@ from revgn.solvers.tiled_kernel import (
 )
 from revgn.structs import setting, struct
 
-_HIDDEN = 0.8  # share of its order below which a kernel's rank at W = 0 was seen to matter after it
+_HIDDEN = 0.8  # observed: below this ratio of rank at W = 0 to order, the kernel is singular for small W too
 _UNBOUNDED = 2**62  # bytes
-_LAUNCHES, _LAUNCHES_OF_LAYER = 83, 18  # beside those of the kernel's pieces
-_SOLVES = 12  # triangular ones: estimates of the smallest eigenvalue, a solution
-_PASSES = 24  # over the factor: estimates of its eigenvalues, a solution, a refinement
+_LAUNCHES, _LAUNCHES_OF_LAYER = 83, 18  # of a solve and of each layer, without the pieces of the kernel
+_SOLVES = 12  # triangular solves: for estimates of the smallest eigenvalue, and for the solution
+_PASSES = 24  # sweeps over the factor: for estimates of its eigenvalues, the solution, and a refinement
 Outputs = Literal["logits", "centered-logits"]
-_DAMPING = "Damping mu, relative to the mean diagonal of the kernel."
-_OUTPUTS = "Outputs that are constrained: all logits, or logits modulo a constant, which softmax ignores."
+_DAMPING = "Damping mu, relative to the mean diagonal of the tangent kernel."
+_OUTPUTS = (
+    "Outputs that are constrained: the logits, or the centered logits, which omit a constant per sample that "
+    "softmax ignores."
+)
+_MEMORY = (
+    "Memory for the tangent kernel in bytes, for example 4GB; by default half of the machine's memory. A "
+    "larger kernel is factored by tiles."
+)
 
 
 def bytes_setting(meaning: str) -> Any:
-    """Setting of a solver's memory; None by default."""
+    """Return a setting for the memory of a solver in bytes; its default is None."""
     return setting(meaning, default=None, ge=1, le=2**62, size=True, resumable=True)
 
 
 @struct
 class MinimumNorm:
-    """D = J^T (J J^T + mu I)^-1 eps, by the kernel of order n c; undamped the Moore-Penrose step.
+    """Minimum-norm step D = J^T (J J^T + mu I)^-1 eps, by a factorization of the kernel J J^T of order n c.
 
-    With centered logits J, eps and rho are those of c - 1 orthonormal contrasts of the logits; with m `rows`
-    those of m combinations of each sample's outputs, the kernel has order n m, and rho_outputs is that of
-    all outputs. A kernel larger than `memory` is formed and factored by tiles, which go to disk where memory
-    does not suffice (folder: TMPDIR, else /var/tmp); its numerical rank is then not found, so it should be
-    damped. CuPy factors a copy, so that a kernel takes twice its size, and one of an order above 46,340 goes
-    by tiles.
+    Without damping, D is the Moore-Penrose step. With centered logits, J, eps and rho refer to c - 1
+    orthonormal combinations of the logits. With m `rows`, they refer to m combinations of each sample's
+    outputs, and the kernel has order n m; `rho_outputs` then refers to all outputs.
+
+    A kernel larger than `memory` is formed and factored by tiles. Tiles that do not fit in memory are stored
+    on disk, in the folder TMPDIR, or /var/tmp by default. The numerical rank is not determined in this case,
+    so the kernel should be damped. CuPy factors a copy of the kernel, which takes twice the memory, and
+    factors kernels of order above 46,340 by tiles.
     """
 
     damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
     rows: Rows = setting(ROWS, default="all", ge=1)
-    memory: int | None = bytes_setting(
-        "Memory for the kernel in bytes, such as 4GB; by default half of the machine's. A larger kernel is "
-        "factored by tiles."
-    )
+    memory: int | None = bytes_setting(_MEMORY)
 
 
 @solve.register(MinimumNorm)
 def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
     solved = equation(solver, J, eps)
     J, eps = solved.jacobian, solved.wanted
-    check_wanted(J, eps)
+    check_output_step(J, eps)
     started = perf_counter()
     parts = _kept_parts(solver, J, eps)
     found = _factor(solver, J, eps, "cholesky", parts)
     if found is None:
         order, memory = eps.shape[0] * eps.shape[1], kernel_memory(solver.memory, backend_of(eps))
         raise RunError(
-            f"solve(MinimumNorm): the kernel of order {order:,} is singular to rounding, "
-            f"and its eigenvectors have no room in {memory:,} bytes; take damping > 0, or more memory"
+            f"solve(MinimumNorm): the kernel of order {order:,} is singular up to rounding, "
+            f"and its eigendecomposition does not fit in {memory:,} bytes; use damping > 0 or more memory"
         )
     factored_at = perf_counter()
 
@@ -120,7 +128,7 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
 
     def refactor(rung: Rung) -> tuple[Factor, FactorInfo] | None:
         nonlocal found
-        found = None  # what was factored before goes first
+        found = None  # frees the earlier factor first
         return _factor(solver, J, eps, rung, parts)
 
     (D, change), info, residual = solve_checked(*found, _by_output(eps), evaluate, refactor)
@@ -140,12 +148,12 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
 
 @equation.register(MinimumNorm)
 def equation_of_outputs(solver: Any, J: Jacobian, eps: Array, key: Key = (0, 0)) -> Equation:
-    """J and eps of all logits or of the centered ones, or of some rows of each sample."""
+    """Return the equation for all logits or the centered logits, and for all or some rows of each sample."""
     whole = replace(solver, outputs="logits", rows="all")
     if solver.outputs == "centered-logits":
         if J.outputs is not None:
             raise UsageError(
-                f"solve({type(solver).__name__}): J has combined outputs already; take outputs='logits'"
+                f"solve({type(solver).__name__}): J already has combined outputs; use outputs='logits'"
             )
         Q = centering(eps)
         J, eps = J._replace(outputs=Q), matmul(eps, Q)
@@ -154,11 +162,11 @@ def equation_of_outputs(solver: Any, J: Jacobian, eps: Array, key: Key = (0, 0))
 
 @cost.register(MinimumNorm)
 def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
-    """Where the kernel is known to be singular, the work of every rung of the ladder."""
+    """Return the cost of a step. If the kernel is known to be singular, all factorizations are counted."""
     m, sizes = constrained(solver, sizes)
     n, size, layers = sizes.samples, sizes.number, sizes.layers
     order = n * m
-    moving = layers if sizes.own_rows else layers[:-1]  # whose cotangents differ from sample to sample
+    moving = layers if sizes.own_rows else layers[:-1]  # layers whose cotangents differ between samples
     work = {"pull-back": sizes.pull_back(m), "solve and rho": 2 * sizes.jvp}
     work["kernel"] = sum(layer.gram for layer in layers)
     work["kernel"] += float(order) ** 2 * sum(layer.width for layer in moving)
@@ -167,7 +175,7 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
         held = order**2 * size
         passes = 2 * -(-len(moving) // HELD) + _PASSES
         memory = {"kernel": sizes.limits.cholesky * held}
-        if sizes.own_rows and are_few(m, len(layers), sizes.span or m):  # one sweep back for both
+        if sizes.own_rows and are_few(m, len(layers), sizes.span or m):  # one backward sweep
             work["solve and rho"] = sizes.jvp + sum(layer.params for layer in layers)
         total, groups = Cost(work, memory, passes * held / 2, order, kernel="dense"), 1
     else:
@@ -175,7 +183,7 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
         plan = plan_tiles(n, m, width, size, solver.memory or _UNBOUNDED, sizes.limits)
         work["pull-back"] += sizes.forward
         held = plan.at_work + min(plan.room, plan.kernel + plan.sources)
-        share = plan.on_disk / (plan.kernel + plan.sources)  # of all that is read
+        share = plan.on_disk / (plan.kernel + plan.sources)  # fraction of all reads that come from disk
         reads = size * order**3 / (3 * plan.samples * m) + _PASSES * plan.kernel
         moved = plan.on_disk + share * reads
         total = Cost(work, {"kernel": held}, 0.0, order, "tiles", plan.on_disk, moved)
@@ -188,26 +196,27 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
 
 
 def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, singular: str, sizes: Sizes) -> Cost:
-    """Cost beyond one rung: the rungs in double precision, which form the kernel anew, and eigenvectors."""
+    """Return the cost after Cholesky fails: the kernel in double precision, its factor and eigenvectors."""
     size, limits = sizes.number, sizes.limits
-    remedy = "take --damping 0.01, or more --hidden features"
-    double = 2 if size == 4 else 1  # what an operation in double precision counts
+    remedy = "use --damping 0.01, or more --hidden features"
+    double = 2 if size == 4 else 1  # cost of an operation in double precision
     is_possible = is_dense("eigh", once.order, 8, solver.memory, limits)
     formed = double * ((size == 4) + is_possible)
     again = {"pull-back": formed * once.work["pull-back"], "kernel": formed * once.work["kernel"]}
     again["factor"] = double * (size == 4) * once.work["factor"]
     if not is_possible:
-        note = f"{singular}, and its eigenvectors have no room in the memory: the first step fails; {remedy}"
+        note = f"{singular}, and its eigendecomposition exceeds the memory, so the first step fails; {remedy}"
         return Cost(again, notes=(note,))
     note = (
-        f"{singular}, so each step finds its eigenvectors after Cholesky fails, which takes longer; {remedy}"
+        f"{singular}, so Cholesky factorization fails, and each step computes an eigendecomposition, which "
+        f"takes longer; {remedy}"
     )
     again["eigenvectors"] = 9.0 * once.order**3
     return Cost(again, {"eigenvectors": 8 * limits.eigh * once.order**2}, notes=(note,))
 
 
 def constrained(solver: Any, sizes: Sizes) -> tuple[int, Sizes]:
-    """Rows of J for each sample, and the sizes with these rows for outputs."""
+    """Return the number of constrained rows per sample, and the sizes of a step with these rows."""
     m = sizes.outputs - (solver.outputs == "centered-logits")
     if solver.rows == "all":
         return m, sizes
@@ -215,27 +224,29 @@ def constrained(solver: Any, sizes: Sizes) -> tuple[int, Sizes]:
 
 
 def singular_kernel(damping: float, rows: int, sizes: Sizes) -> str | None:
-    """Beginning of a note where the undamped kernel is known to be singular, else None."""
+    """Return the beginning of a note if the undamped kernel is known to be singular, else None."""
     order, rank, when = sizes.samples * rows, sizes.rank_bound(rows), ""
     at_zero = sizes.rank_at_zero(rows)
     if sizes.starts_at_zero and at_zero < min(rank, _HIDDEN * order):
-        rank, when = at_zero, " at first"
+        rank, when = at_zero, " at initialization"
     if damping or rank >= order:
         return None
-    return f"without damping the kernel of order {order:,} is singular (rank {rank:,} at most{when})"
+    return f"without damping, the kernel of order {order:,} is singular (rank at most {rank:,}{when})"
 
 
 def centering(like: Array) -> Array:
-    """Q (c, c-1) for outputs (n, c): orthonormal columns, orthogonal to the ones (Helmert's matrix).
+    """Return Q (c, c-1) for outputs (n, c): orthonormal columns that are orthogonal to the vector of ones.
+
+    Q is the Helmert matrix without its constant vector.
 
     Raises
     ------
     ShapeError
-        If there is a single output, which softmax does not see at all.
+        If there is a single output, which softmax ignores.
     """
     c = like.shape[1]
     if c < 2:
-        raise ShapeError("solve(MinimumNorm): a single output has no centered logits; take outputs='logits'")
+        raise ShapeError("solve(MinimumNorm): a single output has no centered logits; use outputs='logits'")
     columns = [
         [(float(i < j) - j * float(i == j)) / math.sqrt(j * (j + 1)) for j in range(1, c)] for i in range(c)
     ]
@@ -243,9 +254,10 @@ def centering(like: Array) -> Array:
 
 
 def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[KernelPart, ...] | None:
-    """Parts of the kernel, kept to find J^T v from without another sweep back; None where that is not done.
+    """Return the parts of the kernel if they are kept, otherwise None.
 
-    It is where each sample has its own rows, few of them, and the features are kept as well.
+    With these parts, J^T v is computed without another backward sweep. They are kept if each sample has its
+    own rows, these rows are few, activations are kept, and the kernel is factored as a whole.
     """
     (n, m), c, parts = eps.shape, J.network.readout.first.shape[-1], len(tuple(trees.leaves(J.params)))
     if J.outputs is None or J.outputs.ndim == 2 or J.point.points is None or not are_few(m, parts, c):
@@ -258,12 +270,16 @@ def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[KernelPar
 def _factor(
     solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung, parts: tuple[KernelPart, ...] | None
 ) -> tuple[Factor, FactorInfo] | None:
-    """Factor by the first rung that can, from `first` on; each as a whole where that fits, or by tiles.
+    """Factor the kernel by the first of the factorizations `RUNGS` that succeeds, beginning with `first`.
+
+    Each of them factors the kernel as a whole if it fits in memory, and by tiles otherwise. The result is
+    None if none of them succeeds.
 
     Raises
     ------
     MemoryShortageError
-        If the kernel finds no room after all; as a whole, with the bound that takes it by tiles.
+        If the memory of the machine does not suffice. For a kernel as a whole, the error states a memory
+        bound with which the kernel is factored by tiles.
     """
     order, rule, memory = eps.shape[0] * eps.shape[1], PinvRule(damping=solver.damping), solver.memory
     size, backend = nbytes((1,), eps), backend_of(eps)
@@ -294,22 +310,24 @@ def _factor(
 
 
 def _shortage(order: int, whole: int | None) -> MemoryShortageError:
-    """Error of a kernel that found no room for so many bytes as a whole, or None by tiles."""
-    told = f"solve(MinimumNorm): out of memory with the kernel of order {order:,}"
+    """Return the error for a kernel that takes `whole` bytes as a whole, or None for a kernel by tiles."""
+    text = f"solve(MinimumNorm): out of memory with the kernel of order {order:,}"
     if whole is None:
-        return MemoryShortageError(f"{told}, even by tiles; take less memory, a smaller batch, or fewer rows")
+        return MemoryShortageError(
+            f"{text}, even by tiles; use a smaller memory bound, a smaller batch, or fewer rows"
+        )
     return MemoryShortageError(
-        f"{told} as a whole, which takes {whole:,} bytes; take memory={whole // 2} to have it by tiles",
+        f"{text} as a whole, which takes {whole:,} bytes; use memory={whole // 2} to factor it by tiles",
         whole // 2,
     )
 
 
 def _by_output(eps: Array) -> Array:
-    """Column (c n, 1) in the kernel's order."""
+    """Return eps (n, c) as a column (c n, 1), in the order of the kernel's rows."""
     return array_namespace(eps).reshape(eps.T, (-1, 1))
 
 
 def _by_sample(Z: Array, like: Array) -> Array:
-    """(n, c) of a column in the kernel's order."""
+    """Return a column in the order of the kernel's rows as (n, c)."""
     n, c = like.shape
     return array_namespace(Z).reshape(Z, (c, n)).T

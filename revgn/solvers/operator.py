@@ -1,7 +1,6 @@
-"""J, J^T and Theta = J J^T as linear operators of SciPy (cupyx on CuPy), for anybody's CG, eigsh or svds.
+"""J, J^T and Theta = J J^T as linear operators of SciPy (cupyx for CuPy), for use with cg, eigsh or svds.
 
-Vectors of outputs run sample by sample, (n, c) row by row; vectors of weights leaf by leaf, as
-`trees.flatten` has them.
+A vector of outputs (n, c) is flattened row by row. A vector of weights has the order of `trees.flatten`.
 """
 
 from typing import Any
@@ -12,11 +11,11 @@ from revgn.solvers.jacobian import Jacobian, apply, apply_adjoint, output_count
 
 
 def jacobian_operator(J: Jacobian) -> Any:
-    """J (n c, number of weights); its adjoint `.T` or `.H` is J^T.
+    """Return J (n c, number of weights) as a linear operator. Its adjoint, `.T` or `.H`, is J^T.
 
     Notes
     -----
-    Law: <u, J v> = <J^T u, v>. Cost: one jvp, or one vjp, a product.
+    Law: <u, J v> = <J^T u, v>. Cost: one jvp for a product with J, one vjp for a product with J^T.
 
     Examples
     --------
@@ -42,11 +41,11 @@ def jacobian_operator(J: Jacobian) -> Any:
 
 
 def kernel_operator(J: Jacobian) -> Any:
-    """Theta = J J^T (n c, n c), symmetric, without being formed.
+    """Return Theta = J J^T (n c, n c) as a symmetric linear operator, without forming the matrix.
 
     Notes
     -----
-    Law: equals `tangent_kernel`. Cost: one vjp and one jvp a product.
+    Law: equals `tangent_kernel`. Cost: one vjp and one jvp for each product.
 
     Examples
     --------

@@ -1,10 +1,10 @@
-"""The tangent kernel in parts that are never multiplied out: products with it, and its mean diagonal.
+"""Tangent kernel Theta in parts: products with Theta and its mean diagonal block, without forming Theta.
 
     (Theta v)[s,o] = sum_k < b_k[s,o], (K_k ybar_k)[s] >        ybar_k[s] = sum_o v[s,o] b_k[s,o]
 
-with the features A_k, K_k = A_k A_k^T and the cotangents b_k of `revgn.solvers.kernel`, pulled back once.
-Each product then needs two of (n, h+1) by (n, d/2) a coupling, or one of (n, n), in place of the six of a vjp
-and jvp.
+Features A_k, K_k = A_k A_k^T and cotangents b_k are defined in `revgn.solvers.kernel`. The cotangents are
+pulled back once. A product with Theta then takes, for each coupling, two matrix products with A_k (n, h+1),
+or one with K_k (n, n). A vjp and a jvp take six.
 """
 
 from typing import NamedTuple
@@ -16,9 +16,9 @@ from revgn.solvers.kernel import parts_backward
 
 
 class ProductPart(NamedTuple):
-    """A part's A (n, m), K (n, n) where it is cheaper than A twice, and b (n, c, k).
+    """One part of Theta: A (n, m), b (n, c, k), and K (n, n) if a product with K is cheaper than two with A.
 
-    b is (1, c, k) where it is the same for all samples, as at the last coupling.
+    b is (1, c, k) if it is the same for all samples, as at the last coupling.
     """
 
     features: Array
@@ -30,11 +30,11 @@ ProductParts = tuple[ProductPart, ...]
 
 
 def product_parts(J: Jacobian) -> ProductParts:
-    """Parts of Theta at J, the last layer's first.
+    """Return the parts of Theta = J J^T, from the last layer to the first.
 
     Notes
     -----
-    Cost: 2 c n d h operations for each pull-back; memory of n c d/2 numbers a coupling.
+    Cost: 2 c n d h operations for each pull-back, and memory for n c d/2 numbers for each coupling.
     """
     return tuple(
         ProductPart(A, gram_rows(A) if A.shape[0] <= 2 * A.shape[1] else None, _by_sample(b))
@@ -43,11 +43,11 @@ def product_parts(J: Jacobian) -> ProductParts:
 
 
 def kernel_product(parts: ProductParts, v: Array) -> Array:
-    """Theta v (n, c) of v (n, c).
+    """Return Theta v (n, c) for v (n, c).
 
     Notes
     -----
-    Law: equals J J^T v. Cost: min(2 n^2, 4 n (h+1)) d/2 + 4 n c d/2 operations a coupling.
+    Law: equals J J^T v. Cost: min(2 n^2, 4 n (h+1)) d/2 + 4 n c d/2 operations for each coupling.
     """
     xp, total = array_namespace(v), 0.0 * v
     for A, K, b in parts:
@@ -60,11 +60,12 @@ def kernel_product(parts: ProductParts, v: Array) -> Array:
 
 
 def mean_block(parts: ProductParts) -> Array:
-    """Mean over the samples of Theta's blocks (c, c) on the diagonal; its mean diagonal is Theta's.
+    """Return the mean over the samples of the diagonal blocks (c, c) of Theta.
 
     Notes
     -----
-    Law: 1/n sum_s Theta[(s,:),(s,:)]. Cost: 2 n c^2 d/2 operations a coupling.
+    Law: equals 1/n sum_s Theta[(s,:),(s,:)]; it has the same mean diagonal as Theta. Cost: 2 n c^2 d/2
+    operations for each coupling.
     """
     total: Array | float = 0.0
     for A, _, b in parts:
@@ -80,12 +81,12 @@ def mean_block(parts: ProductParts) -> Array:
 
 
 def rotated(parts: ProductParts, Q: Array) -> ProductParts:
-    """Parts of (I (x) Q^T) Theta (I (x) Q): combinations of the outputs, the columns of Q, in their place."""
+    """Return the parts of (I (x) Q^T) Theta (I (x) Q), with the outputs combined by the columns of Q."""
     return tuple(part._replace(cotangents=array_namespace(Q).matmul(Q.T, part.cotangents)) for part in parts)
 
 
 def _by_sample(b: Array) -> Array:
-    """(c, n, k) as (n, c, k), in memory too."""
+    """Return b (c, n, k) as a contiguous array (n, c, k)."""
     xp = array_namespace(b)
     return xp.asarray(xp.permute_dims(b, (1, 0, 2)), copy=True)
 

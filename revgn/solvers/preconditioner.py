@@ -1,19 +1,22 @@
-"""A preconditioner for the tangent kernel: its blocks on the diagonal, and its strongest directions.
+"""Preconditioner P for the damped tangent kernel Theta + mu I: diagonal blocks and strongest directions.
 
-In the basis of outputs that diagonalizes the mean over samples of Theta's own blocks (c, c), Theta is close
-to block diagonal: one block (n, n) for each output, formed exactly, cotangents as each sample has them,
+Take the basis of the outputs that diagonalizes the mean over samples of the diagonal blocks (c, c) of Theta.
+In this basis Theta is close to block diagonal, with one block (n, n) for each output j. The blocks are formed
+exactly, from the cotangents b_k of every sample; see `revgn.solvers.kernel` for K_k and b_k:
 
     E_j[s,t] = sum_k K_k[s,t] < b_k[s,j], b_k[t,j] >
 
-At W = 0 nothing is left outside. As training goes on, what grows there is of few directions in the weights:
-in the eigenbases q of A_k^T A_k and m of sum b_k b_k^T, those q m^T of the largest product of eigenvalues.
-Their columns F = J q m^T are taken as they are, for all outputs and samples at once, and the blocks are those
-of what is left; where n is large, blocks of some samples each:
+At W = 0, all entries outside the blocks are zero. During training, the entries outside grow along few
+directions q m^T in the weights, where q is an eigenvector of A_k^T A_k and m an eigenvector of sum b_k b_k^T.
+The strongest directions are those with the largest products of eigenvalues. Their columns F = J q m^T are
+kept exactly, for all outputs and samples. The blocks are then formed from the remainder Theta - F F^T. For
+large n, a block contains a group of the samples only:
 
-    P = F F^T + blockdiag(Theta - F F^T + mu I)        P^-1 = E^-1 - E^-1 F (I + F^T E^-1 F)^-1 F^T E^-1
+    P = F F^T + E        E = blockdiag(Theta - F F^T + mu I)
+    P^-1 = E^-1 - E^-1 F (I + F^T E^-1 F)^-1 F^T E^-1
 
-Sources: the form is the partially independent one of Gaussian processes (Quinonero-Candela and Rasmussen
-2005), the eigenbases those of George et al. 2018 (EKFAC).
+Sources: Quinonero-Candela and Rasmussen 2005 for the form, the partially independent approximation of
+Gaussian processes; George et al. 2018 (EKFAC) for the eigenbases.
 """
 
 from collections.abc import Iterator
@@ -40,21 +43,21 @@ from revgn.arrays import (
 from revgn.linalg import add_diagonal, as_dtype, gram_columns, gram_rows, machine_epsilon
 from revgn.solvers.parts import ProductParts
 
-_RAISES = 12  # of a block's diagonal, tenfold each, before it is given up
+_RAISES = 12  # tenfold increases of a block's diagonal before the block is replaced by the identity
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preconditioner:
-    """P in parts: Cholesky factors of the blocks, by group of samples and output, F, and I + F^T E^-1 F."""
+    """Preconditioner P in factored form: the columns F, and Cholesky factors of E and of I + F^T E^-1 F."""
 
     groups: tuple[slice, ...]
-    blocks: tuple[tuple[Array, ...], ...]
+    blocks: tuple[tuple[Array, ...], ...]  # by group of samples, then by output
     columns: Array  # F (n c, r)
-    inner: Array  # a Cholesky factor (r, r), in double precision
+    inner: Array  # Cholesky factor (r, r) of I + F^T E^-1 F, in double precision
 
 
 class _Eigen(NamedTuple):
-    """One coupling's eigenvectors, strongest first, with the products of their eigenvalues on the host."""
+    """Eigenvectors of one coupling, strongest first, and the products of their eigenvalues on the host."""
 
     features: Array  # A q (n, i)
     vectors: Array  # m (d/2, l)
@@ -62,7 +65,7 @@ class _Eigen(NamedTuple):
 
 
 def precondition(factored: Preconditioner, R: Array) -> Array:
-    """P^-1 R (n, c)."""
+    """Return P^-1 R for R (n, c)."""
     xp, F = array_namespace(R), factored.columns
     Z = _solve_blocks(factored, R)
     if F.shape[1] == 0:
@@ -73,20 +76,21 @@ def precondition(factored: Preconditioner, R: Array) -> Array:
 
 
 def factor_preconditioner(parts: ProductParts, mu: float, *, samples: int, directions: int) -> Preconditioner:
-    """P of Theta + mu I, Theta's outputs being those of `parts`.
+    """Return the preconditioner P of Theta + mu I, for the kernel Theta that `parts` add up to.
 
     Parameters
     ----------
     samples : int
-        Of a block, at most; all together where there are not more.
+        Maximum number of samples in a block.
     directions : int
-        Columns of F.
+        Number r of columns of F.
 
     Notes
     -----
-    Law: symmetric and positive definite; P = Theta + mu I at W = 0, in the eigenbasis of the mean block, and
-    wherever there is one output and one group. A diagonal too small for Cholesky is raised, since P may err.
-    Cost: for g samples a block n g (h + c d/2) operations a coupling, c n g^2 / 3, and c n r (g + r).
+    Law: P is symmetric and positive definite. P = Theta + mu I at W = 0 in the eigenbasis of the mean block,
+    and whenever there is one output and one group of samples. If a Cholesky factorization fails, the diagonal
+    of the block is increased; P is then less accurate. Cost, with g samples in a block: n g (h + c d/2)
+    operations for each coupling, plus c n g^2 / 3, plus c n r (g + r).
     """
     like = parts[0].features
     n, c = like.shape[0], parts[0].cotangents.shape[1]
@@ -100,17 +104,17 @@ def factor_preconditioner(parts: ProductParts, mu: float, *, samples: int, direc
     for group in groups:
         begun = [_begin_cholesky(block, F[group, j, :], mu) for j, block in enumerate(_blocks(parts, group))]
         of_group = tuple(read(together(begun)))
-        del begun  # and with it the blocks
+        del begun  # frees the blocks
         if F.shape[2]:
             for j, L in enumerate(of_group):
                 inner += as_dtype(F[group, j, :].T @ cholesky_solve(L, F[group, j, :]), xp.float64)
         factors.append(of_group)
-    root = cholesky(inner)  # None only of what is not finite, which conjugate gradients then report
+    root = cholesky(inner)  # None only if not finite, which conjugate gradients then report
     return Preconditioner(groups, tuple(factors), xp.reshape(F, (n * c, -1)), inner if root is None else root)
 
 
 def _blocks(parts: ProductParts, group: slice) -> Iterator[Array]:
-    """Theta[(group, j), (group, j)], output by output; one Gram matrix of features is held at a time."""
+    """Yield Theta[(group, j), (group, j)] for each output j; one Gram matrix is in memory at a time."""
     c = parts[0].cotangents.shape[1]
     totals: list[Array] = []
     for A, K, b in parts:
@@ -127,7 +131,7 @@ def _blocks(parts: ProductParts, group: slice) -> Iterator[Array]:
 
 
 def _begin_cholesky(block: Array, F: Array, mu: float) -> Deferred[Array]:
-    """Cholesky factor of block - F F^T + mu I, with more than mu where rounding or rank wants it."""
+    """Begin the Cholesky factorization of block - F F^T + mu I; mu is increased if it fails otherwise."""
     xp = array_namespace(block)
     trace = xp.astype(xp.sum(xp.linalg.diagonal(block)), xp.float64)
     rounding = 4 * machine_epsilon(block.dtype, block) * trace
@@ -143,7 +147,10 @@ def _begin_cholesky(block: Array, F: Array, mu: float) -> Deferred[Array]:
 
 
 def _raised(block: Array, shift: float) -> Array:
-    """Cholesky factor of a block whose diagonal was raised by `shift`, which is not enough."""
+    """Return the Cholesky factor of a block after further increases of its diagonal, or the identity.
+
+    The diagonal of `block` has already been increased by `shift`.
+    """
     for _ in range(_RAISES - 1):
         shift *= 10.0
         add_diagonal(block, shift)
@@ -153,7 +160,7 @@ def _raised(block: Array, shift: float) -> Array:
 
 
 def _strongest(parts: ProductParts, count: int) -> Array:
-    """F (n, c, r): J along the r = `count` directions q m^T with the largest products of eigenvalues."""
+    """Return F (n, c, r): J along the r = `count` directions q m^T of the largest eigenvalue products."""
     like, c = parts[0].features, parts[0].cotangents.shape[1]
     xp, backend = array_namespace(like), backend_of(like)
     columns = [xp.zeros((like.shape[0], c, 0), dtype=like.dtype, device=backend.device)]
@@ -187,7 +194,7 @@ def _eigen(A: Array, b: Array, count: int) -> _Eigen:
 
 
 def _solve_blocks(factored: Preconditioner, R: Array) -> Array:
-    """E^-1 R (n, c)."""
+    """Return E^-1 R for R (n, c)."""
     xp = array_namespace(R)
     rows = [
         xp.concat([cholesky_solve(L, R[group, j : j + 1]) for j, L in enumerate(of_group)], axis=1)

@@ -1,16 +1,18 @@
-"""Rows per sample: which combinations of each sample's outputs a step constrains.
+"""Rows per sample: the m directions of each sample's k outputs that a step constrains.
 
-    R^T J D = R^T eps        R(s) (k, m), orthonormal columns, for each sample s
+    R^T J D = R^T eps        R(s) (k, m) with orthonormal columns, for each sample s
 
-The first row is eps/|eps|; the others are random directions orthonormal to it, drawn anew at each step. With
-V (k-1, m-1) drawn uniformly and H the reflection that takes the first axis to the line of eps, they are
-H [0; V]: orthonormal to rounding, however eps lies.
+The first column of R(s) is eps/|eps|, for the output step eps of the sample. The other columns are random
+directions orthogonal to it, drawn anew at each step. They are H [0; V], where V (k-1, m-1) has uniformly
+drawn orthonormal columns, and H is the reflection that maps the first axis to the line of eps. The columns
+are orthonormal up to rounding for every direction of eps.
 
-A sample whose eps is zero, or so small that its square is, has no row: its columns of R are zero, and so are
-its rows and columns of the kernel, which count in the mean diagonal. Without damping such a kernel is
-singular, and the minimum norm finds its eigenvectors.
+If eps of a sample is zero, or so small that its square underflows, the sample has no row: its R(s) is zero,
+and so are its rows and columns of the kernel. They still count in the kernel's mean diagonal. Without damping
+such a kernel is singular, and the minimum-norm solver computes an eigendecomposition.
 
-Fewer rows than outputs are sketch and project (Gower and Richtarik 2015) in the space of the outputs.
+With fewer rows than outputs, the step is a sketch-and-project method (Gower and Richtarik 2015) in the space
+of the outputs.
 """
 
 from typing import Any, Literal
@@ -22,43 +24,46 @@ from revgn.errors import ShapeError
 from revgn.solvers.jacobian import Equation, Jacobian, Key, combined
 
 Rows = int | Literal["all"]
-ROWS = "Combinations of each sample's outputs that are constrained: eps/|eps|, then random ones."
-_DRAW = 11  # tag that keeps these draws apart from others of the same seed
+ROWS = (
+    "Rows per sample: number of directions of each sample's output that are constrained. The first direction "
+    "is the output step eps; the others are random."
+)
+_DRAW = 11  # tag that separates these draws from other draws with the same seed
 
 
 def with_rows(solver: Any, whole: Any, J: Jacobian, eps: Array, key: Key) -> Equation:
-    """Equation of `solver.rows` rows of each sample, of J D = eps.
+    """Return the equation R^T J D = R^T eps with `solver.rows` rows per sample.
 
     Parameters
     ----------
     whole : solver
-        Solves the equation that is returned as it stands.
+        Solver of the returned equation, which constrains all its rows.
     key : (int, int)
-        Seed and step, from which the rows beyond the first are drawn.
+        Seed and number of the step, from which the random rows are drawn.
 
     Raises
     ------
     ShapeError
-        If J has fewer outputs than that.
+        If J has fewer outputs than `solver.rows`.
     """
     if solver.rows == "all":
         return Equation(whole, J, eps)
     if solver.rows > eps.shape[1]:
         raise ShapeError(
             f"solve({type(solver).__name__}): rows is {solver.rows}, but a sample has {eps.shape[1]} outputs "
-            "that can be constrained; take rows='all'"
+            "that can be constrained; use rows='all'"
         )
     R = draw_rows(eps, solver.rows, key)
     return Equation(whole, J._replace(outputs=composed(J.outputs, R)), combined(R, eps), (J, eps))
 
 
 def draw_rows(eps: Array, count: int, key: Key) -> Array:
-    """R (n, k, m) for eps (n, k): eps/|eps| of each sample, then m - 1 random directions; zeros where eps is.
+    """Return R (n, k, m) for eps (n, k): eps/|eps| of each sample, then m - 1 random directions.
 
     Notes
     -----
-    Law: R^T R = I for each sample whose eps is not zero. A function of its arguments alone; with one row
-    nothing is drawn.
+    Law: R^T R = I for each sample with nonzero eps, and R = 0 for all others. The result depends on the
+    arguments only. With m = 1, nothing is drawn.
     """
     xp, (n, k) = array_namespace(eps), eps.shape
     square = xp.sum(eps * eps, axis=1, keepdims=True)
@@ -68,7 +73,7 @@ def draw_rows(eps: Array, count: int, key: Key) -> Array:
         return first[:, :, None]
     rng = np.random.default_rng([_DRAW, *key])
     V = draw_frames(rng, n, k - 1, count - 1, backend_of(eps), eps.dtype)  # (n, k-1, m-1)
-    lead, rest = first[:, :1, None], first[:, 1:, None]  # of eps/|eps|
+    lead, rest = first[:, :1, None], first[:, 1:, None]  # entries of eps/|eps|
     along = xp.sum(rest * V, axis=1, keepdims=True)  # (n, 1, m-1)
     sign = xp.where(lead < 0, -xp.ones_like(lead), xp.ones_like(lead))
     others = xp.concat([-sign * along, V - rest * along / (1.0 + xp.abs(lead))], axis=1)
@@ -77,7 +82,7 @@ def draw_rows(eps: Array, count: int, key: Key) -> Array:
 
 
 def composed(Q: Array | None, R: Array) -> Array:
-    """Q R (n, c, m) of combinations Q (c, k) or (n, c, k), and R (n, k, m) of each sample."""
+    """Return Q R (n, c, m), for combinations Q (c, k) or (n, c, k) and rows R (n, k, m)."""
     if Q is None:
         return R
     if Q.ndim == 3:

@@ -1,11 +1,11 @@
-"""The tangent kernel factored by tiles, in bounded memory: see `revgn.linalg.tiled`.
+"""Factorization of the tangent kernel by tiles, in bounded memory; see `revgn.linalg.tiled`.
 
-A tile belongs to two groups of samples S and T, with all their outputs, so that each needs one block of every
-Gram matrix:
+A tile contains the entries of Theta between two groups of samples, S and T, with all their outputs. It needs
+one block of every Gram matrix:
 
     Theta[(o,s),(p,t)] = sum_k (A_k[S] A_k[T]^T)[s,t] < b_k[(o,s)], b_k[(p,t)] >,    s in S, t in T
 
-A_k and b_k are found once, group by group, and put aside like the tiles. No Gram matrix is formed as a whole.
+A_k and b_k are computed once, group by group, and stored like the tiles. No Gram matrix is formed as a whole.
 """
 
 import math
@@ -37,11 +37,15 @@ from revgn.solvers.jacobian import Jacobian, cast, output_count
 from revgn.solvers.kernel import HELD, Held, add_parts, parts_backward
 from revgn.trees import is_empty
 
-_FEWEST = 8  # tiles in a row, where memory allows so large ones: a ninth of the lower half is then wasted
+_FEWEST = 8  # smallest number of tiles in a row; one ninth of the memory for the lower half is then wasted
 
 
 class TilePlan(NamedTuple):
-    """Samples of a tile; bytes at work, of all tiles, of what they are formed from, and left for both."""
+    """Plan of a factorization by tiles: samples per group, and memory in bytes.
+
+    `at_work` is the memory for the arrays in use at a time, `kernel` for all tiles, and `sources` for the A_k
+    and b_k from which tiles are formed. `room` is the memory that is left for tiles and sources.
+    """
 
     samples: int
     at_work: int
@@ -51,35 +55,38 @@ class TilePlan(NamedTuple):
 
     @property
     def on_disk(self) -> int:
-        """Bytes that find no room in memory."""
+        """Bytes of tiles and sources that do not fit in memory."""
         return max(0, self.kernel + self.sources - self.room)
 
 
 def kernel_memory(memory: int | None, backend: Backend) -> int | None:
-    """Bytes for the kernel: as set, else half of the machine's; None where that is unknown.
+    """Return the memory for the kernel in bytes: `memory`, or half of the machine's memory by default.
 
-    Free memory does not count: a run and its resumption take the same steps to the same bits.
+    The result is None if the machine's memory is unknown. It does not depend on the free memory, so that a
+    resumed run takes steps with identical bits.
     """
     size = memory_size(backend)
     return memory or (None if size is None else size // 2)
 
 
 def is_dense(rung: Rung, order: int, size: int, memory: int | None, limits: Limits = HOST) -> bool:
-    """Whether a rung of the ladder works on the kernel as a whole: where that fits, or there is no bound.
+    """Return whether the kernel is factored as a whole: it fits in `memory`, or there is no bound.
 
     Parameters
     ----------
+    rung : Rung
+        Factorization, which determines the memory; see `revgn.linalg.factor`.
     size : int
         Bytes of a number.
     limits : Limits
-        Those of the library: CuPy factors a copy of the kernel, and none of an order above 46,340.
+        Limits of the array library. CuPy factors a copy of the kernel, up to an order of 46,340.
     """
     fits = memory is None or dense_memory(rung, order, size, limits) <= memory
     return fits and order <= limits.order
 
 
 def dense_memory(rung: Rung, order: int, size: int, limits: Limits = HOST) -> int:
-    """Bytes in use while a rung of the ladder factors the kernel as a whole."""
+    """Return the number of bytes in use while the kernel is factored as a whole by `rung`."""
     arrays = {
         "cholesky": size * limits.cholesky,
         "cholesky-float64": 8 * limits.cholesky,
@@ -89,18 +96,18 @@ def dense_memory(rung: Rung, order: int, size: int, limits: Limits = HOST) -> in
 
 
 def plan_tiles(n: int, c: int, width: int, size: int, memory: int, limits: Limits = HOST) -> TilePlan:
-    """Tiles for n samples of c outputs, with `width` numbers a sample to form them from.
+    """Return the plan of tiles for n samples with c outputs, formed from `width` numbers per sample.
 
-    Their order keeps to the library's `limits`.
+    The order of a tile stays within the library's `limits`.
 
     Raises
     ------
     UsageError
-        If not even tiles of a single sample are small enough.
+        If tiles of a single sample do not fit in `memory`.
 
     Notes
     -----
-    Law: at_work + room = memory. Half of it at most is at work, unless tiles are of a single sample.
+    Law: at_work + room = memory. at_work is at most half of the memory, unless tiles have a single sample.
     """
 
     def at_work(g: int) -> int:
@@ -109,7 +116,7 @@ def plan_tiles(n: int, c: int, width: int, size: int, memory: int, limits: Limit
 
     if at_work(1) > memory:
         raise UsageError(
-            f"memory: {memory:,} bytes are less than the {at_work(1):,} that tiles of single samples take"
+            f"memory: {memory:,} bytes are not enough; tiles of single samples take {at_work(1):,} bytes"
         )
     most = int(min(-(-n // _FEWEST), limits.order / c))
     largest = next((g for g in range(most, 1, -1) if 2 * at_work(g) <= memory), 1)
@@ -123,12 +130,13 @@ def plan_tiles(n: int, c: int, width: int, size: int, memory: int, limits: Limit
 def factor_tiled_kernel(
     J: Jacobian, damping: float, memory: int, rung: Rung
 ) -> tuple[Factor, FactorInfo] | None:
-    """Factor Theta + mu I, mu relative to Theta's mean diagonal, in no more memory than that.
+    """Factor Theta + mu I by tiles in `memory` bytes, where mu is `damping` times the mean diagonal of Theta.
 
     Notes
     -----
-    Law: the factorization of `revgn.linalg.factor` at that rung, to rounding; None as there, and for `eigh`,
-    which has no form by tiles. Cost: as of the dense kernel, and a second forward pass.
+    Law: equals the factorization of `revgn.linalg.factor` at this rung, up to rounding. The result is None if
+    that factorization fails, and for `eigh`, which cannot be computed by tiles. Cost: the cost of the dense
+    kernel, plus a second forward pass.
     """
     xp = array_namespace(J.point.output.first)
     single, double = J.point.output.first.dtype, xp.float64
@@ -141,7 +149,7 @@ def factor_tiled_kernel(
     groups = pieces(n, plan.samples)
     kernel = _TiledKernel(J, dtype, groups, plan)
     mean = kernel.mean_diagonal
-    if not math.isfinite(mean):  # an outcome, as an eigendecomposition has it
+    if not math.isfinite(mean):  # returned as data, in the form of an eigendecomposition
         nan = xp.full((n * c, 1), xp.nan, dtype=dtype, device=backend_of(like).device)
         return SpectralFactor(nan, nan[0, :]), FactorInfo("eigh", n * c, 0, math.nan, math.nan, math.nan)
     rows = xp.reshape(xp.arange(n * c, device=backend_of(like).device), (c, n))
@@ -154,7 +162,7 @@ def factor_tiled_kernel(
 
 
 class _TiledKernel:
-    """What tiles are formed from: A_k and b_k of each part of the kernel, group by group of samples."""
+    """Tangent kernel whose tiles are formed from stored A_k and b_k, for each part k and group of samples."""
 
     def __init__(self, J: Jacobian, dtype: DType, groups: list[slice], plan: TilePlan) -> None:
         self.groups, self.outputs, self.parts = groups, output_count(J), 0
@@ -172,7 +180,7 @@ class _TiledKernel:
         self.mean_diagonal = total / (groups[-1].stop * self.outputs)
 
     def tile(self, i: int, j: int) -> Array:
-        """Theta between the samples of groups i and j; of i with itself the lower triangle."""
+        """Return Theta between the samples of groups i and j; for i = j, fill only the lower triangle."""
         c, get = self.outputs, self.sources.get
         g, h = (self.groups[at].stop - self.groups[at].start for at in (i, j))
         Theta = empty((c, g, c, h), self.like)
@@ -189,9 +197,9 @@ class _TiledKernel:
 
 
 def _of_samples(J: Jacobian, group: slice, kept: Sequence[Point] | None = None) -> Jacobian:
-    """J of a group of samples, with the activations of a forward pass of their own.
+    """Return J for a group of samples, with activations from a forward pass of this group.
 
-    Features are those of the `kept` points, if there are any, which may stand in a metric.
+    Features are copied from the `kept` points, if these exist, since a metric may have changed them.
     """
     x, R = J.point.input, J.outputs
     halves = Halves(x.first[group, :], x.second[group, :])
@@ -208,6 +216,6 @@ def _of_samples(J: Jacobian, group: slice, kept: Sequence[Point] | None = None) 
 
 
 def _width(J: Jacobian) -> int:
-    """Numbers a sample of all A_k and b_k, at most."""
+    """Return an upper bound on the numbers per sample in all A_k and b_k."""
     c = output_count(J)
     return sum(A.shape[1] + c * b.shape[2] for A, b in parts_backward(_of_samples(J, slice(0, 1))))

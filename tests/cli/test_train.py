@@ -28,8 +28,9 @@ def test_with_no_option_it_learns_the_digits(invoke, tmp_path):
 def test_json(train, invoke):
     trained = train("run", "--json")
     found = json.loads(trained.stdout)
-    metrics = {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "epoch", "samples"}
-    assert set(found) == {"run", "status", "step", "resume", "seconds", "seconds_outside"} | metrics
+    times = {"seconds", "seconds_outside", "epoch", "samples"}
+    metrics = {"train_loss", "train_accuracy", "test_loss", "test_accuracy"}
+    assert set(found) == {"run", "status", "step", "resume"} | times | metrics
     assert (found["run"], found["status"], found["step"]) == ("run", "finished", 4)
     assert found["resume"] == "revgn resume run"
     more = json.loads(invoke("resume", "run", "--steps", 6, "--json", "-q").stdout)
@@ -137,8 +138,8 @@ def test_a_dry_run_writes_nothing(optimizer, invoke, tmp_path):
     ("options", "says"),
     [
         ([], "kernel      dense"),
-        (["--memory", "24MB"], "kernel      in tiles\n"),
-        (["--memory", "5MB"], "kernel      in tiles, 0.0"),
+        (["--memory", "24MB"], "kernel      by tiles\n"),
+        (["--memory", "5MB"], "kernel      by tiles, 0.0"),
     ],
 )
 def test_a_dry_run_says_how_the_kernel_is_solved(options, says, invoke):
@@ -167,12 +168,12 @@ def test_auto_chooses_a_solver_and_the_run_keeps_it(invoke, tmp_path):
 def test_a_singular_kernel_is_announced(invoke):
     """Before training, with the remedy: 8 features for 64 samples of 10 outputs."""
     options = ("--subset", 64, "--hidden", 8, "--batch-size", 64)
-    note = "without damping the kernel of order 640 is singular (rank 360 at most at first)"
+    note = "without damping, the kernel of order 640 is singular (rank at most 360 at initialization)"
     assert note in invoke("train", *options, "--dry-run").stdout
     assert note in invoke("train", *options, "--dry-run", "--json").stdout
     trained = invoke("train", *options, "--steps", 1, "--out", "run").stderr
     assert trained.index(f"revgn: {note}") < trained.index("step 0/1")
-    assert "take --damping 0.01" in trained
+    assert "use --damping 0.01" in trained
     remedied = invoke("train", *options, "--damping", 0.01, "--steps", 1, "--out", "remedied")
     assert "singular" not in remedied.stderr
 

@@ -119,7 +119,7 @@ def test_a_kernel_without_room_is_factored_by_tiles_from_then_on(kind, tmp_path,
     with monkeypatch.context() as patched:
         calls = until_step(6, patched)
         start_run(what, folder, note=lambda text: notes.append((text, calls[-1]())))
-    told = f"kernel of order 640 as a whole, which takes {2 * bound:,} bytes; take memory={bound} "
+    told = f"kernel of order 640 as a whole, which takes {2 * bound:,} bytes; use memory={bound} "
     ((text, kept),) = notes
     assert told in text
     assert kept is None, "what had been allocated is still there"

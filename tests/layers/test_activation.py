@@ -1,4 +1,4 @@
-"""Activations against their formulas, slopes against differences."""
+"""Activations match their formulas, and their slopes match derivatives and difference quotients."""
 
 import numpy as np
 import pytest
@@ -13,14 +13,14 @@ AT = np.concatenate([np.linspace(-6, 6, 26), [-30.0, 30.0, 1e-9, 200.0, -200.0]]
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_value_is_the_formula(activation, backend, dtype):
+def test_value_matches_the_formula(activation, backend, dtype):
     x = backend.asarray(AT, dtype)
     expected = backend.asarray(PHI[activation](to_host(x).astype(float)), dtype)
     assert_close(activation, value_and_slope(activation, x)[0], expected, tolerance(x.dtype, "map"))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_slope_is_the_derivative(activation, backend, dtype):
+def test_slope_matches_the_complex_step_derivative(activation, backend, dtype):
     x = backend.asarray(AT, dtype)
     step = to_host(x).astype(complex) + 1e-30j
     expected = backend.asarray(PHI[activation](step).imag / 1e-30, dtype)
@@ -29,12 +29,12 @@ def test_slope_is_the_derivative(activation, backend, dtype):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_slope_against_differences(activation):
+def test_slope_matches_difference_quotients(activation):
     e = 1e-6
     quotient = (value_and_slope(activation, AT + e)[0] - value_and_slope(activation, AT - e)[0]) / (2 * e)
     away = np.abs(AT) > 1e-3
     assert np.allclose(value_and_slope(activation, AT)[1][away], quotient[away], atol=1e-7)
 
 
-def test_relu_is_flat_at_its_kink():
+def test_slope_of_relu_is_0_at_0():
     assert not value_and_slope("relu", np.zeros((1, 1)))[1][0, 0]

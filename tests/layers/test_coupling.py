@@ -1,4 +1,4 @@
-"""Couplings against their formulas, and against each other."""
+"""Couplings match their formulas, and linear couplings match couplings with the identity."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ COUPLINGS = [LayerCase(kind, half, "n<h") for kind in ("relu", "tanh", "gelu", "
 
 
 @pytest.mark.parametrize("case", COUPLINGS, ids=lambda case: case.name)
-def test_forward_is_the_formula(case, backend, dtype):
+def test_forward_matches_the_formula(case, backend, dtype):
     layer, params, x = case.build(backend, dtype)
     plain, plain_params, plain_x = case.build(make_numpy(), "float64")
     expected = dense.coupling(plain, plain_params.weight, plain_x)
@@ -45,7 +45,7 @@ def make_numpy():
 
 
 @pytest.mark.parametrize("case", COUPLINGS, ids=lambda case: case.name)
-def test_jvp_input_is_the_complex_step(case, numpy_backend):
+def test_jvp_input_matches_the_complex_step(case, numpy_backend):
     layer, params, x = case.build(numpy_backend, "float64")
     dx = Halves(*np.random.default_rng(5).standard_normal((2, *x.first.shape)))
     moved = [h + 1j * dense.E * dh for h, dh in zip(x, dx, strict=True)]
@@ -55,7 +55,7 @@ def test_jvp_input_is_the_complex_step(case, numpy_backend):
 
 
 @pytest.mark.parametrize("size", ["n=1", "n<d/2", "n<h", "n=h", "n>h+1"])
-def test_linear_coupling_is_a_coupling_with_the_identity(size, backend, dtype):
+def test_linear_coupling_equals_a_coupling_with_the_identity(size, backend, dtype):
     layer, params, x = LayerCase("linear", 0, size).build(backend, dtype)
     plain, plain_params = Coupling(0, RandomFeatures(layer.features.projection, "identity")), params
     limit = tolerance(params.weight.dtype, "solve")
@@ -84,7 +84,7 @@ RULES = [PinvRule(), PAPER_RULE, PinvRule(rtol=0.3), PinvRule(rtol=1e-8, damping
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("kind", ["relu", "linear"])
 @pytest.mark.parametrize("size", ["n<h", "n=h", "n>h+1", "n=1"])
-def test_pinv_is_that_of_the_features(kind, size, rule, numpy_backend):
+def test_pinv_params_applies_the_pseudoinverse_of_the_features(kind, size, rule, numpy_backend):
     layer, params, x = LayerCase(kind, 1, size).build(numpy_backend, "float64")
     v = np.random.default_rng(6).standard_normal(x.second.shape)
     _, point = linearize(layer, params, x)
@@ -95,7 +95,7 @@ def test_pinv_is_that_of_the_features(kind, size, rule, numpy_backend):
     assert_close("realized", step.realized, Halves(0 * v, A @ expected), 1e-9)
 
 
-def test_init_draws_weights_and_no_bias(backend, dtype):
+def test_init_draws_weights_and_sets_the_bias_to_0(backend, dtype):
     layer = draw_coupling(
         0, 3, 500, np.random.default_rng(0), backend=backend.backend, dtype=backend.dtype(dtype)
     )
@@ -112,7 +112,7 @@ def test_init_draws_weights_and_no_bias(backend, dtype):
 
 @pytest.mark.parametrize("call", [forward, inverse, linearize, linearize_inverse])
 @pytest.mark.parametrize("kind", ["relu", "linear"])
-def test_wrong_width_is_named(call, kind, numpy_backend):
+def test_error_names_map_and_shapes_for_a_wrong_width(call, kind, numpy_backend):
     layer, params, _ = LayerCase(kind, 0, "n<h").build(numpy_backend, "float64")
     wrong = Halves(np.ones((5, 4)), np.ones((5, 4)))
     name = call.__name__
@@ -121,7 +121,7 @@ def test_wrong_width_is_named(call, kind, numpy_backend):
     assert isinstance(raised.value, RevgnError)
 
 
-def test_linear_features_refuse_fewer_features_than_width(numpy_backend):
+def test_linear_features_raise_for_fewer_features_than_width(numpy_backend):
     with pytest.raises(ShapeError, match=r"linear_features.*\(4, 3\)"):
         linear_features(np.ones((4, 3)))
 

@@ -1,4 +1,4 @@
-"""Law x layer x backend x dtype: a new layer earns all of them by its entry in `cases.LAYERS`."""
+"""Laws of every layer, on every backend and dtype. An entry in `cases.LAYERS` adds a layer to these tests."""
 
 import numpy as np
 import pytest
@@ -9,14 +9,14 @@ from revgn.testing import assert_close, check_layer, tolerance
 
 
 @pytest.mark.parametrize("case", LAYERS, ids=lambda case: case.name)
-def test_layer_keeps_its_laws(case, backend, dtype):
+def test_layer_satisfies_its_laws(case, backend, dtype):
     layer, params, x = case.build(backend, dtype)
     check_layer(layer, params, x)
 
 
 @pytest.mark.parametrize("kind", ["relu", "gelu", "linear", "readout", "scaling"])
 @pytest.mark.parametrize("half", [0, 1])
-def test_cotangents_may_carry_leading_axes(kind, half, backend):
+def test_cotangents_may_have_leading_axes(kind, half, backend):
     layer, params, x = LayerCase(kind, half, "n<h").build(backend, "float64")
     y, point = linearize(layer, params, x)
     rng = np.random.default_rng(3)
@@ -34,7 +34,7 @@ def test_cotangents_may_carry_leading_axes(kind, half, backend):
 
 
 def test_one_cotangent_for_all_samples(backend):
-    """(c, 1, d/2) stands for a cotangent that all samples share."""
+    """A cotangent of shape (c, 1, d/2) applies to all samples."""
     layer, params, x = LayerCase("tanh", 1, "n<h").build(backend, "float64")
     _, point = linearize(layer, params, x)
     row = backend.asarray(np.random.default_rng(4).standard_normal((2, 1, 3)))

@@ -1,4 +1,4 @@
-"""The readout: orthonormal, and undone by its lift."""
+"""The readout has orthonormal columns, and `lift` is its right inverse."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_columns_are_orthonormal(outputs, backend, dtype):
     assert np.allclose(U.T @ U, np.eye(outputs), atol=tolerance(layer.first.dtype, "map"))
 
 
-def test_lift_is_the_smallest_change_that_does_it(backend, dtype):
+def test_lift_is_the_smallest_change_of_the_halves(backend, dtype):
     layer, params, _ = LayerCase("readout", 0, "n<h").build(backend, dtype)
     dz = backend.asarray(np.random.default_rng(1).standard_normal((5, 3)), dtype)
     change = lift(layer, dz)
@@ -31,11 +31,11 @@ def test_lift_is_the_smallest_change_that_does_it(backend, dtype):
 
 
 def test_more_outputs_than_features_is_refused(numpy_backend):
-    with pytest.raises(ShapeError, match="5 outputs of 4 features"):
+    with pytest.raises(ShapeError, match="5 outputs for 4 features"):
         draw_readout(2, 5, np.random.default_rng(0))
 
 
-def test_wrong_width_is_named(numpy_backend):
+def test_error_names_the_map_for_a_wrong_width(numpy_backend):
     layer, params, _ = LayerCase("readout", 0, "n<h").build(numpy_backend, "float64")
     with pytest.raises(ShapeError, match=r"forward\(Readout\)"):
         forward(layer, params, Halves(np.ones((2, 2)), np.ones((2, 2))))

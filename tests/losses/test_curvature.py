@@ -1,4 +1,4 @@
-"""The curvature of losses in their outputs: its root and the damped change, against dense matrices."""
+"""The square root of a loss's curvature and the damped output step match dense matrices."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ EVERY = pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.name)
 
 
 def curvature(loss, z, t):
-    """H (n, c, c) by its formula."""
+    """Return H (n, c, c) by its formula."""
     if isinstance(loss, SquaredError):
         return np.broadcast_to(np.eye(z.shape[1]), (*z.shape, z.shape[1]))
     p, tau = scipy.special.softmax(z, axis=1), t.sum(axis=1)
@@ -23,7 +23,7 @@ def curvature(loss, z, t):
 
 
 @EVERY
-def test_root(case, backend, dtype):
+def test_root_squares_to_the_curvature(case, backend, dtype):
     loss, z, t = case.build(backend, dtype)
     R, w = curvature_root(loss, z, t)
     limit = tolerance(z.dtype, "chain")
@@ -49,7 +49,7 @@ def test_damped_output_step_solves_its_equation(case, mu, numpy_backend):
     assert_close("eps", damped_output_step(loss, z, t, mu), expected, 1e-9)
 
 
-def test_damped_output_step_on_every_backend(backend, dtype):
+def test_damped_output_step_agrees_with_double_precision(backend, dtype):
     loss, z, t = LOSSES[-1].build(backend, dtype)
     _, z64, t64 = LOSSES[-1].build(backend, "float64")
     found = to_host(damped_output_step(loss, z, t, 0.1))
@@ -57,8 +57,8 @@ def test_damped_output_step_on_every_backend(backend, dtype):
     assert_close("eps", found, to_host(damped_output_step(loss, z64, t64, 0.1)).astype(found.dtype), limit)
 
 
-def test_formula_of_the_design(numpy_backend):
-    """Without damping it is mean(y/p) - y/p, but for a constant."""
+def test_undamped_output_step_is_the_newton_step(numpy_backend):
+    """Without damping, the output step is mean(y/p) - y/p up to a constant."""
     loss, z, t = LossCase("c", CrossEntropy()).build(numpy_backend, "float64")
     p = scipy.special.softmax(z, axis=1)
     limit = damped_output_step(loss, z, t, 1e-9)
@@ -67,8 +67,8 @@ def test_formula_of_the_design(numpy_backend):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_certain_outputs_stay_finite(dtype, numpy_backend):
-    """A sample whose target has a probability that no float32 holds."""
+def test_result_is_finite_for_a_confident_wrong_output(dtype, numpy_backend):
+    """The probability of the target class is below the smallest float32."""
     z = numpy_backend.asarray([[500.0, 0.0, -500.0]], dtype)
     t = numpy_backend.asarray([[0.0, 0.0, 1.0]], dtype)
     R, w = curvature_root(CrossEntropy(), z, t)
@@ -78,7 +78,7 @@ def test_certain_outputs_stay_finite(dtype, numpy_backend):
 
 
 @pytest.mark.parametrize("loss", [SquaredError(), CrossEntropy()], ids=["squared-error", "cross-entropy"])
-def test_shapes_must_agree(loss):
+def test_different_shapes_raise(loss):
     with pytest.raises(ShapeError):
         curvature_root(loss, np.zeros((3, 2)), np.zeros((2, 2)))
     with pytest.raises(ShapeError):

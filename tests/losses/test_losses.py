@@ -1,4 +1,4 @@
-"""Losses: laws, formulas, and outputs too large to exponentiate."""
+"""Losses satisfy their laws and formulas, also for outputs whose exponential overflows."""
 
 import numpy as np
 import pytest
@@ -20,12 +20,12 @@ from revgn.testing import assert_close, check_loss, tolerance
 
 
 @pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.name)
-def test_loss_keeps_its_laws(case, backend, dtype):
+def test_loss_satisfies_its_laws(case, backend, dtype):
     check_loss(*case.build(backend, dtype))
 
 
 @pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.name)
-def test_loss_is_the_formula(case, backend, dtype):
+def test_loss_matches_the_formula(case, backend, dtype):
     loss, z, t = case.build(backend, dtype)
     Z, T = to_host(z).astype(float), to_host(t).astype(float)
     if isinstance(loss, SquaredError):
@@ -42,7 +42,7 @@ SMOOTH = [LossCase("s", SquaredError()), LossCase("c", CrossEntropy(), one_hot=F
 
 
 @pytest.mark.parametrize("case", SMOOTH, ids=lambda case: case.name)
-def test_gradient_entry_by_entry(case, numpy_backend):
+def test_gradient_matches_difference_quotients(case, numpy_backend):
     loss, z, t = case.build(numpy_backend, "float64")
     for index in np.ndindex(*z.shape):
         e = np.zeros_like(z)
@@ -51,7 +51,7 @@ def test_gradient_entry_by_entry(case, numpy_backend):
         assert gradient(loss, z, t)[index] == pytest.approx(quotient, abs=1e-8)
 
 
-def test_value_is_a_mean_over_samples(backend):
+def test_value_is_the_mean_over_samples(backend):
     for case in (LossCase("s", SquaredError()), LossCase("c", CrossEntropy())):
         loss, z, t = case.build(backend, "float64")
         alone = [float(value(loss, z[i : i + 1, :], t[i : i + 1, :])) for i in range(z.shape[0])]
@@ -60,7 +60,7 @@ def test_value_is_a_mean_over_samples(backend):
 
 @pytest.mark.parametrize("height", [1e4, 1e30])
 def test_large_outputs_do_not_overflow(height, backend, dtype):
-    """Logits of 1e4: right or wrong by far, finite all the same."""
+    """Results are finite for logits of 1e4, for a right and for a wrong prediction."""
     z = backend.asarray([[height, 0.0, -height], [height, 0.0, -height]], dtype)
     t = backend.asarray([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype)
     loss = CrossEntropy()
@@ -71,13 +71,13 @@ def test_large_outputs_do_not_overflow(height, backend, dtype):
 
 
 def test_log_softmax_keeps_small_probabilities(backend):
-    """log p = -40 where p itself is near the rounding of 1."""
+    """log p = -40 is exact although the other probability, 1 - p, rounds to 1."""
     z = backend.asarray([[0.0, -40.0]])
     assert to_host(log_softmax(z))[0, 1] == pytest.approx(-40.0, rel=1e-15)
     assert to_host(log_softmax(z))[0, 0] == pytest.approx(-np.exp(-40.0), rel=1e-12, abs=1e-16)
 
 
-def test_softmax_ignores_a_constant(backend, dtype):
+def test_output_step_does_not_depend_on_a_constant(backend, dtype):
     loss, z, t = LossCase("c", CrossEntropy()).build(backend, dtype)
     shifted = output_step(loss, z + 3.0, t)
     assert_close("eps", shifted, output_step(loss, z, t), tolerance(z.dtype, "map"))
@@ -95,7 +95,7 @@ def test_accuracy(backend, dtype):
 
 @pytest.mark.parametrize("function", [value, gradient, output_step])
 @pytest.mark.parametrize("loss", [SquaredError(), CrossEntropy()])
-def test_shapes_must_agree(loss, function):
-    words = rf"\({type(loss).__name__}\): outputs are \(2, 3\) and targets \(2, 1\)"
+def test_different_shapes_raise(loss, function):
+    words = rf"\({type(loss).__name__}\): outputs have shape \(2, 3\) and targets \(2, 1\)"
     with pytest.raises(ShapeError, match=words):
         function(loss, np.ones((2, 3)), np.ones((2, 1)))

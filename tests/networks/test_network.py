@@ -1,4 +1,4 @@
-"""Building networks, and the seams: split and join, odd widths, wrong shapes."""
+"""Construction of networks; split and join, odd widths, wrong shapes."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from revgn.trees import leaves, size
 
 
 @pytest.mark.parametrize("d", [1, 2, 5, 8])
-def test_join_undoes_split(d, backend, dtype, rng):
+def test_join_inverts_split(d, backend, dtype, rng):
     x = backend.asarray(rng.standard_normal((3, d)), dtype)
     halves = split(x)
     assert halves.first.shape == halves.second.shape == (3, (d + 1) // 2)
@@ -31,8 +31,8 @@ def test_join_undoes_split(d, backend, dtype, rng):
         assert not np.any(to_host(halves.second)[:, -1])
 
 
-def test_an_odd_width_is_a_zero_column(backend, dtype):
-    """d = 7 behaves as d = 8 with a zero column, which `vjp_input` leaves out."""
+def test_an_odd_width_appends_a_zero_column(backend, dtype):
+    """d = 7 gives the result of d = 8 with a zero column; the cotangent of `vjp_input` omits this column."""
     net, params, x = network_case("odd-d").build(backend, dtype)
     z, point = linearize(net, params, x)
     pulled = vjp_input(net, params, point, z)
@@ -42,14 +42,14 @@ def test_an_odd_width_is_a_zero_column(backend, dtype):
 
 
 @pytest.mark.parametrize("name", ["relu-identity-keep", "odd-d", "d=2"])
-def test_round_trip_error_is_rounding(name, backend, dtype):
+def test_round_trip_error_is_at_rounding_level(name, backend, dtype):
     net, params, x = network_case(name).build(backend, dtype)
     error = round_trip_error(net, params, x)
     assert error.ndim == 0
     assert 0 <= float(error) < (1e-13 if dtype == "float64" else 1e-5)
 
 
-def test_round_trip_error_is_the_measured_one(numpy_backend):
+def test_round_trip_error_matches_a_direct_computation(numpy_backend):
     net, params, x = network_case("tanh-same-keep").build(numpy_backend, "float32")
     halves = split(x)
     back = inverse(net.body, params, forward(net.body, params, halves))
@@ -63,19 +63,19 @@ def test_round_trip_error_is_the_measured_one(numpy_backend):
     ("paper-cifar10", 3072, 147_474_432),
     ("paper-cifar10-relu", 3072, 147_474_432),
 ])  # fmt: skip
-def test_reference_networks_have_the_papers_size(preset, d, count):
+def test_reference_networks_have_the_number_of_weights_of_the_paper(preset, d, count):
     assert parameter_count(REFERENCE[preset], d) == count
 
 
 @pytest.mark.parametrize("d", [1, 7, 8])
-def test_parameters_are_counted_as_drawn(d):
+def test_parameter_count_matches_the_drawn_parameters(d):
     architecture = Architecture(2, 9, "relu", "identity")
     rng = np.random.default_rng(0)
     net = draw_network(architecture, d, 1, rng)
     assert size(init(net, rng, 1e-3)) == parameter_count(architecture, d)
 
 
-def test_first_block_and_halves(backend):
+def test_first_block_sets_the_features_and_halves_alternate(backend):
     def drawn(first, hidden=9, activation="relu"):
         architecture = Architecture(2, hidden, activation, first)
         float64 = backend.dtype("float64")
@@ -96,29 +96,29 @@ def test_first_block_and_halves(backend):
 
 
 @pytest.mark.parametrize("call", [forward, linearize])
-def test_inputs_of_another_dtype_are_refused(call, backend):
+def test_inputs_of_another_dtype_raise(call, backend):
     net, params, _ = network_case("tanh-same-keep").build(backend, "float32")
     _, _, x = network_case("tanh-same-keep").build(backend, "float64")
     with pytest.raises(
-        UsageError, match=rf"{call.__name__}\(Network\): x is .*float64 but the network .*float32"
+        UsageError, match=rf"{call.__name__}\(Network\): x has dtype .*float64, but the network has .*float32"
     ):
         call(net, params, x)
 
 
-def test_wrong_shapes_are_named(numpy_backend):
+def test_error_names_map_and_shapes_for_wrong_shapes(numpy_backend):
     net, params, x = network_case("tanh-same-keep").build(numpy_backend, "float64")
     with pytest.raises(ShapeError, match=r"forward\(Network\): x has shape \(6, 7\); expected \(n, 8\)"):
         forward(net, params, x[:, :7])
     with pytest.raises(ShapeError, match=r"linearize\(Network\)"):
         linearize(net, params, x[0])
-    with pytest.raises(ShapeError, match=r"forward\(Chain\): parameters of 3 layers for a chain of 4"):
+    with pytest.raises(ShapeError, match=r"forward\(Chain\): got parameters for 3 layers; expected 4"):
         forward(net, params[:3], x)
     _, point = linearize(net, params, x)
     with pytest.raises(ShapeError, match=r"jvp_params\(Chain\)"):
         jvp_params(net, params, point, params[:3])
 
 
-def test_frozen_arrays_are_the_same_bits_on_all_backends(backend, dtype):
+def test_frozen_arrays_are_identical_on_all_backends(backend, dtype):
     net, _, _ = network_case("relu-identity-keep").build(backend, dtype)
     plain = draw_network(
         network_case("relu-identity-keep").architecture, 8, 3, np.random.default_rng(11),
@@ -131,7 +131,7 @@ def test_frozen_arrays_are_the_same_bits_on_all_backends(backend, dtype):
 
 
 @pytest.mark.parametrize("name", ["tanh-same-keep", "odd-d"])
-def test_cotangents_may_carry_leading_axes(name, backend, rng):
+def test_cotangents_may_have_leading_axes(name, backend, rng):
     net, params, x = network_case(name).build(backend, "float64")
     z, point = linearize(net, params, x)
     z_bar = backend.asarray(rng.standard_normal((2, *z.shape)))

@@ -1,4 +1,4 @@
-"""Laws of chains and networks: those of a layer, to the tolerance of a chain."""
+"""Chains and networks satisfy the laws of a layer, with the tolerance of a chain."""
 
 import numpy as np
 import pytest
@@ -18,19 +18,19 @@ CASES = pytest.mark.parametrize("case", NETWORKS, ids=lambda case: case.name)
 
 
 @CASES
-def test_network_keeps_its_laws(case, backend, dtype):
+def test_network_satisfies_its_laws(case, backend, dtype):
     net, params, x = case.build(backend, dtype)
     check_layer(net, params, x, kind="chain")
 
 
 @CASES
-def test_chain_keeps_its_laws(case, backend, dtype):
+def test_chain_satisfies_its_laws(case, backend, dtype):
     net, params, x = case.build(backend, dtype)
     check_layer(net.body, params, split(x), kind="chain")
 
 
 @CASES
-def test_network_is_the_formula(case, backend, dtype):
+def test_network_matches_the_formula(case, backend, dtype):
     net, params, x = case.build(backend, dtype)
     plain, plain_params, plain_x = case.build(numpy_library(), "float64")
     z = dense.network(plain, dense.weights_of(plain_params), plain_x)
@@ -38,7 +38,7 @@ def test_network_is_the_formula(case, backend, dtype):
 
 
 @CASES
-def test_jacobian_is_the_dense_one(case, numpy_backend, rng):
+def test_jacobian_matches_the_dense_reference(case, numpy_backend, rng):
     net, params, x = case.build(numpy_backend, "float64")
     J = dense.jacobian(net, params, x)
     z, point = linearize(net, params, x)
@@ -55,7 +55,7 @@ def test_jacobian_is_the_dense_one(case, numpy_backend, rng):
     linear=st.booleans(), keep=st.booleans(), seed=st.integers(0, 10**6),
 )  # fmt: skip
 def test_laws_for_any_sizes(blocks, width, hidden, n, linear, keep, seed):
-    """inverse(forward(x)) = x and <u, J v> = <J^T u, v> through chains of any shape."""
+    """inverse(forward(x)) = x and <u, J v> = <J^T u, v> for chains of any shape."""
     library, rng = numpy_library(), np.random.default_rng(seed)
     layers = [
         draw_coupling(
@@ -74,7 +74,7 @@ def test_laws_for_any_sizes(blocks, width, hidden, n, linear, keep, seed):
 
 
 @pytest.mark.parametrize("name", ["relu-identity", "tanh-same", "gelu-identity"])
-def test_kept_and_rebuilt_are_the_same_network(name, backend, dtype, rng):
+def test_kept_and_rebuilt_activations_give_the_same_network(name, backend, dtype, rng):
     kept, params, x = network_case(f"{name}-keep").build(backend, dtype)
     rebuilt, same_params, _ = network_case(f"{name}-rebuild").build(backend, dtype)
     assert_close("parameters", same_params, params, 0.0)
@@ -89,7 +89,7 @@ def test_kept_and_rebuilt_are_the_same_network(name, backend, dtype, rng):
 
 
 @pytest.mark.parametrize("name", ["relu-same-keep", "gelu-identity-rebuild", "odd-d"])
-def test_permuted_rows_give_permuted_results(name, backend, dtype):
+def test_permuted_samples_give_permuted_results(name, backend, dtype):
     net, params, x = network_case(name).build(backend, dtype)
     order = np.random.default_rng(2).permutation(x.shape[0])
     shuffled = backend.asarray(to_host(x)[order], dtype)

@@ -1,4 +1,4 @@
-"""The block step against its dense transcription."""
+"""The block step matches a dense reference implementation."""
 
 from itertools import cycle
 
@@ -33,8 +33,8 @@ SIZED = [
 @pytest.mark.parametrize(
     ("rule", "weights"), [*zip(RULES, cycle(((0.3, 0.7), (0.0, 1.0), (1.0, 0.0))), strict=False)]
 )
-def test_step_is_the_dense_one(case, weights, rule, numpy_backend):
-    """n < h, n = h, n > h; both first blocks; plain, truncated and damped; any weights."""
+def test_step_matches_the_dense_reference(case, weights, rule, numpy_backend):
+    """For n < h, n = h and n > h; both first blocks; undamped, truncated and damped; several weights."""
     net, params, x = case.build(numpy_backend, "float64")
     eps = np.random.default_rng(40).standard_normal((case.samples, case.outputs))
     D, info = solve(BlockWise(weights, **RULES[rule]), jacobian(net, params, x)[1], eps)
@@ -45,7 +45,7 @@ def test_step_is_the_dense_one(case, weights, rule, numpy_backend):
 
 
 @pytest.mark.parametrize("case", [of for of in EXACT_SOLVERS if of.block_weights], ids=lambda case: case.name)
-def test_named_weights(case, numpy_backend):
+def test_step_with_named_weights_matches_the_dense_reference(case, numpy_backend):
     net, params, x = network_case("relu-same-keep").build(numpy_backend, "float64")
     eps = np.random.default_rng(41).standard_normal((6, 3))
     D, info = solve(case.solver, jacobian(net, params, x)[1], eps)
@@ -54,8 +54,8 @@ def test_named_weights(case, numpy_backend):
         assert_close("step", ours.weight, theirs, 1e-8)
 
 
-def test_one_block_alone_realizes_everything(numpy_backend):
-    """And all L blocks with the weight 1 realize L eps."""
+def test_each_block_alone_realizes_eps(numpy_backend):
+    """The sum over the L blocks, each with weight 1, realizes L eps."""
     J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
     parts = [solve(BlockWise(weights), J, eps)[0] for weights in ((1.0, 0.0), (0.0, 1.0))]
     for D in parts:
@@ -65,18 +65,18 @@ def test_one_block_alone_realizes_everything(numpy_backend):
 
 
 class TestShortFirstBlock:
-    """Features linear in the input have rank d/2 + 1 = 5 < 9 = n: what is asked of them is not done."""
+    """Features that are linear in the input have rank d/2 + 1 = 5 < 9 = n and cannot realize eps."""
 
     CASE = network_case("first-block-short")
 
-    def test_uniform_misses(self, numpy_backend, dtype):
+    def test_uniform_weights_do_not_realize_eps(self, numpy_backend, dtype):
         J, eps = self.CASE.jacobian(numpy_backend, dtype)
         D, info = solve(BlockWise("uniform"), J, eps)
         assert info.rho > 0.01
         assert info.rho == pytest.approx(relative_error(apply(J, D), eps), rel=1e-5)
         assert info.rank == 5
 
-    def test_full_rank_is_exact(self, numpy_backend):
+    def test_full_rank_weights_realize_eps(self, numpy_backend):
         J, eps = self.CASE.jacobian(numpy_backend)
         D, info = solve(BlockWise("full-rank"), J, eps)
         assert info.rho < 1e-8
@@ -85,14 +85,14 @@ class TestShortFirstBlock:
         assert not np.any(D[0].weight)
         assert not np.any(D[1].weight)
 
-    def test_minimum_norm_is_exact_all_the_same(self, numpy_backend):
+    def test_minimum_norm_realizes_eps(self, numpy_backend):
         J, eps = self.CASE.jacobian(numpy_backend)
         assert solve(MinimumNorm(), J, eps)[1].rho < 1e-8
 
 
 @pytest.mark.parametrize("short", [0, 1])
 def test_a_block_has_the_rank_of_its_lower_coupling(short, numpy_backend):
-    """One linear coupling in a block is enough for it to miss, whichever of the two it is."""
+    """A block with one linear coupling, the first or the second, does not realize eps."""
     net, params, x = network_case("first-block-short").build(numpy_backend, "float64")
     other = NetworkCase("relu", Architecture(2, 24, "relu"), samples=9)
     full, full_params, _ = other.build(numpy_backend, "float64")
@@ -106,21 +106,21 @@ def test_a_block_has_the_rank_of_its_lower_coupling(short, numpy_backend):
 
 @pytest.mark.parametrize("consistent", [True, False])
 def test_repeated_rows(consistent, backend):
-    """The same sample twice: equal wishes are met, different ones at their mean."""
+    """Each sample occurs twice. The step realizes equal rows of eps, and the mean of different ones."""
     case = NetworkCase("twice", Architecture(2, 16, "tanh"), rows=repeated_rows)
     J, _ = case.jacobian(backend)
     pairs = np.repeat(np.random.default_rng(42).standard_normal((3, 3)), 2, axis=0)
     split = 0.0 if consistent else np.array([[0.5], [-0.5]] * 3)
-    wanted = backend.asarray(pairs + split)
+    eps = backend.asarray(pairs + split)
     for solver in (BlockWise("full-rank"), BlockWise("uniform")):
-        D, info = solve(solver, J, wanted)
+        D, info = solve(solver, J, eps)
         assert_close("J D", apply(J, D), backend.asarray(pairs), 1e-8)
         assert info.rank == 3
         missed = np.linalg.norm(split * np.ones((6, 3))) / np.linalg.norm(pairs + split)
         assert info.rho == pytest.approx(missed, abs=1e-8)
 
 
-def test_info_is_the_worst_over_the_couplings(numpy_backend):
+def test_info_states_the_worst_values_over_the_couplings(numpy_backend):
     J, eps = network_case("first-block-short").jacobian(numpy_backend)
     _, info = solve(BlockWise("uniform"), J, eps)
     at, singular = J.point.input, []
@@ -145,40 +145,40 @@ def test_damping_shortens_the_step(damping, numpy_backend):
 
 class TestBlockWeights:
     @pytest.mark.parametrize("bad", ["most", (0.5, 0.6), (), (float("nan"), 1.0)])
-    def test_refused(self, bad):
+    def test_invalid_weights_raise(self, bad):
         with pytest.raises(UsageError, match="block_weights"):
             BlockWise(bad)
 
-    def test_numbers_are_one_for_each_block(self, numpy_backend):
+    def test_wrong_number_of_weights_raises(self, numpy_backend):
         J, eps = network_case("tanh-same-keep").jacobian(numpy_backend)
         with pytest.raises(UsageError, match="3 numbers for 2 blocks"):
             solve(BlockWise((0.5, 0.25, 0.25)), J, eps)
 
-    def test_by_name(self):
+    def test_weights_by_name(self):
         assert fixed_weights("uniform", 4) == (0.25,) * 4
         assert fixed_weights("first", 3) == (1.0, 0.0, 0.0)
         assert fixed_weights("last", 3) == (0.0, 0.0, 1.0)
         assert fixed_weights("full-rank", 3) is None
         assert fixed_weights((0.5, 0.5), 2) == (0.5, 0.5)
 
-    def test_full_rank(self):
+    def test_full_rank_weights_select_the_highest_rank(self):
         assert full_rank_weights([5, 9, 9]) == (0.0, 0.5, 0.5)
         assert full_rank_weights([5, 9, 8]) == (0.0, 1.0, 0.0)
         assert full_rank_weights([4]) == (1.0,)
 
 
-def test_chain_must_be_blocks(numpy_backend):
+def test_chain_without_blocks_raises(numpy_backend):
     net, params, x = network_case("tanh-same-keep").build(numpy_backend, "float64")
     layers = net.body.layers
     for picked in ((0, 2), (0,), (0, 1, 2)):
         odd = Network(8, Chain(tuple(layers[k] for k in picked)), net.readout)
         _, J = jacobian(odd, tuple(params[k] for k in picked), x)
-        with pytest.raises(ShapeError, match="pairs that move both halves"):
+        with pytest.raises(ShapeError, match="pairs of layers that change both halves"):
             solve(BlockWise("last"), J, np.ones((6, 3)))
 
 
 def test_the_halves_may_come_in_the_other_order(numpy_backend):
-    """G before F: a block is any two couplings that move different halves."""
+    """A block is any two couplings that change different halves, so G may come before F."""
     net, params, x = network_case("tanh-same-keep").build(numpy_backend, "float64")
     order = (1, 0, 3, 2)
     other = Network(8, Chain(tuple(net.body.layers[k] for k in order)), net.readout)
@@ -193,7 +193,7 @@ def test_the_halves_may_come_in_the_other_order(numpy_backend):
 @pytest.mark.parametrize("weights", ["full-rank", "uniform"])
 @pytest.mark.parametrize("rule", [{}, {"rtol": 0.2, "atol": 1e-5}], ids=["full-rank", "truncated"])
 def test_the_numbers_of_all_blocks_are_read_together(rule, weights, backend, numpy_backend, monkeypatch):
-    """Once for the factors and once for the solutions, where the device works behind the program."""
+    """On an asynchronous device there is one read for the factors and one for the solutions."""
     net, params, x = network_case("relu-same-keep").build(backend, "float64")
     eps = backend.asarray(np.random.default_rng(45).standard_normal((6, 3)))
     seen = []
@@ -210,7 +210,7 @@ def test_the_numbers_of_all_blocks_are_read_together(rule, weights, backend, num
         assert_close("step", ours.weight, backend.asarray(theirs), 1e-8)
 
 
-def test_a_solution_that_is_not_right_is_found_again(backend, monkeypatch):
+def test_an_inaccurate_solution_is_computed_again(backend, monkeypatch):
     net, params, x = network_case("relu-same-keep").build(backend, "float64")
     eps = backend.asarray(np.random.default_rng(46).standard_normal((6, 3)))
     right, begun = solve(BlockWise(), jacobian(net, params, x)[1], eps)[0], []

@@ -1,4 +1,4 @@
-"""The matrix-free minimum norm against the dense one; its parts and its preconditioner against formulas."""
+"""Conjugate gradients give the dense minimum-norm step; parts and preconditioner match their formulas."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -35,8 +35,8 @@ SOLVERS = {
 EACH = pytest.mark.parametrize("solver", SOLVERS.values(), ids=SOLVERS)
 
 
-def at_start(J):
-    """J at W = 0."""
+def at_zero(J):
+    """Return J at W = 0."""
     from revgn.solvers import jacobian
 
     x = array_namespace(J.point.input.first).concat(J.point.input, axis=1)[:, : J.network.features]
@@ -50,8 +50,8 @@ def at_start(J):
 @pytest.mark.parametrize(
     ("solver", "damping"), [*zip(SOLVERS.values(), (0.1, 1e-3, 10.0, 0.1), strict=True)], ids=SOLVERS
 )
-def test_damped_step_is_the_dense_one(case, solver, damping, numpy_backend):
-    """Rank-deficient ones too: damping makes the equation regular."""
+def test_damped_step_equals_the_dense_step(case, solver, damping, numpy_backend):
+    """Also for rank-deficient kernels, since damping makes the equation regular."""
     J, eps = case.jacobian(numpy_backend)
     solver = replace(solver, damping=damping, max_iterations=2000)
     D, info = solve(solver, J, eps)
@@ -77,7 +77,7 @@ def test_undamped_step_is_the_pseudoinverse(case, solver, numpy_backend):
 
 
 @CASES
-def test_tolerance_is_kept(case, numpy_backend):
+def test_residual_meets_the_tolerance(case, numpy_backend):
     J, eps = case.jacobian(numpy_backend)
     counts = []
     for goal in (1e-1, 1e-4, 1e-8):
@@ -92,7 +92,7 @@ def test_tolerance_is_kept(case, numpy_backend):
 @pytest.mark.parametrize("outputs", ["logits", "centered-logits"])
 @pytest.mark.parametrize("damping", [0.0, 0.1])
 @pytest.mark.parametrize("name", ["relu-same-keep", "gelu-identity-rebuild", "odd-d"])
-def test_every_backend_takes_the_dense_step(name, damping, outputs, backend, dtype):
+def test_step_equals_the_dense_step_on_every_backend(name, damping, outputs, backend, dtype):
     J, eps = network_case(name).jacobian(backend, dtype)
     single = dtype == "float32"
     goal, blocks = 1e-4 if single else 1e-11, Blocks(block_samples=4)
@@ -104,7 +104,7 @@ def test_every_backend_takes_the_dense_step(name, damping, outputs, backend, dty
     assert_close("D", D, expected, (0.2 if not damping else 1e-3) if single else 1e-7)
 
 
-def test_each_samples_own_outputs(backend):
+def test_step_with_combined_outputs_of_each_sample(backend):
     J, eps = network_case("relu-identity-keep").jacobian(backend)
     n, c = eps.shape
     R = backend.asarray(np.random.default_rng(5).standard_normal((n, c, c - 1)))
@@ -115,10 +115,10 @@ def test_each_samples_own_outputs(backend):
     assert_close("D", D, expected, 1e-9)
 
 
-# --- how it ends ------------------------------------------------------------------------------------
+# --- outcomes ---------------------------------------------------------------------------------------
 
 
-def test_out_of_iterations_is_said(backend):
+def test_out_of_iterations_is_reported(backend):
     J, eps = network_case("tanh-same-keep").jacobian(backend)
     _, info = solve(ConjugateGradients(tolerance=1e-10, max_iterations=3), J, eps)
     assert (info.outcome, info.iterations) == ("out-of-iterations", 3)
@@ -127,15 +127,15 @@ def test_out_of_iterations_is_said(backend):
 
 @EACH
 @pytest.mark.parametrize("case", DEFICIENT[1:], ids=lambda case: case.name)
-def test_what_the_kernel_does_not_reach_is_said(case, solver, numpy_backend):
-    """Undamped, with an eps beyond the range of Theta: stagnation, and a step no worse than none."""
+def test_an_eps_outside_the_range_of_the_kernel_is_reported(case, solver, numpy_backend):
+    """Without damping, the iteration stagnates, and the step does not increase the residual."""
     J, eps = case.jacobian(numpy_backend)
     _, info = solve(solver, J, eps)
     assert info.outcome == "stagnated"
     assert info.rho <= 1 + 1e-9
 
 
-def test_single_precision_says_what_it_cannot(numpy_backend):
+def test_single_precision_reports_a_tolerance_out_of_reach(numpy_backend):
     J, eps = network_case("tanh-same-keep").jacobian(numpy_backend, "float32")
     _, info = solve(ConjugateGradients(tolerance=1e-9), J, eps)
     assert info.outcome == "stagnated"
@@ -146,14 +146,14 @@ def test_single_precision_says_what_it_cannot(numpy_backend):
 
 
 @CASES
-def test_product_is_that_of_the_kernel(case, backend, dtype):
+def test_product_equals_the_product_with_the_kernel(case, backend, dtype):
     J, eps = case.jacobian(backend, dtype)
     product = kernel_product(product_parts(J), eps)
     assert_close("Theta v", product, apply(J, apply_adjoint(J, eps)), tolerance(eps.dtype, "chain"))
 
 
 @CASES
-def test_product_by_features_is_that_by_their_gram(case, numpy_backend):
+def test_product_with_features_equals_the_product_with_their_gram_matrix(case, numpy_backend):
     J, eps = case.jacobian(numpy_backend)
     parts = product_parts(J)
     bare = tuple(part._replace(gram=None) for part in parts)
@@ -162,7 +162,7 @@ def test_product_by_features_is_that_by_their_gram(case, numpy_backend):
 
 
 @CASES
-def test_mean_block(case, numpy_backend):
+def test_mean_block_matches_the_kernel(case, numpy_backend):
     J, eps = case.jacobian(numpy_backend)
     n, c = eps.shape
     Theta = to_host(tangent_kernel(J)).reshape(n, c, n, c)
@@ -174,7 +174,7 @@ def test_mean_block(case, numpy_backend):
 
 
 def dense_preconditioner(J, Q, mu, samples, directions):
-    """P (n c, n c) from the explicit J: columns along the strongest directions, and blocks of the rest."""
+    """Return P (n c, n c) from the explicit J: strongest directions, and blocks of the remainder."""
     x = np.hstack(J.point.input)[:, : J.network.features]
     n, c = x.shape[0], Q.shape[0]
     turn = np.kron(np.eye(n), Q.T)
@@ -186,7 +186,7 @@ def dense_preconditioner(J, Q, mu, samples, directions):
         at = dense.coupling(layer, W, at)
         own = explicit[:, start : start + W.size]
         start += W.size
-        by_bias = own.reshape(n * c, *W.shape)[:, -1, :]  # the feature there is 1: the cotangents themselves
+        by_bias = own.reshape(n * c, *W.shape)[:, -1, :]  # the bias feature is 1: these are the cotangents
         w, q = np.linalg.eigh(A.T @ A)
         of_b, m = np.linalg.eigh(by_bias.T @ by_bias)
         for i in range(len(w)):
@@ -207,7 +207,7 @@ def dense_preconditioner(J, Q, mu, samples, directions):
 @pytest.mark.parametrize(
     "name", ["tanh-same-keep", "relu-same-keep", "one-block", "n>h", "first-block-short"]
 )
-def test_preconditioner_is_the_dense_one(name, directions, samples, numpy_backend):
+def test_preconditioner_matches_the_dense_reference(name, directions, samples, numpy_backend):
     J, eps = network_case(name).jacobian(numpy_backend)
     J, eps = doubled(J, eps, numpy_backend)
     n, c = eps.shape
@@ -222,7 +222,7 @@ def test_preconditioner_is_the_dense_one(name, directions, samples, numpy_backen
 
 
 def doubled(J, eps, library):
-    """Twice as many samples, the second half others, so that a quarter of them is more than one."""
+    """Return J and eps for twice as many samples, the second half different, so that blocks have several."""
     from revgn.solvers import jacobian
 
     x = np.hstack(J.point.input)[:, : J.network.features]
@@ -240,26 +240,26 @@ def test_preconditioner_is_symmetric_and_positive(case, numpy_backend):
         inverse = np.array([to_host(precondition(factored, e)).ravel() for e in unit])
         assert relative_error(inverse, inverse.T) < 1e-6
         w = np.linalg.eigvalsh((inverse + inverse.T) / 2)
-        assert w[0] > -tolerance(inverse.dtype, "map") * w[-1]  # zero, where the kernel has lower rank
+        assert w[0] > -tolerance(inverse.dtype, "map") * w[-1]  # 0 if the kernel has lower rank
 
 
 @pytest.mark.parametrize("case", NETWORKS, ids=lambda case: case.name)
-def test_at_the_start_it_is_the_inverse(case, numpy_backend):
-    """At W = 0 the kernel is K_0 (x) U_0^T U_0 + K_1 (x) U_1^T U_1, which the blocks take apart exactly."""
+def test_preconditioner_is_the_exact_inverse_at_zero(case, numpy_backend):
+    """At W = 0 the kernel is K_0 (x) U_0^T U_0 + K_1 (x) U_1^T U_1, which is exactly block diagonal."""
     J, eps = case.jacobian(numpy_backend)
-    J = at_start(J)
+    J = at_zero(J)
     _, info = solve(ConjugateGradients(0.01, tolerance=1e-9, preconditioner=Blocks(directions=0)), J, eps)
     assert info.outcome == "converged"
     assert info.iterations <= 2
     layers, readout = J.network.body.layers, J.network.readout
     n, c = eps.shape
     Theta = np.zeros((n, c, n, c))
-    halves = [to_host(half) for half in J.point.input]  # nothing moves
+    halves = [to_host(half) for half in J.point.input]  # constant through the chain
     for layer in layers:
         A = dense.features(on_host(layer), halves[1 - layer.half])
         U = to_host(readout.first if layer.half == 0 else readout.second)
         Theta += np.einsum("st,op->sotp", A @ A.T, U.T @ U)
-    assert_close("kernel at the start", to_host(tangent_kernel(J)).reshape(n, c, n, c), Theta, 1e-12)
+    assert_close("kernel at W = 0", to_host(tangent_kernel(J)).reshape(n, c, n, c), Theta, 1e-12)
 
 
 def on_host(layer):
@@ -270,7 +270,7 @@ def on_host(layer):
     return SimpleNamespace(features=Features)
 
 
-# --- mistakes ---------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -287,18 +287,18 @@ def on_host(layer):
         ),
     ],
 )
-def test_mistakes_are_named(arguments, says):
+def test_error_names_the_invalid_setting(arguments, says):
     with pytest.raises(UsageError, match=says):
         ConjugateGradients(**arguments)
 
 
 @pytest.mark.parametrize("arguments", [{"block_samples": 0}, {"directions": -1}])
-def test_mistakes_of_the_preconditioner_are_named(arguments):
+def test_error_names_the_invalid_setting_of_the_preconditioner(arguments):
     with pytest.raises(UsageError, match=f"Blocks: {next(iter(arguments))}"):
         Blocks(**arguments)
 
 
-def test_mistakes_of_the_jacobian_are_named(numpy_backend):
+def test_combined_outputs_with_centered_logits_raise(numpy_backend):
     J, eps = network_case("one-block").jacobian(numpy_backend)
-    with pytest.raises(UsageError, match="combined outputs already"):
+    with pytest.raises(UsageError, match="already has combined outputs"):
         solve(ConjugateGradients(outputs="centered-logits"), J._replace(outputs=np.eye(3)), eps)

@@ -1,4 +1,4 @@
-"""The tangent kernel in closed form against J J^T."""
+"""The tangent kernel in closed form equals J J^T."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case
 
 
 @CASES
-def test_kernel_is_the_dense_one(case, numpy_backend):
+def test_kernel_matches_the_dense_reference(case, numpy_backend):
     J, _ = case.jacobian(numpy_backend)
     x = np.hstack(J.point.input)[:, : J.network.features]
     explicit = dense.jacobian(J.network, J.params, x)
@@ -24,7 +24,7 @@ def test_kernel_is_the_dense_one(case, numpy_backend):
 
 
 @CASES
-def test_kernel_is_symmetric_and_never_negative(case, numpy_backend, dtype):
+def test_kernel_is_symmetric_and_positive_semidefinite(case, numpy_backend, dtype):
     J, _ = case.jacobian(numpy_backend, dtype)
     Theta = tangent_kernel(J)
     assert_close("symmetric", Theta, Theta.T, 0.0)
@@ -33,7 +33,7 @@ def test_kernel_is_symmetric_and_never_negative(case, numpy_backend, dtype):
 
 
 @pytest.mark.parametrize("name", ["relu-identity-keep", "gelu-identity-rebuild", "odd-d", "n=1"])
-def test_kernel_is_jvp_of_vjp(name, backend, dtype):
+def test_kernel_product_equals_jvp_of_vjp(name, backend, dtype):
     J, eps = network_case(name).jacobian(backend, dtype)
     Theta = to_host(tangent_kernel(J)).astype(float)
     by_maps = to_host(apply(J, apply_adjoint(J, eps)))
@@ -54,8 +54,8 @@ def test_kernel_does_not_depend_on_its_pieces(case, tile, held, fuses, numpy_bac
     assert_close("Theta", tangent_kernel(J), whole, 1e-14)
 
 
-def test_a_gpu_takes_a_piece_for_each_output(numpy_backend, monkeypatch):
-    """At order 10,240: the parts that are held are summed at once, so that there are 10 such sums."""
+def test_a_gpu_forms_the_kernel_in_one_piece_per_output(numpy_backend, monkeypatch):
+    """At order 10,240 with 10 outputs there are 10 sums, each over all parts that are held."""
     shape = Architecture(2, 2, "identity")
     J, _ = NetworkCase("large", shape, 10, 10, 1024).jacobian(numpy_backend, "float32")
     sums = []
@@ -69,8 +69,8 @@ def test_a_gpu_takes_a_piece_for_each_output(numpy_backend, monkeypatch):
     assert sums == [((1024, outputs, 1024), 4) for outputs in range(1, 11)]
 
 
-def test_launches_of_a_kernel(stand_in):
-    """Sweep and sums: for each output a product of each part that differs by sample, and a sum."""
+def test_number_of_launches_of_a_kernel(stand_in):
+    """For each output, one product for each part that differs between samples, and one sum."""
     J, _ = NetworkCase("paper", Architecture(2, 16), 32, 10, 48).jacobian(make_library("cupy"), "float32")
     with stand_in.counting() as counts:
         kernel.lower_kernel(J)
@@ -83,8 +83,8 @@ def test_launches_of_a_kernel(stand_in):
 
 @pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
 @pytest.mark.parametrize("name", ["relu-identity-keep", "gelu-identity-rebuild", "one-block"])
-def test_combined_outputs(name, own, backend, dtype):
-    """J is R^T dz/dW, its kernel R^T Theta R, for combinations shared by the samples or each sample's own."""
+def test_kernel_with_combined_outputs(name, own, backend, dtype):
+    """The kernel of R^T dz/dW is R^T Theta R, for combinations R that samples share and for individual R."""
     J, eps = network_case(name).jacobian(backend, dtype)
     (n, c), rng = eps.shape, np.random.default_rng(5)
     R = rng.standard_normal((n, c, c + 1) if own else (c, c + 1))

@@ -1,4 +1,4 @@
-"""The minimum-norm step against the SVD of the explicit Jacobian."""
+"""The minimum-norm step matches the SVD of the explicit Jacobian."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_step_is_the_pseudoinverse(case, numpy_backend):
     truth = explicit(J)
     s = np.linalg.svd(truth, compute_uv=False)
     expected = pinv(truth, rtol=1e-7) @ dense.rows(eps)
-    # a Gram matrix knows s to eps (s_1/s)^2, so the step is as good as the condition lets it be
+    # a Gram matrix has a relative error of rounding times (s_1/s)^2 in s, which limits the accuracy
     condition = s[0] / s[s > 1e-7 * s[0]][-1]
     assert_close("D = J^+ eps", dense.flat(D), expected, max(1e-10, 1e-15 * condition**2))
     assert info.rank == (s > 1e-7 * s[0]).sum()
@@ -37,8 +37,8 @@ def test_step_is_the_pseudoinverse(case, numpy_backend):
 
 @CASES
 @pytest.mark.parametrize("damping", [1e-3, 10.0])
-def test_damped_step(case, damping, numpy_backend):
-    """J^T (J J^T + mu I)^-1 eps with mu relative to the mean diagonal of J J^T."""
+def test_damped_step_matches_the_formula(case, damping, numpy_backend):
+    """D = J^T (J J^T + mu I)^-1 eps, with mu relative to the mean diagonal of J J^T."""
     J, eps = case.jacobian(numpy_backend)
     D, info = solve(MinimumNorm(damping), J, eps)
     truth = explicit(J)
@@ -52,12 +52,12 @@ def test_damped_step(case, damping, numpy_backend):
 
 @CASES
 @pytest.mark.parametrize("damping", [0.0, 0.1])
-def test_info_is_of_the_jacobian(case, damping, numpy_backend):
+def test_info_states_the_singular_values_of_the_jacobian(case, damping, numpy_backend):
     J, eps = case.jacobian(numpy_backend)
     _, info = solve(MinimumNorm(damping), J, eps)
     s = np.sqrt(np.abs(np.linalg.eigvalsh(tangent_kernel(J)) + info.damping))
     s_max, s_min = s[-1], s[-info.rank]
-    slack = 1e-6 if info.rung == "eigh" else 0.25  # by Cholesky estimates: from below, and from above
+    slack = 1e-6 if info.rung == "eigh" else 0.25  # after Cholesky, bounds are estimates
     assert s_max * (1 - slack) <= info.s_max <= s_max * (1 + 1e-9)
     assert s_min * (1 - 1e-6) <= info.s_min <= s_min * (1 + slack)
     assert info.residual < max(1e-8, 1e-15 * (s_max / s_min) ** 2)
@@ -73,7 +73,7 @@ def test_repeated_rows(consistent, backend):
     D, info = solve(MinimumNorm(), J, backend.asarray(pairs + split))
     assert_close("J D", apply(J, D), backend.asarray(pairs), 1e-8)
     assert (info.rung, info.rank) == ("eigh", 9)
-    assert info.residual < 1e-8  # of the equation within reach, while rho has what is out of it
+    assert info.residual < 1e-8  # of the solvable part of the equation; rho includes the rest
     missed = np.linalg.norm(split * np.ones((6, 3))) / np.linalg.norm(pairs + split)
     assert info.rho == pytest.approx(missed, abs=1e-8)
 
@@ -87,8 +87,8 @@ def test_rank_of_a_jacobian_with_more_outputs_than_weights(numpy_backend):
     assert info.rho > 0.1
 
 
-def test_single_precision_finds_its_rung(numpy_backend):
-    """The kernel's spectrum is beyond single precision: reported, and the step as exact as that allows."""
+def test_single_precision_reports_its_rung(numpy_backend):
+    """The condition number of the kernel exceeds single precision; rung and rho report the consequence."""
     J, eps = network_case("tanh-same-keep").jacobian(numpy_backend, "float32")
     D, info = solve(MinimumNorm(), J, eps)
     assert info.rung in ("cholesky", "cholesky-float64", "eigh")
@@ -99,8 +99,8 @@ def test_single_precision_finds_its_rung(numpy_backend):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
-def test_a_step_is_never_worse_than_none(case, dtype, numpy_backend):
-    """|J D - eps| <= |eps|: J J^+ is a projection, and damping only shortens it."""
+def test_step_never_increases_the_residual(case, dtype, numpy_backend):
+    """|J D - eps| <= |eps|, since J J^+ is a projection, and damping only shrinks J D."""
     J, eps = case.jacobian(numpy_backend, dtype)
     for damping in (0.0, 1e-4):
         assert solve(MinimumNorm(damping), J, eps)[1].rho < 1 + 1e-6
@@ -108,8 +108,8 @@ def test_a_step_is_never_worse_than_none(case, dtype, numpy_backend):
 
 @CASES
 @pytest.mark.parametrize("damping", [0.0, 0.1])
-def test_centered_logits(case, damping, numpy_backend):
-    """The step of (Q^T (x) I) J: what is wanted but for a constant a sample, by the smallest step."""
+def test_step_for_centered_logits(case, damping, numpy_backend):
+    """The step is the minimum-norm solution for the centered logits, whose Jacobian is (I (x) Q^T) J."""
     J, eps = case.jacobian(numpy_backend)
     n, c = eps.shape
     if c == 1:
@@ -117,7 +117,7 @@ def test_centered_logits(case, damping, numpy_backend):
             solve(MinimumNorm(damping, "centered-logits"), J, eps)
         return
     D, info = solve(MinimumNorm(damping, "centered-logits"), J, eps)
-    Q = np.linalg.svd(np.ones((1, c)))[2][1:].T  # some orthonormal basis beside the ones
+    Q = np.linalg.svd(np.ones((1, c)))[2][1:].T  # an orthonormal basis orthogonal to the ones
     truth = np.kron(np.eye(n), Q.T) @ explicit(J)
     wanted = dense.rows(eps @ Q)
     mu = damping * np.mean(np.sum(truth * truth, axis=1))
@@ -134,7 +134,7 @@ def test_centered_logits(case, damping, numpy_backend):
     assert info.order == n * (c - 1)
 
 
-def test_centered_logits_take_the_smaller_step(backend, dtype):
+def test_step_for_centered_logits_is_smaller(backend, dtype):
     J, eps = network_case("relu-same-keep").jacobian(backend, dtype)
     eps = eps - backend.asarray(np.asarray(to_host(eps)).mean(axis=1, keepdims=True), dtype)
     all_outputs, _ = solve(MinimumNorm(), J, eps)

@@ -1,4 +1,4 @@
-"""J, J^T and J J^T as SciPy operators: the explicit J, and SciPy's own solvers on them."""
+"""J, J^T and J J^T as SciPy operators match the explicit J, and work with SciPy's solvers."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def explicit(J):
 
 
 @pytest.mark.parametrize("case", NETWORKS[-7:], ids=lambda case: case.name)
-def test_operators_are_the_explicit_j(case, numpy_backend):
+def test_operators_match_the_explicit_jacobian(case, numpy_backend):
     J, _ = case.jacobian(numpy_backend)
     A, operator, Theta = explicit(J), jacobian_operator(J), kernel_operator(J)
     assert operator.shape == A.shape
@@ -28,8 +28,8 @@ def test_operators_are_the_explicit_j(case, numpy_backend):
     np.testing.assert_allclose(Theta @ np.eye(len(A)), A @ A.T, atol=1e-12 * np.abs(A @ A.T).max())
 
 
-def test_scipy_s_solvers_work_on_them(numpy_backend):
-    """The largest singular value twice over, and the minimum-norm step by CG."""
+def test_solvers_of_scipy_accept_the_operators(numpy_backend):
+    """svds and eigsh give the largest singular value, and cg gives the minimum-norm step."""
     J, eps = network_case("tanh-same-keep").jacobian(numpy_backend)
     s = np.linalg.svd(explicit(J), compute_uv=False)
     assert svds(jacobian_operator(J), k=1, return_singular_vectors=False)[0] == pytest.approx(s[0])
@@ -41,7 +41,7 @@ def test_scipy_s_solvers_work_on_them(numpy_backend):
     assert relative_error(trees.flatten(by_cg), trees.flatten(by_kernel)) < 1e-9
 
 
-def test_flatten_and_back(numpy_backend):
+def test_unflatten_inverts_flatten(numpy_backend):
     J, _ = network_case("odd-d").jacobian(numpy_backend)
     vector = trees.flatten(J.params)
     assert vector.shape == (trees.size(J.params),)
@@ -52,8 +52,8 @@ def test_flatten_and_back(numpy_backend):
 @pytest.mark.parametrize(
     "backend", ["numpy", "cupy:stand-in", pytest.param("cupy", marks=pytest.mark.gpu)], indirect=True
 )
-def test_operators_of_the_library(backend, rng):
-    """Products with vectors, columns and matrices of the library; of the adjoint and of Theta, too."""
+def test_operators_accept_arrays_of_the_library(backend, rng):
+    """Products of J, J^T and Theta with vectors, columns and matrices of the array library."""
     J, eps = network_case("odd-d").jacobian(backend)
     A = explicit(network_case("odd-d").jacobian(make_library("numpy"))[0])
     operator, Theta = jacobian_operator(J), kernel_operator(J)
@@ -69,7 +69,7 @@ def test_operators_of_the_library(backend, rng):
 
 
 @pytest.mark.parametrize("backend", ["strict:device1"], indirect=True)
-def test_a_library_without_operators_says_so(backend):
+def test_a_library_without_linear_operators_raises(backend):
     J, _ = network_case("odd-d").jacobian(backend)
     with pytest.raises(BackendError, match="no linear operators"):
         jacobian_operator(J)

@@ -1,4 +1,4 @@
-"""Rows per sample against the SVD of the explicit Jacobian of these rows."""
+"""Steps with few rows per sample match the SVD of the explicit Jacobian of these rows."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def explicit(J):
 
 
 def of_rows(R, truth):
-    """R^T J (n m, weights) of R (n, c, m) and J (n c, weights), sample by sample."""
+    """Return R^T J (n m, weights) from R (n, c, m) and J (n c, weights), sample by sample."""
     n, c, m = R.shape
     return np.einsum("ncm,ncw->nmw", R, truth.reshape(n, c, -1)).reshape(n * m, -1)
 
@@ -91,7 +91,7 @@ def test_step_is_the_pseudoinverse(case, rows, damping, numpy_backend):
 
 @pytest.mark.parametrize("outputs", ["logits", "centered-logits"])
 @pytest.mark.parametrize("solver", [MinimumNorm(0.1), ConjugateGradients(0.1, tolerance=1e-12)])
-def test_as_many_rows_as_outputs_are_all(solver, outputs, backend):
+def test_as_many_rows_as_outputs_constrain_all_outputs(solver, outputs, backend):
     J, eps = network_case("relu-identity-keep").jacobian(backend)
     solver = replace(solver, outputs=outputs)
     all_of = solve(solver, J, eps)
@@ -111,9 +111,9 @@ def test_as_many_rows_as_outputs_are_all(solver, outputs, backend):
     ids=["tiles", "cg", "cg-directions"],
 )
 @pytest.mark.parametrize("rows", [1, 2])
-def test_every_solver_takes_rows(solver, rows, backend, dtype):
+def test_every_solver_accepts_rows(solver, rows, backend, dtype):
     J, eps = network_case("n>h").jacobian(backend, dtype)
-    eps = eps * backend.asarray(np.arange(9)[:, None] != 4, dtype)  # one sample wants nothing
+    eps = eps * backend.asarray(np.arange(9)[:, None] != 4, dtype)  # eps is 0 for one sample
     D, info = solve(replace(solver, rows=rows), J, eps)
     expected, of_dense = solve(MinimumNorm(0.1, rows=rows), J, eps)
     limit = max(tolerance(eps.dtype, "solve"), 1e-9)
@@ -125,33 +125,33 @@ def test_every_solver_takes_rows(solver, rows, backend, dtype):
 @pytest.mark.parametrize("damping", [0.0, 0.1])
 @pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("solver", [MinimumNorm(), ConjugateGradients(tolerance=1e-12)])
-def test_a_sample_that_wants_nothing_has_no_influence(solver, rows, damping, numpy_backend):
-    """The step is that of the other samples alone; mu counts the mean over all."""
+def test_a_sample_with_zero_eps_does_not_constrain_the_step(solver, rows, damping, numpy_backend):
+    """The step equals the step of the other samples, with mu from the mean diagonal over all samples."""
     J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
     n = eps.shape[0]
-    wants = np.arange(n)[:, None] % 3 > 0
-    of = equation(replace(solver, rows=rows), J, eps * wants)
+    eps = eps * (np.arange(n)[:, None] % 3 > 0)
+    of = equation(replace(solver, rows=rows), J, eps)
     R, truth = of.jacobian.outputs, explicit(J)
     assert not R[::3].any()
     mine = of_rows(R, truth)
     mu = damping * np.mean(np.sum(mine * mine, axis=1))
     kept = np.repeat(np.arange(n) % 3 > 0, rows)
     K = mine[kept] @ mine[kept].T + mu * np.eye(kept.sum())
-    D, info = solve(replace(solver, rows=rows, damping=damping), J, eps * wants)
+    D, info = solve(replace(solver, rows=rows, damping=damping), J, eps)
     expected = mine[kept].T @ np.linalg.solve(K, of.wanted.ravel()[kept])
     assert_close("D", dense.flat(D), expected, 1e-7)
     assert np.isfinite(info.rho)
 
 
 @pytest.mark.parametrize("damping", [0.0, 0.1])
-def test_no_sample_wants_anything(damping, numpy_backend):
+def test_zero_eps_of_all_samples_gives_a_zero_step(damping, numpy_backend):
     J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
     D, info = solve(MinimumNorm(damping, rows=2), J, 0.0 * eps)
     assert not dense.flat(D).any()
     assert (info.rho, info.rho_outputs) == (0.0, 0.0)
 
 
-def test_rows_follow_from_seed_and_step(numpy_backend):
+def test_rows_depend_on_seed_and_step(numpy_backend):
     _, eps = network_case("relu-same-keep").jacobian(numpy_backend)
     R = draw_rows(eps, 2, KEY)
     assert np.array_equal(R, draw_rows(eps, 2, KEY))
@@ -163,7 +163,7 @@ def test_rows_follow_from_seed_and_step(numpy_backend):
 
 @pytest.mark.parametrize("count", [2, 4, 6])
 def test_any_number_of_rows_is_orthonormal(count, backend):
-    """Up to all outputs; also where eps lies along an axis, either way, or is zero."""
+    """Up to the number of outputs, also if eps is parallel or antiparallel to an axis, or zero."""
     eps = np.random.default_rng(5).standard_normal((6, 6))
     eps[:3, :] = [[2.0, 0, 0, 0, 0, 0], [-3.0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
     R = np.asarray(to_host(draw_rows(backend.asarray(eps), count, KEY)))
@@ -172,7 +172,7 @@ def test_any_number_of_rows_is_orthonormal(count, backend):
 
 
 def test_rows_beyond_the_first_are_uniform(numpy_backend):
-    """Their mean is 0 and their covariance that of a uniform direction orthogonal to eps."""
+    """They have the mean, 0, and the covariance of a uniform direction orthogonal to eps."""
     eps = np.tile([[0.0, 3.0, 4.0]], (20000, 1))
     R = draw_rows(eps, 2, KEY)[:, :, 1]
     e = eps[0] / 5.0
@@ -183,7 +183,7 @@ def test_rows_beyond_the_first_are_uniform(numpy_backend):
 @pytest.mark.parametrize("name", ["tanh-same-keep", "odd-d", "identity-everywhere"])
 @pytest.mark.parametrize("outputs", ["logits", "centered-logits"])
 @pytest.mark.parametrize("rows", [1, 2, "all"])
-def test_the_adjoint_follows_from_the_parts_of_the_kernel(name, outputs, rows, backend, dtype):
+def test_adjoint_of_parts_equals_apply_adjoint(name, outputs, rows, backend, dtype):
     J, eps = network_case(name).jacobian(backend, dtype)
     J, wanted = equation(MinimumNorm(outputs=outputs, rows=rows), J, eps, KEY)[1:3]
     v = backend.asarray(np.random.default_rng(0).standard_normal(wanted.shape), dtype)
@@ -193,10 +193,11 @@ def test_the_adjoint_follows_from_the_parts_of_the_kernel(name, outputs, rows, b
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("rows", [1, 2])
-def test_products_of_a_step(rows, momentum, numpy_backend, monkeypatch):
-    """6 + 2 m of n h d/2 multiplications a coupling, 3 more with momentum, against 5 of a gradient's step.
+def test_number_of_products_of_a_step(rows, momentum, numpy_backend, monkeypatch):
+    """A step with m rows takes 6 + 2 m matrix products per coupling, and 3 more with momentum.
 
-    At the first coupling no cotangent is pulled back, nor a tangent pushed.
+    A gradient takes 5. A product is n h d/2 multiplications. The first coupling needs no product for the
+    derivatives in its input.
     """
     n, d2, h, couplings = 2, 64, 512, 6
     net = draw_network(
@@ -211,7 +212,7 @@ def test_products_of_a_step(rows, momentum, numpy_backend, monkeypatch):
         return product(A, B, **to)
 
     def products(optimizer):
-        """Of a step after the first."""
+        """Return the number of products of the second step."""
         state, weights = init_state(optimizer, net, params), params
         for _ in range(2):
             counted.clear()

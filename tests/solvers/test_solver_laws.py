@@ -1,4 +1,4 @@
-"""Laws of generalized inverses, for every solver, and the dense truths they are held against."""
+"""Every solver satisfies the laws of generalized inverses, and matches dense references."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -21,7 +21,7 @@ from revgn.testing import (
 )
 from revgn.trees import axpy
 
-FULL_RANK = [  # two blocks, features of rank n in both
+FULL_RANK = [  # two blocks with features of rank n
     network_case(name)
     for name in ("relu-same-keep", "relu-same-rebuild", "tanh-same-keep", "tanh-same-rebuild")
 ]
@@ -36,16 +36,16 @@ SOLVERS = [
 
 @pytest.mark.parametrize("solver", EXACT_SOLVERS, ids=lambda case: case.name)
 @pytest.mark.parametrize("case", FULL_RANK[:3], ids=lambda case: case.name)
-def test_generalized_inverse(case, solver, backend, dtype):
+def test_solver_is_a_generalized_inverse(case, solver, backend, dtype):
     J, eps = well_posed(case).jacobian(backend, dtype)
     check_solver(solver.solver, J, eps)
     _, info = solve(solver.solver, J, eps)
-    assert info.rho < tolerance(eps.dtype, "solve")  # with rank n every eps is in reach
+    assert info.rho < tolerance(eps.dtype, "solve")  # with rank n every eps can be realized
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
 @pytest.mark.parametrize("case", [*NETWORKS[-7:], *DEFICIENT], ids=lambda case: case.name)
-def test_rho_is_reported_as_it_is(case, solver, numpy_backend):
+def test_reported_rho_is_the_measured_rho(case, solver, numpy_backend):
     J, eps = case.jacobian(numpy_backend)
     if isinstance(solver, BlockWise) and isinstance(solver.block_weights, tuple):
         solver = BlockWise((1.0,) + (0.0,) * (len(J.params) // 2 - 1))
@@ -53,14 +53,14 @@ def test_rho_is_reported_as_it_is(case, solver, numpy_backend):
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
-def test_every_backend_reports_rho(solver, backend, dtype):
+def test_reported_rho_is_the_measured_rho_on_every_backend(solver, backend, dtype):
     check_reported_rho(solver, *network_case("gelu-identity-keep").jacobian(backend, dtype))
 
 
 @pytest.mark.parametrize("solver", EXACT_SOLVERS, ids=lambda case: case.name)
 @pytest.mark.parametrize("case", FULL_RANK, ids=lambda case: case.name)
-def test_generalized_inverse_column_by_column(case, solver, numpy_backend):
-    """J G J = J with J by the complex step and G column by column."""
+def test_dense_generalized_inverse_satisfies_its_law(case, solver, numpy_backend):
+    """J G J = J, with J from the complex step and G assembled column by column."""
     J, eps = case.jacobian(numpy_backend)
     x = np.hstack(J.point.input)[:, : J.network.features]
     dense_J = dense.jacobian(J.network, J.params, x)
@@ -70,7 +70,7 @@ def test_generalized_inverse_column_by_column(case, solver, numpy_backend):
 
 
 @pytest.mark.parametrize("case", FULL_RANK, ids=lambda case: case.name)
-def test_minimum_norm_is_the_least(case, numpy_backend):
+def test_minimum_norm_step_is_the_shortest(case, numpy_backend):
     J, eps = case.jacobian(numpy_backend)
     lengths = {of.name: np.linalg.norm(dense.flat(solve(of.solver, J, eps)[0])) for of in EXACT_SOLVERS}
     least = lengths.pop("minimum-norm")
@@ -86,7 +86,7 @@ def test_solve_is_linear(backend):
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
-def test_zero_is_answered_by_zero(solver, backend):
+def test_zero_eps_gives_a_zero_step(solver, backend):
     J, eps = network_case("relu-identity-keep").jacobian(backend)
     D, info = solve(solver, J, 0.0 * eps)
     assert all(not np.any(to_host(p.weight)) for p in D)
@@ -94,7 +94,7 @@ def test_zero_is_answered_by_zero(solver, backend):
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
-def test_kept_and_rebuilt_give_the_same_step(solver, backend):
+def test_kept_and_rebuilt_activations_give_the_same_step(solver, backend):
     steps = []
     for activations in ("keep", "rebuild"):
         J, eps = network_case(f"tanh-same-{activations}").jacobian(backend)
@@ -103,7 +103,7 @@ def test_kept_and_rebuilt_give_the_same_step(solver, backend):
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
-def test_permuted_rows_give_the_same_step(solver, numpy_backend):
+def test_permuted_samples_give_the_same_step(solver, numpy_backend):
     net, params, x = network_case("tanh-same-keep").build(numpy_backend, "float64")
     eps = np.random.default_rng(31).standard_normal((6, 3))
     order = np.random.default_rng(32).permutation(6)
@@ -115,7 +115,7 @@ def test_permuted_rows_give_the_same_step(solver, numpy_backend):
 
 @pytest.mark.parametrize("solver", [BlockWise("full-rank"), MinimumNorm(), MinimumNorm(0.1)], ids=repr)
 def test_all_backends_give_the_same_step(solver, backend):
-    """To 1e-8: a solve multiplies rounding by its condition."""
+    """The tolerance is 1e-8, since a solve multiplies rounding errors by the condition number."""
     J, eps = network_case("gelu-identity-keep").jacobian(backend)
     plain_J, plain_eps = network_case("gelu-identity-keep").jacobian(numpy_library())
     ours, theirs = solve(solver, J, eps)[0], solve(solver, plain_J, plain_eps)[0]
@@ -127,7 +127,7 @@ def test_all_backends_give_the_same_step(solver, backend):
     n=st.integers(1, 6), width=st.integers(1, 4), blocks=st.integers(1, 3), outputs=st.integers(1, 3),
     seed=st.integers(0, 10**6),
 )  # fmt: skip
-def test_every_eps_is_reached_where_features_have_rank_n(n, width, blocks, outputs, seed):
+def test_every_eps_is_realized_if_features_have_rank_n(n, width, blocks, outputs, seed):
     outputs = min(outputs, 2 * width)
     case = NetworkCase("any", Architecture(blocks, 40, "relu"), 2 * width, outputs, n)
     library, rng = numpy_library(), np.random.default_rng(seed)
@@ -142,14 +142,14 @@ def test_every_eps_is_reached_where_features_have_rank_n(n, width, blocks, outpu
 
 
 def check_generalized_inverse_loosely(solver, J, seed):
-    """J G J = J up to 1e-6: random sizes bring conditions that no tolerance of rounding covers."""
+    """Check J G J = J up to 1e-6, since networks of random sizes may have large condition numbers."""
     rng = np.random.default_rng(seed)
     D = tuple(type(p)(rng.standard_normal(p.weight.shape)) for p in J.params)
-    wanted = apply(J, D)
-    assert relative_error(apply(J, solve(solver, J, wanted)[0]), wanted) < 1e-6
+    eps = apply(J, D)
+    assert relative_error(apply(J, solve(solver, J, eps)[0]), eps) < 1e-6
 
 
-def test_adjoint(backend, dtype):
+def test_apply_adjoint_is_the_adjoint_of_apply(backend, dtype):
     J, eps = network_case("tanh-same-keep").jacobian(backend, dtype)
     D = apply_adjoint(J, eps)
     left = float(np.vdot(to_host(apply(J, D)), to_host(eps)))
@@ -158,21 +158,21 @@ def test_adjoint(backend, dtype):
 
 
 @pytest.mark.parametrize("solver", [BlockWise(), MinimumNorm()], ids=repr)
-def test_wrong_eps_is_named(solver, numpy_backend):
+def test_error_names_the_shape_of_a_wrong_eps(solver, numpy_backend):
     J, eps = network_case("tanh-same-keep").jacobian(numpy_backend)
     for wrong in (eps[:, :2], eps[:3], eps.T, eps[:, 0]):
         with pytest.raises(ShapeError, match=r"solve: eps has shape .* expected \(6, 3\)"):
             solve(solver, J, wrong)
 
 
-def test_check_generalized_inverse_wants_one(numpy_backend):
+def test_check_generalized_inverse_fails_for_a_damped_solver(numpy_backend):
     J, _ = network_case("tanh-same-keep").jacobian(numpy_backend)
     with pytest.raises(AssertionError, match="J G J = J"):
         check_generalized_inverse(MinimumNorm(1.0), J)
 
 
 def well_posed(case):
-    """The same network with more hidden features, whose kernel single precision can factor."""
+    """Return the case with more hidden features, so that its kernel can be factored in single precision."""
     return NetworkCase(
         case.name,
         Architecture(2, 64, case.architecture.activation, "same", case.architecture.activations),

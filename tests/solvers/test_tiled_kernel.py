@@ -1,4 +1,4 @@
-"""The minimum norm by tiles: the step and the info of the dense kernel, in bounded memory."""
+"""The factorization by tiles gives the step and the info of the dense kernel, in bounded memory."""
 
 import gc
 import os
@@ -15,13 +15,13 @@ from revgn.solvers import MinimumNorm, is_dense, jacobian, minimum_norm, plan_ti
 from revgn.testing import assert_close, tolerance
 
 CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
-BELOW = 1  # bytes: every kernel is larger
+BELOW = 1  # a memory bound in bytes that every kernel exceeds
 CUPY = limits_of(Backend("cupy", None, None))
 
 
 @pytest.fixture
 def tiles(monkeypatch):
-    """Let tiles have so many samples, with so much room beside those at work."""
+    """Return a function that fixes the samples of a tile, and the memory left for stored tiles."""
 
     def with_samples(samples, room=0):
         def plan(n, c, width, size, memory, limits):
@@ -33,21 +33,21 @@ def tiles(monkeypatch):
 
 
 def compare(J, eps, limit, damping=0.1, outputs="logits"):
-    """Both ways; the infos agree in all but times."""
+    """Solve by tiles and as a whole, and compare the steps and the infos except for times."""
     D, info = solve(MinimumNorm(damping, outputs, memory=BELOW), J, eps)
     whole, whole_info = solve(MinimumNorm(damping, outputs), J, eps)
     assert_close("D", D, whole, limit)
     assert (info.rung, info.rank, info.order) == (whole_info.rung, whole_info.rank, whole_info.order)
     for name in ("rho", "s_max", "s_min", "damping"):
-        # Lanczos sees the rows in another order, so that its estimates differ where it has not converged
+        # the rows are in another order for Lanczos, so that its estimates differ if it has not converged
         rel = 0.25 if name.startswith("s_") else max(limit, 1e-9)
         assert getattr(info, name) == pytest.approx(getattr(whole_info, name), rel=rel, abs=limit), name
 
 
 @CASES
 @pytest.mark.parametrize("samples", [1, 4])
-def test_step_is_the_dense_one(case, samples, tiles, numpy_backend):
-    """Rank-deficient ones too, damped; n is 1 to 12, so that the last tile is often smaller."""
+def test_damped_step_equals_the_dense_step(case, samples, tiles, numpy_backend):
+    """Also for rank-deficient kernels. n is 1 to 12, so that the last tile is often smaller."""
     tiles(samples)
     compare(*case.jacobian(numpy_backend), 1e-10)
 
@@ -56,7 +56,7 @@ def test_step_is_the_dense_one(case, samples, tiles, numpy_backend):
     ("name", "room"),
     [("relu-same-keep", 0), ("gelu-identity-rebuild", 500), ("odd-d", 1 << 20), ("n=1", 0)],
 )
-def test_on_every_backend(name, room, tiles, backend, dtype):
+def test_step_equals_the_dense_step_on_every_backend(name, room, tiles, backend, dtype):
     tiles(2, room)
     J, eps = network_case(name).jacobian(backend, dtype)
     compare(J, eps, tolerance(eps.dtype, "solve"))
@@ -64,7 +64,7 @@ def test_on_every_backend(name, room, tiles, backend, dtype):
 
 @pytest.mark.parametrize("samples", [1, 2, 6])
 @pytest.mark.parametrize("name", ["relu-same-keep", "tanh-same-rebuild"])
-def test_moore_penrose_where_the_kernel_has_full_rank(name, samples, tiles, numpy_backend):
+def test_undamped_step_is_the_moore_penrose_step_at_full_rank(name, samples, tiles, numpy_backend):
     tiles(samples)
     J, eps = network_case(name).jacobian(numpy_backend)
     compare(J, eps, 1e-8, damping=0.0)
@@ -73,7 +73,7 @@ def test_moore_penrose_where_the_kernel_has_full_rank(name, samples, tiles, nump
 
 @pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
 @pytest.mark.parametrize("samples", [1, 4])
-def test_combined_outputs(own, samples, tiles, numpy_backend):
+def test_step_with_combined_outputs_equals_the_dense_step(own, samples, tiles, numpy_backend):
     tiles(samples)
     J, eps = network_case("gelu-identity-rebuild").jacobian(numpy_backend)
     rng = np.random.default_rng(5)
@@ -83,14 +83,14 @@ def test_combined_outputs(own, samples, tiles, numpy_backend):
         compare(J, eps, 1e-10, outputs="centered-logits")
 
 
-def test_more_couplings_than_are_held(tiles, numpy_backend):
+def test_network_with_more_couplings_than_are_held_at_a_time(tiles, numpy_backend):
     tiles(4)
     J, eps = NetworkCase("deep", Architecture(4, 16, "tanh")).jacobian(numpy_backend)
     compare(J, eps, 1e-10)
 
 
-def test_double_precision_where_single_fails(tiles, numpy_backend):
-    """The ladder climbs by tiles, or from the whole to tiles where only its first rung is small enough."""
+def test_double_precision_is_used_if_single_precision_fails(tiles, numpy_backend):
+    """Both rungs use tiles, or only the second if only the first one fits in memory as a whole."""
     tiles(2)
     J, eps = network_case("d=2").jacobian(numpy_backend, "float32")
     whole, expected = solve(MinimumNorm(1e-8), J, eps)
@@ -102,17 +102,18 @@ def test_double_precision_where_single_fails(tiles, numpy_backend):
         assert info.damping == pytest.approx(expected.damping, rel=1e-6)
 
 
-def test_a_singular_kernel_without_damping_says_what_to_do(tiles, numpy_backend):
-    """Its rank takes an eigendecomposition, which has no form by tiles; there it is where memory allows."""
+def test_error_of_an_undamped_singular_kernel_states_the_remedy(tiles, numpy_backend):
+    """The solver then needs an eigendecomposition, which is not available by tiles."""
     tiles(2)
     J, eps = network_case("repeated-rows").jacobian(numpy_backend)
-    with pytest.raises(RunError, match=r"order 18 is singular to rounding.*take damping > 0, or more memory"):
+    says = r"order 18 is singular up to rounding.*use damping > 0 or more memory"
+    with pytest.raises(RunError, match=says):
         solve(MinimumNorm(memory=8 * 18**2), J, eps)
     info = solve(MinimumNorm(memory=6 * 8 * 18**2), J, eps)[1]
     assert (info.rung, info.rank) == ("eigh", 9)
 
 
-def test_what_is_not_finite_is_an_outcome(tiles, numpy_backend):
+def test_nonfinite_kernel_gives_a_nan_step_without_an_error(tiles, numpy_backend):
     tiles(2)
     J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
     spoiled = J.params[0]._replace(weight=J.params[0].weight * np.nan)
@@ -125,10 +126,10 @@ def test_what_is_not_finite_is_an_outcome(tiles, numpy_backend):
 
 @pytest.mark.parametrize(("n", "c"), [(1, 1), (6, 3), (100, 10), (1000, 2), (64, 100)])
 @pytest.mark.parametrize("memory", [10**4, 10**6, 10**9])
-def test_plan(n, c, memory):
+def test_plan_respects_the_memory_bound(n, c, memory):
     width, size = 50, 4
     if memory < size * (3 * c**2 + 2 * width + 5):
-        with pytest.raises(UsageError, match=r"memory: 10,000 bytes are less than the .* tiles of single"):
+        with pytest.raises(UsageError, match=r"memory: 10,000 bytes are not enough; tiles of single samples"):
             plan_tiles(n, c, width, size, memory)
         return
     plan = plan_tiles(n, c, width, size, memory)
@@ -143,8 +144,8 @@ def test_plan(n, c, memory):
     assert plan.on_disk == max(0, plan.kernel + plan.sources - plan.room)
 
 
-def test_what_is_planned_is_what_is_put(numpy_backend, monkeypatch):
-    """Bytes in memory and on disk of a solve are those of its plan."""
+def test_stored_bytes_match_the_plan(numpy_backend, monkeypatch):
+    """A solve stores as many bytes in memory and on disk as planned."""
     made = []
 
     class Watched(tiled_kernel.Scratch):
@@ -167,7 +168,7 @@ def test_what_is_planned_is_what_is_put(numpy_backend, monkeypatch):
 
 @pytest.mark.parametrize("memory", [10**6, 5 * 10**6])
 def test_memory_is_bounded(memory, numpy_backend, monkeypatch):
-    """All arrays of a solve whose kernel is 16 MB as a whole; the pool rounds up their sizes a little."""
+    """The bound holds for all arrays of a solve with a kernel of 16 MB. The pool rounds up sizes slightly."""
     fresh = pool._Pool()
     monkeypatch.setattr(pool, "_POOL", fresh)
     case = NetworkCase("large", Architecture(2, 64), 64, 10, 200)
@@ -180,8 +181,8 @@ def test_memory_is_bounded(memory, numpy_backend, monkeypatch):
 
 
 @pytest.mark.parametrize("fails", [KeyboardInterrupt, MemoryError])
-def test_nothing_is_left_open_on_failure(fails, tiles, numpy_backend, monkeypatch, tmp_path):
-    """Ctrl-C in the midst of the factorization."""
+def test_files_are_closed_on_failure(fails, tiles, numpy_backend, monkeypatch, tmp_path):
+    """Ctrl-C or a memory error occurs during the factorization."""
     tiles(1)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -207,15 +208,15 @@ def test_nothing_is_left_open_on_failure(fails, tiles, numpy_backend, monkeypatc
     with pytest.raises(fails) as raised:
         solve(MinimumNorm(0.1, memory=BELOW), J, eps)
     assert calls[-1] == (3, 2)
-    assert open_files() != [], "nothing was on disk: the test shows nothing"
+    assert open_files() != [], "no tile was on disk, so the test is void"
     del raised
     gc.collect()
     assert open_files() == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tiles_keep_to_the_library_s_limits():
-    """CuPy has four of them at work and the products of four parts beside them, none above order 46,340."""
+def test_tiles_respect_the_limits_of_the_library():
+    """CuPy holds four tiles and the products of four parts at a time; no tile exceeds order 46,340."""
     memory, width = 1 << 41, 10
     host, device = (plan_tiles(200_000, 10, width, 4, memory, limits) for limits in (HOST, CUPY))
     assert (host.samples, device.samples) == (25_000, 4_546)  # 44 tiles in a row
@@ -234,19 +235,19 @@ def test_cupy_factors_a_copy_of_a_kernel_up_to_an_order():
         assert is_dense(rung, 46_341, 4, None)
 
 
-def test_a_kernel_above_the_library_s_order_is_factored_by_tiles(numpy_backend, monkeypatch):
-    """In half of the machine's memory, where none is given."""
+def test_a_kernel_above_the_largest_order_of_the_library_is_factored_by_tiles(numpy_backend, monkeypatch):
+    """The tiles use half of the machine's memory if no bound is given."""
     J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
     whole, _ = solve(MinimumNorm(0.1), J, eps)
     monkeypatch.setattr(minimum_norm, "limits_of", lambda backend: HOST._replace(order=eps.size - 1))
-    monkeypatch.setattr(minimum_norm, "lower_kernel", None)  # it is not formed as a whole
+    monkeypatch.setattr(minimum_norm, "lower_kernel", None)  # must not be called
     assert_close("D", solve(MinimumNorm(0.1), J, eps)[0], whole, 1e-10)
 
 
 @pytest.mark.parametrize(
     "error", [MemoryError("no detail"), RuntimeError("cudaErrorMemoryAllocation: out of memory")]
 )
-def test_a_kernel_without_room_tells_the_bound_that_takes_it_by_tiles(error, numpy_backend, monkeypatch):
+def test_memory_error_states_the_bound_for_a_factorization_by_tiles(error, numpy_backend, monkeypatch):
     J, eps = NetworkCase("wide", Architecture(2, 32, "tanh"), 16, 4, 50).jacobian(numpy_backend)
 
     def failing(*arguments):
@@ -254,7 +255,7 @@ def test_a_kernel_without_room_tells_the_bound_that_takes_it_by_tiles(error, num
 
     monkeypatch.setattr(minimum_norm, "lower_kernel", failing)
     order = eps.size
-    says = rf"order {order} as a whole, which takes {8 * order**2:,} bytes; take memory={4 * order**2} "
+    says = rf"order {order} as a whole, which takes {8 * order**2:,} bytes; use memory={4 * order**2} "
     with pytest.raises(MemoryShortageError, match=says) as raised:
         solve(MinimumNorm(0.1), J, eps)
     assert raised.value.kernel_memory == 4 * order**2
@@ -267,8 +268,8 @@ def test_a_kernel_without_room_tells_the_bound_that_takes_it_by_tiles(error, num
     assert raised.value.kernel_memory is None
 
 
-def test_a_kernel_that_a_full_device_has_no_room_for(stand_in):
-    """With room for one and a half kernels: the copy to factor is too much, tiles in the bound are not."""
+def test_kernel_on_a_device_with_little_memory(stand_in):
+    """The device has memory for 1.5 kernels: too little for a kernel and its copy, enough for tiles."""
     J, eps = NetworkCase("wide", Architecture(1, 16), 16, 8, 100).jacobian(make_library("cupy"), "float32")
     order, pool = eps.size, stand_in.get_default_memory_pool()
     whole, _ = solve(MinimumNorm(0.1), J, eps)
@@ -287,14 +288,14 @@ def test_a_kernel_that_a_full_device_has_no_room_for(stand_in):
         assert_close("D", to_host(one.weight), to_host(other.weight), 1e-4)
 
 
-def test_other_failures_stay_what_they_are(numpy_backend, monkeypatch):
+def test_other_errors_are_not_converted(numpy_backend, monkeypatch):
     J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
     monkeypatch.setattr(minimum_norm, "lower_kernel", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         solve(MinimumNorm(0.1), J, eps)
 
 
-def test_rungs_are_dense_where_they_fit():
+def test_kernels_that_fit_in_memory_are_factored_as_a_whole():
     assert [is_dense(rung, 10, 4, None) for rung in ("cholesky", "eigh")] == [True, True]
     for rung, size in (("cholesky", 400), ("cholesky-float64", 800), ("eigh", 4800)):
         assert is_dense(rung, 10, 4, size)

@@ -1,4 +1,4 @@
-"""What a solution costs a GPU beside the arithmetic: waits for numbers, and launches."""
+"""Number of waits and kernel launches of a solve on a GPU."""
 
 import pytest
 from cases import NetworkCase
@@ -15,7 +15,7 @@ from revgn.solvers import BlockWise, MinimumNorm, solve
     ids=["block", "block-uniform", "minimum-norm"],
 )
 def test_waits_do_not_grow_with_the_network(solver, waits, launches, blocks, stand_in):
-    """The first for all factors, the next for all solutions; launches do, by less than 180 for a block."""
+    """There is one wait for all factors and one for all solutions; a block adds fewer than 180 launches."""
     case = NetworkCase("counted", Architecture(blocks, 40, "relu"), samples=8, features=12)
     J, eps = case.jacobian(make_library("cupy"), "float32")
     with stand_in.counting() as counts:
