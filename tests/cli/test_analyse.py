@@ -9,7 +9,7 @@ from revgn import open_run
 
 
 def test_it_measures_what_training_records(train, invoke):
-    """At checkpoints that fall on evaluations, the same numbers; ahead of the last one as though to go on."""
+    """At checkpoints that coincide with evaluations, the command reproduces the recorded values."""
     train("runs/a", "-q", "--analyse-rows", 12, "--eval-every", 1, "--checkpoint-every", 1)
     found = json.loads(invoke("analyse", "runs/a", "--rows", 12, "--json").stdout)["runs"]["runs/a"]
     run = open_run("runs/a")
@@ -34,13 +34,13 @@ def test_kernels_of_many_rows_are_estimated(train, invoke):
         for name in ("kernel_similarity", "kernel_alignment", "kernel_rate"):
             assert 0 < record[f"{name}_error"] < 0.2
             assert abs(record[name] - formed[name]) < 5 * record[f"{name}_error"]
-        assert record["step_excess"] == formed["step_excess"]  # of a batch, which is smaller
+        assert record["step_excess"] == formed["step_excess"]  # measured on a batch, which is smaller
     assert run.epochs["kernel_similarity_error"][-1] > 0
     last = found["runs"]["runs/a"][str(int(run.epochs["step"][-1]))]
     assert last["kernel_similarity"] == pytest.approx(run.epochs["kernel_similarity"][-1], rel=1e-6)
 
 
-def test_several_runs_are_held_against_each_other(train, invoke):
+def test_several_runs_are_compared_with_each_other(train, invoke):
     train("runs/a", "-q", "--checkpoint-every", 3)
     train("runs/b", "-q", "--checkpoint-every", 3, "--seed", 1)
     lines = invoke("analyse", "runs", "--rows", 20).stdout.splitlines()

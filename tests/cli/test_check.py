@@ -1,4 +1,4 @@
-"""`revgn check`: runs, and the mathematics on this machine."""
+"""`revgn check`: verification of runs, and of the mathematics on this machine."""
 
 import json
 
@@ -51,8 +51,8 @@ def test_math(invoke):
     assert {"inverse", "tangent", "adjoint", "pinv", "rows", "J G J = J", "the dense step"} <= laws
 
 
-def test_a_wrong_map_is_told(invoke, monkeypatch):
-    """One per mille in one product, and the laws that it breaks fail by name."""
+def test_a_wrong_map_is_reported(invoke, monkeypatch):
+    """An error of 0.1 % in one matrix product makes the laws that depend on it fail."""
     import revgn.layers.random_features as random_features
 
     right = random_features.matmul
@@ -63,7 +63,7 @@ def test_a_wrong_map_is_told(invoke, monkeypatch):
     assert "relative error" in found.stderr
 
 
-def test_a_measurement_is_what_was_compared():
+def test_a_measurement_holds_if_its_error_is_within_the_limit():
     rows = list(check_machine(select_backend("numpy"), "float32", seed=3))
     assert all(row.holds for row in rows)
     assert all(row.error <= row.limit for row in rows)

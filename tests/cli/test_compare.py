@@ -1,4 +1,4 @@
-"""`revgn compare`, `export`, `report`: the same figures in several forms."""
+"""`revgn compare`, `export`, `report`: the same metrics in several formats."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from revgn.sweeps import run_sweep
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A sweep that nobody changes."""
+    """A sweep that the tests share and do not change."""
     folder = tmp_path_factory.mktemp("trained") / "s"
     plan = plan_of({"training.epochs": 1}, optimizer__lr="0.001,0.1", training__seed="0..2")
     run_sweep(plan, folder, executor=Here())
@@ -24,11 +24,11 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def sweep(trained, invoke, tmp_path):
-    """The sweep in the folder of a test."""
+    """A copy of the sweep in the folder of the test."""
     return shutil.copytree(trained, tmp_path / "s")
 
 
-def test_one_comparison_in_four_forms(invoke, sweep):
+def test_one_comparison_in_four_formats(invoke, sweep):
     found = json.loads(invoke("compare", "s", "--json").stdout)
     assert [row["settings"] for row in found["rows"]] == [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.001}]
     best = found["rows"][0]

@@ -16,7 +16,7 @@ from revgn.settings import named_settings, words_of
 
 
 def the_line(result, code):
-    """The one line of an error, for a result with that exit code."""
+    """Return the error message, after checking that it is one line and the exit code is `code`."""
     assert result.exit_code == code, result.stderr
     assert "Traceback" not in result.stderr
     lines = [line for line in result.stderr.splitlines() if not line.startswith("run ")]
@@ -41,7 +41,7 @@ def test_help_lists_the_commands(invoke):
 
 
 def test_help_of_train_shows_choices_and_defaults(invoke):
-    """For the kinds chosen by default; `--help-all` has every meaning and default, with its kinds."""
+    """`--help` describes the kinds chosen by default; `--help-all` describes all kinds."""
     short, full = (" ".join(invoke("train", option).stdout.split()) for option in ("--help", "--help-all"))
     assert "[default: 512]" in short
     assert "[gauss-newton (default), sgd, adam, " in short
@@ -54,7 +54,7 @@ def test_help_of_train_shows_choices_and_defaults(invoke):
 
 @pytest.mark.parametrize(("name", "lines"), [("train", 85), ("sweep", 115)])
 def test_help_shows_the_common_settings_by_subject(name, lines, invoke, monkeypatch):
-    """On two screens of 80 columns; `--help-all` has every setting, and says what it is by default."""
+    """The short help fits on two screens of 80 columns; `--help-all` shows every setting."""
     monkeypatch.setenv("COLUMNS", "80")
     short, full = invoke(name, "--help").stdout, invoke(name, "--help-all").stdout
     heads = ["Data:", "Network:", "Optimizer:", "Solver:", "Training:", "Command:"]
@@ -92,7 +92,7 @@ finally:
 
 
 def test_completion(spawn, monkeypatch):
-    """Click's own: of commands, options, choices."""
+    """Click completes commands, options and choices."""
     monkeypatch.setenv("_REVGN_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", "revgn export --to te")
     monkeypatch.setenv("COMP_CWORD", "3")
@@ -107,7 +107,7 @@ def test_every_command_has_an_example(invoke):
 
 
 def test_the_reference_is_up_to_date(invoke):
-    """`revgn reference > examples/reference.md` brings it so."""
+    """`revgn reference > examples/reference.md` updates it."""
     path = Path(__file__).parents[2] / "examples" / "reference.md"
     text = invoke("reference").stdout
     assert text == path.read_text(encoding="utf-8")
@@ -272,12 +272,12 @@ def test_an_existing_folder(train, invoke, tmp_path):
     [["show", "none"], ["resume", "none"], ["eval", "none"]],
     ids=lambda arguments: arguments[0],
 )
-def test_what_is_no_run(arguments, invoke):
+def test_a_path_that_is_not_a_run(arguments, invoke):
     assert "none: is not a run" in the_line(invoke(*arguments), 1)
 
 
 @pytest.mark.parametrize("name", ["plot", "compare", "report", "export", "watch", "check"])
-def test_where_there_is_no_run(name, invoke):
+def test_a_folder_that_does_not_exist(name, invoke):
     assert "none: there is no such folder" in the_line(invoke(name, "none"), 2)
 
 
@@ -296,7 +296,7 @@ def test_a_loss_that_is_not_finite(steps, invoke, tmp_path):
     [("launch.start.initial_state", "not enough memory: "), ("training.loop.train_step", "out of memory: ")],
 )
 def test_a_full_device(place, says, invoke, monkeypatch):
-    """Before training and in it."""
+    """The memory of the device is exhausted before training, or during training."""
 
     def full(*arguments):
         raise RuntimeError("cudaErrorMemoryAllocation: out of memory")
@@ -308,7 +308,7 @@ def test_a_full_device(place, says, invoke, monkeypatch):
 
 @pytest.mark.parametrize("room", [2_000, 40_000])
 def test_a_full_disk(room, spawn, tmp_path):
-    """Every file may grow to `room` bytes only: the first snapshot, or the first checkpoint, does not fit."""
+    """Files are limited to `room` bytes: the first snapshot, or the first checkpoint, does not fit."""
     process = spawn(
         *("train", "--hidden", 256, "--optimizer", "sgd", "--steps", 4, "--out", "run", "-q"),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY)),

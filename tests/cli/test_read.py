@@ -1,4 +1,4 @@
-"""`revgn show`, `ls`, `plot`, `eval`, `devices`: reading runs of every condition."""
+"""`revgn show`, `ls`, `plot`, `eval`, `devices`: reading intact, killed and damaged runs."""
 
 import json
 import shutil
@@ -14,12 +14,12 @@ from revgn.store import create_run, open_run
 
 
 def strict(text):
-    """JSON as every reader understands it: without NaN and Infinity."""
+    """Parse strict JSON, without NaN and Infinity."""
     return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
 
 
 def leave_running(folder):
-    """Make a run look like a killed one: it says "running", and no process holds its journal."""
+    """Make a run look killed: its status is "running", but no process holds its journal."""
     import h5py
 
     with h5py.File(folder / "run.h5", "r+") as file:
@@ -107,7 +107,7 @@ def test_ls_of_good_and_damaged_runs(train, invoke, tmp_path):
     assert strict(invoke("ls", "runs/a", "--json").stdout)[0]["run"] == "runs/a"
 
 
-def test_ls_where_there_is_nothing(invoke, tmp_path):
+def test_ls_without_runs(invoke, tmp_path):
     result = invoke("ls")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "revgn: runs: is not a folder; revgn train creates runs\n"
@@ -116,8 +116,8 @@ def test_ls_where_there_is_nothing(invoke, tmp_path):
     assert invoke("ls", "--json").stdout == "[]\n"
 
 
-def test_a_reader_that_goes_away(spawn, tmp_path, provenance):
-    """`revgn ls | head -1` ends without a word about the broken pipe."""
+def test_a_closed_pipe(spawn, tmp_path, provenance):
+    """`revgn ls | head -1` ends without a message about the broken pipe."""
     for number in range(12):
         create_run(tmp_path / "runs" / f"{number:02d}-{'x' * 200}", provenance).close("finished")
     process = spawn("ls", bufsize=0, text=False)
@@ -176,7 +176,7 @@ def test_eval(train, invoke, tmp_path):
 
 
 def test_averaged_weights(train, invoke, tmp_path):
-    """Beside the raw ones, wherever figures are shown."""
+    """Metrics of the averaged weights are shown beside the metrics of the raw weights."""
     trained = train("run", "--average", "exponential", "--label-smoothing", 0.1, "--eval-every", 1)
     averaged = open_run(tmp_path / "run").epochs["test_accuracy_average"]
     assert np.isnan(averaged).tolist() == [True, False, False, False, False]
@@ -218,7 +218,7 @@ def test_devices(invoke):
 
 @pytest.mark.parametrize("tf32", [False, True])
 def test_devices_with_gpus(tf32, invoke, monkeypatch):
-    """Two GPUs: what a user needs to report a problem, within 80 columns."""
+    """The output for two GPUs, within 80 columns."""
     gpus = (Gpu("NVIDIA H100 80GB HBM3", "9.0", 84_400_000_000, 85_000_000_000), Gpu("old", "7.0", 1, 2))
     cuda = Cuda("14.2.0", "13.0", "13.1", "580.159.03", tf32, gpus)
     monkeypatch.setattr("revgn.arrays.describe_cuda", lambda: cuda)

@@ -1,4 +1,4 @@
-"""What processes go through: Ctrl-C, kill -9, a terminal, readers beside the writer."""
+"""Separate processes: Ctrl-C, kill -9, terminals, readers while a run is being written."""
 
 import json
 import random
@@ -31,13 +31,13 @@ OPTIMIZERS = {
 
 
 def has_steps(folder, count=1):
-    """Condition that the run has so many steps in its journal."""
+    """Return a condition: the journal of the run has at least the given number of steps."""
     journal = folder / "metrics.jsonl"
     return lambda: journal.exists() and journal.read_bytes().count(b'"kind": "step"') >= count
 
 
 def kill_and_resume(spawn, invoke, tmp_path, names, kills, seed):
-    """Runs of these optimizers, killed at random instants that many times each, resumed to their end."""
+    """Kill runs of the given optimizers `kills` times at random instants, and resume them to the end."""
     draw = random.Random(seed)
     for name in names:
         options = OPTIMIZERS[name]
@@ -56,7 +56,7 @@ def kill_and_resume(spawn, invoke, tmp_path, names, kills, seed):
 
 
 def test_killed_at_random_instants(spawn, invoke, tmp_path):
-    """Kill -9 and resume: the bits of an uninterrupted run. Of all optimizers tests/launch resumes runs."""
+    """A killed and resumed run has the bits of an uninterrupted run; tests/launch covers all optimizers."""
     kill_and_resume(spawn, invoke, tmp_path, ["minimum-norm", "momentum"], kills=1, seed=60)
 
 
@@ -88,7 +88,7 @@ def test_one_signal_finishes_the_step(number, spawn, invoke, tmp_path):
 
 
 def test_a_second_signal_stops_at_once(spawn, tmp_path):
-    """Here a step takes long: the kernel has order 7,000."""
+    """The kernel has order 7,000, so that a step takes long enough for the second signal."""
     errors = tmp_path / "errors"
     with errors.open("w") as file:
         process = spawn("train", "--batch-size", "full", "--subset", 700, "--out", "run", stderr=file)
@@ -103,7 +103,7 @@ def test_a_second_signal_stops_at_once(spawn, tmp_path):
 
 
 def test_an_interrupt_in_a_callback_is_not_lost(capfd):
-    """Python swallows what a weak reference's callback raises: a second signal then comes again."""
+    """Python swallows errors in callbacks of weak references; the interrupt is then raised again."""
 
     class Referred:
         pass
@@ -123,7 +123,7 @@ def test_an_interrupt_in_a_callback_is_not_lost(capfd):
 
 
 def test_readers_while_it_runs(spawn, tmp_path):
-    """Plain h5py and xarray open run.h5 at any time, and what they see only grows."""
+    """h5py and xarray can open run.h5 at any time, and its series only grow."""
     folder = tmp_path / "run"
     process = spawn("train", *BASE[:-3], "--steps", 1_000_000, "--out", folder, "-q")
     assert wait_until(lambda: len(list(folder.glob("checkpoints/*"))) > 1, process)

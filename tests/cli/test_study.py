@@ -1,4 +1,4 @@
-"""`revgn study`: the list, what would be run, and mistakes."""
+"""`revgn study`: the list of studies, dry runs, mistakes, and a complete small study."""
 
 import json
 
@@ -13,7 +13,7 @@ def test_the_list(invoke):
     assert "Which generalized inverse" in invoke("study").stdout
 
 
-def test_what_would_be_run(invoke, tmp_path):
+def test_a_dry_run_lists_the_trials(invoke, tmp_path):
     text = invoke("study", "inverse", "--dry-run").stdout
     assert text.startswith("Exact Gauss-Newton in mini-batches")
     assert text.splitlines()[-1] == "15 trials to begin with"
@@ -40,8 +40,8 @@ def test_mistakes(invoke, options, message):
     assert len(found.stderr.splitlines()) == 1
 
 
-def test_to_its_end(invoke, tmp_path, monkeypatch):
-    """Of a study made small: its page is printed, its verdicts as JSON."""
+def test_a_complete_study(invoke, tmp_path, monkeypatch):
+    """A reduced study prints its page, and its verdicts as JSON."""
     from dataclasses import replace
 
     import revgn.studies as studies

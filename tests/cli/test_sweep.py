@@ -1,4 +1,4 @@
-"""`revgn sweep`: many runs at the shell."""
+"""`revgn sweep`: many trials with one command."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def test_a_grid(invoke, tmp_path):
     assert {job["run"] for job in jobs} == {f"s/{path.name}" for path in list_runs(tmp_path / "s")}
 
 
-def test_what_would_be_run(invoke, tmp_path):
+def test_a_dry_run_lists_the_trials(invoke, tmp_path):
     (tmp_path / "momentum.toml").write_text(
         "[grid]\nmomentum = [0.5, 0.9]\n[variants.a]\ntraining.epochs = 1\n"
     )
@@ -100,12 +100,12 @@ LONG = (*TINY, "--epochs", 120, "--eval-every", 40, "--checkpoint-every", 40)  #
 
 
 def steps_of(sweep):
-    """Steps that each run of a sweep has in its journal."""
+    """Return the number of steps in the journal of each run of a sweep."""
     return [path.read_bytes().count(b'"kind": "step"') for path in sweep.glob("*/metrics.jsonl")]
 
 
-def test_a_killed_and_interrupted_sweep_goes_on(spawn, invoke, tmp_path):
-    """Its workers die with it, at whatever instant; what they had done is not done again."""
+def test_a_killed_and_interrupted_sweep_can_be_continued(spawn, invoke, tmp_path):
+    """The workers end with their sweep; a repeated command does not repeat finished steps."""
     sweep = tmp_path / "s"
     options = ("sweep", *LONG, "--grid", "seed=0..2", "--out", "s", "--workers", 2)
 

@@ -51,7 +51,7 @@ def test_a_file_and_options(train, invoke, tmp_path):
     assert tomllib.loads(saved.read_text())["optimizer"]["beta1"] == 0.5
     assert (
         invoke("train", saved, "--out", "again", "-q").exit_code == 0
-    )  # a run's settings are a file for another
+    )  # the settings of a run can be used as FILE
     again, run = open_run(tmp_path / "again"), open_run(tmp_path / "run")
     assert again.config == run.config
     assert again.steps["loss"].tolist() == run.steps["loss"].tolist()
@@ -79,7 +79,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("options", "optimizer"), COMMANDS)
-def test_these_work_as_written(options, optimizer, train, tmp_path):
+def test_settings_from_options_and_files(options, optimizer, train, tmp_path):
     (tmp_path / "own.toml").write_text(
         "[optimizer]\nkind = 'gauss-newton'\nmomentum = 0.9\n"
         "solver = {kind = 'minimum-norm', damping = 0.1, outputs = 'centered-logits'}\n"
@@ -92,7 +92,7 @@ def test_these_work_as_written(options, optimizer, train, tmp_path):
     assert build_config(parse_toml((tmp_path / "run" / "config.toml").read_text(), "")).optimizer == expected
 
 
-def test_what_is_printed_is_a_file(invoke, train, tmp_path):
+def test_the_printed_config_can_be_used_as_file(invoke, train, tmp_path):
     wrapped = ("--optimizer", "paced", "--trust-radius", 2, "--solver", "cg", "--preconditioner", "none")
     text = invoke("train", *wrapped, "--print-config").stdout
     (tmp_path / "own.toml").write_text(text)
@@ -142,7 +142,7 @@ def test_a_dry_run_writes_nothing(optimizer, invoke, tmp_path):
         (["--memory", "5MB"], "kernel      by tiles, 0.0"),
     ],
 )
-def test_a_dry_run_says_how_the_kernel_is_solved(options, says, invoke):
+def test_a_dry_run_shows_how_the_kernel_is_factored(options, says, invoke):
     assert says in invoke("train", *options, "--dry-run").stdout
     found = json.loads(invoke("train", *options, "--dry-run", "--json").stdout)
     assert found["kernel"] == ("tiles" if options else "dense")
@@ -166,7 +166,7 @@ def test_auto_chooses_a_solver_and_the_run_keeps_it(invoke, tmp_path):
 
 
 def test_a_singular_kernel_is_announced(invoke):
-    """Before training, with the remedy: 8 features for 64 samples of 10 outputs."""
+    """A note with the remedy is shown before training: 8 features, 64 samples of 10 outputs."""
     options = ("--subset", 64, "--hidden", 8, "--batch-size", 64)
     note = "without damping, the kernel of order 640 is singular (rank at most 360 at initialization)"
     assert note in invoke("train", *options, "--dry-run").stdout
@@ -202,7 +202,7 @@ def test_quiet_means_quiet(train, invoke):
     assert invoke("resume", "run", "--steps", 5, "--quiet").stderr == ""
 
 
-def test_resume_refuses_what_would_be_another_run(train, invoke):
+def test_resume_refuses_settings_that_cannot_change(train, invoke):
     train("run", "-q")
     for arguments, says in [
         ([], "run: has done its 4 steps; to go on, raise training.steps"),
@@ -215,7 +215,7 @@ def test_resume_refuses_what_would_be_another_run(train, invoke):
         assert result.stderr.count("\n") == 1
 
 
-def test_resume_says_which_checkpoint_it_passed_over(train, invoke, tmp_path):
+def test_resume_reports_a_damaged_checkpoint(train, invoke, tmp_path):
     train("run", "-q", "--checkpoint-every", 1)
     newest = tmp_path / "run" / "checkpoints" / "step_00000004.h5"
     newest.write_bytes(newest.read_bytes()[:-3000])
@@ -241,8 +241,8 @@ def test_a_regression_has_no_accuracy(invoke, tmp_path):
 
 
 @pytest.mark.parametrize("width", [40, 68, 200])
-def test_the_live_line_has_room(width):
-    """The step and what is left are always there; the line fits a terminal of 80 columns, less the bar."""
+def test_the_live_line_fits_the_terminal(width):
+    """The line always shows the step and the time left; it fits into 80 columns less the bar."""
     problem = SimpleNamespace(total_steps=5000, batch_size=256)
     record = {"epoch": 12.34, "loss": 0.0123456, "accuracy": 1.0, "rho": 3.4e-5, "seconds": 0.1}
     evaluation = {"epoch": 12.0, "test_loss": 0.1, "test_accuracy": 0.98765}

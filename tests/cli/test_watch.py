@@ -1,4 +1,4 @@
-"""`revgn watch`: frames, and a terminal that is left as it was found."""
+"""`revgn watch`: frames, and the state of the terminal afterwards."""
 
 import math
 import re
@@ -59,7 +59,7 @@ def test_one_run(train, invoke):
 
 
 def test_without_unicode(train, spawn, monkeypatch):
-    """Asterisks and digits in place of Braille patterns and bars."""
+    """Asterisks and digits replace Braille patterns and bars."""
     train("runs/a", "--eval-every", 1, "-q")
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     curve, errors = spawn("watch", "runs/a").communicate()
@@ -86,7 +86,7 @@ def test_ends_with_the_run(train, on_terminal):
 
 
 @pytest.mark.parametrize("folder", ["runs/a", "runs"])
-def test_ctrl_c_leaves_the_run_alone(spawn, on_terminal, tmp_path, folder):
+def test_ctrl_c_does_not_affect_the_run(spawn, on_terminal, tmp_path, folder):
     options = ("--subset", 300, "--hidden", 16, "--batch-size", 30, "--optimizer", "adam", "--epochs", 10**6)
     running = spawn("train", *options, "-q", "--out", "runs/a")
     assert wait_until(lambda: is_run(tmp_path / "runs/a"), running)
