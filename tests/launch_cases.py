@@ -1,4 +1,4 @@
-"""Tiny runs of every optimizer, and ways to stop one."""
+"""Small runs of every optimizer, and helpers that stop or kill a run."""
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def config(**changes):
 
 
 def stop_after(step):
-    """Arguments for `start_run` that stop it there."""
+    """Return arguments for `start_run` that stop the run after `step` steps."""
     seen = [0]
     return {
         "observe": lambda problem, event: seen.append(event.state.step),
@@ -75,11 +75,11 @@ def stop_after(step):
 
 
 class Killed(BaseException):
-    """Stands for kill -9 in one process: nothing of ours handles it."""
+    """Simulation of kill -9 within one process: an exception that no code handles."""
 
 
 def kill_at(number):
-    """An observer that stops everything at the event of that number, without a last word."""
+    """Return an observer that simulates a kill at the event with the given number."""
     seen = []
 
     def observe(problem, event):

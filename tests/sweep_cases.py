@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: tiny plans, and who runs their jobs at once."""
+"""Helpers for the tests of sweeps: small plans, and an executor that runs trials in the calling thread."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def plan_of(settings=None, **grid):
 
 
 class Here(Executor):
-    """Calls at once, in this thread; remembers what was called."""
+    """Executor that calls functions immediately in the calling thread and records the names of the trials."""
 
     def __init__(self):
         self.jobs = []
@@ -40,7 +40,7 @@ def statuses(board):
 
 
 def killer(folder, killed):
-    """Observer that kills, once, the worker of a job well under way; its name goes to `killed`."""
+    """Return an observer that kills one worker while it trains and appends the trial's name to `killed`."""
 
     def is_under_way(name):
         journal = folder / name / "metrics.jsonl"
@@ -56,5 +56,5 @@ def killer(folder, killed):
 
 
 def surroundings():
-    """Number of the process, its threads and its GPU; called in workers, so it has to be importable."""
+    """Return the process number, threads and GPU of the calling process; importable, for use in workers."""
     return os.getpid(), os.environ.get(THREADS[0]), os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -1,4 +1,4 @@
-"""Training with a run folder: the loop yields events, the store keeps them."""
+"""Training with a run folder: the training loop yields events, which are stored in the folder."""
 
 from revgn.launch.analysis import analyse_run, output_similarity, run_spectrum
 from revgn.launch.check import check_run

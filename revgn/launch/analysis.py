@@ -1,4 +1,4 @@
-"""Finished runs analysed at their checkpoints, as `--analyse-rows` does during training."""
+"""Analysis of stored runs at their checkpoints, with the same quantities as `--analyse-rows` in training."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,17 +24,25 @@ from revgn.training.step import Record
 
 
 def analyse_run(run: Run, rows: int = 100, probes: int = 0) -> dict[int, Record]:
-    """Return what `revgn.training.analyse` measures at each checkpoint that there is, by its step.
+    """Return the quantities of `revgn.training.analyse` for each checkpoint, by its step.
 
-    What lies ahead is measured as though the run were to go on. With `probes` random vectors kernels are
-    estimated, not formed.
+    Parameters
+    ----------
+    rows : int
+        Number of test rows.
+    probes : int
+        Number of random vectors with which kernels are estimated; 0 computes kernels exactly.
+
+    Notes
+    -----
+    Quantities of the next step are measured as if the run were continued.
 
     Raises
     ------
     UsageError
-        If there are fewer than four rows, or less than no probes.
+        If `rows` is less than 4, or `probes` is negative.
     RunError
-        If a checkpoint is damaged, or the data are not those of the run.
+        If a checkpoint is damaged, or the data differ from the data of the run.
     """
     if rows < 4:
         raise UsageError(f"rows: {rows} are too few; expected at least 4")
@@ -52,16 +60,18 @@ def analyse_run(run: Run, rows: int = 100, probes: int = 0) -> dict[int, Record]
 
 
 def output_similarity(runs: Sequence[Run], rows: int = 100) -> dict[tuple[str, str], float]:
-    """Return the unbiased CKA between the outputs of each two runs, on the first test rows, by their folders.
+    """Return the unbiased CKA between the outputs of each pair of runs on the first test rows.
+
+    The keys of the result are pairs of run folders.
 
     Raises
     ------
     UsageError
-        If their data differ.
+        If the runs have different data.
     """
     sums = {run.attributes["data_sha256"] for run in runs}
     if len(sums) > 1:
-        raise UsageError("output_similarity: the runs are not of the same data")
+        raise UsageError("output_similarity: the runs have different data; choose runs with the same data")
     outputs = {}
     for run in runs:
         problem = problem_of(run, optimizer=False)
@@ -76,13 +86,13 @@ def run_spectrum(run: Run) -> NDArray[np.float64]:
     Raises
     ------
     UsageError
-        If the run was not analysed (`training.analyse_rows`), which says on what rows.
+        If the run was trained without `training.analyse_rows`, which sets the number of test rows.
     RunError
-        If there is no checkpoint, or the data are not those of the run.
+        If there is no checkpoint, or the data differ from the data of the run.
     """
     rows = build_config(run.config).training.analyse_rows
     if rows is None:
-        raise UsageError(f"{run.folder}: was not analysed; a spectrum needs a run with --analyse-rows")
+        raise UsageError(f"{run.folder}: was trained without --analyse-rows, which a spectrum requires")
     problem = problem_of(run, optimizer=False)
     _, J = jacobian(problem.network, weights_of(run, problem)[1], test_rows(problem, rows)[0])
     return spectrum(tangent_kernel(J)).eigenvalues

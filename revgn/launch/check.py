@@ -1,4 +1,4 @@
-"""Whether a run can be trusted: checksums, journal against snapshot, weights against what was recorded."""
+"""Integrity check of a run: checksums, agreement of journal and run.h5, and recomputed losses."""
 
 import functools
 import json
@@ -24,11 +24,11 @@ from revgn.training import Problem, TrainState, evaluate, restore_weights
 
 Outcome = Literal["ok", "damaged", "skipped"]
 
-_TOLERANCE = {"float32": 1e-4, "float64": 1e-10}  # relative, of a loss recomputed on another machine
+_TOLERANCE = {"float32": 1e-4, "float64": 1e-10}  # relative tolerance of recomputed losses
 
 
 class Finding(NamedTuple):
-    """One thing that was checked, what came of it, and what there is to say."""
+    """Result of one check: what was checked, the outcome, and details."""
 
     what: str
     outcome: Outcome
@@ -36,20 +36,20 @@ class Finding(NamedTuple):
 
 
 def check_run(folder: Path | str, *, repair: bool = False) -> list[Finding]:
-    """Check all that a run folder holds, with `repair` after folding the journal into run.h5 (`repair_run`).
+    """Check all files of a run folder; with `repair`, first write the journal into run.h5 (`repair_run`).
 
     Raises
     ------
     RunError
-        If there is no run, or it cannot be repaired.
+        If the folder is not a run folder, or the run cannot be repaired.
     """
     folder = Path(folder)
     if not (folder / names.RUN_FILE).exists():
-        raise RunError(f"{folder}: is not a run: it has no {names.RUN_FILE}")
+        raise RunError(f"{folder}: is not a run folder: it has no {names.RUN_FILE}")
     found = []
     if repair:
         repair_run(folder, config_toml(build_config(open_run(folder).config)))
-        found.append(Finding("repair", "ok", "the journal is folded into run.h5"))
+        found.append(Finding("repair", "ok", "the journal was written into run.h5"))
     found.append(_found(names.RUN_FILE, _run_file, folder))
     try:
         run = open_run(folder)
@@ -62,7 +62,7 @@ def check_run(folder: Path | str, *, repair: bool = False) -> list[Finding]:
 
 
 class _SkippedError(Exception):
-    """A check that cannot be made, and why."""
+    """Raised by a check that cannot be made, with the reason."""
 
 
 def _found(what: str, check: Callable[..., str], *arguments: Any) -> Finding:
@@ -76,21 +76,21 @@ def _found(what: str, check: Callable[..., str], *arguments: Any) -> Finding:
 
 def _run_file(folder: Path) -> str:
     run = open_run(folder)
-    seal = "its seal holds" if has_seal(folder / names.RUN_FILE) else "without a seal: it was edited"
+    seal = "checksum matches" if has_seal(folder / names.RUN_FILE) else "no checksum, the file was edited"
     return f"{seal}; {status(run)}, {run.steps['step'].size} steps"
 
 
 def _journal(run: Run) -> str:
     path = run.folder / names.JOURNAL_FILE
     if not path.exists():
-        raise _SkippedError("there is none")
+        raise _SkippedError("the file is missing")
     entries, length = read_journal(path)
     torn = path.stat().st_size - length
-    return f"{len(entries)} lines" + (f", a torn one of {torn} bytes at its end" if torn else "")
+    return f"{len(entries)} lines" + (f", and an incomplete one of {torn} bytes at the end" if torn else "")
 
 
 def _series(run: Run) -> str:
-    """Compare run.h5 with what the journal had when it was written."""
+    """Compare run.h5 with the part of the journal that existed when run.h5 was written."""
     path = run.folder / names.JOURNAL_FILE
     if not path.exists():
         raise _SkippedError("there is no journal")
@@ -98,10 +98,10 @@ def _series(run: Run) -> str:
         known = int(file.attrs.get(names.JOURNAL_BYTES, -1))
         stored = {cadence: read_columns(file, cadence) for cadence in CADENCES}
     if known < 0:
-        raise _SkippedError("run.h5, of an older format, does not say how much of the journal it holds")
+        raise _SkippedError("run.h5 has an older format and does not state how much of the journal it holds")
     size = path.stat().st_size
     if known > size:
-        raise RunError(f"{path}: is shorter than when run.h5 was written: {size} bytes of {known}")
+        raise RunError(f"{path}: is shorter than when run.h5 was written: {size} of {known} bytes")
     entries = read_journal(path, 0, known)[0]
     for cadence, series in stored.items():
         columns = Columns(cadence)
@@ -111,8 +111,9 @@ def _series(run: Run) -> str:
             a, b = series.get(name), journalled.get(name)
             if a is None or b is None or not np.array_equal(a, b, equal_nan=True):
                 where = f"{run.folder / names.RUN_FILE}: {cadence.group}/{name}"
-                raise RunError(f"{where} is not what the journal says")
-    return "as the journal has them" + (f", {size - known} bytes behind it" if size > known else "")
+                raise RunError(f"{where} differs from the journal")
+    newer = f", which has {size - known} bytes of newer records" if size > known else ""
+    return f"agree with the journal{newer}"
 
 
 def _config(run: Run) -> str:
@@ -120,7 +121,7 @@ def _config(run: Run) -> str:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise _SkippedError("there is none") from None
+        raise _SkippedError("the file is missing") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise RunError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
     with reading(run.folder / names.RUN_FILE) as file:
@@ -128,15 +129,15 @@ def _config(run: Run) -> str:
     of_file = migrated({"format_version": version, "config_json": json.dumps(content)}, path)
     of_file, of_run = filled_settings(json.loads(of_file["config_json"])), filled_settings(run.config)
     if without_none(of_file) != without_none(of_run):
-        raise RunError(f"{path}: has other settings than run.h5")
-    return "the settings of run.h5"
+        raise RunError(f"{path}: its settings differ from the settings in run.h5")
+    return "same settings as in run.h5"
 
 
 def _problem(run: Run) -> Problem:
     try:
         return problem_of(run, optimizer=False)
     except DataError as error:
-        raise _SkippedError(f"without the data: {error}") from None
+        raise _SkippedError(f"the data are not available: {error}") from None
 
 
 def _data(load: Callable[[], Problem]) -> str:
@@ -151,7 +152,7 @@ def _checkpoints(folder: Path) -> Iterator[Finding]:
 
 
 def _weights(run: Run, load: Callable[[], Problem]) -> str:
-    """Evaluate the newest checkpoint again, and compare with what was recorded of its step."""
+    """Evaluate the newest checkpoint again, and compare the losses with the record of its step."""
     checkpoint = latest_checkpoint(run.folder)[0]
     row = np.flatnonzero(run.epochs.get("step", np.zeros(0)) == checkpoint.step)
     if not row.size:
@@ -167,9 +168,9 @@ def _weights(run: Run, load: Callable[[], Problem]) -> str:
             worst = max(worst, missed)
             if not missed <= _TOLERANCE[problem.config.training.dtype]:
                 step = checkpoint.step
-                raise RunError(f"step {step}: {name} is {now:.9g}, recorded was {was:.9g}")
-    same = "the same bits" if worst == 0 else f"within {worst:.1e}, relative"
-    return f"step {checkpoint.step}: losses are those recorded, {same}"
+                raise RunError(f"step {step}: {name} is {now:.9g}, but {was:.9g} was recorded")
+    same = "exactly" if worst == 0 else f"to a relative difference of {worst:.1e}"
+    return f"step {checkpoint.step}: recomputed losses agree with the record {same}"
 
 
 _CHECKS = {names.JOURNAL_FILE: _journal, "series": _series, names.CONFIG_FILE: _config}

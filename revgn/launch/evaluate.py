@@ -1,4 +1,4 @@
-"""Evaluate the weights of a run, on its own data or on other data."""
+"""Evaluation of the weights of a run on its own data or on other data."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,26 +29,28 @@ def evaluate_run(
     Parameters
     ----------
     data : dict
-        Data settings. Settings that are not given are those of the run where the files are of one kind.
-        Inputs (and targets, if the run's were) are normalized by the training set of the run; classes are
-        matched by name.
+        Data settings. Settings that are not given are taken from the run if the files have the same type.
+        Inputs are normalized with the training set of the run, and so are targets if the run normalized
+        them. Classes are matched by name.
     best : bool
-        Evaluate the checkpoint with the best score of the same weights.
+        Evaluate the checkpoint with the best score, instead of the newest one.
     weights : {"raw", "average"}
+        Evaluate the weights themselves or their running average.
     problem : Problem or None
-        The problem of a run that was started with one.
+        The problem of a run that was started with a `Problem`.
 
     Returns
     -------
     dict
-        Run, step, weights and data; rows, loss and accuracy of each part of the data, and of all rows:
-        `all_loss` and so on.
+        The keys `run`, `step`, `weights` and `data`; the number of rows, the loss and the accuracy of each of
+        the training, validation and test sets, such as `test_loss`; and the same for all rows together, such
+        as `all_loss`.
 
     Raises
     ------
     UsageError
-        If the other data have another number of features or a class that the network does not have, or if
-        there are no averaged weights.
+        If the number of features differs, a class is unknown to the network, or there are no averaged
+        weights.
 
     Examples
     --------
@@ -61,7 +63,7 @@ def evaluate_run(
     run = open_run(folder)
     problem = problem_of(run, problem, optimizer=False)
     if weights == "average" and problem.average is None:
-        raise UsageError(f"{folder}: has no averaged weights; it was trained without training.average")
+        raise UsageError(f"{folder}: has no averaged weights, since it was trained without training.average")
     own = problem.dataset
     other = _other_data(run, own, data) if data else own
     step, params = weights_of(run, problem, "best" if best else "last", weights)
@@ -74,18 +76,20 @@ def evaluate_run(
 def matched_classes(other: Dataset, own: Dataset) -> Dataset:
     """Return `other` with its one-hot columns in the order of the classes of `own`.
 
-    Another task, a class that `own` lacks, or another number of targets raises `UsageError`.
+    A different task, a class that is not in `own`, or a different number of targets raises `UsageError`.
     """
     if other.task != own.task:
-        raise UsageError(f"{other.name}: is a {other.task}, the run a {own.task}")
+        raise UsageError(f"{other.name}: is a {other.task} data set, but the run is a {own.task}")
     if own.task == "regression":
         if len(other.classes) != len(own.classes):
-            raise UsageError(f"{other.name}: has {len(other.classes)} targets, the run {len(own.classes)}")
+            raise UsageError(
+                f"{other.name}: has {len(other.classes)} targets, but the run has {len(own.classes)}"
+            )
         return other
     if unknown := [name for name in other.classes if name not in own.classes]:
         raise UsageError(
-            f"{other.name}: has class {unknown[0]!r}, which the run does not know; "
-            f"it knows {', '.join(own.classes)}"
+            f"{other.name}: has class {unknown[0]!r}, which is not a class of the run; "
+            f"expected {', '.join(own.classes)}"
         )
     columns = [own.classes.index(name) for name in other.classes]
 
@@ -104,7 +108,7 @@ def matched_classes(other: Dataset, own: Dataset) -> Dataset:
 
 
 def _other_data(run: Run, own: Dataset, data: dict[str, Any]) -> Dataset:
-    """Load the data that `data` describes, with the classes of the run's own."""
+    """Load the data that `data` describes, with classes matched to the data of the run."""
     ours = run.config["data"]
     same_kind = Path(data.get("name", ours["name"])).suffix == Path(ours["name"]).suffix
     inherited = ours if same_kind else {"folder": ours.get("folder")}
@@ -113,12 +117,12 @@ def _other_data(run: Run, own: Dataset, data: dict[str, Any]) -> Dataset:
     other = matched_classes(load_data(build_config({"data": inherited | data})), own)
     have, want = other.test.inputs.shape[1], own.train.inputs.shape[1]
     if have != want:
-        raise UsageError(f"{other.name}: has {have} features where the network has {want}")
+        raise UsageError(f"{other.name}: has {have} features, but the network has {want} inputs")
     return other
 
 
 def _figures(problem: Problem, params: ChainParams) -> dict[str, float]:
-    """Return rows, loss and accuracy of each part of the data, and of all rows."""
+    """Return the number of rows, the loss and the accuracy of each set, and of all rows together."""
     dataset = problem.dataset
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     found = {

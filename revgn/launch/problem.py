@@ -1,4 +1,4 @@
-"""The problem that a run trains on, from its settings and its data."""
+"""The training problem of a stored run, rebuilt from its settings and data."""
 
 from dataclasses import replace
 
@@ -16,11 +16,21 @@ def problem_of(
     optimizer: bool = True,
     backend: BackendName | None = None,
 ) -> Problem:
-    """Return the problem that a run trains on, from its settings and its data.
+    """Return the training problem of a run, from its settings and its data.
 
-    `own` is the problem itself, for a run of the user's own network, loss or optimizer, or changed settings.
-    Without `optimizer` the run may be one of an optimizer that was removed. A `backend` replaces
-    the run's, unless the problem itself is given. Data other than those of the run raise `RunError`.
+    Parameters
+    ----------
+    own : Problem or Config or None
+        The problem itself, for a run with the user's own network, loss or optimizer; or changed settings.
+    optimizer : bool
+        Whether to build the optimizer. If False, the optimizer of the run may be one that was removed.
+    backend : {"numpy", "cupy"} or None
+        Backend that replaces the backend of the run, unless `own` is a problem.
+
+    Raises
+    ------
+    RunError
+        If the data differ from the data of the run.
     """
     if isinstance(own, Problem):
         config, dataset = own.config, own.dataset
@@ -33,7 +43,7 @@ def problem_of(
     checksum = run.attributes["data_sha256"]
     if dataset.checksum != checksum:
         raise RunError(
-            f"{config.data.name}: the data are not those of the run "
+            f"{config.data.name}: the data differ from the data of the run "
             f"(SHA-256 {dataset.checksum[:12]}... instead of {checksum[:12]}...)"
         )
     return own if isinstance(own, Problem) else build_problem(config, dataset)

@@ -1,4 +1,4 @@
-"""What is known of a run when it starts: settings, machine, data, versions."""
+"""Provenance of a run: settings, machine, data and versions at its start."""
 
 import platform
 from contextlib import suppress
@@ -18,7 +18,7 @@ REFERENCES = (
 
 
 def provenance(problem: Problem, command: str) -> Provenance:
-    """Describe the settings and data of a problem, and the machine on which it is about to be trained."""
+    """Return the provenance of a run that trains `problem` on this machine."""
     config, cuda = problem.config, describe_cuda() if problem.backend.name == "cupy" else None
     return Provenance(
         title=f"{_optimizers(problem.optimizer)} on {problem.dataset.name}",
@@ -37,7 +37,7 @@ def provenance(problem: Problem, command: str) -> Provenance:
 
 
 def _device(backend: Backend, cuda: Cuda | None) -> str:
-    """Name the processor; of a GPU also memory, compute capability and precision of float32 products."""
+    """Return the name of the processor; for a GPU also memory, compute capability and float32 precision."""
     if cuda is None:
         return device_name(backend)
     gpu = cuda.gpus[backend.device.id]
@@ -57,6 +57,6 @@ def _versions(cuda: Cuda | None) -> dict[str, str]:
 
 
 def _optimizers(optimizer: Optimizer) -> str:
-    """Return the kinds of an optimizer and those within it: "orthogonalized gauss-newton"."""
+    """Return the kinds of an optimizer and its inner ones, such as "orthogonalized gauss-newton"."""
     kinds = [kind_of(part) for part in parts_of(optimizer) if part is not None]
     return " ".join([kinds[0], *(kind for kind in kinds[1:] if kind in FAMILIES["optimizer"])])

@@ -1,4 +1,4 @@
-"""The network of a run, rebuilt from a checkpoint."""
+"""Rebuilding the network of a run from a checkpoint."""
 
 from typing import Literal, NamedTuple
 
@@ -14,9 +14,10 @@ from revgn.training import Problem, restore_average, restore_weights
 
 
 class RunNetwork(NamedTuple):
-    """A trained network; of raw inputs x (n, d) it sees (x - shift) * scale.
+    """A trained network with the normalization of its data.
 
-    Where targets were standardized, its outputs z stand for z / target_scale + target_shift.
+    For raw inputs x (n, d), the input of the network is (x - shift) * scale. If the targets were
+    standardized, an output z corresponds to the prediction z / target_scale + target_shift.
     """
 
     network: Network
@@ -24,7 +25,7 @@ class RunNetwork(NamedTuple):
     shift: HostArray  # (d,) float64
     scale: HostArray  # (d,)
     step: int
-    target_shift: HostArray | None  # (c,) float64; None: outputs are as the targets are
+    target_shift: HostArray | None  # (c,) float64; None: targets were not standardized
     target_scale: HostArray | None  # (c,)
 
 
@@ -35,15 +36,15 @@ def rebuild(
     problem: Problem | None = None,
     backend: BackendName = "numpy",
 ) -> RunNetwork:
-    """Return the network after `step` steps, on `backend` or that of the `problem` given.
+    """Return the network of a run after `step` steps, on `backend` or on the backend of `problem`.
 
-    Its frozen arrays follow from the seed; its data, which must be where the run found them, say how many
-    inputs there are and how they are normalized.
+    The frozen arrays of the network are drawn again from the seed. The data of the run must still be
+    available, since they determine the number of inputs and their normalization.
 
     Raises
     ------
     RunError
-        If there is no such checkpoint, it is damaged, or the data are not those of the run.
+        If there is no such checkpoint, it is damaged, or the data differ from the data of the run.
     UsageError
         If there are no averaged weights.
     BackendError
@@ -51,7 +52,7 @@ def rebuild(
 
     Notes
     -----
-    Law: forward(network, params, (x - shift) * scale) is what the run's evaluations saw.
+    Law: forward(network, params, (x - shift) * scale) is the output in the evaluations of the run.
 
     Examples
     --------
@@ -78,12 +79,12 @@ def rebuild(
 def weights_of(
     run: Run, problem: Problem, step: int | Literal["last", "best"] = "last", weights: Weights = "raw"
 ) -> tuple[int, ChainParams]:
-    """Return the step of the checkpoint that is asked for, and its weights; errors are those of `rebuild`."""
+    """Return the step of the requested checkpoint and its weights; raises the errors of `rebuild`."""
     checkpoint = _checkpoint(run, step, weights)
     restore = restore_average if weights == "average" else restore_weights
     params = restore(problem, checkpoint.arrays)
     if params is None:
-        raise UsageError(f"{run.folder}: at step {checkpoint.step} there are no averaged weights")
+        raise UsageError(f"{run.folder}: the checkpoint of step {checkpoint.step} has no averaged weights")
     return checkpoint.step, params
 
 
@@ -94,5 +95,5 @@ def _checkpoint(run: Run, step: int | str, weights: Weights) -> Checkpoint:
         return best_checkpoint(run.folder, weights)
     if step not in run.checkpoints:
         there = ", ".join(map(str, run.checkpoints)) or "none"
-        raise RunError(f"{run.folder}: has no checkpoint of step {step}; there are {there}")
+        raise RunError(f"{run.folder}: has no checkpoint of step {step}; available: {there}")
     return load_checkpoint(checkpoint_path(run.folder, int(step)))

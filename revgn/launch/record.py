@@ -1,4 +1,4 @@
-"""Training into a run folder: every event is recorded, checkpoints are saved when due."""
+"""Training into a run folder: each event is recorded, and checkpoints are saved when due."""
 
 import math
 import time
@@ -20,12 +20,12 @@ from revgn.training.step import is_finite
 
 Observer = Callable[[Problem, Event], None]
 
-CHECKPOINT_SHARE = 0.05  # of the time, at most, for checkpoints that are due by the clock
+CHECKPOINT_SHARE = 0.05  # largest fraction of the wall-clock time for checkpoints without a fixed interval
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How training ended, the steps and seconds it took in all, and the last evaluation's record."""
+    """How training ended, its total number of steps and seconds, and the record of the last evaluation."""
 
     folder: Path
     status: Literal["finished", "stopped", "interrupted"]
@@ -35,18 +35,18 @@ class Outcome:
 
 
 class _Candidate(NamedTuple):
-    """A state that was evaluated, with its scores."""
+    """An evaluated state with its scores."""
 
     state: TrainState
     scores: dict[Weights, float]
 
 
 class _Keeper:
-    """Checkpoints of a run: which are due, and the best weights until they are written.
+    """Schedule of the checkpoints of a run, and holder of the best states until they are written.
 
     States are immutable, so the best ones are held without a copy. They are written before any later
-    checkpoint: a run killed and resumed from its newest checkpoint repeats every evaluation whose state
-    was not written yet.
+    checkpoint. A run that is killed and resumed from its newest checkpoint therefore repeats each evaluation
+    whose state was not written yet.
     """
 
     def __init__(self, writer: RunWriter) -> None:
@@ -56,17 +56,17 @@ class _Keeper:
         self._saved_step, self._next = -1, 0.0
 
     def is_due(self) -> bool:
-        """Whether another checkpoint keeps within its share of the time."""
+        """Return whether another checkpoint would respect `CHECKPOINT_SHARE`."""
         return time.monotonic() >= self._next
 
     def offer(self, state: TrainState, scores: dict[Weights, float]) -> None:
-        """Hold a state that was evaluated, if it is the best so far by raw or by averaged weights."""
+        """Hold an evaluated state if it is the best so far, for raw or for averaged weights."""
         better = {each for each, score in scores.items() if score > self._best.get(each, -math.inf)}
         self._best |= {each: scores[each] for each in better}
         self._held |= {each: _Candidate(state, scores) for each in better}
 
     def save(self, state: TrainState | None = None, scores: dict[Weights, float] | None = None) -> None:
-        """Write the best states that are held, then `state`; neither twice."""
+        """Write the best states that are held, then `state`, each of them once."""
         found = {held.state.step: held for held in self._held.values()}
         if state is not None:
             found[state.step] = _Candidate(state, scores or {})
@@ -89,13 +89,13 @@ def record_training(
     observe: Observer | None,
     should_stop: Callable[[], bool | str],
 ) -> Outcome:
-    """Record every event, checkpoint when due, and close the run with the status it ended by.
+    """Train, record each event, save checkpoints when due, and close the run with its final status.
 
     Notes
     -----
     Law: when this returns or raises, the states of the best evaluations are among the checkpoints.
-    Cost: checkpoints take a twentieth of the time, beside those at the first and the last step and at the
-    steps that `checkpoint_every` names.
+    Cost: checkpoints take at most 5 % of the wall-clock time. Those at the first and the last step, and at
+    the interval `checkpoint_every`, come in addition.
     """
     every = problem.config.training.checkpoint_every
     scores: dict[Weights, float] = {}
@@ -141,21 +141,21 @@ def record_training(
 
 @contextmanager
 def _saving_the_best(keeper: _Keeper) -> Iterator[None]:
-    """Write the best states that are held where training ends by an error."""
+    """Write the best states that are held if training ends with an error."""
     try:
         yield
     except (Exception, KeyboardInterrupt):
-        with suppress(RevgnError):  # a full disk must not hide what went wrong first
+        with suppress(RevgnError):  # a full disk must not hide the original error
             keeper.save()
         raise
 
 
 def _scores(record: dict[str, float]) -> dict[Weights, float]:
-    """What each kind of weights is judged by, with a minus where less is better."""
+    """Return the score of each kind of weights; metrics for which lower is better enter with a minus."""
     scores = {weights: score_of(record, weights) for weights in WEIGHTS}
     return {weights: score[0] * score[1] for weights, score in scores.items() if score is not None}
 
 
 def _is_sound(problem: Problem, state: TrainState) -> bool:
-    """Whether the loss is finite on a batch's worth of training rows: worth going on from."""
+    """Return whether the loss is finite on one batch size of training rows."""
     return math.isfinite(evaluate_part(problem, state.params, problem.dataset.train, problem.batch_size)[0])

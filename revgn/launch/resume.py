@@ -1,4 +1,4 @@
-"""Continue a run from its newest checkpoint."""
+"""Resuming a run from its newest checkpoint."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,26 +24,28 @@ def resume_run(
     should_stop: Callable[[], bool | str] = lambda: False,
     note: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
-    """Continue a run from its newest checkpoint.
+    """Resume a run from its newest checkpoint.
 
     Parameters
     ----------
     changes : dict or Problem
-        Nested settings to change, such as more epochs; of a run that was started with a `Problem`, that
-        problem again.
+        Nested settings to change, such as a larger number of epochs. For a run that was started with a
+        `Problem`, the same problem.
     note : callable
-        Called with a sentence on every damaged checkpoint, and on a kernel that has no room as a whole.
+        Called with a message for each damaged checkpoint, and if the tangent kernel does not fit into memory
+        as a whole.
 
     Notes
     -----
-    Law: a run killed anywhere and resumed has the bits of one that was not, on the same machine.
+    Law: a run that is killed at any instant and resumed is equal, bit by bit, to an uninterrupted run on the
+    same machine.
 
     Raises
     ------
     UsageError
-        If a setting cannot change on resume, or nothing is left to do.
+        If a setting cannot change on resume, or the run has completed all its steps.
     RunError
-        If there is no usable checkpoint, or the data are not those that the run was started with.
+        If there is no usable checkpoint, or the data differ from the data at the start of the run.
 
     Examples
     --------
@@ -59,10 +61,11 @@ def resume_run(
     _check_changes(build_config(run.config), own.config if isinstance(own, Problem) else own)
     problem = problem_of(run, own)
     state = _latest_state(run, problem, note)
-    if state.step >= problem.total_steps + (run.status != "finished"):  # killed before its last words
+    is_unfinished = run.status != "finished"  # also of a run that was killed after its last step
+    if state.step >= problem.total_steps + is_unfinished:
         raise UsageError(
-            f"{folder}: has done its {state.step} steps; "
-            f"to go on, raise training.{'steps' if problem.config.training.steps else 'epochs'}"
+            f"{folder}: has completed all {state.step} steps; "
+            f"to continue, increase training.{'steps' if problem.config.training.steps else 'epochs'}"
         )
     writer = reopen_run(folder, provenance(problem, command), step=state.step)
     return record_with_room(writer, problem, state, command, observe, should_stop, note)
@@ -77,10 +80,11 @@ def record_with_room(
     should_stop: Callable[[], bool | str],
     note: Callable[[str], None],
 ) -> Outcome:
-    """`record_training`; a tangent kernel without room as a whole is factored by tiles from then on.
+    """Run `record_training`; if the tangent kernel exceeds the memory, continue with a tiled factorization.
 
-    The run goes on from its newest checkpoint with a bound on the kernel's memory, which its settings record:
-    it has the bits of a run that was resumed with that bound, however often it is killed afterwards.
+    In that case the run is resumed from its newest checkpoint with a bound on the memory of the kernel, which
+    is stored in its settings. The result is equal, bit by bit, to a run that was resumed with this bound by
+    hand, even if it is killed and resumed again.
     """
     while True:
         try:
@@ -89,15 +93,15 @@ def record_with_room(
             bounded = None if error.kernel_memory is None else _with_bound(problem, error.kernel_memory)
             if bounded is None or bounded.config == problem.config:
                 raise
-            told = f"{error}; the run does so from its newest checkpoint on"
-        note(told)  # the error and the arrays in its traceback are gone
+            told = f"{error}; the run continues in this way from its newest checkpoint"
+        note(told)  # here the error and the arrays in its traceback have been released
         problem = bounded
         state = _latest_state(open_run(writer.folder), problem, note)
         writer = reopen_run(writer.folder, provenance(problem, f"{command} ({told})"), step=state.step)
 
 
 def _with_bound(problem: Problem, memory: int) -> Problem:
-    """Return the problem with that memory for the kernel of each minimum-norm solver."""
+    """Return the problem with this memory bound for the kernel of each minimum-norm solver."""
 
     def bounded(part: Any) -> Any:
         return replace(part, memory=memory) if isinstance(part, MinimumNorm) else part
@@ -107,7 +111,7 @@ def _with_bound(problem: Problem, memory: int) -> Problem:
 
 
 def _latest_state(run: Run, problem: Problem, note: Callable[[str], None]) -> TrainState:
-    """Return the state of the newest checkpoint, or the initial one of a run killed before its first."""
+    """Return the state of the newest checkpoint, or the initial state if there is no checkpoint yet."""
     if not run.checkpoints:
         return initial_state(problem)
     checkpoint, notes = latest_checkpoint(run.folder)
@@ -117,7 +121,7 @@ def _latest_state(run: Run, problem: Problem, note: Callable[[str], None]) -> Tr
 
 
 def _check_changes(before: Config, after: Config) -> None:
-    """Raise `UsageError` for a changed setting from which batches, arrays or targets follow."""
+    """Raise `UsageError` for a changed setting on which batches, arrays or targets depend."""
     was, now = flat(config_dict(before)), flat(config_dict(after))
     allowed = [path for path, found in fields_at(config_dict(after)).items() if found.of.resumable]
     for path in dict.fromkeys((*now, *was)):

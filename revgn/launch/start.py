@@ -1,4 +1,4 @@
-"""Train from the beginning into a new run folder."""
+"""Starting a new run."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,28 +22,28 @@ def start_run(
     should_stop: Callable[[], bool | str] = lambda: False,
     note: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
-    """Train from the beginning into a new run folder.
+    """Train from initialization and store the run in a new folder.
 
     Parameters
     ----------
     what : Config or Problem
-        The settings, or a problem with a network, loss or optimizer of the user's own.
+        The settings, or a problem with the user's own network, loss or optimizer.
     command : str
-        The command line, for the run's history.
+        The command line, which is stored in the history of the run.
     observe : callable
-        Called with the problem and each event, after it was journalled.
+        Called with the problem and each event, after the event is stored in the journal.
     should_stop : callable
-        Asked after each step; True ends training with a checkpoint and status "interrupted", a reason with
-        "stopped": the run is not to go on.
+        Called after each step. If it returns True, training ends with a checkpoint and the status
+        "interrupted". If it returns a reason, the status is "stopped", and the run should not be resumed.
     note : callable
-        Called with sentences for the user: the solver that was chosen, a kernel that is known to be
-        singular, or one that has no room as a whole.
+        Called with messages for the user: which solver was chosen, whether the tangent kernel is singular by
+        construction, and whether it fits into memory as a whole.
 
     Raises
     ------
     RunError
-        If the folder exists and is not empty, cannot be written, or training diverged; what was journalled
-        and the last good checkpoint stay.
+        If the folder is not empty or cannot be written, or if training diverges. After divergence, the
+        journal and the last checkpoint with a finite loss remain.
 
     Examples
     --------
@@ -70,6 +70,6 @@ def start_run(
 
 
 def _with_data_found(config: Config) -> Config:
-    """Return the configuration with a data file by its whole path: resume must find it from any folder."""
+    """Return the configuration with an absolute path of the data file, so that any folder can resume it."""
     name = Path(config.data.name)
     return replace(config, data=replace(config.data, name=str(name.resolve()))) if name.suffix else config

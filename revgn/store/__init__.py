@@ -1,4 +1,4 @@
-"""The run folder: written so that a kill loses nothing, read with h5py alone. No training in it."""
+"""The run folder: files that survive a kill at any instant and can be read with h5py alone."""
 
 from revgn.store.attributes import Provenance
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint

@@ -1,4 +1,4 @@
-"""The attributes of run.h5: what was run, with which settings, where and when."""
+"""The attributes of run.h5: the settings, origin, machine and times of a run."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,10 @@ ATTRIBUTE_BYTES = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What is known of a run when it starts; `config` nests, `config_toml` is the same as text."""
+    """Description of a run at its start.
+
+    `config` holds the settings as nested dicts, `config_toml` the same settings as TOML text.
+    """
 
     title: str
     command: str
@@ -31,7 +34,7 @@ class Provenance:
 
 
 def first_attributes(provenance: Provenance) -> dict[str, Any]:
-    """Return the attributes of a run that begins now."""
+    """Return the attributes of a run that starts now."""
     start = now()
     kept = ("title", "references", "command", "dtype", "data_name", "data_sha256")
     return {
@@ -52,7 +55,7 @@ def first_attributes(provenance: Provenance) -> dict[str, Any]:
 
 
 def machine_attributes(provenance: Provenance) -> dict[str, str | int | float]:
-    """Return the attributes that may change when a run is continued: machine, versions, settings."""
+    """Return the attributes that may change when a run is resumed: machine, versions, settings."""
     return {
         "backend": provenance.backend,
         "device": text(provenance.device),
@@ -62,11 +65,11 @@ def machine_attributes(provenance: Provenance) -> dict[str, str | int | float]:
 
 
 def config_attributes(config: dict[str, Any]) -> dict[str, str | int | float]:
-    """Return the attributes of run.h5 that hold the settings: as JSON, and each by its dotted path."""
+    """Return the settings as attributes of run.h5: all of them as JSON, and each under its dotted path."""
     settings = json.dumps(config)
     if len(settings) > ATTRIBUTE_BYTES:
         raise UsageError(
-            f"the settings take {len(settings)} bytes as JSON; a run stores {ATTRIBUTE_BYTES} at most"
+            f"the settings take {len(settings)} bytes as JSON; a run can store at most {ATTRIBUTE_BYTES}"
         )
     return {"config_json": settings, **dict(_flat("config", config))}
 
@@ -84,10 +87,10 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, str | int | float]]:
 
 
 def text(text: str) -> str:
-    """Return `text` as HDF5 can hold it: UTF-8, without NUL, of limited length."""
+    """Return `text` in a form that HDF5 can store: UTF-8, without NUL, of limited length."""
     return text.replace("\0", "").encode("utf-8", "replace")[:ATTRIBUTE_BYTES].decode("utf-8", "ignore")
 
 
 def now() -> str:
-    """Return the time as in the attributes: ISO 8601, UTC, seconds."""
+    """Return the current time in ISO 8601, in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,6 +1,6 @@
-"""Checkpoints: named arrays and a few numbers, with a checksum over all of it.
+"""Checkpoints: named arrays and a few numbers, with a checksum over their whole content.
 
-Damage of any kind, in names, numbers, arrays or the file's own structure, is found when it is loaded.
+Loading a checkpoint detects damage of any kind: in names, numbers, arrays or the structure of the file.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ Attribute = int | float | str
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """What a run needs to go on after `step` steps; arrays are sorted by name."""
+    """State from which a run can be resumed after `step` steps; arrays are sorted by name."""
 
     path: Path
     step: int
@@ -38,7 +38,9 @@ class Checkpoint:
 def save_checkpoint(
     path: Path, step: int, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Attribute]
 ) -> None:
-    """Write a checkpoint, whole or not at all; parts of an array's name ("params/3/weight") are HDF5 groups.
+    """Write a checkpoint atomically.
+
+    Slashes in the name of an array, as in "params/3/weight", separate HDF5 groups.
 
     Notes
     -----
@@ -46,7 +48,7 @@ def save_checkpoint(
     """
     for name in arrays:
         if {"", "."} & set(name.split("/")):
-            raise UsageError(f"save_checkpoint: the name {name!r} has an empty part")
+            raise UsageError(f"save_checkpoint: the array name {name!r} has a part that is empty or '.'")
 
     def fill(file: h5py.File) -> None:
         file.attrs["format_version"] = names.FORMAT_VERSION
@@ -62,17 +64,17 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; `RunError` if it is missing, damaged, or of an unknown format."""
+    """Read a checkpoint; a missing or damaged file or an unknown format raises `RunError`."""
     with reading(path) as file:
         root = read_attributes(file)
-        check_version(root["format_version"], path)  # of all formats there were, checkpoints are alike
+        check_version(root["format_version"], path)  # checkpoints are the same in all formats so far
         room = path.stat().st_size
         state = file[names.STATE_GROUP]
         arrays: dict[str, NDArray[Any]] = {}
 
         def collect(name: str, node: h5py.Group | h5py.Dataset) -> None:
             if isinstance(node, h5py.Dataset):
-                if node.nbytes > room:  # a damaged shape must not fill the memory
+                if node.nbytes > room:  # a damaged shape must not exhaust the memory
                     raise RunError(f"{path}: is damaged: {name} is larger than the file")
                 arrays[name] = node[...]
 
@@ -84,39 +86,39 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def latest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
-    """Load the newest checkpoint of the run in `folder` that is not damaged; `RunError` if there is none.
+    """Load the newest undamaged checkpoint of the run in `folder`; `RunError` if there is none.
 
     Returns
     -------
     checkpoint : Checkpoint
     passed_over : list of str
-        One line for each newer one that could not be used.
+        One line for each newer checkpoint that could not be used.
     """
     passed_over: list[str] = []
     for path in reversed(checkpoint_paths(folder)):
         try:
             return load_checkpoint(path), passed_over
         except RunError as error:
-            passed_over.append(f"passed over: {error}")
-    raise RunError("; ".join([f"{folder}: has no checkpoint to go on from", *passed_over]))
+            passed_over.append(f"skipped a checkpoint: {error}")
+    raise RunError("; ".join([f"{folder}: has no usable checkpoint", *passed_over]))
 
 
 def best_checkpoint(folder: Path, weights: Weights = "raw") -> Checkpoint:
-    """Load the undamaged checkpoint of highest score of the run in `folder`; `RunError` if there is none."""
+    """Load the undamaged checkpoint with the highest score; `RunError` if there is none."""
     name = of_weights("score", weights)
     for path in sorted(checkpoint_paths(folder), key=lambda path: _score(path, name), reverse=True):
         with suppress(RunError):
             checkpoint = load_checkpoint(path)
             if name in checkpoint.attributes:
                 return checkpoint
-    raise RunError(f"{folder}: has no checkpoint with a score of its {weights} weights")
+    raise RunError(f"{folder}: has no checkpoint with a score for {weights} weights")
 
 
 def prune_checkpoints(newest: Path) -> None:
-    """Delete the checkpoints beside `newest`, save the one before it and those of highest score.
+    """Delete all checkpoints except `newest`, its predecessor, and those with the highest scores.
 
-    Raw and averaged weights have a score each. Those of later steps go as well: the run has passed them
-    over and makes them again.
+    Raw and averaged weights have one score each. Checkpoints of later steps are deleted as well: they could
+    not be used when the run was resumed, and the run will write them again.
     """
     paths = checkpoint_paths(newest.parent.parent)
     valid = paths[: paths.index(newest) + 1]
@@ -132,7 +134,7 @@ def prune_checkpoints(newest: Path) -> None:
 
 def _score(path: Path, name: str) -> float:
     try:
-        with h5py.File(path, "r") as file:  # a header alone: the seal would take reading all of the file
+        with h5py.File(path, "r") as file:  # only the header; checking the seal would read the whole file
             return float(file[names.STATE_GROUP].attrs.get(name, -math.inf))
     except Exception:
         return -math.inf

@@ -1,8 +1,8 @@
-"""Files that are whole at any instant, and HDF5 files whose damage is one clear error.
+"""Atomic writing of files, and HDF5 files whose damage is reported as one clear error.
 
-After the end of an HDF5 file comes a seal, which every HDF5 reader ignores: the CRC-32 of all before
-it. It is checked first, for the HDF5 library may follow a damaged file into an endless loop. Whoever
-edits the file with h5py removes the seal; it is then read without.
+An HDF5 file written here ends in a seal: the CRC-32 of the content before it. HDF5 readers ignore the seal.
+It is checked before the file is opened, since the HDF5 library can loop endlessly on a damaged file. Editing
+the file with h5py removes the seal; the file is then read without this check.
 """
 
 import io
@@ -30,7 +30,7 @@ _TEXT = h5py.string_dtype()
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write `path` into a `RunError`."""
+    """Convert an `OSError` during writing into a `RunError` that names `path`."""
     try:
         yield
     except OSError as error:
@@ -39,7 +39,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait for the end of a short piece of work in the main thread."""
+    """Delay SIGINT and SIGTERM until the block ends; for short blocks in the main thread."""
     came: list[int] = []
     before = {}
     if threading.current_thread() is threading.main_thread():
@@ -57,16 +57,16 @@ def uninterrupted() -> Iterator[None]:
 
 
 def write_all(descriptor: int, content: bytes) -> None:
-    """Write all of `content`: in one call, save where the system takes only a part."""
+    """Write all of `content`, with further calls if the system writes only a part at once."""
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def write_whole(path: Path, *content: bytes) -> None:
-    """Put `content`, part after part, at `path`; a reader sees the old file or the new one, never both.
+    """Write the parts of `content` to `path` atomically: a reader finds either the old or the new file.
 
-    Where the system refuses, as with a full disk, `RunError` is raised and the old file is still there.
+    If writing fails, for instance on a full disk, `RunError` is raised and the old file is unchanged.
     """
     partial = path.with_name(PARTIAL_FILE)
     with writing(path):
@@ -87,10 +87,11 @@ def write_whole(path: Path, *content: bytes) -> None:
 
 
 def write_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
-    """Build an HDF5 file in memory with `fill`, then put it at `path` whole.
+    """Build an HDF5 file in memory with `fill`, then write it to `path` atomically.
 
-    The format is that of HDF5 1.8, which every reader has and whose object headers carry checksums. The image
-    is that of a closed file: HDF5 1.14 gives that of an open one a superblock with a wrong checksum.
+    The file has the format of HDF5 1.8, which all readers support and whose object headers have checksums. It
+    is closed before its image is taken, since HDF5 1.14 writes a wrong superblock checksum into the image of
+    an open file.
     """
     image = io.BytesIO()
     with h5py.File(image, "w", libver=("v108", "v108")) as file:
@@ -100,10 +101,10 @@ def write_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
 
 
 def write_attributes(node: Any, attributes: Mapping[str, Any]) -> None:
-    """Give a new file, group or dataset its attributes.
+    """Write attributes to a new file, group or dataset.
 
-    As `node.attrs.update` does, which takes four times as long for a text or a number: it makes each under a
-    name of its own first, lest one that is there be lost.
+    This is equivalent to `node.attrs.update`, but four times as fast for texts and numbers: to protect an
+    existing attribute, h5py first creates each new one under a temporary name.
     """
     for name, value in attributes.items():
         if not isinstance(value, str | int | float):
@@ -118,7 +119,7 @@ def write_attributes(node: Any, attributes: Mapping[str, Any]) -> None:
 
 @contextmanager
 def reading(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file; whatever fails while it is read becomes a `RunError` that names it."""
+    """Open an HDF5 file for reading; any error in the block becomes a `RunError` that names the file."""
     try:
         has_seal(path)
         with h5py.File(path, "r") as file:
@@ -127,20 +128,23 @@ def reading(path: Path) -> Iterator[h5py.File]:
         raise
     except FileNotFoundError as error:
         raise RunError(f"{path}: is missing") from error
-    except Exception as error:  # h5py raises nearly everything: OSError, KeyError, RuntimeError, TypeError
+    except Exception as error:  # h5py raises many types: OSError, KeyError, RuntimeError, TypeError
         reason = " ".join(str(error).split())
-        raise RunError(f"{path}: cannot be read, it may be damaged: {reason}") from error
+        raise RunError(f"{path}: cannot be read and may be damaged: {reason}") from error
 
 
 def read_attributes(node: Any, without: str | None = None) -> dict[str, Any]:
-    """Return the attributes of a file or group, save those that begin so, as Python numbers and strings."""
+    """Return the attributes of a file or group as Python numbers and strings.
+
+    Attributes whose names start with `without` are left out.
+    """
     names = [name for name in node.attrs if without is None or not name.startswith(without)]
     values = ((name, node.attrs[name]) for name in names)
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in values}
 
 
 def has_seal(path: Path) -> bool:
-    """Return whether the file ends in a seal; raise `RunError` for a seal that does not fit the file."""
+    """Return whether the file ends in a seal; a seal that does not match the content raises `RunError`."""
     crc = 0
     with path.open("rb") as file:
         rest = max(os.fstat(file.fileno()).st_size - SEAL_BYTES, 0)
@@ -151,5 +155,5 @@ def has_seal(path: Path) -> bool:
     if not re.fullmatch(rb"crc32 [0-9a-f]{8}\n", seal):
         return False
     if seal != SEAL % crc:
-        raise RunError(f"{path}: is damaged: its CRC-32 differs")
+        raise RunError(f"{path}: is damaged: its CRC-32 does not match its content")
     return True

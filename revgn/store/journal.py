@@ -1,12 +1,12 @@
-"""The journal, a line a record, and the columns that its records fill.
+"""The journal of a run, with one JSON record per line, and the columns that hold its records.
 
     {"kind": "step", "step": 12, "loss": 0.5, "rho": 1e-15}
 
     {"kind": "resume", "step": 10}
 
-The second kind says that the run went on from step 10: what was recorded of later steps before that line
-counts no more. A line is appended by one write, so a killed run loses at most the line it was writing.
-JSON has no NaN: what was not measured has no key; infinities are the strings "inf" and "-inf".
+A line of the second kind states that the run was resumed from step 10; earlier records of later steps are
+then void. Each line is appended by one write, so that a killed run loses at most the line being written.
+JSON has no NaN: a quantity that was not measured has no key. Infinities are the strings "inf" and "-inf".
 """
 
 import fcntl
@@ -30,7 +30,7 @@ from revgn.store.names import CADENCES, RENAMED_SERIES, WRITER_FILE, Cadence
 from revgn.store.owner import is_alive, read_owner, this_process, write_owner
 
 Record = dict[str, float]
-Entry = tuple[Cadence | None, Record]  # without a cadence: the run went on from a step
+Entry = tuple[Cadence | None, Record]  # the cadence is None where the run was resumed from a step
 
 RESUME = "resume"
 
@@ -38,23 +38,24 @@ _LOCK_TRIES = 20
 
 
 def check_record(cadence: Cadence, values: Mapping[str, float | None]) -> Record:
-    """Return what of `values` was measured, or raise for a name that `cadence` does not have."""
+    """Return the measured values; a name that does not belong to `cadence` raises `UsageError`."""
     scale = cadence.scale.name
     known = {series.name for series in (cadence.scale, *cadence.series)}
     if unknown := sorted(name for name in values.keys() - known if cadence.find(name) is None):
         known |= {series.name for series in cadence.by_coupling}
         raise UsageError(
-            f"a record of {cadence.group} has no {', '.join(unknown)}; it has {', '.join(sorted(known))}"
+            f"a record of {cadence.group} cannot contain {', '.join(unknown)}; "
+            f"expected names are {', '.join(sorted(known))}"
         )
     numbers = {name: float(value) for name, value in values.items() if value is not None}
     record = {name: number for name, number in numbers.items() if not math.isnan(number)}
     if scale not in record:
-        raise UsageError(f"a record of {cadence.group} needs a number for {scale}")
+        raise UsageError(f"a record of {cadence.group} requires a number for {scale}")
     return record
 
 
 def encode(cadence: Cadence, record: Record) -> bytes:
-    """Write a checked record as one line."""
+    """Return a checked record as one line of the journal."""
     line: dict[str, Any] = {"kind": cadence.scale.name}
     for name, value in record.items():
         if math.isinf(value):
@@ -65,12 +66,12 @@ def encode(cadence: Cadence, record: Record) -> bytes:
 
 
 def encode_resume(step: int) -> bytes:
-    """Write the line that says from which step a run went on."""
+    """Return the line that records the step from which a run was resumed."""
     return json.dumps({"kind": RESUME, "step": step}).encode() + b"\n"
 
 
 def decode(line: bytes) -> Entry:
-    """Read a line of `encode` or `encode_resume`, also of older formats; any other line raises an error."""
+    """Decode a line written by `encode` or `encode_resume`, also in older formats; other lines raise."""
     values = json.loads(line)
     kind = values.pop("kind")
     if kind == RESUME:
@@ -81,9 +82,10 @@ def decode(line: bytes) -> Entry:
 
 
 def read_journal(path: Path, start: int = 0, end: int | None = None) -> tuple[list[Entry], int]:
-    """Return a journal's entries between two lines' starts, and the length in bytes up to which it is whole.
+    """Read the entries of a journal between the byte offsets `start` and `end` of two lines.
 
-    A damaged last line was being written at a kill, and is left out; any other raises `RunError`.
+    Returns the entries, and the length in bytes up to which the journal is undamaged. A damaged last line was
+    being written when the run was killed and is ignored. Any other damaged line raises `RunError`.
     """
     try:
         with path.open("rb") as file:
@@ -111,7 +113,7 @@ def read_journal(path: Path, start: int = 0, end: int | None = None) -> tuple[li
 
 
 class Journal:
-    """The journal of the one process that writes a run; the system lifts its lock when that ends."""
+    """The journal, opened by the process that writes the run; the system releases its lock at process end."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -126,7 +128,7 @@ class Journal:
                 raise
 
     def append(self, line: bytes) -> None:
-        """Append `line`, or raise and leave the journal as it was."""
+        """Append `line`; if writing fails, raise `RunError` and leave the journal unchanged."""
         with writing(self._path):
             length = os.fstat(self._descriptor).st_size
             try:
@@ -136,11 +138,11 @@ class Journal:
                 raise
 
     def size(self) -> int:
-        """Bytes of all lines."""
+        """Return the size of the journal in bytes."""
         return os.fstat(self._descriptor).st_size
 
     def sync(self) -> None:
-        """Wait until the disk holds every line."""
+        """Wait until all lines are stored on disk."""
         with writing(self._path):
             os.fsync(self._descriptor)
 
@@ -150,7 +152,10 @@ class Journal:
 
 
 class Columns:
-    """The series of one cadence, a row a record; of several with the same step or epoch the last counts."""
+    """The series of one cadence, with one row per record.
+
+    If several records have the same step or epoch, the last one is valid.
+    """
 
     def __init__(self, cadence: Cadence) -> None:
         self.cadence = cadence
@@ -163,14 +168,14 @@ class Columns:
             column.append(record.get(name, math.nan))
 
     def extend(self, arrays: Mapping[str, NDArray[np.float64]]) -> None:
-        """Add the rows of `arrays`, as `arrays()` returned them; series that are not ours are left out."""
+        """Add rows in the form that `arrays()` returns; series of other cadences are ignored."""
         self._add_columns(name for name in arrays if self.cadence.find(name))
         missing = [math.nan] * len(arrays[self.cadence.scale.name])
         for name, column in self._columns.items():
             column.extend(arrays[name].tolist() if name in arrays else missing)
 
     def replay(self, entries: Iterable[Entry]) -> None:
-        """Put what a journal has of this cadence, and drop what it says counts no more."""
+        """Add the records of this cadence from a journal, and drop those that a resumption made void."""
         for kind, record in entries:
             if kind is None:
                 self.drop_after(record["step"])
@@ -178,12 +183,12 @@ class Columns:
                 self.put(record)
 
     def drop_after(self, step: float) -> None:
-        """Forget the rows of later steps; rows that name no step stay."""
+        """Drop the rows of later steps; rows without a step remain."""
         kept = [not of_row > step for of_row in self._columns["step"]]
         self._columns = {name: array("d", compress(column, kept)) for name, column in self._columns.items()}
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
-        """Return the scale and each series that was ever measured, in the order of the scale."""
+        """Return the scale and each series with at least one value, sorted by the scale."""
         scale = self.cadence.scale.name
         latest = {value: row for row, value in enumerate(self._columns[scale])}
         rows = [latest[value] for value in sorted(latest)]
@@ -196,15 +201,15 @@ class Columns:
 
 
 def _lock(descriptor: int, folder: Path) -> None:
-    """Lock the journal, or raise with the name of the process that holds the lock.
+    """Lock the journal; if another process holds the lock, raise an error that names it.
 
-    On a file system without locks the process that wrote last holds it as long as it lives.
+    On a file system without locks, the process that wrote last is taken to hold the lock while it is alive.
     """
     owner = read_owner(folder / WRITER_FILE)
     held = RunHeldError(
         f"{folder}: another process is writing this run{'' if owner is None else f': {owner}'}"
     )
-    for _ in range(_LOCK_TRIES):  # somebody may just be asking `is_locked`
+    for _ in range(_LOCK_TRIES):  # a call of `is_locked` holds the lock for an instant
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
@@ -218,7 +223,7 @@ def _lock(descriptor: int, folder: Path) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether a process is writing the journal."""
+    """Return whether a process is writing the journal."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

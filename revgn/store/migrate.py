@@ -1,11 +1,12 @@
-"""Older formats of a run, brought up to date when it is read.
+"""Migration of runs in older formats, which happens when a run is read.
 
-    1   before the first release: the settings hold `optimizer.directions` 1000 wherever none were given
-    2   without these; run.h5 states how much of the journal it holds (`journal_bytes`)
-    3   settings as a tree of structs, booleans as 0 and 1, series named as in `names.RENAMED_SERIES`; every
-        series exists from the first snapshot
+    1   before the first release: the settings contain the unused default `optimizer.directions` = 1000
+    2   without this default; run.h5 states how much of the journal it holds (`journal_bytes`)
+    3   settings are a tree of structs, booleans are stored as 0 and 1, series have the new names in
+        `names.RENAMED_SERIES`, and every series exists from the first snapshot
 
-A run is migrated in memory. Where it is then written, its run.h5 stays beside the new one, as run.v1.h5.
+A run is migrated in memory. If it is written later, the original run.h5 is kept beside the new one, for
+instance as run.v1.h5.
 """
 
 import json
@@ -21,7 +22,7 @@ from revgn.store.settings import Table, migrated_settings
 
 
 def migrated(attributes: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return root attributes as the present format has them, or raise `RunError` for an unknown format."""
+    """Return root attributes in the present format; an unknown format raises `RunError`."""
     version = attributes["format_version"]
     check_version(version, path)
     if version == FORMAT_VERSION:
@@ -33,17 +34,18 @@ def migrated(attributes: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def check_version(version: Any, path: Path) -> None:
-    """Raise a `RunError` for a format that cannot be read."""
+    """Raise `RunError` for a format that cannot be read."""
     if not isinstance(version, int) or version < 1:
         raise RunError(f"{path}: is damaged: its format is {version!r}")
     if version > FORMAT_VERSION:
         raise RunError(
-            f"{path}: has format {version}, of a newer revgn; this one reads up to {FORMAT_VERSION}"
+            f"{path}: has format {version}, which requires a newer revgn; "
+            f"this version reads formats up to {FORMAT_VERSION}"
         )
 
 
 def keep_original(folder: Path) -> None:
-    """Keep run.h5 of an older format beside the one that will be written, unless it is kept already."""
+    """Copy a run.h5 of an older format to a name with its version, unless such a copy exists."""
     path = folder / RUN_FILE
     with reading(path) as file:
         version = int(file.attrs["format_version"])

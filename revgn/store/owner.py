@@ -1,4 +1,4 @@
-"""Who writes a run or works at a job: a process of some machine, and whether it still lives."""
+"""The owner of a run or trial: the process, on some machine, that writes it, and whether it is alive."""
 
 import functools
 import json
@@ -13,10 +13,10 @@ from revgn.store.files import write_whole
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process, as it is told from all others.
+    """Unique identification of a process.
 
-    `machine` tells boots and containers of one host apart, `began` two processes of one number; both are
-    empty where the system does not say.
+    `machine` distinguishes boots and containers of one host. `began` distinguishes processes with the same
+    number. Both are empty if the system does not provide them.
     """
 
     host: str
@@ -29,12 +29,12 @@ class Owner:
 
 
 def this_process() -> Owner:
-    """Return the owner that the calling process is."""
+    """Return the identification of the calling process."""
     return _owner(os.getpid())
 
 
 def is_alive(owner: Owner) -> bool | None:
-    """Tell whether the process lives; None where only its own machine can tell, or the boot it was of."""
+    """Return whether the process is alive; None if it ran on another machine or during another boot."""
     here = this_process()
     if (owner.host, owner.machine) != (here.host, here.machine):
         return None
@@ -48,12 +48,12 @@ def is_alive(owner: Owner) -> bool | None:
 
 
 def write_owner(path: Path, owner: Owner) -> None:
-    """Put the owner at `path`, whole."""
+    """Write the owner to `path` atomically."""
     write_whole(path, json.dumps(asdict(owner)).encode())
 
 
 def read_owner(path: Path) -> Owner | None:
-    """Return the owner that `path` names; None where it names none."""
+    """Return the owner stored at `path`; None if there is no valid one."""
     with suppress(OSError, ValueError, TypeError):
         owner = Owner(**json.loads(path.read_bytes()))
         if isinstance(owner.process, int) and owner.process > 0:
@@ -61,7 +61,7 @@ def read_owner(path: Path) -> Owner | None:
     return None
 
 
-@functools.cache  # a fork has another number
+@functools.cache  # keyed by process number, since a fork inherits the cache
 def _owner(process: int) -> Owner:
     return Owner(socket.gethostname(), process, _machine(), _began(process))
 
@@ -76,6 +76,6 @@ def _machine() -> str:
 
 
 def _began(process: int) -> str:
-    with suppress(OSError, IndexError):  # the name, in parentheses, may itself hold blanks
+    with suppress(OSError, IndexError):  # the process name, in parentheses, may contain blanks
         return Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
     return ""

@@ -1,4 +1,4 @@
-"""Runs as they are found on disk: what was run, and what was measured so far."""
+"""Reading runs from disk: their settings, attributes and series."""
 
 import functools
 import glob
@@ -27,9 +27,10 @@ CadenceName = Literal["steps", "epochs"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """A run, running or ended: its settings (nested) and other attributes as they were when it was opened.
+    """A stored run, which may still be running.
 
-    Series are read when they are first asked for, as they are then, and stay. No lock is taken.
+    `config` holds the settings as nested dicts. Settings and attributes are read when the run is opened.
+    Series are read at first access and are not updated afterwards. No lock is taken.
     """
 
     folder: Path
@@ -40,30 +41,30 @@ class Run:
 
     @property
     def steps(self) -> Series:
-        """The scale `step` and every series that was ever measured along it: float64, NaN "not measured"."""
+        """The scale `step` and every measured series along it: float64, with NaN for missing values."""
         return self.read_series(STEPS)
 
     @property
     def epochs(self) -> Series:
-        """The scale `epoch` and every series that was ever measured along it."""
+        """The scale `epoch` and every measured series along it."""
         return self.read_series(EPOCHS)
 
     @property
     def checkpoints(self) -> list[int]:
-        """Steps of which there is a checkpoint."""
+        """Steps for which there is a checkpoint."""
         return [int(path.stem.partition("_")[2]) for path in checkpoint_paths(self.folder)]
 
 
 def open_run(folder: Path | str) -> Run:
-    """Read what a run is, also while it is being written.
+    """Open a run for reading, also while it is being written.
 
-    The journal's records come on top of the last snapshot's: it is ahead of that while a run goes on.
-    Where a resumed run has gone back to a checkpoint, what it had recorded beyond counts no more.
+    Its series combine the last snapshot in run.h5 with newer records of the journal. Records of a resumed run
+    that lie beyond the checkpoint from which it was resumed are left out.
 
     Raises
     ------
     RunError
-        If `folder` holds no run, or what it holds is damaged; of its series when these are asked for.
+        If `folder` does not contain a run, or the run is damaged. Damaged series raise at first access.
 
     Examples
     --------
@@ -75,7 +76,7 @@ def open_run(folder: Path | str) -> Run:
     folder = Path(folder)
     path = folder / names.RUN_FILE
     if not path.exists():
-        raise RunError(f"{folder}: is not a run: it has no {names.RUN_FILE}")
+        raise RunError(f"{folder}: is not a run folder: it has no {names.RUN_FILE}")
     with reading(path) as file:
         attributes = read_attributes(file, without=names.CONFIG_PREFIX)
         attributes = migrated(attributes, path)
@@ -87,14 +88,14 @@ def open_run(folder: Path | str) -> Run:
 
 
 def open_runs(where: Path | str | Iterable[Path | str]) -> list[Run]:
-    """Open the runs that a glob pattern matches, that a folder holds at any depth, or each of a list.
+    """Open all runs in a folder at any depth, all that match a glob pattern, or all of a list of these.
 
     Raises
     ------
     UsageError
-        If there is none.
+        If there is no run.
     RunError
-        If one is damaged.
+        If a run is damaged.
 
     Examples
     --------
@@ -108,18 +109,18 @@ def open_runs(where: Path | str | Iterable[Path | str]) -> list[Run]:
         matches = glob.glob(str(each), recursive=True) if not Path(each).exists() else [str(each)]
         found = [run for match in sorted(matches) for run in list_runs(match)]
         if not found:
-            raise UsageError(f"{each}: {'holds no run' if matches else 'there is no such folder'}")
+            raise UsageError(f"{each}: {'contains no run' if matches else 'there is no such folder'}")
         folders |= dict.fromkeys(found)
     return [open_run(folder) for folder in folders]
 
 
 def is_run(folder: Path | str) -> bool:
-    """Tell whether `folder` holds a run."""
+    """Return whether `folder` is a run folder."""
     return (Path(folder) / names.RUN_FILE).is_file()
 
 
 def list_runs(root: Path | str) -> list[Path]:
-    """Return the folders of all runs in `root`, at any depth, sorted; a run holds no others.
+    """Return the folders of all runs in `root` at any depth, sorted.
 
     Examples
     --------
@@ -136,14 +137,14 @@ def list_runs(root: Path | str) -> list[Path]:
 
 
 def status(run: Run) -> str:
-    """Status of the run; "killed" where it says "running" but no process writes it."""
+    """Return the status of a run; "killed" if it is stored as "running" but no process is writing it."""
     if run.status == "running" and not is_locked(run.folder / names.JOURNAL_FILE):
         return "killed"
     return run.status
 
 
 def _read_series(folder: Path, cadence: Cadence) -> Series:
-    """Return the snapshot's series, and on top of them what the journal has beyond."""
+    """Return the series of the snapshot, extended by newer records of the journal."""
     path = folder / names.RUN_FILE
     with reading(path) as file:
         known = int(file.attrs.get(names.JOURNAL_BYTES, 0))
@@ -158,7 +159,7 @@ def _read_series(folder: Path, cadence: Cadence) -> Series:
 
 
 def read_columns(file: h5py.File, cadence: Cadence) -> Series:
-    """Return what run.h5 holds of the scale and of each series that was ever measured, by present names."""
+    """Return the scale and each measured series from run.h5, under their present names."""
     group, scale = file[cadence.group], cadence.scale.name
     stored = {RENAMED_SERIES.get(name, name): _read_column(group, name) for name in group}
     known = [series.name for series in (cadence.scale, *cadence.series) if series.name in stored]
@@ -167,11 +168,14 @@ def read_columns(file: h5py.File, cadence: Cadence) -> Series:
 
 
 def _read_column(group: h5py.Group, name: str) -> NDArray[np.float64]:
-    """Return one series; what is none, lies elsewhere, or claims more than the file can hold is damage."""
+    """Return one series.
+
+    An object that is not a series, is in another file, or is larger than this file can hold is an error.
+    """
     link, data = group.get(name, getlink=True), group.get(name)
     path, fault = Path(group.file.filename), ""
     if not (isinstance(link, h5py.HardLink) and isinstance(data, h5py.Dataset)) or data.is_virtual:
-        fault = "is no series of its own"
+        fault = "is not a data set stored in this file"
     elif data.dtype.kind != "f" or data.ndim != 1:
         fault = f"has shape {data.shape} and dtype {data.dtype}"
     elif data.nbytes > DEFLATE_RATIO * path.stat().st_size:

@@ -1,14 +1,14 @@
-"""Settings of version 0.1 (run formats 1 and 2), whose optimizer was one flat table, as the present tree.
+"""Conversion of settings of version 0.1 (run formats 1 and 2), where the optimizer was one flat table.
 
-Optimizers that were removed keep their settings under their old name as kind: such runs are shown, compared
-and evaluated, but not resumed.
+A run with an optimizer that was removed keeps its settings, with the old name of the optimizer as its kind.
+Such a run can be shown, compared and evaluated, but not resumed.
 """
 
 from typing import Any
 
 Table = dict[str, Any]
 
-_OF = {  # fields by kind: the new name and, where it differs, the old one
+_OF = {  # fields of each kind, as "new=old" or as one name that did not change
     "sgd": "momentum nesterov",
     "adam": "beta1 beta2 eps",
     "muon": "momentum nesterov beta1 beta2 eps",
@@ -33,7 +33,7 @@ _FLAT = ("name", "schedule", "warmup", "floor", "every", "gamma")
 
 
 def migrated_settings(old: Table) -> Table:
-    """Return nested settings, all or some, of version 0.1 under their present names and places."""
+    """Return nested settings of version 0.1, complete or partial, under their present paths."""
     new = {section: dict(table) if isinstance(table, dict) else table for section, table in old.items()}
     data, training, optimizer = (new.get(name, {}) for name in ("data", "training", "optimizer"))
     if "validation_fraction" in data:
@@ -60,7 +60,7 @@ def migrated_settings(old: Table) -> Table:
 
 
 def _optimizer(old: Table) -> Table:
-    """Return the optimizer, within the wrappers that were switched on."""
+    """Return the optimizer, nested in the wrappers that the old settings enabled."""
     if kind := _removed(old):
         return {"kind": kind, **{name: value for name, value in old.items() if name not in _FLAT}}
     first = _plain(old, old.get("name"), old.get("lr"))
@@ -82,7 +82,7 @@ def _optimizer(old: Table) -> Table:
 
 
 def _plain(old: Table, name: str | None, lr: float | None) -> Table:
-    """Return one optimizer that takes its settings from the flat table."""
+    """Return one optimizer with its settings from the flat table."""
     new: Table = {} if name is None else {"kind": name}
     new |= {} if lr is None else {"lr": lr}
     new |= _taken(old, name or "gauss-newton") | _taken(old, "", "weight_decay")
@@ -109,7 +109,7 @@ def _solver(old: Table) -> Table:
 
 
 def _removed(old: Table) -> str:
-    """Name the removed part that an optimizer uses; "" if there is none."""
+    """Return the name of the removed feature that an optimizer uses; "" if there is none."""
     if old.get("hybrid") in ("agreement", "couplings"):
         return str(old["hybrid"])
     if old.get("length_rule") == "second-batch":
@@ -120,6 +120,6 @@ def _removed(old: Table) -> str:
 
 
 def _taken(old: Table, kind: str, names: str = "") -> Table:
-    """Return the fields of a kind that the flat table has, under their new names."""
+    """Return the fields of a kind that are present in the flat table, under their new names."""
     pairs = (name.partition("=") for name in (names or _OF.get(kind, "")).split())
     return {new: old[before or new] for new, _, before in pairs if (before or new) in old}

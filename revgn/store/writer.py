@@ -1,4 +1,4 @@
-"""The one who writes a run: records go to the journal at once, to run.h5 every few seconds."""
+"""Writing a run: records go to the journal immediately, and to run.h5 every few seconds."""
 
 import time
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ SNAPSHOT_SHARE = 0.01
 
 
 class RunWriter:
-    """Stores the records of one run; leaving its `with` block closes it with the fitting status."""
+    """Writer of one run; its `with` block closes the run with a status that depends on how the block ends."""
 
     def __init__(self, folder: Path, attributes: dict[str, Any]) -> None:
         self.folder = folder
@@ -54,32 +54,32 @@ class RunWriter:
         if error is None:
             self.close("finished")
             return
-        with suppress(RunError):  # a full disk must not hide what went wrong first
+        with suppress(RunError):  # a full disk must not hide the original error
             self.close("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", str(error))
 
     def record_step(self, values: Mapping[str, float | None]) -> None:
-        """Journal what was measured in a step; None, NaN and absence are "not measured"."""
+        """Add a record of a training step to the journal; None, NaN and absence mean "not measured"."""
         self._record(self._steps, values)
 
     def record_epoch(self, values: Mapping[str, float | None]) -> None:
-        """Journal what an evaluation measured; an epoch may be a fraction."""
+        """Add a record of an evaluation to the journal; the epoch may be fractional."""
         self._record(self._epochs, values)
 
     def rewind(self, step: int) -> None:
-        """Journal that the run goes on from `step`, and forget the records of later steps."""
+        """Record that the run is resumed from `step`, and drop the records of later steps."""
         self._open_journal().append(encode_resume(step))
         for columns in (self._steps, self._epochs):
             columns.drop_after(step)
 
     def snapshot(self) -> None:
-        """Bring run.h5 up to date."""
+        """Update run.h5."""
         begun = time.monotonic()
         write_hdf5(self.folder / names.RUN_FILE, self._fill)
         self._latest = time.monotonic()
         self._cost += self._latest - begun
 
     def snapshot_if_due(self) -> None:
-        """Bring run.h5 up to date if that was long ago and costs little."""
+        """Update run.h5 if the last update was 2 s ago and updates took less than 1 % of the time so far."""
         now = time.monotonic()
         if now - self._latest >= SNAPSHOT_SECONDS and self._cost < SNAPSHOT_SHARE * (now - self._opened):
             self.snapshot()
@@ -87,10 +87,10 @@ class RunWriter:
     def save_checkpoint(
         self, *, step: int, arrays: Mapping[str, NDArray[Any]], scores: Mapping[Weights, float]
     ) -> Path:
-        """Write a checkpoint and return its path; the last two and those of highest score are kept.
+        """Write a checkpoint and return its path; keep the last two and those with the highest scores.
 
-        There is a score for each kind of weights that was evaluated. The journal is on the disk before the
-        checkpoint is: it never lags behind.
+        `scores` has one score for each kind of weights that was evaluated. The journal is stored on disk
+        before the checkpoint, so that it is never behind a checkpoint.
         """
         path = checkpoint_path(self.folder, step)
         self._open_journal().sync()
@@ -105,9 +105,9 @@ class RunWriter:
     def close(
         self, status: Literal["finished", "stopped", "interrupted", "failed"], message: str = ""
     ) -> None:
-        """Say how the run ended, in the last snapshot, and let go of the journal.
+        """Store the final status in a last snapshot, and close the journal.
 
-        A signal that comes meanwhile waits: the run would say "running" for good.
+        Signals are delayed meanwhile, so that the stored status cannot remain "running".
         """
         journal = self._open_journal()
         self._attributes |= {"status": status, "message": text(message), "end": now()}
@@ -119,7 +119,7 @@ class RunWriter:
                 self._release()
 
     def _release(self) -> None:
-        """Let go of the journal and leave everything as it is."""
+        """Close the journal without changing the run."""
         self._open_journal().close()
         self._journal = None
 
@@ -140,20 +140,21 @@ class RunWriter:
 
 
 def create_run(folder: Path, provenance: Provenance) -> RunWriter:
-    """Make the folder of a new run; `RunError` if it already holds something, or cannot be written."""
+    """Create the folder of a new run; a folder that is not empty or cannot be written raises `RunError`."""
     attributes = first_attributes(provenance)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not _is_unborn(folder):
-            raise RunError(f"{folder}: is not empty, and a run is never overwritten; choose another folder")
+            raise RunError(f"{folder}: is not empty, and runs are never overwritten; choose another folder")
     return _begin(RunWriter(folder, attributes), provenance.config_toml)
 
 
 def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None) -> RunWriter:
-    """Go on with a run that is not being written, from `step`, on the machine and with the settings given.
+    """Return a writer that continues a run from `step`, with the machine and settings in `provenance`.
 
-    What was recorded of later steps counts no more; without a step all counts. Title, first command, seed
-    and data stay as they were. No run, a damaged one, and one that another process writes raise `RunError`.
+    Records of later steps become void; without `step`, all records remain valid. Title, first command, seed
+    and data do not change. `RunError` is raised if there is no run, if it is damaged, or if another process
+    is writing it.
     """
     run = open_run(folder)
     changing = (names.CONFIG_PREFIX, "version.")
@@ -170,21 +171,22 @@ def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None)
 
 
 def repair_run(folder: Path, config_toml: str) -> None:
-    """Fold the journal of a run that nobody writes into run.h5, and have its status tell how it ended.
+    """Write the journal of a killed run into run.h5 and correct its status.
 
-    A torn last line of the journal goes; an older format becomes ours, with the original kept, and with the
-    settings `config_toml`. No run, damage beyond the journal, and a process that writes it raise `RunError`.
+    An incomplete last line of the journal is removed. A run in an older format is converted, with the
+    settings `config_toml`, and the original run.h5 is kept. `RunError` is raised if there is no run, if other
+    files than the journal are damaged, or if another process is writing the run.
     """
     run = open_run(folder)
     attributes = run.attributes | config_attributes(run.config)
     if run.status == "running":
-        attributes |= {"status": "interrupted", "message": "repaired: its process had died", "end": now()}
+        attributes |= {"status": "interrupted", "message": "repaired after its process died", "end": now()}
     keep_original(folder)
     _begin(RunWriter(folder, attributes), config_toml, run)._release()
 
 
 def _is_unborn(folder: Path) -> bool:
-    """Whether nothing was written yet but what a start killed in its first instant leaves: no record."""
+    """Return whether a folder is empty, or has only the files of a run killed before its first record."""
     tolerated = {names.CONFIG_FILE, names.PARTIAL_FILE, names.WRITER_FILE}
     left = {path.name for path in folder.iterdir()} - tolerated
     journal = folder / names.JOURNAL_FILE
@@ -194,10 +196,10 @@ def _is_unborn(folder: Path) -> bool:
 
 
 def _begin(writer: RunWriter, config_toml: str, run: Run | None = None, step: int | None = None) -> RunWriter:
-    """Write the settings and a snapshot; of a run that goes on, of all that was recorded up to `step`."""
+    """Write the settings and a first snapshot; for a continued run, with all records up to `step`."""
     try:
         if run is not None:
-            writer._steps.extend(run.steps)  # read now that nobody else can write
+            writer._steps.extend(run.steps)  # read after locking, so that no other process can write
             writer._epochs.extend(run.epochs)
         if step is not None:
             writer.rewind(step)
@@ -221,7 +223,7 @@ def _fill_group(group: h5py.Group, columns: Columns) -> None:
     for name in dict.fromkeys((*known, *arrays)):
         if name in arrays:
             data = group.create_dataset(name, data=arrays[name])
-        else:  # never measured: NaN, which take no room in the file
+        else:  # never measured: NaN as the fill value, which takes no space in the file
             data = group.create_dataset(name, scale.shape, "f8", fillvalue=np.nan)
         data.dims[0].attach_scale(scale)
         if series := cadence.find(name):

@@ -1,4 +1,4 @@
-"""Studies: a question, the sweep that answers it, and verdicts on claims."""
+"""Studies: each states a question, runs a sweep that answers it, and gives verdicts on claims."""
 
 from revgn.studies.conduct import conduct_study
 from revgn.studies.study import Claim, Study, judge, load_study, plan_of, study_names

@@ -1,4 +1,4 @@
-"""Conduct a study: run its sweep, then write its table, its figures, its report and its verdicts."""
+"""Conducting a study: its sweep is run, then its tables, plots, report and verdicts are written."""
 
 import importlib.util
 import json
@@ -33,21 +33,21 @@ def conduct_study(
     observe: Callable[[Board], None] = lambda board: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Board, tuple[Verdict, ...]]:
-    """Run the missing jobs of a study's sweep into `folder`; when all are done, write tables and figures.
+    """Run the missing trials of a study in `folder`; when all have ended, write tables, plots and verdicts.
 
     Returns
     -------
     board : Board
-        States of the jobs.
+        The state of each trial, by its name.
     verdicts : tuple of Verdict
-        Verdicts on the study's claims, in their order; none while jobs are left.
+        Verdicts on the claims of the study, in their order; empty while trials are left.
 
     Raises
     ------
     UsageError
-        If there is no data set of that name, or it is too small for the study.
+        If the data set is unknown or too small for the study.
     DataError
-        If it is not here, and cannot be fetched.
+        If the data set is not on this machine and cannot be downloaded.
     """
     plan = plan_of(study, scale, seeds, data)
     if data is not None:
@@ -90,9 +90,9 @@ def conduct_study(
 
 
 def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[str, list[Run]]:
-    """Return the runs of each variant that count: of the settings that were tried on all seeds the best.
+    """Return the runs of each variant that its row shows: those with the best settings run on all seeds.
 
-    Best by the study's rule; a variant of which nothing was tried on all seeds has none.
+    The rule of the study defines the best. A variant without settings that were run on all seeds is left out.
     """
     by_variant: dict[str, list[Run]] = {}
     for name, state in board.items():
@@ -110,7 +110,7 @@ def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[st
 
 
 def _check_data(plan: Plan) -> None:
-    """Load the data of every kind of job, so that an error of theirs is raised once, before any job."""
+    """Load each data set of the plan once, so that errors are raised before the first trial."""
     configs = [build_config(dict(job.settings)) for job in plan_jobs(plan)]
     for config in {repr(config.data): config for config in configs}.values():
         load_data(config)

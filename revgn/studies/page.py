@@ -1,4 +1,4 @@
-"""The page of a study: its question, a table of its variants, its verdicts."""
+"""The page of a study in Markdown: its question, a table of its variants, and its verdicts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,14 +15,15 @@ _FIGURES = ("validation_accuracy", "test_accuracy", "test_loss", "train_loss", "
 def study_markdown(
     study: Study, scale: Scale, chosen: dict[str, list[Run]], verdicts: Sequence[Verdict], command: str
 ) -> str:
-    """Return the page of a study: its question, a table of its variants, its verdicts."""
+    """Return the page of a study in Markdown: its question, a table of its variants, and its verdicts."""
     lines = [f"# {study.title}", ""]
     for line in study_lines(study, scale, chosen, command):
         lines += [line, ""]
     rows = {variant: compare_runs(runs).rows[0] for variant, runs in chosen.items()}
     figures = [name for name in _FIGURES if any(name in row.figures for row in rows.values())]
     claimed = {claim.what: claim for claim in study.claims if claim.what.replace(" ", "_") not in figures}
-    lines += [f"| variant | rate | {' | '.join([*(name.replace('_', ' ') for name in figures), *claimed])} |"]
+    columns = [name.replace("_", " ") for name in figures]
+    lines += [f"| variant | learning rate | {' | '.join([*columns, *claimed])} |"]
     lines += ["|---" * (len(figures) + len(claimed) + 2) + "|"]
     for variant, row in sorted(rows.items(), key=lambda item: -merit(study, item[1])):
         rate = first_rate(chosen[variant][0].config)
@@ -38,34 +39,37 @@ def study_markdown(
 
 
 def first_rate(config: dict[str, Any]) -> float:
-    """Return the learning rate of a configuration, of several optimizers that of the first."""
+    """Return the learning rate of a configuration; the first one if it has several optimizers."""
     return float(flat(config)[path_of("lr", config, of_first=True)])
 
 
 def study_lines(study: Study, scale: Scale, chosen: dict[str, list[Run]], command: str) -> list[str]:
-    """Return the question of a study, its data, and the command that answered it."""
+    """Return the question of a study, and a line with its data, scale, seeds and command."""
     count = max(map(len, chosen.values()), default=0)
     names = {run.attributes["data_name"]: None for runs in chosen.values() for run in runs}
     asked = f"{study.question} ({study.source}.)"
-    return [asked, f"On {', '.join(names)}, scale {scale}, {count} seeds, by `{command}`."]
+    return [
+        asked,
+        f"Data: {', '.join(names)}. Scale: {scale}. Seeds per variant: {count}. Produced by `{command}`.",
+    ]
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of a table of verdicts."""
+    """Return the head and the rows of the table of verdicts."""
     rows = [
         [
             verdict.claim.words,
-            f"{verdict.claim.what} of {verdict.claim.more} less that of {verdict.claim.less}: "
+            f"{verdict.claim.what}: {verdict.claim.more} minus {verdict.claim.less} = "
             f"{verdict.difference:+.4g} ± {verdict.error:.2g}",
             verdict.answer,
         ]
         for verdict in verdicts
     ]
-    return ["claim", "found", "verdict"], rows
+    return ["claim", "difference ± standard error", "verdict"], rows
 
 
 def merit(study: Study, row: Row) -> float:
-    """Return the number by which the best row is chosen: minus the training loss, or the score."""
+    """Return the number that ranks a row, higher is better: minus the training loss, or the score."""
     return -row.figures["train_loss"].mean if study.rule == "fit" else row.score
 
 

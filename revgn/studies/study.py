@@ -1,28 +1,31 @@
-"""A study: a question, the sweep that answers it, and the claims that it is held against.
+"""A study: a question, the sweep that answers it, and the claims that it tests.
+
+A study is declared in a TOML file:
 
 title = "Which generalized inverse"
 source = "Buffelli et al. 2024, figure 2"
 question = "..."
-tune = "lr=x0.3,1,3"            rates tried for each variant, factors of its own; see `revgn.sweeps.tune`
-rule = "score"                  the best there, and of all settings tried on every seed
-panels = ["accuracy", "loss"]    of the figure; the first also against seconds of training
-against = "optimizer.lr"        a setting, over which the panels are then drawn: figures of a comparison,
-                                a line for each optimizer
+tune = "lr=x0.3,1,3"            values of a setting to try for each variant, here as factors of the learning
+                                rate of the variant; see `revgn.sweeps.tune`
+rule = "score"                  definition of the best value, and of the best settings run on all seeds
+panels = ["accuracy", "loss"]    panels of the plot; the first is also drawn against wall-clock time
+against = "optimizer.lr"        optional setting for the horizontal axis of the plot; the panels then name
+                                metrics of a comparison, and each optimizer is one line
 
-[settings]                      of all jobs
-[scale.laptop] [scale.paper]    settings that differ with the scale
-[variants.NAME]
-[grid]
+[settings]                      settings of all trials
+[scale.laptop] [scale.paper]    settings that depend on the scale
+[variants.NAME]                 settings of one variant
+[grid]                          settings with several values; see `revgn.sweeps.plan`
 
 [[claims]]
-words = "..."                   the claim, in its author's words or ours
-figure = "test_accuracy"        a figure of the comparison, a series of epochs (its last number), or one of
-                                steps (its mean)
-per = "loss_decrease"           the series of steps whose mean the figure's is divided by
-epoch = 1                       the figure as it was by then, of series of epochs
-seconds = 20                    likewise, by seconds of training
-more = "adam"                   the variant that has more of it, by the claim
-less = "block"                  than this one
+words = "..."                   the claim in words
+figure = "test_accuracy"        what is compared: a metric of the comparison, a series of epochs (its last
+                                value), or a series of steps (its mean)
+per = "loss_decrease"           optional series of steps; its mean divides the mean of the first series
+epoch = 1                       optional: value of a series of epochs at this epoch
+seconds = 20                    optional: value of a series of epochs after this training time
+more = "adam"                   the variant that has the larger value according to the claim
+less = "block"                  the variant that has the smaller value
 """
 
 import math
@@ -45,16 +48,18 @@ from revgn.views.compare import figures_of
 Scale = Literal["laptop", "paper"]
 Answer = Literal["agrees", "disagrees", "cannot tell"]
 
-_PAPER_DATA = {"cifar10": {"network": {"blocks": 6}, "data": {"crop": True}}}  # where it differs from MNIST's
-_SURE = 2.0  # standard errors of a difference, from which it counts
+# Settings at the paper's scale that differ from those for MNIST.
+_PAPER_DATA = {"cifar10": {"network": {"blocks": 6}, "data": {"crop": True}}}
+_SURE = 2.0  # standard errors that a difference must exceed for a verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """By `words`, the variant `more` has more of a figure than the variant `less`.
+    """Claim that a metric is larger for the variant `more` than for the variant `less`.
 
-    A series of epochs may be taken as it was after `epoch` passes, or `seconds` of training; of a series of
-    steps it is the mean, or the mean's ratio to that of the series `per`.
+    `words` states the claim, and `figure` names the metric. A series of epochs enters with its last value, or
+    with its value after `epoch` epochs or `seconds` of training. A series of steps enters with its mean,
+    divided by the mean of the series `per` if there is one.
     """
 
     words: str
@@ -67,16 +72,16 @@ class Claim:
 
     @property
     def what(self) -> str:
-        """Name of the figure that is compared, in words."""
+        """Name of the metric that is compared, in words."""
         by = [f" per {self.per}"] if self.per else []
-        by += [f" by epoch {self.epoch:g}"] if self.epoch is not None else []
-        by += [f" by {self.seconds:g} s"] if self.seconds is not None else []
+        by += [f" at epoch {self.epoch:g}"] if self.epoch is not None else []
+        by += [f" after {self.seconds:g} s"] if self.seconds is not None else []
         return (self.figure + "".join(by)).replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
-    """A question with the plan of its sweep, at each scale, and the claims that it is held against."""
+    """A question, the plan of the sweep that answers it, and the claims that are tested."""
 
     name: str
     title: str
@@ -92,7 +97,7 @@ class Study:
 
 
 class Verdict(NamedTuple):
-    """Verdict on a claim: the difference in the claim's direction, and its standard error over seeds."""
+    """Verdict on a claim, with the difference "more minus less" and its standard error over seeds."""
 
     claim: Claim
     answer: Answer
@@ -103,13 +108,13 @@ class Verdict(NamedTuple):
 
 
 def study_names() -> list[str]:
-    """Return the names of the studies in the package."""
+    """Return the names of the studies that come with the package."""
     found = (entry.name for entry in files(__package__).iterdir())
     return sorted(name.removesuffix(".toml") for name in found if name.endswith(".toml"))
 
 
 def load_study(name: str) -> Study:
-    """Return a study of the package; `UsageError` if there is none of that name."""
+    """Return a study of the package by name; an unknown name raises `UsageError`."""
     if name not in study_names():
         raise UsageError(f"study: there is no {name!r}; {nearest(name, study_names())}")
     text = files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
@@ -123,14 +128,15 @@ def load_study(name: str) -> Study:
 
 
 def plan_of(study: Study, scale: Scale, seeds: int, data: str | None = None) -> Plan:
-    """Return the plan of a study at a scale, over a number of seeds, on its own data or others.
+    """Return the plan of a study at a scale, for a number of seeds, on its own or another data set.
 
-    At the paper's scale CIFAR-10 has the paper's six blocks and crops, unless a variant says otherwise.
+    At the paper's scale, CIFAR-10 is trained with six blocks and with crops as in the paper, unless a variant
+    sets other values.
     """
     if seeds < 1:
         raise UsageError(f"seeds: {seeds} is not at least 1")
     if scale not in study.scales:
-        raise UsageError(f"study {study.name}: has no scale {scale!r}; it has {', '.join(study.scales)}")
+        raise UsageError(f"study {study.name}: has no scale {scale!r}; expected {', '.join(study.scales)}")
     settings = merge_settings(dict(study.scales[scale]), dict(study.plan.settings))
     if data is not None:
         own = _PAPER_DATA.get(data, {}) if scale == "paper" else {}
@@ -140,7 +146,10 @@ def plan_of(study: Study, scale: Scale, seeds: int, data: str | None = None) -> 
 
 
 def judge(claim: Claim, of_more: Sequence[Run], of_less: Sequence[Run]) -> Verdict:
-    """Hold runs against a claim: more than two standard errors of difference agree with it, or disagree."""
+    """Return the verdict on a claim.
+
+    The runs agree or disagree with the claim if the means over seeds differ by more than two standard errors.
+    """
     more, less = (values_of(claim, runs) for runs in (of_more, of_less))
     if not (more and less):
         return Verdict(claim, "cannot tell", math.nan, math.nan, more, less)
@@ -154,7 +163,7 @@ def judge(claim: Claim, of_more: Sequence[Run], of_less: Sequence[Run]) -> Verdi
 
 
 def values_of(claim: Claim, runs: Sequence[Run]) -> tuple[float, ...]:
-    """Return the value of each run that a claim compares, where it was measured."""
+    """Return the values that a claim compares, one for each run in which the metric was measured."""
     found = (_value(claim, run) for run in runs)
     return tuple(value for value in found if math.isfinite(value))
 

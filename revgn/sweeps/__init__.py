@@ -1,4 +1,4 @@
-"""Sweeps: many runs by a plan, shared among worker processes and machines."""
+"""Sweeps: many training runs (trials) from one plan, distributed over worker processes and machines."""
 
 from revgn.sweeps.axes import parse_axis
 from revgn.sweeps.claim import Beat

@@ -1,12 +1,13 @@
-"""Claims of jobs: a folder for each attempt, made by `mkdir`, which one process alone can do.
+"""Claims: how worker processes agree on which of them runs a trial.
 
-    SWEEP/.claims/JOB/0001/owner.json     the process
-                          /beat.json      its progress, anew every second
-                          /stop           written by another process: end the job, for this reason
+Each attempt at a trial is a folder. It is made by `mkdir`, which succeeds in one process only:
 
-A job belongs to its newest attempt. A process that finds the owner of the attempt dead, or on another machine
-and silent, makes the next one; of two that try at once, one succeeds. An attempt that is no longer the newest
-ends.
+    SWEEP/.claims/TRIAL/0001/owner.json     the process that runs the trial
+                            /beat.json      its progress (heartbeat), rewritten every second
+                            /stop           written by another process: reason to end the trial
+
+The newest attempt owns the trial. If its process is dead, or runs on another machine and has sent no
+heartbeat for a minute, another process makes the next attempt. An attempt that is no longer the newest ends.
 """
 
 import os
@@ -26,25 +27,28 @@ from revgn.store.owner import Owner, is_alive, read_owner, this_process, write_o
 
 CLAIMS = ".claims"
 BEAT_SECONDS = 1.0
-SILENT_SECONDS = 60.0  # without a beat, after which a process of another machine counts as dead
+SILENT_SECONDS = 60.0  # without a heartbeat, after which a process on another machine counts as dead
 _LOOK_SECONDS = 0.2
 
 
 class Beat(msgspec.Struct, frozen=True, kw_only=True):
-    """Progress of an attempt; `count` grows with every beat, `ended` is the status it ended with."""
+    """Heartbeat: the progress of an attempt.
+
+    `count` grows with every heartbeat. `ended` is the final status, or "" while the attempt runs.
+    """
 
     count: int = 0
     step: int = 0
     steps: int = 0
     epoch: float = 0.0
     seconds: float = 0.0
-    scores: tuple[tuple[float, float], ...] = ()  # (epoch, score), more is better
+    scores: tuple[tuple[float, float], ...] = ()  # (epoch, score), higher is better
     ended: str = ""
     message: str = ""
 
 
 class Claim(NamedTuple):
-    """An attempt at a job, its process (None while it is being made) and its last beat."""
+    """An attempt at a trial: its folder, its process (None while it is being made) and its last heartbeat."""
 
     folder: Path
     owner: Owner | None
@@ -52,7 +56,7 @@ class Claim(NamedTuple):
 
 
 def newest_claim(sweep: Path, job: str) -> Claim | None:
-    """Return the attempt that a job belongs to; None before the first."""
+    """Return the newest attempt at a trial; None if there was none."""
     folder = sweep / CLAIMS / job
     try:
         newest = max(name for name in os.listdir(folder) if name.isdecimal())
@@ -66,13 +70,16 @@ def newest_claim(sweep: Path, job: str) -> Claim | None:
 
 
 class Silence:
-    """Time since the last beat of each attempt, by this process's own clock: machines' clocks may differ."""
+    """Time since the last heartbeat of each attempt.
+
+    It is measured with the clock of this process, since the clocks of other machines may differ.
+    """
 
     def __init__(self) -> None:
         self._heard: dict[Path, tuple[int, float]] = {}
 
     def of(self, claim: Claim) -> float:
-        """Seconds for which the beat has been the same."""
+        """Return the seconds since the heartbeat last changed."""
         count, since = self._heard.get(claim.folder, (-1, 0.0))
         if count != claim.beat.count:
             self._heard[claim.folder] = (claim.beat.count, time.monotonic())
@@ -81,7 +88,7 @@ class Silence:
 
 
 def is_held(claim: Claim | None, silence: Silence) -> bool:
-    """Tell whether a process works at the job of this newest attempt."""
+    """Return whether a process is running the trial, given its newest attempt."""
     if claim is None or claim.beat.ended:
         return False
     alive = None if claim.owner is None else is_alive(claim.owner)
@@ -89,12 +96,12 @@ def is_held(claim: Claim | None, silence: Silence) -> bool:
 
 
 def attempt(claim: Claim | None) -> int:
-    """Return the number of an attempt, 0 of none."""
+    """Return the number of an attempt; 0 if there is none."""
     return 0 if claim is None else int(claim.folder.name)
 
 
 def take(sweep: Path, job: str, after: int) -> Path | None:
-    """Make the attempt that comes after that number; None where another process has made it."""
+    """Make the attempt after number `after` and return its folder; None if another process has made it."""
     folder = sweep / CLAIMS / job / f"{after + 1:04d}"
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -107,13 +114,13 @@ def take(sweep: Path, job: str, after: int) -> Path | None:
 
 
 def ask_to_stop(claim: Path, reason: str) -> None:
-    """Ask the process that works at the job to end it for a reason, or without one to leave it for later."""
+    """Request that the process running a trial ends it: for good with a reason, else to be resumed later."""
     with suppress(RunError):
         put(claim / "stop", reason.encode())
 
 
 def put(path: Path, content: bytes) -> None:
-    """Write a whole file into a folder to which other processes write; a reader sees all of it or none."""
+    """Write a file atomically into a folder to which other processes write as well."""
     partial = path.with_name(f".{path.name}-{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}")
     with writing(path):
         try:
@@ -126,17 +133,21 @@ def put(path: Path, content: bytes) -> None:
 
 @contextmanager
 def beating(claim: Path, say: Callable[[], Beat]) -> Iterator[Callable[[], bool | str]]:
-    """Beat while the block runs; gives a function that tells whether the job should end, or why."""
+    """Write heartbeats while the block runs.
+
+    The function given to the block returns False, True if the trial should stop and be resumed later, or the
+    reason to end it for good.
+    """
     verdict: list[bool | str] = [False]
     done = threading.Event()
 
     def beat() -> None:
         last, count = 0.0, 0
         while not done.wait(_LOOK_SECONDS):
-            verdict[0] = verdict[0] or _asked(claim)
+            verdict[0] = verdict[0] or _stop_reason(claim)
             if time.monotonic() - last >= BEAT_SECONDS:
                 last, count = time.monotonic(), count + 1
-                with suppress(RunError):  # a full disk must not end the job; its journal will tell
+                with suppress(RunError):  # a full disk must not end the trial here; writing its journal will
                     write_beat(claim, msgspec.structs.replace(say(), count=count))
 
     thread = threading.Thread(target=beat, name="beat", daemon=True)
@@ -149,12 +160,12 @@ def beating(claim: Path, say: Callable[[], Beat]) -> Iterator[Callable[[], bool 
 
 
 def write_beat(claim: Path, beat: Beat) -> None:
-    """Write the beat of an attempt."""
+    """Write the heartbeat of an attempt."""
     put(claim / "beat.json", msgspec.json.encode(beat))
 
 
-def _asked(claim: Path) -> bool | str:
-    """Reason to end the attempt; True where it is only to stop."""
+def _stop_reason(claim: Path) -> bool | str:
+    """Return the reason to end the trial, True to stop the attempt without ending the trial, else False."""
     with suppress(OSError):
         return (claim / "stop").read_text(encoding="utf-8", errors="replace") or True
     return claim.with_name(f"{int(claim.name) + 1:04d}").exists()

@@ -1,6 +1,6 @@
-"""Workers of a dask cluster, behind the interface of `concurrent.futures` (extra `dask`).
+"""Workers of a dask cluster, with the interface of `concurrent.futures` (extra `dask`).
 
-Dask gives the job of a worker that died to another one, which takes it over.
+If a worker dies, dask assigns its trial to another worker, which resumes it.
 """
 
 import importlib
@@ -18,27 +18,27 @@ _HOST = "127.0.0.1"
 
 @contextmanager
 def dask_executor(address: str, workers: int | None = None) -> Iterator[tuple[Executor, int]]:
-    """Give an executor, and the number of jobs that its workers run at a time.
+    """Yield an executor, and the number of trials that its workers run at the same time.
 
     Parameters
     ----------
     address : str
-        Of a scheduler, such as tcp://host:8786; "local" starts `workers` processes here, among which
-        processors and GPUs are divided.
+        Address of a scheduler, such as tcp://host:8786. "local" starts `workers` processes on this machine
+        and divides its processors and GPUs among them.
     workers : int or None
-        Maximum number of jobs at a time; by default one for each thread of the scheduler's workers.
+        Maximum number of trials at the same time. Default: one for each thread of the scheduler's workers.
 
     Raises
     ------
     UsageError
-        If dask.distributed is not installed, or there are to be no workers.
+        If dask.distributed is not installed, or `workers` is less than 1.
     RunError
-        If no scheduler answers at the address, or it has no workers.
+        If no scheduler responds at the address, or it has no workers.
     """
     try:
         distributed: Any = importlib.import_module("distributed")
     except ModuleNotFoundError:
-        raise UsageError("dask: is not installed; pip install 'revgn[dask]'") from None
+        raise UsageError("dask: dask.distributed is not installed; pip install 'revgn[dask]'") from None
     if workers is not None and workers < 1:
         raise UsageError(f"workers: {workers} is not at least 1")
     if address == "local":
@@ -57,7 +57,7 @@ def dask_executor(address: str, workers: int | None = None) -> Iterator[tuple[Ex
     try:
         client = distributed.Client(address, timeout=_WAIT_SECONDS)
     except (OSError, ValueError) as error:
-        raise RunError(f"dask: no scheduler answers at {address}: {error}") from None
+        raise RunError(f"dask: no scheduler responds at {address}: {error}") from None
     with client:
         threads = sum(client.nthreads().values())
         if not threads:

@@ -1,7 +1,8 @@
-"""Drive a sweep: submit free jobs to an executor until nothing is left to do.
+"""Driver of a sweep: submits trials to an executor until all have ended.
 
-The state of a job is in the sweep's folder alone, in its claims and its run. So any number of drivers, on any
-machines that share the folder, drive one sweep, and a driver that is started again does what is missing.
+The state of a trial is stored only in the folder of the sweep, in its claims and its run. Any number of
+drivers on any machines that share the folder can therefore work on the same sweep. A driver that is started
+again completes the trials that are missing.
 """
 
 import time
@@ -22,7 +23,11 @@ _MOST_DEATHS = 3
 
 
 class JobState(NamedTuple):
-    """A job and its status: waiting, running (for this driver), elsewhere (for another), or ended."""
+    """A trial and its status.
+
+    The status "running" means that a worker of this driver runs the trial, "elsewhere" that another driver
+    does.
+    """
 
     job: Job
     status: Status
@@ -31,20 +36,20 @@ class JobState(NamedTuple):
 
     @property
     def is_over(self) -> bool:
-        """Whether this driver has nothing left to do for it."""
+        """Whether the trial has ended."""
         return self.status in (*OVER, "failed")
 
 
 Board = Mapping[str, JobState]
 Observer = Callable[[Board], None]
-Hopeless = Callable[[Board], Mapping[str, str]]  # reasons to end early, by the name of a job
+Hopeless = Callable[[Board], Mapping[str, str]]  # reasons to end trials early, by the name of the trial
 
 
 class Source(Protocol):
-    """Source of a sweep's jobs, called at the start and when a job has come, ended or left a worker."""
+    """Source of the trials of a sweep, called at the start and whenever a trial is added, starts or ends."""
 
     def more(self, board: Board, free: int) -> Iterable[Job]:
-        """Return jobs that are not on the board yet; `free` workers have none."""
+        """Return trials that are not on the board yet; `free` is the number of idle workers."""
 
 
 def drive(
@@ -58,28 +63,28 @@ def drive(
     observe: Observer = lambda board: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Board:
-    """Run the jobs of a sweep, at most `workers` at a time, and return how each ended.
+    """Run the trials of a sweep, at most `workers` at the same time, and return the final state of each.
 
     Parameters
     ----------
     executor : concurrent.futures.Executor
-        Calls `run_job`, in any process that has the folder.
+        Calls `run_job` in a process that has access to the folder.
     hopeless : callable
-        Returns the running jobs that are to end, with reasons; called repeatedly.
+        Returns the running trials that should end early, with reasons; called repeatedly.
     observe : callable
-        Called about twice a second with all jobs.
+        Called about twice a second with the states of all trials.
     should_stop : callable
-        Once true, running jobs checkpoint and end, and no more are given out.
+        Once it returns True, running trials write a checkpoint and stop, and no further ones are started.
 
     Notes
     -----
-    Law: a job that ended is never run again, one that did not goes on from its newest checkpoint.
-    A job whose worker dies three times is given up.
+    Law: a trial that has ended is never run again; an interrupted one resumes from its newest checkpoint.
+    A trial whose worker dies three times counts as failed.
     """
     silence, deaths = Silence(), Counter[str]()
     board: dict[str, JobState] = {}
     given: dict[Future[Result], str] = {}
-    answered: tuple[int, ...] | None = None  # how things stood when the source was last asked
+    answered: tuple[int, ...] | None = None  # the standing at the last call of the source
     while True:
         stopping, new = should_stop(), []
         free = workers - len(given) - len(_free(board))
@@ -93,7 +98,7 @@ def drive(
         if not stopping:
             for name in _free(board)[: max(0, workers - len(given))]:
                 claim = newest_claim(folder, name)
-                if is_held(claim, silence):  # another driver has taken it since
+                if is_held(claim, silence):  # another driver has taken it meanwhile
                     continue
                 given[executor.submit(run_job, folder, board[name].job, attempt(claim), command)] = name
                 board[name] = board[name]._replace(status="running")
@@ -108,12 +113,12 @@ def drive(
             name = given.pop(future)
             board[name] = _ended(_looked_at(folder, board[name], silence, True), future, deaths)
             if deaths[name] >= _MOST_DEATHS:
-                message = f"its worker died {_MOST_DEATHS} times, for want of memory perhaps"
+                message = f"its worker process died {_MOST_DEATHS} times, possibly out of memory"
                 board[name] = board[name]._replace(status="failed", message=message)
 
 
 def _found(folder: Path, job: Job, silence: Silence) -> JobState:
-    """State of a job when it comes to the board."""
+    """Return the state of a trial when it is added to the board."""
     claim = newest_claim(folder, job.name)
     if is_run(folder / job.name) and not is_held(claim, silence):
         try:
@@ -135,7 +140,7 @@ def _looked_at(folder: Path, state: JobState, silence: Silence, is_given: bool) 
     if is_held(claim, silence):
         assert claim is not None
         return state._replace(status="elsewhere", beat=claim.beat, message=str(claim.owner or ""))
-    if state.status == "elsewhere":  # the other has ended it, or died
+    if state.status == "elsewhere":  # the other driver has ended it, or has died
         return _found(folder, state.job, silence)
     return state
 
@@ -151,7 +156,7 @@ def _free(board: Board) -> list[str]:
 
 
 def _done(given: Mapping[Future[Result], str]) -> set[Future[Result]]:
-    """Calls that have ended, after waiting a little for one."""
+    """Return the calls that have ended, after a short wait for one to end."""
     if not given:
         time.sleep(_LOOK_SECONDS)
         return set()
@@ -159,7 +164,7 @@ def _done(given: Mapping[Future[Result], str]) -> set[Future[Result]]:
 
 
 def _ended(state: JobState, future: Future[Result], deaths: Counter[str]) -> JobState:
-    """State of a job after an attempt."""
+    """Return the state of a trial after an attempt."""
     error = None if future.cancelled() else future.exception()
     if error is None and not future.cancelled():
         result = future.result()

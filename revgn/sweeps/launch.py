@@ -1,4 +1,4 @@
-"""Run a sweep: its folder, its plan and its workers."""
+"""Starting a sweep: its folder, its plan and its workers."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
@@ -20,13 +20,13 @@ PLAN_FILE = "sweep.toml"
 
 
 class Listed:
-    """Source of jobs that are all known from the start."""
+    """Source of a fixed list of trials."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         self.jobs = tuple(jobs)
 
     def more(self, board: Board, free: int) -> list[Job]:
-        """All jobs, the first time."""
+        """Return all trials at the first call, and none afterwards."""
         return [job for job in self.jobs if job.name not in board]
 
 
@@ -42,24 +42,29 @@ def run_sweep(
     observe: Observer = lambda board: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Board:
-    """Run the jobs of a plan that are not done yet, each in its own run folder within `folder`.
+    """Run all trials of a plan that have not ended yet, each in its own run folder within `folder`.
 
     Parameters
     ----------
     source : Source
-        Source of the jobs; by default all jobs of the plan.
+        Source of the trials. Default: all trials of the plan.
     executor : concurrent.futures.Executor
-        By default processes of this machine, among which its threads and GPUs are divided. The script that
-        calls this then needs `if __name__ == "__main__":`.
+        Runs the trials. Default: processes on this machine, which share its threads and GPUs. The calling
+        script then needs `if __name__ == "__main__":`.
     workers : int
-        Jobs at a time.
+        Number of trials that run at the same time.
     hopeless, observe, should_stop : callable
         See `drive`.
+
+    Returns
+    -------
+    board : Board
+        The final state of each trial, by its name.
 
     Raises
     ------
     UsageError
-        If settings of a job are invalid; nothing has been run then.
+        If the settings of a trial are invalid; in this case no trial is run.
     RunError
         If the folder cannot be written.
     """
@@ -88,7 +93,10 @@ def run_sweep(
 
 @contextmanager
 def executor_at(address: str | None, workers: int | None) -> Iterator[tuple[Executor | None, int]]:
-    """Give an executor for `run_sweep` and its jobs at a time: a dask cluster, or None for processes here."""
+    """Yield an executor for `run_sweep`, and the number of trials that it runs at the same time.
+
+    The executor is a dask cluster, or None for processes on this machine.
+    """
     if address is None:
         yield None, 1 if workers is None else workers
         return
@@ -97,14 +105,15 @@ def executor_at(address: str | None, workers: int | None) -> Iterator[tuple[Exec
 
 
 def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
-    """Return the source that tunes a setting: "lr" with the values of the plan's grid, or "lr=0.1,1".
+    """Return the source of trials that tune a setting.
 
-    With "lr=x0.3,1,3" the values are factors of the value that each point of the sweep has.
+    `text` names the setting, as in "lr" (with the values on the grid of the plan), or also gives its values,
+    as in "lr=0.1,1". In "lr=x0.3,1,3" the values are factors of the value at each point of the sweep.
 
     Raises
     ------
     UsageError
-        If there is no such setting, or it has no values; a learning rate has default ones.
+        If the setting is unknown, or has no values. The learning rate has default values.
     """
     name, _, values = text.partition("=")
     path = canonical(name.strip())
@@ -115,12 +124,12 @@ def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
     elif path == LR:
         axis = rates(plan)
     else:
-        raise UsageError(f"tune {path}: needs values to begin with, as in {path}=log:0.01..1:3")
+        raise UsageError(f"tune {path}: has no initial values; give some, as in {path}=log:0.01..1:3")
     return Tuned(plan, axis, rule, folder, relative=values.startswith("x"))
 
 
 def load_plan(path: Path | str) -> Plan:
-    """Read the plan in a TOML file, or of the sweep in a folder; `UsageError` if there is none."""
+    """Read a plan from a TOML file or from the folder of a sweep; a missing plan raises `UsageError`."""
     path = Path(path)
     file = path / PLAN_FILE if path.is_dir() else path
     try:
@@ -131,7 +140,7 @@ def load_plan(path: Path | str) -> Plan:
 
 
 def _gpus(plan: Plan) -> list[str]:
-    """GPUs to divide, where the jobs may use them."""
+    """Return the GPUs to divide among the workers; none if the trials run on NumPy."""
     training = plan.settings.get("training")
     chosen = training.get("backend") if isinstance(training, dict) else None
     return [] if chosen == "numpy" else visible_gpus()

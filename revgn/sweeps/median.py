@@ -1,8 +1,9 @@
-"""End hopeless jobs early, by the median rule.
+"""Median rule: ends trials early whose score is low compared to other trials.
 
-A job ends at an evaluation where its best score so far is worse than the median, over the others that have
-come as far, of the mean of their scores up to there. Source: Golovin et al., Google Vizier, KDD 2017, section
-3.2. Only jobs on the same data, with the same loss, are compared.
+At an evaluation, a trial ends if its best score so far is below the median over the other trials that have
+trained for at least as many epochs. Each of them enters the median with the mean of its scores up to the same
+epoch. Only trials on the same data and with the same loss are compared. Source: Golovin et al., Google
+Vizier, KDD 2017, section 3.2.
 """
 
 import functools
@@ -15,21 +16,21 @@ from revgn.settings import build_config, config_dict
 from revgn.sweeps.drive import Board
 from revgn.sweeps.plan import Job
 
-_FEWEST = 3  # others that have come as far
+_FEWEST = 3  # smallest number of other trials that allows a comparison
 
 
 @dataclass(frozen=True, slots=True)
 class MedianRule:
-    """Judge jobs that have done `after` epochs (>= 0), by at least three others."""
+    """Median rule for trials after `after` epochs (>= 0); compares a trial with at least three others."""
 
     after: float
 
     def __post_init__(self) -> None:
         if not self.after >= 0:
-            raise UsageError(f"median rule: {self.after} epochs are not a number from 0 on")
+            raise UsageError(f"median rule: {self.after} epochs; expected a number that is not negative")
 
     def __call__(self, board: Board) -> dict[str, str]:
-        """Return why, by the name of each job that is to end."""
+        """Return the trials that should end, by name, with the reason for each."""
         reasons = {}
         for name, state in board.items():
             if state.status != "running" or not state.beat.scores:
@@ -43,14 +44,14 @@ class MedianRule:
             ]
             if epoch >= self.after and len(means) >= _FEWEST and best < statistics.median(means):
                 reasons[name] = (
-                    f"behind the median at epoch {epoch:.4g}: best {best:.4g}, "
-                    f"{len(means)} others {statistics.median(means):.4g}"
+                    f"below the median at epoch {epoch:.4g}: best score {best:.4g}, "
+                    f"median of {len(means)} others {statistics.median(means):.4g}"
                 )
         return reasons
 
 
 @functools.cache
 def _kind(job: Job) -> str:
-    """Return the settings that jobs with comparable scores share."""
+    """Return a key that is equal for trials with comparable scores: their data and loss."""
     config = config_dict(build_config(dict(job.settings)))
     return json.dumps([config["data"], config["training"]["loss"]])

@@ -1,17 +1,17 @@
-"""The plan of a sweep: a TOML file like that of a run, and the settings that take several values.
+"""The plan of a sweep: a TOML file with the settings of a run and tables for settings with several values.
 
-[training]                        settings of all jobs
+[training]                        settings of all trials, in the tables of a run's configuration
 schedule = "cosine"
 
-[variants.block]                  each variant with each point of the grid
+[variants.block]                  named settings; each variant is combined with each point of the grid
 optimizer.solver = "block"
 
-[grid]
-lr = "log:0.1..1:4"               or a list; see `revgn.sweeps.axes`
+[grid]                            values of single settings; the grid has all their combinations
+lr = "log:0.1..1:4"               a text or a list; see `revgn.sweeps.axes`
 seed = "0..4"
 
 [sweep]
-random = 40                       points drawn from the grid, in place of all
+random = 40                       number of points drawn at random from the grid; default: all points
 random_seed = 0
 """
 
@@ -48,7 +48,7 @@ _NAME_LENGTH = 80
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One run of a sweep: the name of its folder, its settings, and the ones that the sweep chose."""
+    """One trial: the name of its run folder, its settings, and those settings that vary within the sweep."""
 
     name: str
     settings: Mapping[str, Any]
@@ -57,47 +57,47 @@ class Job:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """A sweep as it is declared; the k-th random point follows from the seed and k alone."""
+    """Declaration of a sweep; the k-th random point depends only on `random_seed` and k."""
 
-    settings: Mapping[str, Any] = field(default_factory=dict)  # of all jobs, nested
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of all trials, nested
     axes: tuple[Axis, ...] = ()  # the grid
     variants: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict
-    )  # each with each point of the grid
-    random: int | None = None  # number of points drawn from the grid; None takes all
+    )  # settings by name; each variant is combined with each point of the grid
+    random: int | None = None  # number of points drawn from the grid; None: all points
     random_seed: int = 0
 
 
 def parse_plan(text: str, source: str) -> Plan:
-    """Read a plan from TOML.
+    """Read a plan from TOML; `source` names the text in error messages.
 
     Raises
     ------
     UsageError
-        If it is not TOML, or a table is invalid.
+        If the text is not TOML, or a table is invalid.
     """
     content = parse_toml(text, source)
     tables: dict[str, Any] = {name: content.pop(name, {}) for name in _TABLES}
     for name, table in tables.items():
         if not isinstance(table, dict):
-            raise UsageError(f"{source}: {name} is a table, as in [{name}]")
+            raise UsageError(f"{source}: {name} must be a table, as in [{name}]")
     if bad := [name for name, variant in tables["variants"].items() if not isinstance(variant, dict)]:
-        raise UsageError(f"{source}: variants.{bad[0]} is a table of settings")
+        raise UsageError(f"{source}: variants.{bad[0]} must be a table of settings")
     if unknown := tables["sweep"].keys() - {"random", "random_seed"}:
         raise UsageError(f"{source}: sweep.{min(unknown)} is unknown; known are random and random_seed")
     for name, value in tables["sweep"].items():
         if type(value) is not int or value < 0:
-            raise UsageError(f"{source}: sweep.{name} is {value!r}; expected a whole number")
+            raise UsageError(f"{source}: sweep.{name} is {value!r}; expected a non-negative integer")
     return Plan(content, parse_grid(tables["grid"]), tables["variants"], **tables["sweep"])
 
 
 def parse_grid(table: Mapping[str, Any]) -> tuple[Axis, ...]:
-    """Return the axes of a [grid]: values by the name of a setting."""
+    """Return the axes of a [grid] table, which maps the name of a setting to its values."""
     return tuple(parse_axis(canonical(path), value) for path, value in flat(dict(table)).items())
 
 
 def plan_toml(plan: Plan) -> str:
-    """TOML text of which `parse_plan` makes the same jobs."""
+    """Return TOML text from which `parse_plan` makes a plan with the same trials."""
     import tomli_w
 
     sweep = {} if plan.random is None else {"random": plan.random, "random_seed": plan.random_seed}
@@ -107,22 +107,22 @@ def plan_toml(plan: Plan) -> str:
 
 
 def plan_jobs(plan: Plan) -> list[Job]:
-    """Return the jobs of a plan, variant after variant, the last axis fastest; each is checked.
+    """Return the trials of a plan, variant by variant, with the last axis varying fastest.
 
     Raises
     ------
     UsageError
-        If settings of a job are invalid, there are too many jobs, or a range has no count.
+        If the settings of a trial are invalid, there are too many trials, or a range has no count.
     """
     if plan.random is None:
         if ranges := [axis.path for axis in plan.axes if axis.is_continuous]:
             raise UsageError(
-                f"grid {ranges[0]}: a range has no values to count; give their number, as in 0.1..1:5, or "
-                "draw some (random, search)"
+                f"grid {ranges[0]}: a range has no countable values; give their number, as in 0.1..1:5, or "
+                "draw values at random (random, search)"
             )
         count = float(np.prod([float(len(axis.values)) for axis in plan.axes]))
         if count * max(1, len(plan.variants)) > _MOST_JOBS:
-            raise UsageError(f"grid: has {count:,.0f} points; expected {_MOST_JOBS:,} jobs at most")
+            raise UsageError(f"grid: has {count:,.0f} points; expected at most {_MOST_JOBS:,} trials")
         points: Sequence[tuple[Any, ...]] = list(itertools.product(*(axis.values for axis in plan.axes)))
     else:
         if not 1 <= plan.random <= _MOST_JOBS:
@@ -134,11 +134,13 @@ def plan_jobs(plan: Plan) -> list[Job]:
         for variant in plan.variants or (None,)
         for point in points
     ]
-    return list({job.name: job for job in jobs}.values())  # a point that is drawn twice is one job
+    return list({job.name: job for job in jobs}.values())  # a point that is drawn twice is one trial
 
 
 def make_job(plan: Plan, choices: Mapping[str, Any], variant: str | None = None) -> Job:
-    """Return the job with these settings by dotted path, over the settings of the variant and the plan.
+    """Return the trial with the settings `choices`, given by dotted path.
+
+    All other settings are those of the variant, then of the plan.
 
     Raises
     ------
@@ -156,14 +158,14 @@ def make_job(plan: Plan, choices: Mapping[str, Any], variant: str | None = None)
         settings = merge_settings(settings_by_name(choices, *weaker, of_first=True), *weaker)
         build_config(settings)
     except UsageError as error:
-        raise UsageError(f"job {label}: {error}") from None
+        raise UsageError(f"trial {label}: {error}") from None
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     safe = re.sub(r"[^\w.+=-]+", "-", label)[:_NAME_LENGTH]
     return Job(f"{safe}_{digest}" if safe else digest, settings, named)
 
 
 def with_files_found(plan: Plan, root: Path) -> Plan:
-    """Return the plan with data files by their absolute path, relative ones from `root`."""
+    """Return the plan with absolute paths of data files; relative paths start from `root`."""
 
     def found(settings: Mapping[str, Any]) -> dict[str, Any]:
         data = settings.get("data")

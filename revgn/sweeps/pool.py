@@ -1,7 +1,7 @@
-"""Worker processes on this machine, one job each at a time, behind the interface of `concurrent.futures`.
+"""Worker processes on this machine, one trial each at a time, with the interface of `concurrent.futures`.
 
-A pool of the standard library ends all its workers when one of them dies. Here each worker is a pool of its
-own, so that the others go on, and the next job of the one that died starts a new one.
+A process pool of the standard library ends all its workers when one of them dies. Here each worker is a pool
+of its own: when one dies, the others continue, and its next call starts a new process.
 """
 
 import multiprocessing
@@ -24,7 +24,10 @@ _GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 class LocalPool(Executor):
-    """`workers` processes, among which the processors and the GPUs (by their names for CUDA) are divided."""
+    """Pool of `workers` processes that share the processors and the GPUs of this machine.
+
+    `gpus` are the names of GPUs as in CUDA_VISIBLE_DEVICES.
+    """
 
     def __init__(self, workers: int, gpus: Sequence[str] = ()) -> None:
         self._surroundings = environments(workers, gpus)
@@ -33,11 +36,11 @@ class LocalPool(Executor):
         self._processes: list[BaseProcess] = []
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Give the call to a worker that has none, else to the first."""
+        """Submit a call to an idle worker, or to the first worker if none is idle."""
         free = [k for k, future in enumerate(self._latest) if future is None or future.done()]
         k = free[0] if free else 0
         before = set(multiprocessing.active_children())
-        with _environment(self._surroundings[k]):  # read when the process starts, here or not at all
+        with _environment(self._surroundings[k]):  # a new process reads its environment when it starts
             try:
                 future = self._pool(k).submit(fn, *args, **kwargs)
             except BrokenProcessPool:
@@ -50,14 +53,14 @@ class LocalPool(Executor):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the workers: after their calls, or at once where an error ends the block."""
+        """End the workers: after their calls, or immediately if the block raised an error."""
         if kind is not None:
             for process in self._processes:
                 process.kill()
         self.shutdown()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the workers, after their calls."""
+        """End the workers after their calls."""
         for pool in self._pools:
             if pool is not None:
                 pool.shutdown(wait, cancel_futures=cancel_futures)
@@ -71,9 +74,10 @@ class LocalPool(Executor):
 
 
 def environments(workers: int, gpus: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Return an environment for each worker, dividing processors (unless threads are set) and GPUs.
+    """Return the environment variables of each worker, which divide processors and GPUs.
 
-    Each worker gets one GPU, which it shares where there are more workers than GPUs.
+    A number of threads that is set in the environment of this process is kept. Each worker gets one GPU; with
+    more workers than GPUs, several workers share a GPU.
     """
     threads = str(max(1, _processors() // workers))
     shares = {name: os.environ.get(name, threads) for name in THREADS}
@@ -81,7 +85,7 @@ def environments(workers: int, gpus: Sequence[str] = ()) -> list[dict[str, str]]
 
 
 def visible_gpus() -> list[str]:
-    """Names, for CUDA, of the GPUs that this process may use."""
+    """Return the names of the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES."""
     given = os.environ.get(_GPUS)
     if given is not None:
         return [name for name in given.split(",") if name]
@@ -95,14 +99,14 @@ def _processors() -> int:
 
 
 def _begin_worker() -> None:
-    """Leave Ctrl-C to the parent, and end with it should it be killed."""
+    """Ignore Ctrl-C, which the parent process handles, and end when the parent process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def follow() -> None:
         parent.join()
-        os.kill(os.getpid(), signal.SIGKILL)  # as by any kill, the run resumes
+        os.kill(os.getpid(), signal.SIGKILL)  # as after any kill, the run can be resumed
 
     threading.Thread(target=follow, name="follow", daemon=True).start()
 

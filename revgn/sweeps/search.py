@@ -1,7 +1,7 @@
-"""Search by optuna (extra `search`): each job is proposed from the scores of those before.
+"""Search with optuna (extra `search`), which proposes each trial from the scores of the earlier ones.
 
-The study is in a journal beside the jobs, SWEEP/optuna.log, which several drivers share and a sweep that is
-started again continues. An axis with values is a categorical choice, a range a number.
+The optuna study is stored in the journal SWEEP/optuna.log. Several drivers can share it, and a sweep that is
+started again continues it. An axis with values is a categorical parameter, a range is a numerical one.
 """
 
 import json
@@ -18,7 +18,7 @@ _CHOICES = "choices"
 
 
 class Searched:
-    """Source of `count` jobs that search the highest score; the plan's variants are one more choice.
+    """Source of `count` trials that search for the highest score; a variant of the plan is one more choice.
 
     Raises
     ------
@@ -31,32 +31,32 @@ class Searched:
             import optuna
             from optuna.storages.journal import JournalFileBackend
         except ModuleNotFoundError:
-            raise UsageError("search: needs optuna; pip install 'revgn[search]'") from None
+            raise UsageError("search: optuna is not installed; pip install 'revgn[search]'") from None
         if count < 1:
-            raise UsageError(f"search: {count} jobs are not at least 1")
+            raise UsageError(f"search: {count} trials; expected at least 1")
         if not plan.axes and not plan.variants:
-            raise UsageError("search: there is nothing to search in; give a grid")
+            raise UsageError("search: there are no settings to vary; give a grid")
         if SEED in (axis.path for axis in plan.axes):
-            raise UsageError("search: a seed is not searched for; leave training.seed out of the grid")
+            raise UsageError("search: a seed cannot be searched; remove training.seed from the grid")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
         self._plan, self._count = plan, count
         self._states = optuna.trial.TrialState
         self._study = optuna.create_study(
             storage=optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
-            sampler=optuna.samplers.TPESampler(),  # with a seed all drivers would draw the same
+            sampler=optuna.samplers.TPESampler(),  # unseeded, else all drivers would draw the same
             study_name=_STUDY,
             direction="maximize",
             load_if_exists=True,
         )
 
     def more(self, board: Board, free: int) -> list[Job]:
-        """Jobs of the trials that there are, then new ones for workers that have none."""
+        """Return the trials that optuna has already, then new ones for idle workers."""
         jobs = []
         trials = self._study.get_trials(deepcopy=False)
         trial: Any
         for trial in trials:
-            if _CHOICES not in trial.user_attrs:  # its driver was killed as it began
+            if _CHOICES not in trial.user_attrs:  # its driver was killed while it proposed the trial
                 continue
             job = self._job(trial.user_attrs[_CHOICES])
             if job.name not in board:
@@ -80,7 +80,7 @@ class Searched:
     def _suggested(self, trial: Any, axis: Any) -> Any:
         if axis.is_continuous:
             return float(f"{trial.suggest_float(axis.path, axis.low, axis.high, log=axis.log):.6g}")
-        words = [json.dumps(value) for value in axis.values]  # optuna has no choices that are lists
+        words = [json.dumps(value) for value in axis.values]  # optuna does not support choices that are lists
         return json.loads(trial.suggest_categorical(axis.path, words))
 
     def _tell(self, number: int, job: Job, board: Board) -> None:

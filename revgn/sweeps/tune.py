@@ -1,15 +1,16 @@
-"""Tune one setting for each point of a sweep: a grid, further out where its end is best, then finer.
+"""Tuning of one setting, such as the learning rate, separately for each point of a sweep.
 
-    1. every value of the grid, on the first seed
-    2. while the best is the smallest or the largest: one more beyond it, at the ratio to the one before
-    3. the geometric means of the best and its neighbours
-    4. the best of all, on every seed
+    1. Try every initial value on the first seed.
+    2. If the best value is the smallest or the largest, try one value beyond it, with the same ratio as
+       between the best value and its neighbour. Repeat at most twice.
+    3. Try the geometric means of the best value and its neighbours.
+    4. Run the best of all values on every seed.
 
-The best value by each rule:
+The rule defines the best value:
 
-    score      highest score of the run, on validation data where there are some
-    largest    largest value whose run did not diverge           (Buffelli et al. 2024, appendix)
-    progress   lowest training loss after the first epoch, of runs of one epoch       (ibid.)
+    score      highest score of the run, on the validation set if there is one
+    largest    largest value whose run did not diverge                     (Buffelli et al. 2024, appendix)
+    progress   lowest training loss after one epoch, in runs of one epoch  (ibid.)
     fit        lowest training loss at the last evaluation
 """
 
@@ -29,43 +30,43 @@ from revgn.sweeps.drive import Board
 from revgn.sweeps.plan import SEED, Job, Plan, make_job, plan_jobs
 
 Rule = Literal["score", "largest", "progress", "fit"]
-Scores = dict[float, float]  # of each value; minus infinity where it is no good
+Scores = dict[float, float]  # score of each value; minus infinity if its run failed or diverged
 
 LR = "lr"
-_FURTHER = 2  # values beyond the grid, at most
+_FURTHER = 2  # largest number of values beyond the grid
 _DIGITS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tuned:
-    """Source of the jobs that tune a setting for each point of a plan.
+    """Source of the trials that tune a setting for each point of a plan.
 
     Raises
     ------
     UsageError
-        If there is no such rule, or the axis has fewer than two positive numbers.
+        If the rule is unknown, or the axis has fewer than two positive numbers.
     """
 
-    plan: Plan  # tuned on the first of its seeds
-    axis: Axis  # values to begin with
+    plan: Plan  # its first seed is used for tuning
+    axis: Axis  # the setting and its initial values
     rule: Rule
-    folder: Path  # of the sweep
-    relative: bool = False  # whether the values are factors of the value that each point has
+    folder: Path  # folder of the sweep
+    relative: bool = False  # whether the values are factors of the value at each point
 
     def __post_init__(self) -> None:
         if self.rule not in get_args(Rule):
             raise UsageError(f"rule: {self.rule!r} is not one of {', '.join(get_args(Rule))}")
         values = self.axis.values
         if len({*values}) < 2 or not all(isinstance(v, int | float) and v > 0 for v in values):
-            raise UsageError(f"tune {self.axis.path}: needs two positive numbers or more to begin with")
+            raise UsageError(f"tune {self.axis.path}: expected at least two distinct positive values")
 
     def more(self, board: Board, free: int) -> list[Job]:
-        """Jobs of the stage that each point has come to."""
+        """Return the trials of the current stage of each point."""
         jobs = {job.name: job for point in self._points() for job in self._stage(point, board)}
         return [job for name, job in jobs.items() if name not in board]
 
     def best(self, board: Board) -> dict[str, float]:
-        """Best value of each point that has come to the last stage, by the point's name."""
+        """Return the best value for each point that has reached the last stage, by the name of the point."""
         found = {point.name: self._tried(point, board) for point in self._points()}
         return {name: _best(scores) for name, (scores, done) in found.items() if done and _has_good(scores)}
 
@@ -82,7 +83,7 @@ class Tuned:
         return [self._job(point, _best(scores), end) for end in self._ends()]
 
     def _tried(self, point: Job, board: Board) -> tuple[Scores, bool]:
-        """Scores of the values to try, NaN until a run is over, and whether there will be no more of them."""
+        """Return the scores of all values so far, NaN for unfinished runs, and whether no more follow."""
         scores: Scores = {}
         unit = _value(dict(point.settings), self.axis.path) if self.relative else 1.0
         new = [float(value) if unit == 1.0 else _rounded(float(value) * unit) for value in self.axis.values]
@@ -98,7 +99,7 @@ class Tuned:
         return self._job(point, value, self._ends()[0] | one_epoch)
 
     def _ends(self) -> list[dict[str, Any]]:
-        """Return the seeds as choices, one that is empty where the plan has none."""
+        """Return the seeds of the plan as choices; one empty choice if the plan has no seeds."""
         seeds = next((axis.values for axis in self.plan.axes if axis.path == SEED), ())
         return [{SEED: seed} for seed in seeds] or [{}]
 
@@ -120,7 +121,7 @@ class Tuned:
 
 
 def beyond(scores: Scores, rule: Rule) -> list[float]:
-    """Return the value beyond the end of those tried, where that end is the best or none is any good."""
+    """Return the value beyond the tried ones, if the best is at their end or all runs have failed."""
     tried = sorted(scores)
     best = _best(scores) if _has_good(scores) else tried[0]
     if best == tried[-1] and _has_good(scores):
@@ -131,7 +132,7 @@ def beyond(scores: Scores, rule: Rule) -> list[float]:
 
 
 def between(scores: Scores, rule: Rule) -> list[float]:
-    """Return the geometric means of the best and its neighbours; for "largest" of the one above alone."""
+    """Return the geometric means of the best value and its neighbours; for "largest" only the upper one."""
     if not _has_good(scores):
         return []
     tried = sorted(scores)
@@ -141,13 +142,13 @@ def between(scores: Scores, rule: Rule) -> list[float]:
 
 
 def rates(plan: Plan) -> Axis:
-    """Return the learning rates to begin with where none are given: around the default, a factor 3 apart."""
+    """Return the default initial learning rates: the default value times 1/9, 1/3, 1, 3 and 9."""
     rate = _value(dict(plan.settings), LR)
     return parse_axis(LR, [_rounded(rate * 3.0**k) for k in (-2, -1, 0, 1, 2)])
 
 
 def _value(settings: dict[str, Any], name: str) -> float:
-    """Return the number that a setting has, or has by default."""
+    """Return the value of a numerical setting, or its default."""
     return float(flat(config_dict(build_config(settings)))[path_of(name, settings, of_first=True)])
 
 
@@ -167,7 +168,7 @@ def _training_loss(folder: Path, after: float) -> float:
     """Return the training loss at the first evaluation from `after` epochs on, or at the last one."""
     epochs = open_run(folder).epochs
     if "train_loss" not in epochs:
-        raise RunError(f"{folder}: was never evaluated")
+        raise RunError(f"{folder}: has no evaluation")
     at = min(int(np.searchsorted(epochs["epoch"], after)), epochs["epoch"].size - 1)
     loss = float(epochs["train_loss"][at])
     return loss if math.isfinite(loss) else math.inf

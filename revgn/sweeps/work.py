@@ -1,4 +1,4 @@
-"""One job, from its claim to its end, in any process of any machine."""
+"""Running one trial, from its claim to its end, in any process on any machine."""
 
 import math
 import traceback
@@ -21,11 +21,11 @@ from revgn.training import DivergedError, Evaluated, Event, Problem
 Status = Literal[
     "waiting", "running", "elsewhere", "interrupted", "finished", "stopped", "diverged", "failed"
 ]
-OVER: tuple[Status, ...] = ("finished", "stopped", "diverged")  # nothing is left to do
+OVER: tuple[Status, ...] = ("finished", "stopped", "diverged")  # the trial has ended
 
 
 class Result(NamedTuple):
-    """How an attempt at a job ended; "elsewhere" where another process has the job."""
+    """Outcome of an attempt at a trial; the status is "elsewhere" if another process runs the trial."""
 
     job: str
     status: Status
@@ -33,13 +33,13 @@ class Result(NamedTuple):
 
 
 class Watched:
-    """The beat of a run, from its events."""
+    """Heartbeat of a run, updated from its training events."""
 
     def __init__(self) -> None:
         self.beat = Beat()
 
     def observe(self, problem: Problem, event: Event) -> None:
-        """Take in an event."""
+        """Update the heartbeat with a training event."""
         record, scores = event.record, self.beat.scores
         weights: Weights = "average" if problem.average else "raw"
         judged = score_of(record, weights) if isinstance(event, Evaluated) else None
@@ -57,7 +57,7 @@ class Watched:
 
 
 def beat_of(run: Run) -> Beat:
-    """Return the beat of a run as it stands in its folder."""
+    """Return the heartbeat that corresponds to a stored run."""
     judged, epochs = score_of(run.epochs, judged_weights(run.epochs)), run.epochs["epoch"].tolist()
     signed = [] if judged is None else (judged[0] * judged[1]).tolist()
     scores = tuple(
@@ -69,9 +69,9 @@ def beat_of(run: Run) -> Beat:
 
 
 def run_job(sweep: Path, job: Job, after: int, command: str = "") -> Result:
-    """Take the job as the attempt that comes after number `after`, and train it to its end.
+    """Make the attempt after number `after` at a trial, and train to the end.
 
-    A run that is there goes on. Whatever fails is in the result, not raised.
+    A run that exists already is resumed. Errors are returned in the result and never raised.
     """
     claim = take(sweep, job.name, after)
     if claim is None:
@@ -89,7 +89,7 @@ def run_job(sweep: Path, job: Job, after: int, command: str = "") -> Result:
         result = Result(job.name, "failed", str(error))
     except MemoryError as error:
         result = Result(job.name, "failed", f"not enough memory: {error or 'no detail'}")
-    except Exception as error:  # a fault of the program: the other jobs go on
+    except Exception as error:  # a bug in the program must not end the other trials
         with suppress(OSError):
             (claim / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         result = Result(job.name, "failed", f"{type(error).__name__}: {error} ({claim / 'traceback.txt'})")
@@ -107,7 +107,7 @@ def _trained(
         outcome = start_run(config, folder, command=command, observe=watched.observe, should_stop=should_stop)
         return Result(job.name, outcome.status)
     run = open_run(folder)
-    if ended := [status for status in OVER if status == run.status]:  # by the process that had it before
+    if ended := [status for status in OVER if status == run.status]:  # by the previous process
         return Result(job.name, ended[0], run.attributes["message"])
     watched.beat = beat_of(run)
     outcome = resume_run(folder, {}, command=command, observe=watched.observe, should_stop=should_stop)

@@ -1,7 +1,8 @@
-"""The laws of layers, losses and solvers as plain functions, for our tests and for anybody's own layer.
+"""The laws of layers, losses and solvers as functions that check them.
 
-Each works on any backend and raises `AssertionError` with the law, the measured error and the tolerance.
-`check_layer` runs all the laws that a layer can have:
+They test the package itself and a user's own layers. Each function works on any backend. If a law does not
+hold, it raises an `AssertionError` with the law, the measured error and the tolerance. `check_layer` checks
+all laws that apply to a layer:
 
     from revgn.testing import check_layer
     check_layer(layer, params, x)

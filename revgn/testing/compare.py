@@ -1,7 +1,7 @@
-"""How close is close: one table of tolerances, and comparisons that also see library, dtype and device.
+"""Tolerances, and comparisons that also cover library, dtype and device.
 
-Errors are measured on the host in float64, relative to the norm of the expected value. All functions
-take trees: an array, or nested tuples of arrays (None stands for what is not there).
+Errors are computed on the host in float64, relative to the norm of the expected value. All functions accept
+trees: an array, or nested tuples of arrays, in which None marks a missing array.
 """
 
 import math
@@ -28,20 +28,24 @@ _TOLERANCES: dict[Kind, tuple[float, float]] = {  # in float64, in float32
 
 
 def tolerance(dtype: DType, kind: Kind) -> float:
-    """Largest relative error that counts as rounding.
+    """Return the largest relative error that counts as a rounding error.
 
     Parameters
     ----------
     kind : {"same", "map", "chain", "solve", "difference"}
-        The same bits (0); one map (1e-13 in double precision, 1e-5 in single); a chain of maps, or a solve of
-        built-in condition (1e-11, 1e-4); differences, which lose a third of the digits (1e-8, 2e-3).
+        "same": equality of all bits (0). "map": one map (1e-13 in double precision, 1e-5 in single
+        precision). "chain" or "solve": a chain of maps, or the solution of a well-conditioned system (1e-11,
+        1e-4). "difference": finite differences, which lose a third of the digits (1e-8, 2e-3).
     """
     double, single = _TOLERANCES[kind]
     return double if "float64" in str(dtype) else single
 
 
 def relative_error(actual: Any, expected: Any, scale: float | None = None) -> float:
-    """|actual - expected| / |expected| over all leaves, or / `scale`; where that is 0, the absolute error."""
+    """Return |actual - expected| / |expected| over all leaves.
+
+    The denominator is `scale` if it is given. If the denominator is 0, the result is |actual - expected|.
+    """
     pairs = zip(_host(actual), _host(expected), strict=True)
     missed = math.hypot(*(float(np.linalg.norm((a - e).ravel())) for a, e in pairs))
     size = norm(expected) if scale is None else scale
@@ -49,10 +53,10 @@ def relative_error(actual: Any, expected: Any, scale: float | None = None) -> fl
 
 
 def assert_close(law: str, actual: Any, expected: Any, limit: float, scale: float | None = None) -> None:
-    """Raise unless `actual` is `expected` up to a relative error of `limit`, in library, dtype and place too.
+    """Raise unless `actual` equals `expected` up to a relative error of `limit`.
 
-    Errors are relative to the norm of `expected`, or to `scale`; NaN never passes. The `AssertionError` has
-    the law, the measured error and the tolerance.
+    Library, dtype, shape and device must agree as well. Errors are relative to the norm of `expected`, or to
+    `scale`; NaN always fails. The `AssertionError` states the law, the measured error and the tolerance.
     """
     assert_same_kind(law, actual, expected)
     error = relative_error(actual, expected, scale)
@@ -63,7 +67,7 @@ def assert_close(law: str, actual: Any, expected: Any, limit: float, scale: floa
 
 @contextmanager
 def measuring() -> Iterator[list[tuple[float, float]]]:
-    """Give a list that takes the error and the tolerance of every comparison made in the block."""
+    """Yield a list to which each comparison in the block appends its error and tolerance."""
     found: list[tuple[float, float]] = []
     token = _MEASURED.set(found)
     try:
@@ -73,13 +77,13 @@ def measuring() -> Iterator[list[tuple[float, float]]]:
 
 
 def note(error: float, limit: float) -> None:
-    """Tell whoever is measuring of a comparison."""
+    """Append a comparison to the list of the enclosing `measuring` block, if there is one."""
     if (found := _MEASURED.get()) is not None:
         found.append((error, limit))
 
 
 def assert_same_kind(law: str, actual: Any, expected: Any) -> None:
-    """Raise unless both trees have the same structs, their arrays the same library, dtype, shape, device."""
+    """Raise unless both trees have the same structs, and arrays of the same library, dtype, shape, device."""
     if isinstance(expected, tuple) or isinstance(actual, tuple):
         if type(actual) is not type(expected) or len(actual) != len(expected):
             raise AssertionError(f"{law}: got {_describe(actual)}, expected {_describe(expected)}")
@@ -100,7 +104,7 @@ def assert_same_kind(law: str, actual: Any, expected: Any) -> None:
 
 
 def draw_like(rng: np.random.Generator, tree: Any, scale: float = 1.0) -> Any:
-    """Tree like `tree` of independent N(0, scale^2) numbers; read-only where the library can say so."""
+    """Return a tree like `tree` with independent N(0, scale^2) entries; NumPy arrays are read-only."""
 
     def draw(x: Any) -> Any:
         drawn = backend_of(x).asarray(np.asarray(scale * rng.standard_normal(x.shape)), dtype=x.dtype)
@@ -112,32 +116,32 @@ def draw_like(rng: np.random.Generator, tree: Any, scale: float = 1.0) -> Any:
 
 
 def inner(x: Any, y: Any) -> float:
-    """<x, y>, the sum of the products of all elements, in float64."""
+    """Return <x, y>, the sum of the products of all elements, in float64."""
     return math.fsum(float(np.vdot(a, b)) for a, b in zip(_host(x), _host(y), strict=True))
 
 
 def norm(x: Any) -> float:
-    """|x|, the Euclidean norm over all elements, in float64."""
+    """Return |x|, the Euclidean norm over all elements, in float64."""
     return math.hypot(*(float(np.linalg.norm(a.ravel())) for a in _host(x)))
 
 
 def snapshot(tree: Any) -> list[tuple[str, bytes]]:
-    """The bits of all arrays of `tree`, to see later whether anybody changed them."""
+    """Return the bytes of all arrays of `tree`, for a later comparison that detects changes."""
     return [(name, to_host(x).tobytes()) for name, x in named_leaves(tree) if x is not None]
 
 
 def agree(law: str, left: float, right: float, size: float, limit: float) -> None:
-    """Raise unless two numbers are the same up to `limit` times `size`."""
+    """Raise unless two numbers differ by at most `limit` times `size`."""
     error = abs(left - right) / size if size else abs(left - right)
     note(error, limit)
     if not error <= limit:
         raise AssertionError(
-            f"{law}: {left:.6g} against {right:.6g}, relative error {error:.2e}, tolerance {limit:.0e}"
+            f"{law}: {left:.6g} and {right:.6g} differ, relative error {error:.2e}, tolerance {limit:.0e}"
         )
 
 
 def dtype_of(tree: Any) -> DType:
-    """Data type of the first array of `tree`."""
+    """Return the data type of the first array of `tree`."""
     return next(leaves(tree)).dtype
 
 

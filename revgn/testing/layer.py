@@ -1,17 +1,17 @@
-"""The laws of a layer's maps (contracts in `revgn.maps`). A network is a layer like any other.
+"""The laws of a layer's maps, whose contracts are in `revgn.maps`. A network is a layer in this sense.
 
-With f the layer's function, J_x = df/dx and J_W = df/dW at a point:
+Let f be the function of the layer, and J_x = df/dx and J_W = df/dW its derivatives at a point:
 
     inverse             f^-1(f(x)) = x                          f(f^-1(y)) = y
-    linearize           y has the bits of f(x)
-    linearize_inverse   from y: x, and the same point
+    linearize           y is equal to f(x), bit by bit
+    linearize_inverse   for y = f(x), returns x and the point at x
     tangent             J d = lim (f(. + e d) - f(. - e d)) / 2e
-    linear              J(a u + v) = a J u + J v                the same for J^T
+    linear              J(a u + v) = a J u + J v                likewise for J^T
     adjoint             <ybar, J_x dx + J_W dW> = <J_x^T ybar, dx> + <J_W^T ybar, dW>
     inverse tangent     J_x^-1 J_x dx = dx
     rows, matrices, features, halves            see `revgn.testing.rows`
     pinv                J G J = J,  G J G = G,  J G and G J symmetric,  with G = J_W^+
-    purity              the same bits again, and no argument changed
+    purity              a second call gives the same bits; arguments do not change
 """
 
 import dataclasses
@@ -41,21 +41,21 @@ from revgn.testing.compare import (
 from revgn.testing.rows import check_features, check_halves, check_matrices, check_rows
 from revgn.trees import axpy, map_leaves, scale, size, zeros_like
 
-_STEPS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # of differences, relative to the output
+_STEPS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # steps of finite differences, relative to the output
 
 
 class Check(Protocol):
     """A law as a function of a layer, its parameters and an input."""
 
     def __call__(self, layer: Layer, params: Params, x: Data, *, kind: Kind, seed: int = 0) -> None:
-        """Raise `AssertionError` where the law does not hold."""
+        """Raise `AssertionError` if the law does not hold."""
 
 
 def check_inverse(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
-    """Check f^-1(f(x)) = x, and f(f^-1(y)) = y for y drawn at random.
+    """Check f^-1(f(x)) = x, and f(f^-1(y)) = y for random y.
 
-    As with all checks here, `kind` names the tolerance (see `tolerance`), `seed` is that of random vectors,
-    and a law that does not hold raises `AssertionError`.
+    In all checks of this module, `kind` selects the tolerance (see `tolerance`), `seed` is the seed of random
+    vectors, and a law that does not hold raises `AssertionError`.
     """
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y = draw_like(np.random.default_rng(seed), x, scale=norm(x) / size(x) ** 0.5)
@@ -74,7 +74,7 @@ def check_inverse(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", 
 
 
 def check_linearize(layer: Layer, params: Params, x: Data, *, kind: Kind = "same", seed: int = 0) -> None:
-    """Check that `linearize` gives the bits of `forward`."""
+    """Check that the output of `linearize` is equal to the output of `forward`, bit by bit."""
     y, _ = maps.linearize(layer, params, x)
     law = f"{type(layer).__name__}: linearize(x) = forward(x)"
     assert_close(law, y, maps.forward(layer, params, x), tolerance(dtype_of(x), kind))
@@ -83,7 +83,7 @@ def check_linearize(layer: Layer, params: Params, x: Data, *, kind: Kind = "same
 def check_linearize_inverse(
     layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0
 ) -> None:
-    """Check that `linearize_inverse` at y = f(x) gives back x and the point of `linearize` at x."""
+    """Check that `linearize_inverse` at y = f(x) returns x and the same point as `linearize` at x."""
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y, point = maps.linearize(layer, params, x)
     back, same_point = maps.linearize_inverse(layer, params, y)
@@ -92,12 +92,12 @@ def check_linearize_inverse(
 
 
 def check_tangent(layer: Layer, params: Params, x: Data, *, kind: Kind = "difference", seed: int = 0) -> None:
-    """Check `jvp_input` and `jvp_params`, those the layer has, against central differences.
+    """Check `jvp_input` and `jvp_params`, as far as the layer has them, against central differences.
 
-    J d = (f(. + e d) - f(. - e d)) / 2e + O(e^2), for steps e that change the output by a part in
-    10^2 ... 10^6; the best of them counts. Large steps meet curvature and kinks, small ones rounding: a
-    right derivative is met to about eps^(2/3) between, a wrong one by no step at all. At a kink (relu at
-    0) there is no derivative to compare with.
+    J d = (f(. + e d) - f(. - e d)) / 2e + O(e^2). Steps e that change the output by a relative amount of 1e-2
+    to 1e-6 are tried, and the smallest error counts. Large steps suffer from curvature, small ones from
+    rounding. In between, a correct derivative agrees to about eps^(2/3), where eps is the machine precision,
+    and a wrong derivative does not agree for any step. The check does not apply at a kink, such as relu at 0.
     """
     limit = tolerance(dtype_of(x), kind)
     y, point = maps.linearize(layer, params, x)
@@ -118,7 +118,7 @@ def check_tangent(layer: Layer, params: Params, x: Data, *, kind: Kind = "differ
 
 
 def check_linear(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
-    """Check that the layer's jvp and vjp maps are linear: J(a u + v) = a J u + J v, and J 0 = 0."""
+    """Check that the jvp and vjp maps of the layer are linear: J(a u + v) = a J u + J v, and J 0 = 0."""
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y, point = maps.linearize(layer, params, x)
     rng, a = np.random.default_rng(seed), -1.7
@@ -132,9 +132,10 @@ def check_linear(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", s
 
 
 def check_adjoint(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
-    """Check <ybar, J d> = <J^T ybar, d> for input and parameters, those the layer has, and for both at once.
+    """Check <ybar, J d> = <J^T ybar, d> for the input, for the parameters, and for both together.
 
-    Relative to |ybar| |J d|, and J^T ybar must be of the struct, dtype and place of d.
+    Maps that the layer does not have are left out. Errors are relative to |ybar| |J d|. J^T ybar must have
+    the struct, dtype and device of d.
     """
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y, point = maps.linearize(layer, params, x)
@@ -169,8 +170,9 @@ def check_inverse_tangent(
 def check_pinv(layer: Layer, params: Params, x: Data, *, kind: Kind = "solve", seed: int = 0) -> None:
     """Check the four Penrose identities of G = J_W^+ on random vectors, and that `realized` is J_W G dy.
 
-    J G J = J, G J G = G, J G and G J symmetric, with `PinvRule()`. Identities between parameters may err
-    by the condition of J_W more than those between outputs: a solution is as good as its residual.
+    The identities are J G J = J, G J G = G, and J G and G J symmetric, with `PinvRule()`. The tolerance of
+    identities between parameters is larger than that of identities between outputs by the condition number of
+    J_W, since a small residual only bounds the error of the outputs.
     """
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y, point = maps.linearize(layer, params, x)
@@ -201,19 +203,19 @@ def check_pinv(layer: Layer, params: Params, x: Data, *, kind: Kind = "solve", s
 
 
 def check_purity(layer: Layer, params: Params, x: Data, *, kind: Kind = "same", seed: int = 0) -> None:
-    """Check each map of the layer: called twice it gives the same bits, and its arguments keep theirs."""
+    """Check that a second call of each map gives the same bits, and that no map changes its arguments."""
     limit = tolerance(dtype_of(x), kind)
     for name, call, arguments in _calls(layer, params, x, np.random.default_rng(seed)):
         law = f"{type(layer).__name__}: {name}"
         before = snapshot((_arrays(layer), *arguments))
         once, again = call(), call()
-        assert_close(f"{law} gives the same twice", again, once, limit)
+        assert_close(f"{law} gives the same result twice", again, once, limit)
         if snapshot((_arrays(layer), *arguments)) != before:
             raise AssertionError(f"{law} changed its arguments")
 
 
 class Law(NamedTuple):
-    """A law: its check, the tolerance it is held to, and the maps it needs (one of them, or all)."""
+    """A law: its check, its tolerance, and the maps that a layer needs for it (all, or one of them)."""
 
     check: Check
     kind: Kind
@@ -242,7 +244,7 @@ LAWS: dict[str, Law] = {
 
 
 def laws_of(layer: type) -> tuple[str, ...]:
-    """Names of the laws whose maps the type `layer` has."""
+    """Return the names of the laws that apply to the type `layer`, because it has their maps."""
     return tuple(
         name
         for name, law in LAWS.items()
@@ -251,18 +253,20 @@ def laws_of(layer: type) -> tuple[str, ...]:
 
 
 def check_layer(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
-    """Check all laws that the layer's maps make possible.
+    """Check all laws that apply to a layer.
 
     Parameters
     ----------
     layer : struct
-        A layer, chain or network, of any backend.
+        A layer, chain or network, on any backend.
     params : tree
-        Its parameters, large enough to matter: at 0 many a wrong derivative looks right.
-    x : halves (n, d/2), or an array where the layer takes one
-        An input, away from kinks.
+        Its parameters. They should not be small, since many wrong derivatives look correct at 0.
+    x : halves (n, d/2), or an array if the layer takes one
+        An input away from kinks.
     kind : {"map", "chain"}
-        Tolerance of laws that hold to the rounding of one map, or of a chain.
+        Tolerance of most laws: rounding errors of a single map, or of a chain of maps.
+    seed : int
+        Seed of random vectors.
 
     Raises
     ------
@@ -271,7 +275,7 @@ def check_layer(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", se
 
     Notes
     -----
-    Cost: some dozens of calls of each map.
+    Cost: dozens of calls of each map.
     """
     for name in laws_of(type(layer)):
         law = LAWS[name]
@@ -279,7 +283,7 @@ def check_layer(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", se
 
 
 class _Way(NamedTuple):
-    """A way to differentiate: in the input, or in the parameters."""
+    """A derivative of the layer: with respect to the input, or to the parameters."""
 
     jvp_name: str
     vjp_name: str
@@ -305,7 +309,7 @@ def _ways(layer: Layer, params: Params, x: Data, point: Point) -> list[_Way]:
 def _calls(
     layer: Layer, params: Params, x: Data, rng: np.random.Generator
 ) -> list[tuple[str, Callable[[], Any], tuple[Any, ...]]]:
-    """Each map that the layer has, as (name, call, arguments)."""
+    """Return each map of the layer as (name, call, arguments)."""
     y, point = maps.linearize(layer, params, x)
     dx, dparams, dy = draw_like(rng, x), draw_like(rng, params), draw_like(rng, y)
     calls: list[tuple[Generic[Any, Any], tuple[Any, ...]]] = [
@@ -338,7 +342,7 @@ def _calls(
 
 
 def _arrays(layer: Layer) -> tuple[Any, ...]:
-    """The frozen arrays of a struct and of the structs within it."""
+    """Return the frozen arrays of a struct and of the structs within it."""
     if dataclasses.is_dataclass(layer):
         return tuple(_arrays(getattr(layer, field.name)) for field in dataclasses.fields(layer))
     if isinstance(layer, tuple):

@@ -1,8 +1,8 @@
 """The laws of a loss.
 
-gradient        d value / dz, by central differences
-output_step   goes downhill: <gradient, eps> >= 0, and 0 only where the gradient is
-purity          the same bits again, and no argument changed
+gradient      d value / dz, compared with central differences
+output_step   reduces the loss to first order: <gradient, eps> >= 0, and 0 only if the gradient is 0
+purity        a second call gives the same bits; arguments do not change
 """
 
 import numpy as np
@@ -22,14 +22,14 @@ from revgn.testing.compare import (
 
 
 def check_loss(loss: Loss, z: Array, t: Array, *, seed: int = 0) -> None:
-    """Check that `gradient` is the derivative of `value`, and that `output_step` goes downhill.
+    """Check that `gradient` is the derivative of `value`, and that `output_step` reduces the loss.
 
     Parameters
     ----------
     z, t : (n, c)
         Outputs and targets.
     seed : int
-        Of the random direction d.
+        Seed of the random direction d.
 
     Raises
     ------
@@ -38,13 +38,14 @@ def check_loss(loss: Loss, z: Array, t: Array, *, seed: int = 0) -> None:
 
     Notes
     -----
-    Law: <gradient, d> = lim (value(z + e d) - value(z - e d)) / 2e; <gradient, eps> >= 0.
+    Law: <gradient, d> = lim (value(z + e d) - value(z - e d)) / 2e for e -> 0; <gradient, eps> >= 0, where
+    eps is the output step.
     """
     name, limit = type(loss).__name__, tolerance(z.dtype, "difference")
     before = snapshot((z, t))
     g, eps = gradient(loss, z, t), output_step(loss, z, t)
-    assert_same_kind(f"{name}: gradient is like the outputs", g, z)
-    assert_same_kind(f"{name}: output_step is like the outputs", eps, z)
+    assert_same_kind(f"{name}: gradient has the structure of the outputs", g, z)
+    assert_same_kind(f"{name}: output_step has the structure of the outputs", eps, z)
     at_z = value(loss, z, t)
     if at_z.ndim != 0 or at_z.dtype != z.dtype:
         raise AssertionError(f"{name}: value has {at_z.ndim} axes of {at_z.dtype}, expected 0-d of {z.dtype}")
@@ -65,6 +66,6 @@ def check_loss(loss: Loss, z: Array, t: Array, *, seed: int = 0) -> None:
     if not (downhill > 0 or (norm(g) == 0 and norm(eps) == 0)):
         raise AssertionError(f"{name}: <gradient, output_step> is {downhill:.2e}, expected > 0")
 
-    assert_close(f"{name}: gradient gives the same twice", gradient(loss, z, t), g, 0.0)
+    assert_close(f"{name}: gradient gives the same result twice", gradient(loss, z, t), g, 0.0)
     if snapshot((z, t)) != before:
         raise AssertionError(f"{name}: a map changed its arguments")

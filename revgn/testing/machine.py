@@ -1,4 +1,4 @@
-"""Every law on this machine: what a person runs first on a new GPU, and `revgn check --math` prints."""
+"""All laws on this machine, a first test for a new GPU; `revgn check --math` prints the results."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -36,9 +36,9 @@ Precision = Literal["float32", "float64"]
 
 
 class Measured(NamedTuple):
-    """A law of a layer, network, loss or solver: its worst error, and the tolerance that it is held to.
+    """Result for one law of a layer, network, loss or solver: its largest error, and the tolerance.
 
-    `fault` is what was wrong beyond numbers, or the first comparison that failed.
+    `fault` describes the first check that failed; "" if the law holds.
     """
 
     subject: str
@@ -55,12 +55,12 @@ class Measured(NamedTuple):
 
 
 def check_machine(backend: Backend, dtype: Precision, *, seed: int = 0) -> Iterator[Measured]:
-    """Check each law on random layers, networks, losses and solvers, and yield what was measured.
+    """Check each law on random layers, networks, losses and solvers, and yield the results.
 
     Notes
     -----
-    Laws: those of `LAWS`; J G J = J and the reported rho of each solver; Theta = J J^T; conjugate gradients
-    give the step of the dense solver; a matrix that has no Cholesky factor is seen to have none.
+    Laws: `LAWS`; J G J = J and the reported rho of each solver; Theta = J J^T; conjugate gradients and the
+    dense solver give the same step; the Cholesky factorization of an indefinite matrix reports failure.
     """
     kind: Any = getattr(backend.xp, dtype)
     for subject, law, check in _checks(backend, kind, seed):
@@ -83,7 +83,7 @@ def _checks(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str, str,
     for loss in (SquaredError(), CrossEntropy()):
         yield type(loss).__name__, "gradient", partial(check_loss, loss, z, t, seed=seed)
     yield from _of_solvers(backend, dtype, seed)
-    yield "Cholesky", "failure is seen", partial(_check_cholesky, backend, dtype)
+    yield "Cholesky", "failure is reported", partial(_check_cholesky, backend, dtype)
 
 
 def _of_layers(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str, str, Callable[[], None]]]:
@@ -102,7 +102,7 @@ def _of_layers(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str, s
                 params = draw_like(rng, init(layer, rng, 1.0), 0.3)
                 x = Halves(*(backend.asarray(rng.standard_normal((n, width)), dtype=dtype) for _ in range(2)))
                 for law in laws_of(type(layer)):
-                    if (name, law) == ("relu", "tangent"):  # differences would step across kinks
+                    if (name, law) == ("relu", "tangent"):  # finite differences would cross kinks
                         continue
                     subject = f"{name}, half {half}, n {n}, d {2 * width}, h {hidden}"
                     yield subject, law, partial(_check, law, layer, params, x, "map", seed)

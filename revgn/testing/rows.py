@@ -1,9 +1,12 @@
-"""The laws of a layer's rows and matrices, by which solvers and optimizers see its parameters.
+"""The laws of a layer's rows and matrices, which solvers and optimizers use to access its parameters.
+
+A linear map M arranges the weights W as matrices X = M W, numbered by i. In each matrix, the gradient
+J_W^T ybar_os for cotangent o of sample s is the outer product of features a_s (row s of A) and a vector b_os.
 
 rows        <J_W^T ybar_os, J_W^T ybar_pt> = sum_i <a_s, a_t> <b_os, b_pt>
 matrices    J_W^T ybar = M^T (A^T b), M M^T = I
-features    J_W M^T X is A X in the features A that are set
-halves      a single half that moves does so by a function of the other
+features    J_W M^T X depends on X through A X, with the features A that were set
+halves      a layer that moves one half adds a function of the other half to it
 """
 
 from functools import partial
@@ -18,9 +21,9 @@ from revgn.trees import flatten, leaves, map_leaves, size, zeros_like
 
 
 def check_rows(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
-    """Check the parts of the tangent kernel against J_W^T ybar, sample by sample, for two cotangents ybar.
+    """Check the factors of the tangent kernel against J_W^T ybar, sample by sample, for two cotangents ybar.
 
-    Once each sample has cotangents of its own, (2, n, ..), and once all samples share them, (2, 1, ..).
+    This is done with separate cotangents for each sample, (2, n, ..), and with shared ones, (2, 1, ..).
     """
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y, point = maps.linearize(layer, params, x)
@@ -50,7 +53,7 @@ def check_rows(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", see
 
 
 def check_matrices(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
-    """Check X = M W with M M^T = I, by the rows of J_W, and the forms of the weights."""
+    """Check X = M W with M M^T = I, using the rows of J_W, and check the forms of the weights."""
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y, point = maps.linearize(layer, params, x)
     rng = np.random.default_rng(seed)
@@ -80,7 +83,7 @@ def check_matrices(layer: Layer, params: Params, x: Data, *, kind: Kind = "map",
 
 
 def check_features(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
-    """Check that parameters act through the rows that `with_features` sets, and that nothing else changes."""
+    """Check that parameters act through the features set by `with_features`, and nothing else changes."""
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y, point = maps.linearize(layer, params, x)
     rng = np.random.default_rng(seed)
@@ -89,7 +92,7 @@ def check_features(layer: Layer, params: Params, x: Data, *, kind: Kind = "map",
     turned = tuple(A @ Ri for A, Ri in zip(maps.row_features(layer, point), R, strict=True))
     other = maps.with_features(layer, point, turned)
     assert_close(
-        f"{name}: row_features are those of with_features", maps.row_features(layer, other), turned, 0.0
+        f"{name}: row_features = features set by with_features", maps.row_features(layer, other), turned, 0.0
     )
     through = maps.jvp_params(layer, params, other, maps.from_matrices(layer, X))
     RX = tuple(Ri @ Xi for Ri, Xi in zip(R, X, strict=True))
@@ -100,12 +103,12 @@ def check_features(layer: Layer, params: Params, x: Data, *, kind: Kind = "map",
     y_bar = draw_like(rng, y)
     same = maps.vjp_input(layer, params, point, y_bar)
     assert_close(
-        f"{name}: with_features leaves vjp_input", maps.vjp_input(layer, params, other, y_bar), same, 0.0
+        f"{name}: with_features keeps vjp_input", maps.vjp_input(layer, params, other, y_bar), same, 0.0
     )
 
 
 def check_halves(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:
-    """Check that a layer that moves one half is an additive coupling: y_i = x_i + g(x_j; W), y_j = x_j."""
+    """Check that a layer that changes one half is an additive coupling: y_i = x_i + g(x_j; W), y_j = x_j."""
     name = type(layer).__name__
     halves = maps.moved_halves(layer)
     if halves not in ((0,), (1,), (0, 1)):
@@ -115,9 +118,9 @@ def check_halves(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", s
     still = 1 - halves[0]
     y, point = maps.linearize(layer, params, x)
     rng = np.random.default_rng(seed)
-    assert_close(f"{name}: the other half passes through", y[still], x[still], 0.0)
+    assert_close(f"{name}: the other half is unchanged", y[still], x[still], 0.0)
     Jd = maps.jvp_params(layer, params, point, draw_like(rng, params))
-    assert_close(f"{name}: jvp_params leaves one half alone", Jd[still], zeros_like(Jd[still]), 0.0)
+    assert_close(f"{name}: jvp_params is zero in the other half", Jd[still], zeros_like(Jd[still]), 0.0)
     dx = draw_like(rng, x)
     dx = maps.replaced(still, dx, zeros_like(dx[still]))
     assert_close(
@@ -126,7 +129,7 @@ def check_halves(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", s
 
 
 def _twice(of: Array, shared: bool) -> Array:
-    """An array in the shape of two cotangents of y: for each sample, or one that all share."""
+    """Return an array with the shape of two cotangents of y, for each sample or shared by all samples."""
     xp = array_namespace(of)
     of = of[:1, ...] if shared else of
     return xp.stack((of, of))

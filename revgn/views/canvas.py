@@ -1,4 +1,4 @@
-"""A figure of several panels, written in the end: what all figures of runs have in common."""
+"""Shared set-up of all plots of runs: panels, a common legend, and writing the file."""
 
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 Scale = Literal["auto", "none", "x", "y", "xy"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
-MARKERS = "osD^vPX*"  # one more than colours, so that pairs repeat late
+MARKERS = "osD^vPX*"  # one more than there are colours, so that a pair of both repeats only after 56 curves
 
 
 @contextmanager
 def canvas(path: Path, panels: int, title: str) -> Iterator[list["Axes"]]:
-    """Yield panels, three a row, of a figure which in the end gets its legend, and is written."""
+    """Yield the axes of a figure, at most three per row; on exit add the legend and write the file.
+
+    A file name that does not end in .png, .pdf or .svg raises `UsageError`.
+    """
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise UsageError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected .png, .pdf or .svg")
+        ending = f"ends in {path.suffix!r}" if path.suffix else "has no ending"
+        raise UsageError(f"{path}: the file name {ending}; expected .png, .pdf or .svg")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.style import context
@@ -44,7 +48,7 @@ def canvas(path: Path, panels: int, title: str) -> Iterator[list["Axes"]]:
 
 
 def _legend(figure: "Figure", axes: Iterable["Axes"]) -> None:
-    """Put one legend below all panels: not every kind has each of them. One kind alone needs none."""
+    """Put one legend below all panels, with the curves of every panel; a single curve needs no legend."""
     handles: dict[str, Any] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):

@@ -1,4 +1,4 @@
-"""Runs side by side: the settings in which they differ, and what came out, over seeds."""
+"""Comparison of runs: the settings in which they differ, and their metrics averaged over seeds."""
 
 import math
 import statistics
@@ -14,11 +14,11 @@ from revgn.store.reader import Run, status
 from revgn.views.groups import Group, group_runs
 from revgn.views.summary import best_index
 
-_AT_BEST = {  # figures of the best evaluation, and the series that they are of
+_AT_BEST = {  # metrics of the best evaluation, and the series from which each is taken
     **{name: name for name in ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")},
     "best_epoch": "epoch",
 }
-_AT_LAST = {  # figures of the last evaluation
+_AT_LAST = {  # metrics of the last evaluation, and the series from which each is taken
     "last_test_accuracy": "test_accuracy",
     "last_test_loss": "test_loss",
     "train_loss": "train_loss",
@@ -30,7 +30,7 @@ FIGURES = (*_AT_BEST, *_AT_LAST, "rho")  # rho: median over the steps
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Mean of a figure over runs, and its standard deviation (of the sample; NaN of a single one)."""
+    """Mean of a metric over runs, its sample standard deviation (NaN for a single run), and the run count."""
 
     mean: float
     deviation: float
@@ -39,10 +39,11 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Runs that differ in their seed alone.
+    """Runs that differ only in their seed, as one row of a comparison.
 
-    `settings` are by dotted path those that differ between rows, of those in use; `figures` by the names of
-    `FIGURES`, as far as they were measured; `score` is what the rows are ordered by, more is better.
+    `settings` maps dotted paths to the values that differ between the rows; settings that these runs do not
+    use are left out. `figures` holds the measured metrics under the names in `FIGURES`. The rows are ordered
+    by `score`, where higher is better.
     """
 
     settings: dict[str, Any]
@@ -54,18 +55,19 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Rows, the best first; `judged` is the figure by which an evaluation is the best of a run, and a row."""
+    """Rows of a comparison, the best first; `judged` names the metric that defines "best"."""
 
     rows: tuple[Row, ...]
     judged: str
 
 
 def compare_runs(runs: Sequence[Run]) -> Comparison:
-    """Group runs that differ in their seed alone, and give the mean and deviation of what came out.
+    """Group runs that differ only in their seed; return mean and standard deviation of their metrics.
 
-    The best evaluation of a run is that of the highest validation accuracy (else lowest loss), and its test
-    figures are given; without a validation part it is the best on the test part itself, which flatters. The
-    figures of a run that averages its weights are those of the averaged ones.
+    The best evaluation of a run has the highest validation accuracy, or the lowest validation loss if there
+    is no accuracy. Its test metrics are reported. Without a validation set, the best evaluation is selected
+    on the test set itself, which makes the test metrics optimistic. For a run that averages its weights, all
+    metrics are those of the averaged weights.
     """
     rows = [row_of(group) for group in group_runs(runs)]
     judged = Counter(name for run in runs if (name := _judged(run)))
@@ -74,7 +76,7 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
 
 
 def row_of(group: Group) -> Row:
-    """Return what came out of a group's runs, over seeds."""
+    """Return the metrics of a group of runs, averaged over seeds."""
     found = [figures_of(run) for run in group.runs]
     names = [name for name in FIGURES if any(name in each for each in found)]
     figures = {name: spread_of([each[name] for each in found if name in each]) for name in names}
@@ -89,12 +91,12 @@ def row_of(group: Group) -> Row:
 
 
 def figure_form(name: str) -> tuple[float, str, str]:
-    """Return how a figure is shown: what it is multiplied by, its format, its unit."""
+    """Return how a metric is displayed: the factor applied to it, its number format and its unit."""
     return (100.0, ".2f", " %") if name.endswith("accuracy") else (1.0, ".4g", "")
 
 
 def spread_in_words(name: str, spread: Spread | None) -> str:
-    """Return mean and deviation of a figure as they are shown; "" without any."""
+    """Format the mean and standard deviation of a metric as text; "" if it was not measured."""
     if spread is None:
         return ""
     scale, form, unit = figure_form(name)
@@ -105,7 +107,7 @@ def spread_in_words(name: str, spread: Spread | None) -> str:
 
 
 def figures_of(run: Run) -> dict[str, float]:
-    """Return what came out of a run, by the names of `FIGURES`."""
+    """Return the metrics of a run that were measured, under the names in `FIGURES`."""
     epochs, found = run.epochs, {}
     if epochs["epoch"].size:
         weights = judged_weights(epochs)
@@ -120,7 +122,7 @@ def figures_of(run: Run) -> dict[str, float]:
 
 
 def _judged(run: Run) -> str:
-    """Return the name of the series that a run is judged by."""
+    """Return the name of the series that selects the best evaluation of a run."""
     judged = score_of({name: name for name in run.epochs}, judged_weights(run.epochs))
     return judged[0] if judged else ""
 
@@ -133,7 +135,7 @@ def _score(run: Run) -> float | None:
 
 
 def spread_of(values: list[float]) -> Spread:
-    """Return mean and deviation of a figure over runs; of none, NaN."""
+    """Return the mean and standard deviation of a metric over runs; NaN if there are no values."""
     if not values:
         return Spread(math.nan, math.nan, 0)
     finite = [value for value in values if math.isfinite(value)]

@@ -1,4 +1,8 @@
-"""Curves of one or several runs, labelled by what differs; of several seeds their mean, within a band."""
+"""Plots of runs over epochs, steps, samples or wall-clock time.
+
+A curve is labelled with the settings in which its run differs from the others. Runs that differ only in their
+seed form one curve, their mean, with a band from the lowest to the highest value.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,13 +23,36 @@ if TYPE_CHECKING:
 Axis = Literal["epoch", "step", "seconds", "samples"]
 Values = NDArray[np.float64]
 
-_LABELLED = 24  # kinds of runs; more are drawn alike, without a legend
+_LABELLED = 24  # largest number of groups with a legend; more are drawn in one colour, without a legend
 SPECTRUM = "spectrum"
+AXIS_LABELS: dict[Axis, str] = {
+    "epoch": "epoch",
+    "step": "training step",
+    "seconds": "wall-clock training time (s)",
+    "samples": "training samples processed",
+}
+_QUANTITY_LABELS = {
+    SPECTRUM: "eigenvalue of the tangent kernel",
+    "lr": "learning rate",
+    "rho": "relative residual rho",
+    "rho_outputs": "relative residual rho, all outputs",
+    "residual": "relative residual of the linear solve",
+    "step_norm": "norm of the parameter change",
+    "s_max": "largest singular value",
+    "s_min": "smallest singular value",
+    "cg_iterations": "CG iterations",
+    "loss_decrease": "loss decrease, same batch",
+    "loss_decrease_other": "loss decrease, second training batch",
+    "loss_decrease_test": "loss decrease, test set",
+    "seconds": "wall-clock time (s)",
+    "seconds_outside": "wall-clock time outside of steps (s)",
+    "memory": "memory (bytes)",
+}
 _ON_LOG = (SPECTRUM, "loss", "rho", "residual", "norm", "damping", "s_max", "s_min", "error")
 
 
 class Curve(NamedTuple):
-    """Mean over runs, and where they lie, along an axis."""
+    """Mean, lowest and highest value over `runs` runs, at the positions `x` along an axis."""
 
     x: Values
     mean: Values
@@ -45,38 +72,44 @@ def draw_curves(
     groups: Sequence[Group] | None = None,
     spectra: Mapping[Path, Values] | None = None,
 ) -> None:
-    """Draw a panel for each of `what`: test solid, training dashed, test of averaged weights dotted.
+    """Draw one panel for each quantity in `what`.
 
-    Runs that differ in their seed alone are one curve, their mean, within a band from lowest to highest.
+    Solid lines show the test set, dashed lines the training set, and dotted lines the test set with averaged
+    weights. Runs that differ only in their seed form one curve, their mean, with a band from the lowest to
+    the highest value.
 
     Parameters
     ----------
     path : Path
-        Ends in .png, .pdf or .svg; text stays text in the latter two.
+        File to write; its name ends in .png, .pdf or .svg. Text remains text in PDF and SVG files.
     axis : {"epoch", "step", "seconds", "samples"}
+        Horizontal axis: epochs, training steps, wall-clock training time, or training samples processed.
     what : sequence of str
-        "loss", "accuracy", or any series of steps or epochs, such as "rho"; loss and accuracy if not given.
-        "spectrum" draws the eigenvalues given as `spectra`.
+        "loss", "accuracy", or any series of steps or epochs, such as "rho". Default: loss, and accuracy if it
+        was measured. "spectrum" draws the eigenvalues given as `spectra`.
     log : {"auto", "none", "x", "y", "xy"}
-        Which axes are logarithmic; "auto" takes y of losses, norms and the like that are positive.
+        Logarithmic axes. "auto" makes the vertical axis logarithmic for positive losses, norms, residuals and
+        similar quantities.
     each : bool
-        Draw each run for itself, whatever differs.
+        Draw each run as a curve of its own, also where runs differ only in their seed.
     groups : sequence of Group
-        The curves and their labels, in place of those that follow from what differs.
+        The curves and their labels; by default they follow from the settings that differ.
     spectra : mapping of Path to (n,) float64, optional
-        Eigenvalues by run folder, the largest first, such as those of `revgn.launch.run_spectrum`.
+        Eigenvalues by run folder, the largest first, such as those from `revgn.launch.run_spectrum`.
 
     Raises
     ------
     UsageError
-        If the file's ending is another one, there is no such series, or no spectra are given for "spectrum".
+        If the file name has another ending, a series is unknown, or "spectrum" is given without `spectra`.
     """
     panels = tuple(what) or ("loss", *(["accuracy"] if _has(runs, "test_accuracy") else []))
     for name in panels:
         if name != SPECTRUM:
             _check_series(name, runs)
         elif not spectra:
-            raise UsageError("what: a spectrum needs the eigenvalues of the runs (spectra)")
+            raise UsageError(
+                "what: drawing a spectrum requires the eigenvalues of the runs; pass them as spectra"
+            )
     if groups is None:
         groups = single_runs(runs) if each else group_runs(runs)
     with canvas(path, len(panels), _legend_in_words(runs, panels, groups)) as axes:
@@ -91,12 +124,12 @@ def draw_curves(
 
 
 def curve_of(runs: Iterable[Run], name: str, axis: Axis) -> Curve | None:
-    """Return the mean of a series over runs, as far as the shortest comes; None where none has it."""
+    """Return the mean of a series over runs, up to the end of the shortest; None if no run has the series."""
     return mean_curve([pair for run in runs if (pair := series_of(run, name, axis)) is not None])
 
 
 def mean_curve(pairs: Sequence[tuple[Values, Values]]) -> Curve | None:
-    """Return the mean of curves (x, y), as far as the shortest comes; None of none."""
+    """Return the mean of curves (x, y), up to the end of the shortest; None if there are no curves."""
     length = min((x.size for x, _ in pairs), default=0)
     if not length:
         return None
@@ -107,14 +140,23 @@ def mean_curve(pairs: Sequence[tuple[Values, Values]]) -> Curve | None:
 
 
 def names_of(what: str) -> dict[str, str]:
-    """Series that a panel shows, and their lines."""
+    """Map each series that a panel shows to its line style."""
     if what in ("loss", "accuracy"):
         return {f"test_{what}": "-", f"train_{what}": "--", f"test_{what}_average": ":"}
     return {what: "-"}
 
 
+def quantity_label(what: str) -> str:
+    """Return the axis label of a quantity, with its unit."""
+    if what in _QUANTITY_LABELS:
+        return _QUANTITY_LABELS[what]
+    if what.startswith("seconds_"):
+        return f"{what.removeprefix('seconds_')} time (s)"
+    return what.replace("_", " ")
+
+
 def series_of(run: Run, name: str, axis: Axis) -> tuple[Values, Values] | None:
-    """Return where along the axis a series was measured, and what; None where it never was."""
+    """Return the positions along the axis and the measured values of a series; None if the run lacks it."""
     for series, scale in ((run.epochs, "epoch"), (run.steps, "step")):
         if name in series and axis in series:
             x, y = series[axis], series[name]
@@ -126,7 +168,7 @@ def series_of(run: Run, name: str, axis: Axis) -> tuple[Values, Values] | None:
 
 
 def _spectra_of(group: Group, spectra: Mapping[Path, Values]) -> list[tuple[Values, Values]]:
-    """Return the eigenvalues of a group's runs over their numbers, counted from 1."""
+    """Return the eigenvalues of each run in a group against their index, which starts at 1."""
     found = [spectra[run.folder] for run in group.runs if run.folder in spectra]
     return [(np.arange(1.0, values.size + 1), values) for values in found]
 
@@ -154,9 +196,8 @@ def _draw_curve(ax: "Axes", curve: Curve, line: str, label: str, number: int, cr
 
 
 def _finish(ax: "Axes", what: str, axis: Axis, log: Scale) -> None:
-    along = "seconds of training" if axis == "seconds" else axis
-    ax.set_xlabel("number of the eigenvalue" if what == SPECTRUM else along)
-    ax.set_ylabel("eigenvalue of the tangent kernel" if what == SPECTRUM else what.replace("_", " "))
+    ax.set_xlabel("eigenvalue index" if what == SPECTRUM else AXIS_LABELS[axis])
+    ax.set_ylabel(quantity_label(what))
     ax.grid(alpha=0.25)
     values = np.concatenate([line.get_ydata() for line in ax.lines]) if ax.lines else np.zeros(0)
     finite = values[np.isfinite(values)]
@@ -166,11 +207,11 @@ def _finish(ax: "Axes", what: str, axis: Axis, log: Scale) -> None:
     if log in ("x", "xy"):
         ax.set_xscale("log")
     if what.endswith("accuracy") and not is_log:
-        _leave_out_the_start(ax)
+        _leave_out_initialization(ax)
 
 
-def _leave_out_the_start(ax: "Axes") -> None:
-    """Let an accuracy's axis begin below what training came to: chance, at step 0, would squeeze it."""
+def _leave_out_initialization(ax: "Axes") -> None:
+    """Fit the accuracy axis to the values after step 0, where chance accuracy would compress the rest."""
     curves = [np.asarray(line.get_ydata(), dtype=np.float64) for line in ax.lines]
     values = np.concatenate([np.zeros(0), *(curve[1:] for curve in curves if curve.size > 2)])
     values = values[np.isfinite(values)]
@@ -181,13 +222,13 @@ def _leave_out_the_start(ax: "Axes") -> None:
 def _legend_in_words(runs: Sequence[Run], panels: Sequence[str], groups: Sequence[Group]) -> str:
     words = []
     if {"loss", "accuracy"} & set(panels):
-        words.append("test solid, training dashed")
+        words.append("solid: test set, dashed: training set")
         if _has(runs, "test_loss_average"):
-            words.append("test of averaged weights dotted")
+            words.append("dotted: test set with averaged weights")
     if any(len(group.runs) > 1 for group in groups):
-        words.append("mean over seeds, band from lowest to highest")
+        words.append("curves: mean over seeds, bands: lowest to highest value")
     if len(groups) > _LABELLED:
-        words = [f"test of {len(groups)} kinds of runs"]
+        words = [f"test set, {len(groups)} different settings"]
     return ", ".join(words)
 
 
@@ -201,9 +242,9 @@ def _check_series(name: str, runs: Sequence[Run]) -> None:
         from difflib import get_close_matches
 
         near = get_close_matches(name, sorted(known), 1)
-        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
-        raise UsageError(f"what: no series {name!r}; {hint}")
+        hint = f"did you mean {near[0]}?" if near else f"available are {', '.join(sorted(known))}"
+        raise UsageError(f"what: there is no series {name!r}; {hint}")
     if not any(each in (*run.epochs, *run.steps) for run in runs for each in names_of(name)):
         if all(run.epochs["epoch"].size == 0 for run in runs):
-            return  # nothing was measured yet: an empty panel
+            return  # nothing was measured yet, and the panel stays empty
         raise UsageError(f"what: {name!r} was not measured in {'this run' if len(runs) == 1 else 'any run'}")

@@ -1,9 +1,10 @@
-"""Runs in the files of other tools.
+"""Export of runs to the file formats of other tools.
 
-csv           RUN/steps.csv, RUN/epochs.csv
-parquet       RUN/steps.parquet, RUN/epochs.parquet, settings in the metadata   (extra `export`)
-netcdf        RUN.nc, groups steps and epochs, as run.h5 but for the journal that it lacks (extra `analysis`)
-tensorboard   RUN/events..., tags steps/loss and their like                     (extra `export`)
+csv           RUN/steps.csv and RUN/epochs.csv
+parquet       RUN/steps.parquet and RUN/epochs.parquet, with the settings in the metadata  (extra `export`)
+netcdf        RUN.nc with the groups steps and epochs, like run.h5, and including records
+              that only the journal holds so far                                           (extra `analysis`)
+tensorboard   RUN/events... with tags such as steps/loss                                   (extra `export`)
 """
 
 import csv
@@ -29,14 +30,15 @@ _GROUPS: tuple[CadenceName, ...] = get_args(CadenceName)
 
 
 def export_runs(runs: Sequence[Run], folder: Path | str, form: Form) -> list[Path]:
-    """Write each run into `folder`, by its own folder's name, whole or not at all; return what was written.
+    """Write each run into `folder` under the name of its own folder, and return the paths.
 
-    Time in TensorBoard is the start and the seconds of all steps.
+    Each run is written completely or not at all. The wall time of an event in TensorBoard is the start of the
+    run plus the time of all training steps before the event.
 
     Raises
     ------
     UsageError
-        If a file is there already, or the library of the form is not installed; nothing is written then.
+        If a file exists already, or the library for the format is not installed. Nothing is written then.
     RunError
         If the folder cannot be written, or a run is damaged.
     """
@@ -47,7 +49,7 @@ def export_runs(runs: Sequence[Run], folder: Path | str, form: Form) -> list[Pat
     targets = [folder / f"{name}{suffix}" for name in _names(runs)]
     for target in targets:
         if target.exists():
-            raise UsageError(f"{target}: exists, and is not overwritten; choose another folder")
+            raise UsageError(f"{target}: exists already and is not overwritten; choose another folder")
     for run, target in zip(runs, targets, strict=True):
         partial = target.with_name(f".{target.name}-{os.getpid()}")
         with writing(target):
@@ -62,7 +64,7 @@ def export_runs(runs: Sequence[Run], folder: Path | str, form: Form) -> list[Pat
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """Names of the runs' folders; their paths where two are the same."""
+    """Return the names of the run folders; the whole path where two names are the same."""
     names = [run.folder.resolve().name for run in runs]
     paths = [str(run.folder).strip("/.").replace("/", "_") for run in runs]
     return [name if names.count(name) == 1 else path for name, path in zip(names, paths, strict=True)]
@@ -86,7 +88,7 @@ def _write_parquet(run: Run, folder: Path) -> None:
     about = {"revgn": json.dumps({"attributes": run.attributes, "config": run.config}, default=str)}
     for cadence in _GROUPS:
         columns = {k: pyarrow.array(v, from_pandas=True) for k, v in series_of(run, cadence).items()}
-        table = pyarrow.table(columns).replace_schema_metadata(about)  # where NaN is null: not measured
+        table = pyarrow.table(columns).replace_schema_metadata(about)  # from_pandas stores NaN as null
         parquet.write_table(table, folder / f"{cadence}.parquet")
 
 

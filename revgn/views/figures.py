@@ -1,4 +1,4 @@
-"""Figures of a report: one quantity of all runs, to zoom, over each of several axes."""
+"""Interactive plots of a report: one quantity of all runs, over a horizontal axis that the reader selects."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revgn.views.canvas import COLOURS
-from revgn.views.curves import Axis, series_of
+from revgn.views.curves import AXIS_LABELS, Axis, quantity_label, series_of
 from revgn.views.groups import Group
 
 AXES: tuple[Axis, ...] = ("epoch", "step", "samples", "seconds")
-_POINTS = 2000  # of a curve; where there are more, the highest and the lowest of each stretch stay
+_POINTS = 2000  # most points per curve; longer curves keep the highest and the lowest of each interval
 _AXIS: dict[str, Any] = {"gridcolor": "#e6e6e6", "zeroline": False, "automargin": True}
 
 
 def figure_of(groups: Sequence[Group], lines: dict[str, str], what: str, *, is_log: bool) -> str:
-    """Return the figure of one quantity as HTML, one curve per run; "" where no run has it.
+    """Return the plot of one quantity as HTML, with one curve per run; "" if no run has the quantity.
 
-    `lines` names the series to draw, and how each is dashed; with `is_log` the axis of values that are all
-    positive is logarithmic.
+    `lines` maps each series to its line style. With `is_log` the vertical axis is logarithmic if all values
+    are positive.
     """
     import plotly.graph_objects as go
     from plotly.io import to_html
@@ -41,8 +41,8 @@ def figure_of(groups: Sequence[Group], lines: dict[str, str], what: str, *, is_l
         template="none",
         margin={"l": 10, "r": 10, "t": 34, "b": 10},
         height=350,
-        xaxis=_AXIS | {"title": {"text": "epoch"}},
-        yaxis=_AXIS | {"title": {"text": what.replace("_", " ")}, "type": "log" if positive else "linear"},
+        xaxis=_AXIS | {"title": {"text": AXIS_LABELS["epoch"]}},
+        yaxis=_AXIS | {"title": {"text": quantity_label(what)}, "type": "log" if positive else "linear"},
         legend={"orientation": "h", "y": -0.34, "font": {"size": 11}},
         hoverlabel={"namelength": -1},
     )
@@ -59,13 +59,13 @@ def figure_of(groups: Sequence[Group], lines: dict[str, str], what: str, *, is_l
 def _lines(
     groups: Sequence[Group], lines: dict[str, str]
 ) -> Iterator[tuple[dict[Axis, list[float]], dict[str, Any]]]:
-    """Yield for each curve its places along each axis, and its values and look for plotly."""
+    """Yield for each curve its positions along each axis, and its values and style for plotly."""
     for number, group in enumerate(groups):
         for run in group.runs:
             for name, dash in lines.items():
                 found = {axis: series_of(run, name, axis) for axis in AXES}
                 pair = found["epoch"] or found["step"]
-                if pair is None or not pair[1].any():  # never measured, or nothing but zeros
+                if pair is None or not pair[1].any():  # never measured, or all zero
                     continue
                 kept = thinned(*pair)
                 along = {axis: np.round((found[axis] or pair)[0][kept], 9).tolist() for axis in AXES}
@@ -81,7 +81,7 @@ def _lines(
 
 
 def thinned(x: NDArray[Any], y: NDArray[Any], most: int = _POINTS) -> NDArray[np.intp]:
-    """Return the places of at most `most` points, the highest and the lowest of each stretch among them."""
+    """Return the indices of at most `most` points, including the highest and lowest of each interval."""
     if y.size <= most:
         return np.arange(y.size)
     edges = np.linspace(0, y.size, most // 2 + 1).astype(int)

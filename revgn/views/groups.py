@@ -1,4 +1,4 @@
-"""Runs that differ in their seed alone, taken together."""
+"""Groups of runs that differ only in their seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,11 @@ SEED = "training.seed"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Runs of one kind, what to call them, and the settings in use that differ between kinds."""
+    """Runs with the same settings apart from the seed.
+
+    `label` is the name of the group in plots and tables. `settings` holds the values, by dotted path, that
+    differ between groups.
+    """
 
     label: str
     settings: dict[str, Any]
@@ -20,7 +24,7 @@ class Group:
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Return the kinds of runs, in the order of their first ones."""
+    """Group runs that differ only in their seed; groups are ordered by their first run."""
     used = [all_settings(run) for run in runs]
     members: dict[str, list[int]] = {}
     for number, settings in enumerate(used):
@@ -36,5 +40,5 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
 
 
 def single_runs(runs: Sequence[Run]) -> list[Group]:
-    """Return each run as a kind of its own, named by what differs, seeds as well."""
+    """Return each run as a group of its own, labelled with all settings that differ, including seeds."""
     return [Group(label, {}, (run,)) for run, label in zip(runs, labels(runs), strict=True)]

@@ -1,4 +1,4 @@
-"""One page of HTML about runs, which needs nothing but itself (extra `report`)."""
+"""Self-contained HTML report about one or several runs (extra `report`)."""
 
 import shlex
 from collections import Counter
@@ -16,6 +16,7 @@ from revgn.store.files import write_whole
 from revgn.store.reader import Run
 from revgn.views.canvas import COLOURS
 from revgn.views.compare import FIGURES, compare_runs, spread_in_words
+from revgn.views.curves import AXIS_LABELS
 from revgn.views.figures import AXES, figure_of
 from revgn.views.groups import Group, group_runs
 from revgn.views.summary import SPLIT, all_settings, summarize
@@ -25,11 +26,11 @@ _ON_LOG = ("rho", "residual", "step_norm", "damping")
 _EXACTNESS = ("rho", "residual", "rank", "cg_iterations", "step_norm", "damping")
 _ANALYSED = tuple(quantity.name for quantity in QUANTITIES if not quantity.by_coupling)
 _MEMORY = ("loss_decrease", "loss_decrease_other", "loss_decrease_test")
-_COLUMNS = 40  # kinds of runs whose settings stand side by side
+_COLUMNS = 40  # largest number of groups whose settings are shown side by side
 
 
 class Preface(NamedTuple):
-    """What a page says before anything else: a title, some lines, and a table of findings. All is text."""
+    """Opening of a report: a title, paragraphs, and a table with its head. All of it is plain text."""
 
     title: str
     lines: Sequence[str]
@@ -40,29 +41,30 @@ class Preface(NamedTuple):
 def write_report(
     runs: Sequence[Run], path: Path, *, preface: Preface | None = None, groups: Sequence[Group] | None = None
 ) -> None:
-    """Write the page.
+    """Write an HTML report about runs.
 
-    Of series with more than 2,000 points the extremes of each stretch stay. Whatever a run says of itself is
-    text to the page, never markup.
+    Series with more than 2,000 points keep only the extremes of each interval. Text from a run is escaped and
+    is never interpreted as markup.
 
     Parameters
     ----------
-    preface : Preface
-        Of a study, its question and its verdicts.
-    groups : sequence of Group
-        The kinds of runs and their labels, in place of those that follow from what differs.
     path : Path
-        Ends in .html; what is there is replaced, as a whole.
+        File to write; its name ends in .html. An existing file is replaced.
+    preface : Preface
+        Opening of the report, for instance the question and the verdicts of a study.
+    groups : sequence of Group
+        Groups of runs and their labels. Default: runs that differ only in their seed form one group.
 
     Raises
     ------
     UsageError
-        If the ending is another one, or plotly is not installed.
+        If the file name has another ending, or plotly is not installed.
     RunError
-        If it cannot be written, or a run is damaged.
+        If the file cannot be written, or a run is damaged.
     """
     if path.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{path}: ends in {path.suffix or 'nothing'!r}; expected .html")
+        ending = f"ends in {path.suffix!r}" if path.suffix else "has no ending"
+        raise UsageError(f"{path}: the file name {ending}; expected .html")
     plotly = library("report", "plotly.offline", "report").get_plotlyjs()
     groups = group_runs(runs) if groups is None else groups
     title = groups[0].label if len(groups) == 1 else f"{len(runs)} runs"
@@ -72,20 +74,20 @@ def write_report(
             f"<h1>{escape(title)}</h1>",
             *([] if preface is None else _preface(preface)),
             f'<p class="note">{_origin(runs)}</p>',
-            "<h2>What came out</h2>",
+            "<h2>Results</h2>",
             _outcomes(runs, groups),
             "<h2>Curves</h2>",
             *_curves(groups),
-            *_section("Exactness and rank over the run", groups, _EXACTNESS),
-            *_section("Loss decrease of a step on its own batch, and elsewhere", groups, _MEMORY),
-            *_section("Kernels, features, weights and steps, against initialization", groups, _ANALYSED),
-            "<h2>Where the time went</h2>",
+            *_section("Exactness and rank of the steps", groups, _EXACTNESS),
+            *_section("Loss decrease of each step: same batch, second batch, test set", groups, _MEMORY),
+            *_section("Kernels, features, weights and steps compared to initialization", groups, _ANALYSED),
+            "<h2>Time and memory</h2>",
             _times(groups),
             "<h2>Settings</h2>",
             _settings(groups),
             "<h2>Machines and versions</h2>",
             _machines(runs),
-            "<h2>To repeat it</h2>",
+            "<h2>Commands to repeat the runs</h2>",
             _commands(runs),
         ]
     )
@@ -104,7 +106,9 @@ def _origin(runs: Sequence[Run]) -> str:
     when = starts[0] if len(runs) == 1 else f"{starts[0]} to {starts[-1]}"
     made = datetime.now(UTC).isoformat(timespec="seconds")
     data = ", ".join(sorted({run.attributes["data_name"] for run in runs}))
-    return escape(f"{len(runs)} run{'s' if len(runs) > 1 else ''} on {data}, started {when}; page of {made}")
+    return escape(
+        f"{len(runs)} run{'s' if len(runs) > 1 else ''} on {data}, started {when}; report written {made}"
+    )
 
 
 def _outcomes(runs: Sequence[Run], groups: Sequence[Group]) -> str:
@@ -116,22 +120,25 @@ def _outcomes(runs: Sequence[Run], groups: Sequence[Group]) -> str:
         statuses = ", ".join(f"{count} {word}" for word, count in row.statuses.items())
         figures = (escape(spread_in_words(name, row.figures.get(name))) for name in names)
         rows.append([_named(groups[number], number), str(len(row.runs)), escape(statuses), *figures])
-    judged = compare_runs(runs).judged.replace("_", " ") or "nothing that was measured"
-    note = f"Best first, by {judged}; mean ± standard deviation over seeds."
+    judged = compare_runs(runs).judged.replace("_", " ")
+    order = f" Best first, by {judged}." if judged else ""
+    note = f"Mean ± standard deviation over seeds.{order}"
     return f'{_table(head, rows)}<p class="note">{escape(note)}</p>'
 
 
 def _curves(groups: Sequence[Group]) -> Iterator[str]:
     choices = "".join(
-        f'<label><input type="radio" name="axis" value="{axis}" data-title="{axis}"'
-        f"{' checked' if axis == 'epoch' else ''}> {axis}</label>"
+        f'<label><input type="radio" name="axis" value="{axis}" data-title="{AXIS_LABELS[axis]}"'
+        f"{' checked' if axis == 'epoch' else ''}> {AXIS_LABELS[axis]}</label>"
         for axis in AXES
     )
-    yield f'<p>Over {choices}</p><div class="figures">'
+    yield f'<p>Horizontal axis: {choices}</p><div class="figures">'
     for what in ("loss", "accuracy"):
         lines = {f"test_{what}": "solid", f"train_{what}": "dash", f"test_{what}_average": "dot"}
         yield figure_of(groups, lines, what, is_log=what == "loss")
-    meaning = "Test solid, training dashed, test of averaged weights dotted; a line a run."
+    meaning = (
+        "Solid: test set; dashed: training set; dotted: test set with averaged weights. One line per run."
+    )
     yield f'</div><p class="note">{meaning}</p>'
 
 
@@ -156,10 +163,10 @@ def _times(groups: Sequence[Group]) -> str:
         split = {part: np.mean([each["split"].get(part, 0.0) for each in found]) for part in SPLIT}
         shares = [f"{split[part]:.0%}" if any(split.values()) else "" for part in SPLIT]
         memory = max((each["memory_bytes"] or 0.0 for each in found), default=0.0)
-        a_step = f"{1e3 * seconds / steps:.3g} ms" if steps else ""
-        of_memory = f"{memory / 1e9:.3g} GB" if memory else ""
-        rows.append([_named(group, number), f"{seconds:.4g} s", a_step, *shares, of_memory])
-    return _table(["", "training", "a step", *SPLIT, "memory at most"], rows)
+        per_step = f"{1e3 * seconds / steps:.3g} ms" if steps else ""
+        peak = f"{memory / 1e9:.3g} GB" if memory else ""
+        rows.append([_named(group, number), f"{seconds:.4g} s", per_step, *shares, peak])
+    return _table(["", "training time", "time per step", *SPLIT, "peak memory"], rows)
 
 
 def _settings(groups: Sequence[Group]) -> str:
@@ -179,8 +186,8 @@ def _settings(groups: Sequence[Group]) -> str:
         rows.append(
             f'<tr class="{"differs" if len({*words}) > 1 else ""}"><td>{escape(path)}</td>{cells}</tr>'
         )
-    more = f"Of {len(groups)} kinds of runs the first {_COLUMNS}. " if len(groups) > _COLUMNS else ""
-    meaning = "What differs has a coloured ground; settings that nothing looks at are left out."
+    more = f"The first {_COLUMNS} of {len(groups)} groups of runs. " if len(groups) > _COLUMNS else ""
+    meaning = "Settings that differ are shaded. Settings that a run does not use are left out."
     note = f'<p class="note">{more}{meaning}</p>'
     return f'<div class="wide"><table><tr><th></th>{head}</tr>{"".join(rows)}</table></div>{note}'
 
@@ -196,7 +203,7 @@ def _machines(runs: Sequence[Run]) -> str:
 def _commands(runs: Sequence[Run]) -> str:
     lines = list(dict.fromkeys(run.attributes["command"] for run in runs if run.attributes["command"]))
     again = [f"revgn train {shlex.quote(str(run.folder / 'config.toml'))}" for run in runs]
-    text = "\n".join([*lines, "", "# or, of a single one, from the settings that it keeps:", *again])
+    text = "\n".join([*lines, "", "# or repeat a single run from the settings stored in its folder:", *again])
     return f"<pre>{escape(text.strip())}</pre>"
 
 
@@ -206,7 +213,7 @@ def _named(group: Group, number: int) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Table whose cells are markup already."""
+    """Return an HTML table; the cells in `rows` are markup already, the cells in `head` are escaped."""
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'

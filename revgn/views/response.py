@@ -1,4 +1,4 @@
-"""What came of runs against a setting: where the best rate lies, what larger batches do."""
+"""Plots of metrics against a setting, such as test accuracy against the learning rate."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -16,7 +16,7 @@ from revgn.views.summary import all_settings, settings_in_words
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_WIDE = 8.0  # largest over smallest value of a setting, from which its axis is logarithmic
+_WIDE = 8.0  # ratio of the largest to the smallest value of a setting from which its axis is logarithmic
 
 
 def draw_response(
@@ -29,41 +29,44 @@ def draw_response(
     log: Scale = "auto",
     groups: Sequence[Group] | None = None,
 ) -> None:
-    """Draw figures of a comparison over a setting: mean over seeds, with bars of one standard deviation.
+    """Draw metrics of a comparison against a setting: means over seeds, with bars of one standard deviation.
 
     Parameters
     ----------
     path : Path
-        Ends in .png, .pdf or .svg.
+        File to write; its name ends in .png, .pdf or .svg.
     setting : str
-        Its dotted path, such as "optimizer.lr"; runs that do not go by it are left out, and those where it
-        is no number.
+        Dotted path of the setting, such as "optimizer.lr". Runs that do not use it, and runs in which its
+        value is not a number, are left out.
     what : sequence of str
-        A panel each: names of `FIGURES`; test accuracy, else loss, if not given.
+        Names from `FIGURES`, one panel for each. Default: test accuracy, or test loss without an accuracy.
     by : str, optional
-        The setting whose values make the lines; all others that differ, if not given.
+        Setting that distinguishes the lines, one line per value. Default: all other settings that differ.
     log : {"auto", "none", "x", "y", "xy"}
-        Which axes are logarithmic; "auto" takes that of the setting where it spans a factor of 8.
+        Logarithmic axes. "auto" makes the axis of the setting logarithmic if its values span a factor of 8.
     groups : sequence of Group
-        The points, in place of the runs that differ in their seed alone.
+        The points. Default: one point for all runs that differ only in their seed.
 
     Raises
     ------
     UsageError
-        If there is no such setting or figure, in no run a number of it, or nothing was measured yet.
+        If the setting or the metric is unknown, the setting is not a number in any run, or nothing was
+        measured yet.
     """
     lines = _lines(group_runs(runs) if groups is None else groups, setting, by)
     came = {name for line in lines.values() for _, row in line for name in row.figures}
     measured = [name for name in FIGURES if name in came]
     if not measured:
-        raise UsageError("against: nothing came of these runs yet")
+        raise UsageError("against: nothing was measured in these runs yet")
     panels = tuple(what) or tuple(name for name in ("test_accuracy", "test_loss") if name in measured)[:1]
     for name in panels:
         if name not in measured:
-            raise UsageError(f"what: {name!r} did not come of these runs; known are {', '.join(measured)}")
+            raise UsageError(
+                f"what: {name!r} was not measured in these runs; available are {', '.join(measured)}"
+            )
     values = [value for line in lines.values() for value, _ in line]
     wide = min(values) > 0 and max(values) >= _WIDE * min(values)
-    with canvas(path, len(panels), "mean over seeds, bars of one standard deviation") as axes:
+    with canvas(path, len(panels), "mean over seeds, bars: one standard deviation") as axes:
         for ax, name in zip(axes, panels, strict=True):
             for number, (label, line) in enumerate(lines.items()):
                 _draw_line(ax, label, line, name, number)
@@ -78,7 +81,7 @@ def draw_response(
 
 
 def _lines(groups: Sequence[Group], setting: str, by: str | None) -> dict[str, list[tuple[float, Row]]]:
-    """Return by label what came of each line's groups, with their values of the setting, in its order."""
+    """Return for each line label its points: the value of the setting and the metrics, sorted by value."""
     lines: dict[str, list[tuple[float, Row]]] = {}
     for group in groups:
         used = all_settings(group.runs[0])
@@ -91,7 +94,7 @@ def _lines(groups: Sequence[Group], setting: str, by: str | None) -> dict[str, l
     if by is not None and all(value_of(by, all_settings(group.runs[0])) is None for group in groups):
         raise UsageError(f"against: no run has a setting {by!r}")
     if not lines:
-        raise UsageError(f"against: {setting} is no number in any of the runs")
+        raise UsageError(f"against: {setting} is not a number in any of the runs")
     return {label: sorted(line, key=lambda point: point[0]) for label, line in lines.items()}
 
 

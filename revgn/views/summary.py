@@ -1,4 +1,4 @@
-"""A run in a few figures: what it was, how far it came, how exact its steps were, where the time went."""
+"""Summary of a run: its settings, progress, metrics, the exactness of its steps, and its time and memory."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,13 +16,23 @@ SPLIT = ("forward", "kernel", "solve", "update")
 
 
 def summarize(run: Run) -> dict[str, Any]:
-    """Figures of a run as plain numbers and text, None where not measured.
+    """Return a summary of a run as a dict of numbers and text; None marks what was not measured.
 
-    Keys: run, title, status, message, start, end, settings (those that differ from the defaults), step,
-    epoch, last and best (of the evaluations; best by validation accuracy, else test accuracy, else loss),
-    best_average (by that of the averaged weights), rho (median, largest), rungs and cg_outcomes (how often
-    each), seconds (of training), seconds_outside (of its steps), split (share of forward, kernel, solve,
-    update), memory_bytes. A run that says "running" but is written by no process has the status "killed".
+    Keys:
+
+    - `run`, `title`, `status`, `message`, `start`, `end`, `backend`, `device`, `dtype`: identification. The
+      status is "killed" if the run is marked as running but no process is writing it.
+    - `settings`: settings that differ from the defaults, by dotted path.
+    - `step`, `epoch`: progress.
+    - `last`, `best`, `best_average`: metrics of the last evaluation, of the best one, and of the best one
+      with averaged weights. The best has the highest validation accuracy, or test accuracy without a
+      validation set, or the lowest loss where there is no accuracy.
+    - `rho`: median and largest relative residual of the steps.
+    - `rungs`, `cg_outcomes`: number of steps for each factorization method and each outcome of conjugate
+      gradients.
+    - `seconds`, `seconds_outside`: wall-clock time in training steps, and outside of them.
+    - `split`: fractions of the step time in the forward pass, kernel, solve and update.
+    - `memory_bytes`: peak memory.
     """
     steps = run.steps
     return {
@@ -43,11 +53,11 @@ def summarize(run: Run) -> dict[str, Any]:
 
 
 def outline(run: Run) -> dict[str, Any]:
-    """Return what of `summarize` is quick to read: without settings, machine, and what steps measured."""
+    """Return the part of `summarize` that is fast to read: no settings, machine or metrics of steps."""
     epochs = run.epochs
     evaluated = epochs["epoch"].size > 0
-    is_told = run.status == "finished" and "step" in epochs  # the last step is evaluated
-    steps = epochs["step"] if is_told else run.steps["step"]
+    has_last_step = run.status == "finished" and "step" in epochs  # the last step is always evaluated
+    steps = epochs["step"] if has_last_step else run.steps["step"]
     return {
         "run": str(run.folder),
         "title": run.attributes["title"],
@@ -63,20 +73,20 @@ def outline(run: Run) -> dict[str, Any]:
 
 
 def changed_settings(run: Run) -> dict[str, Any]:
-    """Settings by dotted path that differ from the defaults."""
+    """Return the settings that differ from the defaults, by dotted path."""
     try:
         return changed_by(build_config(run.config))
-    except UsageError:  # structs of the user's own
+    except UsageError:  # the run used the user's own structs, which have no registered defaults
         return flat(run.config)
 
 
 def all_settings(run: Run) -> dict[str, Any]:
-    """Settings by dotted path, those that are newer than the run at their defaults."""
+    """Return all settings by dotted path; settings introduced after the run was made have their defaults."""
     return flat(filled_settings(run.config))
 
 
 def differing_settings(runs: Sequence[Run]) -> list[str]:
-    """Dotted paths of the settings that differ between runs, or that some of the runs alone have changed."""
+    """Return the dotted paths of settings that differ between runs, or that only some runs changed."""
     settings, changed = [all_settings(run) for run in runs], [changed_settings(run) for run in runs]
 
     def differs(path: str) -> bool:
@@ -87,7 +97,7 @@ def differing_settings(runs: Sequence[Run]) -> list[str]:
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """Name runs by the settings in which they differ; by their folders where they do not."""
+    """Return a label for each run: the settings that differ, or the folder names if labels are not unique."""
     paths = differing_settings(runs)
     names = [settings_in_words({path: all_settings(run).get(path) for path in paths}) for run in runs]
     unique = len(set(names)) == len(names) and all(names)
@@ -95,14 +105,14 @@ def labels(runs: Sequence[Run]) -> list[str]:
 
 
 def best_index(run: Run, weights: Weights = "raw") -> int:
-    """Index of the evaluation whose weights are best, by `score_of`."""
+    """Return the index of the best evaluation, according to `score_of`."""
     judged = score_of(run.epochs, weights)
-    assert judged is not None  # whoever evaluates has a loss
+    assert judged is not None  # every evaluation has a loss
     return int(np.argmax(np.nan_to_num(judged[0] * judged[1], nan=-np.inf)))
 
 
 def settings_in_words(settings: Mapping[str, Any]) -> str:
-    """Return names and values, as in "adam, lr 0.1"; the value alone of a setting that is itself a name."""
+    """Format settings as text, such as "adam, lr 0.1"; of `name`, `kind` and `preset` only the value."""
     words = []
     for path, value in settings.items():
         last = path.rpartition(".")[2]

@@ -1,7 +1,7 @@
-"""Series of a run as other libraries have them (extra `analysis`).
+"""Conversion of the series of a run to xarray and pandas (extra `analysis`).
 
-One table a cadence, `steps` or `epochs`: the two have series of one name (`seconds`, `samples`), along scales
-that have no values in common.
+The cadences `steps` and `epochs` are separate tables. Both have series of the same name (`seconds`,
+`samples`), but along different scales.
 """
 
 import importlib
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 
 def to_xarray(run: Run, cadence: CadenceName = "steps") -> "xarray.Dataset":
-    """Return the series along `step` or `epoch`, with `long_name` and `units`, and the run's attributes.
+    """Return the measured series along `step` or `epoch` as an xarray data set.
 
-    These are the series that were measured: those of `xarray.open_dataset(run.h5, group=cadence)` that hold a
-    number, with the records that only the journal has so far. `UsageError` if xarray is not installed.
+    Each series has the attributes `long_name` and `units`; the data set has the attributes of the run.
+    Compared with `xarray.open_dataset(run.h5, group=cadence)`, series without any value are left out, and
+    records that only the journal holds so far are included. `UsageError` is raised if xarray is not
+    installed.
 
     Examples
     --------
@@ -40,9 +42,9 @@ def to_xarray(run: Run, cadence: CadenceName = "steps") -> "xarray.Dataset":
 
 
 def to_pandas(run: Run, cadence: CadenceName = "steps") -> "pandas.DataFrame":
-    """Return the series as columns, with the scale for index; the run's attributes are in `frame.attrs`.
+    """Return the measured series as the columns of a data frame, indexed by `step` or `epoch`.
 
-    `UsageError` if pandas is not installed.
+    The attributes of the run are in `frame.attrs`. `UsageError` is raised if pandas is not installed.
 
     Examples
     --------
@@ -59,7 +61,7 @@ def to_pandas(run: Run, cadence: CadenceName = "steps") -> "pandas.DataFrame":
 
 
 def library(caller: str, name: str, extra: str) -> Any:
-    """Import a library that only an extra of revgn brings."""
+    """Import a library that is installed with the named extra of revgn."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:
@@ -68,7 +70,7 @@ def library(caller: str, name: str, extra: str) -> Any:
 
 
 def cadence_of(name: str) -> Cadence:
-    """Return the cadence of that name, or raise `UsageError`."""
+    """Return the cadence with the given name; an unknown name raises `UsageError`."""
     found = {cadence.group: cadence for cadence in CADENCES}
     if name not in found:
         raise UsageError(f"cadence: {name!r} is not one of {', '.join(found)}")
@@ -76,10 +78,10 @@ def cadence_of(name: str) -> Cadence:
 
 
 def _attributes(run: Run) -> dict[str, Any]:
-    """Return the attributes of the run, each setting by its dotted path, and the folder."""
+    """Return the attributes of the run, its settings by dotted path, and its folder."""
     return {**run.attributes, **config_attributes(run.config), "run": str(run.folder)}
 
 
 def series_of(run: Run, cadence: CadenceName) -> dict[str, Any]:
-    """Return the scale and the series of a cadence, as a new dict."""
+    """Return a new dict of the scale and the series of a cadence."""
     return dict(run.steps if cadence_of(cadence).group == "steps" else run.epochs)

@@ -18,7 +18,7 @@ def invoke(tmp_path, monkeypatch):
     """Run `revgn` in this process, in an empty folder; the result has exit_code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     apart = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
-    runner = CliRunner(**apart)  # click 8.2 always separates the two streams
+    runner = CliRunner(**apart)  # click 8.2 separates stdout and stderr by default
 
     def run(*arguments):
         result = runner.invoke(main, [str(argument) for argument in arguments])
@@ -31,7 +31,7 @@ def invoke(tmp_path, monkeypatch):
 
 @pytest.fixture
 def train(invoke):
-    """Train a tiny network for four steps into the given run folder."""
+    """Train a small network for four steps in the folder `out`."""
 
     def run(out, *arguments):
         return invoke("train", *TINY, "--steps", 4, "--out", out, *arguments)
@@ -41,7 +41,7 @@ def train(invoke):
 
 @pytest.fixture
 def spawn(tmp_path):
-    """Start `revgn` as a separate process in the folder of the test; it is killed at the end of the test."""
+    """Start `revgn` as a separate process in the test's folder; kill it after the test if still alive."""
     started = []
 
     def start(*arguments, program=None, **options):
@@ -58,7 +58,7 @@ def spawn(tmp_path):
 
 @pytest.fixture
 def on_terminal(spawn):
-    """Start `revgn` with all streams, or only stderr, on a terminal; return the process and the terminal."""
+    """Start `revgn` in a terminal, or with only stderr in one; return the process and the terminal."""
     terminals = []
 
     def start(*arguments, only_errors=False):

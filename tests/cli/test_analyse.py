@@ -1,4 +1,4 @@
-"""`revgn analyse`: finished runs measured at their checkpoints."""
+"""`revgn analyse`: analysis of stored runs at their checkpoints."""
 
 import json
 
@@ -8,8 +8,8 @@ import pytest
 from revgn import open_run
 
 
-def test_it_measures_what_training_records(train, invoke):
-    """At checkpoints that coincide with evaluations, the command reproduces the recorded values."""
+def test_the_analysis_reproduces_the_values_recorded_in_training(train, invoke):
+    """Values at checkpoints with an evaluation are the same; those of the next step are as if continued."""
     train("runs/a", "-q", "--analyse-rows", 12, "--eval-every", 1, "--checkpoint-every", 1)
     found = json.loads(invoke("analyse", "runs/a", "--rows", 12, "--json").stdout)["runs"]["runs/a"]
     run = open_run("runs/a")
@@ -34,15 +34,15 @@ def test_kernels_of_many_rows_are_estimated(train, invoke):
         for name in ("kernel_similarity", "kernel_alignment", "kernel_rate"):
             assert 0 < record[f"{name}_error"] < 0.2
             assert abs(record[name] - formed[name]) < 5 * record[f"{name}_error"]
-        assert record["step_excess"] == formed["step_excess"]  # measured on a batch, which is smaller
+        assert record["step_excess"] == formed["step_excess"]  # computed on a batch, which has fewer rows
     assert run.epochs["kernel_similarity_error"][-1] > 0
     last = found["runs"]["runs/a"][str(int(run.epochs["step"][-1]))]
     assert last["kernel_similarity"] == pytest.approx(run.epochs["kernel_similarity"][-1], rel=1e-6)
 
 
-def test_several_runs_are_compared_with_each_other(train, invoke):
-    train("runs/a", "-q", "--checkpoint-every", 3)
-    train("runs/b", "-q", "--checkpoint-every", 3, "--seed", 1)
+def test_several_runs_are_compared(train, invoke):
+    train("runs/a", "-q")
+    train("runs/b", "-q", "--seed", 1)
     lines = invoke("analyse", "runs", "--rows", 20).stdout.splitlines()
     assert lines[0].split() == ["runs/a", "step", "3", "step", "4"]
     assert lines[1].split()[0] == "kernel_similarity"
@@ -61,7 +61,7 @@ def test_several_runs_are_compared_with_each_other(train, invoke):
         ((), "RUNS"),
     ],
 )
-def test_mistakes(train, invoke, options, message):
+def test_invalid_options(train, invoke, options, message):
     train("runs/a", "-q")
     found = invoke("analyse", *options)
     assert found.exit_code in (1, 2)

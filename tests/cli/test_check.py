@@ -1,4 +1,4 @@
-"""`revgn check`: verification of runs, and of the mathematics on this machine."""
+"""`revgn check`: integrity of runs, and correctness of the mathematics on this machine."""
 
 import json
 
@@ -14,7 +14,7 @@ def test_runs(train, invoke, tmp_path):
     found = invoke("check", "runs")
     assert found.exit_code == 0
     assert found.stdout.startswith("runs/a\n  ok       run.h5 ")
-    assert "losses are those recorded, the same bits" in found.stdout
+    assert "recomputed losses agree with the record exactly" in found.stdout
     (tmp_path / "runs/b/config.toml").write_text("= 3")
     found = invoke("check", "runs", "--json")
     assert found.exit_code == 1
@@ -33,7 +33,7 @@ def test_runs(train, invoke, tmp_path):
         (("--math", "--backend", "cupy"), 2, "backend cupy"),
     ],
 )
-def test_mistakes(invoke, options, code, message):
+def test_invalid_arguments(invoke, options, code, message):
     found = invoke("check", *options)
     assert found.exit_code == code
     assert message in found.stderr
@@ -52,7 +52,7 @@ def test_math(invoke):
 
 
 def test_a_wrong_map_is_reported(invoke, monkeypatch):
-    """An error of 0.1 % in one matrix product makes the laws that depend on it fail."""
+    """A relative error of 0.1 % in one product makes the violated laws fail, and the output names them."""
     import revgn.layers.random_features as random_features
 
     right = random_features.matmul
@@ -63,7 +63,7 @@ def test_a_wrong_map_is_reported(invoke, monkeypatch):
     assert "relative error" in found.stderr
 
 
-def test_a_measurement_holds_if_its_error_is_within_the_limit():
+def test_a_measurement_contains_the_compared_error_and_tolerance():
     rows = list(check_machine(select_backend("numpy"), "float32", seed=3))
     assert all(row.holds for row in rows)
     assert all(row.error <= row.limit for row in rows)

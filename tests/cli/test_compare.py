@@ -1,4 +1,4 @@
-"""`revgn compare`, `export`, `report`: the same metrics in several formats."""
+"""`revgn compare`, `export` and `report`: the same metrics in several formats."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from revgn.sweeps import run_sweep
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A sweep that the tests share and do not change."""
+    """A finished sweep, shared by tests that do not change it."""
     folder = tmp_path_factory.mktemp("trained") / "s"
     plan = plan_of({"training.epochs": 1}, optimizer__lr="0.001,0.1", training__seed="0..2")
     run_sweep(plan, folder, executor=Here())
@@ -24,7 +24,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def sweep(trained, invoke, tmp_path):
-    """A copy of the sweep in the folder of the test."""
+    """A copy of the sweep in the folder of a test."""
     return shutil.copytree(trained, tmp_path / "s")
 
 
@@ -51,7 +51,7 @@ def test_one_comparison_in_four_formats(invoke, sweep):
     assert "last test accuracy" in invoke("compare", "s", "--all").stdout.splitlines()[0]
 
 
-def test_mistakes(invoke, sweep):
+def test_invalid_options(invoke, sweep):
     assert invoke("compare").exit_code == 2
     found = invoke("compare", "s", "nowhere")
     assert (found.exit_code, found.stderr) == (2, "revgn: nowhere: there is no such folder\n")
@@ -64,7 +64,7 @@ def test_export(invoke, sweep):
     assert all((sweep.parent / line / "steps.csv").exists() for line in found.stdout.splitlines())
     again = invoke("export", "s", "-o", "out")
     assert again.exit_code == 2
-    assert "exists, and is not overwritten; choose another folder" in again.stderr
+    assert "exists already and is not overwritten; choose another folder" in again.stderr
     assert invoke("export", "s", "--to", "xml").exit_code == 2
 
 

@@ -19,7 +19,7 @@ def invoke(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments", [(), ("list",)])
-def test_the_list_shows_which_data_sets_are_downloaded(invoke, arguments):
+def test_the_list_shows_available_data_sets(invoke, arguments):
     lines = invoke(*arguments).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["digits", "auto-mpg", "fashion-mnist", "mnist", "cifar10"]
     assert "0.05 MB" in lines[0]
@@ -31,7 +31,7 @@ def test_the_list_as_json(invoke):
     assert listed[3] == {"name": "mnist", "place": None, "bytes": 0}
 
 
-def test_fetching_a_downloaded_data_set_prints_its_files(invoke):
+def test_fetching_an_available_data_set_prints_its_files(invoke):
     lines = invoke("fetch", "digits").stdout.splitlines()
     assert len(lines) == 4
     assert lines == json.loads(invoke("fetch", "digits", "--json").stdout)
@@ -45,7 +45,7 @@ def test_describe(invoke):
     assert described["train_rows"] == 1437
 
 
-def test_describe_reads_a_user_s_arrays(invoke, tmp_path):
+def test_describe_accepts_the_users_own_arrays(invoke, tmp_path):
     path = tmp_path / "own.npz"
     np.savez(path, a=np.random.default_rng(0).random((10, 4)), b=np.arange(10) / 3)
     options = ["--inputs", "a", "--targets", "b", "--test-fraction", "0.4", "--json"]
@@ -56,7 +56,7 @@ def test_describe_reads_a_user_s_arrays(invoke, tmp_path):
     assert "classes         a, b" in invoke("describe", str(table), "--target", "y").stdout
 
 
-def test_errors_are_left_to_the_main_group(invoke):
+def test_errors_are_raised_to_the_main_group(invoke):
     assert isinstance(invoke("describe", "mnist", "--no-download").exception, DataError)
     assert isinstance(invoke("describe", "mnst").exception, UsageError)
     assert isinstance(invoke("fetch", "own").exception, UsageError)

@@ -1,4 +1,4 @@
-"""The group: help without heavy imports, hints, and every error as one line."""
+"""The main command: help without slow imports, hints, and one-line errors."""
 
 import json
 import resource
@@ -16,7 +16,7 @@ from revgn.settings import named_settings, words_of
 
 
 def the_line(result, code):
-    """Return the error message, after checking that it is one line and the exit code is `code`."""
+    """Return the one-line error message of a result, and check its exit code."""
     assert result.exit_code == code, result.stderr
     assert "Traceback" not in result.stderr
     lines = [line for line in result.stderr.splitlines() if not line.startswith("run ")]
@@ -77,7 +77,7 @@ def test_an_option_states_its_default_and_choices(name):
     assert all(word in metavar_of(name) + full_text(name) for word in words)
 
 
-def test_help_loads_nothing_heavy():
+def test_help_avoids_slow_imports():
     code = """
 import sys
 from revgn_cli.main import main
@@ -107,7 +107,7 @@ def test_every_command_has_an_example(invoke):
 
 
 def test_the_reference_is_up_to_date(invoke):
-    """`revgn reference > examples/reference.md` updates it."""
+    """If it is not, run `revgn reference > examples/reference.md`."""
     path = Path(__file__).parents[2] / "examples" / "reference.md"
     text = invoke("reference").stdout
     assert text == path.read_text(encoding="utf-8")
@@ -147,7 +147,7 @@ def test_unknown_commands(name, hint, invoke):
         (["--seed", "-1"], 2, "training.seed: -1 cannot be used"),
         (["--seed", str(2**80)], 2, "training.seed"),
         (["--batch-size", "5000"], 2, "batch_size: 5000 is not between 1 and the 1437 training rows"),
-        (["--subset", "5000"], 2, "subset: 5000 is not between 1 and the 1437 training rows"),
+        (["--subset", "5000"], 2, "subset: 5000 is more than the 1437 training rows"),
         (["--preset", "paper-mnst"], 2, "preset: unknown name 'paper-mnst'; did you mean paper-mnist?"),
         (
             ["--optimizer", "adam", "--damping", "0.1"],
@@ -174,7 +174,7 @@ def test_unknown_commands(name, hint, invoke):
         (["--data", "digits", "--task", "regression"], 2, "digits has classes"),
     ],
 )
-def test_mistakes_in_options(arguments, code, says, invoke, tmp_path):
+def test_invalid_settings_in_options(arguments, code, says, invoke, tmp_path):
     assert says in the_line(invoke("train", *arguments, "--out", "run"), code)
     assert not (tmp_path / "run").exists()
 
@@ -192,7 +192,7 @@ def test_mistakes_in_options(arguments, code, says, invoke, tmp_path):
         (["nowhere.toml"], "'nowhere.toml' does not exist"),
     ],
 )
-def test_mistakes_that_click_finds(arguments, says, invoke):
+def test_invalid_options_that_click_rejects(arguments, says, invoke):
     result = invoke("train", *arguments)
     assert result.exit_code == 2
     assert says in result.stderr
@@ -223,7 +223,7 @@ def save(path, **arrays):
         ("text.csv", "'?' is not a number"),
     ],
 )
-def test_mistakes_in_data(name, says, invoke, tmp_path):
+def test_invalid_data(name, says, invoke, tmp_path):
     x = np.random.default_rng(50).standard_normal((40, 6))
     bad = x.copy()
     bad[3, 2] = np.nan
@@ -239,7 +239,7 @@ def test_mistakes_in_data(name, says, invoke, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_mistakes_in_a_file(invoke, tmp_path):
+def test_invalid_settings_in_a_file(invoke, tmp_path):
     for text, says in [
         ("[optimizer]\nlearning_rate = 1\n", "optimizer.learning_rate: unknown setting"),
         (
@@ -261,7 +261,7 @@ def test_mistakes_in_a_file(invoke, tmp_path):
 def test_an_existing_folder(train, invoke, tmp_path):
     assert train("run").exit_code == 0
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-    assert "run: is not empty, and a run is never overwritten" in the_line(train("run", "-q"), 1)
+    assert "run: is not empty, and runs are never overwritten" in the_line(train("run", "-q"), 1)
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
     (tmp_path / "file").touch()
     assert "cannot be written" in the_line(invoke("train", "--out", "file/run"), 1)
@@ -272,12 +272,12 @@ def test_an_existing_folder(train, invoke, tmp_path):
     [["show", "none"], ["resume", "none"], ["eval", "none"]],
     ids=lambda arguments: arguments[0],
 )
-def test_a_path_that_is_not_a_run(arguments, invoke):
+def test_folders_that_are_not_runs(arguments, invoke):
     assert "none: is not a run" in the_line(invoke(*arguments), 1)
 
 
 @pytest.mark.parametrize("name", ["plot", "compare", "report", "export", "watch", "check"])
-def test_a_folder_that_does_not_exist(name, invoke):
+def test_folders_without_runs(name, invoke):
     assert "none: there is no such folder" in the_line(invoke(name, "none"), 2)
 
 
@@ -296,7 +296,7 @@ def test_a_loss_that_is_not_finite(steps, invoke, tmp_path):
     [("launch.start.initial_state", "not enough memory: "), ("training.loop.train_step", "out of memory: ")],
 )
 def test_a_full_device(place, says, invoke, monkeypatch):
-    """The memory of the device is exhausted before training, or during training."""
+    """The device memory is exhausted before or during training."""
 
     def full(*arguments):
         raise RuntimeError("cudaErrorMemoryAllocation: out of memory")
@@ -308,7 +308,7 @@ def test_a_full_device(place, says, invoke, monkeypatch):
 
 @pytest.mark.parametrize("room", [2_000, 40_000])
 def test_a_full_disk(room, spawn, tmp_path):
-    """Files are limited to `room` bytes: the first snapshot, or the first checkpoint, does not fit."""
+    """Files are limited to `room` bytes, so that the first snapshot or the first checkpoint does not fit."""
     process = spawn(
         *("train", "--hidden", 256, "--optimizer", "sgd", "--steps", 4, "--out", "run", "-q"),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY)),

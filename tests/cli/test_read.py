@@ -1,4 +1,4 @@
-"""`revgn show`, `ls`, `plot`, `eval`, `devices`: reading intact, killed and damaged runs."""
+"""`revgn show`, `ls`, `plot`, `eval` and `devices`: reading finished, killed and damaged runs."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from revgn.store import create_run, open_run
 
 
 def strict(text):
-    """Parse strict JSON, without NaN and Infinity."""
+    """Parse JSON strictly: without NaN and Infinity."""
     return json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
 
 
@@ -67,7 +67,7 @@ def test_show_a_killed_run(train, invoke, tmp_path):
     assert strict(invoke("show", "run", "--json").stdout)["status"] == "killed"
 
 
-def test_show_a_run_that_recorded_nothing(invoke, tmp_path, provenance):
+def test_show_a_run_without_records(invoke, tmp_path, provenance):
     create_run(tmp_path / "run", provenance).close("interrupted")
     result = invoke("show", "run")
     assert result.exit_code == 0
@@ -117,7 +117,7 @@ def test_ls_without_runs(invoke, tmp_path):
 
 
 def test_a_closed_pipe(spawn, tmp_path, provenance):
-    """`revgn ls | head -1` ends without a message about the broken pipe."""
+    """`revgn ls | head -1` ends without an error message about the broken pipe."""
     for number in range(12):
         create_run(tmp_path / "runs" / f"{number:02d}-{'x' * 200}", provenance).close("finished")
     process = spawn("ls", bufsize=0, text=False)
@@ -143,7 +143,7 @@ def test_plot_several(out, train, invoke, tmp_path):
         assert "adam" in (tmp_path / out).read_text()
 
 
-def test_plot_refuses(train, invoke):
+def test_plot_rejects_invalid_options(train, invoke):
     train("a", "-q")
     assert "expected .png, .pdf or .svg" in invoke("plot", "a", "-o", "curves.jpg").stderr
     assert invoke("plot", "a", "-o", "curves.jpg").exit_code == 2
@@ -172,11 +172,11 @@ def test_eval(train, invoke, tmp_path):
     np.savez(tmp_path / "narrow.npz", x=x[:, :6], y=y)
     refused = invoke("eval", "run", "--data", "narrow.npz")
     assert refused.exit_code == 2
-    assert "narrow.npz: has 6 features where the network has 64" in refused.stderr
+    assert "narrow.npz: has 6 features, but the network has 64 inputs" in refused.stderr
 
 
 def test_averaged_weights(train, invoke, tmp_path):
-    """Metrics of the averaged weights are shown beside the metrics of the raw weights."""
+    """Metrics of averaged weights are shown beside those of raw weights."""
     trained = train("run", "--average", "exponential", "--label-smoothing", 0.1, "--eval-every", 1)
     averaged = open_run(tmp_path / "run").epochs["test_accuracy_average"]
     assert np.isnan(averaged).tolist() == [True, False, False, False, False]
@@ -201,7 +201,7 @@ def test_averaged_weights(train, invoke, tmp_path):
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
     assert "plain: has no averaged weights" in refused.stderr
     invoke("plot", "run", "plain", "-o", "curves.svg")
-    assert "averaged weights dotted" in (tmp_path / "curves.svg").read_text()
+    assert "dotted: test set with averaged weights" in (tmp_path / "curves.svg").read_text()
     invoke("plot", "plain", "-o", "curves.svg")
     assert "averaged" not in (tmp_path / "curves.svg").read_text()
 
@@ -218,7 +218,7 @@ def test_devices(invoke):
 
 @pytest.mark.parametrize("tf32", [False, True])
 def test_devices_with_gpus(tf32, invoke, monkeypatch):
-    """The output for two GPUs, within 80 columns."""
+    """The output for two GPUs has what a user needs to report a problem, within 80 columns."""
     gpus = (Gpu("NVIDIA H100 80GB HBM3", "9.0", 84_400_000_000, 85_000_000_000), Gpu("old", "7.0", 1, 2))
     cuda = Cuda("14.2.0", "13.0", "13.1", "580.159.03", tf32, gpus)
     monkeypatch.setattr("revgn.arrays.describe_cuda", lambda: cuda)

@@ -1,4 +1,4 @@
-"""Separate processes: Ctrl-C, kill -9, terminals, readers while a run is being written."""
+"""Processes: Ctrl-C, kill -9, terminals, and reading a run while it is written."""
 
 import json
 import random
@@ -31,13 +31,13 @@ OPTIMIZERS = {
 
 
 def has_steps(folder, count=1):
-    """Return a condition: the journal of the run has at least the given number of steps."""
+    """Return a condition that is true once the journal of the run has at least `count` steps."""
     journal = folder / "metrics.jsonl"
     return lambda: journal.exists() and journal.read_bytes().count(b'"kind": "step"') >= count
 
 
 def kill_and_resume(spawn, invoke, tmp_path, names, kills, seed):
-    """Kill runs of the given optimizers `kills` times at random instants, and resume them to the end."""
+    """Kill the run of each optimizer at random instants, `kills` times, and resume it to its end."""
     draw = random.Random(seed)
     for name in names:
         options = OPTIMIZERS[name]
@@ -56,7 +56,7 @@ def kill_and_resume(spawn, invoke, tmp_path, names, kills, seed):
 
 
 def test_killed_at_random_instants(spawn, invoke, tmp_path):
-    """A killed and resumed run has the bits of an uninterrupted run; tests/launch covers all optimizers."""
+    """After kill -9 and resumption, a run equals an uninterrupted one; tests/launch covers all optimizers."""
     kill_and_resume(spawn, invoke, tmp_path, ["minimum-norm", "momentum"], kills=1, seed=60)
 
 
@@ -88,7 +88,7 @@ def test_one_signal_finishes_the_step(number, spawn, invoke, tmp_path):
 
 
 def test_a_second_signal_stops_at_once(spawn, tmp_path):
-    """The kernel has order 7,000, so that a step takes long enough for the second signal."""
+    """A step takes long here, since the kernel has order 7,000."""
     errors = tmp_path / "errors"
     with errors.open("w") as file:
         process = spawn("train", "--batch-size", "full", "--subset", 700, "--out", "run", stderr=file)
@@ -103,7 +103,7 @@ def test_a_second_signal_stops_at_once(spawn, tmp_path):
 
 
 def test_an_interrupt_in_a_callback_is_not_lost(capfd):
-    """Python swallows errors in callbacks of weak references; the interrupt is then raised again."""
+    """Python suppresses exceptions in callbacks of weak references; the second signal is repeated then."""
 
     class Referred:
         pass
@@ -118,12 +118,12 @@ def test_an_interrupt_in_a_callback_is_not_lost(capfd):
         assert asked()
         del referred
         assert reference() is None
-        threading.Event().wait(60)  # until the interrupt
+        threading.Event().wait(60)  # until the signal interrupts it
     assert "Traceback" not in capfd.readouterr().err
 
 
 def test_readers_while_it_runs(spawn, tmp_path):
-    """h5py and xarray can open run.h5 at any time, and its series only grow."""
+    """h5py and xarray can open run.h5 at any time, and the number of records never decreases."""
     folder = tmp_path / "run"
     process = spawn("train", *BASE[:-3], "--steps", 1_000_000, "--out", folder, "-q")
     assert wait_until(lambda: len(list(folder.glob("checkpoints/*"))) > 1, process)

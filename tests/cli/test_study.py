@@ -1,4 +1,4 @@
-"""`revgn study`: the list of studies, dry runs, mistakes, and a complete small study."""
+"""`revgn study`: the list of studies, dry runs, invalid options, and a complete study."""
 
 import json
 
@@ -7,13 +7,13 @@ import pytest
 from revgn.studies import study_names
 
 
-def test_the_list(invoke):
+def test_the_list_of_studies(invoke):
     lines = invoke("study").stdout.splitlines()
     assert [line.split()[0] for line in lines] == study_names()
     assert "Which generalized inverse" in invoke("study").stdout
 
 
-def test_a_dry_run_lists_the_trials(invoke, tmp_path):
+def test_dry_runs(invoke, tmp_path):
     text = invoke("study", "inverse", "--dry-run").stdout
     assert text.startswith("Exact Gauss-Newton in mini-batches")
     assert text.splitlines()[-1] == "15 trials to begin with"
@@ -27,13 +27,13 @@ def test_a_dry_run_lists_the_trials(invoke, tmp_path):
     [
         (("invers",), "there is no 'invers'; did you mean inverse?"),
         (("inverse", "--data", "mnst"), "'mnst' is neither a known name nor"),
-        (("inverse", "--data", "digits"), "subset: 20000 is not between 1 and the 1293 training rows"),
+        (("inverse", "--data", "digits"), "subset: 20000 is more than the 1293 training rows"),
         (("inverse", "--seeds", 0), "seeds: 0 is not at least 1"),
         (("inverse", "--scale", "huge"), "'huge' is not one of"),
         (("inverse", "--workers", 0), "workers: 0 is not at least 1"),
     ],
 )
-def test_mistakes(invoke, options, message):
+def test_invalid_options(invoke, options, message):
     found = invoke("study", *options)
     assert found.exit_code == 2
     assert message in found.stderr
@@ -41,7 +41,7 @@ def test_mistakes(invoke, options, message):
 
 
 def test_a_complete_study(invoke, tmp_path, monkeypatch):
-    """A reduced study prints its page, and its verdicts as JSON."""
+    """A small study prints its page, or its verdicts as JSON."""
     from dataclasses import replace
 
     import revgn.studies as studies
@@ -74,5 +74,5 @@ def test_a_complete_study(invoke, tmp_path, monkeypatch):
     found = invoke("study", "inverse", "--seeds", 2, "-q", "--out", "s")
     assert (found.exit_code, len(found.stderr.splitlines())) == (1, 1)
     assert found.stderr.startswith("impossible_seed=0_")
-    assert " (and 1 more): failed: outputs: centered-logits is for cross-entropy" in found.stderr
+    assert " (and 1 more): failed: outputs: centered-logits is only for cross-entropy" in found.stderr
     assert found.stdout.endswith("\ns/study.md\n")

@@ -1,4 +1,4 @@
-"""`revgn sweep`: many trials with one command."""
+"""`revgn sweep`: sweeps from the command line."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def test_a_grid(invoke, tmp_path):
     assert {job["run"] for job in jobs} == {f"s/{path.name}" for path in list_runs(tmp_path / "s")}
 
 
-def test_a_dry_run_lists_the_trials(invoke, tmp_path):
+def test_dry_runs(invoke, tmp_path):
     (tmp_path / "momentum.toml").write_text(
         "[grid]\nmomentum = [0.5, 0.9]\n[variants.a]\ntraining.epochs = 1\n"
     )
@@ -49,18 +49,18 @@ def test_a_dry_run_lists_the_trials(invoke, tmp_path):
     [
         (("--grid", "lr"), "--grid lr: expected key=values"),
         (("--grid", "carry=1"), "carry: is now optimizer.momentum"),
-        (("--grid", "lr=-1,1"), "job lr=-1: optimizer.lr: -1.0 cannot be used"),
-        (("--grid", "lr=0.1..1"), "a range has no values to count"),
-        (("--tune", "damping"), "tune damping: needs values to begin with"),
+        (("--grid", "lr=-1,1"), "trial lr=-1: optimizer.lr: -1.0 cannot be used"),
+        (("--grid", "lr=0.1..1"), "a range has no countable values"),
+        (("--tune", "damping"), "tune damping: has no initial values"),
         (("--tune", "lr", "--search", 3), "--tune and --search: both choose the trials"),
         (("--median-after", -1), "median rule: -1.0 epochs"),
-        (("--search", 3, "--out", "s"), "nothing to search in"),
+        (("--search", 3, "--out", "s"), "there are no settings to vary"),
         (("--workers", 0), "workers: 0 is not at least 1"),
         (("nowhere.toml",), "does not exist"),
         ((".",), "sweep.toml: cannot be read"),
     ],
 )
-def test_mistakes_are_one_line(invoke, tmp_path, options, message):
+def test_invalid_options_are_reported_in_one_line(invoke, tmp_path, options, message):
     found = invoke("sweep", *options)
     assert found.exit_code == 2
     assert message in found.stderr
@@ -68,7 +68,7 @@ def test_mistakes_are_one_line(invoke, tmp_path, options, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_learning_rate_is_tuned(invoke):
+def test_the_learning_rate_is_tuned(invoke):
     options = ("sweep", *TINY, "--epochs", 1, "--validation", 0.2, "--tune", "lr=1e-4,1e-3", "--out", "s")
     assert invoke(*options, "--dry-run").stdout.splitlines()[-1] == "2 trials to begin with in s"
     found = invoke(*options, "--grid", "seed=0..1", "--median-after", 1)
@@ -79,7 +79,7 @@ def test_a_learning_rate_is_tuned(invoke):
     assert [job["lr"] for job in jobs if job["training.seed"] == 1] == [float(best[1])]
 
 
-def test_on_a_cluster_and_by_search(spawn):
+def test_a_search_on_a_cluster(spawn):
     pytest.importorskip("distributed")
     pytest.importorskip("optuna")
     options = ("sweep", *TINY, "--epochs", 1, "--grid", "lr=log:1e-4..1e-2", "--search", 3, "--out", "s")
@@ -87,7 +87,7 @@ def test_on_a_cluster_and_by_search(spawn):
     assert (stdout, "Traceback" in stderr) == ("3 finished\nrevgn compare s\n", False)
 
 
-def test_a_live_table_on_a_terminal(on_terminal):
+def test_a_terminal_shows_a_live_table(on_terminal):
     process, terminal = on_terminal("sweep", *TINY, "--epochs", 1, "--grid", "seed=0..2", "--out", "s")
     written = terminal.read()
     assert process.wait() == 0
@@ -104,8 +104,8 @@ def steps_of(sweep):
     return [path.read_bytes().count(b'"kind": "step"') for path in sweep.glob("*/metrics.jsonl")]
 
 
-def test_a_killed_and_interrupted_sweep_can_be_continued(spawn, invoke, tmp_path):
-    """The workers end with their sweep; a repeated command does not repeat finished steps."""
+def test_a_killed_or_interrupted_sweep_can_be_resumed(spawn, invoke, tmp_path):
+    """The workers end with their parent process, and completed steps are not repeated."""
     sweep = tmp_path / "s"
     options = ("sweep", *LONG, "--grid", "seed=0..2", "--out", "s", "--workers", 2)
 
@@ -134,7 +134,7 @@ def test_a_killed_and_interrupted_sweep_can_be_continued(spawn, invoke, tmp_path
         assert {finding.outcome for finding in check_run(path)} == {"ok"}
 
 
-def test_a_trial_that_diverges_is_reported(invoke):
+def test_a_diverged_trial_is_reported(invoke):
     found = invoke(
         "sweep", *TINY, "--optimizer", "sgd", "--grid", "lr=1e30,0.01", "--epochs", 1, "--out", "s"
     )

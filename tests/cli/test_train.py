@@ -1,4 +1,4 @@
-"""`revgn train` and `revgn resume` in one process: settings, what is printed, what is written."""
+"""`revgn train` and `revgn resume`: settings, console output, and files."""
 
 import json
 import tomllib
@@ -13,7 +13,7 @@ from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm
 from revgn.store import open_run
 
 
-def test_with_no_option_it_learns_the_digits(invoke, tmp_path):
+def test_training_with_default_options_learns_the_digits(invoke, tmp_path):
     result = invoke("train")
     assert result.exit_code == 0
     (folder,) = (tmp_path / "runs").iterdir()
@@ -28,9 +28,8 @@ def test_with_no_option_it_learns_the_digits(invoke, tmp_path):
 def test_json(train, invoke):
     trained = train("run", "--json")
     found = json.loads(trained.stdout)
-    times = {"seconds", "seconds_outside", "epoch", "samples"}
-    metrics = {"train_loss", "train_accuracy", "test_loss", "test_accuracy"}
-    assert set(found) == {"run", "status", "step", "resume"} | times | metrics
+    metrics = {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "epoch", "samples"}
+    assert set(found) == {"run", "status", "step", "resume", "seconds", "seconds_outside"} | metrics
     assert (found["run"], found["status"], found["step"]) == ("run", "finished", 4)
     assert found["resume"] == "revgn resume run"
     more = json.loads(invoke("resume", "run", "--steps", 6, "--json", "-q").stdout)
@@ -51,7 +50,7 @@ def test_a_file_and_options(train, invoke, tmp_path):
     assert tomllib.loads(saved.read_text())["optimizer"]["beta1"] == 0.5
     assert (
         invoke("train", saved, "--out", "again", "-q").exit_code == 0
-    )  # the settings of a run can be used as FILE
+    )  # the stored settings of a run can start another run
     again, run = open_run(tmp_path / "again"), open_run(tmp_path / "run")
     assert again.config == run.config
     assert again.steps["loss"].tolist() == run.steps["loss"].tolist()
@@ -79,7 +78,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("options", "optimizer"), COMMANDS)
-def test_settings_from_options_and_files(options, optimizer, train, tmp_path):
+def test_combinations_of_options(options, optimizer, train, tmp_path):
     (tmp_path / "own.toml").write_text(
         "[optimizer]\nkind = 'gauss-newton'\nmomentum = 0.9\n"
         "solver = {kind = 'minimum-norm', damping = 0.1, outputs = 'centered-logits'}\n"
@@ -92,7 +91,7 @@ def test_settings_from_options_and_files(options, optimizer, train, tmp_path):
     assert build_config(parse_toml((tmp_path / "run" / "config.toml").read_text(), "")).optimizer == expected
 
 
-def test_the_printed_config_can_be_used_as_file(invoke, train, tmp_path):
+def test_printed_settings_can_be_used_as_a_file(invoke, train, tmp_path):
     wrapped = ("--optimizer", "paced", "--trust-radius", 2, "--solver", "cg", "--preconditioner", "none")
     text = invoke("train", *wrapped, "--print-config").stdout
     (tmp_path / "own.toml").write_text(text)
@@ -142,14 +141,14 @@ def test_a_dry_run_writes_nothing(optimizer, invoke, tmp_path):
         (["--memory", "5MB"], "kernel      by tiles, 0.0"),
     ],
 )
-def test_a_dry_run_shows_how_the_kernel_is_factored(options, says, invoke):
+def test_a_dry_run_prints_how_the_kernel_is_solved(options, says, invoke):
     assert says in invoke("train", *options, "--dry-run").stdout
     found = json.loads(invoke("train", *options, "--dry-run", "--json").stdout)
     assert found["kernel"] == ("tiles" if options else "dense")
     assert (found["disk_bytes"] > 0) == ("5MB" in options)
 
 
-def test_auto_chooses_a_solver_and_the_run_keeps_it(invoke, tmp_path):
+def test_auto_chooses_a_solver_and_stores_it_in_the_run(invoke, tmp_path):
     options = ("--subset", 64, "--hidden", 8, "--batch-size", 32, "--solver", "auto", "--damping", 0.1)
     text = invoke("train", *options, "--dry-run").stdout
     found = json.loads(invoke("train", *options, "--dry-run", "--json").stdout)
@@ -157,7 +156,7 @@ def test_auto_chooses_a_solver_and_the_run_keeps_it(invoke, tmp_path):
     assert found["seconds_per_step"] == min(found["seconds_by_solver"].values())
     assert found["solver"] == min(found["seconds_by_solver"], key=found["seconds_by_solver"].get)
     assert "solver      " in text
-    assert "s a step by estimate" in text
+    assert "s per step (estimated)" in text
     trained = invoke("train", *options, "--steps", 1, "--out", "run")
     kind = open_run("run").config["optimizer"]["solver"]["kind"]
     assert kind in ("minimum-norm", "cg")
@@ -166,7 +165,7 @@ def test_auto_chooses_a_solver_and_the_run_keeps_it(invoke, tmp_path):
 
 
 def test_a_singular_kernel_is_announced(invoke):
-    """A note with the remedy is shown before training: 8 features, 64 samples of 10 outputs."""
+    """The message comes before training and names a remedy; here 8 features, 64 samples, 10 outputs."""
     options = ("--subset", 64, "--hidden", 8, "--batch-size", 64)
     note = "without damping, the kernel of order 640 is singular (rank at most 360 at initialization)"
     assert note in invoke("train", *options, "--dry-run").stdout
@@ -178,7 +177,7 @@ def test_a_singular_kernel_is_announced(invoke):
     assert "singular" not in remedied.stderr
 
 
-def test_two_runs_of_one_second_get_two_folders(invoke, tmp_path):
+def test_runs_started_in_the_same_second_get_different_folders(invoke, tmp_path):
     for _ in range(2):
         assert invoke("train", "--subset", 64, "--hidden", 8, "--batch-size", 32, "--steps", 1).exit_code == 0
     assert len(list((tmp_path / "runs").iterdir())) == 2
@@ -196,16 +195,16 @@ def test_plain_progress_has_no_control_characters(train):
     assert " samples/s  0s left" in result.stderr
 
 
-def test_quiet_means_quiet(train, invoke):
+def test_quiet_prints_only_the_folder(train, invoke):
     result = train("run", "-q")
     assert result.stderr == ""
     assert invoke("resume", "run", "--steps", 5, "--quiet").stderr == ""
 
 
-def test_resume_refuses_settings_that_cannot_change(train, invoke):
+def test_resume_rejects_changes_that_require_a_new_run(train, invoke):
     train("run", "-q")
     for arguments, says in [
-        ([], "run: has done its 4 steps; to go on, raise training.steps"),
+        ([], "run: has completed all 4 steps; to continue, increase training.steps"),
         (["-s", "training.seed=2", "--steps", 6], "training.seed: cannot change on resume"),
         (["-s", "training.sed=2"], "training.sed: unknown setting; did you mean training.seed?"),
     ]:
@@ -215,13 +214,13 @@ def test_resume_refuses_settings_that_cannot_change(train, invoke):
         assert result.stderr.count("\n") == 1
 
 
-def test_resume_reports_a_damaged_checkpoint(train, invoke, tmp_path):
+def test_resume_reports_a_checkpoint_that_it_skips(train, invoke, tmp_path):
     train("run", "-q", "--checkpoint-every", 1)
     newest = tmp_path / "run" / "checkpoints" / "step_00000004.h5"
     newest.write_bytes(newest.read_bytes()[:-3000])
     result = invoke("resume", "run", "--steps", 6)
     assert result.exit_code == 0
-    assert "passed over: run/checkpoints/step_00000004.h5" in result.stderr
+    assert "skipped a checkpoint: run/checkpoints/step_00000004.h5" in result.stderr
     assert open_run(tmp_path / "run").steps["step"].tolist() == [1, 2, 3, 4, 5, 6]
 
 
@@ -241,8 +240,8 @@ def test_a_regression_has_no_accuracy(invoke, tmp_path):
 
 
 @pytest.mark.parametrize("width", [40, 68, 200])
-def test_the_live_line_fits_the_terminal(width):
-    """The line always shows the step and the time left; it fits into 80 columns less the bar."""
+def test_the_progress_line_fits_the_terminal(width):
+    """The step and the remaining time are always shown; without the bar, the line fits 80 columns."""
     problem = SimpleNamespace(total_steps=5000, batch_size=256)
     record = {"epoch": 12.34, "loss": 0.0123456, "accuracy": 1.0, "rho": 3.4e-5, "seconds": 0.1}
     evaluation = {"epoch": 12.0, "test_loss": 0.1, "test_accuracy": 0.98765}

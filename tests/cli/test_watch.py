@@ -1,4 +1,4 @@
-"""`revgn watch`: frames, and the state of the terminal afterwards."""
+"""`revgn watch`: its frames, and the restored state of the terminal."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""The best weights of a run: kept, found again, evaluated."""
+"""The best weights of a run: storing, finding and evaluating them."""
 
 import pytest
 from launch_cases import Killed, config, kill_at, settings
@@ -12,7 +12,7 @@ from revgn.views import summarize
 
 
 def test_the_best_checkpoint_is_kept_and_found(tmp_path):
-    """Wherever a checkpoint and an evaluation fall on one step, the checkpoint knows its score."""
+    """A checkpoint at a step with an evaluation contains the score of the evaluation."""
     settings = {"lr": 1e-3, "eval_every": 3, "checkpoint_every": 3}
     folder = tmp_path / "run"
     start_run(config(**settings, steps=12, optimizer="adam"), folder)
@@ -54,14 +54,14 @@ def best_steps(folder):
     return [best_checkpoint(folder, weights).step for weights in ("raw", "average")]
 
 
-def test_a_checkpoint_that_is_due_comes_after_the_best(tmp_path, steps_written):
+def test_the_best_state_is_written_before_a_checkpoint_that_is_due(tmp_path, steps_written):
     start_run(config(**EACH_STEP | {"checkpoint_every": 5}), tmp_path / "run")
     assert steps_written == [0, 4, 5, 7, 10, 12]
     assert best_steps(tmp_path / "run") == [7, 4]
 
 
 def test_the_best_weights_wait_until_a_checkpoint_is_due(tmp_path, steps_written):
-    """Of the better and better ones only the first, the best and the last are written."""
+    """Of a sequence of improving states, only the first, the best and the last are written."""
     start_run(config(**EACH_STEP), tmp_path / "run")
     assert steps_written == [0, 4, 7, 12]
     assert best_steps(tmp_path / "run") == [7, 4]
@@ -69,7 +69,7 @@ def test_the_best_weights_wait_until_a_checkpoint_is_due(tmp_path, steps_written
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RunError])
-def test_the_best_weights_are_written_where_training_breaks_off(error, tmp_path, steps_written):
+def test_the_best_weights_are_written_when_training_raises_an_error(error, tmp_path, steps_written):
     def observe(problem, event):
         if event.state.step == 9:
             raise error("enough")
@@ -79,8 +79,8 @@ def test_the_best_weights_are_written_where_training_breaks_off(error, tmp_path,
     assert steps_written == [0, 4, 7]
 
 
-def test_the_best_weights_of_a_killed_run_are_found_again(tmp_path, steps_written, monkeypatch):
-    """What was not written when it was killed comes again when the run goes on."""
+def test_the_best_weights_of_a_killed_run_are_recovered(tmp_path, steps_written, monkeypatch):
+    """States that were not written before the kill are computed again after resumption."""
     with monkeypatch.context() as patch:
         patch.setattr(RunWriter, "__exit__", lambda writer, *_: writer._release())
         with pytest.raises(Killed):
@@ -90,7 +90,7 @@ def test_the_best_weights_of_a_killed_run_are_found_again(tmp_path, steps_writte
     assert best_steps(tmp_path / "run") == [7, 4]
 
 
-def test_validation_rows_choose_the_best(tmp_path):
+def test_the_validation_set_selects_the_best_weights(tmp_path):
     settings = {"validation": 0.2, "eval_every": 3, "steps": 12}
     start_run(config(**settings, optimizer="adam", lr=1e-3), tmp_path / "run")
     run = open_run(tmp_path / "run")
@@ -102,7 +102,7 @@ def test_validation_rows_choose_the_best(tmp_path):
 
 
 def test_the_best_evaluation_is_always_a_checkpoint(tmp_path):
-    """Though evaluations come faster than checkpoints are due."""
+    """This holds even if evaluations are more frequent than checkpoints."""
     folder = tmp_path / "run"
     fast = {"optimizer": "adam", "lr": 0.03, "eval_every": 1, "steps": 40}
     start_run(build_config(merge_settings(nested("training.checkpoint_every", None), settings(fast))), folder)

@@ -1,4 +1,4 @@
-"""Whether a run can be trusted, and what repair does."""
+"""Integrity checks of runs, and repair."""
 
 import h5py
 import numpy as np
@@ -29,7 +29,7 @@ def outcomes(folder, **options):
     return {finding.what: finding.outcome for finding in check_run(folder, **options)}
 
 
-def test_a_sound_run(folder):
+def test_an_undamaged_run(folder):
     found = {finding.what: finding for finding in check_run(folder)}
     assert {finding.outcome for finding in found.values()} == {"ok"}
     assert list(found) == [
@@ -41,7 +41,7 @@ def test_a_sound_run(folder):
         *(f"checkpoints/step_{step:08d}.h5" for step in open_run(folder).checkpoints),
         "weights",
     ]
-    assert found["weights"].detail == "step 8: losses are those recorded, the same bits"
+    assert found["weights"].detail == "step 8: recomputed losses agree with the record exactly"
 
 
 def edit_series(folder):
@@ -94,12 +94,12 @@ def other_data(folder):
         (lambda folder: (folder / "config.toml").write_bytes(b"\xff[["), {"config.toml"}),
     ],
 )
-def test_damage_is_found_where_it_is(folder, damage, what):
+def test_damage_is_located(folder, damage, what):
     damage(folder)
     assert {name for name, outcome in outcomes(folder).items() if outcome == "damaged"} == what
 
 
-def test_what_cannot_be_checked_is_skipped(folder):
+def test_checks_that_cannot_be_made_are_skipped(folder):
     (folder / "metrics.jsonl").unlink()
     (folder / "config.toml").unlink()
     found = outcomes(folder)
@@ -113,7 +113,7 @@ def test_what_cannot_be_checked_is_skipped(folder):
         check_run(folder.parent)
 
 
-def test_a_damaged_snapshot_does_not_hide_the_rest(folder):
+def test_checkpoints_are_checked_also_if_the_snapshot_is_damaged(folder):
     content = (folder / "run.h5").read_bytes()
     (folder / "run.h5").write_bytes(content[: len(content) // 2])
     found = outcomes(folder)
@@ -121,8 +121,8 @@ def test_a_damaged_snapshot_does_not_hide_the_rest(folder):
     assert found["checkpoints/step_00000008.h5"] == "ok"
 
 
-def test_repair_folds_the_journal_in(folder, tmp_path, monkeypatch):
-    """A run that died has its last steps in the journal alone, and may have torn a line."""
+def test_repair_writes_the_journal_into_run_h5(folder, tmp_path, monkeypatch):
+    """The last steps of a killed run are only in the journal, whose last line may be incomplete."""
     monkeypatch.setattr(RunWriter, "snapshot_if_due", lambda self: None)
     monkeypatch.setattr(RunWriter, "close", lambda self, *_: self._release())
     start_run(build_config(SETTINGS | {"training": SETTINGS["training"] | {"steps": 10}}), tmp_path / "dead")
@@ -135,13 +135,13 @@ def test_repair_folds_the_journal_in(folder, tmp_path, monkeypatch):
     with h5py.File(dead / "run.h5") as file:
         behind = file["steps/step"].size
     found = {finding.what: finding for finding in check_run(dead)}
-    assert "a torn one of 12 bytes at its end" in found["metrics.jsonl"].detail
+    assert "an incomplete one of 12 bytes at the end" in found["metrics.jsonl"].detail
     assert set(outcomes(dead, repair=True).values()) == {"ok"}
     after = open_run(dead)
     with h5py.File(dead / "run.h5") as file:
         assert file["steps/step"].size == 10 >= behind
         assert file.attrs["config.optimizer.kind"] == "adam"
-    assert (after.status, after.attributes["message"]) == ("interrupted", "repaired: its process had died")
+    assert (after.status, after.attributes["message"]) == ("interrupted", "repaired after its process died")
     assert (dead / "metrics.jsonl").read_bytes() == whole
     for name, values in before.steps.items():
         np.testing.assert_array_equal(values, after.steps[name])
@@ -149,7 +149,7 @@ def test_repair_folds_the_journal_in(folder, tmp_path, monkeypatch):
     assert open_run(dead).status == "interrupted"
 
 
-def test_nobody_repairs_what_is_being_written(folder):
+def test_a_run_that_is_being_written_cannot_be_repaired(folder):
     def repair(problem, event):
         with pytest.raises(RunHeldError, match="another process is writing this run: process"):
             check_run(folder.parent / "other", repair=True)

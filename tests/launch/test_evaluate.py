@@ -1,4 +1,4 @@
-"""Evaluate a run on its own data and on others, its raw weights and their average."""
+"""Evaluation of runs on their own and on other data, with raw and with averaged weights."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def test_evaluation_on_the_runs_own_data(finished):
 
 
 def test_evaluation_on_other_data(finished, tmp_path):
-    """Normalized as the network was trained; a data option without a name is of the run's own data."""
+    """Inputs are normalized as in training; data settings without a name refer to the run's own data."""
     digits = load_dataset("digits")
     path = tmp_path / "other.npz"
     x, y = digits.test.inputs.astype(np.uint8), digits.test.targets.argmax(axis=1)
@@ -38,12 +38,12 @@ def test_evaluation_on_other_data(finished, tmp_path):
     assert evaluate_run(finished, {"subset": 70})["train_rows"] == 70
     assert evaluate_run(finished, {"name": "digits"})["train_rows"] == 1437
     save_table(tmp_path / "narrow.npz")
-    with pytest.raises(UsageError, match=r"narrow\.npz: has 6 features where the network has 64"):
+    with pytest.raises(UsageError, match=r"narrow\.npz: has 6 features, but the network has 64 inputs"):
         evaluate_run(finished, {"name": str(tmp_path / "narrow.npz")})
 
 
 def test_classes_are_matched_by_name(finished, tmp_path):
-    """Exchanged labels are wrong labels; a class that the run does not know is refused."""
+    """Exchanged class names lower the accuracy; a class that the run does not have is rejected."""
     digits = load_dataset("digits")
     labels = digits.test.targets.argmax(axis=1)
     header = ",".join([f"p{i}" for i in range(64)] + ["digit"])
@@ -57,12 +57,12 @@ def test_classes_are_matched_by_name(finished, tmp_path):
     right = evaluate_run(finished, write("right.csv", {}))
     swapped = evaluate_run(finished, write("swapped.csv", {8: "3", 3: "8"}))
     assert right["test_accuracy"] > swapped["test_accuracy"] + 0.1
-    with pytest.raises(UsageError, match=r"words\.csv: has class 'eight', which the run does not know"):
+    with pytest.raises(UsageError, match=r"words\.csv: has class 'eight', which is not a class of the run"):
         evaluate_run(finished, write("words.csv", {8: "eight"}))
 
 
-def test_classes_take_the_run_s_order(digits_of):
-    """Columns go where the run has the class of that name; a class that the other lacks stays empty."""
+def test_classes_are_reordered_as_in_the_run(digits_of):
+    """Each column moves to the class with the same name; the column of a missing class is zero."""
     own, other = digits_of("a", "b", "c"), digits_of("c", "a")
     targets = matched_classes(other, own).test.targets
     np.testing.assert_array_equal(targets[:, 2], other.test.targets[:, 0])
@@ -72,7 +72,7 @@ def test_classes_take_the_run_s_order(digits_of):
 
 @pytest.fixture
 def digits_of():
-    """Digits cut down to as many classes as there are names."""
+    """Make a subset of the digits with the given class names."""
     digits = load_dataset("digits")
 
     def make(*names):
@@ -95,7 +95,7 @@ AVERAGED = {
 
 
 def test_evaluation_of_the_averaged_weights(tmp_path):
-    """As recorded beside the raw ones; the best checkpoint is that of the weights asked for."""
+    """The metrics equal the recorded ones; the best checkpoint depends on the kind of weights."""
     folder = tmp_path / "run"
     start_run(build_config(settings(AVERAGED | {"steps": 30})), folder)
     epochs = open_run(folder).epochs
@@ -113,14 +113,14 @@ def test_evaluation_of_the_averaged_weights(tmp_path):
         assert result["test_accuracy"] == np.nanmax(epochs[f"test_accuracy{suffix}"])
 
 
-def test_what_is_not_there_is_not_evaluated(finished, tmp_path):
+def test_missing_averaged_weights_are_reported(finished, tmp_path):
     assert not any(name.endswith("_average") for name in open_run(finished).epochs)
     assert "score_average" not in latest_checkpoint(finished)[0].attributes
     assert not any(name.startswith("average") for name in latest_checkpoint(finished)[0].arrays)
     with pytest.raises(
-        UsageError, match=r"has no averaged weights; it was trained without training\.average"
+        UsageError, match=r"has no averaged weights, since it was trained without training\.average"
     ):
         evaluate_run(finished, {}, weights="average")
     start_run(build_config(settings(OPTIMIZERS["tail"])), tmp_path / "tail", **stop_after(2))
-    with pytest.raises(UsageError, match="at step 2 there are no averaged weights"):
+    with pytest.raises(UsageError, match="the checkpoint of step 2 has no averaged weights"):
         evaluate_run(tmp_path / "tail", {}, weights="average")

@@ -36,18 +36,18 @@ def outcomes(folder, **options):
 
 @pytest.fixture(params=RUNS, ids=lambda param: f"{param[1]}-{param[0]}")
 def old(request, tmp_path):
-    """Folder of each run in turn."""
+    """Return the folder of an old run, for each of these runs."""
     version, name = request.param
     return unpack(version, tmp_path) / name
 
 
 @pytest.fixture(params=[1, 2])
 def adam(request, tmp_path):
-    """Version and folder of a run that can be continued."""
+    """Return the version and the folder of an old run that can be resumed."""
     return request.param, unpack(request.param, tmp_path) / "adam"
 
 
-def test_series_and_settings_are_there_under_present_names(old):
+def test_series_and_settings_have_their_present_names(old):
     run = open_run(old)
     assert run.attributes["format_version"] == FORMAT_VERSION
     assert not RENAMED_SERIES.keys() & (run.steps.keys() | run.epochs.keys())
@@ -97,13 +97,13 @@ MIGRATED = {
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("name", MIGRATED)
 def test_settings_are_those_of_the_command(version, name, tmp_path):
-    """They were given as options when the fixtures were made."""
+    """The stored runs were made with these settings as options."""
     settings = flat(config_dict(build_config(open_run(unpack(version, tmp_path) / name).config)))
     assert {path: settings[path] for path in MIGRATED[name]} == MIGRATED[name]
 
 
-def test_series_that_only_the_journal_has(tmp_path):
-    """A run of format 2 that was killed after its first snapshot."""
+def test_series_that_are_only_in_the_journal(tmp_path):
+    """The run has format 2 and was killed after its first snapshot."""
     folder = unpack(2, tmp_path) / "carry"
     stored = open_run(folder).steps
     assert {"loss_decrease", "loss_decrease_other", "loss_decrease_test"} <= stored.keys()
@@ -118,7 +118,7 @@ def test_series_that_only_the_journal_has(tmp_path):
         np.testing.assert_array_equal(values, stored[series])
 
 
-def test_an_evaluation_has_the_losses_that_were_recorded(old):
+def test_an_evaluation_reproduces_the_recorded_losses(old):
     before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
     run = open_run(old)
     assert rebuild(run).step == 6
@@ -130,9 +130,9 @@ def test_an_evaluation_has_the_losses_that_were_recorded(old):
     assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == before
 
 
-def test_a_check_finds_nothing(old):
+def test_a_check_finds_no_damage(old):
     found = outcomes(old)
-    assert found.pop("series") in ("ok", "skipped")  # format 1 does not state what run.h5 has of the journal
+    assert found.pop("series") in ("ok", "skipped")  # format 1 does not state journal_bytes
     assert set(found.values()) == {"ok"}
 
 
@@ -171,12 +171,12 @@ def test_an_older_run_that_is_written_keeps_its_original(adam, how):
     assert set(outcomes(old).values()) == {"ok"}
 
 
-def test_a_run_of_a_removed_optimizer_is_not_continued(tmp_path):
+def test_a_run_with_a_removed_optimizer_cannot_be_resumed(tmp_path):
     with pytest.raises(UsageError, match="unknown name 'agreement'"):
         resume_run(unpack(2, tmp_path) / "agreement", {"training": {"steps": 8}})
 
 
-def test_a_format_that_never_was(adam):
+def test_an_invalid_format(adam):
     _, old = adam
     with h5py.File(old / "run.h5", "r+") as file:
         file.attrs["format_version"] = 0

@@ -1,4 +1,4 @@
-"""What run.h5 says of the machine."""
+"""Attributes of run.h5 that describe the machine."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ def problem():
 
 @pytest.mark.parametrize(("tf32", "products"), [(False, "no TF32"), (True, "TF32 allowed")])
 def test_a_gpu_with_its_software(tf32, products, problem, monkeypatch):
-    """The GPU that the run takes, of several."""
+    """With several GPUs, the attributes describe the one that the run uses."""
     found = Cuda("14.2.0", "13.0", "13.1", "580.159", tf32, GPUS)
     monkeypatch.setattr("revgn.launch.provenance.describe_cuda", lambda: found)
     on_gpu = replace(problem, backend=Backend("cupy", problem.backend.xp, SimpleNamespace(id=1)))
@@ -36,7 +36,7 @@ def test_a_gpu_with_its_software(tf32, products, problem, monkeypatch):
 
 
 def test_a_processor(problem, monkeypatch):
-    monkeypatch.setattr("revgn.launch.provenance.describe_cuda", None)  # not asked for a run on the host
+    monkeypatch.setattr("revgn.launch.provenance.describe_cuda", None)  # not called for a run on the host
     about = provenance(problem, "revgn train")
     assert about.device.endswith("threads")
     assert "nvidia-driver" not in about.versions

@@ -1,4 +1,4 @@
-"""The network of a run, from its checkpoints."""
+"""Rebuilding the network of a run from its checkpoints."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def accuracy(rebuilt):
     return np.mean(outputs.argmax(axis=1) == test.targets.argmax(axis=1))
 
 
-def test_a_network_is_what_the_run_evaluated(tmp_path):
+def test_a_rebuilt_network_reproduces_the_evaluation_of_the_run(tmp_path):
     start_run(build_config(settings(training__average="exponential")), tmp_path / "run")
     run = open_run(tmp_path / "run")
     recorded = dict(zip(run.epochs["step"], run.epochs["test_accuracy"], strict=True))
@@ -48,7 +48,7 @@ def test_a_network_is_what_the_run_evaluated(tmp_path):
 
 
 def test_a_network_is_rebuilt_on_the_host(tmp_path):
-    """Wherever the run was trained, so that its arrays go together with NumPy's; elsewhere on request."""
+    """NumPy is the default backend, also for a run on a GPU; another backend can be requested."""
     start_run(build_config(settings()), tmp_path / "run")
     run = open_run(tmp_path / "run")
     run.config["training"]["backend"] = "cupy"
@@ -60,7 +60,7 @@ def test_a_network_is_rebuilt_on_the_host(tmp_path):
 
 
 def test_outputs_of_standardized_targets(tmp_path):
-    """They stand for z / target_scale + target_shift; an evaluation on other data has them so too."""
+    """Predictions are z / target_scale + target_shift, also in an evaluation on other data."""
     data = {"data__name": "auto-mpg", "data__subset": None, "data__standardize_targets": True}
     start_run(build_config(settings(**data, training__dtype="float64")), tmp_path / "run")
     run = open_run(tmp_path / "run")
@@ -85,7 +85,7 @@ def settings_of_digits_have_none(folder):
 
 
 def test_the_spectrum_of_an_analysed_run(tmp_path):
-    """Its effective rank is the one recorded at the last evaluation; it makes a panel."""
+    """Its effective rank equals the recorded one, and the spectrum can be plotted."""
     folders = [tmp_path / f"run{seed}" for seed in (0, 1)]
     for seed, folder in enumerate(folders):
         start_run(build_config(settings(training__analyse_rows=6, training__seed=seed)), folder)
@@ -103,19 +103,19 @@ def test_the_spectrum_of_an_analysed_run(tmp_path):
     assert ">eigenvalue of the tangent kernel<" in text
     assert ">kernel similarity<" in text
     start_run(build_config(settings()), tmp_path / "plain")
-    with pytest.raises(UsageError, match="was not analysed; a spectrum needs a run with --analyse-rows"):
+    with pytest.raises(UsageError, match="was trained without --analyse-rows, which a spectrum requires"):
         run_spectrum(open_run(tmp_path / "plain"))
-    with pytest.raises(UsageError, match="a spectrum needs the eigenvalues of the runs"):
+    with pytest.raises(UsageError, match="a spectrum requires the eigenvalues of the runs"):
         draw_curves(runs, tmp_path / "t.svg", what=("spectrum",))
 
 
-def test_what_cannot_be_rebuilt(tmp_path):
+def test_missing_checkpoints_weights_and_data_are_reported(tmp_path):
     start_run(build_config(settings()), tmp_path / "run")
     run = open_run(tmp_path / "run")
-    with pytest.raises(RunError, match=r"has no checkpoint of step 3; there are [\d, ]*8"):
+    with pytest.raises(RunError, match=r"has no checkpoint of step 3; available: [\d, ]*8"):
         rebuild(run, 3)
-    with pytest.raises(UsageError, match="at step 8 there are no averaged weights"):
+    with pytest.raises(UsageError, match="the checkpoint of step 8 has no averaged weights"):
         rebuild(run, weights="average")
     run.attributes["data_sha256"] = "0" * 64
-    with pytest.raises(RunError, match="the data are not those of the run"):
+    with pytest.raises(RunError, match="the data differ from the data of the run"):
         rebuild(run)

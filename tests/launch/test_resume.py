@@ -1,4 +1,4 @@
-"""Stop anywhere, resume, extend: the bits of a run that was never stopped."""
+"""Stopping, resuming and extending a run: the result equals an uninterrupted run bit by bit."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from revgn.views import labels, summarize
 
 @pytest.mark.parametrize(("name", "step"), [*zip(OPTIMIZERS, cycle((3, 8, 1, 4)), strict=False)])
 def test_stopped_after_any_step_and_resumed(name, step, tmp_path):
-    """The same bits as a run that was never stopped; checkpoints are those of start, stop and end alone."""
+    """The result equals an uninterrupted run; there are checkpoints only at the start, stop and end."""
     config = build_config(settings(OPTIMIZERS[name] | {"checkpoint_every": 100}))
     start_run(config, tmp_path / "whole")
     expected = repeats(tmp_path / "whole")
@@ -34,7 +34,7 @@ def test_stopped_after_any_step_and_resumed(name, step, tmp_path):
 
 
 def test_stopped_and_resumed_on_a_gpu(stand_in, tmp_path):
-    """Batches are gathered and cropped there; what comes after a resumption has the same bits."""
+    """Batches are gathered and cropped on the GPU; the result equals an uninterrupted run bit by bit."""
     on_gpu = config(backend="cupy", crop=True, **OPTIMIZERS["exponential"])
     start_run(on_gpu, tmp_path / "whole")
     start_run(on_gpu, tmp_path / "stopped", **stop_after(4))
@@ -45,15 +45,15 @@ def test_stopped_and_resumed_on_a_gpu(stand_in, tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """What a run of Adam that was never stopped comes to."""
+    """The result of an uninterrupted run with Adam."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     start_run(build_config(settings(OPTIMIZERS["adam"])), folder)
     return repeats(folder)
 
 
 @pytest.mark.parametrize("event", range(1, 14))
-def test_broken_off_at_any_event_and_resumed(event, whole, tmp_path, monkeypatch):
-    """Also before the first checkpoint, and after the last step or evaluation but before the last words."""
+def test_killed_at_any_event_and_resumed(event, whole, tmp_path, monkeypatch):
+    """The kill may come before the first checkpoint, or between the last event and the final status."""
     monkeypatch.setattr("revgn.store.writer.RunWriter.__exit__", lambda writer, *_: writer._release())
     config = build_config(settings(OPTIMIZERS["adam"]))
     with pytest.raises(Killed):
@@ -65,7 +65,7 @@ def test_broken_off_at_any_event_and_resumed(event, whole, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("steps", [9, 8])
-def test_killed_between_the_last_checkpoint_and_the_last_words(steps, tmp_path, monkeypatch):
+def test_killed_between_the_last_checkpoint_and_the_final_status(steps, tmp_path, monkeypatch):
     config = build_config(settings({"steps": steps, "optimizer": "adam"}))
     start_run(config, tmp_path / "whole")
 
@@ -83,7 +83,7 @@ def test_killed_between_the_last_checkpoint_and_the_last_words(steps, tmp_path, 
 
 
 @pytest.mark.parametrize("name", ["momentum", "lbfgs", "patience", "exponential"])
-def test_more_epochs_are_a_longer_run(name, tmp_path):
+def test_resuming_with_more_epochs_equals_a_longer_run(name, tmp_path):
     changes = OPTIMIZERS[name] | {"steps": None}
     start_run(build_config(settings(changes | {"epochs": 2})), tmp_path / "short")
     start_run(build_config(settings(changes | {"epochs": 4})), tmp_path / "long")
@@ -107,42 +107,42 @@ def test_more_epochs_are_a_longer_run(name, tmp_path):
         ({"preset": "paper-mnist"}, r"preset: cannot change on resume"),
         ({"optimizer": {"lr": -1}}, r"optimizer\.lr: -1\.0 cannot be used"),
         ({"optimizer": {"rate": 1}}, r"optimizer\.rate: unknown setting"),
-        ({"training": {"steps": 9}}, r"has done its 9 steps; to go on, raise training\.steps"),
-        ({"training": {"steps": 5}}, r"has done its 9 steps; to go on, raise training\.steps"),
+        ({"training": {"steps": 9}}, r"has completed all 9 steps; to continue, increase training\.steps"),
+        ({"training": {"steps": 5}}, r"has completed all 9 steps; to continue, increase training\.steps"),
         (
             {"training": {"steps": None, "epochs": 2}},
-            r"has done its 9 steps; to go on, raise training\.epochs",
+            r"has completed all 9 steps; to continue, increase training\.epochs",
         ),
     ],
 )
-def test_what_a_resumption_may_not_change(changes, says, finished):
+def test_settings_that_cannot_change_on_resumption(changes, says, finished):
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     with pytest.raises(UsageError, match=says):
         resume_run(finished, changes)
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
-def test_another_rate_may_be_resumed_with(tmp_path):
+def test_the_learning_rate_can_change_on_resumption(tmp_path):
     start_run(config(), tmp_path / "run", **stop_after(4))
     resume_run(tmp_path / "run", {"optimizer": {"lr": 0.125}})
     assert open_run(tmp_path / "run").steps["lr"].tolist() == [1.0] * 4 + [0.125] * 5
 
 
-def test_data_that_changed_are_refused(tmp_path):
+def test_changed_data_are_rejected(tmp_path):
     save_table(tmp_path / "own.npz")
     own = {"data": str(tmp_path / "own.npz"), "subset": None, "batch_size": 16}
     start_run(config(**own), tmp_path / "run", **stop_after(4))
     save_table(tmp_path / "own.npz", seed=1)
     for use in (lambda: resume_run(tmp_path / "run", {}), lambda: evaluate_run(tmp_path / "run", {})):
         with pytest.raises(
-            RunError, match=r"own\.npz: the data are not those of the run \(SHA-256 \w{12}\.\.\."
+            RunError, match=r"own\.npz: the data differ from the data of the run \(SHA-256 \w{12}\.\.\."
         ):
             use()
     save_table(tmp_path / "own.npz")
     assert resume_run(tmp_path / "run", {}).status == "finished"
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path):
+def test_a_damaged_checkpoint_is_skipped(tmp_path):
     start_run(config(), tmp_path / "whole")
     start_run(config(), tmp_path / "run", **stop_after(5))
     newest, before = (tmp_path / "run" / "checkpoints" / f"step_{step:08d}.h5" for step in (5, 4))
@@ -152,31 +152,31 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     notes = []
     resume_run(tmp_path / "run", {}, note=notes.append)
     assert len(notes) == 1
-    assert "passed over" in notes[0]
+    assert "skipped a checkpoint" in notes[0]
     assert str(newest) in notes[0]
     assert repeats(tmp_path / "run") == repeats(tmp_path / "whole")
     start_run(config(), tmp_path / "none", **stop_after(1))
     for path in (tmp_path / "none" / "checkpoints").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(RunError, match="has no checkpoint to go on from") as caught:
+    with pytest.raises(RunError, match="has no usable checkpoint") as caught:
         resume_run(tmp_path / "none", {})
     assert "\n" not in str(caught.value)
     assert before.name == "step_00000004.h5"
 
 
-def test_the_tail_of_a_run_made_longer_begins_again(tmp_path):
-    """Where it now begins later than the steps taken, they count no more."""
+def test_the_tail_average_of_an_extended_run_restarts(tmp_path):
+    """If the tail now starts after the steps taken so far, these steps leave the average."""
     tail = settings(OPTIMIZERS["tail"] | {"tail_start": 0.5, "steps": 6})
     start_run(build_config(tail), tmp_path / "run")
     resume_run(tmp_path / "run", nested("training.steps", 16))
     steps = [latest_checkpoint(tmp_path / "run")[0].arrays["average/steps"]]
-    resume_run(tmp_path / "run", nested("training.steps", 18))  # goes on: the mean of one stretch of steps
+    resume_run(tmp_path / "run", nested("training.steps", 18))  # the average continues
     steps.append(latest_checkpoint(tmp_path / "run")[0].arrays["average/steps"])
     assert steps == [8, 10]
 
 
-def test_a_run_from_before_a_setting_was_there(tmp_path):
-    """Its settings lack it: what the run did is the default."""
+def test_a_run_that_is_older_than_a_setting(tmp_path):
+    """The missing setting takes its default, which is how the run was trained."""
     start_run(config(), tmp_path / "whole")
     start_run(config(), tmp_path / "run", **stop_after(4))
     with h5py.File(tmp_path / "run" / "run.h5", "r+") as file:
@@ -193,8 +193,8 @@ def test_a_run_from_before_a_setting_was_there(tmp_path):
     assert open_run(tmp_path / "run").config["training"]["average"] is None
 
 
-def test_going_back_to_a_checkpoint_drops_what_came_after(tmp_path):
-    """After a resume with another rate and fewer steps nothing of the first attempt is left in the series."""
+def test_resuming_from_an_earlier_checkpoint_drops_later_records(tmp_path):
+    """After resuming with another learning rate and fewer steps, no record of the first attempt remains."""
     folder, early = tmp_path / "run", tmp_path / "early.h5"
     start_run(config(optimizer="adam"), folder, **stop_after(4))
     shutil.copy(folder / "checkpoints" / "step_00000004.h5", early)

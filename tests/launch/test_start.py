@@ -1,4 +1,4 @@
-"""Start: what a run folder says from its first instant to a good end or a bad one."""
+"""Starting runs: the run folder from its creation to success, divergence or failure."""
 
 import weakref
 
@@ -16,11 +16,11 @@ from revgn.store import latest_checkpoint, open_run
 from revgn.training import DivergedError, Evaluated, build_problem, load_data
 
 
-def test_the_outcome_and_what_observers_see(tmp_path):
+def test_the_outcome_and_the_events(tmp_path):
     seen = []
 
     def observe(problem, event):
-        run = open_run(tmp_path / "run")  # journalled before anybody is told
+        run = open_run(tmp_path / "run")  # events are in the journal before the observer is called
         group = run.epochs if isinstance(event, Evaluated) else run.steps
         assert group["step"][-1] == event.state.step
         seen.append(event)
@@ -37,7 +37,7 @@ def test_the_outcome_and_what_observers_see(tmp_path):
     assert "2411.07979" in attributes["references"]
 
 
-def test_divergence_keeps_what_was_good(tmp_path):
+def test_divergence_keeps_records_and_the_last_good_checkpoint(tmp_path):
     wild = config(optimizer="sgd", lr=1e30, eval_every=100)
     with pytest.raises(DivergedError, match="step 2: the loss is nan"):
         start_run(wild, tmp_path / "step")
@@ -56,8 +56,8 @@ def test_divergence_keeps_what_was_good(tmp_path):
     assert np.isfinite(again.steps["loss"]).all()
 
 
-def test_a_state_with_an_infinite_loss_is_no_checkpoint(tmp_path):
-    """Adam at an absurd rate keeps finite weights for one step; the checkpoint before it stays the newest."""
+def test_a_state_with_an_infinite_loss_is_not_saved(tmp_path):
+    """With a huge learning rate, Adam keeps finite weights for one step, but its state is not saved."""
     folder = tmp_path / "run"
     absurd = config(optimizer="adam", lr=1e30, checkpoint_every=1)
     with pytest.raises(DivergedError, match="step 2"):
@@ -66,7 +66,7 @@ def test_a_state_with_an_infinite_loss_is_no_checkpoint(tmp_path):
     assert resume_run(folder, nested("optimizer.lr", 1e-3)).status == "finished"
 
 
-def test_a_mistake_leaves_no_folder(tmp_path):
+def test_invalid_settings_leave_no_folder(tmp_path):
     wrong = config(solver="block", block_weights=(0.5, 0.25, 0.25))
     with pytest.raises(UsageError):
         start_run(wrong, tmp_path / "run")
@@ -75,13 +75,13 @@ def test_a_mistake_leaves_no_folder(tmp_path):
 
 def test_a_run_is_never_overwritten(finished):
     before = (finished / "run.h5").read_bytes()
-    with pytest.raises(RunError, match="is not empty, and a run is never overwritten; choose another folder"):
+    with pytest.raises(RunError, match="is not empty, and runs are never overwritten; choose another folder"):
         start_run(config(), finished)
     assert (finished / "run.h5").read_bytes() == before
 
 
-def test_a_folder_that_a_killed_start_left_is_taken(tmp_path):
-    """Before the first record there is nothing to lose."""
+def test_a_folder_of_a_run_killed_at_its_start_can_be_reused(tmp_path):
+    """Before the first record, the folder contains no results."""
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "metrics.jsonl").touch()
@@ -92,13 +92,13 @@ def test_a_folder_that_a_killed_start_left_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["config", "problem"])
-def test_a_kernel_without_room_is_factored_by_tiles_from_then_on(kind, tmp_path, monkeypatch):
-    """The run goes on from its checkpoint as if resumed with that bound: killed again, to the same bits."""
+def test_a_kernel_that_exceeds_the_memory_is_factored_in_tiles(kind, tmp_path, monkeypatch):
+    """The run continues from its checkpoint as if resumed with a memory bound, also if it is killed again."""
     config = build_config(settings({"damping": 0.1, "seed": 3}))
     bound = 2 * 640**2  # half of the kernel's bytes
 
     def until_step(step, monkeypatch):
-        """Let memory end in that step, for a kernel as a whole."""
+        """Simulate a lack of memory for a whole kernel at the given step."""
         formed, calls = minimum_norm.lower_kernel, []
 
         def forming(*arguments):
@@ -131,11 +131,11 @@ def test_a_kernel_without_room_is_factored_by_tiles_from_then_on(kind, tmp_path,
     with monkeypatch.context() as patched:
         until_step(6, patched)
         start_run(config, killed, **stop_after(7))
-    resume_run(killed, {})  # with room for all, by tiles nevertheless
+    resume_run(killed, {})  # in tiles, although the whole kernel would fit now
     assert repeats(killed) == repeats(expected)
 
 
-def test_a_shortage_without_a_remedy_ends_the_run(tmp_path, monkeypatch):
+def test_a_lack_of_memory_for_tiles_ends_the_run(tmp_path, monkeypatch):
     def failing(*_):
         raise MemoryError
 

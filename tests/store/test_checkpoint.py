@@ -48,7 +48,7 @@ def assert_saved(checkpoint):
 
 
 def assert_found_or_harmless(path):
-    """Return whether the damage was found."""
+    """Return whether the damage was detected."""
     try:
         checkpoint = load_checkpoint(path)
     except RunError as error:
@@ -67,19 +67,19 @@ def test_round_trip(path):
     assert_saved(checkpoint)
 
 
-def test_nothing_in_it(tmp_path):
+def test_an_empty_checkpoint(tmp_path):
     save_checkpoint(tmp_path / "c.h5", 0, {}, {})
     checkpoint = load_checkpoint(tmp_path / "c.h5")
     assert (checkpoint.step, checkpoint.arrays, checkpoint.attributes) == (0, {}, {})
 
 
 @pytest.mark.parametrize("name", ["", "/a", "a//b", "a/", "a/./b"])
-def test_names_that_would_not_come_back(tmp_path, name):
-    with pytest.raises(UsageError, match="empty part"):
+def test_names_that_hdf5_would_change_are_rejected(tmp_path, name):
+    with pytest.raises(UsageError, match=r"has a part that is empty or '\.'"):
         save_checkpoint(tmp_path / "c.h5", 0, {name: np.zeros(1)}, {})
 
 
-def test_flipped_bits_are_found_or_harmless(path):
+def test_flipped_bits_are_detected_or_harmless(path):
     image = path.read_bytes()
     draw = random.Random(1)
     for bit in draw.sample(range(8 * len(image)), 50):
@@ -89,7 +89,7 @@ def test_flipped_bits_are_found_or_harmless(path):
         assert_found_or_harmless(path)
 
 
-def test_flipped_bits_of_arrays_names_and_attributes_are_found(path):
+def test_flipped_bits_of_arrays_names_and_attributes_are_detected(path):
     image = path.read_bytes()
     weight = ARRAYS["params/0/weight"].tobytes()
     places = {text: image.index(text) for text in (weight, b"weight", b"carry", b"stage", "größer".encode())}
@@ -102,16 +102,16 @@ def test_flipped_bits_of_arrays_names_and_attributes_are_found(path):
             assert assert_found_or_harmless(path)
 
 
-def test_truncated_files_are_found(path):
+def test_truncated_files_are_detected(path):
     image = path.read_bytes()
     for length in [0, *random.Random(3).sample(range(len(image)), 30), len(image) - SEAL_BYTES - 1]:
         path.write_bytes(image[:length])
         assert assert_found_or_harmless(path) or length >= len(image) - SEAL_BYTES
-    path.write_bytes(image[:-1])  # an incomplete seal is none
+    path.write_bytes(image[:-1])  # an incomplete seal counts as no seal
     assert_saved(load_checkpoint(path))
 
 
-def test_content_that_was_changed_with_h5py_is_found(path):
+def test_changes_made_with_h5py_are_detected(path):
     image = path.read_bytes()
 
     def rename(file):
@@ -168,7 +168,7 @@ def test_the_last_two_and_the_best_are_kept(tmp_path, provenance):
     assert load_checkpoint(path).attributes == {"score": 0.95}
 
 
-def test_raw_and_averaged_weights_have_a_best_each(tmp_path, provenance):
+def test_the_best_checkpoints_of_raw_and_averaged_weights_are_kept(tmp_path, provenance):
     folder = tmp_path / "run"
     with create_run(folder, provenance) as writer:
         for step, scores in enumerate([(0.1,), (0.9, 0.2), (0.3, 0.8), (0.4, 0.5), (0.5, 0.6)], start=1):
@@ -178,7 +178,7 @@ def test_raw_and_averaged_weights_have_a_best_each(tmp_path, provenance):
     assert best_checkpoint(folder, "average").step == 3
 
 
-def test_later_checkpoints_of_an_earlier_life_go(tmp_path, provenance):
+def test_checkpoints_beyond_the_step_of_resumption_are_deleted(tmp_path, provenance):
     folder = tmp_path / "run"
     with create_run(folder, provenance) as writer:
         for step in (10, 20, 30):
@@ -190,10 +190,10 @@ def test_later_checkpoints_of_an_earlier_life_go(tmp_path, provenance):
         assert names(folder) == ["step_00000015"]
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path, provenance):
+def test_a_damaged_checkpoint_is_skipped(tmp_path, provenance):
     folder = tmp_path / "run"
     with create_run(folder, provenance) as writer:
-        with pytest.raises(RunError, match="no checkpoint to go on from"):
+        with pytest.raises(RunError, match="has no usable checkpoint"):
             latest_checkpoint(folder)
         first, second = (save(writer, step) for step in (10, 20))
     checkpoint, passed_over = latest_checkpoint(folder)
@@ -204,5 +204,5 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, provenance):
     assert len(passed_over) == 1
     assert str(second) in passed_over[0]
     first.unlink()
-    with pytest.raises(RunError, match=r"no checkpoint to go on from; .*step_00000020\.h5"):
+    with pytest.raises(RunError, match=r"has no usable checkpoint; .*step_00000020\.h5"):
         latest_checkpoint(folder)

@@ -1,4 +1,4 @@
-"""Files that are damaged, random or made to hurt: one clear line, no other numbers, no memory to speak of."""
+"""Damaged, random and malicious files: a clear error in one line, no wrong numbers, little memory."""
 
 import json
 import tracemalloc
@@ -33,7 +33,7 @@ def is_one_line(error):
 
 @st.composite
 def mutations(draw):
-    """A function that damages bytes: flips, cuts, repeats, overwrites."""
+    """Draw a function that damages bytes: it flips, cuts, repeats or overwrites some."""
     kind = draw(st.sampled_from(["flip", "cut", "repeat", "overwrite", "replace"]))
     where, size = draw(st.floats(0, 1)), draw(st.integers(1, 64))
     junk = draw(st.binary(min_size=1, max_size=64))
@@ -55,7 +55,7 @@ def mutations(draw):
 
 @FUZZ
 @given(mutate=mutations())
-def test_a_damaged_snapshot_is_refused_or_harmless(folder, mutate):
+def test_a_damaged_snapshot_is_rejected_or_harmless(folder, mutate):
     path = folder / "run.h5"
     whole = path.read_bytes()
     try:
@@ -70,7 +70,7 @@ def test_a_damaged_snapshot_is_refused_or_harmless(folder, mutate):
 
 @FUZZ
 @given(mutate=mutations())
-def test_a_damaged_checkpoint_is_refused_or_harmless(tmp_path, mutate):
+def test_a_damaged_checkpoint_is_rejected_or_harmless(tmp_path, mutate):
     path, arrays = tmp_path / "step_00000001.h5", {"w": np.arange(50.0)}
     save_checkpoint(path, 1, arrays, {})
     try:
@@ -97,7 +97,7 @@ LINES = st.one_of(
 
 @FUZZ
 @given(lines=st.lists(LINES, max_size=6))
-def test_any_journal_is_records_or_one_line(tmp_path, lines):
+def test_any_journal_gives_records_or_a_one_line_error(tmp_path, lines):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b"\n".join(lines) + b"\n")
     try:
@@ -123,7 +123,7 @@ KEYS = st.sampled_from(
 @given(
     content=st.dictionaries(KEYS, st.one_of(VALUES, st.dictionaries(KEYS, VALUES, max_size=3)), max_size=4)
 )
-def test_any_settings_are_a_config_or_one_line(content):
+def test_any_settings_give_a_configuration_or_a_one_line_error(content):
     try:
         build_config(content)
     except UsageError as error:
@@ -136,7 +136,7 @@ def test_any_settings_are_a_config_or_one_line(content):
         st.text(max_size=80), st.sampled_from(["a" * 10**6, "x = " + "[" * 5000, "[a" + ".a" * 5000])
     )
 )
-def test_any_text_is_a_plan_or_one_line(text):
+def test_any_text_gives_a_plan_or_a_one_line_error(text):
     for parse in (
         lambda text: build_config(parse_toml(text, "f")),
         lambda text: plan_jobs(parse_plan(text, "f")),
@@ -157,10 +157,10 @@ def peak_of(call):
         tracemalloc.stop()
 
 
-def test_what_claims_more_than_its_file_holds_takes_no_memory(folder, tmp_path):
+def test_a_data_set_larger_than_its_file_takes_no_memory(folder, tmp_path):
     with h5py.File(folder / "run.h5", "r+") as file:
         del file["steps/loss"]
-        file["steps"].create_dataset("loss", shape=(1 << 28,), chunks=(1024,), dtype="f8")  # 2 GB of nothing
+        file["steps"].create_dataset("loss", shape=(1 << 28,), chunks=(1024,), dtype="f8")  # 2 GB, empty
     assert peak_of(lambda: open_run(folder).steps) < 20e6
     path = tmp_path / "step_00000001.h5"
     save_checkpoint(path, 1, {"w": np.arange(5.0)}, {})
@@ -171,7 +171,7 @@ def test_what_claims_more_than_its_file_holds_takes_no_memory(folder, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["soft", "external", "virtual", "group", "text", "table"])
-def test_series_that_are_something_else(folder, tmp_path, kind):
+def test_objects_that_are_not_series_are_rejected(folder, tmp_path, kind):
     with h5py.File(tmp_path / "other.h5", "w") as other:
         other["secret"] = np.arange(3.0)
     with h5py.File(folder / "run.h5", "r+") as file:

@@ -27,7 +27,7 @@ AT_ONCE = 5
 
 
 def acknowledged(output):
-    """Return the last step, snapshot and checkpoint that the child said it has written."""
+    """Return the last step, snapshot and checkpoint that the child process reported as written."""
     last = {"step": 0, "snapshot": 0, "checkpoint": 0}
     for line in output.read_text().splitlines(keepends=True):
         if line.endswith("\n"):
@@ -67,7 +67,7 @@ def test_killed_at_any_instant(tmp_path, start_child, provenance):
         children = [start_child(WRITE_FAST, *pair) for pair in zip(folders, outputs, strict=True)]
         for child, folder in zip(children, folders, strict=True):
             assert wait_until(partial(is_run, folder), child)
-            time.sleep(draw.uniform(0, 0.15))  # whatever has been written by then
+            time.sleep(draw.uniform(0, 0.15))  # kill at a random instant
             child.kill()
             assert child.wait() == -9
         for folder, output in zip(folders, outputs, strict=True):

@@ -13,34 +13,34 @@ from revgn.store.owner import is_alive, read_owner, this_process, write_owner
 
 
 def dead_process():
-    """Owner of a process of this machine that has ended."""
+    """Return the owner for a process of this machine that has ended."""
     child = Process([sys.executable, "-c", ""])
     child.wait()
     return replace(this_process(), process=child.pid)
 
 
-def test_who_lives():
+def test_living_and_dead_processes():
     here = this_process()
     assert is_alive(here)
     assert is_alive(dead_process()) is False
-    assert is_alive(replace(here, began="1")) is False  # its number belongs to another process by now
+    assert is_alive(replace(here, began="1")) is False  # a later process has the same number
     assert is_alive(replace(here, host="elsewhere")) is None
     assert is_alive(replace(here, machine="another boot")) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"host": "a"}', b'{"host": "a", "process": "1"}'])
-def test_damaged_owner_is_nobody(tmp_path, content):
+def test_a_damaged_owner_file_gives_none(tmp_path, content):
     assert read_owner(tmp_path / "writer.json") is None
     (tmp_path / "writer.json").write_bytes(content)
     assert read_owner(tmp_path / "writer.json") is None
 
 
-def test_owner_returns(tmp_path):
+def test_round_trip(tmp_path):
     write_owner(tmp_path / "writer.json", this_process())
     assert read_owner(tmp_path / "writer.json") == this_process()
 
 
-def test_without_locks_the_writer_that_lives_holds_the_run(tmp_path, provenance, monkeypatch):
+def test_without_file_locks_a_living_writer_holds_the_run(tmp_path, provenance, monkeypatch):
     def unsupported(*_):
         raise OSError(errno.ENOLCK, "no locks")
 

@@ -44,7 +44,7 @@ def nodes(file):
     return found
 
 
-def test_plain_h5py_is_enough(folder, provenance):
+def test_a_run_can_be_read_with_h5py_alone(folder, provenance):
     with h5py.File(folder / "run.h5", "r") as file:
         loss = file["steps/loss"]
         np.testing.assert_array_equal(loss[...], 1 / file["steps/step"][...])
@@ -73,7 +73,7 @@ def test_plain_h5py_is_enough(folder, provenance):
         assert json.loads(root["config_json"]) == provenance.config
 
 
-def test_only_plain_types(folder):
+def test_the_file_contains_only_simple_types(folder):
     with h5py.File(folder / "run.h5", "r") as file:
         for node in nodes(file):
             if isinstance(node, h5py.Dataset):
@@ -100,7 +100,7 @@ def test_xarray_and_pandas(xarray, folder):
         assert data["test_accuracy"].sel(epoch=0.5) == 0.25
 
 
-def test_a_run_that_has_just_begun_has_all_series(tmp_path, provenance):
+def test_a_run_without_records_has_all_series(tmp_path, provenance):
     with create_run(tmp_path / "run", provenance), h5py.File(tmp_path / "run" / "run.h5") as file:
         for cadence in CADENCES:
             lengths = {name: data.shape for name, data in file[cadence.group].items()}
@@ -109,7 +109,7 @@ def test_a_run_that_has_just_begun_has_all_series(tmp_path, provenance):
         assert file["epochs/test_loss"].attrs["units"] == "1"
 
 
-def test_xarray_opens_a_run_that_has_just_begun(xarray, tmp_path, provenance):
+def test_xarray_opens_a_run_without_records(xarray, tmp_path, provenance):
     with create_run(tmp_path / "run", provenance):
         for group, scale in (("steps", "step"), ("epochs", "epoch")):
             with xarray.open_dataset(tmp_path / "run" / "run.h5", group=group, engine="h5netcdf") as data:
@@ -119,7 +119,7 @@ def test_xarray_opens_a_run_that_has_just_begun(xarray, tmp_path, provenance):
     assert (list(run.steps), list(run.epochs)) == (["step"], ["epoch"])
 
 
-def test_a_reader_and_the_writer_do_not_disturb_each_other(tmp_path, provenance):
+def test_reading_while_a_run_is_written(tmp_path, provenance):
     folder = tmp_path / "run"
     with create_run(folder, provenance) as writer:
         writer.record_step({"step": 1, "loss": 1.0})
@@ -134,8 +134,8 @@ def test_a_reader_and_the_writer_do_not_disturb_each_other(tmp_path, provenance)
             assert file.attrs["status"] == "running"
 
 
-def test_a_damaged_line_in_the_middle_is_named(tmp_path, provenance):
-    """Of those that are in the journal alone."""
+def test_the_error_names_a_damaged_line_of_the_journal(tmp_path, provenance):
+    """Only lines that are not yet in run.h5 are read."""
     folder = tmp_path / "run"
     writer = create_run(folder, provenance)
     for step in range(1, 11):
@@ -155,7 +155,7 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path, provenance):
             _ = open_run(folder).steps
 
 
-def test_a_broken_run_is_one_line(folder, tmp_path):
+def test_a_damaged_run_is_reported_in_one_line(folder, tmp_path):
     path = folder / "run.h5"
     image = path.read_bytes()
     for damage in (
@@ -172,7 +172,7 @@ def test_a_broken_run_is_one_line(folder, tmp_path):
     path.write_bytes(image)
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 4
-    with pytest.raises(RunError, match="has format 4, of a newer revgn; this one reads up to 3"):
+    with pytest.raises(RunError, match=r"has format 4, which requires a newer revgn; .* up to 3"):
         open_run(folder)
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 3
@@ -183,7 +183,7 @@ def test_a_broken_run_is_one_line(folder, tmp_path):
         open_run(tmp_path / "nowhere")
 
 
-def test_flipped_bits_of_a_run_are_found_or_harmless(folder):
+def test_flipped_bits_of_a_run_are_detected_or_harmless(folder):
     path = folder / "run.h5"
     image = path.read_bytes()
     expected = open_run(folder)
@@ -202,7 +202,7 @@ def test_flipped_bits_of_a_run_are_found_or_harmless(folder):
     assert found > 40
 
 
-def test_a_note_may_be_added_with_h5py(folder, provenance):
+def test_an_attribute_can_be_added_with_h5py(folder, provenance):
     with h5py.File(folder / "run.h5", "r+") as file:
         file.attrs["note"] = "the one of the talk"
     assert open_run(folder).attributes["note"] == "the one of the talk"
@@ -243,16 +243,16 @@ def test_the_journal_is_read_from_where_the_snapshot_ends(tmp_path, provenance):
         assert live.steps["step"].tolist() == list(range(1, 9))
         np.testing.assert_array_equal(live.steps["loss"][5:], np.nan)
         writer.rewind(3)
-        assert live.steps["step"].size == 8  # what was read stays
+        assert live.steps["step"].size == 8  # series are not read again
         assert open_run(folder).steps["step"].tolist() == [1, 2, 3]
     journal = folder / "metrics.jsonl"
     journal.write_bytes(journal.read_bytes().replace(b"loss", b"lost", 1))
-    assert open_run(folder).steps["loss"].tolist() == [1, 1 / 2, 1 / 3]  # run.h5 has it all
+    assert open_run(folder).steps["loss"].tolist() == [1, 1 / 2, 1 / 3]  # run.h5 has all records
     journal.unlink()
     assert open_run(folder).steps["loss"].tolist() == [1, 1 / 2, 1 / 3]
 
 
-def test_runs_by_pattern_folder_and_list(tmp_path, provenance, monkeypatch):
+def test_runs_are_opened_by_pattern_folder_and_list(tmp_path, provenance, monkeypatch):
     for name in ("a/x", "a/y", "b/x"):
         create_run(tmp_path / name, provenance).close("finished")
     (tmp_path / "empty").mkdir()
@@ -267,5 +267,5 @@ def test_runs_by_pattern_folder_and_list(tmp_path, provenance, monkeypatch):
     assert names("**/y") == ["a/y"]
     with pytest.raises(UsageError, match="nowhere: there is no such folder"):
         open_runs(["a", "nowhere"])
-    with pytest.raises(UsageError, match="empty: holds no run"):
+    with pytest.raises(UsageError, match="empty: contains no run"):
         open_runs("empty")

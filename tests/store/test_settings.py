@@ -1,4 +1,4 @@
-"""Settings of version 0.1: complete ones build, partial ones keep to what they say."""
+"""Conversion of settings of version 0.1: complete settings build, and partial settings stay partial."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from revgn.settings import build_config, config_dict
 from revgn.solvers import BlockWise
 from revgn.store.settings import migrated_settings
 
-# what 0.1.0 wrote of the defaults into every run
+# default settings that version 0.1.0 stored in every run
 NETWORK = {
     "blocks": 2,
     "hidden": 512,
@@ -75,7 +75,7 @@ OPTIMIZER = {
     "couplings": None,
 }
 GAUSS_NEWTON = config_dict(GaussNewton()) | {"kind": "gauss-newton"}
-del GAUSS_NEWTON["solver"]["rows"]  # which these runs do not have
+del GAUSS_NEWTON["solver"]["rows"]  # these runs have no such setting
 
 
 def of_optimizer(**changes):
@@ -247,7 +247,7 @@ def test_complete_optimizers(changes, tree):
         ({"trust_change": 1.0}, "trust-change"),
     ],
 )
-def test_what_was_removed_keeps_its_settings(changes, kind):
+def test_removed_optimizers_keep_their_settings(changes, kind):
     found = of_optimizer(**changes)
     assert found["kind"] == kind
     assert found["damping"] == 0.0
@@ -255,7 +255,7 @@ def test_what_was_removed_keeps_its_settings(changes, kind):
     assert not {"name", "schedule"} & set(found)
 
 
-def test_a_switch_with_the_bounds_of_both():
+def test_a_switch_with_both_bounds():
     found = of_optimizer(hybrid="switch", second="adam", second_lr=0.01, switch_at=3, trust_radius=1.0)
     inner = Switch(GaussNewton(), Adam(lr=0.01), switch_at=3)
     assert found["kind"] == "paced"
@@ -301,7 +301,7 @@ def test_partial_settings_stay_partial(old, new):
     build_config(new)
 
 
-def test_the_paced_optimizer_of_old():
+def test_the_old_paced_optimizer():
     found = of_optimizer(inverse="block", length_rule="backtracking")
     config = build_config({"optimizer": found})
     assert config.optimizer == Paced(GaussNewton(BlockWise()), length=config.optimizer.length)

@@ -60,7 +60,7 @@ records = st.dictionaries(st.sampled_from(STEP_NAMES), st.floats() | st.none(), 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(records, max_size=8))
-def test_any_number_comes_back(rows):
+def test_round_trip_of_any_number(rows):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with create_run(folder, EMPTY) as writer:
@@ -82,13 +82,13 @@ def test_any_number_comes_back(rows):
         assert (series in steps) == bool(np.any(~np.isnan(expected)))
 
 
-def test_records_that_cannot_be_stored_raise(tmp_path, provenance):
+def test_invalid_records_raise(tmp_path, provenance):
     with create_run(tmp_path / "run", provenance) as writer:
-        with pytest.raises(UsageError, match=r"no los; it has .*loss"):
+        with pytest.raises(UsageError, match=r"cannot contain los; expected names are .*loss"):
             writer.record_step({"step": 1, "los": 1.0})
-        with pytest.raises(UsageError, match="needs a number for step"):
+        with pytest.raises(UsageError, match="requires a number for step"):
             writer.record_step({"loss": 1.0})
-        with pytest.raises(UsageError, match="needs a number for epoch"):
+        with pytest.raises(UsageError, match="requires a number for epoch"):
             writer.record_epoch({"epoch": float("nan"), "test_loss": 1.0})
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == b""
     with pytest.raises(RunError, match="is closed"):
@@ -103,7 +103,7 @@ def test_an_existing_run_is_never_overwritten(tmp_path, provenance):
     assert (tmp_path / "run" / "run.h5").read_bytes() == before
 
 
-def test_two_writers_of_one_run(tmp_path, provenance):
+def test_a_second_writer_of_a_run_is_rejected(tmp_path, provenance):
     with (
         create_run(tmp_path / "run", provenance),
         pytest.raises(RunError, match=f"another process is writing this run: process {os.getpid()} on "),
@@ -112,7 +112,7 @@ def test_two_writers_of_one_run(tmp_path, provenance):
     reopen_run(tmp_path / "run", replace(provenance, command="revgn resume run")).close("finished")
 
 
-def test_status_follows_from_how_the_block_is_left(tmp_path, provenance):
+def test_the_status_depends_on_how_the_block_ends(tmp_path, provenance):
     def leave(name, error):
         with create_run(tmp_path / name, provenance):
             raise error
@@ -127,8 +127,8 @@ def test_status_follows_from_how_the_block_is_left(tmp_path, provenance):
     assert failed["end"] >= failed["start"]
 
 
-def test_a_signal_waits_while_a_run_is_closed(tmp_path, provenance, monkeypatch):
-    """One that came in the midst of the last snapshot left a run that said "running"."""
+def test_a_signal_is_delayed_while_a_run_is_closed(tmp_path, provenance, monkeypatch):
+    """Regression test: a signal during the last snapshot left a run with the status "running"."""
     snapshot = RunWriter.snapshot
 
     def interrupted(writer):
@@ -146,7 +146,7 @@ def test_a_signal_waits_while_a_run_is_closed(tmp_path, provenance, monkeypatch)
     assert open_run(tmp_path / "run").status == "interrupted"
 
 
-def test_resume_replaces_what_it_repeats(tmp_path, provenance):
+def test_resuming_replaces_records_of_repeated_steps(tmp_path, provenance):
     folder = tmp_path / "run"
     with create_run(folder, provenance) as writer:
         for step in range(1, 7):
@@ -183,7 +183,7 @@ def test_resume_replaces_what_it_repeats(tmp_path, provenance):
 @pytest.mark.parametrize(
     "torn", [b'{"kind": "step", "st', b'{"kind": "step", "step": 9}', b"\0" * 40, b"\xff\n"]
 )
-def test_a_torn_last_line_is_ignored_and_cut_off(tmp_path, provenance, torn):
+def test_an_incomplete_last_line_is_ignored_and_removed(tmp_path, provenance, torn):
     folder = tmp_path / "run"
     with create_run(folder, provenance) as writer:
         writer.record_step({"step": 1, "loss": 1.0})
@@ -197,7 +197,7 @@ def test_a_torn_last_line_is_ignored_and_cut_off(tmp_path, provenance, torn):
     assert open_run(folder).steps["step"].tolist() == snapshot_steps(folder) == [1, 2, 3]
 
 
-def test_the_snapshot_stands_in_for_a_lost_journal(tmp_path, provenance):
+def test_the_snapshot_replaces_a_lost_journal(tmp_path, provenance):
     folder = tmp_path / "run"
     with create_run(folder, provenance) as writer:
         for step in range(1, 4):
@@ -208,7 +208,7 @@ def test_the_snapshot_stands_in_for_a_lost_journal(tmp_path, provenance):
     assert open_run(folder).steps["loss"].tolist() == [1, 1, 1, 4]
 
 
-def test_snapshots_are_rare_and_cheap(tmp_path, provenance, monkeypatch):
+def test_snapshots_take_a_small_fraction_of_the_time(tmp_path, provenance, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("revgn.store.writer.time.monotonic", lambda: clock[0])
     taken = []
@@ -229,7 +229,7 @@ def test_snapshots_are_rare_and_cheap(tmp_path, provenance, monkeypatch):
     assert 0.03 * len(taken) <= 0.01 * 60 + 0.03
 
 
-def test_a_refused_write_is_one_line_and_loses_nothing(tmp_path, provenance):
+def test_a_failed_write_is_reported_in_one_line_and_loses_no_records(tmp_path, provenance):
     folder = tmp_path / "run"
     with create_run(folder, provenance) as writer:
         writer.record_step({"step": 1, "loss": 1.0})
@@ -248,7 +248,7 @@ def test_a_refused_write_is_one_line_and_loses_nothing(tmp_path, provenance):
 
 
 READ_ONLY = """
-create_run(folder / "before", provenance).close("finished")  # all is imported that root alone may read
+create_run(folder / "before", provenance).close("finished")  # imports everything that only root can read
 if os.geteuid() == 0:
     os.setuid(65534)
 writer = create_run(folder / "run", provenance)
@@ -265,7 +265,7 @@ print(open_run(folder / "run").steps["step"].tolist())
 
 
 def test_read_only_folder(start_child, tmp_path):
-    with tempfile.TemporaryDirectory() as name:  # beside pytest's own, which is closed to others
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folder is not accessible to other users
         folder = Path(name)
         folder.chmod(0o777)
         assert start_child(READ_ONLY, folder, tmp_path / "output").wait() == 0
@@ -329,7 +329,7 @@ def test_every_series_can_be_stored(tmp_path, provenance):
 
 
 def test_series_of_single_couplings(tmp_path, provenance):
-    """One a coupling, as many as there are, whenever they begin; what is not of them is refused."""
+    """There is one series per coupling, which may start at any record; other names are rejected."""
     folder = tmp_path / "run"
     with create_run(folder, provenance) as writer:
         writer.record_epoch({"epoch": 0, "step": 0, "test_loss": 1.0})

@@ -1,4 +1,4 @@
-"""Studies: what they declare, how claims are judged, and one conducted to its end."""
+"""Studies: their declarations, the verdicts on claims, and complete studies."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def test_every_study_can_be_run(name, scale):
     study = load_study(name)
     jobs = plan_jobs(plan_of(study, scale, 2))
     assert {job.choices["variant"] for job in jobs} == set(study.plan.variants)
-    if study.tune:  # the rate of each variant has its place
+    if study.tune:  # each variant has a learning rate to tune
         for job in tuned(plan_of(study, scale, 2), Path("nowhere"), study.tune, study.rule).more({}, 0):
             assert type(build_config(dict(job.settings))) is Config
     assert study.title
@@ -44,7 +44,7 @@ def test_every_study_can_be_run(name, scale):
         assert not by_then or claim.figure in {series.name for series in EPOCH_SERIES}
 
 
-def test_what_there_is_not():
+def test_unknown_studies_scales_and_seeds_are_rejected():
     with pytest.raises(UsageError, match="there is no 'invers'; did you mean inverse"):
         load_study("invers")
     with pytest.raises(UsageError, match=r"known are .*inverse"):
@@ -101,27 +101,27 @@ def test_verdicts(make_runs, more, less, answer):
         assert (found.difference, found.error) == pytest.approx((np.mean(more) - np.mean(less), error))
 
 
-def test_a_series_of_epochs_may_be_claimed(make_runs):
+def test_a_claim_about_a_series_of_epochs(make_runs):
     claim = replace(CLAIM, figure="kernel_similarity")
     found = judge(claim, make_runs("a", (0.1, 0.2)), make_runs("b", (0.8, 0.9)))
     assert (found.answer, found.of_more) == ("agrees", pytest.approx((0.9, 0.8)))
 
 
 @pytest.mark.parametrize("limit", [{"epoch": 0.7}, {"seconds": 3.0}, {"epoch": 0.5, "seconds": 2.0}])
-def test_a_series_as_it_was_by_then(make_runs, limit):
+def test_a_claim_at_an_epoch_or_a_training_time(make_runs, limit):
     claim = replace(CLAIM, figure="test_loss", **limit)
     found = judge(claim, make_runs("a", (0.8, 0.9)), make_runs("b", (0.1, 0.2)))
     assert (found.of_more, found.of_less) == (pytest.approx((0.4, 0.45)), pytest.approx((0.05, 0.1)))
     assert judge(replace(claim, epoch=0.1), make_runs("c", (0.8,)), []).of_more == ()
 
 
-def test_the_mean_of_a_series_of_steps_and_its_share_of_another(make_runs):
+def test_a_claim_about_the_mean_of_a_series_of_steps_and_the_ratio_of_two(make_runs):
     runs = make_runs("a", (0.8, 0.9))
     assert judge(replace(CLAIM, figure="loss_decrease"), runs, []).of_more == pytest.approx((1.2, 1.35))
     share = replace(CLAIM, figure="loss_decrease_other", per="loss_decrease")
     assert judge(share, runs, []).of_more == pytest.approx((0.8 / 3, 0.9 / 3))
     assert share.what == "loss decrease other per loss decrease"
-    assert replace(CLAIM, epoch=1, seconds=20).what == "test accuracy by epoch 1 by 20 s"
+    assert replace(CLAIM, epoch=1, seconds=20).what == "test accuracy at epoch 1 after 20 s"
 
 
 def test_other_data():
@@ -130,7 +130,7 @@ def test_other_data():
     assert {job.settings["data"]["subset"] for job in plan_jobs(plan)} == {20_000}
 
 
-def test_the_paper_s_set_up_for_cifar10():
+def test_settings_of_the_paper_for_cifar10():
     for job in plan_jobs(plan_of(load_study("mini-batch"), "paper", 1, "cifar10")):
         assert (job.settings["network"]["blocks"], job.settings["data"]["crop"]) == (6, True)
     (job, *_) = plan_jobs(plan_of(load_study("mini-batch"), "laptop", 1, "cifar10"))
@@ -155,7 +155,7 @@ def study_of(tune="", rule="score"):
 
 
 @pytest.mark.parametrize("tune", ["", "lr=x0.5,1"])
-def test_a_study_to_its_end(tmp_path, tune):
+def test_a_complete_study(tmp_path, tune):
     folder, here = tmp_path / "s", Here()
     board, verdicts = conduct_study(study_of(tune), folder, seeds=2, executor=here, command="revgn study own")
     assert all(state.status == "finished" for state in board.values())
@@ -165,22 +165,22 @@ def test_a_study_to_its_end(tmp_path, tune):
     page = (folder / "study.md").read_text()
     assert "| fast |" in page
     assert "by `revgn study own`" in page
-    assert "| more is more | test accuracy of fast less that of slow: +" in page
+    assert "| more is more | test accuracy: fast minus slow = +" in page
     found = json.loads((folder / "study.json").read_text())
     assert [each["answer"] for each in found] == [verdict.answer for verdict in verdicts]
     assert len(found[0]["of_more"]) == 2
     assert (folder / "study.png").stat().st_size > 5000
     body = (folder / "report.html").read_text().partition("<body>")[2]
     assert body.startswith("<h1>Own</h1>\n<p>Which? (nobody.)</p>")
-    assert "<td>more is more</td><td>test accuracy of fast less that of slow: +" in body
+    assert "<td>more is more</td><td>test accuracy: fast minus slow = +" in body
     assert (folder / "seconds.png").stat().st_size > 5000
     again = Here()
     assert conduct_study(study_of(tune), folder, seeds=2, executor=again)[1] == verdicts
     assert again.jobs == []
 
 
-def test_a_study_that_asks_for_the_best_fit(tmp_path):
-    """Its rates, its choice among them and the order of its table go by the training loss."""
+def test_a_study_with_the_rule_fit(tmp_path):
+    """The training loss selects the learning rates and orders the table."""
     study = study_of("lr=x0.5,1", "fit")
     study = replace(study, claims=(replace(study.claims[0], figure="step_norm"),))
     folder = tmp_path / "s"
@@ -200,7 +200,7 @@ def test_a_study_that_asks_for_the_best_fit(tmp_path):
 
 
 def test_a_study_against_a_setting(tmp_path):
-    """Is drawn over it, and not by passes; its settings and figures are such as there are."""
+    """The setting is the horizontal axis; all packaged studies use existing settings and metrics."""
     study = replace(study_of("lr=x0.5,1"), against="optimizer.lr", panels=("test_accuracy", "seconds"))
     conduct_study(study, tmp_path / "s", seeds=1, executor=Here())
     text = (tmp_path / "s" / "study.svg").read_text()
@@ -213,8 +213,8 @@ def test_a_study_against_a_setting(tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name in study_names() if "lr" in load_study(name).tune])
-def test_every_variant_has_a_rate_for_its_page(name):
-    """That of the first optimizer, where there are several or one within another."""
+def test_every_variant_has_a_learning_rate_for_its_page(name):
+    """It is the learning rate of the first optimizer if there are several, or of the inner optimizer."""
     plan = plan_of(load_study(name), "laptop", 1)
     for job in plan_jobs(plan):
         config = config_dict(build_config(dict(job.settings)))
@@ -223,13 +223,13 @@ def test_every_variant_has_a_rate_for_its_page(name):
         assert first_rate(config) == inner["lr"] > 0
 
 
-def test_a_study_that_is_stopped_has_no_verdict(tmp_path):
+def test_a_stopped_study_has_no_verdicts(tmp_path):
     folder = tmp_path / "s"
     assert conduct_study(study_of(), folder, seeds=2, executor=Here(), should_stop=lambda: True)[1] == ()
     seen = []
 
     def between_stages():
-        """When all jobs that there are have ended, and tuning has not thought of more."""
+        """Return whether all trials have ended, before tuning has proposed further ones."""
         return bool(seen) and all(state.is_over for state in seen[0].values())
 
     options = {"executor": Here(), "workers": 9, "observe": seen.append, "should_stop": between_stages}
@@ -243,7 +243,7 @@ def test_a_study_that_is_stopped_has_no_verdict(tmp_path):
 @pytest.mark.skipif(not FASHION.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 @pytest.mark.parametrize("variant", load_study("mini-batch").plan.variants)
 def test_the_first_steps_at_the_paper_s_scale(variant, tmp_path):
-    """8,000 features, batches of 1,024: two steps to a finite loss, of Gauss-Newton to a lower one."""
+    """With 8,000 features and batches of 1,024, the loss stays finite and decreases for Gauss-Newton."""
     plan = plan_of(load_study("mini-batch"), "paper", 1)
     (job,) = [job for job in plan_jobs(plan) if job.choices["variant"] == variant]
     few = {"training": {"steps": 2, "eval_train_rows": 1000}, "data": {"subset": 2048}}

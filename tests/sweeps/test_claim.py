@@ -1,4 +1,4 @@
-"""Who works at a job, and who may take it over."""
+"""Claims: which process runs a trial, and when another process may take it over."""
 
 import sys
 import threading
@@ -22,7 +22,7 @@ from revgn.sweeps.claim import (
 )
 
 
-def test_one_of_many_takes_a_job(tmp_path):
+def test_only_one_of_many_threads_takes_a_trial(tmp_path):
     taken = []
     start = threading.Barrier(8, timeout=PATIENCE)
 
@@ -40,7 +40,7 @@ def test_one_of_many_takes_a_job(tmp_path):
     assert (claim.owner, attempt(claim)) == (this_process(), 1)
 
 
-def test_the_job_of_a_dead_process_is_free(tmp_path):
+def test_the_trial_of_a_dead_process_is_free(tmp_path):
     assert not is_held(newest_claim(tmp_path, "job"), Silence())
     folder = take(tmp_path, "job", 0)
     assert is_held(newest_claim(tmp_path, "job"), Silence())
@@ -53,12 +53,12 @@ def test_the_job_of_a_dead_process_is_free(tmp_path):
     assert is_held(newest_claim(tmp_path, "job"), Silence())
 
 
-def test_the_job_of_another_machine_is_free_when_it_is_silent(tmp_path, monkeypatch):
+def test_a_trial_on_another_machine_is_free_after_a_minute_without_heartbeat(tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(claims.time, "monotonic", lambda: clock[0])
     folder, silence = take(tmp_path, "job", 0), Silence()
     write_owner(folder / "owner.json", replace(this_process(), host="elsewhere"))
-    for count in range(5):  # it beats, slowly
+    for count in range(5):  # heartbeats at long intervals
         write_beat(folder, Beat(count=count))
         assert is_held(newest_claim(tmp_path, "job"), silence)
         clock[0] += claims.SILENT_SECONDS - 1
@@ -67,7 +67,7 @@ def test_the_job_of_another_machine_is_free_when_it_is_silent(tmp_path, monkeypa
     assert not is_held(newest_claim(tmp_path, "job"), silence)
 
 
-def test_an_attempt_beats_and_ends(tmp_path, monkeypatch):
+def test_an_attempt_writes_heartbeats_and_ends_for_a_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "BEAT_SECONDS", 0.0)
     monkeypatch.setattr(claims, "_LOOK_SECONDS", 0.001)
     folder = take(tmp_path, "job", 0)
@@ -82,12 +82,12 @@ def test_an_attempt_beats_and_ends(tmp_path, monkeypatch):
     assert not is_held(newest_claim(tmp_path, "job"), Silence())
 
 
-@pytest.mark.parametrize("by", ["asked", "passed over"])
-def test_an_attempt_is_told_to_stop(tmp_path, by, monkeypatch):
+@pytest.mark.parametrize("by", ["request", "newer attempt"])
+def test_an_attempt_stops_on_request_or_when_a_newer_one_exists(tmp_path, by, monkeypatch):
     monkeypatch.setattr(claims, "_LOOK_SECONDS", 0.001)
     folder = take(tmp_path, "job", 0)
     with beating(folder, Beat) as asked:
-        if by == "asked":
+        if by == "request":
             ask_to_stop(folder, "")
         else:
             take(tmp_path, "job", 1)
@@ -96,7 +96,7 @@ def test_an_attempt_is_told_to_stop(tmp_path, by, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"count": "a"}', b"\xff" * 100])
-def test_a_damaged_beat_says_nothing(tmp_path, content):
+def test_a_damaged_heartbeat_is_ignored(tmp_path, content):
     folder = take(tmp_path, "job", 0)
     (folder / "beat.json").write_bytes(content)
     (folder / "owner.json").write_bytes(content)

@@ -1,4 +1,4 @@
-"""A sweep on a real dask cluster: two worker processes, one of them killed in the middle."""
+"""A sweep on a real dask cluster with two worker processes, one of which is killed while it trains."""
 
 import os
 
@@ -16,9 +16,9 @@ from revgn.sweeps.pool import THREADS
 pytest.importorskip("distributed")
 
 
-# Dask's own sockets and loops are closed as it sees fit.
+# Dask closes its sockets and event loops late, which causes these warnings.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_killed_worker_loses_nothing(tmp_path, often):
+def test_the_trial_of_a_killed_worker_is_resumed(tmp_path, often):
     plan = plan_of({"training.epochs": 100, "training.eval_every": 50}, training__seed="0..2")
     killed = []
     observe = killer(tmp_path / "s", killed)
@@ -38,8 +38,7 @@ def test_a_killed_worker_loses_nothing(tmp_path, often):
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_workers_divide_the_machine(monkeypatch):
-    """Threads, and a GPU each."""
+def test_workers_divide_threads_and_gpus(monkeypatch):
     monkeypatch.delenv(THREADS[0], raising=False)
     monkeypatch.setattr("revgn.sweeps.pool._processors", lambda: 8)
     monkeypatch.setattr("revgn.sweeps.dask.visible_gpus", lambda: ["5", "7"])
@@ -48,7 +47,7 @@ def test_workers_divide_the_machine(monkeypatch):
     assert found == {("4", "5"), ("4", "7")}
 
 
-def test_no_scheduler_is_one_line(monkeypatch):
+def test_a_missing_scheduler_raises_a_short_error(monkeypatch):
     monkeypatch.setattr("revgn.sweeps.dask._WAIT_SECONDS", 0.5)
-    with pytest.raises(RunError, match=r"dask: no scheduler answers at tcp://127\.0\.0\.1:1"):
+    with pytest.raises(RunError, match=r"dask: no scheduler responds at tcp://127\.0\.0\.1:1"):
         dask_executor("tcp://127.0.0.1:1").__enter__()

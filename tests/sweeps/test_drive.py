@@ -1,4 +1,4 @@
-"""Jobs to their ends: in this process, in workers that die, between drivers."""
+"""Sweeps run to their end: in this process, with workers that die, and with several drivers."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from revgn.sweeps.pool import THREADS
 from revgn.views import compare_runs
 
 
-def test_each_job_is_a_run(tmp_path):
+def test_each_trial_is_a_run(tmp_path):
     plan = plan_of(optimizer__lr="0.001,0.01", training__seed="0..1")
     here = Here()
     board = run_sweep(plan, tmp_path / "s", executor=here, command="revgn sweep")
@@ -35,7 +35,7 @@ def test_each_job_is_a_run(tmp_path):
         assert state.beat.scores[-1] == (2.0, run.epochs["test_accuracy"][-1])
 
 
-def test_the_same_sweep_again_does_what_is_missing(tmp_path):
+def test_a_repeated_sweep_runs_only_missing_trials(tmp_path):
     plan, here = plan_of(training__seed="0..2"), Here()
     board = run_sweep(plan, tmp_path / "s", executor=here)
     gone = here.jobs[1]
@@ -48,8 +48,8 @@ def test_the_same_sweep_again_does_what_is_missing(tmp_path):
     assert statuses(grown) == ["finished"] * 4
 
 
-def test_a_stopped_sweep_goes_on(tmp_path, often):
-    """Both jobs have begun when it is stopped; no step is lost or taken twice."""
+def test_a_stopped_sweep_can_be_resumed(tmp_path, often):
+    """Both trials are running when the sweep is stopped; no step is lost or repeated."""
     plan = plan_of({"training.epochs": 100, "training.eval_every": 50}, training__seed="0..1")
     stop = threading.Event()
 
@@ -80,8 +80,8 @@ def test_a_stopped_sweep_goes_on(tmp_path, often):
         ({"data.name": "nowhere.npz"}, "failed", "there is no such file"),
     ],
 )
-def test_jobs_that_fail(tmp_path, settings, status, message):
-    """A diverged job has ended; one that failed is tried when the sweep is started again."""
+def test_failing_trials(tmp_path, settings, status, message):
+    """A diverged trial has ended; a failed trial is repeated when the sweep is started again."""
     plan, here = plan_of(settings, training__seed="0..1"), Here()
     for count in (2, 2 if status == "diverged" else 4):
         board = run_sweep(plan, tmp_path / "s", executor=here)
@@ -90,7 +90,7 @@ def test_jobs_that_fail(tmp_path, settings, status, message):
         assert len(here.jobs) == count
 
 
-def test_a_fault_of_ours_is_told_and_kept(tmp_path, monkeypatch):
+def test_an_unexpected_exception_is_reported_and_its_traceback_stored(tmp_path, monkeypatch):
     def broken(*_, **__):
         raise ZeroDivisionError("by zero")
 
@@ -101,7 +101,7 @@ def test_a_fault_of_ours_is_told_and_kept(tmp_path, monkeypatch):
     assert "in broken" in next((tmp_path / "s" / ".claims").rglob("traceback.txt")).read_text()
 
 
-def test_hopeless_jobs_are_ended(tmp_path):
+def test_hopeless_trials_end_early(tmp_path):
     plan = plan_of({"training.epochs": 5000}, training__seed="0..1")
     first = plan_jobs(plan)[0].name
 
@@ -119,8 +119,8 @@ def test_hopeless_jobs_are_ended(tmp_path):
     assert here.jobs == []
 
 
-def test_a_source_is_asked_only_when_something_has_changed(tmp_path, often):
-    """Not while jobs just go on: it may have to think of many."""
+def test_the_source_is_called_only_after_a_change(tmp_path, often):
+    """It is not called while trials merely continue, since proposing trials may be slow."""
     plan = plan_of({"training.epochs": 50, "training.eval_every": 50}, training__seed="0..1")
     source, asked, looked = Listed(plan_jobs(plan)), [], []
 
@@ -139,18 +139,18 @@ def test_a_source_is_asked_only_when_something_has_changed(tmp_path, often):
         )
     assert statuses(board) == ["finished"] * 2
     assert len(looked) > len(asked)
-    assert asked == [(0, 1), (2, -1), (2, 0), (2, 1)]  # how many jobs there were, for how many workers
+    assert asked == [(0, 1), (2, -1), (2, 0), (2, 1)]  # numbers of trials and of idle workers
 
 
-def test_what_cannot_be_is_refused_before_anything_runs(tmp_path):
-    with pytest.raises(UsageError, match=r"job lr=-1: optimizer\.lr"):
+def test_invalid_arguments_are_rejected_before_any_trial_runs(tmp_path):
+    with pytest.raises(UsageError, match=r"trial lr=-1: optimizer\.lr"):
         run_sweep(plan_of(optimizer__lr="0.1,-1"), tmp_path / "s", executor=Here())
     with pytest.raises(UsageError, match="workers: 0"):
         run_sweep(plan_of(), tmp_path / "s", workers=0)
     assert not (tmp_path / "s").exists()
 
 
-def test_workers_divide_the_machine(monkeypatch):
+def test_workers_divide_threads_and_gpus(monkeypatch):
     monkeypatch.delenv(THREADS[0], raising=False)
     monkeypatch.setattr("revgn.sweeps.pool._processors", lambda: 8)
     before = dict(os.environ)
@@ -166,8 +166,8 @@ def test_workers_divide_the_machine(monkeypatch):
         assert a not in again
 
 
-def test_a_killed_worker_loses_nothing(tmp_path, often):
-    """Its job goes on from its checkpoint, the other worker's never notices."""
+def test_the_trial_of_a_killed_worker_is_resumed(tmp_path, often):
+    """It resumes from its checkpoint; the trial of the other worker is not affected."""
     plan = plan_of({"training.epochs": 100, "training.eval_every": 50}, training__seed="0..1")
     killed = []
     observe = killer(tmp_path / "s", killed)
@@ -182,7 +182,7 @@ def test_a_killed_worker_loses_nothing(tmp_path, often):
 
 
 @pytest.mark.slow
-def test_24_jobs_on_two_workers_of_which_some_are_killed(tmp_path):
+def test_24_trials_on_two_workers_that_are_killed_at_times(tmp_path):
     plan = plan_of({"training.epochs": 600}, optimizer__lr="log:1e-4..1e-2:4", training__seed="0..5")
     rng, killed = np.random.default_rng(0), []
 
@@ -207,26 +207,26 @@ def test_24_jobs_on_two_workers_of_which_some_are_killed(tmp_path):
 
 
 def resumptions(folder):
-    """Steps from which a run went on after it was killed."""
+    """Return the steps from which a run was resumed after it was killed."""
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [line["step"] for line in lines if line["kind"] == "resume"]
 
 
-def test_a_job_that_kills_its_workers_is_given_up(tmp_path):
+def test_a_trial_whose_worker_keeps_dying_counts_as_failed(tmp_path):
     def observe(board):
         for name, state in board.items():
             claim = newest_claim(tmp_path / "s", name)
             if state.status == "running" and claim is not None and claim.owner and not claim.beat.ended:
-                with suppress(ProcessLookupError):  # it was killed before, and the next has not begun
+                with suppress(ProcessLookupError):  # already killed, and the next worker has not started
                     os.kill(claim.owner.process, signal.SIGKILL)
 
     plan = plan_of({"training.epochs": 5000}, training__seed="0")
     (state,) = run_sweep(plan, tmp_path / "s", workers=1, observe=observe).values()
-    assert (state.status, state.message[:24]) == ("failed", "its worker died 3 times,")
+    assert (state.status, state.message[:32]) == ("failed", "its worker process died 3 times,")
 
 
-def test_whoever_gives_up_at_once_kills_the_workers(tmp_path):
-    """As a second Ctrl-C does."""
+def test_an_exception_in_the_driver_kills_the_workers(tmp_path):
+    """A second Ctrl-C raises such an exception."""
 
     def observe(board):
         if any(state.beat.step > 3 for state in board.values()):
@@ -239,7 +239,7 @@ def test_whoever_gives_up_at_once_kills_the_workers(tmp_path):
     assert open_run(run).steps["step"].size < 200_000
 
 
-def test_a_job_taken_by_another_since_it_was_looked_at_is_left_to_it(tmp_path, monkeypatch):
+def test_a_trial_that_another_driver_takes_meanwhile_is_not_started(tmp_path, monkeypatch):
     plan, taken, ended, here = plan_of(), [], [], Here()
     drive = sys.modules["revgn.sweeps.drive"]
     free = drive._free
@@ -257,11 +257,11 @@ def test_a_job_taken_by_another_since_it_was_looked_at_is_left_to_it(tmp_path, m
     monkeypatch.setattr(drive, "_free", taken_meanwhile)
     board = run_sweep(plan, tmp_path / "s", executor=here, observe=observe)
     assert statuses(board) == ["finished"]
-    assert ended == taken  # only then was it given
+    assert ended == taken  # it was started only after the other attempt had ended
     assert len(here.jobs) == 1
 
 
-def test_two_drivers_share_the_jobs(tmp_path):
+def test_two_drivers_share_the_trials(tmp_path):
     plan = plan_of(training__seed="0..5")
     boards, pools = [], [Here(), Here()]
 

@@ -1,4 +1,4 @@
-"""What a sweep runs: axes, grids, variants, draws."""
+"""Plans of sweeps: axes, grids, variants and random draws."""
 
 import numpy as np
 import pytest
@@ -53,12 +53,12 @@ def test_values(text, values):
         ("log:0..1", "0 < low < high"),
         ("a..b", "expected numbers"),
         ("0..1e9:1", "has 1 values"),
-        ("0..10000000", "100,000 at most"),
+        ("0..10000000", "at most 100,000"),
         ("0.1..inf", "both finite"),
         ([], "has no value"),
     ],
 )
-def test_what_is_no_axis(text, message):
+def test_invalid_axes_are_rejected(text, message):
     with pytest.raises(UsageError, match=f"grid x: .*{message}"):
         parse_axis("x", text)
 
@@ -100,13 +100,13 @@ def test_an_axis_goes_where_each_job_has_it():
     assert jobs[0].name.startswith("optimizer=gauss-newton_damping=0.1_")
     axes = (parse_axis("damping", "0.1"), parse_axis("solver", "block,cg"), parse_axis("rtol", "0.01"))
     with pytest.raises(
-        UsageError, match=r"job damping=0\.1_solver=cg_rtol=0\.01: rtol: cg has no rtol; block"
+        UsageError, match=r"trial damping=0\.1_solver=cg_rtol=0\.01: rtol: cg has no rtol; block"
     ):
         plan_jobs(Plan({}, axes))
 
 
-def test_an_axis_that_two_optimizers_have_is_of_the_first():
-    """A rate that is tuned is that of the first; the other's is an axis by its path."""
+def test_a_setting_of_two_optimizers_refers_to_the_first():
+    """The full path selects the setting of the other optimizer."""
     switch = {"optimizer": {"kind": "switch", "switch_at": 3, "second": {"lr": 0.3}}}
     axes = (parse_axis("lr", "0.01"), parse_axis("optimizer.second.momentum", "0.5"))
     (job,) = plan_jobs(Plan(switch, axes))
@@ -118,7 +118,7 @@ def test_an_axis_that_two_optimizers_have_is_of_the_first():
     }
 
 
-def test_a_part_left_out_returns_from_the_file():
+def test_none_for_a_struct_survives_the_file():
     plan = Plan({"optimizer": {"solver": {"kind": "cg"}}}, (parse_axis("preconditioner", "none,blocks"),))
     assert parse_plan(plan_toml(plan), "again").axes == plan.axes
     (job, _) = plan_jobs(plan)
@@ -127,18 +127,18 @@ def test_a_part_left_out_returns_from_the_file():
 
 
 @pytest.mark.parametrize("extra", ["", "[sweep]\nrandom = 5\nrandom_seed = 3\n"])
-def test_a_plan_returns_from_its_file(extra):
+def test_a_plan_survives_its_file(extra):
     plan = parse_plan(FILE + extra, "file")
     again = parse_plan(plan_toml(plan), "again")
     assert [job.name for job in plan_jobs(again)] == [job.name for job in plan_jobs(plan)]
 
 
-def test_ranges_and_none_return_from_the_file():
+def test_ranges_and_none_survive_the_file():
     plan = Plan({}, (parse_axis("optimizer.lr", "log:1e-3..1"), parse_axis("training.steps", "none,3")))
     assert parse_plan(plan_toml(plan), "again").axes == plan.axes
 
 
-def test_more_draws_are_the_same_and_others():
+def test_more_draws_extend_fewer_draws_with_the_same_seed():
     axes = (parse_axis("optimizer.lr", "log:1e-3..1"), parse_axis("optimizer.solver.damping", "0.1,1"))
     few, many, other = (
         {job.name for job in plan_jobs(Plan({}, axes, random=count, random_seed=seed))}
@@ -149,7 +149,7 @@ def test_more_draws_are_the_same_and_others():
     assert not few & other
 
 
-def test_a_grown_grid_holds_the_old_jobs():
+def test_a_larger_grid_contains_the_old_trials():
     small, large = (
         {job.name for job in plan_jobs(Plan({}, (parse_axis("training.seed", seeds),)))}
         for seeds in ("0..2", "0..4")
@@ -157,7 +157,7 @@ def test_a_grown_grid_holds_the_old_jobs():
     assert small < large
 
 
-def test_a_job_is_named_by_all_its_settings():
+def test_the_name_of_a_trial_depends_on_all_its_settings():
     axes = (parse_axis("training.seed", "0"),)
     (a,), (b,) = (plan_jobs(Plan({"network": {"hidden": h}}, axes)) for h in (32, 64))
     assert a.name != b.name
@@ -171,18 +171,18 @@ def test_a_job_is_named_by_all_its_settings():
         ("[optimizer]\nname = 'adam'", r"optimizer\.name: is now optimizer\.kind"),
         ("[grid]\nlearning_rate = [1]", "learning_rate: unknown setting"),
         ("[grid]\noptimizer.lr = []", "optimizer.lr: has no value"),
-        ("grid = 3", "grid is a table"),
-        ("[variants]\na = 3", "variants.a is a table"),
+        ("grid = 3", "grid must be a table"),
+        ("[variants]\na = 3", "variants.a must be a table"),
         ("[sweep]\nworkers = 3", "sweep.workers is unknown"),
         ("[grid", "not TOML"),
-        ("[grid]\nlr = [0.1, -1]", "job lr=-1: optimizer.lr: -1.0 cannot be used"),
-        ("[grid]\nlr = '0.1..1'", "lr: a range has no values to count"),
-        ("[grid]\nseed = '0..99999'\nbatch_size = '1..99999'", "expected 100,000 jobs at most"),
+        ("[grid]\nlr = [0.1, -1]", "trial lr=-1: optimizer.lr: -1.0 cannot be used"),
+        ("[grid]\nlr = '0.1..1'", "lr: a range has no countable values"),
+        ("[grid]\nseed = '0..99999'\nbatch_size = '1..99999'", "expected at most 100,000 trials"),
         ("[sweep]\nrandom = 0", "random: 0 is not between"),
-        ("[sweep]\nrandom = 'a'", "sweep.random is 'a'; expected a whole number"),
+        ("[sweep]\nrandom = 'a'", "sweep.random is 'a'; expected a non-negative integer"),
         ("[sweep]\nrandom_seed = -1", "sweep.random_seed is -1"),
     ],
 )
-def test_what_is_no_plan(content, message):
+def test_invalid_plans_are_rejected(content, message):
     with pytest.raises(UsageError, match=message):
         plan_jobs(parse_plan(content, "file"))

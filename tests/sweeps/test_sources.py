@@ -1,4 +1,4 @@
-"""Who thinks of jobs: tuning, searching; and who ends them early."""
+"""Sources of trials (tuning and search), and the median rule that ends trials early."""
 
 import math
 from dataclasses import replace
@@ -30,13 +30,13 @@ from revgn.sweeps.work import beat_of
         ({1.0: 0.5, 1.001: 0.5}, "score", [0.999], []),
     ],
 )
-def test_what_is_tried_next(scores, rule, further, finer):
+def test_the_next_values_to_try(scores, rule, further, finer):
     assert beyond(scores, rule) == further
     assert between(scores, rule) == finer
 
 
-def test_a_rate_is_tuned_for_each_point(tmp_path):
-    """Further out, finer, then on all seeds: what was tried is best, and each point has its own."""
+def test_the_learning_rate_is_tuned_for_each_point(tmp_path):
+    """Each point of the sweep gets its own best value, which then runs on all seeds."""
     plan = plan_of(optimizer="adam,sgd", training__seed="0..2")
     tuned = Tuned(plan, parse_axis("optimizer.lr", "1e-4,1e-3"), "score", tmp_path / "s")
     here = Here()
@@ -64,7 +64,7 @@ def test_a_rate_is_tuned_for_each_point(tmp_path):
     assert again.jobs == []
 
 
-def test_the_largest_rate_that_does_not_diverge(tmp_path):
+def test_the_largest_learning_rate_that_does_not_diverge(tmp_path):
     plan = plan_of({"optimizer": "sgd"})
     tuned = Tuned(plan, parse_axis("optimizer.lr", "0.01,1e30"), "largest", tmp_path / "s")
     board = run_sweep(plan, tmp_path / "s", source=tuned, executor=Here())
@@ -74,7 +74,7 @@ def test_the_largest_rate_that_does_not_diverge(tmp_path):
     assert {s.status for s in board.values() if s.job.choices["optimizer.lr"] > rate} == {"diverged"}
 
 
-def test_the_rate_of_most_progress_after_an_epoch(tmp_path):
+def test_the_learning_rate_with_the_lowest_training_loss_after_one_epoch(tmp_path):
     plan = plan_of()
     tuned = Tuned(plan, parse_axis("optimizer.lr", "1e-5,1e-4"), "progress", tmp_path / "s")
     board = run_sweep(plan, tmp_path / "s", source=tuned, executor=Here())
@@ -91,7 +91,7 @@ def test_the_rate_of_most_progress_after_an_epoch(tmp_path):
     assert finals == [(2, rate)]
 
 
-def test_the_progress_of_a_variant_is_that_of_its_settings(tmp_path):
+def test_the_rule_progress_applies_the_settings_of_a_variant(tmp_path):
     plan = replace(plan_of(), variants={"a": {"optimizer": {"kind": "adam"}}})
     jobs = Tuned(plan, parse_axis("lr", "1e-5,1e-4"), "progress", tmp_path).more({}, 1)
     assert [job.choices for job in jobs] == [
@@ -100,8 +100,8 @@ def test_the_progress_of_a_variant_is_that_of_its_settings(tmp_path):
     assert {job.settings["optimizer"]["kind"] for job in jobs} == {"adam"}
 
 
-def test_the_rate_of_the_best_fit(tmp_path):
-    """By the training loss at the end, whatever the validation part has to say."""
+def test_the_learning_rate_with_the_lowest_final_training_loss(tmp_path):
+    """The rule ignores the validation set."""
     plan = plan_of({"validation": 0.2})
     tuned = Tuned(plan, parse_axis("optimizer.lr", "1e-5,1e-2"), "fit", tmp_path / "s")
     board = run_sweep(plan, tmp_path / "s", source=tuned, executor=Here())
@@ -113,8 +113,8 @@ def test_the_rate_of_the_best_fit(tmp_path):
     assert tuned.best(board) == {name: min(losses, key=losses.get) for name in tuned.best(board)}
 
 
-def test_a_run_that_averages_is_tuned_by_its_average(tmp_path):
-    """What a worker says while it trains, and what the run says afterwards, are of the averaged weights."""
+def test_tuning_uses_the_averaged_weights(tmp_path):
+    """Scores in heartbeats during training, and scores read from the run, are those of averaged weights."""
     plan = plan_of({"average": "tail", "tail_start": 0.5})
     board = run_sweep(plan, tmp_path / "s", executor=Here())
     ((name, state),) = board.items()
@@ -126,15 +126,17 @@ def test_a_run_that_averages_is_tuned_by_its_average(tmp_path):
     assert list(beat_of(open_run(tmp_path / "s" / name)).scores) == expected
 
 
-def test_nothing_to_tune_is_refused(tmp_path):
+def test_invalid_tuning_arguments_are_rejected(tmp_path):
     for values in ("0.1", "0.1,0.1", "0,1", "a,b"):
-        with pytest.raises(UsageError, match=r"tune optimizer\.lr: needs two positive numbers"):
+        with pytest.raises(
+            UsageError, match=r"tune optimizer\.lr: expected at least two distinct positive values"
+        ):
             Tuned(plan_of(), parse_axis("optimizer.lr", values), "score", tmp_path)
     with pytest.raises(UsageError, match="rule: 'most' is not one of score, largest, progress, fit"):
         Tuned(plan_of(), parse_axis("optimizer.lr", "1,2"), "most", tmp_path)
 
 
-def test_rates_to_begin_with_lie_around_the_default():
+def test_initial_learning_rates_lie_around_the_default():
     assert rates(plan_of({"optimizer.lr": 0.1})).values == (0.0111, 0.0333, 0.1, 0.3, 0.9)
 
 
@@ -149,21 +151,23 @@ def board_of(scores, status="running", settings=None):
 def test_the_median_rule():
     board = board_of([[0.1, 0.2], [0.5, 0.6], [0.5, 0.7], [0.4, 0.9]])
     slow, *others = board
-    assert MedianRule(2)(board) == {slow: "behind the median at epoch 2: best 0.2, 3 others 0.6"}
+    assert MedianRule(2)(board) == {
+        slow: "below the median at epoch 2: best score 0.2, median of 3 others 0.6"
+    }
     assert MedianRule(3)(board) == {}
     few = {name: board[name] for name in (slow, *others[:2])}
     assert MedianRule(0)(few) == {}
     late = board_of([[0.1, 0.2], [0.5], [0.5], [0.4]])
-    assert slow not in MedianRule(0)(late)  # no other has come as far
+    assert slow not in MedianRule(0)(late)  # no other trial has trained for as many epochs
     over = board_of([[0.1, 0.2], [0.5, 0.6], [0.5, 0.7], [0.4, 0.9]], "finished")
     assert MedianRule(0)(over) == {}
     other_data = board_of([[0.5, 0.6]] * 3, settings={"data.subset": 100})
     assert MedianRule(0)({slow: board[slow]} | other_data) == {}
-    with pytest.raises(UsageError, match="median rule: -1 epochs"):
+    with pytest.raises(UsageError, match="median rule: -1 epochs; expected a number that is not negative"):
         MedianRule(-1)
 
 
-def test_a_search_goes_on_from_its_journal(tmp_path):
+def test_a_search_is_continued_from_its_journal(tmp_path):
     pytest.importorskip("optuna")
     plan = plan_of(optimizer__lr="log:1e-4..1e-1", network__hidden="8,16")
     here = Here()
@@ -184,12 +188,12 @@ def test_a_search_goes_on_from_its_journal(tmp_path):
 @pytest.mark.parametrize(
     ("grid", "count", "message"),
     [
-        ({"training__seed": "0..2"}, 3, "a seed is not searched for"),
-        ({}, 3, "nothing to search in"),
-        ({"optimizer__lr": "0.1,1"}, 0, "0 jobs are not at least 1"),
+        ({"training__seed": "0..2"}, 3, "a seed cannot be searched"),
+        ({}, 3, "there are no settings to vary"),
+        ({"optimizer__lr": "0.1,1"}, 0, "0 trials; expected at least 1"),
     ],
 )
-def test_what_cannot_be_searched(tmp_path, grid, count, message):
+def test_invalid_searches_are_rejected(tmp_path, grid, count, message):
     pytest.importorskip("optuna")
     with pytest.raises(UsageError, match=message):
         Searched(plan_of(**grid), count, tmp_path)

@@ -1,4 +1,4 @@
-"""A law is worth what it catches: layers, losses and solvers with one mistake each must fail."""
+"""The checks of laws detect mistakes: layers, losses and solvers with one planted mistake each must fail."""
 
 import dataclasses
 
@@ -26,11 +26,11 @@ from revgn.testing import (
 )
 from revgn.trees import axpy, scale
 
-MISTAKES = {}  # name -> (struct, law that must see it)
+MISTAKES = {}  # name -> (struct, law that must detect it)
 
 
 def mistake(law, generic):
-    """Make a coupling whose `generic` is the decorated one; all else is inherited."""
+    """Make a coupling whose map `generic` is the decorated function; the other maps are inherited."""
 
     def decorate(function):
         struct = type(f"Bad{generic.__name__}", (Coupling,), {"__slots__": ()})
@@ -134,7 +134,7 @@ def inverse_in_the_wrong_dtype(layer, params, y):
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_seen_by_its_law(name, numpy_backend):
+def test_the_law_detects_the_mistake(name, numpy_backend):
     layer, params, x = LayerCase("tanh", 0, "n<h").build(numpy_backend, "float64")
     struct, law = MISTAKES[name]
     bad = struct(**{f.name: getattr(layer, f.name) for f in dataclasses.fields(layer)})
@@ -144,12 +144,12 @@ def test_a_mistake_is_seen_by_its_law(name, numpy_backend):
         check_layer(bad, params, x)
 
 
-def test_every_law_has_its_mistake():
+def test_every_law_has_a_planted_mistake():
     assert {law for _, law in MISTAKES.values()} == set(LAWS)
     assert set(laws_of(Coupling)) == set(LAWS)
 
 
-def test_a_law_says_what_failed():
+def test_the_error_states_law_error_and_tolerance():
     with pytest.raises(AssertionError, match=r"my law: relative error 1\.00e-01, tolerance 1e-13"):
         assert_close("my law", np.array([1.1]), np.array([1.0]), tolerance(np.float64, "map"))
 
@@ -163,7 +163,7 @@ def test_a_law_says_what_failed():
         (None, "NoneType"),
     ],
 )
-def test_kinds_are_compared(actual, what):
+def test_dtype_shape_and_struct_are_compared(actual, what):
     with pytest.raises(AssertionError, match=what):
         assert_same_kind("law", actual, np.ones(2))
 
@@ -177,23 +177,23 @@ def test_library_and_device_are_compared():
         assert_same_kind("law", here, there)
 
 
-def test_nan_never_passes():
+def test_nan_always_fails():
     with pytest.raises(AssertionError, match="nan"):
         assert_close("law", np.array([np.nan]), np.array([1.0]), 1.0)
 
 
-def test_error_where_zero_is_expected_is_absolute():
+def test_the_error_is_absolute_if_zero_is_expected():
     assert relative_error(np.array([3.0, 4.0]), np.zeros(2)) == 5.0
     assert relative_error((), ()) == 0.0
 
 
-def test_tolerances_are_those_of_the_table():
+def test_tolerances():
     kinds = ("same", "map", "chain", "solve")
     assert [tolerance(np.float64, kind) for kind in kinds] == [0, 1e-13, 1e-11, 1e-11]
     assert [tolerance(np.float32, kind) for kind in kinds] == [0, 1e-5, 1e-4, 1e-4]
 
 
-def test_draws_cannot_be_written():
+def test_random_arrays_are_read_only():
     drawn = draw_like(np.random.default_rng(0), CouplingParams(np.zeros((2, 2), dtype=np.float32)))
     assert drawn.weight.dtype == np.float32
     with pytest.raises(ValueError, match="read-only"):
@@ -201,7 +201,7 @@ def test_draws_cannot_be_written():
 
 
 class DoubledError(SquaredError):
-    """Squared error with the gradient of half of it."""
+    """Squared error with a gradient that has a wrong factor."""
 
 
 @gradient.register(DoubledError)
@@ -210,7 +210,7 @@ def gradient_doubled(loss, z, t):
 
 
 class UphillError(SquaredError):
-    """Squared error that wants to go the wrong way."""
+    """Squared error with an output step in the wrong direction."""
 
 
 @output_step.register(UphillError)
@@ -219,7 +219,7 @@ def output_step_uphill(loss, z, t):
 
 
 class SummedError(SquaredError):
-    """Squared error whose value is an array of rows."""
+    """Squared error whose value is a one-dimensional array instead of a scalar."""
 
 
 @value.register(SummedError)
@@ -231,14 +231,14 @@ def value_summed(loss, z, t):
     ("loss", "law"),
     [(DoubledError(), "derivative"), (UphillError(), "output_step"), (SummedError(), "0-d")],
 )
-def test_a_wrong_loss_is_seen(loss, law):
+def test_a_wrong_loss_is_detected(loss, law):
     z, t = np.random.default_rng(0).standard_normal((2, 4, 3))
     with pytest.raises(AssertionError, match=law):
         check_loss(loss, z, t)
 
 
 class HalfNorm(MinimumNorm):
-    """Half of the minimum-norm step."""
+    """Solver that returns half of the minimum-norm step."""
 
 
 @solve.register(HalfNorm)
@@ -248,7 +248,7 @@ def solve_half(solver, J, eps):
 
 
 class BoastfulNorm(MinimumNorm):
-    """A step that claims more than it does."""
+    """Solver that reports a wrong relative residual."""
 
 
 @solve.register(BoastfulNorm)
@@ -261,7 +261,7 @@ WRONG_SOLVERS = [(HalfNorm(), "J G J = J"), (BoastfulNorm(), "rho is reported")]
 
 
 @pytest.mark.parametrize(("solver", "law"), WRONG_SOLVERS)
-def test_a_wrong_solver_is_seen(solver, law, numpy_backend):
+def test_a_wrong_solver_is_detected(solver, law, numpy_backend):
     J, eps = network_case("tanh-same-keep").jacobian(numpy_backend)
     check_solver(MinimumNorm(), J, eps)
     with pytest.raises(AssertionError, match=law):

@@ -1,4 +1,4 @@
-"""Runs side by side: what differs, and mean and deviation over seeds."""
+"""Comparison of runs: settings that differ, and means and standard deviations over seeds."""
 
 import math
 from dataclasses import replace
@@ -50,7 +50,7 @@ def test_runs_that_differ_in_their_seed_are_one_row(make_run):
     assert (best.figures["seconds"].mean, best.figures["best_epoch"].mean) == (3.0, 1.0)
 
 
-def test_the_best_evaluation_goes_by_validation(make_run):
+def test_the_validation_accuracy_selects_the_best_evaluation(make_run):
     epochs = [
         {"train_loss": 3.0, "validation_accuracy": 0.5, "test_accuracy": 0.6, "test_loss": 1.0},
         {"train_loss": 2.0, "validation_accuracy": 0.9, "test_accuracy": 0.7, "test_loss": 1.0},
@@ -86,7 +86,7 @@ def test_a_run_that_averages_is_judged_by_the_averaged_weights(make_run):
     assert figures["best_epoch"] == 1.0
 
 
-def test_runs_without_accuracy_go_by_the_least_loss(make_run):
+def test_runs_without_accuracy_are_ordered_by_loss(make_run):
     runs = [
         make_run(f"{h}", [{"train_loss": loss, "test_loss": loss}], network__hidden=h)
         for h, loss in ((8, 2.0), (16, 1.0), (32, 3.0))
@@ -96,8 +96,8 @@ def test_runs_without_accuracy_go_by_the_least_loss(make_run):
     assert found.judged == "test_loss"
 
 
-def test_settings_that_are_not_in_use_do_not_differ(make_run):
-    """A damping that Adam never looks at does not split its row, nor fill a cell."""
+def test_settings_that_a_run_does_not_use_do_not_count_as_different(make_run):
+    """Adam has no damping: it neither splits the row of Adam nor appears in it."""
     runs = [
         make_run("a", rise(0.1), optimizer="adam"),
         make_run("b", rise(0.2), damping=0.1),
@@ -110,7 +110,7 @@ def test_settings_that_are_not_in_use_do_not_differ(make_run):
     assert "optimizer.solver.damping" not in adam
 
 
-def test_runs_that_came_to_nothing_are_last(make_run):
+def test_failed_and_diverged_runs_come_last(make_run):
     runs = [
         make_run("a", [], status="failed", optimizer__lr=1.0),
         make_run("b", rise(0.1), optimizer__lr=2.0),

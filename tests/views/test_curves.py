@@ -1,4 +1,4 @@
-"""Curves: files of the kind asked for, with their text, from runs of any length."""
+"""Plots of curves: file formats, labels, means over seeds, and runs of any length."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from revgn.errors import RunError, UsageError
 from revgn.settings import build_config, config_dict
 from revgn.store import create_run, open_run
 from revgn.views import draw_curves
-from revgn.views.curves import _finish, curve_of
+from revgn.views.curves import AXIS_LABELS, _finish, curve_of
 
 SIGNATURES = {".png": b"\x89PNG\r\n", ".pdf": b"%PDF-", ".svg": b"<?xml", ".PNG": b"\x89PNG\r\n"}
 
@@ -31,7 +31,7 @@ def make_run(tmp_path, provenance):
 
 
 @pytest.mark.parametrize("ending", SIGNATURES)
-def test_kinds_of_files(ending, make_run, tmp_path):
+def test_file_formats(ending, make_run, tmp_path):
     path = tmp_path / f"curves{ending}"
     draw_curves([make_run("a"), make_run("b", kind="adam")], path)
     content = path.read_bytes()
@@ -44,11 +44,11 @@ def test_text_stays_text(axis, make_run, tmp_path):
     path = tmp_path / "curves.svg"
     draw_curves([make_run("a"), make_run("b", kind="adam")], path, axis=axis)
     text = path.read_text()
-    for word in ("loss", "accuracy", "adam, lr 0.001", "seconds of training" if axis == "seconds" else axis):
+    for word in ("loss", "accuracy", "adam, lr 0.001", AXIS_LABELS[axis]):
         assert f">{word}<" in text
 
 
-def test_one_run_or_a_regression_or_nothing_yet(make_run, tmp_path):
+def test_one_run_a_regression_run_and_runs_without_evaluations(make_run, tmp_path):
     path = tmp_path / "curves.svg"
     draw_curves([make_run("one")], path)
     assert ">accuracy<" in path.read_text()
@@ -66,12 +66,12 @@ def test_other_endings_are_refused(name, make_run, tmp_path):
     assert not (tmp_path / name).exists()
 
 
-def test_a_folder_that_is_not_there(make_run, tmp_path):
+def test_a_missing_folder_raises_an_error(make_run, tmp_path):
     with pytest.raises(RunError, match=r"cannot be written: No such file or directory"):
         draw_curves([make_run("a")], tmp_path / "nowhere" / "curves.png")
 
 
-def test_seeds_are_a_mean_in_a_band(make_run, tmp_path):
+def test_runs_that_differ_in_their_seed_are_drawn_as_mean_and_band(make_run, tmp_path):
     runs = [make_run(f"s{seed}", seed=seed, shift=seed) for seed in (0, 1, 2)]
     curve = curve_of(runs, "test_loss", "epoch")
     np.testing.assert_allclose(curve.mean, 1 + 3.0 ** -np.arange(3))
@@ -86,34 +86,34 @@ def test_seeds_are_a_mean_in_a_band(make_run, tmp_path):
     text = path.read_text()
     assert ">adam, lr 0.001<" in text
     assert text.count(">gauss-newton, lr 1.0") == 1
-    assert "band from lowest to highest" in text
+    assert "bands: lowest to highest value" in text
     draw_curves(runs, path, each=True)
     assert ">seed 2<" in path.read_text()
 
 
-def test_many_kinds_stay_readable(make_run, tmp_path):
+def test_many_groups_stay_readable(make_run, tmp_path):
     runs = [make_run(f"r{number}", lr=0.99 - number / 200) for number in range(25)]
     path = tmp_path / "curves.svg"
     for count in (24, 25):
         draw_curves(runs[:count], path)
         text = path.read_text()
         assert text.count(">lr 0.") == (24 if count == 24 else 0)
-        assert (f">test of {count} kinds of runs<" in text) == (count > 24)
+        assert (f">test set, {count} different settings<" in text) == (count > 24)
 
 
-def test_any_series_on_any_scale(make_run, tmp_path):
+def test_any_series_over_any_axis(make_run, tmp_path):
     path = tmp_path / "curves.svg"
     for log in ("auto", "none", "x", "y", "xy"):
         draw_curves([make_run(f"a-{log}")], path, what=("loss", "rho", "seconds", "samples"), log=log)
-        for word in ("loss", "rho", "samples"):
+        for word in ("loss", "relative residual rho", "samples"):
             assert f">{word}<" in path.read_text()
-    with pytest.raises(UsageError, match="no series 'rh'; did you mean rho"):
+    with pytest.raises(UsageError, match="there is no series 'rh'; did you mean rho"):
         draw_curves([make_run("b")], path, what=("rh",))
     with pytest.raises(UsageError, match="'cg_iterations' was not measured in this run"):
         draw_curves([make_run("c")], path, what=("cg_iterations",))
 
 
-def test_chance_at_the_start_does_not_squeeze_an_accuracy():
+def test_the_accuracy_axis_leaves_out_chance_accuracy_at_initialization():
     from matplotlib.figure import Figure
 
     for values, low in (((0.1, 0.8, 0.9), 0.795), ((0.1, 0.9), 0.1)):

@@ -1,4 +1,4 @@
-"""Exported runs, read by the readers they are for."""
+"""Exported runs, read back with the tools for which they are exported."""
 
 import csv
 import json
@@ -83,10 +83,10 @@ def test_tensorboard(run, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "netcdf", "tensorboard"])
-def test_nothing_is_overwritten_or_left_half(run, tmp_path, form, monkeypatch):
+def test_files_are_never_overwritten_or_left_incomplete(run, tmp_path, form, monkeypatch):
     pytest.importorskip({"csv": "csv", "parquet": "pyarrow", "netcdf": "h5netcdf"}.get(form, "tensorboardX"))
     export_runs([run], tmp_path / "out", form)
-    with pytest.raises(UsageError, match="exists, and is not overwritten"):
+    with pytest.raises(UsageError, match="exists already and is not overwritten"):
         export_runs([run], tmp_path / "out", form)
     before = sorted((tmp_path / "out").iterdir())
     monkeypatch.setattr("revgn.views.export.series_of", broken)
@@ -101,7 +101,7 @@ def broken(*_):
     raise OSError(28, "No space left on device")
 
 
-def test_two_runs_of_one_name_are_told_apart(tmp_path, provenance, monkeypatch):
+def test_runs_with_the_same_folder_name_get_different_file_names(tmp_path, provenance, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a/x", "b/x", "b/y"):
         create_run(tmp_path / name, provenance).close("finished")
@@ -111,7 +111,7 @@ def test_two_runs_of_one_name_are_told_apart(tmp_path, provenance, monkeypatch):
         export_runs(runs, "out", "xml")
 
 
-def test_infinities_survive_csv(tmp_path, provenance):
+def test_csv_preserves_infinities(tmp_path, provenance):
     with create_run(tmp_path / "run", provenance) as writer:
         writer.record_step({"step": 1, "loss": math.inf})
     (folder,) = export_runs([open_run(tmp_path / "run")], tmp_path / "out", "csv")

@@ -1,4 +1,4 @@
-"""The report: one page, nothing fetched, every figure drawn, readable on a telephone and a desk."""
+"""The HTML report: self-contained, every plot drawn, readable on narrow and wide screens."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def runs(make_run):
 @pytest.fixture
 def browser(tmp_path):
     if not (CHROMIUM and DRIVER):
-        pytest.skip("needs chromium and chromedriver, as Debian has them")
+        pytest.skip("requires chromium and chromedriver, for instance from Debian")
     webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
@@ -77,7 +77,7 @@ def browser(tmp_path):
     driver.quit()
 
 
-def test_a_preface_comes_first_and_is_text(runs, tmp_path):
+def test_the_preface_comes_first_and_is_escaped(runs, tmp_path):
     preface = Preface("A title", ["Why?", EVIL], ["claim", "verdict"], [[EVIL, "agrees"]])
     groups = [Group("own name", {}, tuple(runs[:2])), Group("other name", {}, tuple(runs[2:]))]
     write_report(runs, tmp_path / "r.html", preface=preface, groups=groups)
@@ -88,7 +88,7 @@ def test_a_preface_comes_first_and_is_text(runs, tmp_path):
     assert body.count("other name") > 3
 
 
-def test_what_analysed_runs_measured_is_drawn(make_run, provenance, tmp_path):
+def test_quantities_of_analysed_runs_are_drawn(make_run, provenance, tmp_path):
     config = config_dict(build_config({}))
     with create_run(tmp_path / "analysed", replace(provenance, config=config)) as writer:
         for step in (1, 2):
@@ -104,15 +104,15 @@ def test_what_analysed_runs_measured_is_drawn(make_run, provenance, tmp_path):
         f'id="figure-{name}"' in page
         for name in ("kernel_similarity", "loss_decrease", "loss_decrease_other")
     )
-    assert "Loss decrease of a step" in page
+    assert "Loss decrease of each step" in page
     write_report([make_run("bare")], tmp_path / "b.html")
     bare = (tmp_path / "b.html").read_text()
     assert "figure-kernel_similarity" not in bare
-    assert "Loss decrease of a step" not in bare
+    assert "Loss decrease of each step" not in bare
 
 
 def requests(browser):
-    """Addresses that the page has asked for."""
+    """Return the addresses that the page requested."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [each["params"] for each in messages if each["method"] == "Network.requestWillBeSent"]
     sent = [each["request"]["url"] for each in asked if each["documentURL"].startswith("file:")]
@@ -147,13 +147,13 @@ def test_in_a_browser(browser, runs, tmp_path):
     after = browser.execute_script(
         "const f = document.querySelector('.over-axes'); return [f.data[0].x, f.layout.xaxis.title.text]"
     )
-    assert (before, after) == ([0, 1, 2, 3], [[0, 640, 1280, 1920], "samples"])
+    assert (before, after) == ([0, 1, 2, 3], [[0, 640, 1280, 1920], "training samples processed"])
     assert browser.execute_script("return window.evil") is None
     assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
     assert requests(browser) == [path.as_uri()]
 
 
-def test_the_page_holds_all_of_it(runs, tmp_path):
+def test_the_page_is_self_contained_and_complete(runs, tmp_path):
     path = tmp_path / "report.html"
     write_report(runs, path)
     page = path.read_text()
@@ -175,7 +175,7 @@ def test_the_page_holds_all_of_it(runs, tmp_path):
     assert "<td>0, 1</td>" in body
 
 
-def test_a_long_run_stays_small(make_run, tmp_path):
+def test_the_report_of_a_long_run_stays_small(make_run, tmp_path):
     write_report([make_run("long", steps=20_000)], tmp_path / "long.html")
     write_report([make_run("short", steps=20)], tmp_path / "short.html")
     assert (tmp_path / "long.html").stat().st_size - (tmp_path / "short.html").stat().st_size < 1e6
@@ -190,7 +190,7 @@ def test_thinning_keeps_the_extremes(y, most):
         assert (y[kept].max(), y[kept].min()) == (y.max(), y.min())
 
 
-def test_runs_that_measured_nothing(tmp_path, provenance):
+def test_a_run_without_measurements(tmp_path, provenance):
     create_run(tmp_path / "run", replace(provenance, config=config_dict(build_config()))).close(
         "failed", EVIL
     )
@@ -198,7 +198,7 @@ def test_runs_that_measured_nothing(tmp_path, provenance):
     assert "1 failed" in (tmp_path / "report.html").read_text()
 
 
-def test_what_cannot_be_written(runs, tmp_path):
+def test_invalid_paths_are_rejected(runs, tmp_path):
     with pytest.raises(UsageError, match=r"expected \.html"):
         write_report(runs, tmp_path / "report.pdf")
     with pytest.raises(RunError, match="cannot be written"):

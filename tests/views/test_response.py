@@ -1,4 +1,4 @@
-"""What came of runs against a setting: the points, their lines, and what is refused."""
+"""Plots of metrics against a setting: points, lines, and rejected arguments."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from revgn.views.response import _lines
 
 @pytest.fixture
 def runs(tmp_path, provenance):
-    """Two optimizers, three rates, two seeds."""
+    """Runs of two optimizers with three learning rates and two seeds each."""
     found = []
     for name in ("sgd", "adam"):
         for lr in (0.1, 0.01, 1.0):
@@ -31,7 +31,7 @@ def runs(tmp_path, provenance):
     return found
 
 
-def test_a_line_for_each_kind_in_the_order_of_the_setting(runs, tmp_path):
+def test_each_optimizer_is_one_line_sorted_by_the_setting(runs, tmp_path):
     for by in (None, "optimizer.kind"):
         lines = _lines(group_runs(runs), "optimizer.lr", by)
         assert list(lines) == ["sgd", "adam"]
@@ -47,7 +47,7 @@ def test_a_line_for_each_kind_in_the_order_of_the_setting(runs, tmp_path):
     assert ">test loss<" in path.read_text()
 
 
-def test_points_are_means_over_seeds_with_their_deviation(runs, tmp_path, monkeypatch):
+def test_points_are_means_over_seeds_with_standard_deviations(runs, tmp_path, monkeypatch):
     from matplotlib.axes import Axes
 
     bars = []
@@ -63,27 +63,27 @@ def test_points_are_means_over_seeds_with_their_deviation(runs, tmp_path, monkey
     assert len(bars) == 2
 
 
-def test_what_a_run_does_not_go_by_is_no_point(runs):
-    """Adam has no momentum."""
+def test_runs_without_the_setting_are_left_out(runs):
+    """Adam has no setting `momentum`."""
     assert list(_lines(group_runs(runs[:2] + runs[6:]), "momentum", "optimizer.kind")) == ["sgd"]
 
 
-def test_runs_of_which_nothing_came_yet(tmp_path, provenance):
+def test_runs_without_measurements_are_rejected(tmp_path, provenance):
     with create_run(tmp_path / "run", replace(provenance, config=config_dict(build_config()))):
         pass
-    with pytest.raises(UsageError, match="nothing came of these runs yet"):
+    with pytest.raises(UsageError, match="nothing was measured in these runs yet"):
         draw_response([open_run(tmp_path / "run")], tmp_path / "response.png", "training.seed")
 
 
 @pytest.mark.parametrize(
     ("setting", "what", "message"),
     [
-        ("optimizer.rate", (), "optimizer.rate is no number in any of the runs"),
-        ("optimizer.kind", (), "is no number"),
-        ("optimizer.lr", ("rho",), "'rho' did not come of these runs; known are test_accuracy"),
+        ("optimizer.rate", (), "optimizer.rate is not a number in any of the runs"),
+        ("optimizer.kind", (), "is not a number"),
+        ("optimizer.lr", ("rho",), "'rho' was not measured in these runs; available are test_accuracy"),
     ],
 )
-def test_what_cannot_be_drawn(setting, what, message, runs, tmp_path):
+def test_invalid_arguments_are_rejected(setting, what, message, runs, tmp_path):
     with pytest.raises(UsageError, match=message):
         draw_response(runs, tmp_path / "response.png", setting, what=what)
     assert not (tmp_path / "response.png").exists()

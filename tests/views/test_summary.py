@@ -1,4 +1,4 @@
-"""A run in a few figures, and what to call it beside others."""
+"""Summaries of runs, and the labels that distinguish runs."""
 
 import json
 
@@ -11,7 +11,7 @@ from revgn.views import labels, summarize
 
 @pytest.fixture
 def make_run(tmp_path, provenance):
-    """A folder with a run of the given settings that recorded some steps and evaluations."""
+    """Make a run with the given settings, records of steps and records of evaluations."""
     from dataclasses import replace
 
     def make(name="run", settings=None, steps=(), epochs=(), status="finished"):
@@ -42,7 +42,7 @@ EPOCHS = [
 ]
 
 
-def test_figures(make_run):
+def test_summary_of_a_run(make_run):
     found = summarize(make_run(steps=STEPS, epochs=EPOCHS, settings={"network.hidden": 40}))
     assert (found["status"], found["step"], found["epoch"]) == ("finished", 8, 0.75)
     assert found["title"] == "exact steps on digits"
@@ -58,17 +58,17 @@ def test_figures(make_run):
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def test_the_best_goes_by_validation_where_there_is_some(make_run):
+def test_the_validation_accuracy_selects_the_best_evaluation(make_run):
     shares = [{**record, "validation_accuracy": 1 - k / 4} for k, record in enumerate(EPOCHS)]
     assert summarize(make_run(epochs=shares))["best"]["epoch"] == 0
 
 
-def test_the_best_without_accuracy_has_the_least_loss(make_run):
+def test_without_accuracy_the_lowest_loss_selects_the_best_evaluation(make_run):
     epochs = [{"test_loss": loss} for loss in (2.0, 0.5, float("nan"), 0.75)]
     assert summarize(make_run(epochs=epochs))["best"] == {"epoch": 1, "step": 4, "test_loss": 0.5}
 
 
-def test_a_run_that_measured_nothing(make_run):
+def test_a_run_without_measurements(make_run):
     found = summarize(make_run())
     assert (found["step"], found["last"], found["best"], found["rho"], found["split"]) == (
         0,
@@ -89,13 +89,13 @@ def test_status(status, make_run):
     assert found["message"] == ("a word" if status == "failed" else "")
 
 
-def test_a_run_that_is_written_is_running(make_run):
+def test_the_status_is_running_while_a_process_writes_the_run(make_run):
     with make_run(status="running") as writer:
         assert summarize(open_run(writer.folder))["status"] == "running"
     assert summarize(open_run(writer.folder))["status"] == "finished"
 
 
-def test_infinite_figures_stay_numbers(make_run):
+def test_infinite_values_are_reported(make_run):
     steps = [{"rho": 1.0}, {"rho": float("inf")}]
     assert summarize(make_run(steps=steps, status="failed"))["rho"]["largest"] == float("inf")
 
@@ -112,6 +112,6 @@ def test_infinite_figures_stay_numbers(make_run):
         ([{"training.steps": 5}, {"training.steps": 6}], ["steps 5", "steps 6"]),
     ],
 )
-def test_labels_say_what_differs(settings, expected, make_run):
+def test_labels_contain_the_settings_that_differ(settings, expected, make_run):
     runs = [make_run("abc"[number], each) for number, each in enumerate(settings)]
     assert labels(runs) == expected

@@ -1,3 +1,5 @@
+"""Conversion of the series of a run to xarray and pandas."""
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ def folder(tmp_path, provenance):
 
 
 def test_series_as_tables(xarray, folder):
-    """What xarray makes of the file itself, and what the journal has beyond."""
+    """The tables agree with xarray's reading of run.h5, plus the records that only the journal holds."""
     run = open_run(folder)
     for cadence in ("steps", "epochs"):
         with xarray.open_dataset(folder / "run.h5", group=cadence, engine="h5netcdf") as stored:
