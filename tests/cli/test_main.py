@@ -41,7 +41,7 @@ def test_help_lists_the_commands(invoke):
 
 
 def test_help_of_train_shows_choices_and_defaults(invoke):
-    """For the kinds chosen by default; `--help-all` has every meaning and default, with its kinds."""
+    """`--help` describes the kinds chosen by default; `--help-all` describes all kinds."""
     short, full = (" ".join(invoke("train", option).stdout.split()) for option in ("--help", "--help-all"))
     assert "[default: 512]" in short
     assert "[gauss-newton (default), sgd, adam, " in short
@@ -54,7 +54,7 @@ def test_help_of_train_shows_choices_and_defaults(invoke):
 
 @pytest.mark.parametrize(("name", "lines"), [("train", 85), ("sweep", 115)])
 def test_help_shows_the_common_settings_by_subject(name, lines, invoke, monkeypatch):
-    """On two screens of 80 columns; `--help-all` has every setting, and says what it is by default."""
+    """The short help fits on two screens of 80 columns; `--help-all` shows every setting."""
     monkeypatch.setenv("COLUMNS", "80")
     short, full = invoke(name, "--help").stdout, invoke(name, "--help-all").stdout
     heads = ["Data:", "Network:", "Optimizer:", "Solver:", "Training:", "Command:"]
