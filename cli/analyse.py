@@ -1,4 +1,4 @@
-"""`revgn analyse`: what --analyse-rows measures, of finished runs."""
+"""`revgn analyse`: measure kernels, representations, weights and steps of recorded runs."""
 
 from pathlib import Path
 
@@ -8,22 +8,24 @@ from revgn_cli.options import json_option, print_json
 
 @click.command("analyse")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--rows", type=int, default=100, show_default=True, metavar="N", help="Test rows to look at.")
+@click.option(
+    "--rows", type=int, default=100, show_default=True, metavar="N", help="Number of test samples used."
+)
 @click.option(
     "--probes",
     type=int,
     default=0,
     show_default=True,
     metavar="N",
-    help="Random vectors to estimate the kernels of many rows by; 0 forms them.",
+    help="Random vectors that estimate the tangent kernels; 0 computes the kernels exactly.",
 )
 @json_option
 def command(runs: tuple[Path, ...], rows: int, probes: int, as_json: bool) -> None:
-    """Measure RUNS, each a run or a folder with runs, at their checkpoints, against initialization.
+    """Measure RUNS, each a run or a folder of runs, at their checkpoints, relative to initialization.
 
-    Tangent kernel, representations, weights, and the next two steps, as a run with training.analyse_rows
-    records them (`revgn reference` explains each quantity); of several runs also the similarity of their
-    outputs (unbiased CKA).
+    Prints the tangent kernel, the representations, the weights and the next two steps: the same quantities
+    that a run with --analyse-rows records. `revgn reference` defines each of them. For several runs, the
+    similarity of their outputs is printed as well (unbiased CKA).
 
     \b
     revgn analyse runs/first

@@ -1,4 +1,4 @@
-"""How the jobs of a sweep stand, on standard error: a table in a terminal, elsewhere a line a change."""
+"""Status of the trials of a sweep on standard error: a live table in a terminal, else a line per change."""
 
 import sys
 import time
@@ -30,7 +30,7 @@ _MARGIN = 4  # lines of a terminal that are not rows of the table
 
 @contextmanager
 def show_board(quiet: bool, title: str) -> "Iterator[Callable[[Board], None]]":
-    """Give an observer of a sweep's jobs that shows them as they change."""
+    """Yield a function that displays the trials of a sweep each time it is called with their states."""
     if quiet:
         yield lambda board: None
     elif sys.stderr.isatty():
@@ -45,7 +45,7 @@ def show_board(quiet: bool, title: str) -> "Iterator[Callable[[Board], None]]":
 
 
 def counts(board: "Board") -> str:
-    """Say how many jobs are in which state."""
+    """Return how many trials are in each state: "2 running, 1 finished"."""
     found = Counter(state.status for state in board.values())
     return ", ".join(f"{found[status]} {status}" for status in _ORDER if status in found)
 
@@ -61,8 +61,8 @@ def _plain(title: str) -> "Callable[[Board], None]":
             click.echo(title, err=True)
         for name, state in board.items():
             if before.get(name, "waiting") != state.status:
-                told = filter(None, (state.status, state.message, *_figures(state)))
-                click.echo("  ".join([f"{now:7.1f}s", name, *told]), err=True)
+                shown = filter(None, (state.status, state.message, *_metrics(state)))
+                click.echo("  ".join([f"{now:7.1f}s", name, *shown]), err=True)
             before[name] = state.status
         if now - last >= PLAIN_SECONDS:
             click.echo(f"{now:7.1f}s  {counts(board)}", err=True)
@@ -71,8 +71,8 @@ def _plain(title: str) -> "Callable[[Board], None]":
     return observe
 
 
-def _figures(state: "JobState") -> tuple[str, str, str]:
-    """Steps, score and time of a job, as far as it has told."""
+def _metrics(state: "JobState") -> tuple[str, str, str]:
+    """Return steps, score and wall-clock time of a trial; "" where it has not reported any."""
     beat = state.beat
     steps = f"step {beat.step}/{beat.steps}" if beat.steps else ""
     score = f"{beat.scores[-1][1]:.4g}" if beat.scores else ""
@@ -81,14 +81,14 @@ def _figures(state: "JobState") -> tuple[str, str, str]:
 
 def _table(board: "Board", title: str, rows: int) -> "Table":
     shown = sorted(board.items(), key=lambda item: _ORDER.index(item[1].status))[: max(rows, 1)]
-    cells = [(name, state.status, *_figures(state)) for name, state in shown]
-    return plain_table(("job", "status", "step", "score", "time"), cells, counts(board), title)
+    cells = [(name, state.status, *_metrics(state)) for name, state in shown]
+    return plain_table(("trial", "status", "step", "score", "time"), cells, counts(board), title)
 
 
 def plain_table(
     columns: Iterable[str], rows: Iterable[Iterable[str]], caption: str, title: str | None = None
 ) -> "Table":
-    """Return a table without lines, whose cells are plain text."""
+    """Return a table without borders whose cells are plain text."""
     from rich.table import Table
     from rich.text import Text
 

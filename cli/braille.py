@@ -1,4 +1,4 @@
-"""Curves in the terminal: a character holds 2 by 4 dots (Unicode's Braille patterns)."""
+"""Curves in a terminal, drawn with Unicode Braille patterns: one character holds 2 by 4 dots."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Piece = tuple[str, str]
 
 
 class Line(NamedTuple):
-    """Points of a curve, and the style it is drawn in."""
+    """Points of a curve and the style in which it is drawn."""
 
     x: Sequence[float]
     y: Sequence[float]
@@ -24,11 +24,11 @@ class Line(NamedTuple):
 def plot_lines(
     lines: Sequence[Line], width: int, height: int, *, log: bool = False, plain: bool = False
 ) -> list[list[Piece]]:
-    """Draw curves into `height` rows of `width` characters: for each row pieces of text with their styles.
+    """Draw curves into `height` rows of `width` characters; return pieces of text and their styles per row.
 
-    The range of y stands at the left, of x below. Points that are not finite (or with `log` not positive) are
-    left out; of two curves in one character the later shows its style. `plain` draws asterisks, for terminals
-    that have no Braille patterns.
+    The range of y is printed at the left, the range of x below. Points that are not finite (or, with `log`,
+    not positive) are left out. Where two curves share a character, it has the style of the later one.
+    `plain` draws asterisks, for terminals that cannot show Braille patterns.
     """
     shown = []
     for line in lines:
@@ -51,7 +51,7 @@ def plot_lines(
 
     for line, each in zip(lines, shown, strict=True):
         places = [place(x, y) for x, y in each]
-        for start, stop in pairwise([*places[:1], *places]):  # a single point is a line to itself
+        for start, stop in pairwise([*places[:1], *places]):  # a single point is drawn as a line of length 0
             count = max(abs(stop[0] - start[0]), abs(stop[1] - start[1]), 1)
             for k in range(count + 1):
                 column, row = (round(a + (b - a) * k / count) for a, b in zip(start, stop, strict=True))

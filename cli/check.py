@@ -1,4 +1,4 @@
-"""`revgn check`: whether runs, or the mathematics on this machine, can be trusted."""
+"""`revgn check`: verify run folders, or the mathematics of the library on this machine."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,22 +15,26 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--repair", is_flag=True, help="First fold the journal of each run into its run.h5.")
-@click.option("--math", is_flag=True, help="Check each law of the maps and solvers on this machine instead.")
+@click.option("--repair", is_flag=True, help="First merge the journal of each run into its run.h5.")
+@click.option(
+    "--math", is_flag=True, help="Check the laws of all maps and solvers on this machine, not runs."
+)
 @click.option(
     "--backend",
     type=click.Choice(["auto", "numpy", "cupy"]),
     default="auto",
     show_default=True,
-    help="Of --math: the array library.",
+    help="With --math: array library.",
 )
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "float64"]),
     multiple=True,
-    help="Of --math: the precision; both if not given.",
+    help="With --math: precision.  [default: both]",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of --math: all is drawn from it.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="With --math: seed of the random inputs."
+)
 @json_option
 def command(
     runs: tuple[Path, ...],
@@ -41,10 +45,10 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Check RUNS, each a run or a folder with runs: checksums, journal, settings, data, recomputed losses.
+    """Check RUNS, each a run or a folder of runs: checksums, journal, settings, data, recomputed losses.
 
-    With --math: inverses, tangents, adjoints, pseudoinverses, kernels and solvers against their laws, on
-    random layers and networks. Exits with 1 where something does not hold.
+    With --math, check inverses, tangents, adjoints, pseudoinverses, kernels and solvers against their laws,
+    on random layers and networks. The exit code is 1 if any check fails.
 
     \b
     revgn check runs/first
@@ -52,7 +56,7 @@ def command(
     revgn check --math
     """
     if math == bool(runs):
-        raise click.UsageError("either RUNS or --math")
+        raise click.UsageError("expected either RUNS or --math")
     if math:
         _check_math(backend, dtype or ("float32", "float64"), seed, as_json)
         return
@@ -97,7 +101,7 @@ def _check_math(backend: "BackendName", dtypes: "tuple[Precision, ...]", seed: i
 
 
 def _worst_by_law(found: "list[Measured]", dtypes: "tuple[Precision, ...]") -> "Iterator[str]":
-    """A line for each kind of subject and law: the worst error of all sizes, and the tolerance."""
+    """Yield one line per kind of subject and law: the largest error over all sizes, and the tolerance."""
     groups: dict[tuple[str, str], dict[str, Measured]] = {}
     for each in found:
         group = groups.setdefault((each.subject.partition(",")[0], each.law), {})
@@ -106,8 +110,8 @@ def _worst_by_law(found: "list[Measured]", dtypes: "tuple[Precision, ...]") -> "
     yield " " * 48 + "".join(f"{dtype:<22}" for dtype in dtypes).rstrip()
     for (subject, law), worst in groups.items():
         verdict = "ok" if all(each.holds for each in worst.values()) else "FAILS"
-        figures = (f"{worst[dtype].error:8.1e} of {worst[dtype].limit:5.0e}" for dtype in dtypes)
-        yield f"{verdict:<6} {subject:<20} {law:<18} {'     '.join(figures)}"
+        errors = (f"{worst[dtype].error:8.1e} of {worst[dtype].limit:5.0e}" for dtype in dtypes)
+        yield f"{verdict:<6} {subject:<20} {law:<18} {'     '.join(errors)}"
 
 
 def _badness(measured: "Measured") -> tuple[bool, float]:

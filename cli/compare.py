@@ -1,4 +1,4 @@
-"""`revgn compare`: what differs between runs, and what came out."""
+"""`revgn compare`: table of the settings in which runs differ, and of their results."""
 
 import csv
 import sys
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print a Markdown table.")
-@click.option("--all", "all_figures", is_flag=True, help="Print all figures, not only the first.")
-def command(runs: tuple[Path, ...], form: str | None, all_figures: bool) -> None:
-    """Compare RUNS, each a run or a folder with runs, such as a sweep: mean and deviation over seeds.
+@click.option("--all", "all_metrics", is_flag=True, help="Print all metrics, not only the main ones.")
+def command(runs: tuple[Path, ...], form: str | None, all_metrics: bool) -> None:
+    """Compare RUNS, each a run or a folder of runs: mean and standard deviation of the results over seeds.
 
-    The best evaluation of each run counts: by its validation part, else by its test part.
+    Each run is represented by its best evaluation on the validation set, or on the test set if it has no
+    validation set.
 
     \b
-    revgn compare runs/rates
+    revgn compare runs/sweep
     revgn compare runs/a runs/b --markdown
     """
     from revgn.store import open_runs
@@ -37,12 +38,13 @@ def command(runs: tuple[Path, ...], form: str | None, all_figures: bool) -> None
     elif form == "csv":
         _print_csv(compared)
     else:
-        header, rows = _table(compared, all_figures)
+        header, rows = _table(compared, all_metrics)
         if form == "markdown":
             click.echo(_markdown(header, rows))
         else:
             _print_table(header, rows)
-            click.echo(f"best first, by {compared.judged.replace('_', ' ') or 'nothing that was measured'}")
+            ranked = f"best first, by {compared.judged.replace('_', ' ')}"
+            click.echo(ranked if compared.judged else "not ranked: no run has been evaluated")
 
 
 _SHOWN = (
@@ -56,20 +58,20 @@ _SHOWN = (
 )
 
 
-def _figures(compared: "Comparison", all_figures: bool) -> list[str]:
-    """Names of the figures to print: losses only where there is no accuracy, unless all are wanted."""
+def _metrics(compared: "Comparison", all_metrics: bool) -> list[str]:
+    """Return the names of the metrics to print; unless `all_metrics`, no loss beside its accuracy."""
     names = list(dict.fromkeys(name for row in compared.rows for name in row.figures))
-    if all_figures:
+    if all_metrics:
         return names
     twice = {name for name in names if name.replace("loss", "accuracy") in names and name.endswith("loss")}
     return [name for name in _SHOWN if name in names and (name not in twice or name == "train_loss")]
 
 
-def _table(compared: "Comparison", all_figures: bool) -> tuple[list[str], list[list[str]]]:
+def _table(compared: "Comparison", all_metrics: bool) -> tuple[list[str], list[list[str]]]:
     from revgn.views.compare import spread_in_words
 
     paths = list(dict.fromkeys(path for row in compared.rows for path in row.settings))
-    names = _figures(compared, all_figures)
+    names = _metrics(compared, all_metrics)
     last = [path.removesuffix(".kind").rpartition(".")[2] for path in paths]
     header = [word if last.count(word) == 1 else path for word, path in zip(last, paths, strict=True)]
     header += [*([] if paths else ["run"]), "runs", *(name.replace("_", " ") for name in names)]
@@ -79,8 +81,8 @@ def _table(compared: "Comparison", all_figures: bool) -> tuple[list[str], list[l
         count = f"{len(row.runs)}" + (f" ({of_status})" if of_status else "")
         settings = ["" if path not in row.settings else _word(row.settings[path]) for path in paths]
         own = [] if paths else [row.runs[0].rpartition("/")[2]]
-        figures = (spread_in_words(name, row.figures.get(name)) for name in names)
-        rows.append([*settings, *own, count, *figures])
+        metrics = (spread_in_words(name, row.figures.get(name)) for name in names)
+        rows.append([*settings, *own, count, *metrics])
     return header, rows
 
 
@@ -100,7 +102,7 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def _flat_rows(compared: "Comparison") -> list[dict[str, Any]]:
-    """One flat record a row: settings by path, runs, statuses, mean and deviation of each figure."""
+    """Return a flat record per row: settings by path, runs, statuses, metrics over seeds."""
     found = []
     for row in compared.rows:
         record = dict(row.settings) | {"runs": len(row.runs)} | dict(row.statuses)

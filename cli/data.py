@@ -1,4 +1,4 @@
-"""`revgn data`: which data sets there are, what is in them, and fetching them."""
+"""`revgn data`: list, download and describe data sets."""
 
 from typing import Any
 
@@ -6,23 +6,25 @@ import click
 from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, print_json, setting_options
 
 _folder_option = click.option(
-    "--folder", metavar="DIR", help="The data folder (else $REVGN_DATA, else revgn in the user's cache)."
+    "--folder",
+    metavar="DIR",
+    help="Data folder.  [default: $REVGN_DATA, else revgn in the user's cache folder]",
 )
 
 
-@click.group("data", invoke_without_command=True, help="List, fetch and describe data sets.")
+@click.group("data", invoke_without_command=True, help="List, download and describe data sets.")
 @click.pass_context
 def command(context: click.Context) -> None:
-    """List the data sets where no subcommand is named."""
+    """List the data sets if no subcommand is given."""
     if context.invoked_subcommand is None:
         context.invoke(list_)
 
 
-@command.command("list", help="List the known data sets and where they are.")
+@command.command("list", help="List the known data sets and their folders.")
 @_folder_option
 @json_option
 def list_(folder: str | None = None, as_json: bool = False) -> None:
-    """Print one line for each known data set."""
+    """Print one line per known data set."""
     from revgn.data import list_datasets
 
     listed = list_datasets(folder)
@@ -31,15 +33,15 @@ def list_(folder: str | None = None, as_json: bool = False) -> None:
         return
     for entry in listed:
         size = f"{entry['bytes'] / 1e6:.2f} MB" if entry["place"] else ""
-        click.echo(f"{entry['name']:<14} {size:>10}  {entry['place'] or 'not here'}")
+        click.echo(f"{entry['name']:<14} {size:>10}  {entry['place'] or 'not downloaded'}")
 
 
-@command.command("fetch", help="Fetch the data set NAME into the data folder, unless it is here already.")
+@command.command("fetch", help="Download the data set NAME into the data folder, unless it is there already.")
 @click.argument("name")
 @_folder_option
 @json_option
 def fetch_(name: str, folder: str | None, as_json: bool) -> None:
-    """Print the paths of the files."""
+    """Print the paths of the files of a data set."""
     from revgn.data import fetch
 
     paths = [str(path) for path in fetch(name, folder)]
@@ -49,7 +51,7 @@ def fetch_(name: str, folder: str | None, as_json: bool) -> None:
         click.echo("\n".join(paths))
 
 
-@command.command("describe", help="Load the data set NAME_OR_PATH and say what is in it.")
+@command.command("describe", help="Load the data set NAME_OR_PATH and describe its contents.")
 @click.argument("name_or_path")
 @_folder_option
 @setting_options((*(name for name in DATA_OPTIONS if name not in ("data", "folder")), "test_fraction"))
@@ -57,11 +59,11 @@ def fetch_(name: str, folder: str | None, as_json: bool) -> None:
     "--download/--no-download",
     default=True,
     show_default=True,
-    help="Fetch a known data set that is not here.",
+    help="Download a known data set that is not in the data folder.",
 )
 @json_option
 def describe_(name_or_path: str, download: bool, as_json: bool, **values: Any) -> None:
-    """Print one line for each thing there is to know."""
+    """Print one line per property of a data set."""
     from revgn.data import describe
 
     settings = chosen_settings(values).get("data", {})

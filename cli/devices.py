@@ -1,4 +1,4 @@
-"""`revgn devices`: which backends and devices there are."""
+"""`revgn devices`: list the array libraries and devices that can be used."""
 
 from dataclasses import asdict
 
@@ -9,9 +9,9 @@ from revgn_cli.options import json_option, print_json
 @click.command("devices")
 @json_option
 def command(as_json: bool) -> None:
-    """Say which backends work here, on which devices, and why one does not.
+    """List the array libraries and their devices; for a library that cannot be used, print the reason.
 
-    For GPUs also free memory, the versions of driver, CUDA and CuPy, and whether TF32 is on.
+    For GPUs, free memory, the versions of the driver, CUDA and CuPy, and the use of TF32 are printed as well.
 
     \b
     revgn devices

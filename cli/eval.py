@@ -1,4 +1,4 @@
-"""`revgn eval`: evaluate a run's network, on its own data or on others."""
+"""`revgn eval`: evaluate the network of a run on its own data set or on another one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,20 +12,21 @@ if TYPE_CHECKING:
 
 @click.command("eval")
 @click.argument("run", type=click.Path(path_type=Path))
-@setting_options(DATA_OPTIONS)
-@click.option(
-    "--best", is_flag=True, help="The best checkpoint by test accuracy (or test loss), not the newest."
-)
+@setting_options(DATA_OPTIONS, with_defaults=False)
+@click.option("--best", is_flag=True, help="Evaluate the checkpoint with the best score, not the newest.")
 @click.option(
     "--weights",
     type=click.Choice(["raw", "average"]),
     default="raw",
     show_default=True,
-    help="The weights that steps lead to, or their average (of runs with --average).",
+    help="Weights of the last step, or their average (for runs trained with --average).",
 )
 @json_option
 def command(run: Path, best: bool, weights: "Weights", as_json: bool, **values: Any) -> None:
-    """Evaluate RUN's newest checkpoint on its own data, or on --data.
+    """Evaluate the newest checkpoint of RUN on its own data set, or on the one given by --data.
+
+    The score of a checkpoint is its accuracy (for regression: its loss) on the validation set, or on the test
+    set if the run has no validation set.
 
     \b
     revgn eval runs/digits-gauss-newton-20260101-120000 --best

@@ -1,4 +1,4 @@
-"""`revgn export`: runs in the files of other tools."""
+"""`revgn export`: write runs in the file formats of other tools."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     type=click.Choice(["csv", "parquet", "netcdf", "tensorboard"]),
     default="csv",
     show_default=True,
-    help="The form of the files.",
+    help="File format.",
 )
 @click.option(
     "-o",
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     default="exported",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Their folder.",
+    help="Output folder.",
 )
 def command(runs: tuple[Path, ...], form: "Form", out: Path) -> None:
-    """Write the series of RUNS, each a run or a folder with runs, for other tools; print what was written.
+    """Write the series of RUNS, each a run or a folder of runs, for other tools; print the paths.
 
     \b
     revgn export runs/first

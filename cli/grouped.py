@@ -1,8 +1,9 @@
-"""Help by subject: a command's common options under headings, and all of them with `--help-all`."""
+"""Help by subject: `--help` shows the common options under headings, `--help-all` shows all options."""
 
 from functools import cache
 
 import click
+from revgn_cli.option_text import COLUMN, short_text
 
 from revgn.data import DataSettings
 from revgn.settings import FAMILIES, Config, names_within
@@ -13,21 +14,17 @@ _COMMON = [
     "subset",
     "target",
     "validation",
-    "crop",
     "blocks",
     "hidden",
     "activation",
     "optimizer",
     "lr",
     "momentum",
-    "metric",
     "weight_decay",
     "solver",
     "damping",
     "rows",
-    "outputs",
     "block_weights",
-    "tolerance",
     "memory",
     "batch_size",
     "epochs",
@@ -38,8 +35,8 @@ _COMMON = [
     "dtype",
     "backend",
     "eval_every",
-]  # settings that the short help shows
-_OWN = "Command"  # heading of options that are no settings
+]  # settings in the short help
+_OWN = "Command"  # heading of options that are not settings
 
 
 class GroupedCommand(click.Command):
@@ -54,7 +51,7 @@ class GroupedCommand(click.Command):
                 is_eager=True,
                 expose_value=False,
                 callback=_show_all,
-                help="Show this message with all settings and exit.",
+                help="Show all settings, for every kind, and exit.",
             )
         )
 
@@ -64,20 +61,24 @@ class GroupedCommand(click.Command):
         rows: dict[str, list[tuple[str, str]]] = {subject: [] for subject in (*subjects.values(), _OWN)}
         for param in (of for of in self.get_params(ctx) if isinstance(of, click.Option)):
             name, record = str(param.name), param.get_help_record(ctx)
-            if record and (shows_all or name in _COMMON or name not in subjects):
-                rows[subjects.get(name, _OWN)].append(record)
+            if record and name not in subjects:
+                rows[_OWN].append(record)
+            elif record and shows_all:
+                rows[subjects[name]].append(record)
+            elif record and name in _COMMON:
+                rows[subjects[name]].append((record[0], short_text(name)))
         for subject, of_subject in rows.items():
             if of_subject:
                 with formatter.section(subject):
-                    formatter.write_dl(of_subject, col_max=24)
+                    formatter.write_dl(of_subject, col_max=COLUMN)
         if not shows_all:
             formatter.write_paragraph()
-            formatter.write_text("--help-all shows all settings.")
+            formatter.write_text("--help-all shows all settings, and which optimizers and solvers have them.")
 
 
 @cache
 def subjects_of_settings() -> dict[str, str]:
-    """Return the heading of each setting, by its name: that of the first subject that has it."""
+    """Return the heading of each setting by its name; the first subject that has the setting counts."""
     structs = {
         "Data": (DataSettings,),
         "Network": tuple(FAMILIES["network"].values()),
@@ -99,8 +100,8 @@ def subjects_of_settings() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: order.index(item[1])))
 
 
-def _show_all(ctx: click.Context, param: click.Parameter, is_asked: bool) -> None:
-    if is_asked and not ctx.resilient_parsing:
+def _show_all(ctx: click.Context, param: click.Parameter, is_given: bool) -> None:
+    if is_given and not ctx.resilient_parsing:
         ctx.meta[__name__] = True
         click.echo(ctx.get_help())
         ctx.exit()

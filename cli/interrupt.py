@@ -1,4 +1,4 @@
-"""Ctrl-C once: finish the step, checkpoint, exit. Twice: at once."""
+"""Interrupts: the first Ctrl-C ends training after the step, with a checkpoint; the second at once."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ _AGAIN = 0.02  # seconds
 def stop_when_asked(
     promise: str = "stopping after this step, with a checkpoint",
 ) -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether SIGINT or SIGTERM has come; a second one acts as usual."""
+    """Yield a function that returns whether SIGINT or SIGTERM has arrived; a second signal acts as usual."""
     asked = False
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -24,10 +24,10 @@ def stop_when_asked(
         nonlocal asked
         asked = True
         signal.signal(number, signal.default_int_handler)
-        os.write(2, f"\n{promise} (once more: at once)\n".encode())
+        os.write(2, f"\n{promise} (a second signal stops at once)\n".encode())
 
     def hook(unraisable: Any) -> None:
-        """Interrupt once more where a callback, such as that of a weak reference, swallowed the interrupt."""
+        """Interrupt again if a callback (of a weak reference, for example) has swallowed the interrupt."""
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             main = threading.main_thread().ident
             threading.Timer(_AGAIN, signal.pthread_kill, (main, signal.SIGINT)).start()

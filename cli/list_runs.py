@@ -1,17 +1,17 @@
-"""`revgn ls`: the runs in a folder, a line each."""
+"""`revgn ls`: list the runs in a folder, one per line."""
 
 from pathlib import Path
 
 import click
 from revgn_cli.options import json_option, print_json
-from revgn_cli.progress import figure_in_words
+from revgn_cli.progress import metric_text
 
 
 @click.command("ls")
 @click.argument("folder", default="runs", type=click.Path(path_type=Path))
 @json_option
 def command(folder: Path, as_json: bool) -> None:
-    """List the runs in FOLDER (default: runs), at any depth.
+    """List the runs in FOLDER (default: runs) and in its subfolders.
 
     \b
     revgn ls
@@ -21,7 +21,7 @@ def command(folder: Path, as_json: bool) -> None:
     from revgn.views import outline
 
     if not folder.is_dir():
-        raise UsageError(f"{folder}: is not a folder; revgn train makes runs")
+        raise UsageError(f"{folder}: is not a folder; revgn train creates runs")
     rows = []
     for path in list_runs(folder):
         try:
@@ -36,11 +36,11 @@ def command(folder: Path, as_json: bool) -> None:
     width = max((len(row["run"]) for row in rows), default=0)
     for row in rows:
         best, averaged = row.get("best") or {}, row.get("best_average") or {}
-        figure = ""
+        metric = ""
         if name := next((name for name in ("test_accuracy", "test_loss") if name in best), None):
-            figure = f"best {name.replace('_', ' ')} {figure_in_words(name, best[name])}"
+            metric = f"best {name.replace('_', ' ')} {metric_text(name, best[name])}"
             if averaged:
-                figure += f", averaged {figure_in_words(name, averaged[f'{name}_average'])}"
+                metric += f", averaged {metric_text(name, averaged[f'{name}_average'])}"
         step = f"step {row['step']}" if "step" in row else row["message"]
         title = row.get("title", "")
-        click.echo(f"{row['run']:<{width}}  {row['status']:<11}  {title:<26}  {step:<10}  {figure}".rstrip())
+        click.echo(f"{row['run']:<{width}}  {row['status']:<11}  {title:<26}  {step:<10}  {metric}".rstrip())

@@ -1,4 +1,4 @@
-"""The group `revgn`: commands are loaded when they are called, errors become one line."""
+"""The command group `revgn`: each command is imported when it is called; an error is printed as one line."""
 
 import importlib
 import sys
@@ -16,7 +16,7 @@ GROUPS = {
     },
     "Look at runs": {
         "ls": "List the runs in a folder.",
-        "show": "Show a run: settings, results, exactness, time.",
+        "show": "Show a run: settings, results, relative residuals, time.",
         "watch": "Follow runs while they are being written.",
         "compare": "Compare runs: differing settings, mean and standard deviation.",
         "plot": "Plot series of runs.",
@@ -38,10 +38,10 @@ COMMANDS = {name: text for group in GROUPS.values() for name, text in group.item
 
 
 class LazyGroup(click.Group):
-    """Group that imports a command's module only when the command is wanted."""
+    """Group that imports the module of a command when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Commands in the order in which they are used."""
+        """Return the commands in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -53,13 +53,13 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table of commands without importing them."""
+        """Write the commands by purpose, without importing their modules."""
         for title, commands in GROUPS.items():
             with formatter.section(title):
                 formatter.write_dl(list(commands.items()))
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Find the command; an unknown one gets the nearest name."""
+        """Return the command; the error for an unknown command suggests the nearest name."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             import difflib
 
@@ -69,11 +69,11 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def main(self, args: Any = None, *more: Any, **extra: Any) -> Any:
-        """Run and exit; a usage error is one line."""
+        """Run and exit; a usage error is printed as one line."""
         extra["standalone_mode"] = False
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
-                stream.reconfigure(errors="replace")  # where the encoding has no such character
+                stream.reconfigure(errors="replace")  # for encodings that lack a character
         try:
             code = super().main(args, *more, **extra)
         except click.Abort:
@@ -90,7 +90,7 @@ class LazyGroup(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a mistake of the user's is one line, exit code 2 for usage and 1 for failure."""
+        """Run the command; an error is one line, with exit code 2 for wrong usage and 1 for a failure."""
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -112,7 +112,7 @@ class LazyGroup(click.Group):
 
 
 def _old_name(error: click.ClickException) -> str:
-    """Say what became of an option of an earlier version; "" for any other error."""
+    """Return the hint for an option of an earlier version; "" for any other error."""
     if not isinstance(error, click.NoSuchOption):
         return ""
     from revgn_cli.options import old_option
@@ -124,10 +124,10 @@ def _old_name(error: click.ClickException) -> str:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="revgn", prog_name="revgn")
 def main() -> None:
-    """Train reversible networks by exact Gauss-Newton steps, beside SGD, Adam and other baselines.
+    """Train reversible networks with exact Gauss-Newton steps, or with SGD, Adam and other baselines.
 
     \b
-    revgn train                                  train on digits, in a few seconds
+    revgn train                                  train on handwritten digits (seconds)
     revgn train --data fashion-mnist --damping 0.1
     revgn show runs/...                          show the results of a run
     eval "$(_REVGN_COMPLETE=bash_source revgn)"  completion (zsh_source, fish_source)

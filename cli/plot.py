@@ -1,4 +1,4 @@
-"""`revgn plot`: curves of runs."""
+"""`revgn plot`: plot the series of runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,35 +13,40 @@ if TYPE_CHECKING:
 @click.command("plot")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--out", default="curves.png", show_default=True, type=click.Path(path_type=Path, dir_okay=False)
+    "-o",
+    "--out",
+    default="curves.png",
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Output file: .png, .pdf or .svg.",
 )
 @click.option(
     "--axis",
     type=click.Choice(["epoch", "step", "seconds", "samples"]),
     default="epoch",
     show_default=True,
-    help="What the curves go over.",
+    help="Horizontal axis.",
 )
 @click.option(
     "--what",
     multiple=True,
     metavar="SERIES",
-    help="A panel: loss, accuracy (these two if not given), any series, such as rho, or spectrum.",
+    help="Series to plot, one panel each, such as rho; or spectrum.  [default: loss and accuracy]",
 )
 @click.option(
     "--log",
     type=click.Choice(["auto", "none", "x", "y", "xy"]),
     default="auto",
     show_default=True,
-    help="Logarithmic axes; auto takes y of losses and norms.",
+    help="Logarithmic axes; auto: the y axis of losses and norms.",
 )
 @click.option(
     "--against",
     metavar="SETTING",
-    help="Draw what came of the runs over a setting, such as lr, in place of curves; --what is then a figure "
-    "of compare, test accuracy or loss if not given.",
+    help="Plot the results of the runs against a setting, such as lr, instead of curves. --what is then a "
+    "metric of `revgn compare`.  [default: test accuracy, or test loss]",
 )
-@click.option("--each", is_flag=True, help="A curve for each run, not for each kind over its seeds.")
+@click.option("--each", is_flag=True, help="One curve per run, not one per group of seeds.")
 def command(
     runs: tuple[Path, ...],
     out: Path,
@@ -51,14 +56,15 @@ def command(
     against: str | None,
     each: bool,
 ) -> None:
-    """Draw RUNS, each a run or a folder with runs, into a .png, .pdf or .svg, labelled by what differs.
+    """Plot RUNS, each a run or a folder of runs; labels show the settings in which they differ.
 
-    Runs that differ in their seed alone are one curve: their mean, in a band from lowest to highest.
+    Runs that differ only in their seed are drawn as one curve, their mean, with a band from the lowest to the
+    highest value.
 
     \b
     revgn plot runs/* -o curves.svg --axis seconds
-    revgn plot runs/rates --what loss --what rho --log xy
-    revgn plot runs/rates --against lr --what test_loss
+    revgn plot runs/sweep --what loss --what rho --log xy
+    revgn plot runs/sweep --against lr --what test_loss
     """
     from revgn.launch import run_spectrum
     from revgn.settings import canonical

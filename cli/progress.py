@@ -1,4 +1,4 @@
-"""Live progress on a terminal, a plain line every few seconds elsewhere; both on standard error."""
+"""Progress on standard error: a live line in a terminal, a plain line every few seconds elsewhere."""
 
 import sys
 import time
@@ -21,7 +21,7 @@ Observer = Callable[["Problem", "Event"], None]
 
 
 class Progress:
-    """What the events so far say, as one line."""
+    """Summary of the training events so far, as one line."""
 
     def __init__(self) -> None:
         self._parts: dict[str, str] = {}
@@ -32,15 +32,15 @@ class Progress:
         self.total = 1
 
     def line(self, problem: "Problem", event: "Event", width: int = 1000) -> str:
-        """Epoch, step, loss, accuracy, test accuracy, rho, samples/s, time left: as many as have room."""
+        """Return epoch, step, loss, accuracy, rho, speed and time left, as far as they fit into `width`."""
         record = event.record
         self.events += 1
         self.done, self.total = event.state.step, problem.total_steps
         if "test_loss" in record:
             name = "test_accuracy" if "test_accuracy" in record else "test_loss"
-            self._parts["test"] = f"test {figure_in_words(name, record[name])}"
+            self._parts["test"] = f"test {metric_text(name, record[name])}"
             if f"{name}_average" in record:
-                self._parts["test"] += f" (average {figure_in_words(name, record[f'{name}_average'])})"
+                self._parts["test"] += f" (average {metric_text(name, record[f'{name}_average'])})"
         else:
             if self._first_step is None:
                 self._first_step, self._began = self.done - 1, time.monotonic() - record["seconds"]
@@ -63,7 +63,7 @@ class Progress:
 
 @contextmanager
 def show_progress(quiet: bool, title: str) -> Iterator[Observer | None]:
-    """Give an observer of training events that shows them as they come, under a title."""
+    """Yield a function that displays training events under a title; None if `quiet`."""
     if quiet:
         yield None
     elif sys.stderr.isatty():
@@ -73,7 +73,7 @@ def show_progress(quiet: bool, title: str) -> Iterator[Observer | None]:
 
 
 def clock(seconds: float) -> str:
-    """Short form of a duration: 42s, 3m05s, 2h07m."""
+    """Return the short form of a duration: 42s, 3m05s, 2h07m."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
@@ -82,16 +82,16 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
-def evaluation_figures(record: Mapping[str, float], *, average: bool = False) -> list[str]:
-    """Losses and accuracies of an evaluation, in words; of the averaged weights in place of the raw ones."""
+def evaluation_metrics(record: Mapping[str, float], *, average: bool = False) -> list[str]:
+    """Return losses and accuracies of an evaluation as text, for the raw or the averaged weights."""
     names = [f"{part}_{what}" for part in ("train", "validation", "test") for what in ("loss", "accuracy")]
     ending = "_average" if average else ""
     found = {name: record[f"{name}{ending}"] for name in names if f"{name}{ending}" in record}
-    return [f"{name.replace('_', ' ')} {figure_in_words(name, value)}" for name, value in found.items()]
+    return [f"{name.replace('_', ' ')} {metric_text(name, value)}" for name, value in found.items()]
 
 
-def figure_in_words(name: str, value: float) -> str:
-    """Return a loss or an accuracy as it is shown."""
+def metric_text(name: str, value: float) -> str:
+    """Return a loss or an accuracy as text."""
     return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4g}"
 
 

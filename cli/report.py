@@ -1,4 +1,4 @@
-"""`revgn report`: one page about runs, which needs nothing but itself."""
+"""`revgn report`: write one HTML page about runs."""
 
 from pathlib import Path
 
@@ -13,15 +13,16 @@ import click
     default="report.html",
     show_default=True,
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The page; one that is there is replaced.",
+    help="Output file; an existing file is replaced.",
 )
 def command(runs: tuple[Path, ...], out: Path) -> None:
-    """Write a page about RUNS, each a run or a folder with runs: curves to zoom, settings, times, commands.
+    """Write an HTML page about RUNS, each a run or a folder of runs.
 
-    It is one file of about 5 MB that works offline.
+    The page shows zoomable curves, settings, timings and commands. It is one file of about 5 MB that works
+    offline.
 
     \b
-    revgn report runs/rates -o rates.html
+    revgn report runs/sweep -o sweep.html
     """
     from revgn.store import open_runs
     from revgn.views import write_report

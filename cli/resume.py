@@ -1,4 +1,4 @@
-"""`revgn resume`: go on with a run from its newest good checkpoint."""
+"""`revgn resume`: continue a run from its newest intact checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,15 @@ from revgn_cli.train import command_line, report, say_note
 
 @click.command("resume")
 @click.argument("run", type=click.Path(path_type=Path))
-@options.setting_options(options.RESUME_OPTIONS)
+@options.setting_options(options.RESUME_OPTIONS, with_defaults=False)
 @options.set_option
 @options.quiet_option
 @options.json_option
 def command(run: Path, assignments: tuple[str, ...], quiet: bool, as_json: bool, **values: Any) -> None:
-    """Go on with RUN, killed, interrupted or finished; it needs nothing but the folder.
+    """Continue RUN, which was killed, interrupted or finished, from its newest intact checkpoint.
+
+    Settings without an option keep their value in the run. To continue a finished run, raise --epochs or
+    --steps.
 
     \b
     revgn resume runs/digits-gauss-newton-20260101-120000

@@ -1,10 +1,10 @@
-"""`revgn show`: a run in a few figures."""
+"""`revgn show`: summary of a run."""
 
 from pathlib import Path
 
 import click
 from revgn_cli.options import json_option, print_json
-from revgn_cli.progress import clock, evaluation_figures
+from revgn_cli.progress import clock, evaluation_metrics
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 40
@@ -14,7 +14,9 @@ _WIDTH = 40
 @click.argument("run", type=click.Path(path_type=Path))
 @json_option
 def command(run: Path, as_json: bool) -> None:
-    """Show the settings of RUN that are not defaults, last and best figures, rho, time split.
+    """Show the settings of RUN that differ from the defaults, its last and best metrics, rho and timings.
+
+    rho is the relative residual |J D - eps| / |eps| of the applied step.
 
     \b
     revgn show runs/digits-gauss-newton-20260101-120000
@@ -30,7 +32,7 @@ def command(run: Path, as_json: bool) -> None:
     click.echo(f"{summary['run']}: {summary['title']}, {summary['status']}")
     if summary["message"]:
         click.echo(f"  {summary['message']}")
-    click.echo(f"  {summary['backend']}, {summary['device']}, {summary['dtype']}, began {summary['start']}")
+    click.echo(f"  {summary['backend']}, {summary['device']}, {summary['dtype']}, started {summary['start']}")
     for path, value in summary["settings"].items():
         click.echo(f"  {path} = {value}")
     click.echo(f"step {summary['step']}, epoch {summary['epoch']:.4g}")
@@ -40,15 +42,15 @@ def command(run: Path, as_json: bool) -> None:
         ("last averaged", "last", True),
         ("best averaged", "best_average", True),
     ):
-        if figures := evaluation_figures(summary[key], average=average):
-            click.echo(f"{label} epoch {summary[key]['epoch']:.4g}, {', '.join(figures)}")
+        if metrics := evaluation_metrics(summary[key], average=average):
+            click.echo(f"{label} epoch {summary[key]['epoch']:.4g}, {', '.join(metrics)}")
     for name in ("train_loss", "test_loss", "test_accuracy"):
         if name in opened.epochs and opened.epochs[name].size > 1:
             values = opened.epochs[name].tolist()
             click.echo(f"{name.replace('_', ' '):<14} {sparkline(values, log=name.endswith('loss'))}")
     if summary["rho"]:
         click.echo(f"rho   median {summary['rho']['median']:.2e}, largest {summary['rho']['largest']:.2e}")
-        for label, key in (("rungs", "rungs"), ("cg   ", "cg_outcomes")):
+        for label, key in (("factorizations", "rungs"), ("conjugate gradients", "cg_outcomes")):
             if counts := ", ".join(f"{name} {count}" for name, count in summary[key].items()):
                 click.echo(f"{label} {counts}")
     if summary["split"]:
@@ -57,11 +59,11 @@ def command(run: Path, as_json: bool) -> None:
         beside = "" if outside is None else f"; {clock(outside)} outside of steps"
         click.echo(f"time  {clock(summary['seconds'])} of training: {split}{beside}")
     if summary["memory_bytes"]:
-        click.echo(f"memory {summary['memory_bytes'] / 1e9:.3g} GB at most")
+        click.echo(f"memory {summary['memory_bytes'] / 1e9:.3g} GB at peak")
 
 
 def sparkline(values: list[float], *, log: bool = False, plain: bool = False) -> str:
-    """One character a value (at most 40, picked evenly), from lowest to highest; digits if `plain`."""
+    """Return one bar per value (at most 40, evenly spaced), scaled to their range; digits if `plain`."""
     import math
 
     bars = "01234567" if plain else _BARS

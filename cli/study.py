@@ -1,4 +1,4 @@
-"""`revgn study`: questions of the field, answered by a sweep each, with verdicts."""
+"""`revgn study`: run a study, which is a research question, its sweep, and verdicts on published claims."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     type=click.Choice(["laptop", "paper"]),
     default="laptop",
     show_default=True,
-    help="Smaller networks and data for two cores, or the paper's set-up for a GPU.",
+    help="laptop: small networks and data for two cores; paper: the paper's set-up, for a GPU.",
 )
-@click.option("--data", metavar="NAME", help="Another data set than the study's own.")
-@click.option("--seeds", type=int, default=3, show_default=True, metavar="N", help="Seeds of each variant.")
+@click.option("--data", metavar="NAME", help="Data set, instead of the study's own.")
+@click.option(
+    "--seeds", type=int, default=3, show_default=True, metavar="N", help="Number of seeds per variant."
+)
 @workers_option
 @dask_option
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the study (else one in runs/).")
-@click.option("--dry-run", is_flag=True, help="Print the question and the first jobs, and run none.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: a folder in runs/]"
+)
+@click.option("--dry-run", is_flag=True, help="Print the question and the first trials, and run nothing.")
 @quiet_option
 @json_option
 def command(
@@ -42,10 +46,10 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Conduct the study NAME, or list the studies.
+    """Run the study NAME, or list the available studies.
 
-    A study is a sweep, tuned, resumed and shared as any is; then a table, a figure, a report and a verdict on
-    each claim, in its folder.
+    A study runs a sweep, which can be resumed and shared among machines like any other sweep. It then writes
+    a table, a plot, a report and a verdict on each claim into its folder.
 
     \b
     revgn study
@@ -65,12 +69,12 @@ def command(
         plan = plan_of(study, scale, seeds, data)
         jobs = tuned(plan, folder, study.tune, study.rule).more({}, 0) if study.tune else plan_jobs(plan)
         click.echo(
-            "\n".join([study.question, *(job.name for job in jobs), f"{len(jobs)} jobs to begin with"])
+            "\n".join([study.question, *(job.name for job in jobs), f"{len(jobs)} trials to begin with"])
         )
         return
     with (
         executor_at(dask, workers) as (executor, count),
-        stop_when_asked("stopping each job after its step, with a checkpoint") as should_stop,
+        stop_when_asked("stopping each trial after its step, with a checkpoint") as should_stop,
         show_board(quiet, f"study {folder}") as observe,
     ):
         board, verdicts = conduct_study(

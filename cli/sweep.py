@@ -1,4 +1,4 @@
-"""`revgn sweep`: many runs, by a grid or drawn, shared among processes and machines."""
+"""`revgn sweep`: run many trials, from a grid or drawn at random, on several processes and machines."""
 
 import shlex
 from pathlib import Path
@@ -23,18 +23,25 @@ if TYPE_CHECKING:
     "axes",
     multiple=True,
     metavar="KEY=VALUES",
-    help="A setting and its values: 0.1,0.3,1 or 0..4 or log:1e-3..1:7; several make a grid.",
+    help="Setting and its values: 0.1,0.3,1 or 0..4 or log:1e-3..1:7; repeat it for a grid.",
 )
-@click.option("--random", type=int, metavar="N", help="Draw N points from the grid, in place of all.")
-@click.option("--random-seed", type=int, metavar="SEED", help="What is drawn follows from it (0).")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the sweep (else one in runs/).")
+@click.option(
+    "--random",
+    type=int,
+    metavar="N",
+    help="Number of points drawn at random from the grid.  [default: all points]",
+)
+@click.option("--random-seed", type=int, metavar="SEED", help="Seed of --random.  [default: 0]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the sweep.  [default: a folder in runs/]"
+)
 @options.workers_option
 @options.dask_option
 @click.option(
     "--tune",
     metavar="KEY[=VALUES]",
-    help="Tune a setting for each point of the grid, on its first seed: its values (x0.3,1,3: of its own), "
-    "further, finer.",
+    help="Tune a setting separately for each point of the grid, on its first seed. The search starts with "
+    "VALUES (x0.3,1,3: multiples of its value), then extends and refines them.",
 )
 @click.option(
     "--rule",
@@ -42,18 +49,19 @@ if TYPE_CHECKING:
     default="score",
     show_default=True,
     help=(
-        "What is best: the score, the largest that does not diverge, the most progress after an epoch, or "
-        "the lowest training loss at the end."
+        "Criterion of --tune. score: best accuracy (or loss) on the validation set, else on the test set; "
+        "largest: largest value that does not diverge; progress: lowest training loss after one epoch; "
+        "fit: lowest training loss at the end."
     ),
 )
-@click.option("--search", type=int, metavar="N", help="Let optuna think of N jobs within the grid.")
+@click.option("--search", type=int, metavar="N", help="Let optuna choose N trials within the grid.")
 @click.option(
     "--median-after",
     type=float,
     metavar="EPOCHS",
-    help="End jobs whose best score after so many epochs is below the median of the others'.",
+    help="After EPOCHS epochs, stop trials whose best score is worse than the median of the others.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the jobs, and run none.")
+@click.option("--dry-run", is_flag=True, help="Print the trials, and run nothing.")
 @options.quiet_option
 @options.setting_options()
 @options.set_option
@@ -76,17 +84,17 @@ def command(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Run all jobs of FILE (TOML, or the folder of a sweep) and of the options, which are stronger.
+    """Run the trials of FILE (TOML, or the folder of a sweep) and of the options; options override FILE.
 
-    Each job is a run folder in the sweep's folder. Started again, by whatever process or machine that sees
-    the folder, a sweep does what is missing: several share the jobs, and those of one that was killed go on.
+    Each trial is a run in the folder of the sweep. The same command, repeated on any machine that can access
+    the folder, runs the missing trials and resumes interrupted ones; concurrent processes share the trials.
 
     \b
     revgn sweep --grid lr=0.1,0.3,1 --grid seed=0..4 --epochs 2 --workers 2
     revgn sweep --optimizer adam --grid lr=log:1e-4..1e-1 --random 40
     revgn sweep momentum.toml --out runs/momentum
     revgn sweep runs/momentum --workers 4
-    revgn sweep --optimizer adam --validation 0.1 --tune lr --grid seed=0..2 --median-after 2
+    revgn sweep --optimizer adam --tune lr --grid seed=0..2 --median-after 2
     """
     from revgn.errors import UsageError
     from revgn.sweeps import MedianRule, Plan, Searched, executor_at, load_plan, plan_jobs, run_sweep, tuned
@@ -96,22 +104,22 @@ def command(
     plan = _with_options(plan, settings, axes, random, random_seed)
     folder = out or _folder(file, plan)
     if tune is not None and search is not None:
-        raise UsageError("--tune and --search: each thinks of the jobs; take one of them")
+        raise UsageError("--tune and --search: both choose the trials; use only one of them")
     source = None if tune is None else tuned(plan, folder, tune, rule)
     hopeless = None if median_after is None else MedianRule(median_after)
     if dry_run:
         if search is not None:
-            raise UsageError("--dry-run: what --search will run follows from what comes out")
+            raise UsageError("--dry-run and --search: a search chooses each trial from earlier results")
         jobs = plan_jobs(plan) if source is None else source.more({}, 0)
         if as_json:
             options.print_json([{"job": job.name, **job.choices} for job in jobs])
         else:
             more = " to begin with" if source else ""
-            click.echo("\n".join([*(job.name for job in jobs), f"{len(jobs)} jobs{more} in {folder}"]))
+            click.echo("\n".join([*(job.name for job in jobs), f"{len(jobs)} trials{more} in {folder}"]))
         return
     with (
         executor_at(dask, workers) as (executor, count),
-        stop_when_asked("stopping each job after its step, with a checkpoint") as should_stop,
+        stop_when_asked("stopping each trial after its step, with a checkpoint") as should_stop,
         show_board(quiet, f"sweep {folder}") as observe,
     ):
         board = run_sweep(
@@ -139,7 +147,7 @@ def _with_options(
     random: int | None,
     random_seed: int | None,
 ) -> "Plan":
-    """Return the file's plan, with what the options say in its place."""
+    """Return the plan of the file with the options applied."""
     from dataclasses import replace
 
     from revgn.errors import UsageError
@@ -163,7 +171,7 @@ def _with_options(
 
 
 def _folder(file: Path | None, plan: "Plan") -> Path:
-    """Return the folder that the same command finds again."""
+    """Return the default folder of a sweep; the same command always gives the same folder."""
     import hashlib
 
     from revgn.sweeps import plan_toml
@@ -174,7 +182,7 @@ def _folder(file: Path | None, plan: "Plan") -> Path:
 
 
 def _report(folder: Path, board: "Board", has_more: bool, as_json: bool) -> None:
-    """Print how the jobs ended; 1 is the exit code where one failed, 130 where some are left."""
+    """Print how the trials ended; exit with 1 if one failed, with 130 if some are not finished."""
     from collections import Counter
 
     counts = Counter(state.status for state in board.values())
@@ -190,7 +198,7 @@ def _report(folder: Path, board: "Board", has_more: bool, as_json: bool) -> None
         for name, state in board.items():
             if state.status in ("failed", "diverged"):
                 click.echo(f"{name}: {state.status}: {state.message}", err=True)
-        click.echo(", ".join(f"{count} {status}" for status, count in counts.items()) or "no jobs")
+        click.echo(", ".join(f"{count} {status}" for status, count in counts.items()) or "no trials")
         again = shlex.quote(str(folder))
         click.echo(f"revgn sweep {again}" if left else f"revgn compare {again}")
     if left:

@@ -9,7 +9,7 @@ import click
 from revgn_cli import options
 from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import stop_when_asked
-from revgn_cli.progress import clock, evaluation_figures, show_progress
+from revgn_cli.progress import clock, evaluation_metrics, show_progress
 
 if TYPE_CHECKING:
     from revgn.launch import Outcome
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @options.setting_options()
 @options.set_option
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder (else a new one in runs/).")
-@click.option("--dry-run", is_flag=True, help="Print weights, memory and time, and train nothing.")
-@click.option(
-    "--print-config", is_flag=True, help="Print a file of all settings, each explained, and train nothing."
-)
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new folder in runs/]")
+@click.option("--dry-run", is_flag=True, help="Print size, memory and time per step; do not train.")
+@click.option("--print-config", is_flag=True, help="Print all settings as commented TOML; do not train.")
 @options.quiet_option
 @options.json_option
 def command(
@@ -37,7 +35,7 @@ def command(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Train a network, with the settings of FILE (TOML) and of the options, which are stronger.
+    """Train a network. FILE contains settings in TOML; options override them.
 
     \b
     revgn train
@@ -72,23 +70,23 @@ def say_note(note: str) -> None:
 
 
 def report(outcome: "Outcome", as_json: bool) -> None:
-    """Print how training ended; an interrupted run exits with 130 and its resume command."""
+    """Print how training ended; after an interrupt, print the resume command and exit with 130."""
     resume = f"revgn resume {shlex.quote(str(outcome.folder))}"
     if as_json:
-        told = {"run": str(outcome.folder), "status": outcome.status, "step": outcome.step, "resume": resume}
-        told["seconds"] = outcome.seconds
-        options.print_json(told | {name: value for name, value in outcome.last.items() if name not in told})
+        shown = {"run": str(outcome.folder), "status": outcome.status, "step": outcome.step, "resume": resume}
+        shown["seconds"] = outcome.seconds
+        options.print_json(shown | {name: value for name, value in outcome.last.items() if name not in shown})
     else:
         last = outcome.last
         steps = f"{outcome.step} step{'' if outcome.step == 1 else 's'}"
-        figures = [f"{outcome.status} after {steps}, {clock(outcome.seconds)} of training"]
+        metrics = [f"{outcome.status} after {steps}, {clock(outcome.seconds)} of training"]
         if last and last["step"] != outcome.step:
-            figures.append(f"at step {last['step']:.0f}")
-        figures += evaluation_figures(last)
-        click.echo(", ".join(figures))
-        if averaged := evaluation_figures(last, average=True):
+            metrics.append(f"at step {last['step']:.0f}")
+        metrics += evaluation_metrics(last)
+        click.echo(", ".join(metrics))
+        if averaged := evaluation_metrics(last, average=True):
             click.echo(f"averaged weights: {', '.join(averaged)}")
-        _warn_of_a_rise(outcome)
+        _warn_if_loss_rose(outcome)
         click.echo(
             f"revgn show {shlex.quote(str(outcome.folder))}" if outcome.status == "finished" else resume
         )
@@ -96,8 +94,8 @@ def report(outcome: "Outcome", as_json: bool) -> None:
         raise click.exceptions.Exit(130)
 
 
-def _warn_of_a_rise(outcome: "Outcome") -> None:
-    """Say on standard error when training left the loss higher than it began."""
+def _warn_if_loss_rose(outcome: "Outcome") -> None:
+    """Warn on standard error if the training loss is higher than before training."""
     from revgn.store import open_run
 
     losses = open_run(outcome.folder).epochs["train_loss"]
@@ -109,7 +107,7 @@ def _warn_of_a_rise(outcome: "Outcome") -> None:
 
 
 def command_line() -> str:
-    """Command line as it was typed."""
+    """Return the command line of this process, quoted for a shell."""
     return shlex.join(["revgn", *sys.argv[1:]])
 
 
@@ -164,15 +162,15 @@ def _print_estimate(config: "Config", as_json: bool) -> None:
 
     lines = {
         "data": f"{dataset.name}: {rows:,} rows of {features} features, {outputs} outputs",
-        "weights": f"{estimate.parameters:,} trained",
+        "parameters": f"{estimate.parameters:,}",
         "memory": f"{estimate.memory_bytes / 1e9:.3g} GB ({listed(cost.memory)})",
         "solver": solver_choice(by_solver) if by_solver else "",
-        "kernel": {"dense": "as a whole", "tiles": "by tiles"}.get(cost.kernel or "", "")
+        "kernel": {"dense": "dense", "tiles": "in tiles"}.get(cost.kernel or "", "")
         + (f", {cost.disk / 1e9:.3g} GB of it on disk" if cost.disk else ""),
-        "a step": f"{sum(cost.work.values()) / 1e9:.4g} GFLOP ({listed(cost.work)})",
-        "time": f"{seconds:.3g} s a step or more, at {estimate.speeds.products / 1e9:.3g} GFLOP/s measured; "
-        f"{steps:,} steps in {clock(steps * seconds)} or more",
-        "unknown": f"the cost of {', '.join(cost.unknown)}, which is not counted" if cost.unknown else "",
+        "step": f"{sum(cost.work.values()) / 1e9:.4g} GFLOP ({listed(cost.work)})",
+        "time": f"at least {seconds:.3g} s per step, {clock(steps * seconds)} for {steps:,} steps, "
+        f"at {estimate.speeds.products / 1e9:.3g} GFLOP/s (measured)",
+        "unknown": f"the cost of {', '.join(cost.unknown)} is not included" if cost.unknown else "",
         "note": "; ".join(cost.notes),
     }
     for name, text in lines.items():

@@ -1,4 +1,4 @@
-"""`revgn watch`: a run, or all in a folder, as they go on."""
+"""`revgn watch`: live view of a run, or of all runs in a folder."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from revgn_cli.board import plain_table
 from revgn_cli.braille import Line, plot_lines
-from revgn_cli.progress import clock, evaluation_figures
+from revgn_cli.progress import clock, evaluation_metrics
 from revgn_cli.show import sparkline
 
 if TYPE_CHECKING:
@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 _SECONDS = 1.0
 _HEIGHT = 10
-_SIDE_BY_SIDE = 100  # characters, from which two panels stand beside each other
+_SIDE_BY_SIDE = 100  # smallest width in characters for two panels side by side
 
 
 @click.command("watch")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--once", is_flag=True, help="Print one frame and end, as where the output is no terminal.")
+@click.option("--once", is_flag=True, help="Print one frame and exit; the default outside a terminal.")
 def command(run: Path, once: bool) -> None:
-    """Watch RUN, or all runs in a folder, until they have ended or Ctrl-C; the runs never notice.
+    """Watch RUN, or all runs in a folder, until they end or until Ctrl-C.
+
+    Watching does not affect the runs: it only reads their files.
 
     \b
     revgn watch runs/first
-    revgn watch runs/rates
+    revgn watch runs/sweep
     """
     from rich.console import Console
     from rich.live import Live
@@ -45,7 +47,7 @@ def command(run: Path, once: bool) -> None:
                 runs = open_runs(run)
                 live.update(_frame(runs, run, console, console.height - 2), refresh=True)
                 if all(_has_ended(each) for each in runs) and not (run / "sweep.toml").exists():
-                    return  # more runs may come to a sweep, which is watched until Ctrl-C
+                    return  # a sweep may start more runs, so it is watched until Ctrl-C
                 time.sleep(_SECONDS)
     except KeyboardInterrupt:
         return
@@ -59,7 +61,7 @@ def _frame(runs: "list[Run]", path: Path, console: "Console", height: int) -> "R
 
 
 def _one(run: "Run", width: int, plain: bool) -> "RenderableType":
-    """Head, figures, and curves of loss and accuracy (test bright, training dim)."""
+    """Return title, metrics, and curves of loss and accuracy (test bright, training dim)."""
     from rich.columns import Columns
     from rich.console import Group
     from rich.text import Text
@@ -71,8 +73,8 @@ def _one(run: "Run", width: int, plain: bool) -> "RenderableType":
     lines = [head]
     if found["message"]:
         lines.append(Text(found["message"]))
-    if figures := evaluation_figures(found["last"]):
-        lines.append(Text(", ".join(figures)))
+    if metrics := evaluation_metrics(found["last"]):
+        lines.append(Text(", ".join(metrics)))
     panel = width if width < _SIDE_BY_SIDE else width // 2 - 1
     panels = []
     for what, log in (("loss", True), ("accuracy", False)):
@@ -90,7 +92,7 @@ def _one(run: "Run", width: int, plain: bool) -> "RenderableType":
 
 
 def _many(runs: "list[Run]", height: int, plain: bool) -> "RenderableType":
-    """A row a run, those that go on first: as many as have room."""
+    """Return a table with one row per run, running ones first, as far as they fit into `height`."""
     from revgn.views import outline
 
     rows = []

@@ -1,7 +1,6 @@
-"""What goes wrong by somebody's mistake. Each error is also the builtin that fits it.
+"""Errors that revgn raises. Each class also derives from the builtin error that fits it.
 
-Outcomes of the numbers (rank, truncation, an inexact step) are not errors: they are data in the
-`info` that a solver returns.
+Numerical outcomes (rank, truncation, an inexact step) are not errors: a solver returns them in its `info`.
 """
 
 import difflib
@@ -9,38 +8,38 @@ from collections.abc import Iterable
 
 
 class RevgnError(Exception):
-    """The root of all errors that revgn raises on purpose; its text is one clear line."""
+    """Base class of all errors that revgn raises; the message is one line."""
 
 
 class UsageError(RevgnError, ValueError):
-    """A setting, option or argument that cannot be accepted; nothing has been computed yet."""
+    """Raised for an invalid setting, option or argument, before anything is computed."""
 
 
 class ShapeError(RevgnError, ValueError):
-    """Arrays whose shapes do not fit each other or the layer."""
+    """Raised if the shapes of arrays do not match each other or the layer."""
 
 
 class BackendError(RevgnError, TypeError):
-    """Arrays of two libraries in one call, or a backend that is not there."""
+    """Raised if arrays of two libraries are mixed, or if a backend is not available."""
 
 
 class UnsupportedMapError(RevgnError, NotImplementedError):
-    """A map that this type does not have."""
+    """Raised if a map is not implemented for a type."""
 
 
 class DataError(RevgnError, ValueError):
-    """A data file that is missing, truncated, or holds what cannot be trained on."""
+    """Raised if a data file is missing, truncated, or unsuitable for training."""
 
 
 class RunError(RevgnError, RuntimeError):
-    """A run folder or checkpoint that cannot be used, or a run that failed."""
+    """Raised if a run folder or checkpoint cannot be used, or if a run failed."""
 
 
 class MemoryShortageError(RevgnError, MemoryError):
-    """Memory of the machine or the device that was not enough.
+    """Raised if the memory of the machine or the device is not sufficient.
 
-    Where a tangent kernel found no room as a whole, `kernel_memory` is a bound (`MinimumNorm.memory`) below
-    which it is factored by tiles; else None.
+    If a tangent kernel does not fit into memory, `kernel_memory` is a value of `MinimumNorm.memory` (in
+    bytes) for which the kernel is factored in tiles; else None.
     """
 
     def __init__(self, message: str, kernel_memory: int | None = None) -> None:
@@ -49,10 +48,10 @@ class MemoryShortageError(RevgnError, MemoryError):
 
 
 class RunHeldError(RunError):
-    """A run that another process is writing."""
+    """Raised if another process is writing the run."""
 
 
 def nearest(name: object, known: Iterable[str], otherwise: str = "") -> str:
-    """Return the hint of an unknown name: "did you mean adam?", else `otherwise`, else all known names."""
+    """Return the hint for an unknown name: "did you mean adam?", else `otherwise`, else all known names."""
     near = difflib.get_close_matches(str(name), names := list(known), 1)
     return f"did you mean {near[0]}?" if near else otherwise or f"known are {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""Analysis of networks in training: tangent kernel, representations, weights, steps; see `QUANTITIES`."""
+"""Analysis of networks during training: tangent kernel, representations, weights, steps; see `QUANTITIES`."""
 
 from revgn.analysis.alignment import cka, cka_of_kernels, kernel_alignment
 from revgn.analysis.probe import (

@@ -1,15 +1,15 @@
-"""How alike two kernels or two representations of the same samples are.
+"""Similarity of two kernels, or of two representations of the same samples.
 
 Kernel alignment (Cristianini et al. 2001)   <K, L> / (|K| |L|)
 Linear CKA (Kornblith et al. 2019)           HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)), K = X X^T, L = Y Y^T
 
-The biased estimate of HSIC, tr(K H L H) / (n-1)^2 with H = I - 1 1^T / n, is far from 0 between independent
-data of many features. The unbiased one (Song et al. 2012, equation 5) is 0 on average there:
+The biased estimate of HSIC, tr(K H L H) / (n-1)^2 with H = I - 1 1^T / n, is far from 0 for independent data
+with many features. The unbiased estimate (Song et al. 2012, equation 5) is 0 on average for such data:
 
     1 / (n (n-3)) [ tr(K L) + (1^T K 1) (1^T L 1) / ((n-1)(n-2)) - 2 / (n-2) 1^T K L 1 ]
 
-with the diagonals of K and L set to 0. A common offset of the samples changes neither, but would cost digits,
-so columns are centered first, and the sums are in double precision.
+with the diagonals of K and L set to 0. A common offset of all samples changes neither estimate, but it would
+reduce the precision. Columns are therefore centered first, and sums are computed in double precision.
 """
 
 from typing import Literal, get_args
@@ -20,11 +20,11 @@ from revgn.linalg import as_dtype, gram_rows
 
 Estimator = Literal["unbiased", "biased"]
 
-_FEWEST = 4  # samples, for which the unbiased estimate exists
+_FEWEST = 4  # smallest number of samples for which the unbiased estimate exists
 
 
 def kernel_alignment(K: Array, L: Array) -> float:
-    """Return <K, L> / (|K| |L|): the cosine between two kernels, 1 where they are proportional.
+    """Return <K, L> / (|K| |L|), the cosine between two kernels; 1 if they are proportional.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def kernel_alignment(K: Array, L: Array) -> float:
     Raises
     ------
     ShapeError
-        If they are not of one order.
+        If they are not square, or differ in shape.
     """
     _check_kernels(K, L)
     xp = array_namespace(K, L)
@@ -50,12 +50,12 @@ def cka(X: Array, Y: Array, estimator: Estimator = "unbiased") -> float:
     Y : (n, q)
         One row per sample, at least four.
     estimator : {"unbiased", "biased"}
-        The unbiased one may be slightly negative; the biased one is what the paper uses.
+        The unbiased estimate may be slightly negative. The paper uses the biased estimate.
 
     Raises
     ------
     ShapeError
-        If the numbers of samples differ, or are too few.
+        If the numbers of samples differ, or are less than four.
 
     Notes
     -----
@@ -67,31 +67,34 @@ def cka(X: Array, Y: Array, estimator: Estimator = "unbiased") -> float:
 
 
 def centered(X: Array) -> Array:
-    """Return X (n, p) less the mean of its rows, in double precision."""
+    """Return X (n, p) minus the mean of its rows, in double precision."""
     xp = array_namespace(X)
     X = as_dtype(X, xp.float64)
     return X - xp.mean(X, axis=0)
 
 
 def cka_of_kernels(K: Array, L: Array, estimator: Estimator = "unbiased") -> float:
-    """Return `cka` of representations whose Gram matrices are K and L (n, n), best those of centered ones."""
+    """Return the `cka` of two representations from their Gram matrices K and L (n, n).
+
+    Gram matrices of centered representations give the best precision.
+    """
     _check_kernels(K, L)
     if estimator not in get_args(Estimator):
         raise UsageError(f"cka: estimator {estimator!r} is not one of {', '.join(get_args(Estimator))}")
-    hsic = _unbiased if estimator == "unbiased" else inner  # the biased one times (n-1)^2
+    hsic = _unbiased if estimator == "unbiased" else inner  # inner: biased HSIC times (n-1)^2
     K, L = _centered_kernel(K), _centered_kernel(L)
     of_both, of_K, of_L = (float(hsic(*pair)) for pair in ((K, L), (K, K), (L, L)))
     return of_both / (of_K * of_L) ** 0.5 if of_K > 0 and of_L > 0 else float("nan")
 
 
 def _centered_kernel(K: Array) -> Array:
-    """H K H in double precision, H = I - 1 1^T / n."""
+    """Return H K H in double precision, with H = I - 1 1^T / n."""
     K = centered(K)
     return K - array_namespace(K).mean(K, axis=1)[:, None]
 
 
 def _unbiased(K: Array, L: Array) -> float:
-    """HSIC_1 times n (n-3), from sums without the diagonals."""
+    """Return the unbiased HSIC times n (n-3), from sums without the diagonals."""
     xp = array_namespace(K, L)
     n = K.shape[0]
     of_K, of_L = xp.linalg.diagonal(K), xp.linalg.diagonal(L)
@@ -103,4 +106,4 @@ def _unbiased(K: Array, L: Array) -> float:
 
 def _check_kernels(K: Array, L: Array) -> None:
     if K.ndim != 2 or K.shape[0] != K.shape[1] or K.shape != L.shape:
-        raise ShapeError(f"kernels: got {K.shape} and {L.shape}; expected (N, N) twice")
+        raise ShapeError(f"kernels: got {K.shape} and {L.shape}; expected two matrices (N, N)")

@@ -1,7 +1,7 @@
-"""A network at a moment of its training, on a fixed set of samples, the probe.
+"""A network at one moment of its training, evaluated on a fixed set of samples, the probe.
 
-What several quantities need (Jacobian, tangent kernel, representations) is formed once, when it is first
-used.
+Jacobian, tangent kernel and representations are shared by several quantities. Each is computed once, when it
+is first used.
 """
 
 from dataclasses import dataclass
@@ -21,10 +21,11 @@ from revgn.solvers import Jacobian, apply, apply_adjoint, jacobian, tangent_kern
 
 
 class Representations(NamedTuple):
-    """Gram matrices (n, n) of a network's representations of its samples, for each coupling and at the end.
+    """Gram matrices (n, n) of a network's representations of n samples.
 
-    Of a coupling y_i = x_i + A W: `features` of A, `branches` of A W, `halves` of y_i; `output` of the halves
-    before the readout. All but the features are centered first (see `revgn.analysis.cka`).
+    For each coupling y_i = x_i + A W, `features` holds the Gram matrix of A, `branches` of A W, and `halves`
+    of y_i. `output` is the Gram matrix of both halves before the readout. All representations except the
+    features are centered first (see `revgn.analysis.cka`).
     """
 
     features: tuple[Array, ...]
@@ -34,9 +35,10 @@ class Representations(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """Samples x (n, d) with targets (n, c), and a network on them at initialization.
+    """Samples x (n, d) with targets (n, c), and the network at initialization on these samples.
 
-    With `probes` random vectors, kernels are estimated from products with them and none is held.
+    If `probes` is positive, kernels are estimated from products with this number of random vectors, and
+    `kernel` is None.
     """
 
     x: Array
@@ -48,11 +50,11 @@ class Probe(NamedTuple):
 
 
 def make_probe(network: Network, params: ChainParams, x: Array, targets: Array, probes: int = 0) -> Probe:
-    """Return a probe of the network at initialization.
+    """Return a probe with the network at initialization.
 
     Notes
     -----
-    Memory: (n c)^2 numbers for the kernel, unless it is estimated, and some n^2 for each coupling.
+    Memory: (n c)^2 numbers for the kernel, unless it is estimated, and 3 n^2 numbers for each coupling.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def make_probe(network: Network, params: ChainParams, x: Array, targets: Array, 
 
 
 class Ahead(NamedTuple):
-    """The next two steps: their batches, inputs (n, d) and targets (n, c), and the parameters after each."""
+    """The next two steps: batches of inputs (n, d) and targets (n, c), and parameters after each step."""
 
     loss: Loss
     batches: tuple[tuple[Array, Array], tuple[Array, Array]]
@@ -76,7 +78,7 @@ class Ahead(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """A network with the parameters that it has at some step, on the samples of a probe."""
+    """A network with its parameters at some step of training, on the samples of a probe."""
 
     network: Network
     params: ChainParams
@@ -85,41 +87,41 @@ class Moment:
 
     @cached_property
     def jacobian(self) -> Jacobian:
-        """J at the parameters."""
+        """Jacobian J at the current parameters."""
         return self.jacobian_at(self.params)
 
     @cached_property
     def initial_jacobian(self) -> Jacobian:
-        """J at initialization."""
+        """Jacobian J at initialization."""
         return self.jacobian_at(self.probe.params)
 
     @cached_property
     def kernel(self) -> Array:
-        """The tangent kernel at the parameters."""
+        """Tangent kernel at the current parameters."""
         return tangent_kernel(self.jacobian)
 
     @cached_property
     def spectrum(self) -> Spectrum:
-        """The spectrum of the kernel."""
+        """Spectrum of the tangent kernel."""
         return spectrum(self.kernel)
 
     @cached_property
     def representations(self) -> Representations:
-        """Representations at the parameters."""
+        """Representations at the current parameters."""
         return representations(self.jacobian)
 
     def jacobian_at(self, params: ChainParams) -> Jacobian:
-        """Return J at other parameters."""
+        """Return the Jacobian J at the given parameters."""
         return jacobian(self.network, params, self.probe.x)[1]
 
 
 def kernel_product(J: Jacobian) -> Product:
-    """Return v -> J J^T v for v (n, c): the tangent kernel without forming it."""
+    """Return the function v -> J J^T v for v (n, c), a product with the tangent kernel without forming it."""
     return lambda v: apply(J, apply_adjoint(J, v))
 
 
 def body_kernel_product(J: Jacobian) -> Product:
-    """Return v -> B B^T v for v (n, d), B the Jacobian of all d features of the body's output, unread."""
+    """Return the function v -> B B^T v for v (n, d), B the Jacobian of all d features before the readout."""
     body, params, point = J.network.body, J.params, J.point
 
     def product(v: Array) -> Array:
@@ -129,7 +131,7 @@ def body_kernel_product(J: Jacobian) -> Product:
 
 
 def representations(J: Jacobian) -> Representations:
-    """Return the Gram matrices of features, branches, halves and output at a Jacobian's point."""
+    """Return the Gram matrices of features, branches, halves and output at the point of a Jacobian."""
     features, branches, halves = [], [], []
     y = J.point.input
     points = points_forward(J.network.body.layers, J.params, J.point)
@@ -147,7 +149,10 @@ def representations(J: Jacobian) -> Representations:
 
 
 def label_alignment(K: Array, targets: Array) -> float:
-    """Return y^T K y / (|K| |y|^2) for K (n c, n c) in the order of `tangent_kernel`, targets (n, c)."""
+    """Return y^T K y / (|K| |y|^2), with y the centered targets (n, c) as a vector.
+
+    K (n c, n c) has the row order of `tangent_kernel`.
+    """
     xp = array_namespace(K, targets)
     y = xp.reshape(targets - xp.mean(targets, axis=0), (-1,))
     along = xp.sum(y * (K @ y)) / (xp.sum(y * y) * xp.sqrt(xp.sum(K * K)))
@@ -155,7 +160,7 @@ def label_alignment(K: Array, targets: Array) -> float:
 
 
 def _moved_part(layer: Layer, y: Halves) -> Array:
-    """Return the half of y that the layer's parameters move, or both side by side."""
+    """Return the half of y that the layer's parameters change, or both halves side by side."""
     return _beside(tuple(y[half] for half in moved_halves(layer)))
 
 

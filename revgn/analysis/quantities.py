@@ -1,10 +1,12 @@
-"""The quantities by which a network in training is analysed: one registry of functions of a `Moment`.
+"""Quantities for the analysis of a network during training: a registry of functions of a `Moment`.
 
-The name of a function is the name of its series in run.h5; the first line of its docstring is the meaning
-there, in the report and in the reference. All but those of the next steps compare with initialization: in a
-lazy regime (Chizat, Oyallon and Bach 2019) the loss falls, but kernel and features hardly move. Of a coupling
-y_i = x_i + A W the features A and the branch A W are compared beside the changed half y_i and the output of
-all, which carry the input along and are alike for that alone.
+The name of a function is the name of its series in run.h5. The first line of its docstring is the description
+of the series in run.h5, in the report and in the reference.
+
+Most quantities compare the network with its initialization; the others describe the next steps. In the lazy
+regime (Chizat, Oyallon and Bach 2019) the loss falls while kernel and features hardly change. For a coupling
+y_i = x_i + A W, the features A and the branch A W are compared in addition to the changed half y_i and the
+output. The changed half and the output contain the input, which alone makes them similar to initialization.
 """
 
 import math
@@ -26,15 +28,16 @@ from revgn.solvers import Jacobian, apply_adjoint, jacobian, tangent_kernel
 Value: TypeAlias = float | Estimate | Sequence[float]
 Function: TypeAlias = Callable[[Moment], Value | None]
 
-_VECTORS = 8  # v of kernel_similarity_probed
-_SOLVED_ROWS = 256  # at most, of a batch, whose kernel is formed and solved with
+_VECTORS = 8  # number of vectors v in kernel_similarity_probed
+_SOLVED_ROWS = 256  # largest number of rows of a batch for which a kernel is formed and solved with
 
 
 class Quantity(NamedTuple):
-    """A measured quantity and its series; NAME_K stands for a series for each coupling, NAME_0 and so on.
+    """A measured quantity and its series.
 
-    `function` returns None where the quantity is not measured, of kernels that are estimated. With
-    `has_error` the standard error of an estimate is the series NAME_error; with `looks_ahead` it needs the
+    A name NAME_K denotes one series for each coupling: NAME_0, NAME_1 and so on. `function` returns None if
+    the quantity is not available, as for some quantities of an estimated kernel. If `has_error` is true, the
+    standard error of an estimate is the series NAME_error. If `looks_ahead` is true, the quantity needs the
     next two steps.
     """
 
@@ -47,18 +50,18 @@ class Quantity(NamedTuple):
 
     @property
     def by_coupling(self) -> bool:
-        """Whether there is a series for each coupling."""
+        """Whether there is one series for each coupling."""
         return self.name.endswith("_K")
 
 
 QUANTITIES: list[Quantity] = []
-"""In the order of their series."""
+"""All quantities, in the order of their series."""
 
 
 def quantity(
     *, unit: str = "1", has_error: bool = False, looks_ahead: bool = False
 ) -> Callable[[Function], Function]:
-    """Register a function of a moment under its own name, with the first line of its docstring as meaning."""
+    """Register a function of a moment under its name; the first line of its docstring is its description."""
 
     def register(function: Function) -> Function:
         first = (function.__doc__ or "").partition("\n")[0].rstrip(".")
@@ -70,15 +73,18 @@ def quantity(
 
 
 def measure(at: Moment) -> dict[str, float]:
-    """Return all quantities at a moment by the names of their series, those of the next steps if it has them.
+    """Return all quantities at a moment, by the names of their series.
+
+    Quantities of the next steps are included if the moment has next steps.
 
     Notes
     -----
-    Law: a function of its argument alone, random vectors included, so that a resumed run measures the same.
+    Law: the result depends only on the argument, since the random vectors are fixed. A resumed run therefore
+    measures the same values.
 
-    Cost: the tangent kernel of n samples and c outputs and its eigenvalues, some (n c)^3 operations; or, of
-    estimated kernels, three products with J and its adjoint for each random vector. 16 products with the
-    body's Jacobian and its adjoint. Ahead: two gradients, a second kernel, and three solves on the batch.
+    Cost: the tangent kernel of n samples and c outputs and its eigenvalues, a few (n c)^3 operations; for
+    estimated kernels instead three products with J and its adjoint for each random vector. 16 products with
+    the body's Jacobian and its adjoint. For the next steps two gradients, a second kernel, and three solves.
     """
     found: dict[str, float] = {}
     for name, _, _, function, _, looks_ahead in QUANTITIES:
@@ -94,7 +100,7 @@ def measure(at: Moment) -> dict[str, float]:
 
 @quantity(has_error=True)
 def kernel_similarity(at: Moment) -> Value:
-    """Cosine similarity of the tangent kernel to its initialization."""
+    """Cosine similarity between the tangent kernel and the tangent kernel at initialization."""
     if at.probe.kernel is not None:
         return alignment.kernel_alignment(at.kernel, at.probe.kernel)
     products = kernel_product(at.jacobian), kernel_product(at.initial_jacobian)
@@ -103,9 +109,9 @@ def kernel_similarity(at: Moment) -> Value:
 
 @quantity(has_error=True)
 def kernel_similarity_probed(at: Moment) -> Value:
-    """The paper's measure: kernel_similarity of all features before the readout, by eight random vectors.
+    """Kernel similarity as in the paper: all features before the readout, estimated from 8 random vectors.
 
-    <Theta_0 v, Theta v> / (|Theta_0 v| |Theta v|) of one v is what the published code records.
+    The published code records <Theta_0 v, Theta v> / (|Theta_0 v| |Theta v|) for a single random vector v.
     """
     output = at.jacobian.point.output
     products = body_kernel_product(at.jacobian), body_kernel_product(at.initial_jacobian)
@@ -125,19 +131,19 @@ def kernel_alignment(at: Moment) -> Value:
 
 @quantity()
 def kernel_effective_rank(at: Moment) -> Value | None:
-    """Exponential of the entropy of the tangent kernel's spectrum."""
+    """Effective rank of the tangent kernel: exponential of the entropy of its spectrum."""
     return None if at.probe.kernel is None else at.spectrum.effective_rank
 
 
 @quantity()
 def kernel_condition(at: Moment) -> Value | None:
-    """Largest over smallest eigenvalue of the tangent kernel."""
+    """Condition number of the tangent kernel: largest over smallest eigenvalue."""
     return None if at.probe.kernel is None else at.spectrum.condition
 
 
 @quantity(has_error=True, looks_ahead=True)
 def kernel_rate(at: Moment) -> Value:
-    """Relative change of the tangent kernel by the next step."""
+    """Relative change of the tangent kernel in the next step."""
     after = at.jacobian_at(_ahead(at).params[0])
     if at.probe.kernel is not None:
         return steps.kernel_change(at.kernel, tangent_kernel(after))
@@ -154,19 +160,19 @@ def step_overlap(at: Moment) -> Value:
 
 @quantity(looks_ahead=True)
 def step_excess(at: Moment) -> Value:
-    """Norm of the next step over the norm of the minimum-norm step of the same effect."""
+    """Norm of the next step over the norm of the minimum-norm step with the same effect on the outputs."""
     return steps.step_excess(_equation(at)[0], trees.axpy(-1.0, _ahead(at).params[0], at.params))
 
 
 @quantity(looks_ahead=True)
 def solvers_cosine(at: Moment) -> Value:
-    """Cosine between the block step and the minimum-norm step."""
+    """Cosine between the block step and the minimum-norm step on the next batch."""
     return steps.solvers_cosine(*_equation(at))
 
 
 @quantity(looks_ahead=True)
 def gradient_noise(at: Moment) -> Value:
-    """Noise scale of the gradient, from the next two batches, in samples."""
+    """Gradient noise scale in samples, estimated from the next two batches."""
     loss, batches, _ = _ahead(at)
 
     def batch_gradient(batch: tuple[Array, Array]) -> ChainParams:
@@ -180,38 +186,38 @@ def gradient_noise(at: Moment) -> Value:
 
 @quantity()
 def features_cka(at: Moment) -> Value:
-    """Unbiased CKA of the features A with their initialization, mean over couplings."""
+    """Unbiased CKA between the features A and their initialization, mean over couplings."""
     return _mean_cka(at.representations.features, at.probe.representations.features)
 
 
 @quantity()
 def branches_cka(at: Moment) -> Value:
-    """Unbiased CKA of the branches A W with their initialization, mean over couplings."""
+    """Unbiased CKA between the branches A W and their initialization, mean over couplings."""
     return _mean_cka(at.representations.branches, at.probe.representations.branches)
 
 
 @quantity()
 def halves_cka(at: Moment) -> Value:
-    """Unbiased CKA of the changed halves with their initialization, mean over couplings."""
+    """Unbiased CKA between the changed halves and their initialization, mean over couplings."""
     return _mean_cka(at.representations.halves, at.probe.representations.halves)
 
 
 @quantity()
 def output_cka(at: Moment) -> Value:
-    """Unbiased CKA of the readout's input with its initialization."""
+    """Unbiased CKA between the readout's input and its initialization."""
     return alignment.cka_of_kernels(at.representations.output, at.probe.representations.output)
 
 
 @quantity()
 def between_cka(at: Moment) -> Value:
-    """Unbiased CKA of the branches A W of successive couplings, their mean."""
+    """Unbiased CKA between the branches A W of successive couplings, mean over pairs."""
     branches = at.representations.branches
     return _mean_cka(branches[1:], branches[:-1])
 
 
 @quantity()
 def weights_moved(at: Moment) -> Value:
-    """Distance of the weights from their initialization, relative to its norm."""
+    """Distance of the weights from initialization, relative to the norm of the initial weights."""
     return _moved(at.params, at.probe.params)
 
 
@@ -229,27 +235,27 @@ def weights_norm_K(at: Moment) -> Value:  # noqa: N802
 
 @quantity()
 def weights_moved_K(at: Moment) -> Value:  # noqa: N802
-    """Distance weights_moved of coupling K alone."""
+    """Distance of coupling K's weights from initialization, relative to the norm of its initial weights."""
     return [_moved(own, before) for own, before in zip(at.params, at.probe.params, strict=True)]
 
 
 @quantity()
 def weights_cosine_K(at: Moment) -> Value:  # noqa: N802
-    """Cosine weights_cosine of coupling K alone."""
+    """Cosine between the weights of coupling K and their initialization."""
     return [steps.cosine(own, before) for own, before in zip(at.params, at.probe.params, strict=True)]
 
 
 def _rng() -> np.random.Generator:
-    return np.random.default_rng(0)  # the same vectors each time: a probe is compared with itself
+    return np.random.default_rng(0)  # the same vectors each time, so that values are comparable
 
 
 def _ahead(at: Moment) -> Ahead:
-    assert at.ahead is not None  # as `measure` sees to
+    assert at.ahead is not None  # `measure` calls these quantities only with next steps
     return at.ahead
 
 
 def _equation(at: Moment) -> tuple[Jacobian, Array]:
-    """J and eps on as many rows of the next batch as the probe has, at most 256."""
+    """Return J and eps on the first rows of the next batch: as many as the probe has, at most 256."""
     loss, ((inputs, targets), _), _ = _ahead(at)
     rows = slice(0, min(at.probe.x.shape[0], _SOLVED_ROWS))
     outputs, J = jacobian(at.network, at.params, inputs[rows, :])
@@ -261,6 +267,6 @@ def _mean_cka(now: Sequence[Array], before: Sequence[Array]) -> float:
 
 
 def _moved(params: Params, before: Params) -> float:
-    """Return |W - W_0| / |W_0|, NaN where W_0 is zero."""
+    """Return |W - W_0| / |W_0|, or NaN if W_0 is zero."""
     norm_before = float(trees.norm(before))
     return float(trees.norm(trees.axpy(-1.0, before, params))) / norm_before if norm_before else math.nan

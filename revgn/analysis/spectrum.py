@@ -1,10 +1,10 @@
-"""The spectrum of a kernel in a few numbers, from all its eigenvalues or from products with it alone.
+"""Properties of the spectrum of a kernel, from its eigenvalues or from products with the kernel.
 
-effective rank   exp(-sum p log p), p the eigenvalues over their sum (Roy and Vetterli 2007)
-condition        largest over smallest eigenvalue
+effective rank     exp(-sum p log p), p the eigenvalues over their sum (Roy and Vetterli 2007)
+condition number   largest over smallest eigenvalue
 
-From products alone, by independent vectors v with entries +-1 (Hutchinson 1990): |K|_F^2 is E |K v|^2 and
-<K, L> is E (K v)^T (L v); ratios of their means have the jackknife's standard error.
+Estimates from products use independent random vectors v with entries +-1 (Hutchinson 1990): |K|_F^2 is
+E |K v|^2, and <K, L> is E (K v)^T (L v). The jackknife gives the standard errors of ratios of such means.
 """
 
 import math
@@ -20,7 +20,7 @@ Product = Callable[[Array], Array]
 
 
 class Spectrum(NamedTuple):
-    """Eigenvalues of a kernel, the largest first, and what they say."""
+    """Eigenvalues of a kernel, largest first, with their sum, effective rank and condition number."""
 
     eigenvalues: np.ndarray
     trace: float
@@ -29,16 +29,17 @@ class Spectrum(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """An estimate from independent probes, and its standard error."""
+    """An estimate from independent random vectors, and its standard error."""
 
     value: float
     error: float
 
 
 def spectrum(K: Array) -> Spectrum:
-    """Return the spectrum of the symmetric positive semidefinite K (N, N), on the host in double precision.
+    """Return the spectrum of a symmetric positive semidefinite K (N, N), on the host in double precision.
 
-    Eigenvalues below zero are rounding, and count as 0; the condition is infinite where the smallest is 0.
+    Negative eigenvalues are rounding errors and count as 0. If the smallest is 0, the condition number is
+    infinite.
     """
     values = np.maximum(np.asarray(to_host(eigh(K)[0]), dtype=np.float64)[::-1], 0.0)
     trace = float(values.sum())
@@ -51,7 +52,7 @@ def spectrum(K: Array) -> Spectrum:
 def estimate_alignment(
     first: Product, second: Product, like: Array, probes: int, rng: np.random.Generator
 ) -> Estimate:
-    """Return <K, L> / (|K| |L|) from products with both kernels."""
+    """Estimate <K, L> / (|K| |L|) from products with both kernels."""
     rows = []
     for v in _signs(like, probes, rng):
         a, b = first(v), second(v)
@@ -60,7 +61,7 @@ def estimate_alignment(
 
 
 def estimate_alignment_along(product: Product, y: Array, probes: int, rng: np.random.Generator) -> Estimate:
-    """Return y^T K y / (|K| |y|^2), the alignment of K with y y^T, from products with K."""
+    """Estimate y^T K y / (|K| |y|^2), the alignment of K with y y^T, from products with K."""
     along = float(inner(y, product(y))) / float(inner(y, y))
     rows = [(float(inner(Kv, Kv)),) for Kv in map(product, _signs(y, probes, rng))]
     return _jackknife(rows, lambda means: along / math.sqrt(means[0]))
@@ -69,12 +70,12 @@ def estimate_alignment_along(product: Product, y: Array, probes: int, rng: np.ra
 def estimate_change(
     first: Product, second: Product, like: Array, probes: int, rng: np.random.Generator
 ) -> Estimate:
-    """Return |K/|K| - L/|L|| from products with K, the first, and L; see `kernel_change`.
+    """Estimate |K/|K| - L/|L|| from products with K (`first`) and L (`second`); see `kernel_change`.
 
     Notes
     -----
-    With x = <L - K, K> / |K|^2, y = |L - K|^2 / |K|^2 and s^2 = |L|^2 / |K|^2 = 1 + 2 x + y its square is
-    2 (y - x^2) / (s (s + 1 + x)), which loses no digits where the change is small.
+    With x = <L - K, K> / |K|^2, y = |L - K|^2 / |K|^2 and s^2 = |L|^2 / |K|^2 = 1 + 2 x + y, the square of
+    the change is 2 (y - x^2) / (s (s + 1 + x)). This form has no cancellation if the change is small.
     """
     rows = []
     for v in _signs(like, probes, rng):
@@ -100,7 +101,7 @@ def _jackknife(rows: Sequence[tuple[float, ...]], ratio: Callable[[np.ndarray], 
 
 def _signs(like: Array, probes: int, rng: np.random.Generator) -> list[Array]:
     if probes < 1:
-        raise UsageError(f"probes: {probes} is not at least 1")
+        raise UsageError(f"probes: {probes}; expected a number >= 1")
     backend = backend_of(like)
     return [
         backend.asarray(2.0 * rng.integers(0, 2, like.shape) - 1.0, dtype=like.dtype) for _ in range(probes)

@@ -1,6 +1,6 @@
-"""What kind of steps an optimizer takes: how long, how alike, how noisy.
+"""Properties of an optimizer's steps: length, similarity, noise.
 
-A step D is a change of all parameters; J is the Jacobian of the outputs on some samples.
+A step D is a change of all parameters. J is the Jacobian of the outputs on some samples.
 """
 
 from revgn import trees
@@ -11,15 +11,15 @@ from revgn.solvers import BlockWise, Jacobian, MinimumNorm, apply, solve
 
 
 def cosine(first: ChainParams, second: ChainParams) -> float:
-    """Return <D, D'> / (|D| |D'|); NaN where one of them is zero."""
+    """Return <D, D'> / (|D| |D'|), or NaN if one of the steps is zero."""
     norms = float(trees.norm(first)) * float(trees.norm(second))
     return float(trees.dot(first, second)) / norms if norms else float("nan")
 
 
 def step_excess(J: Jacobian, D: ChainParams) -> float:
-    """Return |D| / |J^+ J D|: how much longer a step is than the shortest that does the same to the outputs.
+    """Return |D| / |J^+ J D|, the norm of a step over the norm of the shortest step with the same J D.
 
-    At least 1. On fewer samples than the step was made for more of it counts as excess.
+    The ratio is at least 1. If J covers fewer samples than the step was computed for, the ratio is larger.
     """
     shortest = float(trees.norm(solve(MinimumNorm(), J, apply(J, D))[0]))
     return float(trees.norm(D)) / shortest if shortest else float("nan")
@@ -28,17 +28,18 @@ def step_excess(J: Jacobian, D: ChainParams) -> float:
 def solvers_cosine(J: Jacobian, eps: Array) -> float:
     """Return the cosine between the paper's block step for eps and the minimum-norm step J^+ eps.
 
-    Of a block step that is exact it is the inverse of its `step_excess`.
+    If the block step is exact, the cosine is the inverse of its `step_excess`.
     """
     return cosine(solve(BlockWise(block_weights="uniform"), J, eps)[0], solve(MinimumNorm(), J, eps)[0])
 
 
 def gradient_noise(first: ChainParams, second: ChainParams, batch: int) -> float:
-    """Return the noise scale tr(Sigma) / |G|^2 from the gradients of two batches of so many samples.
+    """Return the gradient noise scale tr(Sigma) / |G|^2, estimated from the gradients g, g' of two batches.
 
-    It is the batch at which the gradient's noise is as large as the gradient (McCandlish et al. 2018,
-    appendix A.1); of two batches tr(Sigma) is batch |g - g'|^2 / 2 and |G|^2 is <g, g'>, both unbiased. A
-    single estimate is noisy, and negative where the two gradients point apart.
+    It is the batch size at which the noise of the gradient is as large as the gradient G (McCandlish et al.
+    2018, appendix A.1). With `batch` samples in each batch, tr(Sigma) is estimated by batch |g - g'|^2 / 2,
+    and |G|^2 by <g, g'>; both estimates are unbiased. A single ratio is noisy, and it is negative if <g, g'>
+    is negative.
     """
     noise = batch * float(trees.norm(trees.axpy(-1.0, second, first))) ** 2 / 2
     signal = float(trees.dot(first, second))
@@ -46,15 +47,15 @@ def gradient_noise(first: ChainParams, second: ChainParams, batch: int) -> float
 
 
 def kernel_change(K: Array, L: Array) -> float:
-    """Return | K/|K| - L/|L| |: 0 where they are proportional, sqrt(2 (1 - `kernel_alignment`)) in general.
+    """Return | K/|K| - L/|L| |, which is sqrt(2 (1 - `kernel_alignment`)); 0 if K and L are proportional.
 
     Raises
     ------
     ShapeError
-        If they are not of one shape.
+        If the shapes differ.
     """
     if K.shape != L.shape:
-        raise ShapeError(f"kernel_change: got {K.shape} and {L.shape}; expected one shape")
+        raise ShapeError(f"kernel_change: got {K.shape} and {L.shape}; expected equal shapes")
     xp = array_namespace(K, L)
     unit_K, unit_L = (M / xp.sqrt(xp.sum(M * M)) for M in (K, L))
     return float(xp.sqrt(xp.sum((unit_K - unit_L) ** 2)))

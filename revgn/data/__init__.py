@@ -1,4 +1,4 @@
-"""Data: known data sets and one's own arrays, checked, normalized and cut into batches."""
+"""Data: known data sets and a user's own arrays, checked, normalized and divided into batches."""
 
 from revgn.data.batches import batch_indices, steps_per_epoch, take_batch
 from revgn.data.crop import random_resized_crop

@@ -1,4 +1,4 @@
-"""A person's own arrays in .npz and .h5 files, as raw rows."""
+"""Read a user's own arrays from .npz and .h5 files, as raw rows."""
 
 from collections.abc import Callable, Collection
 from itertools import islice
@@ -15,7 +15,7 @@ from revgn.errors import DataError, UsageError
 
 
 class ArrayNames(NamedTuple):
-    """The four arrays of a file: keys of an .npz, paths in an .h5."""
+    """Names of the four arrays in a file: keys of an .npz file, paths in an .h5 file."""
 
     inputs: str | None = None
     targets: str | None = None
@@ -31,17 +31,18 @@ _USUAL_NAMES = (
 
 
 def read_npz(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
-    """Read the training and the test part of a NumPy archive; pickled objects in it are refused.
+    """Read the training set and, if present, the test set from a NumPy archive; pickled objects are refused.
 
     Parameters
     ----------
     names : ArrayNames
-        All None looks for the usual names: x_train, y_train (x_test, y_test), x, y, inputs, targets.
+        If all are None, the usual names are tried: x_train and y_train (with x_test and y_test), x and y,
+        inputs and targets.
     """
     with reading(path), path.open("rb") as file:
         archive = np.load(file, allow_pickle=False)
         if isinstance(archive, np.ndarray):
-            raise DataError(f"{path}: a single array, not an archive of named ones")
+            raise DataError(f"{path}: holds a single array; expected an archive of named arrays")
         return _read_parts(path, names, archive.files, lambda key: _unpacked(path, archive, key))
 
 
@@ -52,15 +53,15 @@ def _unpacked(path: Path, archive: Any, key: str) -> HostArray:
 
 
 def _check_room(path: Path, key: str, size: int) -> None:
-    """Refuse an array that unpacks to more than the machine's memory, before it is unpacked."""
+    """Raise `DataError`, before unpacking, if an unpacked array does not fit into the machine's memory."""
     room = memory_size(select_backend("numpy"))
     if room is not None and size > room:
-        what = f"{key} unpacks to {size / 1e9:.3g} GB, where this machine has {room / 1e9:.3g} GB"
+        what = f"{key} unpacks to {size / 1e9:.3g} GB, but this machine has {room / 1e9:.3g} GB"
         raise DataError(f"{path}: {what}")
 
 
 def read_h5(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
-    """Read the training and the test part of an HDF5 file, as `read_npz` does."""
+    """Read the training set and, if present, the test set from an HDF5 file; see `read_npz`."""
     import h5py
 
     def read(key: str) -> HostArray:
@@ -68,7 +69,7 @@ def read_h5(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
         if not isinstance(stored, h5py.Dataset):
             raise DataError(f"{path}: {key} is a group, not a data set")
         if (stored.nbytes or 0) > DEFLATE_RATIO * path.stat().st_size:
-            raise DataError(f"{path}: {key} claims shape {stored.shape}, more than the file can hold")
+            raise DataError(f"{path}: {key} claims the shape {stored.shape}, more than the file can hold")
         _check_room(path, key, stored.nbytes or 0)
         if h5py.check_string_dtype(stored.dtype):
             return np.asarray(stored.asstr()[()], dtype=str)
@@ -90,18 +91,20 @@ def _read_parts(
 
 
 def _choose_names(path: Path, names: ArrayNames, present: Collection[str]) -> ArrayNames:
-    """Return the names asked for, if the file has them, else the usual ones that it has."""
+    """Return the given names if there are any, and otherwise the usual names that the file has."""
     shown = " ".join(", ".join(islice(present, 12)).split())[:200] or "nothing"
     if any(names):
         if (names.test_inputs is None) != (names.test_targets is None):
             raise UsageError(f"{path}: test_inputs and test_targets must be named together")
         for name in names:
             if name is not None and name not in present:
-                raise DataError(f"{path}: there is no {name!r} in it; it holds {shown}")
+                raise DataError(f"{path}: has no array {name!r}; it holds {shown}")
         return names
     for usual in _USUAL_NAMES:
         if usual.inputs in present and usual.targets in present:
             if usual.test_inputs in present and usual.test_targets in present:
                 return usual
             return ArrayNames(usual.inputs, usual.targets)
-    raise DataError(f"{path}: say which arrays are the inputs and the targets; it holds {shown}")
+    raise DataError(
+        f"{path}: has none of the usual names; set inputs and targets to two of its arrays: {shown}"
+    )

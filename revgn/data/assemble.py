@@ -1,4 +1,4 @@
-"""A data set from raw rows: checked, flattened, encoded, split and normalized."""
+"""Build a data set from raw rows: check, flatten, encode, split and normalize them."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,14 +9,14 @@ from revgn.data.dataset import Dataset, HostArray, ImageShape, Part, Task, check
 from revgn.data.settings import DataSettings, TaskChoice
 from revgn.errors import DataError, UsageError
 
-# Tags that keep these draws apart from all others of the same seed.
+# Tags that separate these random draws from all others with the same seed.
 _SPLIT_TAG, _SUBSET_TAG, _VALIDATION_TAG = 0x5B117, 0x5B5E7, 0x5BA11D
 
 _MOST_CLASSES = 10_000
 
 
 class Rows(NamedTuple):
-    """Inputs and targets as a file has them, one row a sample."""
+    """Inputs and targets as stored in a file, one row per sample."""
 
     inputs: HostArray  # (n, ...)
     targets: HostArray  # (n,) labels or numbers, or (n, c) numbers
@@ -32,30 +32,33 @@ def assemble(
     classes: tuple[str, ...] = (),
     columns: tuple[str, ...] = (),
 ) -> Dataset:
-    """Check raw rows and make them a data set.
+    """Check raw rows and build a data set from them.
 
     Parameters
     ----------
     train, test : Rows
-        Without a test part, `test_fraction` of the training rows become it, by one fixed shuffle.
+        If `test` is None, the fraction `test_fraction` of the training rows becomes the test set, by one
+        fixed shuffle.
     settings : DataSettings
-        Task "auto": integers and strings are class labels, floats are numbers to regress on. Validation rows
-        are held out by another fixed shuffle, before the subset is taken of the training rows left.
+        With the task "auto", integers and strings are class labels, and floats are regression targets.
+        Validation rows are held out by another fixed shuffle, before the subset is taken from the remaining
+        training rows.
     classes : tuple of str
-        Names of the classes where they are known; by default the training labels.
+        Names of the classes, if known; by default the training labels.
     columns : tuple of str
         Names of the target columns of a regression.
 
     Raises
     ------
     DataError
-        If the rows cannot be trained on; the message names the first place.
+        If the rows cannot be used for training; the message names the first place.
     UsageError
-        If `subset` is larger than the training set, or classes are to be standardized.
+        If `subset` is larger than the training set, or if class labels would have to be standardized.
     """
     parts = {"training": train} if test is None else {"training": train, "test": test}
     if test is not None and test.inputs.shape[1:] != train.inputs.shape[1:]:
-        raise DataError(f"{name}: training inputs are {train.inputs.shape}, test inputs {test.inputs.shape}")
+        shapes = f"training inputs have shape {train.inputs.shape}, test inputs {test.inputs.shape}"
+        raise DataError(f"{name}: {shapes}; all but the first length must be equal")
     inputs = [_flatten(rows, f"{name}: {label}") for label, rows in parts.items()]
     image_shape = _image_shape(train.inputs.shape)
     raw = {label: rows.targets for label, rows in parts.items()}
@@ -73,7 +76,9 @@ def assemble(
     training = _take_subset(training, settings.subset, settings.subset_seed)
     shift, scale = normalization(training.inputs, image_shape)
     if settings.standardize_targets and task == "classification":
-        raise UsageError(f"standardize_targets: {name} has classes; that is for the numbers of a regression")
+        raise UsageError(
+            f"standardize_targets: {name} has classes; only regression targets can be standardized"
+        )
     of_targets = normalization(training.targets, None) if settings.standardize_targets else (None, None)
     return Dataset(
         name,
@@ -92,7 +97,7 @@ def assemble(
 
 
 def check_finite(values: HostArray, where: str, columns: Sequence[str] = ()) -> None:
-    """Refuse NaN and infinity in `values` (n, c); the message names the first row and column."""
+    """Raise `DataError` for NaN or infinity in `values` (n, c); the message names the first such number."""
     bad = ~np.isfinite(values)
     if bad.any():
         row, column = divmod(int(np.argmax(bad)), bad.shape[1])
@@ -103,7 +108,7 @@ def check_finite(values: HostArray, where: str, columns: Sequence[str] = ()) -> 
 
 
 def _image_shape(shape: tuple[int, ...]) -> ImageShape | None:
-    """Return channels, height and width of inputs that are images beyond doubt."""
+    """Return channels, height and width if the inputs are certainly images, otherwise None."""
     match shape:
         case (_, height, width):
             return 1, height, width
@@ -115,18 +120,18 @@ def _image_shape(shape: tuple[int, ...]) -> ImageShape | None:
 
 
 def _flatten(rows: Rows, where: str) -> HostArray:
-    """Return inputs (n, d), uint8 or float64, images channels first."""
+    """Return the inputs as (n, d), uint8 or float64; images are flattened with channels first."""
     inputs = rows.inputs
     if inputs.ndim < 2:
-        raise DataError(f"{where} inputs have shape {inputs.shape}; (n, d) or images are expected")
+        raise DataError(f"{where} inputs have shape {inputs.shape}; expected (n, d) or images")
     if inputs.shape[:1] != rows.targets.shape[:1]:
         raise DataError(
-            f"{where} inputs have shape {inputs.shape}, targets {rows.targets.shape}: rows differ"
+            f"{where} inputs have shape {inputs.shape}, targets {rows.targets.shape}; numbers of rows differ"
         )
     if inputs.size == 0:
         raise DataError(f"{where} inputs have shape {inputs.shape}: nothing to train on")
     if inputs.dtype.kind not in "biuf":
-        raise DataError(f"{where} inputs are of dtype {inputs.dtype}; numbers are expected")
+        raise DataError(f"{where} inputs have dtype {inputs.dtype}; expected numbers")
     if inputs.ndim == 4 and _image_shape(inputs.shape) not in (None, inputs.shape[1:]):
         inputs = inputs.transpose(0, 3, 1, 2)
     flat = inputs.reshape(inputs.shape[0], -1)
@@ -143,17 +148,18 @@ def _encode(
     classes: tuple[str, ...],
     columns: tuple[str, ...],
 ) -> tuple[Task, list[HostArray], tuple[str, ...]]:
-    """Return the task, the targets (n, c) of each part, and the names of the c classes or columns."""
+    """Return the task, the targets (n, c) of each set, and the names of the c classes or columns."""
     where = {label: f"{name}: {label} targets" for label in raw}
     if task == "regression" or (task == "auto" and raw["training"].dtype.kind == "f"):
         targets = [_numbers(each, where[label]) for label, each in raw.items()]
         count = targets[0].shape[1]
         if targets[-1].shape[1] != count:
-            raise DataError(f"{name}: training targets have {count} columns, test {targets[-1].shape[1]}")
+            other = targets[-1].shape[1]
+            raise DataError(f"{name}: training targets have {count} columns, test targets {other}")
         return "regression", targets, columns or tuple(f"target{column}" for column in range(count))
     labels = [_labels(each, where[label]) for label, each in raw.items()]
     if labels[0].dtype.kind != labels[-1].dtype.kind:
-        raise DataError(f"{name}: labels are strings in one part and numbers in the other")
+        raise DataError(f"{name}: labels are strings in one set and numbers in the other")
     names = classes or _class_names(labels[0], where["training"])
     return (
         "classification",
@@ -163,15 +169,15 @@ def _encode(
 
 
 def _labels(targets: HostArray, where: str) -> HostArray:
-    """Return class labels as (n,) of strings or int64."""
+    """Return the class labels (n,) as strings or int64."""
     if targets.ndim == 2 and targets.shape[1] == 1:
         targets = targets[:, 0]
     if targets.ndim != 1:
-        raise DataError(f"{where} have shape {targets.shape}; a classification expects one label a row")
+        raise DataError(f"{where} have shape {targets.shape}; a classification expects one label per row")
     if targets.dtype.kind in "US":
         return targets if targets.dtype.kind == "U" else np.char.decode(targets, "utf-8", "replace")
     if targets.dtype.kind not in "biuf":
-        raise DataError(f"{where} are of dtype {targets.dtype}; numbers or strings are expected")
+        raise DataError(f"{where} have dtype {targets.dtype}; expected numbers or strings")
     whole = (np.abs(targets) < 2**31) & (targets == np.rint(targets)) if targets.dtype.kind != "b" else True
     if not np.all(whole):
         row = int(np.argmin(whole))
@@ -183,18 +189,18 @@ def _class_names(labels: HostArray, where: str) -> tuple[str, ...]:
     seen = np.unique(labels)
     if seen.dtype.kind == "i" and not np.array_equal(seen, np.arange(seen.size)):
         shown = ", ".join(map(str, seen[:8])) + (", ..." if seen.size > 8 else "")
-        raise DataError(f"{where}: class labels must be 0..c-1, none left out; the labels are {shown}")
+        raise DataError(f"{where}: class labels must be 0..c-1 without gaps; the labels are {shown}")
     if seen.size > _MOST_CLASSES:
         raise DataError(f"{where}: {seen.size} different labels; is this a regression, or a column of names?")
     if seen.size < 2:
         raise DataError(
-            f"{where}: all rows are of one class, {str(seen[0])[:40]!r}; a classification needs two"
+            f"{where}: all rows are of one class, {str(seen[0])[:40]!r}; a classification needs at least two"
         )
     return tuple(str(label) for label in seen)
 
 
 def _one_hot(labels: HostArray, classes: tuple[str, ...], where: str) -> HostArray:
-    """Return (n, c) float64 with a single 1 a row; string labels are places in the sorted `classes`."""
+    """Return (n, c) float64 with a single 1 per row; string labels are looked up in the sorted `classes`."""
     if labels.dtype.kind == "i":
         index, known = labels, (labels >= 0) & (labels < len(classes))
     else:
@@ -222,12 +228,12 @@ def _numbers(targets: HostArray, where: str) -> HostArray:
     return numbers
 
 
-def _split(part: Part, fraction: float, tag: int, wanted: str) -> tuple[Part, Part]:
-    """Training rows, and the share of the rows that is held out."""
+def _split(part: Part, fraction: float, tag: int, name: str) -> tuple[Part, Part]:
+    """Return the training rows, and the fraction of the rows that is held out."""
     n = part.inputs.shape[0]
     cut = n - max(1, round(n * fraction))
     if cut < 1:
-        raise DataError(f"{wanted} part cannot be split off: there are {n} rows")
+        raise DataError(f"{name} set cannot be split off: there are only {n} rows")
     order = np.random.default_rng(tag).permutation(n)
     train, held = order[:cut], order[cut:]
     return Part(part.inputs[train], part.targets[train]), Part(part.inputs[held], part.targets[held])
@@ -238,7 +244,7 @@ def _take_subset(part: Part, subset: int | None, seed: int | None) -> Part:
         return part
     n = part.inputs.shape[0]
     if subset > n:
-        raise UsageError(f"subset: {subset} is not between 1 and the {n} training rows that there are")
+        raise UsageError(f"subset: {subset} is more than the {n} training rows")
     if seed is None:
         return Part(part.inputs[:subset], part.targets[:subset])
     rows = np.random.default_rng([seed, _SUBSET_TAG]).choice(n, subset, replace=False)

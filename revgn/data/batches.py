@@ -1,6 +1,6 @@
-"""Batches: which rows, and the rows themselves, normalized and on the device.
+"""Batches: the choice of their rows, and the rows themselves, normalized and on the device.
 
-Order and augmentation follow from (seed, epoch, step) alone, so that a run resumes to the same bits.
+Order and augmentation are determined by (seed, epoch, step) alone, so a resumed run gives the same bits.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from revgn.data.dataset import Dataset, HostArray, Part
 from revgn.data.placed import place_part, take_rows
 from revgn.errors import UsageError
 
-_ORDER_TAG = 0x0BDE5  # keeps the order apart from all other draws of the same seed
+_ORDER_TAG = 0x0BDE5  # separates the order from all other random draws with the same seed
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
@@ -27,9 +27,9 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
 
 
 def batch_indices(n: int, batch_size: int, *, seed: int, epoch: int) -> HostArray:
-    """Return the rows of each batch of one epoch, shuffled, (steps, batch_size).
+    """Return the row numbers of each batch of one epoch, shuffled, (steps, batch_size).
 
-    Rows after the last whole batch are dropped; the full batch is not shuffled.
+    Rows after the last whole batch are dropped. The full batch is not shuffled.
 
     Notes
     -----
@@ -59,18 +59,19 @@ def take_batch(
     crop: np.random.Generator | None = None,
     smoothing: float = 0.0,
 ) -> tuple[Array, Array]:
-    """Return the inputs (m, d), normalized, and the targets (m, c) of some rows, on the backend.
+    """Return the normalized inputs (m, d) and the targets (m, c) of the given rows, on the backend.
 
-    For many batches of one data set `place_dataset` and `take_rows` move it to the device once.
+    For many batches of one data set, use `place_dataset` and `take_rows`, which move it to the device once.
 
     Parameters
     ----------
     rows : (m,) or slice
         None takes all rows.
     crop : numpy.random.Generator
-        Draws a random resized crop of each raw image; None leaves the images alone.
+        Generator for a random resized crop of each raw image; None leaves the images unchanged.
     smoothing : float
-        s of the targets (1 - s) y + s/c, of which each row keeps its sum 1 (Szegedy et al. 2016, section 7).
+        Label smoothing s. The targets y become (1 - s) y + s/c; the sum of each row stays 1 (Szegedy et al.
+        2016, section 7).
 
     Raises
     ------
@@ -79,7 +80,7 @@ def take_batch(
 
     Notes
     -----
-    Cost: bytes travel to the device as bytes; float64 inputs are normalized there in float64.
+    Cost: uint8 inputs are copied to the device as uint8; float64 inputs are normalized there in float64.
 
     Examples
     --------

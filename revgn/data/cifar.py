@@ -1,7 +1,7 @@
-"""CIFAR-10, in its binary version (3073-byte rows) and its Python version (pickles), loose or as tar.gz.
+"""Read CIFAR-10 in its binary version (3073-byte rows) or its Python version (pickles), as files or tar.gz.
 
-The pickles are read without running anything from them: the three NumPy names in them become a stand-in that
-only stores its arguments, every other name is refused.
+The pickles are read without running any code from them. The three NumPy names in them are replaced by a
+stand-in that only stores its arguments, and every other name is refused.
 """
 
 import io
@@ -19,7 +19,7 @@ from revgn.data.dataset import HostArray, reading
 from revgn.errors import DataError
 
 _PIXELS = 3 * 32 * 32
-_MOST_BYTES = 64 << 20  # of one batch; the real ones have 31 MB
+_MOST_BYTES = 64 << 20  # upper bound on the size of one batch; the real batches have 31 MB
 _BATCHES = (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch")
 
 BINARY = tuple(f"cifar-10-batches-bin/{batch}.bin" for batch in _BATCHES)
@@ -27,7 +27,7 @@ PICKLED = tuple(f"cifar-10-batches-py/{batch}" for batch in _BATCHES)
 
 
 def read_cifar(paths: tuple[Path, ...]) -> tuple[Rows, Rows]:
-    """Read the training and the test part from six batch files, the test batch last, or one tar archive."""
+    """Read the training and test sets from six batch files, the test batch last, or from one tar archive."""
     with reading(paths[0], OSError, EOFError, zlib.error, tarfile.TarError):
         batches = [
             _decode_binary(stored, where) if where.endswith(".bin") else _decode_pickle(stored, where)
@@ -44,7 +44,7 @@ def _loose(paths: tuple[Path, ...]) -> Iterator[tuple[str, bytes]]:
 
 
 def _archived(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the batches of a tar archive by name, read in one pass; no path in it is ever followed."""
+    """Yield the batches of a tar archive by name, read sequentially; paths in the archive are ignored."""
     found = {}
     with tarfile.open(path) as archive:
         for member in archive:
@@ -57,21 +57,21 @@ def _archived(path: Path) -> Iterator[tuple[str, bytes]]:
                 found[member.name] = stream.read()
     for name in BINARY if BINARY[0] in found else PICKLED:
         if name not in found:
-            raise DataError(f"{path}: {name} is missing in it")
+            raise DataError(f"{path}: {name} is missing from the archive")
         yield f"{path}: {name}", found[name]
 
 
 def _decode_binary(stored: bytes, where: str) -> tuple[HostArray, HostArray]:
     if not stored or len(stored) % (1 + _PIXELS):
         raise DataError(
-            f"{where}: {len(stored)} bytes are not whole rows of {1 + _PIXELS}; it may be cut off"
+            f"{where}: {len(stored)} bytes are not whole rows of {1 + _PIXELS}; the file may be truncated"
         )
     rows = np.frombuffer(stored, np.uint8).reshape(-1, 1 + _PIXELS)
     return rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0]
 
 
 class _StandIn:
-    """Stand-in for a NumPy array, its type and its dtype, which stores its arguments."""
+    """Stand-in for a NumPy array, its type and its dtype, which only stores its arguments."""
 
     def __init__(self, *args: object) -> None:
         self.args = args
@@ -82,7 +82,11 @@ class _StandIn:
 
 
 class _BatchUnpickler(pickle._Unpickler):
-    """Admits the names of a batch alone; in Python, since a small file can make C's claim gigabytes."""
+    """Unpickler that only admits the names in a CIFAR-10 batch.
+
+    It is based on Python's implementation, because a small file can make the C implementation allocate
+    gigabytes.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in (
@@ -92,7 +96,7 @@ class _BatchUnpickler(pickle._Unpickler):
             ("numpy", "dtype"),
         ):
             return _StandIn
-        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR-10 batch needs")
+        raise pickle.UnpicklingError(f"it contains {module}.{name}, which is not part of a CIFAR-10 batch")
 
 
 def _decode_pickle(stored: bytes, where: str) -> tuple[HostArray, HostArray]:
@@ -107,4 +111,4 @@ def _decode_pickle(stored: bytes, where: str) -> tuple[HostArray, HostArray]:
         } if n == len(labels) > 0 and len(raw) == n * _PIXELS and all(k in range(10) for k in labels):
             pixels = np.frombuffer(raw, np.uint8).reshape((n, _PIXELS), order="F" if order else "C")
             return pixels.reshape(-1, 3, 32, 32), np.array(labels, np.uint8)
-    raise DataError(f"{where}: not a CIFAR-10 batch (data as bytes (n, 3072) and n labels 0..9 are expected)")
+    raise DataError(f"{where}: not a CIFAR-10 batch (expected data as bytes (n, 3072) and n labels 0..9)")

@@ -1,4 +1,4 @@
-"""Random resized crops: the one augmentation of the paper's CIFAR-10 runs."""
+"""Random resized crops, the only augmentation in the paper's CIFAR-10 experiments."""
 
 import numpy as np
 
@@ -15,19 +15,19 @@ def random_resized_crop(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Array:
-    """Cut a random window out of each image and stretch it, bilinearly, to the image's size.
+    """Cut a random window out of each image and resize it bilinearly to the size of the image.
 
-    The window's area is uniform in `scale` (as a share of the image), its width over height
-    log-uniform in `ratio`; of ten draws the first that fits is taken, else the largest central
-    window whose ratio is allowed (the rule of torchvision's RandomResizedCrop).
+    The area of the window, as a fraction of the image, is uniform in `scale`. Its ratio of width to height is
+    log-uniform in `ratio`. Of ten draws, the first window that fits into the image is used. If none fits, the
+    largest central window with an allowed ratio is used (the rule of torchvision's RandomResizedCrop).
 
     Parameters
     ----------
     images : (n, channels, height, width)
-        Integers are worked on as float32.
+        Integers are converted to float32.
 
     rng : numpy.random.Generator
-        Draws the windows on the host, so that all backends cut the same ones.
+        Generator of the windows. They are drawn on the host, so all backends use the same windows.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def random_resized_crop(
 
     Notes
     -----
-    Law: a window that is the whole image gives the image back, bit for bit.
+    Law: if the window is the whole image, the result equals the image, bit for bit.
     Cost: two batched products, n channels height width (height + width).
     """
     xp, backend = array_namespace(images), backend_of(images)
@@ -78,10 +78,10 @@ def _draw_windows(
 
 
 def _interpolation(start: Array, length: Array, size: int) -> Array:
-    """Return (n, size, size): row o holds the weights with which the old pixels make the new pixel o.
+    """Return (n, size, size): row o holds the weights of the old pixels in the new pixel o.
 
-    Pixel centres lie at halves; the place that new pixel o reads is held inside the window, and the
-    weights are the hat function about it.
+    Pixel centers are at half-integers. The position of new pixel o in the old image is clipped to the window,
+    and the weights are the hat function around this position.
     """
     xp = array_namespace(start)
     pixels = xp.arange(size, dtype=start.dtype, device=start.device)

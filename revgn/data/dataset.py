@@ -1,4 +1,4 @@
-"""A checked data set: its parts, a normalization, a checksum."""
+"""A checked data set: training, validation and test set, normalization, checksum."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -14,12 +14,12 @@ HostArray: TypeAlias = np.ndarray[Any, Any]
 Task: TypeAlias = Literal["classification", "regression"]
 ImageShape: TypeAlias = tuple[int, int, int]  # channels, height, width
 
-_CHUNK = 1024  # rows that are worked on as float64 at once
+_CHUNK = 1024  # number of rows converted to float64 at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """The training, validation or test part, on the host."""
+    """The training, validation or test set, on the host."""
 
     inputs: HostArray  # (n, d) raw: uint8 pixels, or float64
     targets: HostArray  # (n, c) float64: one-hot, or the raw columns of a regression
@@ -27,12 +27,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Checked samples, with their normalization.
+    """Checked samples with their normalization.
 
-    The network's inputs are (inputs - shift) * scale, with the mean and one over the standard deviation of
-    the training part, by channel for images and by column for tables. Targets (n, c) are one-hot in the order
-    of `classes`, or the columns of a regression, which are fitted as (target - target_shift) * target_scale
-    where they are standardized.
+    The network's inputs are (inputs - shift) * scale. `shift` is the mean and `scale` is one over the
+    standard deviation of the training set, per channel for images and per column for tables. Targets (n, c)
+    are one-hot in the order of `classes`, or the columns of a regression. If regression targets are
+    standardized, the network is fitted to (target - target_shift) * target_scale.
     """
 
     name: str
@@ -45,14 +45,14 @@ class Dataset:
     classes: tuple[str, ...]  # for a regression the names of the target columns
     checksum: str
     source: str
-    validation: Part | None = None  # rows held out from training, to choose by without the test part
-    target_shift: HostArray | None = None  # (c,) float64; None: targets are fitted as they are
+    validation: Part | None = None  # rows held out from training, for model selection without the test set
+    target_shift: HostArray | None = None  # (c,) float64; None: targets are not standardized
     target_scale: HostArray | None = None  # (c,)
 
 
 @contextmanager
 def reading(where: object, *errors: type[Exception]) -> Iterator[None]:
-    """Raise a `DataError` of one line where a reader raises one of `errors`, by default any."""
+    """Convert the exceptions `errors` of a reader, by default all, into a `DataError` of one line."""
     kinds = errors or (Exception,)
     try:
         yield
@@ -64,7 +64,7 @@ def reading(where: object, *errors: type[Exception]) -> Iterator[None]:
 
 
 def checksum_arrays(arrays: Iterable[HostArray]) -> str:
-    """SHA-256, as hex digits, over dtype, shape and little-endian bytes of each array in turn."""
+    """Return the SHA-256 checksum, in hex digits, of dtype, shape and little-endian bytes of all arrays."""
     digest = hashlib.sha256()
     for array in arrays:
         dtype = array.dtype.newbyteorder("<")
@@ -76,13 +76,13 @@ def checksum_arrays(arrays: Iterable[HostArray]) -> str:
 def normalization(inputs: HostArray, image_shape: ImageShape | None) -> tuple[HostArray, HostArray]:
     """Return shift and scale, (d,) each, that give `inputs` mean 0 and standard deviation 1.
 
-    Images get one pair for each channel, over all its pixels; tables one for each column. A constant channel
-    or column gets scale 1.
+    Images have one pair per channel, over all its pixels. Tables have one pair per column. A constant channel
+    or column has scale 1.
 
     Notes
     -----
     Law: over `inputs`, (inputs - shift) * scale has mean 0 and variance 1 in each varying channel.
-    Cost: three passes over the data; only some rows at a time are held as float64.
+    Cost: the data are read three times; only some rows at a time are converted to float64.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         shift = _channel_means(inputs.mean(axis=0, dtype=np.float64), image_shape)
@@ -92,13 +92,15 @@ def normalization(inputs: HostArray, image_shape: ImageShape | None) -> tuple[Ho
         std = np.sqrt(_channel_means(squares / inputs.shape[0], image_shape))
     if not np.isfinite(std).all():
         column = int(np.argmin(np.isfinite(std)))
-        raise DataError(f"normalization: input column {column} has numbers too large for float64 squares")
+        raise DataError(
+            f"normalization: input column {column} has numbers too large to be squared in float64"
+        )
     varies = _channel_means(inputs.max(axis=0) > inputs.min(axis=0), image_shape) > 0
     return shift, 1 / np.where(varies & (std > 0), std, 1.0)
 
 
 def _channel_means(columns: HostArray, image_shape: ImageShape | None) -> HostArray:
-    """Replace each column's number by the mean over its channel; a table's columns stay alone."""
+    """Return the mean over its channel for each column of images, and the columns of tables unchanged."""
     if image_shape is None:
         return columns.astype(np.float64)
     channels = columns.reshape(image_shape[0], -1)

@@ -1,4 +1,4 @@
-"""A data set as training takes batches from it: on the device, once for a run, where it fits there."""
+"""A data set prepared for taking batches: it is moved to the device once per run, if it fits there."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -13,20 +13,20 @@ from revgn.errors import UsageError
 
 Rows: TypeAlias = Array | HostArray | slice
 
-_MEMORY_SHARE = 1 / 8  # of the device's memory, at most, for a data set
+_MEMORY_SHARE = 1 / 8  # largest fraction of the device's memory for a data set
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlacedPart:
-    """Raw inputs and targets of a part, with all that makes batches of them.
+    """Raw inputs and targets of one set, with everything that is needed to form batches.
 
-    Rows are on the backend, or still on the host if `is_resident` is false; `shift` and `scale` are on the
-    backend in either case.
+    Rows are on the backend, or still on the host if `is_resident` is false. `shift` and `scale` are on the
+    backend in both cases.
     """
 
     inputs: Array  # (n, d): uint8 pixels, or float64
-    targets: Array  # (n, c), standardized where the data set says so
-    shift: Array  # (d,), of the dtype in which inputs are normalized
+    targets: Array  # (n, c), standardized if the data set has a target_shift
+    shift: Array  # (d,), in the dtype in which inputs are normalized
     scale: Array  # (d,)
     image_shape: ImageShape | None
     backend: Backend
@@ -36,7 +36,7 @@ class PlacedPart:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlacedDataset:
-    """The parts of a data set."""
+    """Training, test and validation set, prepared for taking batches."""
 
     train: PlacedPart
     test: PlacedPart
@@ -44,12 +44,12 @@ class PlacedDataset:
 
 
 def place_dataset(dataset: Dataset, backend: Backend, dtype: DType) -> PlacedDataset:
-    """Move a data set to the backend, or leave its rows on the host if they take an eighth of its memory.
+    """Move a data set to the backend, or leave its rows on the host if they exceed 1/8 of its memory.
 
     Notes
     -----
     Law: batches have the same bits in both cases.
-    Cost: bytes travel to the device as bytes, once.
+    Cost: uint8 inputs are copied to the device as uint8, once.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def place_dataset(dataset: Dataset, backend: Backend, dtype: DType) -> PlacedDat
 def place_part(
     dataset: Dataset, part: Part, backend: Backend, dtype: DType, *, is_resident: bool = True
 ) -> PlacedPart:
-    """Move a part of `dataset`, or other rows that are normalized like it, to the backend."""
+    """Move one set of `dataset`, or other rows with the same normalization, to the backend."""
     work = dtype if part.inputs.dtype == np.uint8 else backend.xp.float64
     inputs, targets = part.inputs, part.targets
     if dataset.target_shift is not None and dataset.target_scale is not None:
@@ -94,23 +94,24 @@ def place_part(
 
 
 def place_rows(part: PlacedPart, rows: HostArray) -> Array | HostArray:
-    """Move row numbers, of one batch or of several, to where the rows of a part are."""
+    """Move row numbers, of one batch or of several, to the device that holds the rows of `part`."""
     return part.backend.asarray(rows) if part.is_resident else rows
 
 
 def take_rows(
     part: PlacedPart, rows: Rows, *, crop: np.random.Generator | None = None, smoothing: float = 0.0
 ) -> tuple[Array, Array]:
-    """Return the inputs (m, d), normalized, and the targets (m, c) of some rows, on the backend.
+    """Return the normalized inputs (m, d) and the targets (m, c) of the given rows, on the backend.
 
     Parameters
     ----------
     rows : (m,) or slice
-        Numbers of rows, as `place_rows` returns them.
+        Row numbers, as returned by `place_rows`.
     crop : numpy.random.Generator
-        Draws a random resized crop of each raw image; None leaves the images alone.
+        Generator for a random resized crop of each raw image; None leaves the images unchanged.
     smoothing : float
-        s of the targets (1 - s) y + s/c, of which each row keeps its sum 1 (Szegedy et al. 2016, section 7).
+        Label smoothing s. The targets y become (1 - s) y + s/c; the sum of each row stays 1 (Szegedy et al.
+        2016, section 7).
 
     Raises
     ------
@@ -119,7 +120,7 @@ def take_rows(
 
     Notes
     -----
-    Cost: nothing travels to the device but the windows of crops, unless the rows are on the host.
+    Cost: only the windows of crops are copied to the device, unless the rows are on the host.
 
     Examples
     --------

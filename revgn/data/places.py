@@ -1,4 +1,4 @@
-"""Where the known data sets lie: the data folder, Debian's folder, and where they can be fetched."""
+"""Locations of the known data sets: the data folder, Debian's folder, and download addresses."""
 
 import os
 import textwrap
@@ -22,19 +22,19 @@ _ZIPPED = tuple(f"{name}.gz" for name in IDX_FILES)
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A data set that has a name: its files, its sizes, and where it comes from."""
+    """A known data set: its files, sizes and source."""
 
-    forms: tuple[tuple[str, ...], ...]  # sets of files, each of which is the whole data set
-    shape: tuple[int, ...]  # of a sample: channels, height and width, or the columns of a table
-    rows: tuple[int, ...]  # of the training and the test part; of the whole where a shuffle parts it
+    forms: tuple[tuple[str, ...], ...]  # alternative sets of files, each with the whole data set
+    shape: tuple[int, ...]  # of a sample: channels, height and width, or the number of columns of a table
+    rows: tuple[int, ...]  # of the training and the test set, or of both if a shuffle divides them
     credit: str
     url: str
     classes: tuple[str, ...] = ()
-    target: str = ""  # column of a table
+    target: str = ""  # target column of a table
     task: Task = "classification"
-    sha256: str = ""  # of what ships with the package, as data sets have it
-    md5: Mapping[str, str] = field(default_factory=dict)  # of the files to fetch from there
-    folders: tuple[Path, ...] = ()  # looked through after the data folder
+    sha256: str = ""  # `Dataset.checksum` of a data set that ships with the package
+    md5: Mapping[str, str] = field(default_factory=dict)  # checksums of the files to download from `url`
+    folders: tuple[Path, ...] = ()  # searched after the data folder
     advice: str = ""
 
 
@@ -78,7 +78,7 @@ KNOWN: Mapping[str, Known] = {
             "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
         },
         folders=(Path("/usr/share/datasets/fashion-mnist"),),
-        advice=" or as Debian's package dataset-fashion-mnist",
+        advice=", or as the Debian package dataset-fashion-mnist",
     ),
     "mnist": Known(
         forms=(_ZIPPED, IDX_FILES),
@@ -107,18 +107,18 @@ KNOWN: Mapping[str, Known] = {
 
 
 def dataset_names() -> tuple[str, ...]:
-    """Return the names of data sets for `load_dataset`."""
+    """Return the names of the known data sets, for `load_dataset`."""
     return tuple(KNOWN)
 
 
 def find_files(name: str, folder: str | None = None) -> tuple[Path, ...]:
-    """Return the files of a known data set in the first place that has them all; empty if none has.
+    """Return the files of a known data set, from the first folder that has them all; empty if none has.
 
     Parameters
     ----------
     folder : str
-        The data folder; else the variable REVGN_DATA names it, else it is revgn in the user's cache.
-        Files are looked for in its subfolder `name`.
+        The data folder. By default it is the environment variable REVGN_DATA or, if that is not set, the
+        folder revgn in the user's cache. Files are searched in its subfolder `name`.
     """
     for place in _places(name, folder):
         for form in _known(name).forms:
@@ -129,37 +129,37 @@ def find_files(name: str, folder: str | None = None) -> tuple[Path, ...]:
 
 
 def fetch(name: str, folder: str | None = None) -> tuple[Path, ...]:
-    """Return the files of a known data set, fetched into the data folder if they are nowhere yet.
+    """Return the files of a known data set; download them to the data folder if they are not on this machine.
 
     Raises
     ------
     DataError
-        If they cannot be fetched; it names the missing files, the folders searched, and their source.
+        If the download fails. The message names the missing files, the folders searched, and the source.
     """
     if found := find_files(name, folder):
         return found
     try:
         import pooch
     except ImportError:
-        raise missing(name, folder, "pooch is not installed (extra data)") from None
+        raise missing(name, folder, "pooch is not installed (pip install 'revgn[data]')") from None
     known, place = _known(name), _places(name, folder)[0]
     try:
         for file, md5 in known.md5.items():
             pooch.retrieve(known.url + file, f"md5:{md5}", fname=file, path=place)
     except (OSError, ValueError) as error:
-        raise missing(name, folder, f"fetching failed: {textwrap.shorten(str(error), 90)}") from None
+        raise missing(name, folder, f"the download failed: {textwrap.shorten(str(error), 90)}") from None
     if found := find_files(name, folder):
         return found
-    raise missing(name, folder, "fetching did not help")
+    raise missing(name, folder, "the download is incomplete")
 
 
 def missing(name: str, folder: str | None, reason: str) -> DataError:
-    """Return the error that names the missing files and their source."""
+    """Return the error for missing files, which names the files and their source."""
     known, places = _known(name), _places(name, folder)
     absent = [file for file in known.md5 or known.forms[0] if not (places[0] / file).is_file()]
     return DataError(
         f"{name}: {', '.join(absent)} not found; looked in {', '.join(map(str, places))}; {reason}; "
-        f"to be had from {known.url}{known.advice}"
+        f"available from {known.url}{known.advice}"
     )
 
 
@@ -170,7 +170,7 @@ def _known(name: str) -> Known:
 
 
 def _places(name: str, folder: str | None) -> tuple[Path, ...]:
-    """Return where the files of a data set may lie, the data folder first."""
+    """Return the folders that may hold the files of a data set, the data folder first."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "revgn"
     root = Path(folder or os.environ.get("REVGN_DATA") or cache)
     return root / name, *_known(name).folders

@@ -1,4 +1,4 @@
-"""Data sets by name or path."""
+"""Load data sets by name or path."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,32 +17,32 @@ from revgn.data.tables import read_csv
 from revgn.errors import DataError, UsageError, nearest
 
 _SUFFIXES = (".npz", ".h5", ".hdf5", ".csv")
-_TEST_FRACTION = 0.2  # of a known table, whose checksum is that of its parts
+_TEST_FRACTION = 0.2  # of a known table; its checksum depends on the split
 
 
 def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Dataset:
-    """Load a data set by its name, or one's own arrays from an .npz, .h5 or .csv file.
+    """Load a known data set by its name, or a user's own arrays from an .npz, .h5 or .csv file.
 
     Parameters
     ----------
     name : str
         One of `dataset_names()`, or the path of a file.
     download : bool
-        Whether a data set that is nowhere on this machine is fetched.
+        Whether to download a known data set that is not on this machine.
     **settings
         Other fields of `DataSettings`: subset, validation, target, ...
 
     Raises
     ------
     DataError
-        If a file is missing, broken, or cannot be trained on.
+        If a file is missing, broken, or unsuitable for training.
     UsageError
-        If there is no such name or column, or a setting does not fit the file.
+        If the name or a column does not exist, or a setting does not fit the file.
 
     Notes
     -----
-    Law: `checksum` is that of everything loaded, whatever the subset; shift and scale come from the
-    training rows that are left.
+    Law: `checksum` covers all loaded rows, whatever the subset; shift and scale are computed from the
+    training rows that remain.
 
     Examples
     --------
@@ -56,13 +56,13 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
     path = Path(name)
     suffix = path.suffix.lower()
     if wanted.target is not None and suffix != ".csv":
-        raise UsageError(f"target: {name} is no .csv file; only those have columns")
+        raise UsageError(f"target: {name} is not a .csv file; only .csv files have named columns")
     if any(names) and suffix not in (".npz", ".h5", ".hdf5"):
-        raise UsageError(f"inputs, targets: {name} is no .npz or .h5 file; only those have arrays")
+        raise UsageError(f"inputs, targets: {name} is not an .npz or .h5 file; only these have named arrays")
     if name in KNOWN:
         if task not in ("auto", KNOWN[name].task):
-            has = "classes" if task == "regression" else "numbers for targets"
-            raise UsageError(f"task: {name} has {has}; it is no {task}")
+            has = "classes" if task == "regression" else "numbers as targets"
+            raise UsageError(f"task: {name} has {has}; it is not a {task}")
         paths = fetch(name, folder) if download else find_files(name, folder)
         if not paths:
             raise missing(name, folder, "downloads are off")
@@ -82,7 +82,7 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
 
 
 def describe(name: str, **options: Any) -> dict[str, Any]:
-    """Return the properties of a data set as numbers and strings; `options` are those of `load_dataset`."""
+    """Return the properties of a data set as numbers and strings; `options` are passed to `load_dataset`."""
     dataset = load_dataset(name, **options)
     return {
         "name": dataset.name,
@@ -100,7 +100,7 @@ def describe(name: str, **options: Any) -> dict[str, Any]:
 
 
 def list_datasets(folder: str | None = None) -> list[dict[str, Any]]:
-    """Return name, place (None: not here) and bytes of each known data set."""
+    """Return name, place (a folder, or None if not on this machine) and size in bytes of each data set."""
     listed = []
     for name in dataset_names():
         paths = find_files(name, folder)
@@ -123,11 +123,11 @@ def _load_known(name: str, paths: tuple[Path, ...], wanted: DataSettings) -> Dat
     for rows, count in zip((train, test), known.rows, strict=False):
         expected = (count, *known.shape)
         if rows is not None and rows.inputs.shape != expected:
-            what = f"{'images' if len(known.shape) > 1 else 'rows'} of shape {rows.inputs.shape}"
-            raise DataError(f"{name}: {place} holds {what}, {expected} are expected")
+            kind = "images" if len(known.shape) > 1 else "rows"
+            raise DataError(f"{name}: {place} holds {kind} of shape {rows.inputs.shape}, expected {expected}")
     wanted = replace(wanted, task=known.task, test_fraction=_TEST_FRACTION)
     source = f"{known.credit}; {place}"
     dataset = assemble(name, source, train, test, wanted, classes=known.classes, columns=columns)
     if known.sha256 and dataset.checksum != known.sha256:
-        raise DataError(f"{name}: the files in {paths[0].parent} are not those that ship with revgn")
+        raise DataError(f"{name}: the files in {paths[0].parent} differ from the files that ship with revgn")
     return dataset

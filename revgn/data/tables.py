@@ -1,4 +1,4 @@
-"""A person's own table in a .csv file, as raw rows."""
+"""Read a user's own table from a .csv file, as raw rows."""
 
 import csv
 from array import array
@@ -19,16 +19,16 @@ def read_csv(path: Path, target: str | None, task: TaskChoice) -> tuple[Rows, tu
     Parameters
     ----------
     target : str
-        The column to predict, or several with commas between them; all others are inputs.
+        Name of the column to predict, or several names separated by commas. All other columns are inputs.
     task : str
-        A single target column may hold words, names of classes, unless the task is a regression.
+        A single target column may hold words, the names of classes, unless the task is a regression.
 
     Raises
     ------
     DataError
-        If a row is short or long or a cell is not a number; the message names line and column.
+        If a row has too few or too many cells, or a cell is not a number; the message names line and column.
     UsageError
-        If `target` names no column of the table.
+        If `target` is not a column of the table.
     """
     inputs, targets, lines = array("d"), [], []
     with (
@@ -43,7 +43,7 @@ def read_csv(path: Path, target: str | None, task: TaskChoice) -> tuple[Rows, tu
         for row in filter(None, reader):
             where = f"{path}: line {reader.line_num}"
             if len(row) != len(header):
-                raise DataError(f"{where} has {len(row)} cells, the header {len(header)}")
+                raise DataError(f"{where} has {len(row)} cells, but the header has {len(header)}")
             inputs.extend(_numbers([row[k] for k in kept], where, names))
             targets.append([row[k].strip() for k in wanted])
             lines.append(where)
@@ -77,15 +77,18 @@ def _target_columns(header: list[str], target: str | None, path: Path) -> tuple[
     unknown = [name for name in chosen if name not in header]
     if unknown or not chosen:
         shown = ", ".join(header[:12]) + (", ..." if len(header) > 12 else "")
-        asked = f"no column is named {unknown[0]!r}" if unknown else "say which column is the target"
-        raise UsageError(f"{path}: {asked}; the columns are {shown}")
+        problem = f"no column is named {unknown[0]!r}" if unknown else "set target to the column to predict"
+        raise UsageError(f"{path}: {problem}; the columns are {shown}")
     if set(header) <= set(chosen):
-        raise UsageError(f"{path}: all columns are targets, none is left for the inputs")
+        raise UsageError(f"{path}: all columns are targets, so there are no inputs")
     return chosen
 
 
 def _class_labels(cells: list[str], *, force: bool) -> HostArray | None:
-    """Return integers or, where no cell is a number or `force` is given, strings; None: they are numbers."""
+    """Return the cells as class labels, or None if they are numbers.
+
+    Labels are integers if all cells are; they are strings if no cell is a number, or if `force` is true.
+    """
     try:
         return np.array([int(cell) for cell in cells], dtype=np.int64)
     except (ValueError, OverflowError):

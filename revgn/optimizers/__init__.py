@@ -1,4 +1,4 @@
-"""Optimizers: `init_state` and `update`, with explicit state; hybrids and step lengths; schedules."""
+"""Optimizers with explicit state (`init_state`, `update`), wrappers of optimizers, and schedules."""
 
 from revgn.optimizers.adam import Adam
 from revgn.optimizers.blend import Blend

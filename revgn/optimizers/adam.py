@@ -2,6 +2,8 @@
 
 m <- b1 m + (1 - b1) g        v <- b2 v + (1 - b2) g^2
 W <- W - lr ( m/(1 - b1^t) / (sqrt(v/(1 - b2^t)) + eps) + weight_decay W )
+
+g is the gradient of the batch loss with respect to the weights W, and t = 1, 2, ... counts the updates.
 """
 
 from typing import NamedTuple
@@ -16,17 +18,17 @@ from revgn.structs import setting, struct
 
 @struct
 class Adam:
-    """Adam; with weight_decay > 0, AdamW."""
+    """Adam, or AdamW if weight_decay > 0."""
 
     lr: float = setting("Learning rate.", default=1e-3, gt=0, resumable=True)
-    beta1: float = setting("Decay of the first moment.", default=0.9, ge=0, lt=1)
-    beta2: float = setting("Decay of the second moment.", default=0.999, ge=0, lt=1)
-    eps: float = setting("Added to the root of the second moment.", default=1e-8, gt=0)
+    beta1: float = setting("Decay b1 of the running mean of the gradient.", default=0.9, ge=0, lt=1)
+    beta2: float = setting("Decay b2 of the running mean of the squared gradient.", default=0.999, ge=0, lt=1)
+    eps: float = setting("Constant added to the denominator for numerical stability.", default=1e-8, gt=0)
     weight_decay: float = setting("Decoupled weight decay.", default=0.0, ge=0, resumable=True)
 
 
 class AdamState(NamedTuple):
-    """Running means m of the gradient and v of its square, after so many updates."""
+    """Number of updates, and running means m of the gradient and v of its square."""
 
     updates: int
     mean: ChainParams
@@ -54,7 +56,7 @@ def cost_adam(optimizer: Adam, sizes: Sizes) -> Cost:
 def adam_direction(
     b1: float, b2: float, eps: float, state: AdamState, g: ChainParams
 ) -> tuple[ChainParams, AdamState]:
-    """Adam's direction for the gradient g, without learning rate and decay, and the state after it."""
+    """Return Adam's direction for the gradient g, without learning rate and decay, and the new state."""
     t = state.updates + 1
     unbias1, unbias2 = 1 / (1 - b1**t), 1 / (1 - b2**t)
 

@@ -1,8 +1,10 @@
-"""A blend of two optimizers' steps, each with its own state and learning rate.
+"""Blend of two optimizers' steps; each optimizer keeps its own state and learning rate.
+
+With D_i the direction, lr_i the learning rate and w_i the weight decay of optimizer i, a step is
 
     W <- W - (1 - share) lr_1 (D_1 + w_1 W) - share lr_2 (D_2 + w_2 W)
 
-As one direction with the learning rate lr_1:
+This equals a step with the learning rate lr_1 along the single direction
 
     D = (1 - share) (D_1 + w_1 W) + share lr_2 / lr_1 (D_2 + w_2 W)
 """
@@ -29,36 +31,42 @@ from revgn.structs import setting, struct
 
 @struct
 class Blend:
-    """A weighted mean of the steps of two optimizers that have a direction.
+    """Weighted mean of the steps of two optimizers; both must have a `direction`.
 
     Notes
     -----
-    How a direction was solved for is reported as the first of the two that solves for one reports it, with
-    rho = |J D - eps| / |eps| of the blend D for that one's eps, which costs a jvp.
+    The solve information of a step comes from the first optimizer if it solves an equation J D = eps, and
+    from the second optimizer otherwise. In it, rho = |J D - eps| / |eps| is measured for the blended
+    direction D. This costs one jvp.
     """
 
     first: DirectionOptimizer = setting("First optimizer.", default=GaussNewton(), family="optimizer")
     second: DirectionOptimizer = setting("Second optimizer.", default=Adam(), family="optimizer")
-    share: float = setting("Share of the second optimizer's step.", default=0.5, gt=0, lt=1)
+    share: float = setting(
+        "Weight of the second optimizer's step; the first one has the weight 1 - share.",
+        default=0.5,
+        gt=0,
+        lt=1,
+    )
 
     def check(self) -> None:
-        """Raise `UsageError` unless both have a direction."""
+        """Raise `UsageError` unless both optimizers have a direction."""
         check_direction("Blend", self.first)
         check_direction("Blend", self.second)
 
     @property
     def lr(self) -> float:
-        """Learning rate of the first."""
+        """Learning rate of the first optimizer."""
         return float(self.first.lr)
 
     @property
     def weight_decay(self) -> float:
-        """0: the decay of each is part of the direction."""
+        """0, because the direction already contains the weight decay of each optimizer."""
         return 0.0
 
 
 class BlendState(NamedTuple):
-    """The states of both."""
+    """States of both optimizers."""
 
     first: OptimizerState
     second: OptimizerState

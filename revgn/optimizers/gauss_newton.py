@@ -1,19 +1,21 @@
-"""Gauss-Newton by a generalized inverse of the Jacobian, with momentum (SPRING).
+"""Gauss-Newton with a generalized inverse of the Jacobian and optional momentum (SPRING).
 
     D_t = beta_t D_(t-1) + G (eps - beta_t J D_(t-1))        W <- W - lr D_t
 
-eps is the output step of the loss, G the solver's generalized inverse. beta = 0 is the rule of Buffelli et
-al. 2024, section 3; with momentum the solver only finds what the last direction misses (Goldshlager,
-Abrahamsen and Lin 2024, arXiv 2401.10190, section 3); beta = 1 is the randomized Kaczmarz method. Where
-batches differ, a large beta can leave a larger residual than eps itself, so beta_t is reduced until
+J is the Jacobian of the outputs z, eps the output step of the loss, G the solver's generalized inverse of J,
+and beta the momentum. beta = 0 is the rule of Buffelli et al. 2024, section 3. With momentum, the solver
+computes only the correction to the previous direction (Goldshlager, Abrahamsen and Lin 2024, arXiv
+2401.10190, section 3). beta = 1 is the randomized Kaczmarz method. If batches differ, a large beta can leave
+a residual larger than eps itself, so beta_t is reduced until
 
     |eps - beta_t J D_(t-1)| <= momentum_limit |eps|
 
-in the rows that the solver constrains, which are drawn from eps.
+in the rows that the solver constrains. The draw of these rows depends on eps, not on the residual.
 
-With the loss's exact curvature H = R R^T in place of the identity, J is R^T dz/dW and eps the w with
-R w = p - y, so that D is (J^T H J + mu I)^-1 J^T (p - y), mu the solver's damping. With an `output_damping`
-nu it is eps = (H + nu I)^-1 (p - y), for any solver. In a `metric` M it is D = M^-1 J^T (J M^-1 J^T)^-1 eps.
+The default curvature of the loss is the identity. With the exact curvature H = R R^T, J is R^T J_z with
+J_z = dz/dW, and eps solves R eps = p - y, with p the predicted probabilities and y the targets. Then
+D = (J_z^T H J_z + mu I)^-1 J_z^T (p - y), with mu the solver's damping. With an `output_damping` nu, J is J_z
+and eps = (H + nu I)^-1 (p - y), for any solver. With a `metric` M, D = M^-1 J^T (J M^-1 J^T)^-1 eps.
 """
 
 import math
@@ -54,24 +56,31 @@ from revgn.structs import setting, struct
 
 @struct
 class GaussNewton:
-    """Gauss-Newton with the generalized inverse that `solver` stands for; decoupled weight decay."""
+    """Gauss-Newton with a generalized inverse of the Jacobian, momentum and decoupled weight decay."""
 
-    solver: Solver = setting("Generalized inverse of the Jacobian.", default=MinimumNorm(), family="solver")
+    solver: Solver = setting(
+        "Solver of J D = eps for the step D, with J the Jacobian and eps the output step.",
+        default=MinimumNorm(),
+        family="solver",
+    )
     lr: float = setting("Learning rate.", default=1.0, gt=0, resumable=True)
     momentum: float = setting("Momentum beta (SPRING).", default=0.0, ge=0, le=1)
     momentum_limit: float = setting(
-        "Bound on |eps - beta J D| / |eps|, above which beta is reduced.", default=1.2, ge=1, infinite=True
+        "Upper bound on |eps - beta J D| / |eps|, with D the previous direction; beta is reduced to meet it.",
+        default=1.2,
+        ge=1,
+        infinite=True,
     )
     metric: FeatureMetric | None = setting(
-        "Norm in which the step is smallest: that of the weights, or one of the features seen so far.",
+        "Norm that the step minimizes: Euclidean by default, or defined by the features seen so far.",
         default=None,
         family="metric",
     )
     curvature: Literal["identity", "exact"] = setting(
-        "Curvature of the loss in the outputs.", default="identity"
+        "Curvature of the loss with respect to the outputs.", default="identity"
     )
     output_damping: float = setting(
-        "nu of eps = (H + nu I)^-1 (p - y), with the exact curvature; 0 leaves damping to the solver.",
+        "Damping nu in eps = (H + nu I)^-1 (p - y), with exact curvature H; with 0, only the solver damps.",
         default=0.0,
         ge=0,
         resumable=True,
@@ -79,23 +88,24 @@ class GaussNewton:
     weight_decay: float = setting("Decoupled weight decay.", default=0.0, ge=0, resumable=True)
 
     def check(self) -> None:
-        """Raise `UsageError` where output damping, curvature and solver do not go together."""
+        """Raise `UsageError` if output damping, curvature and solver cannot be combined."""
         if self.output_damping and self.curvature != "exact":
-            raise UsageError("GaussNewton: output_damping needs curvature exact")
+            raise UsageError("GaussNewton: output_damping needs the exact curvature; set curvature to exact")
         if self.curvature == "exact" and not self.output_damping:
             if isinstance(self.solver, BlockWise):
                 raise UsageError(
-                    "GaussNewton: the block step takes the exact curvature through output_damping; "
-                    "give it a number > 0, such as 0.1"
+                    "GaussNewton: with the exact curvature, the block-wise solver needs output_damping > 0, "
+                    "such as 0.1"
                 )
             if getattr(self.solver, "outputs", "logits") != "logits":
                 raise UsageError(
-                    "GaussNewton: the exact curvature centers the logits by itself; leave outputs out"
+                    "GaussNewton: the exact curvature already centers the logits; "
+                    "leave the solver's outputs at logits"
                 )
 
 
 class GaussNewtonState(NamedTuple):
-    """The last direction D, and what the metric is made of, after so many updates; empty without them."""
+    """Number of updates, last direction D (empty without momentum), and metric (empty if there is none)."""
 
     updates: int
     direction: ChainParams
@@ -118,10 +128,10 @@ def direction_gauss_newton(
 ) -> Direction:
     solved = equation_of(optimizer, at, state.updates)
     solver, J, wanted, _ = solved
-    missed, beta, carried = wanted, 0.0, None
+    missed, beta, last_change = wanted, 0.0, None
     if state.updates and optimizer.momentum:
-        carried = output_change(J, state.direction)
-        moved = combined(J.outputs, carried)
+        last_change = output_change(J, state.direction)
+        moved = combined(J.outputs, last_change)
         beta = min(optimizer.momentum, _largest_momentum(moved, wanted, optimizer.momentum_limit))
         missed = wanted - beta * moved
     metric = state.metric
@@ -133,7 +143,7 @@ def direction_gauss_newton(
         D = from_metric(metric, J, D)
     if beta:
         D = trees.axpy(beta, state.direction, D)
-    info = _of_whole_step(info, solved, missed, None if carried is None else beta * carried)
+    info = _of_whole_step(info, solved, missed, None if last_change is None else beta * last_change)
     state = GaussNewtonState(state.updates + 1, D if optimizer.momentum else (), metric)
     return Direction(D, state, info, solved)
 
@@ -152,18 +162,19 @@ def cost_gauss_newton(optimizer: GaussNewton, sizes: Sizes) -> Cost:
     return total + cost(optimizer.solver, sizes)
 
 
-def _of_whole_step(info: SolveInfo, solved: Equation, missed: Array, carried: Array | None) -> SolveInfo:
-    """Return `info` of a solution for `missed`, of the step that has what was carried over in it.
+def _of_whole_step(info: SolveInfo, solved: Equation, missed: Array, momentum: Array | None) -> SolveInfo:
+    """Return the solve information of the whole step, momentum included.
 
-    J D - eps is what it was; it counts relative to what the step as a whole wants.
+    `info` describes the solve for the correction `missed`, and `momentum` is the change of the outputs by the
+    momentum term. The residual J D - eps is the same for both; the rho of the whole step is relative to eps.
     """
     numbers: list[Deferred[Any]] = []
-    if carried is not None:
+    if momentum is not None:
         sizes = begin_norms(missed, solved.wanted)
         numbers.append(sizes.then(lambda of: {"rho": info.rho * of[0] / (of[1] or 1.0)}))
     if solved.outputs is not None and info.change is not None:
         J, eps = solved.outputs
-        change = combined(J.outputs, info.change if carried is None else info.change + carried)
+        change = combined(J.outputs, info.change if momentum is None else info.change + momentum)
         numbers.append(begin_rho(change, eps).then(lambda rho: {"rho_outputs": rho}))
     for changes in read(together(numbers)):
         info = info._replace(**changes)
@@ -171,7 +182,7 @@ def _of_whole_step(info: SolveInfo, solved: Equation, missed: Array, carried: Ar
 
 
 def _largest_momentum(moved: Array, wanted: Array, limit: float) -> float:
-    """Largest b with |wanted - b moved| <= limit |wanted|."""
+    """Return the largest b with |wanted - b moved| <= limit |wanted|."""
     if limit == math.inf:
         return math.inf
     product = Deferred((array_namespace(wanted).sum(wanted * moved),), float)
@@ -184,19 +195,20 @@ def _largest_momentum(moved: Array, wanted: Array, limit: float) -> float:
 
 
 def equation_of(optimizer: GaussNewton, at: Linearization, updates: int) -> Equation:
-    """Return the equation that the solver solves at a batch, after so many updates.
+    """Return the equation J D = eps that the solver solves for a batch.
 
-    Of a cross-entropy, rows of each sample are drawn among the centered logits.
+    `updates` is the number of updates done so far. With cross-entropy, a solver that constrains only some
+    rows of each sample draws them among the centered logits.
     """
-    J, wanted = wanted_of(optimizer, at)
-    solver, is_blind = optimizer.solver, isinstance(at.loss, CrossEntropy)  # to a constant
-    if is_blind and J.outputs is None and getattr(solver, "rows", "all") != "all":
+    J, wanted = _jacobian_and_step(optimizer, at)
+    solver, ignores_constant = optimizer.solver, isinstance(at.loss, CrossEntropy)  # added to all logits
+    if ignores_constant and J.outputs is None and getattr(solver, "rows", "all") != "all":
         solver = replace(solver, outputs="centered-logits")
     return equation(solver, J, wanted, (at.seed, updates))
 
 
-def wanted_of(optimizer: GaussNewton, at: Linearization) -> tuple[Jacobian, Array]:
-    """J and eps of the equation J D = eps that the optimizer solves at a batch."""
+def _jacobian_and_step(optimizer: GaussNewton, at: Linearization) -> tuple[Jacobian, Array]:
+    """Return J and eps of the equation J D = eps that the optimizer solves for a batch."""
     if optimizer.curvature == "identity":
         return at.jacobian, output_step(at.loss, at.outputs, at.targets)
     if optimizer.output_damping:

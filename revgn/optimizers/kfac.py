@@ -1,15 +1,17 @@
-"""K-FAC: Gauss-Newton with a Kronecker product for each weight's block (Martens and Grosse 2015).
+"""K-FAC: Gauss-Newton with a Kronecker-factored block for each weight matrix (Martens and Grosse 2015).
 
-With y_i = x_i + A W, the block of W in the Gauss-Newton matrix of the mean loss is the mean over samples of
-a a^T (x) sum_o b_o b_o^T: a is the sample's row of A, the b_o are the columns of a square root of the loss's
-curvature, pulled back. The product of means is taken for the mean of products:
+For a coupling y_i = x_i + A W, the block of W in the Gauss-Newton matrix of the mean loss is the mean over
+samples of a a^T (x) sum_o b_o b_o^T. Here a is the sample's row of A, and the b_o are the columns of a square
+root of the loss's curvature, pulled back to y_i. K-FAC replaces the mean of these products by the product of
+the means. With g the gradient and mu the damping,
 
-    D = (P + pi sqrt(mu) I)^-1 g (Q + sqrt(mu)/pi I)^-1        P, Q of `kronecker`, as running means
+    D = (P + pi sqrt(mu) I)^-1 g (Q + sqrt(mu)/pi I)^-1        P, Q, pi of `kronecker`, as running means
     m <- momentum m + nu D        W <- W - lr (m + weight_decay W)
 
-Q is exact: all columns o are pulled back. nu <= 1 keeps lr^2 nu^2 <D, g>, about twice the change in
-distribution, below `kl_clip` (Ba, Grosse and Martens 2017). With little damping each of the 2L couplings
-alone takes the whole step, so the learning rate should be small.
+Q is exact, because all columns o are pulled back. The factor nu <= 1 keeps lr^2 nu^2 <D, g> below `kl_clip`;
+this number is about twice the KL divergence between the predictions before and after the step (Ba, Grosse
+and Martens 2017). With little damping, each of the 2L couplings alone makes the whole change of the outputs,
+so the learning rate should be small.
 """
 
 import math
@@ -30,32 +32,36 @@ from revgn.trees import is_empty
 
 @struct
 class KFAC:
-    """K-FAC; decoupled weight decay.
+    """K-FAC with decoupled weight decay.
 
-    The old factors have the weight `decay` in the renewed ones; at the k-th renewal 1 - 1/k at most.
+    When the factors are renewed, the old ones have the weight `decay`, or 1 - 1/k at the k-th renewal if that
+    is smaller.
 
     Notes
     -----
-    Cost: a gradient. At a renewal also the pull-back of c columns, 4 c n h d/2 operations for each coupling
-    and at most c n h numbers at once; the factors, 2 n h^2 and c n d^2 / 2; and the inverses, 7/3 of h^3
-    and of (d/2)^3. The state holds P, Q and both inverses; at h = 8000 a P in single precision has 256 MB.
+    Cost: one gradient per step. A renewal also pulls back c columns (4 c n h d/2 operations for each
+    coupling, and at most c n h numbers in memory at once), forms the factors (2 n h^2 and c n d^2 / 2
+    operations), and inverts them (7/3 h^3 and 7/3 (d/2)^3 operations). The state holds P, Q and both
+    inverses; at h = 8000 one P in single precision takes 256 MB.
     """
 
     lr: float = setting("Learning rate.", default=0.03, gt=0, resumable=True)
     damping: float = setting(
-        "Damping mu, in units of the mean loss's curvature.", default=0.03, gt=0, resumable=True
+        "Damping mu, in the units of the curvature of the mean loss.", default=0.03, gt=0, resumable=True
     )
     momentum: float = setting("Momentum.", default=0.9, ge=0, lt=1)
-    every: int = setting("Steps between two renewals of the factors.", default=10, ge=1)
+    every: int = setting("Number of steps between renewals of the factors.", default=10, ge=1)
     decay: float = setting("Weight of the old factors in the running means.", default=0.95, ge=0, lt=1)
     kl_clip: float | None = setting(
-        "Bound on the change in function space of a step, lr^2 <D, g>.", default=None, gt=0
+        "Upper bound on lr^2 <D, g> (D direction, g gradient), about twice the KL divergence of a step.",
+        default=None,
+        gt=0,
     )
     weight_decay: float = setting("Decoupled weight decay.", default=0.0, ge=0, resumable=True)
 
 
 class KFACState(NamedTuple):
-    """The factors of each matrix and the running sum m, after so many updates; no m without momentum."""
+    """Number of updates, factors of each matrix, and running sum m, which is empty without momentum."""
 
     updates: int
     factors: tuple[KroneckerFactors, ...]
@@ -88,7 +94,10 @@ def direction_kfac(
 def _sweep(
     optimizer: KFAC, state: KFACState, params: ChainParams, at: Linearization
 ) -> tuple[ChainParams, ChainParams, tuple[KroneckerFactors, ...]]:
-    """D, the gradient g, and the factors, in one walk: the gradient's cotangent goes before the columns."""
+    """Return D, the gradient g and the factors from one backward sweep over the layers.
+
+    The cotangent of the gradient is pulled back together with the columns of the curvature, in front of them.
+    """
     layers, network = at.jacobian.network.body.layers, at.jacobian.network
     renewals, since = divmod(state.updates, optimizer.every)
     share = min(1 - 1 / (renewals + 1), optimizer.decay)

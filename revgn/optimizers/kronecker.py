@@ -1,12 +1,15 @@
-"""The Kronecker factors of one weight matrix's block of the Gauss-Newton matrix: made, inverted, applied.
+"""Kronecker factors of the block of one weight matrix in the Gauss-Newton matrix.
 
     P = A^T A / n (h+1, h+1)        Q = sum_(s,o) b_so b_so^T / n (d/2, d/2)
     D = (P + pi sqrt(mu) I)^-1 g (Q + sqrt(mu)/pi I)^-1        pi^2 = (tr P / (h+1)) / (tr Q / (d/2))
 
-a_s b_so^T is the row of the Jacobian in the matrix when column o of a square root of the loss's curvature at
-sample s is pulled back; A has the rows a_s. A matrix may have fewer rows than the weight (h+1, d/2) that it
-stands for: for linear features A = B M with M M^T = I, P is B^T B / n, and D is M^T times the solution for
-M g: the same D, from a smaller P. Source: Martens and Grosse 2015, sections 3 and 6.3.
+A has the rows a_s, one for each sample s, and b_so is column o of a square root of the loss's curvature at
+sample s, pulled back to the coupling. a_s b_so^T is then one row of the Jacobian with respect to the matrix.
+g is the gradient with respect to the matrix, and mu the damping.
+
+A matrix may have fewer rows than the weight (h+1, d/2) that it represents. For linear features A = B M with
+M M^T = I, P is B^T B / n, and D is M^T times the solution for M g. This is the same D, from a smaller P.
+Source: Martens and Grosse 2015, sections 3 and 6.3.
 """
 
 import math
@@ -21,7 +24,7 @@ from revgn.maps import KernelPart
 
 
 class KroneckerFactors(NamedTuple):
-    """P and Q, and the inverses of what they are when damped."""
+    """P and Q, and the inverses of both with damping added."""
 
     features: Array  # P
     cotangents: Array  # Q
@@ -30,7 +33,7 @@ class KroneckerFactors(NamedTuple):
 
 
 def no_factors(matrix: Array) -> KroneckerFactors:
-    """Zeros in the shapes of the factors of a matrix like this one."""
+    """Return factors of zeros, in the shapes that belong to `matrix`."""
     xp = array_namespace(matrix)
     P, Q = (xp.zeros((m, m), dtype=matrix.dtype, device=matrix.device) for m in matrix.shape)
     return KroneckerFactors(P, Q, P, Q)
@@ -39,10 +42,10 @@ def no_factors(matrix: Array) -> KroneckerFactors:
 def renewed(
     factors: KroneckerFactors, share: float, part: KernelPart, damping: float, rows: int
 ) -> KroneckerFactors:
-    """Factors moved towards those of a batch, and their inverses.
+    """Return the means of the old factors and the factors of a batch, with their inverses.
 
-    `share` is that of the old P and Q in the new ones, `damping` mu, and `rows` h + 1; `part` has A (n, m),
-    and the cotangents b (c, n, k) of the curvature's columns.
+    `share` is the weight of the old P and Q in the means, `damping` is mu, and `rows` is h + 1. `part` holds
+    A (n, m) and the pulled-back columns b (c, n, k) of the curvature.
     """
     c, n, k = part.cotangents.shape
     P = gram_columns(part.features) / n
@@ -55,23 +58,23 @@ def renewed(
 
 
 def solved(factors: KroneckerFactors, g: Array) -> Array:
-    """D of the gradient g of the matrix."""
+    """Return the direction D for the gradient g with respect to the matrix."""
     return factors.features_inverse @ g @ factors.cotangents_inverse
 
 
 @generic
 def curvature_columns(loss: Loss, z: Array) -> Array:  # type: ignore[empty-body]
-    """Columns s_o (c, n, c) of a square root of the curvature at each sample.
+    """Return the columns s_o (c, n, c) of a square root of the curvature at each sample.
 
     Notes
     -----
-    Law: sum_o s_o s_o^T is n times the second derivative of `value` in that sample's outputs.
+    Law: sum_o s_o s_o^T is n times the second derivative of `value` with respect to the sample's outputs.
     """
 
 
 @curvature_columns.register(SquaredError)
 def curvature_columns_squared_error(loss: SquaredError, z: Array) -> Array:
-    """Those of sqrt(2) I, since `value` is the mean of |z - t|^2 without a half."""
+    """Return the columns of sqrt(2) I, since `value` is the mean of |z - t|^2 without a factor 1/2."""
     xp, (n, c) = array_namespace(z), z.shape
     root = math.sqrt(2.0) * xp.eye(c, dtype=z.dtype, device=z.device)
     return xp.broadcast_to(root[:, None, :], (c, n, c))
@@ -79,7 +82,7 @@ def curvature_columns_squared_error(loss: SquaredError, z: Array) -> Array:
 
 @curvature_columns.register(CrossEntropy)
 def curvature_columns_cross_entropy(loss: CrossEntropy, z: Array) -> Array:
-    """Those of diag(sqrt p) - p sqrt(p)^T, a root of diag(p) - p p^T."""
+    """Return the columns of diag(sqrt p) - p sqrt(p)^T, a square root of diag(p) - p p^T."""
     xp = array_namespace(z)
     p = xp.exp(log_softmax(z))
     centered = xp.eye(z.shape[1], dtype=z.dtype, device=z.device)[:, None, :] - p[None, :, :]
@@ -87,7 +90,7 @@ def curvature_columns_cross_entropy(loss: CrossEntropy, z: Array) -> Array:
 
 
 def _inverse(K: Array, mu: float) -> Array:
-    """(K + mu I)^-1, by the ladder of `revgn.linalg.factor`."""
+    """Return (K + mu I)^-1, with the fallbacks of `revgn.linalg.factor`."""
     xp = array_namespace(K)
 
     def form(dtype: object) -> Array:
@@ -100,6 +103,6 @@ def _inverse(K: Array, mu: float) -> Array:
 
 
 def trace(K: Array) -> float:
-    """Sum of the diagonal."""
+    """Return the sum of the diagonal."""
     xp = array_namespace(K)
     return float(xp.sum(xp.linalg.diagonal(K)))

@@ -1,10 +1,11 @@
-"""L-BFGS with a line search of strong Wolfe conditions (Nocedal and Wright 2006, algorithms 7.4 and 7.5).
+"""L-BFGS with a strong Wolfe line search (Nocedal and Wright 2006, algorithms 7.4 and 7.5).
 
     p = -H g        W <- W + a p - lr weight_decay W        s = a p,  y = g(W + a p) - g(W)
 
-H is the BFGS inverse of the last m pairs (s, y), started at (s.y / y.y) I of the newest and never formed;
-a is the length that `line_search` finds. Both gradients of a pair are of one batch, so batches may change;
-but a line search trusts the loss that it sees, so the full batch is what this is for.
+g is the gradient, and a the step length that `line_search` returns. H is the BFGS approximation of the
+inverse Hessian from the last m pairs (s, y). It starts from (s.y / y.y) I of the newest pair, and it is never
+formed. Both gradients of a pair are computed on one batch, so batches may change between steps. The line
+search, however, takes the loss of the batch as exact, so L-BFGS is meant for full-batch training.
 """
 
 import math
@@ -22,23 +23,25 @@ from revgn.structs import setting, struct
 
 @struct
 class LBFGS:
-    """L-BFGS; while there is no pair, the step length tried first is lr times 1/|g| at most.
+    """L-BFGS with a strong Wolfe line search.
+
+    As long as no pair is stored, the first step length tried is lr min(1, 1/|g|).
 
     Notes
     -----
-    Cost: a gradient, and a forward pass with a gradient for each length tried, mostly one. Memory: 2 m
-    copies of the weights.
+    Cost: one gradient, and a forward pass with a gradient for each step length tried; usually one is enough.
+    Memory: 2 m copies of the weights.
     """
 
-    lr: float = setting("Step length that the line search tries first.", default=1.0, gt=0, resumable=True)
-    history: int = setting("Pairs of steps and gradient changes that are kept, m.", default=10, ge=1)
+    lr: float = setting("First step length that the line search tries.", default=1.0, gt=0, resumable=True)
+    history: int = setting("Number m of stored pairs of step and gradient change.", default=10, ge=1)
     weight_decay: float = setting(
-        "Decoupled weight decay, which the line search does not see.", default=0.0, ge=0, resumable=True
+        "Decoupled weight decay, applied outside the line search.", default=0.0, ge=0, resumable=True
     )
 
 
 class LBFGSState(NamedTuple):
-    """The last m pairs (s, y) with 1/(s.y), oldest first; zeros where there is no pair yet."""
+    """Last m pairs (s, y) with 1/(s.y), oldest first; zeros in the places of missing pairs."""
 
     steps: tuple[ChainParams, ...]
     changes: tuple[ChainParams, ...]
@@ -59,7 +62,7 @@ def update_lbfgs(
     g = batch_gradient(at)
     p = trees.scale(-1.0, inverse_product(state, g))
     slope = float(trees.dot(g, p))
-    if not slope < 0:  # by rounding, or where the gradient is 0
+    if not slope < 0:  # because of rounding, or if the gradient is 0
         state, p = init_lbfgs(optimizer, at.jacobian.network, params), trees.scale(-1.0, g)
         slope = float(trees.dot(g, p))
     first = lr if state.inverse_products[-1] else lr * min(1.0, 1.0 / (math.sqrt(-slope) or 1.0))
@@ -78,18 +81,19 @@ def update_lbfgs(
 
 @cost.register(LBFGS)
 def cost_lbfgs(optimizer: LBFGS, sizes: Sizes) -> Cost:
-    """The line search mostly tries one length."""
+    """Count a step whose line search tries one length, the usual case."""
     search = Cost({"line search": sizes.forward + sizes.jvp})
     return cost_of_gradient(sizes, copies=4 + 2 * optimizer.history) + search
 
 
 def inverse_product(state: LBFGSState, g: ChainParams) -> ChainParams:
-    """H g, by the two loops of algorithm 7.4; g itself without any pair.
+    """Return H g by the two-loop recursion of algorithm 7.4, or g if no pair is stored.
 
     Notes
     -----
-    Law: H <- V^T H V + rho s s^T with V = I - rho y s^T and rho = 1/(s.y), from the oldest pair on.
-    Cost: 4 m products and sums of vectors.
+    Law: H <- V^T H V + rho s s^T with V = I - rho y s^T and rho = 1/(s.y), from the oldest pair to the
+    newest.
+    Cost: 4 m dot products and vector sums.
     """
     pairs = [pair for pair in zip(*state, strict=True) if pair[2]]
     shares = []
@@ -113,7 +117,7 @@ def _trial(at: Linearization, params: ChainParams, p: ChainParams, length: float
 
 
 def _remembered(state: LBFGSState, start: Trial, found: Trial, s: ChainParams) -> LBFGSState:
-    """State with the newest pair in place of the oldest; as it was where s.y is not well above 0."""
+    """Return the state with the new pair in place of the oldest; unchanged unless s.y is well above 0."""
     y = trees.axpy(-1.0, start.gradient, found.gradient)
     product = float(trees.dot(s, y))
     if not (found.slope > CURVATURE * start.slope and product > 0):

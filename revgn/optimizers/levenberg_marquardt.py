@@ -1,15 +1,15 @@
-"""Levenberg-Marquardt: a damping that grows where the model of the loss fails and shrinks where it holds.
+"""Levenberg-Marquardt: Gauss-Newton with a damping that adapts to the quality of the quadratic model.
 
-The gain ratio of a step W - lr D is the actual decrease of the batch's loss over the decrease that its
-quadratic model predicts,
+The gain ratio of a step W - lr D is the actual decrease of the batch loss over the decrease that the
+quadratic model of the loss predicts,
 
     gain ratio = (loss(W) - loss(W - lr D)) / (lr <g, u> - lr^2/2 <u, H u>),   u = J D,
 
-with g and H the mean gradient and curvature in the outputs,
-
-and the damping is multiplied by `raised` below a gain ratio of 1/4, divided by `lowered` above 3/4, within
-bounds. A step that raises the loss is not taken. Sources: Marquardt 1963; Nocedal and Wright, algorithm 4.1
-for the ratio and its bounds; Martens 2010, section 4.1 for mini-batches.
+with g and H the gradient and the curvature of the mean loss with respect to the outputs. If the gain ratio is
+below 1/4, the damping is multiplied by `raised`; if it is above 3/4, the damping is divided by `lowered`. The
+damping stays within `lowest` and `highest`. A step that raises the loss is rejected. Sources: Marquardt 1963;
+Nocedal and Wright 2006, algorithm 4.1, for the ratio and its thresholds; Martens 2010, section 4.1, for
+mini-batches.
 """
 
 from dataclasses import replace
@@ -30,29 +30,33 @@ from revgn.structs import setting, struct
 
 @struct
 class LevenbergMarquardt:
-    """Gauss-Newton whose damping, the output damping if there is one, follows the gain ratio."""
+    """Gauss-Newton with a damping that follows the gain ratio.
+
+    The output damping is adapted if it is set, otherwise the damping of the solver.
+    """
 
     inner: GaussNewton = setting(
-        "Gauss-Newton with the first damping.", default=GaussNewton(solver=MinimumNorm(damping=1.0))
+        "Gauss-Newton optimizer, with the initial damping.",
+        default=GaussNewton(solver=MinimumNorm(damping=1.0)),
     )
-    raised: float = setting("Factor of the damping after a bad step.", default=4.0, gt=1)
-    lowered: float = setting("Divisor of the damping after a good step.", default=3.0, gt=1)
-    lowest: float = setting("Smallest damping.", default=1e-6, gt=0)
-    highest: float = setting("Largest damping.", default=1e3, gt=0)
-    rejects: bool = setting("Whether a step that raises the loss of its batch is left out.", default=True)
+    raised: float = setting("Factor by which the damping grows after a bad step.", default=4.0, gt=1)
+    lowered: float = setting("Factor by which the damping shrinks after a good step.", default=3.0, gt=1)
+    lowest: float = setting("Lower bound on the damping.", default=1e-6, gt=0)
+    highest: float = setting("Upper bound on the damping.", default=1e3, gt=0)
+    rejects: bool = setting("Reject a step that raises the loss of its batch.", default=True)
 
     def check(self) -> None:
-        """Raise `UsageError` unless lowest <= first damping <= highest."""
+        """Raise `UsageError` unless lowest <= initial damping <= highest."""
         first = _damping(self.inner)
         if not self.lowest <= first <= self.highest:
             raise UsageError(
-                f"LevenbergMarquardt: the first damping is {first}; expected one from lowest {self.lowest} "
-                f"to highest {self.highest}"
+                f"LevenbergMarquardt: the initial damping is {first}; expected a number between lowest "
+                f"({self.lowest}) and highest ({self.highest})"
             )
 
 
 class LevenbergMarquardtState(NamedTuple):
-    """The damping of the next step, and the state of Gauss-Newton."""
+    """Damping of the next step, and state of the inner Gauss-Newton optimizer."""
 
     damping: float
     inner: GaussNewtonState
@@ -76,20 +80,20 @@ def update_levenberg_marquardt(
     damped = _with_damping(optimizer.inner, state.damping)
     D, inner, info, _ = direction(damped, state.inner, params, at, scale)
     lr = length = scale * damped.lr
-    promised = abs(promise(damped, at, D, lr))  # below 0 where lr goes far beyond the model's minimum
+    predicted = abs(predicted_decrease(damped, at, D, lr))  # negative if lr is far beyond the model's minimum
     moved, step_norm = moved_by(params, D, lr, damped.weight_decay)
     network = at.jacobian.network
     z = forward(network, moved, join(at.jacobian.point.input, network.features))
-    gained = float(value(at.loss, at.outputs, at.targets) - value(at.loss, z, at.targets))
+    decrease = float(value(at.loss, at.outputs, at.targets) - value(at.loss, z, at.targets))
     damping = state.damping
-    if not gained > 0.25 * promised:  # also where the loss is not a number
+    if not decrease > 0.25 * predicted:  # also if the loss is NaN
         damping = min(optimizer.highest, damping * optimizer.raised)
-    elif gained > 0.75 * promised:
+    elif decrease > 0.75 * predicted:
         damping = max(optimizer.lowest, damping / optimizer.lowered)
-    if optimizer.rejects and not gained >= 0:
+    if optimizer.rejects and not decrease >= 0:
         moved, step_norm, length = params, 0.0 * step_norm, 0.0
         inner = state.inner
-        # that of no step
+        # without a step, J D = 0 and rho = 1
         info = info and info._replace(rho=1.0, rho_outputs=None if info.rho_outputs is None else 1.0)
     return Update(moved, LevenbergMarquardtState(damping, inner), step_norm, info, lr, length)
 
@@ -99,10 +103,10 @@ def cost_levenberg_marquardt(optimizer: LevenbergMarquardt, sizes: Sizes) -> Cos
     return cost(optimizer.inner, sizes) + Cost({"gain ratio": sizes.forward + sizes.jvp})
 
 
-def promise(optimizer: GaussNewton, at: Linearization, D: ChainParams, lr: float) -> float:
-    """What the model says that the mean loss falls by, lr <g, u> - lr^2/2 <u, H u>, with u = J D.
+def predicted_decrease(optimizer: GaussNewton, at: Linearization, D: ChainParams, lr: float) -> float:
+    """Return the decrease of the mean loss predicted by its model, lr <g, u> - lr^2/2 <u, H u> with u = J D.
 
-    The curvature is the one that the optimizer takes for the loss's; its scale is that of `output_step`.
+    H is the curvature that the optimizer uses (identity or exact), with the scale of `output_step`.
     """
     u = apply(at.jacobian, D)
     g = gradient(at.loss, at.outputs, at.targets)

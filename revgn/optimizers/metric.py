@@ -1,13 +1,15 @@
-"""A metric in which Gauss-Newton's direction is smallest: that of the features which training has seen.
+"""Metric for the norm of a Gauss-Newton direction, defined by the features seen in training.
 
     |D|^2 = sum_k tr D_k^T M_k D_k        M_k = P_k / p_k + floor I        P_k = mean of A_k^T A_k / n
 
-with p_k the mean of P_k's diagonal. tr D_k^T P_k D_k is the mean square by which coupling k moves all that
-was seen, so of the D that solve J D = eps the smallest in this metric disturbs the rest least.
+A_k are the features of coupling k on a batch of n samples, P_k is a running mean over batches, and p_k is the
+mean of P_k's diagonal. tr D_k^T P_k D_k is the mean squared change of coupling k's output over all samples
+seen. Of the D that solve J D = eps, the one with the smallest norm in this metric therefore changes the
+outputs of the other samples least.
 
-With R_k R_k^T = M_k^-1 it is D_k = R_k D'_k, where D' is the smallest solution, in the usual norm, of
-J' D' = eps, and J' is J with the features A_k R_k in place of A_k. P is the first of K-FAC's factors (Martens
-and Grosse 2015, section 3); as the metric of a minimum norm it is our own.
+With R_k R_k^T = M_k^-1, this solution is D_k = R_k D'_k. D' is the minimum-norm solution, in the Euclidean
+norm, of J' D' = eps, and J' is J with the features A_k R_k in place of A_k. P_k is the first of K-FAC's
+factors (Martens and Grosse 2015, section 3). Its use as the metric of a minimum-norm step is our own.
 """
 
 import math
@@ -28,7 +30,7 @@ from revgn.trees import is_empty
 
 @struct
 class FeatureMetric:
-    """M_k = P_k / p_k + floor I for each coupling; where the floor is large, the metric is the usual one.
+    """Metric M_k = P_k / p_k + floor I for each coupling; with a large floor it becomes Euclidean.
 
     Raises
     ------
@@ -37,13 +39,13 @@ class FeatureMetric:
 
     Notes
     -----
-    Cost: 2 n h^2 operations for P and for A R each, 2 h^2 d/2 for R D', and at a renewal 4/3 h^3. The state
-    holds P and R.
+    Cost: 2 n h^2 operations for P, 2 n h^2 for A R, 2 h^2 d/2 for R D', and 4/3 h^3 for each decomposition
+    of P. The state holds P and R.
     """
 
-    floor: float = setting("Floor of the metric P / p + floor I.", default=1.0, gt=0)
+    floor: float = setting("Multiple of the identity in the metric P / p + floor I.", default=1.0, gt=0)
     decay: float = setting("Weight of the old P in the running mean.", default=0.95, ge=0, lt=1)
-    every: int = setting("Steps between two decompositions of P.", default=10, ge=1)
+    every: int = setting("Number of steps between decompositions of P.", default=10, ge=1)
 
 
 class FeatureMetricState(NamedTuple):
@@ -54,7 +56,7 @@ class FeatureMetricState(NamedTuple):
 
 
 def init_metric(network: Network, params: ChainParams) -> FeatureMetricState:
-    """No metric yet: zeros in the shapes of P and R."""
+    """Return the metric before the first batch: zeros in the shapes of P and R."""
     zeros = []
     for layer, of in zip(network.body.layers, params, strict=True):
         for X in () if is_empty(of) else to_matrices(layer, of):
@@ -66,9 +68,14 @@ def init_metric(network: Network, params: ChainParams) -> FeatureMetricState:
 def update_metric(
     metric: FeatureMetric, state: FeatureMetricState, J: Jacobian, updates: int
 ) -> FeatureMetricState:
-    """P with the batch of J in it, after so many updates; R anew where it is time."""
+    """Return the metric after the batch of J is included in P.
+
+    `updates` is the number of updates done so far. R is recomputed at every `metric.every`-th of them.
+    """
     if J.point.points is None:
-        raise UsageError("update(GaussNewton): a metric of features needs them kept; take activations='keep'")
+        raise UsageError(
+            "update(GaussNewton): the features metric needs stored activations; set activations='keep'"
+        )
     n = J.point.output.first.shape[0]
     share = metric.decay if updates else 0.0
     trained = _trained(J)
@@ -86,7 +93,7 @@ def update_metric(
 
 @cost.register(FeatureMetric)
 def cost_feature_metric(metric: FeatureMetric, sizes: Sizes) -> Cost:
-    """Features in the metric stand beside those that are not."""
+    """Count one step; the features A R need memory in addition to A."""
     n, orders = sizes.samples, [(layer.features, layer.width) for layer in sizes.layers]
     work = sum(4.0 * n * m**2 + 2.0 * m**2 * d2 + 4 / 3 * m**3 / metric.every for m, d2 in orders)
     memory = {
@@ -97,7 +104,7 @@ def cost_feature_metric(metric: FeatureMetric, sizes: Sizes) -> Cost:
 
 
 def in_metric(state: FeatureMetricState, J: Jacobian) -> Jacobian:
-    """J', whose features are A R."""
+    """Return J', the Jacobian with the features A R in place of A."""
     assert J.point.points is not None
     roots, points = iter(state.roots), list(J.point.points)
     for k, of in enumerate(J.params):
@@ -109,7 +116,7 @@ def in_metric(state: FeatureMetricState, J: Jacobian) -> Jacobian:
 
 
 def from_metric(state: FeatureMetricState, J: Jacobian, D: ChainParams) -> ChainParams:
-    """R D' of D'."""
+    """Return R D' for a direction D'."""
     roots = iter(state.roots)
     return tuple(
         of
@@ -120,18 +127,18 @@ def from_metric(state: FeatureMetricState, J: Jacobian, D: ChainParams) -> Chain
 
 
 def _trained(J: Jacobian) -> list[tuple[Layer, Point]]:
-    """The layers that have parameters, with their points."""
+    """Return the layers that have parameters, with their points."""
     assert J.point.points is not None
     layers = zip(J.network.body.layers, J.point.points, J.params, strict=True)
     return [(layer, point) for layer, point, of in layers if not is_empty(of)]
 
 
 def _root(P: Array, floor: float, rows: int) -> Array:
-    """R, upper triangular, with R R^T = (P / p + floor I)^-1; p is the mean over `rows`, h + 1."""
+    """Return the upper triangular R with R R^T = (P / p + floor I)^-1, p = tr P / rows and rows = h + 1."""
     xp = array_namespace(P)
     M = P / ((trace(P) / rows) or 1.0)
     add_diagonal(M, floor)
     L = cholesky(M, overwrite=True)
-    if L is None:  # its eigenvalues are at least the floor, so P is not finite, nor will the step be
+    if L is None:  # M has eigenvalues >= floor, so P is not finite; a NaN step reports the divergence
         return xp.full_like(P, math.nan)
     return row_major(triangular_solve(L, xp.eye(P.shape[0], dtype=P.dtype, device=P.device), transposed=True))

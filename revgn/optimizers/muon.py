@@ -1,19 +1,21 @@
-"""Muon: momentum whose singular values are made equal (Jordan et al. 2024).
+"""Muon: momentum with equalized singular values (Jordan et al. 2024).
 
     m <- mu m + (1 - mu) g        M = m, or (1 - mu) g + mu m  (Nesterov)
     W <- W - lr ( s msign(M) + weight_decay W )        s = sqrt(max(1, (d/2) / h))
 
-msign(M) = U V^T of M = U S V^T, the steepest descent in the spectral norm, approximated by five steps
+g is the gradient with respect to a weight matrix W (h, d/2), and mu the momentum. msign(M) = U V^T for the
+singular value decomposition M = U S V^T; it is the steepest-descent direction in the spectral norm. It is
+approximated by five steps
 
     X <- a X + (b (X X^T) + c (X X^T)^2) X        X_0 = M / |M|
 
-of a Newton-Schulz iteration, whose coefficients (kellerjordan.github.io/posts/muon) take singular values
-above 2e-3 of |M| into [0.68, 1.21]. The scale s is that of the reference implementation, whose weights are
-(outputs, inputs); here they are (inputs, outputs).
+of a Newton-Schulz iteration. Its coefficients (kellerjordan.github.io/posts/muon) map singular values above
+2e-3 |M| into [0.68, 1.21]. The scale s is taken from the reference implementation, where weights have the
+shape (outputs, inputs); here they have the shape (inputs, outputs).
 
-The bias rows of each weight (the last one, for a coupling) are vectors, which msign would only scale. They go
-by Adam, with the learning rate times s / sqrt(max(h, d/2)), the root mean square of the elements of s
-msign(M), so that one learning rate serves both.
+The bias rows of each weight (the last row, for a coupling) are vectors, and msign would only rescale them.
+Adam updates them instead, with the learning rate times s / sqrt(max(h, d/2)). This factor is the root mean
+square of the elements of s msign(M), so the same learning rate is suitable for matrices and biases.
 """
 
 import math
@@ -37,30 +39,36 @@ _A, _B, _C = 3.4445, -4.7750, 2.0315
 
 @struct
 class Muon:
-    """Muon for weight matrices, Adam for biases; decoupled weight decay.
+    """Muon for weight matrices, Adam for biases, with decoupled weight decay.
 
     Notes
     -----
-    Cost: beyond the gradient 5 (4 m^2 k + 2 m^3) operations for each weight, m = min(h, d/2) and
+    Cost: one gradient, and 5 (4 m^2 k + 2 m^3) operations for each weight, with m = min(h, d/2) and
     k = max(h, d/2).
     """
 
     lr: float = setting("Learning rate.", default=0.02, gt=0, resumable=True)
     momentum: float = setting("Momentum.", default=0.95, ge=0, lt=1)
-    nesterov: bool = setting("Nesterov's momentum.", default=True)
-    beta1: float = setting("Decay of the first moment of the biases.", default=0.9, ge=0, lt=1)
-    beta2: float = setting("Decay of the second moment of the biases.", default=0.999, ge=0, lt=1)
-    eps: float = setting("Added to the root of the biases' second moment.", default=1e-8, gt=0)
+    nesterov: bool = setting("Use Nesterov momentum.", default=True)
+    beta1: float = setting(
+        "Adam for biases: decay of the running mean of the gradient.", default=0.9, ge=0, lt=1
+    )
+    beta2: float = setting(
+        "Adam for biases: decay of the running mean of the squared gradient.", default=0.999, ge=0, lt=1
+    )
+    eps: float = setting(
+        "Adam for biases: constant added to the denominator for numerical stability.", default=1e-8, gt=0
+    )
     weight_decay: float = setting("Decoupled weight decay.", default=0.0, ge=0, resumable=True)
 
     def check(self) -> None:
-        """Raise `UsageError` for Nesterov's momentum of 0."""
+        """Raise `UsageError` if Nesterov momentum is set and the momentum is 0."""
         if self.nesterov and not self.momentum:
             raise UsageError("Muon: nesterov needs a momentum > 0")
 
 
 class MuonState(NamedTuple):
-    """Running mean m of the gradient of the weights without bias rows, and Adam's state of these."""
+    """Running mean m of the gradient without its bias rows, and Adam's state for the bias rows."""
 
     momentum: ChainParams
     bias: AdamState
@@ -102,7 +110,7 @@ def cost_muon(optimizer: Muon, sizes: Sizes) -> Cost:
 
 
 def cost_of_orthogonalizing(sizes: Sizes) -> Cost:
-    """Cost of `orthogonalized` for each weight without its bias row."""
+    """Return the cost of `orthogonalized` for all weights without their bias rows."""
     work = 0.0
     for layer in sizes.layers:
         m, k = sorted((layer.rows - 1, layer.width))
@@ -111,17 +119,19 @@ def cost_of_orthogonalizing(sizes: Sizes) -> Cost:
 
 
 def spectral_scale(M: Array) -> float:
-    """s = sqrt(max(1, (d/2) / h)) of M (h, d/2); h = 1 where there are bias rows only."""
+    """Return s = sqrt(max(1, (d/2) / h)) for M (h, d/2); h counts as 1 if there are only bias rows."""
     h, d2 = M.shape
     return math.sqrt(max(1.0, d2 / max(1, h)))
 
 
 def orthogonalized(M: Array) -> Array:
-    """Approximate U V^T of M = U S V^T (h, d/2), 0 where M is 0; the smaller Gram matrix is the one formed.
+    """Return an approximation of U V^T for M = U S V^T (h, d/2); 0 if M is 0.
+
+    The iteration forms the smaller of the two Gram matrices.
 
     Notes
     -----
-    Law: U p(S / |M|) V^T, with p five times s <- a s + b s^3 + c s^5.
+    Law: the result is U p(S / |M|) V^T, where p applies s <- a s + b s^3 + c s^5 five times.
     """
     if not M.shape[0]:
         return M
@@ -140,14 +150,14 @@ def orthogonalized(M: Array) -> Array:
 
 
 def root_or_one(square: Array) -> Array:
-    """Root of a number, or 1 unless it is positive."""
+    """Return the square root of a number, or 1 if the number is not positive."""
     xp = array_namespace(square)
     root = xp.sqrt(square)
     return xp.where(root > 0, root, xp.ones_like(root))
 
 
 def with_bias(M: Array, s: float, bias: Array, of_bias: float | Array) -> Array:
-    """[s M; of_bias bias] (h+1, d/2)."""
+    """Return the weight [s M; of_bias bias] (h+1, d/2)."""
     h = M.shape[0]
     W = empty((h + bias.shape[0], M.shape[1]), M)
     blockwise(lambda Mi: (s * Mi,), M, out=(W[:h, :],))
@@ -156,20 +166,20 @@ def with_bias(M: Array, s: float, bias: Array, of_bias: float | Array) -> Array:
 
 
 def map_weights(function: Callable[..., Array], network: Network, *of: ChainParams) -> ChainParams:
-    """Apply `function` of a form and the arrays that have it, array by array, to parameters or changes."""
+    """Apply `function(form, *arrays)` to each weight of parameters or changes, and return the results."""
     layers = zip(network.body.layers, of[0], strict=True)
     forms = iter([form for layer, own in layers if not trees.is_empty(own) for form in weight_forms(layer)])
     return trees.map_leaves(lambda *arrays: function(next(forms), *arrays), *of)
 
 
 def matrix_and_bias(form: WeightForm, W: Array) -> tuple[Array, Array]:
-    """W as a matrix without its bias rows (h, d/2), and these."""
+    """Return W as a matrix without its bias rows (h, d/2), and the bias rows."""
     W = array_namespace(W).reshape(W, (form.rows, form.columns))
     h = form.rows - form.bias_rows
     return W[:h, :], W[h:, :]
 
 
 def _apart(network: Network, of: ChainParams) -> tuple[ChainParams, ChainParams]:
-    """Weights without their bias rows, and the bias rows."""
+    """Return the weights without their bias rows, and the bias rows."""
     matrices = map_weights(lambda form, W: matrix_and_bias(form, W)[0], network, of)
     return matrices, map_weights(lambda form, W: matrix_and_bias(form, W)[1], network, of)

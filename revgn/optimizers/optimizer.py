@@ -1,8 +1,9 @@
-"""What an optimizer is: `init_state` and `update`, with everything explicit.
+"""The interface of an optimizer: `init_state` and `update`, pure functions with explicit state.
 
-Most have a `direction` D, along which the weights go W <- W - lr D: what can be blended, switched and
-scaled by others, and all that `update` needs. An update sees the network linearized at a batch, so
-first-order methods (one vjp) and Gauss-Newton (one solve) share it. Nothing is changed in place.
+Most optimizers implement only a `direction` D, and the default `update` steps W <- W - lr D. Wrappers such as
+`Blend`, `Paced` and `Orthogonalized` combine or rescale the directions of other optimizers. An update
+receives the network linearized at a batch, so first-order methods (one vjp) and Gauss-Newton (one solve)
+share one interface. Nothing is changed in place.
 """
 
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -15,15 +16,15 @@ from revgn.losses import Loss, gradient
 from revgn.networks import ChainParams, Network
 from revgn.solvers import Equation, Jacobian, SolveInfo, apply_adjoint, output_change, residuals
 
-OptimizerState: TypeAlias = Any  # opaque: nested tuples of arrays and numbers, read by its optimizer alone
+OptimizerState: TypeAlias = Any  # opaque: nested tuples of arrays and numbers, read only by its optimizer
 
 
 class Optimizer(Struct, Protocol):
-    """A frozen dataclass for which `init_state` is registered, and `update` or `direction`."""
+    """A frozen dataclass for which `init_state` is implemented, and `update` or `direction`."""
 
 
 class DirectionOptimizer(Optimizer, Protocol):
-    """An optimizer for which `direction` is registered."""
+    """An optimizer for which `direction` is implemented."""
 
     @property
     def lr(self) -> float:
@@ -35,9 +36,9 @@ class DirectionOptimizer(Optimizer, Protocol):
 
 
 class Linearization(NamedTuple):
-    """A batch seen from the parameters: the loss, outputs z (n, c), targets (n, c) and J = dz/dW.
+    """The network linearized at a batch: the loss, outputs z (n, c), targets (n, c) and J = dz/dW.
 
-    What an optimizer draws at random follows from `seed` and the updates done.
+    The random draws of an optimizer are determined by `seed` and the number of updates done.
     """
 
     loss: Loss
@@ -48,10 +49,10 @@ class Linearization(NamedTuple):
 
 
 class Update(NamedTuple):
-    """Parameters and state after a step, the norm |W_new - W| (0-d) of the step, and how it was solved for.
+    """Parameters and state after a step, the norm |W_new - W| (0-d) of the step, and the solve information.
 
-    `lr` is the learning rate of the step, `length` the factor of the direction that was applied: the learning
-    rate, unless a bound or a line search chose another one.
+    `lr` is the learning rate of the step. `length` is the factor with which the direction was applied; it is
+    the learning rate, unless a bound or a line search chose another factor.
     """
 
     params: ChainParams
@@ -63,9 +64,10 @@ class Update(NamedTuple):
 
 
 class Direction(NamedTuple):
-    """D, with which the weights go W <- W - lr D; the state; how D was solved for, if it was.
+    """Direction D of the step W <- W - lr D, the new state, and the solve information.
 
-    `equation` is then the J D = eps that was solved, of which `solve.rho` is the residual.
+    If a solver found D, `equation` is the equation J D = eps that was solved, and `solve.rho` is its relative
+    residual.
     """
 
     params: ChainParams
@@ -76,12 +78,13 @@ class Direction(NamedTuple):
 
 @generic
 def init_state(optimizer: Optimizer, network: Network, params: ChainParams) -> OptimizerState:
-    """State before the first update.
+    """Return the state before the first update.
 
     Notes
     -----
-    Law: here and after each update, all arrays are stored row by row (`revgn.arrays.row_major`), as a
-    checkpoint gives them back: a product with another layout may round differently.
+    Law: in this state, and in the state after each update, all arrays are stored row by row
+    (`revgn.arrays.row_major`). A checkpoint restores them in this layout, and in another layout a matrix
+    product may round differently.
 
     Examples
     --------
@@ -99,13 +102,14 @@ def init_state(optimizer: Optimizer, network: Network, params: ChainParams) -> O
 def update(
     optimizer: Optimizer, state: OptimizerState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Update:
-    """One step; `params` are those of the linearization, `scale` multiplies every learning rate.
+    """Take one step: return the new parameters, the new state and information about the step.
 
-    Unless it is registered for an optimizer, the step goes along its `direction`.
+    `params` are the parameters at which the network was linearized, and `scale` multiplies every learning
+    rate. By default, the step goes along the optimizer's `direction`.
 
     Notes
     -----
-    Law: a function of its arguments alone; equal arguments give equal bits.
+    Law: the result depends only on the arguments; equal arguments give equal bits.
 
     Examples
     --------
@@ -127,11 +131,13 @@ def update(
 def direction(
     optimizer: Optimizer, state: OptimizerState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Direction:
-    """D of the step W <- W - scale lr (D + weight_decay W); most directions do not depend on `scale`.
+    """Return the direction D of the step W <- W - scale lr (D + weight_decay W), and the new state.
+
+    Most directions do not depend on `scale`.
 
     Notes
     -----
-    Law: a function of its arguments alone; equal arguments give equal bits.
+    Law: the result depends only on the arguments; equal arguments give equal bits.
 
     Examples
     --------
@@ -149,11 +155,13 @@ def direction(
 
 
 def measured(solved: Direction, D: ChainParams) -> SolveInfo | None:
-    """How `solved` was solved for, with rho = |J D - eps| / |eps| of the D that is applied in its place.
+    """Return the solve information of `solved` with rho = |J D - eps| / |eps| of the direction D.
+
+    Wrappers use it to report rho for the direction that they apply in place of the solved one.
 
     Notes
     -----
-    Cost: a jvp.
+    Cost: one jvp.
     """
     if solved.solve is None or solved.equation is None:
         return solved.solve
@@ -177,15 +185,16 @@ def update_along(
 
 
 def check_direction(name: str, optimizer: Optimizer) -> None:
-    """Raise `UsageError`, in the name of a struct that uses it, unless the optimizer has a direction."""
+    """Raise `UsageError`, on behalf of the struct `name`, unless the optimizer has a direction."""
     if not has_map(direction, type(optimizer)):
         raise UsageError(
-            f"{name}: {type(optimizer).__name__} chooses its steps as a whole and has no direction to use"
+            f"{name}: {type(optimizer).__name__} has no direction, because it computes whole steps; "
+            "choose another inner optimizer"
         )
 
 
 def batch_gradient(at: Linearization) -> ChainParams:
-    """Gradient of the batch's mean loss in the parameters: J^T d loss/dz.
+    """Return the gradient of the batch's mean loss with respect to the parameters, J^T dloss/dz.
 
     Examples
     --------
@@ -205,7 +214,7 @@ def batch_gradient(at: Linearization) -> ChainParams:
 def moved_by(
     params: ChainParams, direction: ChainParams, lr: float, weight_decay: float
 ) -> tuple[ChainParams, Array]:
-    """W - lr (D + weight_decay W), decay decoupled from the direction, and the norm of the change."""
+    """Return W - lr (D + weight_decay W), with decoupled weight decay, and the norm of the change."""
     if weight_decay:
         direction = trees.axpy(weight_decay, params, direction)
     return trees.axpy(-lr, direction, params), lr * trees.norm(direction)

@@ -1,11 +1,12 @@
-"""Another optimizer's direction, its matrices made orthogonal: a step of one length along all they span.
+"""Orthogonalization of another optimizer's direction: all singular values of each weight's step become equal.
 
-    D_k = s U V^T        of the other's D_k = U S V^T without its bias rows       s = sqrt(max(1, (d/2) / h))
+    D_k = s U V^T        for the inner D_k = U S V^T without its bias rows        s = sqrt(max(1, (d/2) / h))
 
-The smallest solution of J D = eps moves the weights in few directions and leaves the features where they are
-(the lazy regime of Buffelli et al. 2024, section 5); here all singular directions take part. Muon is this for
-a gradient's running mean (Jordan 2024, whose iteration this is); for Gauss-Newton with momentum it is our
-own. The bias row keeps its size relative to the matrix.
+The minimum-norm solution of J D = eps moves the weights along few singular directions and hardly changes the
+features (the lazy regime of Buffelli et al. 2024, section 5). After orthogonalization, all singular
+directions move equally. Muon is the orthogonalization of a running mean of the gradient (Jordan et al. 2024,
+also the source of the iteration); the use for Gauss-Newton with momentum is our own. The bias row keeps its
+size relative to the matrix.
 """
 
 from revgn.arrays import Array, array_namespace, blockwise, inner
@@ -29,15 +30,16 @@ from revgn.structs import setting, struct
 
 @struct
 class Orthogonalized:
-    """Direction U V^T of the inner optimizer's direction U S V^T, with its learning rate and weight decay.
+    """Direction U V^T in place of the inner optimizer's direction U S V^T, for each weight matrix.
 
-    The state is the inner optimizer's: momentum collects directions before they are orthogonalized.
+    Learning rate, weight decay and state are taken from the inner optimizer, so momentum accumulates
+    directions before they are orthogonalized.
 
     Notes
     -----
-    Law: the length of the inner direction does not matter.
-    Cost: beyond the inner direction that of `revgn.optimizers.muon`, and a jvp where D was solved for: rho is
-    that of the orthogonal direction.
+    Law: the result does not depend on the length of the inner direction.
+    Cost: the inner direction, and its orthogonalization (see `revgn.optimizers.muon`). If a solver found the
+    inner direction, one jvp more, because rho is measured for the orthogonalized direction.
     """
 
     inner: DirectionOptimizer = setting(

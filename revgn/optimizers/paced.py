@@ -1,12 +1,15 @@
-"""The length of a step along another optimizer's direction: a bound, and backtracking.
+"""Step length along another optimizer's direction: a trust radius, and backtracking.
 
-With E = D + w W, D the direction of the inner optimizer and w its weight decay,
+With E = D + w W, where D is the direction of the inner optimizer and w its weight decay,
 
     W <- W - t E        t = lr / 2^k, with lr first reduced until |t E| <= trust_radius
 
-k is 0, or by backtracking the least number with loss(W - t E) <= loss(W) - c t max(<grad, E>, 0) on the batch
-itself. Source: Nocedal and Wright 2006, algorithm 3.1, whose slope <grad, E> = <dloss/dz, J E> takes one jvp
-(Vaswani et al. 2019 use it for mini-batches).
+Without backtracking, k is 0. With backtracking, k is the smallest number that satisfies
+
+    loss(W - t E) <= loss(W) - c t max(<grad, E>, 0)
+
+on the batch of the step. Source: Nocedal and Wright 2006, algorithm 3.1. The slope <grad, E> =
+<dloss/dz, J E> costs one jvp. Vaswani et al. 2019 use the rule with mini-batches.
 """
 
 from revgn import trees
@@ -34,37 +37,42 @@ from revgn.structs import setting, struct
 
 @struct
 class Backtracking:
-    """Halve the length of a step until the loss of its batch falls enough."""
+    """Halve the step length until the loss of the batch decreases enough."""
 
-    halvings: int = setting("Halvings of the length, at most.", default=10, ge=1, le=60)
-    decrease: float = setting("c, the required share of the first-order decrease.", default=1e-4, ge=0, lt=1)
+    halvings: int = setting("Maximum number of halvings.", default=10, ge=1, le=60)
+    decrease: float = setting(
+        "Required loss decrease, as a fraction c of its first-order prediction.", default=1e-4, ge=0, lt=1
+    )
 
 
 @struct
 class Paced:
-    """The direction of the inner optimizer, applied as far as a bound and a rule allow.
+    """Direction of the inner optimizer, with a bound or a rule for the step length.
 
     Notes
     -----
-    Law: a step that the bound shortens has the norm `trust_radius`. By backtracking the loss of the batch
-    never rises: where no length keeps it down, the step is 0, and only the inner state goes on. rho is that
-    of the applied step, (t / lr) D in place of D.
-    Cost: by backtracking one jvp, and a forward pass for each length tried; a jvp for rho where t is not lr.
+    Law: a step that the bound shortens has the norm `trust_radius`. With backtracking the loss of the batch
+    never rises: if no step length satisfies the condition, the step is 0, and only the inner state is
+    updated. rho is measured for the applied step, with (t / lr) D in place of D.
+    Cost: with backtracking one jvp, and a forward pass for each length tried. If t differs from lr, one jvp
+    for rho.
     """
 
     inner: DirectionOptimizer = setting(
         "Optimizer whose direction is applied.", default=GaussNewton(), family="optimizer"
     )
     length: Backtracking | None = setting(
-        "Rule for the length of a step; none applies the learning rate.", default=None, family="length"
+        "Rule that chooses the step length; without a rule it is the learning rate.",
+        default=None,
+        family="length",
     )
-    trust_radius: float | None = setting("Bound on the Euclidean norm of a step.", default=None, gt=0)
+    trust_radius: float | None = setting("Upper bound on the Euclidean norm of a step.", default=None, gt=0)
 
     def check(self) -> None:
-        """Raise `UsageError` unless there is a direction, and something that chooses its length."""
+        """Raise `UsageError` unless the inner optimizer has a direction, and a bound or a rule is set."""
         check_direction("Paced", self.inner)
         if self.length is None and self.trust_radius is None:
-            raise UsageError("Paced: has neither a trust_radius nor a length rule; give one of them")
+            raise UsageError("Paced: has neither a trust_radius nor a length rule; set at least one of them")
 
 
 @init_state.register(Paced)
@@ -94,7 +102,7 @@ def update_paced(
 
 @cost.register(Paced)
 def cost_paced(optimizer: Paced, sizes: Sizes) -> Cost:
-    """Backtracking mostly tries one length."""
+    """Count a step for which backtracking tries one length, the usual case."""
     tried = {} if optimizer.length is None else {"length": sizes.forward + sizes.jvp}
     return cost(optimizer.inner, sizes) + Cost(tried)
 
@@ -102,7 +110,7 @@ def cost_paced(optimizer: Paced, sizes: Sizes) -> Cost:
 def _backtracked(
     rule: Backtracking, params: ChainParams, at: Linearization, E: ChainParams, t: float
 ) -> tuple[float, ChainParams]:
-    """Return the first length that lowers the loss enough, and the parameters there; 0 if there is none."""
+    """Return the first length that lowers the loss enough, or 0 if there is none, and the new parameters."""
     start = float(value(at.loss, at.outputs, at.targets))
     JE = apply(at.jacobian, E)
     slope = float(array_namespace(JE).sum(gradient(at.loss, at.outputs, at.targets) * JE))

@@ -1,6 +1,7 @@
-"""Learning-rate schedules: a factor in (0, 1] of every learning rate at each step.
+"""Learning-rate schedules: a factor in [0, 1] that multiplies every learning rate at each step.
 
-With t = 0, 1, ... the step and T the total, after a linear warm-up of w steps ((t+1)/w):
+With t = 0, 1, ... the step and T the total number of steps, the factor is (t + 1)/w during the first w steps,
+a linear warm-up. Afterwards it is
 
     constant  1
     cosine    f + (1 - f) (1 + cos(pi (t - w)/(T - w))) / 2, f the floor   (Loshchilov and Hutter 2017)
@@ -12,38 +13,42 @@ from typing import TypeAlias
 
 from revgn.structs import setting, struct
 
-_WARMUP = "Steps of linear warm-up."
+_WARMUP = "Number of linear warm-up steps."
 
 
 @struct
 class Constant:
-    """1 after the warm-up."""
+    """Constant factor 1 after the warm-up."""
 
     warmup: int = setting(_WARMUP, default=0, ge=0, resumable=True)
 
 
 @struct
 class Cosine:
-    """Half a cosine from 1 to the floor."""
+    """Cosine decay from 1 to the floor."""
 
     warmup: int = setting(_WARMUP, default=0, ge=0, resumable=True)
-    floor: float = setting("Factor at the last step.", default=0.0, ge=0, le=1, resumable=True)
+    floor: float = setting(
+        "Factor of the learning rate at the end of training.", default=0.0, ge=0, le=1, resumable=True
+    )
 
 
 @struct
 class StepDecay:
-    """A factor of gamma at equal distances."""
+    """Decay by the factor gamma at regular intervals."""
 
     warmup: int = setting(_WARMUP, default=0, ge=0, resumable=True)
-    every: int = setting("Steps between two decays.", default=1000, ge=1, resumable=True)
-    gamma: float = setting("Factor of each decay.", default=0.1, gt=0, le=1, resumable=True)
+    every: int = setting("Number of steps between decays.", default=1000, ge=1, resumable=True)
+    gamma: float = setting(
+        "Factor of the learning rate at each decay.", default=0.1, gt=0, le=1, resumable=True
+    )
 
 
 Schedule: TypeAlias = Constant | Cosine | StepDecay
 
 
 def schedule_factor(schedule: Schedule, step: int, total: int) -> float:
-    """Factor of the learning rates at `step` (from 0) of `total` steps.
+    """Return the factor of the learning rates at `step`, counted from 0, of `total` steps.
 
     Examples
     --------

@@ -2,6 +2,8 @@
 
 m <- mu m + g        W <- W - lr m              (momentum)
                      W <- W - lr (g + mu m)     (Nesterov)
+
+g is the gradient of the batch loss with respect to the weights W, and mu the momentum.
 """
 
 from typing import NamedTuple
@@ -16,15 +18,15 @@ from revgn.structs import setting, struct
 
 @struct
 class SGD:
-    """Gradient descent; decoupled weight decay."""
+    """Stochastic gradient descent with momentum and decoupled weight decay."""
 
     lr: float = setting("Learning rate.", default=0.1, gt=0, resumable=True)
     momentum: float = setting("Momentum.", default=0.0, ge=0, lt=1)
-    nesterov: bool = setting("Nesterov's momentum.", default=False)
+    nesterov: bool = setting("Use Nesterov momentum.", default=False)
     weight_decay: float = setting("Decoupled weight decay.", default=0.0, ge=0, resumable=True)
 
     def check(self) -> None:
-        """Raise `UsageError` for Nesterov's momentum of 0."""
+        """Raise `UsageError` if Nesterov momentum is set and the momentum is 0."""
         if self.nesterov and not self.momentum:
             raise UsageError("SGD: nesterov needs a momentum > 0")
 

@@ -1,11 +1,12 @@
-"""Two optimizers in turn: the second takes over after some steps, or once the first makes no progress.
+"""Two optimizers in sequence: the second takes over after a number of steps, or when progress stalls.
 
-    first   until `switch_at` updates are done, or until the running mean of the batch's loss has had no new
+    first   until `switch_at` updates are done, or until the running mean of the batch loss has reached no new
             minimum for `patience` updates
-    second  from then on, from its initial state
+    second  from then on, starting in its initial state
 
-The mean is m_t / (1 - b^t), m_t = b m_(t-1) + (1 - b) loss_t, b = `smoothing`, over about 1 / (1 - b)
-batches. A new minimum is lower by at least a ten-thousandth, so that creeping counts as standing still.
+The running mean is m_t / (1 - b^t) with m_t = b m_(t-1) + (1 - b) loss_t and b = `smoothing`; it extends over
+about 1 / (1 - b) batches. A new minimum must be lower than the old one by at least 0.01 %, so very slow
+progress counts as none.
 """
 
 import math
@@ -25,32 +26,40 @@ _LEAST = 1e-4
 
 @struct
 class Switch:
-    """First one optimizer, then another; any two, each with its own learning rate and weight decay.
+    """One optimizer first, another one later; each has its own learning rate and weight decay.
 
     Notes
     -----
-    Law: the updates are those of the first alone, then those of the second alone, bit for bit. Both states
-    exist from the beginning, so that every checkpoint has one shape.
+    Law: the updates are, bit for bit, the updates of the first optimizer alone, followed by the updates of
+    the second optimizer alone. Both states exist from the beginning, so every checkpoint has the same
+    structure.
     """
 
-    first: Optimizer = setting("Optimizer of the first steps.", default=Adam(), family="optimizer")
+    first: Optimizer = setting("Optimizer before the switch.", default=Adam(), family="optimizer")
     second: Optimizer = setting("Optimizer after the switch.", default=GaussNewton(), family="optimizer")
-    switch_at: int | None = setting("Steps before the switch.", default=None, ge=1)
-    patience: int | None = setting("Steps without progress before the switch.", default=None, ge=1)
+    switch_at: int | None = setting("Number of steps before the switch.", default=None, ge=1)
+    patience: int | None = setting("Number of steps without progress before the switch.", default=None, ge=1)
     smoothing: float = setting(
-        "Weight of the old mean loss in the new one, by which progress is judged.", default=0.9, ge=0, lt=1
+        "Weight of the old value in the running mean of the loss, which measures progress.",
+        default=0.9,
+        ge=0,
+        lt=1,
     )
 
     def check(self) -> None:
-        """Raise `UsageError` unless one of `switch_at` and `patience` is given."""
+        """Raise `UsageError` unless exactly one of `switch_at` and `patience` is set."""
         if (self.switch_at is None) == (self.patience is None):
             raise UsageError(
-                f"Switch: switch_at is {self.switch_at}, patience {self.patience}; give one of the two"
+                f"Switch: switch_at is {self.switch_at}, patience is {self.patience}; set exactly one of them"
             )
 
 
 class SwitchState(NamedTuple):
-    """Updates done and since the minimum of the mean loss, m, that minimum; whether the second acts."""
+    """State of the switch.
+
+    Updates done; updates since the running mean reached its minimum; m; that minimum; 1 if the second
+    optimizer is active, otherwise 0; and the states of both optimizers.
+    """
 
     updates: int
     since_lowest: int
@@ -87,7 +96,7 @@ def cost_switch(optimizer: Switch, sizes: Sizes) -> Cost:
 
 
 def _observed(optimizer: Switch, state: SwitchState, at: Linearization) -> SwitchState:
-    """Return the state with the optimizer of this step decided."""
+    """Return the state after the batch loss is included and the optimizer of this step is chosen."""
     if state.is_second:
         return state
     if optimizer.patience is None:

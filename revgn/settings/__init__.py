@@ -1,4 +1,4 @@
-"""The configuration: a tree of structs, built from TOML, options and presets."""
+"""The configuration of a run: a tree of structs, built from TOML files, options and presets."""
 
 from revgn.settings.build import build_config, fields_at, filled_settings, merge_settings
 from revgn.settings.config import Config, Exponential, Own, Tail, mapped, parts_of

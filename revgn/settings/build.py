@@ -1,6 +1,7 @@
-"""Configurations from nested dicts: merged, then built strictly; an error names the nearest known name.
+"""Build configurations from nested dicts: merge the dicts, then build the structs.
 
-Precedence: option, file, preset, default. A stronger layer that chooses another kind replaces a weaker table.
+Options override files, files override presets, presets override defaults. If a stronger layer chooses another
+kind, of optimizer for example, its table replaces the weaker one. An error suggests the nearest known name.
 """
 
 import difflib
@@ -21,13 +22,13 @@ Table = dict[str, Any]
 
 
 def build_config(*layers: Table) -> Config:
-    """Configuration from nested dicts, the earlier of them stronger, over the preset and the defaults.
+    """Return the configuration from nested dicts; earlier dicts override later ones, presets and defaults.
 
     Raises
     ------
     UsageError
-        For an unknown key (with the nearest known one), a value of the wrong type or out of its bounds, a
-        setting that the chosen structs do not have. One line that names the dotted path.
+        If a key is unknown, if a value has the wrong type or is out of bounds, or if the chosen structs do
+        not have a setting. The message is one line with the dotted path, and suggests the nearest name.
 
     Examples
     --------
@@ -41,7 +42,7 @@ def build_config(*layers: Table) -> Config:
 
 
 def filled_settings(settings: Table) -> Table:
-    """Settings of a run, newer ones at their defaults; as they are where a part was removed."""
+    """Return the settings of a run with defaults for newer settings; unchanged if a setting was removed."""
     try:
         return config_dict(build_config(settings))
     except UsageError:
@@ -49,7 +50,7 @@ def filled_settings(settings: Table) -> Table:
 
 
 def merge_settings(*layers: Table) -> Table:
-    """Nested dicts merged, the earlier of them stronger."""
+    """Return nested dicts merged into one; earlier dicts override later ones."""
     merged: Table = {}
     for layer in reversed(layers):
         merged = _merged(Config, merged, layer)
@@ -57,7 +58,7 @@ def merge_settings(*layers: Table) -> Table:
 
 
 def with_preset(settings: Table) -> Table:
-    """Return settings over their preset, without its optimizer where another optimizer or solver is set."""
+    """Return settings merged over their preset; its optimizer is dropped if another kind or solver is set."""
     name = settings.get("preset")
     if name is None:
         return settings
@@ -72,7 +73,7 @@ def with_preset(settings: Table) -> Table:
 
 
 class Chosen(NamedTuple):
-    """A setting in a tree of settings: its value, a table where it stands for a struct, and that struct."""
+    """A setting in a tree of settings: its value (a table for a struct), and the class of that struct."""
 
     of: Setting
     value: Any
@@ -80,7 +81,7 @@ class Chosen(NamedTuple):
 
 
 def fields_at(settings: Table) -> dict[str, Chosen]:
-    """Return every setting that the structs chosen by `settings` have, by its dotted path."""
+    """Return all settings of the structs that `settings` chooses, by dotted path."""
     return dict(_fields(Config, settings, Config(), ""))
 
 
@@ -102,7 +103,7 @@ def _merged(cls: type | None, weak: Table, strong: Table) -> Table:
         new, old = _normal(of, value), _normal(of, weak.get(key))
         if not (isinstance(new, dict) and isinstance(old, dict)):
             is_none = new is None and of is not None and of.family is not None
-            merged[key] = "none" if is_none else new  # for which TOML has no word
+            merged[key] = "none" if is_none else new  # TOML has no null
             continue
         default = None if of is None else of.default
         before, after = _class_of(of, old, default), _class_of(of, old | new, default)
@@ -111,7 +112,7 @@ def _merged(cls: type | None, weak: Table, strong: Table) -> Table:
 
 
 def _class_of(of: Setting | None, table: Any, default: Any) -> type | None:
-    """Return the struct that a table stands for; None for a plain value, or a kind that is not known."""
+    """Return the class of the struct that a table describes; None for a plain value or an unknown kind."""
     if of is None or not isinstance(table, dict):
         return None
     if of.family is None:
@@ -123,14 +124,14 @@ def _class_of(of: Setting | None, table: Any, default: Any) -> type | None:
 
 
 def _normal(of: Setting | None, value: Any) -> Any:
-    """Return a table for a word that stands for one: "adam" for {kind = "adam"}."""
+    """Return the table that a kind abbreviates: {kind = "adam"} for "adam"."""
     if of is None or of.family is None or not isinstance(value, str):
         return value
     return None if value == "none" else {"kind": value}
 
 
 def _built(cls: type, table: Table, path: str, base: Any) -> Any:
-    """Build a struct from a table, over the values of `base` where there is one."""
+    """Build a struct from a table; missing values are taken from `base`, else from the defaults."""
     fields = {of.name: of for of in settings_of(cls)}
     for key in table:
         if key not in fields:
@@ -148,7 +149,7 @@ def _built(cls: type, table: Table, path: str, base: Any) -> Any:
 
 
 def _member(of: Setting, value: Any, path: str, default: Any) -> Any:
-    """Return the value of one field, built where it is a struct."""
+    """Return the value of one field; build it from its table if it is a struct."""
     if of.size and isinstance(value, str):
         return parse_size(value, path)
     if not of.is_part:
@@ -164,7 +165,7 @@ def _member(of: Setting, value: Any, path: str, default: Any) -> Any:
         kinds = FAMILIES[of.family or ""]
         if "kind" in value:
             raise UsageError(f"{path}.kind: {unknown_word(value['kind'], kinds)}")
-        raise UsageError(f"{path}.kind: is missing; one of {', '.join(kinds)}")
+        raise UsageError(f"{path}.kind: is missing; expected one of {', '.join(kinds)}")
     if of.family is None and family_of(cls) and value.get("kind", kind_of(cls)) != kind_of(cls):
         raise UsageError(f"{path}.kind: {value['kind']!r} cannot be used; it is always {kind_of(cls)}")
     if of.family is not None or family_of(cls):
@@ -173,12 +174,12 @@ def _member(of: Setting, value: Any, path: str, default: Any) -> Any:
 
 
 def unknown_word(name: Any, known: Any) -> str:
-    """Say that a name is not known, and the nearest that is."""
+    """Return the message for an unknown name, with the nearest known name."""
     return f"unknown name {name!r}; {nearest(name, known)}"
 
 
 def _unknown_setting(name: str, cls: type, path: str) -> str:
-    """Say that a struct has no such field: a new name, the nearest one, or the structs that have it."""
+    """Return the message for an unknown field: its new name, structs that have it, or the nearest name."""
     if hint := renamed(f"{path}{name}"):
         return f"{path}{name}: {hint}"
     if (family := family_of(cls)) and (hint := missing(name, family, kind_of(cls))):
@@ -188,12 +189,12 @@ def _unknown_setting(name: str, cls: type, path: str) -> str:
     places |= {known: f"{path}{known}" for known in beside}
     near = (difflib.get_close_matches(name, known, 1) for known in (beside, places))
     found = [places[names[0]] for names in near if names]
-    hint = f"did you mean {found[0]}?" if found else f"known here are {', '.join(beside)}"
+    hint = f"did you mean {found[0]}?" if found else f"the settings here are {', '.join(beside)}"
     return f"{path}{name}: unknown setting; {hint}"
 
 
 def missing(name: str, family: str, kind: str) -> str:
-    """Say which other structs have a field: "adam has no damping; kfac has"; "" where none has."""
+    """Return which other structs have a field ("adam has no damping; kfac has"), or "" if none has it."""
     found = holders(family, name)
     is_plural = len(found) > 1 or any("'s " in one and one.endswith("s") for one in found)
     others = " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:])))

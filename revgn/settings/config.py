@@ -1,7 +1,7 @@
 """The configuration of a run: a tree of structs.
 
-The dotted path of a field (`optimizer.solver.damping`) is its name everywhere: in TOML files, behind `--set`,
-and as attribute `config.optimizer.solver.damping` of a run.
+The dotted path of a field, such as `optimizer.solver.damping`, is the name of a setting in TOML files, in
+`--set`, and in the attributes of a run (`config.optimizer.solver.damping`).
 """
 
 from collections.abc import Callable, Iterator
@@ -18,19 +18,22 @@ from revgn.structs import setting, settings_of, struct
 
 @struct
 class Exponential:
-    """Exponential moving average, free of the bias of its initialization."""
+    """Exponential moving average of the weights, with bias correction."""
 
     decay: float = setting(
-        "Weight of each set of weights relative to the next one.", default=0.95, gt=0, lt=1
+        "Decay per step of the weights in the average.",
+        default=0.95,
+        gt=0,
+        lt=1,
     )
 
 
 @struct
 class Tail:
-    """Mean of the weights of the last steps."""
+    """Mean of the weights over the last steps."""
 
     tail_start: float = setting(
-        "Share of all steps after which the average begins.", default=0.75, ge=0, lt=1
+        "Fraction of all steps after which averaging begins.", default=0.75, ge=0, lt=1
     )
 
 
@@ -39,60 +42,70 @@ class TrainingSettings:
     """The training loop."""
 
     loss: Loss | None = setting(
-        "Loss; by default cross-entropy for classes and squared error for numbers.",
+        "Loss; by default cross-entropy for classification, squared error for regression.",
         default=None,
         family="loss",
     )
     label_smoothing: float = setting(
-        "Share of each label that is spread over all classes, in the steps (cross-entropy).",
+        "Label smoothing: fraction of each label spread uniformly over all classes (cross-entropy).",
         default=0.0,
         ge=0,
         lt=1,
     )
     schedule: Schedule = setting(
-        "Schedule of the learning rates.", default=Constant(), family="schedule", resumable=True
+        "Learning rate schedule.", default=Constant(), family="schedule", resumable=True
     )
     average: Exponential | Tail | None = setting(
-        "Average of the weights, kept beside training.", default=None, family="average"
+        "Running average of the weights, also evaluated.", default=None, family="average"
     )
     batch_size: int | Literal["full"] | None = setting(
-        "Rows in a batch; by default 256, or all where there are fewer.", default=None, ge=1, le=10**12
+        "Samples per batch; by default 256, or all if there are fewer.", default=None, ge=1, le=10**12
     )
-    epochs: int = setting("Epochs.", default=5, ge=1, le=10**12, resumable=True)
+    epochs: int = setting("Number of epochs.", default=5, ge=1, le=10**12, resumable=True)
     steps: int | None = setting(
-        "Steps, whatever the number of epochs.", default=None, ge=1, le=10**12, resumable=True
+        "Number of steps; by default set by epochs.",
+        default=None,
+        ge=1,
+        le=10**12,
+        resumable=True,
     )
-    seed: int = setting("Seed of everything random.", default=0, ge=0, le=2**63 - 1)
-    dtype: Literal["float32", "float64"] = setting("Precision.", default="float32")
-    backend: Literal["auto", "numpy", "cupy"] = setting("Array library.", default="auto", resumable=True)
+    seed: int = setting("Seed of all random numbers.", default=0, ge=0, le=2**63 - 1)
+    dtype: Literal["float32", "float64"] = setting("Floating-point precision.", default="float32")
+    backend: Literal["auto", "numpy", "cupy"] = setting(
+        "Array library; auto uses a GPU if possible.", default="auto", resumable=True
+    )
     eval_every: int | None = setting(
-        "Steps between two evaluations; by default an epoch.", default=None, ge=1, le=10**12, resumable=True
+        "Steps between evaluations; by default one epoch.", default=None, ge=1, le=10**12, resumable=True
     )
     eval_train_rows: int = setting(
-        "Training rows of an evaluation, at most.", default=10_000, ge=1, le=10**12, resumable=True
+        "Training samples per evaluation, at most.",
+        default=10_000,
+        ge=1,
+        le=10**12,
+        resumable=True,
     )
     measure_every: int = setting(
-        "Steps between two measurements of loss_after, loss decreases and inverse_error; 0 measures none.",
+        "Steps between measurements of loss_after, loss_decrease and inverse_error; 0 disables them.",
         default=10,
         ge=0,
         resumable=True,
     )
     analyse_rows: int | None = setting(
-        "Test rows on which each evaluation compares the tangent kernel, representations and weights with "
-        "those at initialization, and looks at the next two steps; by default none.",
+        "Number of test samples used to compare tangent kernel, representations and weights with "
+        "initialization, and to measure the next two steps, at each evaluation; by default no comparison.",
         default=None,
         ge=4,
         le=100_000,
         resumable=True,
     )
     analyse_probes: int = setting(
-        "Random vectors that estimate the tangent kernel of many analyse_rows; 0 forms it.",
+        "Random vectors that estimate the tangent kernel of analyse_rows; 0 computes it exactly.",
         default=0,
         ge=0,
         resumable=True,
     )
     checkpoint_every: int | None = setting(
-        "Steps between two checkpoints; by default as time allows.",
+        "Steps between checkpoints; by default chosen from the time that they take.",
         default=None,
         ge=1,
         le=10**12,
@@ -102,30 +115,32 @@ class TrainingSettings:
 
 @struct
 class Own:
-    """A part of the user's own, which a configuration describes but cannot make."""
+    """A struct of the user's own, which a configuration describes but cannot build."""
 
-    description: str = setting("What the part is.", default="")
+    description: str = setting("Description of the struct.", default="")
 
 
 @struct
 class Config:
     """All settings of a run."""
 
-    preset: str | None = setting("Set-up whose settings are the defaults.", default=None)
-    data: DataSettings = setting("Data.", default=DataSettings())
-    network: Architecture | Own = setting("Network.", default=Architecture(), family="network")
+    preset: str | None = setting(
+        "Set-up of the paper, such as paper-mnist, that replaces defaults.", default=None
+    )
+    data: DataSettings = setting("Data set.", default=DataSettings())
+    network: Architecture | Own = setting("Network architecture.", default=Architecture(), family="network")
     optimizer: Optimizer = setting("Optimizer.", default=GaussNewton(), family="optimizer")
-    training: TrainingSettings = setting("Training.", default=TrainingSettings())
+    training: TrainingSettings = setting("Training loop.", default=TrainingSettings())
 
     def check(self) -> None:
-        """Raise `UsageError` where the optimizer needs activations that the network does not keep."""
+        """Raise `UsageError` if the optimizer needs activations that the network does not keep."""
         has_metric = any(isinstance(part, FeatureMetric) for part in parts_of(self.optimizer))
         if has_metric and getattr(self.network, "activations", "keep") == "rebuild":
             raise UsageError("metric features needs the activations; set network.activations to keep")
 
 
 def parts_of(part: Any) -> Iterator[Any]:
-    """Yield a struct and all structs within it."""
+    """Yield a struct and all structs nested in it."""
     yield part
     for of in settings_of(type(part)):
         if of.is_part:
@@ -133,7 +148,7 @@ def parts_of(part: Any) -> Iterator[Any]:
 
 
 def mapped(function: Callable[[Any], Any], part: Any) -> Any:
-    """Return a struct with `function` applied to it and to all structs within it, the innermost first."""
+    """Return a struct with `function` applied to it and to all structs nested in it, innermost first."""
     if part is None:
         return None
     names = [of.name for of in settings_of(type(part)) if of.is_part]

@@ -1,7 +1,7 @@
-"""Settings by the name of their field alone: the options of commands, the axes of sweeps.
+"""Settings by the name of their field, as in the options of commands and the axes of sweeps.
 
-`--damping 0.1` sets the field `damping` of the chosen structs: `optimizer.solver.damping` with gauss-newton,
-`optimizer.damping` with kfac. Options that choose a kind come first.
+`--damping 0.1` sets the field `damping` of the chosen structs: `optimizer.solver.damping` for gauss-newton,
+`optimizer.damping` for kfac. Options that choose a kind are therefore applied first.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,11 +15,11 @@ from revgn.settings.renamed import renamed
 from revgn.settings.text import nested
 from revgn.structs import Setting, settings_of
 
-SHORT = {"data": "data.name"}  # an option that is named after its section
+SHORT = {"data": "data.name"}  # options with a name other than their field
 
 
 def named_settings() -> Mapping[str, tuple[Setting, ...]]:
-    """Return all settings of all structs by the name of their field."""
+    """Return all settings of all structs, by the name of their field."""
     found: dict[str, list[Setting]] = {}
     for of in _every(Config, set()):
         if of.family or not of.is_part:
@@ -28,19 +28,19 @@ def named_settings() -> Mapping[str, tuple[Setting, ...]]:
 
 
 def names_within(*structs: type) -> list[str]:
-    """Return the names of all settings of structs and of the structs that they may hold."""
+    """Return the names of all settings of structs and of the structs that they may contain."""
     return list(dict.fromkeys(of.name for struct in structs for of in _every(struct, set())))
 
 
 def path_of(name: str, settings: Table, *, of_first: bool = False) -> str:
-    """Return the dotted path of the one setting of that name, or path, that the chosen structs have.
+    """Return the dotted path of the setting with the given name or path in the chosen structs.
 
-    Where two optimizers have it, `of_first` takes the path of the first.
+    If two optimizers have the setting, `of_first` selects the first one.
 
     Raises
     ------
     UsageError
-        If none of the chosen structs has it, or several have.
+        If none of the chosen structs has the setting, or if several have it.
     """
     chosen = fields_at(with_preset(settings))
     name = SHORT.get(name, name)
@@ -55,7 +55,7 @@ def path_of(name: str, settings: Table, *, of_first: bool = False) -> str:
 
 
 def canonical(name: str) -> str:
-    """Return the dotted path of a setting that every configuration has, else the name itself.
+    """Return the dotted path of a setting that is part of every configuration; for others, the name itself.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def canonical(name: str) -> str:
 
 
 def value_of(name: str, settings: Mapping[str, Any]) -> Any:
-    """Return the value of a setting by its path or last name from flat settings; None unless there is one."""
+    """Return a setting from flat settings, by path or last name; None unless there is exactly one."""
     found = [value for path, value in settings.items() if path.endswith(f".{name}")]
     return settings.get(name, found[0] if len(found) == 1 else None)
 
@@ -80,14 +80,14 @@ def value_of(name: str, settings: Mapping[str, Any]) -> Any:
 def settings_by_name(
     options: Mapping[str, Any], *weaker: Table, prefix: str = "", of_first: bool = False
 ) -> Table:
-    """Return nested settings of options by name or path, the later of them stronger.
+    """Return nested settings from options by name or path; later options override earlier ones.
 
-    `weaker` layers say which structs are chosen. Paths are taken as they are.
+    Settings in `weaker` determine which structs are chosen. Dotted paths are used unchanged.
 
     Raises
     ------
     UsageError
-        If an option has no place; it is named.
+        If no chosen struct has the setting of an option, or several have it.
     """
     result: Table = {}
     for name in sorted(options, key=_order):
@@ -101,7 +101,7 @@ def settings_by_name(
 
 
 def _order(name: str) -> tuple[int, int, int]:
-    """Sort kinds first, outer structs before the structs within them."""
+    """Return the key that sorts options: kinds first, outer structs before inner ones."""
     last = name.removesuffix(".kind").rpartition(".")[2]
     depth = ("preset", "optimizer", "inner", "first", "second", "solver")
     is_kind = last in depth or any(of.family for of in named_settings().get(last, ()))
@@ -109,7 +109,7 @@ def _order(name: str) -> tuple[int, int, int]:
 
 
 def _absent(name: str, chosen: Mapping[str, Chosen]) -> str:
-    """Return which structs have a field that no chosen one has, for the innermost chosen structs."""
+    """Return the message for a field that no chosen struct has: the kinds that have it."""
     hints: dict[str, str] = {}
     for path, (of, value, struct) in chosen.items():
         if of.family is None:
@@ -126,7 +126,7 @@ def _absent(name: str, chosen: Mapping[str, Chosen]) -> str:
 
 
 def _unknown(name: str) -> str:
-    """Return the hint for a name that no struct has: the new name, or the nearest one."""
+    """Return the hint for a name that no struct has: its new name, or the nearest name."""
     hint = nearest(name, named_settings(), "revgn reference lists all settings")
     return renamed(name) or f"unknown setting; {hint}"
 

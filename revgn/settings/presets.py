@@ -1,7 +1,7 @@
-"""The paper's set-ups by name: network, data, batch and block step (Buffelli et al. 2024, section 5).
+"""The set-ups of Buffelli et al. 2024, section 5, by name: network, data, batch size and block step.
 
-The paper's code applies its learning rate to L times our block step, L the number of blocks: its 0.1 in
-mini-batches is 0.1 L here, its 0.5 on the full batch is 0.5 L.
+Let L be the number of blocks. The step in the code of the paper is L times the block step of this package.
+The paper's learning rates of 0.1 (mini-batches) and 0.5 (full batch) are therefore 0.1 L and 0.5 L here.
 """
 
 from typing import Any

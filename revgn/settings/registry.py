@@ -1,6 +1,6 @@
-"""The structs that a configuration may name, by family and kind.
+"""The structs that a configuration can choose, by family and kind.
 
-A new optimizer, solver, schedule or loss is one line here. `register` adds one of the user's own.
+A new optimizer, solver, schedule or loss is registered here in one line; `register` adds a user's own.
 """
 
 from typing import Any
@@ -39,27 +39,27 @@ FAMILIES: dict[str, dict[str, type]] = {
 }
 
 
-OWN = "own"  # the kind of a part that is not registered
+OWN = "own"  # the kind of a struct that is not registered
 
 
 def register(family: str, kind: str, struct: type) -> None:
-    """Make a struct of the user's own known to configurations, under `kind`."""
+    """Register a struct of the user's own under a family and a kind, for use in configurations."""
     FAMILIES[family][kind] = struct
 
 
 def kind_of(value: Any) -> str:
-    """Return the kind of a struct or its class, "own" if it is not registered."""
+    """Return the kind of a struct or of its class; "own" if it is not registered."""
     known = {struct: kind for kinds in FAMILIES.values() for kind, struct in kinds.items()}
     return known.get(value if isinstance(value, type) else type(value), OWN)
 
 
 def family_of(struct: type) -> str | None:
-    """Return the family of a registered struct."""
+    """Return the family of a registered struct, else None."""
     return next((family for family, kinds in FAMILIES.items() if struct in kinds.values()), None)
 
 
 def holders(family: str, name: str) -> list[str]:
-    """Return the kinds of a family that have a field, in words: "gauss-newton's solvers", "kfac"."""
+    """Return the kinds of a family that have a field, as text: "gauss-newton's solvers", "kfac"."""
     found = []
     for kind, struct in FAMILIES[family].items():
         for of in settings_of(struct):

@@ -1,4 +1,4 @@
-"""Configurations as nested dicts of TOML's types, and as text."""
+"""Conversion of configurations to nested dicts and to TOML text, and parsing of values."""
 
 import re
 import textwrap
@@ -13,15 +13,15 @@ _WIDTH = 100
 
 
 def config_dict(part: Any) -> dict[str, Any]:
-    """Nested dict of all settings of a struct; None where not set, lists for tuples.
+    """Return all settings of a struct as a nested dict, with lists for tuples and None for unset values.
 
-    A struct that is absent where the default is one is "none", since TOML has no null.
+    "none" marks an absent struct whose default is not None, since TOML has no null.
     """
     return {of.name: _plain(of, getattr(part, of.name)) for of in settings_of(type(part))}
 
 
 def changed_settings(part: Any, default: Any = None, prefix: str = "") -> dict[str, Any]:
-    """Settings by dotted path that differ from the defaults of the chosen structs."""
+    """Return the settings that differ from the defaults of the chosen structs, by dotted path."""
     changed: dict[str, Any] = {}
     for of in settings_of(type(part)):
         value, path = getattr(part, of.name), f"{prefix}{of.name}"
@@ -36,7 +36,7 @@ def changed_settings(part: Any, default: Any = None, prefix: str = "") -> dict[s
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a.b": value} of {"a": {"b": value}}."""
+    """Return nested settings by dotted path: {"a.b": value} for {"a": {"b": value}}."""
     result: dict[str, Any] = {}
     for key, value in settings.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -44,14 +44,14 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def nested(path: str, value: Any) -> dict[str, Any]:
-    """{"a": {"b": value}} of "a.b"."""
+    """Return the nested settings of one dotted path: {"a": {"b": value}} for "a.b"."""
     for key in reversed(path.split(".")):
         value = {key: value}
     return value  # type: ignore[no-any-return]
 
 
 def without_none(settings: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings without those that are None, for which TOML has no word."""
+    """Return nested settings without values that are None, since TOML has no null."""
     return {
         key: without_none(value) if isinstance(value, dict) else value
         for key, value in settings.items()
@@ -60,19 +60,19 @@ def without_none(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def config_toml(config: Config) -> str:
-    """TOML text that `build_config` reads back; settings that are None are left out."""
+    """Return a configuration as TOML text, without settings that are None; `build_config` reads it back."""
     import tomli_w
 
     return tomli_w.dumps(without_none(config_dict(config)))
 
 
 def config_template(config: Config) -> str:
-    """TOML text of every setting with a comment: meaning, choices, default. `build_config` reads it back."""
+    """Return all settings as TOML text, each with its meaning, choices and default as a comment."""
     return "\n".join(_lines(config, "")).lstrip("\n") + "\n"
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:
-    """Nested dict of a TOML text; `UsageError` naming `source` and the line where it is not TOML."""
+    """Return the nested dict of a TOML text; a `UsageError` names `source` and the line of a mistake."""
     import tomllib
 
     try:
@@ -80,11 +80,11 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{source}: not TOML: {' '.join(str(error).split())[:200]}") from None
     except RecursionError:
-        raise UsageError(f"{source}: nests deeper than any settings do") from None
+        raise UsageError(f"{source}: tables are nested too deeply") from None
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """Path and value of `section.key=value`; the value as TOML reads it, else a string.
+    """Return path and value of `section.key=value`; the value is parsed as TOML, else it is a string.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def parse_value(value: str) -> Any:
-    """Value of a setting as TOML reads it, else the text itself; "none" is None."""
+    """Return the value of a setting, parsed as TOML, else the text itself; "none" is None."""
     import tomllib
 
     if value.lower() == "none":
@@ -110,7 +110,7 @@ def parse_value(value: str) -> Any:
 
 
 def parse_size(text: str, name: str = "size") -> int:
-    """Bytes that "4GB", "500 MB", "1.5GiB" or "65536" stand for; `name` opens the message of an error.
+    """Return the number of bytes given as "4GB", "500 MB", "1.5GiB" or "65536"; `name` is for errors.
 
     Raises
     ------
@@ -119,13 +119,13 @@ def parse_size(text: str, name: str = "size") -> int:
     """
     found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(?:([kmgt]?)(i?)b)?\s*", text, re.IGNORECASE)
     if found is None or (found[3] and not found[2]):
-        raise UsageError(f"{name}: {text!r} is not a size; expected bytes, or such as 500MB, 4GB, 1.5GiB")
+        raise UsageError(f"{name}: {text!r} is not a size; expected bytes, as in 65536, 500MB, 4GB or 1.5GiB")
     power = " kmgt".index((found[2] or " ").lower())
     return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
 def words_of(of: Setting) -> tuple[str, ...]:
-    """Return the words that a setting takes: the kinds of its family, or its choices."""
+    """Return the choices of a setting: the kinds of its family, or its literals."""
     return tuple(FAMILIES[of.family]) if of.family else choices_of(of.type)
 
 
@@ -138,7 +138,7 @@ def _plain(of: Setting, value: Any) -> Any:
 
 
 def _lines(part: Any, path: str) -> list[str]:
-    """Lines of a struct's own settings, then of the structs within it, each a table."""
+    """Return the lines of the plain settings of a struct, then a table for each struct nested in it."""
     lines: list[str] = []
     for of in settings_of(type(part)):
         value = getattr(part, of.name)

@@ -1,4 +1,4 @@
-"""Training: a pure step, and a loop that yields records and writes no files."""
+"""Training: a step as a pure function, and a loop that yields records and writes no files."""
 
 from revgn.training.average import AverageState, update_average
 from revgn.training.estimate import (

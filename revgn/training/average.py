@@ -1,10 +1,10 @@
-"""Weights averaged over the steps, kept beside the raw ones; training never sees them.
+"""Average of the weights over the training steps; training itself does not use it.
 
-    A <- A + share (W - A)        share = (1 - d) / (1 - d^k) at the k-th step averaged, 1/k for d = 1
+    A <- A + share (W - A)        share = (1 - d) / (1 - d^k) at the k-th averaged step, 1/k for d = 1
 
-A is then the mean of the k weights so far, each weighted by d relative to the next one: for d < 1 the
-exponential moving average without the bias of its initialization, for d = 1 over the last part of training
-the mean of Polyak and Juditsky 1992 and of Izmailov et al. 2018 (arXiv 1803.05407).
+A is then the mean of the weights W after the k averaged steps, in which each W counts d times as much as the
+next one. For d < 1 this is the exponential moving average with bias correction. For d = 1, over the last
+steps of training, it is the mean of Polyak and Juditsky 1992 and of Izmailov et al. 2018 (arXiv 1803.05407).
 """
 
 from typing import NamedTuple
@@ -15,7 +15,10 @@ from revgn.settings import Exponential, Tail
 
 
 class AverageState(NamedTuple):
-    """A over the weights of `steps` steps; before the first of them the raw weights, which cost no memory."""
+    """Average A of the weights over `steps` steps.
+
+    Before the first averaged step, `params` are the weights themselves, which takes no additional memory.
+    """
 
     steps: int
     params: ChainParams
@@ -24,19 +27,21 @@ class AverageState(NamedTuple):
 def update_average(
     average: Exponential | Tail, state: AverageState, params: ChainParams, step: int, total_steps: int
 ) -> AverageState:
-    """Take in the weights after `step` of `total_steps` steps; a tail has at least the last step in it.
+    """Return the average that includes the weights after `step` of `total_steps` steps.
+
+    A `Tail` includes at least the last step.
 
     Notes
     -----
-    Law: A is the sum of d^age W over the sum of d^age, age counted in steps.
-    Cost: one pass over memory.
+    Law: A is the sum of d^age W over the sum of d^age, with the age counted in steps.
+    Cost: reads A and W once.
     """
     begin, d, k = 0, 1.0, state.steps + 1
     if isinstance(average, Exponential):
         d = average.decay
     else:
         begin = min(round(average.tail_start * total_steps), total_steps - 1)
-    if step <= begin:  # also where a resumed run begins later than it was to
+    if step <= begin:  # also if a resumed run starts its average later than before
         return AverageState(0, params)
     if k == 1:
         return AverageState(1, params)

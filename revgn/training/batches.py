@@ -1,4 +1,4 @@
-"""Batches of the steps; they follow from the seed, the epoch and the step alone."""
+"""Training batches, determined by the seed, the epoch and the step alone."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -11,17 +11,17 @@ from revgn.data.dataset import HostArray
 from revgn.training.problem import Problem
 from revgn.training.step import Batch
 
-_CROP = 3  # tag of the augmentation's draws
-_OTHER_EPOCH = 2**31  # an order that no epoch of training uses
+_CROP = 3  # tag of the random draws for crops
+_OTHER_EPOCH = 2**31  # an epoch number that training never reaches
 
 
 def batches(problem: Problem, data: PlacedDataset, step: int) -> Iterator[Batch]:
-    """Yield the batch of each step from `step` on, up to the last step.
+    """Yield the batch of each step, from `step` to the last step.
 
     Notes
     -----
-    Law: the batch of a step does not depend on where the iteration began.
-    Cost: the order of the rows travels to the device once an epoch.
+    Law: the batch of a step does not depend on the step at which the iteration starts.
+    Cost: the order of the rows is copied to the device once per epoch.
     """
     n, seed = problem.dataset.train.inputs.shape[0], problem.config.training.seed
     order, epoch, kept = None, -1, None
@@ -38,15 +38,16 @@ def batches(problem: Problem, data: PlacedDataset, step: int) -> Iterator[Batch]
 
 
 def next_two(problem: Problem, data: PlacedDataset, step: int) -> tuple[Batch, Batch] | None:
-    """Return the batches of a step and of the step after it; None where there are no two left."""
+    """Return the batches of a step and of the step after it, or None if fewer than two steps are left."""
     found = tuple(islice(batches(problem, data, step), 2))
     return (found[0], found[1]) if len(found) == 2 else None
 
 
 def other_batches(problem: Problem, data: PlacedDataset) -> dict[str, Batch]:
-    """Return the rows on which steps are measured, by name: other training rows and test rows.
+    """Return the batches on which the loss decrease of a step is measured, by name.
 
-    No training rows where every batch is the full one, and none at all unless steps are measured.
+    "other" is another training batch, and "test" consists of test rows. Full-batch training has no "other".
+    Without `training.measure_every` the result is empty.
     """
     n = problem.dataset.train.inputs.shape[0]
     if not problem.config.training.measure_every:
@@ -78,5 +79,5 @@ def _training_rows(
     rows: Array | HostArray,
     crop: np.random.Generator | None = None,
 ) -> Batch:
-    """Rows as they are fitted: labels smoothed."""
+    """Return training rows, with label smoothing."""
     return take_rows(data.train, rows, crop=crop, smoothing=problem.config.training.label_smoothing)

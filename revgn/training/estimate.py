@@ -1,7 +1,7 @@
-"""The estimate of a step before it is taken: weights, memory, floating-point work, time.
+"""Estimate of a training step in advance: number of weights, memory, floating-point operations, time.
 
-The counts are those of `revgn.cost`. The time is each count over its speed, and the speeds are measured here
-in a fraction of a second: of matrix products, of the factorizations that a step has, of memory and disk.
+`revgn.cost` counts the operations and bytes of a step. The time is each count divided by its speed. The
+speeds of matrix products, factorizations, memory and disk are measured here, in a fraction of a second.
 """
 
 import math
@@ -22,18 +22,20 @@ from revgn.solvers import Automatic, ConjugateGradients, MinimumNorm, kernel_mem
 from revgn.training.problem import Problem, build_problem
 
 _TIMED_SECONDS = 0.2
-_FACTORED = 4096  # largest order of the matrix whose Cholesky factorization is timed
-_DECOMPOSED = 512  # and of the one whose eigenvectors are
-_SOLVED = 512  # and of the factor with which systems are solved
-_LAUNCHED = 100  # operations that are timed together
-_HIDDEN_SCALE = 1e-3  # of initial weights that single precision hides, as measured on digits
+_FACTORED = 4096  # largest order of a matrix for timing the Cholesky factorization
+_DECOMPOSED = 512  # largest order of a matrix for timing the eigendecomposition
+_SOLVED = 512  # order of the factor for timing triangular solves
+_LAUNCHED = 100  # number of operations that are timed together
+_HIDDEN_SCALE = 1e-3  # in single precision, initial weights up to this scale act as zero (measured on digits)
 
 
 class Speeds(NamedTuple):
-    """Operations per second of products, Cholesky factorizations, eigendecompositions; bytes per second.
+    """Speeds of this machine.
 
-    `launch` is the time that starting an operation takes, and `solve` the time by which a row of a triangular
-    solve follows the one before, both in seconds.
+    `products`, `factor` and `eigenvectors` are the operations per second of matrix products, Cholesky
+    factorizations and eigendecompositions. `read` and `disk` are bytes per second of memory and disk.
+    `launch` is the time to start one operation, and `solve` the time between successive rows of a triangular
+    solve, both in seconds.
     """
 
     products: float
@@ -46,7 +48,7 @@ class Speeds(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """Trained weights, the counts of one step, and the speeds of this machine."""
+    """Number of trained weights, cost of one step, and speeds of this machine."""
 
     parameters: int
     cost: Cost
@@ -54,14 +56,15 @@ class Estimate(NamedTuple):
 
     @property
     def memory_bytes(self) -> int:
-        """All parts together."""
+        """Memory of a step, the sum over all its parts."""
         return sum(self.cost.memory.values())
 
     @property
     def seconds_per_step(self) -> float:
-        """Work and bytes over their speeds; a lower bound, since not all work counts.
+        """Estimated time of a step: operations and bytes divided by their speeds.
 
-        Operations are started while others are at work, so that the longer of the two times counts.
+        It is a lower bound, because not all operations are counted. Operations are started while others run,
+        so the longer of the two times counts.
         """
         speeds = self.speeds
         special = {"factor": speeds.factor, "eigenvectors": speeds.eigenvectors}
@@ -71,10 +74,10 @@ class Estimate(NamedTuple):
 
 
 def step_cost(problem: Problem) -> Cost:
-    """Count one step of `problem`: the forward pass, and what the optimizer adds.
+    """Return the cost of one step of `problem`: the forward pass and the optimizer's update.
 
-    An optimizer or solver without `cost` is named in the result; so is a layer without `layer_cost`, and then
-    nothing is counted.
+    Optimizers and solvers without an implementation of `cost` are listed in `unknown`. If a layer has no
+    `layer_cost`, only this layer is listed, and nothing is counted.
     """
     kinds = dict.fromkeys(type(layer) for layer in problem.network.body.layers)
     if unknown := tuple(kind.__name__ for kind in kinds if not has_map(layer_cost, kind)):
@@ -93,7 +96,7 @@ def step_cost(problem: Problem) -> Cost:
 
 
 def estimate_step(problem: Problem) -> Estimate:
-    """Count one step of `problem`, and measure the speeds that its time depends on.
+    """Return the cost of one step of `problem`, with the measured speeds that determine its time.
 
     Raises
     ------
@@ -104,15 +107,19 @@ def estimate_step(problem: Problem) -> Estimate:
 
 
 def choose_solver(config: Config, dataset: Dataset) -> tuple[Config, dict[str, Estimate]]:
-    """Settings with the faster solver in place of every automatic one, and the estimates, its own first.
+    """Replace every automatic solver by the solver with the shorter estimated time per step.
 
-    Faster by estimate, on this machine, of those that keep within the memory. Without an automatic solver the
-    settings stay, and there are no estimates.
+    The time is estimated on this machine, and only solvers within the memory bound are considered.
+
+    Returns
+    -------
+    The new settings, and the estimates by solver, with the chosen solver first. Without an automatic solver,
+    the settings are unchanged and there are no estimates.
 
     Raises
     ------
     UsageError
-        If settings do not fit the data, as `build_problem` says.
+        If settings do not fit the data; see `build_problem`.
     """
     automatic = [part for part in parts_of(config.optimizer) if isinstance(part, Automatic)]
     if not automatic:
@@ -142,13 +149,13 @@ def choose_solver(config: Config, dataset: Dataset) -> tuple[Config, dict[str, E
 
 
 def solver_choice(estimates: dict[str, Estimate]) -> str:
-    """Describe the choice of `choose_solver`: "cg: 0.21 s a step by estimate, minimum-norm 0.9 s"."""
+    """Describe the choice of `choose_solver`: "cg: 0.21 s per step (estimated), minimum-norm 0.9 s"."""
     (taken, first), *others = ((kind, f"{of.seconds_per_step:.3g} s") for kind, of in estimates.items())
-    return ", ".join([f"{taken}: {first} a step by estimate", *map(" ".join, others)])
+    return ", ".join([f"{taken}: {first} per step (estimated)", *map(" ".join, others)])
 
 
 def _least_memory(counted: Cost) -> int:
-    """Bytes of a solver that cannot be fewer; a kernel is factored by tiles where it does not fit."""
+    """Return the memory that a solver needs at least; a kernel that does not fit is factored in tiles."""
     return counted.memory.get("cotangents", 0) + counted.memory.get("blocks", 0)
 
 
@@ -171,14 +178,17 @@ def _sizes(problem: Problem) -> Sizes:
 
 
 def _estimates(problems: Sequence[Problem]) -> list[Estimate]:
-    """Estimates of problems with the same network and batch, by speeds that are measured once."""
+    """Return the estimates of problems with the same network and batch; the speeds are measured once."""
     sizes, counted = _sizes(problems[0]), [step_cost(problem) for problem in problems]
     speeds = _speeds(problems[0], sizes, sum(counted, Cost()))
     return [Estimate(sizes.weights, each, speeds) for each in counted]
 
 
 def _speeds(problem: Problem, sizes: Sizes, counted: Cost) -> Speeds:
-    """Speeds of what a step has, in the problem's precision; eigenvectors are always found in double."""
+    """Measure the speeds that the cost of a step depends on, in the precision of the problem.
+
+    Eigenvectors are always computed in double precision.
+    """
     order, parts = counted.order, counted.work
     read = _read_speed(problem)
     return Speeds(
@@ -193,7 +203,7 @@ def _speeds(problem: Problem, sizes: Sizes, counted: Cost) -> Speeds:
 
 
 def _product_speed(problem: Problem, sizes: Sizes) -> float:
-    """Operations per second of a product in the network's own shape."""
+    """Return the operations per second of a matrix product with the shapes of the network."""
     n, layer = min(sizes.samples, 1024), max(sizes.layers, key=lambda layer: layer.rows)
     x, C = _ones(problem, (n, layer.width)), _ones(problem, (layer.width, layer.rows))
     synchronize(x @ C)
@@ -206,26 +216,26 @@ def _product_speed(problem: Problem, sizes: Sizes) -> float:
 
 
 def _read_speed(problem: Problem) -> float:
-    """Bytes per second at which a product with a vector reads a matrix that no cache holds."""
+    """Return the bytes per second of a matrix-vector product, with a matrix larger than the cache."""
     K = _ones(problem, (4096, 4096))
     return nbytes(K.shape, K) / _fastest(lambda: K @ K[0, :])
 
 
 def _factor_speed(problem: Problem, order: int) -> float:
-    """Operations per second of a Cholesky factorization."""
+    """Return the operations per second of a Cholesky factorization."""
     K = problem.backend.xp.eye(order, dtype=problem.dtype, device=problem.backend.device)
     return order**3 / 3 / _fastest(lambda: cholesky(K))
 
 
 def _eigen_speed(problem: Problem, order: int) -> float:
-    """Operations per second of an eigendecomposition in double precision, 9 N^3 of them."""
+    """Return the operations per second of an eigendecomposition in double precision, counted as 9 N^3."""
     G = np.random.default_rng(0).standard_normal((order, order))
     K = problem.backend.asarray(G @ G.T, dtype=problem.backend.xp.float64)
     return 9 * order**3 / _fastest(lambda: eigh(K)[1])
 
 
 def _launch_seconds(problem: Problem) -> float:
-    """Seconds to start an operation, by many on a single number."""
+    """Return the seconds to start one operation, measured with many operations on a single number."""
     x = _ones(problem, (1,))
 
     def many() -> Array:
@@ -238,14 +248,17 @@ def _launch_seconds(problem: Problem) -> float:
 
 
 def _solve_seconds(problem: Problem, read: float) -> float:
-    """Seconds that a row of a triangular solve takes beyond the reading of the factor."""
+    """Return the seconds per row of a triangular solve, without the time to read the factor."""
     L = problem.backend.xp.eye(_SOLVED, dtype=problem.dtype, device=problem.backend.device)
     seconds = _fastest(lambda: cholesky_solve(L, L[:, :1])) - nbytes(L.shape, L) / read
     return max(0.0, seconds) / (2 * _SOLVED)
 
 
 def _disk_speed(problem: Problem) -> float:
-    """Bytes per second to and from the temporary folder; the system's cache makes it look its best."""
+    """Return the bytes per second to and from the temporary folder.
+
+    The cache of the operating system makes this an upper bound.
+    """
     array = _ones(problem, (1 << 22,))
     scratch, started = Scratch(room=0), perf_counter()
     scratch.put("", array)
@@ -261,7 +274,7 @@ def _ones(problem: Problem, shape: tuple[int, ...]) -> Array:
 
 
 def _fastest(call: Callable[[], Any]) -> float:
-    """Seconds of the fastest of three calls; the first warms up."""
+    """Return the seconds of the fastest of three calls; the first call is a warm-up."""
     seconds = math.inf
     for _ in range(3):
         started = perf_counter()

@@ -1,4 +1,4 @@
-"""Evaluation of a state: losses and accuracies on the data, and the quantities of `revgn.analysis`."""
+"""Evaluation of a training state: losses, accuracies, and the quantities of `revgn.analysis`."""
 
 from typing import NamedTuple
 
@@ -23,19 +23,20 @@ def is_evaluated(problem: Problem, step: int) -> bool:
 
 
 class _Piece(NamedTuple):
-    """Figures of some rows of a part, which the device may still be computing."""
+    """Loss and accuracy over some rows of a data set, which the device may still be computing."""
 
-    part: str
+    name: str
     rows: int
     loss: Array  # 0-d: mean over the rows
     accuracy: Array
 
 
 def evaluate(problem: Problem, state: TrainState, data: PlacedDataset | None = None) -> Record:
-    """Loss and accuracy on the training data (its first `eval_train_rows`), all validation and test data.
+    """Return loss and accuracy on the training, validation and test sets.
 
-    With the labels as they are, never smoothed; of the averaged weights as well, where there are any.
-    `data` are those of the problem, where they were placed before.
+    Of the training set, only the first `eval_train_rows` rows are evaluated. Labels are not smoothed.
+    Averaged weights, if there are any, are evaluated too. `data` is the problem's data, if already on the
+    device.
 
     Notes
     -----
@@ -66,11 +67,11 @@ def evaluate(problem: Problem, state: TrainState, data: PlacedDataset | None = N
 def evaluate_part(
     problem: Problem, params: ChainParams, part: Part, rows: int | None = None
 ) -> tuple[float, float]:
-    """Mean loss and accuracy over the first `rows` of a part, or all.
+    """Return mean loss and accuracy over the first `rows` rows of a data set, or over all rows.
 
     Notes
     -----
-    Memory: the rows travel to the device piece by piece.
+    Memory: the rows are copied to the device piece by piece.
     """
     placed = place_part(problem.dataset, part, problem.backend, problem.dtype, is_resident=False)
     return _means(_pieces(problem, params, placed, "", rows))[""]
@@ -79,12 +80,12 @@ def evaluate_part(
 def _pieces(
     problem: Problem, params: ChainParams, part: PlacedPart, name: str, rows: int | None
 ) -> list[_Piece]:
-    """Figures of the first `rows` of a part, or all, piece by piece; nothing waits for the device."""
+    """Return loss and accuracy of the first `rows` rows (or all), in pieces; the host does not wait."""
     n = part.inputs.shape[0] if rows is None else min(rows, part.inputs.shape[0])
     pieces = []
     for start in range(0, n, _EVAL_ROWS):
         inputs, targets = take_rows(part, slice(start, min(start + _EVAL_ROWS, n)))
-        with unwarned():  # the loop looks at the numbers
+        with unwarned():  # the training loop checks the numbers
             outputs = forward(problem.network, params, inputs)
             loss = value(problem.loss, outputs, targets)
         pieces.append(_Piece(name, inputs.shape[0], loss, accuracy(outputs, targets)))
@@ -92,31 +93,35 @@ def _pieces(
 
 
 def _means(pieces: list[_Piece]) -> dict[str, tuple[float, float]]:
-    """Mean loss and accuracy by the parts' names, from those of their pieces."""
+    """Return mean loss and accuracy by name, from the pieces of each name."""
     numbers = iter(fetch([number for piece in pieces for number in (piece.loss, piece.accuracy)]))
     sums: dict[str, tuple[int, float, float]] = {}
     for piece, loss, hits in zip(pieces, numbers, numbers, strict=True):
-        rows, losses, hit = sums.get(piece.part, (0, 0.0, 0.0))
-        sums[piece.part] = (rows + piece.rows, losses + loss * piece.rows, hit + hits * piece.rows)
-    return {part: (losses / rows, hit / rows) for part, (rows, losses, hit) in sums.items()}
+        rows, losses, hit = sums.get(piece.name, (0, 0.0, 0.0))
+        sums[piece.name] = (rows + piece.rows, losses + loss * piece.rows, hit + hits * piece.rows)
+    return {name: (losses / rows, hit / rows) for name, (rows, losses, hit) in sums.items()}
 
 
 def start_probe(problem: Problem, rows: int, probes: int = 0) -> Probe:
-    """Return the first test rows with the network at initialization; see `revgn.analysis.make_probe`."""
+    """Return a probe: the first test rows, with the network at initialization.
+
+    See `revgn.analysis.make_probe`.
+    """
     return make_probe(problem.network, initial_state(problem).params, *test_rows(problem, rows), probes)
 
 
 def analyse(problem: Problem, state: TrainState, probe: Probe, data: PlacedDataset | None = None) -> Record:
-    """Return the quantities of `revgn.analysis` at a state, and of its next two steps if there are two.
+    """Return the quantities of `revgn.analysis` at a state.
 
-    `data` are those of the problem, where they were placed before.
+    If at least two steps are left, the quantities of the next two steps are included. `data` is the problem's
+    data, if already on the device.
     """
     ahead = _look_ahead(problem, state, data or place_data(problem))
     return analysis.measure(Moment(problem.network, state.params, probe, ahead))
 
 
 def _look_ahead(problem: Problem, state: TrainState, data: PlacedDataset) -> Ahead | None:
-    """Take the next two steps, on the side."""
+    """Take the next two steps, only for analysis; return None if there are none or they diverge."""
     batches = next_two(problem, data, state.step)
     if batches is None:
         return None

@@ -1,4 +1,4 @@
-"""The training loop: a generator of records, without files and without state of its own."""
+"""The training loop: a generator of events, which writes no files and keeps no hidden state."""
 
 from collections.abc import Iterator
 from time import perf_counter
@@ -16,14 +16,14 @@ from revgn.training.step import Record, is_finite, measure, train_step
 
 
 class StepDone(NamedTuple):
-    """A step was taken; `record` holds series of the `steps` group."""
+    """A completed step; `record` holds the series of the `steps` group."""
 
     state: TrainState
     record: Record
 
 
 class Evaluated(NamedTuple):
-    """Training and test data were evaluated; `record` holds series of the `epochs` group."""
+    """A completed evaluation of the data sets; `record` holds the series of the `epochs` group."""
 
     state: TrainState
     record: Record
@@ -33,21 +33,21 @@ Event = StepDone | Evaluated
 
 
 class DivergedError(RunError):
-    """The loss or the step is not a finite number any more."""
+    """Error raised when the loss or the step is no longer finite."""
 
 
 def train(problem: Problem, state: TrainState) -> Iterator[Event]:
-    """Train from `state` to the last step, yielding an event for each step and each evaluation.
+    """Train from `state` to the last step, and yield an event for each step and each evaluation.
 
-    Batches and crops follow from (seed, epoch, step) alone: training on from any state yielded gives the
-    same bits as never having stopped.
+    Batches and crops are determined by (seed, epoch, step) alone. Training that continues from any yielded
+    state therefore gives the same bits as uninterrupted training.
 
     Raises
     ------
     DivergedError
-        After the event of a step or an evaluation whose numbers are not finite.
+        After the event of a step or an evaluation with numbers that are not finite.
     MemoryShortageError
-        If memory, of the machine or the device, is not enough.
+        If the machine or the device runs out of memory.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
         if not is_out_of_memory(error):
             raise
         detail = " ".join(str(error).split()).rstrip(".") or "no detail"
-        raise MemoryShortageError(f"out of memory: {detail}; take a smaller training.batch_size") from None
+        raise MemoryShortageError(f"out of memory: {detail}; try a smaller training.batch_size") from None
 
 
 def _train(problem: Problem, state: TrainState) -> Iterator[Event]:
@@ -80,7 +80,7 @@ def _train(problem: Problem, state: TrainState) -> Iterator[Event]:
         state, record = train_step(problem, before, batch)
         if settings.measure_every and state.step % settings.measure_every == 0 and is_finite(record):
             record |= measure(problem, before, state, batch, others, record["loss"])
-        del before  # its weights need not outlive the step
+        del before  # its weights can be freed now
         yield StepDone(state, record)
         if not is_finite(record):
             raise DivergedError(_diverged(problem, record))
@@ -89,13 +89,16 @@ def _train(problem: Problem, state: TrainState) -> Iterator[Event]:
 
 
 class _Clock:
-    """Wall-clock time, but for the time of the steps."""
+    """Wall-clock time spent outside of the steps."""
 
     def __init__(self, in_steps: float) -> None:
         self._read, self._in_steps = perf_counter(), in_steps
 
     def outside(self, in_steps: float) -> float:
-        """Seconds since this was last called, less those that were added to `in_steps`."""
+        """Return the seconds since the last call that were not spent in steps.
+
+        `in_steps` is the total time of all steps so far.
+        """
         now = perf_counter()
         passed = now - self._read - (in_steps - self._in_steps)
         self._read, self._in_steps = now, in_steps
@@ -125,7 +128,7 @@ def _diverged(problem: Problem, record: Record) -> str:
     if dampings:
         advice += f" or a larger damping (now {dampings[0]:g})"
     if "loss" in record:
-        figures = f"the loss is {record['loss']:g} and the step's norm {record['step_norm']:g}"
+        found = f"the loss is {record['loss']:g} and the step's norm {record['step_norm']:g}"
     else:
-        figures = f"the training loss is {record['train_loss']:g}, the test loss {record['test_loss']:g}"
-    return f"step {record['step']:.0f}: {figures}; {advice}"
+        found = f"the training loss is {record['train_loss']:g}, the test loss {record['test_loss']:g}"
+    return f"step {record['step']:.0f}: {found}; {advice}"

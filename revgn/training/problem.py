@@ -1,6 +1,7 @@
-"""The problem that settings describe: data, network, loss, optimizer, and the state before the first step.
+"""The training problem that settings describe: data, network, loss, optimizer, and the initial state.
 
-Every draw follows from the seed and a tag of its own, so changing one choice leaves the others' bits.
+Every random draw is determined by the seed and a tag of its own, so changing one choice does not change the
+draws of the others.
 """
 
 from dataclasses import dataclass, replace
@@ -24,13 +25,13 @@ from revgn.solvers.block_weights import fixed_weights
 from revgn.training.average import AverageState
 
 DEFAULT_BATCH = 256
-_INIT_SCALE = 1e-3  # of a network of the user's own
-_NETWORK, _PARAMS = 1, 2  # tags that keep the draws of one seed apart
+_INIT_SCALE = 1e-3  # scale of the initial weights of a user-defined network
+_NETWORK, _PARAMS = 1, 2  # tags of the random draws
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Problem:
-    """The constants of a training run."""
+    """Constants of a training run."""
 
     config: Config
     dataset: Dataset
@@ -47,9 +48,9 @@ class Problem:
 
 
 class TrainState(NamedTuple):
-    """The variables of a training run: parameters, optimizer state, steps, seconds spent in them, average.
+    """Variables of a training run: parameters, optimizer state, step, seconds spent in steps, average.
 
-    Without an average it is empty.
+    `average` is empty if no average of the weights is kept.
     """
 
     params: ChainParams
@@ -60,7 +61,7 @@ class TrainState(NamedTuple):
 
 
 def load_data(config: Config) -> Dataset:
-    """Data set of `config`.
+    """Load the data set of `config`.
 
     Examples
     --------
@@ -80,16 +81,17 @@ def build_problem(
     loss: Loss | None = None,
     optimizer: Optimizer | None = None,
 ) -> Problem:
-    """Draw the network, and choose what `config` leaves open.
+    """Return the training problem of `config` and a data set.
 
-    A network, loss or optimizer of the user's own takes the place of the one that `config` describes.
+    The network is drawn, and settings that `config` leaves open (loss, batch size, memory) are chosen. A
+    user-defined network, loss or optimizer replaces the one that `config` describes.
 
     Raises
     ------
     UsageError
-        If settings do not fit the data: a loss of the other task, crops of what are not images.
+        If settings do not fit the data, such as cross-entropy for a regression, or crops without images.
     BackendError
-        If the backend is not there.
+        If the backend is not available.
 
     Examples
     --------
@@ -115,8 +117,8 @@ def build_problem(
         if outputs > 2 * ((d + 1) // 2):
             what = "classes" if dataset.task == "classification" else "targets"
             raise UsageError(
-                f"{dataset.name}: {outputs} {what} but only {d} features; "
-                "a reversible network has no more outputs than (an even number of) features"
+                f"{dataset.name}: {outputs} {what} but only {d} input features; a reversible network has at "
+                "most as many outputs as features (rounded up to an even number)"
             )
         rng = np.random.default_rng([settings.seed, _NETWORK])
         assert isinstance(config.network, Architecture)
@@ -141,7 +143,7 @@ def build_problem(
 
 
 def place_data(problem: Problem) -> PlacedDataset:
-    """Move the data of a problem to its backend, once for many batches; see `revgn.data.place_dataset`.
+    """Move the data of a problem to its backend once, for many batches; see `revgn.data.place_dataset`.
 
     Examples
     --------
@@ -157,13 +159,19 @@ def place_data(problem: Problem) -> PlacedDataset:
 def _with_parts(
     config: Config, network: Network | None, loss: Loss | None, optimizer: Optimizer | None
 ) -> Config:
-    """Return the configuration with the user's own parts in it; `UsageError` where one of them is missing."""
+    """Return the configuration with the user-defined parts in it.
+
+    Raises
+    ------
+    UsageError
+        If the configuration names a user-defined part that is not given.
+    """
 
     def part(given: Any, set_: Any, name: str) -> Any:
         if given is not None:
             return given if kind_of(given) != OWN else Own(_description(given))
         if isinstance(set_, Own):
-            raise UsageError(f"{name}: is one of the user's own ({set_.description}); pass it in a Problem")
+            raise UsageError(f"{name}: is user-defined ({set_.description}); pass a Problem that contains it")
         return set_
 
     training = replace(config.training, loss=part(loss, config.training.loss, "training.loss"))
@@ -176,30 +184,35 @@ def _with_parts(
 
 
 def _description(part: Any) -> str:
-    """Describe a part of the user's own in one line: a network by the types of its layers."""
+    """Describe a user-defined part in one line, a network by the types of its layers."""
     layers = getattr(getattr(part, "body", None), "layers", None)
     return repr(part)[:200] if layers is None else ", ".join(type(layer).__name__ for layer in layers)
 
 
 def _check_parts(optimizer: Optimizer, loss: Loss, config: Config, outputs: int) -> None:
-    """Raise `UsageError` where optimizer or settings do not go with the loss, the network or the outputs."""
+    """Raise `UsageError` if optimizer or settings do not fit the loss, the network or the outputs."""
     most = outputs - isinstance(loss, CrossEntropy)
     for part in parts_of(optimizer):
         if isinstance(part, Automatic):
-            raise UsageError("solver: auto is not chosen yet; let choose_solver do it")
+            raise UsageError("solver: auto must be replaced by another solver; call choose_solver first")
         if isinstance(part, BlockWise) and isinstance(config.network, Architecture):
-            fixed_weights(part.block_weights, config.network.blocks)  # refuses a wrong count
+            fixed_weights(part.block_weights, config.network.blocks)  # raises if their number is wrong
         if getattr(part, "outputs", None) == "centered-logits" and not isinstance(loss, CrossEntropy):
-            raise UsageError("outputs: centered-logits is for cross-entropy, which ignores a constant")
+            raise UsageError(
+                "outputs: centered-logits is only for cross-entropy, which ignores a constant added to all "
+                "logits"
+            )
         if isinstance(rows := getattr(part, "rows", None), int) and rows > most:
             fewer = f"at most {most}, or all" if most else "all"
             raise UsageError(f"rows: {rows} for {outputs} outputs; expected {fewer}")
     if config.training.label_smoothing and not isinstance(loss, CrossEntropy):
-        raise UsageError("training.label_smoothing: is for cross-entropy, whose targets are distributions")
+        raise UsageError(
+            "training.label_smoothing: is only for cross-entropy, whose targets are distributions"
+        )
 
 
 def choose_loss(config: Config, dataset: Dataset) -> Loss:
-    """Loss of the settings, by default cross-entropy for classes and squared error for numbers."""
+    """Return the loss of the settings; by default cross-entropy for classes, squared error for numbers."""
     loss: Loss | None = config.training.loss
     if isinstance(loss, CrossEntropy) and dataset.task == "regression":
         raise UsageError(f"training.loss: cross-entropy needs classes, but {dataset.name} is a regression")
@@ -209,7 +222,10 @@ def choose_loss(config: Config, dataset: Dataset) -> Loss:
 
 
 def _bounded(part: Any, samples: int, outputs: int, backend: Backend) -> Any:
-    """Return a minimum-norm solver with its memory, left open where even the kernel's eigenvectors fit."""
+    """Return a minimum-norm solver with its memory bound, and other parts unchanged.
+
+    No bound is set if even the eigenvectors of the kernel fit into memory.
+    """
     if not isinstance(part, MinimumNorm) or part.memory is not None:
         return part
     memory, order = kernel_memory(None, backend), samples * (outputs if part.rows == "all" else part.rows)
@@ -218,7 +234,7 @@ def _bounded(part: Any, samples: int, outputs: int, backend: Backend) -> Any:
 
 
 def initial_state(problem: Problem) -> TrainState:
-    """Draw the state before the first step.
+    """Return the state before the first step, with random initial parameters.
 
     Examples
     --------
@@ -243,42 +259,42 @@ def _state_before(problem: Problem, params: ChainParams) -> TrainState:
 
 
 def averaged(state: TrainState) -> TrainState | None:
-    """`state` with the averaged weights in place of the raw ones; None where nothing was averaged yet."""
+    """Return `state` with the averaged weights as parameters, or None if nothing was averaged yet."""
     if not state.average or not state.average.steps:
         return None
     return state._replace(params=state.average.params)
 
 
 def state_arrays(state: TrainState) -> dict[str, Array | int | float]:
-    """Leaves of the state by path, such as "params/0/weight"."""
+    """Return the leaves of the state by path, such as "params/0/weight"."""
     return dict(trees.named_leaves(state))
 
 
 def restore_state(problem: Problem, arrays: dict[str, np.ndarray]) -> TrainState:
-    """State of `problem` from host arrays by path, as a checkpoint holds them.
+    """Return the state of `problem` from the host arrays of a checkpoint, by path.
 
     Raises
     ------
     RunError
-        If an array is missing or of another shape.
+        If an array is missing or has another shape.
     """
     return _restored(_state_before(problem, _blank_params(problem)), "", problem, arrays)  # type: ignore[no-any-return]
 
 
 def restore_weights(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams:
-    """Weights alone of a checkpoint, whatever optimizer it is of."""
+    """Return only the weights of a checkpoint, which may be from any optimizer."""
     return _restored(_blank_params(problem), "params/", problem, arrays)  # type: ignore[no-any-return]
 
 
 def restore_average(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams | None:
-    """Averaged weights alone of a checkpoint; None where nothing was averaged yet."""
+    """Return only the averaged weights of a checkpoint, or None if nothing was averaged yet."""
     if not int(arrays.get("average/steps", 0)):
         return None
     return _restored(_blank_params(problem), "average/params/", problem, arrays)  # type: ignore[no-any-return]
 
 
 class _Blank(np.random.Generator):
-    """Generator whose normal numbers are zeros: for parameters of which only the shapes count."""
+    """Generator that returns zeros as normal numbers, for parameters whose values are not used."""
 
     def __init__(self) -> None:
         super().__init__(np.random.PCG64(0))
@@ -290,7 +306,10 @@ class _Blank(np.random.Generator):
 
 
 def _blank_params(problem: Problem) -> ChainParams:
-    """Return parameters as they are drawn, but zero; a network of the user's own, which may divide, draws."""
+    """Return parameters with the right shapes.
+
+    They are zero, except for a user-defined network, whose `init` may divide by its random numbers.
+    """
     if isinstance(problem.config.network, Architecture):
         return _draw_params(problem, _Blank())
     return initial_state(problem).params
@@ -303,14 +322,16 @@ def _restored(template: Any, prefix: str, problem: Problem, arrays: dict[str, np
     def restored(leaf: Array | int | float) -> Array | int | float:
         name = next(names)
         if name not in arrays:
-            raise RunError(f"checkpoint: {name} is missing; is it of a run with other settings?")
+            raise RunError(
+                f"checkpoint: {name} is missing; is the checkpoint from a run with other settings?"
+            )
         array = arrays[name]
         if isinstance(leaf, int | float):
             return type(leaf)(array)
         if array.shape != leaf.shape:
             raise RunError(
-                f"checkpoint: {name} is {array.shape} where these settings need {leaf.shape}; "
-                "settings that shape the network cannot change on resume"
+                f"checkpoint: {name} has the shape {array.shape}, but these settings need {leaf.shape}; "
+                "settings that determine the network's shapes cannot change on resume"
             )
         return problem.backend.asarray(array, dtype=problem.dtype)
 

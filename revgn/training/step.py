@@ -1,4 +1,4 @@
-"""One training step, as a function: state and batch in, state and record out."""
+"""One training step: a function of state and batch that returns the new state and a record."""
 
 import math
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ def train_step(problem: Problem, state: TrainState, batch: Batch) -> tuple[Train
 
     Returns
     -------
-    The new state, and the record of the step: series of `revgn.store.names` by name. Loss and accuracy are of
-    the batch before the update, with its targets as they are given (labels may be smoothed).
+    The new state, and the record of the step: values of the series in `revgn.store.names`, by name. Loss and
+    accuracy are computed on the batch before the update, with the given targets (labels may be smoothed).
 
     Examples
     --------
@@ -41,7 +41,7 @@ def train_step(problem: Problem, state: TrainState, batch: Batch) -> tuple[Train
     >>> state.step, "rho" in record
     (1, True)
     """
-    with unwarned():  # the loop looks at the numbers
+    with unwarned():  # the training loop checks the numbers
         return _train_step(problem, state, *batch)
 
 
@@ -66,9 +66,8 @@ def _train_step(
     numbers = {"loss": loss, "step_norm": result.step_norm}
     if problem.dataset.task == "classification":
         numbers["accuracy"] = accuracy(outputs, targets)
-    fetched = dict(
-        zip(numbers, fetch([*numbers.values()]), strict=True)
-    )  # the step's one wait for the device
+    # The host waits for the device only here.
+    fetched = dict(zip(numbers, fetch([*numbers.values()]), strict=True))
     seconds = perf_counter() - started
     seconds_forward = seconds_between(start, linearized)
     record: Record = {
@@ -105,9 +104,9 @@ def _train_step(
 
 
 def _row_major(tree: Any) -> Any:
-    """Return a tree in the layout of a checkpoint, for an optimizer that breaks this law of `init_state`."""
-    is_so = all(row_major(leaf) is leaf for leaf in trees.leaves(tree))
-    return tree if is_so else trees.map_leaves(row_major, tree)
+    """Return a tree in the layout of a checkpoint, in case an optimizer breaks this law of `init_state`."""
+    is_row_major = all(row_major(leaf) is leaf for leaf in trees.leaves(tree))
+    return tree if is_row_major else trees.map_leaves(row_major, tree)
 
 
 def measure(
@@ -118,14 +117,14 @@ def measure(
     others: Mapping[str, Batch],
     loss_before: float,
 ) -> Record:
-    """Measure the losses after a step, and the error of the network's inverse on 64 samples of the batch.
+    """Return the losses after a step, and the error of the network's inverse on 64 samples of the batch.
 
-    loss_decrease              loss of the batch before the step (`loss_before`) minus after it
+    loss_decrease              loss of the batch before the step (`loss_before`) minus its loss after the step
     loss_decrease_other, ...   the same for each of the other batches, by name
 
     Notes
     -----
-    Cost: a forward pass for the batch and two for each other one; the host waits for the device once.
+    Cost: one forward pass for the batch and two for each other batch; the host waits for the device once.
     """
 
     def loss(state: TrainState, of: Batch) -> Array:
@@ -147,6 +146,6 @@ def measure(
 
 
 def is_finite(record: Record) -> bool:
-    """Whether loss and step of a step's record, or the losses of an evaluation's, are finite numbers."""
+    """Tell whether a record is finite: loss and step norm of a step, or the losses of an evaluation."""
     names = ("loss", "step_norm") if "loss" in record else ("train_loss", "test_loss")
     return all(math.isfinite(record[name]) for name in names)

@@ -1,4 +1,4 @@
-"""Networks in float64, and how they are moved from where they began."""
+"""Networks in float64, with parameters moved away from initialization."""
 
 import numpy as np
 import pytest

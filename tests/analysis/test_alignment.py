@@ -12,7 +12,7 @@ from revgn.errors import ShapeError, UsageError
 
 
 def dense_hsic(K, L, estimator):
-    """The estimators as they are printed, with all matrices written out."""
+    """The estimators as published, with all matrices formed."""
     n = K.shape[0]
     ones = np.ones(n)
     if estimator == "biased":
@@ -52,7 +52,7 @@ def test_cka_is_1_up_to_rotation_scale_and_shift(estimator):
 @pytest.mark.parametrize("estimator", ["unbiased", "biased"])
 @pytest.mark.parametrize("offset", [0.0, 10.0, 30.0, 1e3, 1e5])
 def test_a_common_offset_costs_no_digits_in_single_precision(offset, estimator):
-    """The value is that of the same numbers in double precision, written out with all matrices centered."""
+    """The value equals a reference in double precision, with all matrices centered and formed."""
     rng = np.random.default_rng(2)
     shared = rng.standard_normal((100, 8))
     X, Y = ((shared + rng.standard_normal((100, 8)) + offset).astype(np.float32) for _ in range(2))
@@ -60,8 +60,8 @@ def test_a_common_offset_costs_no_digits_in_single_precision(offset, estimator):
     assert cka(X, Y, estimator) == pytest.approx(dense_cka(Xc, Yc, estimator), rel=1e-9)
 
 
-def test_independent_data_are_unlike_by_the_unbiased_estimate_alone():
-    """n = 32: 0 on average against some 0.2 or more."""
+def test_only_the_unbiased_estimate_is_zero_for_independent_data():
+    """n = 32: the unbiased estimate is 0 on average, the biased one about 0.2 or more."""
     rng = np.random.default_rng(1)
     pairs = [(rng.standard_normal((32, 8)), rng.standard_normal((32, 8))) for _ in range(400)]
     unbiased, biased = (np.mean([cka(X, Y, name) for X, Y in pairs]) for name in ("unbiased", "biased"))
@@ -78,12 +78,12 @@ def test_alignment_is_a_cosine():
     assert kernel_alignment(K, 7 * K) == pytest.approx(1.0, abs=1e-15)
 
 
-def test_what_cannot_be_compared():
+def test_shapes_that_cannot_be_compared_are_refused():
     with pytest.raises(ShapeError, match=r"expected \(n, p\) and \(n, q\) with n at least 4"):
         cka(np.ones((3, 2)), np.ones((3, 2)))
     with pytest.raises(ShapeError, match="expected"):
         cka(np.ones((5, 2)), np.ones((6, 2)))
-    with pytest.raises(ShapeError, match=r"expected \(N, N\) twice"):
+    with pytest.raises(ShapeError, match=r"expected two matrices \(N, N\)"):
         kernel_alignment(np.eye(3), np.eye(4))
     with pytest.raises(UsageError, match="estimator 'best' is not one of"):
         cka_of_kernels(np.eye(5), np.eye(5), "best")

@@ -54,7 +54,7 @@ def test_nothing_has_moved_at_initialization(case):
         assert found[f"weights_moved_{k}"] == 0.0
 
 
-def test_the_kernel_is_compared_as_it_is_written(case, moved):
+def test_quantities_of_the_kernel_match_the_dense_kernel(case, moved):
     network, params, x = case
     c = forward(network, params, x).shape[1]
     targets = np.eye(c)[np.arange(x.shape[0]) % c]
@@ -82,8 +82,8 @@ def test_the_kernel_is_compared_as_it_is_written(case, moved):
         assert found[f"weights_cosine_{k}"] == pytest.approx(cosine, rel=1e-10)
 
 
-def test_kernels_may_be_estimated(case, moved):
-    """From products with them, and come close from many; all else is as it is; of one no error."""
+def test_kernels_can_be_estimated(case, moved):
+    """Estimates from many products are close; other quantities do not change; one product has no error."""
     network, params, x = case
     c = forward(network, params, x).shape[1]
     targets = np.eye(c)[np.arange(x.shape[0]) % c]
@@ -102,7 +102,7 @@ def test_kernels_may_be_estimated(case, moved):
     assert math.isnan(single["kernel_similarity_error"])
 
 
-def test_from_weights_that_are_zero_there_is_no_distance(case):
+def test_the_distance_from_zero_weights_is_nan(case):
     network, params, x = case
     zero = trees.map_leaves(np.zeros_like, params)
     found = measured(network, params, make_probe(network, zero, x, np.eye(3)[np.arange(x.shape[0]) % 3]))
@@ -143,8 +143,8 @@ def test_representations_are_features_branches_halves_and_output(case, moved):
     assert len(other.features) == len(network.body.layers)
 
 
-def test_labels_that_the_kernel_is_made_of(numpy_backend):
-    """y y^T has alignment 1 with y, and none with what is orthogonal to it."""
+def test_label_alignment_of_a_kernel_made_of_the_labels(numpy_backend):
+    """y y^T has alignment 1 with y, and alignment 0 with targets orthogonal to y."""
     rng = np.random.default_rng(0)
     targets = np.eye(3)[rng.integers(3, size=8)]
     y = (targets - targets.mean(axis=0)).ravel()
@@ -155,14 +155,14 @@ def test_labels_that_the_kernel_is_made_of(numpy_backend):
 
 
 def body_jacobian(network, params, x):
-    """The dense Jacobian of the d numbers before the readout, a row for each sample and number."""
+    """The dense Jacobian of the d features before the readout, with a row for each sample and feature."""
     d = 2 * network.readout.first.shape[0]
     unread = replace(network, readout=Readout(np.eye(d)[: d // 2], np.eye(d)[d // 2 :]))
     return dense.jacobian(unread, params, x)
 
 
 def test_the_paper_s_measure_is_a_probed_similarity_of_all_features(case, moved):
-    """<Theta_0 v, Theta v> / (|Theta_0 v| |Theta v|); for many v the similarity of the dense kernels."""
+    """<Theta_0 v, Theta v> / (|Theta_0 v| |Theta v|); with many v, the similarity of the dense kernels."""
     network, params, x = case
     B0, B1 = (body_jacobian(network, each, x) for each in (params, moved(params)))
     K0, K1 = B0 @ B0.T, B1 @ B1.T
@@ -182,8 +182,8 @@ def test_the_paper_s_measure_is_a_probed_similarity_of_all_features(case, moved)
 
 
 @pytest.mark.parametrize("probes", [0, 3])
-def test_what_is_measured_is_what_is_registered(case, moved, probes):
-    """Each quantity has its series, and each series its quantity; without next steps none of theirs."""
+def test_measured_series_are_the_registered_series(case, moved, probes):
+    """Each quantity has its series and each series its quantity; quantities of next steps need next steps."""
     network, params, x = case
     c = forward(network, params, x).shape[1]
     t = np.eye(c)[np.arange(len(x)) % c]
@@ -212,7 +212,7 @@ def test_what_is_measured_is_what_is_registered(case, moved, probes):
     assert alone == {name: found[name] for name in found if not names[name].looks_ahead}
 
 
-def test_the_next_steps_are_measured_as_functions_say(case, moved):
+def test_quantities_of_the_next_steps_match_their_functions(case, moved):
     network, params, x = case
     c = forward(network, params, x).shape[1]
     t = np.eye(c)[np.arange(len(x)) % c]
@@ -230,7 +230,7 @@ def test_the_next_steps_are_measured_as_functions_say(case, moved):
     assert found["gradient_noise"] == pytest.approx(gradient_noise(g, h, len(x)), rel=1e-9)
 
 
-def test_too_few_samples(case):
+def test_too_few_samples_are_refused(case):
     network, params, x = case
     with pytest.raises(ShapeError, match="3 samples; expected at least 4"):
         make_probe(network, params, x[:3], np.eye(3))

@@ -1,4 +1,4 @@
-"""Spectra against dense ones; estimates from products within their errors."""
+"""Spectra against dense references; estimates from products within their standard errors."""
 
 import math
 
@@ -27,7 +27,7 @@ def test_a_known_spectrum():
     assert found.condition == pytest.approx(8)
 
 
-def test_rank_one_and_nothing():
+def test_a_kernel_of_rank_one_and_a_zero_kernel():
     v = np.arange(1.0, 5.0)
     found = spectrum(np.outer(v, v))
     assert found.effective_rank == pytest.approx(1.0, abs=1e-9)
@@ -37,8 +37,8 @@ def test_rank_one_and_nothing():
     assert spectrum(np.eye(7)).effective_rank == pytest.approx(7.0)
 
 
-def test_estimates_lie_within_their_errors():
-    """Of 200 estimates about two thirds lie within one error, nearly all within three."""
+def test_estimates_lie_within_their_standard_errors():
+    """About two thirds of 200 estimates lie within one standard error, and nearly all within three."""
     rng = np.random.default_rng(0)
     A, B = rng.standard_normal((30, 40)), rng.standard_normal((30, 40))
     K, L = A @ A.T, A @ A.T + B @ B.T
@@ -62,7 +62,7 @@ def test_estimates_lie_within_their_errors():
         assert np.mean([each.value for each in found]) == pytest.approx(exact, rel=0.02)
 
 
-def test_one_probe_has_no_error():
+def test_one_random_vector_gives_no_standard_error():
     found = estimate_alignment(lambda v: v, lambda v: v, np.zeros((3, 2)), 1, np.random.default_rng(0))
     assert found.value == 1.0
     assert math.isnan(found.error)

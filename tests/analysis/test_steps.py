@@ -1,4 +1,4 @@
-"""What kind of steps an optimizer takes, against dense references."""
+"""Properties of an optimizer's steps, against dense references."""
 
 import math
 
@@ -28,7 +28,7 @@ def test_cosine(case, moved):
     assert math.isnan(cosine(params, trees.zeros_like(params)))
 
 
-def test_excess_is_over_the_shortest_step_that_does_the_same(case, moved):
+def test_excess_is_relative_to_the_shortest_step_with_the_same_effect(case, moved):
     network, params, x = case
     D = moved(trees.zeros_like(params), seed=3, scale=1.0)
     J = jacobian(network, params, x)[1]
@@ -40,7 +40,7 @@ def test_excess_is_over_the_shortest_step_that_does_the_same(case, moved):
     assert math.isnan(step_excess(J, trees.zeros_like(D)))
 
 
-def test_block_inverse_and_minimum_norm(case):
+def test_cosine_between_block_step_and_minimum_norm_step(case):
     network, params, x = case
     J = jacobian(network, params, x)[1]
     eps = np.random.default_rng(4).standard_normal((x.shape[0], apply(J, params).shape[1]))
@@ -53,8 +53,8 @@ def test_block_inverse_and_minimum_norm(case):
         assert found == pytest.approx(1 / step_excess(J, block), rel=1e-6)
 
 
-def test_gradient_noise_of_gradients_that_are_known():
-    """G of norm 2 in 50 dimensions, each sample's noise of variance 0.3: tr(Sigma) / |G|^2 = 15 / 4."""
+def test_gradient_noise_of_known_gradients():
+    """|G| = 2 in 50 dimensions, and noise of variance 0.3 per sample: tr(Sigma) / |G|^2 = 15 / 4."""
     rng = np.random.default_rng(0)
     G = np.zeros(50)
     G[0] = 2.0

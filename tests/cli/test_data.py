@@ -23,7 +23,7 @@ def test_the_list_shows_available_data_sets(invoke, arguments):
     lines = invoke(*arguments).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["digits", "auto-mpg", "fashion-mnist", "mnist", "cifar10"]
     assert "0.05 MB" in lines[0]
-    assert lines[3].endswith("not here")
+    assert lines[3].endswith("not downloaded")
 
 
 def test_the_list_as_json(invoke):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from processes import run
 from revgn_cli.main import COMMANDS
+from revgn_cli.option_text import full_text, metavar_of, short_text
 
 from revgn.arrays import cupy_absence
-from revgn.settings import named_settings
+from revgn.settings import named_settings, words_of
 
 
 def the_line(result, code):
@@ -39,26 +40,41 @@ def test_help_lists_the_commands(invoke):
     assert all(name in text and line in text for name, line in COMMANDS.items())
 
 
-def test_help_of_train_shows_the_defaults(invoke):
-    text = " ".join(invoke("train", "--help").stdout.split())
-    assert "--hidden INTEGER Number of hidden features of each coupling. [512]" in text
-    assert "--optimizer KIND Optimizer: gauss-newton, sgd," in text
-    assert "blend, switch. [gauss-newton]" in text
+def test_help_of_train_shows_choices_and_defaults(invoke):
+    """The help shows them for the default kinds; `--help-all` shows all meanings and defaults with their kinds."""
+    short, full = (" ".join(invoke("train", option).stdout.split()) for option in ("--help", "--help-all"))
+    assert "[default: 512]" in short
+    assert "[gauss-newton (default), sgd, adam, " in short
+    assert "--lr NUMBER Learning rate. [default: 1.0 with gauss-newton]" in short
+    assert "[N|full]" in short
+    assert " 0.1 (sgd), 0.001 (adam)," in full
+    assert "(minimum-norm, cg, auto). " in full
+    assert " (block). [default: 0.03 (kfac), 0.0 (minimum-norm, block, cg, auto)]" in full
 
 
-@pytest.mark.parametrize("name", ["train", "sweep"])
-def test_help_shows_the_common_settings_by_subject(name, invoke):
-    """The help fits on two screens; `--help-all` shows every setting."""
+@pytest.mark.parametrize(("name", "lines"), [("train", 85), ("sweep", 115)])
+def test_help_shows_the_common_settings_by_subject(name, lines, invoke, monkeypatch):
+    """The help fits on two screens of 80 columns; `--help-all` shows every setting with its default."""
+    monkeypatch.setenv("COLUMNS", "80")
     short, full = invoke(name, "--help").stdout, invoke(name, "--help-all").stdout
     heads = ["Data:", "Network:", "Optimizer:", "Solver:", "Training:", "Command:"]
     for text in (short, full):
         assert [line for line in text.splitlines() if line in heads] == heads
-    assert len(short.splitlines()) < 125
+        assert max(map(len, text.splitlines())) <= 80
+    assert len(short.splitlines()) <= lines
     assert "--halvings" not in short
-    assert short.endswith("\n--help-all shows all settings.\n")
+    assert "\n--help-all shows all settings" in short
     flags = {f"--{option.replace('_', '-')}" for option in named_settings()}
     assert all(f"  {flag} " in full for flag in flags)
     assert sum(f"  {flag} " in short for flag in flags) < len(flags) / 2
+
+
+@pytest.mark.parametrize("name", named_settings())
+def test_an_option_states_its_default_and_choices(name):
+    for text in (short_text(name), full_text(name)):
+        assert "default" in text
+    words = {word for of in named_settings()[name] for word in words_of(of)}
+    assert all(word in metavar_of(name) + full_text(name) for word in words)
 
 
 def test_help_avoids_slow_imports():
@@ -131,7 +147,7 @@ def test_unknown_commands(name, hint, invoke):
         (["--seed", "-1"], 2, "training.seed: -1 cannot be used"),
         (["--seed", str(2**80)], 2, "training.seed"),
         (["--batch-size", "5000"], 2, "batch_size: 5000 is not between 1 and the 1437 training rows"),
-        (["--subset", "5000"], 2, "subset: 5000 is not between 1 and the 1437 training rows"),
+        (["--subset", "5000"], 2, "subset: 5000 is more than the 1437 training rows"),
         (["--preset", "paper-mnst"], 2, "preset: unknown name 'paper-mnst'; did you mean paper-mnist?"),
         (
             ["--optimizer", "adam", "--damping", "0.1"],

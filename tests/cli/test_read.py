@@ -34,7 +34,15 @@ def test_show(train, invoke):
     assert "  optimizer.lr = 0.5" in text
     assert "  network.hidden = 32" in text
     assert "step 4, epoch 1.333" in text
-    for word in ("last ", "best ", "test accuracy ", "rho   median ", "rungs cholesky", "time  ", "memory "):
+    for word in (
+        "last ",
+        "best ",
+        "test accuracy ",
+        "rho   median ",
+        "factorizations cholesky",
+        "time  ",
+        "memory ",
+    ):
         assert word in text
     assert any(bar in text for bar in "▁▂▃▄▅▆▇█")
 
@@ -102,7 +110,7 @@ def test_ls_of_good_and_damaged_runs(train, invoke, tmp_path):
 def test_ls_without_runs(invoke, tmp_path):
     result = invoke("ls")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "revgn: runs: is not a folder; revgn train makes runs\n"
+    assert result.stderr == "revgn: runs: is not a folder; revgn train creates runs\n"
     (tmp_path / "runs").mkdir()
     assert invoke("ls").stderr == "no runs in runs\n"
     assert invoke("ls", "--json").stdout == "[]\n"

@@ -74,7 +74,7 @@ def test_one_signal_finishes_the_step(number, spawn, invoke, tmp_path):
     process.send_signal(number)
     output, errors = process.communicate()
     assert process.returncode == 130, errors
-    assert "stopping after this step, with a checkpoint (once more: at once)" in errors
+    assert "stopping after this step, with a checkpoint (a second signal stops at once)" in errors
     assert "Traceback" not in errors
     assert output.splitlines()[-1] == "revgn resume run"
     run = open_run(tmp_path / "run")
@@ -94,7 +94,7 @@ def test_a_second_signal_stops_at_once(spawn, tmp_path):
         process = spawn("train", "--batch-size", "full", "--subset", 700, "--out", "run", stderr=file)
     assert wait_until((tmp_path / "run" / "checkpoints" / "step_00000000.h5").exists, process)
     process.send_signal(signal.SIGINT)
-    wait_until(lambda: "once more: at once" in errors.read_text(), process)
+    wait_until(lambda: "a second signal stops at once" in errors.read_text(), process)
     process.send_signal(signal.SIGINT)
     process.communicate()
     assert process.returncode == 130

@@ -16,9 +16,9 @@ def test_the_list_of_studies(invoke):
 def test_dry_runs(invoke, tmp_path):
     text = invoke("study", "inverse", "--dry-run").stdout
     assert text.startswith("Exact Gauss-Newton in mini-batches")
-    assert text.splitlines()[-1] == "15 jobs to begin with"
+    assert text.splitlines()[-1] == "15 trials to begin with"
     paper = invoke("study", "switch", "--scale", "paper", "--dry-run", "--seeds", 2).stdout
-    assert paper.splitlines()[-1] == "10 jobs to begin with"
+    assert paper.splitlines()[-1] == "10 trials to begin with"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -27,7 +27,7 @@ def test_dry_runs(invoke, tmp_path):
     [
         (("invers",), "there is no 'invers'; did you mean inverse?"),
         (("inverse", "--data", "mnst"), "'mnst' is neither a known name nor"),
-        (("inverse", "--data", "digits"), "subset: 20000 is not between 1 and the 1293 training rows"),
+        (("inverse", "--data", "digits"), "subset: 20000 is more than the 1293 training rows"),
         (("inverse", "--seeds", 0), "seeds: 0 is not at least 1"),
         (("inverse", "--scale", "huge"), "'huge' is not one of"),
         (("inverse", "--workers", 0), "workers: 0 is not at least 1"),
@@ -74,5 +74,5 @@ def test_a_complete_study(invoke, tmp_path, monkeypatch):
     found = invoke("study", "inverse", "--seeds", 2, "-q", "--out", "s")
     assert (found.exit_code, len(found.stderr.splitlines())) == (1, 1)
     assert found.stderr.startswith("impossible_seed=0_")
-    assert " (and 1 more): failed: outputs: centered-logits is for cross-entropy" in found.stderr
+    assert " (and 1 more): failed: outputs: centered-logits is only for cross-entropy" in found.stderr
     assert found.stdout.endswith("\ns/study.md\n")

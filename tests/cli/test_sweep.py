@@ -36,7 +36,7 @@ def test_dry_runs(invoke, tmp_path):
     lines = invoke("sweep", "momentum.toml", "--dry-run", "--grid", "seed=0..2").stdout.splitlines()
     assert len(lines) == 7
     assert lines[0].startswith("a_momentum=0.5_seed=0_")
-    assert lines[-1] == "6 jobs in runs/momentum"
+    assert lines[-1] == "6 trials in runs/momentum"
     drawn = json.loads(
         invoke("sweep", "--grid", "lr=log:1e-3..1", "--random", 3, "--dry-run", "--json").stdout
     )
@@ -52,7 +52,7 @@ def test_dry_runs(invoke, tmp_path):
         (("--grid", "lr=-1,1"), "trial lr=-1: optimizer.lr: -1.0 cannot be used"),
         (("--grid", "lr=0.1..1"), "a range has no countable values"),
         (("--tune", "damping"), "tune damping: has no initial values"),
-        (("--tune", "lr", "--search", 3), "--tune and --search: each thinks of the jobs"),
+        (("--tune", "lr", "--search", 3), "--tune and --search: both choose the trials"),
         (("--median-after", -1), "median rule: -1.0 epochs"),
         (("--search", 3, "--out", "s"), "there are no settings to vary"),
         (("--workers", 0), "workers: 0 is not at least 1"),
@@ -68,9 +68,9 @@ def test_invalid_options_are_reported_in_one_line(invoke, tmp_path, options, mes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_learning_rate_is_tuned(invoke):
+def test_a_learning_rate_is_tuned(invoke):
     options = ("sweep", *TINY, "--epochs", 1, "--validation", 0.2, "--tune", "lr=1e-4,1e-3", "--out", "s")
-    assert invoke(*options, "--dry-run").stdout.splitlines()[-1] == "2 jobs to begin with in s"
+    assert invoke(*options, "--dry-run").stdout.splitlines()[-1] == "2 trials to begin with in s"
     found = invoke(*options, "--grid", "seed=0..1", "--median-after", 1)
     assert found.exit_code == 0
     best = re.match(r"\w+: best lr (\S+)\n", found.stdout)
@@ -134,7 +134,7 @@ def test_a_killed_or_interrupted_sweep_can_be_resumed(spawn, invoke, tmp_path):
         assert {finding.outcome for finding in check_run(path)} == {"ok"}
 
 
-def test_a_diverged_trial_is_reported(invoke):
+def test_a_trial_that_diverges_is_reported(invoke):
     found = invoke(
         "sweep", *TINY, "--optimizer", "sgd", "--grid", "lr=1e30,0.01", "--epochs", 1, "--out", "s"
     )

@@ -28,9 +28,8 @@ def test_training_with_default_options_learns_the_digits(invoke, tmp_path):
 def test_json(train, invoke):
     trained = train("run", "--json")
     found = json.loads(trained.stdout)
-    times = {"seconds", "seconds_outside", "epoch", "samples"}
-    metrics = {"train_loss", "train_accuracy", "test_loss", "test_accuracy"}
-    assert set(found) == {"run", "status", "step", "resume"} | times | metrics
+    metrics = {"train_loss", "train_accuracy", "test_loss", "test_accuracy", "epoch", "samples"}
+    assert set(found) == {"run", "status", "step", "resume", "seconds", "seconds_outside"} | metrics
     assert (found["run"], found["status"], found["step"]) == ("run", "finished", 4)
     assert found["resume"] == "revgn resume run"
     more = json.loads(invoke("resume", "run", "--steps", 6, "--json", "-q").stdout)
@@ -126,7 +125,7 @@ def test_a_full_batch(invoke, tmp_path):
 )
 def test_a_dry_run_writes_nothing(optimizer, invoke, tmp_path):
     text = invoke("train", *optimizer, "--dry-run").stdout
-    for word in ("1,437 rows of 64 features, 10 outputs", "65,664 trained", "memory ", "a step ", "time "):
+    for word in ("1,437 rows of 64 features, 10 outputs", "parameters  65,664", "memory ", "step  ", "time "):
         assert word in text
     found = json.loads(invoke("train", *optimizer, "--dry-run", "--json").stdout)
     assert set(found) >= {"features", "outputs", "parameters", "memory_bytes", "seconds_per_step", "steps"}
@@ -137,9 +136,9 @@ def test_a_dry_run_writes_nothing(optimizer, invoke, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ([], "kernel      as a whole"),
-        (["--memory", "24MB"], "kernel      by tiles\n"),
-        (["--memory", "5MB"], "kernel      by tiles, 0.0"),
+        ([], "kernel      dense"),
+        (["--memory", "24MB"], "kernel      in tiles\n"),
+        (["--memory", "5MB"], "kernel      in tiles, 0.0"),
     ],
 )
 def test_a_dry_run_prints_how_the_kernel_is_solved(options, says, invoke):
@@ -157,7 +156,7 @@ def test_auto_chooses_a_solver_and_stores_it_in_the_run(invoke, tmp_path):
     assert found["seconds_per_step"] == min(found["seconds_by_solver"].values())
     assert found["solver"] == min(found["seconds_by_solver"], key=found["seconds_by_solver"].get)
     assert "solver      " in text
-    assert "s a step by estimate" in text
+    assert "s per step (estimated)" in text
     trained = invoke("train", *options, "--steps", 1, "--out", "run")
     kind = open_run("run").config["optimizer"]["solver"]["kind"]
     assert kind in ("minimum-norm", "cg")

@@ -48,20 +48,20 @@ def test_all_four_arrays_under_the_usual_names(save):
 
 
 @pytest.mark.parametrize("names", [("x", "y"), ("inputs", "targets"), ("x_train", "y_train")])
-def test_without_a_test_part_one_is_split_off(save, names):
+def test_without_a_test_set_one_is_split_off(save, names):
     dataset = load_dataset(save(**dict(zip(names, (X, LABELS), strict=True))), test_fraction=0.3)
     assert (dataset.train.inputs.shape, dataset.test.inputs.shape) == ((7, 4), (3, 4))
     together = np.concatenate((dataset.train.inputs, dataset.test.inputs))
     np.testing.assert_array_equal(np.sort(together, axis=0), np.sort(X, axis=0))
 
 
-def test_arrays_of_other_names_are_named(save):
+def test_arrays_with_other_names_need_settings(save):
     path = save(a=X, b=LABELS, c=TEST_X, d=TEST_LABELS)
     options = {"inputs": "a", "targets": "b", "test_inputs": "c", "test_targets": "d"}
     np.testing.assert_array_equal(load_dataset(path, **options).test.inputs, TEST_X)
-    with pytest.raises(DataError, match=r"say which arrays are the inputs.*holds a, b, c, d"):
+    with pytest.raises(DataError, match=r"set inputs and targets to two of its arrays: a, b, c, d"):
         load_dataset(path)
-    with pytest.raises(DataError, match="no 'z' in it; it holds a, b, c, d"):
+    with pytest.raises(DataError, match="has no array 'z'; it holds a, b, c, d"):
         load_dataset(path, inputs="z", targets="b")
     with pytest.raises(UsageError, match="together"):
         load_dataset(path, inputs="a")
@@ -102,7 +102,7 @@ def test_a_pickled_object_in_an_npz_is_refused(tmp_path):
         load_dataset(str(path))
 
 
-def test_an_npz_that_claims_more_than_it_holds(tmp_path):
+def test_an_npz_that_claims_more_than_it_holds_is_refused(tmp_path):
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
         header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 45, 4)}
@@ -116,8 +116,8 @@ def test_an_npz_that_claims_more_than_it_holds(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["own.npz", "own.h5"])
-def test_a_bomb_is_not_unpacked(tmp_path, name, monkeypatch):
-    """Zeros of 80 MB in a file of some 100 kB, on a machine that had 50 MB."""
+def test_an_array_larger_than_memory_is_not_unpacked(tmp_path, name, monkeypatch):
+    """80 MB of zeros in a file of about 100 kB, on a machine with 50 MB."""
     path = tmp_path / name
     arrays = {"x": np.zeros((100_000, 100)), "y": np.arange(100_000) % 2}
     if name == "own.npz":
@@ -129,7 +129,7 @@ def test_a_bomb_is_not_unpacked(tmp_path, name, monkeypatch):
     monkeypatch.setattr("revgn.data.archives.memory_size", lambda backend: 50_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(DataError, match=r"x unpacks to 0\.08 GB, where this machine has 0\.05 GB"):
+        with pytest.raises(DataError, match=r"x unpacks to 0\.08 GB, but this machine has 0\.05 GB"):
             load_dataset(str(path))
         assert tracemalloc.get_traced_memory()[1] < 5e6
     finally:
@@ -138,7 +138,7 @@ def test_a_bomb_is_not_unpacked(tmp_path, name, monkeypatch):
 
 @pytest.mark.parametrize("name", ["own.npz", "own.h5"])
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"words", pickle.dumps([1])])
-def test_a_file_of_another_kind_is_one_line(tmp_path, name, content):
+def test_a_file_of_another_kind_gives_an_error_of_one_line(tmp_path, name, content):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(DataError, match="cannot be read") as caught:
@@ -146,7 +146,7 @@ def test_a_file_of_another_kind_is_one_line(tmp_path, name, content):
     assert "\n" not in str(caught.value)
 
 
-def test_a_bare_npy_under_the_name_of_an_archive(tmp_path):
+def test_an_npy_file_named_as_an_archive_is_refused(tmp_path):
     np.save(tmp_path / "own.npy", X)
     (tmp_path / "own.npy").rename(tmp_path / "own.npz")
     with pytest.raises(DataError, match="a single array"):

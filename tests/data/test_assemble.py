@@ -27,49 +27,49 @@ def with_value(value, row, column):
         (X[:, 0], Y, r"shape \(12,\)"),
         (X[:0], Y[:0], "nothing to train on"),
         (X[:, :0], Y, "nothing to train on"),
-        (X, Y[:-1], "rows differ"),
-        (X, np.int64(1), "rows differ"),
+        (X, Y[:-1], "numbers of rows differ"),
+        (X, np.int64(1), "numbers of rows differ"),
         (X.astype(str), Y, "dtype <U"),
         (X.astype(complex), Y, "dtype complex128"),
         (with_value(np.nan, 2, 1), Y, "2 of 48 numbers are not finite; the first is nan in row 2, column 1"),
         (with_value(-np.inf, 0, 0), Y, "the first is -inf in row 0, column 0"),
         (X, np.where(Y == 1, np.nan, 0.5), "4 of 12 numbers are not finite; the first is nan in row 1"),
         (X, Y * 0, "one class"),
-        (X, Y + 1, "must be 0..c-1, none left out; the labels are 1, 2, 3"),
+        (X, Y + 1, "must be 0..c-1 without gaps; the labels are 1, 2, 3"),
         (X, Y - 1, "the labels are -1, 0, 1"),
         (X, np.where(Y == 1, 2**40, 0), "1099511627776 in row 1 .* is not a class label"),
         (X, Y.astype(complex), "dtype complex128"),
         (X, Y.astype(object), "dtype object"),
-        (X, np.stack((Y, Y), axis=1), "one label a row"),
+        (X, np.stack((Y, Y), axis=1), "one label per row"),
         (X, X[:, :0], r"a regression expects numbers"),
         (X, X.reshape(12, 2, 2), r"a regression expects numbers"),
         (X * 1e200, Y, "too large"),
         (X[:1], Y[:1] + 0.5, "cannot be split"),
     ],
 )
-def test_what_cannot_be_trained_on_is_one_line(x, y, message):
+def test_unsuitable_rows_give_an_error_of_one_line(x, y, message):
     with pytest.raises(DataError, match=message) as caught:
         make(x, y)
     assert str(caught.value).startswith(("own", "normalization"))
     assert "\n" not in str(caught.value)
 
 
-def test_a_test_part_must_fit_the_training_part():
+def test_the_test_set_must_fit_the_training_set():
     for test, message in [
-        ((X[:, :3], Y), "test inputs are|test inputs"),
+        ((X[:, :3], Y), "test inputs"),
         ((X, Y + 1), "test targets: label '3' in row 2 .* not one of the 3 classes '0' to '2'"),
-        ((X, Y.astype(str)), "strings in one part"),
+        ((X, Y.astype(str)), "strings in one set"),
         ((with_value(np.nan, 5, 0), Y), "test inputs: 2 of 48"),
     ]:
         with pytest.raises(DataError, match=message):
             make(test=test)
-    with pytest.raises(DataError, match="have 2 columns, test 1"):
+    with pytest.raises(DataError, match="have 2 columns, test targets 1"):
         make(y=X[:, :2], test=(X, X[:, 0]))
     with pytest.raises(DataError, match="label 'b' in row 1"):
         make(y=np.array(["a", "c"])[Y % 2], test=(X[:2], ["a", "b"]))
 
 
-def test_floats_that_are_labels_and_labels_that_are_numbers():
+def test_whole_floats_can_be_labels_and_labels_can_be_numbers():
     as_labels, as_numbers = make(y=Y.astype(float), task="classification"), make(task="regression")
     np.testing.assert_array_equal(as_labels.train.targets.argmax(axis=1), as_numbers.train.targets[:, 0])
     assert as_numbers.classes == ("target0",)
@@ -90,7 +90,7 @@ def test_floats_that_are_labels_and_labels_that_are_numbers():
         ((12, 2, 2, 2, 2), None),
     ],
 )
-def test_images_are_flattened_channels_first_where_there_is_no_doubt(shape, image_shape):
+def test_inputs_that_are_certainly_images_are_flattened_channels_first(shape, image_shape):
     x = rng.integers(0, 256, shape, dtype=np.uint8)
     dataset = make(x, test=(x, Y))
     assert dataset.image_shape == image_shape
@@ -99,7 +99,7 @@ def test_images_are_flattened_channels_first_where_there_is_no_doubt(shape, imag
     np.testing.assert_array_equal(dataset.train.inputs, expected.reshape(12, -1))
 
 
-def test_a_table_is_normalized_by_column_and_a_constant_is_left_alone():
+def test_a_table_is_normalized_per_column_and_a_constant_has_scale_one():
     x = X * [1, 1e6, 0, 1e-6] + [0, 5, 0.1, 7]
     dataset = make(x, test=(x, Y))
     assert (make(X * 1e-200, test=(X, Y)).scale == 1).all()
@@ -109,7 +109,7 @@ def test_a_table_is_normalized_by_column_and_a_constant_is_left_alone():
     assert dataset.scale[2] == 1
 
 
-def test_images_are_normalized_by_channel():
+def test_images_are_normalized_per_channel():
     x = rng.integers(0, 256, (2500, 3, 4, 5), dtype=np.uint8) // np.array([1, 2, 300])[:, None, None]
     x = x.astype(np.uint8)
     dataset = make(x, np.arange(2500) % 2, test=(x[:2], [0, 1]))
@@ -120,7 +120,7 @@ def test_images_are_normalized_by_channel():
     assert (scale[2] == 1).all()
 
 
-def test_a_subset_cuts_and_normalizes_the_training_part_alone():
+def test_a_subset_affects_only_the_training_set_and_its_normalization():
     whole, first = make(), make(subset=5)
     drawn, again, other = (make(subset=5, subset_seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first.train.inputs, whole.train.inputs[:5])
@@ -146,7 +146,7 @@ def test_a_subset_cuts_and_normalizes_the_training_part_alone():
         {"task": "sorting"},
     ],
 )
-def test_a_wish_that_cannot_be_met_is_named(options):
+def test_an_impossible_setting_is_named(options):
     with pytest.raises(UsageError, match=list(options)[-1]):
         make(**options)
 
@@ -163,11 +163,11 @@ def test_validation_rows_are_held_out_of_training():
     np.testing.assert_allclose(held.shift, held.train.inputs.mean(axis=0), rtol=1e-13)
     assert whole.validation is None
     assert whole.checksum == held.checksum
-    with pytest.raises(DataError, match="a validation part cannot be split off: there are 10 rows"):
+    with pytest.raises(DataError, match="a validation set cannot be split off: there are only 10 rows"):
         make(validation=0.99)
 
 
-def test_the_checksum_sees_every_bit():
+def test_the_checksum_depends_on_every_bit():
     x = X.copy()
     x[3, 2] = np.nextafter(x[3, 2], 9)
     assert len({make().checksum, make(x).checksum, make(y=(Y + 1) % 3).checksum}) == 3

@@ -19,14 +19,14 @@ STRICT = backend_of(array_api_strict.asarray([0.0]))
 
 
 @pytest.mark.parametrize(("n", "batch_size"), [(10, 3), (10, 5), (10, 1), (10, 9)])
-def test_a_pass_is_the_start_of_a_permutation(n, batch_size):
+def test_an_epoch_is_the_beginning_of_a_permutation(n, batch_size):
     batches = batch_indices(n, batch_size, seed=1, epoch=2)
     assert batches.shape == (n // batch_size, batch_size) == (steps_per_epoch(n, batch_size), batch_size)
     assert len(set(batches.ravel().tolist())) == batches.size
     assert set(batches.ravel().tolist()) <= set(range(n))
 
 
-def test_the_order_follows_from_seed_and_epoch():
+def test_the_order_is_determined_by_seed_and_epoch():
     first = batch_indices(100, 10, seed=1, epoch=2)
     np.testing.assert_array_equal(first, batch_indices(100, 10, seed=1, epoch=2))
     for seed, epoch in [(1, 3), (2, 2), (2, 1)]:
@@ -38,7 +38,7 @@ def test_the_full_batch_is_not_shuffled():
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 11])
-def test_a_batch_size_that_cannot_be_is_named(batch_size):
+def test_an_impossible_batch_size_is_named(batch_size):
     with pytest.raises(UsageError, match=f"batch_size: {batch_size} is not between 1 and the 10"):
         batch_indices(10, batch_size, seed=0, epoch=0)
 
@@ -46,7 +46,7 @@ def test_a_batch_size_that_cannot_be_is_named(batch_size):
 @pytest.mark.parametrize("backend", [select_backend("numpy"), STRICT], ids=["numpy", "strict"])
 @pytest.mark.parametrize("rows", [None, slice(3, 9), np.array([5, 2, 2])], ids=["all", "slice", "rows"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_batch_is_normalized_and_lies_on_the_backend(backend: Backend, rows, dtype):
+def test_a_batch_is_normalized_and_on_the_backend(backend: Backend, rows, dtype):
     inputs, targets = take_batch(DIGITS, DIGITS.train, rows, backend, getattr(backend.xp, dtype))
     assert backend_of(inputs).name == backend_of(targets).name == backend.name
     assert inputs.dtype == targets.dtype == getattr(backend.xp, dtype)
@@ -59,7 +59,7 @@ def test_a_batch_is_normalized_and_lies_on_the_backend(backend: Backend, rows, d
 
 
 @pytest.mark.parametrize("backend", [select_backend("numpy"), STRICT], ids=["numpy", "strict"])
-def test_targets_are_standardized_by_the_training_part(backend: Backend):
+def test_targets_are_standardized_with_the_training_set(backend: Backend):
     cars = load_dataset("auto-mpg", standardize_targets=True)
     whole = np.asarray(take_batch(cars, cars.train, None, backend, backend.xp.float64)[1])
     assert (whole.mean(), whole.std()) == (pytest.approx(0, abs=1e-12), pytest.approx(1))
@@ -76,7 +76,7 @@ def test_float64_inputs_are_normalized_before_they_are_rounded():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_crop_comes_before_the_normalization(dtype):
+def test_a_crop_is_applied_before_the_normalization(dtype):
     backend, rows = select_backend("numpy"), np.arange(20)
     inputs, _ = take_batch(DIGITS, DIGITS.train, rows, backend, dtype, crop=np.random.default_rng([0, 1, 2]))
     images = DIGITS.train.inputs[:20].reshape(20, 1, 8, 8).astype(dtype)

@@ -8,7 +8,7 @@ from revgn.data.crop import _draw_windows
 
 
 def resize_slowly(image, top, left, tall, wide):
-    """One output pixel at a time, by the four pixels around the place it reads."""
+    """One output pixel at a time, from the four pixels around its position in the image."""
     channels, height, width = image.shape
     window = image[:, top : top + tall, left : left + wide].astype(np.float64)
     out = np.empty((channels, height, width))
@@ -26,7 +26,7 @@ def resize_slowly(image, top, left, tall, wide):
 
 @pytest.mark.parametrize("shape", [(20, 3, 8, 8), (20, 1, 7, 10), (5, 2, 1, 4)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_batch_is_what_a_loop_over_images_gives(shape, dtype):
+def test_the_batch_equals_a_loop_over_images(shape, dtype):
     images = np.random.default_rng(1).random(shape).astype(dtype)
     windows = _draw_windows(np.random.default_rng(2), shape[0], *shape[2:], (0.08, 1.0), (3 / 4, 4 / 3))
     expected = [resize_slowly(*each) for each in zip(images, *windows, strict=True)]
@@ -35,7 +35,7 @@ def test_the_batch_is_what_a_loop_over_images_gives(shape, dtype):
     np.testing.assert_allclose(cropped, expected, rtol=0, atol=1e-13 if dtype == np.float64 else 1e-5)
 
 
-def test_a_window_that_is_the_whole_image_gives_it_back():
+def test_a_window_of_the_whole_image_returns_the_image():
     images = np.random.default_rng(1).random((6, 3, 9, 9))
     whole = random_resized_crop(images, np.random.default_rng(0), scale=(1, 1), ratio=(1, 1))
     np.testing.assert_array_equal(whole, images)
@@ -49,7 +49,7 @@ def test_bytes_become_float32_and_stay_in_their_range():
     assert cropped.max() <= 255.001
 
 
-def test_windows_keep_to_the_image_and_to_area_and_ratio():
+def test_windows_lie_inside_the_image_within_the_bounds_on_area_and_ratio():
     top, left, tall, wide = _draw_windows(
         np.random.default_rng(0), 20000, 32, 32, (0.08, 1.0), (3 / 4, 4 / 3)
     )
@@ -83,12 +83,12 @@ def mean_share_of_a_loop():
     ("size", "window"),
     [((4, 20), (0, 7, 4, 5)), ((20, 4), (7, 0, 5, 4)), ((6, 6), (0, 0, 6, 6))],
 )
-def test_the_central_window_where_no_draw_fits(size, window):
+def test_the_central_window_is_used_if_no_draw_fits(size, window):
     drawn = _draw_windows(np.random.default_rng(0), 3, *size, (50, 60), (3 / 4, 4 / 3))
     np.testing.assert_array_equal(np.stack(drawn, axis=1), [window] * 3)
 
 
-def test_the_generator_decides():
+def test_the_windows_are_determined_by_the_generator():
     images = np.random.default_rng(1).random((4, 1, 8, 8))
     one, same, other = (random_resized_crop(images, np.random.default_rng([7, 0, s])) for s in (1, 1, 2))
     np.testing.assert_array_equal(one, same)

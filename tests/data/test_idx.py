@@ -20,7 +20,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
-def test_what_was_written_comes_back(tmp_path, pack):
+def test_a_written_array_is_read_back(tmp_path, pack):
     path = tmp_path / "images"
     path.write_bytes(pack(idx(IMAGES)))
     np.testing.assert_array_equal(read_idx(path, 3), IMAGES)
@@ -36,14 +36,14 @@ def test_what_was_written_comes_back(tmp_path, pack):
         (idx(IMAGES[0]), "in 3 dimensions"),
         (idx(IMAGES)[:-1], "more than its 75 bytes can hold"),
         (idx(IMAGES) + b"\0", "but there are more"),
-        (gzip.compress(idx(IMAGES)[:-1], mtime=0), "cut off"),
+        (gzip.compress(idx(IMAGES)[:-1], mtime=0), "truncated"),
         (gzip.compress(idx(IMAGES) + b"\0", mtime=0), "but there are more"),
-        (gzip.compress(idx(IMAGES), mtime=0)[:-20], "cut off"),
+        (gzip.compress(idx(IMAGES), mtime=0)[:-20], "truncated"),
         (gzip.compress(idx(IMAGES), mtime=0)[:-8] + bytes(8), "cannot be read"),
         (b"\x1f\x8bgarbage", "cannot be read"),
     ],
 )
-def test_a_broken_file_is_one_line_that_names_it(tmp_path, stored, message):
+def test_a_broken_file_gives_an_error_of_one_line_with_its_name(tmp_path, stored, message):
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(stored)
     with pytest.raises(DataError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""Data on the device: the batches are those of the host, and next to nothing travels for them."""
+"""Data on the device: batches equal the batches from the host, and almost nothing is copied for them."""
 
 from typing import ClassVar
 
@@ -17,7 +17,7 @@ ROWS = np.array([5, 2, 2, 40])
 
 
 class CountingBackend(Backend):
-    """Counts the host arrays that are moved to it."""
+    """Backend that counts the host arrays moved to it."""
 
     uploads: ClassVar[list[int]] = []
 
@@ -40,7 +40,7 @@ def bits(batch):
 
 @pytest.mark.parametrize("of", SETS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_batches_have_the_bits_of_the_host_wherever_the_rows_are(of, smoothing, backend, dtype):
+def test_batches_have_the_same_bits_with_rows_on_host_or_device(of, smoothing, backend, dtype):
     data, where, precision = SETS[of], backend.backend, backend.dtype(dtype)
     expected = bits(take_batch(data, data.train, ROWS, where, precision, smoothing=smoothing))
     for is_resident in (True, False):
@@ -53,7 +53,7 @@ def test_batches_have_the_bits_of_the_host_wherever_the_rows_are(of, smoothing, 
         )
 
 
-def test_crops_are_those_of_the_host_to_rounding(backend, dtype, numpy_backend):
+def test_crops_equal_the_crops_on_the_host_to_rounding(backend, dtype, numpy_backend):
     data = SETS["bytes"]
     crops = []
     for library in (backend, numpy_backend):
@@ -70,7 +70,7 @@ DEVICES = pytest.mark.parametrize(
 
 @DEVICES
 @pytest.mark.parametrize("crop", [False, True])
-def test_nothing_but_windows_travels_for_a_batch(crop, counting, monkeypatch):
+def test_only_windows_are_copied_for_a_batch(crop, counting, monkeypatch):
     monkeypatch.setattr("revgn.data.crop.backend_of", lambda x: counting)
     data = SETS["bytes"]
     placed = place_dataset(data, counting, counting.xp.float32)

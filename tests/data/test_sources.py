@@ -15,7 +15,7 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 @pytest.fixture
 def empty(tmp_path, monkeypatch):
-    """A data folder with nothing in it, and no other place to look."""
+    """An empty data folder, and no other folders to search."""
     known = {name: replace(known, folders=()) for name, known in places.KNOWN.items()}
     monkeypatch.setattr(places, "KNOWN", known)
     monkeypatch.setenv("REVGN_DATA", str(tmp_path))
@@ -34,7 +34,7 @@ def write_mnist(folder, counts=(60000, 10000), highest=9):
             (folder / f"{part}-{kind}-ubyte.gz").write_bytes(stored)
 
 
-def test_the_digits_are_the_ones_that_ship():
+def test_the_digits_match_their_published_properties():
     digits = load_dataset("digits")
     assert digits.checksum == "d3aaf5380a280d95956836437058b5e3e6a6c376e6b26386b5780835077a75d2"
     assert digits.train.inputs.shape == (1437, 64)
@@ -54,7 +54,7 @@ def test_the_digits_are_the_ones_that_ship():
     assert abs(pixels.mean() - 4.884164) < 1e-5
 
 
-def test_a_changed_digit_is_noticed(tmp_path):
+def test_a_changed_digit_is_detected(tmp_path):
     folder = tmp_path / "digits"
     folder.mkdir()
     for path in fetch("digits"):
@@ -63,23 +63,23 @@ def test_a_changed_digit_is_noticed(tmp_path):
     labels = bytearray(gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes()))
     labels[8] = (labels[8] + 1) % 10
     (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
-    with pytest.raises(DataError, match="not those that ship with revgn"):
+    with pytest.raises(DataError, match="differ from the files that ship with revgn"):
         load_dataset("digits", folder=str(tmp_path))
 
 
-def test_the_cars_are_the_ones_that_ship(tmp_path):
+def test_auto_mpg_matches_its_published_properties(tmp_path):
     cars = load_dataset("auto-mpg")
     assert cars.checksum == "09f80d81905df241c096b7b85eb19fc42a4e8f137d07b39cb89146616212eb28"
     assert (cars.train.inputs.shape, cars.test.inputs.shape) == ((314, 7), (78, 7))
     assert (cars.task, cars.classes, cars.image_shape) == ("regression", ("mpg",), None)
     everything = np.concatenate((cars.train.targets, cars.test.targets))
     assert (everything.min(), everything.max()) == (9.0, 46.6)
-    assert everything.mean() == pytest.approx(23.445918)  # the mean that is told of the 392 complete rows
+    assert everything.mean() == pytest.approx(23.445918)  # the published mean of the 392 complete rows
     folder = tmp_path / "auto-mpg"
     folder.mkdir()
     (path,) = fetch("auto-mpg")
     for old, new, message in (
-        ("8,307", "9,307", "not those that ship"),
+        ("8,307", "9,307", "differ from the files that ship"),
         ("\n8,307,130,3504,12,70,1,18", "", "392"),
     ):
         (folder / path.name).write_text(path.read_text().replace(old, new))
@@ -99,7 +99,7 @@ def test_standardized_targets():
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
-def test_fashion_mnist_of_debian(tmp_path):
+def test_fashion_mnist_from_the_debian_package(tmp_path):
     fashion = load_dataset("fashion-mnist", folder=str(tmp_path), subset=1024, download=False)
     assert fashion.train.inputs.shape == (1024, 784)
     assert fashion.test.inputs.shape == (10000, 784)
@@ -120,7 +120,7 @@ def test_mnist_from_the_data_folder(empty):
 
 @pytest.mark.parametrize(
     ("counts", "label", "message"),
-    [((20, 10), 9, r"shape \(20, 1, 28, 28\), \(60000"), ((60000, 9999), 9, r"\(9999, 1, 28, 28\)")],
+    [((20, 10), 9, r"shape \(20, 1, 28, 28\), expected \(60000"), ((60000, 9999), 9, r"\(9999, 1, 28, 28\)")],
 )
 def test_mnist_of_another_size_is_refused(empty, counts, label, message):
     write_mnist(empty / "mnist", counts, label)
@@ -140,7 +140,7 @@ def test_a_label_past_the_classes_is_refused(empty, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["fashion-mnist", "mnist", "cifar10"])
-def test_what_is_nowhere_is_one_line_that_says_where_to_get_it(empty, monkeypatch, name):
+def test_a_missing_data_set_gives_an_error_of_one_line_with_its_source(empty, monkeypatch, name):
     with pytest.raises(DataError, match="downloads are off") as caught:
         load_dataset(name, download=False)
     line = str(caught.value)
@@ -155,18 +155,18 @@ def test_what_is_nowhere_is_one_line_that_says_where_to_get_it(empty, monkeypatc
         load_dataset(name)
 
 
-def test_a_fetch_that_fails_is_one_line(empty, monkeypatch):
+def test_a_failed_download_gives_an_error_of_one_line(empty, monkeypatch):
     pooch = pytest.importorskip("pooch")
 
     def fail(url, known_hash, fname, path):
         raise OSError("no\nnetwork")
 
     monkeypatch.setattr(pooch, "retrieve", fail)
-    with pytest.raises(DataError, match="fetching failed: no network"):
+    with pytest.raises(DataError, match="the download failed: no network"):
         fetch("mnist")
 
 
-def test_what_is_fetched_lies_in_the_data_folder_and_is_checked(empty, monkeypatch):
+def test_downloaded_files_are_in_the_data_folder_and_checked(empty, monkeypatch):
     pooch = pytest.importorskip("pooch")
     asked = []
 
@@ -203,24 +203,24 @@ def test_the_data_folder_is_the_argument_then_the_variable_then_the_cache(tmp_pa
         ("mnst", {}, UsageError, "did you mean mnist"),
         ("own.txt", {}, UsageError, "neither a known name nor a .npz/.h5/.hdf5/.csv file"),
         ("nowhere.npz", {}, DataError, "no such file"),
-        ("digits", {"target": "y"}, UsageError, "only those have columns"),
-        ("own.csv", {"inputs": "x"}, UsageError, "only those have arrays"),
-        ("digits", {"task": "regression"}, UsageError, "digits has classes; it is no regression"),
-        ("auto-mpg", {"task": "classification"}, UsageError, "auto-mpg has numbers for targets"),
+        ("digits", {"target": "y"}, UsageError, "only .csv files have named columns"),
+        ("own.csv", {"inputs": "x"}, UsageError, "only these have named arrays"),
+        ("digits", {"task": "regression"}, UsageError, "digits has classes; it is not a regression"),
+        ("auto-mpg", {"task": "classification"}, UsageError, "auto-mpg has numbers as targets"),
         ("digits", {"subset": 1438}, UsageError, "1437 training rows"),
     ],
 )
-def test_a_wish_that_does_not_fit_is_one_line(name, options, error, message):
+def test_settings_that_do_not_fit_give_an_error_of_one_line(name, options, error, message):
     with pytest.raises(error, match=message):
         load_dataset(name, **options)
 
 
-def test_fetch_knows_names_only():
+def test_only_known_data_sets_can_be_fetched():
     with pytest.raises(UsageError, match="'own' is not one of digits, auto-mpg, fashion-mnist"):
         fetch("own")
 
 
-def test_a_description_is_numbers_and_words():
+def test_a_description_consists_of_numbers_and_strings():
     described = describe("digits", subset=100)
     assert (described["train_rows"], described["test_rows"], described["inputs"]) == (100, 360, 64)
     assert described["image_shape"] == [1, 8, 8]

@@ -36,7 +36,7 @@ def test_columns_quotes_and_blank_lines(table):
         ("1 a 1", "classification", "U", "classification"),
     ],
 )
-def test_what_the_target_column_is(table, cells, task, kind, chosen):
+def test_the_kind_of_targets_follows_from_the_column(table, cells, task, kind, chosen):
     path = table("x,y\n" + "\n".join(f"{k},{cell}" for k, cell in enumerate(cells.split() * 2)))
     assert read_csv(path, "y", task)[0].targets.dtype.kind == kind
     dataset = load_dataset(str(path), target="y", task=task)
@@ -44,7 +44,7 @@ def test_what_the_target_column_is(table, cells, task, kind, chosen):
     assert dataset.classes == {"i": ("0", "1"), "f": ("y",)}.get(kind, tuple(sorted(set(cells.split()))))
 
 
-def test_several_targets_are_a_regression(table):
+def test_several_target_columns_are_a_regression(table):
     path = table("x,u,v\n1,2,3\n4,5,6\n7,8,9\n")
     dataset = load_dataset(str(path), target="v, u", task="regression")
     assert (dataset.task, dataset.classes) == ("regression", ("v", "u"))
@@ -59,8 +59,8 @@ def test_several_targets_are_a_regression(table):
         ("1,2\n3,4\n", "line 1 must name the columns"),
         ("x,y\n", "no rows"),
         ("x,x\n1,2\n", "two columns are named 'x'"),
-        ("x,y\n1,2\n\n3\n", "line 4 has 1 cells, the header 2"),
-        ("x,y\n1,2\n3,4,5\n", "line 3 has 3 cells, the header 2"),
+        ("x,y\n1,2\n\n3\n", "line 4 has 1 cells, but the header has 2"),
+        ("x,y\n1,2\n3,4,5\n", "line 3 has 3 cells, but the header has 2"),
         ("x,z,y\n1,2,3\n4,five,6\n", "line 3, column 'z': 'five' is not a number"),
         ("x,y\n1,2\n,4\n", "line 3, column 'x': '' is not a number"),
         ("x,y\n1,0.5\n2,a\n", "line 3, column 'y': 'a' is not a number"),
@@ -77,7 +77,7 @@ def test_several_targets_are_a_regression(table):
         ("x,y\n1,0\n2,2\n", "must be 0..c-1"),
     ],
 )
-def test_a_bad_table_names_the_place(table, text, message):
+def test_the_error_for_a_bad_table_names_the_place(table, text, message):
     with pytest.raises(DataError, match=message) as caught:
         load_dataset(str(table(text)), target="y")
     assert "own.csv" in str(caught.value)
@@ -86,9 +86,13 @@ def test_a_bad_table_names_the_place(table, text, message):
 
 @pytest.mark.parametrize(
     ("target", "message"),
-    [(None, "which column"), ("z", "no column is named 'z'; the columns are x, y"), ("x,y", "all columns")],
+    [
+        (None, "set target to the column"),
+        ("z", "no column is named 'z'; the columns are x, y"),
+        ("x,y", "all columns"),
+    ],
 )
-def test_a_target_that_is_not_there(table, target, message):
+def test_a_missing_target_column_is_refused(table, target, message):
     with pytest.raises(UsageError, match=message):
         load_dataset(str(table("x,y\n1,2\n")), target=target)
 
@@ -97,7 +101,7 @@ def test_a_target_that_is_not_there(table, target, message):
 @given(
     text=st.text(alphabet='01.e-,\n\r"xy \0nan', max_size=40) | st.binary(max_size=20), start=st.booleans()
 )
-def test_any_text_is_a_table_or_an_error_of_ours(table, text, start):
+def test_any_text_is_a_table_or_a_revgn_error(table, text, start):
     head = "x,y\n1,0\n2,1\n3,0\n" if start else ""
     path = table(head + text if isinstance(text, str) else head.encode() + text)
     line = ""

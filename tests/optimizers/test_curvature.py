@@ -1,4 +1,4 @@
-"""Gauss-Newton with the loss's exact curvature, and Levenberg-Marquardt, against dense truths."""
+"""Gauss-Newton with the exact curvature of the loss, and Levenberg-Marquardt, against dense references."""
 
 from dataclasses import replace
 
@@ -53,7 +53,7 @@ def test_exact_curvature_is_the_dense_step(damping, numpy_backend):
 
 
 @pytest.mark.parametrize("solver", [MinimumNorm(), BlockWise()], ids=repr)
-def test_output_damping_is_for_every_solver(solver, backend):
+def test_output_damping_works_with_every_solver(solver, backend):
     """J D = eps with (H + nu I) eps = p - y."""
     params, at = problem(backend)
     optimizer = GaussNewton(solver, curvature="exact", output_damping=0.5)
@@ -75,12 +75,12 @@ def test_exact_curvature_of_squared_error_is_the_identity(numpy_backend):
     assert_close("D", found, expected, 0.0)
 
 
-def test_curvatures_that_do_not_go_with_the_solver():
-    with pytest.raises(UsageError, match="takes the exact curvature through output_damping"):
+def test_curvatures_that_the_solver_does_not_support_are_refused():
+    with pytest.raises(UsageError, match="the block-wise solver needs output_damping"):
         GaussNewton(BlockWise(), curvature="exact")
-    with pytest.raises(UsageError, match="output_damping needs curvature exact"):
+    with pytest.raises(UsageError, match="output_damping needs the exact curvature"):
         GaussNewton(output_damping=0.1)
-    with pytest.raises(UsageError, match="centers the logits by itself"):
+    with pytest.raises(UsageError, match="already centers the logits"):
         GaussNewton(MinimumNorm(outputs="centered-logits"), curvature="exact")
 
 
@@ -96,17 +96,17 @@ EVERY = pytest.mark.parametrize("inner", INNER, ids=["identity", "exact", "block
 
 @EVERY
 @pytest.mark.parametrize("loss", [SquaredError(), CrossEntropy()], ids=["squared-error", "cross-entropy"])
-def test_promise_is_the_model(inner, loss, numpy_backend):
-    """The promise of a short step is the loss it gains, to second order where the curvature is exact."""
-    from revgn.optimizers.levenberg_marquardt import promise
+def test_the_predicted_decrease_is_the_decrease_of_a_short_step(inner, loss, numpy_backend):
+    """To first order, and to second order where the curvature is exact."""
+    from revgn.optimizers.levenberg_marquardt import predicted_decrease
 
     params, at = problem(numpy_backend, loss)
     D = direction(inner, init_state(inner, at.jacobian.network, params), params, at).params
     u = apply(at.jacobian, D)
     before, errors = float(value(loss, at.outputs, at.targets)), []
     for lr in (1e-2, 1e-3):
-        gained = before - float(value(loss, at.outputs - lr * u, at.targets))
-        errors.append(abs(gained - promise(inner, at, D, lr)))
+        decrease = before - float(value(loss, at.outputs - lr * u, at.targets))
+        errors.append(abs(decrease - predicted_decrease(inner, at, D, lr)))
     is_exact = inner.curvature == "exact" or isinstance(loss, SquaredError)
     order = np.log10(errors[0] / errors[1]) if errors[1] > 1e-14 else 3.0
     assert order > (2.9 if is_exact else 1.9)
@@ -118,7 +118,7 @@ def state_with(inner, at, damping):
 
 
 @EVERY
-def test_the_step_is_that_of_the_damping_in_the_state(inner, numpy_backend):
+def test_the_step_uses_the_damping_in_the_state(inner, numpy_backend):
     params, at = problem(numpy_backend)
     optimizer = LevenbergMarquardt(inner, rejects=False)
     assert init_state(optimizer, at.jacobian.network, params).damping == 0.3
@@ -136,8 +136,8 @@ def test_the_step_is_that_of_the_damping_in_the_state(inner, numpy_backend):
 
 
 @EVERY
-def test_damping_follows_the_gain(inner, numpy_backend):
-    """Short steps keep the promise; steps far too long break it, and are not taken."""
+def test_damping_follows_the_gain_ratio(inner, numpy_backend):
+    """It falls after a short step, which the model predicts well; a step far too long is rejected."""
     params, at = problem(numpy_backend)
     optimizer = LevenbergMarquardt(inner, raised=3.0, lowered=2.0)
     kept = update(optimizer, state_with(inner, at, 0.4), params, at, 1e-3)
@@ -149,14 +149,14 @@ def test_damping_follows_the_gain(inner, numpy_backend):
     assert float(broken.step_norm) == 0.0
 
 
-def test_damping_stays_within_its_bounds(numpy_backend):
+def test_the_damping_stays_within_its_bounds(numpy_backend):
     params, at = problem(numpy_backend)
     optimizer = LevenbergMarquardt(INNER[0], lowest=0.25, highest=0.5)
     assert update(optimizer, state_with(INNER[0], at, 0.3), params, at, 1e-3).state.damping == 0.25
     assert update(optimizer, state_with(INNER[0], at, 0.4), params, at, 1e3).state.damping == 0.5
 
 
-def test_full_batch_falls_far_faster_than_with_the_identity(numpy_backend):
+def test_full_batch_loss_falls_far_faster_than_with_the_identity_curvature(numpy_backend):
     net, params, x = CASE.build(numpy_backend, "float64")
     t = np.eye(CASE.outputs)[np.arange(CASE.samples) % CASE.outputs]
     plain = GaussNewton(MinimumNorm(1e-3))
@@ -183,6 +183,6 @@ def test_gradients_of_trees_are_untouched(backend):
 
 
 @pytest.mark.parametrize("bounds", [{"lowest": 1.0, "highest": 0.5}, {"lowest": 0.5}, {"highest": 0.2}])
-def test_the_first_damping_is_within_the_bounds(bounds):
-    with pytest.raises(UsageError, match=r"the first damping is 0\.3; expected one from lowest"):
+def test_an_initial_damping_outside_its_bounds_is_refused(bounds):
+    with pytest.raises(UsageError, match=r"the initial damping is 0\.3; expected a number between lowest"):
         LevenbergMarquardt(INNER[0], **bounds)

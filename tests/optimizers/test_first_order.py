@@ -1,4 +1,4 @@
-"""Adam and SGD against their algorithms written out number by number, with gradients from the explicit J."""
+"""Adam and SGD against their algorithms for single numbers, with gradients from the explicit J."""
 
 import math
 
@@ -29,7 +29,7 @@ def linearized(net, params, x, step):
 
 
 def by_update(optimizer, library):
-    """Weights and the norm of the step, after each of the steps."""
+    """Weights and norm of the step after each step."""
     net, params, x = CASE.build(library, "float64")
     state = init_state(optimizer, net, params)
     for step in range(STEPS):
@@ -40,7 +40,7 @@ def by_update(optimizer, library):
 
 
 def by_hand(rule, library):
-    """The same by `rule(weights, gradient, t)`, which returns the new weights as a list of numbers."""
+    """The same, computed with `rule(weights, gradient, t)`, which returns the new weights as a list."""
     net, params, x = CASE.build(library, "float64")
     for step in range(STEPS):
         z = dense.network(net, dense.weights_of(params), x)
@@ -101,15 +101,15 @@ RULES = [
 
 
 @pytest.mark.parametrize(("optimizer", "rule"), RULES, ids=[repr(optimizer) for optimizer, _ in RULES])
-def test_weights_are_those_of_the_algorithm(optimizer, rule, numpy_backend):
+def test_weights_follow_the_algorithm(optimizer, rule, numpy_backend):
     steps = zip(by_update(optimizer, numpy_backend), by_hand(rule, numpy_backend), strict=True)
     for step, ((weights, step_norm), (expected, distance)) in enumerate(steps):
         assert_close(f"weights after step {step + 1}", weights, expected, 1e-11)
         assert step_norm == pytest.approx(distance, rel=1e-11)
 
 
-def test_the_gradient_is_that_of_the_mean_loss(numpy_backend):
-    """Central differences of the loss itself, in ten directions."""
+def test_the_gradient_is_the_gradient_of_the_mean_loss(numpy_backend):
+    """Against central differences of the loss in ten directions."""
     net, params, x = CASE.build(numpy_backend, "float64")
     g = dense.flat(batch_gradient(linearized(net, params, x, 0)))
     weights, rng = dense.weights_of(params), np.random.default_rng(32)

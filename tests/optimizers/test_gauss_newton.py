@@ -1,4 +1,4 @@
-"""Gauss-Newton trains: exact steps reach rounding in a few steps, by either inverse."""
+"""Gauss-Newton training: exact steps of either solver reach rounding error within a few steps."""
 
 import numpy as np
 import pytest
@@ -46,15 +46,15 @@ def losses(optimizer, library, steps):
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
-def test_rate_one_reaches_rounding(solver, backend):
-    """Full batch, squared error: quadratic convergence, a loss of 1e-20 of the first within 8 steps."""
+def test_learning_rate_one_reaches_rounding(solver, backend):
+    """Full batch, squared error: within 8 steps the loss falls to 1e-20 of its initial value."""
     start, *later = losses(GaussNewton(solver), backend, 8)
     assert min(later) < 1e-20 * start
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
 def test_convergence_is_quadratic(solver, numpy_backend):
-    """The error in the outputs, |z - t|, is squared by a step, up to one constant."""
+    """A step squares the error in the outputs, |z - t|, up to one constant."""
     error = np.sqrt(list(losses(GaussNewton(solver), numpy_backend, 6)))
     error = error[error > 1e-12]
     assert error.size >= 4
@@ -63,8 +63,8 @@ def test_convergence_is_quadratic(solver, numpy_backend):
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
-def test_a_small_rate_is_a_gradient_flow_on_the_outputs(solver, numpy_backend):
-    """At rate lr an exact step leaves 1 - lr of z - t, to first order."""
+def test_a_small_learning_rate_gives_a_gradient_flow_on_the_outputs(solver, numpy_backend):
+    """With learning rate lr, an exact step multiplies z - t by 1 - lr, to first order."""
     start, after = losses(GaussNewton(solver, lr=1e-4), numpy_backend, 1)
     assert np.sqrt(after / start) == pytest.approx(1 - 1e-4, abs=1e-6)
 
@@ -72,7 +72,7 @@ def test_a_small_rate_is_a_gradient_flow_on_the_outputs(solver, numpy_backend):
 @pytest.mark.parametrize("loss", [SquaredError(), CrossEntropy()], ids=["squared-error", "cross-entropy"])
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
 def test_the_step_is_the_solution(solver, loss, backend):
-    """W - lr D, with J D = eps and eps what the loss wants."""
+    """W - lr D, with J D = eps and eps the output step of the loss."""
     net, params, x, _ = build(backend, scale=0.1)
     t = backend.asarray(np.eye(OUTPUTS)[np.arange(SAMPLES) % OUTPUTS])
     z, J = jacobian(net, params, x)
@@ -86,7 +86,7 @@ def test_the_step_is_the_solution(solver, loss, backend):
 
 
 def remembered(library, solver, beta, steps, limit=np.inf):
-    """Directions of several updates on changing batches, with what each batch wanted and its dense J."""
+    """Directions of several updates on changing batches, with the eps and the dense J of each batch."""
     optimizer = GaussNewton(solver, 0.1, beta, limit)
     net, params, _, _ = build(library, scale=0.1)
     state, rng = init_state(optimizer, net, params), np.random.default_rng(35)
@@ -113,8 +113,8 @@ def test_momentum_is_the_nearest_solution_to_the_last_direction(beta, damping, n
 
 @pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("kind", [MinimumNorm, ConjugateGradients])
-def test_momentum_of_rows_misses_what_the_last_direction_does_to_them(kind, rows, numpy_backend):
-    """The same law with R^T J and R^T eps; R is drawn anew each step, from eps, not from what is missed."""
+def test_momentum_with_some_rows_per_sample(kind, rows, numpy_backend):
+    """The same law with R^T J and R^T eps; R is drawn at each step from eps, not from the residual."""
     own = {"tolerance": 1e-12} if kind is ConjugateGradients else {}
     steps = remembered(numpy_backend, kind(0.3, rows=rows, **own), 0.9, 3)
     for step, (before, done, J, eps) in enumerate(steps):
@@ -130,22 +130,22 @@ def test_momentum_of_rows_misses_what_the_last_direction_does_to_them(kind, rows
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=repr)
-def test_a_step_with_momentum_is_as_exact(solver, numpy_backend):
+def test_a_step_with_momentum_is_exact(solver, numpy_backend):
     for _, done, J, eps in remembered(numpy_backend, solver, 0.9, 4):
         assert_close("J D = eps", apply(J, done.state.direction), eps, 1e-10)
         assert done.solve.rho < 1e-10
 
 
-def test_rho_counts_relative_to_what_is_wanted(numpy_backend):
-    """A damped step with momentum: rho is |J D - eps| / |eps| of the direction as a whole."""
+def test_rho_is_relative_to_eps(numpy_backend):
+    """A damped step with momentum: rho is |J D - eps| / |eps| for the whole direction."""
     for _, done, J, eps in remembered(numpy_backend, MinimumNorm(0.3), 0.9, 3):
         miss = np.linalg.norm(apply(J, done.state.direction) - eps) / np.linalg.norm(eps)
         assert done.solve.rho == pytest.approx(miss, rel=1e-9)
 
 
 @pytest.mark.parametrize(("limit", "damping"), [(1.0, 0.0), (1.2, 0.3)])
-def test_momentum_leaves_no_more_than_the_limit(limit, damping, numpy_backend):
-    """beta is the momentum, or the largest that keeps |eps - beta J D_(t-1)| <= limit |eps|."""
+def test_momentum_keeps_the_residual_below_the_limit(limit, damping, numpy_backend):
+    """beta is the momentum, or the largest number with |eps - beta J D_(t-1)| <= limit |eps|."""
     bounded = 0
     for before, done, J, eps in remembered(numpy_backend, MinimumNorm(damping), 1.0, 8, limit):
         truth = dense.jacobian(J.network, J.params, np.hstack(J.point.input))

@@ -1,4 +1,4 @@
-"""Two optimizers at work: in turn, and blended."""
+"""Two optimizers combined: one after the other, and blended."""
 
 import numpy as np
 import pytest
@@ -47,14 +47,14 @@ def problem(library, seed=0, scale=1.0):
 
 
 def at_params(at, params):
-    """The same batch seen from other parameters."""
+    """The same batch, linearized at other parameters."""
     x = join(at.jacobian.point.input, at.jacobian.network.features)
     z, J = jacobian(at.jacobian.network, params, x)
     return at._replace(outputs=z, jacobian=J)
 
 
 def path(optimizer, batches, params, scale=1.0):
-    """Updates of an optimizer on batches in turn."""
+    """Updates of an optimizer on one batch after another."""
     state = init_state(optimizer, batches[0].jacobian.network, params)
     for at in batches:
         done = update(optimizer, state, params, at_params(at, params), scale)
@@ -62,14 +62,14 @@ def path(optimizer, batches, params, scale=1.0):
         yield done
 
 
-# --- in turn ------------------------------------------------------------------------------------------
+# --- in sequence ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("first", "second"), [*PAIRS.values(), (Adam(), LBFGS(history=2))], ids=[*PAIRS, "adam, lbfgs"]
 )
-def test_a_switch_is_one_alone_then_the_other_alone(first, second, backend):
-    """Bit for bit; the second starts with a state of its own, at its own learning rate."""
+def test_a_switch_runs_one_optimizer_alone_then_the_other_alone(first, second, backend):
+    """Bit for bit; the second starts from its initial state, with its own learning rate."""
     batches = [problem(backend, seed)[1] for seed in range(6)]
     params = problem(backend)[0]
     found = list(path(Switch(first, second, switch_at=3), batches, params, 0.125))
@@ -84,7 +84,7 @@ def test_a_switch_is_one_alone_then_the_other_alone(first, second, backend):
 
 @pytest.mark.parametrize(("patience", "smoothing"), [(1, 0.9), (3, 0.5), (3, 0.0)])
 def test_a_switch_comes_when_progress_stalls(patience, smoothing, numpy_backend):
-    """No new lowest mean of the batches' losses for so many updates, against a mean by hand."""
+    """No new minimum of the running mean of the batch loss for `patience` updates; the mean is recomputed."""
     batches = [problem(numpy_backend, seed, scale=1 + 2 / (seed + 1))[1] for seed in range(25)]
     optimizer = Switch(SGD(0.01), SGD(0.01, 0.5), patience=patience, smoothing=smoothing)
     params = problem(numpy_backend)[0]
@@ -108,7 +108,7 @@ def test_a_switch_comes_when_progress_stalls(patience, smoothing, numpy_backend)
     assert not all(on)
 
 
-def test_standing_still_is_no_progress(numpy_backend):
+def test_a_constant_loss_is_no_progress(numpy_backend):
     params, at = problem(numpy_backend)
     optimizer = Switch(SGD(), Adam(), patience=4)
     state, turns = init_state(optimizer, at.jacobian.network, params), []
@@ -118,9 +118,9 @@ def test_standing_still_is_no_progress(numpy_backend):
     assert turns == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
-def test_a_switch_needs_one_reason():
+def test_a_switch_needs_exactly_one_criterion():
     for given in ({}, {"switch_at": 3, "patience": 3}):
-        with pytest.raises(UsageError, match=r"Switch: switch_at is .*, patience .*; give one of the two"):
+        with pytest.raises(UsageError, match=r"Switch: switch_at is .*, patience is .*; set exactly one"):
             Switch(SGD(), Adam(), **given)
 
 
@@ -128,7 +128,7 @@ def test_a_switch_needs_one_reason():
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS.values(), ids=PAIRS)
-def test_a_blend_is_both_alone_in_their_shares(first, second, backend):
+def test_a_blend_is_the_weighted_mean_of_both_steps(first, second, backend):
     """W - scale ((1 - share) lr_1 (D_1 + w_1 W) + share lr_2 (D_2 + w_2 W)), over three updates."""
     params, at = problem(backend)
     states = [init_state(each, at.jacobian.network, params) for each in (first, second)]
@@ -147,7 +147,7 @@ def test_a_blend_is_both_alone_in_their_shares(first, second, backend):
     "inner", [LBFGS(), LevenbergMarquardt(), Switch(switch_at=1), Paced(trust_radius=1.0)]
 )
 def test_an_optimizer_without_a_direction_is_refused(inner):
-    refusal = f"{type(inner).__name__} chooses its steps as a whole and has no direction to use"
+    refusal = f"{type(inner).__name__} has no direction, because it computes whole steps"
     for wrap in (Paced, Orthogonalized, Blend, lambda of: Blend(SGD(), of)):
         with pytest.raises(UsageError, match=refusal):
             wrap(inner)

@@ -1,4 +1,4 @@
-"""K-FAC against dense Kronecker products, factors from the explicit derivatives of the network."""
+"""K-FAC against dense Kronecker products, with factors from the explicit derivatives of the network."""
 
 import math
 
@@ -37,7 +37,7 @@ def linearized(loss, t, net, params, x):
 
 
 def trained(optimizer, case, kind, library, steps, dtype="float64"):
-    """Each update, with the linearization and the state that it was given."""
+    """Each update, with the linearization and the state before it."""
     net, params, _ = case.build(library, dtype)
     state = init_state(optimizer, net, params)
     for step in range(steps):
@@ -49,7 +49,7 @@ def trained(optimizer, case, kind, library, steps, dtype="float64"):
 
 
 @EVERY_LOSS
-def test_columns_are_a_root_of_the_curvature(kind, backend, dtype):
+def test_columns_are_a_square_root_of_the_curvature(kind, backend, dtype):
     z = backend.asarray(np.random.default_rng(61).standard_normal((5, 4)), dtype)
     S = curvature_columns(KINDS[kind], z)
     assert (S.shape, S.dtype) == ((4, 5, 4), z.dtype)
@@ -64,8 +64,8 @@ def test_columns_are_a_root_of_the_curvature(kind, backend, dtype):
 
 @EVERY_LOSS
 @pytest.mark.parametrize("case", [c for c in NETWORKS if c.samples > 1], ids=lambda case: case.name)
-def test_the_step_is_that_of_the_dense_kronecker_product(case, kind, numpy_backend):
-    """All kinds of couplings, also those whose features are stored reduced, activations kept or rebuilt."""
+def test_the_step_matches_the_dense_kronecker_product(case, kind, numpy_backend):
+    """All kinds of couplings, including couplings with reduced features, activations kept or rebuilt."""
     optimizer = KFAC(LR, 0.01, momentum=0.0)
     at, x, _, done = next(trained(optimizer, case, kind, numpy_backend, 1))
     net, params, *_ = at.jacobian
@@ -77,7 +77,7 @@ def test_the_step_is_that_of_the_dense_kronecker_product(case, kind, numpy_backe
 
 @EVERY_LOSS
 def test_means_momentum_and_renewals(kind, numpy_backend):
-    """Seven updates with factors renewed at every second, written out."""
+    """Seven updates, with the factors renewed at every second one, against explicit formulas."""
     optimizer = KFAC(LR, 0.03, 0.8, every=2, decay=0.6, weight_decay=0.2)
     means, m = None, None
     for step, (at, x, _, done) in enumerate(trained(optimizer, CASE, kind, numpy_backend, 7)):
@@ -106,7 +106,7 @@ def test_single_precision_is_double_precision_rounded(dtype, backend, numpy_back
 
 
 def test_the_clip_bounds_the_change(numpy_backend):
-    """lr^2 <D, g> is kl_clip where it would be more; elsewhere nothing changes."""
+    """lr^2 <D, g> is kl_clip if it would be larger; otherwise the step does not change."""
     at, _, state, free = next(trained(KFAC(LR, 1e-4, 0.0), CASE, "cross-entropy", numpy_backend, 1))
     params, g = at.jacobian.params, batch_gradient(at)
 
@@ -122,7 +122,7 @@ def test_the_clip_bounds_the_change(numpy_backend):
 
 @EVERY_LOSS
 def test_a_full_batch_is_fitted(kind, numpy_backend):
-    """Ten times better than it was within thirty steps."""
+    """The loss falls to a tenth within thirty steps."""
     net, params, _ = CASE.build(numpy_backend, "float64")
     x, t = batch(CASE, 0, numpy_backend)
     optimizer = KFAC(0.25, 1e-3, 0.0, every=1)
@@ -134,8 +134,8 @@ def test_a_full_batch_is_fitted(kind, numpy_backend):
     assert float(value(loss, forward(net, params, x), t)) < 0.1 * start
 
 
-def test_no_curvature_leaves_the_other_factor(numpy_backend):
-    """One class has no curvature and no gradient: nothing moves, nothing is divided by 0."""
+def test_a_zero_curvature_leaves_the_weights_unchanged(numpy_backend):
+    """One class has no curvature and no gradient: the weights do not move, and nothing is divided by 0."""
     case = network_case("d=1")
     net, params, x = case.build(numpy_backend, "float64")
     at = linearized(CrossEntropy(), np.ones((case.samples, 1)), net, params, x)

@@ -1,4 +1,4 @@
-"""Arrays of a state are stored row by row, so that a state from a checkpoint goes on to the same bits."""
+"""Arrays of a state are stored row by row, so training from a checkpoint gives the same bits."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ OPTIMIZERS = [
 
 
 def read_back(tree):
-    """The same numbers in arrays as a checkpoint gives them back."""
+    """The same numbers, in arrays with the layout that a checkpoint restores."""
     return trees.map_leaves(lambda x: x.copy(order="C") if hasattr(x, "flags") else x, tree)
 
 

@@ -1,4 +1,4 @@
-"""L-BFGS: the two loops against the dense BFGS inverse, the line search against its conditions."""
+"""L-BFGS: the two-loop recursion against the dense BFGS inverse, the line search against its conditions."""
 
 import math
 
@@ -24,7 +24,7 @@ CASE = network_case("tanh-same-keep")
 
 
 def searched(f, slope, first=1.0):
-    """Trial that the search finds for f and its derivative, and the lengths that it tried."""
+    """Trial that the line search finds for f and its derivative, and the lengths tried."""
     tried = []
 
     def evaluate(length):
@@ -47,7 +47,7 @@ def assert_wolfe(found, f, slope):
     st.floats(0.01, 100.0),
 )
 def test_the_length_satisfies_the_strong_wolfe_conditions(waves, steep, tilt, first):
-    """Waves on a parabola: many minima, maxima and bends."""
+    """Waves on a parabola: many minima, maxima and inflection points."""
     frequencies = 1.0 + np.arange(len(waves))
 
     def f(a):
@@ -57,7 +57,7 @@ def test_the_length_satisfies_the_strong_wolfe_conditions(waves, steep, tilt, fi
         return float(steep * a + tilt + (waves * frequencies) @ np.cos(frequencies * a))
 
     waves = np.array(waves)
-    if slope(0.0) > -0.1:  # no direction of descent: look the other way
+    if slope(0.0) > -0.1:  # not a descent direction: reverse it
         tilt -= slope(0.0) + 0.1
     assert_wolfe(searched(f, slope, first)[0], f, slope)
 
@@ -69,13 +69,13 @@ def test_a_parabola_takes_one_cubic():
     assert found.slope == pytest.approx(0.0, abs=1e-11)
 
 
-def test_lengths_grow_while_it_is_downhill():
+def test_lengths_grow_while_the_slope_is_negative():
     found, tried = searched(lambda a: (a - 300.0) ** 2, lambda a: 2 * (a - 300.0), 1.0)
     assert tried[:4] == [1.0, 4.0, 16.0, 64.0]
     assert found.length == 64.0
 
 
-def test_what_is_not_finite_is_too_long():
+def test_a_length_with_a_loss_that_is_not_finite_is_too_long():
     def f(a):
         return (a - 0.01) ** 2 if a < 0.05 else math.nan
 
@@ -84,21 +84,21 @@ def test_what_is_not_finite_is_too_long():
     assert_wolfe(found, f, lambda a: 2 * (a - 0.01))
 
 
-def test_a_kink_gives_the_lowest_found():
-    """|a - 1/3| has no length that satisfies the second condition, but lower ones."""
+def test_at_a_kink_the_lowest_trial_is_returned():
+    """For |a - 1/3| no length satisfies the second condition, but some lengths lower the loss."""
     found, tried = searched(lambda a: abs(a - 1 / 3), lambda a: math.copysign(1.0, a - 1 / 3))
     assert len(tried) <= 20
     assert abs(found.length - 1 / 3) < 0.01
 
 
 @pytest.mark.parametrize("first", [1.0, 0.0, 5e-324])
-def test_where_nothing_is_lower_it_stays(first):
+def test_without_a_lower_trial_the_length_is_zero(first):
     found, tried = searched(lambda a: 1.0 + a, lambda a: -1.0, first)  # a wrong slope, as by rounding
     assert found.length == 0.0
     assert len(tried) <= 20
 
 
-def test_a_loss_without_bound_ends():
+def test_the_search_ends_for_an_unbounded_loss():
     found, tried = searched(lambda a: -a, lambda a: -1.0)
     assert len(tried) == 20
     assert found.length == max(tried)
@@ -106,8 +106,8 @@ def test_a_loss_without_bound_ends():
 
 @pytest.mark.parametrize("history", [1, 3, 8])
 @pytest.mark.parametrize("pairs", [0, 1, 3, 8])
-def test_two_loops_are_the_dense_inverse(history, pairs, numpy_backend):
-    """H from I s.y / y.y of the newest pair by the BFGS formula, for as many pairs as are remembered."""
+def test_the_two_loop_recursion_is_the_dense_inverse(history, pairs, numpy_backend):
+    """H by the BFGS formula from I s.y / y.y of the newest pair, over all stored pairs."""
     net, params, _ = CASE.build(numpy_backend, "float64")
     rng, w = np.random.default_rng(70), dense.flat(params)
 
@@ -156,7 +156,7 @@ def loss_at(at, params):
 
 @LOSSES
 @pytest.mark.parametrize("activations", ["keep", "rebuild"])
-def test_each_step_satisfies_the_conditions_and_is_remembered(loss, activations, numpy_backend):
+def test_each_step_satisfies_the_conditions_and_is_stored(loss, activations, numpy_backend):
     gradient_before = None
     for at, done in stepped(LBFGS(history=4), numpy_backend, 9, loss, activations=activations):
         before = at.jacobian.params
@@ -180,7 +180,7 @@ def test_each_step_satisfies_the_conditions_and_is_remembered(loss, activations,
 
 @LOSSES
 def test_faster_than_gradient_descent(loss, numpy_backend):
-    """In forty steps lower by far than two hundred of gradient descent, at the best of its rates."""
+    """Forty steps reach a far lower loss than 200 steps of gradient descent at its best learning rate."""
 
     def last(optimizer, steps):
         *_, (at, done) = stepped(optimizer, numpy_backend, steps, loss)
@@ -191,8 +191,8 @@ def test_faster_than_gradient_descent(loss, numpy_backend):
     assert last(LBFGS(), 40) < 0.1 * np.nanmin(descent)
 
 
-def test_the_losses_are_those_of_scipy(numpy_backend):
-    """L-BFGS-B, another line search aside: within a factor of two of each other for 30 steps."""
+def test_the_losses_agree_with_scipy(numpy_backend):
+    """SciPy's L-BFGS-B has another line search; the losses agree within a factor of two for 30 steps."""
     net, params, x = CASE.build(numpy_backend, "float64")
     own = [(at, loss_at(at, done.params)) for at, done in stepped(LBFGS(), numpy_backend, 30, SquaredError())]
     targets, theirs = own[0][0].targets, []
@@ -216,7 +216,7 @@ def test_the_losses_are_those_of_scipy(numpy_backend):
 
 
 def test_it_converges_to_rounding(numpy_backend):
-    """To the square of rounding, and then it stays."""
+    """The loss falls to the square of the rounding error, and then does not change."""
     *_, (at, done) = stepped(LBFGS(history=20), numpy_backend, 150, SquaredError())
     assert loss_at(at, done.params) < 1e-26
     assert np.isfinite(dense.flat(done.params)).all()
@@ -228,7 +228,7 @@ def test_single_precision_converges(numpy_backend):
     assert np.isfinite(float(done.step_norm))
 
 
-def test_without_a_lower_loss_it_stays_and_forgets(numpy_backend, monkeypatch):
+def test_without_a_lower_loss_the_weights_stay_and_the_pairs_are_dropped(numpy_backend, monkeypatch):
     monkeypatch.setattr("revgn.optimizers.lbfgs.strong_wolfe", lambda evaluate, start, first: start)
     for at, done in stepped(LBFGS(history=3), numpy_backend, 2, SquaredError()):
         assert float(done.step_norm) == 0.0
@@ -237,7 +237,7 @@ def test_without_a_lower_loss_it_stays_and_forgets(numpy_backend, monkeypatch):
 
 
 def test_a_pair_without_curvature_is_left_out(numpy_backend, monkeypatch):
-    """A length that is only lower, still as steep: its s.y says nothing."""
+    """The trial has a lower loss but an equally steep slope, so s.y carries no information."""
     monkeypatch.setattr("revgn.optimizers.lbfgs.strong_wolfe", lambda evaluate, start, first: evaluate(1e-9))
     for _, done in stepped(LBFGS(history=3), numpy_backend, 2, SquaredError()):
         assert float(done.step_norm) > 0.0
@@ -245,7 +245,7 @@ def test_a_pair_without_curvature_is_left_out(numpy_backend, monkeypatch):
 
 
 def test_the_first_step_is_along_the_gradient_and_short(numpy_backend, monkeypatch):
-    """The learning rate is the length tried first, 1/|g| times it without a pair."""
+    """The first length tried is the learning rate; without a pair it is multiplied by 1/|g|."""
     tried = []
 
     def noted(evaluate, start, first):

@@ -1,4 +1,4 @@
-"""The metric of features: against dense matrices, its limit, its renewal, and who is refused."""
+"""The features metric: dense references, the limit of a large floor, renewal, and refused networks."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ KEPT = [  # and of full rank in float64
 
 
 def taken(optimizer, case, library, batches=1):
-    """The last of some updates on other batches each, its J and eps, and the inputs of all batches."""
+    """The last of several updates on different batches, its J and eps, and the inputs of all batches."""
     net, params, x = case.build(library, "float64")
     rng, seen = np.random.default_rng(61), []
     state = init_state(optimizer, net, params)
@@ -35,7 +35,7 @@ def taken(optimizer, case, library, batches=1):
 
 
 def features(layer, u):
-    """A = [phi(u C), 1], of linear features too, in full."""
+    """The full features A = [phi(u C), 1], also for linear features."""
     v = u @ layer.features.projection
     phi = {"relu": lambda v: np.maximum(v, 0), "tanh": np.tanh, "identity": lambda v: v}
     if getattr(layer.features, "activation", "identity") == "gelu":
@@ -46,7 +46,7 @@ def features(layer, u):
 
 
 def dense_metric(seen, floor, decay):
-    """M, block diagonal over the couplings, of the inputs of each coupling in the batches seen."""
+    """M, block diagonal over the couplings, from the inputs of each coupling in all batches seen."""
     blocks = []
     for k, layer in enumerate(seen[0].network.body.layers):
         P = None
@@ -85,8 +85,8 @@ def test_the_step_is_the_smallest_in_the_metric(case, damping, numpy_backend):
         assert done.solve.rho < 1e-9
 
 
-def test_earlier_batches_count(numpy_backend):
-    """P is a running mean; R is renewed at every second update here."""
+def test_earlier_batches_contribute_to_the_metric(numpy_backend):
+    """P is a running mean; here R is recomputed at every second update."""
     case = next(case for case in KEPT if case.name == "relu-identity-keep")
     for batches, of in ((3, 3), (4, 3)):
         optimizer = GaussNewton(MinimumNorm(), metric=FeatureMetric(0.5, 0.7, every=2))
@@ -97,7 +97,7 @@ def test_earlier_batches_count(numpy_backend):
 
 
 @pytest.mark.parametrize("case", KEPT[:3], ids=lambda case: case.name)
-def test_a_large_floor_is_the_usual_norm(case, backend):
+def test_a_large_floor_gives_the_euclidean_norm(case, backend):
     plain, *_ = taken(GaussNewton(MinimumNorm(0.1)), case, backend)
     far, *_ = taken(GaussNewton(MinimumNorm(0.1), metric=FeatureMetric(1e9)), case, backend)
     assert_close("D", far, plain, 1e-7)
@@ -108,8 +108,8 @@ def test_a_large_floor_is_the_usual_norm(case, backend):
     [MinimumNorm(), MinimumNorm(memory=2500), ConjugateGradients(tolerance=1e-12), BlockWise("last")],
     ids=repr,
 )
-def test_any_solver_is_as_exact(solver, backend):
-    """A step with momentum, in the metric, realizes what is wanted; all solvers find the same one.
+def test_every_solver_is_exact_in_the_metric(solver, backend):
+    """A step with momentum, in the metric, solves J D = eps; all solvers find the same step.
 
     One of them by tiles: a kernel of order 18 takes 2,592 bytes.
     """
@@ -126,12 +126,12 @@ def test_any_solver_is_as_exact(solver, backend):
 
 def test_rebuilt_features_are_refused(numpy_backend):
     case = next(case for case in NETWORKS if case.name == "tanh-same-rebuild")
-    with pytest.raises(UsageError, match="take activations='keep'"):
+    with pytest.raises(UsageError, match="set activations='keep'"):
         taken(GaussNewton(metric=FeatureMetric()), case, numpy_backend)
 
 
-def test_what_is_not_finite_ends_as_nan(numpy_backend):
-    """No exception of a factorization: the loop sees the parameters and says that training diverged."""
+def test_features_that_are_not_finite_give_nan(numpy_backend):
+    """The factorization raises no exception; the training loop reports that training diverged."""
     case = KEPT[0]
     net, params, x = case.build(numpy_backend, "float64")
     z, J = jacobian(net, params, x * np.nan)

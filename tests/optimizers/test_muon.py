@@ -1,4 +1,4 @@
-"""Muon against its formulas in dense NumPy, its orthogonalization against singular values."""
+"""Muon against its formulas in dense NumPy, and its orthogonalization against singular values."""
 
 import math
 
@@ -20,7 +20,7 @@ LR = 0.05
 
 
 def polynomial(s):
-    """What five steps do to a singular value, with the published coefficients."""
+    """A singular value after five steps with the published coefficients."""
     for _ in range(5):
         s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
     return s
@@ -35,7 +35,7 @@ def drawn(shape, smallest):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_singular_values_go_by_the_polynomial_and_vectors_stay(shape, numpy_backend):
+def test_singular_values_follow_the_polynomial_and_vectors_do_not_change(shape, numpy_backend):
     U, s, Vt = drawn(shape, 0.05)
     expected = (U * polynomial(s / np.linalg.norm(s))) @ Vt
     assert_close("U p(s) V^T", orthogonalized(7.0 * (U * s) @ Vt), expected, 1e-11)
@@ -54,18 +54,18 @@ def test_the_result_is_nearly_orthogonal(shape, backend, dtype):
     assert np.linalg.norm(X - U @ Vt, 2) < 0.33
 
 
-def test_the_band_holds_down_to_a_five_hundredth():
+def test_singular_values_above_a_five_hundredth_are_mapped_into_the_interval():
     found = polynomial(np.geomspace(2e-3, 1.0, 100_000))
     assert found.min() > 0.68
     assert found.max() < 1.21
 
 
-def test_what_is_zero_stays_zero(backend, dtype):
+def test_zero_stays_zero(backend, dtype):
     assert not to_host(orthogonalized(backend.asarray(np.zeros((4, 3)), dtype))).any()
 
 
 def by_hand(optimizer, net, params, x, targets):
-    """Weights after each step, by dense formulas; SVD in the place of matrix polynomials."""
+    """Weights after each step, by dense formulas, with an SVD in place of matrix polynomials."""
     mu, b1, b2 = optimizer.momentum, optimizer.beta1, optimizer.beta2
     weights = dense.weights_of(params)
     m = [np.zeros_like(W[:-1]) for W in weights]
@@ -103,8 +103,8 @@ def by_hand(optimizer, net, params, x, targets):
     ids=repr,
 )
 @pytest.mark.parametrize("hidden", [16, 4, 3])
-def test_weights_are_those_of_the_algorithm(optimizer, hidden, numpy_backend):
-    """With d/2 = 4 the weights are tall, square, wide."""
+def test_weights_follow_the_algorithm(optimizer, hidden, numpy_backend):
+    """With d/2 = 4 the weights are tall, square and wide."""
     case = NetworkCase("muon", Architecture(2, hidden, "tanh", "identity"))
     net, params, x = case.build(numpy_backend, "float64")
     targets = [

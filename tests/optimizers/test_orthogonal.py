@@ -1,4 +1,4 @@
-"""Orthogonalized: Muon of a momentum, indifferent to length, of what is remembered nothing changed."""
+"""Orthogonalized: equal to Muon for a momentum, independent of length, with the inner state unchanged."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ GAUSS_NEWTON = GaussNewton(MinimumNorm(0.1), momentum=0.9, metric=FeatureMetric(
 
 
 def directions(optimizer, library, length=1.0, batches=3):
-    """Of some batches at the same parameters, with the states after."""
+    """Directions on several batches at the same parameters, with the states after each."""
     net, params, x = CASE.build(library, "float64")
     rng, state = np.random.default_rng(62), init_state(optimizer, net, params)
     for _ in range(batches):
@@ -37,8 +37,8 @@ def directions(optimizer, library, length=1.0, batches=3):
         yield found
 
 
-def test_of_a_momentum_it_is_muon(backend):
-    """The matrices; biases go by Adam there."""
+def test_a_momentum_orthogonalized_is_muon(backend):
+    """The matrices are equal; in Muon, Adam updates the biases."""
     ours = directions(Orthogonalized(SGD(momentum=0.9)), backend)
     for one, other in zip(ours, directions(Muon(momentum=0.9, nesterov=False), backend), strict=True):
         for a, b in zip(one.params, other.params, strict=True):
@@ -46,14 +46,14 @@ def test_of_a_momentum_it_is_muon(backend):
 
 
 @pytest.mark.parametrize("inside", [SGD(momentum=0.9), GAUSS_NEWTON], ids=["sgd", "gauss-newton"])
-def test_the_length_does_not_matter(inside, backend):
+def test_the_result_does_not_depend_on_the_length(inside, backend):
     one, other = (directions(Orthogonalized(inside), backend, length) for length in (1.0, 1e3))
     for a, b in zip(one, other, strict=True):
         assert_close("direction", a.params, b.params, 1e-9)
 
 
 def test_all_singular_values_are_about_one(numpy_backend):
-    """In [0.68, 1.21] s where those of D are not tiny, with D's singular vectors; the bias in proportion."""
+    """In [0.68, 1.21] s where the singular values of D are not tiny; the vectors stay, the bias is scaled."""
     plain = directions(GAUSS_NEWTON, numpy_backend)
     for D, found in zip(plain, directions(Orthogonalized(GAUSS_NEWTON), numpy_backend), strict=True):
         for was, of in zip(D.params, found.params, strict=True):
@@ -68,15 +68,16 @@ def test_all_singular_values_are_about_one(numpy_backend):
             assert_close("bias", of.weight[-1, :], ratio * was.weight[-1, :], 1e-12)
 
 
-def test_the_state_is_that_of_the_inner_optimizer(numpy_backend):
+def test_the_state_belongs_to_the_inner_optimizer(numpy_backend):
     plain = directions(GAUSS_NEWTON, numpy_backend)
     for one, other in zip(plain, directions(Orthogonalized(GAUSS_NEWTON), numpy_backend), strict=True):
         assert_close("momentum", other.state.direction, one.state.direction, 0.0)
-        own = ("rho", "change", "seconds_kernel", "seconds_solve")  # of the direction, and of this run
+        # these depend on the direction, or on the run
+        own = ("rho", "change", "seconds_kernel", "seconds_solve")
         assert one.solve == other.solve._replace(**{name: getattr(one.solve, name) for name in own})
 
 
-def test_no_direction_is_none(backend):
+def test_a_zero_direction_stays_zero(backend):
     net, params, x = CASE.build(backend, "float64")
     z, J = jacobian(net, params, x)
     at = Linearization(SquaredError(), z, z, J)

@@ -1,4 +1,4 @@
-"""Step lengths: a bound that holds, the Armijo condition, both together."""
+"""Step lengths: the trust radius, the Armijo condition, and both together."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def problem(library, loss=None):
 
 
 def step_of(optimizer, params, at, scale=1.0):
-    """The update, and E with W_new = W - t E, by the inner optimizer alone."""
+    """The update, and E with W_new = W - t E from the inner optimizer alone."""
     done = update(optimizer, init_state(optimizer, at.jacobian.network, params), params, at, scale)
     inner = optimizer.inner
     D = direction(inner, init_state(inner, at.jacobian.network, params), params, at, scale).params
@@ -70,7 +70,7 @@ def test_the_step_is_the_length_times_the_direction(inner, rule, backend):
 
 
 @EVERY
-def test_a_radius_that_binds_is_reached(inner, numpy_backend):
+def test_a_step_shortened_by_the_radius_has_its_norm(inner, numpy_backend):
     params, at = problem(numpy_backend)
     done, E = step_of(Paced(inner, trust_radius=1e-3), params, at)
     distance = np.linalg.norm(dense.flat(done.params) - dense.flat(params))
@@ -86,7 +86,7 @@ def test_a_radius_that_binds_is_reached(inner, numpy_backend):
 @EVERY
 @LOSSES
 @pytest.mark.parametrize("lr", [0.01, 30.0, 300.0])
-def test_backtracking_stops_at_the_first_length_of_enough_decrease(inner, loss, lr, numpy_backend):
+def test_backtracking_stops_at_the_first_length_with_enough_decrease(inner, loss, lr, numpy_backend):
     params, at = problem(numpy_backend, loss)
     rule = Backtracking(halvings=20, decrease=0.2)
     paced = Paced(inner, rule)
@@ -101,8 +101,8 @@ def test_backtracking_stops_at_the_first_length_of_enough_decrease(inner, loss, 
     assert loss_at(at, done.params) <= loss_at(at, params) - 0.2 * done.length * slope
 
 
-def test_uphill_no_length_is_taken_but_the_state_goes_on(numpy_backend):
-    """A momentum that points the wrong way: the loss does not rise, and the next batch may differ."""
+def test_an_ascent_direction_gives_no_step_but_updates_the_state(numpy_backend):
+    """A momentum that points uphill: the loss does not rise, and the next batch may differ."""
     params, at = problem(numpy_backend)
     paced = Paced(SGD(0.1, 0.9), Backtracking())
     wrong = SGDState(trees.scale(-100.0, batch_gradient(at)))
@@ -113,7 +113,7 @@ def test_uphill_no_length_is_taken_but_the_state_goes_on(numpy_backend):
     assert_close("momentum", done.state.momentum, expected, 0.0)
 
 
-def test_lengths_that_overflow_are_not_taken(numpy_backend):
+def test_lengths_with_an_overflow_are_rejected(numpy_backend):
     params, at = problem(numpy_backend)
     with np.errstate(all="ignore"):
         done, _ = step_of(Paced(SGD(1.0), Backtracking(4)), params, at, 1e162)
@@ -121,8 +121,8 @@ def test_lengths_that_overflow_are_not_taken(numpy_backend):
     assert snapshot(done.params) == snapshot(params)
 
 
-def test_the_bound_comes_before_the_rule(numpy_backend):
-    """The length is the one of the bound, halved some times."""
+def test_the_bound_is_applied_before_the_rule(numpy_backend):
+    """The length is the length allowed by the bound, halved several times."""
     params, at = problem(numpy_backend)
     done, E = step_of(Paced(SGD(1.0), Backtracking(), trust_radius=0.5), params, at, 1e3)
     k = -np.log2(done.length * float(trees.norm(E)) / 0.5)
@@ -130,6 +130,6 @@ def test_the_bound_comes_before_the_rule(numpy_backend):
     assert k >= 0
 
 
-def test_something_has_to_choose_the_length():
+def test_a_bound_or_a_rule_is_required():
     with pytest.raises(UsageError, match="neither a trust_radius nor a length rule"):
         Paced(SGD())

@@ -1,6 +1,6 @@
-"""rho is that of the step applied, behind every wrapper: measured from the weights before and after.
+"""rho belongs to the applied step for every wrapper; the reference uses the weights before and after.
 
-Where fewer rows than outputs are constrained, rho is that of the rows, and rho_outputs that of all outputs.
+If fewer rows than outputs are constrained, rho is over these rows, and rho_outputs is over all outputs.
 """
 
 from dataclasses import replace
@@ -103,7 +103,7 @@ def steps(optimizer, library, count=4):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_rho_is_that_of_the_step_applied(optimizer, numpy_backend):
+def test_rho_belongs_to_the_applied_step(optimizer, numpy_backend):
     for at, before, done in steps(optimizer, numpy_backend):
         rho, of_outputs = measured(optimizer, at, before, done.params)
         assert done.solve.rho == pytest.approx(rho, rel=1e-9, abs=1e-10)
@@ -117,21 +117,21 @@ def blended(inner):
 
 
 @pytest.mark.parametrize("wrap", [lambda inner: inner, lambda inner: Orthogonalized(inner=inner), blended])
-def test_weight_decay_does_not_count(wrap, numpy_backend):
+def test_weight_decay_does_not_change_rho(wrap, numpy_backend):
     plain, decayed = (
         next(steps(wrap(replace(CENTERED, weight_decay=decay)), numpy_backend))[2] for decay in (0.0, 0.5)
     )
     assert plain.solve.rho == decayed.solve.rho
 
 
-def test_a_step_that_is_not_taken_misses_all(numpy_backend):
+def test_rho_of_a_rejected_step_is_one(numpy_backend):
     _, before, done = next(steps(LevenbergMarquardt(inner=replace(DAMPED, lr=1e4)), numpy_backend))
     assert done.params is before
     assert done.solve.rho == 1.0
 
 
 def test_wrapped_steps_are_not_exact(numpy_backend):
-    """Where the direction that was solved for is, to rounding, and its residual stays that of the solve."""
+    """The solved direction is exact to rounding error, and `residual` remains the residual of the solve."""
     for name in ("orthogonalized", "blend", "orthogonalized-centered"):
         info = next(steps(OPTIMIZERS[name], numpy_backend))[2].solve
         assert info.rho > 0.1

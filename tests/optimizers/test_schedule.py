@@ -1,4 +1,4 @@
-"""Schedules against values worked out by hand."""
+"""Schedules against values computed by hand."""
 
 import math
 
@@ -30,7 +30,7 @@ def test_factor(schedule, total, expected):
 
 @pytest.mark.parametrize("warmup", [0, 7, 30])
 def test_factors_are_in_0_to_1(warmup):
-    """Also where the warm-up is longer than the training, and past its end."""
+    """Also if the warm-up is longer than the training, and after the end of training."""
     cosine = Cosine(warmup, floor=0.01)
     for schedule in (Constant(warmup), cosine, StepDecay(warmup, every=5, gamma=0.5)):
         assert all(0 < schedule_factor(schedule, step, 20) <= 1 for step in range(40))

@@ -1,4 +1,4 @@
-"""What every optimizer keeps: purity, the same bits again, the norm it reports, decoupled weight decay."""
+"""Laws of every optimizer: purity, reproducible bits, the reported norm, decoupled weight decay."""
 
 from dataclasses import replace
 
@@ -54,7 +54,7 @@ OPTIMIZERS = {
     "orthogonalized": Orthogonalized(SPRING),
     "paced": Paced(Blend(GaussNewton(), SGD()), trust_radius=1e9),
 }
-CHOOSING = {  # the length of their steps, so that learning rate and decay have other effects
+CHOOSING = {  # optimizers that choose their step length, so learning rate and decay act differently
     "lbfgs": LBFGS(history=1),
     "bounded": Paced(GaussNewton(MinimumNorm(0.1)), Backtracking(), trust_radius=0.1),
     "backtracking blend": Paced(Blend(Adam(), SGD()), Backtracking(halvings=3)),
@@ -78,18 +78,18 @@ def problem(library, dtype="float64", loss=None):
 
 
 def memory(state):
-    """The arrays that a state remembers, without counts and other numbers."""
+    """The arrays in a state, without counts and other numbers."""
     return tuple(leaf for leaf in trees.leaves(state) if hasattr(leaf, "dtype"))
 
 
 def warmed_up(optimizer, params, at):
-    """A state that remembers something."""
+    """A state after some updates."""
     return update(optimizer, init_state(optimizer, at.jacobian.network, params), params, at, 0.1).state
 
 
 @EVERY
-def test_an_update_is_a_function(name, backend, dtype):
-    """Arguments stay as they are, the same arguments give the same bits, on every library and device."""
+def test_an_update_is_a_pure_function(name, backend, dtype):
+    """Arguments do not change, and the same arguments give the same bits, on every library and device."""
     optimizer, (params, at) = named(name), problem(backend, dtype, CrossEntropy())
     state = warmed_up(optimizer, params, at)
     arguments = (params, memory(state), tuple(at.jacobian.point), at.outputs, at.targets)
@@ -114,14 +114,14 @@ def test_step_norm_is_the_distance_moved(name, numpy_backend, dtype):
 
 
 def with_decay(optimizer, decay):
-    """The same optimizer with another weight decay, of those inside that have their own."""
+    """The same optimizer with another weight decay, also in all inner optimizers."""
     names = [name for name in ("inner", "first", "second") if hasattr(optimizer, name)]
     inside = {name: with_decay(getattr(optimizer, name), decay) for name in names}
     return replace(optimizer, **(inside or {"weight_decay": decay}))
 
 
 def summed_lr(optimizer, done):
-    """Sum of the learning rates by which directions count in an update."""
+    """Sum of the learning rates that multiply directions in an update."""
     if isinstance(optimizer, Paced):
         return summed_lr(optimizer.inner, done)
     if isinstance(optimizer, Blend):
@@ -132,7 +132,7 @@ def summed_lr(optimizer, done):
 
 @pytest.mark.parametrize("name", [*OPTIMIZERS, "lbfgs"])
 def test_weight_decay_is_decoupled(name, numpy_backend):
-    """With decay w the step is the one without, and scale lr w times the parameters more."""
+    """With weight decay w, the step is the step without it plus scale lr w times the parameters."""
     params, at = problem(numpy_backend)
     without, decayed = with_decay(named(name), 0.0), with_decay(named(name), 0.5)
     state = warmed_up(without, params, at)
@@ -154,7 +154,7 @@ def test_the_scale_scales_the_step(name, numpy_backend):
 
 
 @EVERY
-def test_only_a_solver_has_something_to_report(name, numpy_backend):
+def test_only_optimizers_with_a_solver_report_solve_information(name, numpy_backend):
     optimizer, (params, at) = named(name), problem(numpy_backend)
     info = update(optimizer, init_state(optimizer, at.jacobian.network, params), params, at).solve
     first = repr(optimizer.first if isinstance(optimizer, Switch) else optimizer)

@@ -97,7 +97,7 @@ def test_every_setting_has_a_meaning():
         for of in found:
             assert re.fullmatch(r"\S.{4,200}\.", of.meaning), name
     text = config_template(Config()).replace("\n# ", " ")
-    assert "\n Schedule of the learning rates; one of constant, cosine, step.\n[training.schedule]" in text
+    assert "\n Learning rate schedule; one of constant, cosine, step.\n[training.schedule]" in text
     assert "(default 512)" in text
     assert ' metric = {kind = "..."}' in text
 

@@ -19,7 +19,7 @@ def digits():
 
 @pytest.fixture
 def make_problem(digits):
-    """Problem of tiny settings, changed by name or dotted path, on digits or other data."""
+    """Return a problem with tiny settings, changed by name or dotted path, on digits or other data."""
 
     def make(changes=None, dataset=digits):
         return build_problem(build_config(settings_by_name(changes or {}, TINY), TINY), dataset)

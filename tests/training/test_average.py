@@ -1,4 +1,4 @@
-"""Averaged weights against their definition and as a network; smoothed labels against soft targets."""
+"""Averaged weights against their definition and in a network; smoothed labels against soft targets."""
 
 from dataclasses import replace
 
@@ -30,14 +30,14 @@ def run(problem):
 
 
 def mean_of(vectors, decay):
-    """The definition: weights of d^age, normalized."""
+    """The definition: normalized coefficients d^age."""
     factors = decay ** np.arange(len(vectors))[::-1]
     return factors @ np.stack(vectors) / factors.sum()
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-14), ("float32", 1e-6)])
 @pytest.mark.parametrize(("changes", "decay", "begin"), AVERAGES)
-def test_the_average_is_a_mean_of_the_weights(changes, decay, begin, dtype, tolerance, make_problem):
+def test_the_average_is_a_weighted_mean_of_the_weights(changes, decay, begin, dtype, tolerance, make_problem):
     problem = make_problem(ADAM | changes | {"training.dtype": dtype})
     weights = []
     for event in run(problem):
@@ -51,12 +51,12 @@ def test_the_average_is_a_mean_of_the_weights(changes, decay, begin, dtype, tole
             assert trees.flatten(average).dtype == dtype
             assert relative_error(trees.flatten(average), mean_of(weights, decay)) < tolerance
         else:
-            assert average is event.state.params  # no memory for what nobody asks
+            assert average is event.state.params  # no memory for an average that is not kept
 
 
 @pytest.mark.parametrize(("average", "begin"), [(Exponential(0.9), 0), (Tail(0.25), 1)])
-def test_weights_that_stay_are_their_own_average(average, begin, make_problem):
-    """To the bit; and nothing of the weights before is left where the average begins."""
+def test_the_average_of_constant_weights_is_these_weights(average, begin, make_problem):
+    """Bit for bit; weights before the beginning of the average do not contribute."""
     problem = make_problem()
     params = initial_state(problem).params
     far = trees.scale(1e30, trees.add(params, params))
@@ -65,10 +65,10 @@ def test_weights_that_stay_are_their_own_average(average, begin, make_problem):
         state = update_average(average, state, taken, step, total_steps=4)
     assert state.steps == 3
     assert snapshot(state.params) == snapshot(params)
-    assert update_average(average, state, far, begin, 4).params is far  # as if it had not begun
+    assert update_average(average, state, far, begin, 4).params is far  # as before its beginning
 
 
-def test_training_never_sees_the_average(make_problem):
+def test_training_does_not_depend_on_the_average(make_problem):
     plain, averaged = (run(make_problem(ADAM | changes)) for changes in ({}, AVERAGES[1][0]))
     assert plain[-1].state.average == ()
     for one, other in zip(plain, averaged, strict=True):
@@ -78,18 +78,18 @@ def test_training_never_sees_the_average(make_problem):
 
 
 @pytest.mark.parametrize(("changes", "decay", "begin"), AVERAGES)
-def test_an_evaluation_is_that_of_a_network_with_these_weights(changes, decay, begin, make_problem):
+def test_the_average_is_evaluated_like_a_network_with_these_weights(changes, decay, begin, make_problem):
     problem = make_problem(ADAM | changes)
-    figures = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+    metrics = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
     for event in run(problem):
         if not isinstance(event, Evaluated):
             continue
         found = {name for name in event.record if name.endswith("_average")}
-        assert found == ({f"{name}_average" for name in figures} if event.state.step > begin else set())
+        assert found == ({f"{name}_average" for name in metrics} if event.state.step > begin else set())
         if found:
             alone = evaluate(problem, event.state._replace(params=event.state.average.params, average=()))
-            assert {name: event.record[f"{name}_average"] for name in figures} == {
-                name: alone[name] for name in figures
+            assert {name: event.record[f"{name}_average"] for name in metrics} == {
+                name: alone[name] for name in metrics
             }
     assert event.record["test_loss_average"] != event.record["test_loss"] or begin == 6
 
@@ -111,7 +111,7 @@ def soft(targets, s):
 
 
 def test_smoothed_labels_are_soft_targets(make_problem, digits):
-    """The steps are those on a data set that holds them; the test goes by the labels themselves."""
+    """The steps equal the steps on a data set with soft targets; the test loss uses the original labels."""
     softened = replace(digits, train=Part(digits.train.inputs, soft(digits.train.targets, 0.3)))
     explicit = make_problem(SMOOTH | {"training.label_smoothing": 0.0}, softened)
     for one, other in zip(run(make_problem(SMOOTH)), run(explicit), strict=True):
@@ -121,7 +121,7 @@ def test_smoothed_labels_are_soft_targets(make_problem, digits):
             assert one.record[name] == pytest.approx(other.record[name], rel=1e-9)
 
 
-def test_what_is_recorded_of_smoothed_labels(make_problem, digits):
+def test_metrics_with_smoothed_labels(make_problem, digits):
     problem = make_problem(SMOOTH)
     events = run(problem)
     rows = batch_indices(200, 64, seed=0, epoch=0)[0]
@@ -148,8 +148,8 @@ def test_smoothed_targets_keep_their_sum_and_order(digits, make_problem):
     np.testing.assert_array_equal(targets.argmax(axis=1), digits.train.targets.argmax(axis=1))
 
 
-def test_the_loss_of_soft_targets_has_this_gradient():
-    """By central differences; what is wanted of the outputs is n times it."""
+def test_the_gradient_of_the_loss_of_soft_targets():
+    """Against central differences; the output step is n times the gradient."""
     rng = np.random.default_rng(41)
     z, labels = rng.standard_normal((5, 4)), np.eye(4)[[0, 3, 1, 1, 2]]
     t, loss, h = soft(labels, 0.2), CrossEntropy(), 1e-5
@@ -164,6 +164,6 @@ def test_the_loss_of_soft_targets_has_this_gradient():
     assert float(value(loss, z, t)) == pytest.approx(float(mixed), rel=1e-14)
 
 
-def test_numbers_have_no_labels_to_smooth(make_problem, table):
-    with pytest.raises(UsageError, match=r"training\.label_smoothing: is for cross-entropy"):
+def test_label_smoothing_is_refused_for_a_regression(make_problem, table):
+    with pytest.raises(UsageError, match=r"training\.label_smoothing: is only for cross-entropy"):
         make_problem({"training.label_smoothing": 0.1}, table)

@@ -1,4 +1,4 @@
-"""The rows that a step takes follow from the seed, the epoch and the step alone."""
+"""The rows of a step are determined by the seed, the epoch and the step alone."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from revgn.training.batches import batches, next_two, other_batches
     "changes",
     [{}, {"training.batch_size": "full"}, {"training.label_smoothing": 0.1}, {"data.crop": True}],
 )
-def test_a_batch_does_not_depend_on_where_training_began(changes, make_problem):
+def test_a_batch_does_not_depend_on_where_training_started(changes, make_problem):
     problem = make_problem(changes)
     data = place_data(problem)
     whole = list(batches(problem, data, 0))
@@ -35,7 +35,7 @@ def test_the_next_two_steps(make_problem):
     assert next_two(problem, data, problem.total_steps - 1) is None
 
 
-def test_rows_on_which_steps_are_measured(make_problem):
+def test_batches_on_which_the_loss_decrease_is_measured(make_problem):
     def names(changes):
         problem = make_problem(changes)
         return {*other_batches(problem, place_data(problem))}
@@ -45,7 +45,7 @@ def test_rows_on_which_steps_are_measured(make_problem):
     assert names({"training.batch_size": "full"}) == {"test"}
 
 
-def test_the_order_is_placed_once_an_epoch(make_problem, monkeypatch):
+def test_the_order_is_copied_to_the_device_once_per_epoch(make_problem, monkeypatch):
     problem = make_problem()
     data, placed = place_data(problem), []
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""What a run does on a GPU between its steps: how often the host waits, and what travels."""
+"""Work of a run on a GPU between its steps: how often the host waits, and what is copied."""
 
 import pytest
 
@@ -33,8 +33,8 @@ def make_problem(stand_in):
 
 
 @pytest.mark.parametrize(("crop", "uploads", "launches"), [(False, 0, 6), (True, 1, 45)])
-def test_a_batch_is_made_on_the_device(crop, uploads, launches, make_problem, stand_in):
-    """Save for the windows of crops; the order of the rows travels at the begin of an epoch."""
+def test_a_batch_is_formed_on_the_device(crop, uploads, launches, make_problem, stand_in):
+    """Except for the windows of crops; the order of the rows is copied at the beginning of an epoch."""
     problem = make_problem(crop=crop)
     coming = batches(problem, place_data(problem), 0)
     for step in range(6):
@@ -45,7 +45,7 @@ def test_a_batch_is_made_on_the_device(crop, uploads, launches, make_problem, st
         assert counts.launches.total() <= launches
 
 
-def test_an_evaluation_waits_once(make_problem, stand_in, monkeypatch):
+def test_the_host_waits_once_per_evaluation(make_problem, stand_in, monkeypatch):
     monkeypatch.setattr("revgn.training.evaluation._EVAL_ROWS", 50)
     problem = make_problem()
     data, state = place_data(problem), initial_state(problem)
@@ -55,7 +55,7 @@ def test_an_evaluation_waits_once(make_problem, stand_in, monkeypatch):
     assert {"train_loss", "validation_accuracy", "test_accuracy"} <= record.keys()
 
 
-def test_the_measurements_of_a_step_wait_once(make_problem, stand_in):
+def test_the_host_waits_once_for_the_measurements_of_a_step(make_problem, stand_in):
     problem = make_problem()
     data, before = place_data(problem), initial_state(problem)
     batch, others = next(batches(problem, data, 0)), other_batches(problem, data)
@@ -65,8 +65,8 @@ def test_the_measurements_of_a_step_wait_once(make_problem, stand_in):
     assert (counts.waits.total(), counts.uploads.total()) == (1, 0)
 
 
-def test_an_evaluation_on_the_side_holds_one_piece(make_problem, stand_in, monkeypatch):
-    """Whatever the size of the data: rows go to the device piece by piece."""
+def test_evaluate_part_holds_one_piece_on_the_device(make_problem, stand_in, monkeypatch):
+    """Whatever the size of the data, rows are copied to the device piece by piece."""
     monkeypatch.setattr("revgn.training.evaluation._EVAL_ROWS", 50)
     problem = make_problem()
     params, part = initial_state(problem).params, problem.dataset.train

@@ -1,4 +1,4 @@
-"""The estimate before the first step: exact where it counts, plausible where it guesses."""
+"""The estimate of a step in advance: exact counts, and plausible times."""
 
 from dataclasses import dataclass, replace
 
@@ -73,8 +73,8 @@ def test_weights_are_counted(features, blocks, hidden, first_block, make_problem
 
 
 @pytest.mark.parametrize("changes", OPTIMIZERS, ids=str)
-def test_more_costs_more(changes, make_problem):
-    """Every optimizer and solver states its cost."""
+def test_a_larger_problem_costs_more(changes, make_problem):
+    """Every optimizer and solver has a cost."""
     changes = {"optimizer": changes, "network.first_block": "identity"}
     small = step_cost(make_problem(changes))
     assert not small.unknown
@@ -82,7 +82,7 @@ def test_more_costs_more(changes, make_problem):
     for more in ({"training.batch_size": 128}, {"network.blocks": 4}, {"network.hidden": 200}):
         large = step_cost(make_problem(changes | more))
         assert sum(large.work.values()) > sum(small.work.values())
-        in_both = small.memory.keys() & large.memory.keys()  # cotangents are kept in few layers only
+        in_both = small.memory.keys() & large.memory.keys()  # only few layers keep cotangents
         assert sum(map(large.memory.get, in_both)) > sum(map(small.memory.get, in_both))
     double = step_cost(make_problem(changes | {"training.dtype": "float64"}))
     assert double.memory == {part: 2 * size for part, size in small.memory.items()}
@@ -90,10 +90,10 @@ def test_more_costs_more(changes, make_problem):
 
 @dataclass(frozen=True)
 class Own:
-    """An optimizer, solver or layer of a user's own, without a cost."""
+    """A user-defined optimizer, solver or layer without a cost."""
 
 
-def test_what_states_no_cost_is_named(make_problem):
+def test_structs_without_a_cost_are_named(make_problem):
     problem = make_problem()
     found = step_cost(replace(problem, optimizer=Own()))
     assert (found.unknown, set(found.work)) == (("Own",), {"forward"})
@@ -113,7 +113,7 @@ def test_an_average_is_one_more_copy_of_the_weights(make_problem):
 
 
 def test_a_wrapper_costs_its_parts(make_problem):
-    """One forward pass; the work of both of a blend, of a switch in turn the larger."""
+    """One forward pass; the sum of both optimizers for a blend, the larger of the two for a switch."""
 
     def step(**changes):
         return step_cost(make_problem({"optimizer": changes}))
@@ -129,7 +129,7 @@ def test_a_wrapper_costs_its_parts(make_problem):
     assert paced.work["length"] == newton.work["forward"] + adam.work["gradient"]
 
 
-def test_rebuilt_activations_take_less(make_problem):
+def test_rebuilt_activations_take_less_memory(make_problem):
     kept, rebuilt = (
         step_cost(make_problem({"network.activations": how, "network.blocks": 6}))
         for how in ("keep", "rebuild")
@@ -137,8 +137,8 @@ def test_rebuilt_activations_take_less(make_problem):
     assert rebuilt.memory["activations"] * 12 == kept.memory["activations"]
 
 
-def test_the_rows_of_the_kernel(make_problem):
-    """Those that the solver constrains, or that the loss's curvature has."""
+def test_the_number_of_rows_of_the_kernel(make_problem):
+    """The rows that the solver constrains, or the rows of the curvature's square root."""
 
     def order(**changes):
         return step_cost(make_problem({"optimizer": changes})).order
@@ -150,8 +150,8 @@ def test_the_rows_of_the_kernel(make_problem):
     assert order(solver={"kind": "cg", "rows": 2}) == 64 * 2
 
 
-def test_the_kernel_s_route(make_problem):
-    """As a whole where it fits, else by tiles, whose memory is the bound until they need less."""
+def test_the_memory_of_the_kernel(make_problem):
+    """It is formed as a whole if it fits, otherwise in tiles within the memory bound."""
     dense, in_memory, on_disk = (
         step_cost(make_problem({"optimizer.solver.memory": size, "optimizer.solver.damping": 0.1}))
         for size in (None, "1.6MB", "500kB")
@@ -176,7 +176,7 @@ def sizes_of(problem):
 
 @pytest.mark.parametrize("changes", [{"hidden": 5}, {"hidden": 40, "first_block": "identity"}, {"blocks": 3}])
 def test_ranks_are_bounded(changes, make_problem):
-    """The bounds hold, and are sharp up to the column of ones that the features of a half share."""
+    """The bounds hold, and are sharp except for the column of ones that the features of a half share."""
     network = {"hidden": 5, "activation": "tanh"} | changes
     problem = make_problem({"network": network, "training.dtype": "float64"})
     sizes, data = sizes_of(problem), problem.dataset
@@ -192,7 +192,7 @@ def test_ranks_are_bounded(changes, make_problem):
     assert 0.8 * min(sizes.rank_at_zero(10), 640) <= rank(0.0) <= sizes.rank_at_zero(10)
 
 
-def test_a_singular_kernel_is_known_beforehand(make_problem):
+def test_a_singular_kernel_is_predicted(make_problem):
     """--hidden 16 on 256 digits: 2,176 weights, of rank 1,632 at most, for a kernel of order 2,560."""
     digits = load_dataset("digits", subset=256)
 
@@ -208,7 +208,7 @@ def test_a_singular_kernel_is_known_beforehand(make_problem):
     assert "--damping 0.01" in note
     assert "--hidden" in note
     assert singular.work["eigenvectors"] == 9 * 2560**3
-    assert singular.work["factor"] == 3 * damped.work["factor"]  # one more, in double precision
+    assert singular.work["factor"] == 3 * damped.work["factor"]  # a second factorization, in double precision
     assert singular.work["kernel"] == 5 * damped.work["kernel"]
     assert damped.notes == ()
     assert "eigenvectors" not in damped.work
@@ -234,13 +234,13 @@ def test_a_singular_kernel_is_known_beforehand(make_problem):
     ],
     ids=str,
 )
-def test_the_rung_that_is_foreseen_is_taken(changes, rung, make_problem):
+def test_the_predicted_factorization_is_used(changes, rung, make_problem):
     problem = make_problem(changes)
     first = next(event for event in train(problem, initial_state(problem)) if isinstance(event, StepDone))
     assert (first.record["rung"] == 2) == (rung == 2) == ("eigenvectors" in step_cost(problem).work)
 
 
-def test_time_is_each_count_over_its_own_speed():
+def test_the_time_is_each_count_over_its_own_speed():
     work = {"kernel": 6.0, "factor": 12.0, "eigenvectors": 8.0}
     speeds = Speeds(products=3.0, factor=4.0, eigenvectors=2.0, read=6.0, disk=10.0)
     estimate = Estimate(1, Cost(work, read=24.0, moved=20.0), speeds)
@@ -251,8 +251,8 @@ def test_time_is_each_count_over_its_own_speed():
     "solver", [MinimumNorm(0.1), ConjugateGradients(0.1, preconditioner=None), ConjugateGradients(0.1)]
 )
 @pytest.mark.parametrize(("blocks", "outputs"), [(1, 4), (2, 10), (6, 10)])
-def test_launches_are_counted_to_a_third(solver, blocks, outputs, stand_in, monkeypatch):
-    """What a solver starts on a GPU, as CuPy's stand-in counts it."""
+def test_launches_are_estimated_within_a_third(solver, blocks, outputs, stand_in, monkeypatch):
+    """Operations that a solver starts on a GPU, counted by the stand-in for CuPy."""
     case = NetworkCase("counted", Architecture(blocks, 48), 32, outputs, 24)
     J, eps = case.jacobian(make_library("cupy"), "float32")
     with stand_in.counting() as counts:
@@ -263,7 +263,7 @@ def test_launches_are_counted_to_a_third(solver, blocks, outputs, stand_in, monk
     assert estimated == pytest.approx(sum(counts.launches.values()), rel=1 / 3)
 
 
-def test_latency_counts_where_it_is_longer():
+def test_the_longer_of_computing_and_starting_time_counts():
     speeds = Speeds(products=1.0, read=1.0, launch=2.0, solve=3.0)
     busy = Estimate(0, Cost({"product": 5.0}, read=1.0, launches=1, solved=2), speeds)
     assert busy.seconds_per_step == 5 + 1 + 2 * 3
@@ -275,7 +275,7 @@ AUTO = {"kind": "auto", "damping": 0.1, "tolerance": 1e-2, "memory": 10**9}
 
 
 def chosen(monkeypatch, digits, *, products, reads, factors=1e12, batch=200, **changes):
-    """What is chosen on a machine of these speeds, with the estimates."""
+    """The choice on a machine with these speeds, and the estimates."""
     for name, speed in (("product", products), ("read", reads), ("factor", factors)):
         monkeypatch.setattr(f"revgn.training.estimate._{name}_speed", lambda *_, speed=speed: speed)
     optimizer = {"solver": AUTO | changes}
@@ -286,7 +286,7 @@ def chosen(monkeypatch, digits, *, products, reads, factors=1e12, batch=200, **c
 
 
 def test_the_faster_solver_is_chosen(monkeypatch, digits):
-    """Cholesky slow: conjugate gradients; products slow to read: the kernel, with its own settings only."""
+    """CG if the Cholesky factorization is slow; the kernel, with its own settings, if memory is slow."""
     config, estimates = chosen(monkeypatch, digits, products=1e10, reads=1e12, factors=1e6)
     assert config.optimizer.solver == ConjugateGradients(damping=0.1, tolerance=1e-2)
     assert estimates["cg"].seconds_per_step < estimates["minimum-norm"].seconds_per_step
@@ -297,7 +297,7 @@ def test_the_faster_solver_is_chosen(monkeypatch, digits):
     assert build_config(parse_toml(config_toml(config), "chosen")) == config
 
 
-def test_what_does_not_fit_is_not_chosen(monkeypatch, digits):
+def test_a_solver_that_does_not_fit_into_memory_is_not_chosen(monkeypatch, digits):
     config, estimates = chosen(monkeypatch, digits, products=1e10, reads=1e12, factors=1e6, memory=200_000)
     assert estimates["cg"].seconds_per_step < estimates["minimum-norm"].seconds_per_step
     assert isinstance(config.optimizer.solver, MinimumNorm)
@@ -312,11 +312,11 @@ def test_every_automatic_solver_is_replaced(digits):
     assert set(estimates) == {"minimum-norm", "cg"}
 
 
-def test_a_solver_that_is_set_stays(digits):
+def test_a_given_solver_is_not_replaced(digits):
     for optimizer in (GaussNewton(), GaussNewton(solver=ConjugateGradients()), Adam()):
         config = replace(build_config(), optimizer=optimizer)
         assert choose_solver(config, digits) == (config, {})
-    with pytest.raises(UsageError, match="auto is not chosen yet; let choose_solver do it"):
+    with pytest.raises(UsageError, match="auto must be replaced by another solver; call choose_solver first"):
         build_problem(build_config({"optimizer": {"solver": "auto"}}), digits)
 
 

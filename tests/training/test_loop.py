@@ -1,4 +1,4 @@
-"""The loop: a function of settings and data, bit for bit, from any state on."""
+"""The training loop: determined by settings and data, bit for bit, from any state on."""
 
 from itertools import pairwise
 
@@ -52,11 +52,11 @@ REPEATED = {
 
 
 def repeats(events):
-    """What must be the same bits each time: kinds, steps, measured series, weights and memory."""
+    """Everything that must have the same bits each time: kinds, steps, measured series, weights and state."""
     return [
         (
             type(event),
-            {name: figure for name, figure in event.record.items() if name in REPEATED},
+            {name: metric for name, metric in event.record.items() if name in REPEATED},
             snapshot(event.state.params),
             snapshot(trees.map_leaves(np.asarray, event.state.optimizer)),
             snapshot(trees.map_leaves(np.asarray, event.state.average)),
@@ -70,12 +70,12 @@ def run(problem):
 
 
 @EVERY
-def test_the_same_bits_each_time(changes, make_problem):
+def test_training_gives_the_same_bits_each_time(changes, make_problem):
     assert repeats(run(make_problem(changes))) == repeats(run(make_problem(changes)))
 
 
 @EVERY
-def test_training_on_from_any_state_gives_the_same_bits(changes, make_problem):
+def test_training_continued_from_any_state_gives_the_same_bits(changes, make_problem):
     problem = make_problem(changes)
     events = run(problem)
     last = repeats(events)
@@ -88,12 +88,12 @@ def test_training_on_from_any_state_gives_the_same_bits(changes, make_problem):
 
 
 @EVERY
-def test_another_seed_is_another_run(changes, make_problem):
+def test_another_seed_gives_another_run(changes, make_problem):
     first, second = (run(make_problem(changes | {"training.seed": seed})) for seed in (0, 1))
     assert first[0].record["train_loss"] != second[0].record["train_loss"]
 
 
-def test_records_hold_what_the_tables_name(make_problem):
+def test_records_hold_the_registered_series(make_problem):
     events = run(make_problem({"training.average.kind": "exponential", "training.analyse_rows": 6}))
     steps = {name for event in events if isinstance(event, StepDone) for name in event.record}
     epochs = {name for event in events if isinstance(event, Evaluated) for name in event.record}
@@ -108,8 +108,8 @@ def test_records_hold_what_the_tables_name(make_problem):
     assert of_validation <= held[-1].record.keys()
 
 
-def test_analysis_is_against_the_start(make_problem):
-    """Nothing has moved at step 0; a problem taken up again has the same start."""
+def test_analysis_compares_with_the_initialization(make_problem):
+    """At step 0 nothing has changed; a resumed problem has the same initialization."""
     problem = make_problem({"training.analyse_rows": 6, "training.eval_every": 2})
     events = [event for event in run(problem) if isinstance(event, Evaluated)]
     assert events[0].record["weights_moved"] == 0.0
@@ -122,8 +122,8 @@ def test_analysis_is_against_the_start(make_problem):
     assert "weights_moved" not in run(make_problem())[0].record
 
 
-def test_what_lies_ahead_is_what_then_comes(make_problem):
-    """Overlap and rate are those of the steps that training takes next, over the end of an epoch too."""
+def test_the_next_steps_in_the_analysis_are_the_steps_that_follow(make_problem):
+    """Overlap and kernel rate belong to the next steps of training, also across the end of an epoch."""
     changes = {"training.analyse_rows": 6, "training.eval_every": 1, "schedule": "cosine"}
     problem = make_problem(changes | {"damping": 0.1, "momentum": 0.5})
     events = [event for event in run(problem) if isinstance(event, Evaluated)]
@@ -143,7 +143,7 @@ def test_what_lies_ahead_is_what_then_comes(make_problem):
 
 
 def test_conjugate_gradients_are_recorded(make_problem):
-    """How many iterations, and how they ended; the factorizations that there are not, are not recorded."""
+    """Number and outcome of the iterations; there are no series of factorizations."""
     settings = {"solver": "cg", "damping": 0.1, "max_iterations": 7}
     for tolerance, words in ((0.1, {"converged"}), (1e-6, {"out-of-iterations"})):
         events = run(make_problem(settings | {"tolerance": tolerance}))
@@ -153,8 +153,8 @@ def test_conjugate_gradients_are_recorded(make_problem):
         assert not any("rung" in step or "rank" in step for step in steps)
 
 
-def test_records_are_of_the_state_they_come_with(make_problem):
-    """Loss before the update, loss after it, lr, counts."""
+def test_records_belong_to_the_state_in_their_event(make_problem):
+    """Loss before the update, loss after it, learning rate, counts."""
     full = {"training.batch_size": "full", "training.measure_every": 1, "training.steps": 4}
     problem = make_problem(full | {"lr": 0.5, "damping": 0.1})
     events = run(problem)
@@ -173,7 +173,7 @@ def test_records_are_of_the_state_they_come_with(make_problem):
 @pytest.mark.parametrize(
     ("changes", "evaluated"),
     [
-        ({"training.steps": 7}, [0, 3, 6, 7]),  # 200 rows in batches of 64: three steps a pass
+        ({"training.steps": 7}, [0, 3, 6, 7]),  # 200 rows in batches of 64: three steps per epoch
         ({"training.steps": 6}, [0, 3, 6]),
         ({"training.eval_every": 2}, [0, 2, 4, 6, 7]),
         ({"training.eval_every": 100}, [0, 7]),
@@ -207,7 +207,7 @@ def test_measurements_come_when_they_are_due(every, measured, make_problem):
         assert [event.state.step for event in events if name in event.record] == measured
 
 
-def test_loss_decreases_are_what_the_step_took_off_each_loss(make_problem):
+def test_loss_decreases_are_differences_of_losses_over_the_step(make_problem):
     problem = make_problem({"training.measure_every": 1, "training.steps": 6})
     events = run(problem)
     test = problem.dataset.test
@@ -226,7 +226,7 @@ def test_loss_decreases_are_what_the_step_took_off_each_loss(make_problem):
 
 
 def test_time_outside_of_steps_is_all_other_time(make_problem, monkeypatch):
-    """Also what is done with events; between two evaluations it is what the steps did not take."""
+    """It includes the handling of events; between two evaluations it is all time not spent in steps."""
     clock = iter(range(0, 10_000, 1000))
     monkeypatch.setattr("revgn.training.loop.perf_counter", lambda: next(clock))
     events = [event for event in run(make_problem()) if isinstance(event, Evaluated)]
@@ -254,7 +254,7 @@ def test_an_evaluation_is_the_mean_over_all_rows(make_problem, digits, monkeypat
     assert few["train_loss"] != pytest.approx(whole["train_loss"], rel=1e-3)
 
 
-def test_batches_are_those_of_the_order(make_problem, digits, monkeypatch):
+def test_batches_follow_the_order(make_problem, digits, monkeypatch):
     taken = []
 
     def spy(problem, state, batch):
@@ -271,7 +271,7 @@ def test_batches_are_those_of_the_order(make_problem, digits, monkeypatch):
     taken.clear()
     run(make_problem({"optimizer": "sgd", "training.batch_size": "full", "training.steps": 2}))
     expected = ((digits.train.inputs - digits.shift) * digits.scale).astype(np.float32)
-    assert taken[0] is taken[1]  # not shuffled, and moved to the device once
+    assert taken[0] is taken[1]  # not shuffled, and copied to the device once
     np.testing.assert_allclose(taken[0], expected, rtol=1e-5, atol=1e-6)
 
 
@@ -289,12 +289,12 @@ def test_the_length_is_recorded(make_problem):
     assert lengths(switch | {"switch_at": 5}) == pytest.approx([0.1] * 5 + [0.001] * 2)
 
 
-def test_crops_are_drawn_anew_but_repeat(make_problem):
+def test_crops_differ_between_steps_but_are_reproducible(make_problem):
     changes = {"optimizer": "sgd", "data.crop": True, "training.batch_size": "full", "training.steps": 3}
     cropped, again = run(make_problem(changes)), run(make_problem(changes))
     assert repeats(cropped) == repeats(again)
     plain = run(make_problem(changes | {"data.crop": False}))
-    assert cropped[0].record["train_loss"] == plain[0].record["train_loss"]  # evaluations see whole images
+    assert cropped[0].record["train_loss"] == plain[0].record["train_loss"]  # evaluations use whole images
     assert cropped[1].record["loss"] != plain[1].record["loss"]
     on = list(train(make_problem(changes), cropped[1].state))
     assert repeats(on)[-1] == repeats(cropped)[-1]
@@ -306,7 +306,7 @@ def test_tables_are_not_cropped(make_problem, table):
 
 
 def test_rebuilt_activations_train_alike(make_problem):
-    """The reversible trick changes what is stored, not what is computed, save for rounding."""
+    """Rebuilt activations change what is stored, but the results are the same up to rounding."""
     for changes in OPTIMIZERS:
         double = changes | {"training.dtype": "float64"}
         kept, rebuilt = (
@@ -322,14 +322,14 @@ def test_rebuilt_activations_train_alike(make_problem):
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), MemoryShortageError("a bound", 7)]
 )
-def test_a_shortage_of_memory_is_one_clear_error(error, make_problem, monkeypatch):
+def test_a_memory_shortage_gives_a_clear_error(error, make_problem, monkeypatch):
     def failing(*arguments):
         raise error
 
     problem = make_problem({"optimizer": "adam"})
     monkeypatch.setattr("revgn.training.loop.train_step", failing)
     bound = getattr(error, "kernel_memory", None)
-    says = "^a bound$" if bound else "^out of memory: .*; take a smaller training.batch_size$"
+    says = "^a bound$" if bound else "^out of memory: .*; try a smaller training.batch_size$"
     with pytest.raises(MemoryShortageError, match=says) as raised:
         list(train(problem, initial_state(problem)))
     assert raised.value.kernel_memory == bound
@@ -338,7 +338,7 @@ def test_a_shortage_of_memory_is_one_clear_error(error, make_problem, monkeypatc
 @pytest.mark.parametrize("name", ["gauss-newton", "adam", "sgd", "kfac"])
 @pytest.mark.parametrize("every", [1, 100])
 def test_divergence_stops_training(name, every, make_problem):
-    """After the event that shows it: a step, or an evaluation that comes before the next."""
+    """After the event with numbers that are not finite: a step, or an evaluation before the next step."""
     problem = make_problem({"optimizer": name, "lr": 1e30, "training.eval_every": every})
     events = []
 

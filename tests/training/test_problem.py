@@ -1,4 +1,4 @@
-"""From settings to a problem, from a checkpoint's arrays to a state, and a regression from end to end."""
+"""A problem from settings, a state from the arrays of a checkpoint, and a regression from end to end."""
 
 import numpy as np
 import pytest
@@ -38,11 +38,11 @@ def test_losses_follow_the_task(make_problem, table):
         ),
         (
             {"loss": "squared-error", "label_smoothing": 0.1},
-            "label_smoothing: is for cross-entropy, whose targets are distributions",
+            "label_smoothing: is only for cross-entropy, whose targets are distributions",
         ),
         (
             {"loss": "squared-error", "outputs": "centered-logits"},
-            "outputs: centered-logits is for cross-entropy, which ignores a constant",
+            "outputs: centered-logits is only for cross-entropy, which ignores a constant",
         ),
         ({"rows": 10}, "rows: 10 for 10 outputs; expected at most 9, or all"),
         (
@@ -51,19 +51,19 @@ def test_losses_follow_the_task(make_problem, table):
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(changes, says, make_problem):
+def test_settings_that_do_not_fit_are_refused(changes, says, make_problem):
     with pytest.raises(UsageError, match=says):
         make_problem(changes)
 
 
-def test_a_backend_that_is_not_there(make_problem, monkeypatch):
+def test_a_missing_backend_is_an_error(make_problem, monkeypatch):
     monkeypatch.setattr("revgn.arrays.namespace.cupy_absence", lambda: "no GPU answers")
     with pytest.raises(BackendError, match="backend cupy: no GPU answers; use --backend numpy"):
         make_problem({"training.backend": "cupy"})
 
 
-def test_one_choice_leaves_the_others_bits(make_problem):
-    """Network and first weights follow from the seed, whatever the optimizer."""
+def test_one_choice_does_not_change_the_draws_of_others(make_problem):
+    """Network and initial weights are determined by the seed, whatever the optimizer."""
     first, second = (make_problem({"optimizer": name}) for name in ("adam", "sgd"))
     projections = [
         [layer.features.projection for layer in problem.network.body.layers] for problem in (first, second)
@@ -90,7 +90,7 @@ def test_one_choice_leaves_the_others_bits(make_problem):
         {"optimizer": "adam", "average": "exponential"},
     ],
 )
-def test_a_state_goes_to_arrays_and_back(changes, make_problem):
+def test_a_state_is_converted_to_arrays_and_back(changes, make_problem):
     problem = make_problem(changes)
     *_, last = train(problem, initial_state(problem))
     arrays = {name: np.asarray(leaf) for name, leaf in state_arrays(last.state).items()}
@@ -104,7 +104,7 @@ def test_a_state_goes_to_arrays_and_back(changes, make_problem):
 
 
 def test_nothing_is_drawn_to_restore_a_state(make_problem, monkeypatch):
-    """The frozen arrays are drawn with the problem; of parameters and moments the shapes are enough."""
+    """The frozen arrays are drawn with the problem; for parameters and moments only the shapes are needed."""
     problem = make_problem({"optimizer": "adam", "average": "exponential"})
     *_, last = train(problem, initial_state(problem))
     arrays = {name: np.asarray(leaf) for name, leaf in state_arrays(last.state).items()}
@@ -117,10 +117,11 @@ def test_nothing_is_drawn_to_restore_a_state(make_problem, monkeypatch):
 def test_arrays_of_another_run_are_refused(make_problem):
     state = initial_state(make_problem())
     arrays = {name: np.asarray(leaf) for name, leaf in state_arrays(state).items()}
-    with pytest.raises(RunError, match=r"params/0/weight is \(33, 32\) where these settings need \(17, 32\)"):
+    says = r"params/0/weight has the shape \(33, 32\), but these settings need \(17, 32\)"
+    with pytest.raises(RunError, match=says):
         restore_state(make_problem({"network.hidden": 16}), arrays)
     with pytest.raises(
-        RunError, match="optimizer/mean/0/weight is missing; is it of a run with other settings"
+        RunError, match="optimizer/mean/0/weight is missing; is the checkpoint from a run with other settings"
     ):
         restore_state(make_problem({"optimizer": "adam"}), arrays)
 
@@ -148,8 +149,8 @@ def test_a_regression_from_end_to_end(changes, make_problem, table):
 
 
 @pytest.mark.parametrize("memory", [None, 10**9, 10**8])
-def test_memory_not_given_is_half_of_the_machine_s(memory, make_problem, monkeypatch):
-    """Left open where all that can be made of the kernel, here of order 640, fits in it."""
+def test_the_default_memory_bound_is_half_of_the_machine_s_memory(memory, make_problem, monkeypatch):
+    """No bound is set if all arrays formed from the kernel, here of order 640, fit into it."""
     monkeypatch.setattr("revgn.solvers.tiled_kernel.memory_size", lambda backend: memory)
     bound = 5 * 10**7 if memory == 10**8 else None
     assert 48 * 640**2 < 10**9 / 2
@@ -160,7 +161,7 @@ def test_memory_not_given_is_half_of_the_machine_s(memory, make_problem, monkeyp
     assert problem.config.optimizer.solver.memory is None
 
 
-def test_training_by_tiles_is_training(make_problem):
+def test_training_with_a_tiled_kernel(make_problem):
     """The kernel of order 640 takes 1.6 MB."""
     states = []
     for memory in (None, "600kB"):

@@ -1,4 +1,4 @@
-"""The steady state of a step: no memory of a weight's size is taken, only scalars come to the host."""
+"""The steady state of a step: no new array has the size of a weight, and only scalars come to the host."""
 
 import tracemalloc
 
@@ -42,7 +42,7 @@ def first_batch(problem, rows=64):
 
 @EVERY
 def test_a_step_that_repeats_allocates_nothing_large(settings, make_problem):
-    """Features, weights and kernels find their memory ready; what is left are pieces of a few 100 KB."""
+    """Features, weights and kernels reuse their memory; new arrays take only a few 100 KB."""
     problem = make_problem({"hidden": 1 << 15, "batch_size": 64, **settings})
     state, batch = initial_state(problem), first_batch(problem)
     largest = max(leaf.nbytes for leaf in trees.leaves(state) if hasattr(leaf, "nbytes"))
@@ -65,7 +65,7 @@ def test_a_step_that_repeats_allocates_nothing_large(settings, make_problem):
 )
 @EVERY
 def test_only_scalars_come_to_the_host(settings, make_problem, backend, monkeypatch):
-    """On a device whose arrays no one can read by accident, with the one way to the host watched."""
+    """The device does not convert arrays implicitly; the test records each call that copies to the host."""
     monkeypatch.setattr(problem_module, "select_backend", lambda name: backend.backend)
     problem = make_problem({**settings, "hidden": 80, "batch_size": 16})
     state, batch = initial_state(problem), first_batch(problem, 16)

@@ -1,4 +1,4 @@
-"""A training step gives a state as a checkpoint gives it back, whatever the optimizer makes of its arrays."""
+"""A training step returns a state in the layout of a checkpoint, whatever layout the optimizer returns."""
 
 from dataclasses import replace
 from typing import NamedTuple
