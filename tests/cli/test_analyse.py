@@ -41,8 +41,8 @@ def test_kernels_of_many_rows_are_estimated(train, invoke):
 
 
 def test_several_runs_are_compared(train, invoke):
-    train("runs/a", "-q", "--checkpoint-every", 3)
-    train("runs/b", "-q", "--checkpoint-every", 3, "--seed", 1)
+    train("runs/a", "-q", "--checkpoint-every", 1)
+    train("runs/b", "-q", "--seed", 1, "--checkpoint-every", 1)
     lines = invoke("analyse", "runs", "--rows", 20).stdout.splitlines()
     assert lines[0].split() == ["runs/a", "step", "3", "step", "4"]
     assert lines[1].split()[0] == "kernel_similarity"
