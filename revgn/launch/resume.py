@@ -93,11 +93,11 @@ def record_with_room(
             bounded = None if error.kernel_memory is None else _with_bound(problem, error.kernel_memory)
             if bounded is None or bounded.config == problem.config:
                 raise
-            told = f"{error}; the run continues in this way from its newest checkpoint"
-        note(told)  # here the error and the arrays in its traceback have been released
+            message = f"{error}; the run continues in this way from its newest checkpoint"
+        note(message)  # here the error and the arrays in its traceback have been released
         problem = bounded
         state = _latest_state(open_run(writer.folder), problem, note)
-        writer = reopen_run(writer.folder, provenance(problem, f"{command} ({told})"), step=state.step)
+        writer = reopen_run(writer.folder, provenance(problem, f"{command} ({message})"), step=state.step)
 
 
 def _with_bound(problem: Problem, memory: int) -> Problem:

@@ -7,7 +7,7 @@ from revgn.settings import flat, path_of
 from revgn.store import Run
 from revgn.studies.study import Scale, Study, Verdict, values_of
 from revgn.views import compare_runs
-from revgn.views.compare import Row, Spread, figure_form, spread_of
+from revgn.views.compare import Row, Spread, figure_form, figure_label, spread_of
 
 _FIGURES = ("validation_accuracy", "test_accuracy", "test_loss", "train_loss", "epochs", "seconds")
 
@@ -22,8 +22,8 @@ def study_markdown(
     rows = {variant: compare_runs(runs).rows[0] for variant, runs in chosen.items()}
     figures = [name for name in _FIGURES if any(name in row.figures for row in rows.values())]
     claimed = {claim.what: claim for claim in study.claims if claim.what.replace(" ", "_") not in figures}
-    columns = [name.replace("_", " ") for name in figures]
-    lines += [f"| variant | learning rate | {' | '.join([*columns, *claimed])} |"]
+    columns = [*map(figure_label, figures), *claimed]
+    lines += [f"| variant | learning rate | {' | '.join(columns)} |"]
     lines += ["|---" * (len(figures) + len(claimed) + 2) + "|"]
     for variant, row in sorted(rows.items(), key=lambda item: -merit(study, item[1])):
         rate = first_rate(chosen[variant][0].config)
@@ -47,9 +47,9 @@ def study_lines(study: Study, scale: Scale, chosen: dict[str, list[Run]], comman
     """Return the question of a study, and a line with its data, scale, seeds and command."""
     count = max(map(len, chosen.values()), default=0)
     names = {run.attributes["data_name"]: None for runs in chosen.values() for run in runs}
-    asked = f"{study.question} ({study.source}.)"
+    question = f"{study.question} ({study.source}.)"
     return [
-        asked,
+        question,
         f"Data: {', '.join(names)}. Scale: {scale}. Seeds per variant: {count}. Produced by `{command}`.",
     ]
 

@@ -18,7 +18,7 @@ import numpy as np
 from revgn.errors import UsageError
 from revgn.settings import parse_value
 
-NONE = "none"  # stands for None in a TOML file, which has no such value
+NONE = "none"  # represents None in a TOML file
 _RANGE = re.compile(r"(log:)?([^:]+?)\.\.([^:]+?)(?::(\d+))?")
 _DIGITS = 6  # significant digits of a number from a range
 

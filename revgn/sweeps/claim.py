@@ -114,7 +114,7 @@ def take(sweep: Path, job: str, after: int) -> Path | None:
 
 
 def ask_to_stop(claim: Path, reason: str) -> None:
-    """Request that the process running a trial ends it: for good with a reason, else to be resumed later."""
+    """Request that a trial ends for the given reason or, if the reason is empty, that its attempt stops."""
     with suppress(RunError):
         put(claim / "stop", reason.encode())
 

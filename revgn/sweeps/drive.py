@@ -84,7 +84,7 @@ def drive(
     silence, deaths = Silence(), Counter[str]()
     board: dict[str, JobState] = {}
     given: dict[Future[Result], str] = {}
-    answered: tuple[int, ...] | None = None  # the standing at the last call of the source
+    answered: tuple[int, ...] | None = None  # `standing` at the last call of the source
     while True:
         stopping, new = should_stop(), []
         free = workers - len(given) - len(_free(board))

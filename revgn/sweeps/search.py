@@ -18,7 +18,7 @@ _CHOICES = "choices"
 
 
 class Searched:
-    """Source of `count` trials that search for the highest score; a variant of the plan is one more choice.
+    """Source of `count` trials that search for the highest score over the grid and variants of a plan.
 
     Raises
     ------

@@ -26,6 +26,7 @@ _AT_LAST = {  # metrics of the last evaluation, and the series from which each i
     "seconds": "seconds",
 }
 FIGURES = (*_AT_BEST, *_AT_LAST, "rho")  # rho: median over the steps
+_LABELS = {"train_loss": "training loss", "seconds": "training time (s)", "rho": "median rho"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,11 @@ def row_of(group: Group) -> Row:
         figures,
         statistics.fmean(scores) if scores else -math.inf,
     )
+
+
+def figure_label(name: str) -> str:
+    """Return the name of a metric as it is displayed in tables and plots, without its unit."""
+    return _LABELS.get(name, name.replace("_", " "))
 
 
 def figure_form(name: str) -> tuple[float, str, str]:

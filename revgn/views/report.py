@@ -15,7 +15,7 @@ from revgn.errors import UsageError
 from revgn.store.files import write_whole
 from revgn.store.reader import Run
 from revgn.views.canvas import COLOURS
-from revgn.views.compare import FIGURES, compare_runs, spread_in_words
+from revgn.views.compare import FIGURES, compare_runs, figure_label, spread_in_words
 from revgn.views.curves import AXIS_LABELS
 from revgn.views.figures import AXES, figure_of
 from revgn.views.groups import Group, group_runs
@@ -114,7 +114,7 @@ def _origin(runs: Sequence[Run]) -> str:
 def _outcomes(runs: Sequence[Run], groups: Sequence[Group]) -> str:
     outcomes = [(number, compare_runs(group.runs).rows[0]) for number, group in enumerate(groups)]
     names = [name for name in FIGURES if any(name in row.figures for _, row in outcomes)]
-    head = ["", "runs", "status", *(name.replace("_", " ") for name in names)]
+    head = ["", "runs", "status", *map(figure_label, names)]
     rows = []
     for number, row in sorted(outcomes, key=lambda outcome: -outcome[1].score):
         statuses = ", ".join(f"{count} {word}" for word, count in row.statuses.items())

@@ -9,7 +9,7 @@ from revgn.errors import UsageError
 from revgn.settings import value_of
 from revgn.store.reader import Run
 from revgn.views.canvas import COLOURS, MARKERS, Scale, canvas
-from revgn.views.compare import FIGURES, Row, figure_form, row_of
+from revgn.views.compare import FIGURES, Row, figure_form, figure_label, row_of
 from revgn.views.groups import Group, group_runs
 from revgn.views.summary import all_settings, settings_in_words
 
@@ -54,8 +54,8 @@ def draw_response(
         measured yet.
     """
     lines = _lines(group_runs(runs) if groups is None else groups, setting, by)
-    came = {name for line in lines.values() for _, row in line for name in row.figures}
-    measured = [name for name in FIGURES if name in came]
+    available = {name for line in lines.values() for _, row in line for name in row.figures}
+    measured = [name for name in FIGURES if name in available]
     if not measured:
         raise UsageError("against: nothing was measured in these runs yet")
     panels = tuple(what) or tuple(name for name in ("test_accuracy", "test_loss") if name in measured)[:1]
@@ -72,7 +72,7 @@ def draw_response(
                 _draw_line(ax, label, line, name, number)
             unit = figure_form(name)[2]
             ax.set_xlabel(setting)
-            ax.set_ylabel(name.replace("_", " ") + (f" ({unit.strip()})" if unit else ""))
+            ax.set_ylabel(figure_label(name) + (f" ({unit.strip()})" if unit else ""))
             ax.grid(alpha=0.25)
             if log in ("x", "xy") or (log == "auto" and wide):
                 ax.set_xscale("log")

@@ -41,7 +41,11 @@ def test_help_lists_the_commands(invoke):
 
 
 def test_help_of_train_shows_choices_and_defaults(invoke):
+<<<<<<< HEAD
     """`--help` describes the kinds chosen by default; `--help-all` describes all kinds."""
+=======
+    """The help shows them for the default kinds; `--help-all` shows all meanings and defaults with their kinds."""
+>>>>>>> english-store
     short, full = (" ".join(invoke("train", option).stdout.split()) for option in ("--help", "--help-all"))
     assert "[default: 512]" in short
     assert "[gauss-newton (default), sgd, adam, " in short
@@ -54,7 +58,11 @@ def test_help_of_train_shows_choices_and_defaults(invoke):
 
 @pytest.mark.parametrize(("name", "lines"), [("train", 85), ("sweep", 115)])
 def test_help_shows_the_common_settings_by_subject(name, lines, invoke, monkeypatch):
+<<<<<<< HEAD
     """The short help fits on two screens of 80 columns; `--help-all` shows every setting."""
+=======
+    """The help fits on two screens of 80 columns; `--help-all` shows every setting with its default."""
+>>>>>>> english-store
     monkeypatch.setenv("COLUMNS", "80")
     short, full = invoke(name, "--help").stdout, invoke(name, "--help-all").stdout
     heads = ["Data:", "Network:", "Optimizer:", "Solver:", "Training:", "Command:"]

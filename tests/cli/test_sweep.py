@@ -68,7 +68,11 @@ def test_invalid_options_are_reported_in_one_line(invoke, tmp_path, options, mes
     assert list(tmp_path.iterdir()) == []
 
 
+<<<<<<< HEAD
 def test_the_learning_rate_is_tuned(invoke):
+=======
+def test_a_learning_rate_is_tuned(invoke):
+>>>>>>> english-store
     options = ("sweep", *TINY, "--epochs", 1, "--validation", 0.2, "--tune", "lr=1e-4,1e-3", "--out", "s")
     assert invoke(*options, "--dry-run").stdout.splitlines()[-1] == "2 trials to begin with in s"
     found = invoke(*options, "--grid", "seed=0..1", "--median-after", 1)
@@ -134,7 +138,11 @@ def test_a_killed_or_interrupted_sweep_can_be_resumed(spawn, invoke, tmp_path):
         assert {finding.outcome for finding in check_run(path)} == {"ok"}
 
 
+<<<<<<< HEAD
 def test_a_diverged_trial_is_reported(invoke):
+=======
+def test_a_trial_that_diverges_is_reported(invoke):
+>>>>>>> english-store
     found = invoke(
         "sweep", *TINY, "--optimizer", "sgd", "--grid", "lr=1e30,0.01", "--epochs", 1, "--out", "s"
     )

@@ -28,9 +28,9 @@ def test_the_best_checkpoint_is_kept_and_found(tmp_path):
 
 @pytest.fixture
 def steps_written(monkeypatch):
-    """Steps whose checkpoints are written, in that order, where time never lets a further one be due.
+    """Record the steps of the checkpoints that are written, in their order, when none is due by time.
 
-    Raw weights are best at step 7, averaged ones at step 4, and better at each evaluation until then.
+    Scores of raw weights increase up to step 7, and scores of averaged weights up to step 4.
     """
     monkeypatch.setattr("revgn.launch.record.CHECKPOINT_SHARE", 1e-9)
     monkeypatch.setattr(

@@ -1,8 +1,8 @@
-"""Runs of older formats, as the releases of their time wrote them: read, shown, evaluated, continued.
+"""Runs in older formats, written by older releases: they are read, shown, evaluated and resumed.
 
 tests/fixtures/format_N.tar.gz holds runs of six steps on 64 digits: "carry" (minimum norm with momentum
 on centered logits), "block" (block step with block weights), "adam" (averaged weights, a validation set), and
-in format 2 "agreement" (optimizers and settings that are gone since).
+in format 2 "agreement" (an optimizer that was removed).
 """
 
 import json

@@ -89,8 +89,8 @@ def test_variants_and_points():
     assert jobs[6].settings["optimizer"] == {"kind": "adam", "lr": 0.01}
 
 
-def test_an_axis_goes_where_each_job_has_it():
-    """Damping of the solver with Gauss-Newton, of the optimizer with K-FAC."""
+def test_the_path_of_a_setting_depends_on_the_optimizer():
+    """For Gauss-Newton, damping belongs to the solver; for K-FAC, it belongs to the optimizer."""
     axes = (parse_axis("optimizer", "gauss-newton,kfac"), parse_axis("damping", "0.1,0.2"))
     jobs = plan_jobs(Plan({}, axes))
     assert [job.settings["optimizer"] for job in jobs[1:3]] == [
