@@ -5,15 +5,15 @@ import os
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # before NumPy: workers share the cores
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import hypothesis
 import numpy as np
 import pytest
+from libraries import Library, make_library
 from stand_in import cupy_stand_in
 
-from revgn.arrays import Array, Backend, cupy_absence, select_backend
+from revgn.arrays import select_backend
 
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=40)
 hypothesis.settings.load_profile("fixed")
@@ -27,44 +27,6 @@ PAIRS = [  # libraries and precisions of a test that takes both
     {"backend": "cupy", "dtype": "float64"},
     {"backend": "cupy", "dtype": "float32"},
 ]
-
-
-class ReadOnlyBackend(Backend):
-    """NumPy whose arrays cannot be written: whoever changes an argument raises."""
-
-    def asarray(self, x: Any, dtype: Any = None) -> Array:
-        array = np.array(x, dtype=dtype)
-        array.flags.writeable = False
-        return array
-
-
-@dataclass(frozen=True)
-class Library:
-    """A backend under test; dtypes by name, since each library has its own."""
-
-    name: str
-    backend: Backend
-
-    def asarray(self, x: Any, dtype: str = "float64") -> Array:
-        return self.backend.asarray(x, dtype=self.dtype(dtype))
-
-    def dtype(self, name: str) -> Any:
-        return getattr(self.backend.xp, name)
-
-
-def make_library(name: str) -> Library:
-    if name == "numpy":
-        return Library(name, select_backend("numpy"))
-    if name == "numpy:readonly":
-        plain = select_backend("numpy")
-        return Library(name, ReadOnlyBackend(plain.name, plain.xp, plain.device))
-    if name == "cupy":
-        if reason := cupy_absence():
-            pytest.skip(reason)
-        return Library(name, select_backend("cupy"))
-    import array_api_strict
-
-    return Library(name, Backend("strict", array_api_strict, array_api_strict.Device("device1")))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -39,7 +39,7 @@ def test_forward_matches_the_formula(case, backend, dtype):
 
 
 def make_numpy():
-    from conftest import make_library
+    from libraries import make_library
 
     return make_library("numpy")
 

@@ -165,6 +165,6 @@ def test_scale_does_not_matter(scale, numpy_backend):
 
 
 def numpy_library():
-    from conftest import make_library
+    from libraries import make_library
 
     return make_library("numpy")

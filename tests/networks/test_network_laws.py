@@ -114,6 +114,6 @@ def test_all_backends_give_the_same_numbers(name, backend, dtype):
 
 
 def numpy_library():
-    from conftest import make_library
+    from libraries import make_library
 
     return make_library("numpy")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 from cases import DEFICIENT, NETWORKS, NetworkCase, network_case
-from conftest import make_library
+from libraries import make_library
 from reference import dense
 
 from revgn.arrays import HOST, Backend, limits_of, to_host

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from cases import NETWORKS, network_case
-from conftest import make_library
+from libraries import make_library
 from reference import dense
 from scipy.sparse.linalg import cg, eigsh, svds
 

@@ -182,6 +182,6 @@ def well_posed(case):
 
 
 def numpy_library():
-    from conftest import make_library
+    from libraries import make_library
 
     return make_library("numpy")

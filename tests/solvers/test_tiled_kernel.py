@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 from cases import DEFICIENT, NETWORKS, NetworkCase, network_case
-from conftest import make_library
+from libraries import make_library
 
 from revgn.arrays import HOST, Backend, limits_of, pool, to_host
 from revgn.errors import MemoryShortageError, RunError, UsageError

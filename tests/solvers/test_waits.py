@@ -2,7 +2,7 @@
 
 import pytest
 from cases import NetworkCase
-from conftest import make_library
+from libraries import make_library
 
 from revgn.networks import Architecture
 from revgn.solvers import BlockWise, MinimumNorm, solve

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from cases import NetworkCase
-from conftest import make_library
+from libraries import make_library
 
 from revgn import trees
 from revgn.cost import Cost, Sizes, cost, layer_cost
