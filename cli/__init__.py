@@ -1,1 +1,1 @@
-"""The command `revgn`: one command, one file. Heavy imports stay inside the commands."""
+"""The command line `revgn`: one module per command. Heavy modules are imported inside the commands."""

@@ -165,7 +165,7 @@ def _print_estimate(config: "Config", as_json: bool) -> None:
         "parameters": f"{estimate.parameters:,}",
         "memory": f"{estimate.memory_bytes / 1e9:.3g} GB ({listed(cost.memory)})",
         "solver": solver_choice(by_solver) if by_solver else "",
-        "kernel": {"dense": "dense", "tiles": "in tiles"}.get(cost.kernel or "", "")
+        "kernel": {"dense": "dense", "tiles": "by tiles"}.get(cost.kernel or "", "")
         + (f", {cost.disk / 1e9:.3g} GB of it on disk" if cost.disk else ""),
         "step": f"{sum(cost.work.values()) / 1e9:.4g} GFLOP ({listed(cost.work)})",
         "time": f"at least {seconds:.3g} s per step, {clock(steps * seconds)} for {steps:,} steps, "

@@ -39,7 +39,7 @@ class MemoryShortageError(RevgnError, MemoryError):
     """Raised if the memory of the machine or the device is not sufficient.
 
     If a tangent kernel does not fit into memory, `kernel_memory` is a value of `MinimumNorm.memory` (in
-    bytes) for which the kernel is factored in tiles; else None.
+    bytes) for which the kernel is factored by tiles; else None.
     """
 
     def __init__(self, message: str, kernel_memory: int | None = None) -> None:

@@ -42,8 +42,8 @@ def test_kernels_of_many_rows_are_estimated(train, invoke):
 
 
 def test_several_runs_are_compared(train, invoke):
-    train("runs/a", "-q")
-    train("runs/b", "-q", "--seed", 1)
+    train("runs/a", "-q", "--checkpoint-every", 1)
+    train("runs/b", "-q", "--seed", 1, "--checkpoint-every", 1)
     lines = invoke("analyse", "runs", "--rows", 20).stdout.splitlines()
     assert re.fullmatch(r"runs/a +step [03] +step 4", lines[0])  # on a slow machine, step 3 is not saved
     assert lines[1].split()[0] == "kernel_similarity"

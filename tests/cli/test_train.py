@@ -137,8 +137,8 @@ def test_a_dry_run_writes_nothing(optimizer, invoke, tmp_path):
     ("options", "says"),
     [
         ([], "kernel      dense"),
-        (["--memory", "24MB"], "kernel      in tiles\n"),
-        (["--memory", "5MB"], "kernel      in tiles, 0.0"),
+        (["--memory", "24MB"], "kernel      by tiles\n"),
+        (["--memory", "5MB"], "kernel      by tiles, 0.0"),
     ],
 )
 def test_a_dry_run_prints_how_the_kernel_is_solved(options, says, invoke):

@@ -86,7 +86,7 @@ def test_ends_with_the_run(train, on_terminal):
 
 
 @pytest.mark.parametrize("folder", ["runs/a", "runs"])
-def test_ctrl_c_leaves_the_run_alone(spawn, on_terminal, tmp_path, folder):
+def test_ctrl_c_does_not_affect_the_run(spawn, on_terminal, tmp_path, folder):
     options = ("--subset", 300, "--hidden", 16, "--batch-size", 30, "--optimizer", "adam", "--epochs", 10**6)
     running = spawn("train", *options, "-q", "--out", "runs/a")
     assert wait_until(lambda: is_run(tmp_path / "runs/a"), running)

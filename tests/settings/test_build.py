@@ -1,4 +1,4 @@
-"""The configuration from nested dicts: which layer wins, what is refused, and in which words."""
+"""The configuration from nested dicts: precedence of layers, invalid settings, error messages."""
 
 import math
 
@@ -41,18 +41,18 @@ def built(*layers):
     return flat(config_dict(build_config(*layers)))
 
 
-def test_the_stronger_layer_wins():
+def test_a_stronger_layer_overrides_a_weaker_one():
     option = {"network": {"blocks": 3}}
     file = {"network": {"blocks": 4, "hidden": 40}, "preset": "paper-cifar10"}
     found = built(option, file)
     assert found["network.blocks"] == 3
     assert found["network.hidden"] == 40
-    assert found["network.first_block"] == "identity"  # of the preset
+    assert found["network.first_block"] == "identity"  # from the preset
     assert found["data.crop"] is True
     assert found["training.batch_size"] == 1024
     assert found["network.activation"] == "relu"  # the default
     assert built(file)["network.blocks"] == 4
-    assert built({"preset": "paper-mnist"}, file)["data.name"] == "mnist"  # an option's preset too
+    assert built({"preset": "paper-mnist"}, file)["data.name"] == "mnist"  # the preset may be an option, too
     assert built()["network.blocks"] == 2
 
 
@@ -79,7 +79,10 @@ def test_the_stronger_layer_wins():
         ),
         ({"metric": {"kind": "features", "floor": 2}}, GaussNewton(metric=FeatureMetric(floor=2.0))),
         (
-            {"kind": "levenberg-marquardt", "inner": {"lr": 0.5}},  # over the wrapper's own inner default
+            {
+                "kind": "levenberg-marquardt",
+                "inner": {"lr": 0.5},
+            },  # replaces a field of the wrapper's default
             LevenbergMarquardt(GaussNewton(MinimumNorm(1.0), lr=0.5)),
         ),
         ({"kind": "orthogonalized"}, Orthogonalized(GaussNewton(lr=0.02))),
@@ -114,7 +117,7 @@ def test_another_kind_replaces_the_weaker_table():
     assert none.training.average is None
 
 
-def test_layers_are_merged_without_a_trace():
+def test_merging_does_not_change_the_layers():
     weak, strong = {"a": {"b": 1, "c": 2}, "d": {"e": 3}}, {"a": {"b": 4}, "d": 5}
     assert merge_settings(strong, weak) == {"a": {"b": 4, "c": 2}, "d": 5}
     assert weak == {"a": {"b": 1, "c": 2}, "d": {"e": 3}}
@@ -249,14 +252,14 @@ def test_an_old_name_gives_the_new_one(settings, says):
     assert str(caught.value).startswith(says)
 
 
-def test_a_metric_of_features_keeps_them():
+def test_a_metric_of_features_needs_kept_activations():
     settings = {"optimizer": {"metric": "features"}, "network": {"activations": "rebuild"}}
     with pytest.raises(UsageError, match=r"metric features needs the activations; set network\.activations"):
         build_config(settings)
 
 
 def test_a_struct_of_the_user_s_own(monkeypatch):
-    """Three settings and one line of registration; the rest follows."""
+    """A struct with three settings, registered in one line, can be used in configurations."""
 
     @struct
     class Sign:

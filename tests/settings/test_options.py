@@ -1,4 +1,4 @@
-"""Settings by the name of their field: which struct an option goes to, and what is said where none has it."""
+"""Settings by the name of their field: the struct that an option sets, and errors if no struct has it."""
 
 import pytest
 
@@ -29,7 +29,7 @@ GAUSS_NEWTON = {"optimizer": "gauss-newton"}
             {"solver": {"kind": "cg", "preconditioner": {"block_samples": 9}}},
         ),
         (
-            {"preconditioner": "none", "solver": "cg"},  # in whatever order they were given
+            {"preconditioner": "none", "solver": "cg"},  # in any order
             {"solver": {"kind": "cg", "preconditioner": None}},
         ),
         ({"damping": 0.03, "optimizer": "kfac"}, {"kind": "kfac", "damping": 0.03}),
@@ -52,7 +52,12 @@ GAUSS_NEWTON = {"optimizer": "gauss-newton"}
             },
         ),
         (
-            {"switch_at": 3, "beta1": 0.5, "damping": 0.1, "optimizer": "switch"},  # each where it is known
+            {
+                "switch_at": 3,
+                "beta1": 0.5,
+                "damping": 0.1,
+                "optimizer": "switch",
+            },  # each in the struct that has it
             {
                 "kind": "switch",
                 "switch_at": 3,
@@ -65,7 +70,7 @@ GAUSS_NEWTON = {"optimizer": "gauss-newton"}
         ({"lr": 0.1, "optimizer.lr": 0.2}, {"lr": 0.2}),
     ],
 )
-def test_an_option_goes_to_the_chosen_struct_that_has_it(options, tree):
+def test_an_option_sets_the_chosen_struct_that_has_it(options, tree):
     assert build_config(settings_by_name(options)) == build_config({"optimizer": tree})
 
 
@@ -88,7 +93,7 @@ def test_options_of_other_sections():
     }
 
 
-def test_weaker_layers_say_what_is_chosen():
+def test_weaker_layers_determine_the_chosen_structs():
     file = {"optimizer": {"kind": "kfac"}}
     assert settings_by_name({"damping": 0.1}, file) == {"optimizer": {"damping": 0.1}}
     assert settings_by_name({"rtol": 0.1}, {"preset": "paper-mnist"}) == {
@@ -141,11 +146,11 @@ def test_an_option_that_no_chosen_struct_has(options, says):
     assert str(caught.value).startswith(says)
 
 
-def test_axes_and_figures_name_settings_alike():
+def test_canonical_names_of_settings():
     assert canonical("seed") == canonical("training.seed") == "training.seed"
     assert canonical("data") == "data.name"
     assert canonical("blocks") == "network.blocks"
-    assert canonical("damping") == "damping"  # where it belongs depends on the optimizer
+    assert canonical("damping") == "damping"  # its path depends on the optimizer
     assert canonical("optimizer.solver.damping") == "optimizer.solver.damping"
     for name, says in (
         ("momentun", "did you mean momentum?"),

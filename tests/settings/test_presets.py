@@ -1,4 +1,4 @@
-"""The paper's set-ups: their sizes, and the step of the paper's code."""
+"""The set-ups of the paper: network sizes, and equality with steps of the paper's code."""
 
 import numpy as np
 import pytest
@@ -43,8 +43,8 @@ def small_images():
         ("paper-cifar10-full-batch", 6, 0.5, 3.0),
     ],
 )
-def test_three_steps_are_those_of_the_paper_s_code(name, blocks, code_lr, lr):
-    """In the code every block takes all of v, so that our learning rate is L times its own."""
+def test_three_steps_equal_the_paper_s_code(name, blocks, code_lr, lr):
+    """In the code of the paper each block takes all of v, so that our learning rate is L times larger."""
     settings = {
         "preset": name,
         "data": {"crop": False},
@@ -70,7 +70,7 @@ def test_three_steps_are_those_of_the_paper_s_code(name, blocks, code_lr, lr):
     assert event.state.step == 3
 
 
-def test_another_optimizer_or_solver_takes_none_of_the_preset_s():
+def test_another_optimizer_or_solver_drops_the_optimizer_of_the_preset():
     def optimizer(table):
         return build_config({"preset": "paper-mnist", "optimizer": table}).optimizer
 

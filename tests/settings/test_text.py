@@ -1,4 +1,4 @@
-"""Settings as text: TOML and back, the commented file of all settings, assignments and sizes."""
+"""Settings as text: TOML, the commented file of all settings, assignments and sizes."""
 
 import re
 
@@ -24,7 +24,7 @@ from revgn.settings import (
 )
 from revgn.settings.options import named_settings
 
-KINDS = {  # a table of every kind, with the settings that it cannot be without
+KINDS = {  # a table for each kind, with its required settings
     kind: {"kind": kind} | {"paced": {"trust_radius": 2.0}, "switch": {"patience": 3}}.get(kind, {})
     for kind in FAMILIES["optimizer"]
 }
@@ -47,7 +47,7 @@ TREES = [
 
 
 @pytest.mark.parametrize("settings", TREES, ids=lambda tree: " ".join(map(str, flat(tree).values())))
-def test_what_is_written_is_read(settings):
+def test_written_settings_are_read_back(settings):
     config = build_config(settings)
     assert build_config(config_dict(config)) == config
     assert build_config(parse_toml(config_toml(config), "config.toml")) == config
@@ -86,7 +86,7 @@ CONFIGS = st.fixed_dictionaries(
 
 
 @given(CONFIGS)
-def test_every_value_is_written_to_the_last_bit(settings):
+def test_every_value_is_read_back_bit_for_bit(settings):
     config = build_config(settings)
     assert build_config(parse_toml(config_toml(config), "config.toml")) == config
     assert build_config(config_dict(config)) == config
@@ -102,7 +102,7 @@ def test_every_setting_has_a_meaning():
     assert ' metric = {kind = "..."}' in text
 
 
-def test_what_differs_from_the_defaults_of_the_chosen_structs():
+def test_settings_that_differ_from_the_defaults():
     settings = {"optimizer": {"kind": "adam", "lr": 1e-3}, "network": {"blocks": 3}}
     assert changed_settings(build_config(settings)) == {"network.blocks": 3, "optimizer.kind": "adam"}
     inner = {"optimizer": {"kind": "orthogonalized", "inner": {"kind": "gauss-newton", "momentum": 0.5}}}
@@ -119,7 +119,7 @@ def test_what_differs_from_the_defaults_of_the_chosen_structs():
     assert changed_settings(Config()) == {}
 
 
-def test_what_is_not_toml_is_one_line():
+def test_a_toml_syntax_error_is_one_line():
     with pytest.raises(UsageError, match=r"^own\.toml: not TOML: .*line 2"):
         parse_toml("a = 1\nb = = 2\n", "own.toml")
 
@@ -174,6 +174,6 @@ def test_sizes_have_units(text, size):
 
 
 @pytest.mark.parametrize("text", ["", "B", "1iB", "GB", "1.2.3", "1e9", "4PB", "nan"])
-def test_what_is_no_size_is_refused(text):
+def test_an_invalid_size_is_refused(text):
     with pytest.raises(UsageError, match="is not a size; expected bytes"):
         parse_size(text)
