@@ -41,7 +41,7 @@ def test_help_lists_the_commands(invoke):
 
 
 def test_help_of_train_shows_choices_and_defaults(invoke):
-    """The short help shows those of the default kinds, `--help-all` those of every kind, with its name."""
+    """The help shows them for the default kinds; `--help-all` shows all of them with their kinds."""
     short, full = (" ".join(invoke("train", option).stdout.split()) for option in ("--help", "--help-all"))
     assert "[default: 512]" in short
     assert "[gauss-newton (default), sgd, adam, " in short
