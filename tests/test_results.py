@@ -68,6 +68,7 @@ def test_the_summary_matches_the_pages():
     assert sorted((a, b, claim, verdict) for a, b, claim, _, verdict in told) == sorted(found)
 
 
+@pytest.mark.slow
 def test_a_short_study_reproduces_its_page(tmp_path):
     """The regression at the learning rates of its page: same losses, same verdicts except for timed ones."""
     rows = tables((RESULTS / "full-batch-regression.md").read_text(encoding="utf-8"))
