@@ -53,7 +53,7 @@ def test_a_complete_study(invoke, tmp_path, monkeypatch):
             "network": {"hidden": 16, "blocks": 1},
             "training": {"batch_size": 60, "epochs": 1, "eval_every": None},
         }
-        keep = ("adam", "minimum-norm", "block-uniform", "carry")
+        keep = ("adam", "minimum-norm", "block-uniform", "momentum")
         variants = {name: study.plan.variants[name] for name in keep} | more
         return replace(study, scales={"laptop": tiny}, tune="", plan=replace(study.plan, variants=variants))
 
