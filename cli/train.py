@@ -2,6 +2,8 @@
 
 import shlex
 import sys
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +59,21 @@ def command(
         _print_estimate(config, as_json)
         return
     folder = out or _new_folder(config)
-    with stop_when_asked() as should_stop, show_progress(quiet, f"run {folder}") as observe:
-        outcome = start_run(
-            config, folder, command=command_line(), observe=observe, should_stop=should_stop, note=say_note
-        )
+    try:
+        with stop_when_asked() as should_stop, show_progress(quiet, f"run {folder}") as observe:
+            outcome = start_run(
+                config,
+                folder,
+                command=command_line(),
+                observe=observe,
+                should_stop=should_stop,
+                note=say_note,
+            )
+    except BaseException:
+        if out is None:
+            with suppress(OSError):  # it is removed only where nothing was written
+                folder.rmdir()
+        raise
     report(outcome, as_json)
 
 
@@ -112,14 +125,17 @@ def command_line() -> str:
 
 
 def _new_folder(config: "Config") -> Path:
+    """Create a folder in runs/ that no other process has, named after data, optimizer and time."""
     from datetime import datetime
 
     from revgn.settings import kind_of
 
     name = f"{Path(config.data.name).stem}-{kind_of(config.optimizer)}-{datetime.now():%Y%m%d-%H%M%S}"
-    folder, number = Path("runs") / name, 2
-    while folder.exists():
-        folder, number = Path("runs") / f"{name}-{number}", number + 1
+    for number in count(1):
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
     return folder
 
 

@@ -59,7 +59,7 @@ def dotted(path: Path) -> str:
 def part_of(module: str) -> str | None:
     """Which entry of `DEPTH` a dotted name belongs to; None for other people's modules."""
     first, *rest = module.split(".")
-    if first == "revgn_cli":
+    if first == "revgn_cli" or rest == ["__main__"]:
         return "cli"
     if first != "revgn":
         return None

@@ -121,6 +121,11 @@ def test_the_reference_is_up_to_date(invoke):
         assert words in text
 
 
+def test_python_m_runs_the_command_line():
+    done = run([sys.executable, "-m", "revgn", "--version"])
+    assert done.stdout.startswith("revgn, version 0.")
+
+
 def test_version(invoke):
     assert invoke("--version").stdout.startswith("revgn, version 0.")
 

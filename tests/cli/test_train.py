@@ -2,10 +2,12 @@
 
 import json
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 from revgn_cli.progress import Progress
+from revgn_cli.train import _new_folder
 
 from revgn.optimizers import KFAC, SGD, Adam, GaussNewton, Muon, Paced
 from revgn.settings import build_config, flat, parse_toml
@@ -251,3 +253,17 @@ def test_the_progress_line_fits_the_terminal(width):
     assert "step 1001/5000" in line
     assert "left" in line
     assert len(line) <= max(width, 42)
+
+
+def test_runs_started_at_the_same_time_get_different_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = build_config({})
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda _: _new_folder(config), range(24)))
+    assert len(set(folders)) == 24
+    assert all(folder.is_dir() for folder in folders)
+
+
+def test_a_run_that_cannot_start_leaves_no_folder(invoke, tmp_path):
+    assert invoke("train", "--data", "missing.npz").exit_code == 1
+    assert list((tmp_path / "runs").iterdir()) == []

@@ -1,0 +1,8 @@
+"""`python -m revgn`: the command line."""
+
+import sys
+
+from revgn_cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
