@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from revgn_cli.train import say_note
 
 if TYPE_CHECKING:
     from revgn.views.canvas import Scale
@@ -69,9 +70,11 @@ def command(
     from revgn.launch import run_spectrum
     from revgn.settings import canonical
     from revgn.store import open_runs
-    from revgn.views import draw_curves, draw_response
+    from revgn.views import draw_curves, draw_response, duplicates_in_words
 
     opened = open_runs(runs)
+    if not each and (text := duplicates_in_words(opened)):
+        say_note(text)
     if against is None:
         spectra = {run.folder: run_spectrum(run) for run in opened} if "spectrum" in what else None
         draw_curves(opened, out, axis=axis, what=what, log=log, each=each, spectra=spectra)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import click
+from revgn_cli.train import say_note
 
 
 @click.command("report")
@@ -25,7 +26,10 @@ def command(runs: tuple[Path, ...], out: Path) -> None:
     revgn report runs/sweep -o sweep.html
     """
     from revgn.store import open_runs
-    from revgn.views import write_report
+    from revgn.views import duplicates_in_words, write_report
 
-    write_report(open_runs(runs), out)
+    opened = open_runs(runs)
+    if text := duplicates_in_words(opened):
+        say_note(text)
+    write_report(opened, out)
     click.echo(f"{out}, {out.stat().st_size / 1e6:.2f} MB")

@@ -3,7 +3,7 @@
 from revgn.views.compare import Comparison, compare_runs
 from revgn.views.curves import draw_curves
 from revgn.views.export import export_runs
-from revgn.views.groups import Group
+from revgn.views.groups import Group, duplicates_in_words
 from revgn.views.report import write_report
 from revgn.views.response import draw_response
 from revgn.views.summary import labels, outline, summarize
@@ -15,6 +15,7 @@ __all__ = [
     "compare_runs",
     "draw_curves",
     "draw_response",
+    "duplicates_in_words",
     "export_runs",
     "labels",
     "outline",

@@ -15,16 +15,21 @@ class Group:
     """Runs with the same settings apart from the seed.
 
     `label` is the name of the group in plots and tables. `settings` holds the values, by dotted path, that
-    differ between groups.
+    differ between groups. Each seed counts once: `duplicates` are runs that repeat the seed of one of `runs`,
+    such as copies of a folder, and are in no mean or deviation.
     """
 
     label: str
     settings: dict[str, Any]
     runs: tuple[Run, ...]
+    duplicates: tuple[Run, ...] = ()
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Group runs that differ only in their seed; groups are ordered by their first run."""
+    """Group runs that differ only in their seed; groups are ordered by their first run.
+
+    Of several runs with the same seed, the one with the most steps represents them.
+    """
     used = [all_settings(run) for run in runs]
     members: dict[str, list[int]] = {}
     for number, settings in enumerate(used):
@@ -33,10 +38,27 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     paths = [path for path in differing_settings(runs) if path != SEED]
     groups = []
     for numbers in members.values():
-        first, own = used[numbers[0]], tuple(runs[number] for number in numbers)
+        first = used[numbers[0]]
         settings = {path: first[path] for path in paths if path in first}
-        groups.append(Group(settings_in_words(settings) or own[0].folder.name, settings, own))
+        by_seed: dict[Any, list[Run]] = {}
+        for number in numbers:
+            by_seed.setdefault(used[number].get(SEED), []).append(runs[number])
+        own = tuple(max(same, key=lambda run: run.steps["step"].size) for same in by_seed.values())
+        kept = {id(run) for run in own}
+        others = tuple(runs[number] for number in numbers if id(runs[number]) not in kept)
+        groups.append(Group(settings_in_words(settings) or own[0].folder.name, settings, own, others))
     return groups
+
+
+def duplicates_in_words(runs: Sequence[Run]) -> str:
+    """Return a sentence on the runs that are not counted because they repeat a seed; "" if there are none."""
+    names = [str(run.folder) for group in group_runs(runs) for run in group.duplicates]
+    if not names:
+        return ""
+    verb = "repeats the seed of another run with the same settings and is"
+    if len(names) > 1:
+        verb = "repeat the seeds of other runs with the same settings and are"
+    return f"{', '.join(names)}: {verb} not counted"
 
 
 def single_runs(runs: Sequence[Run]) -> list[Group]:

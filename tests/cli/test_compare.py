@@ -51,6 +51,21 @@ def test_one_comparison_in_four_formats(invoke, sweep):
     assert "last test accuracy" in invoke("compare", "s", "--all").stdout.splitlines()[0]
 
 
+@pytest.mark.parametrize("command", [("compare",), ("plot", "-o", "p.png"), ("report", "-o", "r.html")])
+def test_a_copied_run_is_reported_and_not_counted(command, invoke, sweep):
+    whole = invoke(command[0], "s", *command[1:])
+    assert whole.stderr == ""
+    run = next(sweep.glob("*/run.h5")).parent
+    shutil.copytree(run, sweep / "zz")
+    found = invoke(command[0], "s", *command[1:])
+    assert (
+        found.stderr
+        == "revgn: s/zz: repeats the seed of another run with the same settings and is not counted\n"
+    )
+    if command[0] == "compare":
+        assert found.stdout == whole.stdout
+
+
 def test_invalid_options(invoke, sweep):
     assert invoke("compare").exit_code == 2
     found = invoke("compare", "s", "nowhere")

@@ -1,6 +1,7 @@
 """Comparison of runs: settings that differ, and means and standard deviations over seeds."""
 
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from revgn.settings import build_config, config_dict, settings_by_name
 from revgn.store import create_run, open_run
-from revgn.views import compare_runs
+from revgn.views import compare_runs, duplicates_in_words
 
 
 @pytest.fixture
@@ -48,6 +49,26 @@ def test_runs_that_differ_in_their_seed_are_one_row(make_run):
     assert best.figures["test_accuracy"].deviation == pytest.approx(np.std([0.5, 0.6, 0.7], ddof=1))
     assert best.figures["rho"].mean == 1.0
     assert (best.figures["seconds"].mean, best.figures["best_epoch"].mean) == (3.0, 1.0)
+
+
+def test_a_seed_counts_once(make_run, tmp_path):
+    """A copy of a run, or a shorter run with the same seed, is in no mean, and is named."""
+    runs = [
+        make_run(f"s{seed}", rise(0.1, seed / 10), [{"rho": 0.5}], training__seed=seed) for seed in (5, 7)
+    ]
+    shutil.copytree(tmp_path / "s5", tmp_path / "copy")
+    shorter = make_run("shorter", rise(0.9), training__seed=7)
+    assert duplicates_in_words(runs) == ""
+    for repeated, name in ((open_run(tmp_path / "copy"), "copy"), (shorter, "shorter")):
+        (row,) = compare_runs([*runs, repeated]).rows
+        spread = row.figures["test_accuracy"]
+        assert (spread.mean, spread.count) == (pytest.approx(0.6), 2)
+        assert spread.deviation == pytest.approx(np.std([0.5, 0.7], ddof=1))
+        assert row.statuses == {"finished": 2}
+        told = duplicates_in_words([repeated, *runs])
+        assert told.endswith("repeats the seed of another run with the same settings and is not counted")
+        if name == "shorter":
+            assert told.startswith(f"{tmp_path / name}: ")
 
 
 def test_the_validation_accuracy_selects_the_best_evaluation(make_run):
