@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Scale = Literal["auto", "none", "x", "y", "xy"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
+_LETTER = 0.07  # inches of an average letter of the legend
 MARKERS = "osD^vPX*"  # one more than there are colours, so that a pair of both repeats only after 56 curves
 
 
@@ -55,7 +56,11 @@ def _legend(figure: "Figure", axes: Iterable["Axes"]) -> None:
             handles.setdefault(label, handle)
     if len(handles) > 1:
         width, height = figure.get_size_inches()
-        columns = max(1, min(len(handles), int(width / (0.6 + 0.07 * max(map(len, handles))))))
+        labels = [textwrap.fill(label, int((width - 0.6) / _LETTER)) for label in handles]
+        lines = [label.splitlines() for label in labels]
+        longest = max(len(line) for each in lines for line in each)
+        columns = max(1, min(len(handles), int(width / (0.6 + _LETTER * longest))))
         style: dict[str, Any] = {"ncols": columns, "fontsize": 8, "frameon": False}
-        figure.legend(handles.values(), handles, loc="outside lower center", **style)
-        figure.set_size_inches(width, height + 0.18 * -(-len(handles) // columns))
+        figure.legend(handles.values(), labels, loc="outside lower center", **style)
+        count = sum(map(len, lines)) if columns == 1 else -(-len(handles) // columns)
+        figure.set_size_inches(width, height + 0.18 * count)
