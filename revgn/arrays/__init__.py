@@ -3,7 +3,7 @@
 import revgn.arrays.threads  # noqa: F401  # first: sets a variable that NumPy and SciPy read
 from revgn.arrays.clock import Instant, instant, seconds_between
 from revgn.arrays.cuda import Cuda, Gpu, describe_cuda
-from revgn.arrays.deferred import Deferred, read, ready, runs_ahead, together
+from revgn.arrays.deferred import Deferred, fetch, read, ready, runs_ahead, together
 from revgn.arrays.draw import draw_frames, draw_normal, draw_orthonormal
 from revgn.arrays.fused import (
     activate,
@@ -29,7 +29,6 @@ from revgn.arrays.namespace import (
     device_count,
     device_name,
     device_of,
-    fetch,
     memory_in_use,
     memory_size,
     select_backend,

@@ -80,6 +80,18 @@ def together(deferred: Sequence[Deferred[T]]) -> Deferred[list[T]]:
     return Deferred(tuple(number for each in deferred for number in each.numbers), finish)
 
 
+def fetch(numbers: Sequence[Array]) -> list[float]:
+    """Return 0-d arrays of one library as Python floats, waiting for the device once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> fetch([np.asarray(1.0), np.asarray(0.5)])
+    [1.0, 0.5]
+    """
+    return read(Deferred(tuple(numbers), lambda *found: list(found)))
+
+
 def runs_ahead(x: Array) -> bool:
     """Return whether work on `x` runs asynchronously, so that reading a number makes the program wait."""
     return not array_api_compat.is_numpy_array(x)
@@ -94,11 +106,11 @@ def _on_host(arrays: tuple[Array, ...]) -> list[Any]:
     places: dict[Any, list[int]] = {}
     for at, x in enumerate(arrays):
         places.setdefault(x.dtype, []).append(at)
-    flat = []  # one array per dtype, cast in one operation
+    flat = []  # one array per dtype; several are cast on the device, so that one transfer takes all
     for dtype, of_dtype in places.items():
         parts = [xp.reshape(arrays[at], (-1,)) for at in of_dtype]
         joined = parts[0] if len(parts) == 1 else xp.concat(parts)
-        flat.append(joined if dtype == xp.float64 else xp.astype(joined, xp.float64))
+        flat.append(joined if len(places) == 1 or dtype == xp.float64 else xp.astype(joined, xp.float64))
     numbers, start = to_host(flat[0] if len(flat) == 1 else xp.concat(flat)), 0
     found: list[Any] = [None] * len(arrays)
     for at in (at for of_dtype in places.values() for at in of_dtype):

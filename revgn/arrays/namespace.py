@@ -4,7 +4,6 @@ import importlib
 import os
 import platform
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -80,21 +79,6 @@ def to_host(x: Array) -> np.ndarray[Any, Any]:
     if array_api_compat.is_array_api_strict_namespace(cast("Any", array_namespace(x))):
         return np.asarray(x.to_device(array_namespace(x).Device("CPU_DEVICE")))  # type: ignore[attr-defined]
     return np.asarray(x)
-
-
-def fetch(numbers: Sequence[Array]) -> list[float]:
-    """Return 0-d arrays of one library as Python floats, waiting for the device once.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> fetch([np.asarray(1.0), np.asarray(0.5)])
-    [1.0, 0.5]
-    """
-    if not numbers or not array_api_compat.is_cupy_array(numbers[0]):
-        return [float(number) for number in numbers]
-    stacked: list[float] = to_host(array_namespace(*numbers).stack(numbers)).tolist()
-    return stacked
 
 
 @dataclass(frozen=True, slots=True)
