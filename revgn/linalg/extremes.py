@@ -18,6 +18,7 @@ import numpy as np
 
 from revgn.arrays import Array, Deferred, array_namespace, root_of_squares, unwarned
 from revgn.linalg.gram import as_dtype
+from revgn.linalg.lanczos import start_vector
 from revgn.linalg.truncation import machine_epsilon
 
 Products: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
@@ -53,9 +54,7 @@ def begin_extremes(
     3.0
     """
     xp, steps = array_namespace(like), min(_STEPS, order)
-    # A chirp is as unrelated to K as a random vector, but the same on all machines.
-    chirp = xp.sin(1.7 * xp.arange(1, order + 1, dtype=xp.float64, device=like.device) ** 2)[:, None]
-    y = as_dtype(chirp, like.dtype)
+    y = as_dtype(start_vector(order, like), like.dtype)
     columns = [y]
     for apply in maps:
         z = apply(y)

@@ -36,8 +36,7 @@ def largest_eigenvalue(apply: Callable[[Array], Array], order: int, like: Array,
     (features whose mean is not zero), about 8 N^(1/3) for random matrices, and N at most.
     """
     xp = array_namespace(like)
-    # A chirp is as unrelated to K as a random vector, but the same on all machines.
-    q = xp.sin(1.7 * xp.arange(1, order + 1, dtype=xp.float64, device=like.device) ** 2)[:, None]
+    q = start_vector(order, like)
     q = q / xp.sqrt(xp.sum(q * q))
     basis = q.T
     diagonal, beside, check = [], [], min(_FEW, order)
@@ -55,3 +54,9 @@ def largest_eigenvalue(apply: Callable[[Array], Array], order: int, like: Array,
             check = min(check + max(1, check // 4), order)
         q = v / xp.where(beta > 0, beta, xp.ones_like(beta))
         basis = xp.concat((basis, q.T), axis=0)
+
+
+def start_vector(order: int, like: Array) -> Array:
+    """Return a chirp (N, 1) in double precision: as unrelated to K as a random vector, but always the same."""
+    xp = array_namespace(like)
+    return xp.sin(1.7 * xp.arange(1, order + 1, dtype=xp.float64, device=like.device) ** 2)[:, None]
