@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from revgn_cli.notes import open_noted
 from revgn_cli.options import print_json
-from revgn_cli.train import say_note
 
 if TYPE_CHECKING:
     from revgn.views import Comparison
@@ -30,13 +30,9 @@ def command(runs: tuple[Path, ...], form: str | None, all_metrics: bool) -> None
     revgn compare runs/sweep
     revgn compare runs/a runs/b --markdown
     """
-    from revgn.store import open_runs
-    from revgn.views import compare_runs, duplicates_in_words
+    from revgn.views import compare_runs
 
-    opened = open_runs(runs)
-    compared = compare_runs(opened)
-    if text := duplicates_in_words(opened):
-        say_note(text)
+    compared = compare_runs(open_noted(runs))
     if form == "json":
         print_json(asdict(compared))
     elif form == "csv":

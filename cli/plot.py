@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from revgn_cli.train import say_note
+from revgn_cli.notes import open_noted
 
 if TYPE_CHECKING:
     from revgn.views.canvas import Scale
@@ -70,11 +70,9 @@ def command(
     from revgn.launch import run_spectrum
     from revgn.settings import canonical
     from revgn.store import open_runs
-    from revgn.views import draw_curves, draw_response, duplicates_in_words
+    from revgn.views import draw_curves, draw_response
 
-    opened = open_runs(runs)
-    if not each and (text := duplicates_in_words(opened)):
-        say_note(text)
+    opened = open_runs(runs) if each else open_noted(runs)
     if against is None:
         spectra = {run.folder: run_spectrum(run) for run in opened} if "spectrum" in what else None
         draw_curves(opened, out, axis=axis, what=what, log=log, each=each, spectra=spectra)

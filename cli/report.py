@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from revgn_cli.train import say_note
+from revgn_cli.notes import open_noted
 
 
 @click.command("report")
@@ -25,11 +25,7 @@ def command(runs: tuple[Path, ...], out: Path) -> None:
     \b
     revgn report runs/sweep -o sweep.html
     """
-    from revgn.store import open_runs
-    from revgn.views import duplicates_in_words, write_report
+    from revgn.views import write_report
 
-    opened = open_runs(runs)
-    if text := duplicates_in_words(opened):
-        say_note(text)
-    write_report(opened, out)
+    write_report(open_noted(runs), out)
     click.echo(f"{out}, {out.stat().st_size / 1e6:.2f} MB")

@@ -6,8 +6,9 @@ from typing import Any
 import click
 from revgn_cli import options
 from revgn_cli.interrupt import stop_when_asked
+from revgn_cli.notes import say_note
 from revgn_cli.progress import show_progress
-from revgn_cli.train import command_line, report, say_note
+from revgn_cli.train import command_line, report
 
 
 @click.command("resume")

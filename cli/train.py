@@ -11,6 +11,7 @@ import click
 from revgn_cli import options
 from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import stop_when_asked
+from revgn_cli.notes import say_note
 from revgn_cli.progress import clock, evaluation_metrics, show_progress
 
 if TYPE_CHECKING:
@@ -75,11 +76,6 @@ def command(
                 folder.rmdir()
         raise
     report(outcome, as_json)
-
-
-def say_note(note: str) -> None:
-    """Print a note on standard error."""
-    click.echo(f"revgn: {note}", err=True)
 
 
 def report(outcome: "Outcome", as_json: bool) -> None:

@@ -43,7 +43,10 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         by_seed: dict[Any, list[Run]] = {}
         for number in numbers:
             by_seed.setdefault(used[number].get(SEED), []).append(runs[number])
-        own = tuple(max(same, key=lambda run: run.steps["step"].size) for same in by_seed.values())
+        own = tuple(
+            same[0] if len(same) == 1 else max(same, key=lambda run: run.steps["step"].size)
+            for same in by_seed.values()
+        )
         kept = {id(run) for run in own}
         others = tuple(runs[number] for number in numbers if id(runs[number]) not in kept)
         groups.append(Group(settings_in_words(settings) or own[0].folder.name, settings, own, others))
