@@ -1,6 +1,7 @@
 """Help by subject: `--help` shows the common options under headings, `--help-all` shows all options."""
 
 from functools import cache
+from typing import Any
 
 import click
 from revgn_cli.option_text import COLUMN, short_text
@@ -42,8 +43,8 @@ _OWN = "Command"  # heading of options that are not settings
 class GroupedCommand(click.Command):
     """Command whose help shows the common settings by subject, and all settings with `--help-all`."""
 
-    def __init__(self, *args: object, **attributes: object) -> None:
-        super().__init__(*args, **attributes)  # type: ignore[arg-type]
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
         self.params.append(
             click.Option(
                 ["--help-all"],
