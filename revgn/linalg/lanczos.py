@@ -57,6 +57,6 @@ def largest_eigenvalue(apply: Callable[[Array], Array], order: int, like: Array,
 
 
 def start_vector(order: int, like: Array) -> Array:
-    """Return a chirp (N, 1) in double precision: as unrelated to K as a random vector, but always the same."""
+    """Return a chirp (N, 1) in double precision: unrelated to K like a random vector, but always the same."""
     xp = array_namespace(like)
     return xp.sin(1.7 * xp.arange(1, order + 1, dtype=xp.float64, device=like.device) ** 2)[:, None]
