@@ -34,6 +34,7 @@ OPTIMIZERS = {
     },
     "levenberg-marquardt": {"optimizer": "levenberg-marquardt", "curvature": "exact", "momentum": 0.5},
     "kfac": {"optimizer": "kfac", "every": 3, "first_block": "identity"},
+    "soap": {"optimizer": "soap", "every": 2},
     "lbfgs": {"optimizer": "lbfgs", "history": 3},
     "paced": {
         "optimizer": "paced",
