@@ -19,6 +19,7 @@ OPTIMIZERS = {
     "muon": {"optimizer": "muon"},
     "momentum": {"momentum": 0.9, "damping": 0.1, "outputs": "centered-logits"},
     "rows": {"momentum": 0.9, "damping": 0.1, "rows": 2},
+    "leave-one-out": {"momentum": 0.9, "damping": "leave-one-out", "damping_every": 4, "rows": 2},
     "metric": {
         "metric": "features",
         "every": 4,
