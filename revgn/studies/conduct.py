@@ -12,7 +12,7 @@ from revgn.store import Run, open_run
 from revgn.store.files import write_whole
 from revgn.studies.page import merit, study_lines, study_markdown, verdict_table
 from revgn.studies.study import Scale, Study, Verdict, judge, plan_of
-from revgn.sweeps import Board, Plan, plan_jobs, run_sweep, tuned
+from revgn.sweeps import Board, Plan, plan_trials, run_sweep, tuned
 from revgn.sweeps.work import OVER
 from revgn.training import load_data
 from revgn.views import compare_runs, draw_curves, draw_response, write_report
@@ -97,7 +97,7 @@ def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[st
     by_variant: dict[str, list[Run]] = {}
     for name, state in board.items():
         if state.status in OVER:
-            by_variant.setdefault(state.job.choices.get("variant", ""), []).append(open_run(folder / name))
+            by_variant.setdefault(state.trial.choices.get("variant", ""), []).append(open_run(folder / name))
     found = {}
     for variant, runs in by_variant.items():
         complete = [
@@ -111,7 +111,7 @@ def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[st
 
 def _check_data(plan: Plan) -> None:
     """Load each data set of the plan once, so that errors are raised before the first trial."""
-    configs = [build_config(dict(job.settings)) for job in plan_jobs(plan)]
+    configs = [build_config(dict(trial.settings)) for trial in plan_trials(plan)]
     for config in {repr(config.data): config for config in configs}.values():
         load_data(config)
 
