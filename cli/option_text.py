@@ -21,7 +21,7 @@ def metavar_of(name: str) -> str:
     of, words = settings[0], _words(settings)
     if not words:
         return "SIZE" if of.size else next(word for part, word in _TYPES.items() if part in str(of.type))
-    is_number = not of.family and "int" in str(of.type)
+    is_number = not of.family and any(part in str(of.type) for part in ("int", "float"))
     listed = f"[{'|'.join(['N', *words] if is_number else words)}]"
     fits = len(f"--{name} {listed}") <= COLUMN and not _has_list(of)
     return listed if fits else "KIND" if of.family else "CHOICE"

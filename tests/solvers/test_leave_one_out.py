@@ -45,7 +45,7 @@ def constrained(case, rows):
     if rows != "all" and rows > eps.shape[1]:
         pytest.skip("fewer outputs")
     found = equation(MinimumNorm(rows=rows), J, eps, (1, 2))
-    return found.jacobian, found.wanted
+    return found.jacobian, found.eps
 
 
 def np_library():
@@ -104,7 +104,7 @@ def test_a_kernel_of_zeros_gives_no_correlation(backend, dtype):
 def test_a_solve_takes_the_damping_that_it_chooses(rows, backend, dtype):
     J, eps = network_case("tanh-same-keep").jacobian(backend, dtype)
     found = equation(MinimumNorm(rows=rows), J, eps)
-    mu = best_damping(correlations(lower_kernel(found.jacobian), found.wanted))
+    mu = best_damping(correlations(lower_kernel(found.jacobian), found.eps))
     D, info = solve(MinimumNorm("leave-one-out", rows=rows), J, eps)
     expected, of_number = solve(MinimumNorm(mu, rows=rows), J, eps)
     assert_close("D", D, expected, 0.0)
