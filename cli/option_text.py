@@ -24,6 +24,8 @@ def metavar_of(name: str) -> str:
     is_number = not of.family and any(part in str(of.type) for part in ("int", "float"))
     listed = f"[{'|'.join(['N', *words] if is_number else words)}]"
     fits = len(f"--{name} {listed}") <= COLUMN and not _has_list(of)
+    if is_number and not fits and not _has_list(of):
+        return "NUMBER"
     return listed if fits else "KIND" if of.family else "CHOICE"
 
 
