@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from revgn import training
 from revgn.launch.provenance import provenance
@@ -14,20 +15,23 @@ from revgn.training import Problem, initial_state
 
 
 def start_run(
-    what: Config | Problem,
+    what: Config | Problem | dict[str, Any],
     folder: Path | str,
     *,
     command: str = "",
     observe: Observer | None = None,
     should_stop: Callable[[], bool | str] = lambda: False,
     note: Callable[[str], None] = lambda text: None,
+    announce: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Train from initialization and store the run in a new folder.
 
     Parameters
     ----------
-    what : Config or Problem
-        The settings, or a problem with the user's own network, loss or optimizer.
+    what : dict or Config or Problem
+        Nested settings, in which defaults are chosen from the data where nothing is set
+        (`revgn.choose_defaults`); or complete settings; or a problem with the user's own network, loss or
+        optimizer.
     command : str
         The command line, which is stored in the history of the run.
     observe : callable
@@ -38,6 +42,8 @@ def start_run(
     note : callable
         Called with messages for the user: which solver was chosen, whether the tangent kernel is singular by
         construction, and whether it fits into memory as a whole.
+    announce : callable
+        Called with one line that names the defaults that were chosen, if there are any.
 
     Raises
     ------
@@ -53,9 +59,14 @@ def start_run(
     >>> outcome.status, outcome.step
     ('finished', 3)
     """
-    if isinstance(what, Config):
-        config = _with_data_found(what)
-        dataset = training.load_data(config)
+    choices = ""
+    if not isinstance(what, Problem):
+        if isinstance(what, Config):
+            config, dataset = what, training.load_data(what)
+        else:
+            config, dataset, _ = chosen = training.choose_defaults(what)
+            choices = str(chosen)
+        config = _with_data_found(config)
         config, estimates = training.choose_solver(config, dataset)
         if estimates:
             note(f"solver {training.solver_choice(estimates)}")
@@ -65,6 +76,8 @@ def start_run(
     for text in training.step_cost(problem).notes:
         note(text)
     writer = create_run(Path(folder), provenance(problem, command))
+    if choices:
+        announce(choices)
     state = initial_state(problem)
     return record_with_room(writer, problem, state, command, observe, should_stop, note)
 

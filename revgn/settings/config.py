@@ -125,7 +125,9 @@ class Config:
     """All settings of a run."""
 
     preset: str | None = setting(
-        "Set-up of the paper, such as paper-mnist, that replaces defaults.", default=None
+        "Set-up of the paper, such as paper-mnist, that replaces defaults; with plain, all settings that are "
+        "not given have fixed defaults. By default, some are chosen from the data.",
+        default=None,
     )
     data: DataSettings = setting("Data set.", default=DataSettings())
     network: Architecture | Own = setting("Network architecture.", default=Architecture(), family="network")

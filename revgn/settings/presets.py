@@ -2,6 +2,9 @@
 
 Let L be the number of blocks. The step in the code of the paper is L times the block step of this package.
 The paper's learning rates of 0.1 (mini-batches) and 0.5 (full batch) are therefore 0.1 L and 0.5 L here.
+
+With any preset, no default is chosen from the data (`revgn.training.choices`). The preset "plain" does only
+this.
 """
 
 from typing import Any
@@ -27,6 +30,8 @@ def _preset(name: str, lr: float, **data: Any) -> dict[str, Any]:
     }
 
 
-PRESETS: dict[str, dict[str, Any]] = {name: _preset(name, 0.1) for name in REFERENCE} | {
-    f"{name}-full-batch": _preset(name, 0.5, subset=1024) for name in ("paper-mnist", "paper-cifar10")
-}
+PRESETS: dict[str, dict[str, Any]] = (
+    {"plain": {}}
+    | {name: _preset(name, 0.1) for name in REFERENCE}
+    | {f"{name}-full-batch": _preset(name, 0.5, subset=1024) for name in ("paper-mnist", "paper-cifar10")}
+)

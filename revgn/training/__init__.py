@@ -1,6 +1,7 @@
 """Training: a step as a pure function, and a loop that yields records and writes no files."""
 
 from revgn.training.average import AverageState, update_average
+from revgn.training.choices import Chosen, choose_defaults
 from revgn.training.estimate import (
     Estimate,
     Speeds,
@@ -27,6 +28,7 @@ from revgn.training.step import train_step
 
 __all__ = [
     "AverageState",
+    "Chosen",
     "DivergedError",
     "Estimate",
     "Evaluated",
@@ -37,6 +39,7 @@ __all__ = [
     "TrainState",
     "analyse",
     "build_problem",
+    "choose_defaults",
     "choose_solver",
     "estimate_step",
     "evaluate",
