@@ -31,6 +31,7 @@ def assemble(
     *,
     classes: tuple[str, ...] = (),
     columns: tuple[str, ...] = (),
+    target_names: tuple[str, ...] = (),
 ) -> Dataset:
     """Check raw rows and build a data set from them.
 
@@ -45,8 +46,8 @@ def assemble(
         training rows.
     classes : tuple of str
         Names of the classes, if known; by default the training labels.
-    columns : tuple of str
-        Names of the target columns of a regression.
+    columns, target_names : tuple of str
+        Names of the input columns and of the target columns, if the file has names.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def assemble(
     inputs = [_flatten(rows, f"{name}: {label}") for label, rows in parts.items()]
     image_shape = _image_shape(train.inputs.shape)
     raw = {label: rows.targets for label, rows in parts.items()}
-    task, targets, names = _encode(name, raw, settings.task, classes, columns)
+    task, targets, names = _encode(name, raw, settings.task, classes, target_names)
     if test is None:
         whole, share = Part(inputs[0], targets[0]), settings.test_fraction
         training, testing = _split(whole, share, _SPLIT_TAG, f"{name}: a test")
@@ -79,7 +80,9 @@ def assemble(
         raise UsageError(
             f"standardize_targets: {name} has classes; only regression targets can be standardized"
         )
-    of_targets = normalization(training.targets, None) if settings.standardize_targets else (None, None)
+    target_shift, target_scale = (
+        normalization(training.targets, None) if settings.standardize_targets else (None, None)
+    )
     return Dataset(
         name,
         task,
@@ -92,7 +95,10 @@ def assemble(
         checksum,
         source,
         validation,
-        *of_targets,
+        target_shift,
+        target_scale,
+        columns=columns,
+        target_names=target_names or (names if task == "regression" else ()),
     )
 
 
@@ -146,7 +152,7 @@ def _encode(
     raw: dict[str, HostArray],
     task: TaskChoice,
     classes: tuple[str, ...],
-    columns: tuple[str, ...],
+    target_names: tuple[str, ...],
 ) -> tuple[Task, list[HostArray], tuple[str, ...]]:
     """Return the task, the targets (n, c) of each set, and the names of the c classes or columns."""
     where = {label: f"{name}: {label} targets" for label in raw}
@@ -156,7 +162,7 @@ def _encode(
         if targets[-1].shape[1] != count:
             other = targets[-1].shape[1]
             raise DataError(f"{name}: training targets have {count} columns, test targets {other}")
-        return "regression", targets, columns or tuple(f"target{column}" for column in range(count))
+        return "regression", targets, target_names or tuple(f"target{column}" for column in range(count))
     labels = [_labels(each, where[label]) for label, each in raw.items()]
     if labels[0].dtype.kind != labels[-1].dtype.kind:
         raise DataError(f"{name}: labels are strings in one set and numbers in the other")

@@ -31,8 +31,9 @@ class Dataset:
 
     The network's inputs are (inputs - shift) * scale. `shift` is the mean and `scale` is one over the
     standard deviation of the training set, per channel for images and per column for tables. Targets (n, c)
-    are one-hot in the order of `classes`, or the columns of a regression. If regression targets are
-    standardized, the network is fitted to (target - target_shift) * target_scale.
+    are one-hot in the order of `classes`, or the columns of a regression. A class is named after its label
+    in the file, such as 2, True or ant. If regression targets are standardized, the network is fitted to
+    (target - target_shift) * target_scale.
     """
 
     name: str
@@ -48,6 +49,10 @@ class Dataset:
     validation: Part | None = None  # rows held out from training, for model selection without the test set
     target_shift: HostArray | None = None  # (c,) float64; None: targets are not standardized
     target_scale: HostArray | None = None  # (c,)
+    columns: tuple[str, ...] = ()  # names of the d input columns of a table; empty if the file has no names
+    target_names: tuple[str, ...] = ()  # names of the target columns: one for class labels in one column
+    taken_for: str = ""  # what the file was taken for, and why, in one line; empty for a known data set
+    warnings: tuple[str, ...] = ()  # what the file lacks, and the consequences, one line each
 
 
 @contextmanager

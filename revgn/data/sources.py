@@ -73,12 +73,13 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     columns: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
     test: Rows | None = None
     if suffix == ".csv":
-        train, columns = read_csv(path, wanted.target, task)
+        train, columns, target_names = read_csv(path, wanted.target, task)
     else:
         train, test = (read_npz if suffix == ".npz" else read_h5)(path, names)
-    return assemble(path.name, str(path), train, test, wanted, columns=columns)
+    return assemble(path.name, str(path), train, test, wanted, columns=columns, target_names=target_names)
 
 
 def describe(name: str, **options: Any) -> dict[str, Any]:
@@ -112,9 +113,10 @@ def list_datasets(folder: str | None = None) -> list[dict[str, Any]]:
 def _load_known(name: str, paths: tuple[Path, ...], wanted: DataSettings) -> Dataset:
     known = KNOWN[name]
     columns: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
     test: Rows | None = None
     if known.target:
-        train, columns = read_csv(paths[0], known.target, known.task)
+        train, columns, target_names = read_csv(paths[0], known.target, known.task)
     elif name == "cifar10":
         train, test = read_cifar(paths)
     else:
@@ -127,7 +129,9 @@ def _load_known(name: str, paths: tuple[Path, ...], wanted: DataSettings) -> Dat
             raise DataError(f"{name}: {place} holds {kind} of shape {rows.inputs.shape}, expected {expected}")
     wanted = replace(wanted, task=known.task, test_fraction=_TEST_FRACTION)
     source = f"{known.credit}; {place}"
-    dataset = assemble(name, source, train, test, wanted, classes=known.classes, columns=columns)
+    dataset = assemble(
+        name, source, train, test, wanted, classes=known.classes, columns=columns, target_names=target_names
+    )
     if known.sha256 and dataset.checksum != known.sha256:
         raise DataError(f"{name}: the files in {paths[0].parent} differ from the files that ship with revgn")
     return dataset

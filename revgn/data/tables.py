@@ -13,8 +13,10 @@ from revgn.data.settings import TaskChoice
 from revgn.errors import DataError, UsageError
 
 
-def read_csv(path: Path, target: str | None, task: TaskChoice) -> tuple[Rows, tuple[str, ...]]:
-    """Read a table of numbers under a header row; return its rows and the names of the target columns.
+def read_csv(
+    path: Path, target: str | None, task: TaskChoice
+) -> tuple[Rows, tuple[str, ...], tuple[str, ...]]:
+    """Read a table of numbers under a header row; return rows, and names of the input and target columns.
 
     Parameters
     ----------
@@ -56,9 +58,9 @@ def read_csv(path: Path, target: str | None, task: TaskChoice) -> tuple[Rows, tu
     if len(chosen) == 1 and task != "regression":
         labels = _class_labels([row[0] for row in targets], force=task == "classification")
         if labels is not None:
-            return Rows(x, labels), chosen
+            return Rows(x, labels), tuple(names), chosen
     y = [_numbers(row, where, chosen) for row, where in zip(targets, lines, strict=True)]
-    return Rows(x, np.array(y)), chosen
+    return Rows(x, np.array(y)), tuple(names), chosen
 
 
 def _check_header(header: list[str], path: Path) -> list[str]:

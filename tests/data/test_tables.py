@@ -20,10 +20,10 @@ def table(tmp_path):
 
 def test_columns_quotes_and_blank_lines(table):
     path = table('\ufeff"a, b", kind ,c\r\n1,ant," 2.5"\r\n\r\n-3e1,"be,e",4\r\n')
-    rows, columns = read_csv(path, "kind", "auto")
+    rows, columns, targets = read_csv(path, "kind", "auto")
     np.testing.assert_array_equal(rows.inputs, [[1, 2.5], [-30, 4]])
     assert rows.targets.tolist() == ["ant", "be,e"]
-    assert columns == ("kind",)
+    assert (columns, targets) == (("a, b", "c"), ("kind",))
 
 
 @pytest.mark.parametrize(
