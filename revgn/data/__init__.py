@@ -3,6 +3,7 @@
 from revgn.data.batches import batch_indices, steps_per_epoch, take_batch
 from revgn.data.crop import random_resized_crop
 from revgn.data.dataset import Dataset, Part
+from revgn.data.interface import Interface, interface_of
 from revgn.data.placed import PlacedDataset, PlacedPart, place_dataset, place_part, place_rows, take_rows
 from revgn.data.places import dataset_names, fetch
 from revgn.data.settings import DataSettings
@@ -11,6 +12,7 @@ from revgn.data.sources import describe, list_datasets, load_dataset
 __all__ = [
     "DataSettings",
     "Dataset",
+    "Interface",
     "Part",
     "PlacedDataset",
     "PlacedPart",
@@ -18,6 +20,7 @@ __all__ = [
     "dataset_names",
     "describe",
     "fetch",
+    "interface_of",
     "list_datasets",
     "load_dataset",
     "place_dataset",

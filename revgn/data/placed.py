@@ -9,6 +9,7 @@ import numpy as np
 from revgn.arrays import Array, Backend, DType, array_namespace, blockwise, memory_size
 from revgn.data.crop import random_resized_crop
 from revgn.data.dataset import Dataset, HostArray, ImageShape, Part
+from revgn.data.interface import Interface
 from revgn.errors import UsageError
 
 Rows: TypeAlias = Array | HostArray | slice
@@ -74,7 +75,7 @@ def place_dataset(dataset: Dataset, backend: Backend, dtype: DType) -> PlacedDat
 
 
 def place_part(
-    dataset: Dataset, part: Part, backend: Backend, dtype: DType, *, is_resident: bool = True
+    dataset: Dataset | Interface, part: Part, backend: Backend, dtype: DType, *, is_resident: bool = True
 ) -> PlacedPart:
     """Move one set of `dataset`, or other rows with the same normalization, to the backend."""
     work = dtype if part.inputs.dtype == np.uint8 else backend.xp.float64

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from revgn import training
+from revgn.launch.problem import stored_network, with_data_found
 from revgn.launch.provenance import provenance
 from revgn.launch.record import Observer, Outcome
 from revgn.launch.resume import record_with_room
@@ -54,22 +55,16 @@ def start_run(
     ('finished', 3)
     """
     if isinstance(what, Config):
-        config = _with_data_found(what)
+        config = with_data_found(what)
         dataset = training.load_data(config)
         config, estimates = training.choose_solver(config, dataset)
         if estimates:
             note(f"solver {training.solver_choice(estimates)}")
         problem = training.build_problem(config, dataset)
     else:
-        problem = replace(what, config=_with_data_found(what.config))
+        problem = replace(what, config=with_data_found(what.config))
     for text in training.step_cost(problem).notes:
         note(text)
-    writer = create_run(Path(folder), provenance(problem, command))
+    writer = create_run(Path(folder), provenance(problem, command), stored_network(problem))
     state = initial_state(problem)
     return record_with_room(writer, problem, state, command, observe, should_stop, note)
-
-
-def _with_data_found(config: Config) -> Config:
-    """Return the configuration with an absolute path of the data file, so that any folder can resume it."""
-    name = Path(config.data.name)
-    return replace(config, data=replace(config.data, name=str(name.resolve()))) if name.suffix else config

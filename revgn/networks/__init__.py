@@ -1,6 +1,7 @@
 """Networks: chains of reversible layers, whose activations are kept or rebuilt, and the paper's networks."""
 
 from revgn.networks.chain import Activations, Chain, ChainParams
+from revgn.networks.frozen import frozen_arrays, with_frozen
 from revgn.networks.network import Network, join, round_trip_error, split
 from revgn.networks.reference import REFERENCE, Architecture, draw_network, parameter_count
 from revgn.networks.replay import Trajectory, points_backward, points_forward, walk
@@ -14,6 +15,7 @@ __all__ = [
     "Network",
     "Trajectory",
     "draw_network",
+    "frozen_arrays",
     "join",
     "parameter_count",
     "points_backward",
@@ -21,4 +23,5 @@ __all__ = [
     "round_trip_error",
     "split",
     "walk",
+    "with_frozen",
 ]
