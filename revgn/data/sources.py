@@ -1,22 +1,35 @@
 """Load data sets by name or path."""
 
+import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from revgn.data.archives import ArrayNames, read_h5, read_npz
 from revgn.data.assemble import Rows, assemble
 from revgn.data.cifar import read_cifar
-from revgn.data.dataset import Dataset
+from revgn.data.dataset import Dataset, reading
+from revgn.data.dialect import GZIP, UTF16
 from revgn.data.idx import read_idx
 from revgn.data.places import KNOWN, dataset_names, fetch, find_files, missing
 from revgn.data.settings import DataSettings
-from revgn.data.tables import read_csv
+from revgn.data.tables import read_table
 from revgn.errors import DataError, UsageError, nearest
 
-_SUFFIXES = (".npz", ".h5", ".hdf5", ".csv")
+_SUFFIXES = (".npz", ".h5", ".hdf5", ".csv", ".tsv", ".txt", ".gz")
+_OF_TABLES = ("target", "columns", "separator", "decimal")
+_OF_ARRAYS = ("inputs", "targets", "test_inputs", "test_targets")
+_UNREADABLE = {  # what files begin with that are not read, and what to say
+    b"\x93NUMPY": "holds a single array without a name; save inputs and targets with np.savez",
+    b"PAR1": "is a Parquet file",
+    b"ARROW1": "is an Arrow file",
+    b"SQLite": "is an SQLite file",
+    b"MATLAB 5": "is a MATLAB file of version 5",
+    b"\x80": "is a pickle, which could run any code; save its arrays with np.savez",
+    b"\xd0\xcf\x11\xe0": "is an Excel file; save it as .csv",
+}
 _TEST_FRACTION = 0.2  # of a known table; its checksum depends on the split
 
 
@@ -51,35 +64,88 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
     ((200, 64), (360, 10), 'classification')
     """
     wanted = DataSettings(name, **settings)
-    task, folder = wanted.task, wanted.folder
-    names = ArrayNames(wanted.inputs, wanted.targets, wanted.test_inputs, wanted.test_targets)
-    path = Path(name)
-    suffix = path.suffix.lower()
-    if wanted.target is not None and suffix != ".csv":
-        raise UsageError(f"target: {name} is not a .csv file; only .csv files have named columns")
-    if any(names) and suffix not in (".npz", ".h5", ".hdf5"):
-        raise UsageError(f"inputs, targets: {name} is not an .npz or .h5 file; only these have named arrays")
+    folder, path = wanted.folder, Path(name)
     if name in KNOWN:
-        if task not in ("auto", KNOWN[name].task):
-            has = "classes" if task == "regression" else "numbers as targets"
-            raise UsageError(f"task: {name} has {has}; it is not a {task}")
+        _refuse_settings(wanted, _OF_TABLES + _OF_ARRAYS + ("drop_missing",), "a known data set")
+        if wanted.task not in ("auto", KNOWN[name].task):
+            has = "classes" if wanted.task == "regression" else "numbers as targets"
+            raise UsageError(f"task: {name} has {has}; it is not a {wanted.task}")
         paths = fetch(name, folder) if download else find_files(name, folder)
         if not paths:
             raise missing(name, folder, "downloads are off")
         return _load_known(name, paths, wanted)
-    if suffix not in _SUFFIXES:
-        hint = nearest(name, dataset_names())
-        raise UsageError(f"data: {name!r} is neither a known name nor a {'/'.join(_SUFFIXES)} file; {hint}")
     if not path.is_file():
+        if path.suffix.lower() not in _SUFFIXES:
+            hint = nearest(name, dataset_names())
+            raise UsageError(
+                f"data: {name!r} is neither a known name nor a {'/'.join(_SUFFIXES)} file; {hint}"
+            )
         raise DataError(f"{path}: there is no such file")
-    columns: tuple[str, ...] = ()
-    target_names: tuple[str, ...] = ()
-    test: Rows | None = None
-    if suffix == ".csv":
-        train, columns, target_names = read_csv(path, wanted.target, task)
-    else:
-        train, test = (read_npz if suffix == ".npz" else read_h5)(path, names)
-    return assemble(path.name, str(path), train, test, wanted, columns=columns, target_names=target_names)
+    kind = _kind(path)
+    if kind == "table":
+        _refuse_settings(wanted, _OF_ARRAYS, "a table, which has no named arrays")
+        table = read_table(path, wanted)
+        dataset = assemble(
+            path.name,
+            str(path),
+            table.rows,
+            None,
+            replace(wanted, drop_missing=False),
+            columns=table.columns,
+            target_names=table.target_names,
+            targets_are=_columns_in_words(table.target_names),
+            notes=table.notes,
+        )
+        return replace(dataset, taken_for="; ".join(filter(None, (dataset.taken_for, table.dialect))))
+    _refuse_settings(wanted, _OF_TABLES, f"an {kind} file, which has no named columns")
+    names = ArrayNames(wanted.inputs, wanted.targets, wanted.test_inputs, wanted.test_targets)
+    arrays = (read_npz if kind == ".npz" else read_h5)(path, names)
+    return assemble(
+        path.name,
+        str(path),
+        arrays.train,
+        arrays.test,
+        wanted,
+        targets_are=f"array {arrays.targets!r}",
+        notes=arrays.notes,
+    )
+
+
+def _refuse_settings(wanted: DataSettings, names: tuple[str, ...], kind: str) -> None:
+    """Raise `UsageError` for a setting that has no effect on this kind of data."""
+    for name in names:
+        if getattr(wanted, name):
+            raise UsageError(f"{name}: has no effect, since {wanted.name} is {kind}")
+
+
+def _columns_in_words(names: tuple[str, ...]) -> str:
+    return f"column {names[0]!r}" if len(names) == 1 else f"columns {', '.join(map(repr, names))}"
+
+
+def _kind(path: Path) -> Literal["table", ".npz", ".h5"]:
+    """Return the kind of a file by its content, whatever its name; a kind that cannot be read is an error."""
+    with reading(path, OSError), path.open("rb") as file:
+        head = file.read(1024)
+    for signature, found in _UNREADABLE.items():
+        if head.startswith(signature):
+            raise DataError(f"{path}: {found}; expected a .csv, .npz or .h5 file")
+    if not head:
+        raise DataError(f"{path}: the file is empty")
+    if head.startswith(b"PK"):
+        with reading(path, OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            if not any(name.endswith(".npy") for name in archive.namelist()):
+                raise DataError(f"{path}: is a zip archive without arrays; save a table of Excel as .csv")
+        return ".npz"
+    if head.startswith(b"\x89HDF"):
+        return ".h5"
+    if path.suffix.lower() in (".h5", ".hdf5"):  # the signature may follow a block of the user
+        import h5py
+
+        if h5py.is_hdf5(path):
+            return ".h5"
+    if b"\0" in head and not head.startswith((GZIP, *UTF16)):
+        raise DataError(f"{path}: is neither text nor an .npz or .h5 file")
+    return "table"
 
 
 def describe(name: str, **options: Any) -> dict[str, Any]:
@@ -95,6 +161,8 @@ def describe(name: str, **options: Any) -> dict[str, Any]:
         "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
         "dtype": str(dataset.train.inputs.dtype),
         "classes" if dataset.task == "classification" else "targets": list(dataset.classes),
+        "taken_for": dataset.taken_for or None,
+        "warnings": list(dataset.warnings) or None,
         "checksum": dataset.checksum,
         "source": dataset.source,
     }
@@ -116,7 +184,8 @@ def _load_known(name: str, paths: tuple[Path, ...], wanted: DataSettings) -> Dat
     target_names: tuple[str, ...] = ()
     test: Rows | None = None
     if known.target:
-        train, columns, target_names = read_csv(paths[0], known.target, known.task)
+        table = read_table(paths[0], replace(wanted, target=known.target, task=known.task))
+        train, columns, target_names = table.rows, table.columns, table.target_names
     elif name == "cifar10":
         train, test = read_cifar(paths)
     else:
