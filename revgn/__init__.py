@@ -81,7 +81,7 @@ from revgn.maps import (
     weight_forms,
     with_features,
 )
-from revgn.networks import REFERENCE, Architecture, Chain, Network, draw_network
+from revgn.networks import REFERENCE, Architecture, Chain, Network, Padding, draw_network
 from revgn.optimizers import (
     KFAC,
     LBFGS,
@@ -181,6 +181,7 @@ __all__ = [
     "MinimumNorm",
     "Muon",
     "Network",
+    "Padding",
     "Orthogonalized",
     "Paced",
     "ParamsStep",

@@ -136,6 +136,7 @@ class NetworkCase:
     samples: int = 6
     rows: Callable[[np.random.Generator, int, int], np.ndarray] = normal_rows
     scale: float = 0.2
+    width: int | None = None  # of a half, if the inputs are padded
 
     def build(self, library: Any, dtype: str) -> tuple[Any, Any, Any]:
         """Network, parameters, input x (n, d)."""
@@ -145,6 +146,7 @@ class NetworkCase:
             self.features,
             self.outputs,
             rng,
+            width=self.width,
             backend=library.backend,
             dtype=library.dtype(dtype),
         )
@@ -163,6 +165,7 @@ NETWORKS = [
     for activations in ("keep", "rebuild")
 ] + [
     NetworkCase("one-block", Architecture(1, 12, "tanh")),
+    NetworkCase("padded", Architecture(2, 16, "tanh"), features=3, outputs=5, width=4),
     NetworkCase("odd-d", Architecture(2, 16, "relu", "identity"), features=7),
     NetworkCase("d=2", Architecture(2, 12, "tanh"), features=2, outputs=2),
     NetworkCase("d=1", Architecture(1, 12, "tanh"), features=1, outputs=1),

@@ -15,6 +15,7 @@ from revgn.layers import Activation, draw_coupling, draw_readout
 from revgn.maps import Layer
 from revgn.networks.chain import Activations, Chain
 from revgn.networks.network import Network
+from revgn.networks.stem import Padding
 from revgn.structs import setting, struct
 
 
@@ -55,6 +56,7 @@ def draw_network(
     outputs: int,
     rng: np.random.Generator,
     *,
+    width: int | None = None,
     backend: Backend | None = None,
     dtype: DType = None,
 ) -> Network:
@@ -62,13 +64,16 @@ def draw_network(
 
     Parameters
     ----------
+    width
+        Columns of each half, to which the inputs are padded with zeros. Default: d/2, rounded up. A network
+        has at most 2 `width` outputs.
     backend, dtype
         Array library with device, and dtype, of the frozen arrays. Default: NumPy and float64.
 
     Raises
     ------
     ShapeError
-        If there are more outputs than features.
+        If there are more outputs than columns in both halves, or more inputs.
 
     Examples
     --------
@@ -79,7 +84,8 @@ def draw_network(
     >>> len(network.body.layers)
     2
     """
-    width, hidden = (features + 1) // 2, architecture.hidden
+    stem = None if width is None else Padding(features, width)
+    width, hidden = width or (features + 1) // 2, architecture.hidden
     layers: list[Layer] = []
     for k in range(2 * architecture.blocks):
         half: Literal[0, 1] = 0 if k % 2 == 0 else 1
@@ -92,9 +98,12 @@ def draw_network(
             draw_coupling(half, width, hidden, rng, activation=activation, backend=backend, dtype=dtype)
         )
     readout = draw_readout(width, outputs, rng, backend=backend, dtype=dtype)
-    return Network(features, Chain(tuple(layers), architecture.activations), readout)
+    return Network(features, Chain(tuple(layers), architecture.activations), readout, stem)
 
 
-def parameter_count(architecture: Architecture, features: int) -> int:
-    """Return the number of trained weights, 2 L (h+1) d/2, for d = `features` inputs, rounded up to even."""
-    return 2 * architecture.blocks * (architecture.hidden + 1) * ((features + 1) // 2)
+def parameter_count(architecture: Architecture, features: int, *, width: int | None = None) -> int:
+    """Return the number of trained weights, 2 L (h+1) d/2, for d = `features` inputs, rounded up to even.
+
+    `width` takes the place of d/2 if the inputs are padded; see `draw_network`.
+    """
+    return 2 * architecture.blocks * (architecture.hidden + 1) * (width or (features + 1) // 2)
