@@ -81,7 +81,7 @@ from revgn.maps import (
     weight_forms,
     with_features,
 )
-from revgn.networks import REFERENCE, Architecture, Chain, Network, Padding, draw_network
+from revgn.networks import REFERENCE, Architecture, Chain, Convolutional, Network, Padding, draw_network
 from revgn.optimizers import (
     KFAC,
     LBFGS,
@@ -163,6 +163,7 @@ __all__ = [
     "Config",
     "ConjugateGradients",
     "Constant",
+    "Convolutional",
     "Cosine",
     "Coupling",
     "CouplingParams",
@@ -181,9 +182,9 @@ __all__ = [
     "MinimumNorm",
     "Muon",
     "Network",
-    "Padding",
     "Orthogonalized",
     "Paced",
+    "Padding",
     "ParamsStep",
     "PinvInfo",
     "PinvRule",

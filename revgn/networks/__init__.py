@@ -1,10 +1,11 @@
 """Networks: chains of reversible layers, whose activations are kept or rebuilt, and the paper's networks."""
 
 from revgn.networks.chain import Activations, Chain, ChainParams
+from revgn.networks.convolutional import Convolutional
 from revgn.networks.network import Network, round_trip_error
 from revgn.networks.reference import REFERENCE, Architecture, draw_network, parameter_count
 from revgn.networks.replay import Trajectory, points_backward, points_forward, walk
-from revgn.networks.stem import Padding, from_halves, join, split, to_halves
+from revgn.networks.stem import ImageStem, Padding, from_halves, join, split, to_halves
 
 __all__ = [
     "REFERENCE",
@@ -12,6 +13,8 @@ __all__ = [
     "Architecture",
     "Chain",
     "ChainParams",
+    "Convolutional",
+    "ImageStem",
     "Network",
     "Padding",
     "Trajectory",

@@ -13,7 +13,7 @@ import numpy as np
 from revgn._dispatch import Struct
 from revgn.arrays import Array, array_namespace
 from revgn.errors import ShapeError, UsageError
-from revgn.layers import Readout, ReadoutParams, ReadoutPoint, lift
+from revgn.layers import Readout, ReadoutParams, ReadoutPoint
 from revgn.maps import Halves, forward, init, inverse, jvp_input, jvp_params, linearize, vjp_input, vjp_params
 from revgn.networks.chain import Chain, ChainParams
 from revgn.networks.replay import Trajectory
@@ -81,12 +81,13 @@ def jvp_params_network(
 
 @vjp_input.register(Network)
 def vjp_input_network(network: Network, params: ChainParams, point: Trajectory, y_bar: Array) -> Array:
-    return from_halves(network, vjp_input(network.body, params, point, lift(network.readout, y_bar)))
+    halves = vjp_input(network.readout, *_READ, y_bar)
+    return from_halves(network, vjp_input(network.body, params, point, halves))
 
 
 @vjp_params.register(Network)
 def vjp_params_network(network: Network, params: ChainParams, point: Trajectory, y_bar: Array) -> ChainParams:
-    return vjp_params(network.body, params, point, lift(network.readout, y_bar))
+    return vjp_params(network.body, params, point, vjp_input(network.readout, *_READ, y_bar))
 
 
 def round_trip_error(network: Network, params: ChainParams, x: Array) -> Array:
