@@ -48,15 +48,15 @@ def read_npz(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
 
 def _unpacked(path: Path, archive: Any, key: str) -> HostArray:
     sizes = {info.filename: info.file_size for info in archive.zip.infolist()}
-    _check_room(path, key, sizes.get(f"{key}.npy", sizes.get(key, 0)))
+    check_room(path, key, sizes.get(f"{key}.npy", sizes.get(key, 0)))
     return np.asarray(archive[key])
 
 
-def _check_room(path: Path, key: str, size: int) -> None:
+def check_room(path: Path, key: str, size: int) -> None:
     """Raise `DataError`, before unpacking, if an unpacked array does not fit into the machine's memory."""
     room = memory_size(select_backend("numpy"))
     if room is not None and size > room:
-        what = f"{key} unpacks to {size / 1e9:.3g} GB, but this machine has {room / 1e9:.3g} GB"
+        what = f"{key}: {size / 1e9:.3g} GB when unpacked, but this machine has {room / 1e9:.3g} GB"
         raise DataError(f"{path}: {what}")
 
 
@@ -70,7 +70,7 @@ def read_h5(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
             raise DataError(f"{path}: {key} is a group, not a data set")
         if (stored.nbytes or 0) > DEFLATE_RATIO * path.stat().st_size:
             raise DataError(f"{path}: {key} claims the shape {stored.shape}, more than the file can hold")
-        _check_room(path, key, stored.nbytes or 0)
+        check_room(path, key, stored.nbytes or 0)
         if h5py.check_string_dtype(stored.dtype):
             return np.asarray(stored.asstr()[()], dtype=str)
         return np.asarray(stored[()])

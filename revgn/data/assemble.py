@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from revgn.data.dataset import Dataset, HostArray, ImageShape, Part, Task, checksum_arrays, normalization
-from revgn.data.settings import DataSettings, TaskChoice
+from revgn.data.dataset import Dataset, HostArray, Part, Task, checksum_arrays, normalization
+from revgn.data.images import channels_first, stored_images
+from revgn.data.settings import DataSettings, LayoutChoice, TaskChoice
 from revgn.errors import DataError, UsageError
 
 # Tags that separate these random draws from all others with the same seed.
@@ -59,8 +60,9 @@ def assemble(
     if test is not None and test.inputs.shape[1:] != train.inputs.shape[1:]:
         shapes = f"training inputs have shape {train.inputs.shape}, test inputs {test.inputs.shape}"
         raise DataError(f"{name}: {shapes}; all but the first length must be equal")
-    inputs = [_flatten(rows, f"{name}: {label}") for label, rows in parts.items()]
-    image_shape = _image_shape(train.inputs.shape)
+    inputs = [_flatten(rows, settings.layout, f"{name}: {label}") for label, rows in parts.items()]
+    stored = stored_images(train.inputs.shape, settings.layout, f"{name}: training")
+    image_shape = None if stored is None else stored[0]
     raw = {label: rows.targets for label, rows in parts.items()}
     task, targets, names = _encode(name, raw, settings.task, classes, columns)
     if test is None:
@@ -107,19 +109,7 @@ def check_finite(values: HostArray, where: str, columns: Sequence[str] = ()) -> 
         )
 
 
-def _image_shape(shape: tuple[int, ...]) -> ImageShape | None:
-    """Return channels, height and width if the inputs are certainly images, otherwise None."""
-    match shape:
-        case (_, height, width):
-            return 1, height, width
-        case (_, 1 | 3 as channels, height, width) if width not in (1, 3):
-            return channels, height, width
-        case (_, height, width, 1 | 3 as channels) if height not in (1, 3):
-            return channels, height, width
-    return None
-
-
-def _flatten(rows: Rows, where: str) -> HostArray:
+def _flatten(rows: Rows, layout: LayoutChoice, where: str) -> HostArray:
     """Return the inputs as (n, d), uint8 or float64; images are flattened with channels first."""
     inputs = rows.inputs
     if inputs.ndim < 2:
@@ -132,9 +122,10 @@ def _flatten(rows: Rows, where: str) -> HostArray:
         raise DataError(f"{where} inputs have shape {inputs.shape}: nothing to train on")
     if inputs.dtype.kind not in "biuf":
         raise DataError(f"{where} inputs have dtype {inputs.dtype}; expected numbers")
-    if inputs.ndim == 4 and _image_shape(inputs.shape) not in (None, inputs.shape[1:]):
-        inputs = inputs.transpose(0, 3, 1, 2)
     flat = inputs.reshape(inputs.shape[0], -1)
+    stored = stored_images(inputs.shape, layout, where)
+    if stored is not None and stored[1] == "channels-last":
+        flat = channels_first(flat, stored[0])
     if flat.dtype != np.uint8:
         flat = flat.astype(np.float64)
         check_finite(flat, f"{where} inputs")

@@ -10,9 +10,11 @@ from revgn.data.archives import ArrayNames, read_h5, read_npz
 from revgn.data.assemble import Rows, assemble
 from revgn.data.cifar import read_cifar
 from revgn.data.dataset import Dataset
+from revgn.data.folders import read_folder
 from revgn.data.idx import read_idx
+from revgn.data.images import stored_images
 from revgn.data.places import KNOWN, dataset_names, fetch, find_files, missing
-from revgn.data.settings import DataSettings
+from revgn.data.settings import DataSettings, LayoutChoice
 from revgn.data.tables import read_csv
 from revgn.errors import DataError, UsageError, nearest
 
@@ -21,12 +23,12 @@ _TEST_FRACTION = 0.2  # of a known table; its checksum depends on the split
 
 
 def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Dataset:
-    """Load a known data set by its name, or a user's own arrays from an .npz, .h5 or .csv file.
+    """Load a known data set, or a user's own: arrays in a .npz, .h5 or .csv file, or a folder of images.
 
     Parameters
     ----------
     name : str
-        One of `dataset_names()`, or the path of a file.
+        One of `dataset_names()`, or the path of a file or of a folder.
     download : bool
         Whether to download a known data set that is not on this machine.
     **settings
@@ -42,7 +44,8 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
     Notes
     -----
     Law: `checksum` covers all loaded rows, whatever the subset; shift and scale are computed from the
-    training rows that remain.
+    training rows that remain. Images are flattened channels first, whatever their order in the file;
+    `with_layout` changes it.
 
     Examples
     --------
@@ -59,6 +62,8 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
         raise UsageError(f"target: {name} is not a .csv file; only .csv files have named columns")
     if any(names) and suffix not in (".npz", ".h5", ".hdf5"):
         raise UsageError(f"inputs, targets: {name} is not an .npz or .h5 file; only these have named arrays")
+    if wanted.layout != "auto" and suffix not in (".npz", ".h5", ".hdf5"):
+        raise UsageError(f"layout: {name} is not an .npz or .h5 file; the layout of its images is known")
     if name in KNOWN:
         if task not in ("auto", KNOWN[name].task):
             has = "classes" if task == "regression" else "numbers as targets"
@@ -67,9 +72,13 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
         if not paths:
             raise missing(name, folder, "downloads are off")
         return _load_known(name, paths, wanted)
+    if path.is_dir():
+        return _load_folder(path, wanted)
     if suffix not in _SUFFIXES:
         hint = nearest(name, dataset_names())
-        raise UsageError(f"data: {name!r} is neither a known name nor a {'/'.join(_SUFFIXES)} file; {hint}")
+        raise UsageError(
+            f"data: {name!r} is neither a known name, nor a {'/'.join(_SUFFIXES)} file, nor a folder; {hint}"
+        )
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     columns: tuple[str, ...] = ()
@@ -78,7 +87,19 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
         train, columns = read_csv(path, wanted.target, task)
     else:
         train, test = (read_npz if suffix == ".npz" else read_h5)(path, names)
-    return assemble(path.name, str(path), train, test, wanted, columns=columns)
+    stored = stored_images(train.inputs.shape, wanted.layout, f"{path.name}: training")
+    source = (
+        f"{path}, images {stored[1].replace('-', ' ')}" if stored and train.inputs.ndim == 4 else str(path)
+    )
+    return assemble(path.name, source, train, test, wanted, columns=columns)
+
+
+def _load_folder(path: Path, wanted: DataSettings) -> Dataset:
+    if wanted.task == "regression":
+        raise UsageError(f"task: {path} has classes; it is not a regression")
+    train, test, classes = read_folder(path)
+    layout: LayoutChoice = "channels-last" if train.inputs.ndim == 4 else "auto"
+    return assemble(path.name, str(path), train, test, replace(wanted, layout=layout), classes=classes)
 
 
 def describe(name: str, **options: Any) -> dict[str, Any]:

@@ -132,9 +132,12 @@ def test_other_data():
 
 def test_settings_of_the_paper_for_cifar10():
     for job in plan_jobs(plan_of(load_study("mini-batch"), "paper", 1, "cifar10")):
-        assert (job.settings["network"]["blocks"], job.settings["data"]["crop"]) == (6, True)
+        assert (job.settings["network"]["blocks"], job.settings["data"]["augmentation"]) == (
+            6,
+            "resized-crop",
+        )
     (job, *_) = plan_jobs(plan_of(load_study("mini-batch"), "laptop", 1, "cifar10"))
-    assert (job.settings["network"]["blocks"], "crop" in job.settings["data"]) == (2, False)
+    assert (job.settings["network"]["blocks"], "augmentation" in job.settings["data"]) == (2, False)
     deep = plan_jobs(plan_of(load_study("depth-and-width"), "paper", 1, "cifar10"))
     assert {job.settings["network"]["blocks"] for job in deep} == {1, 6}
 
