@@ -13,7 +13,7 @@ from revgn_cli.progress import PLAIN_SECONDS, clock
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from revgn.sweeps import Board, JobState, Status
+    from revgn.sweeps import Board, Status, TrialState
 
 _ORDER: "tuple[Status, ...]" = (
     "running",
@@ -71,7 +71,7 @@ def _plain(title: str) -> "Callable[[Board], None]":
     return observe
 
 
-def _metrics(state: "JobState") -> tuple[str, str, str]:
+def _metrics(state: "TrialState") -> tuple[str, str, str]:
     """Return steps, score and wall-clock time of a trial; "" where it has not reported any."""
     beat = state.beat
     steps = f"step {beat.step}/{beat.steps}" if beat.steps else ""

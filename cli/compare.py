@@ -60,7 +60,7 @@ _SHOWN = (
 
 def _metrics(compared: "Comparison", all_metrics: bool) -> list[str]:
     """Return the names of the metrics to print; unless `all_metrics`, no loss beside its accuracy."""
-    names = list(dict.fromkeys(name for row in compared.rows for name in row.figures))
+    names = list(dict.fromkeys(name for row in compared.rows for name in row.metrics))
     if all_metrics:
         return names
     twice = {name for name in names if name.replace("loss", "accuracy") in names and name.endswith("loss")}
@@ -81,7 +81,7 @@ def _table(compared: "Comparison", all_metrics: bool) -> tuple[list[str], list[l
         count = f"{len(row.runs)}" + (f" ({of_status})" if of_status else "")
         settings = ["" if path not in row.settings else _word(row.settings[path]) for path in paths]
         own = [] if paths else [row.runs[0].rpartition("/")[2]]
-        metrics = (spread_in_words(name, row.figures.get(name)) for name in names)
+        metrics = (spread_in_words(name, row.metrics.get(name)) for name in names)
         rows.append([*settings, *own, count, *metrics])
     return header, rows
 
@@ -106,8 +106,8 @@ def _flat_rows(compared: "Comparison") -> list[dict[str, Any]]:
     found = []
     for row in compared.rows:
         record = dict(row.settings) | {"runs": len(row.runs)} | dict(row.statuses)
-        for name, spread in row.figures.items():
-            record |= {name: spread.mean, f"{name}_deviation": spread.deviation}
+        for name, spread in row.metrics.items():
+            record |= {name: spread.mean, f"{name}_std": spread.std}
         found.append(record)
     return found
 

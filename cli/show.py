@@ -50,7 +50,7 @@ def command(run: Path, as_json: bool) -> None:
             click.echo(f"{name.replace('_', ' '):<14} {sparkline(values, log=name.endswith('loss'))}")
     if summary["rho"]:
         click.echo(f"rho   median {summary['rho']['median']:.2e}, largest {summary['rho']['largest']:.2e}")
-        for label, key in (("factorizations", "rungs"), ("conjugate gradients", "cg_outcomes")):
+        for label, key in (("factorizations", "factorizations"), ("conjugate gradients", "cg_outcomes")):
             if counts := ", ".join(f"{name} {count}" for name, count in summary[key].items()):
                 click.echo(f"{label} {counts}")
     if summary["split"]:

@@ -97,7 +97,7 @@ def command(
     revgn sweep --optimizer adam --tune lr --grid seed=0..2 --median-after 2
     """
     from revgn.errors import UsageError
-    from revgn.sweeps import MedianRule, Plan, Searched, executor_at, load_plan, plan_jobs, run_sweep, tuned
+    from revgn.sweeps import MedianRule, Plan, Searched, executor_at, load_plan, plan_trials, run_sweep, tuned
 
     plan = Plan() if file is None else load_plan(file)
     settings = options.chosen_settings(values, assignments, dict(plan.settings))
@@ -110,12 +110,14 @@ def command(
     if dry_run:
         if search is not None:
             raise UsageError("--dry-run and --search: a search chooses each trial from earlier results")
-        jobs = plan_jobs(plan) if source is None else source.more({}, 0)
+        trials = plan_trials(plan) if source is None else source.more({}, 0)
         if as_json:
-            options.print_json([{"job": job.name, **job.choices} for job in jobs])
+            options.print_json([{"trial": trial.name, **trial.choices} for trial in trials])
         else:
             more = " to begin with" if source else ""
-            click.echo("\n".join([*(job.name for job in jobs), f"{len(jobs)} trials{more} in {folder}"]))
+            click.echo(
+                "\n".join([*(trial.name for trial in trials), f"{len(trials)} trials{more} in {folder}"])
+            )
         return
     with (
         executor_at(dask, workers) as (executor, count),
@@ -189,8 +191,8 @@ def _report(folder: Path, board: "Board", has_more: bool, as_json: bool) -> None
     left = has_more or any(not state.is_over for state in board.values())
     if as_json:
         rows = [
-            {"job": name, "run": str(folder / name), "status": state.status, "message": state.message}
-            | dict(state.job.choices)
+            {"trial": name, "run": str(folder / name), "status": state.status, "message": state.message}
+            | dict(state.trial.choices)
             for name, state in board.items()
         ]
         options.print_json(rows)

@@ -24,10 +24,10 @@ def main() -> None:
 
     compared = compare_runs(revgn.open_runs(folder))
     for row in compared.rows:
-        accuracy = row.figures["test_accuracy"]
+        accuracy = row.metrics["test_accuracy"]
         print(
             row.settings,
-            f"test accuracy {accuracy.mean:.3f} +- {accuracy.deviation:.3f} over {accuracy.count} seeds",
+            f"test accuracy {accuracy.mean:.3f} +- {accuracy.std:.3f} over {accuracy.count} seeds",
         )
     print("sorted by", compared.judged, "(best first)")
 

@@ -26,11 +26,11 @@ class Here(Executor):
     """Executor that calls functions immediately in the calling thread and records the names of the trials."""
 
     def __init__(self):
-        self.jobs = []
+        self.trials = []
 
     def submit(self, fn, /, *args, **kwargs):
         future = Future()
-        self.jobs.append(args[1].name)
+        self.trials.append(args[1].name)
         future.set_result(fn(*args, **kwargs))
         return future
 

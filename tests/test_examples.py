@@ -27,11 +27,11 @@ def test_all_they_import_is_at_the_top():
 
 
 def test_the_first_figure_is_a_sweep_that_can_be_run():
-    from revgn.sweeps import load_plan, plan_jobs
+    from revgn.sweeps import load_plan, plan_trials
 
-    jobs = plan_jobs(load_plan(Path(__file__).parent.parent / "examples" / "fashion.toml"))
-    assert len(jobs) == 12
-    assert len({job.choices["variant"] for job in jobs}) == 4
+    trials = plan_trials(load_plan(Path(__file__).parent.parent / "examples" / "fashion.toml"))
+    assert len(trials) == 12
+    assert len({trial.choices["variant"] for trial in trials}) == 4
 
 
 def test_the_first_figure_is_drawn(tmp_path):

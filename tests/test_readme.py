@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from processes import run
 from revgn_cli.main import main
 
-from revgn.sweeps import parse_plan, plan_jobs
+from revgn.sweeps import parse_plan, plan_trials
 
 ROOT = Path(__file__).parent.parent
 GUIDE = sorted((ROOT / "examples" / "guide").glob("*.md"))
@@ -73,7 +73,7 @@ def test_the_readme_is_short():
 def test_the_sweep_of_the_manual_is_a_plan():
     text = (ROOT / "examples" / "guide" / "sweeps.md").read_text(encoding="utf-8")
     (plan,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(plan_jobs(parse_plan(plan, "sweeps.md"))) == 2 * 4 * 3
+    assert len(plan_trials(parse_plan(plan, "sweeps.md"))) == 2 * 4 * 3
 
 
 def test_there_are_exactly_two_setup_commands():

@@ -70,7 +70,7 @@ def evaluate_run(
     normalization = {name: getattr(own, name) for name in ("shift", "scale", "target_shift", "target_scale")}
     problem = replace(problem, dataset=replace(other, **normalization))
     about = {"run": str(folder), "step": step, "weights": weights, "data": other.name}
-    return about | _figures(problem, params)
+    return about | _metrics(problem, params)
 
 
 def matched_classes(other: Dataset, own: Dataset) -> Dataset:
@@ -121,7 +121,7 @@ def _other_data(run: Run, own: Dataset, data: dict[str, Any]) -> Dataset:
     return other
 
 
-def _figures(problem: Problem, params: ChainParams) -> dict[str, float]:
+def _metrics(problem: Problem, params: ChainParams) -> dict[str, float]:
     """Return the number of rows, the loss and the accuracy of each set, and of all rows together."""
     dataset = problem.dataset
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
@@ -132,9 +132,9 @@ def _figures(problem: Problem, params: ChainParams) -> dict[str, float]:
     }
     rows, *means = np.transpose([*found.values()])
     found["all"] = np.array([rows.sum(), *(rows @ mean / rows.sum() for mean in means)])
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for name, (count, loss, hit) in found.items():
-        figures |= {f"{name}_rows": int(count), f"{name}_loss": float(loss)}
+        metrics |= {f"{name}_rows": int(count), f"{name}_loss": float(loss)}
         if dataset.task == "classification":
-            figures[f"{name}_accuracy"] = float(hit)
-    return figures
+            metrics[f"{name}_accuracy"] = float(hit)
+    return metrics

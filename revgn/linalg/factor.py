@@ -2,7 +2,7 @@
 
     (K + mu I) X = B
 
-mu is the damping. The ladder has three rungs. Each is tried if the one before it is not accurate enough:
+mu is the damping. The ladder has three steps. Each is tried if the one before it is not accurate enough:
 
 - cholesky, in the dtype of the matrix;
 - cholesky-float64, with the matrix formed again in double precision;

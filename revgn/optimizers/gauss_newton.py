@@ -127,13 +127,13 @@ def direction_gauss_newton(
     scale: float = 1.0,
 ) -> Direction:
     solved = equation_of(optimizer, at, state.updates)
-    solver, J, wanted, _ = solved
-    missed, beta, last_change = wanted, 0.0, None
+    solver, J, eps, _ = solved
+    missed, beta, last_change = eps, 0.0, None
     if state.updates and optimizer.momentum:
         last_change = output_change(J, state.direction)
         moved = combined(J.outputs, last_change)
-        beta = min(optimizer.momentum, _largest_momentum(moved, wanted, optimizer.momentum_limit))
-        missed = wanted - beta * moved
+        beta = min(optimizer.momentum, _largest_momentum(moved, eps, optimizer.momentum_limit))
+        missed = eps - beta * moved
     metric = state.metric
     if optimizer.metric is None or not metric:
         D, info = solve(solver, J, missed)
@@ -170,7 +170,7 @@ def _of_whole_step(info: SolveInfo, solved: Equation, missed: Array, momentum: A
     """
     numbers: list[Deferred[Any]] = []
     if momentum is not None:
-        sizes = begin_norms(missed, solved.wanted)
+        sizes = begin_norms(missed, solved.eps)
         numbers.append(sizes.then(lambda of: {"rho": info.rho * of[0] / (of[1] or 1.0)}))
     if solved.outputs is not None and info.change is not None:
         J, eps = solved.outputs
@@ -181,12 +181,12 @@ def _of_whole_step(info: SolveInfo, solved: Equation, missed: Array, momentum: A
     return info
 
 
-def _largest_momentum(moved: Array, wanted: Array, limit: float) -> float:
-    """Return the largest b with |wanted - b moved| <= limit |wanted|."""
+def _largest_momentum(moved: Array, eps: Array, limit: float) -> float:
+    """Return the largest b with |eps - b moved| <= limit |eps|."""
     if limit == math.inf:
         return math.inf
-    product = Deferred((array_namespace(wanted).sum(wanted * moved),), float)
-    numbers: list[Deferred[Any]] = [begin_norms(moved, wanted), product]
+    product = Deferred((array_namespace(eps).sum(eps * moved),), float)
+    numbers: list[Deferred[Any]] = [begin_norms(moved, eps), product]
     (length, size), along = read(together(numbers))
     if not length:
         return math.inf
@@ -200,11 +200,11 @@ def equation_of(optimizer: GaussNewton, at: Linearization, updates: int) -> Equa
     `updates` is the number of updates done so far. With cross-entropy, a solver that constrains only some
     rows of each sample draws them among the centered logits.
     """
-    J, wanted = _jacobian_and_step(optimizer, at)
+    J, eps = _jacobian_and_step(optimizer, at)
     solver, ignores_constant = optimizer.solver, isinstance(at.loss, CrossEntropy)  # added to all logits
     if ignores_constant and J.outputs is None and getattr(solver, "rows", "all") != "all":
         solver = replace(solver, outputs="centered-logits")
-    return equation(solver, J, wanted, (at.seed, updates))
+    return equation(solver, J, eps, (at.seed, updates))
 
 
 def _jacobian_and_step(optimizer: GaussNewton, at: Linearization) -> tuple[Jacobian, Array]:

@@ -78,7 +78,7 @@ def solve_conjugate_gradients(
     solver: ConjugateGradients, J: Jacobian, eps: Array
 ) -> tuple[ChainParams, SolveInfo]:
     solved = equation(solver, J, eps)
-    J, eps = solved.jacobian, solved.wanted
+    J, eps = solved.jacobian, solved.eps
     check_output_step(J, eps)
     started = perf_counter()
     parts = product_parts(J)

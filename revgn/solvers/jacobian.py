@@ -99,7 +99,7 @@ class Equation(NamedTuple):
         Solver of this equation, which constrains all its rows.
     jacobian : Jacobian
         R^T J.
-    wanted : Array
+    eps : Array
         Output step R^T eps of the constrained rows.
     outputs : (Jacobian, Array) or None
         J and eps of all outputs, if only some combinations of each sample's outputs are constrained.
@@ -107,7 +107,7 @@ class Equation(NamedTuple):
 
     solver: Any
     jacobian: Jacobian
-    wanted: Array
+    eps: Array
     outputs: tuple[Jacobian, Array] | None = None
 
 
@@ -238,7 +238,7 @@ def residuals(of: Equation, change: Array) -> tuple[float, float | None]:
 
     `change` is dz/dW D, the change of all outputs.
     """
-    equations = [(of.jacobian, of.wanted)] + ([] if of.outputs is None else [of.outputs])
+    equations = [(of.jacobian, of.eps)] + ([] if of.outputs is None else [of.outputs])
     begun = [begin_rho(combined(J.outputs, change), eps) for J, eps in equations]
     own, *of_outputs = read(together(begun))
     return own, of_outputs[0] if of_outputs else None

@@ -102,7 +102,7 @@ class MinimumNorm:
 @solve.register(MinimumNorm)
 def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
     solved = equation(solver, J, eps)
-    J, eps = solved.jacobian, solved.wanted
+    J, eps = solved.jacobian, solved.eps
     check_output_step(J, eps)
     started = perf_counter()
     parts = _kept_parts(solver, J, eps)

@@ -7,9 +7,9 @@ from revgn.settings import flat, path_of
 from revgn.store import Run
 from revgn.studies.study import Scale, Study, Verdict, values_of
 from revgn.views import compare_runs
-from revgn.views.compare import Row, Spread, figure_form, figure_label, spread_of
+from revgn.views.compare import Row, Spread, metric_form, metric_label, spread_of
 
-_FIGURES = ("validation_accuracy", "test_accuracy", "test_loss", "train_loss", "epochs", "seconds")
+_METRICS = ("validation_accuracy", "test_accuracy", "test_loss", "train_loss", "epochs", "seconds")
 
 
 def study_markdown(
@@ -20,16 +20,16 @@ def study_markdown(
     for line in study_lines(study, scale, chosen, command):
         lines += [line, ""]
     rows = {variant: compare_runs(runs).rows[0] for variant, runs in chosen.items()}
-    figures = [name for name in _FIGURES if any(name in row.figures for row in rows.values())]
-    claimed = {claim.what: claim for claim in study.claims if claim.what.replace(" ", "_") not in figures}
-    columns = [*map(figure_label, figures), *claimed]
+    metrics = [name for name in _METRICS if any(name in row.metrics for row in rows.values())]
+    claimed = {claim.what: claim for claim in study.claims if claim.what.replace(" ", "_") not in metrics}
+    columns = [*map(metric_label, metrics), *claimed]
     lines += [f"| variant | learning rate | {' | '.join(columns)} |"]
-    lines += ["|---" * (len(figures) + len(claimed) + 2) + "|"]
+    lines += ["|---" * (len(metrics) + len(claimed) + 2) + "|"]
     for variant, row in sorted(rows.items(), key=lambda item: -merit(study, item[1])):
         rate = first_rate(chosen[variant][0].config)
-        cells = [_cell(name, row.figures.get(name)) for name in figures]
+        cells = [_cell(name, row.metrics.get(name)) for name in metrics]
         cells += [
-            _cell(claim.figure, spread_of(list(values_of(claim, chosen[variant]))))
+            _cell(claim.metric, spread_of(list(values_of(claim, chosen[variant]))))
             for claim in claimed.values()
         ]
         lines.append(f"| {variant} | {rate:g} | {' | '.join(cells)} |")
@@ -47,11 +47,15 @@ def study_lines(study: Study, scale: Scale, chosen: dict[str, list[Run]], comman
     """Return the question of a study, and a line with its data, scale, seeds and command."""
     count = max(map(len, chosen.values()), default=0)
     names = {run.attributes["data_name"]: None for runs in chosen.values() for run in runs}
-    question = f"{study.question} ({study.source}.)"
     return [
-        question,
+        question_of(study),
         f"Data: {', '.join(names)}. Scale: {scale}. Seeds per variant: {count}. Produced by `{command}`.",
     ]
+
+
+def question_of(study: Study) -> str:
+    """Return the question of a study with its source."""
+    return f"{study.question} ({study.source}.)"
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str]]]:
@@ -70,11 +74,11 @@ def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str
 
 def merit(study: Study, row: Row) -> float:
     """Return the number that ranks a row, higher is better: minus the training loss, or the score."""
-    return -row.figures["train_loss"].mean if study.rule == "fit" else row.score
+    return -row.metrics["train_loss"].mean if study.rule == "fit" else row.score
 
 
 def _cell(name: str, spread: Spread | None) -> str:
     if spread is None or not spread.count:
         return ""
-    scale, form, unit = figure_form(name)
-    return f"{scale * spread.mean:{form}} ± {scale * spread.deviation:.2g}{unit}"
+    scale, form, unit = metric_form(name)
+    return f"{scale * spread.mean:{form}} ± {scale * spread.std:.2g}{unit}"

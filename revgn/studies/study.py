@@ -19,13 +19,16 @@ against = "optimizer.lr"        optional setting for the horizontal axis of the 
 
 [[claims]]
 words = "..."                   the claim in words
-figure = "test_accuracy"        what is compared: a metric of the comparison, a series of epochs (its last
+metric = "test_accuracy"        what is compared: a metric of the comparison, a series of epochs (its last
                                 value), or a series of steps (its mean)
 per = "loss_decrease"           optional series of steps; its mean divides the mean of the first series
 epoch = 1                       optional: value of a series of epochs at this epoch
 seconds = 20                    optional: value of a series of epochs after this training time
 more = "adam"                   the variant that has the larger value according to the claim
 less = "block"                  the variant that has the smaller value
+
+[race]                          optional: the variants are tuned and compared for several budgets of training;
+                                see `revgn.studies.race`. Claims follow from the baselines.
 """
 
 import math
@@ -40,10 +43,11 @@ import numpy as np
 from revgn.errors import UsageError, nearest
 from revgn.settings import merge_settings, parse_toml
 from revgn.store import Run
+from revgn.studies.race import Race
 from revgn.sweeps import Plan, parse_axis
 from revgn.sweeps.plan import parse_grid
 from revgn.sweeps.tune import Rule
-from revgn.views.compare import figures_of
+from revgn.views.compare import metrics_of
 
 Scale = Literal["laptop", "paper"]
 Answer = Literal["agrees", "disagrees", "cannot tell"]
@@ -57,13 +61,13 @@ _SURE = 2.0  # standard errors that a difference must exceed for a verdict
 class Claim:
     """Claim that a metric is larger for the variant `more` than for the variant `less`.
 
-    `words` states the claim, and `figure` names the metric. A series of epochs enters with its last value, or
+    `words` states the claim, and `metric` names the metric. A series of epochs enters with its last value, or
     with its value after `epoch` epochs or `seconds` of training. A series of steps enters with its mean,
     divided by the mean of the series `per` if there is one.
     """
 
     words: str
-    figure: str
+    metric: str
     more: str
     less: str
     per: str | None = None
@@ -76,7 +80,7 @@ class Claim:
         by = [f" per {self.per}"] if self.per else []
         by += [f" at epoch {self.epoch:g}"] if self.epoch is not None else []
         by += [f" after {self.seconds:g} s"] if self.seconds is not None else []
-        return (self.figure + "".join(by)).replace("_", " ")
+        return (self.metric + "".join(by)).replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +98,7 @@ class Study:
     panels: Sequence[str] = ()
     claims: tuple[Claim, ...] = ()
     against: str | None = None
+    race: Race | None = None
 
 
 class Verdict(NamedTuple):
@@ -123,7 +128,8 @@ def load_study(name: str) -> Study:
     plan = Plan(settings, parse_grid(grid), content.pop("variants"))
     claims = tuple(Claim(**claim) for claim in content.pop("claims", ()))
     question = " ".join(content.pop("question").split())
-    scales = content.pop("scale")
+    scales, race = content.pop("scale"), content.pop("race", None)
+    content |= {} if race is None else {"race": Race(**race)}
     return Study(name=name, question=question, plan=plan, scales=scales, claims=claims, **content)
 
 
@@ -169,19 +175,19 @@ def values_of(claim: Claim, runs: Sequence[Run]) -> tuple[float, ...]:
 
 
 def _value(claim: Claim, run: Run) -> float:
-    if claim.figure in run.steps:
-        value = float(np.nanmean(run.steps[claim.figure]))
+    if claim.metric in run.steps:
+        value = float(np.nanmean(run.steps[claim.metric]))
         return value / float(np.nanmean(run.steps[claim.per])) if claim.per else value
     if claim.epoch is None and claim.seconds is None:
-        figures = figures_of(run)
-        if claim.figure in figures:
-            return float(figures[claim.figure])
-    if claim.figure not in run.epochs:
+        metrics = metrics_of(run)
+        if claim.metric in metrics:
+            return float(metrics[claim.metric])
+    if claim.metric not in run.epochs:
         return math.nan
     there = np.full(len(run.epochs["epoch"]), True)
     for name, limit in (("epoch", claim.epoch), ("seconds", claim.seconds)):
         if limit is not None:
             there &= run.epochs[name] <= limit
-    values = run.epochs[claim.figure][there]
+    values = run.epochs[claim.metric][there]
     measured = values[np.isfinite(values)]
     return float(measured[-1]) if measured.size else math.nan

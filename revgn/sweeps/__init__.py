@@ -2,10 +2,10 @@
 
 from revgn.sweeps.axes import parse_axis
 from revgn.sweeps.claim import Beat
-from revgn.sweeps.drive import Board, JobState
+from revgn.sweeps.drive import Board, TrialState
 from revgn.sweeps.launch import Listed, executor_at, load_plan, run_sweep, tuned
 from revgn.sweeps.median import MedianRule
-from revgn.sweeps.plan import Plan, parse_plan, plan_jobs, plan_toml
+from revgn.sweeps.plan import Plan, parse_plan, plan_toml, plan_trials
 from revgn.sweeps.pool import LocalPool
 from revgn.sweeps.search import Searched
 from revgn.sweeps.work import Status
@@ -13,19 +13,19 @@ from revgn.sweeps.work import Status
 __all__ = [
     "Beat",
     "Board",
-    "JobState",
     "Listed",
     "LocalPool",
     "MedianRule",
     "Plan",
     "Searched",
     "Status",
+    "TrialState",
     "executor_at",
     "load_plan",
     "parse_axis",
     "parse_plan",
-    "plan_jobs",
     "plan_toml",
+    "plan_trials",
     "run_sweep",
     "tuned",
 ]

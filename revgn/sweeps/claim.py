@@ -55,9 +55,9 @@ class Claim(NamedTuple):
     beat: Beat
 
 
-def newest_claim(sweep: Path, job: str) -> Claim | None:
+def newest_claim(sweep: Path, trial: str) -> Claim | None:
     """Return the newest attempt at a trial; None if there was none."""
-    folder = sweep / CLAIMS / job
+    folder = sweep / CLAIMS / trial
     try:
         newest = max(name for name in os.listdir(folder) if name.isdecimal())
     except (FileNotFoundError, ValueError):
@@ -100,9 +100,9 @@ def attempt(claim: Claim | None) -> int:
     return 0 if claim is None else int(claim.folder.name)
 
 
-def take(sweep: Path, job: str, after: int) -> Path | None:
+def take(sweep: Path, trial: str, after: int) -> Path | None:
     """Make the attempt after number `after` and return its folder; None if another process has made it."""
-    folder = sweep / CLAIMS / job / f"{after + 1:04d}"
+    folder = sweep / CLAIMS / trial / f"{after + 1:04d}"
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:

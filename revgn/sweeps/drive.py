@@ -15,21 +15,21 @@ from typing import NamedTuple, Protocol
 from revgn.errors import RunError
 from revgn.store import is_run, open_run
 from revgn.sweeps.claim import Beat, Silence, ask_to_stop, attempt, is_held, newest_claim
-from revgn.sweeps.plan import Job
-from revgn.sweeps.work import OVER, Result, Status, beat_of, run_job
+from revgn.sweeps.plan import Trial
+from revgn.sweeps.work import OVER, Result, Status, beat_of, run_trial
 
 _LOOK_SECONDS = 0.5
 _MOST_DEATHS = 3
 
 
-class JobState(NamedTuple):
+class TrialState(NamedTuple):
     """A trial and its status.
 
     The status "running" means that a worker of this driver runs the trial, "elsewhere" that another driver
     does.
     """
 
-    job: Job
+    trial: Trial
     status: Status
     beat: Beat = Beat()
     message: str = ""
@@ -40,7 +40,7 @@ class JobState(NamedTuple):
         return self.status in (*OVER, "failed")
 
 
-Board = Mapping[str, JobState]
+Board = Mapping[str, TrialState]
 Observer = Callable[[Board], None]
 Hopeless = Callable[[Board], Mapping[str, str]]  # reasons to end trials early, by the name of the trial
 
@@ -48,7 +48,7 @@ Hopeless = Callable[[Board], Mapping[str, str]]  # reasons to end trials early, 
 class Source(Protocol):
     """Source of the trials of a sweep, called at the start and whenever a trial is added, starts or ends."""
 
-    def more(self, board: Board, free: int) -> Iterable[Job]:
+    def more(self, board: Board, free: int) -> Iterable[Trial]:
         """Return trials that are not on the board yet; `free` is the number of idle workers."""
 
 
@@ -68,7 +68,7 @@ def drive(
     Parameters
     ----------
     executor : concurrent.futures.Executor
-        Calls `run_job` in a process that has access to the folder.
+        Calls `run_trial` in a process that has access to the folder.
     hopeless : callable
         Returns the running trials that should end early, with reasons; called repeatedly.
     observe : callable
@@ -82,7 +82,7 @@ def drive(
     A trial whose worker dies three times counts as failed.
     """
     silence, deaths = Silence(), Counter[str]()
-    board: dict[str, JobState] = {}
+    board: dict[str, TrialState] = {}
     given: dict[Future[Result], str] = {}
     answered: tuple[int, ...] | None = None  # `standing` at the last call of the source
     while True:
@@ -91,7 +91,7 @@ def drive(
         standing = (free, len(board), sum(state.is_over for state in board.values()))
         if not stopping and standing != answered:
             answered, new = standing, list(source.more(board, free))
-        board |= {job.name: _found(folder, job, silence) for job in new}
+        board |= {trial.name: _found(folder, trial, silence) for trial in new}
         for name, state in board.items():
             if not state.is_over:
                 board[name] = _looked_at(folder, state, silence, name in given.values())
@@ -100,7 +100,7 @@ def drive(
                 claim = newest_claim(folder, name)
                 if is_held(claim, silence):  # another driver has taken it meanwhile
                     continue
-                given[executor.submit(run_job, folder, board[name].job, attempt(claim), command)] = name
+                given[executor.submit(run_trial, folder, board[name].trial, attempt(claim), command)] = name
                 board[name] = board[name]._replace(status="running")
         observe(board)
         if not given and (stopping or not (new or any(not state.is_over for state in board.values()))):
@@ -117,31 +117,31 @@ def drive(
                 board[name] = board[name]._replace(status="failed", message=message)
 
 
-def _found(folder: Path, job: Job, silence: Silence) -> JobState:
+def _found(folder: Path, trial: Trial, silence: Silence) -> TrialState:
     """Return the state of a trial when it is added to the board."""
-    claim = newest_claim(folder, job.name)
-    if is_run(folder / job.name) and not is_held(claim, silence):
+    claim = newest_claim(folder, trial.name)
+    if is_run(folder / trial.name) and not is_held(claim, silence):
         try:
-            run = open_run(folder / job.name)
+            run = open_run(folder / trial.name)
         except RunError as error:
-            return JobState(job, "failed", Beat(), str(error))
+            return TrialState(trial, "failed", Beat(), str(error))
         message = run.attributes["message"]
         if run.status in OVER:
-            return JobState(job, run.status, beat_of(run), message)
+            return TrialState(trial, run.status, beat_of(run), message)
         if run.status == "failed" and (claim is None or claim.beat.ended in ("", "diverged")):
-            return JobState(job, "diverged", beat_of(run), message)
-    return JobState(job, "waiting")
+            return TrialState(trial, "diverged", beat_of(run), message)
+    return TrialState(trial, "waiting")
 
 
-def _looked_at(folder: Path, state: JobState, silence: Silence, is_given: bool) -> JobState:
-    claim = newest_claim(folder, state.job.name)
+def _looked_at(folder: Path, state: TrialState, silence: Silence, is_given: bool) -> TrialState:
+    claim = newest_claim(folder, state.trial.name)
     if is_given:
         return state if claim is None else state._replace(beat=claim.beat)
     if is_held(claim, silence):
         assert claim is not None
         return state._replace(status="elsewhere", beat=claim.beat, message=str(claim.owner or ""))
     if state.status == "elsewhere":  # the other driver has ended it, or has died
-        return _found(folder, state.job, silence)
+        return _found(folder, state.trial, silence)
     return state
 
 
@@ -163,13 +163,13 @@ def _done(given: Mapping[Future[Result], str]) -> set[Future[Result]]:
     return wait(given, _LOOK_SECONDS, FIRST_COMPLETED).done
 
 
-def _ended(state: JobState, future: Future[Result], deaths: Counter[str]) -> JobState:
+def _ended(state: TrialState, future: Future[Result], deaths: Counter[str]) -> TrialState:
     """Return the state of a trial after an attempt."""
     error = None if future.cancelled() else future.exception()
     if error is None and not future.cancelled():
         result = future.result()
         return state._replace(status=result.status, message=result.message)
     if isinstance(error, BrokenExecutor) or error is None:
-        deaths[state.job.name] += isinstance(error, BrokenExecutor)
+        deaths[state.trial.name] += isinstance(error, BrokenExecutor)
         return state._replace(status="interrupted")
     return state._replace(status="failed", message=f"{type(error).__name__}: {error}")

@@ -12,7 +12,7 @@ from revgn.sweeps.axes import parse_axis
 from revgn.sweeps.claim import put
 from revgn.sweeps.dask import dask_executor
 from revgn.sweeps.drive import Board, Hopeless, Observer, Source, drive
-from revgn.sweeps.plan import Job, Plan, parse_plan, plan_jobs, plan_toml, with_files_found
+from revgn.sweeps.plan import Plan, Trial, parse_plan, plan_toml, plan_trials, with_files_found
 from revgn.sweeps.pool import LocalPool, visible_gpus
 from revgn.sweeps.tune import LR, Rule, Tuned, rates
 
@@ -22,12 +22,12 @@ PLAN_FILE = "sweep.toml"
 class Listed:
     """Source of a fixed list of trials."""
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
-        self.jobs = tuple(jobs)
+    def __init__(self, trials: Iterable[Trial]) -> None:
+        self.trials = tuple(trials)
 
-    def more(self, board: Board, free: int) -> list[Job]:
+    def more(self, board: Board, free: int) -> list[Trial]:
         """Return all trials at the first call, and none afterwards."""
-        return [job for job in self.jobs if job.name not in board]
+        return [trial for trial in self.trials if trial.name not in board]
 
 
 def run_sweep(
@@ -72,7 +72,7 @@ def run_sweep(
         raise UsageError(f"workers: {workers} is not at least 1")
     folder = Path(folder)
     plan = with_files_found(plan, Path.cwd())
-    source = source or Listed(plan_jobs(plan))
+    source = source or Listed(plan_trials(plan))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     put(folder / PLAN_FILE, plan_toml(plan).encode())

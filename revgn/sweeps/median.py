@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from revgn.errors import UsageError
 from revgn.settings import build_config, config_dict
 from revgn.sweeps.drive import Board
-from revgn.sweeps.plan import Job
+from revgn.sweeps.plan import Trial
 
 _FEWEST = 3  # smallest number of other trials that allows a comparison
 
@@ -40,7 +40,7 @@ class MedianRule:
                 statistics.fmean(score for at, score in other.beat.scores if at <= epoch)
                 for rival, other in board.items()
                 if rival != name and other.beat.scores and other.beat.epoch >= epoch
-                if other.beat.scores[0][0] <= epoch and _kind(other.job) == _kind(state.job)
+                if other.beat.scores[0][0] <= epoch and _kind(other.trial) == _kind(state.trial)
             ]
             if epoch >= self.after and len(means) >= _FEWEST and best < statistics.median(means):
                 reasons[name] = (
@@ -51,7 +51,7 @@ class MedianRule:
 
 
 @functools.cache
-def _kind(job: Job) -> str:
+def _kind(trial: Trial) -> str:
     """Return a key that is equal for trials with comparable scores: their data and loss."""
-    config = config_dict(build_config(dict(job.settings)))
+    config = config_dict(build_config(dict(trial.settings)))
     return json.dumps([config["data"], config["training"]["loss"]])

@@ -47,7 +47,7 @@ _NAME_LENGTH = 80
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Job:
+class Trial:
     """One trial: the name of its run folder, its settings, and those settings that vary within the sweep."""
 
     name: str
@@ -106,7 +106,7 @@ def plan_toml(plan: Plan) -> str:
     return tomli_w.dumps(without_none(content | ({"sweep": sweep} if sweep else {})))
 
 
-def plan_jobs(plan: Plan) -> list[Job]:
+def plan_trials(plan: Plan) -> list[Trial]:
     """Return the trials of a plan, variant by variant, with the last axis varying fastest.
 
     Raises
@@ -129,15 +129,15 @@ def plan_jobs(plan: Plan) -> list[Job]:
             raise UsageError(f"random: {plan.random} is not between 1 and {_MOST_JOBS:,}")
         points = [_drawn(plan, number) for number in range(plan.random)]
     paths = [axis.path for axis in plan.axes]
-    jobs = [
-        make_job(plan, dict(zip(paths, point, strict=True)), variant)
+    trials = [
+        make_trial(plan, dict(zip(paths, point, strict=True)), variant)
         for variant in plan.variants or (None,)
         for point in points
     ]
-    return list({job.name: job for job in jobs}.values())  # a point that is drawn twice is one trial
+    return list({trial.name: trial for trial in trials}.values())  # a point that is drawn twice is one trial
 
 
-def make_job(plan: Plan, choices: Mapping[str, Any], variant: str | None = None) -> Job:
+def make_trial(plan: Plan, choices: Mapping[str, Any], variant: str | None = None) -> Trial:
     """Return the trial with the settings `choices`, given by dotted path.
 
     All other settings are those of the variant, then of the plan.
@@ -161,7 +161,7 @@ def make_job(plan: Plan, choices: Mapping[str, Any], variant: str | None = None)
         raise UsageError(f"trial {label}: {error}") from None
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     safe = re.sub(r"[^\w.+=-]+", "-", label)[:_NAME_LENGTH]
-    return Job(f"{safe}_{digest}" if safe else digest, settings, named)
+    return Trial(f"{safe}_{digest}" if safe else digest, settings, named)
 
 
 def with_files_found(plan: Plan, root: Path) -> Plan:

@@ -10,7 +10,7 @@ from typing import Any
 
 from revgn.errors import UsageError
 from revgn.sweeps.drive import Board
-from revgn.sweeps.plan import SEED, Job, Plan, make_job
+from revgn.sweeps.plan import SEED, Plan, Trial, make_trial
 
 JOURNAL = "optuna.log"
 _STUDY = "sweep"
@@ -50,42 +50,42 @@ class Searched:
             load_if_exists=True,
         )
 
-    def more(self, board: Board, free: int) -> list[Job]:
+    def more(self, board: Board, free: int) -> list[Trial]:
         """Return the trials that optuna has already, then new ones for idle workers."""
-        jobs = []
-        trials = self._study.get_trials(deepcopy=False)
-        trial: Any
-        for trial in trials:
-            if _CHOICES not in trial.user_attrs:  # its driver was killed while it proposed the trial
+        trials = []
+        proposals = self._study.get_trials(deepcopy=False)
+        proposal: Any
+        for proposal in proposals:
+            if _CHOICES not in proposal.user_attrs:  # its driver was killed while it proposed the trial
                 continue
-            job = self._job(trial.user_attrs[_CHOICES])
-            if job.name not in board:
-                jobs.append(job)
-            elif trial.state == self._states.RUNNING and board[job.name].is_over:
-                self._tell(trial.number, job, board)
-        for _ in range(min(free - len(jobs), self._count - len(trials))):
-            trial = self._study.ask()
-            choices = {axis.path: self._suggested(trial, axis) for axis in self._plan.axes}
+            trial = self._trial(proposal.user_attrs[_CHOICES])
+            if trial.name not in board:
+                trials.append(trial)
+            elif proposal.state == self._states.RUNNING and board[trial.name].is_over:
+                self._tell(proposal.number, trial, board)
+        for _ in range(min(free - len(trials), self._count - len(proposals))):
+            proposal = self._study.ask()
+            choices = {axis.path: self._suggested(proposal, axis) for axis in self._plan.axes}
             if self._plan.variants:
-                choices["variant"] = trial.suggest_categorical("variant", list(self._plan.variants))
-            trial.set_user_attr(_CHOICES, choices)
-            job = self._job(choices)
-            jobs.append(job)
-        return [job for name, job in {job.name: job for job in jobs}.items() if name not in board]
+                choices["variant"] = proposal.suggest_categorical("variant", list(self._plan.variants))
+            proposal.set_user_attr(_CHOICES, choices)
+            trial = self._trial(choices)
+            trials.append(trial)
+        return [trial for name, trial in {trial.name: trial for trial in trials}.items() if name not in board]
 
-    def _job(self, choices: dict[str, Any]) -> Job:
+    def _trial(self, choices: dict[str, Any]) -> Trial:
         of_axes = {path: value for path, value in choices.items() if path != "variant"}
-        return make_job(self._plan, of_axes, choices.get("variant"))
+        return make_trial(self._plan, of_axes, choices.get("variant"))
 
-    def _suggested(self, trial: Any, axis: Any) -> Any:
+    def _suggested(self, proposal: Any, axis: Any) -> Any:
         if axis.is_continuous:
-            return float(f"{trial.suggest_float(axis.path, axis.low, axis.high, log=axis.log):.6g}")
+            return float(f"{proposal.suggest_float(axis.path, axis.low, axis.high, log=axis.log):.6g}")
         words = [json.dumps(value) for value in axis.values]  # optuna does not support choices that are lists
-        return json.loads(trial.suggest_categorical(axis.path, words))
+        return json.loads(proposal.suggest_categorical(axis.path, words))
 
-    def _tell(self, number: int, job: Job, board: Board) -> None:
-        scores = [score for _, score in board[job.name].beat.scores]
-        good = board[job.name].status in ("finished", "stopped") and scores
+    def _tell(self, number: int, trial: Trial, board: Board) -> None:
+        scores = [score for _, score in board[trial.name].beat.scores]
+        good = board[trial.name].status in ("finished", "stopped") and scores
         self._study.tell(
             number,
             max(scores) if good else None,

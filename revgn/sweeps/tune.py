@@ -27,7 +27,7 @@ from revgn.settings import build_config, config_dict, flat, path_of
 from revgn.store import open_run
 from revgn.sweeps.axes import Axis, parse_axis
 from revgn.sweeps.drive import Board
-from revgn.sweeps.plan import SEED, Job, Plan, make_job, plan_jobs
+from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, plan_trials
 
 Rule = Literal["score", "largest", "progress", "fit"]
 Scores = dict[float, float]  # score of each value; minus infinity if its run failed or diverged
@@ -60,64 +60,64 @@ class Tuned:
         if len({*values}) < 2 or not all(isinstance(v, int | float) and v > 0 for v in values):
             raise UsageError(f"tune {self.axis.path}: expected at least two distinct positive values")
 
-    def more(self, board: Board, free: int) -> list[Job]:
+    def more(self, board: Board, free: int) -> list[Trial]:
         """Return the trials of the current stage of each point."""
-        jobs = {job.name: job for point in self._points() for job in self._stage(point, board)}
-        return [job for name, job in jobs.items() if name not in board]
+        trials = {trial.name: trial for point in self._points() for trial in self._stage(point, board)}
+        return [trial for name, trial in trials.items() if name not in board]
 
     def best(self, board: Board) -> dict[str, float]:
         """Return the best value for each point that has reached the last stage, by the name of the point."""
         found = {point.name: self._tried(point, board) for point in self._points()}
         return {name: _best(scores) for name, (scores, done) in found.items() if done and _has_good(scores)}
 
-    def _points(self) -> list[Job]:
+    def _points(self) -> list[Trial]:
         axes = tuple(axis for axis in self.plan.axes if axis.path not in (self.axis.path, SEED))
-        return plan_jobs(replace(self.plan, axes=axes))
+        return plan_trials(replace(self.plan, axes=axes))
 
-    def _stage(self, point: Job, board: Board) -> list[Job]:
+    def _stage(self, point: Trial, board: Board) -> list[Trial]:
         scores, done = self._tried(point, board)
         if not done:
-            return [self._trial(point, value) for value in scores]
+            return [self._first(point, value) for value in scores]
         if not _has_good(scores):
             return []
-        return [self._job(point, _best(scores), end) for end in self._ends()]
+        return [self._trial(point, _best(scores), end) for end in self._ends()]
 
-    def _tried(self, point: Job, board: Board) -> tuple[Scores, bool]:
+    def _tried(self, point: Trial, board: Board) -> tuple[Scores, bool]:
         """Return the scores of all values so far, NaN for unfinished runs, and whether no more follow."""
         scores: Scores = {}
-        unit = _value(dict(point.settings), self.axis.path) if self.relative else 1.0
+        unit = numerical_value(dict(point.settings), self.axis.path) if self.relative else 1.0
         new = [float(value) if unit == 1.0 else _rounded(float(value) * unit) for value in self.axis.values]
         for propose in (*[beyond] * _FURTHER, between, None):
-            scores |= {value: self._score(self._trial(point, value), board) for value in new}
+            scores |= {value: self._score(self._first(point, value), board) for value in new}
             if any(math.isnan(score) for score in scores.values()):
                 return scores, False
             new = propose(scores, self.rule) if propose else []
         return scores, True
 
-    def _trial(self, point: Job, value: float) -> Job:
+    def _first(self, point: Trial, value: float) -> Trial:
         one_epoch = {"training.epochs": 1} if self.rule == "progress" else {}
-        return self._job(point, value, self._ends()[0] | one_epoch)
+        return self._trial(point, value, self._ends()[0] | one_epoch)
 
     def _ends(self) -> list[dict[str, Any]]:
         """Return the seeds of the plan as choices; one empty choice if the plan has no seeds."""
         seeds = next((axis.values for axis in self.plan.axes if axis.path == SEED), ())
         return [{SEED: seed} for seed in seeds] or [{}]
 
-    def _job(self, point: Job, value: float, end: dict[str, Any]) -> Job:
+    def _trial(self, point: Trial, value: float, end: dict[str, Any]) -> Trial:
         choices = {path: chosen for path, chosen in point.choices.items() if path != "variant"}
-        return make_job(self.plan, choices | {self.axis.path: value} | end, point.choices.get("variant"))
+        return make_trial(self.plan, choices | {self.axis.path: value} | end, point.choices.get("variant"))
 
-    def _score(self, job: Job, board: Board) -> float:
-        state = board.get(job.name)
+    def _score(self, trial: Trial, board: Board) -> float:
+        state = board.get(trial.name)
         if state is None or not state.is_over:
             return math.nan
         if state.status in ("failed", "diverged"):
             return -math.inf
         if self.rule == "largest":
-            return float(job.choices[self.axis.path])
+            return float(trial.choices[self.axis.path])
         if self.rule == "score":
             return max((score for _, score in state.beat.scores), default=-math.inf)
-        return -_training_loss(self.folder / job.name, after=1.0 if self.rule == "progress" else math.inf)
+        return -_training_loss(self.folder / trial.name, after=1.0 if self.rule == "progress" else math.inf)
 
 
 def beyond(scores: Scores, rule: Rule) -> list[float]:
@@ -143,12 +143,12 @@ def between(scores: Scores, rule: Rule) -> list[float]:
 
 def rates(plan: Plan) -> Axis:
     """Return the default initial learning rates: the default value times 1/9, 1/3, 1, 3 and 9."""
-    rate = _value(dict(plan.settings), LR)
+    rate = numerical_value(dict(plan.settings), LR)
     return parse_axis(LR, [_rounded(rate * 3.0**k) for k in (-2, -1, 0, 1, 2)])
 
 
-def _value(settings: dict[str, Any], name: str) -> float:
-    """Return the value of a numerical setting, or its default."""
+def numerical_value(settings: dict[str, Any], name: str) -> float:
+    """Return the value of a numerical setting, or its default; the first one if there are several."""
     return float(flat(config_dict(build_config(settings)))[path_of(name, settings, of_first=True)])
 
 

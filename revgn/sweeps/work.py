@@ -15,7 +15,7 @@ from revgn.settings import build_config
 from revgn.store import Run, is_run, open_run
 from revgn.store.names import Weights, judged_weights, score_of
 from revgn.sweeps.claim import Beat, beating, take, write_beat
-from revgn.sweeps.plan import Job
+from revgn.sweeps.plan import Trial
 from revgn.training import DivergedError, Evaluated, Event, Problem
 
 Status = Literal[
@@ -27,7 +27,7 @@ OVER: tuple[Status, ...] = ("finished", "stopped", "diverged")  # the trial has 
 class Result(NamedTuple):
     """Outcome of an attempt at a trial; the status is "elsewhere" if another process runs the trial."""
 
-    job: str
+    trial: str
     status: Status
     message: str = ""
 
@@ -68,31 +68,31 @@ def beat_of(run: Run) -> Beat:
     return Beat(step=step, steps=step, epoch=epochs[-1] if epochs else 0.0, seconds=seconds, scores=scores)
 
 
-def run_job(sweep: Path, job: Job, after: int, command: str = "") -> Result:
+def run_trial(sweep: Path, trial: Trial, after: int, command: str = "") -> Result:
     """Make the attempt after number `after` at a trial, and train to the end.
 
     A run that exists already is resumed. Errors are returned in the result and never raised.
     """
-    claim = take(sweep, job.name, after)
+    claim = take(sweep, trial.name, after)
     if claim is None:
-        return Result(job.name, "elsewhere")
+        return Result(trial.name, "elsewhere")
     watched = Watched()
-    result = Result(job.name, "interrupted")
+    result = Result(trial.name, "interrupted")
     try:
         with beating(claim, lambda: watched.beat) as should_stop:
-            result = _trained(sweep / job.name, job, command, watched, should_stop)
+            result = _trained(sweep / trial.name, trial, command, watched, should_stop)
     except RunHeldError as error:
-        result = Result(job.name, "elsewhere", str(error))
+        result = Result(trial.name, "elsewhere", str(error))
     except DivergedError as error:
-        result = Result(job.name, "diverged", str(error))
+        result = Result(trial.name, "diverged", str(error))
     except RevgnError as error:
-        result = Result(job.name, "failed", str(error))
+        result = Result(trial.name, "failed", str(error))
     except MemoryError as error:
-        result = Result(job.name, "failed", f"not enough memory: {error or 'no detail'}")
+        result = Result(trial.name, "failed", f"not enough memory: {error or 'no detail'}")
     except Exception as error:  # a bug in the program must not end the other trials
         with suppress(OSError):
             (claim / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        result = Result(job.name, "failed", f"{type(error).__name__}: {error} ({claim / 'traceback.txt'})")
+        result = Result(trial.name, "failed", f"{type(error).__name__}: {error} ({claim / 'traceback.txt'})")
     finally:
         with suppress(RevgnError):
             write_beat(claim, replace(watched.beat, ended=result.status, message=result.message))
@@ -100,15 +100,15 @@ def run_job(sweep: Path, job: Job, after: int, command: str = "") -> Result:
 
 
 def _trained(
-    folder: Path, job: Job, command: str, watched: Watched, should_stop: Callable[[], bool | str]
+    folder: Path, trial: Trial, command: str, watched: Watched, should_stop: Callable[[], bool | str]
 ) -> Result:
     if not is_run(folder):
-        config = build_config(dict(job.settings))
+        config = build_config(dict(trial.settings))
         outcome = start_run(config, folder, command=command, observe=watched.observe, should_stop=should_stop)
-        return Result(job.name, outcome.status)
+        return Result(trial.name, outcome.status)
     run = open_run(folder)
     if ended := [status for status in OVER if status == run.status]:  # by the previous process
-        return Result(job.name, ended[0], run.attributes["message"])
+        return Result(trial.name, ended[0], run.attributes["message"])
     watched.beat = beat_of(run)
     outcome = resume_run(folder, {}, command=command, observe=watched.observe, should_stop=should_stop)
-    return Result(job.name, outcome.status)
+    return Result(trial.name, outcome.status)

@@ -25,7 +25,7 @@ _AT_LAST = {  # metrics of the last evaluation, and the series from which each i
     "epochs": "epoch",
     "seconds": "seconds",
 }
-FIGURES = (*_AT_BEST, *_AT_LAST, "rho")  # rho: median over the steps
+METRICS = (*_AT_BEST, *_AT_LAST, "rho")  # rho: median over the steps
 _LABELS = {"train_loss": "training loss", "seconds": "training time (s)", "rho": "median rho"}
 
 
@@ -34,7 +34,7 @@ class Spread:
     """Mean of a metric over runs, its sample standard deviation (NaN for a single run), and the run count."""
 
     mean: float
-    deviation: float
+    std: float
     count: int
 
 
@@ -43,14 +43,14 @@ class Row:
     """Runs that differ only in their seed, as one row of a comparison.
 
     `settings` maps dotted paths to the values that differ between the rows; settings that these runs do not
-    use are left out. `figures` holds the measured metrics under the names in `FIGURES`. The rows are ordered
+    use are left out. `metrics` holds the measured metrics under the names in `METRICS`. The rows are ordered
     by `score`, where higher is better.
     """
 
     settings: dict[str, Any]
     runs: tuple[str, ...]
     statuses: dict[str, int]
-    figures: dict[str, Spread]
+    metrics: dict[str, Spread]
     score: float
 
 
@@ -78,25 +78,25 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
 
 def row_of(group: Group) -> Row:
     """Return the metrics of a group of runs, averaged over seeds."""
-    found = [figures_of(run) for run in group.runs]
-    names = [name for name in FIGURES if any(name in each for each in found)]
-    figures = {name: spread_of([each[name] for each in found if name in each]) for name in names}
+    found = [metrics_of(run) for run in group.runs]
+    names = [name for name in METRICS if any(name in each for each in found)]
+    metrics = {name: spread_of([each[name] for each in found if name in each]) for name in names}
     scores = [score for run in group.runs if (score := _score(run)) is not None]
     return Row(
         group.settings,
         tuple(str(run.folder) for run in group.runs),
         dict(Counter(status(run) for run in group.runs)),
-        figures,
+        metrics,
         statistics.fmean(scores) if scores else -math.inf,
     )
 
 
-def figure_label(name: str) -> str:
+def metric_label(name: str) -> str:
     """Return the name of a metric as it is displayed in tables and plots, without its unit."""
     return _LABELS.get(name, name.replace("_", " "))
 
 
-def figure_form(name: str) -> tuple[float, str, str]:
+def metric_form(name: str) -> tuple[float, str, str]:
     """Return how a metric is displayed: the factor applied to it, its number format and its unit."""
     return (100.0, ".2f", " %") if name.endswith("accuracy") else (1.0, ".4g", "")
 
@@ -105,20 +105,20 @@ def spread_in_words(name: str, spread: Spread | None) -> str:
     """Format the mean and standard deviation of a metric as text; "" if it was not measured."""
     if spread is None:
         return ""
-    scale, form, unit = figure_form(name)
+    scale, form, unit = metric_form(name)
     shown = f"{spread.mean * scale:{form}}"
-    if spread.count > 1 and spread.deviation != 0:
-        shown += f" ± {spread.deviation * scale:{'.2f' if unit else '.2g'}}"
+    if spread.count > 1 and spread.std != 0:
+        shown += f" ± {spread.std * scale:{'.2f' if unit else '.2g'}}"
     return f"{shown}{unit}"
 
 
-def figures_of(run: Run) -> dict[str, float]:
-    """Return the metrics of a run that were measured, under the names in `FIGURES`."""
+def metrics_of(run: Run) -> dict[str, float]:
+    """Return the metrics of a run that were measured, under the names in `METRICS`."""
     epochs, found = run.epochs, {}
     if epochs["epoch"].size:
         weights = judged_weights(epochs)
-        for figures, row in ((_AT_BEST, best_index(run, weights)), (_AT_LAST, -1)):
-            for name, series in figures.items():
+        for metrics, row in ((_AT_BEST, best_index(run, weights)), (_AT_LAST, -1)):
+            for name, series in metrics.items():
                 judged = series if series in ("epoch", "seconds") else of_weights(series, weights)
                 if judged in epochs:
                     found[name] = float(epochs[judged][row])
@@ -147,5 +147,5 @@ def spread_of(values: list[float]) -> Spread:
     finite = [value for value in values if math.isfinite(value)]
     if len(finite) < len(values):
         return Spread(math.inf, math.nan, len(values))
-    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
-    return Spread(statistics.fmean(values), deviation, len(values))
+    std = statistics.stdev(values) if len(values) > 1 else math.nan
+    return Spread(statistics.fmean(values), std, len(values))

@@ -16,7 +16,7 @@ class Group:
 
     `label` is the name of the group in plots and tables. `settings` holds the values, by dotted path, that
     differ between groups. Each seed counts once: `duplicates` are runs that repeat the seed of one of `runs`,
-    such as copies of a folder, and are in no mean or deviation.
+    such as copies of a folder, and are in no mean or standard deviation.
     """
 
     label: str

@@ -9,7 +9,7 @@ from revgn.errors import UsageError
 from revgn.settings import value_of
 from revgn.store.reader import Run
 from revgn.views.canvas import COLOURS, MARKERS, Scale, canvas
-from revgn.views.compare import FIGURES, Row, figure_form, figure_label, row_of
+from revgn.views.compare import METRICS, Row, metric_form, metric_label, row_of
 from revgn.views.groups import Group, group_runs
 from revgn.views.summary import all_settings, settings_in_words
 
@@ -39,7 +39,7 @@ def draw_response(
         Dotted path of the setting, such as "optimizer.lr". Runs that do not use it, and runs in which its
         value is not a number, are left out.
     what : sequence of str
-        Names from `FIGURES`, one panel for each. Default: test accuracy, or test loss without an accuracy.
+        Names from `METRICS`, one panel for each. Default: test accuracy, or test loss without an accuracy.
     by : str, optional
         Setting that distinguishes the lines, one line per value. Default: all other settings that differ.
     log : {"auto", "none", "x", "y", "xy"}
@@ -54,8 +54,8 @@ def draw_response(
         measured yet.
     """
     lines = _lines(group_runs(runs) if groups is None else groups, setting, by)
-    available = {name for line in lines.values() for _, row in line for name in row.figures}
-    measured = [name for name in FIGURES if name in available]
+    available = {name for line in lines.values() for _, row in line for name in row.metrics}
+    measured = [name for name in METRICS if name in available]
     if not measured:
         raise UsageError("against: nothing was measured in these runs yet")
     panels = tuple(what) or tuple(name for name in ("test_accuracy", "test_loss") if name in measured)[:1]
@@ -70,9 +70,9 @@ def draw_response(
         for ax, name in zip(axes, panels, strict=True):
             for number, (label, line) in enumerate(lines.items()):
                 _draw_line(ax, label, line, name, number)
-            unit = figure_form(name)[2]
+            unit = metric_form(name)[2]
             ax.set_xlabel(setting)
-            ax.set_ylabel(figure_label(name) + (f" ({unit.strip()})" if unit else ""))
+            ax.set_ylabel(metric_label(name) + (f" ({unit.strip()})" if unit else ""))
             ax.grid(alpha=0.25)
             if log in ("x", "xy") or (log == "auto" and wide):
                 ax.set_xscale("log")
@@ -99,12 +99,12 @@ def _lines(groups: Sequence[Group], setting: str, by: str | None) -> dict[str, l
 
 
 def _draw_line(ax: "Axes", label: str, line: list[tuple[float, Row]], name: str, number: int) -> None:
-    measured = [(value, row.figures[name]) for value, row in line if name in row.figures]
-    scale = figure_form(name)[0]
+    measured = [(value, row.metrics[name]) for value, row in line if name in row.metrics]
+    scale = metric_form(name)[0]
     ax.errorbar(
         [value for value, _ in measured],
         [scale * spread.mean for _, spread in measured],
-        [scale * spread.deviation for _, spread in measured],
+        [scale * spread.std for _, spread in measured],
         label=label,
         color=COLOURS[number % len(COLOURS)],
         marker=MARKERS[number % len(MARKERS)],

@@ -28,8 +28,8 @@ def summarize(run: Run) -> dict[str, Any]:
       with averaged weights. The best has the highest validation accuracy, or test accuracy without a
       validation set, or the lowest loss where there is no accuracy.
     - `rho`: median and largest relative residual of the steps.
-    - `rungs`, `cg_outcomes`: number of steps for each factorization method and each outcome of conjugate
-      gradients.
+    - `factorizations`, `cg_outcomes`: number of steps for each factorization method, and for each outcome of
+      conjugate gradients.
     - `seconds`, `seconds_outside`: wall-clock time in training steps, and outside of them.
     - `split`: fractions of the step time in the forward pass, kernel, solve and update.
     - `memory_bytes`: peak memory.
@@ -43,7 +43,7 @@ def summarize(run: Run) -> dict[str, Any]:
         "settings": changed_settings(run),
         "epoch": float(steps["epoch"][-1]) if steps["step"].size else 0.0,
         "rho": _spread(steps.get("rho")),
-        "rungs": _counts(run, "rung", RUNGS),
+        "factorizations": _counts(run, "rung", RUNGS),
         "cg_outcomes": _counts(run, "cg_outcome", OUTCOMES),
         "seconds": float(np.nansum(steps["seconds"])) if "seconds" in steps else 0.0,
         "seconds_outside": _sum(run.epochs.get("seconds_outside")),

@@ -33,20 +33,18 @@ def test_one_comparison_in_four_formats(invoke, sweep):
     assert [row["settings"] for row in found["rows"]] == [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.001}]
     best = found["rows"][0]
     accuracies = [open_run(run).epochs["test_accuracy"].max() for run in best["runs"]]
-    mean, deviation = statistics.mean(accuracies), statistics.stdev(accuracies)
-    assert best["figures"]["test_accuracy"] == pytest.approx(
-        {"mean": mean, "deviation": deviation, "count": 3}
-    )
+    mean, std = statistics.mean(accuracies), statistics.stdev(accuracies)
+    assert best["metrics"]["test_accuracy"] == pytest.approx({"mean": mean, "std": std, "count": 3})
     text = invoke("compare", "s").stdout.splitlines()
     assert text[0].split() == ["lr", "runs", "test", "accuracy", "train", "loss", "epochs", "seconds"]
-    assert f"{100 * mean:.2f} ± {100 * deviation:.2f} %" in text[1]
+    assert f"{100 * mean:.2f} ± {100 * std:.2f} %" in text[1]
     assert text[-1] == "best first, by test accuracy"
     markdown = invoke("compare", "s", "--markdown").stdout.splitlines()
     assert len({line.count("|") for line in markdown}) == 1
     assert len(markdown) == 4
     rows = list(csv.DictReader(io.StringIO(invoke("compare", "s", "--csv").stdout)))
     assert float(rows[0]["test_accuracy"]) == mean
-    assert float(rows[0]["test_accuracy_deviation"]) == pytest.approx(deviation)
+    assert float(rows[0]["test_accuracy_std"]) == pytest.approx(std)
     assert "rho" not in text[0]
     assert "last test accuracy" in invoke("compare", "s", "--all").stdout.splitlines()[0]
 

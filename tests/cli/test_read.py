@@ -52,7 +52,7 @@ def test_show_as_json(train, invoke):
     found = strict(invoke("show", "run", "--json").stdout)
     assert set(found) >= {
         *("run", "title", "status", "message", "start", "end", "settings", "step", "epoch", "last", "best"),
-        *("rho", "rungs", "seconds", "split", "memory_bytes", "backend", "device", "dtype"),
+        *("rho", "factorizations", "seconds", "split", "memory_bytes", "backend", "device", "dtype"),
     }
     assert (found["run"], found["status"], found["step"]) == ("run", "finished", 4)
     assert found["settings"]["training.steps"] == 4

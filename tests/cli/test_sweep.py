@@ -23,10 +23,10 @@ def test_a_grid(invoke, tmp_path):
     assert found.stderr.count("finished  step 4/4") == 4
     assert len(list_runs(tmp_path / "s")) == 4
     again = invoke("sweep", "s", "--json")
-    jobs = json.loads(again.stdout)
-    assert [job["status"] for job in jobs] == ["finished"] * 4
-    assert [job["training.seed"] for job in jobs] == [0, 1, 0, 1]
-    assert {job["run"] for job in jobs} == {f"s/{path.name}" for path in list_runs(tmp_path / "s")}
+    trials = json.loads(again.stdout)
+    assert [trial["status"] for trial in trials] == ["finished"] * 4
+    assert [trial["training.seed"] for trial in trials] == [0, 1, 0, 1]
+    assert {trial["run"] for trial in trials} == {f"s/{path.name}" for path in list_runs(tmp_path / "s")}
 
 
 def test_dry_runs(invoke, tmp_path):
@@ -40,7 +40,7 @@ def test_dry_runs(invoke, tmp_path):
     drawn = json.loads(
         invoke("sweep", "--grid", "lr=log:1e-3..1", "--random", 3, "--dry-run", "--json").stdout
     )
-    assert len({job["lr"] for job in drawn}) == 3
+    assert len({trial["lr"] for trial in drawn}) == 3
     assert list(tmp_path.iterdir()) == [tmp_path / "momentum.toml"]
 
 
@@ -75,8 +75,8 @@ def test_a_learning_rate_is_tuned(invoke):
     assert found.exit_code == 0
     best = re.match(r"\w+: best lr (\S+)\n", found.stdout)
     assert invoke(*options, "--grid", "seed=0..1", "-q").stdout == found.stdout
-    jobs = json.loads(invoke(*options, "--grid", "seed=0..1", "--json").stdout)
-    assert [job["lr"] for job in jobs if job["training.seed"] == 1] == [float(best[1])]
+    trials = json.loads(invoke(*options, "--grid", "seed=0..1", "--json").stdout)
+    assert [trial["lr"] for trial in trials if trial["training.seed"] == 1] == [float(best[1])]
 
 
 def test_a_search_on_a_cluster(spawn):

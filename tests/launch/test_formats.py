@@ -154,7 +154,7 @@ def test_runs_are_compared_and_exported(version, tmp_path):
     runs = open_runs(unpack(version, tmp_path / "old"))
     rows = compare_runs(runs).rows
     assert len(rows) == len(runs)
-    assert all(0 < row.figures["test_accuracy"].mean < 1 for row in rows)
+    assert all(0 < row.metrics["test_accuracy"].mean < 1 for row in rows)
     assert len({json.dumps(row.settings) for row in rows}) == len(rows)
     for folder in export_runs(runs, tmp_path / "tables", "csv"):
         head = (folder / "steps.csv").read_text().splitlines()[0].split(",")

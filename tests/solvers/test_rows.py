@@ -57,7 +57,7 @@ def test_rows_are_orthonormal_and_begin_with_eps(outputs, backend, dtype):
     np.testing.assert_allclose(np.einsum("ncm,ncl->nml", R, R), np.broadcast_to(np.eye(2), (6, 2, 2)), **near)
     lengths = np.linalg.norm(wanted, axis=1)
     np.testing.assert_allclose(R[:, :, 0], wanted / lengths[:, None], **near)
-    np.testing.assert_allclose(to_host(found.wanted), np.stack([lengths, 0 * lengths], axis=1), **near)
+    np.testing.assert_allclose(to_host(found.eps), np.stack([lengths, 0 * lengths], axis=1), **near)
     if outputs == "centered-logits":
         np.testing.assert_allclose(R.sum(axis=1), 0 * R[:, 0, :], **near)
 
@@ -138,7 +138,7 @@ def test_a_sample_with_zero_eps_does_not_constrain_the_step(solver, rows, dampin
     kept = np.repeat(np.arange(n) % 3 > 0, rows)
     K = mine[kept] @ mine[kept].T + mu * np.eye(kept.sum())
     D, info = solve(replace(solver, rows=rows, damping=damping), J, eps)
-    expected = mine[kept].T @ np.linalg.solve(K, of.wanted.ravel()[kept])
+    expected = mine[kept].T @ np.linalg.solve(K, of.eps.ravel()[kept])
     assert_close("D", dense.flat(D), expected, 1e-7)
     assert np.isfinite(info.rho)
 

@@ -13,7 +13,7 @@ from revgn.errors import RevgnError, RunError, UsageError
 from revgn.settings import build_config, parse_toml
 from revgn.store import create_run, load_checkpoint, open_run, save_checkpoint
 from revgn.store.journal import read_journal
-from revgn.sweeps import parse_plan, plan_jobs
+from revgn.sweeps import parse_plan, plan_trials
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -139,7 +139,7 @@ def test_any_settings_give_a_configuration_or_a_one_line_error(content):
 def test_any_text_gives_a_plan_or_a_one_line_error(text):
     for parse in (
         lambda text: build_config(parse_toml(text, "f")),
-        lambda text: plan_jobs(parse_plan(text, "f")),
+        lambda text: plan_trials(parse_plan(text, "f")),
     ):
         try:
             parse(text)

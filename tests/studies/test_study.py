@@ -16,8 +16,8 @@ from revgn.store import Provenance, create_run, open_run
 from revgn.store.names import EPOCH_SERIES, STEP_SERIES
 from revgn.studies import Claim, Study, conduct_study, judge, load_study, plan_of, study_names
 from revgn.studies.page import first_rate
-from revgn.sweeps import Plan, plan_jobs, tuned
-from revgn.views.compare import FIGURES
+from revgn.sweeps import Plan, plan_trials, tuned
+from revgn.views.compare import METRICS
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 CLAIM = Claim("more is more", "test_accuracy", "a", "b")
@@ -27,21 +27,21 @@ CLAIM = Claim("more is more", "test_accuracy", "a", "b")
 @pytest.mark.parametrize("scale", ["laptop", "paper"])
 def test_every_study_can_be_run(name, scale):
     study = load_study(name)
-    jobs = plan_jobs(plan_of(study, scale, 2))
-    assert {job.choices["variant"] for job in jobs} == set(study.plan.variants)
+    trials = plan_trials(plan_of(study, scale, 2))
+    assert {trial.choices["variant"] for trial in trials} == set(study.plan.variants)
     if study.tune:  # each variant has a learning rate to tune
-        for job in tuned(plan_of(study, scale, 2), Path("nowhere"), study.tune, study.rule).more({}, 0):
-            assert type(build_config(dict(job.settings))) is Config
+        for trial in tuned(plan_of(study, scale, 2), Path("nowhere"), study.tune, study.rule).more({}, 0):
+            assert type(build_config(dict(trial.settings))) is Config
     assert study.title
     assert study.question
-    assert study.claims
+    assert study.claims or study.race
     for claim in study.claims:
         assert {claim.more, claim.less} <= set(study.plan.variants)
         of_steps = {series.name for series in STEP_SERIES}
-        assert claim.figure in {*FIGURES, *(series.name for series in EPOCH_SERIES), *of_steps}
+        assert claim.metric in {*METRICS, *(series.name for series in EPOCH_SERIES), *of_steps}
         assert claim.per in {None, *of_steps}
         by_then = claim.epoch is not None or claim.seconds is not None
-        assert not by_then or claim.figure in {series.name for series in EPOCH_SERIES}
+        assert not by_then or claim.metric in {series.name for series in EPOCH_SERIES}
 
 
 def test_unknown_studies_scales_and_seeds_are_rejected():
@@ -102,14 +102,14 @@ def test_verdicts(make_runs, more, less, answer):
 
 
 def test_a_claim_about_a_series_of_epochs(make_runs):
-    claim = replace(CLAIM, figure="kernel_similarity")
+    claim = replace(CLAIM, metric="kernel_similarity")
     found = judge(claim, make_runs("a", (0.1, 0.2)), make_runs("b", (0.8, 0.9)))
     assert (found.answer, found.of_more) == ("agrees", pytest.approx((0.9, 0.8)))
 
 
 @pytest.mark.parametrize("limit", [{"epoch": 0.7}, {"seconds": 3.0}, {"epoch": 0.5, "seconds": 2.0}])
 def test_a_claim_at_an_epoch_or_a_training_time(make_runs, limit):
-    claim = replace(CLAIM, figure="test_loss", **limit)
+    claim = replace(CLAIM, metric="test_loss", **limit)
     found = judge(claim, make_runs("a", (0.8, 0.9)), make_runs("b", (0.1, 0.2)))
     assert (found.of_more, found.of_less) == (pytest.approx((0.4, 0.45)), pytest.approx((0.05, 0.1)))
     assert judge(replace(claim, epoch=0.1), make_runs("c", (0.8,)), []).of_more == ()
@@ -117,8 +117,8 @@ def test_a_claim_at_an_epoch_or_a_training_time(make_runs, limit):
 
 def test_a_claim_about_the_mean_of_a_series_of_steps_and_the_ratio_of_two(make_runs):
     runs = make_runs("a", (0.8, 0.9))
-    assert judge(replace(CLAIM, figure="loss_decrease"), runs, []).of_more == pytest.approx((1.2, 1.35))
-    share = replace(CLAIM, figure="loss_decrease_other", per="loss_decrease")
+    assert judge(replace(CLAIM, metric="loss_decrease"), runs, []).of_more == pytest.approx((1.2, 1.35))
+    share = replace(CLAIM, metric="loss_decrease_other", per="loss_decrease")
     assert judge(share, runs, []).of_more == pytest.approx((0.8 / 3, 0.9 / 3))
     assert share.what == "loss decrease other per loss decrease"
     assert replace(CLAIM, epoch=1, seconds=20).what == "test accuracy at epoch 1 after 20 s"
@@ -126,20 +126,20 @@ def test_a_claim_about_the_mean_of_a_series_of_steps_and_the_ratio_of_two(make_r
 
 def test_other_data():
     plan = plan_of(load_study("inverse"), "laptop", 1, "mnist")
-    assert {job.settings["data"]["name"] for job in plan_jobs(plan)} == {"mnist"}
-    assert {job.settings["data"]["subset"] for job in plan_jobs(plan)} == {20_000}
+    assert {trial.settings["data"]["name"] for trial in plan_trials(plan)} == {"mnist"}
+    assert {trial.settings["data"]["subset"] for trial in plan_trials(plan)} == {20_000}
 
 
 def test_settings_of_the_paper_for_cifar10():
-    for job in plan_jobs(plan_of(load_study("mini-batch"), "paper", 1, "cifar10")):
-        assert (job.settings["network"]["blocks"], job.settings["data"]["augmentation"]) == (
+    for trial in plan_trials(plan_of(load_study("mini-batch"), "paper", 1, "cifar10")):
+        assert (trial.settings["network"]["blocks"], trial.settings["data"]["augmentation"]) == (
             6,
             "resized-crop",
         )
-    (job, *_) = plan_jobs(plan_of(load_study("mini-batch"), "laptop", 1, "cifar10"))
-    assert (job.settings["network"]["blocks"], "augmentation" in job.settings["data"]) == (2, False)
-    deep = plan_jobs(plan_of(load_study("depth-and-width"), "paper", 1, "cifar10"))
-    assert {job.settings["network"]["blocks"] for job in deep} == {1, 6}
+    (trial, *_) = plan_trials(plan_of(load_study("mini-batch"), "laptop", 1, "cifar10"))
+    assert (trial.settings["network"]["blocks"], "augmentation" in trial.settings["data"]) == (2, False)
+    deep = plan_trials(plan_of(load_study("depth-and-width"), "paper", 1, "cifar10"))
+    assert {trial.settings["network"]["blocks"] for trial in deep} == {1, 6}
 
 
 def study_of(tune="", rule="score"):
@@ -162,7 +162,7 @@ def test_a_complete_study(tmp_path, tune):
     folder, here = tmp_path / "s", Here()
     board, verdicts = conduct_study(study_of(tune), folder, seeds=2, executor=here, command="revgn study own")
     assert all(state.status == "finished" for state in board.values())
-    assert len(here.jobs) == (4 if not tune else len(board))
+    assert len(here.trials) == (4 if not tune else len(board))
     if not tune:
         assert [verdict.answer for verdict in verdicts] == ["agrees", "disagrees"]
     page = (folder / "study.md").read_text()
@@ -179,19 +179,19 @@ def test_a_complete_study(tmp_path, tune):
     assert (folder / "seconds.png").stat().st_size > 5000
     again = Here()
     assert conduct_study(study_of(tune), folder, seeds=2, executor=again)[1] == verdicts
-    assert again.jobs == []
+    assert again.trials == []
 
 
 def test_a_study_with_the_rule_fit(tmp_path):
     """The training loss selects the learning rates and orders the table."""
     study = study_of("lr=x0.5,1", "fit")
-    study = replace(study, claims=(replace(study.claims[0], figure="step_norm"),))
+    study = replace(study, claims=(replace(study.claims[0], metric="step_norm"),))
     folder = tmp_path / "s"
     board, _ = conduct_study(study, folder, seeds=1, executor=Here())
     best = {}
     for name in board:
         run = open_run(folder / name)
-        variant = board[name].job.choices["variant"]
+        variant = board[name].trial.choices["variant"]
         found = (run.epochs["train_loss"][-1], run.config["optimizer"]["lr"], np.mean(run.steps["step_norm"]))
         best[variant] = min(best.get(variant, (np.inf,)), found)
     rows = [line.split(" | ") for line in (folder / "study.md").read_text().splitlines()[8:10]]
@@ -212,15 +212,15 @@ def test_a_study_against_a_setting(tmp_path):
     assert ">epoch<" not in text
     for study in filter(lambda study: study.against, map(load_study, study_names())):
         assert study.against in flat(config_dict(build_config({})))
-        assert set(study.panels) <= set(FIGURES)
+        assert set(study.panels) <= set(METRICS)
 
 
 @pytest.mark.parametrize("name", [name for name in study_names() if "lr" in load_study(name).tune])
 def test_every_variant_has_a_learning_rate_for_its_page(name):
     """It is the learning rate of the first optimizer if there are several, or of the inner optimizer."""
     plan = plan_of(load_study(name), "laptop", 1)
-    for job in plan_jobs(plan):
-        config = config_dict(build_config(dict(job.settings)))
+    for trial in plan_trials(plan):
+        config = config_dict(build_config(dict(trial.settings)))
         optimizer = config["optimizer"]
         inner = optimizer.get("inner") or optimizer.get("first") or optimizer
         assert first_rate(config) == inner["lr"] > 0
@@ -248,9 +248,9 @@ def test_a_stopped_study_has_no_verdicts(tmp_path):
 def test_the_first_steps_at_the_paper_s_scale(variant, tmp_path):
     """With 8,000 features and batches of 1,024, the loss stays finite and decreases for Gauss-Newton."""
     plan = plan_of(load_study("mini-batch"), "paper", 1)
-    (job,) = [job for job in plan_jobs(plan) if job.choices["variant"] == variant]
+    (trial,) = [trial for trial in plan_trials(plan) if trial.choices["variant"] == variant]
     few = {"training": {"steps": 2, "eval_train_rows": 1000}, "data": {"subset": 2048}}
-    outcome = start_run(build_config(merge_settings(few, dict(job.settings))), tmp_path / "run")
+    outcome = start_run(build_config(merge_settings(few, dict(trial.settings))), tmp_path / "run")
     run = open_run(tmp_path / "run")
     assert (outcome.status, run.config["network"]["hidden"]) == ("finished", 8000)
     assert run.steps["loss"][0] == pytest.approx(np.log(10), rel=0.2)

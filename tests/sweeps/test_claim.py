@@ -28,7 +28,7 @@ def test_only_one_of_many_threads_takes_a_trial(tmp_path):
 
     def try_it():
         start.wait()
-        taken.append(take(tmp_path, "job", 0))
+        taken.append(take(tmp_path, "trial", 0))
 
     threads = [threading.Thread(target=try_it) for _ in range(8)]
     for thread in threads:
@@ -36,69 +36,69 @@ def test_only_one_of_many_threads_takes_a_trial(tmp_path):
     for thread in threads:
         thread.join(PATIENCE)
     assert sum(folder is not None for folder in taken) == 1
-    claim = newest_claim(tmp_path, "job")
+    claim = newest_claim(tmp_path, "trial")
     assert (claim.owner, attempt(claim)) == (this_process(), 1)
 
 
 def test_the_trial_of_a_dead_process_is_free(tmp_path):
-    assert not is_held(newest_claim(tmp_path, "job"), Silence())
-    folder = take(tmp_path, "job", 0)
-    assert is_held(newest_claim(tmp_path, "job"), Silence())
+    assert not is_held(newest_claim(tmp_path, "trial"), Silence())
+    folder = take(tmp_path, "trial", 0)
+    assert is_held(newest_claim(tmp_path, "trial"), Silence())
     child = Process([sys.executable, "-c", ""])
     child.wait()
     write_owner(folder / "owner.json", replace(this_process(), process=child.pid))
-    assert not is_held(newest_claim(tmp_path, "job"), Silence())
-    assert take(tmp_path, "job", 0) is None
-    assert take(tmp_path, "job", 1).name == "0002"
-    assert is_held(newest_claim(tmp_path, "job"), Silence())
+    assert not is_held(newest_claim(tmp_path, "trial"), Silence())
+    assert take(tmp_path, "trial", 0) is None
+    assert take(tmp_path, "trial", 1).name == "0002"
+    assert is_held(newest_claim(tmp_path, "trial"), Silence())
 
 
 def test_a_trial_on_another_machine_is_free_after_a_minute_without_heartbeat(tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(claims.time, "monotonic", lambda: clock[0])
-    folder, silence = take(tmp_path, "job", 0), Silence()
+    folder, silence = take(tmp_path, "trial", 0), Silence()
     write_owner(folder / "owner.json", replace(this_process(), host="elsewhere"))
     for count in range(5):  # heartbeats at long intervals
         write_beat(folder, Beat(count=count))
-        assert is_held(newest_claim(tmp_path, "job"), silence)
+        assert is_held(newest_claim(tmp_path, "trial"), silence)
         clock[0] += claims.SILENT_SECONDS - 1
-    assert is_held(newest_claim(tmp_path, "job"), silence)
+    assert is_held(newest_claim(tmp_path, "trial"), silence)
     clock[0] += 2
-    assert not is_held(newest_claim(tmp_path, "job"), silence)
+    assert not is_held(newest_claim(tmp_path, "trial"), silence)
 
 
 def test_an_attempt_writes_heartbeats_and_ends_for_a_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "BEAT_SECONDS", 0.0)
     monkeypatch.setattr(claims, "_LOOK_SECONDS", 0.001)
-    folder = take(tmp_path, "job", 0)
+    folder = take(tmp_path, "trial", 0)
     with beating(folder, lambda: Beat(step=3, scores=((1.0, 0.5),))) as asked:
-        wait_until(lambda: newest_claim(tmp_path, "job").beat.count > 2)
-        assert newest_claim(tmp_path, "job").beat.scores == ((1.0, 0.5),)
+        wait_until(lambda: newest_claim(tmp_path, "trial").beat.count > 2)
+        assert newest_claim(tmp_path, "trial").beat.scores == ((1.0, 0.5),)
         assert asked() is False
         ask_to_stop(folder, "hopeless")
         wait_until(asked)
         assert asked() == "hopeless"
     write_beat(folder, Beat(ended="stopped"))
-    assert not is_held(newest_claim(tmp_path, "job"), Silence())
+    assert not is_held(newest_claim(tmp_path, "trial"), Silence())
 
 
 @pytest.mark.parametrize("by", ["request", "newer attempt"])
 def test_an_attempt_stops_on_request_or_when_a_newer_one_exists(tmp_path, by, monkeypatch):
     monkeypatch.setattr(claims, "_LOOK_SECONDS", 0.001)
-    folder = take(tmp_path, "job", 0)
+    folder = take(tmp_path, "trial", 0)
     with beating(folder, Beat) as asked:
         if by == "request":
             ask_to_stop(folder, "")
         else:
-            take(tmp_path, "job", 1)
+            take(tmp_path, "trial", 1)
         wait_until(asked)
         assert asked() is True
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"count": "a"}', b"\xff" * 100])
 def test_a_damaged_heartbeat_is_ignored(tmp_path, content):
-    folder = take(tmp_path, "job", 0)
+    folder = take(tmp_path, "trial", 0)
     (folder / "beat.json").write_bytes(content)
     (folder / "owner.json").write_bytes(content)
-    claim = newest_claim(tmp_path, "job")
+    claim = newest_claim(tmp_path, "trial")
     assert (claim.beat, claim.owner) == (Beat(), None)

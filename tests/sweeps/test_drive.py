@@ -15,7 +15,7 @@ from sweep_cases import Here, killer, plan_of, statuses, surroundings
 
 from revgn.errors import UsageError
 from revgn.store import list_runs, open_run, open_runs
-from revgn.sweeps import Beat, Listed, LocalPool, plan_jobs, run_sweep
+from revgn.sweeps import Beat, Listed, LocalPool, plan_trials, run_sweep
 from revgn.sweeps.claim import Silence, is_held, newest_claim, take, write_beat
 from revgn.sweeps.pool import THREADS
 from revgn.views import compare_runs
@@ -26,10 +26,10 @@ def test_each_trial_is_a_run(tmp_path):
     here = Here()
     board = run_sweep(plan, tmp_path / "s", executor=here, command="revgn sweep")
     assert statuses(board) == ["finished"] * 4
-    assert [path.name for path in list_runs(tmp_path / "s")] == sorted(here.jobs)
+    assert [path.name for path in list_runs(tmp_path / "s")] == sorted(here.trials)
     for name, state in board.items():
         run = open_run(tmp_path / "s" / name)
-        assert run.config["optimizer"]["lr"] == state.job.choices["optimizer.lr"]
+        assert run.config["optimizer"]["lr"] == state.trial.choices["optimizer.lr"]
         assert run.attributes["command"] == "revgn sweep"
         assert (state.beat.step, state.beat.steps, state.beat.epoch) == (8, 8, 2.0)
         assert state.beat.scores[-1] == (2.0, run.epochs["test_accuracy"][-1])
@@ -38,12 +38,12 @@ def test_each_trial_is_a_run(tmp_path):
 def test_a_repeated_sweep_runs_only_missing_trials(tmp_path):
     plan, here = plan_of(training__seed="0..2"), Here()
     board = run_sweep(plan, tmp_path / "s", executor=here)
-    gone = here.jobs[1]
+    gone = here.trials[1]
     for path in sorted((tmp_path / "s" / gone).rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     again = Here()
     grown = run_sweep(plan_of(training__seed="0..3"), tmp_path / "s", executor=again)
-    assert again.jobs == [gone, list(grown)[3]]
+    assert again.trials == [gone, list(grown)[3]]
     assert list(grown)[:3] == list(board)
     assert statuses(grown) == ["finished"] * 4
 
@@ -87,7 +87,7 @@ def test_failing_trials(tmp_path, settings, status, message):
         board = run_sweep(plan, tmp_path / "s", executor=here)
         assert statuses(board) == [status] * 2
         assert all(message in state.message for state in board.values())
-        assert len(here.jobs) == count
+        assert len(here.trials) == count
 
 
 def test_an_unexpected_exception_is_reported_and_its_traceback_stored(tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_an_unexpected_exception_is_reported_and_its_traceback_stored(tmp_path, 
 
 def test_hopeless_trials_end_early(tmp_path):
     plan = plan_of({"training.epochs": 5000}, training__seed="0..1")
-    first = plan_jobs(plan)[0].name
+    first = plan_trials(plan)[0].name
 
     def hopeless(board):
         begun = all(state.beat.step > 3 for state in board.values())
@@ -116,13 +116,13 @@ def test_hopeless_trials_end_early(tmp_path):
     assert (run.status, run.attributes["message"]) == ("stopped", "is behind")
     here = Here()
     assert statuses(run_sweep(plan, tmp_path / "s", executor=here)) == ["stopped"] * 2
-    assert here.jobs == []
+    assert here.trials == []
 
 
 def test_the_source_is_called_only_after_a_change(tmp_path, often):
     """It is not called while trials merely continue, since proposing trials may be slow."""
     plan = plan_of({"training.epochs": 50, "training.eval_every": 50}, training__seed="0..1")
-    source, asked, looked = Listed(plan_jobs(plan)), [], []
+    source, asked, looked = Listed(plan_trials(plan)), [], []
 
     class Counted:
         def more(self, board, free):
@@ -203,7 +203,7 @@ def test_24_trials_on_two_workers_that_are_killed_at_times(tmp_path):
         assert all(resumed > 0 for resumed in resumptions(tmp_path / "s" / name))
     rows = compare_runs(open_runs(tmp_path / "s")).rows
     assert [len(row.runs) for row in rows] == [6] * 4
-    assert all(row.figures["test_accuracy"].deviation > 0 for row in rows)
+    assert all(row.metrics["test_accuracy"].std > 0 for row in rows)
 
 
 def resumptions(folder):
@@ -250,7 +250,7 @@ def test_a_trial_that_another_driver_takes_meanwhile_is_not_started(tmp_path, mo
         return free(board)
 
     def observe(board):
-        if not here.jobs and not ended:
+        if not here.trials and not ended:
             ended.append(taken[0])
             write_beat(taken[0], Beat(ended="interrupted"))
 
@@ -258,7 +258,7 @@ def test_a_trial_that_another_driver_takes_meanwhile_is_not_started(tmp_path, mo
     board = run_sweep(plan, tmp_path / "s", executor=here, observe=observe)
     assert statuses(board) == ["finished"]
     assert ended == taken  # it was started only after the other attempt had ended
-    assert len(here.jobs) == 1
+    assert len(here.trials) == 1
 
 
 def test_two_drivers_share_the_trials(tmp_path):

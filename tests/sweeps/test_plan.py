@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from revgn.errors import UsageError
-from revgn.sweeps import Plan, parse_axis, parse_plan, plan_jobs, plan_toml
+from revgn.sweeps import Plan, parse_axis, parse_plan, plan_toml, plan_trials
 from revgn.sweeps.axes import draw
 
 FILE = """
@@ -77,40 +77,40 @@ def test_draws_are_uniform_in_the_logarithm():
 
 
 def test_variants_and_points():
-    jobs = plan_jobs(parse_plan(FILE, "file"))
-    assert len(jobs) == len({job.name for job in jobs}) == 2 * 3 * 2
-    first, second = jobs[:2]
+    trials = plan_trials(parse_plan(FILE, "file"))
+    assert len(trials) == len({trial.name for trial in trials}) == 2 * 3 * 2
+    first, second = trials[:2]
     assert first.name.startswith("block_lr=0.01_seed=0_")
     assert second.choices == {"variant": "block", "lr": 0.01, "training.seed": 1}
     assert second.settings == {
         "training": {"schedule": "cosine", "seed": 1},
         "optimizer": {"solver": "block", "lr": 0.01},
     }
-    assert jobs[6].settings["optimizer"] == {"kind": "adam", "lr": 0.01}
+    assert trials[6].settings["optimizer"] == {"kind": "adam", "lr": 0.01}
 
 
 def test_the_path_of_a_setting_depends_on_the_optimizer():
     """For Gauss-Newton, damping belongs to the solver; for K-FAC, it belongs to the optimizer."""
     axes = (parse_axis("optimizer", "gauss-newton,kfac"), parse_axis("damping", "0.1,0.2"))
-    jobs = plan_jobs(Plan({}, axes))
-    assert [job.settings["optimizer"] for job in jobs[1:3]] == [
+    trials = plan_trials(Plan({}, axes))
+    assert [trial.settings["optimizer"] for trial in trials[1:3]] == [
         {"kind": "gauss-newton", "solver": {"damping": 0.2}},
         {"kind": "kfac", "damping": 0.1},
     ]
-    assert jobs[0].name.startswith("optimizer=gauss-newton_damping=0.1_")
+    assert trials[0].name.startswith("optimizer=gauss-newton_damping=0.1_")
     axes = (parse_axis("damping", "0.1"), parse_axis("solver", "block,cg"), parse_axis("rtol", "0.01"))
     with pytest.raises(
         UsageError, match=r"trial damping=0\.1_solver=cg_rtol=0\.01: rtol: cg has no rtol; block"
     ):
-        plan_jobs(Plan({}, axes))
+        plan_trials(Plan({}, axes))
 
 
 def test_a_setting_of_two_optimizers_refers_to_the_first():
     """The full path selects the setting of the other optimizer."""
     switch = {"optimizer": {"kind": "switch", "switch_at": 3, "second": {"lr": 0.3}}}
     axes = (parse_axis("lr", "0.01"), parse_axis("optimizer.second.momentum", "0.5"))
-    (job,) = plan_jobs(Plan(switch, axes))
-    assert job.settings["optimizer"] == {
+    (trial,) = plan_trials(Plan(switch, axes))
+    assert trial.settings["optimizer"] == {
         "kind": "switch",
         "switch_at": 3,
         "first": {"lr": 0.01},
@@ -121,16 +121,16 @@ def test_a_setting_of_two_optimizers_refers_to_the_first():
 def test_none_for_a_struct_survives_the_file():
     plan = Plan({"optimizer": {"solver": {"kind": "cg"}}}, (parse_axis("preconditioner", "none,blocks"),))
     assert parse_plan(plan_toml(plan), "again").axes == plan.axes
-    (job, _) = plan_jobs(plan)
-    fixed = Plan(job.settings, (parse_axis("training.seed", "0"),))
-    assert plan_jobs(parse_plan(plan_toml(fixed), "again"))[0].settings == plan_jobs(fixed)[0].settings
+    (trial, _) = plan_trials(plan)
+    fixed = Plan(trial.settings, (parse_axis("training.seed", "0"),))
+    assert plan_trials(parse_plan(plan_toml(fixed), "again"))[0].settings == plan_trials(fixed)[0].settings
 
 
 @pytest.mark.parametrize("extra", ["", "[sweep]\nrandom = 5\nrandom_seed = 3\n"])
 def test_a_plan_survives_its_file(extra):
     plan = parse_plan(FILE + extra, "file")
     again = parse_plan(plan_toml(plan), "again")
-    assert [job.name for job in plan_jobs(again)] == [job.name for job in plan_jobs(plan)]
+    assert [trial.name for trial in plan_trials(again)] == [trial.name for trial in plan_trials(plan)]
 
 
 def test_ranges_and_none_survive_the_file():
@@ -141,7 +141,7 @@ def test_ranges_and_none_survive_the_file():
 def test_more_draws_extend_fewer_draws_with_the_same_seed():
     axes = (parse_axis("optimizer.lr", "log:1e-3..1"), parse_axis("optimizer.solver.damping", "0.1,1"))
     few, many, other = (
-        {job.name for job in plan_jobs(Plan({}, axes, random=count, random_seed=seed))}
+        {trial.name for trial in plan_trials(Plan({}, axes, random=count, random_seed=seed))}
         for count, seed in ((5, 0), (9, 0), (5, 1))
     )
     assert few < many
@@ -151,7 +151,7 @@ def test_more_draws_extend_fewer_draws_with_the_same_seed():
 
 def test_a_larger_grid_contains_the_old_trials():
     small, large = (
-        {job.name for job in plan_jobs(Plan({}, (parse_axis("training.seed", seeds),)))}
+        {trial.name for trial in plan_trials(Plan({}, (parse_axis("training.seed", seeds),)))}
         for seeds in ("0..2", "0..4")
     )
     assert small < large
@@ -159,7 +159,7 @@ def test_a_larger_grid_contains_the_old_trials():
 
 def test_the_name_of_a_trial_depends_on_all_its_settings():
     axes = (parse_axis("training.seed", "0"),)
-    (a,), (b,) = (plan_jobs(Plan({"network": {"hidden": h}}, axes)) for h in (32, 64))
+    (a,), (b,) = (plan_trials(Plan({"network": {"hidden": h}}, axes)) for h in (32, 64))
     assert a.name != b.name
     assert a.name.startswith("seed=0_")
 
@@ -185,4 +185,4 @@ def test_the_name_of_a_trial_depends_on_all_its_settings():
 )
 def test_invalid_plans_are_rejected(content, message):
     with pytest.raises(UsageError, match=message):
-        plan_jobs(parse_plan(content, "file"))
+        plan_trials(parse_plan(content, "file"))

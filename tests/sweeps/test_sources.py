@@ -9,7 +9,7 @@ from sweep_cases import Here, plan_of, statuses
 
 from revgn.errors import UsageError
 from revgn.store import open_run
-from revgn.sweeps import Beat, JobState, parse_axis, plan_jobs, run_sweep
+from revgn.sweeps import Beat, TrialState, parse_axis, plan_trials, run_sweep
 from revgn.sweeps.median import MedianRule
 from revgn.sweeps.search import Searched
 from revgn.sweeps.tune import Tuned, between, beyond, rates
@@ -41,27 +41,29 @@ def test_the_learning_rate_is_tuned_for_each_point(tmp_path):
     tuned = Tuned(plan, parse_axis("optimizer.lr", "1e-4,1e-3"), "score", tmp_path / "s")
     here = Here()
     board = run_sweep(plan, tmp_path / "s", source=tuned, executor=here)
-    assert len(here.jobs) == len(set(here.jobs)) == len(board)
+    assert len(here.trials) == len(set(here.trials)) == len(board)
     best = tuned.best(board)
     assert len(best) == 2
     for name in ("adam", "sgd"):
-        states = [state for state in board.values() if state.job.choices["optimizer"] == name]
+        states = [state for state in board.values() if state.trial.choices["optimizer"] == name]
         tried = {
-            state.job.choices["optimizer.lr"]: max((score for _, score in state.beat.scores), default=-1)
+            state.trial.choices["optimizer.lr"]: max((score for _, score in state.beat.scores), default=-1)
             for state in states
-            if state.job.choices["training.seed"] == 0
+            if state.trial.choices["training.seed"] == 0
         }
         assert len(tried) >= 4
         (rate,) = (value for point, value in best.items() if point.startswith(f"optimizer={name}_"))
         assert tried[rate] == max(tried.values())
         on_other_seeds = [
-            state.job.choices["optimizer.lr"] for state in states if state.job.choices["training.seed"] > 0
+            state.trial.choices["optimizer.lr"]
+            for state in states
+            if state.trial.choices["training.seed"] > 0
         ]
         assert on_other_seeds == [rate] * 2
     again = Here()
     tuned_again = Tuned(plan, parse_axis("optimizer.lr", "1e-4,1e-3"), "score", tmp_path / "s")
     assert list(run_sweep(plan, tmp_path / "s", source=tuned_again, executor=again)) == list(board)
-    assert again.jobs == []
+    assert again.trials == []
 
 
 def test_the_largest_learning_rate_that_does_not_diverge(tmp_path):
@@ -69,9 +71,9 @@ def test_the_largest_learning_rate_that_does_not_diverge(tmp_path):
     tuned = Tuned(plan, parse_axis("optimizer.lr", "0.01,1e30"), "largest", tmp_path / "s")
     board = run_sweep(plan, tmp_path / "s", source=tuned, executor=Here())
     (rate,) = tuned.best(board).values()
-    stable = [s.job.choices["optimizer.lr"] for s in board.values() if s.status == "finished"]
+    stable = [s.trial.choices["optimizer.lr"] for s in board.values() if s.status == "finished"]
     assert rate == max(stable)
-    assert {s.status for s in board.values() if s.job.choices["optimizer.lr"] > rate} == {"diverged"}
+    assert {s.status for s in board.values() if s.trial.choices["optimizer.lr"] > rate} == {"diverged"}
 
 
 def test_the_learning_rate_with_the_lowest_training_loss_after_one_epoch(tmp_path):
@@ -82,9 +84,9 @@ def test_the_learning_rate_with_the_lowest_training_loss_after_one_epoch(tmp_pat
     losses, finals = {}, []
     for name, state in board.items():
         run = open_run(tmp_path / "s" / name)
-        if state.job.choices.get("training.epochs") == 1:
+        if state.trial.choices.get("training.epochs") == 1:
             assert run.epochs["epoch"][-1] == 1
-            losses[state.job.choices["optimizer.lr"]] = run.epochs["train_loss"][-1]
+            losses[state.trial.choices["optimizer.lr"]] = run.epochs["train_loss"][-1]
         else:
             finals.append((run.config["training"]["epochs"], run.config["optimizer"]["lr"]))
     assert rate == min(losses, key=losses.get)
@@ -93,11 +95,11 @@ def test_the_learning_rate_with_the_lowest_training_loss_after_one_epoch(tmp_pat
 
 def test_the_rule_progress_applies_the_settings_of_a_variant(tmp_path):
     plan = replace(plan_of(), variants={"a": {"optimizer": {"kind": "adam"}}})
-    jobs = Tuned(plan, parse_axis("lr", "1e-5,1e-4"), "progress", tmp_path).more({}, 1)
-    assert [job.choices for job in jobs] == [
+    trials = Tuned(plan, parse_axis("lr", "1e-5,1e-4"), "progress", tmp_path).more({}, 1)
+    assert [trial.choices for trial in trials] == [
         {"variant": "a", "lr": rate, "training.epochs": 1} for rate in (1e-5, 1e-4)
     ]
-    assert {job.settings["optimizer"]["kind"] for job in jobs} == {"adam"}
+    assert {trial.settings["optimizer"]["kind"] for trial in trials} == {"adam"}
 
 
 def test_the_learning_rate_with_the_lowest_final_training_loss(tmp_path):
@@ -106,7 +108,7 @@ def test_the_learning_rate_with_the_lowest_final_training_loss(tmp_path):
     tuned = Tuned(plan, parse_axis("optimizer.lr", "1e-5,1e-2"), "fit", tmp_path / "s")
     board = run_sweep(plan, tmp_path / "s", source=tuned, executor=Here())
     losses = {
-        state.job.choices["optimizer.lr"]: open_run(tmp_path / "s" / name).epochs["train_loss"][-1]
+        state.trial.choices["optimizer.lr"]: open_run(tmp_path / "s" / name).epochs["train_loss"][-1]
         for name, state in board.items()
     }
     assert len(losses) >= 3
@@ -141,10 +143,12 @@ def test_initial_learning_rates_lie_around_the_default():
 
 
 def board_of(scores, status="running", settings=None):
-    jobs = plan_jobs(plan_of(settings, training__seed=list(range(len(scores)))))
+    trials = plan_trials(plan_of(settings, training__seed=list(range(len(scores)))))
     return {
-        job.name: JobState(job, status, Beat(epoch=float(len(each)), scores=tuple(enumerate(each, start=1))))
-        for job, each in zip(jobs, scores, strict=True)
+        trial.name: TrialState(
+            trial, status, Beat(epoch=float(len(each)), scores=tuple(enumerate(each, start=1)))
+        )
+        for trial, each in zip(trials, scores, strict=True)
     }
 
 
@@ -178,7 +182,7 @@ def test_a_search_is_continued_from_its_journal(tmp_path):
     more = Here()
     source = Searched(plan, 5, tmp_path / "s")
     grown = run_sweep(plan, tmp_path / "s", source=source, executor=more)
-    assert (len(here.jobs), len(more.jobs), len(grown)) == (3, 2, 5)
+    assert (len(here.trials), len(more.trials), len(grown)) == (3, 2, 5)
     assert set(board) < set(grown)
     trials = source._study.get_trials()
     assert {trial.state.name for trial in trials} == {"COMPLETE"}

@@ -45,10 +45,10 @@ def test_runs_that_differ_in_their_seed_are_one_row(make_run):
     assert found.judged == "test_accuracy"
     best = found.rows[0]
     assert best.statuses == {"finished": 3}
-    assert best.figures["test_accuracy"].mean == pytest.approx(0.6)
-    assert best.figures["test_accuracy"].deviation == pytest.approx(np.std([0.5, 0.6, 0.7], ddof=1))
-    assert best.figures["rho"].mean == 1.0
-    assert (best.figures["seconds"].mean, best.figures["best_epoch"].mean) == (3.0, 1.0)
+    assert best.metrics["test_accuracy"].mean == pytest.approx(0.6)
+    assert best.metrics["test_accuracy"].std == pytest.approx(np.std([0.5, 0.6, 0.7], ddof=1))
+    assert best.metrics["rho"].mean == 1.0
+    assert (best.metrics["seconds"].mean, best.metrics["best_epoch"].mean) == (3.0, 1.0)
 
 
 def test_a_seed_counts_once(make_run, tmp_path):
@@ -61,9 +61,9 @@ def test_a_seed_counts_once(make_run, tmp_path):
     assert duplicates_in_words(runs) == ""
     for repeated, name in ((open_run(tmp_path / "copy"), "copy"), (shorter, "shorter")):
         (row,) = compare_runs([*runs, repeated]).rows
-        spread = row.figures["test_accuracy"]
+        spread = row.metrics["test_accuracy"]
         assert (spread.mean, spread.count) == (pytest.approx(0.6), 2)
-        assert spread.deviation == pytest.approx(np.std([0.5, 0.7], ddof=1))
+        assert spread.std == pytest.approx(np.std([0.5, 0.7], ddof=1))
         assert row.statuses == {"finished": 2}
         told = duplicates_in_words([repeated, *runs])
         assert told.endswith("repeats the seed of another run with the same settings and is not counted")
@@ -78,11 +78,11 @@ def test_the_validation_accuracy_selects_the_best_evaluation(make_run):
         {"train_loss": 1.0, "validation_accuracy": 0.8, "test_accuracy": 0.8, "test_loss": 1.0},
     ]
     found = compare_runs([make_run("a", epochs)])
-    figures = found.rows[0].figures
+    metrics = found.rows[0].metrics
     assert found.judged == "validation_accuracy"
-    assert (figures["test_accuracy"].mean, figures["last_test_accuracy"].mean) == (0.7, 0.8)
-    assert (found.rows[0].score, figures["train_loss"].mean) == (0.9, 1.0)
-    assert math.isnan(figures["test_accuracy"].deviation)
+    assert (metrics["test_accuracy"].mean, metrics["last_test_accuracy"].mean) == (0.7, 0.8)
+    assert (found.rows[0].score, metrics["train_loss"].mean) == (0.9, 1.0)
+    assert math.isnan(metrics["test_accuracy"].std)
 
 
 def test_a_run_that_averages_is_judged_by_the_averaged_weights(make_run):
@@ -100,11 +100,11 @@ def test_a_run_that_averages_is_judged_by_the_averaged_weights(make_run):
         },
     ]
     found = compare_runs([make_run("a", epochs, training__average="tail")])
-    figures = {name: spread.mean for name, spread in found.rows[0].figures.items()}
+    metrics = {name: spread.mean for name, spread in found.rows[0].metrics.items()}
     assert (found.judged, found.rows[0].score) == ("validation_accuracy_average", 0.95)
-    assert (figures["validation_accuracy"], figures["test_accuracy"]) == (0.95, 0.75)
-    assert (figures["test_loss"], figures["last_test_accuracy"], figures["train_loss"]) == (0.5, 0.75, 1.5)
-    assert figures["best_epoch"] == 1.0
+    assert (metrics["validation_accuracy"], metrics["test_accuracy"]) == (0.95, 0.75)
+    assert (metrics["test_loss"], metrics["last_test_accuracy"], metrics["train_loss"]) == (0.5, 0.75, 1.5)
+    assert metrics["best_epoch"] == 1.0
 
 
 def test_runs_without_accuracy_are_ordered_by_loss(make_run):
@@ -140,4 +140,4 @@ def test_failed_and_diverged_runs_come_last(make_run):
     found = compare_runs(runs)
     assert found.rows[0].settings == {"optimizer.lr": 2.0}
     failed = next(row for row in found.rows if row.settings == {"optimizer.lr": 1.0})
-    assert (failed.statuses, failed.figures, failed.score) == ({"failed": 1}, {}, -math.inf)
+    assert (failed.statuses, failed.metrics, failed.score) == ({"failed": 1}, {}, -math.inf)

@@ -50,7 +50,7 @@ def test_summary_of_a_run(make_run):
     assert found["last"] == {"epoch": 2, "step": 8, **EPOCHS[2]}
     assert found["best"] == {"epoch": 1, "step": 4, **EPOCHS[1]}
     assert found["rho"] == {"median": 3e-5, "largest": 9e-5}
-    assert found["rungs"] == {"cholesky": 2, "eigh": 1}
+    assert found["factorizations"] == {"cholesky": 2, "eigh": 1}
     assert found["seconds"] == 4.0
     assert found["seconds_outside"] == 3.0
     assert found["split"] == {"forward": 0.5, "solve": 0.5}
@@ -79,7 +79,7 @@ def test_a_run_without_measurements(make_run):
     )
     assert found["memory_bytes"] is None
     only_first_order = summarize(make_run("adam", steps=[{"seconds": 1.0, "loss": 2.0}]))
-    assert (only_first_order["rho"], only_first_order["rungs"]) == (None, {})
+    assert (only_first_order["rho"], only_first_order["factorizations"]) == (None, {})
 
 
 @pytest.mark.parametrize("status", ["finished", "interrupted", "failed", "killed"])
