@@ -71,7 +71,7 @@ def check_room(path: Path, key: str, size: int) -> None:
     """Raise `DataError`, before unpacking, if an unpacked array does not fit into the machine's memory."""
     room = memory_size(select_backend("numpy"))
     if room is not None and size > room:
-        what = f"{key} unpacks to {size / 1e9:.3g} GB, but this machine has {room / 1e9:.3g} GB"
+        what = f"{key}: {size / 1e9:.3g} GB when unpacked, but this machine has {room / 1e9:.3g} GB"
         raise DataError(f"{path}: {what}")
 
 

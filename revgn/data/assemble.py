@@ -13,10 +13,11 @@ from revgn.data.dataset import (
     checksum_arrays,
     normalization,
 )
+from revgn.data.images import channels_first, stored_images
 from revgn.data.information import missing_information, row_counts
 from revgn.data.labels import Encoded, encode_targets
 from revgn.data.missing import complete_rows
-from revgn.data.settings import DataSettings
+from revgn.data.settings import DataSettings, LayoutChoice
 from revgn.errors import DataError, UsageError
 
 # Tags that separate these random draws from all others with the same seed.
@@ -59,8 +60,8 @@ def assemble(
     columns, target_names : tuple of str
         Names of the input columns and of the target columns, if the file has names.
     targets_are : str
-        The targets in words, such as "column 'price'", for `Dataset.taken_for`. By default, as for a data
-        set whose task is known, nothing is said.
+        The targets in words, such as "column 'price'", for `Dataset.taken_for`; if the classes are known, the
+        reason for them. By default nothing is said.
     notes : tuple of str
         What the reader of the file noticed, for `Dataset.warnings`.
 
@@ -80,8 +81,9 @@ def assemble(
     for label, rows in parts.items():
         parts[label], note = _complete(rows, f"{name}: {label} set", drop=settings.drop_missing)
         found += [f"{label} set: {note}"] if note else []
-    inputs = [_flatten(rows, f"{name}: {label}") for label, rows in parts.items()]
-    image_shape = _image_shape(train.inputs.shape)
+    inputs = [_flatten(rows, settings.layout, f"{name}: {label}") for label, rows in parts.items()]
+    stored = stored_images(train.inputs.shape, settings.layout, f"{name}: training")
+    image_shape = None if stored is None else stored[0]
     raw = {label: rows.targets for label, rows in parts.items()}
     encoded = encode_targets(name, raw, settings.task, classes, target_names)
     task, targets, names, _ = encoded
@@ -152,15 +154,13 @@ def _taken_for(
     }
     d = train.inputs.shape[1]
     inputs = (
-        f"{d} input{'s' * (d > 1)}"
-        if image_shape is None
-        else f"images of {' x '.join(map(str, image_shape))}"
+        f"images of {' x '.join(map(str, image_shape or ()))}" if image_shape else f"{d} input{'s' * (d > 1)}"
     )
     sizes = f"{train.inputs.shape[0]} training and {test.inputs.shape[0]} test rows of {inputs}"
-    reason = f"{targets_are} hold{'' if targets_are.startswith('columns ') else 's'} {encoded.reason}"
-    reason += f"; {other[encoded.task]}" if "whole" in encoded.reason else ""
-    reason = reason if encoded.reason else "as set"
-    return f"{what} ({reason}); {sizes}"
+    holds = "hold" if targets_are.startswith("columns ") else "holds"
+    because = [f"{targets_are} {holds} {encoded.reason}"] if encoded.reason else [targets_are]
+    because += [other[encoded.task]] if "whole" in encoded.reason else []
+    return f"{what} ({'; '.join(because)}); {sizes}"
 
 
 def _complete(rows: Rows, where: str, *, drop: bool) -> tuple[Rows, str]:
@@ -188,19 +188,7 @@ def _complete(rows: Rows, where: str, *, drop: bool) -> tuple[Rows, str]:
     return Rows(rows.inputs[complete], rows.targets[complete]), note
 
 
-def _image_shape(shape: tuple[int, ...]) -> ImageShape | None:
-    """Return channels, height and width if the inputs are certainly images, otherwise None."""
-    match shape:
-        case (_, height, width):
-            return 1, height, width
-        case (_, 1 | 3 as channels, height, width) if width not in (1, 3):
-            return channels, height, width
-        case (_, height, width, 1 | 3 as channels) if height not in (1, 3):
-            return channels, height, width
-    return None
-
-
-def _flatten(rows: Rows, where: str) -> HostArray:
+def _flatten(rows: Rows, layout: LayoutChoice, where: str) -> HostArray:
     """Return the inputs as (n, d), uint8 or float64; images are flattened with channels first."""
     inputs = rows.inputs
     if inputs.ndim < 2:
@@ -213,9 +201,10 @@ def _flatten(rows: Rows, where: str) -> HostArray:
         raise DataError(f"{where} inputs have shape {inputs.shape}: nothing to train on")
     if inputs.dtype.kind not in "biuf":
         raise DataError(f"{where} inputs have dtype {inputs.dtype}; expected numbers")
-    if inputs.ndim == 4 and _image_shape(inputs.shape) not in (None, inputs.shape[1:]):
-        inputs = inputs.transpose(0, 3, 1, 2)
     flat = inputs.reshape(inputs.shape[0], -1)
+    stored = stored_images(inputs.shape, layout, where)
+    if stored is not None and stored[1] == "channels-last":
+        flat = channels_first(flat, stored[0])
     if flat.dtype != np.uint8:
         flat = flat.astype(np.float64)
         check_finite(flat, f"{where} inputs")

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -12,9 +12,17 @@ from revgn.errors import DataError, RevgnError
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 Task: TypeAlias = Literal["classification", "regression"]
-ImageShape: TypeAlias = tuple[int, int, int]  # channels, height, width
+Layout: TypeAlias = Literal["channels-first", "channels-last"]
 
 _CHUNK = 1024  # number of rows converted to float64 at once
+
+
+class ImageShape(NamedTuple):
+    """Size of an image, and its number of channels."""
+
+    height: int
+    width: int
+    channels: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +50,7 @@ class Dataset:
     test: Part
     shift: HostArray  # (d,) float64
     scale: HostArray  # (d,) float64
-    image_shape: ImageShape | None  # images are flattened channels first
+    image_shape: ImageShape | None
     classes: tuple[str, ...]  # for a regression the names of the target columns
     checksum: str
     source: str
@@ -53,6 +61,7 @@ class Dataset:
     target_names: tuple[str, ...] = ()  # names of the target columns: one for class labels in one column
     taken_for: str = ""  # what the file was taken for, and why, in one line; empty for a known data set
     warnings: tuple[str, ...] = ()  # what the file lacks, and the consequences, one line each
+    layout: Layout = "channels-first"  # order of the axes of images in the flat inputs
 
 
 @contextmanager
@@ -102,8 +111,9 @@ def checksum_arrays(arrays: Iterable[HostArray]) -> str:
 def normalization(inputs: HostArray, image_shape: ImageShape | None) -> tuple[HostArray, HostArray]:
     """Return shift and scale, (d,) each, that give `inputs` mean 0 and standard deviation 1.
 
-    Images have one pair per channel, over all its pixels. Tables have one pair per column. A constant channel
-    or column has scale 1. Numbers are squared in a unit of their own, so that no square overflows.
+    Images, flattened channels first, have one pair per channel, over all its pixels. Tables have one pair per
+    column. A constant channel or column has scale 1. Numbers are squared in a unit of their own, so that no
+    square overflows.
 
     Notes
     -----
@@ -134,5 +144,5 @@ def _channel_means(columns: HostArray, image_shape: ImageShape | None) -> HostAr
     """Return the mean over its channel for each column of images, and the columns of tables unchanged."""
     if image_shape is None:
         return columns.astype(np.float64)
-    channels = columns.reshape(image_shape[0], -1)
+    channels = columns.reshape(image_shape.channels, -1)
     return np.repeat(channels.mean(axis=1), channels.shape[1])

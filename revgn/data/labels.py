@@ -25,7 +25,7 @@ class Encoded(NamedTuple):
     task: Task
     targets: list[HostArray]
     names: tuple[str, ...]  # of the c classes or targets
-    reason: str  # what the targets hold, in words, such as "text"; "" if the task was set
+    reason: str  # what the targets hold, in words, such as "text"; "" if the task is known
 
 
 def encode_targets(
@@ -65,6 +65,8 @@ def encode_targets(
         found = [_numbers(targets, where[each]) for each, targets in given.items()]
         count = _column_count(name, found)
         return Encoded(task, found, target_names or tuple(f"target{k}" for k in range(count)), reason)
+    if classes:
+        reason = ""
     if training.ndim == 2:
         found = [_one_hot_rows(targets, where[each]) for each, targets in given.items()]
         names = classes or target_names or tuple(map(str, range(_column_count(name, found))))

@@ -1,45 +1,37 @@
 """Load data sets by name or path."""
 
-import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from revgn.data.archives import ArrayNames, read_h5, read_npz
 from revgn.data.assemble import Rows, assemble
 from revgn.data.cifar import read_cifar
-from revgn.data.dataset import Dataset, reading
-from revgn.data.dialect import GZIP, UTF16
+from revgn.data.dataset import Dataset
+from revgn.data.folders import read_folder
 from revgn.data.idx import read_idx
+from revgn.data.images import stored_images
+from revgn.data.kinds import kind_of_file
 from revgn.data.places import KNOWN, dataset_names, fetch, find_files, missing
-from revgn.data.settings import DataSettings
+from revgn.data.settings import DataSettings, LayoutChoice
 from revgn.data.tables import read_table
 from revgn.errors import DataError, UsageError, nearest
 
 _SUFFIXES = (".npz", ".h5", ".hdf5", ".csv", ".tsv", ".txt", ".gz")
 _OF_TABLES = ("target", "columns", "separator", "decimal")
-_OF_ARRAYS = ("inputs", "targets", "test_inputs", "test_targets")
-_UNREADABLE = {  # what files begin with that are not read, and what to say
-    b"\x93NUMPY": "holds a single array without a name; save inputs and targets with np.savez",
-    b"PAR1": "is a Parquet file",
-    b"ARROW1": "is an Arrow file",
-    b"SQLite": "is an SQLite file",
-    b"MATLAB 5": "is a MATLAB file of version 5",
-    b"\x80": "is a pickle, which could run any code; save its arrays with np.savez",
-    b"\xd0\xcf\x11\xe0": "is an Excel file; save it as .csv",
-}
+_OF_ARRAYS = ("inputs", "targets", "test_inputs", "test_targets", "layout")
 _TEST_FRACTION = 0.2  # of a known table; its checksum depends on the split
 
 
 def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Dataset:
-    """Load a known data set by its name, or a user's own arrays from an .npz, .h5 or .csv file.
+    """Load a known data set, or a user's own: arrays in a .npz, .h5 or .csv file, or a folder of images.
 
     Parameters
     ----------
     name : str
-        One of `dataset_names()`, or the path of a file.
+        One of `dataset_names()`, or the path of a file or of a folder.
     download : bool
         Whether to download a known data set that is not on this machine.
     **settings
@@ -55,7 +47,8 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
     Notes
     -----
     Law: `checksum` covers all loaded rows, whatever the subset; shift and scale are computed from the
-    training rows that remain.
+    training rows that remain. Images are flattened channels first, whatever their order in the file;
+    `with_layout` changes it.
 
     Examples
     --------
@@ -66,7 +59,7 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
     wanted = DataSettings(name, **settings)
     folder, path = wanted.folder, Path(name)
     if name in KNOWN:
-        _refuse_settings(wanted, _OF_TABLES + _OF_ARRAYS + ("drop_missing",), "a known data set")
+        _refuse_settings(wanted, (*_OF_TABLES, *_OF_ARRAYS, "drop_missing"), "a known data set")
         if wanted.task not in ("auto", KNOWN[name].task):
             has = "classes" if wanted.task == "regression" else "numbers as targets"
             raise UsageError(f"task: {name} has {has}; it is not a {wanted.task}")
@@ -74,14 +67,18 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
         if not paths:
             raise missing(name, folder, "downloads are off")
         return _load_known(name, paths, wanted)
+    if path.is_dir():
+        _refuse_settings(wanted, (*_OF_TABLES, *_OF_ARRAYS, "drop_missing"), "a folder of images")
+        return _load_folder(path, wanted)
     if not path.is_file():
         if path.suffix.lower() not in _SUFFIXES:
             hint = nearest(name, dataset_names())
             raise UsageError(
-                f"data: {name!r} is neither a known name nor a {'/'.join(_SUFFIXES)} file; {hint}"
+                f"data: {name!r} is neither a known name, nor a {'/'.join(_SUFFIXES)} file, nor a folder; "
+                f"{hint}"
             )
         raise DataError(f"{path}: there is no such file")
-    kind = _kind(path)
+    kind = kind_of_file(path)
     if kind == "table":
         _refuse_settings(wanted, _OF_ARRAYS, "a table, which has no named arrays")
         table = read_table(path, wanted)
@@ -93,20 +90,22 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
             replace(wanted, drop_missing=False),
             columns=table.columns,
             target_names=table.target_names,
-            targets_are=_columns_in_words(table.target_names),
+            targets_are=_in_words("column", table.target_names, wanted),
             notes=table.notes,
         )
         return replace(dataset, taken_for="; ".join(filter(None, (dataset.taken_for, table.dialect))))
     _refuse_settings(wanted, _OF_TABLES, f"an {kind} file, which has no named columns")
     names = ArrayNames(wanted.inputs, wanted.targets, wanted.test_inputs, wanted.test_targets)
     arrays = (read_npz if kind == ".npz" else read_h5)(path, names)
+    shape = arrays.train.inputs.shape
+    stored = stored_images(shape, wanted.layout, f"{path.name}: training")
     return assemble(
         path.name,
-        str(path),
+        f"{path}, images {stored[1].replace('-', ' ')}" if stored and len(shape) == 4 else str(path),
         arrays.train,
         arrays.test,
         wanted,
-        targets_are=f"array {arrays.targets!r}",
+        targets_are=_in_words("array", (arrays.targets,), wanted),
         notes=arrays.notes,
     )
 
@@ -114,38 +113,25 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
 def _refuse_settings(wanted: DataSettings, names: tuple[str, ...], kind: str) -> None:
     """Raise `UsageError` for a setting that has no effect on this kind of data."""
     for name in names:
-        if getattr(wanted, name):
+        if getattr(wanted, name) != getattr(DataSettings(), name):
             raise UsageError(f"{name}: has no effect, since {wanted.name} is {kind}")
 
 
-def _columns_in_words(names: tuple[str, ...]) -> str:
-    return f"column {names[0]!r}" if len(names) == 1 else f"columns {', '.join(map(repr, names))}"
+def _in_words(kind: str, names: tuple[str, ...], wanted: DataSettings) -> str:
+    """Return the names of the targets, such as "columns 'a', 'b'", or that the task was set."""
+    if wanted.task != "auto":
+        return f"{kind} {', '.join(map(repr, names))}, as set"
+    return f"{kind}{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
 
 
-def _kind(path: Path) -> Literal["table", ".npz", ".h5"]:
-    """Return the kind of a file by its content, whatever its name; a kind that cannot be read is an error."""
-    with reading(path, OSError), path.open("rb") as file:
-        head = file.read(1024)
-    for signature, found in _UNREADABLE.items():
-        if head.startswith(signature):
-            raise DataError(f"{path}: {found}; expected a .csv, .npz or .h5 file")
-    if not head:
-        raise DataError(f"{path}: the file is empty")
-    if head.startswith(b"PK"):
-        with reading(path, OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-            if not any(name.endswith(".npy") for name in archive.namelist()):
-                raise DataError(f"{path}: is a zip archive without arrays; save a table of Excel as .csv")
-        return ".npz"
-    if head.startswith(b"\x89HDF"):
-        return ".h5"
-    if path.suffix.lower() in (".h5", ".hdf5"):  # the signature may follow a block of the user
-        import h5py
-
-        if h5py.is_hdf5(path):
-            return ".h5"
-    if b"\0" in head and not head.startswith((GZIP, *UTF16)):
-        raise DataError(f"{path}: is neither text nor an .npz or .h5 file")
-    return "table"
+def _load_folder(path: Path, wanted: DataSettings) -> Dataset:
+    if wanted.task == "regression":
+        raise UsageError(f"task: {path} has classes; it is not a regression")
+    train, test, classes = read_folder(path)
+    layout: LayoutChoice = "channels-last" if train.inputs.ndim == 4 else "auto"
+    wanted = replace(wanted, layout=layout)
+    because = "one folder each"
+    return assemble(path.name, str(path), train, test, wanted, classes=classes, targets_are=because)
 
 
 def describe(name: str, **options: Any) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def build_problem(
     Raises
     ------
     UsageError
-        If settings do not fit the data, such as cross-entropy for a regression, or crops without images.
+        If settings do not fit the data, such as cross-entropy for a regression, or augmentation of a table.
     BackendError
         If the backend is not available.
 
@@ -110,8 +110,8 @@ def build_problem(
     batch_size = n if settings.batch_size == "full" else settings.batch_size or min(DEFAULT_BATCH, n)
     per_epoch = steps_per_epoch(n, batch_size)
     total_steps = settings.steps or settings.epochs * per_epoch
-    if config.data.crop and dataset.image_shape is None:
-        raise UsageError(f"data.crop: {dataset.name} has no images to crop")
+    if config.data.augmentation != "none" and dataset.image_shape is None:
+        raise UsageError(f"data.augmentation: {dataset.name} has no images")
     config = _with_parts(config, network, loss, optimizer)
     if network is None:
         if isinstance(config.network, Architecture) and outputs > 2 * ((d + 1) // 2):

@@ -132,7 +132,7 @@ def test_an_array_larger_than_memory_is_not_unpacked(tmp_path, name, monkeypatch
     monkeypatch.setattr("revgn.data.archives.memory_size", lambda backend: 50_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(DataError, match=r"x unpacks to 0\.08 GB, but this machine has 0\.05 GB"):
+        with pytest.raises(DataError, match=r"x: 0\.08 GB when unpacked, but this machine has 0\.05 GB"):
             load_dataset(str(path))
         assert tracemalloc.get_traced_memory()[1] < 5e6
     finally:

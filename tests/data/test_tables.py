@@ -202,7 +202,7 @@ def test_what_a_table_is_taken_for_is_said_in_one_line(table):
         "regression on 1 target (column 'y' holds 12 different whole numbers, 1000 to 12000; set task to "
         "classification to take them as labels); "
     )
-    assert "(as set)" in load_dataset(str(prices), target="y", task="regression").taken_for
+    assert "(column 'y', as set); 10 " in load_dataset(str(prices), target="y", task="regression").taken_for
     several = load_dataset(str(path), target="a,b", columns="c")
     assert (several.target_names, several.classes) == (("a", "b"), ("a", "b"))
     assert "regression on 2 targets (columns 'a', 'b' hold 2 columns of numbers)" in several.taken_for
