@@ -1,8 +1,10 @@
 """Data: known data sets and a user's own arrays, checked, normalized and divided into batches."""
 
+from revgn.data.augmentation import augment, pad_crop_flip
 from revgn.data.batches import batch_indices, steps_per_epoch, take_batch
 from revgn.data.crop import random_resized_crop
-from revgn.data.dataset import Dataset, Part
+from revgn.data.dataset import Dataset, ImageShape, Part
+from revgn.data.images import with_layout
 from revgn.data.interface import Interface, interface_of
 from revgn.data.placed import PlacedDataset, PlacedPart, place_dataset, place_part, place_rows, take_rows
 from revgn.data.places import dataset_names, fetch
@@ -12,10 +14,12 @@ from revgn.data.sources import describe, list_datasets, load_dataset
 __all__ = [
     "DataSettings",
     "Dataset",
+    "ImageShape",
     "Interface",
     "Part",
     "PlacedDataset",
     "PlacedPart",
+    "augment",
     "batch_indices",
     "dataset_names",
     "describe",
@@ -23,6 +27,7 @@ __all__ = [
     "interface_of",
     "list_datasets",
     "load_dataset",
+    "pad_crop_flip",
     "place_dataset",
     "place_part",
     "place_rows",
@@ -30,4 +35,5 @@ __all__ = [
     "steps_per_epoch",
     "take_batch",
     "take_rows",
+    "with_layout",
 ]

@@ -27,7 +27,7 @@ T = TypeVar("T")
 Weights = Literal["raw", "average"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 CONVENTIONS = "CF-1.11"
 
 RUN_FILE = "run.h5"
@@ -254,6 +254,7 @@ ROOT_ATTRIBUTES = {
     "dtype": "floating-point precision of parameters and data",
     "data_name": "name of the data set",
     "data_sha256": "SHA-256 of the data set",
+    "data_image_shape": "height, width and channels of images as JSON; null for tables",
     "start": "time when the run started, ISO 8601, UTC",
     "end": "time when the run ended, ISO 8601, UTC; empty while it continues",
 }

@@ -109,7 +109,7 @@ def build_problem(
     Raises
     ------
     UsageError
-        If settings do not fit the data, such as cross-entropy for a regression, or crops without images.
+        If settings do not fit the data, such as cross-entropy for a regression, or augmentation of a table.
     BackendError
         If the backend is not available.
 
@@ -129,8 +129,8 @@ def build_problem(
     batch_size = n if settings.batch_size == "full" else settings.batch_size or min(DEFAULT_BATCH, n)
     per_epoch = steps_per_epoch(n, batch_size)
     total_steps = settings.steps or settings.epochs * per_epoch
-    if config.data.crop and dataset.image_shape is None:
-        raise UsageError(f"data.crop: {dataset.name} has no images to crop")
+    if config.data.augmentation != "none" and dataset.image_shape is None:
+        raise UsageError(f"data.augmentation: {dataset.name} has no images")
     config = with_parts(config, network, loss, optimizer)
     if network is None:
         network = draw_network_of(config, dataset, outputs, backend)
@@ -162,16 +162,16 @@ def draw_network_of(config: Config, data: Dataset | Interface, outputs: int, bac
         If there are more outputs than inputs.
     """
     d = data.shift.size
-    if outputs > 2 * ((d + 1) // 2):
+    if isinstance(config.network, Architecture) and outputs > 2 * ((d + 1) // 2):
         what = "classes" if data.task == "classification" else "targets"
         raise UsageError(
             f"{data.name}: {outputs} {what} but only {d} input features; a reversible network has at "
             "most as many outputs as features (rounded up to an even number)"
         )
     rng = np.random.default_rng([config.training.seed, _NETWORK])
-    assert isinstance(config.network, Architecture)
     dtype = getattr(backend.xp, config.training.dtype)
-    return draw_network(config.network, d, outputs, rng, backend=backend, dtype=dtype)
+    features = d if data.image_shape is None else data.image_shape
+    return draw_network(config.network, features, outputs, rng, backend=backend, dtype=dtype)
 
 
 def place_data(problem: Problem) -> PlacedDataset:
@@ -227,8 +227,8 @@ def _check_parts(optimizer: Optimizer, loss: Loss, config: Config, outputs: int)
     for part in parts_of(optimizer):
         if isinstance(part, Automatic):
             raise UsageError("solver: auto must be replaced by another solver; call choose_solver first")
-        if isinstance(part, BlockWise) and isinstance(config.network, Architecture):
-            fixed_weights(part.block_weights, config.network.blocks)  # raises if their number is wrong
+        if isinstance(part, BlockWise) and not isinstance(config.network, Own):
+            fixed_weights(part.block_weights, config.network.block_count)  # raises if their number is wrong
         if getattr(part, "outputs", None) == "centered-logits" and not isinstance(loss, CrossEntropy):
             raise UsageError(
                 "outputs: centered-logits is only for cross-entropy, which ignores a constant added to all "

@@ -171,11 +171,11 @@ def test_a_damaged_run_is_reported_in_one_line(folder, tmp_path):
         assert "\n" not in str(caught.value)
     path.write_bytes(image)
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 4
-    with pytest.raises(RunError, match=r"has format 4, which requires a newer revgn; .* up to 3"):
+        file.attrs["format_version"] = 5
+    with pytest.raises(RunError, match=r"has format 5, which requires a newer revgn; .* up to 4"):
         open_run(folder)
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 3
+        file.attrs["format_version"] = 4
         del file.attrs["seed"]
     with pytest.raises(RunError, match="lacks seed"):
         open_run(folder)

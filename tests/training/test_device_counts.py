@@ -32,10 +32,13 @@ def make_problem(stand_in):
     return make
 
 
-@pytest.mark.parametrize(("crop", "uploads", "launches"), [(False, 0, 6), (True, 1, 45)])
-def test_a_batch_is_formed_on_the_device(crop, uploads, launches, make_problem, stand_in):
-    """Except for the windows of crops; the order of the rows is copied at the beginning of an epoch."""
-    problem = make_problem(crop=crop)
+@pytest.mark.parametrize(
+    ("augmentation", "uploads", "launches"),
+    [("none", 0, 6), ("resized-crop", 1, 45), ("pad-crop-flip", 1, 30)],
+)
+def test_a_batch_is_formed_on_the_device(augmentation, uploads, launches, make_problem, stand_in):
+    """Except for the draws of the changes; the order of the rows is copied at the beginning of an epoch."""
+    problem = make_problem(augmentation=augmentation)
     coming = batches(problem, place_data(problem), 0)
     for step in range(6):
         with stand_in.counting() as counts:

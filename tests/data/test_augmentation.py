@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from revgn.arrays import to_host
+from revgn.data import ImageShape, augment, pad_crop_flip, random_resized_crop
+from revgn.data.images import channels_last
+
+rng = np.random.default_rng(0)
+SHAPE = ImageShape(6, 9, 3)
+IMAGES = rng.integers(1, 256, (50, 3 * 6 * 9), dtype=np.uint8)  # channels first; no pixel is black
+
+
+def change_slowly(image, top, left, is_flipped, padding):
+    """One pixel at a time: the pixel of the padded image at (top, left), from the right if it is flipped."""
+    _, height, width = image.shape
+    out = np.zeros_like(image)
+    for row in range(height):
+        for column in range(width):
+            y, x = top + row - padding, left + (width - 1 - column if is_flipped else column) - padding
+            if 0 <= y < height and 0 <= x < width:
+                out[:, row, column] = image[:, y, x]
+    return out
+
+
+@pytest.mark.parametrize("padding", [0, 2, 4])
+def test_the_batch_equals_a_loop_over_images(padding, backend):
+    images = IMAGES.reshape(50, 3, 6, 9)
+    most = 2 * padding + 1
+    drawn = np.random.default_rng(5).integers(0, [most, most, 2], (50, 3))
+    expected = [change_slowly(image, *draws, padding) for image, draws in zip(images, drawn, strict=True)]
+    moved = backend.backend.asarray(images)[..., None]
+    found = pad_crop_flip(moved, np.random.default_rng(5), padding=padding)
+    assert found.dtype == moved.dtype
+    np.testing.assert_array_equal(to_host(found)[..., 0], expected)
+
+
+def test_shifts_are_uniform_and_half_of_the_images_are_flipped():
+    image = np.zeros((20_000, 1, 9, 9, 1), np.uint8)
+    image[:, :, 4, 4] = 1  # the pixel in the middle shows the shift
+    image[:, :, 4, 5] = 2  # and its neighbour the flip
+    changed = pad_crop_flip(image, np.random.default_rng(0))[:, 0, :, :, 0]
+    _, rows, columns = np.nonzero(changed == 1)
+    for places in (rows, columns):
+        np.testing.assert_allclose(np.bincount(places, minlength=9) / 20_000, 1 / 9, atol=0.01)
+    inside = (columns > 0) & (columns < 8)
+    is_flipped = changed[np.arange(20_000), rows, np.maximum(columns - 1, 0)] == 2
+    assert abs(is_flipped[inside].mean() - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("kind", ["none", "resized-crop", "pad-crop-flip"])
+def test_the_pixels_do_not_depend_on_the_layout(kind, backend):
+    first, last = (backend.backend.asarray(x) for x in (IMAGES, channels_last(IMAGES, SHAPE)))
+    a = augment(first, SHAPE, "channels-first", kind, np.random.default_rng(3))
+    b = augment(last, SHAPE, "channels-last", kind, np.random.default_rng(3))
+    np.testing.assert_array_equal(channels_last(to_host(a), SHAPE), to_host(b))
+    assert (kind == "none") == np.array_equal(to_host(a), IMAGES)
+
+
+def test_a_resized_crop_is_that_of_the_images():
+    found = augment(IMAGES, SHAPE, "channels-first", "resized-crop", np.random.default_rng(3))
+    crops = random_resized_crop(IMAGES.reshape(50, 3, 6, 9), np.random.default_rng(3))
+    np.testing.assert_array_equal(found, crops.reshape(50, -1))
