@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from revgn.data.dataset import Dataset, HostArray, Part, Task, checksum_arrays, normalization
-from revgn.data.images import channels_first, stored_images
+from revgn.data.images import flat_images, stored_images
 from revgn.data.settings import DataSettings, LayoutChoice, TaskChoice
 from revgn.errors import DataError, UsageError
 
@@ -122,10 +122,7 @@ def _flatten(rows: Rows, layout: LayoutChoice, where: str) -> HostArray:
         raise DataError(f"{where} inputs have shape {inputs.shape}: nothing to train on")
     if inputs.dtype.kind not in "biuf":
         raise DataError(f"{where} inputs have dtype {inputs.dtype}; expected numbers")
-    flat = inputs.reshape(inputs.shape[0], -1)
-    stored = stored_images(inputs.shape, layout, where)
-    if stored is not None and stored[1] == "channels-last":
-        flat = channels_first(flat, stored[0])
+    flat = flat_images(inputs, layout, where)
     if flat.dtype != np.uint8:
         flat = flat.astype(np.float64)
         check_finite(flat, f"{where} inputs")

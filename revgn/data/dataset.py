@@ -18,11 +18,11 @@ _CHUNK = 1024  # number of rows converted to float64 at once
 
 
 class ImageShape(NamedTuple):
-    """Size of an image, and its number of channels."""
+    """Sizes of an image, in the order in which images are flattened."""
 
+    channels: int
     height: int
     width: int
-    channels: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,14 +49,13 @@ class Dataset:
     test: Part
     shift: HostArray  # (d,) float64
     scale: HostArray  # (d,) float64
-    image_shape: ImageShape | None
+    image_shape: ImageShape | None  # images are flattened channels first
     classes: tuple[str, ...]  # for a regression the names of the target columns
     checksum: str
     source: str
     validation: Part | None = None  # rows held out from training, for model selection without the test set
     target_shift: HostArray | None = None  # (c,) float64; None: targets are not standardized
     target_scale: HostArray | None = None  # (c,)
-    layout: Layout = "channels-first"  # order of the axes of images in the flat inputs
 
 
 @contextmanager
@@ -85,8 +84,8 @@ def checksum_arrays(arrays: Iterable[HostArray]) -> str:
 def normalization(inputs: HostArray, image_shape: ImageShape | None) -> tuple[HostArray, HostArray]:
     """Return shift and scale, (d,) each, that give `inputs` mean 0 and standard deviation 1.
 
-    Images, flattened channels first, have one pair per channel, over all its pixels. Tables have one pair per
-    column. A constant channel or column has scale 1.
+    Images have one pair per channel, over all its pixels. Tables have one pair per column. A constant channel
+    or column has scale 1.
 
     Notes
     -----
