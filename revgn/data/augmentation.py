@@ -31,7 +31,7 @@ def pad_crop_flip(images: Array, rng: np.random.Generator, *, padding: int = 4) 
     --------
     >>> image = np.array([[[[1.0, 2.0, 3.0]]]])
     >>> pad_crop_flip(image, np.random.default_rng(1), padding=1)
-    array([[[[0., 3., 2.]]]])
+    array([[[[3., 2., 1.]]]])
     """
     xp, device = array_namespace(images), images.device
     n, channels, height, width = images.shape
