@@ -81,7 +81,7 @@ from revgn.maps import (
     weight_forms,
     with_features,
 )
-from revgn.networks import REFERENCE, Architecture, Chain, Network, draw_network
+from revgn.networks import REFERENCE, Architecture, Chain, Convolutional, Network, Padding, draw_network
 from revgn.optimizers import (
     KFAC,
     LBFGS,
@@ -163,6 +163,7 @@ __all__ = [
     "Config",
     "ConjugateGradients",
     "Constant",
+    "Convolutional",
     "Cosine",
     "Coupling",
     "CouplingParams",
@@ -183,6 +184,7 @@ __all__ = [
     "Network",
     "Orthogonalized",
     "Paced",
+    "Padding",
     "ParamsStep",
     "PinvInfo",
     "PinvRule",

@@ -5,6 +5,9 @@ have the rows a_k[s]. Then
 
     Theta[(o,s),(p,t)] = sum_k (A_k A_k^T)[s,t] < b_k[(o,s)], b_k[(p,t)] >
 
+A row of a layer with several positions is a sum of outer products. It is then computed for each sample and
+enters Theta as b_k, a matrix flattened to one row, with a_k[s] = 1 (see `sample_parts`).
+
 For a coupling, A_k are its features, and b_k is the cotangent of the output, pulled back to the half that the
 coupling changes. At the last coupling, b_k is a row of U^T, with readout U, and the same for all samples. The
 pull-back through a nonlinear coupling makes the cotangents of the samples differ. No pull-back is necessary
@@ -26,14 +29,38 @@ from revgn.arrays import (
     matmul,
     pieces,
 )
-from revgn.layers import Readout, lift
+from revgn.layers import Readout, ReadoutParams, ReadoutPoint, spread
 from revgn.linalg import gram_rows
 from revgn.maps import Halves, KernelPart, from_matrices, kernel_parts, vjp_input, weight_forms
 from revgn.networks import ChainParams, points_backward
 from revgn.solvers.jacobian import Jacobian, output_count
 from revgn.trees import is_empty
 
+_GRADIENTS = 1 << 24  # numbers of rows that are computed for each sample at a time, at least
 HELD = 4  # parts that are held in memory, and added to Theta together in one sweep over Theta
+
+
+class SamplePart(NamedTuple):
+    """Part of Theta with one outer product a_s b_os^T for each sample: A (n, m), b (c, n, k) or (c, 1, k).
+
+    With `columns`, a_s = 1, and b_os is a matrix with this number of columns, flattened row by row.
+    """
+
+    features: Array
+    cotangents: Array
+    columns: int | None = None
+
+    def matrix(self, v: Array) -> Array:
+        """Return sum_os v_os a_s b_os^T for v (c, n), as the matrix of the layer."""
+        xp, (A, b, columns) = array_namespace(v), self
+        if columns is not None:
+            c, n, k = b.shape
+            return xp.reshape(matmul(xp.reshape(v, (1, c * n)), xp.reshape(b, (c * n, k))), (-1, columns))
+        weights = v[:, :, None]
+        total = weights[0, ...] * b[0, ...]
+        for o in range(1, b.shape[0]):
+            total += weights[o, ...] * b[o, ...]
+        return matmul(A.T, total)
 
 
 class Held(NamedTuple):
@@ -81,7 +108,7 @@ def tangent_kernel(J: Jacobian) -> Array:
     return xp.reshape(xp.permute_dims(by_output, (1, 0, 3, 2)), lower.shape)
 
 
-def lower_kernel(J: Jacobian, parts: Iterable[KernelPart] | None = None) -> Array:
+def lower_kernel(J: Jacobian, parts: Iterable[SamplePart] | None = None) -> Array:
     """Return Theta (c n, c n) with only the lower triangle filled. Entries above the diagonal are undefined.
 
     Row o n + s belongs to output o of sample s. In this order, tiles of a few outputs and many samples are
@@ -91,7 +118,7 @@ def lower_kernel(J: Jacobian, parts: Iterable[KernelPart] | None = None) -> Arra
     Theta = empty((c, n, c, n), J.network.readout.first)
     held: list[Held] = []
     is_first = True
-    for A, b in parts_backward(J) if parts is None else parts:
+    for A, b, _ in parts_backward(J) if parts is None else parts:
         held.append(Held(gram_rows(A), b, b))
         if len(held) == HELD:
             add_parts(Theta, held, is_first=is_first, lower=True)
@@ -101,22 +128,52 @@ def lower_kernel(J: Jacobian, parts: Iterable[KernelPart] | None = None) -> Arra
     return array_namespace(Theta).reshape(Theta, (c * n, c * n))
 
 
-def parts_backward(J: Jacobian) -> Iterator[KernelPart]:
+def sample_parts(part: KernelPart, samples: int, numbers: int | None = None) -> Iterator[SamplePart]:
+    """Yield a part of Theta with one outer product for each sample.
+
+    With P positions, rows are computed sample by sample, G_os = sum_p a_sp b_osp^T (m, k). If all G exceed
+    `numbers` numbers, some rows of these matrices are computed at a time, so that several parts of Theta
+    result.
+
+    Notes
+    -----
+    Law: the same part of Theta. Cost: 2 c n P m k operations for G.
+    """
+    (A, b), n = part, samples
+    if A.shape[0] == n:
+        yield SamplePart(A, b)
+        return
+    xp, m, (c, _, k) = array_namespace(A), A.shape[1], b.shape
+    apart = xp.permute_dims(xp.reshape(A, (1, n, -1, m)), (0, 1, 3, 2))  # (1, n, m, P)
+    b = xp.reshape(b, (c, -1, apart.shape[3], k))
+    rows = m if numbers is None else max(1, numbers // (c * n * k))
+    for piece in pieces(m, rows):
+        G = xp.matmul(apart[:, :, piece, :], b)
+        ones = xp.ones((n, 1), dtype=A.dtype, device=backend_of(A).device)
+        yield SamplePart(ones, xp.reshape(G, (c, n, -1)), k)
+
+
+def parts_backward(J: Jacobian, *, whole: bool = False) -> Iterator[SamplePart]:
     """Yield the parts of Theta, from the last layer to the first.
 
-    The cotangents b are (c, n, k), or (c, 1, k) if they are the same for all samples.
+    The cotangents b are (c, n, k), or (c, 1, k) if they are the same for all samples. Rows that are computed
+    for each sample take no more memory than Theta, or `_GRADIENTS` numbers if that is more, unless a part
+    has to be `whole`.
     """
+    n = J.point.output.first.shape[0]
+    bound = None if whole else max(_GRADIENTS, (n * output_count(J)) ** 2)
     layers = J.network.body.layers
     first = next((k for k, of in enumerate(J.params) if not is_empty(of)), len(layers))
     bars = read_back(J.network.readout, J.outputs)
     points = points_backward(layers, J.params, J.point)
     for k, point in zip(reversed(range(first, len(layers))), points, strict=False):
-        yield from kernel_parts(layers[k], J.params[k], point, bars)
+        for part in kernel_parts(layers[k], J.params[k], point, bars):
+            yield from sample_parts(part, n, bound)
         if k > first:
             bars = vjp_input(layers[k], J.params[k], point, bars)
 
 
-def adjoint_of_parts(J: Jacobian, parts: Sequence[KernelPart], v: Array) -> ChainParams:
+def adjoint_of_parts(J: Jacobian, parts: Sequence[SamplePart], v: Array) -> ChainParams:
     """Return J^T v for v (n, c), from the parts of Theta.
 
     Notes
@@ -124,15 +181,7 @@ def adjoint_of_parts(J: Jacobian, parts: Sequence[KernelPart], v: Array) -> Chai
     Law: equals `apply_adjoint`. Cost: one product of n h d operations for each part, where a backward sweep
     for v takes three; in addition, c n d/2 numbers are read for each part.
     """
-    weights = v.T[:, :, None]
-
-    def mixed(b: Array) -> Array:
-        total = weights[0, ...] * b[0, ...]
-        for o in range(1, b.shape[0]):
-            total += weights[o, ...] * b[o, ...]
-        return total
-
-    matrices = iter([matmul(A.T, mixed(b)) for A, b in parts])
+    matrices = iter([part.matrix(v.T) for part in parts])
     D = []
     for layer, of in zip(reversed(J.network.body.layers), reversed(J.params), strict=True):
         own = () if is_empty(of) else tuple(next(matrices) for _ in weight_forms(layer))
@@ -156,9 +205,10 @@ def read_back(readout: Readout, R: Array | None) -> Halves:
     """
     if R is not None and R.ndim == 3:
         rows = array_namespace(R).permute_dims(R, (2, 0, 1))  # (m, n, c)
-        return lift(readout, rows)
-    halves = (readout.first, readout.second) if R is None else (readout.first @ R, readout.second @ R)
-    return Halves(*(half.T[:, None, :] for half in halves))
+        halves: Halves = vjp_input(readout, ReadoutParams(), ReadoutPoint(), rows)
+        return halves
+    columns = (readout.first, readout.second) if R is None else (readout.first @ R, readout.second @ R)
+    return spread(readout, Halves(*(half.T[:, None, :] for half in columns)))
 
 
 def add_parts(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) -> None:

@@ -30,7 +30,6 @@ from revgn.arrays import (
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import MemoryShortageError, RunError, ShapeError, UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
-from revgn.maps import KernelPart
 from revgn.networks import ChainParams
 from revgn.solvers.jacobian import (
     Equation,
@@ -46,7 +45,7 @@ from revgn.solvers.jacobian import (
     residuals,
     solve,
 )
-from revgn.solvers.kernel import HELD, adjoint_of_parts, are_few, lower_kernel, parts_backward
+from revgn.solvers.kernel import HELD, SamplePart, adjoint_of_parts, are_few, lower_kernel, parts_backward
 from revgn.solvers.rows import ROWS, Rows, with_rows
 from revgn.solvers.tiled_kernel import (
     dense_memory,
@@ -253,7 +252,7 @@ def centering(like: Array) -> Array:
     return backend_of(like).asarray(columns, dtype=like.dtype)
 
 
-def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[KernelPart, ...] | None:
+def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[SamplePart, ...] | None:
     """Return the parts of the kernel if they are kept, otherwise None.
 
     With these parts, J^T v is computed without another backward sweep. They are kept if each sample has its
@@ -264,11 +263,11 @@ def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[KernelPar
         return None
     limits = limits_of(backend_of(eps))
     is_whole = is_dense("cholesky", n * m, nbytes((1,), eps), solver.memory, limits)
-    return tuple(parts_backward(J)) if is_whole else None
+    return tuple(parts_backward(J, whole=True)) if is_whole else None
 
 
 def _factor(
-    solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung, parts: tuple[KernelPart, ...] | None
+    solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung, parts: tuple[SamplePart, ...] | None
 ) -> tuple[Factor, FactorInfo] | None:
     """Factor the kernel by the first of the factorizations `RUNGS` that succeeds, beginning with `first`.
 

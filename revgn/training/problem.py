@@ -114,15 +114,15 @@ def build_problem(
         raise UsageError(f"data.augmentation: {dataset.name} has no images")
     config = _with_parts(config, network, loss, optimizer)
     if network is None:
-        if outputs > 2 * ((d + 1) // 2):
+        if isinstance(config.network, Architecture) and outputs > 2 * ((d + 1) // 2):
             what = "classes" if dataset.task == "classification" else "targets"
             raise UsageError(
                 f"{dataset.name}: {outputs} {what} but only {d} input features; a reversible network has at "
                 "most as many outputs as features (rounded up to an even number)"
             )
         rng = np.random.default_rng([settings.seed, _NETWORK])
-        assert isinstance(config.network, Architecture)
-        network = draw_network(config.network, d, outputs, rng, backend=backend, dtype=dtype)
+        features = d if dataset.image_shape is None else dataset.image_shape
+        network = draw_network(config.network, features, outputs, rng, backend=backend, dtype=dtype)
     loss = choose_loss(config, dataset) if loss is None else loss
     optimizer = config.optimizer if optimizer is None else optimizer
     _check_parts(optimizer, loss, config, outputs)
@@ -195,8 +195,8 @@ def _check_parts(optimizer: Optimizer, loss: Loss, config: Config, outputs: int)
     for part in parts_of(optimizer):
         if isinstance(part, Automatic):
             raise UsageError("solver: auto must be replaced by another solver; call choose_solver first")
-        if isinstance(part, BlockWise) and isinstance(config.network, Architecture):
-            fixed_weights(part.block_weights, config.network.blocks)  # raises if their number is wrong
+        if isinstance(part, BlockWise) and not isinstance(config.network, Own):
+            fixed_weights(part.block_weights, config.network.block_count)  # raises if their number is wrong
         if getattr(part, "outputs", None) == "centered-logits" and not isinstance(loss, CrossEntropy):
             raise UsageError(
                 "outputs: centered-logits is only for cross-entropy, which ignores a constant added to all "
@@ -310,7 +310,7 @@ def _blank_params(problem: Problem) -> ChainParams:
 
     They are zero, except for a user-defined network, whose `init` may divide by its random numbers.
     """
-    if isinstance(problem.config.network, Architecture):
+    if not isinstance(problem.config.network, Own):
         return _draw_params(problem, _Blank())
     return initial_state(problem).params
 
