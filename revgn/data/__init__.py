@@ -1,10 +1,9 @@
 """Data: known data sets and a user's own arrays, checked, normalized and divided into batches."""
 
-from revgn.data.augmentation import augment, pad_crop_flip
+from revgn.data.augmentation import pad_crop_flip
 from revgn.data.batches import batch_indices, steps_per_epoch, take_batch
 from revgn.data.crop import random_resized_crop
 from revgn.data.dataset import Dataset, ImageShape, Part
-from revgn.data.images import with_layout
 from revgn.data.interface import Interface, interface_of
 from revgn.data.placed import PlacedDataset, PlacedPart, place_dataset, place_part, place_rows, take_rows
 from revgn.data.places import dataset_names, fetch
@@ -19,7 +18,6 @@ __all__ = [
     "Part",
     "PlacedDataset",
     "PlacedPart",
-    "augment",
     "batch_indices",
     "dataset_names",
     "describe",
@@ -35,5 +33,4 @@ __all__ = [
     "steps_per_epoch",
     "take_batch",
     "take_rows",
-    "with_layout",
 ]

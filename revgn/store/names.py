@@ -254,7 +254,7 @@ ROOT_ATTRIBUTES = {
     "dtype": "floating-point precision of parameters and data",
     "data_name": "name of the data set",
     "data_sha256": "SHA-256 of the data set",
-    "data_image_shape": "height, width and channels of images as JSON; null for tables",
+    "data_image_shape": "channels, height and width of images as JSON; null for tables",
     "start": "time when the run started, ISO 8601, UTC",
     "end": "time when the run ended, ISO 8601, UTC; empty while it continues",
 }
