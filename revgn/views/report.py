@@ -76,11 +76,13 @@ def write_report(
             f'<p class="note">{_origin(runs)}</p>',
             "<h2>Results</h2>",
             _outcomes(runs, groups),
+            "<section>",  # in which the legend stays visible
             "<h2>Curves</h2>",
             *_curves(groups),
             *_section("Exactness and rank of the steps", groups, _EXACTNESS),
             *_section("Loss decrease of each step: same batch, second batch, test set", groups, _MEMORY),
             *_section("Kernels, features, weights and steps compared to initialization", groups, _ANALYSED),
+            "</section>",
             "<h2>Time and memory</h2>",
             _times(groups),
             "<h2>Settings</h2>",
@@ -132,7 +134,14 @@ def _curves(groups: Sequence[Group]) -> Iterator[str]:
         f"{' checked' if axis == 'epoch' else ''}> {AXIS_LABELS[axis]}</label>"
         for axis in AXES
     )
-    yield f'<p>Horizontal axis: {choices}</p><div class="figures">'
+    yield f"<p>Horizontal axis: {choices}</p>"
+    if len(groups) > 1:
+        named = (
+            f'<button type="button" value="{number}" aria-pressed="true">{_named(group, number)}</button>'
+            for number, group in enumerate(groups)
+        )
+        yield f'<div class="legend" title="Click to hide or show a curve">{"".join(named)}</div>'
+    yield '<div class="figures">'
     for what in ("loss", "accuracy"):
         lines = {f"test_{what}": "solid", f"train_{what}": "dash", f"test_{what}_average": "dot"}
         yield figure_of(groups, lines, what, is_log=what == "loss")
