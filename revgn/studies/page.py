@@ -47,11 +47,15 @@ def study_lines(study: Study, scale: Scale, chosen: dict[str, list[Run]], comman
     """Return the question of a study, and a line with its data, scale, seeds and command."""
     count = max(map(len, chosen.values()), default=0)
     names = {run.attributes["data_name"]: None for runs in chosen.values() for run in runs}
-    question = f"{study.question} ({study.source}.)"
     return [
-        question,
+        question_of(study),
         f"Data: {', '.join(names)}. Scale: {scale}. Seeds per variant: {count}. Produced by `{command}`.",
     ]
+
+
+def question_of(study: Study) -> str:
+    """Return the question of a study with its source."""
+    return f"{study.question} ({study.source}.)"
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str]]]:

@@ -85,7 +85,7 @@ class Tuned:
     def _tried(self, point: Trial, board: Board) -> tuple[Scores, bool]:
         """Return the scores of all values so far, NaN for unfinished runs, and whether no more follow."""
         scores: Scores = {}
-        unit = _value(dict(point.settings), self.axis.path) if self.relative else 1.0
+        unit = numerical_value(dict(point.settings), self.axis.path) if self.relative else 1.0
         new = [float(value) if unit == 1.0 else _rounded(float(value) * unit) for value in self.axis.values]
         for propose in (*[beyond] * _FURTHER, between, None):
             scores |= {value: self._score(self._first(point, value), board) for value in new}
@@ -143,12 +143,12 @@ def between(scores: Scores, rule: Rule) -> list[float]:
 
 def rates(plan: Plan) -> Axis:
     """Return the default initial learning rates: the default value times 1/9, 1/3, 1, 3 and 9."""
-    rate = _value(dict(plan.settings), LR)
+    rate = numerical_value(dict(plan.settings), LR)
     return parse_axis(LR, [_rounded(rate * 3.0**k) for k in (-2, -1, 0, 1, 2)])
 
 
-def _value(settings: dict[str, Any], name: str) -> float:
-    """Return the value of a numerical setting, or its default."""
+def numerical_value(settings: dict[str, Any], name: str) -> float:
+    """Return the value of a numerical setting, or its default; the first one if there are several."""
     return float(flat(config_dict(build_config(settings)))[path_of(name, settings, of_first=True)])
 
 
