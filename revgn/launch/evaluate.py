@@ -13,6 +13,7 @@ from revgn.launch.rebuild import weights_of
 from revgn.networks import ChainParams
 from revgn.settings import build_config
 from revgn.store import Run, Weights, open_run
+from revgn.store.names import judged_name
 from revgn.training import Problem, evaluate_part, load_data
 
 
@@ -44,7 +45,8 @@ def evaluate_run(
     dict
         The keys `run`, `step`, `weights` and `data`; the number of rows, the loss and the accuracy of each of
         the training, validation and test sets, such as `test_loss`; and the same for all rows together, such
-        as `all_loss`.
+        as `all_loss`. With `best`, `selected_by` is the metric that selected the checkpoint. If it is a
+        metric of the test set, the test metrics are optimistic.
 
     Raises
     ------
@@ -70,6 +72,7 @@ def evaluate_run(
     normalization = {name: getattr(own, name) for name in ("shift", "scale", "target_shift", "target_scale")}
     problem = replace(problem, dataset=replace(other, **normalization))
     about = {"run": str(folder), "step": step, "weights": weights, "data": other.name}
+    about |= {"selected_by": judged_name(run.epochs, weights)} if best else {}
     return about | _metrics(problem, params)
 
 
