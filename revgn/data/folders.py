@@ -6,7 +6,8 @@ pictures/train/cat/1.png   pictures/test/cat/1.png     the test set is given
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,6 +102,16 @@ def _labeled(place: Path, classes: Sequence[str]) -> list[Labeled]:
     return [files[number] for number in order]
 
 
+@contextmanager
+def _few_pixels(path: Path) -> Iterator[None]:
+    from PIL import Image
+
+    try:
+        yield
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise DataError(f"{path}: has more pixels than can be read safely") from None
+
+
 def _read_images(paths: Sequence[Path], folder: Path) -> HostArray:
     """Return the pixels of all files, which must have one size and mode."""
     try:
@@ -111,7 +122,7 @@ def _read_images(paths: Sequence[Path], folder: Path) -> HostArray:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         for number, path in enumerate(paths):
-            with reading(path), Image.open(path, formats=("PNG", "JPEG")) as image:
+            with reading(path), _few_pixels(path), Image.open(path, formats=("PNG", "JPEG")) as image:
                 if image.mode not in _AXES:
                     raise DataError(f"{path}: has the mode {image.mode}; {_EXPECTED}")
                 shape = (*image.size[::-1], *_AXES[image.mode])

@@ -10,6 +10,7 @@ from revgn.arrays import Array, Backend, DType, array_namespace, blockwise, memo
 from revgn.data.augmentation import pad_crop_flip
 from revgn.data.crop import random_resized_crop
 from revgn.data.dataset import Dataset, HostArray, ImageShape, Part
+from revgn.data.interface import Interface
 from revgn.data.settings import Augmentation
 from revgn.errors import UsageError
 
@@ -76,7 +77,7 @@ def place_dataset(dataset: Dataset, backend: Backend, dtype: DType) -> PlacedDat
 
 
 def place_part(
-    dataset: Dataset, part: Part, backend: Backend, dtype: DType, *, is_resident: bool = True
+    dataset: Dataset | Interface, part: Part, backend: Backend, dtype: DType, *, is_resident: bool = True
 ) -> PlacedPart:
     """Move one set of `dataset`, or other rows with the same normalization, to the backend."""
     work = dtype if part.inputs.dtype == np.uint8 else backend.xp.float64

@@ -46,6 +46,19 @@ class DataSettings:
     target: str | None = setting(
         "Target column of a .csv file; several are separated by commas.", default=None
     )
+    columns: str | None = setting(
+        "Input columns of a .csv file, separated by commas; names after a minus sign are left out instead.",
+        default=None,
+    )
+    separator: str | None = setting(
+        "Separator of the cells of a .csv file: a character, tab or space; by default detected.", default=None
+    )
+    decimal: Literal[".", ","] | None = setting(
+        "Decimal point or comma of a .csv file; by default detected.", default=None
+    )
+    drop_missing: bool = setting(
+        "Leave out rows with missing values; by default they are an error.", default=False
+    )
     task: TaskChoice = setting("Task; auto infers it from the targets.", default="auto")
     test_fraction: float = setting(
         "Fraction of the samples used as the test set if the file or folder has no test set.",

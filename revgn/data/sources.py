@@ -13,12 +13,15 @@ from revgn.data.dataset import Dataset
 from revgn.data.folders import read_folder
 from revgn.data.idx import read_idx
 from revgn.data.images import stored_images
+from revgn.data.kinds import kind_of_file
 from revgn.data.places import KNOWN, dataset_names, fetch, find_files, missing
 from revgn.data.settings import DataSettings, LayoutChoice
-from revgn.data.tables import read_csv
+from revgn.data.tables import read_table
 from revgn.errors import DataError, UsageError, nearest
 
-_SUFFIXES = (".npz", ".h5", ".hdf5", ".csv")
+_SUFFIXES = (".npz", ".h5", ".hdf5", ".csv", ".tsv", ".txt", ".gz")
+_OF_TABLES = ("target", "columns", "separator", "decimal")
+_OF_ARRAYS = ("inputs", "targets", "test_inputs", "test_targets", "layout")
 _TEST_FRACTION = 0.2  # of a known table; its checksum depends on the split
 
 
@@ -53,44 +56,71 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
     ((200, 64), (360, 10), 'classification')
     """
     wanted = DataSettings(name, **settings)
-    task, folder = wanted.task, wanted.folder
-    names = ArrayNames(wanted.inputs, wanted.targets, wanted.test_inputs, wanted.test_targets)
-    path = Path(name)
-    suffix = path.suffix.lower()
-    if wanted.target is not None and suffix != ".csv":
-        raise UsageError(f"target: {name} is not a .csv file; only .csv files have named columns")
-    if any(names) and suffix not in (".npz", ".h5", ".hdf5"):
-        raise UsageError(f"inputs, targets: {name} is not an .npz or .h5 file; only these have named arrays")
-    if wanted.layout != "auto" and suffix not in (".npz", ".h5", ".hdf5"):
-        raise UsageError(f"layout: {name} is not an .npz or .h5 file; the layout of its images is known")
+    folder, path = wanted.folder, Path(name)
     if name in KNOWN:
-        if task not in ("auto", KNOWN[name].task):
-            has = "classes" if task == "regression" else "numbers as targets"
-            raise UsageError(f"task: {name} has {has}; it is not a {task}")
+        _refuse_settings(wanted, (*_OF_TABLES, *_OF_ARRAYS, "drop_missing"), "a known data set")
+        if wanted.task not in ("auto", KNOWN[name].task):
+            has = "classes" if wanted.task == "regression" else "numbers as targets"
+            raise UsageError(f"task: {name} has {has}; it is not a {wanted.task}")
         paths = fetch(name, folder) if download else find_files(name, folder)
         if not paths:
             raise missing(name, folder, "downloads are off")
         return _load_known(name, paths, wanted)
     if path.is_dir():
+        _refuse_settings(wanted, (*_OF_TABLES, *_OF_ARRAYS, "drop_missing"), "a folder of images")
         return _load_folder(path, wanted)
-    if suffix not in _SUFFIXES:
-        hint = nearest(name, dataset_names())
-        raise UsageError(
-            f"data: {name!r} is neither a known name, nor a {'/'.join(_SUFFIXES)} file, nor a folder; {hint}"
-        )
     if not path.is_file():
+        if path.suffix.lower() not in _SUFFIXES:
+            hint = nearest(name, dataset_names())
+            raise UsageError(
+                f"data: {name!r} is neither a known name, nor a {'/'.join(_SUFFIXES)} file, nor a folder; "
+                f"{hint}"
+            )
         raise DataError(f"{path}: there is no such file")
-    columns: tuple[str, ...] = ()
-    test: Rows | None = None
-    if suffix == ".csv":
-        train, columns = read_csv(path, wanted.target, task)
-    else:
-        train, test = (read_npz if suffix == ".npz" else read_h5)(path, names)
-    stored = stored_images(train.inputs.shape, wanted.layout, f"{path.name}: training")
-    source = (
-        f"{path}, images {stored[1].replace('-', ' ')}" if stored and train.inputs.ndim == 4 else str(path)
+    kind = kind_of_file(path)
+    if kind == "table":
+        _refuse_settings(wanted, _OF_ARRAYS, "a table, which has no named arrays")
+        table = read_table(path, wanted)
+        dataset = assemble(
+            path.name,
+            str(path),
+            table.rows,
+            None,
+            replace(wanted, drop_missing=False),
+            columns=table.columns,
+            target_names=table.target_names,
+            targets_are=_in_words("column", table.target_names, wanted),
+            notes=table.notes,
+        )
+        return replace(dataset, taken_for="; ".join(filter(None, (dataset.taken_for, table.dialect))))
+    _refuse_settings(wanted, _OF_TABLES, f"an {kind} file, which has no named columns")
+    names = ArrayNames(wanted.inputs, wanted.targets, wanted.test_inputs, wanted.test_targets)
+    arrays = (read_npz if kind == ".npz" else read_h5)(path, names)
+    shape = arrays.train.inputs.shape
+    stored = stored_images(shape, wanted.layout, f"{path.name}: training")
+    return assemble(
+        path.name,
+        f"{path}, images {stored[1].replace('-', ' ')}" if stored and len(shape) == 4 else str(path),
+        arrays.train,
+        arrays.test,
+        wanted,
+        targets_are=_in_words("array", (arrays.targets,), wanted),
+        notes=arrays.notes,
     )
-    return assemble(path.name, source, train, test, wanted, columns=columns)
+
+
+def _refuse_settings(wanted: DataSettings, names: tuple[str, ...], kind: str) -> None:
+    """Raise `UsageError` for a setting that has no effect on this kind of data."""
+    for name in names:
+        if getattr(wanted, name) != getattr(DataSettings(), name):
+            raise UsageError(f"{name}: has no effect, since {wanted.name} is {kind}")
+
+
+def _in_words(kind: str, names: tuple[str, ...], wanted: DataSettings) -> str:
+    """Return the names of the targets, such as "columns 'a', 'b'", or that the task was set."""
+    if wanted.task != "auto":
+        return f"{kind} {', '.join(map(repr, names))}, as set"
+    return f"{kind}{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
 
 
 def _load_folder(path: Path, wanted: DataSettings) -> Dataset:
@@ -98,7 +128,9 @@ def _load_folder(path: Path, wanted: DataSettings) -> Dataset:
         raise UsageError(f"task: {path} has classes; it is not a regression")
     train, test, classes = read_folder(path)
     layout: LayoutChoice = "channels-last" if train.inputs.ndim == 4 else "auto"
-    return assemble(path.name, str(path), train, test, replace(wanted, layout=layout), classes=classes)
+    wanted = replace(wanted, layout=layout)
+    because = "one folder each"
+    return assemble(path.name, str(path), train, test, wanted, classes=classes, targets_are=because)
 
 
 def describe(name: str, **options: Any) -> dict[str, Any]:
@@ -114,6 +146,8 @@ def describe(name: str, **options: Any) -> dict[str, Any]:
         "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
         "dtype": str(dataset.train.inputs.dtype),
         "classes" if dataset.task == "classification" else "targets": list(dataset.classes),
+        "taken_for": dataset.taken_for or None,
+        "warnings": list(dataset.warnings) or None,
         "checksum": dataset.checksum,
         "source": dataset.source,
     }
@@ -132,9 +166,11 @@ def list_datasets(folder: str | None = None) -> list[dict[str, Any]]:
 def _load_known(name: str, paths: tuple[Path, ...], wanted: DataSettings) -> Dataset:
     known = KNOWN[name]
     columns: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
     test: Rows | None = None
     if known.target:
-        train, columns = read_csv(paths[0], known.target, known.task)
+        table = read_table(paths[0], replace(wanted, target=known.target, task=known.task))
+        train, columns, target_names = table.rows, table.columns, table.target_names
     elif name == "cifar10":
         train, test = read_cifar(paths)
     else:
@@ -147,7 +183,9 @@ def _load_known(name: str, paths: tuple[Path, ...], wanted: DataSettings) -> Dat
             raise DataError(f"{name}: {place} holds {kind} of shape {rows.inputs.shape}, expected {expected}")
     wanted = replace(wanted, task=known.task, test_fraction=_TEST_FRACTION)
     source = f"{known.credit}; {place}"
-    dataset = assemble(name, source, train, test, wanted, classes=known.classes, columns=columns)
+    dataset = assemble(
+        name, source, train, test, wanted, classes=known.classes, columns=columns, target_names=target_names
+    )
     if known.sha256 and dataset.checksum != known.sha256:
         raise DataError(f"{name}: the files in {paths[0].parent} differ from the files that ship with revgn")
     return dataset

@@ -74,8 +74,8 @@ def test_a_test_set_of_its_own(tmp_path):
 
 
 def test_images_as_small_as_their_channels_are_channels_last(tmp_path):
-    pixels = [save(tmp_path / name / "1.png", size=(4, 3)) for name in ("a", "b")]
-    found = load_dataset(str(tmp_path), test_fraction=0.5)
+    pixels = [save(tmp_path / name, size=(4, 3)) for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png")]
+    found = load_dataset(str(tmp_path), test_fraction=0.25)
     assert found.image_shape == (3, 3, 4)
     both = {x.tobytes() for part in (found.train, found.test) for x in part.inputs}
     assert both == {x.transpose(2, 0, 1).tobytes() for x in pixels}
@@ -167,7 +167,7 @@ def test_images_that_exceed_the_memory_are_not_read(folder, monkeypatch):
     with pytest.raises(DataError, match=r"the images: 1\.44e-06 GB when unpacked"):
         read_folder(folder)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
-    with pytest.raises(DataError, match=r"cannot be read .*could be decompression bomb"):
+    with pytest.raises(DataError, match="has more pixels than can be read safely"):
         read_folder(folder)
 
 
