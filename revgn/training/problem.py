@@ -12,11 +12,18 @@ import numpy as np
 
 from revgn import trees
 from revgn.arrays import Array, Backend, DType, limits_of, select_backend
-from revgn.data import Dataset, PlacedDataset, load_dataset, place_dataset, steps_per_epoch
+from revgn.data import (
+    Dataset,
+    PlacedDataset,
+    check_target_range,
+    load_dataset,
+    place_dataset,
+    steps_per_epoch,
+)
 from revgn.errors import RunError, UsageError
 from revgn.losses import CrossEntropy, Loss, SquaredError
 from revgn.maps import init
-from revgn.networks import Architecture, ChainParams, Network, draw_network
+from revgn.networks import ChainParams, Network, draw_network
 from revgn.optimizers import Optimizer, OptimizerState, Schedule, init_state
 from revgn.settings import Config, Exponential, Own, Tail, config_dict, kind_of, mapped, parts_of
 from revgn.settings.registry import OWN
@@ -112,16 +119,12 @@ def build_problem(
     total_steps = settings.steps or settings.epochs * per_epoch
     if config.data.augmentation != "none" and dataset.image_shape is None:
         raise UsageError(f"data.augmentation: {dataset.name} has no images")
+    check_target_range(dataset, settings.dtype)
     config = _with_parts(config, network, loss, optimizer)
     if network is None:
-        if isinstance(config.network, Architecture) and outputs > 2 * ((d + 1) // 2):
-            what = "classes" if dataset.task == "classification" else "targets"
-            raise UsageError(
-                f"{dataset.name}: {outputs} {what} but only {d} input features; a reversible network has at "
-                "most as many outputs as features (rounded up to an even number)"
-            )
         rng = np.random.default_rng([settings.seed, _NETWORK])
-        features = d if dataset.image_shape is None else dataset.image_shape
+        shape = dataset.image_shape
+        features = d if shape is None else (shape.channels, shape.height, shape.width)
         network = draw_network(config.network, features, outputs, rng, backend=backend, dtype=dtype)
     loss = choose_loss(config, dataset) if loss is None else loss
     optimizer = config.optimizer if optimizer is None else optimizer
