@@ -127,11 +127,12 @@ def solve_block_wise(solver: BlockWise, J: Jacobian, eps: Array) -> tuple[ChainP
 
 @cost.register(BlockWise)
 def cost_block_wise(solver: BlockWise, sizes: Sizes) -> Cost:
-    n, layers = sizes.samples, sizes.layers
-    orders = [min(n, layer.features) for layer in layers]
+    n, layers = sizes.samples, [layer for layer in sizes.layers if not layer.is_projection]
+    orders = [min(n * layer.positions, layer.features) for layer in layers]
     weights = fixed_weights(solver.block_weights, len(layers) // 2)
     if weights is None:
-        weights = full_rank_weights([min(pair) for pair in zip(orders[::2], orders[1::2], strict=True)])
+        ranks = [order / layer.positions for order, layer in zip(orders, layers, strict=True)]
+        weights = full_rank_weights([min(pair) for pair in zip(ranks[::2], ranks[1::2], strict=True)])
     used = [k for k in range(len(layers)) if weights[k // 2]]
     after = sum(layer.tangent for layer in layers[used[0] + 2 :])  # v backward; realized changes forward
     work = {
