@@ -8,7 +8,7 @@ import click
 from revgn_cli import options
 from revgn_cli.board import show_board
 from revgn_cli.grouped import GroupedCommand
-from revgn_cli.interrupt import stop_when_asked
+from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def command(
             )
         return
     with (
-        executor_at(dask, workers) as (executor, count),
         stop_when_asked("stopping each trial after its step, with a checkpoint") as should_stop,
+        executor_at(dask, workers) as (executor, count),
         show_board(quiet, f"sweep {folder}") as observe,
     ):
         board = run_sweep(
@@ -139,7 +139,7 @@ def command(
     if source is not None and not as_json:
         for point, value in source.best(board).items():
             click.echo(f"{point}: best {source.axis.path} {value:g}")
-    _report(folder, board, has_more, as_json)
+    _report(folder, board, has_more, as_json, should_stop.number)
 
 
 def _with_options(
@@ -183,8 +183,8 @@ def _folder(file: Path | None, plan: "Plan") -> Path:
     return Path("runs") / f"sweep-{hashlib.sha256(plan_toml(plan).encode()).hexdigest()[:8]}"
 
 
-def _report(folder: Path, board: "Board", has_more: bool, as_json: bool) -> None:
-    """Print how the trials ended; exit with 1 if one failed, with 130 if some are not finished."""
+def _report(folder: Path, board: "Board", has_more: bool, as_json: bool, stopped_by: int) -> None:
+    """Print how the trials ended; exit with 1 if one failed, as after a signal if some are not finished."""
     from collections import Counter
 
     counts = Counter(state.status for state in board.values())
@@ -204,6 +204,6 @@ def _report(folder: Path, board: "Board", has_more: bool, as_json: bool) -> None
         again = shlex.quote(str(folder))
         click.echo(f"revgn sweep {again}" if left else f"revgn compare {again}")
     if left:
-        raise click.exceptions.Exit(130)
+        raise click.exceptions.Exit(exit_code(stopped_by))
     if counts["failed"] or counts["diverged"]:
         raise click.exceptions.Exit(1)
