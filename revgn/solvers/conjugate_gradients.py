@@ -147,9 +147,13 @@ def cost_conjugate_gradients(solver: ConjugateGradients, sizes: Sizes) -> Cost:
     iterations = expected_iterations(solver, n)
     work = {"pull-back": sizes.pull_back(m), "solve and rho": 2 * sizes.jvp}
     work["iterations"] = iterations * sum(
-        min(2.0 * n, 4.0 * layer.features) * n * layer.width for layer in layers
+        (min(2.0 * n, 4.0 * layer.features) if layer.positions == 1 else 4.0 * layer.features * m)
+        * n
+        * layer.width
+        for layer in layers
     )
-    memory = {"cotangents": order * sum(layer.width for layer in moving) * size}
+    columns = [layer.width * (1 if layer.positions == 1 else layer.features) for layer in moving]
+    memory = {"cotangents": order * sum(columns) * size}
     read = iterations * 2.0 * memory["cotangents"]
     launches = iterations * (_LAUNCHES_OF_ITERATION + _LAUNCHES_OF_PRODUCT * len(layers))
     launches += _LAUNCHES + _LAUNCHES_OF_LAYER * len(layers)

@@ -32,7 +32,6 @@ from revgn.cost import Cost, Sizes, cost
 from revgn.errors import MemoryShortageError, RunError, ShapeError, UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
 from revgn.linalg import DampingUnit as DampingUnitOfMatrix
-from revgn.maps import KernelPart
 from revgn.networks import ChainParams
 from revgn.solvers.damping import DAMPING, DAMPING_UNIT, DampingUnit
 from revgn.solvers.jacobian import (
@@ -49,7 +48,16 @@ from revgn.solvers.jacobian import (
     residuals,
     solve,
 )
-from revgn.solvers.kernel import HELD, adjoint_of_parts, are_few, lower_kernel, parts_backward
+from revgn.solvers.kernel import (
+    HELD,
+    SamplePart,
+    adjoint_of_parts,
+    are_few,
+    kernel_work,
+    lower_kernel,
+    parts_backward,
+    rows_memory,
+)
 from revgn.solvers.leave_one_out import CANDIDATES, Damping, best_damping, correlations
 from revgn.solvers.rows import ROWS, Rows, with_rows
 from revgn.solvers.tiled_kernel import (
@@ -205,19 +213,20 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
     n, size, layers = sizes.samples, sizes.number, sizes.layers
     order = n * m
     moving = layers if sizes.own_rows else layers[:-1]  # layers whose cotangents differ between samples
+    own_rows = rows_memory(sizes, m, kept=sizes.own_rows and are_few(m, len(layers), sizes.span or m))
     work = {"pull-back": sizes.pull_back(m), "solve and rho": 2 * sizes.jvp}
-    work["kernel"] = sum(layer.gram for layer in layers)
-    work["kernel"] += float(order) ** 2 * sum(layer.width for layer in moving)
+    work["kernel"] = kernel_work(sizes, m)
     work["factor"] = order**3 / 3
     if is_dense("cholesky", order, size, solver.memory, sizes.limits):
         held = order**2 * size
         passes = 2 * -(-len(moving) // HELD) + _PASSES
         memory = {"kernel": sizes.limits.cholesky * held}
+        memory |= {"rows": own_rows} if own_rows else {}
         if sizes.own_rows and are_few(m, len(layers), sizes.span or m):  # one backward sweep
             work["solve and rho"] = sizes.jvp + sum(layer.params for layer in layers)
         total, groups = Cost(work, memory, passes * held / 2, order, kernel="dense"), 1
     else:
-        width = sum(layer.features + m * layer.width for layer in layers)
+        width = sum(layer.positions * (layer.features + m * layer.width) for layer in layers)
         plan = plan_tiles(n, m, width, size, solver.memory or _UNBOUNDED, sizes.limits)
         work["pull-back"] += sizes.forward
         held = plan.at_work + min(plan.room, plan.kernel + plan.sources)
@@ -302,7 +311,7 @@ def centering(like: Array) -> Array:
     return backend_of(like).asarray(columns, dtype=like.dtype)
 
 
-def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[KernelPart, ...] | None:
+def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[SamplePart, ...] | None:
     """Return the parts of the kernel if they are kept, otherwise None.
 
     With these parts, J^T v is computed without another backward sweep. They are kept if each sample has its
@@ -313,11 +322,11 @@ def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[KernelPar
         return None
     limits = limits_of(backend_of(eps))
     is_whole = is_dense("cholesky", n * m, nbytes((1,), eps), solver.memory, limits)
-    return tuple(parts_backward(J)) if is_whole else None
+    return tuple(parts_backward(J, whole=True)) if is_whole else None
 
 
 def _factor(
-    solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung, parts: tuple[KernelPart, ...] | None
+    solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung, parts: tuple[SamplePart, ...] | None
 ) -> tuple[Factor, FactorInfo] | None:
     """Factor the kernel by the first of the factorizations `RUNGS` that succeeds, beginning with `first`.
 

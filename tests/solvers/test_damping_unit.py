@@ -12,7 +12,7 @@ from cases import DEFICIENT, NETWORKS, network_case
 from reference import dense
 
 from revgn.losses import SquaredError
-from revgn.networks import join
+from revgn.networks import from_halves
 from revgn.optimizers import KFAC, Linearization, direction, init_state
 from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm, jacobian, solve
 from revgn.testing import assert_close
@@ -60,7 +60,7 @@ def test_with_every_row_twice_a_relative_damping_is_halved_except_for_the_block_
 def test_the_absolute_damping_is_in_units_of_the_mean_of_the_samples(case, numpy_backend):
     """(J^T J / n + mu I)^-1 J^T eps / n, with J explicit."""
     J, eps = case.jacobian(numpy_backend)
-    truth, n = dense.jacobian(J.network, J.params, join(J.point.input, J.network.features)), len(eps)
+    truth, n = dense.jacobian(J.network, J.params, from_halves(J.network, J.point.input)), len(eps)
     K = truth @ truth.T / n + MU * np.eye(len(truth))
     D, info = solve(MinimumNorm(MU, damping_unit="absolute"), J, eps)
     assert_close("D", dense.flat(D), truth.T @ np.linalg.solve(K, dense.rows(eps)) / n, 1e-10)

@@ -10,7 +10,7 @@ from reference import dense
 from revgn.arrays import to_host
 from revgn.errors import RunError, UsageError
 from revgn.losses import SquaredError
-from revgn.networks import join
+from revgn.networks import from_halves
 from revgn.optimizers import FeatureMetric, GaussNewton, LevenbergMarquardt, Linearization, init_state, update
 from revgn.solvers import MinimumNorm, equation, jacobian, solve
 from revgn.solvers.kernel import lower_kernel
@@ -24,7 +24,7 @@ CHOSEN = MinimumNorm("leave-one-out")
 
 def explicit(J, eps):
     """R^T J by sample (n, m, weights), and R^T eps (n, m)."""
-    truth = dense.jacobian(J.network, J.params, np.asarray(join(J.point.input, J.network.features)))
+    truth = dense.jacobian(J.network, J.params, np.asarray(from_halves(J.network, J.point.input)))
     truth = truth.reshape(len(eps), -1, truth.shape[1])
     return truth if J.outputs is None else np.einsum("ncm,ncw->nmw", J.outputs, truth)
 
