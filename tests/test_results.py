@@ -13,7 +13,9 @@ from revgn.studies.page import verdict_table
 
 RESULTS = Path(__file__).parent.parent / "examples" / "results"
 PAGES = sorted(
-    path for path in RESULTS.glob("*.md") if path.name not in ("README.md", "gpu.md", "paper-scale.md")
+    path
+    for path in RESULTS.glob("*.md")
+    if path.name not in ("README.md", "defaults.md", "gpu.md", "paper-scale.md")
 )
 MARK = " (measured with 0.1.0)"
 REMOVED = {  # variants and claims of removed options, by page
