@@ -47,7 +47,10 @@ class KFAC:
 
     lr: float = setting("Learning rate.", default=0.03, gt=0, resumable=True)
     damping: float = setting(
-        "Damping mu, in the units of the curvature of the mean loss.", default=0.03, gt=0, resumable=True
+        "Damping mu, absolute: in units of the curvature of the mean loss.",
+        default=0.03,
+        gt=0,
+        resumable=True,
     )
     momentum: float = setting("Momentum.", default=0.9, ge=0, lt=1)
     every: int = setting("Number of steps between renewals of the factors.", default=10, ge=1)

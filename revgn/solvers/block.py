@@ -32,6 +32,7 @@ from revgn.linalg import RUNGS, FactorInfo, PinvInfo, PinvRule
 from revgn.maps import BegunParamsStep, Factored, Halves, Point
 from revgn.networks import ChainParams, points_backward, points_forward
 from revgn.solvers.block_weights import BlockWeights, check_block_weights, fixed_weights, full_rank_weights
+from revgn.solvers.damping import DampingUnit
 from revgn.solvers.jacobian import Jacobian, SolveInfo, begin_rho, check_output_step, solve
 from revgn.structs import setting, struct
 from revgn.trees import is_empty
@@ -62,9 +63,16 @@ class BlockWise:
         ge=0,
     )
     damping: float = setting(
-        "Damping of the block step, relative to the squared largest singular value of each feature matrix A.",
+        "Damping mu of the block step; by default relative to the squared largest singular value of each "
+        "feature matrix A.",
         default=0.0,
         ge=0,
+        resumable=True,
+    )
+    damping_unit: DampingUnit = setting(
+        "Unit of the damping: relative to the squared largest singular value of A, or absolute, in units of "
+        "A^T A / n for n samples.",
+        default="relative",
         resumable=True,
     )
 
@@ -75,7 +83,7 @@ class BlockWise:
     @property
     def rule(self) -> PinvRule:
         """Truncation and damping of the pseudoinverses A^+."""
-        return PinvRule(self.rtol, self.atol, self.damping)
+        return PinvRule(self.rtol, self.atol, self.damping, self.damping_unit == "relative")
 
 
 @solve.register(BlockWise)

@@ -133,10 +133,14 @@ def choose_solver(config: Config, dataset: Dataset) -> tuple[Config, dict[str, E
 
     tried = {
         "minimum-norm": with_solver(
-            lambda part: MinimumNorm(part.damping, part.outputs, part.rows, part.memory)
+            lambda part: MinimumNorm(
+                part.damping, part.outputs, part.rows, part.memory, damping_unit=part.damping_unit
+            )
         ),
         "cg": with_solver(
-            lambda part: ConjugateGradients(part.damping, part.outputs, part.rows, part.tolerance)
+            lambda part: ConjugateGradients(
+                part.damping, part.outputs, part.rows, part.tolerance, damping_unit=part.damping_unit
+            )
         ),
     }
     problems = [build_problem(each, dataset) for each in tried.values()]

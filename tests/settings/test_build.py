@@ -49,7 +49,7 @@ def test_a_stronger_layer_overrides_a_weaker_one():
     assert found["network.blocks"] == 3
     assert found["network.hidden"] == 40
     assert found["network.first_block"] == "identity"  # from the preset
-    assert found["data.crop"] is True
+    assert found["data.augmentation"] == "resized-crop"
     assert found["training.batch_size"] == 1024
     assert found["network.activation"] == "relu"  # the default
     assert built(file)["network.blocks"] == 4
@@ -200,7 +200,7 @@ def test_mistakes_are_one_line_that_names_the_path(settings, says):
         ),
         (
             {"kind": "levenberg-marquardt", "inner": {"beta1": 0.1}},
-            "optimizer.inner.beta1: gauss-newton has no beta1; adam and muon have",
+            "optimizer.inner.beta1: gauss-newton has no beta1; adam, muon and soap have",
         ),
         ({"kind": "levenberg-marquardt", "inner": {"kind": "adam"}}, "it is always gauss-newton"),
         (
