@@ -311,7 +311,7 @@ def jvp(layer: Layer, params: Params, point: Point, dx: Data, dparams: Params) -
 
     Examples
     --------
-    >>> dy = revgn.maps.jvp(layer, params, point, x, params)
+    >>> dy = revgn.jvp(layer, params, point, x, params)
     >>> np.allclose(dy.first, revgn.jvp_input(layer, params, point, x).first + y.first - x.first)
     True
     """
@@ -327,7 +327,7 @@ def vjp(layer: Layer, params: Params, point: Point, y_bar: Data) -> tuple[Data, 
 
     Examples
     --------
-    >>> x_bar, W_bar = revgn.maps.vjp(layer, params, point, y)
+    >>> x_bar, W_bar = revgn.vjp(layer, params, point, y)
     >>> np.array_equal(x_bar, revgn.vjp_input(layer, params, point, y))
     True
     """
@@ -402,7 +402,7 @@ def positions(layer: Layer) -> int:
 
     Examples
     --------
-    >>> revgn.maps.positions(layer)
+    >>> revgn.positions(layer)
     1
     """
 
