@@ -10,6 +10,7 @@ from revgn.arrays.fused import (
     add,
     blockwise,
     inner,
+    inner_of_rows,
     matmul,
     matmul_into,
     pieces,
@@ -38,16 +39,19 @@ from revgn.arrays.namespace import (
 from revgn.arrays.native import (
     begin_cholesky,
     cholesky,
+    cholesky_of_definite,
     cholesky_product,
     cholesky_solve,
     eigh,
     erf,
     largest_tridiagonal,
     linear_operator,
+    product_upper,
     root_of_squares,
     subtract_product,
     triangular_solve,
     unwarned,
+    upper_product,
 )
 from revgn.arrays.pool import empty, row_major, zeros
 from revgn.arrays.scratch import Scratch, nbytes
@@ -73,6 +77,7 @@ __all__ = [
     "begin_cholesky",
     "blockwise",
     "cholesky",
+    "cholesky_of_definite",
     "cholesky_product",
     "cholesky_solve",
     "cupy_absence",
@@ -88,6 +93,7 @@ __all__ = [
     "erf",
     "fetch",
     "inner",
+    "inner_of_rows",
     "instant",
     "is_out_of_memory",
     "largest_tridiagonal",
@@ -99,6 +105,7 @@ __all__ = [
     "memory_size",
     "nbytes",
     "pieces",
+    "product_upper",
     "read",
     "ready",
     "root_of_squares",
@@ -116,5 +123,6 @@ __all__ = [
     "total",
     "triangular_solve",
     "unwarned",
+    "upper_product",
     "zeros",
 ]

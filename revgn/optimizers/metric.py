@@ -16,11 +16,28 @@ import math
 from typing import NamedTuple
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace, cholesky, matmul, row_major, triangular_solve
+from revgn.arrays import (
+    Array,
+    array_namespace,
+    cholesky,
+    product_upper,
+    row_major,
+    triangular_solve,
+    upper_product,
+)
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import add_diagonal, gram_columns
-from revgn.maps import Layer, Point, from_matrices, row_features, to_matrices, weight_forms, with_features
+from revgn.maps import (
+    KernelPart,
+    Layer,
+    Point,
+    from_matrices,
+    row_features,
+    to_matrices,
+    weight_forms,
+    with_features,
+)
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.kronecker import trace
 from revgn.solvers import Jacobian
@@ -106,13 +123,20 @@ def cost_feature_metric(metric: FeatureMetric, sizes: Sizes) -> Cost:
 def in_metric(state: FeatureMetricState, J: Jacobian) -> Jacobian:
     """Return J', the Jacobian with the features A R in place of A."""
     assert J.point.points is not None
-    roots, points = iter(state.roots), list(J.point.points)
+    roots, points, turned = iter(state.roots), list(J.point.points), []
     for k, of in enumerate(J.params):
         if not is_empty(of):
             layer, point = J.network.body.layers[k], points[k]
-            turned = tuple(matmul(A, next(roots)) for A in row_features(layer, point))
-            points[k] = with_features(layer, point, turned)
-    return J._replace(point=J.point._replace(points=tuple(points)))
+            features = tuple(product_upper(A, next(roots)) for A in row_features(layer, point))
+            points[k] = with_features(layer, point, features)
+            turned.append(features)
+    J = J._replace(point=J.point._replace(points=tuple(points)))
+    if J.pulled is None:
+        return J
+    last_first = (A for features in reversed(turned) for A in features)
+    return J._replace(
+        pulled=tuple(KernelPart(A, part.cotangents) for A, part in zip(last_first, J.pulled, strict=True))
+    )
 
 
 def from_metric(state: FeatureMetricState, J: Jacobian, D: ChainParams) -> ChainParams:
@@ -121,7 +145,7 @@ def from_metric(state: FeatureMetricState, J: Jacobian, D: ChainParams) -> Chain
     return tuple(
         of
         if is_empty(of)
-        else from_matrices(layer, tuple(matmul(next(roots), X) for X in to_matrices(layer, of)))
+        else from_matrices(layer, tuple(upper_product(next(roots), X) for X in to_matrices(layer, of)))
         for layer, of in zip(J.network.body.layers, D, strict=True)
     )
 

@@ -13,7 +13,7 @@ for the last coupling, and one product for each output for the coupling before i
 closed form follows from the product rule.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from revgn.arrays import (
@@ -22,15 +22,24 @@ from revgn.arrays import (
     array_namespace,
     backend_of,
     empty,
+    inner_of_rows,
     limits_of,
     matmul,
     pieces,
 )
 from revgn.layers import Readout, lift
 from revgn.linalg import gram_rows
-from revgn.maps import Halves, KernelPart, from_matrices, kernel_parts, vjp_input, weight_forms
+from revgn.maps import (
+    Halves,
+    KernelPart,
+    from_matrices,
+    kernel_parts,
+    to_matrices,
+    vjp_input,
+    weight_forms,
+)
 from revgn.networks import ChainParams, points_backward
-from revgn.solvers.jacobian import Jacobian, output_count
+from revgn.solvers.jacobian import Jacobian, apply, apply_adjoint, output_count
 from revgn.trees import is_empty
 
 HELD = 4  # parts that are held in memory, and added to Theta together in one sweep over Theta
@@ -81,17 +90,17 @@ def tangent_kernel(J: Jacobian) -> Array:
     return xp.reshape(xp.permute_dims(by_output, (1, 0, 3, 2)), lower.shape)
 
 
-def lower_kernel(J: Jacobian, parts: Iterable[KernelPart] | None = None) -> Array:
+def lower_kernel(J: Jacobian) -> Array:
     """Return Theta (c n, c n) with only the lower triangle filled. Entries above the diagonal are undefined.
 
     Row o n + s belongs to output o of sample s. In this order, tiles of a few outputs and many samples are
-    fast to compute. `parts` are the parts of Theta, if they have already been computed.
+    fast to compute.
     """
     n, c = J.point.output.first.shape[0], output_count(J)
     Theta = empty((c, n, c, n), J.network.readout.first)
     held: list[Held] = []
     is_first = True
-    for A, b in parts_backward(J) if parts is None else parts:
+    for A, b in parts_backward(J):
         held.append(Held(gram_rows(A), b, b))
         if len(held) == HELD:
             add_parts(Theta, held, is_first=is_first, lower=True)
@@ -108,6 +117,9 @@ def parts_backward(J: Jacobian) -> Iterator[KernelPart]:
     """
     layers = J.network.body.layers
     first = next((k for k, of in enumerate(J.params) if not is_empty(of)), len(layers))
+    if J.pulled is not None:
+        yield from J.pulled
+        return
     bars = read_back(J.network.readout, J.outputs)
     points = points_backward(layers, J.params, J.point)
     for k, point in zip(reversed(range(first, len(layers))), points, strict=False):
@@ -116,28 +128,59 @@ def parts_backward(J: Jacobian) -> Iterator[KernelPart]:
             bars = vjp_input(layers[k], J.params[k], point, bars)
 
 
-def adjoint_of_parts(J: Jacobian, parts: Sequence[KernelPart], v: Array) -> ChainParams:
-    """Return J^T v for v (n, c), from the parts of Theta.
+def pulled_back(J: Jacobian) -> Jacobian:
+    """Return J with the parts of Theta, after one backward sweep for each row of a sample.
+
+    `rows_change`, `rows_adjoint` and `lower_kernel` then need no further sweep.
+    """
+    return J._replace(pulled=tuple(parts_backward(J)))
+
+
+def rows_adjoint(J: Jacobian, v: Array) -> ChainParams:
+    """Return J^T v for v with the shape of J D.
 
     Notes
     -----
-    Law: equals `apply_adjoint`. Cost: one product of n h d operations for each part, where a backward sweep
-    for v takes three; in addition, c n d/2 numbers are read for each part.
+    Law: equals `apply_adjoint`. Cost: if the rows are pulled back, one product of n h d operations for each
+    part, where a backward sweep for v takes three; in addition, m n d/2 numbers are read for each part.
     """
+    if J.pulled is None:
+        return apply_adjoint(J, v)
     weights = v.T[:, :, None]
-
-    def mixed(b: Array) -> Array:
-        total = weights[0, ...] * b[0, ...]
-        for o in range(1, b.shape[0]):
-            total += weights[o, ...] * b[o, ...]
-        return total
-
-    matrices = iter([matmul(A.T, mixed(b)) for A, b in parts])
+    matrices = iter([matmul(A.T, _mixed(weights, b)) for A, b in J.pulled])
     D = []
     for layer, of in zip(reversed(J.network.body.layers), reversed(J.params), strict=True):
         own = () if is_empty(of) else tuple(next(matrices) for _ in weight_forms(layer))
         D.append(from_matrices(layer, own) if own else of)
     return tuple(reversed(D))
+
+
+def rows_change(J: Jacobian, D: ChainParams) -> Array:
+    """Return J D, sample by sample the sum over all parts of <b, a^T X>, with X the matrices of D.
+
+    Notes
+    -----
+    Law: equals `apply`. Cost: if the rows are pulled back, one product of n h d operations for each part,
+    where a forward sweep for D takes three; in addition, m n d/2 numbers are read for each part.
+    """
+    if J.pulled is None:
+        return apply(J, D)
+    parts, total = iter(J.pulled), None
+    for layer, of in zip(reversed(J.network.body.layers), reversed(D), strict=True):
+        for X in () if is_empty(of) else to_matrices(layer, of):
+            A, b = next(parts)
+            moved = inner_of_rows(b, matmul(A, X)[None, :, :])  # (m, n)
+            total = moved if total is None else total + moved
+    assert total is not None
+    return total.T
+
+
+def _mixed(weights: Array, b: Array) -> Array:
+    """Return sum_o weights[o] b[o] (n, k) for weights (m, n, 1) and cotangents b (m, n, k) or (m, 1, k)."""
+    total = weights[0, ...] * b[0, ...]
+    for o in range(1, b.shape[0]):
+        total += weights[o, ...] * b[o, ...]
+    return total
 
 
 def are_few(rows: int, parts: int, outputs: int) -> bool:

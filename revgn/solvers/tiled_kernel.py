@@ -128,7 +128,7 @@ def plan_tiles(n: int, c: int, width: int, size: int, memory: int, limits: Limit
 
 
 def factor_tiled_kernel(
-    J: Jacobian, damping: float, memory: int, rung: Rung
+    J: Jacobian, damping: float, memory: int, rung: Rung, inspect: bool = True
 ) -> tuple[Factor, FactorInfo] | None:
     """Factor Theta + mu I by tiles in `memory` bytes, where mu is `damping` times the mean diagonal of Theta.
 
@@ -158,7 +158,9 @@ def factor_tiled_kernel(
     tiles = Scratch(plan.room - kernel.sources.in_memory, plan.kernel)
     mu = damping * mean
     factored = cholesky_tiled(kernel.tile, mu, sizes, order, tiles)
-    return None if factored is None else with_info(factored, n * c, like, mu, rung)
+    if factored is None:
+        return None
+    return with_info(factored, n * c, like, mu, rung, damping=damping, inspect=inspect)
 
 
 class _TiledKernel:

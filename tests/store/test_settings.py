@@ -75,7 +75,7 @@ OPTIMIZER = {
     "couplings": None,
 }
 GAUSS_NEWTON = config_dict(GaussNewton()) | {"kind": "gauss-newton"}
-del GAUSS_NEWTON["solver"]["rows"]  # these runs have no such setting
+del GAUSS_NEWTON["solver"]["rows"], GAUSS_NEWTON["rho_every"]  # these runs have no such settings
 
 
 def of_optimizer(**changes):
