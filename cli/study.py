@@ -55,8 +55,8 @@ def command(
     revgn study
     revgn study inverse --workers 2
     """
-    from revgn.studies import conduct_study, load_study, plan_of, study_names
-    from revgn.sweeps import executor_at, plan_trials, tuned
+    from revgn.studies import Raced, conduct_study, load_study, plan_of, source_of, study_names
+    from revgn.sweeps import executor_at
 
     if name is None:
         for each in study_names():
@@ -67,12 +67,12 @@ def command(
     folder = out or Path("runs") / "-".join(["study", name, scale, *([Path(data).stem] if data else [])])
     if dry_run:
         plan = plan_of(study, scale, seeds, data)
-        trials = tuned(plan, folder, study.tune, study.rule).more({}, 0) if study.tune else plan_trials(plan)
-        click.echo(
-            "\n".join(
-                [study.question, *(trial.name for trial in trials), f"{len(trials)} trials to begin with"]
-            )
-        )
+        source = source_of(study, plan, folder, seeds)
+        trials = list(source.more({}, 0))
+        count = f"{len(trials)} to begin with"
+        if isinstance(source, Raced):
+            count += f", at most {source.most} in all"
+        click.echo("\n".join([study.question, *(trial.name for trial in trials), f"trials: {count}"]))
         return
     with (
         executor_at(dask, workers) as (executor, count),
@@ -91,7 +91,7 @@ def command(
             observe=observe,
             should_stop=should_stop,
         )
-    if study.claims and not verdicts:
+    if (study.claims or study.race) and not verdicts:
         click.echo(command_line())
         raise click.exceptions.Exit(130)
     if as_json:

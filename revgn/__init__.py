@@ -81,7 +81,7 @@ from revgn.maps import (
     weight_forms,
     with_features,
 )
-from revgn.networks import REFERENCE, Architecture, Chain, Network, draw_network
+from revgn.networks import REFERENCE, Architecture, Chain, Convolutional, Network, Padding, draw_network
 from revgn.optimizers import (
     KFAC,
     LBFGS,
@@ -128,6 +128,7 @@ _ON_DEMAND = {
     "list_runs": "revgn.store",
     "open_run": "revgn.store",
     "open_runs": "revgn.store",
+    "predict": "revgn.launch",
     "rebuild": "revgn.launch",
     "resume_run": "revgn.launch",
     "start_run": "revgn.launch",
@@ -163,6 +164,7 @@ __all__ = [
     "Config",
     "ConjugateGradients",
     "Constant",
+    "Convolutional",
     "Cosine",
     "Coupling",
     "CouplingParams",
@@ -183,6 +185,7 @@ __all__ = [
     "Network",
     "Orthogonalized",
     "Paced",
+    "Padding",
     "ParamsStep",
     "PinvInfo",
     "PinvRule",
@@ -236,6 +239,7 @@ __all__ = [
     "open_runs",
     "output_step",
     "pinv_params",
+    "predict",
     "rebuild",
     "resume_run",
     "row_cotangents",

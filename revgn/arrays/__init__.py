@@ -53,6 +53,7 @@ from revgn.arrays.native import (
     unwarned,
     upper_product,
 )
+from revgn.arrays.patches import Grid, fold, sample_blocks, unfold
 from revgn.arrays.pool import empty, row_major, zeros
 from revgn.arrays.scratch import Scratch, nbytes
 from revgn.arrays.typing import Array, DType
@@ -66,6 +67,7 @@ __all__ = [
     "DType",
     "Deferred",
     "Gpu",
+    "Grid",
     "Instant",
     "Limits",
     "Scratch",
@@ -92,6 +94,7 @@ __all__ = [
     "empty",
     "erf",
     "fetch",
+    "fold",
     "inner",
     "inner_of_rows",
     "instant",
@@ -111,6 +114,7 @@ __all__ = [
     "root_of_squares",
     "row_major",
     "runs_ahead",
+    "sample_blocks",
     "sandwich",
     "scaled",
     "seconds_between",
@@ -122,6 +126,7 @@ __all__ = [
     "together",
     "total",
     "triangular_solve",
+    "unfold",
     "unwarned",
     "upper_product",
     "zeros",

@@ -92,9 +92,11 @@ for _generic in (
     maps.weight_forms,
     maps.to_matrices,
     maps.from_matrices,
+    maps.positions,
     maps.row_features,
     maps.with_features,
     maps.rank_bound,
+    maps.solved,
     maps.factor_params,
     maps.begin_factor_params,
 ):

@@ -200,7 +200,7 @@ def with_info(
     inspect : bool
         As for `factor_at`.
     """
-    if not inspect and _is_certain(damping, order, like):
+    if not inspect and damping_decides(damping, order, like):
         return factored, FactorInfo(rung, order, order, math.nan, math.nan, mu)
     begun = _begin_extremes(factored, order, like)
     return read(begun.then(lambda extremes: _judged(factored, order, like, rung, mu, *extremes)))
@@ -345,7 +345,7 @@ def _by_cholesky(
         is_factor, mu, extremes = numbers
         return _judged(factored, order, L, rung, mu, *extremes) if is_factor else None
 
-    if not inspect and unit == "mean" and _is_certain(rule.damping, order, L):
+    if not inspect and unit == "mean" and damping_decides(rule.damping, order, L):
         outcome = Deferred((is_factor,), bool), damping
 
         def described(numbers: list[Any]) -> Factored | None:
@@ -382,7 +382,7 @@ def _reciprocal(of_inverse: float) -> float:
     return 1.0 / of_inverse if of_inverse else 0.0
 
 
-def _is_certain(damping: float, order: int, like: Array) -> bool:
+def damping_decides(damping: float, order: int, like: Array) -> bool:
     """Return whether damping alone keeps the smallest eigenvalue of K + mu I above the bound of `_judged`.
 
     mu is `damping` times the mean diagonal of K. The smallest eigenvalue is at least mu, and the largest is

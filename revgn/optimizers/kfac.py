@@ -20,7 +20,7 @@ from typing import NamedTuple
 from revgn import maps, trees
 from revgn.arrays import array_namespace
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
-from revgn.layers import lift
+from revgn.layers import ReadoutParams, ReadoutPoint
 from revgn.losses import gradient
 from revgn.maps import Halves, Params
 from revgn.networks import ChainParams, Network, points_backward
@@ -105,7 +105,9 @@ def _sweep(
     if not since:
         columns = curvature_columns(at.loss, at.outputs)
         z_bar = array_namespace(z_bar).concat((z_bar, columns), axis=0)
-    bar = lift(network.readout, z_bar)  # (1, n, d/2), or (1 + c, n, d/2)
+    bar = maps.vjp_input(
+        network.readout, ReadoutParams(), ReadoutPoint(), z_bar
+    )  # (1, n, d/2), or (1 + c, n, d/2)
     factors: list[KroneckerFactors] = []
     old = list(state.factors)
     D: list[Params] = []
@@ -122,7 +124,7 @@ def _sweep(
             if not since:
                 parts = maps.kernel_parts(layer, own, point, Halves(*(half[1:, :, :] for half in bar)))
                 of_layer = [
-                    renewed(before, share, part, optimizer.damping, form.rows)
+                    renewed(before, share, part, optimizer.damping, form.rows, z_bar.shape[1])
                     for before, part, form in zip(of_layer, parts, maps.weight_forms(layer), strict=True)
                 ]
             factors = of_layer + factors

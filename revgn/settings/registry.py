@@ -10,7 +10,7 @@ from revgn.settings.config import Exponential, Tail
 from revgn.structs import settings_of
 
 FAMILIES: dict[str, dict[str, type]] = {
-    "network": {"couplings": networks.Architecture},
+    "network": {"dense": networks.Architecture, "convolutional": networks.Convolutional},
     "optimizer": {
         "gauss-newton": optimizers.GaussNewton,
         "sgd": optimizers.SGD,
@@ -39,6 +39,7 @@ FAMILIES: dict[str, dict[str, type]] = {
 }
 
 
+RENAMED_KINDS = {("network", "couplings"): "dense"}
 OWN = "own"  # the kind of a struct that is not registered
 
 

@@ -12,6 +12,10 @@ readout U. For the other blocks, v is transported backward by `jvp_inverse`, blo
 D_G of block l are multiplied by the block weight tau_l. If A_F has rank n, then r = v_f, and the difference
 in parentheses is also a result of `jvp_inverse` for G. It is computed once for both purposes. Source:
 Buffelli et al. 2024, section 4.
+
+A layer that applies its weights at P positions of a sample has features A with n P rows. They rarely have
+rank n P, so that D_F and D_G are least-squares steps; rho states how far J D then is from eps. Trained
+projections C are not changed (`revgn.maps.solved`).
 """
 
 from collections.abc import Callable
@@ -165,22 +169,25 @@ def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:
 
 def _ranks(
     rule: PinvRule, J: Jacobian, blocks: list[tuple[int, ...]]
-) -> tuple[list[int], list[Factored | None]]:
+) -> tuple[list[float], list[Factored | None]]:
     """Return the lowest rank of each block, and the factored pseudoinverse of each layer, or None.
 
-    Factors are returned if activations are kept. Layers whose rank bound is below n are factored only if no
-    block has rank n; otherwise their rank is given as 0.
+    A rank is divided by the layer's number of positions; it is full if it is n. Factors are returned if
+    activations are kept. Layers whose rank bound is below n are factored only if no block has rank n;
+    otherwise their rank is given as 0.
     """
     layers, n = J.network.body.layers, J.point.output.first.shape[0]
+    per_sample = [maps.positions(layer) for layer in layers]
 
     def can_reach(k: int, point: Point) -> bool:
-        return not has_map(maps.rank_bound, type(layers[k])) or maps.rank_bound(layers[k], point) >= n
+        is_unknown = not has_map(maps.rank_bound, type(layers[k]))
+        return is_unknown or maps.rank_bound(layers[k], point) >= n * per_sample[k]
 
-    ranks = [0] * len(layers)
+    ranks = [0.0] * len(layers)
     factored: list[Factored | None] = [None] * len(layers)
     for is_selected in (can_reach, lambda k, point: not can_reach(k, point)):
         for k, (rank, found) in _factored(rule, J, is_selected).items():
-            ranks[k], factored[k] = rank, found
+            ranks[k], factored[k] = rank / per_sample[k], found
         of_blocks = [min(ranks[k] for k in block) for block in blocks]
         if max(of_blocks) == n:
             break
@@ -261,7 +268,7 @@ def _sweep(
             # v_g - left is the change that r causes in the half that G changes
             moved_g = add(subtract(v[half_g], left[half_g]), of_g.realized[half_g])
             realized[g] = trees.scale(weight, maps.replaced(half_g, after_f, moved_g))
-            if info_f.rank == n and not info_f.damping:
+            if info_f.rank == n * maps.positions(layers[f]) and not info_f.damping:
                 before_g = maps.replaced(half_f, left, v[half_f])  # r = v_f up to rounding
         if below > blocks[first][0]:
             for k in reversed(block):

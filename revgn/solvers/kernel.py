@@ -5,6 +5,9 @@ have the rows a_k[s]. Then
 
     Theta[(o,s),(p,t)] = sum_k (A_k A_k^T)[s,t] < b_k[(o,s)], b_k[(p,t)] >
 
+A row of a layer with several positions is a sum of outer products. It is then computed for each sample and
+enters Theta as b_k, a matrix flattened to one row, with a_k[s] = 1 (see `sample_parts`).
+
 For a coupling, A_k are its features, and b_k is the cotangent of the output, pulled back to the half that the
 coupling changes. At the last coupling, b_k is a row of U^T, with readout U, and the same for all samples. The
 pull-back through a nonlinear coupling makes the cotangents of the samples differ. No pull-back is necessary
@@ -27,7 +30,7 @@ from revgn.arrays import (
     matmul,
     pieces,
 )
-from revgn.layers import Readout, lift
+from revgn.layers import Readout, ReadoutParams, ReadoutPoint, spread
 from revgn.linalg import gram_rows
 from revgn.maps import (
     Halves,
@@ -42,6 +45,7 @@ from revgn.networks import ChainParams, points_backward
 from revgn.solvers.jacobian import Jacobian, apply, apply_adjoint, output_count
 from revgn.trees import is_empty
 
+_GRADIENTS = 1 << 24  # numbers of rows that are computed for each sample at a time, at least
 HELD = 4  # parts that are held in memory, and added to Theta together in one sweep over Theta
 
 
@@ -110,16 +114,54 @@ def lower_kernel(J: Jacobian) -> Array:
     return array_namespace(Theta).reshape(Theta, (c * n, c * n))
 
 
-def parts_backward(J: Jacobian) -> Iterator[KernelPart]:
-    """Yield the parts of Theta, from the last layer to the first.
+def sample_parts(part: KernelPart, samples: int, numbers: int | None) -> Iterator[KernelPart]:
+    """Yield a part of Theta as parts with one position, A (n, m) and b (c, n, k) or (c, 1, k).
 
-    The cotangents b are (c, n, k), or (c, 1, k) if they are the same for all samples.
+    With P positions, rows are computed sample by sample, G_os = sum_p a_sp b_osp^T (m, k), and flattened:
+    b_os = G_os and a_s = 1. If all G exceed `numbers` numbers, some rows of these matrices are computed at a
+    time, so that several parts of Theta result.
+
+    Notes
+    -----
+    Law: the same part of Theta. Cost: 2 c n P m k operations for G.
     """
+    (A, b), n = part, samples
+    if A.shape[0] == n:
+        yield part
+        return
+    xp, m, (c, _, k) = array_namespace(A), A.shape[1], b.shape
+    apart = xp.permute_dims(xp.reshape(A, (1, n, -1, m)), (0, 1, 3, 2))  # (1, n, m, P)
+    b = xp.reshape(b, (c, -1, apart.shape[3], k))
+    for piece in pieces(m, m if numbers is None else max(1, numbers // (c * n * k))):
+        G = xp.matmul(apart[:, :, piece, :], b)
+        ones = xp.ones((n, 1), dtype=A.dtype, device=backend_of(A).device)
+        yield KernelPart(ones, xp.reshape(G, (c, n, -1)))
+
+
+def parts_backward(J: Jacobian, *, whole: bool = False) -> Iterator[KernelPart]:
+    """Yield the parts of Theta with one position (see `sample_parts`), from the last layer to the first.
+
+    Rows that are computed for each sample take no more memory than Theta, or `_GRADIENTS` numbers if that is
+    more, unless each part has to be `whole`.
+    """
+    n = J.point.output.first.shape[0]
+    bound = None if whole else max(_GRADIENTS, (n * output_count(J)) ** 2)
+    for part in _layer_parts(J) if J.pulled is None else J.pulled:
+        yield from sample_parts(part, n, bound)
+
+
+def pulled_back(J: Jacobian) -> Jacobian:
+    """Return J with the parts of Theta, after one backward sweep for each row of a sample.
+
+    `rows_change`, `rows_adjoint` and `lower_kernel` then need no further sweep.
+    """
+    return J._replace(pulled=tuple(_layer_parts(J)))
+
+
+def _layer_parts(J: Jacobian) -> Iterator[KernelPart]:
+    """Yield the parts of Theta as the layers return them, from the last layer to the first."""
     layers = J.network.body.layers
     first = next((k for k, of in enumerate(J.params) if not is_empty(of)), len(layers))
-    if J.pulled is not None:
-        yield from J.pulled
-        return
     bars = read_back(J.network.readout, J.outputs)
     points = points_backward(layers, J.params, J.point)
     for k, point in zip(reversed(range(first, len(layers))), points, strict=False):
@@ -128,16 +170,8 @@ def parts_backward(J: Jacobian) -> Iterator[KernelPart]:
             bars = vjp_input(layers[k], J.params[k], point, bars)
 
 
-def pulled_back(J: Jacobian) -> Jacobian:
-    """Return J with the parts of Theta, after one backward sweep for each row of a sample.
-
-    `rows_change`, `rows_adjoint` and `lower_kernel` then need no further sweep.
-    """
-    return J._replace(pulled=tuple(parts_backward(J)))
-
-
 def rows_adjoint(J: Jacobian, v: Array) -> ChainParams:
-    """Return J^T v for v with the shape of J D.
+    """Return J^T v for v with the shape of J D, the sum over samples and rows of v a b^T for each part.
 
     Notes
     -----
@@ -146,11 +180,16 @@ def rows_adjoint(J: Jacobian, v: Array) -> ChainParams:
     """
     if J.pulled is None:
         return apply_adjoint(J, v)
-    weights = v.T[:, :, None]
-    matrices = iter([matmul(A.T, _mixed(weights, b)) for A, b in J.pulled])
-    D = []
+    weights, matrices = v.T[:, :, None], []
+    for A, b in J.pulled:
+        rows = _by_sample(A, b, v.shape[0])
+        total = weights[0, ...] * rows[0, ...]
+        for o in range(1, b.shape[0]):
+            total += weights[o, ...] * rows[o, ...]
+        matrices.append(matmul(A.T, array_namespace(v).reshape(total, (A.shape[0], -1))))
+    D, found = [], iter(matrices)
     for layer, of in zip(reversed(J.network.body.layers), reversed(J.params), strict=True):
-        own = () if is_empty(of) else tuple(next(matrices) for _ in weight_forms(layer))
+        own = () if is_empty(of) else tuple(next(found) for _ in weight_forms(layer))
         D.append(from_matrices(layer, own) if own else of)
     return tuple(reversed(D))
 
@@ -165,22 +204,21 @@ def rows_change(J: Jacobian, D: ChainParams) -> Array:
     """
     if J.pulled is None:
         return apply(J, D)
-    parts, total = iter(J.pulled), None
+    n, parts, total = J.point.output.first.shape[0], iter(J.pulled), None
     for layer, of in zip(reversed(J.network.body.layers), reversed(D), strict=True):
         for X in () if is_empty(of) else to_matrices(layer, of):
             A, b = next(parts)
-            moved = inner_of_rows(b, matmul(A, X)[None, :, :])  # (m, n)
+            change = array_namespace(X).reshape(matmul(A, X), (1, n, -1))
+            moved = inner_of_rows(_by_sample(A, b, n), change)  # (m, n)
             total = moved if total is None else total + moved
     assert total is not None
     return total.T
 
 
-def _mixed(weights: Array, b: Array) -> Array:
-    """Return sum_o weights[o] b[o] (n, k) for weights (m, n, 1) and cotangents b (m, n, k) or (m, 1, k)."""
-    total = weights[0, ...] * b[0, ...]
-    for o in range(1, b.shape[0]):
-        total += weights[o, ...] * b[o, ...]
-    return total
+def _by_sample(A: Array, b: Array, samples: int) -> Array:
+    """Return b (c, n P, k) as (c, n, P k), and (c, P, k) as (c, 1, P k), for the features A (n P, m)."""
+    positions = A.shape[0] // samples
+    return array_namespace(b).reshape(b, (b.shape[0], -1, positions * b.shape[2]))
 
 
 def are_few(rows: int, parts: int, outputs: int) -> bool:
@@ -199,9 +237,10 @@ def read_back(readout: Readout, R: Array | None) -> Halves:
     """
     if R is not None and R.ndim == 3:
         rows = array_namespace(R).permute_dims(R, (2, 0, 1))  # (m, n, c)
-        return lift(readout, rows)
-    halves = (readout.first, readout.second) if R is None else (readout.first @ R, readout.second @ R)
-    return Halves(*(half.T[:, None, :] for half in halves))
+        halves: Halves = vjp_input(readout, ReadoutParams(), ReadoutPoint(), rows)
+        return halves
+    columns = (readout.first, readout.second) if R is None else (readout.first @ R, readout.second @ R)
+    return spread(readout, Halves(*(half.T[:, None, :] for half in columns)))
 
 
 def add_parts(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) -> None:

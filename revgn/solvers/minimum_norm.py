@@ -36,6 +36,7 @@ from revgn.linalg import (
     PinvRule,
     Rung,
     SpectralFactor,
+    damping_decides,
     factor_at,
     product_factored,
     project,
@@ -127,8 +128,9 @@ def solve_rows_minimum_norm(
 ) -> tuple[ChainParams, SolveInfo]:
     """Solve the equation; with damping, the residual eps - J D = mu lambda + R follows from it.
 
-    R is the residual of lambda, computed with the factor. Without damping, the kernel may be singular up to
-    rounding, so J D is computed with a jvp, and its residual decides whether the solution is accurate.
+    R is the residual of lambda, computed with the factor. With little or no damping, the kernel may be
+    singular up to rounding, so J D is computed with a jvp, and its residual decides whether the solution is
+    accurate.
     """
     check_output_step(J, eps)
     started = perf_counter()
@@ -141,7 +143,7 @@ def solve_rows_minimum_norm(
             f"and its eigendecomposition does not fit in {memory:,} bytes; use damping > 0 or more memory"
         )
     factored_at = perf_counter()
-    B = _by_output(eps)
+    B, is_damped = _by_output(eps), damping_decides(solver.damping, math.prod(eps.shape), eps)
 
     def evaluate(
         Z: Array, dZ: Array, before: _Solved | None, factored: Factor, info: FactorInfo
@@ -149,7 +151,7 @@ def solve_rows_minimum_norm(
         D = rows_adjoint(J, _by_sample(dZ, eps))
         if before is not None:
             D = trees.add(before.params, D)
-        if info.damping and not isinstance(factored, SpectralFactor):
+        if is_damped and not isinstance(factored, SpectralFactor):
             misfit = B - product_factored(factored, Z)
             return _Solved(D, None, misfit + info.damping * Z), misfit
         change = output_change(J, D)

@@ -31,7 +31,7 @@ from revgn.arrays import (
 )
 from revgn.errors import UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, Rung, SpectralFactor, cholesky_tiled, gram_rows, with_info
-from revgn.maps import Halves, Point, row_features, with_features
+from revgn.maps import Halves, Point, positions, row_features, with_features
 from revgn.networks import walk
 from revgn.solvers.jacobian import Jacobian, cast, output_count
 from revgn.solvers.kernel import HELD, Held, add_parts, parts_backward
@@ -173,7 +173,7 @@ class _TiledKernel:
         kept, total = J.point.points, 0.0
         bare = cast(J._replace(point=J.point._replace(points=None)), dtype)
         for i, group in enumerate(groups):
-            for k, (A, b) in enumerate(parts_backward(_of_samples(bare, group, kept))):
+            for k, (A, b) in enumerate(parts_backward(_of_samples(bare, group, kept), whole=True)):
                 xp = array_namespace(A)
                 self.sources.put(("A", i, k), A)
                 self.sources.put(("b", i, k), b)
@@ -211,10 +211,12 @@ def _of_samples(J: Jacobian, group: slice, kept: Sequence[Point] | None = None) 
         points = list(point.points)
         for k, layer in enumerate(J.network.body.layers):
             if not is_empty(J.params[k]) and has_map(with_features, type(layer)):
-                own = (cast(A[group, :], halves.first.dtype) for A in row_features(layer, kept[k]))
+                rows = slice(group.start * positions(layer), group.stop * positions(layer))
+                own = (cast(A[rows, :], halves.first.dtype) for A in row_features(layer, kept[k]))
                 points[k] = with_features(layer, points[k], tuple(own))
         point = point._replace(points=tuple(points))
-    return J._replace(point=point, outputs=R if R is None or R.ndim == 2 else R[group, ...])
+    R = R if R is None or R.ndim == 2 else R[group, ...]
+    return J._replace(point=point, outputs=R, pulled=None)
 
 
 def _width(J: Jacobian) -> int:

@@ -26,6 +26,9 @@ epoch = 1                       optional: value of a series of epochs at this ep
 seconds = 20                    optional: value of a series of epochs after this training time
 more = "adam"                   the variant that has the larger value according to the claim
 less = "block"                  the variant that has the smaller value
+
+[race]                          optional: the variants are tuned and compared for several budgets of training;
+                                see `revgn.studies.race`. Claims follow from the baselines.
 """
 
 import math
@@ -40,6 +43,7 @@ import numpy as np
 from revgn.errors import UsageError, nearest
 from revgn.settings import merge_settings, parse_toml
 from revgn.store import Run
+from revgn.studies.race import Race
 from revgn.sweeps import Plan, parse_axis
 from revgn.sweeps.plan import parse_grid
 from revgn.sweeps.tune import Rule
@@ -49,7 +53,7 @@ Scale = Literal["laptop", "paper"]
 Answer = Literal["agrees", "disagrees", "cannot tell"]
 
 # Settings at the paper's scale that differ from those for MNIST.
-_PAPER_DATA = {"cifar10": {"network": {"blocks": 6}, "data": {"crop": True}}}
+_PAPER_DATA = {"cifar10": {"network": {"blocks": 6}, "data": {"augmentation": "resized-crop"}}}
 _SURE = 2.0  # standard errors that a difference must exceed for a verdict
 
 
@@ -94,6 +98,7 @@ class Study:
     panels: Sequence[str] = ()
     claims: tuple[Claim, ...] = ()
     against: str | None = None
+    race: Race | None = None
 
 
 class Verdict(NamedTuple):
@@ -123,7 +128,8 @@ def load_study(name: str) -> Study:
     plan = Plan(settings, parse_grid(grid), content.pop("variants"))
     claims = tuple(Claim(**claim) for claim in content.pop("claims", ()))
     question = " ".join(content.pop("question").split())
-    scales = content.pop("scale")
+    scales, race = content.pop("scale"), content.pop("race", None)
+    content |= {} if race is None else {"race": Race(**race)}
     return Study(name=name, question=question, plan=plan, scales=scales, claims=claims, **content)
 
 

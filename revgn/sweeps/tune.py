@@ -8,7 +8,7 @@
 
 The rule defines the best value:
 
-    score      highest score of the run, on the validation set if there is one
+    score      highest score on the validation set; without one, the last score on the test set
     largest    largest value whose run did not diverge                     (Buffelli et al. 2024, appendix)
     progress   lowest training loss after one epoch, in runs of one epoch  (ibid.)
     fit        lowest training loss at the last evaluation
@@ -26,6 +26,7 @@ from revgn.errors import RunError, UsageError
 from revgn.settings import build_config, config_dict, flat, path_of
 from revgn.store import open_run
 from revgn.sweeps.axes import Axis, parse_axis
+from revgn.sweeps.claim import score_of_trial
 from revgn.sweeps.drive import Board
 from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, plan_trials
 
@@ -85,7 +86,7 @@ class Tuned:
     def _tried(self, point: Trial, board: Board) -> tuple[Scores, bool]:
         """Return the scores of all values so far, NaN for unfinished runs, and whether no more follow."""
         scores: Scores = {}
-        unit = _value(dict(point.settings), self.axis.path) if self.relative else 1.0
+        unit = numerical_value(dict(point.settings), self.axis.path) if self.relative else 1.0
         new = [float(value) if unit == 1.0 else _rounded(float(value) * unit) for value in self.axis.values]
         for propose in (*[beyond] * _FURTHER, between, None):
             scores |= {value: self._score(self._first(point, value), board) for value in new}
@@ -116,7 +117,7 @@ class Tuned:
         if self.rule == "largest":
             return float(trial.choices[self.axis.path])
         if self.rule == "score":
-            return max((score for _, score in state.beat.scores), default=-math.inf)
+            return score_of_trial(state.beat)
         return -_training_loss(self.folder / trial.name, after=1.0 if self.rule == "progress" else math.inf)
 
 
@@ -143,12 +144,12 @@ def between(scores: Scores, rule: Rule) -> list[float]:
 
 def rates(plan: Plan) -> Axis:
     """Return the default initial learning rates: the default value times 1/9, 1/3, 1, 3 and 9."""
-    rate = _value(dict(plan.settings), LR)
+    rate = numerical_value(dict(plan.settings), LR)
     return parse_axis(LR, [_rounded(rate * 3.0**k) for k in (-2, -1, 0, 1, 2)])
 
 
-def _value(settings: dict[str, Any], name: str) -> float:
-    """Return the value of a numerical setting, or its default."""
+def numerical_value(settings: dict[str, Any], name: str) -> float:
+    """Return the value of a numerical setting, or its default; the first one if there are several."""
     return float(flat(config_dict(build_config(settings)))[path_of(name, settings, of_first=True)])
 
 

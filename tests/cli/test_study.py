@@ -16,9 +16,9 @@ def test_the_list_of_studies(invoke):
 def test_dry_runs(invoke, tmp_path):
     text = invoke("study", "inverse", "--dry-run").stdout
     assert text.startswith("Exact Gauss-Newton in mini-batches")
-    assert text.splitlines()[-1] == "15 trials to begin with"
+    assert text.splitlines()[-1] == "trials: 15 to begin with"
     paper = invoke("study", "switch", "--scale", "paper", "--dry-run", "--seeds", 2).stdout
-    assert paper.splitlines()[-1] == "10 trials to begin with"
+    assert paper.splitlines()[-1] == "trials: 10 to begin with"
     assert list(tmp_path.iterdir()) == []
 
 

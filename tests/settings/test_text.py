@@ -66,7 +66,11 @@ CONFIGS = st.fixed_dictionaries(
     {},
     optional={
         "data": st.fixed_dictionaries(
-            {}, optional={"name": st.text(st.characters(exclude_categories=["Cs"])), "crop": st.booleans()}
+            {},
+            optional={
+                "name": st.text(st.characters(exclude_categories=["Cs"])),
+                "standardize_targets": st.booleans(),
+            },
         ),
         "optimizer": st.one_of(
             st.fixed_dictionaries({"kind": st.just("adam"), "lr": positive, "eps": positive}),
@@ -132,7 +136,7 @@ def test_a_toml_syntax_error_is_one_line():
         ("training.batch_size=full", "training.batch_size", "full"),
         ('data.name="a b"', "data.name", "a b"),
         ("data.name=a b=c", "data.name", "a b=c"),
-        ("data.crop=true", "data.crop", True),
+        ("data.standardize_targets=true", "data.standardize_targets", True),
         ("optimizer.solver.block_weights=[0.5, 0.5]", "optimizer.solver.block_weights", [0.5, 0.5]),
         ('optimizer={kind="adam"}', "optimizer", {"kind": "adam"}),
         (" optimizer.lr = 1e-3 ", "optimizer.lr", 1e-3),

@@ -8,7 +8,7 @@ from libraries import make_library
 from reference import dense
 
 from revgn.arrays import HOST, Backend, limits_of, to_host
-from revgn.networks import Architecture
+from revgn.networks import Architecture, from_halves
 from revgn.solvers import apply, apply_adjoint, kernel, tangent_kernel
 from revgn.testing import assert_close, tolerance
 
@@ -18,7 +18,7 @@ CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case
 @CASES
 def test_kernel_matches_the_dense_reference(case, numpy_backend):
     J, _ = case.jacobian(numpy_backend)
-    x = np.hstack(J.point.input)[:, : J.network.features]
+    x = from_halves(J.network, J.point.input)
     explicit = dense.jacobian(J.network, J.params, x)
     assert_close("Theta = J J^T", tangent_kernel(J), explicit @ explicit.T, 1e-13)
 

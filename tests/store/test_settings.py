@@ -84,7 +84,7 @@ def of_optimizer(**changes):
 
 def test_the_defaults_of_a_run():
     old = {
-        "data": {"name": "digits", "validation_fraction": 0.1, "crop": False},
+        "data": {"name": "digits", "validation_fraction": 0.1},
         "network": NETWORK,
         "optimizer": OPTIMIZER | {"schedule": "cosine", "warmup": 3},
         "training": {
@@ -100,7 +100,7 @@ def test_the_defaults_of_a_run():
     found = migrated_settings(old)
     assert found == {
         "preset": None,
-        "data": {"name": "digits", "validation": 0.1, "crop": False},
+        "data": {"name": "digits", "validation": 0.1},
         "network": NETWORK,
         "optimizer": {
             "kind": "gauss-newton",
