@@ -56,8 +56,8 @@ class FeatureMetric:
 
     Notes
     -----
-    Cost: 2 n h^2 operations for P, 2 n h^2 for A R, 2 h^2 d/2 for R D', and 4/3 h^3 for each decomposition
-    of P. The state holds P and R.
+    Cost: 2 n h^2 operations for P, n h^2 for A R and h^2 d/2 for R D', because R is triangular, and 4/3 h^3
+    for each decomposition of P. The state holds P and R.
     """
 
     floor: float = setting("Multiple of the identity in the metric P / p + floor I.", default=1.0, gt=0)
@@ -112,7 +112,7 @@ def update_metric(
 def cost_feature_metric(metric: FeatureMetric, sizes: Sizes) -> Cost:
     """Count one step; the features A R need memory in addition to A."""
     n, orders = sizes.samples, [(layer.features, layer.width) for layer in sizes.layers]
-    work = sum(4.0 * n * m**2 + 2.0 * m**2 * d2 + 4 / 3 * m**3 / metric.every for m, d2 in orders)
+    work = sum(3.0 * n * m**2 + 1.0 * m**2 * d2 + 4 / 3 * m**3 / metric.every for m, d2 in orders)
     memory = {
         "metric": sum(2 * m**2 for m, _ in orders) * sizes.number,
         "activations": sum(layer.point for layer in sizes.layers) * sizes.number,
