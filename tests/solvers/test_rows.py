@@ -5,7 +5,7 @@ from dataclasses import replace
 import array_api_compat.numpy as xp
 import numpy as np
 import pytest
-from cases import DEFICIENT, NETWORKS, network_case
+from cases import CONVOLUTIONAL, DEFICIENT, NETWORKS, network_case
 from reference import dense
 from reference.pinv import pinv
 
@@ -13,7 +13,7 @@ from revgn.arrays import to_host
 from revgn.errors import ShapeError
 from revgn.losses import CrossEntropy
 from revgn.maps import init
-from revgn.networks import Architecture, draw_network, join
+from revgn.networks import Architecture, draw_network, from_halves
 from revgn.optimizers import Adam, GaussNewton, Linearization, init_state, update
 from revgn.solvers import (
     Blocks,
@@ -34,7 +34,7 @@ KEY = (3, 7)
 
 
 def explicit(J):
-    return dense.jacobian(J.network, J.params, join(J.point.input, J.network.features))
+    return dense.jacobian(J.network, J.params, from_halves(J.network, J.point.input))
 
 
 def of_rows(R, truth):
@@ -190,6 +190,18 @@ def test_rows_that_are_pulled_back_give_both_products(name, outputs, rows, backe
     D = apply_adjoint(J, v)
     assert_close("J^T v", rows_adjoint(pulled_back(J), v), D, near(eps.dtype, "chain"))
     assert_close("J D", rows_change(pulled_back(J), D), apply(J, D), near(eps.dtype, "chain"))
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONAL, ids=lambda case: case.name)
+@pytest.mark.parametrize("rows", [1, "all"])
+def test_rows_of_convolutional_networks(case, rows, backend, dtype):
+    net, params, x = case.build(backend, dtype)
+    z, J = jacobian(net, params, x)
+    J, wanted = equation(MinimumNorm(rows=rows), J, z, KEY)[1:3]
+    v = backend.asarray(np.random.default_rng(0).standard_normal(wanted.shape), dtype)
+    D, near = apply_adjoint(J, v), tolerance(z.dtype, "chain")
+    assert_close("J^T v", rows_adjoint(pulled_back(J), v), D, near)
+    assert_close("J D", rows_change(pulled_back(J), D), apply(J, D), near)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

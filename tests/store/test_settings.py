@@ -75,7 +75,9 @@ OPTIMIZER = {
     "couplings": None,
 }
 GAUSS_NEWTON = config_dict(GaussNewton()) | {"kind": "gauss-newton"}
-del GAUSS_NEWTON["solver"]["rows"], GAUSS_NEWTON["rho_every"]  # these runs have no such settings
+for name in ("rows", "damping_unit", "damping_every"):  # these runs have no such settings
+    del GAUSS_NEWTON["solver"][name]
+del GAUSS_NEWTON["rho_every"]
 
 
 def of_optimizer(**changes):
