@@ -178,9 +178,9 @@ def direction_gauss_newton(
         D = from_metric(metric, J, D)
     if beta:
         D = trees.axpy(beta, state.direction, D)
-    info = _of_whole_step(info, solved, missed, has_momentum=beta != 0)
+    info = _of_whole_step(info._replace(is_due=measure), solved, missed, has_momentum=beta != 0)
     state = GaussNewtonState(state.updates + 1, D if optimizer.momentum else (), metric, damping)
-    return Direction(D, state, info, solved, measure)
+    return Direction(D, state, info, solved)
 
 
 @cost.register(GaussNewton)

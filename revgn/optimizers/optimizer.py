@@ -70,14 +70,13 @@ class Direction(NamedTuple):
     """Direction D of the step W <- W - lr D, the new state, and the solve information.
 
     If a solver found D, `equation` is the equation J D = eps that was solved, and `solve.rho` is its relative
-    residual. With `measure`, rho of the applied direction is to be measured at this step; see `measured`.
+    residual.
     """
 
     params: ChainParams
     state: OptimizerState
     solve: SolveInfo | None
     equation: Equation | None = None
-    measure: bool = False
 
 
 @generic
@@ -171,14 +170,14 @@ def replaced_by(solved: Direction, D: ChainParams) -> Direction:
 
 
 def measured(found: Direction) -> SolveInfo | None:
-    """Return the solve information, with rho = |J D - eps| / |eps| measured if `found.measure` is set.
+    """Return the solve information, with rho = |J D - eps| / |eps| measured if it is due.
 
     Notes
     -----
     Cost: one jvp, unless rho has already been measured.
     """
     info = found.solve
-    if info is None or found.equation is None or info.is_measured or not found.measure:
+    if info is None or found.equation is None or info.is_measured or not info.is_due:
         return info
     change = output_change(found.equation.jacobian, found.params)
     rho, of_outputs = residuals(found.equation, change)

@@ -74,6 +74,8 @@ class SolveInfo(NamedTuple):
         eps - J D in the constrained rows, a column (n m, 1), if it follows from the solved equation.
     is_measured : bool
         Whether rho was measured with a jvp of D. Otherwise it follows from the equation that was solved.
+    is_due : bool
+        Whether rho of the applied step is to be measured, if it has not been yet.
 
     Notes
     -----
@@ -98,6 +100,7 @@ class SolveInfo(NamedTuple):
     change: Array | None = None
     left: Array | None = None
     is_measured: bool = True
+    is_due: bool = True
 
 
 class Equation(NamedTuple):
