@@ -15,6 +15,8 @@ _COMMON = [
     "subset",
     "target",
     "validation",
+    "augmentation",
+    "network",
     "blocks",
     "hidden",
     "activation",

@@ -43,7 +43,7 @@ def test_help_lists_the_commands(invoke):
 def test_help_of_train_shows_choices_and_defaults(invoke):
     """The help shows them for the default kinds; `--help-all` shows all of them with their kinds."""
     short, full = (" ".join(invoke("train", option).stdout.split()) for option in ("--help", "--help-all"))
-    assert "[default: 512]" in short
+    assert "[default: 512 with dense]" in short
     assert "[gauss-newton (default), sgd, adam, " in short
     assert "--lr NUMBER Learning rate. [default: 1.0 with gauss-newton]" in short
     assert "[N|full]" in short
