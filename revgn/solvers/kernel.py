@@ -32,6 +32,7 @@ from revgn.arrays import (
     row_major,
     total,
 )
+from revgn.cost import Sizes
 from revgn.layers import Readout, ReadoutParams, ReadoutPoint, spread
 from revgn.linalg import gram_rows
 from revgn.maps import Halves, KernelPart, from_matrices, kernel_parts, vjp_input, weight_forms
@@ -214,6 +215,35 @@ def sum_work(n: int, c: int, P: int, m: int, k: int) -> float:
 def pair_work(n: int, c: int, P: int, m: int, k: int) -> float:
     """Return the operations of a part of Theta, order c n, from Gram matrices of all pairs of positions."""
     return float(P * n) ** 2 * (m * (2.0 if P > 1 else 1.0) + float(c) ** 2 * k)
+
+
+def kernel_work(sizes: Sizes, rows: int) -> float:
+    """Return the operations of Theta with `rows` rows per sample, without the pull-back of the cotangents."""
+    n, c, layers = sizes.samples, rows, sizes.layers
+    work = 0.0
+    for layer in layers:
+        if layer.positions > 1:
+            of = n, c, layer.positions, layer.features, layer.width
+            work += min(sum_work(*of), pair_work(*of))
+        else:
+            is_same = layer is layers[-1] and not sizes.own_rows  # for all samples
+            work += layer.gram + (0.0 if is_same else float(c * n) ** 2 * layer.width)
+    return work
+
+
+def rows_memory(sizes: Sizes, rows: int, *, kept: bool) -> int:
+    """Return the bytes of the parts of layers with several positions, all at once if they are `kept`."""
+    n, c = sizes.samples, rows
+    numbers = []
+    for layer in sizes.layers:
+        P, m, k = layer.positions, layer.features, layer.width
+        if P > 1:
+            is_summed = sum_work(n, c, P, m, k) < pair_work(n, c, P, m, k)
+            numbers.append(c * n * m * k if is_summed else n * P * (m + c * k))
+    if kept:
+        return sum(numbers) * sizes.number
+    bound = max(_GRADIENTS, (c * n) ** 2)
+    return sum(min(each, bound) for each in sorted(numbers)[-HELD:]) * sizes.number
 
 
 def parts_backward(

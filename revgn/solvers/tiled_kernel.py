@@ -30,7 +30,16 @@ from revgn.arrays import (
     pieces,
 )
 from revgn.errors import UsageError
-from revgn.linalg import RUNGS, Factor, FactorInfo, Rung, SpectralFactor, cholesky_tiled, with_info
+from revgn.linalg import (
+    RUNGS,
+    DampingUnit,
+    Factor,
+    FactorInfo,
+    Rung,
+    SpectralFactor,
+    cholesky_tiled,
+    with_info,
+)
 from revgn.maps import Halves, Point, positions, row_features, with_features
 from revgn.networks import walk
 from revgn.solvers.jacobian import Jacobian, cast, output_count
@@ -128,9 +137,11 @@ def plan_tiles(n: int, c: int, width: int, size: int, memory: int, limits: Limit
 
 
 def factor_tiled_kernel(
-    J: Jacobian, damping: float, memory: int, rung: Rung
+    J: Jacobian, damping: float, memory: int, rung: Rung, unit: DampingUnit = "mean"
 ) -> tuple[Factor, FactorInfo] | None:
-    """Factor Theta + mu I by tiles in `memory` bytes, where mu is `damping` times the mean diagonal of Theta.
+    """Factor Theta + mu I by tiles in `memory` bytes.
+
+    mu is `damping`, multiplied by the mean diagonal of Theta if that is the unit.
 
     Notes
     -----
@@ -156,7 +167,7 @@ def factor_tiled_kernel(
     order = xp.concat([xp.reshape(rows[:, group], (-1,)) for group in groups])
     sizes = [c * (group.stop - group.start) for group in groups]
     tiles = Scratch(plan.room - kernel.sources.in_memory, plan.kernel)
-    mu = damping * mean
+    mu = damping * mean if unit == "mean" else damping
     factored = cholesky_tiled(kernel.tile, mu, sizes, order, tiles)
     return None if factored is None else with_info(factored, n * c, like, mu, rung)
 
