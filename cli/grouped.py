@@ -15,7 +15,6 @@ _COMMON = [
     "subset",
     "target",
     "validation",
-    "augmentation",
     "network",
     "blocks",
     "hidden",
