@@ -15,7 +15,7 @@ from revgn.errors import RevgnError
 from revgn.store import RunWriter, Weights
 from revgn.store.names import WEIGHTS, score_of
 from revgn.training import Evaluated, Event, Problem, TrainState, evaluate_part, state_arrays, train
-from revgn.training.evaluation import is_evaluated
+from revgn.training.problem import is_evaluated
 from revgn.training.step import is_finite
 
 Observer = Callable[[Problem, Event], None]

@@ -88,6 +88,18 @@ class TrainState(NamedTuple):
     average: AverageState | tuple[()] = ()
 
 
+def is_evaluated(problem: Problem, step: int) -> bool:
+    """Tell whether the network is evaluated after `step` steps."""
+    eval_every = problem.config.training.eval_every or problem.steps_per_epoch
+    return step % eval_every == 0 or step == problem.total_steps
+
+
+def is_measured(problem: Problem, step: int) -> bool:
+    """Tell whether the effect of step number `step` on the losses is measured."""
+    every = problem.config.training.measure_every
+    return every > 0 and step % every == 0
+
+
 def load_data(config: Config) -> Dataset:
     """Load the data set of `config`.
 

@@ -17,6 +17,7 @@ SMALL = {
     "bench_large_batch": "--samples 64 --block 64 --hidden 16 --steps 2 --damping 0.1",
     "bench_recording": "--milliseconds 0.1 --steps 3 --rounds 1",
     "bench_step": "--backend numpy --rounds 1 --batch 32 --hidden 16",
+    "bench_step --busy": "--busy --backend numpy --rounds 1 --batch 32 --hidden 16 --only adam muon",
     "bench_tiles": "--samples 32 --outputs 2 --hidden 8 --only 30000",
 }
 
@@ -24,7 +25,7 @@ SMALL = {
 @pytest.mark.parametrize("name", SMALL)
 def test_it_runs(name, monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))  # as on the command line
-    bench = importlib.import_module(name)
+    bench = importlib.import_module(name.split()[0])
     monkeypatch.setattr(bench, "load_data", lambda config: load_dataset("digits", subset=128), raising=False)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *SMALL[name].split()])
     bench.main()
