@@ -180,4 +180,6 @@ def _comment(of: Setting) -> list[str]:
 def _toml(value: Any) -> str:
     import tomli_w
 
-    return tomli_w.dumps({"x": value}).removeprefix("x = ").replace("\n", "").strip()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return tomli_w.dumps({"x": value}).removeprefix("x = ").strip()
