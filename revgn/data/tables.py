@@ -62,14 +62,14 @@ def read_table(path: Path, settings: DataSettings) -> Table:
     with reading(path, OSError, EOFError, zlib.error, UnicodeDecodeError), open_text(path) as text:
         separator = None if settings.separator is None else separator_of(settings.separator)
         form, source = find_dialect(text, str(path), separator, settings.decimal)
-        rows = _rows(source, form, str(path))
-        head = _header(next(rows, (0, []))[1], form, str(path))
+        rows = table_rows(source, form, str(path))
+        head = table_header(next(rows, (0, []))[1], form, str(path))
         targets, inputs = _choose_columns(head, form, settings, str(path))
         names, target_names = [head[k] for k in inputs], [head[k] for k in targets]
         unnamed: dict[int, list[str]] = {k: [] for k, name in enumerate(head) if not name}
         for line, row in rows:
-            row = _fitted(row, head, form, f"{path}: line {line}")
-            values.extend(_numbers([row[k] for k in inputs], names, form, f"{path}: line {line}"))
+            row = fitted_row(row, head, form, f"{path}: line {line}")
+            values.extend(numbers_in([row[k] for k in inputs], names, form, f"{path}: line {line}"))
             cells.append([row[k].strip() for k in targets])
             lines.append(line)
             for k, first in unnamed.items():
@@ -98,7 +98,7 @@ def read_table(path: Path, settings: DataSettings) -> Table:
     return Table(Rows(x, y), tuple(names), tuple(target_names), str(form), tuple(notes))
 
 
-def _rows(source: Iterable[str], form: Dialect, where: str) -> Iterator[tuple[int, list[str]]]:
+def table_rows(source: Iterable[str], form: Dialect, where: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of the line and the cells of each row that is not blank."""
     reader = split_cells(source, form.separator)
     while True:
@@ -115,10 +115,10 @@ def _rows(source: Iterable[str], form: Dialect, where: str) -> Iterator[tuple[in
             yield reader.line_num + form.first_line, row
 
 
-def _header(row: list[str], form: Dialect, where: str) -> list[str]:
+def table_header(row: list[str], form: Dialect, where: str) -> list[str]:
     """Return the names of the columns; "" for those without a name."""
     names = [_UNNAMED.sub("", " ".join(name.split())) for name in row]
-    numbers = [name for name in names if _is_number(name, form.decimal)]
+    numbers = [name for name in names if is_number(name, form.decimal)]
     if not any(names):
         raise DataError(f"{where}: line 1 must name the columns, but the file is empty")
     whole = [int(name) for name in numbers if name.isdecimal()]
@@ -171,7 +171,7 @@ def _choose_columns(
     return [head.index(name) for name in targets], [head.index(name) for name in inputs]
 
 
-def _fitted(row: list[str], head: list[str], form: Dialect, where: str) -> list[str]:
+def fitted_row(row: list[str], head: list[str], form: Dialect, where: str) -> list[str]:
     """Return a row with one cell per column; cells beyond the named columns may be absent or empty."""
     named = max(k + 1 for k, name in enumerate(head) if name)
     if len(row) > len(head) and not any(map(str.strip, row[len(head) :])):
@@ -189,7 +189,7 @@ def _targets(
 ) -> HostArray:
     """Return the cells of the target columns as int64 or float64; those of a single column may be text."""
     column = [row[0] for row in cells] if len(names) == 1 else []
-    numeric = [_is_number(cell, form.decimal) for cell in column]
+    numeric = [is_number(cell, form.decimal) for cell in column]
     if column and task != "regression":
         if not any(numeric) or (task == "classification" and not all(numeric)):
             return np.array(column)
@@ -198,17 +198,19 @@ def _targets(
                 return np.array([int(cell) for cell in column], np.int64)
     advice = "set task to classification to take all cells of the column as labels" if column else ""
     return np.array(
-        [_numbers(row, names, form, line, advice) for row, line in zip(cells, lines, strict=True)]
+        [numbers_in(row, names, form, line, advice) for row, line in zip(cells, lines, strict=True)]
     )
 
 
-def _numbers(cells: list[str], names: list[str], form: Dialect, where: str, advice: str = "") -> list[float]:
+def numbers_in(
+    cells: list[str], names: list[str], form: Dialect, where: str, advice: str = ""
+) -> list[float]:
     """Return the numbers in cells, NaN for missing values; the error says where a cell is not a number."""
     together = "".join(cells)
     if "_" not in together and (form.decimal == "." or "." not in together):
         with suppress(ValueError):
             return [float(cell) for cell in (cells if form.decimal == "." else map(_with_point, cells))]
-    found = [_number(cell.strip(), form.decimal) for cell in cells]
+    found = [number_in(cell.strip(), form.decimal) for cell in cells]
     bad = [(name, cell) for name, cell, value in zip(names, cells, found, strict=True) if value is None]
     if bad:
         name, cell = bad[0][0], bad[0][1].strip()
@@ -222,7 +224,7 @@ def _with_point(cell: str) -> str:
     return cell.replace(",", ".")
 
 
-def _number(cell: str, decimal: str) -> float | None:
+def number_in(cell: str, decimal: str) -> float | None:
     """Return the number in a cell, NaN for a missing value, 1 or 0 for true or false, otherwise None."""
     if cell in MISSING:
         return math.nan
@@ -236,13 +238,13 @@ def _number(cell: str, decimal: str) -> float | None:
         return None
 
 
-def _is_number(cell: str, decimal: str) -> bool:
-    return cell not in MISSING and cell.lower() not in _TRUTH and _number(cell, decimal) is not None
+def is_number(cell: str, decimal: str) -> bool:
+    return cell not in MISSING and cell.lower() not in _TRUTH and number_in(cell, decimal) is not None
 
 
 def _remedy(cell: str, form: Dialect) -> str:
     """Return what to do about a cell that looks like a number, "" if it is text."""
-    if "_" in cell and _number(cell.replace("_", ""), form.decimal) is not None:
+    if "_" in cell and number_in(cell.replace("_", ""), form.decimal) is not None:
         return "digits cannot be grouped by _"
     if re.fullmatch(r"[-+]?\d+[.,]\d+", cell) and not _THOUSANDS.fullmatch(cell):
         return f"the decimal sign is {form.decimal!r} here; set decimal to the other one"
