@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from revgn_cli.checkpoints import checkpoint_options
+from revgn_cli.notes import say_note
 from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, print_json, setting_options
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def command(run: Path, checkpoint: "Step", weights: "Weights", as_json: bool, **
     Prints loss and accuracy of each set, the accuracy of each class and the confusion of classes on the test
     set (on all rows of other data); for a regression the root mean squared error (RMSE) and R^2, in the unit
     of the targets. The score of a checkpoint is its accuracy (for regression: its loss) on the validation
-    set, or on the test set if the run has no validation set.
+    set, or on the test set if the run has no validation set. The test set then selects the checkpoint that it
+    evaluates.
 
     \b
     revgn eval runs/digits-gauss-newton-20260101-120000 --checkpoint best
@@ -36,11 +38,16 @@ def command(run: Path, checkpoint: "Step", weights: "Weights", as_json: bool, **
 
     settings = chosen_settings(values).get("data", {})
     result = evaluate_run(run, settings, checkpoint=checkpoint, weights=weights)
+    if result.get("selected_by", "").startswith("test"):
+        from revgn.views.compare import SELECTED_BY_TEST
+
+        say_note(f"the run has no validation rows, and the test set selects its checkpoint{SELECTED_BY_TEST}")
     if as_json:
         print_json(result)
         return
     averaged = ", averaged weights" if weights == "average" else ""
-    click.echo(f"{result['run']} at step {result['step']} on {result['data']}{averaged}")
+    by = f", selected by {result['selected_by'].replace('_', ' ')}," if "selected_by" in result else ""
+    click.echo(f"{result['run']} at step {result['step']}{by} on {result['data']}{averaged}")
     for part in ("train", "validation", "test", "all"):
         if f"{part}_rows" not in result:
             continue

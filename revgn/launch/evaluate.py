@@ -14,6 +14,7 @@ from revgn.launch.rebuild import Step, weights_of
 from revgn.launch.scores import metrics_of_scores, score_part, scores_together
 from revgn.settings import build_config
 from revgn.store import Run, Weights, open_run
+from revgn.store.names import judged_name
 from revgn.training import Problem, load_data, model_of
 
 
@@ -49,6 +50,8 @@ def evaluate_run(
         same for all rows together, such as `all_loss`. The metrics are `rows` and `loss`; for classes
         `accuracy`, `class_accuracy` by class, and `confusion`, in which row i counts the samples of class i;
         for a regression `rmse` and `r2` in the unit of the targets, and `targets` with both for each target.
+        With the best checkpoint, `selected_by` is the metric that selected it. If it is a metric of the test
+        set, the test metrics are optimistic.
 
     Raises
     ------
@@ -80,6 +83,7 @@ def evaluate_run(
     interface = model.interface
     about = {"run": str(folder), "step": step, "weights": weights, "data": dataset.name}
     about |= {"task": interface.task, "classes": [*interface.classes]}
+    about |= {"selected_by": judged_name(run.epochs, weights)} if checkpoint == "best" else {}
     for part, of_part in scores.items():
         about |= {f"{part}_{name}": metric for name, metric in metrics_of_scores(of_part, model).items()}
     return about

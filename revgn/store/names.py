@@ -12,7 +12,7 @@ series exists from the first snapshot on, initially with length 0; a series of a
 its first record on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -24,6 +24,7 @@ from revgn.linalg import OUTCOMES as OUTCOMES
 from revgn.linalg import RUNGS as RUNGS
 
 T = TypeVar("T")
+_RANKING = ("accuracy", "loss")
 Weights = Literal["raw", "average"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 
@@ -58,18 +59,25 @@ def of_weights(name: str, weights: Weights) -> str:
     return name if weights == "raw" else f"{name}_average"
 
 
-def score_of(metrics: Mapping[str, T], weights: Weights = "raw") -> tuple[T, int] | None:
-    """Return the metric that ranks weights, and its sign: 1 if higher is better, -1 if lower is better.
+def judged_name(metrics: Container[str], weights: Weights = "raw") -> str:
+    """Return the name of the metric that ranks weights; "" if `metrics` has none.
 
     The metric is the accuracy, else the loss, on the validation set; without a validation set, on the test
-    set. None if `metrics` has none of these.
+    set.
     """
-    for part in ("validation", "test"):
-        for what, sign in (("accuracy", 1), ("loss", -1)):
-            name = of_weights(f"{part}_{what}", weights)
-            if name in metrics:
-                return metrics[name], sign
-    return None
+    names = (of_weights(f"{part}_{what}", weights) for part in ("validation", "test") for what in _RANKING)
+    return next((name for name in names if name in metrics), "")
+
+
+def is_validated(metrics: Container[str]) -> bool:
+    """Return whether the metrics include some on a validation set, so that the test set selects nothing."""
+    return any(f"validation_{what}" in metrics for what in _RANKING)
+
+
+def score_of(metrics: Mapping[str, T], weights: Weights = "raw") -> tuple[T, int] | None:
+    """Return the metric of `judged_name`, and its sign: 1 if higher is better, -1 if lower; None if none."""
+    name = judged_name(metrics, weights)
+    return (metrics[name], 1 if "accuracy" in name else -1) if name else None
 
 
 def judged_weights(metrics: Mapping[str, Any]) -> Weights:

@@ -73,10 +73,20 @@ def test_a_learning_rate_is_tuned(invoke):
     assert invoke(*options, "--dry-run").stdout.splitlines()[-1] == "2 trials to begin with in s"
     found = invoke(*options, "--grid", "seed=0..1", "--median-after", 1)
     assert found.exit_code == 0
-    best = re.match(r"\w+: best lr (\S+)\n", found.stdout)
+    best = re.match(r"\w+: best lr (\S+), by the validation set\n", found.stdout)
+    assert "test set" not in found.stderr
     assert invoke(*options, "--grid", "seed=0..1", "-q").stdout == found.stdout
     trials = json.loads(invoke(*options, "--grid", "seed=0..1", "--json").stdout)
     assert [trial["lr"] for trial in trials if trial["training.seed"] == 1] == [float(best[1])]
+
+
+def test_tuning_on_the_test_set_is_warned_of(invoke):
+    options = ("sweep", *TINY, "--epochs", 1, "--tune", "lr=1e-4,1e-3", "--out", "s", "-q")
+    found = invoke(*options)
+    assert ", by the test set at the last evaluation\n" in found.stdout
+    expected = "revgn: the trials have no validation rows, and tuning selects by the test set"
+    assert [line.startswith(expected) for line in found.stderr.splitlines()] == [True]
+    assert "test set" not in invoke(*options[:-3], "--rule", "fit", "--out", "f", "-q").stderr
 
 
 def test_a_search_on_a_cluster(spawn):
