@@ -41,7 +41,13 @@ def checkpoint_options(default: str | None) -> Callable[[F], F]:
                 show_default=default is not None,
                 help="Weights themselves, or their average (for runs trained with --average)." + automatic,
             ),
-            click.option("--best", "checkpoint", flag_value="best", help="Short for --checkpoint best."),
+            click.option(
+                "--best",
+                "checkpoint",
+                flag_value="best",
+                type=CheckpointType(),
+                help="Short for --checkpoint best.",
+            ),
             click.option(
                 "--checkpoint",
                 type=CheckpointType(),

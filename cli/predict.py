@@ -77,6 +77,6 @@ def command(
     where = "" if out is None else f" in {out}"
     say_note(f"{rows} predictions of {run} at step {predictor.step}{averaged}{where}")
     if scores:
-        words = {"accuracy": "accuracy {:.2%}", "rmse": "RMSE {:.4g}", "r2": "R^2 {:.4f}"}
+        words = {"accuracy": "accuracy {:.2%}", "rmse": "RMSE {:.4g}", "r2": "R^2 {:.4g}"}
         found = ", ".join(word.format(scores[name]) for name, word in words.items() if name in scores)
         say_note(f"compared with the {scores['rows']} targets in {file}: {found}")

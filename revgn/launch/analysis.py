@@ -23,7 +23,7 @@ from revgn.training.batches import test_rows
 from revgn.training.step import Record
 
 
-def analyse_run(run: Run, rows: int = 100, probes: int = 0) -> dict[int, Record]:
+def analyse_run(run: Run, rows: int = 100, probes: int = 0, data: str | None = None) -> dict[int, Record]:
     """Return the quantities of `revgn.training.analyse` for each checkpoint, by its step.
 
     Parameters
@@ -32,6 +32,8 @@ def analyse_run(run: Run, rows: int = 100, probes: int = 0) -> dict[int, Record]
         Number of test rows.
     probes : int
         Number of random vectors with which kernels are estimated; 0 computes kernels exactly.
+    data : str or None
+        Present path of the data file, if it is not where it was during training.
 
     Notes
     -----
@@ -48,7 +50,7 @@ def analyse_run(run: Run, rows: int = 100, probes: int = 0) -> dict[int, Record]
         raise UsageError(f"rows: {rows} are too few; expected at least 4")
     if probes < 0:
         raise UsageError(f"probes: {probes} is negative")
-    problem = problem_of(run)
+    problem = problem_of(run, data=data)
     probe = start_probe(problem, rows, probes)
     found = {}
     for step in run.checkpoints:
@@ -59,7 +61,9 @@ def analyse_run(run: Run, rows: int = 100, probes: int = 0) -> dict[int, Record]
     return found
 
 
-def output_similarity(runs: Sequence[Run], rows: int = 100) -> dict[tuple[str, str], float]:
+def output_similarity(
+    runs: Sequence[Run], rows: int = 100, data: str | None = None
+) -> dict[tuple[str, str], float]:
     """Return the unbiased CKA between the outputs of each pair of runs on the first test rows.
 
     The keys of the result are pairs of run folders.
@@ -74,7 +78,7 @@ def output_similarity(runs: Sequence[Run], rows: int = 100) -> dict[tuple[str, s
         raise UsageError("output_similarity: the runs have different data; choose runs with the same data")
     outputs = {}
     for run in runs:
-        problem = problem_of(run, optimizer=False)
+        problem = problem_of(run, optimizer=False, data=data)
         z = forward(problem.network, weights_of(run, problem)[1], test_rows(problem, rows)[0])
         outputs[str(run.folder)] = np.asarray(to_host(z), dtype=np.float64)
     return {(a, b): cka(outputs[a], outputs[b]) for a, b in combinations(outputs, 2)}

@@ -11,7 +11,7 @@ from revgn.arrays import BackendName, to_host
 from revgn.data import DataSettings, Interface, Part, place_part
 from revgn.data.dataset import HostArray
 from revgn.data.inputs import Piece, flat_inputs, read_inputs
-from revgn.errors import DataError
+from revgn.errors import DataError, UsageError
 from revgn.launch.problem import model_of_run
 from revgn.launch.rebuild import Step, weights_of
 from revgn.losses import CrossEntropy, log_softmax
@@ -117,6 +117,8 @@ def predict(
     """
     predictor = open_predictor(run, checkpoint, weights, backend, problem)
     inputs = flat_inputs(np.asarray(x), predictor.model.interface, "predict")
+    if not inputs.shape[0]:
+        raise UsageError(f"predict: inputs have shape {inputs.shape}: there are no rows")
     pieces = [*predict_pieces(predictor, [Piece(inputs, None)], "predict")]
     predicted = [of.predicted for of, _ in pieces if of.predicted is not None]
     first = pieces[0][0]
