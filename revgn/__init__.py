@@ -13,7 +13,7 @@ from the lowest to the highest:
     networks    chains, activations kept or recomputed, the paper's networks
     losses      squared error, cross-entropy
     solvers     solvers of J D = eps: block-wise, minimum norm (dense, tiled, or by conjugate gradients)
-    optimizers  Gauss-Newton, SGD, Adam, Muon, K-FAC, L-BFGS; hybrids, step lengths
+    optimizers  Gauss-Newton, SGD, Adam, Muon, SOAP, K-FAC, L-BFGS; hybrids, step lengths
     settings    the configuration of a run
     analysis    tangent kernels, spectra, representations, steps: one registry of quantities
     training    problem, step, evaluation, loop
@@ -86,6 +86,7 @@ from revgn.optimizers import (
     KFAC,
     LBFGS,
     SGD,
+    SOAP,
     Adam,
     Backtracking,
     Blend,
@@ -153,6 +154,7 @@ __all__ = [
     "PAPER_RULE",
     "REFERENCE",
     "SGD",
+    "SOAP",
     "Adam",
     "Architecture",
     "Backend",

@@ -1,12 +1,14 @@
 """What a data set lacks: columns and targets from which nothing can be learned, with the consequences."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from revgn.data.dataset import HostArray, Part, Task
-from revgn.errors import DataError
+from revgn.data.dataset import Dataset, HostArray, Part, Task
+from revgn.errors import DataError, UsageError
 
+_RESOLVED = 16  # units of the last place over which targets must differ
 _SHOWN = 5  # number of names in a message
 _COUNTED = 10  # number of rows from which on a count of the rows is not a coincidence
 _SMALL = 1e-6  # range of a normalized column below which it is constant: its numbers are below 1e-300
@@ -85,6 +87,32 @@ def row_counts(inputs: HostArray, columns: Sequence[str]) -> tuple[str, ...]:
         "them, leave it out: it says nothing about new rows, and may give the targets away"
         for k in counts
     )
+
+
+def check_target_range(dataset: Dataset, dtype: str) -> None:
+    """Raise `UsageError` if the targets of a regression, or their squares, do not fit the precision.
+
+    Examples
+    --------
+    >>> from revgn.data import load_dataset
+    >>> check_target_range(load_dataset("auto-mpg"), "float32")
+    """
+    if dataset.task == "classification":
+        return
+    targets, limits = dataset.train.targets, np.finfo(dtype)
+    if dataset.target_shift is not None and dataset.target_scale is not None:
+        targets = (targets - dataset.target_shift) * dataset.target_scale
+    largest = float(np.abs(targets).max())
+    differ = np.ptp(targets, axis=0) / np.maximum(np.abs(targets).max(axis=0), limits.tiny)
+    if largest > math.sqrt(float(limits.max) / targets.size):
+        what = f"reach {largest:.1e}, and their squares exceed {dtype}"
+    elif largest < math.sqrt(float(limits.tiny)):
+        what = f"are at most {largest:.1e}, and their squares vanish in {dtype}"
+    elif differ.max() < _RESOLVED * float(limits.eps):
+        what = f"differ by {differ.max():.1e} of their size, which {dtype} does not resolve"
+    else:
+        return
+    raise UsageError(f"{dataset.name}: the targets {what}; set data.standardize_targets, or another dtype")
 
 
 def _target_warnings(where: str, task: Task, targets: HostArray, classes: Sequence[str]) -> list[str]:

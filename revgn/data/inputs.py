@@ -5,22 +5,22 @@ table    columns by name if the network has names, else by position; without a h
 .h5      the same for a data set
 """
 
+import math
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from revgn.data.archives import USUAL_INPUTS, USUAL_TARGETS
+from revgn.data.cells import is_number, numbers, open_table
 from revgn.data.dataset import HostArray, reading
-from revgn.data.dialect import find_dialect, open_text, separator_of
 from revgn.data.interface import Interface
 from revgn.data.kinds import kind_of_file
 from revgn.data.settings import DataSettings
-from revgn.data.tables import fitted_row, is_number, number_in, numbers_in, table_header, table_rows
 from revgn.errors import DataError, UsageError
 
 PIECE = 2048  # rows read at once
@@ -119,36 +119,28 @@ def _listed(names: Collection[str]) -> str:
 
 
 def _table_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
-    with open_text(path) as text:
-        separator = None if of.separator is None else separator_of(of.separator)
-        form, source = find_dialect(text, str(path), separator, of.decimal)
-        rows = table_rows(source, form, str(path))
-        line, first = next(rows, (0, []))
-        if not first:
-            raise DataError(f"{path}: the file is empty")
-        if all(is_number(cell.strip(), form.decimal) for cell in first):
-            names, rows = [""] * len(first), chain([(line, first)], rows)
-        else:
-            names = table_header(first, form, str(path))
+    with open_table(path, of.separator, of.decimal, needs_names=False) as table:
+        names, form = table.names, table.dialect
         inputs, targets = _columns(names, interface, str(path))
         shown = [names[k] or str(k + 1) for k in inputs]
-        while piece := [*islice(rows, PIECE)]:
-            values, beside = [], []
+
+        def own_targets(row: list[str]) -> list[str] | list[float]:
+            cells = [row[k].strip() for k in targets]
+            if interface.task == "classification":
+                return cells
+            are_numbers = all(is_number(cell, form.decimal) for cell in cells)
+            return numbers(cells, cells, form, str(path)) if are_numbers else [math.nan] * len(cells)
+
+        while piece := [*islice(table.rows, PIECE)]:
+            values = []
             for line, row in piece:
                 where = f"{path}: line {line}"
-                row = fitted_row(row, names, form, where) if any(names) else row
-                if len(row) != len(names):
-                    raise DataError(f"{where} has {len(row)} cells, but line 1 has {len(names)}")
-                values.append(numbers_in([row[k] for k in inputs], shown, form, where, _NUMBERS_ONLY))
-                if not np.isfinite(values[-1]).all():
-                    column = shown[int(np.argmin(np.isfinite(values[-1])))]
+                values.append(numbers([row[k] for k in inputs], shown, form, where, _NUMBERS_ONLY))
+                if not (is_finite := np.isfinite(values[-1])).all():
+                    column = shown[int(np.argmin(is_finite))]
                     raise DataError(f"{where}, column {column!r}: the number is missing or not finite")
-                beside.append([row[k].strip() for k in targets])
-            if interface.task == "regression":  # a target that is not a number is not compared
-                found = [[number_in(cell, form.decimal) for cell in row] for row in beside]
-                yield Piece(np.array(values), np.array(found, dtype=np.float64) if targets else None)
-            else:
-                yield Piece(np.array(values), np.array(beside) if targets else None)
+            beside = np.array([own_targets(row) for _, row in piece]) if targets else None
+            yield Piece(np.array(values), beside)
 
 
 def _columns(names: list[str], interface: Interface, where: str) -> tuple[list[int], list[int]]:

@@ -16,6 +16,7 @@ from revgn.errors import DataError
 _MOST_CLASSES = 10_000
 _FEW, _MANY = 5, 100  # numbers of different whole numbers
 _ROWS_PER_LABEL = 10
+_DENSE = 0.9  # fraction of the integers from the first to the last label that occur
 _EXACT = 2**53  # from here on every float is whole
 
 
@@ -111,14 +112,15 @@ def infer_task(targets: HostArray) -> tuple[Task, str]:
 def _look_like_labels(values: HostArray, rows: int, *, is_whole: bool) -> bool:
     """Return whether different whole numbers, sorted, look like class labels.
 
-    Two numbers do, and numbers without gaps from 0 or 1 with at least two rows each (floats: four). Other
-    integers do if they are at most five with two rows each, or at most a hundred with ten rows each.
+    Two numbers do. So do integers from 0 or 1 with few gaps and at least two rows each, or floats without
+    gaps and with four. Other integers do if they are at most five with two rows each, or at most a hundred
+    with ten rows each.
     """
     k = values.size
-    has_no_gaps = values[0] in (0, 1) and values[-1] - values[0] == k - 1
+    span = values[-1] - values[0] + 1
     if k <= 2:
         return True
-    if has_no_gaps:
+    if values[0] in (0, 1) and k >= (_DENSE if is_whole else 1) * span:
         return rows >= (2 if is_whole else 4) * k
     return is_whole and rows >= (2 if k <= _FEW else _ROWS_PER_LABEL) * k and k <= _MANY
 

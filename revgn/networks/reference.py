@@ -13,6 +13,7 @@ import numpy as np
 
 from revgn._dispatch import generic
 from revgn.arrays import Backend, DType
+from revgn.errors import UsageError
 from revgn.layers import Activation, Coupling, draw_coupling, draw_readout, trained_features
 from revgn.maps import Layer
 from revgn.networks.chain import Activations, Chain
@@ -46,6 +47,12 @@ class Architecture:
     )
     projection: Projection = setting(
         "Projection to the hidden features: trained, or drawn once and frozen.", default="frozen"
+    )
+    padding: int | None = setting(
+        "Number of zero columns appended to the inputs; by default as many as the outputs need.",
+        default=None,
+        ge=0,
+        le=10**9,
     )
 
     @property
@@ -84,8 +91,8 @@ def draw_network(  # type: ignore[empty-body]
         Number d of inputs, or channels, height and width of images, which are flattened in this order. A
         convolutional network needs images.
     width
-        Columns of each half, to which the inputs are padded with zeros. Default: d/2, rounded up. A network
-        has at most 2 `width` outputs.
+        Columns of each half, to which the inputs are padded with zeros. Default: set by the `padding` of the
+        architecture; see `padded_width`. A network has at most 2 `width` outputs.
     backend, dtype
         Array library with device, and dtype, of the frozen arrays. Default: NumPy and float64.
 
@@ -117,8 +124,8 @@ def draw_dense(
     dtype: DType = None,
 ) -> Network:
     features = features if isinstance(features, int) else math.prod(features)
-    stem = None if width is None else Padding(features, width)
-    width, hidden = width or (features + 1) // 2, architecture.hidden
+    width, hidden = width or padded_width(architecture, features, outputs), architecture.hidden
+    stem = None if width == (features + 1) // 2 else Padding(features, width)
     layers: list[Layer] = []
     for k in range(2 * architecture.blocks):
         half: Literal[0, 1] = 0 if k % 2 == 0 else 1
@@ -142,6 +149,34 @@ def draw_dense(
         )
     readout = draw_readout(width, outputs, rng, backend=backend, dtype=dtype)
     return Network(features, Chain(tuple(layers), architecture.activations), readout, stem)
+
+
+def padded_width(architecture: Architecture, features: int, outputs: int) -> int:
+    """Return the number of columns of each half, for d = `features` inputs and c = `outputs` outputs.
+
+    It is (d + padding)/2, rounded up. If the architecture leaves `padding` open, it is max(d, c)/2, rounded
+    up.
+
+    Raises
+    ------
+    UsageError
+        If the padding is not sufficient for the outputs.
+
+    Examples
+    --------
+    >>> padded_width(Architecture(), 1, 3), padded_width(Architecture(padding=5), 1, 3)
+    (2, 3)
+    """
+    if architecture.padding is None:
+        return (max(features, outputs) + 1) // 2
+    width = (features + architecture.padding + 1) // 2
+    if outputs > 2 * width:
+        least = 2 * ((outputs + 1) // 2) - 1 - features
+        raise UsageError(
+            f"network.padding: {architecture.padding} for {features} inputs and {outputs} outputs; expected "
+            f"at least {least}, since a network has at most as many outputs as columns"
+        )
+    return width
 
 
 def parameter_count(architecture: Architecture, features: int, *, width: int | None = None) -> int:

@@ -12,11 +12,19 @@ import numpy as np
 
 from revgn import trees
 from revgn.arrays import Array, Backend, DType, limits_of, select_backend
-from revgn.data import Dataset, Interface, PlacedDataset, load_dataset, place_dataset, steps_per_epoch
+from revgn.data import (
+    Dataset,
+    Interface,
+    PlacedDataset,
+    check_target_range,
+    load_dataset,
+    place_dataset,
+    steps_per_epoch,
+)
 from revgn.errors import RunError, UsageError
 from revgn.losses import CrossEntropy, Loss, SquaredError
 from revgn.maps import init
-from revgn.networks import Architecture, ChainParams, Network, draw_network
+from revgn.networks import ChainParams, Network, draw_network
 from revgn.optimizers import Optimizer, OptimizerState, Schedule, init_state
 from revgn.settings import Config, Exponential, Own, Tail, config_dict, kind_of, mapped, parts_of
 from revgn.settings.registry import OWN
@@ -131,6 +139,7 @@ def build_problem(
     total_steps = settings.steps or settings.epochs * per_epoch
     if config.data.augmentation != "none" and dataset.image_shape is None:
         raise UsageError(f"data.augmentation: {dataset.name} has no images")
+    check_target_range(dataset, settings.dtype)
     config = with_parts(config, network, loss, optimizer)
     if network is None:
         network = draw_network_of(config, dataset, outputs, backend)
@@ -154,23 +163,10 @@ def build_problem(
 
 
 def draw_network_of(config: Config, data: Dataset | Interface, outputs: int, backend: Backend) -> Network:
-    """Return the network that settings describe, drawn from their seed, for inputs as in `data`.
-
-    Raises
-    ------
-    UsageError
-        If there are more outputs than inputs.
-    """
-    d = data.shift.size
-    if isinstance(config.network, Architecture) and outputs > 2 * ((d + 1) // 2):
-        what = "classes" if data.task == "classification" else "targets"
-        raise UsageError(
-            f"{data.name}: {outputs} {what} but only {d} input features; a reversible network has at "
-            "most as many outputs as features (rounded up to an even number)"
-        )
+    """Return the network that settings describe, drawn from their seed, for inputs as in `data`."""
     rng = np.random.default_rng([config.training.seed, _NETWORK])
     dtype = getattr(backend.xp, config.training.dtype)
-    features = d if data.image_shape is None else data.image_shape
+    features = data.shift.size if data.image_shape is None else data.image_shape
     return draw_network(config.network, features, outputs, rng, backend=backend, dtype=dtype)
 
 

@@ -173,7 +173,8 @@ def test_eval(train, invoke, tmp_path):
         best = invoke("eval", "run", *chosen)
         assert best.stdout.startswith("run at step 4, selected by test accuracy, on digits")
         assert "revgn: the run has no validation rows, and the test set selects its checkpoint" in best.stderr
-    assert invoke("eval", "run", "--checkpoint", 4).stdout.startswith("run at step 4 on digits")
+    newest = invoke("eval", "run", "--checkpoint", 4)
+    assert newest.stdout.startswith("run at step 4 on digits"), newest.stderr
     missing = invoke("eval", "run", "--checkpoint", 3)
     assert (missing.exit_code, "has no checkpoint of step 3; available: " in missing.stderr) == (1, True)
     assert "'first' is not best, last or a step" in invoke("eval", "run", "--checkpoint", "first").stderr

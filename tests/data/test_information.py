@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from revgn.data.assemble import Rows, assemble
+from revgn.data.information import check_target_range
 from revgn.data.settings import DataSettings
-from revgn.errors import DataError
+from revgn.errors import DataError, UsageError
 
 rng = np.random.default_rng(0)
 X, Y = rng.standard_normal((30, 8)), np.arange(30) % 3
@@ -101,6 +102,26 @@ def test_pixels_may_be_constant():
     images = rng.integers(0, 255, (30, 4, 4), dtype=np.uint8)
     images[:, 0] = 0
     assert make(images, test=(images, Y), columns=()).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (
+            X[:, 0] * 1e30,
+            r"the targets reach 1.8e\+30, and their squares exceed float32; set data.standardize_targets",
+        ),
+        (X[:, 0] * 1e-30, r"are at most .*e-30, and their squares vanish in float32"),
+        (1e9 + X[:, 0], r"differ by .*e-09 of their size, which float32 does not resolve"),
+    ],
+)
+def test_targets_must_fit_the_precision_unless_they_are_standardized(y, message):
+    raw = make(y=y, test=(X, y))
+    with pytest.raises(UsageError, match=message):
+        check_target_range(raw, "float32")
+    check_target_range(raw, "float64")
+    check_target_range(make(y=y, test=(X, y), standardize_targets=True), "float32")
+    check_target_range(make(y=X[:, 0], test=(X, X[:, 0])), "float32")
 
 
 def test_inputs_far_outside_the_training_rows_are_named():

@@ -79,7 +79,7 @@ def test_targets_are_returned_beside(table):
         ("u,v,w\n1,inf,3\n", DataError, "line 2, column 'v': the number is missing or not finite"),
         ("u,v,w\n1,red,3\n", DataError, "line 2, column 'v': 'red' is not a number; the network expects"),
         ("u,v,w\n1,2\n", DataError, "line 2 has 2 cells, but the header has 3"),
-        ("1,2,3\n1,2\n", DataError, "line 2 has 2 cells, but line 1 has 3"),
+        ("1,2,3\n1,2\n", DataError, "line 2 has 2 cells, but the header has 3"),
         ("u,v,w\n", DataError, "has no rows"),
         ("", DataError, "the file is empty"),
         ("u,v,v,w\n1,2,2,3\n", DataError, "two columns are named 'v'"),

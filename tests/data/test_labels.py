@@ -46,6 +46,10 @@ def test_labels_of_any_kind_are_mapped(labels, names, index):
     [
         (np.arange(100) % 7 * 100 + 1999, "classification"),  # 7 labels with gaps, 14 rows each
         (np.arange(100) % 30 * 100 + 1999, "regression"),  # 30 prices, 3 rows each
+        (
+            np.arange(4000) % 1000 // 10 * 10 + np.minimum(np.arange(4000) % 10, 8),
+            "classification",
+        ),  # 0..998, few gaps
         (np.arange(100), "regression"),
         (np.arange(100) % 50, "classification"),  # without gaps, 2 rows each
         (np.arange(100) % 51, "regression"),

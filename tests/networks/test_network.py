@@ -76,6 +76,36 @@ def test_a_padded_network_has_more_outputs_than_features(backend, dtype, rng):
     assert_close("J D = eps", jvp_params(net, params, point, D), z, tolerance(z.dtype, "solve"))
 
 
+@pytest.mark.parametrize(
+    ("padding", "features", "outputs", "width"),
+    [
+        (None, 1, 3, 2),
+        (None, 20, 1000, 500),
+        (None, 7, 8, 4),
+        (None, 8, 3, 4),
+        (0, 7, 8, 4),
+        (3, 2, 3, 3),
+        (1, 1, 2, 1),
+    ],
+)
+def test_padding_gives_room_for_the_outputs(padding, features, outputs, width, rng):
+    architecture = Architecture(1, 8, padding=padding)
+    net = draw_network(architecture, features, outputs, rng)
+    assert (net.features, net.readout.first.shape[0]) == (features, width)
+    assert (net.stem is None) == (width == (features + 1) // 2)
+    z = forward(net, init(net, rng, 0.1), rng.standard_normal((4, features)))
+    assert z.shape == (4, outputs)
+
+
+@pytest.mark.parametrize(("features", "outputs", "least"), [(1, 3, 2), (2, 6, 3), (5, 9, 4)])
+def test_too_little_padding_is_refused(features, outputs, least, rng):
+    with pytest.raises(UsageError, match=rf"network.padding: 0 for .* expected at least {least},"):
+        draw_network(Architecture(1, 8, padding=0), features, outputs, rng)
+    with pytest.raises(UsageError, match=f"least {least},"):
+        draw_network(Architecture(1, 8, padding=least - 1), features, outputs, rng)
+    draw_network(Architecture(1, 8, padding=least), features, outputs, rng)
+
+
 def test_too_few_columns_raise():
     with pytest.raises(ShapeError, match="Padding: halves of 2 columns for 5 features; expected at least 3"):
         draw_network(Architecture(), 5, 2, np.random.default_rng(0), width=2)

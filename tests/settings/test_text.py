@@ -124,8 +124,19 @@ def test_settings_that_differ_from_the_defaults():
 
 
 def test_a_toml_syntax_error_is_one_line():
-    with pytest.raises(UsageError, match=r"^own\.toml: not TOML: .*line 2"):
+    with pytest.raises(UsageError, match=r"^own\.toml: not TOML: line 2, column 5: 'b = = 2'; expected key"):
         parse_toml("a = 1\nb = = 2\n", "own.toml")
+    with pytest.raises(
+        UsageError, match=r"^own\.toml: not TOML: line 1, column 8: 'kind = adam'; .* in quotation"
+    ):
+        parse_toml("kind = adam\n", "own.toml")
+    for text in ("[a", "a", 'a = """x'):
+        with pytest.raises(UsageError, match=r"^own\.toml: not TOML: the file ends within"):
+            parse_toml(text, "own.toml")
+
+
+def test_a_byte_order_mark_is_ignored():
+    assert parse_toml("\ufeffa = 1\n", "own.toml") == {"a": 1}
 
 
 @pytest.mark.parametrize(
