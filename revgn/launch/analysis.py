@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from revgn.analysis import cka, spectrum
 from revgn.arrays import to_host
-from revgn.errors import UsageError
-from revgn.launch.problem import problem_of
+from revgn.errors import RunError, UsageError
+from revgn.launch.problem import ROUNDING, is_own, problem_of, redraw_difference
 from revgn.launch.rebuild import weights_of
 from revgn.maps import forward
 from revgn.settings import build_config
@@ -44,12 +44,19 @@ def analyse_run(run: Run, rows: int = 100, probes: int = 0, data: str | None = N
     UsageError
         If `rows` is less than 4, or `probes` is negative.
     RunError
-        If a checkpoint is damaged, or the data differ from the data of the run.
+        If a checkpoint is damaged, the data differ from the data of the run, or its initial weights cannot be
+        drawn again by this version of NumPy.
     """
     if rows < 4:
         raise UsageError(f"rows: {rows} are too few; expected at least 4")
     if probes < 0:
         raise UsageError(f"probes: {probes} is negative")
+    if not is_own(run) and (redraw_difference(run) or 0.0) > ROUNDING:
+        numpy = run.attributes.get("version.numpy", "another version")
+        raise RunError(
+            f"{run.folder}: its initial weights cannot be drawn again: the random numbers here (NumPy "
+            f"{np.__version__}) differ from those of the run (NumPy {numpy})"
+        )
     problem = problem_of(run, data=data)
     probe = start_probe(problem, rows, probes)
     found = {}
