@@ -133,6 +133,15 @@ def test_an_array_that_is_named(save):
         rows(path, interface(), inputs="x", targets="few")
 
 
+@pytest.mark.usefixtures("small_pieces")
+def test_a_single_array_and_a_nested_one(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    np.testing.assert_array_equal(rows(tmp_path / "x.npy", interface())[0], X)
+    with h5py.File(tmp_path / "deep.h5", "w") as file:
+        file["group/inner"] = X
+    np.testing.assert_array_equal(rows(tmp_path / "deep.h5", interface())[0], X)
+
+
 def test_arrays_that_cannot_be_used(save, tmp_path):
     with pytest.raises(UsageError, match="has no array of a usual name; set inputs to one of "):
         rows(save(one=X, two=X), interface())
@@ -173,3 +182,28 @@ def test_images_with_channels_first_and_last():
     for wrong in (first[:, :1], first[0], first.reshape(-1)):
         with pytest.raises(UsageError, match=r"expects \(n, 24\) or images \(n, 3, 2, 4\)"):
             flat_inputs(wrong, of, "here")
+
+
+def test_images_of_a_folder(tmp_path, monkeypatch):
+    """Files are sorted by path; folders that are all named after classes are the targets."""
+    Image = pytest.importorskip("PIL.Image")
+    monkeypatch.setattr("revgn.data.inputs._IMAGES", 2)
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 2, 4, 3), dtype=np.uint8)
+    of = interface(d=24, image_shape=ImageShape(3, 2, 4))
+    for name, image in zip(("b/1.png", "a/2.png", "a/10.png", "a/.hidden.png"), pixels, strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not an image")
+    pieces = list(read_inputs(tmp_path, of, DataSettings()))
+    assert [piece.files for piece in pieces] == [("a/10.png", "a/2.png"), ("b/1.png",)]
+    assert np.concatenate([piece.targets for piece in pieces]).tolist() == ["a", "a", "b"]
+    found = np.concatenate([piece.inputs for piece in pieces])
+    np.testing.assert_array_equal(found, pixels[[2, 1, 0]].transpose(0, 3, 1, 2).reshape(3, 24))
+    (tmp_path / "b").rename(tmp_path / "other")
+    assert [piece.targets for piece in read_inputs(tmp_path, of, DataSettings())] == [None, None]
+    (single,) = read_inputs(tmp_path / "a" / "2.png", of, DataSettings())
+    assert single.files == ("2.png",)
+    np.testing.assert_array_equal(single.inputs[0], pixels[1].transpose(2, 0, 1).reshape(24))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="is a folder without PNG or JPEG images"):
+        list(read_inputs(tmp_path / "empty", of, DataSettings()))

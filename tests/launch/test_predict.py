@@ -186,6 +186,22 @@ def test_the_column_of_the_prediction_has_a_name_of_its_own(tmp_path):
     assert (tmp_path / "p.csv").read_text() == 'prediction_,prediction,"a,b"\n"a,b",0.25,0.75\n'
 
 
+def test_files_of_images_are_named(tmp_path):
+    found = Predictions(np.array([[0.75, 0.25]]), ("file", "b"), "probability", np.array([0]), ("x.png",))
+    for name in ("p.csv", "p.npz", "p.h5"):
+        with open_predictions(tmp_path / name, {}) as to_file:
+            to_file(found)
+            to_file(found._replace(files=("a longer name.png",)))
+    names = ["x.png", "a longer name.png"]
+    first, *rest = (tmp_path / "p.csv").read_text().splitlines()
+    assert first == "file_,prediction,file,b"
+    assert [line.partition(",")[0] for line in rest] == names
+    with np.load(tmp_path / "p.npz") as file:
+        assert file["files"].tolist() == names
+    with h5py.File(tmp_path / "p.h5") as file:
+        assert file["files"].asstr()[:].tolist() == names
+
+
 @pytest.mark.parametrize(
     ("targets", "classes", "expected"),
     [
