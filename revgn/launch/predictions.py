@@ -8,6 +8,7 @@ h5    the same data sets, with the origin as attributes
 """
 
 import csv
+import io
 import os
 import shutil
 import tempfile
@@ -24,7 +25,7 @@ from revgn.data.dataset import HostArray
 from revgn.errors import UsageError
 from revgn.launch.predict import Predictions, Predictor
 from revgn.store.attributes import now, text
-from revgn.store.files import writing
+from revgn.store.files import write_all, writing
 
 Write = Callable[[Predictions], None]
 Origin = Mapping[str, str | int]
@@ -149,23 +150,66 @@ def _write_npz(path: Path, about: Origin) -> Iterator[Write]:
                     np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
+class _KeepsError(io.FileIO):
+    """A file for h5py that keeps the first error of writing instead of raising it.
+
+    The HDF5 library cannot close a file after a failed write, for instance on a full disk: the process then
+    ends with a segmentation fault. With this class HDF5 closes the file, and the error is raised later.
+    """
+
+    error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write all of `content`; after an error, only say so."""
+        if self.error is None:
+            try:
+                write_all(self.fileno(), content)
+            except OSError as error:
+                self.error = error
+        return len(content)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size of the file, unless there was an error."""
+        return super().truncate(size) if self.error is None else size or 0
+
+    def flush(self) -> None:
+        """Do nothing: nothing is buffered."""
+
+    def check(self) -> None:
+        """Raise the error that was kept, if any."""
+        if self.error is not None:
+            raise self.error
+
+
 @contextmanager
 def _write_h5(path: Path, about: Origin) -> Iterator[Write]:
-    with h5py.File(path, "w") as file:
-        file.attrs.update(about)
+    with _KeepsError(path, "w+b") as target:
+        try:
+            with h5py.File(target, "w") as file:
+                yield _h5_writer(file, about, target.check)
+        except (RuntimeError, OSError):
+            target.check()
+            raise
+        target.check()
 
-        def write(found: Predictions) -> None:
-            for name, array in _arrays(found).items():
-                _extend(file, name, array, array.dtype)
-            if found.files:
-                _extend(file, "files", found.files, h5py.string_dtype())
-            if "names" not in file:
-                file.create_dataset("names", data=[*found.names], dtype=h5py.string_dtype())
-                file["values"].attrs["long_name"] = _MEANING[found.kind]
-                if found.predicted is not None:
-                    file["predicted"].attrs["long_name"] = "position of the predicted class in names, from 0"
 
-        yield write
+def _h5_writer(file: h5py.File, about: Origin, check: Callable[[], None]) -> Write:
+    """Return a function that appends predictions to an HDF5 file, and then calls `check`."""
+    file.attrs.update(about)
+
+    def write(found: Predictions) -> None:
+        for name, array in _arrays(found).items():
+            _extend(file, name, array, array.dtype)
+        if found.files:
+            _extend(file, "files", found.files, h5py.string_dtype())
+        if "names" not in file:
+            file.create_dataset("names", data=[*found.names], dtype=h5py.string_dtype())
+            file["values"].attrs["long_name"] = _MEANING[found.kind]
+            if found.predicted is not None:
+                file["predicted"].attrs["long_name"] = "position of the predicted class in names, from 0"
+        check()
+
+    return write
 
 
 def _arrays(found: Predictions) -> dict[str, HostArray]:

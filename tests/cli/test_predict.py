@@ -94,6 +94,19 @@ def test_a_reader_that_closes_early_ends_the_command_quietly(finished, tmp_path)
     assert "Traceback" not in found.stderr
 
 
+@pytest.mark.usefixtures("digits")
+@pytest.mark.parametrize("name", ["p.csv", "p.npz", "p.h5"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(finished, tmp_path, name):
+    """The size of files is limited instead; HDF5 must not end the process with a segmentation fault."""
+    before = {path.name for path in tmp_path.iterdir()}
+    predict = f"{sys.executable} -m revgn predict {finished} new.npz -o {name}"
+    command = ["sh", "-c", f"ulimit -f 8; exec {predict}"]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr == f"revgn: {name}: cannot be written: File too large\n"
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
 def test_a_run_whose_data_are_renamed(train, invoke, tmp_path):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((200, 5))
