@@ -32,6 +32,7 @@ from revgn.cost import Cost, Sizes, cost
 from revgn.errors import MemoryShortageError, RunError, ShapeError, UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
 from revgn.linalg import DampingUnit as DampingUnitOfMatrix
+from revgn.maps import positions
 from revgn.networks import ChainParams
 from revgn.solvers.damping import DAMPING, DAMPING_UNIT, DampingUnit
 from revgn.solvers.jacobian import (
@@ -315,14 +316,20 @@ def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[SamplePar
     """Return the parts of the kernel if they are kept, otherwise None.
 
     With these parts, J^T v is computed without another backward sweep. They are kept if each sample has its
-    own rows, these rows are few, activations are kept, and the kernel is factored as a whole.
+    own rows, these rows are few, activations are kept, and the kernel is factored as a whole. Rows that are
+    computed for each sample must also fit in half of the memory bound.
     """
     (n, m), c, parts = eps.shape, J.network.readout.first.shape[-1], len(tuple(trees.leaves(J.params)))
     if J.outputs is None or J.outputs.ndim == 2 or J.point.points is None or not are_few(m, parts, c):
         return None
     limits = limits_of(backend_of(eps))
-    is_whole = is_dense("cholesky", n * m, nbytes((1,), eps), solver.memory, limits)
-    return tuple(parts_backward(J, whole=True)) if is_whole else None
+    size, bound = nbytes((1,), eps), kernel_memory(solver.memory, backend_of(eps))
+    is_whole = is_dense("cholesky", n * m, size, solver.memory, limits)
+    layers = zip(J.network.body.layers, J.params, strict=True)
+    summed = sum(trees.size(of) for layer, of in layers if not trees.is_empty(of) and positions(layer) > 1)
+    if not is_whole or (bound is not None and 2 * n * m * summed * size > bound):
+        return None
+    return tuple(parts_backward(J, whole=True))
 
 
 def _factor(
