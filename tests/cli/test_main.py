@@ -2,13 +2,14 @@
 
 import json
 import resource
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from processes import run
-from revgn_cli.main import COMMANDS
+from revgn_cli.main import COMMANDS, main
 from revgn_cli.option_text import full_text, metavar_of, short_text
 
 from revgn.arrays import cupy_absence
@@ -98,6 +99,59 @@ def test_completion(spawn, monkeypatch):
     monkeypatch.setenv("COMP_CWORD", "3")
     stdout, stderr = spawn(program="revgn").communicate()
     assert stdout == "plain,tensorboard\n", stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("train -s optimizer.ki", {"optimizer.kind="}),
+        ("train -s optimizer.kind = ad", {"adam"}),
+        ("train -s optimizer.kind =", {"adam", "sgd", "gauss-newton"}),
+        ("train --optimizer adam -s optimizer.beta", {"optimizer.beta1=", "optimizer.beta2="}),
+        ("train --preset paper-mn", {"paper-mnist", "paper-mnist-full-batch"}),
+        ("train --data fa", {"fashion-mnist"}),
+        ("train --solver b", {"block"}),
+        ("plot --what rho", {"rho", "rho_outputs"}),
+        ("plot --against lr --what last_test", {"last_test_accuracy", "last_test_loss"}),
+        ("plot --against optimizer.solver.da", {"optimizer.solver.damping"}),
+        ("study gap", {"gap"}),
+        ("study gap --data mn", {"mnist"}),
+        ("sweep --grid activation = ta", {"tanh"}),
+        ("sweep --grid activation = relu,ta", {"relu,tanh"}),
+        ("sweep --tune optimizer.l", {"optimizer.lr"}),
+        ("data fetch cif", {"cifar10"}),
+        ("sweep --dask lo", {"local"}),
+    ],
+)
+def test_values_are_completed_in_bash(line, expected, monkeypatch, capsys):
+    """As bash passes the words: it splits them at "="."""
+    words = ["revgn", *line.split()]
+    monkeypatch.setenv("_REVGN_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "\n".join(words))
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    with pytest.raises(SystemExit):
+        main(prog_name="revgn")
+    found = [each.partition(",")[2] for each in capsys.readouterr().out.splitlines()]
+    assert expected <= {*found}
+    if not words[-1].endswith("="):
+        assert all(value.startswith(words[-1]) for value in found)
+
+
+def test_completion_in_bash_itself(tmp_path):
+    """The function that bash runs; a key that ends in "=" is not followed by a space."""
+    script = """
+eval "$(_REVGN_COMPLETE=bash_source {revgn})"
+compopt() {{ echo compopt "$@"; }}
+COMP_WORDS=(revgn train -s optimizer.kin) COMP_CWORD=3; _revgn_completion {revgn}; echo "${{COMPREPLY[@]}}"
+COMPREPLY=() COMP_WORDS=(revgn train -s optimizer.kind = ad) COMP_CWORD=5; _revgn_completion {revgn}
+echo "${{COMPREPLY[@]}}"
+"""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("requires bash")
+    revgn = Path(sys.executable).with_name("revgn")
+    done = run([bash, "-c", script.format(revgn=revgn)])
+    assert done.stdout.splitlines() == ["compopt -o nospace", "optimizer.kind=", "adam"], done.stderr
 
 
 def test_every_command_has_an_example(invoke):
