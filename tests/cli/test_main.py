@@ -14,6 +14,7 @@ from revgn_cli.option_text import full_text, metavar_of, short_text
 
 from revgn.arrays import cupy_absence
 from revgn.settings import named_settings, words_of
+from revgn.store import list_runs, open_run
 
 
 def the_line(result, code):
@@ -365,11 +366,16 @@ def test_a_full_device(place, says, invoke, monkeypatch):
     assert line.startswith(f"{says}cudaErrorMemoryAllocation: out of memory; ")
 
 
-@pytest.mark.parametrize("room", [2_000, 40_000])
-def test_a_full_disk(room, spawn, tmp_path):
-    """Files are limited to `room` bytes, so that the first snapshot or the first checkpoint does not fit."""
+@pytest.mark.parametrize(
+    ("room", "out"), [(2_000, ["--out", "run"]), (2_000, []), (80_000, ["--out", "run"])]
+)
+def test_a_full_disk(room, out, spawn, tmp_path):
+    """Files are limited to `room` bytes, so that the first snapshot or the first checkpoint does not fit.
+
+    A run without a first snapshot leaves nothing: its folder would be neither a run nor usable.
+    """
     process = spawn(
-        *("train", "--hidden", 256, "--optimizer", "sgd", "--steps", 4, "--out", "run", "-q"),
+        *("train", "--hidden", 256, "--optimizer", "sgd", "--steps", 4, *out, "-q"),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY)),
     )
     output, errors = process.communicate()
@@ -378,4 +384,8 @@ def test_a_full_disk(room, spawn, tmp_path):
     assert len(lines) == 1
     assert "cannot be written: File too large" in lines[0]
     assert output == ""
-    assert not list((tmp_path / "run").rglob(".partial"))
+    assert not list(tmp_path.rglob(".partial"))
+    left = [path.name for path in tmp_path.iterdir()]
+    assert left == (["run"] if room > 2_000 else [] if out else ["runs"])
+    assert [open_run(folder).status for folder in list_runs(tmp_path)] == ["failed"] * (room > 2_000)
+    assert list((tmp_path / "runs").glob("*")) == []
