@@ -96,14 +96,14 @@ def series_names(context: click.Context, parameter: Any, incomplete: str) -> lis
 
 def _paths(context: click.Context) -> dict[str, "Setting"]:
     """Return the settings, by dotted path, of the structs that the command line chooses so far."""
-    from revgn_cli.options import chosen_settings
-
     from revgn.errors import UsageError
-    from revgn.settings import fields_at, named_settings
+    from revgn.settings import fields_at, named_settings, parse_assignment, settings_by_name
 
-    given = {name: value for name, value in context.params.items() if name in named_settings()}
+    params = context.params
+    given = {name: params[name] for name in named_settings() if params.get(name) is not None}
     try:
-        fields = fields_at(chosen_settings(given, tuple(context.params.get("assignments") or ())))
+        given |= dict(map(parse_assignment, params.get("assignments") or ()))
+        fields = fields_at(settings_by_name(given))
     except UsageError:  # the command line is not complete yet
         fields = fields_at({})
     found = {path: chosen.of for path, chosen in fields.items()}

@@ -8,7 +8,7 @@ import click
 from revgn_cli import completion, options
 from revgn_cli.board import show_board
 from revgn_cli.grouped import GroupedCommand
-from revgn_cli.interrupt import stop_when_asked
+from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.notes import say_note
 from revgn_cli.train import command_line
 
@@ -124,8 +124,8 @@ def command(
             )
         return
     with (
-        executor_at(dask, workers) as (executor, count),
         stop_when_asked("stopping each trial after its step, with a checkpoint") as should_stop,
+        executor_at(dask, workers) as (executor, count),
         show_board(quiet, f"sweep {folder}") as observe,
     ):
         board = run_sweep(
@@ -153,7 +153,7 @@ def command(
     }
     if by_test and any(selecting.values()):
         _note_on_test(" and ".join(name for name, is_used in selecting.items() if is_used))
-    _report(folder, board, has_more, as_json)
+    _report(folder, board, has_more, as_json, should_stop.number)
 
 
 def _with_options(
@@ -203,8 +203,8 @@ def _note_on_test(selector: str) -> None:
     say_note(f"the trials have no validation rows, and {selector} selects by the test set{SELECTED_BY_TEST}")
 
 
-def _report(folder: Path, board: "Board", has_more: bool, as_json: bool) -> None:
-    """Print how the trials ended; exit with 1 if one failed, with 130 if some are not finished."""
+def _report(folder: Path, board: "Board", has_more: bool, as_json: bool, stopped_by: int) -> None:
+    """Print how the trials ended; exit with 1 if one failed, as after a signal if some are not finished."""
     from collections import Counter
 
     counts = Counter(state.status for state in board.values())
@@ -224,6 +224,6 @@ def _report(folder: Path, board: "Board", has_more: bool, as_json: bool) -> None
         again = shlex.quote(str(folder))
         click.echo(f"revgn sweep {again}" if left else f"revgn compare {again}")
     if left:
-        raise click.exceptions.Exit(130)
+        raise click.exceptions.Exit(exit_code(stopped_by))
     if counts["failed"] or counts["diverged"]:
         raise click.exceptions.Exit(1)

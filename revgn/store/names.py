@@ -4,6 +4,7 @@
     metrics.jsonl                   one record per line: {"kind": "step", "step": 12, "loss": 0.5}
     writer.json                     the process that writes the run, or wrote it last
     config.toml                     all settings, with defaults filled in
+    network.h5                      the network apart from its weights; see `revgn.store.network`
     checkpoints/step_00001200.h5    attributes `format_version`, `step`, `sha256`; group `state`
 
 All series are one-dimensional float64 arrays along the scale of their group; NaN means "not measured". A
@@ -27,13 +28,14 @@ _RANKING = ("accuracy", "loss")
 Weights = Literal["raw", "average"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 CONVENTIONS = "CF-1.11"
 
 RUN_FILE = "run.h5"
 JOURNAL_FILE = "metrics.jsonl"
 WRITER_FILE = "writer.json"
 CONFIG_FILE = "config.toml"
+NETWORK_FILE = "network.h5"
 CHECKPOINT_FOLDER = "checkpoints"
 PARTIAL_FILE = ".partial"
 CONFIG_PREFIX = "config."  # of the attributes of run.h5 that hold settings, by dotted path
@@ -196,10 +198,11 @@ STEP_SERIES = (
     Series("epoch", "epochs so far: samples processed, divided by the size of the training set"),
 )
 
+_UNITS = {"rmse": "target"}  # the unit of the target, whichever it is
 EPOCH = Series("epoch", "epochs so far: samples processed, divided by the size of the training set")
 EPOCH_SERIES = (
     *(
-        Series(f"{part}_{metric}{suffix}", f"{meaning} {where}{smoothing}{of}")
+        Series(f"{part}_{metric}{suffix}", f"{meaning} {where}{smoothing}{of}", _UNITS.get(metric, "1"))
         for suffix, of in (("", ""), ("_average", ", of the averaged weights"))
         for part, where in (
             ("train", "on the first eval_train_rows samples of the training set"),
@@ -209,6 +212,8 @@ EPOCH_SERIES = (
         for metric, meaning, smoothing in (
             ("loss", "mean loss", ", without label smoothing"),
             ("accuracy", "accuracy", ""),
+            ("rmse", "root mean squared error, in the unit of the target,", ""),
+            ("r2", "coefficient of determination R^2, mean over targets,", ""),
         )
     ),
     *_analysed(by_coupling=False),
@@ -257,6 +262,7 @@ ROOT_ATTRIBUTES = {
     "dtype": "floating-point precision of parameters and data",
     "data_name": "name of the data set",
     "data_sha256": "SHA-256 of the data set",
+    "data_image_shape": "channels, height and width of images as JSON; null for tables",
     "start": "time when the run started, ISO 8601, UTC",
     "end": "time when the run ended, ISO 8601, UTC; empty while it continues",
 }

@@ -53,7 +53,7 @@ Scale = Literal["laptop", "paper"]
 Answer = Literal["agrees", "disagrees", "cannot tell"]
 
 # Settings at the paper's scale that differ from those for MNIST.
-_PAPER_DATA = {"cifar10": {"network": {"blocks": 6}, "data": {"crop": True}}}
+_PAPER_DATA = {"cifar10": {"network": {"blocks": 6}, "data": {"augmentation": "resized-crop"}}}
 _SURE = 2.0  # standard errors that a difference must exceed for a verdict
 
 

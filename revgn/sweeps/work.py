@@ -16,6 +16,7 @@ from revgn.store import Run, is_run, open_run
 from revgn.store.names import Weights, is_validated, judged_weights, score_of
 from revgn.sweeps.claim import Beat, beating, take, write_beat
 from revgn.sweeps.plan import Trial
+from revgn.sweeps.stopping import signals_to_trial
 from revgn.training import DivergedError, Evaluated, Event, Problem
 
 Status = Literal[
@@ -72,16 +73,26 @@ def beat_of(run: Run) -> Beat:
 def run_trial(sweep: Path, trial: Trial, after: int, command: str = "") -> Result:
     """Make the attempt after number `after` at a trial, and train to the end.
 
-    A run that exists already is resumed. Errors are returned in the result and never raised.
+    A run that exists already is resumed. Errors are returned in the result and never raised. A signal that
+    asks this process to stop ends the trial with a checkpoint, and acts on the process afterwards.
     """
+    with signals_to_trial() as is_signalled:
+        return _run_trial(sweep, trial, after, command, is_signalled)
+
+
+def _run_trial(
+    sweep: Path, trial: Trial, after: int, command: str, is_signalled: Callable[[], bool]
+) -> Result:
     claim = take(sweep, trial.name, after)
     if claim is None:
         return Result(trial.name, "elsewhere")
     watched = Watched()
     result = Result(trial.name, "interrupted")
     try:
-        with beating(claim, lambda: watched.beat) as should_stop:
-            result = _trained(sweep / trial.name, trial, command, watched, should_stop)
+        with beating(claim, lambda: watched.beat) as verdict:
+            result = _trained(
+                sweep / trial.name, trial, command, watched, lambda: verdict() or is_signalled()
+            )
     except RunHeldError as error:
         result = Result(trial.name, "elsewhere", str(error))
     except DivergedError as error:

@@ -157,8 +157,9 @@ def test_eval(train, invoke, tmp_path):
     text = invoke("eval", "run").stdout
     assert text.startswith("run at step 4 on digits\n")
     found = strict(invoke("eval", "run", "--json").stdout)
-    figures = {f"{part}_{what}" for part in ("train", "test", "all") for what in ("rows", "loss", "accuracy")}
-    assert set(found) == {"run", "step", "weights", "data"} | figures
+    names = ("rows", "loss", "accuracy", "class_accuracy", "confusion")
+    metrics = {f"{part}_{name}" for part in ("train", "test", "all") for name in names}
+    assert set(found) == {"run", "step", "weights", "data", "task", "classes"} | metrics
     assert found["test_accuracy"] == open_run(tmp_path / "run").epochs["test_accuracy"][-1]
     hits = found["train_rows"] * found["train_accuracy"] + found["test_rows"] * found["test_accuracy"]
     assert found["all_accuracy"] == pytest.approx(hits / found["all_rows"])
@@ -168,9 +169,15 @@ def test_eval(train, invoke, tmp_path):
     options = ["--data", "other.npz", "--inputs", "a", "--targets", "b"]
     other = strict(invoke("eval", "run", *options, "--json").stdout)
     assert (other["data"], other["train_rows"], other["test_rows"]) == ("other.npz", 80, 20)
-    best = invoke("eval", "run", "--best")
-    assert best.stdout.startswith("run at step 4, selected by test accuracy, on digits")
-    assert "revgn: the run has no validation rows, and the test set selects its checkpoint" in best.stderr
+    for chosen in (["--best"], ["--checkpoint", "best"]):
+        best = invoke("eval", "run", *chosen)
+        assert best.stdout.startswith("run at step 4, selected by test accuracy, on digits")
+        assert "revgn: the run has no validation rows, and the test set selects its checkpoint" in best.stderr
+    newest = invoke("eval", "run", "--checkpoint", 4)
+    assert newest.stdout.startswith("run at step 4 on digits"), newest.stderr
+    missing = invoke("eval", "run", "--checkpoint", 3)
+    assert (missing.exit_code, "has no checkpoint of step 3; available: " in missing.stderr) == (1, True)
+    assert "'first' is not best, last or a step" in invoke("eval", "run", "--checkpoint", "first").stderr
     np.savez(tmp_path / "narrow.npz", x=x[:, :6], y=y)
     refused = invoke("eval", "run", "--data", "narrow.npz")
     assert refused.exit_code == 2

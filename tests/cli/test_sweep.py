@@ -144,6 +144,23 @@ def test_a_killed_or_interrupted_sweep_can_be_resumed(spawn, invoke, tmp_path):
         assert {finding.outcome for finding in check_run(path)} == {"ok"}
 
 
+@pytest.mark.parametrize(("number", "where"), [(signal.SIGHUP, ()), (signal.SIGTERM, ("--dask", "local"))])
+def test_a_signal_to_all_processes_ends_each_trial_with_a_checkpoint(number, where, spawn, tmp_path):
+    """As from a batch system, or when a terminal closes; the dask workers would cancel or kill the trials."""
+    if where:
+        pytest.importorskip("distributed")
+    sweep, long = tmp_path / "s", ("--epochs", 50_000, "--eval-every", 200_000)
+    process = spawn("sweep", *TINY, *long, "--grid", "seed=0..1", "--out", "s", "--workers", 2, *where, "-q")
+    assert wait_until(lambda: len(steps_of(sweep)) == 2 and min(steps_of(sweep)) > 5, process)
+    process.signal_group(number)
+    stdout, stderr = process.communicate()
+    assert (process.returncode, stdout) == (128 + number, "2 interrupted\nrevgn sweep s\n"), stderr
+    for path in list_runs(sweep):
+        run = open_run(path)
+        assert run.status == "interrupted"
+        assert run.checkpoints == [0, run.steps["step"][-1]]
+
+
 def test_a_trial_that_diverges_is_reported(invoke):
     found = invoke(
         "sweep", *TINY, "--optimizer", "sgd", "--grid", "lr=1e30,0.01", "--epochs", 1, "--out", "s"

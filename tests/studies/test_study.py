@@ -132,9 +132,12 @@ def test_other_data():
 
 def test_settings_of_the_paper_for_cifar10():
     for trial in plan_trials(plan_of(load_study("mini-batch"), "paper", 1, "cifar10")):
-        assert (trial.settings["network"]["blocks"], trial.settings["data"]["crop"]) == (6, True)
+        assert (trial.settings["network"]["blocks"], trial.settings["data"]["augmentation"]) == (
+            6,
+            "resized-crop",
+        )
     (trial, *_) = plan_trials(plan_of(load_study("mini-batch"), "laptop", 1, "cifar10"))
-    assert (trial.settings["network"]["blocks"], "crop" in trial.settings["data"]) == (2, False)
+    assert (trial.settings["network"]["blocks"], "augmentation" in trial.settings["data"]) == (2, False)
     deep = plan_trials(plan_of(load_study("depth-and-width"), "paper", 1, "cifar10"))
     assert {trial.settings["network"]["blocks"] for trial in deep} == {1, 6}
 
