@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from revgn_cli import options
+from revgn_cli import completion, options
 from revgn_cli.board import show_board
 from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import exit_code, stop_when_asked
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     "axes",
     multiple=True,
     metavar="KEY=VALUES",
+    shell_complete=completion.setting_pairs,
     help="Setting and its values: 0.1,0.3,1 or 0..4 or log:1e-3..1:7; repeat it for a grid.",
 )
 @click.option(
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tune",
     metavar="KEY[=VALUES]",
+    shell_complete=completion.setting_keys,
     help="Tune a setting separately for each point of the grid, on its first seed. The search starts with "
     "VALUES (x0.3,1,3: multiples of its value), then extends and refines them.",
 )
