@@ -87,7 +87,7 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
             str(path),
             table.rows,
             None,
-            replace(wanted, drop_missing=False),
+            wanted,
             columns=table.columns,
             target_names=table.target_names,
             targets_are=_in_words("column", table.target_names, wanted),

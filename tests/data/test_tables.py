@@ -156,6 +156,9 @@ def test_rows_with_missing_values_are_left_out_only_if_asked(table, cell):
     assert found.notes[0].startswith(
         "2 of 12 rows are left out, since they have missing values (1 in column 'a'"
     )
+    lines[11] = "1,inf,2,ant"
+    with pytest.raises(DataError, match="line 12, column 'b': the number is not finite"):
+        read(table("\n".join(lines)), drop_missing=True)
     with pytest.raises(DataError, match="no row is complete"):
         read(table(f"x,z,y\n1,{cell},2\n{cell},1,3\n"), drop_missing=True)
 
@@ -250,6 +253,8 @@ def test_several_target_columns_are_a_regression(table):
             "line 3, column 'y': 'a' is not a number; set task to classification to take all",
         ),
         ("x,y\n1,a\n2,\n", "values are missing in 1 of 2 rows .* first in line 3, column 'y'"),
+        ("sep=;\nx;y\n1;2\nq;3\n", "line 4, column 'x': 'q' is not"),
+        ('sep=;\nx;y\n1;2\n"q;3\n', "line 4 cannot be divided"),
         ("x,z,y\n1,2,3\n4,5,6\n7,inf,1\n", "line 4, column 'z': the number is not finite"),
         ("x,y\n1,1.5\n4,inf\n", "line 3, column 'y': the number is not finite"),
         ('x,y\n1,"2\n', "line 2 cannot be divided into cells; is a quotation mark left open before"),
