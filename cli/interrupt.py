@@ -1,45 +1,78 @@
 """Interrupts: the first Ctrl-C ends training after the step, with a checkpoint; the second at once."""
 
+import errno
 import os
 import signal
 import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from contextlib import contextmanager, suppress
 from typing import Any
+
+from revgn.launch.signals import Asked, caught_signals
 
 _AGAIN = 0.02  # seconds
 
 
-@contextmanager
-def stop_when_asked(
-    promise: str = "stopping after this step, with a checkpoint",
-) -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether SIGINT or SIGTERM has arrived; a second signal acts as usual."""
-    asked = False
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+class Interrupted(KeyboardInterrupt):
+    """Interrupt by the signal `number`."""
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(number, signal.default_int_handler)
-        os.write(2, f"\n{promise} (a second signal stops at once)\n".encode())
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def stop_when_asked(promise: str = "stopping after this step, with a checkpoint") -> Iterator[Asked]:
+    """Yield a function that returns whether SIGINT, SIGTERM or SIGHUP has arrived.
+
+    A second signal raises `Interrupted`.
+    """
+
+    def announce() -> None:
+        _leave_closed_terminal()
+        with suppress(OSError):
+            os.write(2, f"\n{promise} (a second signal stops at once)\n".encode())
+
+    def interrupt(number: int) -> None:
+        raise Interrupted(number)
+
+    with caught_signals(announce, interrupt) as asked, _not_swallowed(asked.expect_another):
+        yield asked
+
+
+def exit_code(stopped_by: int) -> int:
+    """Return the exit code after a signal: 128 + its number; that of Ctrl-C if there was none."""
+    return 128 + (stopped_by or signal.SIGINT)
+
+
+@contextmanager
+def _not_swallowed(prepare: Callable[[], None]) -> Iterator[None]:
+    """Interrupt again if a callback (of a weak reference, for example) has swallowed the interrupt."""
 
     def hook(unraisable: Any) -> None:
-        """Interrupt again if a callback (of a weak reference, for example) has swallowed the interrupt."""
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            prepare()
             main = threading.main_thread().ident
             threading.Timer(_AGAIN, signal.pthread_kill, (main, signal.SIGINT)).start()
         else:
             sys.__unraisablehook__(unraisable)
 
-    for number in before:
-        signal.signal(number, handle)
-    hook_before, sys.unraisablehook = sys.unraisablehook, hook
+    before, sys.unraisablehook = sys.unraisablehook, hook
     try:
-        yield lambda: asked
+        yield
     finally:
-        sys.unraisablehook = hook_before
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        sys.unraisablehook = before
+
+
+def _leave_closed_terminal() -> None:
+    """Discard further output to a terminal that was closed, which would otherwise raise errors."""
+    for stream in (1, 2):
+        try:
+            termios.tcgetattr(stream)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream)
+                os.close(nowhere)

@@ -25,6 +25,7 @@ GROUPS = {
     },
     "Examine": {
         "eval": "Evaluate the network of a checkpoint.",
+        "predict": "Predict with a trained network for the inputs of a file.",
         "analyse": "Measure kernels, features and steps of finished runs.",
         "check": "Check run folders, or the mathematics on this machine.",
     },
@@ -95,9 +96,11 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            from revgn_cli.interrupt import exit_code
+
             click.echo("revgn: stopped", err=True)
-            ctx.exit(130)
+            ctx.exit(exit_code(getattr(interrupt, "number", 0)))
         except Exception as error:
             from revgn.arrays import is_out_of_memory
             from revgn.errors import BackendError, RevgnError, ShapeError, UsageError

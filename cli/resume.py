@@ -35,4 +35,4 @@ def command(run: Path, assignments: tuple[str, ...], quiet: bool, as_json: bool,
         outcome = resume_run(
             run, changes, command=command_line(), observe=observe, should_stop=should_stop, note=say_note
         )
-    report(outcome, as_json)
+    report(outcome, as_json, should_stop.number)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 from revgn_cli.board import show_board
-from revgn_cli.interrupt import stop_when_asked
+from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.options import dask_option, json_option, print_json, quiet_option, workers_option
 from revgn_cli.train import command_line
 
@@ -75,8 +75,8 @@ def command(
         click.echo("\n".join([study.question, *(trial.name for trial in trials), f"trials: {count}"]))
         return
     with (
-        executor_at(dask, workers) as (executor, count),
         stop_when_asked("stopping each trial after its step, with a checkpoint") as should_stop,
+        executor_at(dask, workers) as (executor, count),
         show_board(quiet, f"study {folder}") as observe,
     ):
         board, verdicts = conduct_study(
@@ -93,7 +93,7 @@ def command(
         )
     if (study.claims or study.race) and not verdicts:
         click.echo(command_line())
-        raise click.exceptions.Exit(130)
+        raise click.exceptions.Exit(exit_code(should_stop.number))
     if as_json:
         print_json([{**verdict._asdict(), "claim": verdict.claim.words} for verdict in verdicts])
     else:

@@ -8,7 +8,8 @@ import click
 from revgn_cli import options
 from revgn_cli.board import show_board
 from revgn_cli.grouped import GroupedCommand
-from revgn_cli.interrupt import stop_when_asked
+from revgn_cli.interrupt import exit_code, stop_when_asked
+from revgn_cli.notes import say_note
 from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ if TYPE_CHECKING:
     default="score",
     show_default=True,
     help=(
-        "Criterion of --tune. score: best accuracy (or loss) on the validation set, else on the test set; "
+        "Criterion of --tune. score: best accuracy (or loss) on the validation set; without one, the last on "
+        "the test set; "
         "largest: largest value that does not diverge; progress: lowest training loss after one epoch; "
         "fit: lowest training loss at the end."
     ),
@@ -120,8 +122,8 @@ def command(
             )
         return
     with (
-        executor_at(dask, workers) as (executor, count),
         stop_when_asked("stopping each trial after its step, with a checkpoint") as should_stop,
+        executor_at(dask, workers) as (executor, count),
         show_board(quiet, f"sweep {folder}") as observe,
     ):
         board = run_sweep(
@@ -136,10 +138,20 @@ def command(
             should_stop=should_stop,
         )
     has_more = bool(source.more(board, 1)) if source is not None else not board
+    by_test = any(state.beat.by_test for state in board.values())
     if source is not None and not as_json:
+        where = "the test set at the last evaluation" if by_test else "the validation set"
+        by = f"by {where}" if rule == "score" else f"by rule {rule}"
         for point, value in source.best(board).items():
-            click.echo(f"{point}: best {source.axis.path} {value:g}")
-    _report(folder, board, has_more, as_json)
+            click.echo(f"{point}: best {source.axis.path} {value:g}, {by}")
+    selecting = {
+        "tuning": source is not None and rule == "score",
+        "the search": search is not None,
+        "the median rule": hopeless is not None,
+    }
+    if by_test and any(selecting.values()):
+        _note_on_test(" and ".join(name for name, is_used in selecting.items() if is_used))
+    _report(folder, board, has_more, as_json, should_stop.number)
 
 
 def _with_options(
@@ -183,8 +195,14 @@ def _folder(file: Path | None, plan: "Plan") -> Path:
     return Path("runs") / f"sweep-{hashlib.sha256(plan_toml(plan).encode()).hexdigest()[:8]}"
 
 
-def _report(folder: Path, board: "Board", has_more: bool, as_json: bool) -> None:
-    """Print how the trials ended; exit with 1 if one failed, with 130 if some are not finished."""
+def _note_on_test(selector: str) -> None:
+    from revgn.views.compare import SELECTED_BY_TEST
+
+    say_note(f"the trials have no validation rows, and {selector} selects by the test set{SELECTED_BY_TEST}")
+
+
+def _report(folder: Path, board: "Board", has_more: bool, as_json: bool, stopped_by: int) -> None:
+    """Print how the trials ended; exit with 1 if one failed, as after a signal if some are not finished."""
     from collections import Counter
 
     counts = Counter(state.status for state in board.values())
@@ -204,6 +222,6 @@ def _report(folder: Path, board: "Board", has_more: bool, as_json: bool) -> None
         again = shlex.quote(str(folder))
         click.echo(f"revgn sweep {again}" if left else f"revgn compare {again}")
     if left:
-        raise click.exceptions.Exit(130)
+        raise click.exceptions.Exit(exit_code(stopped_by))
     if counts["failed"] or counts["diverged"]:
         raise click.exceptions.Exit(1)

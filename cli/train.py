@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from revgn_cli import options
 from revgn_cli.grouped import GroupedCommand
-from revgn_cli.interrupt import stop_when_asked
+from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.notes import say_note
 from revgn_cli.progress import clock, evaluation_metrics, show_progress
 
@@ -75,11 +75,11 @@ def command(
             with suppress(OSError):  # it is removed only where nothing was written
                 folder.rmdir()
         raise
-    report(outcome, as_json)
+    report(outcome, as_json, should_stop.number)
 
 
-def report(outcome: "Outcome", as_json: bool) -> None:
-    """Print how training ended; after an interrupt, print the resume command and exit with 130."""
+def report(outcome: "Outcome", as_json: bool, stopped_by: int) -> None:
+    """Print how training ended; after a signal, print the resume command and exit with its exit code."""
     resume = f"revgn resume {shlex.quote(str(outcome.folder))}"
     if as_json:
         shown = {"run": str(outcome.folder), "status": outcome.status, "step": outcome.step, "resume": resume}
@@ -100,7 +100,7 @@ def report(outcome: "Outcome", as_json: bool) -> None:
             f"revgn show {shlex.quote(str(outcome.folder))}" if outcome.status == "finished" else resume
         )
     if outcome.status == "interrupted":
-        raise click.exceptions.Exit(130)
+        raise click.exceptions.Exit(exit_code(stopped_by))
 
 
 def _warn_if_loss_rose(outcome: "Outcome") -> None:

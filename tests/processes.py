@@ -6,26 +6,28 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 300.0  # seconds that a loaded machine may take for anything here
 
 
 class Process(subprocess.Popen):
     """Process in a group of its own, which is killed as a whole when a wait takes too long.
 
-    SIGINT and SIGTERM act as by default, even if whoever started the tests ignores them (as `nohup` and a
-    shell's `&` do), since ignored signals are inherited.
+    SIGINT, SIGTERM and SIGHUP act as by default, even if whoever started the tests ignores or blocks them (as
+    `nohup` and the `&` of a shell do), since this is inherited; the signals in `ignored` are ignored at first.
     """
 
-    def __init__(self, command: list[str], **options: Any) -> None:
+    def __init__(self, command: list[str], ignored: Iterable[int] = (), **options: Any) -> None:
         further = options.pop("preexec_fn", lambda: None)
 
         def begin() -> None:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_DFL)
+            for number in STOPPING:
+                signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
             further()
 
         super().__init__(command, start_new_session=True, preexec_fn=begin, **options)
@@ -104,4 +106,6 @@ class Terminal:
         return self._content.decode(errors="replace")
 
     def close(self) -> None:
-        os.close(self._leader)
+        if self._leader >= 0:
+            os.close(self._leader)
+        self._leader = -1

@@ -39,8 +39,8 @@ def statuses(board):
     return sorted(state.status for state in board.values())
 
 
-def killer(folder, killed):
-    """Return an observer that kills one worker while it trains and appends the trial's name to `killed`."""
+def killer(folder, killed, number=signal.SIGKILL):
+    """Return an observer that sends a signal to one worker while it trains; the trial goes to `killed`."""
 
     def is_under_way(name):
         journal = folder / name / "metrics.jsonl"
@@ -50,9 +50,14 @@ def killer(folder, killed):
         for name, state in board.items():
             if not killed and state.status == "running" and is_under_way(name):
                 killed.append(name)
-                os.kill(newest_claim(folder, name).owner.process, signal.SIGKILL)
+                os.kill(newest_claim(folder, name).owner.process, number)
 
     return observe
+
+
+def recorded_steps(folder):
+    """Return the number of steps in the journal of a run, in which steps that were repeated count twice."""
+    return (folder / "metrics.jsonl").read_bytes().count(b'"kind": "step"')
 
 
 def surroundings():

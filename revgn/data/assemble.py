@@ -13,7 +13,7 @@ from revgn.data.dataset import (
     checksum_arrays,
     normalization,
 )
-from revgn.data.images import channels_first, stored_images
+from revgn.data.images import flat_images, stored_images
 from revgn.data.information import missing_information, row_counts
 from revgn.data.labels import Encoded, encode_targets
 from revgn.data.missing import complete_rows
@@ -201,10 +201,7 @@ def _flatten(rows: Rows, layout: LayoutChoice, where: str) -> HostArray:
         raise DataError(f"{where} inputs have shape {inputs.shape}: nothing to train on")
     if inputs.dtype.kind not in "biuf":
         raise DataError(f"{where} inputs have dtype {inputs.dtype}; expected numbers")
-    flat = inputs.reshape(inputs.shape[0], -1)
-    stored = stored_images(inputs.shape, layout, where)
-    if stored is not None and stored[1] == "channels-last":
-        flat = channels_first(flat, stored[0])
+    flat = flat_images(inputs, layout, where)
     if flat.dtype != np.uint8:
         flat = flat.astype(np.float64)
         check_finite(flat, f"{where} inputs")

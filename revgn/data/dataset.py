@@ -18,11 +18,11 @@ _CHUNK = 1024  # number of rows converted to float64 at once
 
 
 class ImageShape(NamedTuple):
-    """Size of an image, and its number of channels."""
+    """Sizes of an image, in the order in which images are flattened."""
 
+    channels: int
     height: int
     width: int
-    channels: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +50,7 @@ class Dataset:
     test: Part
     shift: HostArray  # (d,) float64
     scale: HostArray  # (d,) float64
-    image_shape: ImageShape | None
+    image_shape: ImageShape | None  # images are flattened channels first
     classes: tuple[str, ...]  # for a regression the names of the target columns
     checksum: str
     source: str
@@ -61,7 +61,6 @@ class Dataset:
     target_names: tuple[str, ...] = ()  # names of the target columns: one for class labels in one column
     taken_for: str = ""  # what the file was taken for, and why, in one line; empty for a known data set
     warnings: tuple[str, ...] = ()  # what the file lacks, and the consequences, one line each
-    layout: Layout = "channels-first"  # order of the axes of images in the flat inputs
 
 
 @contextmanager

@@ -7,8 +7,10 @@ from typing import TypeAlias
 import numpy as np
 
 from revgn.arrays import Array, Backend, DType, array_namespace, blockwise, memory_size
-from revgn.data.augmentation import augment
-from revgn.data.dataset import Dataset, HostArray, ImageShape, Layout, Part
+from revgn.data.augmentation import pad_crop_flip
+from revgn.data.crop import random_resized_crop
+from revgn.data.dataset import Dataset, HostArray, ImageShape, Part
+from revgn.data.interface import Interface
 from revgn.data.settings import Augmentation
 from revgn.errors import UsageError
 
@@ -30,7 +32,6 @@ class PlacedPart:
     shift: Array  # (d,), in the dtype in which inputs are normalized
     scale: Array  # (d,)
     image_shape: ImageShape | None
-    layout: Layout
     backend: Backend
     dtype: DType  # of batches
     is_resident: bool
@@ -76,7 +77,7 @@ def place_dataset(dataset: Dataset, backend: Backend, dtype: DType) -> PlacedDat
 
 
 def place_part(
-    dataset: Dataset, part: Part, backend: Backend, dtype: DType, *, is_resident: bool = True
+    dataset: Dataset | Interface, part: Part, backend: Backend, dtype: DType, *, is_resident: bool = True
 ) -> PlacedPart:
     """Move one set of `dataset`, or other rows with the same normalization, to the backend."""
     work = dtype if part.inputs.dtype == np.uint8 else backend.xp.float64
@@ -89,7 +90,6 @@ def place_part(
         backend.asarray(dataset.shift, dtype=work),
         backend.asarray(dataset.scale, dtype=work),
         dataset.image_shape,
-        dataset.layout,
         backend,
         dtype,
         is_resident,
@@ -116,7 +116,7 @@ def take_rows(
     rows : (m,) or slice
         Row numbers, as returned by `place_rows`.
     augmentation : {"none", "resized-crop", "pad-crop-flip"}
-        Random change of each raw image; see `revgn.data.augment`.
+        Random change of each raw image; see `random_resized_crop` and `pad_crop_flip`.
     rng : numpy.random.Generator
         Generator of the changes.
     smoothing : float
@@ -148,9 +148,13 @@ def take_rows(
     if augmentation != "none":
         if part.image_shape is None or rng is None:
             raise UsageError(f"augmentation: {augmentation} needs images and a random generator")
+        images = xp.reshape(raw, (-1, *part.image_shape))
         if augmentation == "resized-crop":
-            raw = xp.astype(raw, xp.float32 if work == xp.float32 else xp.float64, copy=False)
-        raw = augment(raw, part.image_shape, part.layout, augmentation, rng)
+            images = xp.astype(images, xp.float32 if work == xp.float32 else xp.float64, copy=False)
+            images = random_resized_crop(images, rng)
+        else:
+            images = pad_crop_flip(images, rng)
+        raw = xp.reshape(images, raw.shape)
     targets = backend.asarray(_rows_of(part.targets, rows), dtype=dtype)
     if smoothing:
         targets = (1.0 - smoothing) * targets + smoothing / targets.shape[1]

@@ -47,8 +47,7 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
     Notes
     -----
     Law: `checksum` covers all loaded rows, whatever the subset; shift and scale are computed from the
-    training rows that remain. Images are flattened channels first, whatever their order in the file;
-    `with_layout` changes it.
+    training rows that remain. Images are flattened channels first, whatever their order in the file.
 
     Examples
     --------

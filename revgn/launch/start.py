@@ -6,6 +6,7 @@ from pathlib import Path
 
 from revgn import training
 from revgn.data import Dataset
+from revgn.launch.problem import stored_network, with_data_found
 from revgn.launch.provenance import provenance
 from revgn.launch.record import Observer, Outcome
 from revgn.launch.resume import record_with_room
@@ -56,7 +57,7 @@ def start_run(
     ('finished', 3)
     """
     if isinstance(what, Config):
-        config = _with_data_found(what)
+        config = with_data_found(what)
         dataset = training.load_data(config)
         _note_data(dataset, note)
         config, estimates = training.choose_solver(config, dataset)
@@ -64,11 +65,11 @@ def start_run(
             note(f"solver {training.solver_choice(estimates)}")
         problem = training.build_problem(config, dataset)
     else:
-        problem = replace(what, config=_with_data_found(what.config))
+        problem = replace(what, config=with_data_found(what.config))
         _note_data(problem.dataset, note)
     for text in training.step_cost(problem).notes:
         note(text)
-    writer = create_run(Path(folder), provenance(problem, command))
+    writer = create_run(Path(folder), provenance(problem, command), stored_network(problem))
     state = initial_state(problem)
     return record_with_room(writer, problem, state, command, observe, should_stop, note)
 
@@ -77,9 +78,3 @@ def _note_data(dataset: Dataset, note: Callable[[str], None]) -> None:
     """Note what a data file was taken for, and what it lacks."""
     for text in filter(None, (dataset.taken_for, *dataset.warnings)):
         note(f"{dataset.name}: {text}")
-
-
-def _with_data_found(config: Config) -> Config:
-    """Return the configuration with an absolute path of the data file, so that any folder can resume it."""
-    name = Path(config.data.name)
-    return replace(config, data=replace(config.data, name=str(name.resolve()))) if name.suffix else config

@@ -50,6 +50,7 @@ from revgn.arrays import (
     unfold,
     zeros,
 )
+from revgn.cost import LayerCost, layer_cost
 from revgn.errors import UsageError
 from revgn.layers.activation import Activation, value_and_slope
 from revgn.layers.feature_map import CouplingParams
@@ -379,6 +380,34 @@ def begin_solve_params_convolution(
 ) -> BegunParamsStep:
     X, AX, info = begin_apply_pinv(factored, _of_pixels(of, dy))
     return BegunParamsStep(_of_weight(of, X), _of_images(of, AX), info)
+
+
+@layer_cost.register(Convolution)
+def layer_cost_convolution(of: Convolution, n: int) -> tuple[LayerCost, ...]:
+    P, q, f = of.grid.pixels, of.grid.channels, of.grid.fan_in
+    h: int = of.hidden  # type: ignore[attr-defined]
+    projected, product = 2.0 * n * P * f * h, 2.0 * n * P * h * q
+    is_trained = isinstance(of, TrainedConvolution)
+    own = LayerCost(
+        forward=projected + product,
+        tangent=projected + product,
+        params=product,
+        gram=float(n * P) * h * min(n * P, h + 1),
+        half=0,
+        rows=h + 1,
+        width=q,
+        features=h + 1,
+        frozen=0 if is_trained else f * h,
+        point=n * P * (2 * h + 1 + q),
+        positions=P,
+    )
+    if not is_trained:
+        return (own,)
+    C = own._replace(
+        forward=0.0, tangent=0.0, params=projected + product, rows=f, width=h, features=f, point=0,
+        gram=float(n * P) * f * min(n * P, f), is_projection=True,
+    )  # fmt: skip
+    return own, C
 
 
 def projection_of(of: Convolution, params: Params) -> Array:

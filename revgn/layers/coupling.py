@@ -17,7 +17,7 @@ import numpy as np
 from revgn import maps
 from revgn._dispatch import Generic
 from revgn.arrays import Array, Backend, DType, draw_normal, select_backend
-from revgn.cost import LayerCost, layer_cost
+from revgn.cost import LayerCost, layer_cost, layer_costs
 from revgn.errors import UsageError
 from revgn.layers.activation import Activation
 from revgn.layers.feature_map import FeatureMap
@@ -183,5 +183,5 @@ def begin_solve_params_coupling(
 
 
 @layer_cost.register(Coupling)
-def layer_cost_coupling(layer: Coupling, n: int) -> LayerCost:
-    return layer_cost(layer.features, n)._replace(half=layer.half)
+def layer_cost_coupling(layer: Coupling, n: int) -> tuple[LayerCost, ...]:
+    return tuple(each._replace(half=layer.half) for each in layer_costs(layer.features, n))

@@ -13,6 +13,7 @@ import numpy as np
 
 from revgn import maps
 from revgn.arrays import Array, Grid, array_namespace
+from revgn.cost import LayerCost, layer_cost
 from revgn.errors import ShapeError
 from revgn.maps import Halves
 
@@ -107,6 +108,11 @@ def jvp_inverse_squeeze(layer: Squeeze, params: tuple[()], point: tuple[()], dy:
 @maps.vjp_input.register(Squeeze)
 def vjp_input_squeeze(layer: Squeeze, params: tuple[()], point: tuple[()], y_bar: Halves) -> Halves:
     return _back(layer, y_bar)
+
+
+@layer_cost.register(Squeeze)
+def layer_cost_squeeze(layer: Squeeze, n: int) -> tuple[LayerCost, ...]:
+    return ()
 
 
 def _there(layer: Squeeze, x: Halves) -> Halves:

@@ -2,6 +2,7 @@
 
 from revgn.networks.chain import Activations, Chain, ChainParams
 from revgn.networks.convolutional import Convolutional
+from revgn.networks.frozen import frozen_arrays, with_frozen
 from revgn.networks.network import Network, round_trip_error
 from revgn.networks.reference import REFERENCE, Architecture, draw_network, parameter_count
 from revgn.networks.replay import Trajectory, points_backward, points_forward, walk
@@ -20,6 +21,7 @@ __all__ = [
     "Trajectory",
     "draw_network",
     "from_halves",
+    "frozen_arrays",
     "join",
     "parameter_count",
     "points_backward",
@@ -28,4 +30,5 @@ __all__ = [
     "split",
     "to_halves",
     "walk",
+    "with_frozen",
 ]

@@ -47,7 +47,10 @@ class KFAC:
 
     lr: float = setting("Learning rate.", default=0.03, gt=0, resumable=True)
     damping: float = setting(
-        "Damping mu, in the units of the curvature of the mean loss.", default=0.03, gt=0, resumable=True
+        "Damping mu, absolute: in units of the curvature of the mean loss.",
+        default=0.03,
+        gt=0,
+        resumable=True,
     )
     momentum: float = setting("Momentum.", default=0.9, ge=0, lt=1)
     every: int = setting("Number of steps between renewals of the factors.", default=10, ge=1)
@@ -137,8 +140,8 @@ def _sweep(
 @cost.register(KFAC)
 def cost_kfac(optimizer: KFAC, sizes: Sizes) -> Cost:
     n, c, layers = sizes.samples, sizes.outputs, sizes.layers
-    pulled = c * sum(layer.tangent for layer in layers[1:])
-    grams = sum(2.0 * n * layer.features**2 + 2.0 * c * n * layer.width**2 for layer in layers)
+    pulled = c * sum(sizes.tangents[1:])
+    grams = sum(2.0 * n * of.positions * (of.features**2 + c * of.width**2) for of in layers)
     inverses = sum(7 / 3 * (layer.features**3 + layer.width**3) for layer in layers)
     sides = sum(layer.features**2 + layer.width**2 for layer in layers)
     own = Cost(
@@ -148,7 +151,7 @@ def cost_kfac(optimizer: KFAC, sizes: Sizes) -> Cost:
         },
         {
             "factors": 4 * sides * sizes.number,
-            "pull-back": c * n * max(max(layer.rows, layer.width) for layer in layers) * sizes.number,
+            "pull-back": c * n * max(of.positions * max(of.rows, of.width) for of in layers) * sizes.number,
         },
     )
     return cost_of_gradient(sizes, copies=4 if optimizer.momentum else 2) + own

@@ -47,6 +47,11 @@ class LevenbergMarquardt:
 
     def check(self) -> None:
         """Raise `UsageError` unless lowest <= initial damping <= highest."""
+        if getattr(self.inner.solver, "damping", 0.0) == "leave-one-out":
+            raise UsageError(
+                "LevenbergMarquardt: the gain ratio chooses the damping, so leave-one-out cannot choose it; "
+                "give the initial damping as a number"
+            )
         first = _damping(self.inner)
         if not self.lowest <= first <= self.highest:
             raise UsageError(

@@ -16,6 +16,7 @@ FAMILIES: dict[str, dict[str, type]] = {
         "sgd": optimizers.SGD,
         "adam": optimizers.Adam,
         "muon": optimizers.Muon,
+        "soap": optimizers.SOAP,
         "kfac": optimizers.KFAC,
         "lbfgs": optimizers.LBFGS,
         "levenberg-marquardt": optimizers.LevenbergMarquardt,

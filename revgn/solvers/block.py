@@ -32,6 +32,7 @@ from revgn.linalg import RUNGS, FactorInfo, PinvInfo, PinvRule
 from revgn.maps import BegunParamsStep, Factored, Halves, Point
 from revgn.networks import ChainParams, points_backward, points_forward
 from revgn.solvers.block_weights import BlockWeights, check_block_weights, fixed_weights, full_rank_weights
+from revgn.solvers.damping import DampingUnit
 from revgn.solvers.jacobian import Jacobian, SolveInfo, begin_rho, check_output_step, solve
 from revgn.structs import setting, struct
 from revgn.trees import is_empty
@@ -62,9 +63,16 @@ class BlockWise:
         ge=0,
     )
     damping: float = setting(
-        "Damping of the block step, relative to the squared largest singular value of each feature matrix A.",
+        "Damping mu of the block step; by default relative to the squared largest singular value of each "
+        "feature matrix A.",
         default=0.0,
         ge=0,
+        resumable=True,
+    )
+    damping_unit: DampingUnit = setting(
+        "Unit of the damping: relative to the squared largest singular value of A, or absolute, in units of "
+        "A^T A / n for n samples.",
+        default="relative",
         resumable=True,
     )
 
@@ -75,7 +83,7 @@ class BlockWise:
     @property
     def rule(self) -> PinvRule:
         """Truncation and damping of the pseudoinverses A^+."""
-        return PinvRule(self.rtol, self.atol, self.damping)
+        return PinvRule(self.rtol, self.atol, self.damping, self.damping_unit == "relative")
 
 
 @solve.register(BlockWise)
@@ -119,11 +127,12 @@ def solve_block_wise(solver: BlockWise, J: Jacobian, eps: Array) -> tuple[ChainP
 
 @cost.register(BlockWise)
 def cost_block_wise(solver: BlockWise, sizes: Sizes) -> Cost:
-    n, layers = sizes.samples, sizes.layers
-    orders = [min(n, layer.features) for layer in layers]
+    n, layers = sizes.samples, [layer for layer in sizes.layers if not layer.is_projection]
+    orders = [min(n * layer.positions, layer.features) for layer in layers]
     weights = fixed_weights(solver.block_weights, len(layers) // 2)
     if weights is None:
-        weights = full_rank_weights([min(pair) for pair in zip(orders[::2], orders[1::2], strict=True)])
+        ranks = [order / layer.positions for order, layer in zip(orders, layers, strict=True)]
+        weights = full_rank_weights([min(pair) for pair in zip(ranks[::2], ranks[1::2], strict=True)])
     used = [k for k in range(len(layers)) if weights[k // 2]]
     after = sum(layer.tangent for layer in layers[used[0] + 2 :])  # v backward; realized changes forward
     work = {

@@ -31,7 +31,7 @@ class Provenance:
     data_sha256: str
     versions: dict[str, str]
     references: str
-    image_shape: tuple[int, int, int] | None = None  # height, width, channels
+    image_shape: tuple[int, int, int] | None = None  # channels, height, width
 
 
 def first_attributes(provenance: Provenance) -> dict[str, Any]:

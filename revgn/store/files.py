@@ -25,6 +25,7 @@ from revgn.store.names import PARTIAL_FILE
 
 SEAL = b"crc32 %08x\n"
 SEAL_BYTES = len(SEAL % 0)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals that ask a process to stop
 _TEXT = h5py.string_dtype()
 
 
@@ -39,11 +40,11 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Delay SIGINT and SIGTERM until the block ends; for short blocks in the main thread."""
+    """Delay the signals that ask to stop until the block ends; for short blocks in the main thread."""
     received: list[int] = []
     before = {}
     if threading.current_thread() is threading.main_thread():
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in STOPPING}
         before = {number: handler for number, handler in handlers.items() if callable(handler)}
     for number in before:
         signal.signal(number, lambda number, _: received.append(number))

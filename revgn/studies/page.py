@@ -9,7 +9,7 @@ from revgn.studies.study import Scale, Study, Verdict, values_of
 from revgn.views import compare_runs
 from revgn.views.compare import Row, Spread, metric_form, metric_label, spread_of
 
-_METRICS = ("validation_accuracy", "test_accuracy", "test_loss", "train_loss", "epochs", "seconds")
+_METRICS = ("validation_accuracy", "test_accuracy", "test_loss", "last_train_loss", "epochs", "seconds")
 
 
 def study_markdown(
@@ -74,7 +74,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str
 
 def merit(study: Study, row: Row) -> float:
     """Return the number that ranks a row, higher is better: minus the training loss, or the score."""
-    return -row.metrics["train_loss"].mean if study.rule == "fit" else row.score
+    return -row.metrics["last_train_loss"].mean if study.rule == "fit" else row.score
 
 
 def _cell(name: str, spread: Spread | None) -> str:

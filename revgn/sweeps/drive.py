@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, get_args
 
 from revgn.errors import RunError
 from revgn.store import is_run, open_run
-from revgn.sweeps.claim import Beat, Silence, ask_to_stop, attempt, is_held, newest_claim
+from revgn.sweeps.claim import Beat, Silence, ask_to_stop, attempt, is_held, newest_claim, take, write_beat
 from revgn.sweeps.plan import Trial
 from revgn.sweeps.work import OVER, Result, Status, beat_of, run_trial
 
@@ -52,6 +52,13 @@ class Source(Protocol):
         """Return trials that are not on the board yet; `free` is the number of idle workers."""
 
 
+class _Call(NamedTuple):
+    """Call of `run_trial` that was given to the executor: the trial, and the number of its last attempt."""
+
+    trial: str
+    after: int
+
+
 def drive(
     folder: Path,
     source: Source,
@@ -83,7 +90,7 @@ def drive(
     """
     silence, deaths = Silence(), Counter[str]()
     board: dict[str, TrialState] = {}
-    given: dict[Future[Result], str] = {}
+    given: dict[Future[Result], _Call] = {}
     answered: tuple[int, ...] | None = None  # `standing` at the last call of the source
     while True:
         stopping, new = should_stop(), []
@@ -94,27 +101,34 @@ def drive(
         board |= {trial.name: _found(folder, trial, silence) for trial in new}
         for name, state in board.items():
             if not state.is_over:
-                board[name] = _looked_at(folder, state, silence, name in given.values())
+                is_given = any(call.trial == name for call in given.values())
+                board[name] = _looked_at(folder, state, silence, is_given)
         if not stopping:
             for name in _free(board)[: max(0, workers - len(given))]:
                 claim = newest_claim(folder, name)
                 if is_held(claim, silence):  # another driver has taken it meanwhile
                     continue
-                given[executor.submit(run_trial, folder, board[name].trial, attempt(claim), command)] = name
+                after = attempt(claim)
+                future = executor.submit(run_trial, folder, board[name].trial, after, command)
+                given[future] = _Call(name, after)
                 board[name] = board[name]._replace(status="running")
         observe(board)
         if not given and (stopping or not (new or any(not state.is_over for state in board.values()))):
             return board
-        reasons = dict.fromkeys(given.values(), "") if stopping else hopeless(board) if hopeless else {}
-        for future, name in given.items():
-            if name in reasons and not (stopping and future.cancel()):
-                _ask_to_stop(folder, name, reasons[name])
+        reasons = hopeless(board) if hopeless and not stopping else {}
+        for name in reasons.keys() & {call.trial for call in given.values()}:
+            _ask_to_stop(folder, name, reasons[name])
         for future in _done(given):
-            name = given.pop(future)
+            name = given.pop(future).trial
             board[name] = _ended(_looked_at(folder, board[name], silence, True), future, deaths)
             if deaths[name] >= _MOST_DEATHS:
                 message = f"its worker process died {_MOST_DEATHS} times, possibly out of memory"
                 board[name] = board[name]._replace(status="failed", message=message)
+        for future, (name, after) in [*given.items()] if stopping else []:
+            if (stopped := _stopped(folder, board[name], after, silence)) is not None:
+                future.cancel()
+                del given[future]
+                board[name] = stopped
 
 
 def _found(folder: Path, trial: Trial, silence: Silence) -> TrialState:
@@ -151,11 +165,31 @@ def _ask_to_stop(folder: Path, name: str, reason: str) -> None:
         ask_to_stop(claim.folder, reason)
 
 
+def _stopped(folder: Path, state: TrialState, after: int, silence: Silence) -> TrialState | None:
+    """Ask a trial that was given to the executor to stop; return its state once it has.
+
+    A call that has not begun its attempt is withdrawn: the attempt is made here, and the call then returns
+    without one. The executor itself cannot say whether a call has begun; dask cancels running ones.
+    """
+    claim = newest_claim(folder, state.trial.name)
+    if claim is None or attempt(claim) == after:
+        own = take(folder, state.trial.name, after)
+        if own is not None:
+            write_beat(own, Beat(ended="interrupted"))
+        return None if own is None else state._replace(status="interrupted")
+    if is_held(claim, silence):
+        ask_to_stop(claim.folder, "")
+        return None
+    ended = (status for status in get_args(Status) if status == claim.beat.ended)
+    status: Status = next(ended, "interrupted")
+    return state._replace(status=status, beat=claim.beat, message=claim.beat.message)
+
+
 def _free(board: Board) -> list[str]:
     return [name for name, state in board.items() if state.status in ("waiting", "interrupted")]
 
 
-def _done(given: Mapping[Future[Result], str]) -> set[Future[Result]]:
+def _done(given: Mapping[Future[Result], _Call]) -> set[Future[Result]]:
     """Return the calls that have ended, after a short wait for one to end."""
     if not given:
         time.sleep(_LOOK_SECONDS)
@@ -169,7 +203,8 @@ def _ended(state: TrialState, future: Future[Result], deaths: Counter[str]) -> T
     if error is None and not future.cancelled():
         result = future.result()
         return state._replace(status=result.status, message=result.message)
-    if isinstance(error, BrokenExecutor) or error is None:
-        deaths[state.trial.name] += isinstance(error, BrokenExecutor)
+    if isinstance(error, BrokenExecutor) or error is None:  # a signal ends the worker after its attempt
+        has_died = isinstance(error, BrokenExecutor) and state.beat.ended != "interrupted"
+        deaths[state.trial.name] += has_died
         return state._replace(status="interrupted")
     return state._replace(status="failed", message=f"{type(error).__name__}: {error}")

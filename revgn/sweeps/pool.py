@@ -16,6 +16,8 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from revgn.store.files import STOPPING
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -40,7 +42,8 @@ class LocalPool(Executor):
         free = [k for k, future in enumerate(self._latest) if future is None or future.done()]
         k = free[0] if free else 0
         before = set(multiprocessing.active_children())
-        with _environment(self._surroundings[k]):  # a new process reads its environment when it starts
+        # A new process takes over environment and blocked signals; it unblocks them once it handles them.
+        with _environment(self._surroundings[k]), _blocked_signals():
             try:
                 future = self._pool(k).submit(fn, *args, **kwargs)
             except BrokenProcessPool:
@@ -99,16 +102,32 @@ def _processors() -> int:
 
 
 def _begin_worker() -> None:
-    """Ignore Ctrl-C, which the parent process handles, and end when the parent process ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let signals end this process, and end it when its parent process ends; a trial stops beforehand.
+
+    While a trial runs, `run_trial` catches the signals. A SIGHUP that is ignored, as under `nohup`, stays so.
+    """
+    for number in STOPPING:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def follow() -> None:
         parent.join()
-        os.kill(os.getpid(), signal.SIGKILL)  # as after any kill, the run can be resumed
+        os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, name="follow", daemon=True).start()
+
+
+@contextmanager
+def _blocked_signals() -> Iterator[None]:
+    """Block the signals that ask to stop in this thread; those that arrive act after the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -8,7 +8,7 @@
 
 The rule defines the best value:
 
-    score      highest score of the run, on the validation set if there is one
+    score      highest score on the validation set; without one, the last score on the test set
     largest    largest value whose run did not diverge                     (Buffelli et al. 2024, appendix)
     progress   lowest training loss after one epoch, in runs of one epoch  (ibid.)
     fit        lowest training loss at the last evaluation
@@ -26,6 +26,7 @@ from revgn.errors import RunError, UsageError
 from revgn.settings import build_config, config_dict, flat, path_of
 from revgn.store import open_run
 from revgn.sweeps.axes import Axis, parse_axis
+from revgn.sweeps.claim import score_of_trial
 from revgn.sweeps.drive import Board
 from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, plan_trials
 
@@ -116,7 +117,7 @@ class Tuned:
         if self.rule == "largest":
             return float(trial.choices[self.axis.path])
         if self.rule == "score":
-            return max((score for _, score in state.beat.scores), default=-math.inf)
+            return score_of_trial(state.beat)
         return -_training_loss(self.folder / trial.name, after=1.0 if self.rule == "progress" else math.inf)
 
 

@@ -13,9 +13,10 @@ from revgn.errors import RevgnError, RunHeldError
 from revgn.launch import resume_run, start_run
 from revgn.settings import build_config
 from revgn.store import Run, is_run, open_run
-from revgn.store.names import Weights, judged_weights, score_of
+from revgn.store.names import Weights, is_validated, judged_weights, score_of
 from revgn.sweeps.claim import Beat, beating, take, write_beat
 from revgn.sweeps.plan import Trial
+from revgn.sweeps.stopping import signals_to_trial
 from revgn.training import DivergedError, Evaluated, Event, Problem
 
 Status = Literal[
@@ -46,13 +47,13 @@ class Watched:
         if judged is not None and math.isfinite(judged[0]):
             before = (each for each in scores if each[0] < record["epoch"])
             scores = (*before, (record["epoch"], judged[0] * judged[1]))
+            self.beat = replace(self.beat, scores=scores, by_test=not is_validated(record))
         self.beat = replace(
             self.beat,
             step=event.state.step,
             steps=problem.total_steps,
             epoch=record["epoch"],
             seconds=event.state.seconds,
-            scores=scores,
         )
 
 
@@ -65,22 +66,33 @@ def beat_of(run: Run) -> Beat:
     )
     step = int(run.steps["step"][-1]) if run.steps["step"].size else 0
     seconds = float(run.epochs["seconds"][-1]) if epochs else 0.0
-    return Beat(step=step, steps=step, epoch=epochs[-1] if epochs else 0.0, seconds=seconds, scores=scores)
+    epoch, by_test = epochs[-1] if epochs else 0.0, not is_validated(run.epochs)
+    return Beat(step=step, steps=step, epoch=epoch, seconds=seconds, scores=scores, by_test=by_test)
 
 
 def run_trial(sweep: Path, trial: Trial, after: int, command: str = "") -> Result:
     """Make the attempt after number `after` at a trial, and train to the end.
 
-    A run that exists already is resumed. Errors are returned in the result and never raised.
+    A run that exists already is resumed. Errors are returned in the result and never raised. A signal that
+    asks this process to stop ends the trial with a checkpoint, and acts on the process afterwards.
     """
+    with signals_to_trial() as is_signalled:
+        return _run_trial(sweep, trial, after, command, is_signalled)
+
+
+def _run_trial(
+    sweep: Path, trial: Trial, after: int, command: str, is_signalled: Callable[[], bool]
+) -> Result:
     claim = take(sweep, trial.name, after)
     if claim is None:
         return Result(trial.name, "elsewhere")
     watched = Watched()
     result = Result(trial.name, "interrupted")
     try:
-        with beating(claim, lambda: watched.beat) as should_stop:
-            result = _trained(sweep / trial.name, trial, command, watched, should_stop)
+        with beating(claim, lambda: watched.beat) as verdict:
+            result = _trained(
+                sweep / trial.name, trial, command, watched, lambda: verdict() or is_signalled()
+            )
     except RunHeldError as error:
         result = Result(trial.name, "elsewhere", str(error))
     except DivergedError as error:

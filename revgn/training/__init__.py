@@ -9,8 +9,16 @@ from revgn.training.estimate import (
     solver_choice,
     step_cost,
 )
-from revgn.training.evaluation import analyse, evaluate, evaluate_part, start_probe
+from revgn.training.evaluation import (
+    analyse,
+    evaluate,
+    evaluate_part,
+    r2_of,
+    regression_scores,
+    start_probe,
+)
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, train
+from revgn.training.model import Model, build_model, model_of, outputs_in_pieces
 from revgn.training.problem import (
     Problem,
     TrainState,
@@ -31,11 +39,13 @@ __all__ = [
     "Estimate",
     "Evaluated",
     "Event",
+    "Model",
     "Problem",
     "Speeds",
     "StepDone",
     "TrainState",
     "analyse",
+    "build_model",
     "build_problem",
     "choose_solver",
     "estimate_step",
@@ -43,7 +53,11 @@ __all__ = [
     "evaluate_part",
     "initial_state",
     "load_data",
+    "model_of",
+    "outputs_in_pieces",
     "place_data",
+    "r2_of",
+    "regression_scores",
     "restore_average",
     "restore_state",
     "restore_weights",

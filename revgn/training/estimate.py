@@ -14,7 +14,7 @@ import numpy as np
 
 from revgn._dispatch import has_map
 from revgn.arrays import Array, Scratch, cholesky, cholesky_solve, eigh, limits_of, nbytes, synchronize
-from revgn.cost import Cost, Sizes, cost, layer_cost
+from revgn.cost import Cost, Sizes, cost, layer_cost, layer_costs
 from revgn.data import Dataset
 from revgn.losses import curvature_root
 from revgn.networks import Padding
@@ -145,10 +145,14 @@ def choose_solver(config: Config, dataset: Dataset) -> tuple[Config, dict[str, E
 
     tried = {
         "minimum-norm": with_solver(
-            lambda part: MinimumNorm(part.damping, part.outputs, part.rows, part.memory)
+            lambda part: MinimumNorm(
+                part.damping, part.outputs, part.rows, part.memory, damping_unit=part.damping_unit
+            )
         ),
         "cg": with_solver(
-            lambda part: ConjugateGradients(part.damping, part.outputs, part.rows, part.tolerance)
+            lambda part: ConjugateGradients(
+                part.damping, part.outputs, part.rows, part.tolerance, damping_unit=part.damping_unit
+            )
         ),
     }
     problems = [build_problem(each, dataset) for each in tried.values()]
@@ -176,7 +180,7 @@ def _sizes(problem: Problem) -> Sizes:
     z, root = problem.backend.asarray(np.full((1, c), 1.0 / c), dtype=problem.dtype), None
     if has_map(curvature_root, type(problem.loss)):
         root, _ = curvature_root(problem.loss, z, z)
-    layers = tuple(layer_cost(layer, n) for layer in problem.network.body.layers)
+    layers = tuple(each for layer in problem.network.body.layers for each in layer_costs(layer, n))
     number, scale = nbytes((1,), z), getattr(problem.config.network, "init_scale", math.inf)
     return Sizes(
         n,

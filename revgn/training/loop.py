@@ -125,7 +125,7 @@ def _diverged(problem: Problem, record: Record) -> str:
         )
     advice = "try a smaller lr" + (f" (now {record['lr']:g})" if "lr" in record else "")
     dampings = [part.damping for part in parts_of(problem.optimizer) if hasattr(part, "damping")]
-    if dampings:
+    if dampings and dampings[0] != "leave-one-out":
         advice += f" or a larger damping (now {dampings[0]:g})"
     if "loss" in record:
         found = f"the loss is {record['loss']:g} and the step's norm {record['step_norm']:g}"

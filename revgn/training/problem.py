@@ -6,7 +6,7 @@ draws of the others.
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from revgn import trees
 from revgn.arrays import Array, Backend, DType, limits_of, select_backend
 from revgn.data import (
     Dataset,
+    Interface,
     PlacedDataset,
     check_target_range,
     load_dataset,
@@ -52,6 +53,26 @@ class Problem:
     steps_per_epoch: int
     total_steps: int
     average: Exponential | Tail | None = None
+
+
+class Drawn(Protocol):
+    """Protocol of a network with the settings from which it was drawn: a `Problem`, or a `Model`."""
+
+    @property
+    def config(self) -> Config:
+        """Settings."""
+
+    @property
+    def network(self) -> Network:
+        """Network."""
+
+    @property
+    def backend(self) -> Backend:
+        """Array library and device of the network."""
+
+    @property
+    def dtype(self) -> DType:
+        """Precision of the network."""
 
 
 class TrainState(NamedTuple):
@@ -112,20 +133,16 @@ def build_problem(
     settings = config.training
     backend = select_backend(settings.backend)
     dtype = getattr(backend.xp, settings.dtype)
-    n, d = dataset.train.inputs.shape
-    outputs = dataset.train.targets.shape[1]
+    n, outputs = dataset.train.inputs.shape[0], dataset.train.targets.shape[1]
     batch_size = n if settings.batch_size == "full" else settings.batch_size or min(DEFAULT_BATCH, n)
     per_epoch = steps_per_epoch(n, batch_size)
     total_steps = settings.steps or settings.epochs * per_epoch
     if config.data.augmentation != "none" and dataset.image_shape is None:
         raise UsageError(f"data.augmentation: {dataset.name} has no images")
     check_target_range(dataset, settings.dtype)
-    config = _with_parts(config, network, loss, optimizer)
+    config = with_parts(config, network, loss, optimizer)
     if network is None:
-        rng = np.random.default_rng([settings.seed, _NETWORK])
-        shape = dataset.image_shape
-        features = d if shape is None else (shape.channels, shape.height, shape.width)
-        network = draw_network(config.network, features, outputs, rng, backend=backend, dtype=dtype)
+        network = draw_network_of(config, dataset, outputs, backend)
     loss = choose_loss(config, dataset) if loss is None else loss
     optimizer = config.optimizer if optimizer is None else optimizer
     _check_parts(optimizer, loss, config, outputs)
@@ -145,6 +162,14 @@ def build_problem(
     )
 
 
+def draw_network_of(config: Config, data: Dataset | Interface, outputs: int, backend: Backend) -> Network:
+    """Return the network that settings describe, drawn from their seed, for inputs as in `data`."""
+    rng = np.random.default_rng([config.training.seed, _NETWORK])
+    dtype = getattr(backend.xp, config.training.dtype)
+    features = data.shift.size if data.image_shape is None else data.image_shape
+    return draw_network(config.network, features, outputs, rng, backend=backend, dtype=dtype)
+
+
 def place_data(problem: Problem) -> PlacedDataset:
     """Move the data of a problem to its backend once, for many batches; see `revgn.data.place_dataset`.
 
@@ -159,7 +184,7 @@ def place_data(problem: Problem) -> PlacedDataset:
     return place_dataset(problem.dataset, problem.backend, problem.dtype)
 
 
-def _with_parts(
+def with_parts(
     config: Config, network: Network | None, loss: Loss | None, optimizer: Optimizer | None
 ) -> Config:
     """Return the configuration with the user-defined parts in it.
@@ -214,7 +239,7 @@ def _check_parts(optimizer: Optimizer, loss: Loss, config: Config, outputs: int)
         )
 
 
-def choose_loss(config: Config, dataset: Dataset) -> Loss:
+def choose_loss(config: Config, dataset: Dataset | Interface) -> Loss:
     """Return the loss of the settings; by default cross-entropy for classes, squared error for numbers."""
     loss: Loss | None = config.training.loss
     if isinstance(loss, CrossEntropy) and dataset.task == "regression":
@@ -252,8 +277,8 @@ def initial_state(problem: Problem) -> TrainState:
     return _state_before(problem, params)
 
 
-def _draw_params(problem: Problem, rng: np.random.Generator) -> ChainParams:
-    return init(problem.network, rng, getattr(problem.config.network, "init_scale", _INIT_SCALE))
+def _draw_params(of: Drawn, rng: np.random.Generator) -> ChainParams:
+    return init(of.network, rng, getattr(of.config.network, "init_scale", _INIT_SCALE))
 
 
 def _state_before(problem: Problem, params: ChainParams) -> TrainState:
@@ -284,16 +309,16 @@ def restore_state(problem: Problem, arrays: dict[str, np.ndarray]) -> TrainState
     return _restored(_state_before(problem, _blank_params(problem)), "", problem, arrays)  # type: ignore[no-any-return]
 
 
-def restore_weights(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams:
+def restore_weights(of: Drawn, arrays: dict[str, np.ndarray]) -> ChainParams:
     """Return only the weights of a checkpoint, which may be from any optimizer."""
-    return _restored(_blank_params(problem), "params/", problem, arrays)  # type: ignore[no-any-return]
+    return _restored(_blank_params(of), "params/", of, arrays)  # type: ignore[no-any-return]
 
 
-def restore_average(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams | None:
+def restore_average(of: Drawn, arrays: dict[str, np.ndarray]) -> ChainParams | None:
     """Return only the averaged weights of a checkpoint, or None if nothing was averaged yet."""
     if not int(arrays.get("average/steps", 0)):
         return None
-    return _restored(_blank_params(problem), "average/params/", problem, arrays)  # type: ignore[no-any-return]
+    return _restored(_blank_params(of), "average/params/", of, arrays)  # type: ignore[no-any-return]
 
 
 class _Blank(np.random.Generator):
@@ -308,17 +333,16 @@ class _Blank(np.random.Generator):
         return found
 
 
-def _blank_params(problem: Problem) -> ChainParams:
+def _blank_params(of: Drawn) -> ChainParams:
     """Return parameters with the right shapes.
 
     They are zero, except for a user-defined network, whose `init` may divide by its random numbers.
     """
-    if not isinstance(problem.config.network, Own):
-        return _draw_params(problem, _Blank())
-    return initial_state(problem).params
+    is_own = isinstance(of.config.network, Own)
+    return _draw_params(of, np.random.default_rng([of.config.training.seed, _PARAMS]) if is_own else _Blank())
 
 
-def _restored(template: Any, prefix: str, problem: Problem, arrays: dict[str, np.ndarray]) -> Any:
+def _restored(template: Any, prefix: str, of: Drawn, arrays: dict[str, np.ndarray]) -> Any:
     """Return a tree like `template` with the arrays whose paths begin with `prefix`."""
     names = iter([f"{prefix}{name}" for name, _ in trees.named_leaves(template)])
 
@@ -336,6 +360,6 @@ def _restored(template: Any, prefix: str, problem: Problem, arrays: dict[str, np
                 f"checkpoint: {name} has the shape {array.shape}, but these settings need {leaf.shape}; "
                 "settings that determine the network's shapes cannot change on resume"
             )
-        return problem.backend.asarray(array, dtype=problem.dtype)
+        return of.backend.asarray(array, dtype=of.dtype)
 
     return trees.map_leaves(restored, template)

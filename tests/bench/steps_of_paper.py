@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from revgn.data import Dataset, ImageShape, Part, load_dataset
+from revgn.data import Dataset, Part, load_dataset
 from revgn.errors import DataError
 from revgn.linalg import PAPER_RULE
 
@@ -66,7 +66,7 @@ def made_images(shape: tuple[int, int, int], rows: int) -> Dataset:
         test=Part(inputs[:64], targets[:64]),
         shift=np.full(columns, 127.5),
         scale=np.full(columns, 1 / 73.6),
-        image_shape=ImageShape(*shape[1:], shape[0]),
+        image_shape=shape,
         classes=tuple("0123456789"),
         checksum="0" * 64,
         source="made up",

@@ -41,12 +41,17 @@ def train(invoke):
 
 @pytest.fixture
 def spawn(tmp_path):
-    """Start `revgn` as a separate process in the test's folder; kill it after the test if still alive."""
+    """Start `revgn` as a separate process in the test's folder; kill it after the test if still alive.
+
+    The process may first run the Python statements `prepare`.
+    """
     started = []
 
-    def start(*arguments, program=None, **options):
+    def start(*arguments, program=None, prepare="", **options):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         revgn = [str(Path(sys.executable).with_name(program))] if program else [*PYTHON, "revgn_cli.main"]
+        if prepare:
+            revgn = [sys.executable, "-c", f"{prepare}; from revgn_cli.main import main; main()"]
         command = [*revgn, *map(str, arguments)]
         started.append(Process(command, cwd=tmp_path, **(pipes | options)))
         return started[-1]

@@ -40,7 +40,7 @@ def test_fetching_an_available_data_set_prints_its_files(invoke):
 def test_describe(invoke):
     text = invoke("describe", "digits", "--subset", "100").stdout
     assert "train_rows      100" in text
-    assert "image_shape     8, 8, 1" in text
+    assert "image_shape     1, 8, 8" in text
     described = json.loads(invoke("describe", "digits", "--json").stdout)
     assert described["train_rows"] == 1437
 

@@ -1,19 +1,21 @@
-"""Processes: Ctrl-C, kill -9, terminals, and reading a run while it is written."""
+"""Processes: Ctrl-C and other signals, kill -9, terminals, and reading a run while it is written."""
 
 import json
 import random
 import signal
 import threading
+import time
 import weakref
 
 import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from processes import wait_until
+from processes import STOPPING, wait_until
 from repeats import repeats
-from revgn_cli.interrupt import stop_when_asked
+from revgn_cli.interrupt import Interrupted, exit_code, stop_when_asked
 
+from revgn.launch import signals
 from revgn.store import latest_checkpoint, list_runs, open_run
 from revgn.views import summarize
 
@@ -67,13 +69,26 @@ def test_killed_at_many_random_instants(spawn, invoke, tmp_path):
         kill_and_resume(spawn, invoke, tmp_path / str(seed), OPTIMIZERS, kills=3, seed=seed)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_signal_finishes_the_step(number, spawn, invoke, tmp_path):
-    process = spawn("train", *BASE[:-3], "--steps", 1_000_000, "--out", "run")
+@pytest.mark.parametrize(
+    ("number", "ignored"),
+    [
+        (signal.SIGINT, ()),
+        (signal.SIGTERM, ()),
+        (signal.SIGHUP, ()),
+        (signal.SIGINT, (signal.SIGINT, signal.SIGHUP)),  # as in the background of a script
+    ],
+)
+def test_one_signal_finishes_the_step(number, ignored, spawn, invoke, tmp_path):
+    process = spawn("train", *BASE[:-3], "--steps", 1_000_000, "--out", "run", ignored=ignored)
     assert wait_until(has_steps(tmp_path / "run"), process)
-    process.send_signal(number)
+    for each in ignored:  # SIGHUP stays ignored, as under nohup
+        if each != number:
+            process.send_signal(each)
+            assert wait_until(has_steps(tmp_path / "run", 20), process)
+            assert process.poll() is None
+    process.signal_group(number)
     output, errors = process.communicate()
-    assert process.returncode == 130, errors
+    assert process.returncode == 128 + number, errors
     assert "stopping after this step, with a checkpoint (a second signal stops at once)" in errors
     assert "Traceback" not in errors
     assert output.splitlines()[-1] == "revgn resume run"
@@ -88,16 +103,19 @@ def test_one_signal_finishes_the_step(number, spawn, invoke, tmp_path):
 
 
 def test_a_second_signal_stops_at_once(spawn, tmp_path):
-    """A step takes long here, since the kernel has order 7,000."""
+    """The first step never ends here."""
+    endless = "loop.train_step = lambda *_: (open('begun', 'w'), threading.Event().wait())"
+    prepare = f"import threading, revgn.training.loop as loop; {endless}"
     errors = tmp_path / "errors"
     with errors.open("w") as file:
-        process = spawn("train", "--batch-size", "full", "--subset", 700, "--out", "run", stderr=file)
-    assert wait_until((tmp_path / "run" / "checkpoints" / "step_00000000.h5").exists, process)
+        process = spawn("train", *BASE, "--out", "run", prepare=prepare, stderr=file)
+    assert wait_until((tmp_path / "begun").exists, process)
     process.send_signal(signal.SIGINT)
     wait_until(lambda: "a second signal stops at once" in errors.read_text(), process)
-    process.send_signal(signal.SIGINT)
+    time.sleep(signals._ONE_REQUEST)
+    process.send_signal(signal.SIGTERM)
     process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 143
     assert "Traceback" not in errors.read_text()
     assert open_run(tmp_path / "run").status == "interrupted"
 
@@ -120,6 +138,36 @@ def test_an_interrupt_in_a_callback_is_not_lost(capfd):
         assert reference() is None
         threading.Event().wait(60)  # until the signal interrupts it
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_signals_in_quick_succession_are_one_request(monkeypatch, capfd):
+    """`timeout` sends SIGTERM twice, and a shell whose terminal closes sends a second SIGHUP."""
+    clock = [5.0]
+    monkeypatch.setattr(signals.time, "monotonic", lambda: clock[0])
+    before = [signal.getsignal(number) for number in STOPPING]
+    with stop_when_asked("will stop") as asked:
+        assert (asked(), asked.number) == (False, 0)
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            signal.raise_signal(number)
+            clock[0] += 0.2
+        assert (asked(), asked.number) == (True, signal.SIGTERM)
+        clock[0] += 0.2
+        with pytest.raises(Interrupted) as caught:
+            signal.raise_signal(signal.SIGINT)
+        assert exit_code(caught.value.number) == 130
+    assert [signal.getsignal(number) for number in STOPPING] == before
+    assert capfd.readouterr().err.count("will stop") == 1
+
+
+def test_a_closed_terminal_ends_with_a_checkpoint(on_terminal, tmp_path):
+    """Output to the terminal fails from then on, which does not end the run in another way."""
+    process, terminal = on_terminal("train", *BASE[:-3], "--steps", 1_000_000, "--out", "run")
+    assert wait_until(has_steps(tmp_path / "run", 5), process)
+    terminal.close()
+    process.send_signal(signal.SIGHUP)
+    assert process.wait() == 129
+    run = open_run(tmp_path / "run")
+    assert (run.status, latest_checkpoint(run.folder)[0].step) == ("interrupted", run.steps["step"][-1])
 
 
 def test_readers_while_it_runs(spawn, tmp_path):

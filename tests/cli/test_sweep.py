@@ -73,10 +73,20 @@ def test_a_learning_rate_is_tuned(invoke):
     assert invoke(*options, "--dry-run").stdout.splitlines()[-1] == "2 trials to begin with in s"
     found = invoke(*options, "--grid", "seed=0..1", "--median-after", 1)
     assert found.exit_code == 0
-    best = re.match(r"\w+: best lr (\S+)\n", found.stdout)
+    best = re.match(r"\w+: best lr (\S+), by the validation set\n", found.stdout)
+    assert "test set" not in found.stderr
     assert invoke(*options, "--grid", "seed=0..1", "-q").stdout == found.stdout
     trials = json.loads(invoke(*options, "--grid", "seed=0..1", "--json").stdout)
     assert [trial["lr"] for trial in trials if trial["training.seed"] == 1] == [float(best[1])]
+
+
+def test_tuning_on_the_test_set_is_warned_of(invoke):
+    options = ("sweep", *TINY, "--epochs", 1, "--tune", "lr=1e-4,1e-3", "--out", "s", "-q")
+    found = invoke(*options)
+    assert ", by the test set at the last evaluation\n" in found.stdout
+    expected = "revgn: the trials have no validation rows, and tuning selects by the test set"
+    assert [line.startswith(expected) for line in found.stderr.splitlines()] == [True]
+    assert "test set" not in invoke(*options[:-3], "--rule", "fit", "--out", "f", "-q").stderr
 
 
 def test_a_search_on_a_cluster(spawn):
@@ -132,6 +142,23 @@ def test_a_killed_or_interrupted_sweep_can_be_resumed(spawn, invoke, tmp_path):
         run = open_run(path)
         assert run.steps["step"].tolist() == list(range(1, 481))
         assert {finding.outcome for finding in check_run(path)} == {"ok"}
+
+
+@pytest.mark.parametrize(("number", "where"), [(signal.SIGHUP, ()), (signal.SIGTERM, ("--dask", "local"))])
+def test_a_signal_to_all_processes_ends_each_trial_with_a_checkpoint(number, where, spawn, tmp_path):
+    """As from a batch system, or when a terminal closes; the dask workers would cancel or kill the trials."""
+    if where:
+        pytest.importorskip("distributed")
+    sweep, long = tmp_path / "s", ("--epochs", 50_000, "--eval-every", 200_000)
+    process = spawn("sweep", *TINY, *long, "--grid", "seed=0..1", "--out", "s", "--workers", 2, *where, "-q")
+    assert wait_until(lambda: len(steps_of(sweep)) == 2 and min(steps_of(sweep)) > 5, process)
+    process.signal_group(number)
+    stdout, stderr = process.communicate()
+    assert (process.returncode, stdout) == (128 + number, "2 interrupted\nrevgn sweep s\n"), stderr
+    for path in list_runs(sweep):
+        run = open_run(path)
+        assert run.status == "interrupted"
+        assert run.checkpoints == [0, run.steps["step"][-1]]
 
 
 def test_a_trial_that_diverges_is_reported(invoke):

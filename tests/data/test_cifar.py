@@ -176,7 +176,7 @@ def test_the_whole_data_set_loads_from_the_data_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "KNOWN", known)
     monkeypatch.setattr("revgn.data.sources.KNOWN", known)
     dataset = load_dataset("cifar10", folder=str(tmp_path), download=False)
-    assert dataset.image_shape == (32, 32, 3)
+    assert dataset.image_shape == (3, 32, 32)
     assert dataset.classes[0] == "airplane"
     assert dataset.shift.shape == (3072,)
     assert np.unique(dataset.shift).size == 3

@@ -53,7 +53,7 @@ def test_a_folder_is_a_data_set(folder):
         "pictures",
         "classification",
         ("cat", "dog"),
-        (6, 8, 3),
+        (3, 6, 8),
     )
     assert (found.train.inputs.shape, found.test.inputs.shape) == ((7, 144), (3, 144))
     with pytest.raises(UsageError, match=r"task: .*pictures has classes"):
@@ -66,7 +66,7 @@ def test_a_test_set_of_its_own(tmp_path):
     first = [save(tmp_path / "train" / name / "1.png", "L", (3, 5)) for name in ("b", "a")]
     held = save(tmp_path / "test" / "b" / "1.PNG", "L", (3, 5))
     found = load_dataset(str(tmp_path))
-    assert (found.classes, found.image_shape) == (("a", "b"), (5, 3, 1))
+    assert (found.classes, found.image_shape) == (("a", "b"), (1, 5, 3))
     np.testing.assert_array_equal(found.test.inputs, held.reshape(1, 15))
     np.testing.assert_array_equal(found.test.targets, [[0, 1]])
     rows = {x.tobytes(): y.tolist() for x, y in zip(found.train.inputs, found.train.targets, strict=True)}
@@ -76,7 +76,7 @@ def test_a_test_set_of_its_own(tmp_path):
 def test_images_as_small_as_their_channels_are_channels_last(tmp_path):
     pixels = [save(tmp_path / name, size=(4, 3)) for name in ("a/1.png", "a/2.png", "b/1.png", "b/2.png")]
     found = load_dataset(str(tmp_path), test_fraction=0.25)
-    assert found.image_shape == (3, 4, 3)
+    assert found.image_shape == (3, 3, 4)
     both = {x.tobytes() for part in (found.train, found.test) for x in part.inputs}
     assert both == {x.transpose(2, 0, 1).tobytes() for x in pixels}
 

@@ -40,7 +40,7 @@ def test_the_digits_match_their_published_properties():
     assert digits.train.inputs.shape == (1437, 64)
     assert digits.test.inputs.shape == (360, 64)
     assert (digits.image_shape, digits.classes, digits.task) == (
-        (8, 8, 1),
+        (1, 8, 8),
         tuple("0123456789"),
         "classification",
     )
@@ -104,7 +104,7 @@ def test_fashion_mnist_from_the_debian_package(tmp_path):
     assert fashion.train.inputs.shape == (1024, 784)
     assert fashion.test.inputs.shape == (10000, 784)
     np.testing.assert_array_equal(fashion.test.targets.sum(axis=0), [1000] * 10)
-    assert (fashion.image_shape, fashion.classes[9]) == ((28, 28, 1), "Ankle boot")
+    assert (fashion.image_shape, fashion.classes[9]) == ((1, 28, 28), "Ankle boot")
     assert fashion.checksum == "cbde39ee324a22c7a014c7eb83604f092e5fe7420a69cd0c85ef7cccd7820c0e"
 
 
@@ -224,7 +224,7 @@ def test_only_known_data_sets_can_be_fetched():
 def test_a_description_consists_of_numbers_and_strings():
     described = describe("digits", subset=100)
     assert (described["train_rows"], described["test_rows"], described["inputs"]) == (100, 360, 64)
-    assert described["image_shape"] == [8, 8, 1]
+    assert described["image_shape"] == [1, 8, 8]
     assert described["checksum"] == load_dataset("digits").checksum
     assert "CC BY 4.0" in described["source"]
     assert dataset_names() == ("digits", "auto-mpg", "fashion-mnist", "mnist", "cifar10")

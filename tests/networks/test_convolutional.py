@@ -7,6 +7,7 @@ from libraries import make_library
 from reference import images
 
 from revgn.arrays import to_host
+from revgn.cost import Sizes, layer_costs
 from revgn.errors import ShapeError, UsageError
 from revgn.maps import Halves, forward, init, jvp_params
 from revgn.networks import (
@@ -32,7 +33,7 @@ from revgn.solvers import (
 )
 from revgn.testing import assert_close, check_layer, tolerance
 from revgn.testing.compare import agree, inner
-from revgn.trees import flatten, size, unflatten
+from revgn.trees import flatten, scale, size, unflatten
 
 CASES = pytest.mark.parametrize("case", CONVOLUTIONAL, ids=lambda case: case.name)
 
@@ -184,3 +185,17 @@ def test_dense_networks_with_trained_projections(backend, dtype, rng):
     D, info = solve(MinimumNorm(), J, z)
     assert info.rho < tolerance(z.dtype, "solve")
     assert [len(of) for of in D] == [2] * 4
+
+
+@CASES
+def test_weights_and_ranks_are_counted(case, numpy_backend):
+    net, params, x = case.build(numpy_backend, "float64")
+    layers = tuple(each for layer in net.body.layers for each in layer_costs(layer, len(x)))
+    sizes = Sizes(len(x), case.outputs, 8, layers)
+    assert sizes.weights == size(params)
+    truth = images.jacobian(net, params, x)
+    assert np.linalg.matrix_rank(truth) <= sizes.rank_bound(case.outputs)
+    zero = scale(0.0, params)
+    at_zero = tuple(type(of)(of.weight, *own[1:]) if of else of for of, own in zip(zero, params, strict=True))
+    rank = np.linalg.matrix_rank(images.jacobian(net, at_zero, x))
+    assert rank <= sizes.rank_at_zero(case.outputs)

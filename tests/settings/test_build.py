@@ -200,7 +200,7 @@ def test_mistakes_are_one_line_that_names_the_path(settings, says):
         ),
         (
             {"kind": "levenberg-marquardt", "inner": {"beta1": 0.1}},
-            "optimizer.inner.beta1: gauss-newton has no beta1; adam and muon have",
+            "optimizer.inner.beta1: gauss-newton has no beta1; adam, muon and soap have",
         ),
         ({"kind": "levenberg-marquardt", "inner": {"kind": "adam"}}, "it is always gauss-newton"),
         (

@@ -75,7 +75,8 @@ OPTIMIZER = {
     "couplings": None,
 }
 GAUSS_NEWTON = config_dict(GaussNewton()) | {"kind": "gauss-newton"}
-del GAUSS_NEWTON["solver"]["rows"]  # these runs have no such setting
+for name in ("rows", "damping_unit", "damping_every"):  # these runs have no such settings
+    del GAUSS_NEWTON["solver"][name]
 
 
 def of_optimizer(**changes):

@@ -5,13 +5,13 @@ import os
 import signal
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
 import pytest
 from processes import PATIENCE
-from sweep_cases import Here, killer, plan_of, statuses, surroundings
+from sweep_cases import Here, killer, plan_of, recorded_steps, statuses, surroundings
 
 from revgn.errors import UsageError
 from revgn.store import list_runs, open_run, open_runs
@@ -166,11 +166,19 @@ def test_workers_divide_threads_and_gpus(monkeypatch):
         assert a not in again
 
 
-def test_the_trial_of_a_killed_worker_is_resumed(tmp_path, often):
-    """It resumes from its checkpoint; the trial of the other worker is not affected."""
-    plan = plan_of({"training.epochs": 100, "training.eval_every": 50}, training__seed="0..1")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_trial_of_a_killed_worker_is_resumed(number, tmp_path, often, monkeypatch):
+    """It resumes from its checkpoint; the trial of the other worker is not affected.
+
+    After SIGTERM the worker writes a checkpoint before it ends, so no step is repeated, and the end of the
+    worker does not count among those that make a trial fail.
+    """
+    if number == signal.SIGTERM:
+        monkeypatch.setattr("revgn.sweeps.drive._MOST_DEATHS", 1)
+    settings = {"training.epochs": 100, "training.eval_every": 400}
+    plan = plan_of(settings, training__seed="0..1")
     killed = []
-    observe = killer(tmp_path / "s", killed)
+    observe = killer(tmp_path / "s", killed, number)
     board = run_sweep(plan, tmp_path / "s", workers=2, observe=observe)
     assert statuses(board) == ["finished"] * 2
     assert len(killed) == 1
@@ -179,6 +187,24 @@ def test_the_trial_of_a_killed_worker_is_resumed(tmp_path, often):
         np.testing.assert_array_equal(run.steps["step"], np.arange(1, 401))
         assert len(run.attributes["history"].splitlines()) == 1 + (name in killed)
         assert newest_claim(tmp_path / "s", name).folder.name == ("0002" if name in killed else "0001")
+        assert number == signal.SIGKILL or recorded_steps(run.folder) == 400
+
+
+def test_calls_that_have_not_begun_are_withdrawn(tmp_path):
+    """An executor that cannot cancel calls, or cancels running ones as dask does, changes nothing."""
+    calls = []
+
+    class Queued(Here):
+        def submit(self, fn, /, *args, **kwargs):
+            calls.append((fn, args))
+            return Future()
+
+    plan = plan_of(training__seed="0..1")
+    board = run_sweep(plan, tmp_path / "s", executor=Queued(), workers=2, should_stop=lambda: len(calls) == 2)
+    assert statuses(board) == ["interrupted"] * 2
+    assert [fn(*args).status for fn, args in calls] == ["elsewhere"] * 2
+    assert list_runs(tmp_path / "s") == []
+    assert statuses(run_sweep(plan, tmp_path / "s", executor=Here())) == ["finished"] * 2
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def test_a_batch_is_formed_on_the_device(augmentation, uploads, launches, make_p
 
 
 def test_the_host_waits_once_per_evaluation(make_problem, stand_in, monkeypatch):
-    monkeypatch.setattr("revgn.training.evaluation._EVAL_ROWS", 50)
+    monkeypatch.setattr("revgn.training.model.EVAL_ROWS", 50)
     problem = make_problem()
     data, state = place_data(problem), initial_state(problem)
     with stand_in.counting() as counts:
@@ -70,7 +70,7 @@ def test_the_host_waits_once_for_the_measurements_of_a_step(make_problem, stand_
 
 def test_evaluate_part_holds_one_piece_on_the_device(make_problem, stand_in, monkeypatch):
     """Whatever the size of the data, rows are copied to the device piece by piece."""
-    monkeypatch.setattr("revgn.training.evaluation._EVAL_ROWS", 50)
+    monkeypatch.setattr("revgn.training.model.EVAL_ROWS", 50)
     problem = make_problem()
     params, part = initial_state(problem).params, problem.dataset.train
     moved = []

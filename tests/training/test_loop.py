@@ -246,7 +246,7 @@ def test_an_evaluation_is_the_mean_over_all_rows(make_problem, digits, monkeypat
     t = digits.test.targets.astype(np.float32)
     assert whole["test_loss"] == pytest.approx(float(value(problem.loss, z, t)), rel=1e-5)
     assert whole["test_accuracy"] == pytest.approx(float(accuracy(z, t)), rel=1e-6)
-    monkeypatch.setattr("revgn.training.evaluation._EVAL_ROWS", 7)
+    monkeypatch.setattr("revgn.training.model.EVAL_ROWS", 7)
     assert evaluate(problem, state) == pytest.approx(whole, rel=1e-5)
     few = evaluate(make_problem({"training.eval_train_rows": 50}), state)
     loss, hit = evaluate_part(problem, state.params, digits.train, 50)
