@@ -89,6 +89,18 @@ def row_counts(inputs: HostArray, columns: Sequence[str]) -> tuple[str, ...]:
     )
 
 
+def notes_on_data(dataset: Dataset) -> tuple[str, ...]:
+    """Return what a data file was taken for, and its warnings, for the user; nothing for a known data set.
+
+    Examples
+    --------
+    >>> from revgn.data import load_dataset
+    >>> notes_on_data(load_dataset("digits"))
+    ()
+    """
+    return tuple(f"{dataset.name}: {text}" for text in (dataset.taken_for, *dataset.warnings) if text)
+
+
 def check_target_range(dataset: Dataset, dtype: str) -> None:
     """Raise `UsageError` if the targets of a regression, or their squares, do not fit the precision.
 
