@@ -196,6 +196,9 @@ def _complete(rows: Rows, where: str, *, drop: bool) -> tuple[Rows, str]:
 def _flatten(rows: Rows, layout: LayoutChoice, where: str) -> HostArray:
     """Return the inputs as (n, d), uint8 or float64; images are flattened with channels first."""
     inputs = rows.inputs
+    if inputs.dtype.names:
+        fields = ", ".join(inputs.dtype.names)[:100]
+        raise DataError(f"{where} inputs are records of {fields}; expected an array of numbers (n, d)")
     if inputs.ndim < 2:
         raise DataError(f"{where} inputs have shape {inputs.shape}; expected (n, d) or images")
     if inputs.shape[:1] != rows.targets.shape[:1]:

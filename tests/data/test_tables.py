@@ -60,6 +60,10 @@ def test_columns_quotes_and_blank_lines(table):
         (written(end="\r\n"), ""),
         (written(end="\r"), ""),
         (written(";", after=";"), "separator ';'"),
+        (
+            written(" ").replace(" ant", "\tant").replace(" bee", "\tbee").replace(" cat", "\tcat"),
+            "separator space",
+        ),
         (written(";").replace("a;b;c;y", "a;b;c;y;"), "separator ';'"),
         (written(";").replace("\n", ";\n").replace("y;\n", "y\n"), "separator ';'"),
         ("sep=;\n" + written(";", ","), "separator ';', decimal ','"),
@@ -147,7 +151,7 @@ def test_rows_with_missing_values_are_left_out_only_if_asked(table, cell):
     with pytest.raises(
         DataError,
         match=r"missing in 2 of 12 rows \(1 in column 'a', 1 in column 'c', 1 in column 'y'\), "
-        "first in line 4, column 'a'; set drop_missing to leave these rows out",
+        "first in line 4, column 'a'; set drop_missing to leave these rows out, or columns to leave",
     ):
         read(path)
     found = read(path, drop_missing=True)
