@@ -72,7 +72,16 @@ def open_table(
             names, rows = [""] * len(first), chain([(line, first)], rows)
         else:
             names = _header(first, form, str(path))
-        fitted = ((line, _fitted(row, names, form, f"{path}: line {line}")) for line, row in rows)
+        named = max((k + 1 for k, name in enumerate(names) if name), default=len(names))
+        fitted = (
+            (
+                line,
+                row
+                if len(row) == len(names)
+                else _fitted(row, named, len(names), form, f"{path}: line {line}"),
+            )
+            for line, row in rows
+        )
         yield OpenTable(names, form, fitted)
 
 
@@ -110,17 +119,14 @@ def _header(row: list[str], form: Dialect, where: str) -> list[str]:
     return [""] * form.unnamed_first + names
 
 
-def _fitted(row: list[str], head: list[str], form: Dialect, where: str) -> list[str]:
-    """Return a row with one cell per column; cells beyond the named columns may be absent or empty."""
-    named = max((k + 1 for k, name in enumerate(head) if name), default=len(head))
-    if len(row) > len(head) and not any(map(str.strip, row[len(head) :])):
-        row = row[: len(head)]
-    if not named <= len(row) <= len(head):
-        raise DataError(
-            f"{where} has {len(row)} cells, but the header has {len(head)} "
-            f"(separator {shown_separator(form.separator)})"
-        )
-    return row + [""] * (len(head) - len(row))
+def _fitted(row: list[str], named: int, width: int, form: Dialect, where: str) -> list[str]:
+    """Return a row of `width` cells; cells beyond the `named` columns may be absent, and others empty."""
+    if len(row) > width and not any(map(str.strip, row[width:])):
+        row = row[:width]
+    if not named <= len(row) <= width:
+        separator = shown_separator(form.separator)
+        raise DataError(f"{where} has {len(row)} cells, but the header has {width} (separator {separator})")
+    return row + [""] * (width - len(row))
 
 
 def numbers(
