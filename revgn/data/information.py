@@ -164,7 +164,7 @@ def _far_inputs(
 
 
 def _listed(chosen: HostArray, names: Sequence[str], kind: str, kinds: str) -> str:
-    """Return names with a verb, such as "columns 'a', 'b' are"; of more than five, the number of the others."""
+    """Return names with a verb, such as "columns 0, 1 are"; of more than five, the number of the others."""
     shown = ", ".join(names[int(k)] for k in chosen[:_SHOWN])
     if chosen.size == 1:
         return f"{kind} {shown} is"
