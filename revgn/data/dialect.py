@@ -84,8 +84,8 @@ def find_dialect(
     if "\0" in "".join(sample[:_SAMPLE_LINES]):
         raise DataError(f"{where}: is neither text nor an .npz or .h5 file")
     first = 0
-    if sample and sample[0].lower().startswith("sep=") and len(sample[0].strip()) == 5:  # a hint for Excel
-        separator, first = separator or sample[0][4], 1
+    if sample and (hint := re.fullmatch(r"(?i:sep)=(.)\s*", sample[0])):  # a hint for Excel
+        separator, first = separator or hint[1], 1
     if len(sample) > first and sample[first].startswith("#"):
         sample[first] = sample[first].lstrip("# ")
     lines = sample[first : first + _SAMPLE_LINES]

@@ -67,6 +67,7 @@ def test_columns_quotes_and_blank_lines(table):
         (written(";").replace("a;b;c;y", "a;b;c;y;"), "separator ';'"),
         (written(";").replace("\n", ";\n").replace("y;\n", "y\n"), "separator ';'"),
         ("sep=;\n" + written(";", ","), "separator ';', decimal ','"),
+        ("sep=\t\r\n" + written("\t", end="\r\n"), "separator tab"),
         ("# " + written(), ""),
         ("# " + written(" "), "separator space"),
         (written(head='"a",b,"c",\' y \''.replace("'", '"')), ""),
@@ -302,3 +303,27 @@ def test_any_text_is_a_table_or_a_revgn_error(table, text, start):
     except (DataError, UsageError) as error:
         line = str(error)
     assert "\n" not in line
+
+
+NUMBERS = st.integers(-50, 50) | st.floats(-1e6, 1e6).map(lambda x: round(x, 2)) | st.floats(-1e9, 1e9)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    separator=st.sampled_from([",", ";", "\t", "|", " ", "   ", ", "]),
+    decimal=st.sampled_from(".,"),
+    rows=st.lists(st.tuples(NUMBERS, NUMBERS, st.sampled_from(["u", "v"])), min_size=2, max_size=12),
+)
+def test_no_dialect_is_read_with_wrong_numbers(table, separator, decimal, rows):
+    """A number is read exactly, or the comma is ambiguous, as in 1,234."""
+    decimal = "." if separator.strip() == "," else decimal
+    cells = [[repr(x).replace(".", decimal), repr(y).replace(".", decimal), word] for x, y, word in rows]
+    path = table(
+        "\n".join(separator.join(row) for row in [["x", "z 1" if separator.strip() else "z", "y"], *cells])
+    )
+    try:
+        inputs = read(path).rows.inputs
+    except DataError as error:
+        assert "may be a decimal comma or separate thousands" in str(error)
+        inputs = read(path, decimal=",").rows.inputs
+    np.testing.assert_array_equal(inputs, [row[:2] for row in rows])
