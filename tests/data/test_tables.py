@@ -308,7 +308,7 @@ def test_any_text_is_a_table_or_a_revgn_error(table, text, start):
 NUMBERS = st.integers(-50, 50) | st.floats(-1e6, 1e6).map(lambda x: round(x, 2)) | st.floats(-1e9, 1e9)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     separator=st.sampled_from([",", ";", "\t", "|", " ", "   ", ", "]),
     decimal=st.sampled_from(".,"),
@@ -324,6 +324,7 @@ def test_no_dialect_is_read_with_wrong_numbers(table, separator, decimal, rows):
     try:
         inputs = read(path).rows.inputs
     except DataError as error:
-        assert "may be a decimal comma or separate thousands" in str(error)
+        if "may be a decimal comma or separate thousands" not in str(error):
+            raise
         inputs = read(path, decimal=",").rows.inputs
     np.testing.assert_array_equal(inputs, [row[:2] for row in rows])
