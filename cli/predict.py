@@ -44,7 +44,7 @@ def command(
     backend: "BackendName",
     **values: Any,
 ) -> None:
-    """Predict with the network of RUN for the inputs in FILE (.csv, .npz or .h5).
+    """Predict with the network of RUN for the inputs in FILE: a table, arrays, an image, a folder of images.
 
     For classes, writes the name of the predicted class and a column with the probability of each class; for a
     regression, a column for each target in its own unit. Columns of a table are matched by name if the run
@@ -75,8 +75,8 @@ def command(
             rows, scores = predict_file(predictor, file, to_file, **settings)
     averaged = ", averaged weights" if predictor.weights == "average" else ""
     where = "" if out is None else f" in {out}"
-    say_note(f"{rows} predictions of {run} at step {predictor.step}{averaged}{where}")
+    say_note(f"{rows} prediction{'s' * (rows > 1)} of {run} at step {predictor.step}{averaged}{where}")
     if scores:
-        words = {"accuracy": "accuracy {:.2%}", "rmse": "RMSE {:.4g}", "r2": "R^2 {:.4f}"}
+        words = {"accuracy": "accuracy {:.2%}", "rmse": "RMSE {:.4g}", "r2": "R^2 {:.4g}"}
         found = ", ".join(word.format(scores[name]) for name, word in words.items() if name in scores)
-        say_note(f"compared with the {scores['rows']} targets in {file}: {found}")
+        say_note(f"compared with the {scores['rows']} target{'s' * (scores['rows'] > 1)} in {file}: {found}")

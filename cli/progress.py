@@ -93,8 +93,8 @@ def evaluation_metrics(record: Mapping[str, float], *, average: bool = False) ->
 
 def metric_words(name: str) -> str:
     """Return the name of a metric as it is printed: "test loss", "test RMSE", "test R^2"."""
-    part, _, what = name.partition("_")
-    return f"{part} {_METRICS.get(what, what.replace('_', ' '))}"
+    part, _, what = name.rpartition("_")
+    return f"{part} {_METRICS.get(what, what)}".replace("_", " ").strip()
 
 
 def metric_text(name: str, value: float) -> str:

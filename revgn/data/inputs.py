@@ -3,8 +3,11 @@
 table    columns by name if the network has names, else by position; without a header by position
 .npz     an array under a usual name, or the only one; it is read from the archive piece by piece
 .h5      the same for a data set
+.npy     the array
+folder   PNG and JPEG images at any depth; also a single image
 """
 
+import math
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
@@ -15,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from revgn.data.archives import USUAL_INPUTS, USUAL_TARGETS
-from revgn.data.cells import number, numbers, open_table
+from revgn.data.cells import is_number, numbers, open_table
 from revgn.data.dataset import HostArray, reading
+from revgn.data.folders import IMAGE_SUFFIXES, read_images
 from revgn.data.interface import Interface
 from revgn.data.kinds import kind_of_file
 from revgn.data.settings import DataSettings
@@ -25,6 +29,8 @@ from revgn.errors import DataError, UsageError
 PIECE = 2048  # rows read at once
 
 _FORMS = ("{}", "{}_test", "test_{}", "{}_train", "train_{}")  # of usual names, in order of preference
+_IMAGES = 256  # images read at once
+_NPY = b"\x93NUMPY"  # begin of an .npy file
 _NUMBERS_ONLY = "the network expects a number"
 _SHOWN = 12  # names that a message lists
 Read = Callable[[int], HostArray]  # returns the next rows, at most as many as given; none at the end
@@ -35,6 +41,7 @@ class Piece(NamedTuple):
 
     inputs: HostArray
     targets: HostArray | None
+    files: tuple[str, ...] = ()  # of images, one per row
 
 
 def read_inputs(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
@@ -59,10 +66,7 @@ def read_inputs(path: Path, interface: Interface, of: DataSettings) -> Iterator[
     -----
     Memory: the rows of one piece; only arrays in Fortran order are read as a whole.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
-    kinds = {"table": _table_pieces, ".npz": _npz_pieces, ".h5": _h5_pieces}
-    start, pieces = 0, kinds[kind_of_file(path)](path, interface, of)
+    start, pieces = 0, _reader_of(path)(path, interface, of)
     while True:
         with reading(path):
             piece = next(pieces, None)
@@ -72,10 +76,23 @@ def read_inputs(path: Path, interface: Interface, of: DataSettings) -> Iterator[
         if not (is_finite := np.isfinite(inputs)).all():
             row, column = divmod(int(np.argmin(is_finite)), inputs.shape[1])
             raise DataError(f"{path}: the input in row {start + row}, column {column} (from 0) is not finite")
-        yield Piece(inputs, piece.targets)
+        yield piece._replace(inputs=inputs)
         start += inputs.shape[0]
     if not start:
         raise DataError(f"{path}: has no rows")
+
+
+def _reader_of(path: Path) -> Callable[[Path, Interface, DataSettings], Iterator[Piece]]:
+    """Return the function that reads a file or folder of this kind."""
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
+        return _image_pieces
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    with reading(path, OSError), path.open("rb") as file:
+        if file.read(len(_NPY)) == _NPY:
+            return _npy_pieces
+    kinds = {"table": _table_pieces, ".npz": _npz_pieces, ".h5": _h5_pieces}
+    return kinds[kind_of_file(path)]
 
 
 def flat_inputs(x: HostArray, interface: Interface, where: str) -> HostArray:
@@ -118,23 +135,28 @@ def _listed(names: Collection[str]) -> str:
 
 
 def _table_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
-    with open_table(path, of.separator, of.decimal, needs_names=False) as (names, form, rows):
+    with open_table(path, of.separator, of.decimal, needs_names=False) as table:
+        names, form = table.names, table.dialect
         inputs, targets = _columns(names, interface, str(path))
         shown = [names[k] or str(k + 1) for k in inputs]
-        while piece := [*islice(rows, PIECE)]:
-            values, beside = [], []
+
+        def own_targets(row: list[str]) -> list[str] | list[float]:
+            cells = [row[k].strip() for k in targets]
+            if interface.task == "classification":
+                return cells
+            are_numbers = all(is_number(cell, form.decimal) for cell in cells)
+            return numbers(cells, cells, form, str(path)) if are_numbers else [math.nan] * len(cells)
+
+        while piece := [*islice(table.rows, PIECE)]:
+            values = []
             for line, row in piece:
                 where = f"{path}: line {line}"
                 values.append(numbers([row[k] for k in inputs], shown, form, where, _NUMBERS_ONLY))
-                if not np.isfinite(values[-1]).all():
-                    column = shown[int(np.argmin(np.isfinite(values[-1])))]
+                if not (is_finite := np.isfinite(values[-1])).all():
+                    column = shown[int(np.argmin(is_finite))]
                     raise DataError(f"{where}, column {column!r}: the number is missing or not finite")
-                beside.append([row[k].strip() for k in targets])
-            if interface.task == "regression":  # a target that is not a number is not compared
-                found = [[number(cell, form.decimal) for cell in row] for row in beside]
-                yield Piece(np.array(values), np.array(found, dtype=np.float64) if targets else None)
-            else:
-                yield Piece(np.array(values), np.array(beside) if targets else None)
+            beside = np.array([own_targets(row) for _, row in piece]) if targets else None
+            yield Piece(np.array(values), beside)
 
 
 def _columns(names: list[str], interface: Interface, where: str) -> tuple[list[int], list[int]]:
@@ -149,6 +171,30 @@ def _columns(names: list[str], interface: Interface, where: str) -> tuple[list[i
     if len(inputs) != d:
         raise UsageError(f"{where}: has {len(inputs)} input columns, but the network has {d} inputs")
     return inputs, targets
+
+
+def _image_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
+    """Yield the images of a folder at any depth, or a single one; folders named after classes are targets."""
+    found = [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
+    files = [
+        file for file in found if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    ]
+    if not files:
+        raise DataError(
+            f"{path}: is a folder without PNG or JPEG images; expected a file, or a folder of images"
+        )
+    folders = [file.parent.name for file in files]
+    has_targets = set(folders) <= {*interface.classes}
+    for start in range(0, len(files), _IMAGES):
+        rows = slice(start, start + _IMAGES)
+        names = tuple(str(file.relative_to(path)) if path.is_dir() else file.name for file in files[rows])
+        targets = np.array(folders[rows]) if has_targets else None
+        yield Piece(read_images(files[rows], path), targets, names)
+
+
+def _npy_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
+    with path.open("rb") as file:
+        yield from _paired(_npy_reader(file, str(path)), None)
 
 
 def _npz_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
@@ -194,7 +240,8 @@ def _h5_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[P
     import h5py
 
     with h5py.File(path, "r") as file:
-        present = [name for name in file if isinstance(file.get(name), h5py.Dataset)]
+        present: list[str] = []
+        file.visititems(lambda name, node: present.append(name) if isinstance(node, h5py.Dataset) else None)
         present += [name for name in (of.inputs, of.targets) if name is not None and name in file]
         x, y = _choose(present, of, str(path))
 

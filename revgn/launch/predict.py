@@ -11,7 +11,7 @@ from revgn.arrays import BackendName, to_host
 from revgn.data import DataSettings, Interface, Part, place_part
 from revgn.data.dataset import HostArray
 from revgn.data.inputs import Piece, flat_inputs, read_inputs
-from revgn.errors import DataError
+from revgn.errors import DataError, UsageError
 from revgn.launch.problem import model_of_run
 from revgn.launch.rebuild import Step, weights_of
 from revgn.losses import CrossEntropy, log_softmax
@@ -33,7 +33,8 @@ class Predictions(NamedTuple):
     values: HostArray  # (n, c) float64
     names: tuple[str, ...]  # of the c classes or targets
     kind: Kind
-    predicted: HostArray | None  # (n,) numbers of the predicted classes; None for a regression
+    predicted: HostArray | None  # (n,) positions of the predicted classes; None for a regression
+    files: tuple[str, ...] = ()  # of images, one per row
 
     @property
     def labels(self) -> HostArray:
@@ -117,6 +118,8 @@ def predict(
     """
     predictor = open_predictor(run, checkpoint, weights, backend, problem)
     inputs = flat_inputs(np.asarray(x), predictor.model.interface, "predict")
+    if not inputs.shape[0]:
+        raise UsageError(f"predict: inputs have shape {inputs.shape}: there are no rows")
     pieces = [*predict_pieces(predictor, [Piece(inputs, None)], "predict")]
     predicted = [of.predicted for of, _ in pieces if of.predicted is not None]
     first = pieces[0][0]
@@ -135,7 +138,7 @@ def predict_pieces(
         If an output of the network is not finite.
     """
     model, row = predictor.model, 0
-    for inputs, targets in pieces:
+    for inputs, targets, files in pieces:
         part = Part(inputs, np.zeros((inputs.shape[0], len(model.interface.classes))))
         placed = place_part(model.interface, part, model.backend, model.dtype, is_resident=False)
         found = outputs_in_pieces(model.network, predictor.params, placed)
@@ -145,7 +148,7 @@ def predict_pieces(
                 f"{where}: the output for row {row + int(np.argmin(is_sound))} (from 0) is not finite; are "
                 "the inputs in the units of the training data?"
             )
-        yield _predictions(z, model), targets
+        yield _predictions(z, model)._replace(files=files), targets
         row += z.shape[0]
 
 

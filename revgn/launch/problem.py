@@ -5,18 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from revgn.arrays import BackendName, to_host
 from revgn.data import Dataset, dataset_names, interface_of
 from revgn.data.settings import TaskChoice
 from revgn.errors import DataError, RevgnError, RunError, ShapeError
 from revgn.networks import frozen_arrays, with_frozen
 from revgn.settings import Config, build_config
+from revgn.settings.registry import OWN
 from revgn.store import Run, StoredNetwork, load_network
 from revgn.training import Model, Problem, build_model, build_problem, load_data, model_of
 
 P = TypeVar("P", Problem, Model)
 
 _TASKS: tuple[TaskChoice, ...] = ("regression", "classification")
+ROUNDING = 1e-3  # frozen arrays that differ by less than this are drawn from the same random numbers
 
 
 def problem_of(
@@ -73,6 +77,32 @@ def model_of_run(run: Run, own: Problem | None = None, backend: BackendName | No
     if own is not None or stored is None:
         return model_of(problem_of(run, own, optimizer=False, backend=backend))
     return _with_stored(run, build_model(_config_of(run, False, backend), stored.interface), stored)
+
+
+def is_own(run: Run) -> bool:
+    """Return whether the network of a run is user-defined, so that settings and seed do not determine it."""
+    return bool(run.config["network"].get("kind") == OWN)
+
+
+def redraw_difference(run: Run) -> float | None:
+    """Return how far the frozen arrays of a run are from those that this version draws from its seed.
+
+    The result is the largest difference of absolute values, relative to the largest one of an array. It is 0
+    for the same bits, about the machine precision for another LAPACK, which may also choose other signs, and
+    about 1 if other random numbers are drawn; None if the run has no stored arrays. `RunError` is raised if
+    the network cannot be built in this version.
+    """
+    stored = load_network(run.folder)
+    if stored is None:
+        return None
+    drawn = build_model(_config_of(run, False, "numpy"), stored.interface)
+    _with_stored(run, drawn, stored)  # raises if the structure differs
+    largest = 0.0
+    for path, array in frozen_arrays(drawn.network).items():
+        kept = np.abs(stored.frozen[path].astype(np.float64))
+        if kept.any():
+            largest = max(largest, float(np.max(np.abs(np.abs(to_host(array)) - kept) / kept.max())))
+    return largest
 
 
 def stored_network(problem: Problem) -> StoredNetwork:
