@@ -123,6 +123,7 @@ def command(
                 "\n".join([*(trial.name for trial in trials), f"{len(trials)} trials{more} in {folder}"])
             )
         return
+    _note_on_data(plan)
     with (
         stop_when_asked("stopping each trial after its step, with a checkpoint") as should_stop,
         executor_at(dask, workers) as (executor, count),
@@ -195,6 +196,24 @@ def _folder(file: Path | None, plan: "Plan") -> Path:
     if file is not None:
         return file if file.is_dir() else Path("runs") / file.stem
     return Path("runs") / f"sweep-{hashlib.sha256(plan_toml(plan).encode()).hexdigest()[:8]}"
+
+
+def _note_on_data(plan: "Plan") -> None:
+    """Note what the data of all trials are taken for; a trial that cannot be built says why by itself."""
+    from contextlib import suppress
+
+    from revgn.data import dataset_names, notes_on_data
+    from revgn.errors import RevgnError
+    from revgn.settings import build_config
+    from revgn.training import load_data
+
+    if any(axis.path.startswith("data.") for axis in plan.axes):
+        return
+    with suppress(RevgnError):
+        config = build_config(dict(plan.settings))
+        if config.data.name not in dataset_names():
+            for text in notes_on_data(load_data(config)):
+                say_note(text)
 
 
 def _note_on_test(selector: str) -> None:

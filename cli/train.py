@@ -136,10 +136,13 @@ def _new_folder(config: "Config") -> Path:
 
 
 def _print_estimate(config: "Config", as_json: bool) -> None:
+    from revgn.data import notes_on_data
     from revgn.settings import FAMILIES, kind_of, parts_of
     from revgn.training import build_problem, choose_solver, estimate_step, load_data, solver_choice
 
     dataset = load_data(config)
+    for text in notes_on_data(dataset):
+        say_note(text)
     config, by_solver = choose_solver(config, dataset)
     problem = build_problem(config, dataset)
     estimate = next(iter(by_solver.values())) if by_solver else estimate_step(problem)

@@ -100,8 +100,8 @@ def is_measured(problem: Problem, step: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def load_data(config: Config) -> Dataset:
-    """Load the data set of `config`.
+def load_data(config: Config, *, for_training: bool = True) -> Dataset:
+    """Load the data set of `config`; unless it is `for_training`, its rows may lack information.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def load_data(config: Config) -> Dataset:
     >>> data.train.inputs.shape
     (100, 64)
     """
-    return load_dataset(**config_dict(config.data))
+    return load_dataset(for_training=for_training, **config_dict(config.data))
 
 
 def build_problem(

@@ -40,6 +40,12 @@ def test_what_a_file_is_taken_for_is_said_before_training(invoke, tmp_path):
         "revgn: own.csv: input column 'legs' is constant in the training rows and without effect",
         "revgn: the 2 inputs are padded with zeros to 4 for 3 classes (network.padding)",
     ]
+    for other in (
+        ["train", "--dry-run"],
+        ["sweep", "--grid", "lr=0.1", "--out", "sweep", "--steps", 1, "-q"],
+    ):
+        said = invoke(*other, "--data", "own.csv", "--target", "kind", "--hidden", 16).stderr
+        assert said.splitlines()[:3] == result.stderr.splitlines()[:3]
     assert invoke("resume", "run", "--steps", 2, "-q").exit_code == 0
     chosen = ["--columns", "-legs", "--separator", ";", "--decimal", ",", "--padding", 3]
     again = invoke("train", "--data", "own.csv", "--target", "kind", *chosen, *few, "--out", "again")
