@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 from revgn_cli.board import show_board
+from revgn_cli.forecast import print_forecast
 from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.options import dask_option, json_option, print_json, quiet_option, workers_option
 from revgn_cli.train import command_line
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: a folder in runs/]"
 )
-@click.option("--dry-run", is_flag=True, help="Print the question and the first trials, and run nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the question, the first trials and their estimated time, and run nothing.",
+)
 @quiet_option
 @json_option
 def command(
@@ -57,6 +62,7 @@ def command(
     """
     from revgn.studies import conduct_study, load_study, plan_of, study_names
     from revgn.sweeps import executor_at, plan_trials, tuned
+    from revgn.sweeps.plan import with_files_found
 
     if name is None:
         for each in study_names():
@@ -66,13 +72,12 @@ def command(
     study = load_study(name)
     folder = out or Path("runs") / "-".join(["study", name, scale, *([Path(data).stem] if data else [])])
     if dry_run:
-        plan = plan_of(study, scale, seeds, data)
-        trials = tuned(plan, folder, study.tune, study.rule).more({}, 0) if study.tune else plan_trials(plan)
-        click.echo(
-            "\n".join(
-                [study.question, *(trial.name for trial in trials), f"{len(trials)} trials to begin with"]
-            )
-        )
+        plan = with_files_found(plan_of(study, scale, seeds, data), Path.cwd())
+        source = tuned(plan, folder, study.tune, study.rule) if study.tune else None
+        trials = plan_trials(plan) if source is None else source.more({}, 0)
+        if not as_json:
+            click.echo(study.question)
+        print_forecast(trials, source, folder, 1 if workers is None else workers, as_json)
         return
     with (
         stop_when_asked("stopping each trial after its step, with a checkpoint") as should_stop,

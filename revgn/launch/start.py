@@ -37,7 +37,7 @@ def start_run(
         "interrupted". If it returns a reason, the status is "stopped", and the run should not be resumed.
     note : callable
         Called with messages for the user: which solver was chosen, whether the tangent kernel is singular by
-        construction, and whether it fits into memory as a whole.
+        construction, whether it fits into memory as a whole, and which settings have no effect.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def start_run(
         problem = training.build_problem(config, dataset)
     else:
         problem = replace(what, config=_with_data_found(what.config))
-    for text in training.step_cost(problem).notes:
+    for text in (*training.step_cost(problem).notes, *training.idle_settings(problem)):
         note(text)
     writer = create_run(Path(folder), provenance(problem, command))
     state = initial_state(problem)

@@ -9,7 +9,8 @@
 The rule defines the best value:
 
     score      highest score of the run, on the validation set if there is one
-    largest    largest value whose run did not diverge                     (Buffelli et al. 2024, appendix)
+    largest    largest value whose run did not diverge, and whose training loss ended below its start
+                                                                           (Buffelli et al. 2024, appendix)
     progress   lowest training loss after one epoch, in runs of one epoch  (ibid.)
     fit        lowest training loss at the last evaluation
 """
@@ -62,15 +63,21 @@ class Tuned:
 
     def more(self, board: Board, free: int) -> list[Trial]:
         """Return the trials of the current stage of each point."""
-        trials = {trial.name: trial for point in self._points() for trial in self._stage(point, board)}
+        trials = {trial.name: trial for point in self.points() for trial in self._stage(point, board)}
         return [trial for name, trial in trials.items() if name not in board]
 
     def best(self, board: Board) -> dict[str, float]:
         """Return the best value for each point that has reached the last stage, by the name of the point."""
-        found = {point.name: self._tried(point, board) for point in self._points()}
+        found = {point.name: self._tried(point, board) for point in self.points()}
         return {name: _best(scores) for name, (scores, done) in found.items() if done and _has_good(scores)}
 
-    def _points(self) -> list[Trial]:
+    def most_further(self) -> int:
+        """Return how many trials may follow the first ones of each point."""
+        finer = 1 if self.rule == "largest" else 2
+        return _FURTHER + finer + len(self._ends()) - (self.rule != "progress")
+
+    def points(self) -> list[Trial]:
+        """Return a trial for each point of the plan, without the tuned setting and the seeds."""
         axes = tuple(axis for axis in self.plan.axes if axis.path not in (self.axis.path, SEED))
         return plan_trials(replace(self.plan, axes=axes))
 
@@ -114,7 +121,8 @@ class Tuned:
         if state.status in ("failed", "diverged"):
             return -math.inf
         if self.rule == "largest":
-            return float(trial.choices[self.axis.path])
+            losses = [_training_loss(self.folder / trial.name, after) for after in (0.0, math.inf)]
+            return float(trial.choices[self.axis.path]) if losses[1] < losses[0] else -math.inf
         if self.rule == "score":
             return max((score for _, score in state.beat.scores), default=-math.inf)
         return -_training_loss(self.folder / trial.name, after=1.0 if self.rule == "progress" else math.inf)

@@ -10,6 +10,7 @@ from revgn.training.estimate import (
     step_cost,
 )
 from revgn.training.evaluation import analyse, evaluate, evaluate_part, start_probe
+from revgn.training.idle import idle_at_end, idle_settings
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, train
 from revgn.training.problem import (
     Problem,
@@ -41,6 +42,8 @@ __all__ = [
     "estimate_step",
     "evaluate",
     "evaluate_part",
+    "idle_at_end",
+    "idle_settings",
     "initial_state",
     "load_data",
     "place_data",

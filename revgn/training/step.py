@@ -100,7 +100,7 @@ def _train_step(
             record |= {"s_max": solved.s_max, "s_min": solved.s_min}
         if solved.outcome is not None:
             record["cg_outcome"] = OUTCOMES.index(solved.outcome)
-    return TrainState(params, inner, step, state.seconds + seconds, average), record
+    return TrainState(params, inner, step, state.seconds + seconds, average, state.course), record
 
 
 def _row_major(tree: Any) -> Any:
