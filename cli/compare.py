@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from revgn_cli.notes import open_noted
+from revgn_cli.notes import open_noted, say_note
 from revgn_cli.options import print_json
 
 if TYPE_CHECKING:
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
 def command(runs: tuple[Path, ...], form: str | None, all_metrics: bool) -> None:
     """Compare RUNS, each a run or a folder of runs: mean and standard deviation of the results over seeds.
 
-    Each run is represented by its best evaluation on the validation set, or on the test set if it has no
-    validation set.
+    Each run is represented by its best evaluation on the validation set. A run without validation rows is
+    represented by its last evaluation.
 
     \b
     revgn compare runs/sweep
     revgn compare runs/a runs/b --markdown
     """
-    from revgn.views import compare_runs
+    from revgn.views.compare import compare_runs, order_in_words, selection_warning
 
     compared = compare_runs(open_noted(runs))
+    if warning := selection_warning(compared):
+        say_note(warning)
     if form == "json":
         print_json(asdict(compared))
     elif form == "csv":
@@ -43,8 +45,7 @@ def command(runs: tuple[Path, ...], form: str | None, all_metrics: bool) -> None
             click.echo(_markdown(header, rows))
         else:
             _print_table(header, rows)
-            ranked = f"best first, by {compared.judged.replace('_', ' ')}"
-            click.echo(ranked if compared.judged else "not ranked: no run has been evaluated")
+            click.echo(order_in_words(compared))
 
 
 _SHOWN = (
@@ -69,12 +70,12 @@ def _metrics(compared: "Comparison", all_metrics: bool) -> list[str]:
 
 def _table(compared: "Comparison", all_metrics: bool) -> tuple[list[str], list[list[str]]]:
     from revgn.views.compare import spread_in_words
+    from revgn.views.summary import short_names
 
     paths = list(dict.fromkeys(path for row in compared.rows for path in row.settings))
     names = _metrics(compared, all_metrics)
-    last = [path.removesuffix(".kind").rpartition(".")[2] for path in paths]
-    header = [word if last.count(word) == 1 else path for word, path in zip(last, paths, strict=True)]
-    header += [*([] if paths else ["run"]), "runs", *(name.replace("_", " ") for name in names)]
+    others = [*([] if paths else ["run"]), "runs", *(name.replace("_", " ") for name in names)]
+    header = [*short_names(paths, others), *others]
     rows = []
     for row in compared.rows:
         of_status = ", ".join(f"{count} {word}" for word, count in row.statuses.items() if word != "finished")

@@ -4,47 +4,94 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from revgn_cli.checkpoints import checkpoint_options
+from revgn_cli.notes import say_note
 from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, print_json, setting_options
 
 if TYPE_CHECKING:
+    from revgn.launch import Step
     from revgn.store import Weights
+
+_CLASSES = 12  # largest number of classes whose confusion is printed as a matrix
+_PAIRS = 10  # pairs of classes that are printed instead
 
 
 @click.command("eval")
 @click.argument("run", type=click.Path(path_type=Path))
 @setting_options(DATA_OPTIONS, with_defaults=False)
-@click.option("--best", is_flag=True, help="Evaluate the checkpoint with the best score, not the newest.")
-@click.option(
-    "--weights",
-    type=click.Choice(["raw", "average"]),
-    default="raw",
-    show_default=True,
-    help="Weights of the last step, or their average (for runs trained with --average).",
-)
+@checkpoint_options(default="raw")
 @json_option
-def command(run: Path, best: bool, weights: "Weights", as_json: bool, **values: Any) -> None:
+def command(run: Path, checkpoint: "Step", weights: "Weights", as_json: bool, **values: Any) -> None:
     """Evaluate the newest checkpoint of RUN on its own data set, or on the one given by --data.
 
-    The score of a checkpoint is its accuracy (for regression: its loss) on the validation set, or on the test
-    set if the run has no validation set.
+    Prints loss and accuracy of each set, the accuracy of each class and the confusion of classes on the test
+    set (on all rows of other data); for a regression the root mean squared error (RMSE) and R^2, in the unit
+    of the targets. The score of a checkpoint is its accuracy (for regression: its loss) on the validation
+    set, or on the test set if the run has no validation set. The test set then selects the checkpoint that it
+    evaluates.
 
     \b
-    revgn eval runs/digits-gauss-newton-20260101-120000 --best
-    revgn eval runs/digits-gauss-newton-20260101-120000 --best --weights average
+    revgn eval runs/digits-gauss-newton-20260101-120000 --checkpoint best
+    revgn eval runs/digits-gauss-newton-20260101-120000 --data other.csv --target kind
     """
     from revgn.launch import evaluate_run
 
     settings = chosen_settings(values).get("data", {})
-    result = evaluate_run(run, settings, best=best, weights=weights)
+    result = evaluate_run(run, settings, checkpoint=checkpoint, weights=weights)
+    if result.get("selected_by", "").startswith("test"):
+        from revgn.views.compare import SELECTED_BY_TEST
+
+        say_note(f"the run has no validation rows, and the test set selects its checkpoint{SELECTED_BY_TEST}")
     if as_json:
         print_json(result)
         return
     averaged = ", averaged weights" if weights == "average" else ""
-    click.echo(f"{result['run']} at step {result['step']} on {result['data']}{averaged}")
+    by = f", selected by {result['selected_by'].replace('_', ' ')}," if "selected_by" in result else ""
+    click.echo(f"{result['run']} at step {result['step']}{by} on {result['data']}{averaged}")
     for part in ("train", "validation", "test", "all"):
         if f"{part}_rows" not in result:
             continue
         line = f"{part:<10} {result[f'{part}_rows']:>7} rows  loss {result[f'{part}_loss']:.4g}"
         if f"{part}_accuracy" in result:
             line += f"  accuracy {result[f'{part}_accuracy']:.2%}"
-        click.echo(line)
+        click.echo(f"{line}{_errors(result[f'{part}_targets'])}" if f"{part}_targets" in result else line)
+    shown = "all" if "name" in settings else "test"
+    if f"{shown}_confusion" in result:
+        for line in confusion_lines(result["classes"], result[f"{shown}_confusion"]):
+            click.echo(line)
+
+
+def _errors(targets: dict[str, dict[str, float]]) -> str:
+    """Return RMSE and R^2 of each target as text."""
+    words = []
+    for name, errors in targets.items():
+        r2 = f", R^2 {errors['r2']:.4f}" if "r2" in errors else ""
+        words.append(f"  {name} RMSE {errors['rmse']:.4g}{r2}")
+    return "".join(words)
+
+
+def confusion_lines(classes: list[str], confusion: list[list[int]]) -> list[str]:
+    """Return the confusion of classes as text: a matrix, or for many classes the most frequent pairs."""
+    counts = [sum(row) for row in confusion]
+    accuracy = [f"{row[k] / n:.1%}" if (n := counts[k]) else "-" for k, row in enumerate(confusion)]
+    if len(classes) <= _CLASSES:
+        names = [name[:12] for name in classes]
+        head = ["class", *names, "accuracy"]
+        rows = [[n, *map(str, row), a] for n, row, a in zip(names, confusion, accuracy, strict=True)]
+        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+        return [
+            "rows of each class by predicted class",
+            *(
+                "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+                for row in [head, *rows]
+            ),
+        ]
+    order = sorted((k for k, n in enumerate(counts) if n), key=lambda k: confusion[k][k] / counts[k])
+    lowest = ", ".join(f"{classes[k]} {accuracy[k]}" for k in order[:_PAIRS])
+    pairs = sorted(
+        ((n, i, j) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n),
+        reverse=True,
+    )
+    lines = [f"classes with the lowest accuracy: {lowest}"]
+    lines += [f"{n} of class {classes[i]} taken for {classes[j]}" for n, i, j in pairs[:_PAIRS]]
+    return [*lines, "--json prints all counts"]

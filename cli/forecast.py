@@ -1,6 +1,5 @@
 """The trials of a sweep before it runs: their names, their number, and the estimated time."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,24 +8,29 @@ from revgn_cli.options import print_json
 from revgn_cli.progress import clock
 
 if TYPE_CHECKING:
-    from revgn.sweeps.plan import Trial
-    from revgn.sweeps.tune import Tuned
+    from revgn.sweeps.drive import Source
 
 
 def print_forecast(
-    trials: "Sequence[Trial]", tuned: "Tuned | None", folder: Path, workers: int, as_json: bool = False
+    source: "Source", folder: Path, workers: int, as_json: bool = False, most: int | None = None
 ) -> None:
-    """Print the names of the first trials, how many there are, and the time that they take at least."""
+    """Print the names of the first trials, how many there are, and the time that they take at least.
+
+    `most` is the largest number of trials, for a source whose later trials have no known time.
+    """
     from revgn.errors import RevgnError, UsageError
     from revgn.sweeps.forecast import forecast
+    from revgn.sweeps.tune import Tuned
 
     if workers < 1:
         raise UsageError(f"workers: {workers} is not at least 1")
-    found, unknown = None, ""
+    trials = list(source.more({}, 0))
+    later = source.later() if isinstance(source, Tuned) else []
+    most = most or len(trials) + sum(count for _, count in later)
     try:
-        found = forecast(trials, tuned, workers)
+        found, unknown = forecast(trials, later, workers), ""
     except RevgnError as error:
-        unknown = str(error)
+        found, unknown = None, str(error)
     if as_json:
         seconds = {} if found is None else found.first
         print_json(
@@ -35,14 +39,14 @@ def print_forecast(
         return
     for trial in trials:
         click.echo(trial.name)
-    of_most = "" if found is None or found.most == len(trials) else f", at most {found.most} in all"
-    begin = " to begin with" if tuned else ""
-    click.echo(f"{len(trials)} trial{'' if len(trials) == 1 else 's'}{begin}{of_most} in {folder}")
+    more = f" to begin with, at most {most} in all," if most > len(trials) else ""
+    click.echo(f"{len(trials)} trial{'' if len(trials) == 1 else 's'}{more} in {folder}")
     if found is None:
         click.echo(f"time unknown: {unknown}")
         return
-    by = "1 worker" if workers == 1 else f"{workers} workers"
-    least = f"at least {clock(found.least_time(workers))}"
-    if of_most:
-        least += f" for these, about {clock(found.most_time(workers))} for all of them"
-    click.echo(f"time {least}, with {by} on this machine")
+    time = f"at least {clock(found.least(workers))}"
+    if most > len(trials):
+        time += " for these"
+    if later:
+        time += f", about {clock(found.most(workers))} for all"
+    click.echo(f"time {time}, with {workers} worker{'' if workers == 1 else 's'} on this machine")

@@ -35,12 +35,15 @@ def command(folder: Path, as_json: bool) -> None:
         click.echo(f"no runs in {folder}", err=True)
     width = max((len(row["run"]) for row in rows), default=0)
     for row in rows:
-        best, averaged = row.get("best") or {}, row.get("best_average") or {}
+        by = row.get("best_by", "")
+        keys = ("best", "best_average") if by.startswith("validation") else ("last", "last")
+        found, averaged = (row.get(key) or {} for key in keys)
         metric = ""
-        if name := next((name for name in ("test_accuracy", "test_loss") if name in best), None):
-            metric = f"best {name.replace('_', ' ')} {metric_text(name, best[name])}"
-            if averaged:
+        if name := next((name for name in ("test_accuracy", "test_loss") if name in found), None):
+            metric = f"{name.replace('_', ' ')} {metric_text(name, found[name])}"
+            if f"{name}_average" in averaged:
                 metric += f", averaged {metric_text(name, averaged[f'{name}_average'])}"
+            metric += f" at the best {by.replace('_', ' ')}" if keys[0] == "best" else ""
         step = f"step {row['step']}" if "step" in row else row["message"]
         title = row.get("title", "")
         click.echo(f"{row['run']:<{width}}  {row['status']:<11}  {title:<26}  {step:<10}  {metric}".rstrip())

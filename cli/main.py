@@ -25,6 +25,7 @@ GROUPS = {
     },
     "Examine": {
         "eval": "Evaluate the network of a checkpoint.",
+        "predict": "Predict with a trained network for the inputs of a file.",
         "analyse": "Measure kernels, features and steps of finished runs.",
         "check": "Check run folders, or the mathematics on this machine.",
     },

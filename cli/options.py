@@ -16,7 +16,7 @@ from revgn.structs import Setting, settings_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_FOR_TRAINING = ("name", "test_fraction", "standardize_targets", "crop")
+_FOR_TRAINING = ("name", "test_fraction", "standardize_targets", "augmentation")
 DATA_OPTIONS = ("data", *(of.name for of in settings_of(DataSettings) if of.name not in _FOR_TRAINING))
 RESUME_OPTIONS = tuple(name for name, found in named_settings().items() if any(of.resumable for of in found))
 

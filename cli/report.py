@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from revgn_cli.notes import open_noted
+from revgn_cli.notes import open_noted, say_note
 
 
 @click.command("report")
@@ -25,7 +25,11 @@ def command(runs: tuple[Path, ...], out: Path) -> None:
     \b
     revgn report runs/sweep -o sweep.html
     """
-    from revgn.views import write_report
+    from revgn.views import compare_runs, write_report
+    from revgn.views.compare import selection_warning
 
-    write_report(open_noted(runs), out)
+    opened = open_noted(runs)
+    if warning := selection_warning(compare_runs(opened)):
+        say_note(warning)
+    write_report(opened, out)
     click.echo(f"{out}, {out.stat().st_size / 1e6:.2f} MB")

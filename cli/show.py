@@ -45,7 +45,8 @@ def command(run: Path, as_json: bool) -> None:
         ("best averaged", "best_average", True),
     ):
         if metrics := evaluation_metrics(summary[key], average=average):
-            click.echo(f"{label} epoch {summary[key]['epoch']:.4g}, {', '.join(metrics)}")
+            by = f" by {summary['best_by'].replace('_', ' ')}" if key.startswith("best") else ""
+            click.echo(f"{label} epoch {summary[key]['epoch']:.4g}{by}, {', '.join(metrics)}")
     for name in ("train_loss", "test_loss", "test_accuracy"):
         if name in opened.epochs and opened.epochs[name].size > 1:
             values = opened.epochs[name].tolist()

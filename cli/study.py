@@ -60,9 +60,8 @@ def command(
     revgn study
     revgn study inverse --workers 2
     """
-    from revgn.studies import conduct_study, load_study, plan_of, study_names
-    from revgn.sweeps import executor_at, plan_trials, tuned
-    from revgn.sweeps.plan import with_files_found
+    from revgn.studies import Raced, conduct_study, load_study, plan_of, source_of, study_names
+    from revgn.sweeps import executor_at
 
     if name is None:
         for each in study_names():
@@ -72,12 +71,11 @@ def command(
     study = load_study(name)
     folder = out or Path("runs") / "-".join(["study", name, scale, *([Path(data).stem] if data else [])])
     if dry_run:
-        plan = with_files_found(plan_of(study, scale, seeds, data), Path.cwd())
-        source = tuned(plan, folder, study.tune, study.rule) if study.tune else None
-        trials = plan_trials(plan) if source is None else source.more({}, 0)
+        source = source_of(study, plan_of(study, scale, seeds, data), folder, seeds)
         if not as_json:
             click.echo(study.question)
-        print_forecast(trials, source, folder, 1 if workers is None else workers, as_json)
+        most = source.most if isinstance(source, Raced) else None
+        print_forecast(source, folder, 1 if workers is None else workers, as_json, most)
         return
     with (
         stop_when_asked("stopping each trial after its step, with a checkpoint") as should_stop,
@@ -96,7 +94,7 @@ def command(
             observe=observe,
             should_stop=should_stop,
         )
-    if study.claims and not verdicts:
+    if (study.claims or study.race) and not verdicts:
         click.echo(command_line())
         raise click.exceptions.Exit(exit_code(should_stop.number))
     if as_json:

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     default="score",
     show_default=True,
     help=(
-        "Criterion of --tune. score: best accuracy (or loss) on the validation set, else on the test set; "
-        "largest: largest value that does not diverge and lowers the training loss; "
+        "Criterion of --tune. score: best accuracy (or loss) on the validation set; without one, the last on "
+        "the test set; largest: largest value that does not diverge and lowers the training loss; "
         "progress: lowest training loss after one epoch; fit: lowest training loss at the end."
     ),
 )
@@ -99,7 +99,17 @@ def command(
     revgn sweep --optimizer adam --tune lr --grid seed=0..2 --median-after 2
     """
     from revgn.errors import UsageError
-    from revgn.sweeps import MedianRule, Plan, Searched, executor_at, load_plan, plan_trials, run_sweep, tuned
+    from revgn.sweeps import (
+        Listed,
+        MedianRule,
+        Plan,
+        Searched,
+        executor_at,
+        load_plan,
+        plan_trials,
+        run_sweep,
+        tuned,
+    )
     from revgn.sweeps.plan import with_files_found
 
     plan = Plan() if file is None else load_plan(file)
@@ -113,8 +123,8 @@ def command(
     if dry_run:
         if search is not None:
             raise UsageError("--dry-run and --search: a search chooses each trial from earlier results")
-        trials = plan_trials(with_files_found(plan, Path.cwd())) if source is None else source.more({}, 0)
-        print_forecast(trials, source, folder, 1 if workers is None else workers, as_json)
+        listed = source or Listed(plan_trials(with_files_found(plan, Path.cwd())))
+        print_forecast(listed, folder, 1 if workers is None else workers, as_json)
         return
     searched = None if search is None else Searched(plan, search, folder)
     if searched is not None and searched.count != search:
@@ -136,9 +146,19 @@ def command(
             should_stop=should_stop,
         )
     has_more = bool(source.more(board, 1)) if source is not None else not board
+    by_test = any(state.beat.by_test for state in board.values())
     if source is not None and not as_json:
+        where = "the test set at the last evaluation" if by_test else "the validation set"
+        by = f"by {where}" if rule == "score" else f"by rule {rule}"
         for point, value in source.best(board).items():
-            click.echo(f"{point}: best {source.axis.path} {value:g}")
+            click.echo(f"{point}: best {source.axis.path} {value:g}, {by}")
+    selecting = {
+        "tuning": source is not None and rule == "score",
+        "the search": searched is not None,
+        "the median rule": hopeless is not None,
+    }
+    if by_test and any(selecting.values()):
+        _note_on_test(" and ".join(name for name, is_used in selecting.items() if is_used))
     is_expected = source is not None or searched is not None  # divergence, while values are being tried
     _report(folder, board, has_more, is_expected, as_json, should_stop.number)
 
@@ -182,6 +202,12 @@ def _folder(file: Path | None, plan: "Plan") -> Path:
     if file is not None:
         return file if file.is_dir() else Path("runs") / file.stem
     return Path("runs") / f"sweep-{hashlib.sha256(plan_toml(plan).encode()).hexdigest()[:8]}"
+
+
+def _note_on_test(selector: str) -> None:
+    from revgn.views.compare import SELECTED_BY_TEST
+
+    say_note(f"the trials have no validation rows, and {selector} selects by the test set{SELECTED_BY_TEST}")
 
 
 def _report(

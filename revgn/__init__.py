@@ -13,7 +13,7 @@ from the lowest to the highest:
     networks    chains, activations kept or recomputed, the paper's networks
     losses      squared error, cross-entropy
     solvers     solvers of J D = eps: block-wise, minimum norm (dense, tiled, or by conjugate gradients)
-    optimizers  Gauss-Newton, SGD, Adam, Muon, K-FAC, L-BFGS; hybrids, step lengths
+    optimizers  Gauss-Newton, SGD, Adam, Muon, SOAP, K-FAC, L-BFGS; hybrids, step lengths
     settings    the configuration of a run
     analysis    tangent kernels, spectra, representations, steps: one registry of quantities
     training    problem, step, evaluation, loop
@@ -81,11 +81,12 @@ from revgn.maps import (
     weight_forms,
     with_features,
 )
-from revgn.networks import REFERENCE, Architecture, Chain, Network, draw_network
+from revgn.networks import REFERENCE, Architecture, Chain, Convolutional, Network, Padding, draw_network
 from revgn.optimizers import (
     KFAC,
     LBFGS,
     SGD,
+    SOAP,
     Adam,
     Backtracking,
     Blend,
@@ -128,6 +129,7 @@ _ON_DEMAND = {
     "list_runs": "revgn.store",
     "open_run": "revgn.store",
     "open_runs": "revgn.store",
+    "predict": "revgn.launch",
     "rebuild": "revgn.launch",
     "resume_run": "revgn.launch",
     "start_run": "revgn.launch",
@@ -152,6 +154,7 @@ __all__ = [
     "PAPER_RULE",
     "REFERENCE",
     "SGD",
+    "SOAP",
     "Adam",
     "Architecture",
     "Backend",
@@ -163,6 +166,7 @@ __all__ = [
     "Config",
     "ConjugateGradients",
     "Constant",
+    "Convolutional",
     "Cosine",
     "Coupling",
     "CouplingParams",
@@ -183,6 +187,7 @@ __all__ = [
     "Network",
     "Orthogonalized",
     "Paced",
+    "Padding",
     "ParamsStep",
     "PinvInfo",
     "PinvRule",
@@ -236,6 +241,7 @@ __all__ = [
     "open_runs",
     "output_step",
     "pinv_params",
+    "predict",
     "rebuild",
     "resume_run",
     "row_cotangents",

@@ -15,10 +15,14 @@ from revgn.arrays import HOST, Limits
 class LayerCost(NamedTuple):
     """Operations of a layer's maps for n samples, and the sizes of its arrays.
 
+    They are counted for one of its weight matrices.
+
     `tangent` counts the operations of a jvp or vjp in the input, `params` of one in the parameters, and
     `gram` of A A^T, with A the features. The layer changes the half with number `half` by a weight (rows,
     width). `features` is the number of columns of A, or of its reduced form. `frozen` and `point` are the
-    numbers of elements in frozen arrays and in a linearization.
+    numbers of elements in frozen arrays and in a linearization. The weight is applied at `positions`
+    positions of a sample. For a trained projection, `is_projection` is true, and forward, tangent and point
+    are counted for the weight after it.
     """
 
     forward: float
@@ -31,6 +35,8 @@ class LayerCost(NamedTuple):
     features: int
     frozen: int
     point: int
+    positions: int = 1
+    is_projection: bool = False
 
 
 class Sizes(NamedTuple):
@@ -66,12 +72,17 @@ class Sizes(NamedTuple):
     @property
     def jvp(self) -> float:
         """Operations of J D; a gradient J^T v takes the same number."""
-        return sum(layer.params + layer.tangent for layer in self.layers) - self.layers[0].tangent
+        return sum(layer.params + layer.tangent for layer in self.layers) - self.tangents[0]
+
+    @property
+    def tangents(self) -> list[float]:
+        """Operations of the maps of tangents and cotangents through each layer."""
+        return [layer.tangent for layer in self.layers if not layer.is_projection]
 
     def pull_back(self, rows: int) -> float:
         """Operations to pull `rows` cotangents per sample back through the chain (`revgn.solvers.kernel`)."""
-        inner = sum(layer.tangent for layer in self.layers[1:-1])
-        return rows * (inner + self.layers[-1].tangent * (1.0 if self.own_rows else 0.5))
+        last = self.tangents[-1] * (1.0 if self.own_rows or self.layers[-1].positions > 1 else 0.5)
+        return rows * (sum(self.tangents[1:-1]) + last)
 
     def rank_bound(self, rows: int) -> int:
         """Bound on the rank of J with `rows` constrained outputs per sample, by the numbers of features.
@@ -83,7 +94,11 @@ class Sizes(NamedTuple):
         """
         rank, spans = 0, [self.span or rows] * 2
         for layer in reversed(self.layers):
-            rank += min(self.samples, layer.features) * min(layer.width, spans[layer.half])
+            rows = min(self.samples * layer.positions, layer.features)
+            if layer.is_projection:  # slopes scale the cotangents
+                rank += rows * layer.width
+                continue
+            rank += rows * min(layer.width, spans[layer.half])
             spans[1 - layer.half] += layer.features
         return rank
 
@@ -92,13 +107,15 @@ class Sizes(NamedTuple):
 
         Notes
         -----
-        Law: the couplings that change one half add min(n, all their features) times the number of outputs.
+        Law: the couplings that change one half add min(n, all their features) times the number of outputs. A
+        trained projection adds nothing.
         """
         rank = 0
         for half in {layer.half for layer in self.layers}:
-            layers = [layer for layer in self.layers if layer.half == half]
+            layers = [layer for layer in self.layers if layer.half == half and not layer.is_projection]
             span = min(layers[0].width, self.span or rows)
-            rank += min(self.samples, sum(layer.features for layer in layers)) * span
+            most = self.samples * max(layer.positions for layer in layers)
+            rank += min(most, sum(layer.features for layer in layers)) * span
         return rank
 
 
@@ -163,8 +180,17 @@ class Cost:
 
 
 @generic
-def layer_cost(layer: Any, n: int) -> LayerCost:  # type: ignore[empty-body]
-    """Return the costs of the maps of a layer, or of a feature map, for n samples."""
+def layer_cost(layer: Any, n: int) -> LayerCost | tuple[LayerCost, ...]:  # type: ignore[empty-body]
+    """Return the costs of the maps of a layer, or of a feature map, for n samples.
+
+    A layer with several weight matrices, or none, returns a tuple with the cost of each.
+    """
+
+
+def layer_costs(layer: Any, n: int) -> tuple[LayerCost, ...]:
+    """Return the costs of the weight matrices of a layer, or of a feature map, as a tuple."""
+    found = layer_cost(layer, n)
+    return (found,) if isinstance(found, LayerCost) else found
 
 
 @generic

@@ -16,14 +16,17 @@ are layers, too. With y = f(x), a prime for a tangent and a bar for a cotangent:
     vjp_params          Wbar = (df/dW)^T ybar
 
 Solvers and optimizers treat the parameters of a layer as a tuple of matrices X_i. A row of df/dW is the
-cotangent ybar of one sample s, pulled back to X_i. It is an outer product a_s b_s^T:
+cotangent ybar of one sample s, pulled back to X_i. It is a sum of outer products over the P positions at
+which the layer applies its weights, sum_p a_sp b_sp^T. A dense layer has one position, so that the row is
+a_s b_s^T; a convolution has one for each pixel:
 
     weight_forms        rows, columns and bias rows of each trained array as a matrix
     to_matrices         X = M W: the matrices of a parameter change; M M^T = I
     from_matrices       W = M^T X: the parameter change of least norm with these matrices
-    row_features        A_i (n, m_i), whose rows are the a_s
+    positions           number P of positions (optional: 1)
+    row_features        A_i (n P, m_i), whose rows are the a_sp, sample by sample
     with_features       the point with other features in place of A_i
-    row_cotangents      b_i (c, n, k_i), computed from cotangents ybar (c, n, ..)
+    row_cotangents      b_i (c, n P, k_i), computed from cotangents ybar (c, n, ..)
 
 The block step needs a pseudoinverse of df/dW for each layer:
 
@@ -31,6 +34,7 @@ The block step needs a pseudoinverse of df/dW for each layer:
     rank_bound          the largest rank that df/dW can have on one column of y (optional)
     factor_params       the factored pseudoinverse of df/dW
     solve_params        its application: W' = (df/dW)^+ y'
+    solved              the part of a parameter change that these two refer to (optional: all of it)
     begin_factor_params, begin_solve_params
                         the same, without waiting for the device (optional)
 
@@ -81,7 +85,7 @@ class Factored(Protocol):
 
     @property
     def info(self) -> FactorInfo | PinvInfo:
-        """Extreme singular values, and the rank on one column of y: n if every change can be realized."""
+        """Extreme singular values, and the rank on one column of y: n P if every change can be realized."""
 
 
 class Halves(NamedTuple):
@@ -100,13 +104,13 @@ class WeightForm(NamedTuple):
 
 
 class KernelPart(NamedTuple):
-    """Term <A_s, A_t> <b_os, b_pt> of the tangent kernel Theta[(o,s),(p,t)].
+    """Term sum_ij <a_si, a_tj> <b_osi, b_ptj> of the tangent kernel Theta[(o,s),(p,t)].
 
-    o and p are outputs, s and t samples. The cotangents b are (c, n, k), or (c, 1, k) if they are the same
-    for all samples.
+    o and p are outputs, s and t samples, i and j positions. The cotangents b are (c, n P, k), or (c, P, k) if
+    they are the same for all samples.
     """
 
-    features: Array  # A (n, m)
+    features: Array  # A (n P, m)
     cotangents: Array  # b
 
 
@@ -341,8 +345,28 @@ def from_matrices(layer: Layer, matrices: tuple[Array, ...]) -> Params:
 
 
 @generic
+def positions(layer: Layer) -> int:
+    """Return the number P of positions at which the layer applies its weights to a sample. Optional: 1.
+
+    Notes
+    -----
+    Law: `row_features` has n P rows, sample by sample.
+
+    Examples
+    --------
+    >>> revgn.maps.positions(layer)
+    1
+    """
+
+
+@positions.register(object)
+def _one_position(layer: Layer) -> int:
+    return 1
+
+
+@generic
 def row_features(layer: Layer, point: Point) -> tuple[Array, ...]:
-    """Return the left factors A_i (n, m_i) of the rows of df/dW; ones (n, 1) if rows are not outer products.
+    """Return the left factors A_i (n P, m_i) of the rows of df/dW; ones (n, 1) if rows have no such factors.
 
     Examples
     --------
@@ -372,7 +396,7 @@ def with_features(layer: Layer, point: Point, features: tuple[Array, ...]) -> Po
 
 @generic
 def row_cotangents(layer: Layer, params: Params, point: Point, y_bar: Data) -> tuple[Array, ...]:
-    """Return the right factors b_i, (c, n, k_i) or (c, 1, k_i), of the rows of df/dW.
+    """Return the right factors b_i, (c, n P, k_i) or (c, P, k_i), of the rows of df/dW.
 
     Parameters
     ----------
@@ -396,8 +420,8 @@ def kernel_parts(layer: Layer, params: Params, point: Point, y_bar: Data) -> tup
 
     Notes
     -----
-    Law: <(df/dW)^T ybar_os, (df/dW)^T ybar_pt> = sum_i <a_s, a_t> <b_os, b_pt>, where ybar_os is the
-    cotangent ybar_o of sample s and 0 for all other samples.
+    Law: <(df/dW)^T ybar_os, (df/dW)^T ybar_pt> is the sum of the terms, where ybar_os is the cotangent ybar_o
+    of sample s and 0 for all other samples.
 
     Examples
     --------
@@ -433,7 +457,27 @@ def moved_halves(layer: Layer) -> tuple[int, ...]:
 
 @generic
 def rank_bound(layer: Layer, point: Point) -> int:
-    """Return the largest rank that `factor_params` can find: min(n, features). Optional for a layer."""
+    """Return the largest rank that `factor_params` can find: min(n P, features). Optional for a layer."""
+
+
+@generic
+def solved(layer: Layer, dparams: Params) -> Params:
+    """Return dparams with zeros in the parameters that `solve_params` leaves unchanged. Optional: none.
+
+    Notes
+    -----
+    Law: a projection; `solve_params` returns a change that it leaves as it is.
+
+    Examples
+    --------
+    >>> revgn.maps.solved(layer, params) is params
+    True
+    """
+
+
+@solved.register(object)
+def _all_are_solved(layer: Layer, dparams: Params) -> Params:
+    return dparams
 
 
 @generic
@@ -451,9 +495,9 @@ def factor_params(layer: Layer, point: Point, rule: PinvRule) -> Factored:
 def solve_params(layer: Layer, point: Point, factored: Factored, dy: Data) -> ParamsStep:
     """Return the parameter change (df/dW)^+ dy, and the output change that it realizes.
 
-    Among all parameter changes whose first-order change of the output is closest to dy, this is the one of
-    least norm. It is truncated and damped by the rule of `factored`. Only the halves of dy in
-    `moved_halves` are read.
+    Among all changes of the parameters that are `solved` for whose first-order change of the output is
+    closest to dy, this is the one of least norm. It is truncated and damped by the rule of `factored`. Only
+    the halves of dy in `moved_halves` are read.
 
     Notes
     -----

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from own_layer import Scaling
 
-from revgn.layers import draw_coupling, draw_readout
+from revgn.arrays import Grid
+from revgn.layers import Coupling, Squeeze, draw_convolution, draw_coupling, draw_readout
 from revgn.losses import CrossEntropy, SquaredError
 from revgn.maps import Halves, init
-from revgn.networks import Architecture, draw_network
+from revgn.networks import Architecture, Convolutional, draw_network
 from revgn.solvers import BlockWise, Jacobian, MinimumNorm, jacobian
 from revgn.trees import map_leaves
 
@@ -47,11 +48,64 @@ def zero_rows(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
     return np.zeros((n, width))
 
 
+IMAGES = {  # height, width, channels of a half, size of a neighbourhood
+    "3x4": (3, 4, 2, 3),
+    "pixel": (1, 1, 3, 3),
+    "one-channel": (4, 4, 1, 3),
+    "line": (1, 5, 2, 5),
+    "1x1": (2, 3, 2, 1),
+    "dense": (1, 1, 3, 1),
+}
+
+
+@dataclass(frozen=True)
+class ConvolutionCase:
+    """A convolution, alone or in a coupling, with images of some size; h features of a pixel, n samples."""
+
+    projection: str
+    image: str = "3x4"
+    n: int = 5
+    hidden: int = 7
+    activation: str = "tanh"
+    half: int | None = 0  # None: the feature map alone
+    rows: Callable[[np.random.Generator, int, int], np.ndarray] = normal_rows
+
+    @property
+    def name(self) -> str:
+        parts = (self.projection, self.activation, self.half, self.image, f"n={self.n}", f"h={self.hidden}")
+        return "-".join(map(str, parts)) + ("" if self.rows is normal_rows else f"-{self.rows.__name__}")
+
+    def build(self, library: Any, dtype: str) -> tuple[Any, Any, Halves]:
+        """Layer, parameters large enough to matter (biases too), input."""
+        rng, grid = np.random.default_rng(7), Grid(*IMAGES[self.image])
+        features = draw_convolution(
+            grid, self.hidden, rng, activation=self.activation, projection=self.projection,
+            backend=library.backend, dtype=library.dtype(dtype),
+        )  # fmt: skip
+        layer = features if self.half is None else Coupling(self.half, features)
+        params = redraw(init(layer, rng, 1.0), library, dtype, rng, 0.3)
+        x = Halves(*(library.asarray(self.rows(rng, self.n, grid.size), dtype) for _ in range(2)))
+        return layer, params, x.first if self.half is None else x
+
+
+CONVOLUTIONS = [
+    *(ConvolutionCase(how, half=half) for how in ("frozen", "trained") for half in (0, 1, None)),
+    *(ConvolutionCase(how, image) for how in ("frozen", "trained") for image in IMAGES if image != "3x4"),
+    *(ConvolutionCase(how, hidden=30) for how in ("frozen", "trained")),  # wider than a neighbourhood
+    *(ConvolutionCase(how, "pixel", hidden=30) for how in ("frozen", "trained")),  # rank n
+    *(ConvolutionCase("trained", image, n=1) for image in ("3x4", "dense")),
+    *(ConvolutionCase("trained", activation=activation) for activation in ("relu", "gelu", "identity")),
+    *(ConvolutionCase(how, rows=repeated_rows) for how in ("frozen", "trained")),
+    ConvolutionCase("trained", "dense", n=9, rows=low_rank_rows),
+    ConvolutionCase("frozen", "3x4", rows=zero_rows),
+]
+
+
 @dataclass(frozen=True)
 class LayerCase:
     """A layer of some kind with inputs of some kind."""
 
-    kind: str  # "relu", "tanh", "gelu", "identity", "linear" (couplings), "features-..", "readout", "scaling"
+    kind: str  # "relu", "tanh", .., "linear" (couplings), "features-..", "readout", "scaling", "squeeze"
     half: int
     size: str
     rows: Callable[[np.random.Generator, int, int], np.ndarray] = normal_rows
@@ -68,6 +122,9 @@ class LayerCase:
         rng, backend, kind = np.random.default_rng(7), library.backend, library.dtype(dtype)
         if self.kind == "readout":
             layer = draw_readout(width, min(3, 2 * width), rng, backend=backend, dtype=kind)
+        elif self.kind == "squeeze":
+            layer = Squeeze(Grid(4, 6, 2), 2)
+            width = layer.grid.size
         elif self.kind == "scaling":
             layer = Scaling(width)
         else:
@@ -104,6 +161,8 @@ LAYERS = [
     *(LayerCase(f"features-{kind}", 0, size) for kind in ("relu", "linear") for size in ("n<h", "n>h+1")),
     *(LayerCase("scaling", 0, size) for size in ("n=1", "n<h", "d=2")),
     LayerCase("scaling", 0, "n<h", repeated_rows),
+    *CONVOLUTIONS,
+    LayerCase("squeeze", 0, "n<h"),
 ]
 
 TRAINED = (  # maps of a layer's own parameters
@@ -111,14 +170,24 @@ TRAINED = (  # maps of a layer's own parameters
     *("moved_halves", "rank_bound", "factor_params", "solve_params"),
     *("begin_factor_params", "begin_solve_params"),
 )
+FEATURE_MAPS = ("RandomFeatures", "LinearFeatures", "FrozenConvolution", "TrainedConvolution")
 HOLES = {  # maps that a struct does not have, with the reason
     **{
         (struct, name): "fewer outputs than inputs, or nothing to invert: see `lift` and `Network.body`"
-        for struct in ("Readout", "Network", "RandomFeatures", "LinearFeatures")
+        for struct in ("Readout", "Network", *FEATURE_MAPS)
         for name in ("inverse", "linearize_inverse", "jvp_inverse")
     },
-    **{(struct, "moved_halves"): "its coupling has it" for struct in ("RandomFeatures", "LinearFeatures")},
-    **{("Readout", name): "nothing is trained" for name in ("jvp_params", "vjp_params", *TRAINED)},
+    **{(struct, "moved_halves"): "its coupling has it" for struct in FEATURE_MAPS},
+    **{
+        (struct, name): "nothing is trained"
+        for struct in ("Readout", "Squeeze")
+        for name in ("jvp_params", "vjp_params", *TRAINED, "positions", "solved")
+    },
+    **{(struct, "positions"): "one" for struct in ("RandomFeatures", "LinearFeatures", "Chain", "Network")},
+    **{
+        (struct, "solved"): "all parameters"
+        for struct in ("RandomFeatures", "LinearFeatures", "FrozenConvolution", "Chain", "Network")
+    },
     **{(struct, name): "its layers have it" for struct in ("Chain", "Network") for name in TRAINED},
 }
 
@@ -136,6 +205,7 @@ class NetworkCase:
     samples: int = 6
     rows: Callable[[np.random.Generator, int, int], np.ndarray] = normal_rows
     scale: float = 0.2
+    width: int | None = None  # of a half, if the inputs are padded
 
     def build(self, library: Any, dtype: str) -> tuple[Any, Any, Any]:
         """Network, parameters, input x (n, d)."""
@@ -145,6 +215,7 @@ class NetworkCase:
             self.features,
             self.outputs,
             rng,
+            width=self.width,
             backend=library.backend,
             dtype=library.dtype(dtype),
         )
@@ -163,6 +234,7 @@ NETWORKS = [
     for activations in ("keep", "rebuild")
 ] + [
     NetworkCase("one-block", Architecture(1, 12, "tanh")),
+    NetworkCase("padded", Architecture(2, 16, "tanh"), features=3, outputs=5, width=4),
     NetworkCase("odd-d", Architecture(2, 16, "relu", "identity"), features=7),
     NetworkCase("d=2", Architecture(2, 12, "tanh"), features=2, outputs=2),
     NetworkCase("d=1", Architecture(1, 12, "tanh"), features=1, outputs=1),
@@ -180,6 +252,43 @@ DEFICIENT = [  # the Jacobian or a block's features lack rank
 
 def network_case(name: str) -> NetworkCase:
     return next(case for case in [*NETWORKS, *DEFICIENT] if case.name == name)
+
+
+@dataclass(frozen=True)
+class ConvolutionalCase:
+    """A convolutional network, the shape of its images, and how large its weights are."""
+
+    name: str
+    architecture: Convolutional
+    shape: tuple[int, int, int] = (1, 6, 5)
+    outputs: int = 3
+    samples: int = 3
+    scale: float = 0.3
+
+    def build(self, library: Any, dtype: str) -> tuple[Any, Any, Any]:
+        """Network, parameters, input x (n, c H W)."""
+        rng = np.random.default_rng(11)
+        kind = {"backend": library.backend, "dtype": library.dtype(dtype)}
+        net = draw_network(self.architecture, self.shape, self.outputs, rng, **kind)
+        params = redraw(init(net, rng, 1.0), library, dtype, rng, self.scale)
+        x = rng.standard_normal((self.samples, int(np.prod(self.shape))))
+        return net, params, library.asarray(x, dtype)
+
+
+def small(**settings: Any) -> Convolutional:
+    """Two stages of one block, of images with four and 16 channels."""
+    own = {"channels": 4, "blocks": (1, 1), "hidden": (3, 4), "activation": "tanh"}
+    return Convolutional(**{**own, **settings})
+
+
+CONVOLUTIONAL = [
+    ConvolutionalCase("trained", small()),
+    ConvolutionalCase("frozen", small(projection="frozen", hidden=(6, 7))),
+    ConvolutionalCase("rebuild", small(activations="rebuild", blocks=(2, 1)), samples=2),
+    ConvolutionalCase("dense-readout", small(readout="dense", activation="gelu", kernel=1)),
+    ConvolutionalCase("one-pixel", small(blocks=(1,), hidden=(4,)), shape=(1, 2, 2), outputs=4, samples=4),
+    ConvolutionalCase("no-squeeze", small(channels=2, squeeze=1, blocks=(1,), hidden=(3,)), (2, 3, 4), 2, 1),
+]
 
 
 # --- losses -----------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ OPTIMIZERS = {
     "muon": {"optimizer": "muon"},
     "momentum": {"momentum": 0.9, "damping": 0.1, "outputs": "centered-logits"},
     "rows": {"momentum": 0.9, "damping": 0.1, "rows": 2},
+    "leave-one-out": {"momentum": 0.9, "damping": "leave-one-out", "damping_every": 4, "rows": 2},
     "metric": {
         "metric": "features",
         "every": 4,
@@ -34,6 +35,7 @@ OPTIMIZERS = {
     },
     "levenberg-marquardt": {"optimizer": "levenberg-marquardt", "curvature": "exact", "momentum": 0.5},
     "kfac": {"optimizer": "kfac", "every": 3, "first_block": "identity"},
+    "soap": {"optimizer": "soap", "every": 2},
     "lbfgs": {"optimizer": "lbfgs", "history": 3},
     "paced": {
         "optimizer": "paced",

@@ -23,7 +23,8 @@ from revgn.solvers import Jacobian, apply, apply_adjoint, jacobian, tangent_kern
 class Representations(NamedTuple):
     """Gram matrices (n, n) of a network's representations of n samples.
 
-    For each coupling y_i = x_i + A W, `features` holds the Gram matrix of A, `branches` of A W, and `halves`
+    For each coupling y_i = x_i + A W, `features` holds the Gram matrix of A (of trained projections also of
+    their inputs; of convolutions at all pixels), `branches` of A W, and `halves`
     of y_i. `output` is the Gram matrix of both halves before the readout. All representations except the
     features are centered first (see `revgn.analysis.cka`).
     """
@@ -138,7 +139,7 @@ def representations(J: Jacobian) -> Representations:
     for layer, params, point in zip(J.network.body.layers, J.params, points, strict=True):
         is_trained = not trees.is_empty(params)
         if is_trained:
-            features.append(gram_rows(_beside(row_features(layer, point))))
+            features.append(gram_rows(_beside(tuple(_by_sample(A, y) for A in row_features(layer, point)))))
             branch = jvp_params(layer, params, point, params)
             branches.append(gram_rows(centered(_moved_part(layer, branch))))
         y = forward(layer, params, y)
@@ -162,6 +163,11 @@ def label_alignment(K: Array, targets: Array) -> float:
 def _moved_part(layer: Layer, y: Halves) -> Array:
     """Return the half of y that the layer's parameters change, or both halves side by side."""
     return _beside(tuple(y[half] for half in moved_halves(layer)))
+
+
+def _by_sample(A: Array, y: Halves) -> Array:
+    """Return features A (n P, m) at P positions of a sample as (n, P m)."""
+    return array_namespace(A).reshape(A, (y.first.shape[0], -1))
 
 
 def _beside(arrays: tuple[Array, ...]) -> Array:

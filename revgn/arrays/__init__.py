@@ -49,6 +49,7 @@ from revgn.arrays.native import (
     triangular_solve,
     unwarned,
 )
+from revgn.arrays.patches import Grid, fold, sample_blocks, unfold
 from revgn.arrays.pool import empty, row_major, zeros
 from revgn.arrays.scratch import Scratch, nbytes
 from revgn.arrays.typing import Array, DType
@@ -62,6 +63,7 @@ __all__ = [
     "DType",
     "Deferred",
     "Gpu",
+    "Grid",
     "Instant",
     "Limits",
     "Scratch",
@@ -87,6 +89,7 @@ __all__ = [
     "empty",
     "erf",
     "fetch",
+    "fold",
     "inner",
     "instant",
     "is_out_of_memory",
@@ -104,6 +107,7 @@ __all__ = [
     "root_of_squares",
     "row_major",
     "runs_ahead",
+    "sample_blocks",
     "sandwich",
     "scaled",
     "seconds_between",
@@ -115,6 +119,7 @@ __all__ = [
     "together",
     "total",
     "triangular_solve",
+    "unfold",
     "unwarned",
     "zeros",
 ]

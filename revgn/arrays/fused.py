@@ -118,19 +118,27 @@ def total(numbers: Sequence[Array]) -> Array:
     return sum(numbers, cast("Array", 0.0))
 
 
-def activate(u: Array, C: Array, phi: Callable[[Array], tuple[Array, Array]]) -> tuple[Array, Array]:
-    """Return [phi(u C), 1] (n, h+1) and phi'(u C) (n, h); `phi` returns the values and slopes of an array."""
+def activate(
+    u: Array,
+    C: Array,
+    phi: Callable[[Array], tuple[Array, Array]],
+    out: tuple[Array, Array] | None = None,
+) -> tuple[Array, Array]:
+    """Return [phi(u C), 1] (n, h+1) and phi'(u C) (n, h); `phi` returns the values and slopes of an array.
+
+    With NumPy, both are written to the arrays of `out`, if they are given.
+    """
     xp = array_namespace(u, C)
     n, h = u.shape[0], C.shape[1]
     is_numpy = array_api_compat.is_numpy_array(u)
     if not (is_numpy or array_api_compat.is_cupy_array(u)):
         value, slope = phi(_product(u, C))
         return xp.concat((value, xp.ones((n, 1), dtype=value.dtype, device=value.device)), axis=1), slope
-    A = empty((n, h + 1), u, _common(u, C))
+    A = empty((n, h + 1), u, _common(u, C)) if out is None else out[0]
     A[:, h] = 1.0
     if not is_numpy:
         return A, blockwise(phi, _product(u, C), out=(A[:, :h], None))[1]
-    slopes = empty((n, h), A, phi(A[:0, :])[1].dtype)
+    slopes = empty((n, h), A, phi(A[:0, :])[1].dtype) if out is None else out[1]
     for columns in pieces(h, _COLUMNS):
         xp.matmul(u, C[:, columns], out=A[:, columns])
         blockwise(phi, A[:, columns], out=(A[:, columns], slopes[:, columns]))

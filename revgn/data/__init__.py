@@ -1,8 +1,11 @@
 """Data: known data sets and a user's own arrays, checked, normalized and divided into batches."""
 
+from revgn.data.augmentation import pad_crop_flip
 from revgn.data.batches import batch_indices, steps_per_epoch, take_batch
 from revgn.data.crop import random_resized_crop
-from revgn.data.dataset import Dataset, Part
+from revgn.data.dataset import Dataset, ImageShape, Part
+from revgn.data.information import check_target_range
+from revgn.data.interface import Interface, interface_of
 from revgn.data.placed import PlacedDataset, PlacedPart, place_dataset, place_part, place_rows, take_rows
 from revgn.data.places import dataset_names, fetch
 from revgn.data.settings import DataSettings
@@ -11,15 +14,20 @@ from revgn.data.sources import describe, list_datasets, load_dataset
 __all__ = [
     "DataSettings",
     "Dataset",
+    "ImageShape",
+    "Interface",
     "Part",
     "PlacedDataset",
     "PlacedPart",
     "batch_indices",
+    "check_target_range",
     "dataset_names",
     "describe",
     "fetch",
+    "interface_of",
     "list_datasets",
     "load_dataset",
+    "pad_crop_flip",
     "place_dataset",
     "place_part",
     "place_rows",

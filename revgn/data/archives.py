@@ -1,6 +1,6 @@
 """Read a user's own arrays from .npz and .h5 files, as raw rows."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,21 +23,29 @@ class ArrayNames(NamedTuple):
     test_targets: str | None = None
 
 
-_USUAL_NAMES = (
-    ArrayNames("x_train", "y_train", "x_test", "y_test"),
-    ArrayNames("x", "y", "x_test", "y_test"),
-    ArrayNames("inputs", "targets", "test_inputs", "test_targets"),
-)
+_INPUTS = ("x", "inputs", "data", "features", "images")
+_TARGETS = ("y", "targets", "target", "labels", "label")
+_TRAINING, _TEST = ("{}_train", "train_{}", "{}"), ("{}_test", "test_{}")
 
 
-def read_npz(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
+class Arrays(NamedTuple):
+    """Training and test rows of a file, the name of the training targets, and what was noticed."""
+
+    train: Rows
+    test: Rows | None
+    targets: str
+    notes: tuple[str, ...] = ()
+
+
+def read_npz(path: Path, names: ArrayNames) -> Arrays:
     """Read the training set and, if present, the test set from a NumPy archive; pickled objects are refused.
 
     Parameters
     ----------
     names : ArrayNames
         If all are None, the usual names are tried: x_train and y_train (with x_test and y_test), x and y,
-        inputs and targets.
+        inputs and targets, data and target, images and labels, in capitals too. Arrays that are not used
+        are noted.
     """
     with reading(path), path.open("rb") as file:
         archive = np.load(file, allow_pickle=False)
@@ -48,63 +56,124 @@ def read_npz(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
 
 def _unpacked(path: Path, archive: Any, key: str) -> HostArray:
     sizes = {info.filename: info.file_size for info in archive.zip.infolist()}
-    _check_room(path, key, sizes.get(f"{key}.npy", sizes.get(key, 0)))
-    return np.asarray(archive[key])
+    check_room(path, key, sizes.get(f"{key}.npy", sizes.get(key, 0)))
+    try:
+        return np.asarray(archive[key])
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise DataError(
+            f"{path}: {key} holds Python objects; save {key}.astype(float) or {key}.astype(str)"
+        ) from None
 
 
-def _check_room(path: Path, key: str, size: int) -> None:
+def check_room(path: Path, key: str, size: int) -> None:
     """Raise `DataError`, before unpacking, if an unpacked array does not fit into the machine's memory."""
     room = memory_size(select_backend("numpy"))
     if room is not None and size > room:
-        what = f"{key} unpacks to {size / 1e9:.3g} GB, but this machine has {room / 1e9:.3g} GB"
+        what = f"{key}: {size / 1e9:.3g} GB when unpacked, but this machine has {room / 1e9:.3g} GB"
         raise DataError(f"{path}: {what}")
 
 
-def read_h5(path: Path, names: ArrayNames) -> tuple[Rows, Rows | None]:
+def read_h5(path: Path, names: ArrayNames) -> Arrays:
     """Read the training set and, if present, the test set from an HDF5 file; see `read_npz`."""
     import h5py
 
     def read(key: str) -> HostArray:
-        stored = file[key]
+        try:
+            stored = file[key]
+        except (KeyError, OSError):
+            raise DataError(f"{path}: {key} is a link, and what it leads to is missing") from None
         if not isinstance(stored, h5py.Dataset):
             raise DataError(f"{path}: {key} is a group, not a data set")
-        if (stored.nbytes or 0) > DEFLATE_RATIO * path.stat().st_size:
+        if stored.is_virtual or stored.external:
+            _check_sources(path, key, stored)
+        elif (stored.nbytes or 0) > DEFLATE_RATIO * path.stat().st_size:
             raise DataError(f"{path}: {key} claims the shape {stored.shape}, more than the file can hold")
-        _check_room(path, key, stored.nbytes or 0)
+        check_room(path, key, stored.nbytes or 0)
         if h5py.check_string_dtype(stored.dtype):
-            return np.asarray(stored.asstr()[()], dtype=str)
-        return np.asarray(stored[()])
+            return np.asarray(stored.asstr(errors="replace")[()], dtype=str)
+        try:
+            return np.asarray(stored[()])
+        except OSError as error:
+            if "filter" not in str(error):
+                raise
+            raise DataError(f"{path}: {key} is compressed by a filter that is not installed here") from None
 
     with reading(path), h5py.File(path, "r") as file:
         return _read_parts(path, names, file, read)
 
 
+def _check_sources(path: Path, key: str, stored: Any) -> None:
+    """Raise `DataError` if a file or data set is missing in place of which HDF5 would return fill values."""
+    import h5py
+
+    sources = (
+        [(each.file_name, each.dset_name) for each in stored.virtual_sources()] if stored.is_virtual else []
+    )
+    for name, inner in dict.fromkeys(sources + [(name, "") for name, *_ in stored.external or ()]):
+        if "%" in name:  # a pattern of names; blocks may be missing on purpose
+            continue
+        places = [path] if name == "." else [path.parent / name, Path(name)]
+        place = next((place for place in places if place.is_file()), None)
+        if place is None:
+            raise DataError(f"{path}: the numbers of {key} are in the file {name}, which is missing")
+        if inner:
+            with reading(place), h5py.File(place, "r") as file:
+                if inner not in file:
+                    raise DataError(
+                        f"{path}: the numbers of {key} are in {place}, which has no data set {inner}"
+                    )
+
+
 def _read_parts(
     path: Path, names: ArrayNames, present: Collection[str], read: Callable[[str], HostArray]
-) -> tuple[Rows, Rows | None]:
+) -> Arrays:
     x, y, test_x, test_y = _choose_names(path, names, present)
     if x is None or y is None:
         raise UsageError(f"{path}: inputs and targets must be named together")
-    if test_x is None or test_y is None:
-        return Rows(read(x), read(y)), None
-    return Rows(read(x), read(y)), Rows(read(test_x), read(test_y))
+    test = None if test_x is None or test_y is None else Rows(read(test_x), read(test_y))
+    unused = [] if any(names) else [name for name in present if name not in (x, y, test_x, test_y)]
+    notes = (
+        (f"{_shown(unused)} of the file {'is' if len(unused) == 1 else 'are'} not used",) if unused else ()
+    )
+    if test is None and test_x != test_y:
+        absent = "test targets" if test_y is None else "test inputs"
+        notes = (
+            f"{test_x or test_y} is not used, since the file has no {absent}; training rows are held out "
+            "as the test set",
+            *notes,
+        )
+    return Arrays(Rows(read(x), read(y)), test, y, notes)
+
+
+def _shown(names: Iterable[str]) -> str:
+    return " ".join(", ".join(islice(names, 12)).split())[:200] or "nothing"
 
 
 def _choose_names(path: Path, names: ArrayNames, present: Collection[str]) -> ArrayNames:
     """Return the given names if there are any, and otherwise the usual names that the file has."""
-    shown = " ".join(", ".join(islice(present, 12)).split())[:200] or "nothing"
     if any(names):
         if (names.test_inputs is None) != (names.test_targets is None):
             raise UsageError(f"{path}: test_inputs and test_targets must be named together")
         for name in names:
             if name is not None and name not in present:
-                raise DataError(f"{path}: has no array {name!r}; it holds {shown}")
+                raise DataError(f"{path}: has no array {name!r}; it holds {_shown(present)}")
         return names
-    for usual in _USUAL_NAMES:
-        if usual.inputs in present and usual.targets in present:
-            if usual.test_inputs in present and usual.test_targets in present:
-                return usual
-            return ArrayNames(usual.inputs, usual.targets)
-    raise DataError(
-        f"{path}: has none of the usual names; set inputs and targets to two of its arrays: {shown}"
+    by_lower = {name.lower(): name for name in present}
+
+    def usual(forms: tuple[str, ...], words: tuple[str, ...]) -> str | None:
+        return next(
+            (by_lower[name] for form in forms for word in words if (name := form.format(word)) in by_lower),
+            None,
+        )
+
+    found = ArrayNames(
+        *(usual(forms, words) for forms in (_TRAINING, _TEST) for words in (_INPUTS, _TARGETS))
     )
+    if found.inputs is None or found.targets is None:
+        raise DataError(
+            f"{path}: has none of the usual names; set inputs and targets to two of its arrays: "
+            f"{_shown(present)}"
+        )
+    return found

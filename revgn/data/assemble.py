@@ -1,18 +1,27 @@
 """Build a data set from raw rows: check, flatten, encode, split and normalize them."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from revgn.data.dataset import Dataset, HostArray, ImageShape, Part, Task, checksum_arrays, normalization
-from revgn.data.settings import DataSettings, TaskChoice
+from revgn.data.dataset import (
+    Dataset,
+    HostArray,
+    ImageShape,
+    Part,
+    check_finite,
+    checksum_arrays,
+    normalization,
+)
+from revgn.data.images import flat_images, stored_images
+from revgn.data.information import missing_information, row_counts
+from revgn.data.labels import Encoded, encode_targets
+from revgn.data.missing import complete_rows
+from revgn.data.settings import DataSettings, LayoutChoice
 from revgn.errors import DataError, UsageError
 
 # Tags that separate these random draws from all others with the same seed.
 _SPLIT_TAG, _SUBSET_TAG, _VALIDATION_TAG = 0x5B117, 0x5B5E7, 0x5BA11D
-
-_MOST_CLASSES = 10_000
 
 
 class Rows(NamedTuple):
@@ -31,6 +40,9 @@ def assemble(
     *,
     classes: tuple[str, ...] = (),
     columns: tuple[str, ...] = (),
+    target_names: tuple[str, ...] = (),
+    targets_are: str = "",
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     """Check raw rows and build a data set from them.
 
@@ -40,18 +52,24 @@ def assemble(
         If `test` is None, the fraction `test_fraction` of the training rows becomes the test set, by one
         fixed shuffle.
     settings : DataSettings
-        With the task "auto", integers and strings are class labels, and floats are regression targets.
+        With the task "auto", the targets determine it; see `revgn.data.labels`.
         Validation rows are held out by another fixed shuffle, before the subset is taken from the remaining
         training rows.
     classes : tuple of str
         Names of the classes, if known; by default the training labels.
-    columns : tuple of str
-        Names of the target columns of a regression.
+    columns, target_names : tuple of str
+        Names of the input columns and of the target columns, if the file has names.
+    targets_are : str
+        The targets in words, such as "column 'price'", for `Dataset.taken_for`; if the classes are known, the
+        reason for them. By default nothing is said.
+    notes : tuple of str
+        What the reader of the file noticed, for `Dataset.warnings`.
 
     Raises
     ------
     DataError
-        If the rows cannot be used for training; the message names the first place.
+        If the rows cannot be used for training, or nothing can be learned from them; the message names the
+        first place.
     UsageError
         If `subset` is larger than the training set, or if class labels would have to be standardized.
     """
@@ -59,10 +77,17 @@ def assemble(
     if test is not None and test.inputs.shape[1:] != train.inputs.shape[1:]:
         shapes = f"training inputs have shape {train.inputs.shape}, test inputs {test.inputs.shape}"
         raise DataError(f"{name}: {shapes}; all but the first length must be equal")
-    inputs = [_flatten(rows, f"{name}: {label}") for label, rows in parts.items()]
-    image_shape = _image_shape(train.inputs.shape)
+    found = list(notes)
+    for label, rows in parts.items():
+        parts[label], note = _complete(rows, f"{name}: {label} set", drop=settings.drop_missing)
+        found += [f"{label} set: {note}"] if note else []
+    inputs = [_flatten(rows, settings.layout, f"{name}: {label}") for label, rows in parts.items()]
+    stored = stored_images(train.inputs.shape, settings.layout, f"{name}: training")
+    image_shape = None if stored is None else stored[0]
     raw = {label: rows.targets for label, rows in parts.items()}
-    task, targets, names = _encode(name, raw, settings.task, classes, columns)
+    encoded = encode_targets(name, raw, settings.task, classes, target_names)
+    task, targets, names, _ = encoded
+    found += row_counts(inputs[0], columns) if image_shape is None else ()
     if test is None:
         whole, share = Part(inputs[0], targets[0]), settings.test_fraction
         training, testing = _split(whole, share, _SPLIT_TAG, f"{name}: a test")
@@ -79,7 +104,20 @@ def assemble(
         raise UsageError(
             f"standardize_targets: {name} has classes; only regression targets can be standardized"
         )
-    of_targets = normalization(training.targets, None) if settings.standardize_targets else (None, None)
+    target_shift, target_scale = (
+        normalization(training.targets, None) if settings.standardize_targets else (None, None)
+    )
+    held = {"test": testing} | ({} if validation is None else {"validation": validation})
+    found += missing_information(
+        name,
+        task,
+        training,
+        held,
+        (shift, scale),
+        columns=columns,
+        classes=names,
+        is_image=image_shape is not None,
+    )
     return Dataset(
         name,
         task,
@@ -92,34 +130,65 @@ def assemble(
         checksum,
         source,
         validation,
-        *of_targets,
+        target_shift,
+        target_scale,
+        columns=columns,
+        target_names=target_names or (names if task == "regression" else ()),
+        taken_for=_taken_for(encoded, training, testing, targets_are, image_shape) if targets_are else "",
+        warnings=tuple(found),
     )
 
 
-def check_finite(values: HostArray, where: str, columns: Sequence[str] = ()) -> None:
-    """Raise `DataError` for NaN or infinity in `values` (n, c); the message names the first such number."""
-    bad = ~np.isfinite(values)
-    if bad.any():
-        row, column = divmod(int(np.argmax(bad)), bad.shape[1])
-        raise DataError(
-            f"{where}: {int(bad.sum())} of {bad.size} numbers are not finite; the first is "
-            f"{values[row, column]} in row {row}, column {columns[column] if columns else column} (from 0)"
-        )
+def _taken_for(
+    encoded: Encoded, train: Part, test: Part, targets_are: str, image_shape: ImageShape | None
+) -> str:
+    """Describe the task, with the reason, and the sizes of the data set in one line."""
+    count = len(encoded.names)
+    if encoded.task == "classification":
+        what = f"classification into {count} classes"
+    else:
+        what = f"regression on {count} target{'s' * (count > 1)}"
+    other = {
+        "classification": "set task to regression to fit them as numbers",
+        "regression": "set task to classification to take them as labels",
+    }
+    d = train.inputs.shape[1]
+    inputs = (
+        f"images of {' x '.join(map(str, image_shape or ()))}" if image_shape else f"{d} input{'s' * (d > 1)}"
+    )
+    sizes = f"{train.inputs.shape[0]} training and {test.inputs.shape[0]} test rows of {inputs}"
+    holds = "hold" if targets_are.startswith("columns ") else "holds"
+    because = [f"{targets_are} {holds} {encoded.reason}"] if encoded.reason else [targets_are]
+    because += [other[encoded.task]] if "whole" in encoded.reason else []
+    return f"{what} ({'; '.join(because)}); {sizes}"
 
 
-def _image_shape(shape: tuple[int, ...]) -> ImageShape | None:
-    """Return channels, height and width if the inputs are certainly images, otherwise None."""
-    match shape:
-        case (_, height, width):
-            return 1, height, width
-        case (_, 1 | 3 as channels, height, width) if width not in (1, 3):
-            return channels, height, width
-        case (_, height, width, 1 | 3 as channels) if height not in (1, 3):
-            return channels, height, width
-    return None
+def _complete(rows: Rows, where: str, *, drop: bool) -> tuple[Rows, str]:
+    """Return the rows without NaN in inputs and targets, and a note on the others."""
+    n = rows.inputs.shape[0] if rows.inputs.ndim else 0
+    arrays = {"input": rows.inputs, "target": rows.targets}
+    if not n or rows.targets.shape[:1] != (n,):
+        return rows, ""
+    missing = {
+        f"{name} column {k}": column
+        for name, each in arrays.items()
+        if each.dtype.kind == "f"
+        for k, column in enumerate(np.isnan(each.reshape(n, -1)).T)
+        if column.any()
+    }
+    if not missing:
+        return rows, ""
+    complete, note = complete_rows(
+        np.stack(list(missing.values()), axis=1),
+        list(missing),
+        where,
+        lambda row: f"row {row} (from 0)",
+        drop=drop,
+    )
+    return Rows(rows.inputs[complete], rows.targets[complete]), note
 
 
-def _flatten(rows: Rows, where: str) -> HostArray:
+def _flatten(rows: Rows, layout: LayoutChoice, where: str) -> HostArray:
     """Return the inputs as (n, d), uint8 or float64; images are flattened with channels first."""
     inputs = rows.inputs
     if inputs.ndim < 2:
@@ -132,100 +201,11 @@ def _flatten(rows: Rows, where: str) -> HostArray:
         raise DataError(f"{where} inputs have shape {inputs.shape}: nothing to train on")
     if inputs.dtype.kind not in "biuf":
         raise DataError(f"{where} inputs have dtype {inputs.dtype}; expected numbers")
-    if inputs.ndim == 4 and _image_shape(inputs.shape) not in (None, inputs.shape[1:]):
-        inputs = inputs.transpose(0, 3, 1, 2)
-    flat = inputs.reshape(inputs.shape[0], -1)
+    flat = flat_images(inputs, layout, where)
     if flat.dtype != np.uint8:
         flat = flat.astype(np.float64)
         check_finite(flat, f"{where} inputs")
     return flat
-
-
-def _encode(
-    name: str,
-    raw: dict[str, HostArray],
-    task: TaskChoice,
-    classes: tuple[str, ...],
-    columns: tuple[str, ...],
-) -> tuple[Task, list[HostArray], tuple[str, ...]]:
-    """Return the task, the targets (n, c) of each set, and the names of the c classes or columns."""
-    where = {label: f"{name}: {label} targets" for label in raw}
-    if task == "regression" or (task == "auto" and raw["training"].dtype.kind == "f"):
-        targets = [_numbers(each, where[label]) for label, each in raw.items()]
-        count = targets[0].shape[1]
-        if targets[-1].shape[1] != count:
-            other = targets[-1].shape[1]
-            raise DataError(f"{name}: training targets have {count} columns, test targets {other}")
-        return "regression", targets, columns or tuple(f"target{column}" for column in range(count))
-    labels = [_labels(each, where[label]) for label, each in raw.items()]
-    if labels[0].dtype.kind != labels[-1].dtype.kind:
-        raise DataError(f"{name}: labels are strings in one set and numbers in the other")
-    names = classes or _class_names(labels[0], where["training"])
-    return (
-        "classification",
-        [_one_hot(each, names, place) for each, place in zip(labels, where.values(), strict=True)],
-        names,
-    )
-
-
-def _labels(targets: HostArray, where: str) -> HostArray:
-    """Return the class labels (n,) as strings or int64."""
-    if targets.ndim == 2 and targets.shape[1] == 1:
-        targets = targets[:, 0]
-    if targets.ndim != 1:
-        raise DataError(f"{where} have shape {targets.shape}; a classification expects one label per row")
-    if targets.dtype.kind in "US":
-        return targets if targets.dtype.kind == "U" else np.char.decode(targets, "utf-8", "replace")
-    if targets.dtype.kind not in "biuf":
-        raise DataError(f"{where} have dtype {targets.dtype}; expected numbers or strings")
-    whole = (np.abs(targets) < 2**31) & (targets == np.rint(targets)) if targets.dtype.kind != "b" else True
-    if not np.all(whole):
-        row = int(np.argmin(whole))
-        raise DataError(f"{where}: {targets[row]} in row {row} (from 0) is not a class label 0..c-1")
-    return targets.astype(np.int64)
-
-
-def _class_names(labels: HostArray, where: str) -> tuple[str, ...]:
-    seen = np.unique(labels)
-    if seen.dtype.kind == "i" and not np.array_equal(seen, np.arange(seen.size)):
-        shown = ", ".join(map(str, seen[:8])) + (", ..." if seen.size > 8 else "")
-        raise DataError(f"{where}: class labels must be 0..c-1 without gaps; the labels are {shown}")
-    if seen.size > _MOST_CLASSES:
-        raise DataError(f"{where}: {seen.size} different labels; is this a regression, or a column of names?")
-    if seen.size < 2:
-        raise DataError(
-            f"{where}: all rows are of one class, {str(seen[0])[:40]!r}; a classification needs at least two"
-        )
-    return tuple(str(label) for label in seen)
-
-
-def _one_hot(labels: HostArray, classes: tuple[str, ...], where: str) -> HostArray:
-    """Return (n, c) float64 with a single 1 per row; string labels are looked up in the sorted `classes`."""
-    if labels.dtype.kind == "i":
-        index, known = labels, (labels >= 0) & (labels < len(classes))
-    else:
-        names = np.array(classes)
-        index = np.minimum(np.searchsorted(names, labels), names.size - 1)
-        known = names[index] == labels
-    if not known.all():
-        row = int(np.argmin(known))
-        raise DataError(
-            f"{where}: label {str(labels[row])[:40]!r} in row {row} (from 0) is not one of the "
-            f"{len(classes)} classes {classes[0][:40]!r} to {classes[-1][:40]!r}"
-        )
-    return np.eye(len(classes))[index]
-
-
-def _numbers(targets: HostArray, where: str) -> HostArray:
-    """Return regression targets as (n, c) float64."""
-    if targets.dtype.kind not in "biuf" or targets.ndim not in (1, 2) or targets.size == 0:
-        raise DataError(
-            f"{where} have shape {targets.shape} and dtype {targets.dtype}; a regression expects numbers, "
-            "(n,) or (n, c)"
-        )
-    numbers = targets.reshape(targets.shape[0], -1).astype(np.float64)
-    check_finite(numbers, where)
-    return numbers
 
 
 def _split(part: Part, fraction: float, tag: int, name: str) -> tuple[Part, Part]:

@@ -8,6 +8,7 @@ import numpy as np
 from revgn.arrays import Array, Backend, DType
 from revgn.data.dataset import Dataset, HostArray, Part
 from revgn.data.placed import place_part, take_rows
+from revgn.data.settings import Augmentation
 from revgn.errors import UsageError
 
 _ORDER_TAG = 0x0BDE5  # separates the order from all other random draws with the same seed
@@ -56,7 +57,8 @@ def take_batch(
     backend: Backend,
     dtype: DType,
     *,
-    crop: np.random.Generator | None = None,
+    augmentation: Augmentation = "none",
+    rng: np.random.Generator | None = None,
     smoothing: float = 0.0,
 ) -> tuple[Array, Array]:
     """Return the normalized inputs (m, d) and the targets (m, c) of the given rows, on the backend.
@@ -67,16 +69,8 @@ def take_batch(
     ----------
     rows : (m,) or slice
         None takes all rows.
-    crop : numpy.random.Generator
-        Generator for a random resized crop of each raw image; None leaves the images unchanged.
-    smoothing : float
-        Label smoothing s. The targets y become (1 - s) y + s/c; the sum of each row stays 1 (Szegedy et al.
-        2016, section 7).
-
-    Raises
-    ------
-    UsageError
-        If `crop` is given and the inputs are not images.
+    augmentation, rng, smoothing
+        See `take_rows`, also for errors.
 
     Notes
     -----
@@ -92,7 +86,5 @@ def take_batch(
     ((5, 64), (5, 10), 'float32')
     """
     rows = slice(None) if rows is None else rows
-    if crop is not None and dataset.image_shape is None:
-        raise UsageError(f"crop: the inputs of {dataset.name} are not images")
     taken = place_part(dataset, Part(part.inputs[rows], part.targets[rows]), backend, dtype)
-    return take_rows(taken, slice(None), crop=crop, smoothing=smoothing)
+    return take_rows(taken, slice(None), augmentation=augmentation, rng=rng, smoothing=smoothing)

@@ -1,16 +1,18 @@
 """Read CIFAR-10 in its binary version (3073-byte rows) or its Python version (pickles), as files or tar.gz.
 
-The pickles are read without running any code from them. The three NumPy names in them are replaced by a
-stand-in that only stores its arguments, and every other name is refused.
+The pickles are read without running any code from them. The NumPy names in them are replaced by a stand-in
+that only stores its arguments, and every other name is refused. Batches that Python 3 pickled again, by any
+protocol, are read too.
 """
 
 import io
 import pickle
+import struct
 import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -81,6 +83,28 @@ class _StandIn:
         self.state = state
 
 
+def _encoded(*args: object) -> bytes:
+    """Return the bytes that Python 3 writes as text in old protocols: the arguments of `_codecs.encode`."""
+    match args:
+        case (str(text), "latin1"):
+            return text.encode("latin1")
+    raise pickle.UnpicklingError("_codecs.encode has other arguments than a text and latin1")
+
+
+_ADMITTED: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): _StandIn,
+    ("numpy._core.multiarray", "_reconstruct"): _StandIn,
+    ("numpy.core.numeric", "_frombuffer"): _StandIn,
+    ("numpy._core.numeric", "_frombuffer"): _StandIn,
+    ("numpy", "ndarray"): _StandIn,
+    ("numpy", "dtype"): _StandIn,
+    ("_codecs", "encode"): _encoded,
+}
+
+
+_OPERATIONS: dict[int, Any] = {**pickle._Unpickler.dispatch}
+
+
 class _BatchUnpickler(pickle._Unpickler):
     """Unpickler that only admits the names in a CIFAR-10 batch.
 
@@ -88,27 +112,50 @@ class _BatchUnpickler(pickle._Unpickler):
     gigabytes.
     """
 
+    def __init__(self, stored: bytes, where: str) -> None:
+        super().__init__(io.BytesIO(stored), encoding="bytes")
+        self._where = where
+
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in (
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-        ):
-            return _StandIn
-        raise pickle.UnpicklingError(f"it contains {module}.{name}, which is not part of a CIFAR-10 batch")
+        if (module, name) in _ADMITTED:
+            return _ADMITTED[module, name]
+        raise DataError(f"{self._where}: contains {module}.{name}, which is not part of a CIFAR-10 batch")
+
+    def _load_bytearray(self: Any) -> None:
+        """Read a bytearray without allocating the size that it claims."""
+        (size,) = struct.unpack("<Q", self.read(8))
+        self.append(self.read(size))
+
+    dispatch = _OPERATIONS | {pickle.BYTEARRAY8[0]: _load_bytearray}
 
 
 def _decode_pickle(stored: bytes, where: str) -> tuple[HostArray, HostArray]:
     with reading(where):
-        batch = _BatchUnpickler(io.BytesIO(stored), encoding="bytes").load()
-    match batch:
-        case {
-            b"data": _StandIn(
-                state=(_, (int(n), 3072), _StandIn(args=(b"u1" | "u1", *_)), order, bytes(raw))
-            ),
-            b"labels": list(labels),
-        } if n == len(labels) > 0 and len(raw) == n * _PIXELS and all(k in range(10) for k in labels):
-            pixels = np.frombuffer(raw, np.uint8).reshape((n, _PIXELS), order="F" if order else "C")
-            return pixels.reshape(-1, 3, 32, 32), np.array(labels, np.uint8)
+        batch = _BatchUnpickler(stored, where).load()
+    match {_text(key): value for key, value in batch.items()} if isinstance(batch, dict) else None:
+        case {"data": _StandIn() as array, "labels": list(labels)}:
+            raw, shape, order = _contents(array)
+            n = len(labels)
+            if (
+                n
+                and shape == (n, _PIXELS)
+                and len(raw) == n * _PIXELS
+                and all(k in range(10) for k in labels)
+            ):
+                pixels = np.frombuffer(raw, np.uint8).reshape((n, _PIXELS), order=order)
+                return pixels.reshape(-1, 3, 32, 32), np.array(labels, np.uint8)
     raise DataError(f"{where}: not a CIFAR-10 batch (expected data as bytes (n, 3072) and n labels 0..9)")
+
+
+def _text(key: object) -> object:
+    return key.decode("latin1") if isinstance(key, bytes) else key
+
+
+def _contents(array: _StandIn) -> tuple[bytes, object, Literal["C", "F"]]:
+    """Return bytes, shape and order of an array of uint8, which protocol 5 writes in another form."""
+    match array:
+        case _StandIn(state=(_, shape, _StandIn(args=(b"u1" | "u1", *_)), is_fortran, bytes(raw))):
+            return raw, shape, "F" if is_fortran else "C"
+        case _StandIn(args=(bytes(raw), _StandIn(args=("u1", *_)), shape, "C" | "F" as order)):
+            return raw, shape, order
+    return b"", None, "C"

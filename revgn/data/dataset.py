@@ -1,10 +1,10 @@
 """A checked data set: training, validation and test set, normalization, checksum."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -12,9 +12,17 @@ from revgn.errors import DataError, RevgnError
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 Task: TypeAlias = Literal["classification", "regression"]
-ImageShape: TypeAlias = tuple[int, int, int]  # channels, height, width
+Layout: TypeAlias = Literal["channels-first", "channels-last"]
 
 _CHUNK = 1024  # number of rows converted to float64 at once
+
+
+class ImageShape(NamedTuple):
+    """Sizes of an image, in the order in which images are flattened."""
+
+    channels: int
+    height: int
+    width: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,8 +39,9 @@ class Dataset:
 
     The network's inputs are (inputs - shift) * scale. `shift` is the mean and `scale` is one over the
     standard deviation of the training set, per channel for images and per column for tables. Targets (n, c)
-    are one-hot in the order of `classes`, or the columns of a regression. If regression targets are
-    standardized, the network is fitted to (target - target_shift) * target_scale.
+    are one-hot in the order of `classes`, or the columns of a regression. A class is named after its label
+    in the file, such as 2, True or ant. If regression targets are standardized, the network is fitted to
+    (target - target_shift) * target_scale.
     """
 
     name: str
@@ -48,6 +57,10 @@ class Dataset:
     validation: Part | None = None  # rows held out from training, for model selection without the test set
     target_shift: HostArray | None = None  # (c,) float64; None: targets are not standardized
     target_scale: HostArray | None = None  # (c,)
+    columns: tuple[str, ...] = ()  # names of the d input columns of a table; empty if the file has no names
+    target_names: tuple[str, ...] = ()  # names of the target columns: one for class labels in one column
+    taken_for: str = ""  # what the file was taken for, and why, in one line; empty for a known data set
+    warnings: tuple[str, ...] = ()  # what the file lacks, and the consequences, one line each
 
 
 @contextmanager
@@ -59,8 +72,29 @@ def reading(where: object, *errors: type[Exception]) -> Iterator[None]:
     except RevgnError:
         raise
     except kinds as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{where}: cannot be read ({reason})") from None
+        raise DataError(f"{where}: cannot be read; {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason of a failure in words of our own; the system has good words for its errors."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    if isinstance(error, MemoryError):
+        return "it does not fit into memory"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.object[error.start]:#04x} is not UTF-8; save the file as UTF-8"
+    return "the file is damaged, incomplete or of another kind"
+
+
+def check_finite(values: HostArray, where: str, columns: Sequence[str] = ()) -> None:
+    """Raise `DataError` for NaN or infinity in `values` (n, c); the message names the first such number."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row, column = divmod(int(np.argmax(bad)), bad.shape[1])
+        raise DataError(
+            f"{where}: {int(bad.sum())} of {bad.size} numbers are not finite; the first is "
+            f"{values[row, column]} in row {row}, column {columns[column] if columns else column} (from 0)"
+        )
 
 
 def checksum_arrays(arrays: Iterable[HostArray]) -> str:
@@ -76,32 +110,38 @@ def checksum_arrays(arrays: Iterable[HostArray]) -> str:
 def normalization(inputs: HostArray, image_shape: ImageShape | None) -> tuple[HostArray, HostArray]:
     """Return shift and scale, (d,) each, that give `inputs` mean 0 and standard deviation 1.
 
-    Images have one pair per channel, over all its pixels. Tables have one pair per column. A constant channel
-    or column has scale 1.
+    Images, flattened channels first, have one pair per channel, over all its pixels. Tables have one pair per
+    column. A constant channel or column has scale 1. Numbers are squared in a unit of their own, so that no
+    square overflows.
 
     Notes
     -----
     Law: over `inputs`, (inputs - shift) * scale has mean 0 and variance 1 in each varying channel.
     Cost: the data are read three times; only some rows at a time are converted to float64.
     """
+    low, high = inputs.min(axis=0), inputs.max(axis=0)
     with np.errstate(over="ignore", invalid="ignore"):
         shift = _channel_means(inputs.mean(axis=0, dtype=np.float64), image_shape)
-        squares = np.zeros_like(shift)
-        for start in range(0, inputs.shape[0], _CHUNK):
-            squares += np.square(inputs[start : start + _CHUNK] - shift).sum(axis=0)
-        std = np.sqrt(_channel_means(squares / inputs.shape[0], image_shape))
-    if not np.isfinite(std).all():
-        column = int(np.argmin(np.isfinite(std)))
+        reach = np.maximum(np.abs(low - shift), np.abs(high - shift))
+    if not np.isfinite(reach).all():
+        column = int(np.argmin(np.isfinite(reach)))
         raise DataError(
-            f"normalization: input column {column} has numbers too large to be squared in float64"
+            f"normalization: input column {column} has numbers too large for their mean in float64"
         )
-    varies = _channel_means(inputs.max(axis=0) > inputs.min(axis=0), image_shape) > 0
-    return shift, 1 / np.where(varies & (std > 0), std, 1.0)
+    exponent = np.frexp(_channel_means(reach, image_shape))[1]
+    unit = np.exp2(np.minimum(-exponent, 1022))  # powers of two cause no rounding
+    squares = np.zeros_like(shift)
+    for start in range(0, inputs.shape[0], _CHUNK):
+        squares += np.square((inputs[start : start + _CHUNK] - shift) * unit).sum(axis=0)
+    with np.errstate(divide="ignore", over="ignore"):
+        scale = unit / np.sqrt(_channel_means(squares / inputs.shape[0], image_shape))
+    varies = _channel_means(high > low, image_shape) > 0
+    return shift, np.where(varies & np.isfinite(scale), scale, 1.0)
 
 
 def _channel_means(columns: HostArray, image_shape: ImageShape | None) -> HostArray:
     """Return the mean over its channel for each column of images, and the columns of tables unchanged."""
     if image_shape is None:
         return columns.astype(np.float64)
-    channels = columns.reshape(image_shape[0], -1)
+    channels = columns.reshape(image_shape.channels, -1)
     return np.repeat(channels.mean(axis=1), channels.shape[1])

@@ -7,8 +7,11 @@ from typing import TypeAlias
 import numpy as np
 
 from revgn.arrays import Array, Backend, DType, array_namespace, blockwise, memory_size
+from revgn.data.augmentation import pad_crop_flip
 from revgn.data.crop import random_resized_crop
 from revgn.data.dataset import Dataset, HostArray, ImageShape, Part
+from revgn.data.interface import Interface
+from revgn.data.settings import Augmentation
 from revgn.errors import UsageError
 
 Rows: TypeAlias = Array | HostArray | slice
@@ -74,7 +77,7 @@ def place_dataset(dataset: Dataset, backend: Backend, dtype: DType) -> PlacedDat
 
 
 def place_part(
-    dataset: Dataset, part: Part, backend: Backend, dtype: DType, *, is_resident: bool = True
+    dataset: Dataset | Interface, part: Part, backend: Backend, dtype: DType, *, is_resident: bool = True
 ) -> PlacedPart:
     """Move one set of `dataset`, or other rows with the same normalization, to the backend."""
     work = dtype if part.inputs.dtype == np.uint8 else backend.xp.float64
@@ -99,7 +102,12 @@ def place_rows(part: PlacedPart, rows: HostArray) -> Array | HostArray:
 
 
 def take_rows(
-    part: PlacedPart, rows: Rows, *, crop: np.random.Generator | None = None, smoothing: float = 0.0
+    part: PlacedPart,
+    rows: Rows,
+    *,
+    augmentation: Augmentation = "none",
+    rng: np.random.Generator | None = None,
+    smoothing: float = 0.0,
 ) -> tuple[Array, Array]:
     """Return the normalized inputs (m, d) and the targets (m, c) of the given rows, on the backend.
 
@@ -107,8 +115,10 @@ def take_rows(
     ----------
     rows : (m,) or slice
         Row numbers, as returned by `place_rows`.
-    crop : numpy.random.Generator
-        Generator for a random resized crop of each raw image; None leaves the images unchanged.
+    augmentation : {"none", "resized-crop", "pad-crop-flip"}
+        Random change of each raw image; see `random_resized_crop` and `pad_crop_flip`.
+    rng : numpy.random.Generator
+        Generator of the changes.
     smoothing : float
         Label smoothing s. The targets y become (1 - s) y + s/c; the sum of each row stays 1 (Szegedy et al.
         2016, section 7).
@@ -116,11 +126,11 @@ def take_rows(
     Raises
     ------
     UsageError
-        If `crop` is given and the inputs are not images.
+        If images are to be changed, but the inputs are not images or there is no generator.
 
     Notes
     -----
-    Cost: only the windows of crops are copied to the device, unless the rows are on the host.
+    Cost: only the draws of the changes are copied to the device, unless the rows are on the host.
 
     Examples
     --------
@@ -135,11 +145,16 @@ def take_rows(
     backend, dtype, work = part.backend, part.dtype, part.shift.dtype
     xp = backend.xp
     raw = backend.asarray(_rows_of(part.inputs, rows))
-    if crop is not None:
-        if part.image_shape is None:
-            raise UsageError("crop: the inputs are not images")
-        images = xp.astype(raw, xp.float32 if work == xp.float32 else xp.float64, copy=False)
-        raw = xp.reshape(random_resized_crop(xp.reshape(images, (-1, *part.image_shape)), crop), raw.shape)
+    if augmentation != "none":
+        if part.image_shape is None or rng is None:
+            raise UsageError(f"augmentation: {augmentation} needs images and a random generator")
+        images = xp.reshape(raw, (-1, *part.image_shape))
+        if augmentation == "resized-crop":
+            images = xp.astype(images, xp.float32 if work == xp.float32 else xp.float64, copy=False)
+            images = random_resized_crop(images, rng)
+        else:
+            images = pad_crop_flip(images, rng)
+        raw = xp.reshape(images, raw.shape)
     targets = backend.asarray(_rows_of(part.targets, rows), dtype=dtype)
     if smoothing:
         targets = (1.0 - smoothing) * targets + smoothing / targets.shape[1]

@@ -5,6 +5,8 @@ from typing import Literal, TypeAlias
 from revgn.structs import setting, struct
 
 TaskChoice: TypeAlias = Literal["auto", "classification", "regression"]
+LayoutChoice: TypeAlias = Literal["auto", "channels-first", "channels-last"]
+Augmentation: TypeAlias = Literal["none", "resized-crop", "pad-crop-flip"]
 
 
 @struct
@@ -12,7 +14,7 @@ class DataSettings:
     """Data set, and the samples of it that are used."""
 
     name: str = setting(
-        "Data set: a name that `revgn data` lists, or an .npz, .h5 or .csv file.",
+        "Data set: a name that `revgn data` lists, an .npz, .h5 or .csv file, or a folder of images.",
         default="digits",
         resumable=True,
     )
@@ -36,12 +38,33 @@ class DataSettings:
     test_targets: str | None = setting(
         "Key or path of the targets of the test set; by default as for inputs.", default=None
     )
+    layout: LayoutChoice = setting(
+        "Axes of images in a file: (n, channels, height, width) or (n, height, width, channels); auto infers "
+        "them from the sizes.",
+        default="auto",
+    )
     target: str | None = setting(
         "Target column of a .csv file; several are separated by commas.", default=None
     )
+    columns: str | None = setting(
+        "Input columns of a .csv file, separated by commas; names after a minus sign are left out instead.",
+        default=None,
+    )
+    separator: str | None = setting(
+        "Separator of the cells of a .csv file: a character, tab or space; by default detected.", default=None
+    )
+    decimal: Literal[".", ","] | None = setting(
+        "Decimal point or comma of a .csv file; by default detected.", default=None
+    )
+    drop_missing: bool = setting(
+        "Leave out rows with missing values; by default they are an error.", default=False
+    )
     task: TaskChoice = setting("Task; auto infers it from the targets.", default="auto")
     test_fraction: float = setting(
-        "Fraction of the samples used as the test set if the file has no test set.", default=0.2, gt=0, lt=1
+        "Fraction of the samples used as the test set if the file or folder has no test set.",
+        default=0.2,
+        gt=0,
+        lt=1,
     )
     validation: float = setting(
         "Fraction of the training set held out for validation, to select the best weights.",
@@ -52,6 +75,8 @@ class DataSettings:
     standardize_targets: bool = setting(
         "Standardize regression targets; the loss is then in units of their variance.", default=False
     )
-    crop: bool = setting(
-        "Augment training images by random crops, resized (RandomResizedCrop).", default=False
+    augmentation: Augmentation = setting(
+        "Random changes of training images: resized-crop (RandomResizedCrop), or pad-crop-flip (shifts by up "
+        "to 4 pixels, and horizontal flips).",
+        default="none",
     )

@@ -10,23 +10,28 @@ from revgn.data.archives import ArrayNames, read_h5, read_npz
 from revgn.data.assemble import Rows, assemble
 from revgn.data.cifar import read_cifar
 from revgn.data.dataset import Dataset
+from revgn.data.folders import read_folder
 from revgn.data.idx import read_idx
+from revgn.data.images import stored_images
+from revgn.data.kinds import kind_of_file
 from revgn.data.places import KNOWN, dataset_names, fetch, find_files, missing
-from revgn.data.settings import DataSettings
-from revgn.data.tables import read_csv
+from revgn.data.settings import DataSettings, LayoutChoice
+from revgn.data.tables import read_table
 from revgn.errors import DataError, UsageError, nearest
 
-_SUFFIXES = (".npz", ".h5", ".hdf5", ".csv")
+_SUFFIXES = (".npz", ".h5", ".hdf5", ".csv", ".tsv", ".txt", ".gz")
+_OF_TABLES = ("target", "columns", "separator", "decimal")
+_OF_ARRAYS = ("inputs", "targets", "test_inputs", "test_targets", "layout")
 _TEST_FRACTION = 0.2  # of a known table; its checksum depends on the split
 
 
 def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Dataset:
-    """Load a known data set by its name, or a user's own arrays from an .npz, .h5 or .csv file.
+    """Load a known data set, or a user's own: arrays in a .npz, .h5 or .csv file, or a folder of images.
 
     Parameters
     ----------
     name : str
-        One of `dataset_names()`, or the path of a file.
+        One of `dataset_names()`, or the path of a file or of a folder.
     download : bool
         Whether to download a known data set that is not on this machine.
     **settings
@@ -42,7 +47,7 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
     Notes
     -----
     Law: `checksum` covers all loaded rows, whatever the subset; shift and scale are computed from the
-    training rows that remain.
+    training rows that remain. Images are flattened channels first, whatever their order in the file.
 
     Examples
     --------
@@ -51,34 +56,81 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
     ((200, 64), (360, 10), 'classification')
     """
     wanted = DataSettings(name, **settings)
-    task, folder = wanted.task, wanted.folder
-    names = ArrayNames(wanted.inputs, wanted.targets, wanted.test_inputs, wanted.test_targets)
-    path = Path(name)
-    suffix = path.suffix.lower()
-    if wanted.target is not None and suffix != ".csv":
-        raise UsageError(f"target: {name} is not a .csv file; only .csv files have named columns")
-    if any(names) and suffix not in (".npz", ".h5", ".hdf5"):
-        raise UsageError(f"inputs, targets: {name} is not an .npz or .h5 file; only these have named arrays")
+    folder, path = wanted.folder, Path(name)
     if name in KNOWN:
-        if task not in ("auto", KNOWN[name].task):
-            has = "classes" if task == "regression" else "numbers as targets"
-            raise UsageError(f"task: {name} has {has}; it is not a {task}")
+        _refuse_settings(wanted, (*_OF_TABLES, *_OF_ARRAYS, "drop_missing"), "a known data set")
+        if wanted.task not in ("auto", KNOWN[name].task):
+            has = "classes" if wanted.task == "regression" else "numbers as targets"
+            raise UsageError(f"task: {name} has {has}; it is not a {wanted.task}")
         paths = fetch(name, folder) if download else find_files(name, folder)
         if not paths:
             raise missing(name, folder, "downloads are off")
         return _load_known(name, paths, wanted)
-    if suffix not in _SUFFIXES:
-        hint = nearest(name, dataset_names())
-        raise UsageError(f"data: {name!r} is neither a known name nor a {'/'.join(_SUFFIXES)} file; {hint}")
+    if path.is_dir():
+        _refuse_settings(wanted, (*_OF_TABLES, *_OF_ARRAYS, "drop_missing"), "a folder of images")
+        return _load_folder(path, wanted)
     if not path.is_file():
+        if path.suffix.lower() not in _SUFFIXES:
+            hint = nearest(name, dataset_names())
+            raise UsageError(
+                f"data: {name!r} is neither a known name, nor a {'/'.join(_SUFFIXES)} file, nor a folder; "
+                f"{hint}"
+            )
         raise DataError(f"{path}: there is no such file")
-    columns: tuple[str, ...] = ()
-    test: Rows | None = None
-    if suffix == ".csv":
-        train, columns = read_csv(path, wanted.target, task)
-    else:
-        train, test = (read_npz if suffix == ".npz" else read_h5)(path, names)
-    return assemble(path.name, str(path), train, test, wanted, columns=columns)
+    kind = kind_of_file(path)
+    if kind == "table":
+        _refuse_settings(wanted, _OF_ARRAYS, "a table, which has no named arrays")
+        table = read_table(path, wanted)
+        dataset = assemble(
+            path.name,
+            str(path),
+            table.rows,
+            None,
+            replace(wanted, drop_missing=False),
+            columns=table.columns,
+            target_names=table.target_names,
+            targets_are=_in_words("column", table.target_names, wanted),
+            notes=table.notes,
+        )
+        return replace(dataset, taken_for="; ".join(filter(None, (dataset.taken_for, table.dialect))))
+    _refuse_settings(wanted, _OF_TABLES, f"an {kind} file, which has no named columns")
+    names = ArrayNames(wanted.inputs, wanted.targets, wanted.test_inputs, wanted.test_targets)
+    arrays = (read_npz if kind == ".npz" else read_h5)(path, names)
+    shape = arrays.train.inputs.shape
+    stored = stored_images(shape, wanted.layout, f"{path.name}: training")
+    return assemble(
+        path.name,
+        f"{path}, images {stored[1].replace('-', ' ')}" if stored and len(shape) == 4 else str(path),
+        arrays.train,
+        arrays.test,
+        wanted,
+        targets_are=_in_words("array", (arrays.targets,), wanted),
+        notes=arrays.notes,
+    )
+
+
+def _refuse_settings(wanted: DataSettings, names: tuple[str, ...], kind: str) -> None:
+    """Raise `UsageError` for a setting that has no effect on this kind of data."""
+    for name in names:
+        if getattr(wanted, name) != getattr(DataSettings(), name):
+            raise UsageError(f"{name}: has no effect, since {wanted.name} is {kind}")
+
+
+def _in_words(kind: str, names: tuple[str, ...], wanted: DataSettings) -> str:
+    """Return the names of the targets, such as "columns 'a', 'b'", or that the task was set."""
+    if wanted.task != "auto":
+        return f"{kind} {', '.join(map(repr, names))}, as set"
+    return f"{kind}{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
+
+
+def _load_folder(path: Path, wanted: DataSettings) -> Dataset:
+    if wanted.task == "regression":
+        raise UsageError(f"task: {path} has classes; it is not a regression")
+    train, test, classes = read_folder(path)
+    layout: LayoutChoice = "channels-last" if train.inputs.ndim == 4 else "auto"
+    wanted = replace(wanted, layout=layout)
+    because = "one folder each"
+    return assemble(path.name, str(path), train, test, wanted, classes=classes, targets_are=because)
 
 
 def describe(name: str, **options: Any) -> dict[str, Any]:
@@ -94,6 +146,8 @@ def describe(name: str, **options: Any) -> dict[str, Any]:
         "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
         "dtype": str(dataset.train.inputs.dtype),
         "classes" if dataset.task == "classification" else "targets": list(dataset.classes),
+        "taken_for": dataset.taken_for or None,
+        "warnings": list(dataset.warnings) or None,
         "checksum": dataset.checksum,
         "source": dataset.source,
     }
@@ -112,9 +166,11 @@ def list_datasets(folder: str | None = None) -> list[dict[str, Any]]:
 def _load_known(name: str, paths: tuple[Path, ...], wanted: DataSettings) -> Dataset:
     known = KNOWN[name]
     columns: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
     test: Rows | None = None
     if known.target:
-        train, columns = read_csv(paths[0], known.target, known.task)
+        table = read_table(paths[0], replace(wanted, target=known.target, task=known.task))
+        train, columns, target_names = table.rows, table.columns, table.target_names
     elif name == "cifar10":
         train, test = read_cifar(paths)
     else:
@@ -127,7 +183,9 @@ def _load_known(name: str, paths: tuple[Path, ...], wanted: DataSettings) -> Dat
             raise DataError(f"{name}: {place} holds {kind} of shape {rows.inputs.shape}, expected {expected}")
     wanted = replace(wanted, task=known.task, test_fraction=_TEST_FRACTION)
     source = f"{known.credit}; {place}"
-    dataset = assemble(name, source, train, test, wanted, classes=known.classes, columns=columns)
+    dataset = assemble(
+        name, source, train, test, wanted, classes=known.classes, columns=columns, target_names=target_names
+    )
     if known.sha256 and dataset.checksum != known.sha256:
         raise DataError(f"{name}: the files in {paths[0].parent} differ from the files that ship with revgn")
     return dataset

@@ -1,113 +1,139 @@
-"""Read a user's own table from a .csv file, as raw rows."""
+"""Read a user's own table from a text file, as raw rows."""
 
-import csv
+import re
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from revgn.data.assemble import Rows, check_finite
-from revgn.data.dataset import HostArray, reading
-from revgn.data.settings import TaskChoice
+from revgn.data.assemble import Rows
+from revgn.data.cells import SHOWN, is_number, numbers, open_table
+from revgn.data.dataset import HostArray
+from revgn.data.dialect import MISSING, Dialect, shown_separator
+from revgn.data.missing import complete_rows
+from revgn.data.settings import DataSettings, TaskChoice
 from revgn.errors import DataError, UsageError
 
+_WHOLE = re.compile(r"[-+]?\d+")
 
-def read_csv(path: Path, target: str | None, task: TaskChoice) -> tuple[Rows, tuple[str, ...]]:
-    """Read a table of numbers under a header row; return its rows and the names of the target columns.
 
-    Parameters
-    ----------
-    target : str
-        Name of the column to predict, or several names separated by commas. All other columns are inputs.
-    task : str
-        A single target column may hold words, the names of classes, unless the task is a regression.
+class Table(NamedTuple):
+    """Rows of a table, the names of its input and target columns, and what was noticed on the way."""
+
+    rows: Rows
+    columns: tuple[str, ...]
+    target_names: tuple[str, ...]
+    dialect: str  # in words, "" for the usual one
+    notes: tuple[str, ...] = ()
+
+
+def read_table(path: Path, settings: DataSettings) -> Table:
+    """Read a table of numbers under a header row, whose dialect is detected or set.
+
+    The columns `target` are the targets; all others, or only `columns`, are the inputs. Columns without a
+    name are left out. A single target column may hold text, the names of classes, unless the task is a
+    regression. The cells true and false are 1 and 0 in inputs.
 
     Raises
     ------
     DataError
         If a row has too few or too many cells, or a cell is not a number; the message names line and column.
     UsageError
-        If `target` is not a column of the table.
+        If a column of the settings does not exist.
     """
-    inputs, targets, lines = array("d"), [], []
-    with (
-        reading(path, OSError, csv.Error, UnicodeDecodeError),
-        path.open(newline="", encoding="utf-8-sig") as file,
-    ):
-        reader = csv.reader(file, strict=True)
-        header = _check_header([" ".join(name.split()) for name in next(reader, [])], path)
-        chosen = _target_columns(header, target, path)
-        kept = [k for k, name in enumerate(header) if name not in chosen]
-        names, wanted = [header[k] for k in kept], [header.index(name) for name in chosen]
-        for row in filter(None, reader):
-            where = f"{path}: line {reader.line_num}"
-            if len(row) != len(header):
-                raise DataError(f"{where} has {len(row)} cells, but the header has {len(header)}")
-            inputs.extend(_numbers([row[k] for k in kept], where, names))
-            targets.append([row[k].strip() for k in wanted])
-            lines.append(where)
-            if "" in targets[-1]:
-                raise DataError(f"{where}: the target is empty")
+    values, cells, lines = array("d"), [], array("q")
+    with open_table(path, settings.separator, settings.decimal) as table:
+        head, form = table.names, table.dialect
+        targets, inputs = _choose_columns(head, form, settings, str(path))
+        names, target_names = [head[k] for k in inputs], [head[k] for k in targets]
+        unnamed: dict[int, list[str]] = {k: [] for k, name in enumerate(head) if not name}
+        for line, row in table.rows:
+            values.extend(numbers([row[k] for k in inputs], names, form, f"{path}: line {line}"))
+            cells.append([row[k].strip() for k in targets])
+            lines.append(line)
+            for k, first in unnamed.items():
+                if len(first) < SHOWN and row[k].strip():
+                    first.append(row[k].strip()[:20])
     if not lines:
         raise DataError(f"{path}: there are no rows under the header")
-    x = np.frombuffer(inputs).reshape(-1, len(kept))
-    check_finite(x, f"{path}: inputs", names)
-    if len(chosen) == 1 and task != "regression":
-        labels = _class_labels([row[0] for row in targets], force=task == "classification")
-        if labels is not None:
-            return Rows(x, labels), chosen
-    y = [_numbers(row, where, chosen) for row, where in zip(targets, lines, strict=True)]
-    return Rows(x, np.array(y)), chosen
-
-
-def _check_header(header: list[str], path: Path) -> list[str]:
-    if not header or all(map(_is_number, header)):
-        raise DataError(f"{path}: line 1 must name the columns")
-    if len(set(header)) < len(header):
-        twice = next(name for k, name in enumerate(header) if name in header[:k])
-        raise DataError(f"{path}: two columns are named {twice!r}")
-    return header
-
-
-def _target_columns(header: list[str], target: str | None, path: Path) -> tuple[str, ...]:
-    chosen = tuple(
-        dict.fromkeys(" ".join(name.split()) for name in (target or "").split(",") if name.strip())
+    notes = [
+        f"column {k + 1} has no name ({', '.join(first)}, ...) and is left out"
+        for k, first in unnamed.items()
+        if first
+    ]
+    x = np.frombuffer(values).reshape(len(lines), len(inputs))
+    missing = np.column_stack((np.isnan(x), [[cell in MISSING for cell in row] for row in cells]))
+    shown = [f"column {name!r}" for name in (*names, *target_names)]
+    complete, note = complete_rows(
+        missing, shown, str(path), lambda row: f"line {lines[row]}", drop=settings.drop_missing
     )
-    unknown = [name for name in chosen if name not in header]
-    if unknown or not chosen:
-        shown = ", ".join(header[:12]) + (", ..." if len(header) > 12 else "")
-        problem = f"no column is named {unknown[0]!r}" if unknown else "set target to the column to predict"
-        raise UsageError(f"{path}: {problem}; the columns are {shown}")
-    if set(header) <= set(chosen):
-        raise UsageError(f"{path}: all columns are targets, so there are no inputs")
-    return chosen
+    if note:
+        x, lines = x[complete], array("q", np.frombuffer(lines, np.int64)[complete].tolist())
+        cells = [row for row, is_complete in zip(cells, complete, strict=True) if is_complete]
+        notes.append(note)
+    y = _targets(cells, target_names, form, settings.task, [f"{path}: line {line}" for line in lines])
+    for part, of in ((x, names), (y, target_names)):
+        _check_finite(part, of, lines, str(path))
+    return Table(Rows(x, y), tuple(names), tuple(target_names), str(form), tuple(notes))
 
 
-def _class_labels(cells: list[str], *, force: bool) -> HostArray | None:
-    """Return the cells as class labels, or None if they are numbers.
+def _choose_columns(
+    head: list[str], form: Dialect, settings: DataSettings, where: str
+) -> tuple[list[int], list[int]]:
+    """Return the positions of the target columns and of the input columns."""
+    named = [name for name in head if name]
+    shown = f"the columns, separated by {shown_separator(form.separator)}, are " + ", ".join(named[:12])
+    shown += ", ..." if len(named) > 12 else ""
 
-    Labels are integers if all cells are; they are strings if no cell is a number, or if `force` is true.
-    """
-    try:
-        return np.array([int(cell) for cell in cells], dtype=np.int64)
-    except (ValueError, OverflowError):
-        return np.array(cells) if force or not any(map(_is_number, cells)) else None
+    def listed(text: str) -> list[str]:
+        """Return the names in a list; a single name may contain commas."""
+        whole = " ".join(text.split())
+        names = [whole] if whole in named else [" ".join(name.split()) for name in text.split(",")]
+        return list(dict.fromkeys(filter(None, names)))
 
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _numbers(cells: Sequence[str], where: str, columns: Sequence[str]) -> list[float]:
-    try:
-        return [float(cell) for cell in cells]
-    except ValueError:
-        column, cell = next(
-            (name, cell) for name, cell in zip(columns, cells, strict=True) if not _is_number(cell)
+    targets = listed(settings.target or "")
+    chosen = listed(settings.columns or "")
+    left_out = [name[1:] for name in chosen if name not in named and name.startswith("-")]
+    if left_out and len(left_out) < len(chosen):
+        raise UsageError(
+            f"{where}: columns: name either the columns to use or, with a minus sign, to leave out"
         )
-        raise DataError(f"{where}, column {column!r}: {cell[:40]!r} is not a number") from None
+    for setting, names in (("target", targets), ("columns", left_out or chosen)):
+        for name in names:
+            if name not in named:
+                raise UsageError(f"{where}: {setting}: no column is named {name!r}; {shown}")
+            if setting == "columns" and name in targets:
+                raise UsageError(f"{where}: columns: {name!r} is the target; {shown}")
+    if not targets:
+        raise UsageError(f"{where}: set target to the column to predict; {shown}")
+    inputs = [
+        n for n in named if n not in targets and n not in left_out and (left_out or not chosen or n in chosen)
+    ]
+    if not inputs:
+        raise UsageError(f"{where}: there are no inputs, since all columns are targets or left out; {shown}")
+    return [head.index(name) for name in targets], [head.index(name) for name in inputs]
+
+
+def _targets(
+    cells: list[list[str]], names: list[str], form: Dialect, task: TaskChoice, lines: list[str]
+) -> HostArray:
+    """Return the cells of the target columns as int64 or float64; those of a single column may be text."""
+    column = [row[0] for row in cells] if len(names) == 1 else []
+    numeric = [is_number(cell, form.decimal) for cell in column]
+    if column and task != "regression":
+        if not any(numeric) or (task == "classification" and not all(numeric)):
+            return np.array(column)
+        with suppress(OverflowError):
+            if all(map(_WHOLE.fullmatch, column)):
+                return np.array([int(cell) for cell in column], np.int64)
+    advice = "set task to classification to take all cells of the column as labels" if column else ""
+    return np.array([numbers(row, names, form, line, advice) for row, line in zip(cells, lines, strict=True)])
+
+
+def _check_finite(values: HostArray, names: list[str], lines: Sequence[int], where: str) -> None:
+    if values.dtype.kind == "f" and not (finite := np.isfinite(values)).all():
+        row, column = divmod(int(np.argmin(finite)), len(names))
+        raise DataError(f"{where}: line {lines[row]}, column {names[column]!r}: the number is not finite")

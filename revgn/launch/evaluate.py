@@ -6,34 +6,37 @@ from typing import Any
 
 import numpy as np
 
-from revgn.data import Dataset, Part
+from revgn.data import Dataset, Interface, Part
+from revgn.data.inputs import column_positions
 from revgn.errors import UsageError
-from revgn.launch.problem import problem_of
-from revgn.launch.rebuild import weights_of
-from revgn.networks import ChainParams
+from revgn.launch.problem import model_of_run, problem_of
+from revgn.launch.rebuild import Step, weights_of
+from revgn.launch.scores import metrics_of_scores, score_part, scores_together
 from revgn.settings import build_config
 from revgn.store import Run, Weights, open_run
-from revgn.training import Problem, evaluate_part, load_data
+from revgn.store.names import judged_name
+from revgn.training import Problem, load_data, model_of
 
 
 def evaluate_run(
     folder: Path | str,
     data: dict[str, Any] | None = None,
     *,
-    best: bool = False,
+    checkpoint: Step = "last",
     weights: Weights = "raw",
     problem: Problem | None = None,
 ) -> dict[str, Any]:
-    """Evaluate the newest checkpoint of a run on its own data, or on the data that `data` describes.
+    """Evaluate a run on its own data, or on the data that `data` describes.
 
     Parameters
     ----------
     data : dict
         Data settings. Settings that are not given are taken from the run if the files have the same type.
         Inputs are normalized with the training set of the run, and so are targets if the run normalized
-        them. Classes are matched by name.
-    best : bool
-        Evaluate the checkpoint with the best score, instead of the newest one.
+        them. Classes are matched by name, and so are input columns if both files have names. The data of the
+        run itself are not needed.
+    checkpoint : int or {"last", "best"}
+        Step of the checkpoint, the newest one, or the one with the best score.
     weights : {"raw", "average"}
         Evaluate the weights themselves or their running average.
     problem : Problem or None
@@ -42,38 +45,51 @@ def evaluate_run(
     Returns
     -------
     dict
-        The keys `run`, `step`, `weights` and `data`; the number of rows, the loss and the accuracy of each of
-        the training, validation and test sets, such as `test_loss`; and the same for all rows together, such
-        as `all_loss`.
+        The keys `run`, `step`, `weights`, `data`, `task` and `classes` (for a regression the names of the
+        targets); the metrics of each of the training, validation and test sets, such as `test_loss`; and the
+        same for all rows together, such as `all_loss`. The metrics are `rows` and `loss`; for classes
+        `accuracy`, `class_accuracy` by class, and `confusion`, in which row i counts the samples of class i;
+        for a regression `rmse` and `r2` in the unit of the targets, and `targets` with both for each target.
+        With the best checkpoint, `selected_by` is the metric that selected it. If it is a metric of the test
+        set, the test metrics are optimistic.
 
     Raises
     ------
     UsageError
-        If the number of features differs, a class is unknown to the network, or there are no averaged
-        weights.
+        If the number of features differs, an input column is missing, a class is unknown to the network, or
+        there are no averaged weights.
 
     Examples
     --------
     >>> import revgn
-    >>> found = revgn.evaluate_run("runs/first", best=True)
+    >>> found = revgn.evaluate_run("runs/first", checkpoint="best")
     >>> found["test_rows"]
     360
     """
     folder = Path(folder)
     run = open_run(folder)
-    problem = problem_of(run, problem, optimizer=False)
-    if weights == "average" and problem.average is None:
+    if data:
+        model = model_of_run(run, problem)
+        dataset = _other_data(run, model.interface, data)
+    else:
+        problem = problem_of(run, problem, optimizer=False)
+        model, dataset = model_of(problem), problem.dataset
+    if weights == "average" and model.config.training.average is None:
         raise UsageError(f"{folder}: has no averaged weights, since it was trained without training.average")
-    own = problem.dataset
-    other = _other_data(run, own, data) if data else own
-    step, params = weights_of(run, problem, "best" if best else "last", weights)
-    normalization = {name: getattr(own, name) for name in ("shift", "scale", "target_shift", "target_scale")}
-    problem = replace(problem, dataset=replace(other, **normalization))
-    about = {"run": str(folder), "step": step, "weights": weights, "data": other.name}
-    return about | _metrics(problem, params)
+    step, params = weights_of(run, model, checkpoint, weights)
+    parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    scores = {name: score_part(model, params, part) for name, part in parts.items() if part is not None}
+    scores["all"] = scores_together(scores.values())
+    interface = model.interface
+    about = {"run": str(folder), "step": step, "weights": weights, "data": dataset.name}
+    about |= {"task": interface.task, "classes": [*interface.classes]}
+    about |= {"selected_by": judged_name(run.epochs, weights)} if checkpoint == "best" else {}
+    for part, of_part in scores.items():
+        about |= {f"{part}_{name}": metric for name, metric in metrics_of_scores(of_part, model).items()}
+    return about
 
 
-def matched_classes(other: Dataset, own: Dataset) -> Dataset:
+def matched_classes(other: Dataset, own: Dataset | Interface) -> Dataset:
     """Return `other` with its one-hot columns in the order of the classes of `own`.
 
     A different task, a class that is not in `own`, or a different number of targets raises `UsageError`.
@@ -107,34 +123,36 @@ def matched_classes(other: Dataset, own: Dataset) -> Dataset:
     )
 
 
-def _other_data(run: Run, own: Dataset, data: dict[str, Any]) -> Dataset:
-    """Load the data that `data` describes, with classes matched to the data of the run."""
+def matched_columns(other: Dataset, own: Interface) -> Dataset:
+    """Return `other` with the input columns of `own`: by name if both have names, else by number.
+
+    A missing column or a different number of features raises `UsageError`.
+    """
+    have, want = other.test.inputs.shape[1], own.shift.size
+    if not (own.columns and other.columns):
+        if have != want:
+            raise UsageError(f"{other.name}: has {have} features, but the network has {want} inputs")
+        return other
+    positions = column_positions(own.columns, other.columns, other.name)
+
+    def taken(part: Part) -> Part:
+        return Part(part.inputs[:, positions], part.targets)
+
+    return replace(
+        other,
+        train=taken(other.train),
+        validation=other.validation and taken(other.validation),
+        test=taken(other.test),
+        columns=own.columns,
+    )
+
+
+def _other_data(run: Run, own: Interface, data: dict[str, Any]) -> Dataset:
+    """Load the data that `data` describes, with columns and classes matched to those of the run."""
     ours = run.config["data"]
     same_kind = Path(data.get("name", ours["name"])).suffix == Path(ours["name"]).suffix
     inherited = ours if same_kind else {"folder": ours.get("folder")}
     if "name" in data:
         inherited = inherited | {"subset": None, "subset_seed": None}
-    other = matched_classes(load_data(build_config({"data": inherited | data})), own)
-    have, want = other.test.inputs.shape[1], own.train.inputs.shape[1]
-    if have != want:
-        raise UsageError(f"{other.name}: has {have} features, but the network has {want} inputs")
-    return other
-
-
-def _metrics(problem: Problem, params: ChainParams) -> dict[str, float]:
-    """Return the number of rows, the loss and the accuracy of each set, and of all rows together."""
-    dataset = problem.dataset
-    parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    found = {
-        name: np.array([len(part.inputs), *evaluate_part(problem, params, part)], dtype=np.float64)
-        for name, part in parts.items()
-        if part is not None
-    }
-    rows, *means = np.transpose([*found.values()])
-    found["all"] = np.array([rows.sum(), *(rows @ mean / rows.sum() for mean in means)])
-    metrics: dict[str, float] = {}
-    for name, (count, loss, hit) in found.items():
-        metrics |= {f"{name}_rows": int(count), f"{name}_loss": float(loss)}
-        if dataset.task == "classification":
-            metrics[f"{name}_accuracy"] = float(hit)
-    return metrics
+    loaded = load_data(build_config({"data": inherited | data}))
+    return matched_columns(matched_classes(loaded, own), own)

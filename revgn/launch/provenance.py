@@ -33,6 +33,7 @@ def provenance(problem: Problem, command: str) -> Provenance:
         data_sha256=problem.dataset.checksum,
         versions=_versions(cuda),
         references=REFERENCES,
+        image_shape=problem.dataset.image_shape,
     )
 
 

@@ -1,20 +1,25 @@
-"""Rebuilding the network of a run from a checkpoint."""
+"""The trained network of a run, from a checkpoint."""
 
 from typing import Literal, NamedTuple
 
 from revgn.arrays import BackendName
+from revgn.data import Interface
 from revgn.data.dataset import HostArray
 from revgn.errors import RunError, UsageError
-from revgn.launch.problem import problem_of
+from revgn.launch.problem import model_of_run
+from revgn.losses import Loss
 from revgn.networks import ChainParams, Network
 from revgn.store.checkpoint import Checkpoint, best_checkpoint, latest_checkpoint, load_checkpoint
 from revgn.store.names import Weights, checkpoint_path
 from revgn.store.reader import Run
 from revgn.training import Problem, restore_average, restore_weights
+from revgn.training.problem import Drawn
+
+Step = int | Literal["last", "best"]
 
 
 class RunNetwork(NamedTuple):
-    """A trained network with the normalization of its data.
+    """A trained network with its loss, and with the interface that gives inputs and outputs their meaning.
 
     For raw inputs x (n, d), the input of the network is (x - shift) * scale. If the targets were
     standardized, an output z corresponds to the prediction z / target_scale + target_shift.
@@ -22,29 +27,47 @@ class RunNetwork(NamedTuple):
 
     network: Network
     params: ChainParams
-    shift: HostArray  # (d,) float64
-    scale: HostArray  # (d,)
+    loss: Loss
+    interface: Interface
     step: int
-    target_shift: HostArray | None  # (c,) float64; None: targets were not standardized
-    target_scale: HostArray | None  # (c,)
+
+    @property
+    def shift(self) -> HostArray:
+        """Subtracted from the inputs, (d,) float64."""
+        return self.interface.shift
+
+    @property
+    def scale(self) -> HostArray:
+        """Factor of the inputs, (d,)."""
+        return self.interface.scale
+
+    @property
+    def target_shift(self) -> HostArray | None:
+        """Subtracted from the targets, (c,); None if the targets were not standardized."""
+        return self.interface.target_shift
+
+    @property
+    def target_scale(self) -> HostArray | None:
+        """Factor of the targets, (c,)."""
+        return self.interface.target_scale
 
 
 def rebuild(
     run: Run,
-    step: int | Literal["last", "best"] = "last",
+    step: Step = "last",
     weights: Weights = "raw",
     problem: Problem | None = None,
     backend: BackendName = "numpy",
 ) -> RunNetwork:
     """Return the network of a run after `step` steps, on `backend` or on the backend of `problem`.
 
-    The frozen arrays of the network are drawn again from the seed. The data of the run must still be
-    available, since they determine the number of inputs and their normalization.
+    The data of the run are not needed. For runs before version 0.2, which lack the file network.h5, they are
+    needed, and the frozen arrays are drawn again from the seed.
 
     Raises
     ------
     RunError
-        If there is no such checkpoint, it is damaged, or the data differ from the data of the run.
+        If there is no such checkpoint, it is damaged, or the network cannot be built in this version.
     UsageError
         If there are no averaged weights.
     BackendError
@@ -62,33 +85,22 @@ def rebuild(
     >>> revgn.forward(trained.network, trained.params, x.astype("float32")).shape
     (360, 10)
     """
-    problem = problem_of(run, problem, optimizer=False, backend=backend)
-    at, params = weights_of(run, problem, step, weights)
-    dataset = problem.dataset
-    return RunNetwork(
-        problem.network,
-        params,
-        dataset.shift,
-        dataset.scale,
-        at,
-        dataset.target_shift,
-        dataset.target_scale,
-    )
+    model = model_of_run(run, problem, backend)
+    at, params = weights_of(run, model, step, weights)
+    return RunNetwork(model.network, params, model.loss, model.interface, at)
 
 
-def weights_of(
-    run: Run, problem: Problem, step: int | Literal["last", "best"] = "last", weights: Weights = "raw"
-) -> tuple[int, ChainParams]:
+def weights_of(run: Run, of: Drawn, step: Step = "last", weights: Weights = "raw") -> tuple[int, ChainParams]:
     """Return the step of the requested checkpoint and its weights; raises the errors of `rebuild`."""
     checkpoint = _checkpoint(run, step, weights)
     restore = restore_average if weights == "average" else restore_weights
-    params = restore(problem, checkpoint.arrays)
+    params = restore(of, checkpoint.arrays)
     if params is None:
         raise UsageError(f"{run.folder}: the checkpoint of step {checkpoint.step} has no averaged weights")
     return checkpoint.step, params
 
 
-def _checkpoint(run: Run, step: int | str, weights: Weights) -> Checkpoint:
+def _checkpoint(run: Run, step: Step, weights: Weights) -> Checkpoint:
     if step == "last":
         return latest_checkpoint(run.folder)[0]
     if step == "best":

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from revgn.errors import MemoryShortageError, UsageError
-from revgn.launch.problem import problem_of
+from revgn.launch.problem import problem_of, stored_network, with_data_found
 from revgn.launch.provenance import provenance
 from revgn.launch.record import Observer, Outcome, record_training
 from revgn.optimizers import schedule_factor
 from revgn.settings import Config, Tail, build_config, config_dict, fields_at, flat, kind_of, mapped, parts_of
 from revgn.solvers import MinimumNorm
-from revgn.store import Provenance, Run, RunWriter, latest_checkpoint, open_run, reopen_run
+from revgn.store import Provenance, Run, RunWriter, has_network, latest_checkpoint, open_run, reopen_run
 from revgn.store.attributes import machine_changes
 from revgn.training import Problem, TrainState, idle_settings, initial_state, restore_state
 from revgn.training.average import tail_begin
@@ -62,9 +62,12 @@ def resume_run(
     """
     folder = Path(folder)
     run = open_run(folder)
-    own = changes if isinstance(changes, Problem) else build_config(changes, run.config)
-    _check_changes(build_config(run.config), own.config if isinstance(own, Problem) else own)
+    own = changes if isinstance(changes, Problem) else with_data_found(build_config(changes, run.config))
+    after = own.config if isinstance(own, Problem) else own
+    _check_changes(build_config(run.config), after)
     problem = problem_of(run, own)
+    if problem.config.data.name != after.data.name:
+        note(f"{after.data.name}: there is no such file; {problem.config.data.name} holds the same data")
     state = _latest_state(run, problem, note)
     is_unfinished = run.status != "finished"  # also of a run that was killed after its last step
     if state.step >= problem.total_steps + is_unfinished:
@@ -75,7 +78,8 @@ def resume_run(
     origin = provenance(problem, command)
     for text in (*_changes(run, problem, state, origin), *idle_settings(problem)):
         note(text)
-    writer = reopen_run(folder, origin, step=state.step)
+    network = None if has_network(folder) else stored_network(problem)  # a run of an older version
+    writer = reopen_run(folder, origin, network, step=state.step)
     return record_with_room(writer, problem, state, command, observe, should_stop, note)
 
 

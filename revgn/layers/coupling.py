@@ -17,7 +17,7 @@ import numpy as np
 from revgn import maps
 from revgn._dispatch import Generic
 from revgn.arrays import Array, Backend, DType, draw_normal, select_backend
-from revgn.cost import LayerCost, layer_cost
+from revgn.cost import LayerCost, layer_cost, layer_costs
 from revgn.errors import UsageError
 from revgn.layers.activation import Activation
 from revgn.layers.feature_map import FeatureMap
@@ -92,9 +92,11 @@ for _generic in (
     maps.weight_forms,
     maps.to_matrices,
     maps.from_matrices,
+    maps.positions,
     maps.row_features,
     maps.with_features,
     maps.rank_bound,
+    maps.solved,
     maps.factor_params,
     maps.begin_factor_params,
 ):
@@ -181,5 +183,5 @@ def begin_solve_params_coupling(
 
 
 @layer_cost.register(Coupling)
-def layer_cost_coupling(layer: Coupling, n: int) -> LayerCost:
-    return layer_cost(layer.features, n)._replace(half=layer.half)
+def layer_cost_coupling(layer: Coupling, n: int) -> tuple[LayerCost, ...]:
+    return tuple(each._replace(half=layer.half) for each in layer_costs(layer.features, n))

@@ -5,6 +5,7 @@ from revgn.linalg.extremes import begin_extremes
 from revgn.linalg.factor import (
     RUNGS,
     CholeskyFactor,
+    DampingUnit,
     Factor,
     Factored,
     FactorInfo,
@@ -31,6 +32,7 @@ __all__ = [
     "PAPER_RULE",
     "RUNGS",
     "CholeskyFactor",
+    "DampingUnit",
     "Factor",
     "FactorInfo",
     "Factored",

@@ -37,6 +37,7 @@ from revgn.linalg.tiled import TiledFactor, product_tiled, solve_tiled
 from revgn.linalg.truncation import PinvRule, machine_epsilon, relative_cutoff, resolution
 
 Rung = Literal["cholesky", "cholesky-float64", "eigh"]
+DampingUnit = Literal["largest", "mean", "one"]
 RUNGS: tuple[Rung, ...] = ("cholesky", "cholesky-float64", "eigh")
 
 T = TypeVar("T")
@@ -92,7 +93,7 @@ def factor(
     like: Array,
     rule: PinvRule,
     *,
-    damping_unit: Literal["largest", "mean"],
+    damping_unit: DampingUnit,
     first_rung: Rung = "cholesky",
 ) -> Factored:
     """Factor the positive semidefinite matrix K + mu I by the first rung that is accurate enough.
@@ -109,8 +110,8 @@ def factor(
         Array with the dtype of the data from which K is formed. The first rung uses this dtype.
     rule : PinvRule
         `rtol` and `atol` apply to the square roots of K's eigenvalues.
-    damping_unit : {"largest", "mean"}
-        mu is rule.damping times K's largest eigenvalue, computed to 1e-6, or times its mean diagonal.
+    damping_unit : {"largest", "mean", "one"}
+        mu is rule.damping times K's largest eigenvalue, computed to 1e-6, times its mean diagonal, or itself.
     first_rung : str
         First rung to try, for a caller whose solution by an earlier rung failed.
     """
@@ -123,7 +124,7 @@ def begin_factor(
     like: Array,
     rule: PinvRule,
     *,
-    damping_unit: Literal["largest", "mean"],
+    damping_unit: DampingUnit,
     first_rung: Rung = "cholesky",
 ) -> Deferred[Factored]:
     """Start `factor` without waiting for the outcome of the first rung."""
@@ -145,7 +146,7 @@ def factor_at(
     like: Array,
     rule: PinvRule,
     *,
-    damping_unit: Literal["largest", "mean"],
+    damping_unit: DampingUnit,
 ) -> Factored | None:
     """Factor by one rung only; None if it is not accurate enough, or is the same as the rung before it."""
     return read(begin_factor_at(rung, form, order, like, rule, damping_unit=damping_unit))
@@ -158,7 +159,7 @@ def begin_factor_at(
     like: Array,
     rule: PinvRule,
     *,
-    damping_unit: Literal["largest", "mean"],
+    damping_unit: DampingUnit,
 ) -> Deferred[Factored | None]:
     """Start `factor_at` without waiting for its outcome."""
     single, double = like.dtype, array_namespace(like).float64
@@ -295,9 +296,7 @@ def project(factored: Factor, B: Array) -> Array:
     return as_dtype(Q @ (kept[:, None] * (Q.T @ as_dtype(B, Q.dtype))), B.dtype)
 
 
-def _by_cholesky(
-    K: Array, rule: PinvRule, unit: Literal["largest", "mean"], rung: Rung
-) -> Deferred[Factored | None]:
+def _by_cholesky(K: Array, rule: PinvRule, unit: DampingUnit, rung: Rung) -> Deferred[Factored | None]:
     """Factor K by Cholesky; None if that fails or K's smallest eigenvalue is lost in rounding errors."""
     order, largest = K.shape[0], None
     damping: Deferred[float] = ready(0.0)
@@ -305,6 +304,9 @@ def _by_cholesky(
         mean = array_namespace(K).asarray(rule.damping * _mean_diagonal(K))
         damping = Deferred((mean,), float)
         add_diagonal(K, mean)
+    elif rule.damping and unit == "one":
+        damping = ready(rule.damping)
+        add_diagonal(K, rule.damping)
     elif rule.damping:
         largest = largest_eigenvalue(partial(_times, K), order, K, _SCALE)
         mu = rule.damping * largest
@@ -366,14 +368,13 @@ def _judged(
     return factored, FactorInfo(rung, order, order, math.sqrt(largest), math.sqrt(smallest), mu)
 
 
-def _by_eigh(
-    K: Array, rule: PinvRule, unit: Literal["largest", "mean"], own_eps: float
-) -> Deferred[Factored]:
+def _by_eigh(K: Array, rule: PinvRule, unit: DampingUnit, own_eps: float) -> Deferred[Factored]:
     xp, N, eps = array_namespace(K), K.shape[0], machine_epsilon(K.dtype, K)
     w, Q = eigh(K)
     s = xp.sqrt(xp.where(w < 0, xp.zeros_like(w), w))
     s_max = xp.astype(s[-1], xp.float64)
-    mu = rule.damping * (s_max**2 if unit == "largest" else _mean_diagonal(K))
+    units = {"largest": s_max**2, "mean": _mean_diagonal(K), "one": xp.ones_like(s_max)}
+    mu = rule.damping * units[unit]
     least = as_dtype(s_max * relative_cutoff(rule, N, eps, own_eps), K.dtype)
     kept = (s >= least) & (s >= rule.atol) & (s > 0)
     inverse = xp.where(

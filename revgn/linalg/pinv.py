@@ -3,19 +3,21 @@
     n <= m:  A^+ V = A^T (A A^T + mu I)^-1 V
     n >  m:  A^+ V = (A^T A + mu I)^-1 A^T V
 
-mu is the damping. X is improved by iterative refinement. Its residual is computed with A, not with the Gram
-matrix, and decides whether a rung of the ladder of `factor` was accurate enough. Source: Golub and Van Loan,
-Matrix Computations, sections 5.3 and 3.5.3.
+mu is the damping, relative to the largest eigenvalue of A A^T, or n times a given number. X is improved by
+iterative refinement. Its residual is computed with A, not with the Gram matrix, and decides whether a rung of
+the ladder of `factor` was accurate enough. Source: Golub and Van Loan, Matrix Computations, sections 5.3 and
+3.5.3.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from revgn.arrays import Array, Deferred, add, matmul, read, subtract
 from revgn.errors import ShapeError
 from revgn.linalg.factor import (
     RUNGS,
+    DampingUnit,
     Factor,
     Factored,
     FactorInfo,
@@ -162,6 +164,9 @@ def _equation(pinv: Pinv, V: Array) -> tuple[Array, Evaluate]:
 
 def _begin_factor(A: Array, rule: PinvRule, first_rung: Rung) -> Deferred[Factored]:
     form = gram_rows if A.shape[0] <= A.shape[1] else gram_columns
+    unit: DampingUnit = "largest" if rule.is_relative else "one"
+    if not rule.is_relative:
+        rule = replace(rule, damping=A.shape[0] * rule.damping)
     return begin_factor(
-        lambda dtype: form(A, dtype), min(A.shape), A, rule, damping_unit="largest", first_rung=first_rung
+        lambda dtype: form(A, dtype), min(A.shape), A, rule, damping_unit=unit, first_rung=first_rung
     )

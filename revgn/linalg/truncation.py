@@ -18,7 +18,10 @@ class PinvRule:
         the order of the smaller Gram matrix, these are s^2 < max(10, sqrt(n)) eps s_1^2 for the eps of the
         Gram matrix, usually in double precision, and s < n eps s_1 for the eps of the matrix itself.
     damping : float
-        Replace 1/s by s / (s^2 + damping s_1^2).
+        Replace 1/s by s / (s^2 + damping s_1^2), or by s / (s^2 + damping n) for a matrix of n rows if the
+        damping is not relative.
+    is_relative : bool
+        Whether the damping is relative to s_1^2.
 
     Raises
     ------
@@ -29,6 +32,7 @@ class PinvRule:
     rtol: float | None = None
     atol: float = 0.0
     damping: float = 0.0
+    is_relative: bool = True
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol", "damping"):

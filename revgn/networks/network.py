@@ -1,47 +1,48 @@
 """Reversible network: splits the input into halves, applies a chain of couplings, and reads out the outputs.
 
-    x (n, d)  --split-->  halves (n, d/2)  --chain-->  halves  --readout-->  z (n, c)
+    x (n, d)  --stem-->  halves (n, d/2)  --chain-->  halves  --readout-->  z (n, c)
 
-Each of the n samples is a flat vector of d features. If d is odd, one zero column is appended. The network
-has the parameters of the chain.
+Each of the n samples is a flat vector of d features. The stem splits it into halves; if d is odd, one zero
+column is appended (see `revgn.networks.stem`). The network has the parameters of the chain.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from revgn._dispatch import Struct
 from revgn.arrays import Array, array_namespace
 from revgn.errors import ShapeError, UsageError
-from revgn.layers import Readout, ReadoutParams, ReadoutPoint, lift
+from revgn.layers import Readout, ReadoutParams, ReadoutPoint
 from revgn.maps import Halves, forward, init, inverse, jvp_input, jvp_params, linearize, vjp_input, vjp_params
 from revgn.networks.chain import Chain, ChainParams
 from revgn.networks.replay import Trajectory
+from revgn.networks.stem import from_halves, join, split, to_halves
 
 _READ = (ReadoutParams(), ReadoutPoint())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """Reversible network with d = `features` inputs. Inputs must have the dtype of the frozen arrays."""
+    """Reversible network with d = `features` inputs. Inputs must have the dtype of the frozen arrays.
+
+    The `stem` splits the inputs into halves, and may pad them with zeros; by default, `split` does.
+    """
 
     features: int
     body: Chain
     readout: Readout
+    stem: Struct | None = None
 
 
-def split(x: Array) -> Halves:
-    """Return the two halves of x (n, d). If d is odd, one zero column is appended to x."""
-    d = x.shape[1]
-    if d % 2:
-        xp = array_namespace(x)
-        zero = xp.zeros((x.shape[0], 1), dtype=x.dtype, device=x.device)
-        x = xp.concat((x, zero), axis=1)
-    return Halves(x[:, : (d + 1) // 2], x[:, (d + 1) // 2 :])
+@to_halves.register(Network)
+def to_halves_network(network: Network, x: Array) -> Halves:
+    return split(x) if network.stem is None else to_halves(network.stem, x)
 
 
-def join(halves: Halves, features: int) -> Array:
-    """Return x (n, features) from its halves: the inverse of `split`."""
-    return array_namespace(halves.first).concat(halves, axis=-1)[..., :features]
+@from_halves.register(Network)
+def from_halves_network(network: Network, halves: Halves) -> Array:
+    return join(halves, network.features) if network.stem is None else from_halves(network.stem, halves)
 
 
 @init.register(Network)
@@ -52,20 +53,21 @@ def init_network(network: Network, rng: np.random.Generator, scale: float) -> Ch
 @forward.register(Network)
 def forward_network(network: Network, params: ChainParams, x: Array) -> Array:
     check_features("forward", network, x)
-    z: Array = forward(network.readout, _READ[0], forward(network.body, params, split(x)))
+    z: Array = forward(network.readout, _READ[0], forward(network.body, params, to_halves(network, x)))
     return z
 
 
 @linearize.register(Network)
 def linearize_network(network: Network, params: ChainParams, x: Array) -> tuple[Array, Trajectory]:
     check_features("linearize", network, x)
-    y, point = linearize(network.body, params, split(x))
+    y, point = linearize(network.body, params, to_halves(network, x))
     return forward(network.readout, _READ[0], y), point
 
 
 @jvp_input.register(Network)
 def jvp_input_network(network: Network, params: ChainParams, point: Trajectory, dx: Array) -> Array:
-    dz: Array = jvp_input(network.readout, *_READ, jvp_input(network.body, params, point, split(dx)))
+    halves = to_halves(network, dx)
+    dz: Array = jvp_input(network.readout, *_READ, jvp_input(network.body, params, point, halves))
     return dz
 
 
@@ -79,12 +81,13 @@ def jvp_params_network(
 
 @vjp_input.register(Network)
 def vjp_input_network(network: Network, params: ChainParams, point: Trajectory, y_bar: Array) -> Array:
-    return join(vjp_input(network.body, params, point, lift(network.readout, y_bar)), network.features)
+    halves = vjp_input(network.readout, *_READ, y_bar)
+    return from_halves(network, vjp_input(network.body, params, point, halves))
 
 
 @vjp_params.register(Network)
 def vjp_params_network(network: Network, params: ChainParams, point: Trajectory, y_bar: Array) -> ChainParams:
-    return vjp_params(network.body, params, point, lift(network.readout, y_bar))
+    return vjp_params(network.body, params, point, vjp_input(network.readout, *_READ, y_bar))
 
 
 def round_trip_error(network: Network, params: ChainParams, x: Array) -> Array:
@@ -92,7 +95,7 @@ def round_trip_error(network: Network, params: ChainParams, x: Array) -> Array:
 
     It measures the rounding error of activations that are rebuilt with the inverse.
     """
-    halves = split(x)
+    halves = to_halves(network, x)
     back = inverse(network.body, params, forward(network.body, params, halves))
     xp = array_namespace(x)
     missed = sum(xp.sum((b - h) ** 2) for b, h in zip(back, halves, strict=True))

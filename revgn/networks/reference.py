@@ -6,16 +6,23 @@ Names in `REFERENCE` that end in -relu follow the text; the others follow the co
 2024, section 5 and appendix.
 """
 
-from typing import Literal
+import math
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from revgn._dispatch import generic
 from revgn.arrays import Backend, DType
-from revgn.layers import Activation, draw_coupling, draw_readout
+from revgn.errors import UsageError
+from revgn.layers import Activation, Coupling, draw_coupling, draw_readout, trained_features
 from revgn.maps import Layer
 from revgn.networks.chain import Activations, Chain
 from revgn.networks.network import Network
+from revgn.networks.stem import Padding
 from revgn.structs import setting, struct
+
+Projection: TypeAlias = Literal["frozen", "trained"]
+Features: TypeAlias = int | tuple[int, int, int]
 
 
 @struct
@@ -38,6 +45,20 @@ class Architecture:
         default=1e-3,
         ge=0,
     )
+    projection: Projection = setting(
+        "Projection to the hidden features: trained, or drawn once and frozen.", default="frozen"
+    )
+    padding: int | None = setting(
+        "Number of zero columns appended to the inputs; by default as many as the outputs need.",
+        default=None,
+        ge=0,
+        le=10**9,
+    )
+
+    @property
+    def block_count(self) -> int:
+        """Number of blocks."""
+        return self.blocks
 
 
 REFERENCE: dict[str, Architecture] = {
@@ -49,12 +70,14 @@ REFERENCE: dict[str, Architecture] = {
 """The paper's networks. They have 12,545,568 trained weights for MNIST and 147,474,432 for CIFAR-10."""
 
 
-def draw_network(
-    architecture: Architecture,
-    features: int,
+@generic
+def draw_network(  # type: ignore[empty-body]
+    architecture: Any,
+    features: Features,
     outputs: int,
     rng: np.random.Generator,
     *,
+    width: int | None = None,
     backend: Backend | None = None,
     dtype: DType = None,
 ) -> Network:
@@ -62,13 +85,21 @@ def draw_network(
 
     Parameters
     ----------
+    architecture : Architecture or Convolutional
+        Structure of the network.
+    features : int or (int, int, int)
+        Number d of inputs, or channels, height and width of images, which are flattened in this order. A
+        convolutional network needs images.
+    width
+        Columns of each half, to which the inputs are padded with zeros. Default: set by the `padding` of the
+        architecture; see `padded_width`. A network has at most 2 `width` outputs.
     backend, dtype
         Array library with device, and dtype, of the frozen arrays. Default: NumPy and float64.
 
     Raises
     ------
     ShapeError
-        If there are more outputs than features.
+        If there are more outputs than columns in both halves, or more inputs.
 
     Examples
     --------
@@ -79,22 +110,80 @@ def draw_network(
     >>> len(network.body.layers)
     2
     """
-    width, hidden = (features + 1) // 2, architecture.hidden
+
+
+@draw_network.register(Architecture)
+def draw_dense(
+    architecture: Architecture,
+    features: Features,
+    outputs: int,
+    rng: np.random.Generator,
+    *,
+    width: int | None = None,
+    backend: Backend | None = None,
+    dtype: DType = None,
+) -> Network:
+    features = features if isinstance(features, int) else math.prod(features)
+    width, hidden = width or padded_width(architecture, features, outputs), architecture.hidden
+    stem = None if width == (features + 1) // 2 else Padding(features, width)
     layers: list[Layer] = []
     for k in range(2 * architecture.blocks):
         half: Literal[0, 1] = 0 if k % 2 == 0 else 1
-        activation: Activation | Literal["linear"] = architecture.activation
+        activation = architecture.activation
         if k < 2 and architecture.first_block != "same":
             activation = architecture.first_block
-        if activation == "identity" and width <= hidden:
-            activation = "linear"
+        if architecture.projection == "trained":
+            own = trained_features(width, hidden, activation=activation, backend=backend, dtype=dtype)
+            layers.append(Coupling(half, own))
+            continue
         layers.append(
-            draw_coupling(half, width, hidden, rng, activation=activation, backend=backend, dtype=dtype)
+            draw_coupling(
+                half,
+                width,
+                hidden,
+                rng,
+                activation="linear" if activation == "identity" and width <= hidden else activation,
+                backend=backend,
+                dtype=dtype,
+            )
         )
     readout = draw_readout(width, outputs, rng, backend=backend, dtype=dtype)
-    return Network(features, Chain(tuple(layers), architecture.activations), readout)
+    return Network(features, Chain(tuple(layers), architecture.activations), readout, stem)
 
 
-def parameter_count(architecture: Architecture, features: int) -> int:
-    """Return the number of trained weights, 2 L (h+1) d/2, for d = `features` inputs, rounded up to even."""
-    return 2 * architecture.blocks * (architecture.hidden + 1) * ((features + 1) // 2)
+def padded_width(architecture: Architecture, features: int, outputs: int) -> int:
+    """Return the number of columns of each half, for d = `features` inputs and c = `outputs` outputs.
+
+    It is (d + padding)/2, rounded up. If the architecture leaves `padding` open, it is max(d, c)/2, rounded
+    up.
+
+    Raises
+    ------
+    UsageError
+        If the padding is not sufficient for the outputs.
+
+    Examples
+    --------
+    >>> padded_width(Architecture(), 1, 3), padded_width(Architecture(padding=5), 1, 3)
+    (2, 3)
+    """
+    if architecture.padding is None:
+        return (max(features, outputs) + 1) // 2
+    width = (features + architecture.padding + 1) // 2
+    if outputs > 2 * width:
+        least = 2 * ((outputs + 1) // 2) - 1 - features
+        raise UsageError(
+            f"network.padding: {architecture.padding} for {features} inputs and {outputs} outputs; expected "
+            f"at least {least}, since a network has at most as many outputs as columns"
+        )
+    return width
+
+
+def parameter_count(architecture: Architecture, features: int, *, width: int | None = None) -> int:
+    """Return the number of trained weights for d = `features` inputs, rounded up to even.
+
+    It is 2 L (h+1) d/2, and in addition 2 L h d/2 if the projections are trained. `width` takes the place of
+    d/2 if the inputs are padded; see `draw_network`.
+    """
+    width, h = width or (features + 1) // 2, architecture.hidden
+    return 2 * architecture.blocks * (h + 1 + (h if architecture.projection == "trained" else 0)) * width

@@ -23,12 +23,14 @@ from revgn.optimizers.orthogonal import Orthogonalized
 from revgn.optimizers.paced import Backtracking, Paced
 from revgn.optimizers.schedule import Constant, Cosine, Schedule, StepDecay, schedule_factor
 from revgn.optimizers.sgd import SGD
+from revgn.optimizers.soap import SOAP
 from revgn.optimizers.switch import Switch
 
 __all__ = [
     "KFAC",
     "LBFGS",
     "SGD",
+    "SOAP",
     "Adam",
     "Backtracking",
     "Blend",

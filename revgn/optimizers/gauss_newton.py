@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from revgn import trees
-from revgn.arrays import Array, Deferred, array_namespace, read, together
+from revgn.arrays import Array, Deferred, array_namespace, read, together, zeros
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import begin_norms
@@ -51,7 +51,11 @@ from revgn.solvers import (
     output_change,
     solve,
 )
+from revgn.solvers.leave_one_out import CANDIDATES, best_damping
+from revgn.solvers.minimum_norm import left_out
 from revgn.structs import setting, struct
+
+_KEPT = 0.9  # weight of earlier batches in the running mean of leave-one-out correlations
 
 
 @struct
@@ -105,17 +109,37 @@ class GaussNewton:
 
 
 class GaussNewtonState(NamedTuple):
-    """Number of updates, last direction D (empty without momentum), and metric (empty if there is none)."""
+    """Number of updates, last direction D (empty without momentum), and metric (empty if there is none).
+
+    `damping` is empty unless leave-one-out chooses the damping.
+    """
 
     updates: int
     direction: ChainParams
     metric: FeatureMetricState | tuple[()]
+    damping: "ChosenDamping | tuple[()]" = ()
+
+
+class ChosenDamping(NamedTuple):
+    """Last choice by leave-one-out, relative to the mean diagonal, and running mean of the correlations."""
+
+    damping: float
+    correlations: Array
+
+
+def init_damping(solver: Solver, params: ChainParams) -> ChosenDamping | tuple[()]:
+    """Return the state of the choice of the damping; it is empty if the damping is a number."""
+    like = next(trees.leaves(params), None)
+    if like is None or not isinstance(solver, MinimumNorm) or solver.damping != "leave-one-out":
+        return ()
+    return ChosenDamping(0.0, zeros((len(CANDIDATES),), like))
 
 
 @init_state.register(GaussNewton)
 def init_gauss_newton(optimizer: GaussNewton, network: Network, params: ChainParams) -> GaussNewtonState:
     last = trees.zeros_like(params) if optimizer.momentum else ()
-    return GaussNewtonState(0, last, init_metric(network, params) if optimizer.metric else ())
+    metric = init_metric(network, params) if optimizer.metric else ()
+    return GaussNewtonState(0, last, metric, init_damping(optimizer.solver, params))
 
 
 @direction.register(GaussNewton)
@@ -136,15 +160,18 @@ def direction_gauss_newton(
         missed = eps - beta * moved
     metric = state.metric
     if optimizer.metric is None or not metric:
+        solver, damping = _damped(solver, J, missed, state)
         D, info = solve(solver, J, missed)
     else:
         metric = update_metric(optimizer.metric, metric, J, state.updates)
-        D, info = solve(solver, in_metric(metric, J), missed)
+        turned = in_metric(metric, J)
+        solver, damping = _damped(solver, turned, missed, state)
+        D, info = solve(solver, turned, missed)
         D = from_metric(metric, J, D)
     if beta:
         D = trees.axpy(beta, state.direction, D)
     info = _of_whole_step(info, solved, missed, None if last_change is None else beta * last_change)
-    state = GaussNewtonState(state.updates + 1, D if optimizer.momentum else (), metric)
+    state = GaussNewtonState(state.updates + 1, D if optimizer.momentum else (), metric, damping)
     return Direction(D, state, info, solved)
 
 
@@ -160,6 +187,23 @@ def cost_gauss_newton(optimizer: GaussNewton, sizes: Sizes) -> Cost:
     if rows is not None and optimizer.curvature == "exact" and not optimizer.output_damping:
         sizes = sizes._replace(outputs=rows, own_rows=True, span=sizes.outputs)
     return total + cost(optimizer.solver, sizes)
+
+
+def _damped(
+    solver: Solver, J: Jacobian, missed: Array, state: GaussNewtonState
+) -> tuple[Solver, ChosenDamping | tuple[()]]:
+    """Return the solver with a number as its damping, and the choice for the next state.
+
+    Leave-one-out chooses the damping at every `damping_every`-th update; in between, the last choice is kept.
+    """
+    chosen = state.damping
+    if not chosen:
+        return solver, ()
+    assert isinstance(solver, MinimumNorm)
+    if state.updates % solver.damping_every == 0:
+        mean = _KEPT * chosen.correlations + (1 - _KEPT) * left_out(solver, J, missed)
+        chosen = ChosenDamping(best_damping(mean), mean)
+    return replace(solver, damping=chosen.damping), chosen
 
 
 def _of_whole_step(info: SolveInfo, solved: Equation, missed: Array, momentum: Array | None) -> SolveInfo:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from revgn import maps, trees
 from revgn.arrays import array_namespace
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
-from revgn.layers import lift
+from revgn.layers import ReadoutParams, ReadoutPoint
 from revgn.losses import gradient
 from revgn.maps import Halves, Params
 from revgn.networks import ChainParams, Network, points_backward
@@ -47,7 +47,10 @@ class KFAC:
 
     lr: float = setting("Learning rate.", default=0.03, gt=0, resumable=True)
     damping: float = setting(
-        "Damping mu, in the units of the curvature of the mean loss.", default=0.03, gt=0, resumable=True
+        "Damping mu, absolute: in units of the curvature of the mean loss.",
+        default=0.03,
+        gt=0,
+        resumable=True,
     )
     momentum: float = setting("Momentum.", default=0.9, ge=0, lt=1)
     every: int = setting("Number of steps between renewals of the factors.", default=10, ge=1)
@@ -105,7 +108,9 @@ def _sweep(
     if not since:
         columns = curvature_columns(at.loss, at.outputs)
         z_bar = array_namespace(z_bar).concat((z_bar, columns), axis=0)
-    bar = lift(network.readout, z_bar)  # (1, n, d/2), or (1 + c, n, d/2)
+    bar = maps.vjp_input(
+        network.readout, ReadoutParams(), ReadoutPoint(), z_bar
+    )  # (1, n, d/2), or (1 + c, n, d/2)
     factors: list[KroneckerFactors] = []
     old = list(state.factors)
     D: list[Params] = []
@@ -122,7 +127,7 @@ def _sweep(
             if not since:
                 parts = maps.kernel_parts(layer, own, point, Halves(*(half[1:, :, :] for half in bar)))
                 of_layer = [
-                    renewed(before, share, part, optimizer.damping, form.rows)
+                    renewed(before, share, part, optimizer.damping, form.rows, z_bar.shape[1])
                     for before, part, form in zip(of_layer, parts, maps.weight_forms(layer), strict=True)
                 ]
             factors = of_layer + factors
@@ -135,8 +140,8 @@ def _sweep(
 @cost.register(KFAC)
 def cost_kfac(optimizer: KFAC, sizes: Sizes) -> Cost:
     n, c, layers = sizes.samples, sizes.outputs, sizes.layers
-    pulled = c * sum(layer.tangent for layer in layers[1:])
-    grams = sum(2.0 * n * layer.features**2 + 2.0 * c * n * layer.width**2 for layer in layers)
+    pulled = c * sum(sizes.tangents[1:])
+    grams = sum(2.0 * n * of.positions * (of.features**2 + c * of.width**2) for of in layers)
     inverses = sum(7 / 3 * (layer.features**3 + layer.width**3) for layer in layers)
     sides = sum(layer.features**2 + layer.width**2 for layer in layers)
     own = Cost(
@@ -146,7 +151,7 @@ def cost_kfac(optimizer: KFAC, sizes: Sizes) -> Cost:
         },
         {
             "factors": 4 * sides * sizes.number,
-            "pull-back": c * n * max(max(layer.rows, layer.width) for layer in layers) * sizes.number,
+            "pull-back": c * n * max(of.positions * max(of.rows, of.width) for of in layers) * sizes.number,
         },
     )
     return cost_of_gradient(sizes, copies=4 if optimizer.momentum else 2) + own

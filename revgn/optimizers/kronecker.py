@@ -7,6 +7,10 @@ A has the rows a_s, one for each sample s, and b_so is column o of a square root
 sample s, pulled back to the coupling. a_s b_so^T is then one row of the Jacobian with respect to the matrix.
 g is the gradient with respect to the matrix, and mu the damping.
 
+A layer that applies its matrix at p positions of a sample, such as the pixels of an image, has p rows a and p
+rows b for each sample. P is then the sum over the positions, and Q the mean: the gradients at different
+positions are taken as uncorrelated (Grosse and Martens 2016, section 3).
+
 A matrix may have fewer rows than the weight (h+1, d/2) that it represents. For linear features A = B M with
 M M^T = I, P is B^T B / n, and D is M^T times the solution for M g. This is the same D, from a smaller P.
 Source: Martens and Grosse 2015, sections 3 and 6.3.
@@ -40,16 +44,17 @@ def no_factors(matrix: Array) -> KroneckerFactors:
 
 
 def renewed(
-    factors: KroneckerFactors, share: float, part: KernelPart, damping: float, rows: int
+    factors: KroneckerFactors, share: float, part: KernelPart, damping: float, rows: int, samples: int
 ) -> KroneckerFactors:
     """Return the means of the old factors and the factors of a batch, with their inverses.
 
     `share` is the weight of the old P and Q in the means, `damping` is mu, and `rows` is h + 1. `part` holds
-    A (n, m) and the pulled-back columns b (c, n, k) of the curvature.
+    A (n p, m) and the pulled-back columns b (c, n p, k) of the curvature, for n = `samples`.
     """
-    c, n, k = part.cotangents.shape
-    P = gram_columns(part.features) / n
-    Q = gram_columns(array_namespace(part.cotangents).reshape(part.cotangents, (c * n, k))) / n
+    c, positions, k = part.cotangents.shape
+    P = gram_columns(part.features) / samples
+    Q = gram_columns(array_namespace(part.cotangents).reshape(part.cotangents, (c * positions, k)))
+    Q = Q / positions
     P = share * factors.features + (1 - share) * P
     Q = share * factors.cotangents + (1 - share) * Q
     pi = math.sqrt((trace(P) / rows) / (trace(Q) / k or math.inf)) or 1.0  # 1 where Q is 0

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from revgn import trees
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.losses import value
-from revgn.networks import ChainParams, Network, join
+from revgn.networks import ChainParams, Network, from_halves
 from revgn.optimizers.line_search import CURVATURE, Trial, strong_wolfe
 from revgn.optimizers.optimizer import Linearization, Update, batch_gradient, init_state, update
 from revgn.solvers import jacobian
@@ -110,7 +110,7 @@ def inverse_product(state: LBFGSState, g: ChainParams) -> ChainParams:
 
 def _trial(at: Linearization, params: ChainParams, p: ChainParams, length: float) -> Trial:
     network = at.jacobian.network
-    x = join(at.jacobian.point.input, network.features)
+    x = from_halves(network, at.jacobian.point.input)
     z, J = jacobian(network, trees.axpy(length, p, params), x)
     g = batch_gradient(at._replace(outputs=z, jacobian=J))
     return Trial(length, float(value(at.loss, z, at.targets)), float(trees.dot(g, p)), g)

@@ -21,7 +21,7 @@ from revgn.errors import UsageError
 from revgn.linalg import norm
 from revgn.losses import curvature_root, gradient, output_step, value
 from revgn.maps import forward
-from revgn.networks import ChainParams, Network, join
+from revgn.networks import ChainParams, Network, from_halves
 from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState
 from revgn.optimizers.optimizer import Linearization, Update, direction, init_state, moved_by, update
 from revgn.solvers import MinimumNorm, apply, combined
@@ -47,6 +47,11 @@ class LevenbergMarquardt:
 
     def check(self) -> None:
         """Raise `UsageError` unless lowest <= initial damping <= highest."""
+        if getattr(self.inner.solver, "damping", 0.0) == "leave-one-out":
+            raise UsageError(
+                "LevenbergMarquardt: the gain ratio chooses the damping, so leave-one-out cannot choose it; "
+                "give the initial damping as a number"
+            )
         first = _damping(self.inner)
         if not self.lowest <= first <= self.highest:
             raise UsageError(
@@ -83,7 +88,7 @@ def update_levenberg_marquardt(
     predicted = abs(predicted_decrease(damped, at, D, lr))  # negative if lr is far beyond the model's minimum
     moved, step_norm = moved_by(params, D, lr, damped.weight_decay)
     network = at.jacobian.network
-    z = forward(network, moved, join(at.jacobian.point.input, network.features))
+    z = forward(network, moved, from_halves(network, at.jacobian.point.input))
     decrease = float(value(at.loss, at.outputs, at.targets) - value(at.loss, z, at.targets))
     damping = state.damping
     if not decrease > 0.25 * predicted:  # also if the loss is NaN

@@ -94,10 +94,10 @@ def update_metric(
 @cost.register(FeatureMetric)
 def cost_feature_metric(metric: FeatureMetric, sizes: Sizes) -> Cost:
     """Count one step; the features A R need memory in addition to A."""
-    n, orders = sizes.samples, [(layer.features, layer.width) for layer in sizes.layers]
-    work = sum(4.0 * n * m**2 + 2.0 * m**2 * d2 + 4 / 3 * m**3 / metric.every for m, d2 in orders)
+    orders = [(sizes.samples * of.positions, of.features, of.width) for of in sizes.layers]
+    work = sum(4.0 * n * m**2 + 2.0 * m**2 * d2 + 4 / 3 * m**3 / metric.every for n, m, d2 in orders)
     memory = {
-        "metric": sum(2 * m**2 for m, _ in orders) * sizes.number,
+        "metric": sum(2 * m**2 for _, m, _ in orders) * sizes.number,
         "activations": sum(layer.point for layer in sizes.layers) * sizes.number,
     }
     return Cost({"metric": work}, memory)

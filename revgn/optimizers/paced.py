@@ -18,7 +18,7 @@ from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.losses import gradient, value
 from revgn.maps import forward
-from revgn.networks import ChainParams, Network, join
+from revgn.networks import ChainParams, Network, from_halves
 from revgn.optimizers.gauss_newton import GaussNewton
 from revgn.optimizers.optimizer import (
     DirectionOptimizer,
@@ -115,7 +115,7 @@ def _backtracked(
     JE = apply(at.jacobian, E)
     slope = float(array_namespace(JE).sum(gradient(at.loss, at.outputs, at.targets) * JE))
     network = at.jacobian.network
-    x = join(at.jacobian.point.input, network.features)
+    x = from_halves(network, at.jacobian.point.input)
     for _ in range(rule.halvings + 1):
         moved = trees.axpy(-t, E, params)
         loss = float(value(at.loss, forward(network, moved, x), at.targets))

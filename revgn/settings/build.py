@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from revgn.errors import UsageError, nearest
 from revgn.settings.config import Config, Own
 from revgn.settings.presets import PRESETS
-from revgn.settings.registry import FAMILIES, OWN, family_of, holders, kind_of
+from revgn.settings.registry import FAMILIES, OWN, RENAMED_KINDS, family_of, holders, kind_of
 from revgn.settings.renamed import renamed
 from revgn.settings.text import config_dict, flat, parse_size
 from revgn.structs import FieldError, Setting, is_struct, settings_of
@@ -124,10 +124,15 @@ def _class_of(of: Setting | None, table: Any, default: Any) -> type | None:
 
 
 def _normal(of: Setting | None, value: Any) -> Any:
-    """Return the table that a kind abbreviates: {kind = "adam"} for "adam"."""
-    if of is None or of.family is None or not isinstance(value, str):
+    """Return the table that a kind abbreviates: {kind = "adam"} for "adam". An old kind gets its new name."""
+    if of is None or of.family is None or not isinstance(value, str | dict):
         return value
-    return None if value == "none" else {"kind": value}
+    if value == "none":
+        return None
+    table = {"kind": value} if isinstance(value, str) else value
+    kind = table.get("kind")
+    new = RENAMED_KINDS.get((of.family, kind)) if isinstance(kind, str) else None
+    return table if new is None else table | {"kind": new}
 
 
 def _built(cls: type, table: Table, path: str, base: Any) -> Any:

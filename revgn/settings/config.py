@@ -11,7 +11,7 @@ from typing import Any, Literal
 from revgn.data import DataSettings
 from revgn.errors import UsageError
 from revgn.losses import Loss
-from revgn.networks import Architecture
+from revgn.networks import Architecture, Convolutional
 from revgn.optimizers import Constant, FeatureMetric, GaussNewton, Optimizer, Schedule
 from revgn.structs import setting, settings_of, struct
 
@@ -135,7 +135,9 @@ class Config:
         "Set-up of the paper, such as paper-mnist, that replaces defaults.", default=None
     )
     data: DataSettings = setting("Data set.", default=DataSettings())
-    network: Architecture | Own = setting("Network architecture.", default=Architecture(), family="network")
+    network: Architecture | Convolutional | Own = setting(
+        "Network architecture.", default=Architecture(), family="network"
+    )
     optimizer: Optimizer = setting("Optimizer.", default=GaussNewton(), family="optimizer")
     training: TrainingSettings = setting("Training loop.", default=TrainingSettings())
 

@@ -18,7 +18,7 @@ def _preset(name: str, lr: float, **data: Any) -> dict[str, Any]:
         "rtol": PAPER_RULE.rtol,
         "atol": PAPER_RULE.atol,
     }
-    own = {"name": "cifar10", "crop": True} if "cifar" in name else {"name": "mnist"}
+    own = {"name": "cifar10", "augmentation": "resized-crop"} if "cifar" in name else {"name": "mnist"}
     return {
         "network": {"blocks": shape.blocks, "hidden": shape.hidden, "first_block": shape.first_block},
         "training": {"batch_size": "full" if data else 1024, "epochs": 100},

@@ -10,12 +10,13 @@ from revgn.settings.config import Exponential, Tail
 from revgn.structs import settings_of
 
 FAMILIES: dict[str, dict[str, type]] = {
-    "network": {"couplings": networks.Architecture},
+    "network": {"dense": networks.Architecture, "convolutional": networks.Convolutional},
     "optimizer": {
         "gauss-newton": optimizers.GaussNewton,
         "sgd": optimizers.SGD,
         "adam": optimizers.Adam,
         "muon": optimizers.Muon,
+        "soap": optimizers.SOAP,
         "kfac": optimizers.KFAC,
         "lbfgs": optimizers.LBFGS,
         "levenberg-marquardt": optimizers.LevenbergMarquardt,
@@ -39,6 +40,7 @@ FAMILIES: dict[str, dict[str, type]] = {
 }
 
 
+RENAMED_KINDS = {("network", "couplings"): "dense"}
 OWN = "own"  # the kind of a struct that is not registered
 
 

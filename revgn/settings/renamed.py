@@ -1,4 +1,4 @@
-"""New names of the settings of version 0.1."""
+"""New names of older settings."""
 
 _NEW = {
     "optimizer.name": "optimizer.kind",
@@ -29,6 +29,7 @@ _NEW = {
     "optimizer.gamma": "training.schedule.gamma",
     "data.validation_fraction": "data.validation",
     "data.data_folder": "data.folder",
+    "data.crop": "data.augmentation, with resized-crop for true",
     "training.analyse": "training.analyse_rows",
     "training.average_decay": "training.average.decay",
     "training.average_from": "training.average.tail_start",
@@ -37,7 +38,7 @@ _GONE = ("carry_decay", "trust_change", "decay_to", "couplings", "agreement")
 
 
 def renamed(path: str) -> str:
-    """Return the hint for a setting of version 0.1, by its dotted path or last name; "" for other names."""
+    """Return the hint for an older setting, by its dotted path or last name; "" for other names."""
     name = path.rpartition(".")[2]
     if name in _GONE:
         return "was removed, since it did not help (examples/results)"

@@ -72,13 +72,24 @@ def config_template(config: Config) -> str:
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:
-    """Return the nested dict of a TOML text; a `UsageError` names `source` and the line of a mistake."""
+    """Return the nested dict of a TOML text; a `UsageError` names `source` and the line of a mistake.
+
+    A byte order mark at the beginning is ignored.
+    """
     import tomllib
 
+    text = text.removeprefix("\ufeff")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source}: not TOML: {' '.join(str(error).split())[:200]}") from None
+        place = re.search(r"at line (\d+), column (\d+)", str(error))
+        if place is None:
+            raise UsageError(f"{source}: not TOML: the file ends within a value or a name") from None
+        line = " ".join(text.split("\n")[int(place[1]) - 1].split())[:60]
+        raise UsageError(
+            f"{source}: not TOML: line {place[1]}, column {place[2]}: {line!r}; expected key = value, with "
+            "text in quotation marks, or a table such as [training]"
+        ) from None
     except RecursionError:
         raise UsageError(f"{source}: tables are nested too deeply") from None
 

@@ -1,7 +1,8 @@
 """Automatic choice of the faster minimum-norm solver, made before training; see `revgn.training.estimate`."""
 
 from revgn.solvers.conjugate_gradients import TOLERANCE
-from revgn.solvers.minimum_norm import _DAMPING, _MEMORY, _OUTPUTS, Outputs, bytes_setting
+from revgn.solvers.damping import DAMPING, DAMPING_UNIT, DampingUnit
+from revgn.solvers.minimum_norm import _MEMORY, _OUTPUTS, Outputs, bytes_setting
 from revgn.solvers.rows import ROWS, Rows
 from revgn.structs import setting, struct
 
@@ -13,8 +14,9 @@ class Automatic:
     `Automatic` is not itself a solver. It is replaced by the chosen solver before training.
     """
 
-    damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
+    damping: float = setting(DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
     rows: Rows = setting(ROWS, default="all", ge=1)
     memory: int | None = bytes_setting(_MEMORY)
     tolerance: float = setting(TOLERANCE, default=1e-3, gt=0, lt=1)
+    damping_unit: DampingUnit = setting(DAMPING_UNIT, default="relative", resumable=True)

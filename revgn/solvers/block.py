@@ -12,6 +12,10 @@ readout U. For the other blocks, v is transported backward by `jvp_inverse`, blo
 D_G of block l are multiplied by the block weight tau_l. If A_F has rank n, then r = v_f, and the difference
 in parentheses is also a result of `jvp_inverse` for G. It is computed once for both purposes. Source:
 Buffelli et al. 2024, section 4.
+
+A layer that applies its weights at P positions of a sample has features A with n P rows. They rarely have
+rank n P, so that D_F and D_G are least-squares steps; rho states how far J D then is from eps. Trained
+projections C are not changed (`revgn.maps.solved`).
 """
 
 from collections.abc import Callable
@@ -28,6 +32,7 @@ from revgn.linalg import RUNGS, FactorInfo, PinvInfo, PinvRule
 from revgn.maps import BegunParamsStep, Factored, Halves, Point
 from revgn.networks import ChainParams, points_backward, points_forward
 from revgn.solvers.block_weights import BlockWeights, check_block_weights, fixed_weights, full_rank_weights
+from revgn.solvers.damping import DampingUnit
 from revgn.solvers.jacobian import Jacobian, SolveInfo, begin_rho, check_output_step, solve
 from revgn.structs import setting, struct
 from revgn.trees import is_empty
@@ -58,9 +63,16 @@ class BlockWise:
         ge=0,
     )
     damping: float = setting(
-        "Damping of the block step, relative to the squared largest singular value of each feature matrix A.",
+        "Damping mu of the block step; by default relative to the squared largest singular value of each "
+        "feature matrix A.",
         default=0.0,
         ge=0,
+        resumable=True,
+    )
+    damping_unit: DampingUnit = setting(
+        "Unit of the damping: relative to the squared largest singular value of A, or absolute, in units of "
+        "A^T A / n for n samples.",
+        default="relative",
         resumable=True,
     )
 
@@ -71,7 +83,7 @@ class BlockWise:
     @property
     def rule(self) -> PinvRule:
         """Truncation and damping of the pseudoinverses A^+."""
-        return PinvRule(self.rtol, self.atol, self.damping)
+        return PinvRule(self.rtol, self.atol, self.damping, self.damping_unit == "relative")
 
 
 @solve.register(BlockWise)
@@ -115,11 +127,12 @@ def solve_block_wise(solver: BlockWise, J: Jacobian, eps: Array) -> tuple[ChainP
 
 @cost.register(BlockWise)
 def cost_block_wise(solver: BlockWise, sizes: Sizes) -> Cost:
-    n, layers = sizes.samples, sizes.layers
-    orders = [min(n, layer.features) for layer in layers]
+    n, layers = sizes.samples, [layer for layer in sizes.layers if not layer.is_projection]
+    orders = [min(n * layer.positions, layer.features) for layer in layers]
     weights = fixed_weights(solver.block_weights, len(layers) // 2)
     if weights is None:
-        weights = full_rank_weights([min(pair) for pair in zip(orders[::2], orders[1::2], strict=True)])
+        ranks = [order / layer.positions for order, layer in zip(orders, layers, strict=True)]
+        weights = full_rank_weights([min(pair) for pair in zip(ranks[::2], ranks[1::2], strict=True)])
     used = [k for k in range(len(layers)) if weights[k // 2]]
     after = sum(layer.tangent for layer in layers[used[0] + 2 :])  # v backward; realized changes forward
     work = {
@@ -165,22 +178,25 @@ def blocks_of(J: Jacobian) -> list[tuple[int, ...]]:
 
 def _ranks(
     rule: PinvRule, J: Jacobian, blocks: list[tuple[int, ...]]
-) -> tuple[list[int], list[Factored | None]]:
+) -> tuple[list[float], list[Factored | None]]:
     """Return the lowest rank of each block, and the factored pseudoinverse of each layer, or None.
 
-    Factors are returned if activations are kept. Layers whose rank bound is below n are factored only if no
-    block has rank n; otherwise their rank is given as 0.
+    A rank is divided by the layer's number of positions; it is full if it is n. Factors are returned if
+    activations are kept. Layers whose rank bound is below n are factored only if no block has rank n;
+    otherwise their rank is given as 0.
     """
     layers, n = J.network.body.layers, J.point.output.first.shape[0]
+    per_sample = [maps.positions(layer) for layer in layers]
 
     def can_reach(k: int, point: Point) -> bool:
-        return not has_map(maps.rank_bound, type(layers[k])) or maps.rank_bound(layers[k], point) >= n
+        is_unknown = not has_map(maps.rank_bound, type(layers[k]))
+        return is_unknown or maps.rank_bound(layers[k], point) >= n * per_sample[k]
 
-    ranks = [0] * len(layers)
+    ranks = [0.0] * len(layers)
     factored: list[Factored | None] = [None] * len(layers)
     for is_selected in (can_reach, lambda k, point: not can_reach(k, point)):
         for k, (rank, found) in _factored(rule, J, is_selected).items():
-            ranks[k], factored[k] = rank, found
+            ranks[k], factored[k] = rank / per_sample[k], found
         of_blocks = [min(ranks[k] for k in block) for block in blocks]
         if max(of_blocks) == n:
             break
@@ -261,7 +277,7 @@ def _sweep(
             # v_g - left is the change that r causes in the half that G changes
             moved_g = add(subtract(v[half_g], left[half_g]), of_g.realized[half_g])
             realized[g] = trees.scale(weight, maps.replaced(half_g, after_f, moved_g))
-            if info_f.rank == n and not info_f.damping:
+            if info_f.rank == n * maps.positions(layers[f]) and not info_f.damping:
                 before_g = maps.replaced(half_f, left, v[half_f])  # r = v_f up to rounding
         if below > blocks[first][0]:
             for k in reversed(block):

@@ -51,13 +51,13 @@ def fixed_weights(weights: BlockWeights, blocks: int) -> tuple[float, ...] | Non
     return tuple(weights)
 
 
-def full_rank_weights(ranks: Sequence[int]) -> tuple[float, ...]:
+def full_rank_weights(ranks: Sequence[float]) -> tuple[float, ...]:
     """Return equal weights for the blocks of the highest rank, and 0 for all others.
 
     Parameters
     ----------
-    ranks : sequence of int
-        For each block, the lowest rank of its couplings.
+    ranks : sequence of numbers
+        For each block, the lowest rank of its couplings, divided by their number of positions.
     """
     best = max(ranks)
     count = sum(rank == best for rank in ranks)

@@ -2,9 +2,10 @@
 
     D = J^T v        (J J^T + mu I) v = eps
 
-mu is `damping` times the mean diagonal of the kernel. No array of (n c)^2 numbers is formed, so that a batch
-may contain the whole training set. Without damping, the kernel should have full rank. Otherwise the iteration
-stagnates, and the result reports this. Source: Hestenes and Stiefel 1952; Golub and Van Loan, section 11.5.
+mu is `damping` times the mean diagonal of the kernel, or times n. No array of (n c)^2 numbers is formed, so
+that a batch may contain the whole training set. Without damping, the kernel should have full rank. Otherwise
+the iteration stagnates, and the result reports this. Source: Hestenes and Stiefel 1952; Golub and Van Loan,
+section 11.5.
 """
 
 import math
@@ -14,6 +15,7 @@ from revgn.arrays import Array, array_namespace, eigh, synchronize
 from revgn.cost import Cost, Sizes, cost
 from revgn.linalg import conjugate_gradients, norms
 from revgn.networks import ChainParams
+from revgn.solvers.damping import DAMPING, DAMPING_UNIT, DampingUnit
 from revgn.solvers.jacobian import (
     Jacobian,
     SolveInfo,
@@ -26,7 +28,6 @@ from revgn.solvers.jacobian import (
     solve,
 )
 from revgn.solvers.minimum_norm import (
-    _DAMPING,
     _OUTPUTS,
     Outputs,
     constrained,
@@ -63,7 +64,7 @@ class Blocks:
 class ConjugateGradients:
     """Minimum-norm step D = J^T (J J^T + mu I)^-1 eps, by preconditioned conjugate gradients."""
 
-    damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
+    damping: float = setting(DAMPING, default=0.0, ge=0, resumable=True)
     outputs: Outputs = setting(_OUTPUTS, default="logits")
     rows: Rows = setting(ROWS, default="all", ge=1)
     tolerance: float = setting(TOLERANCE, default=1e-3, gt=0, lt=1)
@@ -71,6 +72,7 @@ class ConjugateGradients:
     preconditioner: Blocks | None = setting(
         "Preconditioner of conjugate gradients.", default=Blocks(), family="preconditioner"
     )
+    damping_unit: DampingUnit = setting(DAMPING_UNIT, default="relative", resumable=True)
 
 
 @solve.register(ConjugateGradients)
@@ -83,7 +85,10 @@ def solve_conjugate_gradients(
     started = perf_counter()
     parts = product_parts(J)
     diagonal, Q = eigh(mean_block(parts))
-    mu = solver.damping * float(array_namespace(eps).mean(diagonal))
+    if solver.damping_unit == "relative":
+        mu = solver.damping * float(array_namespace(eps).mean(diagonal))
+    else:
+        mu = solver.damping * eps.shape[0]
     held = [*parts]
     del parts  # then the rotation duplicates the cotangents of one coupling at a time, not of all
     parts = tuple(rotated((held.pop(0),), Q)[0] for _ in range(len(held)))
@@ -142,9 +147,13 @@ def cost_conjugate_gradients(solver: ConjugateGradients, sizes: Sizes) -> Cost:
     iterations = expected_iterations(solver, n)
     work = {"pull-back": sizes.pull_back(m), "solve and rho": 2 * sizes.jvp}
     work["iterations"] = iterations * sum(
-        min(2.0 * n, 4.0 * layer.features) * n * layer.width for layer in layers
+        (min(2.0 * n, 4.0 * layer.features) if layer.positions == 1 else 4.0 * layer.features * m)
+        * n
+        * layer.width
+        for layer in layers
     )
-    memory = {"cotangents": order * sum(layer.width for layer in moving) * size}
+    columns = [layer.width * (1 if layer.positions == 1 else layer.features) for layer in moving]
+    memory = {"cotangents": order * sum(columns) * size}
     read = iterations * 2.0 * memory["cotangents"]
     launches = iterations * (_LAUNCHES_OF_ITERATION + _LAUNCHES_OF_PRODUCT * len(layers))
     launches += _LAUNCHES + _LAUNCHES_OF_LAYER * len(layers)

@@ -5,6 +5,10 @@ have the rows a_k[s]. Then
 
     Theta[(o,s),(p,t)] = sum_k (A_k A_k^T)[s,t] < b_k[(o,s)], b_k[(p,t)] >
 
+A row of a layer with P positions is a sum of P outer products. Either it is computed for each sample and
+enters Theta as b_k, a matrix flattened to one row, with a_k[s] = 1; or each of the P^2 pairs of positions
+contributes a product of this form (see `sample_parts`).
+
 For a coupling, A_k are its features, and b_k is the cotangent of the output, pulled back to the half that the
 coupling changes. At the last coupling, b_k is a row of U^T, with readout U, and the same for all samples. The
 pull-back through a nonlinear coupling makes the cotangents of the samples differ. No pull-back is necessary
@@ -25,15 +29,81 @@ from revgn.arrays import (
     limits_of,
     matmul,
     pieces,
+    row_major,
+    total,
 )
-from revgn.layers import Readout, lift
+from revgn.cost import Sizes
+from revgn.layers import Readout, ReadoutParams, ReadoutPoint, spread
 from revgn.linalg import gram_rows
 from revgn.maps import Halves, KernelPart, from_matrices, kernel_parts, vjp_input, weight_forms
 from revgn.networks import ChainParams, points_backward
 from revgn.solvers.jacobian import Jacobian, output_count
 from revgn.trees import is_empty
 
+_GRADIENTS = 1 << 24  # numbers of rows that are computed for each sample at a time, at least
 HELD = 4  # parts that are held in memory, and added to Theta together in one sweep over Theta
+
+
+class SamplePart(NamedTuple):
+    """Part of Theta: A (n P, m), and b (c, n P, k), or (c, P, k) if it is the same for all samples.
+
+    With `columns`, P = 1 and a_s = 1, and b_os is a matrix with this number of columns, flattened row by row.
+    """
+
+    features: Array
+    cotangents: Array
+    positions: int = 1
+    columns: int | None = None
+
+    def products(self, other: "SamplePart | None" = None) -> Iterator["Held"]:
+        """Yield the terms of Theta between the samples of this part and of `other`, by default the same."""
+        own = list(self.apart())
+        columns = own if other is None else list(other.apart())
+        for A, b in own:
+            for A_other, b_other in columns:
+                yield Held(gram_rows(A) if A is A_other else matmul(A, A_other.T), b, b_other)
+
+    def apart(self) -> Iterator[tuple[Array, Array]]:
+        """Yield A (n, m) and b (c, n, k) of each position."""
+        xp, (A, b, P, _) = array_namespace(self.features), self
+        if P == 1:
+            yield A, b
+            return
+        c, _, k = b.shape
+        A = row_major(xp.permute_dims(xp.reshape(A, (-1, P, A.shape[1])), (1, 0, 2)))
+        b = row_major(xp.permute_dims(xp.reshape(b, (c, -1, P, k)), (2, 0, 1, 3)))
+        for p in range(P):
+            yield A[p, ...], b[p, ...]
+
+    def matrix(self, v: Array) -> Array:
+        """Return sum_os v_os sum_p a_sp b_osp^T for v (c, n), as the matrix of the layer."""
+        xp, (A, b, P, columns) = array_namespace(v), self
+        c, n, k = b.shape
+        if columns is not None:
+            return xp.reshape(matmul(xp.reshape(v, (1, c * n)), xp.reshape(b, (c * n, k))), (-1, columns))
+        weights = v[:, :, None]
+        if P > 1:
+            weights, b = weights[..., None], xp.reshape(b, (c, -1, P, k))
+        mixed = weights[0, ...] * b[0, ...]
+        for o in range(1, c):
+            mixed += weights[o, ...] * b[o, ...]
+        return matmul(A.T, mixed if P == 1 else xp.reshape(mixed, (-1, k)))
+
+    def diagonal(self) -> Array:
+        """Return the sum of the part's diagonal entries, a 0-d array."""
+        own = list(self.apart())
+        return total(
+            [
+                array_namespace(A).sum(_along(A, other) * _along(b, b_other))
+                for A, b in own
+                for other, b_other in own
+            ]
+        )
+
+
+def _along(x: Array, y: Array) -> Array:
+    """Return sum_i x_si y_si (n,) for x (n, m), or its sum over the outputs for x (c, n, m)."""
+    return array_namespace(x).sum(x * y, axis=-1 if x.ndim == 2 else (0, 2))
 
 
 class Held(NamedTuple):
@@ -81,7 +151,7 @@ def tangent_kernel(J: Jacobian) -> Array:
     return xp.reshape(xp.permute_dims(by_output, (1, 0, 3, 2)), lower.shape)
 
 
-def lower_kernel(J: Jacobian, parts: Iterable[KernelPart] | None = None) -> Array:
+def lower_kernel(J: Jacobian, parts: Iterable[SamplePart] | None = None) -> Array:
     """Return Theta (c n, c n) with only the lower triangle filled. Entries above the diagonal are undefined.
 
     Row o n + s belongs to output o of sample s. In this order, tiles of a few outputs and many samples are
@@ -91,32 +161,113 @@ def lower_kernel(J: Jacobian, parts: Iterable[KernelPart] | None = None) -> Arra
     Theta = empty((c, n, c, n), J.network.readout.first)
     held: list[Held] = []
     is_first = True
-    for A, b in parts_backward(J) if parts is None else parts:
-        held.append(Held(gram_rows(A), b, b))
-        if len(held) == HELD:
-            add_parts(Theta, held, is_first=is_first, lower=True)
-            held, is_first = [], False
+    for part in parts_backward(J) if parts is None else parts:
+        for term in part.products():
+            held.append(term)
+            if len(held) == HELD:
+                add_parts(Theta, held, is_first=is_first, lower=True)
+                held, is_first = [], False
     if held or is_first:
         add_parts(Theta, held, is_first=is_first, lower=True)
     return array_namespace(Theta).reshape(Theta, (c * n, c * n))
 
 
-def parts_backward(J: Jacobian) -> Iterator[KernelPart]:
-    """Yield the parts of Theta, from the last layer to the first.
+def sample_parts(
+    part: KernelPart,
+    samples: int,
+    numbers: int | None = None,
+    *,
+    summed: bool = False,
+    of_all: int | None = None,
+) -> Iterator[SamplePart]:
+    """Yield a part of Theta in the form in which it is computed with the fewest operations.
 
-    The cotangents b are (c, n, k), or (c, 1, k) if they are the same for all samples.
+    With P positions, either the Gram matrices of all pairs of positions are computed, or the rows of each
+    sample, G_os = sum_p a_sp b_osp^T (m, k), with which P = 1. If all G exceed `numbers` numbers, some rows
+    of these matrices are computed at a time, so that several parts result. With `summed`, the result has
+    P = 1.
+    The form is chosen for `of_all` samples, by default those of the part.
+
+    Notes
+    -----
+    Law: the parts add up to the same part of Theta. Cost: 2 c n P m k operations for G.
     """
+    (A, b), n = part, samples
+    xp, (rows, m), (c, _, k) = array_namespace(A), A.shape, b.shape
+    P = rows // n
+    is_summed = summed or sum_work(of_all or n, c, P, m, k) < pair_work(of_all or n, c, P, m, k)
+    if P == 1 or not is_summed:
+        yield SamplePart(A, b, P)
+        return
+    apart = xp.permute_dims(xp.reshape(A, (1, n, P, m)), (0, 1, 3, 2))  # (1, n, m, P)
+    b = xp.reshape(b, (c, -1, P, k))
+    ones = xp.ones((n, 1), dtype=A.dtype, device=backend_of(A).device)
+    for piece in pieces(m, m if numbers is None else max(1, numbers // (c * n * k))):
+        G = xp.matmul(apart[:, :, piece, :], b)
+        yield SamplePart(ones, xp.reshape(G, (c, n, -1)), columns=k)
+
+
+def sum_work(n: int, c: int, P: int, m: int, k: int) -> float:
+    """Return the operations of a part of Theta, order c n, from rows G (m, k) of each sample."""
+    return float(c * n) * m * k * (2.0 * P + c * n)
+
+
+def pair_work(n: int, c: int, P: int, m: int, k: int) -> float:
+    """Return the operations of a part of Theta, order c n, from Gram matrices of all pairs of positions."""
+    return float(P * n) ** 2 * (m * (2.0 if P > 1 else 1.0) + float(c) ** 2 * k)
+
+
+def kernel_work(sizes: Sizes, rows: int) -> float:
+    """Return the operations of Theta with `rows` rows per sample, without the pull-back of the cotangents."""
+    n, c, layers = sizes.samples, rows, sizes.layers
+    work = 0.0
+    for layer in layers:
+        if layer.positions > 1:
+            of = n, c, layer.positions, layer.features, layer.width
+            work += min(sum_work(*of), pair_work(*of))
+        else:
+            is_same = layer is layers[-1] and not sizes.own_rows  # for all samples
+            work += layer.gram + (0.0 if is_same else float(c * n) ** 2 * layer.width)
+    return work
+
+
+def rows_memory(sizes: Sizes, rows: int, *, kept: bool) -> int:
+    """Return the bytes of the parts of layers with several positions, all at once if they are `kept`."""
+    n, c = sizes.samples, rows
+    numbers = []
+    for layer in sizes.layers:
+        P, m, k = layer.positions, layer.features, layer.width
+        if P > 1:
+            is_summed = sum_work(n, c, P, m, k) < pair_work(n, c, P, m, k)
+            numbers.append(c * n * m * k if is_summed else n * P * (m + c * k))
+    if kept:
+        return sum(numbers) * sizes.number
+    bound = max(_GRADIENTS, (c * n) ** 2)
+    return sum(min(each, bound) for each in sorted(numbers)[-HELD:]) * sizes.number
+
+
+def parts_backward(
+    J: Jacobian, *, whole: bool = False, summed: bool = False, of_all: int | None = None
+) -> Iterator[SamplePart]:
+    """Yield the parts of Theta, from the last layer to the first (see `sample_parts`).
+
+    Rows that are computed for each sample take no more memory than Theta, or `_GRADIENTS` numbers if that is
+    more, unless a part has to be `whole`.
+    """
+    n = J.point.output.first.shape[0]
+    bound = None if whole else max(_GRADIENTS, (n * output_count(J)) ** 2)
     layers = J.network.body.layers
     first = next((k for k, of in enumerate(J.params) if not is_empty(of)), len(layers))
     bars = read_back(J.network.readout, J.outputs)
     points = points_backward(layers, J.params, J.point)
     for k, point in zip(reversed(range(first, len(layers))), points, strict=False):
-        yield from kernel_parts(layers[k], J.params[k], point, bars)
+        for part in kernel_parts(layers[k], J.params[k], point, bars):
+            yield from sample_parts(part, n, bound, summed=summed, of_all=of_all)
         if k > first:
             bars = vjp_input(layers[k], J.params[k], point, bars)
 
 
-def adjoint_of_parts(J: Jacobian, parts: Sequence[KernelPart], v: Array) -> ChainParams:
+def adjoint_of_parts(J: Jacobian, parts: Sequence[SamplePart], v: Array) -> ChainParams:
     """Return J^T v for v (n, c), from the parts of Theta.
 
     Notes
@@ -124,15 +275,7 @@ def adjoint_of_parts(J: Jacobian, parts: Sequence[KernelPart], v: Array) -> Chai
     Law: equals `apply_adjoint`. Cost: one product of n h d operations for each part, where a backward sweep
     for v takes three; in addition, c n d/2 numbers are read for each part.
     """
-    weights = v.T[:, :, None]
-
-    def mixed(b: Array) -> Array:
-        total = weights[0, ...] * b[0, ...]
-        for o in range(1, b.shape[0]):
-            total += weights[o, ...] * b[o, ...]
-        return total
-
-    matrices = iter([matmul(A.T, mixed(b)) for A, b in parts])
+    matrices = iter([part.matrix(v.T) for part in parts])
     D = []
     for layer, of in zip(reversed(J.network.body.layers), reversed(J.params), strict=True):
         own = () if is_empty(of) else tuple(next(matrices) for _ in weight_forms(layer))
@@ -156,9 +299,10 @@ def read_back(readout: Readout, R: Array | None) -> Halves:
     """
     if R is not None and R.ndim == 3:
         rows = array_namespace(R).permute_dims(R, (2, 0, 1))  # (m, n, c)
-        return lift(readout, rows)
-    halves = (readout.first, readout.second) if R is None else (readout.first @ R, readout.second @ R)
-    return Halves(*(half.T[:, None, :] for half in halves))
+        halves: Halves = vjp_input(readout, ReadoutParams(), ReadoutPoint(), rows)
+        return halves
+    columns = (readout.first, readout.second) if R is None else (readout.first @ R, readout.second @ R)
+    return spread(readout, Halves(*(half.T[:, None, :] for half in columns)))
 
 
 def add_parts(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) -> None:

@@ -2,8 +2,9 @@
 
     D = J^T lambda        (J J^T + mu I) lambda = eps
 
-J J^T is the tangent kernel; see `revgn.solvers.kernel`. mu is `damping` times its mean diagonal; for mu = 0,
-D is the Moore-Penrose solution of J D = eps. The kernel is factored in place, or by tiles if it exceeds a
+J J^T is the tangent kernel; see `revgn.solvers.kernel`. mu is `damping` times its mean diagonal, or times n
+for n samples, or chosen by `revgn.solvers.leave_one_out`; for mu = 0, D is the Moore-Penrose solution of
+J D = eps. The kernel is factored in place, or by tiles if it exceeds a
 memory bound. Source: Golub and Van Loan, section 5.5.
 
 Softmax does not depend on a constant that is added to all outputs of a sample. It therefore suffices to
@@ -30,8 +31,9 @@ from revgn.arrays import (
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import MemoryShortageError, RunError, ShapeError, UsageError
 from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
-from revgn.maps import KernelPart
+from revgn.linalg import DampingUnit as DampingUnitOfMatrix
 from revgn.networks import ChainParams
+from revgn.solvers.damping import DAMPING, DAMPING_UNIT, DampingUnit
 from revgn.solvers.jacobian import (
     Equation,
     Jacobian,
@@ -46,7 +48,17 @@ from revgn.solvers.jacobian import (
     residuals,
     solve,
 )
-from revgn.solvers.kernel import HELD, adjoint_of_parts, are_few, lower_kernel, parts_backward
+from revgn.solvers.kernel import (
+    HELD,
+    SamplePart,
+    adjoint_of_parts,
+    are_few,
+    kernel_work,
+    lower_kernel,
+    parts_backward,
+    rows_memory,
+)
+from revgn.solvers.leave_one_out import CANDIDATES, Damping, best_damping, correlations
 from revgn.solvers.rows import ROWS, Rows, with_rows
 from revgn.solvers.tiled_kernel import (
     dense_memory,
@@ -63,7 +75,6 @@ _LAUNCHES, _LAUNCHES_OF_LAYER = 83, 18  # of a solve and of each layer, without 
 _SOLVES = 12  # triangular solves: for estimates of the smallest eigenvalue, and for the solution
 _PASSES = 24  # sweeps over the factor: for estimates of its eigenvalues, the solution, and a refinement
 Outputs = Literal["logits", "centered-logits"]
-_DAMPING = "Damping mu, relative to the mean diagonal of the tangent kernel."
 _OUTPUTS = (
     "Outputs that are constrained: the logits, or the centered logits, which omit a constant per sample that "
     "softmax ignores."
@@ -93,10 +104,24 @@ class MinimumNorm:
     factors kernels of order above 46,340 by tiles.
     """
 
-    damping: float = setting(_DAMPING, default=0.0, ge=0, resumable=True)
+    damping: Damping = setting(
+        f"{DAMPING} With leave-one-out it is chosen from the batch.", default=0.0, ge=0, resumable=True
+    )
     outputs: Outputs = setting(_OUTPUTS, default="logits")
     rows: Rows = setting(ROWS, default="all", ge=1)
     memory: int | None = bytes_setting(_MEMORY)
+    damping_unit: DampingUnit = setting(DAMPING_UNIT, default="relative", resumable=True)
+    damping_every: int = setting(
+        "Number of steps between choices of the damping by leave-one-out.", default=10, ge=1, resumable=True
+    )
+
+    def check(self) -> None:
+        """Raise `UsageError` if the damping is chosen, but its unit is absolute."""
+        if self.damping == "leave-one-out" and self.damping_unit == "absolute":
+            raise UsageError(
+                "MinimumNorm: damping leave-one-out is relative; remove damping_unit, or give the damping as "
+                "a number"
+            )
 
 
 @solve.register(MinimumNorm)
@@ -105,6 +130,8 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
     J, eps = solved.jacobian, solved.eps
     check_output_step(J, eps)
     started = perf_counter()
+    if solver.damping == "leave-one-out":
+        solver = replace(solver, damping=best_damping(left_out(solver, J, eps)))
     parts = _kept_parts(solver, J, eps)
     found = _factor(solver, J, eps, "cholesky", parts)
     if found is None:
@@ -146,6 +173,25 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
     )
 
 
+def left_out(solver: MinimumNorm, J: Jacobian, eps: Array) -> Array:
+    """Return the leave-one-out `correlations` for each damping that may be chosen.
+
+    J and eps are the Jacobian and the output step of the constrained rows.
+
+    Raises
+    ------
+    RunError
+        If the eigenvectors of the kernel do not fit in memory.
+    """
+    order, size = eps.shape[0] * eps.shape[1], nbytes((1,), eps)
+    if not is_dense("eigh", order, size, solver.memory, limits_of(backend_of(eps))):
+        raise RunError(
+            f"solve(MinimumNorm): leave-one-out needs the eigenvectors of the kernel of order {order:,}, "
+            "which exceed the memory; give the damping as a number, such as 0.1"
+        )
+    return correlations(lower_kernel(J), eps)
+
+
 @equation.register(MinimumNorm)
 def equation_of_outputs(solver: Any, J: Jacobian, eps: Array, key: Key = (0, 0)) -> Equation:
     """Return the equation for all logits or the centered logits, and for all or some rows of each sample."""
@@ -167,19 +213,20 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
     n, size, layers = sizes.samples, sizes.number, sizes.layers
     order = n * m
     moving = layers if sizes.own_rows else layers[:-1]  # layers whose cotangents differ between samples
+    own_rows = rows_memory(sizes, m, kept=sizes.own_rows and are_few(m, len(layers), sizes.span or m))
     work = {"pull-back": sizes.pull_back(m), "solve and rho": 2 * sizes.jvp}
-    work["kernel"] = sum(layer.gram for layer in layers)
-    work["kernel"] += float(order) ** 2 * sum(layer.width for layer in moving)
+    work["kernel"] = kernel_work(sizes, m)
     work["factor"] = order**3 / 3
     if is_dense("cholesky", order, size, solver.memory, sizes.limits):
         held = order**2 * size
         passes = 2 * -(-len(moving) // HELD) + _PASSES
         memory = {"kernel": sizes.limits.cholesky * held}
+        memory |= {"rows": own_rows} if own_rows else {}
         if sizes.own_rows and are_few(m, len(layers), sizes.span or m):  # one backward sweep
             work["solve and rho"] = sizes.jvp + sum(layer.params for layer in layers)
         total, groups = Cost(work, memory, passes * held / 2, order, kernel="dense"), 1
     else:
-        width = sum(layer.features + m * layer.width for layer in layers)
+        width = sum(layer.positions * (layer.features + m * layer.width) for layer in layers)
         plan = plan_tiles(n, m, width, size, solver.memory or _UNBOUNDED, sizes.limits)
         work["pull-back"] += sizes.forward
         held = plan.at_work + min(plan.room, plan.kernel + plan.sources)
@@ -191,6 +238,8 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
     sums = m * (len(moving) + -(-len(layers) // HELD)) * groups * (groups + 1) / 2
     launches = _LAUNCHES + _LAUNCHES_OF_LAYER * len(layers) + sums
     total += Cost(launches=launches, solved=_SOLVES * order)
+    if solver.damping == "leave-one-out":
+        total += _cost_of_leave_one_out(solver, total, m)
     singular = singular_kernel(solver.damping, m, sizes)
     return total if singular is None else total + _cost_of_eigenvectors(solver, total, singular, sizes)
 
@@ -215,6 +264,15 @@ def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, singular: str, sizes:
     return Cost(again, {"eigenvectors": 8 * limits.eigh * once.order**2}, notes=(note,))
 
 
+def _cost_of_leave_one_out(solver: MinimumNorm, once: Cost, rows: int) -> Cost:
+    """Return the mean cost per step of choosing the damping, which forms the kernel once more."""
+    share, order = 1 / solver.damping_every, once.order
+    work = {part: share * once.work[part] for part in ("pull-back", "kernel")}
+    work["eigenvectors"] = 9.0 * share * order**3
+    work["leave-one-out"] = 2.0 * share * len(CANDIDATES) * rows * order**2
+    return Cost(work)
+
+
 def constrained(solver: Any, sizes: Sizes) -> tuple[int, Sizes]:
     """Return the number of constrained rows per sample, and the sizes of a step with these rows."""
     m = sizes.outputs - (solver.outputs == "centered-logits")
@@ -223,7 +281,7 @@ def constrained(solver: Any, sizes: Sizes) -> tuple[int, Sizes]:
     return solver.rows, sizes._replace(own_rows=True, span=sizes.span or sizes.outputs)
 
 
-def singular_kernel(damping: float, rows: int, sizes: Sizes) -> str | None:
+def singular_kernel(damping: Damping, rows: int, sizes: Sizes) -> str | None:
     """Return the beginning of a note if the undamped kernel is known to be singular, else None."""
     order, rank, when = sizes.samples * rows, sizes.rank_bound(rows), ""
     at_zero = sizes.rank_at_zero(rows)
@@ -253,7 +311,7 @@ def centering(like: Array) -> Array:
     return backend_of(like).asarray(columns, dtype=like.dtype)
 
 
-def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[KernelPart, ...] | None:
+def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[SamplePart, ...] | None:
     """Return the parts of the kernel if they are kept, otherwise None.
 
     With these parts, J^T v is computed without another backward sweep. They are kept if each sample has its
@@ -264,11 +322,11 @@ def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[KernelPar
         return None
     limits = limits_of(backend_of(eps))
     is_whole = is_dense("cholesky", n * m, nbytes((1,), eps), solver.memory, limits)
-    return tuple(parts_backward(J)) if is_whole else None
+    return tuple(parts_backward(J, whole=True)) if is_whole else None
 
 
 def _factor(
-    solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung, parts: tuple[KernelPart, ...] | None
+    solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung, parts: tuple[SamplePart, ...] | None
 ) -> tuple[Factor, FactorInfo] | None:
     """Factor the kernel by the first of the factorizations `RUNGS` that succeeds, beginning with `first`.
 
@@ -281,7 +339,9 @@ def _factor(
         If the memory of the machine does not suffice. For a kernel as a whole, the error states a memory
         bound with which the kernel is factored by tiles.
     """
-    order, rule, memory = eps.shape[0] * eps.shape[1], PinvRule(damping=solver.damping), solver.memory
+    order, memory = eps.shape[0] * eps.shape[1], solver.memory
+    mu, unit = _damping_of_kernel(solver, eps.shape[0])
+    rule = PinvRule(damping=mu)
     size, backend = nbytes((1,), eps), backend_of(eps)
     limits = limits_of(backend)
     for rung in RUNGS[RUNGS.index(first) :]:
@@ -294,11 +354,11 @@ def _factor(
                     order,
                     eps,
                     rule,
-                    damping_unit="mean",
+                    damping_unit=unit,
                 )
             else:
                 bound = kernel_memory(memory, backend) or _UNBOUNDED
-                found = factor_tiled_kernel(J, solver.damping, bound, rung)
+                found = factor_tiled_kernel(J, mu, bound, rung, unit)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -307,6 +367,14 @@ def _factor(
         if found is not None:
             return found
     return None
+
+
+def _damping_of_kernel(solver: MinimumNorm, samples: int) -> tuple[float, DampingUnitOfMatrix]:
+    """Return the damping of the kernel of n samples, and its unit."""
+    assert solver.damping != "leave-one-out"
+    if solver.damping_unit == "absolute":
+        return samples * solver.damping, "one"
+    return solver.damping, "mean"
 
 
 def _shortage(order: int, whole: int | None) -> MemoryShortageError:

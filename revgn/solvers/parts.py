@@ -38,7 +38,7 @@ def product_parts(J: Jacobian) -> ProductParts:
     """
     return tuple(
         ProductPart(A, gram_rows(A) if A.shape[0] <= 2 * A.shape[1] else None, _by_sample(b))
-        for A, b in parts_backward(J)
+        for A, b, *_ in parts_backward(J, summed=True)
     )
 
 

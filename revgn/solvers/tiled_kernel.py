@@ -9,7 +9,8 @@ A_k and b_k are computed once, group by group, and stored like the tiles. No Gra
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from revgn._dispatch import has_map
@@ -24,17 +25,25 @@ from revgn.arrays import (
     backend_of,
     empty,
     limits_of,
-    matmul,
     memory_size,
     nbytes,
     pieces,
 )
 from revgn.errors import UsageError
-from revgn.linalg import RUNGS, Factor, FactorInfo, Rung, SpectralFactor, cholesky_tiled, gram_rows, with_info
-from revgn.maps import Halves, Point, row_features, with_features
+from revgn.linalg import (
+    RUNGS,
+    DampingUnit,
+    Factor,
+    FactorInfo,
+    Rung,
+    SpectralFactor,
+    cholesky_tiled,
+    with_info,
+)
+from revgn.maps import Halves, Point, positions, row_features, with_features
 from revgn.networks import walk
 from revgn.solvers.jacobian import Jacobian, cast, output_count
-from revgn.solvers.kernel import HELD, Held, add_parts, parts_backward
+from revgn.solvers.kernel import HELD, Held, SamplePart, add_parts, parts_backward
 from revgn.trees import is_empty
 
 _FEWEST = 8  # smallest number of tiles in a row; one ninth of the memory for the lower half is then wasted
@@ -128,9 +137,11 @@ def plan_tiles(n: int, c: int, width: int, size: int, memory: int, limits: Limit
 
 
 def factor_tiled_kernel(
-    J: Jacobian, damping: float, memory: int, rung: Rung
+    J: Jacobian, damping: float, memory: int, rung: Rung, unit: DampingUnit = "mean"
 ) -> tuple[Factor, FactorInfo] | None:
-    """Factor Theta + mu I by tiles in `memory` bytes, where mu is `damping` times the mean diagonal of Theta.
+    """Factor Theta + mu I by tiles in `memory` bytes.
+
+    mu is `damping`, multiplied by the mean diagonal of Theta if that is the unit.
 
     Notes
     -----
@@ -156,7 +167,7 @@ def factor_tiled_kernel(
     order = xp.concat([xp.reshape(rows[:, group], (-1,)) for group in groups])
     sizes = [c * (group.stop - group.start) for group in groups]
     tiles = Scratch(plan.room - kernel.sources.in_memory, plan.kernel)
-    mu = damping * mean
+    mu = damping * mean if unit == "mean" else damping
     factored = cholesky_tiled(kernel.tile, mu, sizes, order, tiles)
     return None if factored is None else with_info(factored, n * c, like, mu, rung)
 
@@ -165,35 +176,45 @@ class _TiledKernel:
     """Tangent kernel whose tiles are formed from stored A_k and b_k, for each part k and group of samples."""
 
     def __init__(self, J: Jacobian, dtype: DType, groups: list[slice], plan: TilePlan) -> None:
-        self.groups, self.outputs, self.parts = groups, output_count(J), 0
+        self.groups, self.outputs = groups, output_count(J)
+        self.positions: list[int] = []  # of each part
         self.like = empty((0,), J.point.output.first, dtype)
         self.sources = Scratch(plan.room, plan.sources)
         kept, total = J.point.points, 0.0
         bare = cast(J._replace(point=J.point._replace(points=None)), dtype)
         for i, group in enumerate(groups):
-            for k, (A, b) in enumerate(parts_backward(_of_samples(bare, group, kept))):
-                xp = array_namespace(A)
-                self.sources.put(("A", i, k), A)
-                self.sources.put(("b", i, k), b)
-                self.parts = k + 1
-                total += float(xp.sum(xp.sum(A * A, axis=1) * xp.sum(b * b, axis=(0, 2))))
+            for k, part in enumerate(_parts(J, _of_samples(bare, group, kept))):
+                total += float(part.diagonal())
+                self.sources.put(("A", i, k), part.features)
+                self.sources.put(("b", i, k), part.cotangents)
+                if i == 0:
+                    self.positions.append(part.positions)
         self.mean_diagonal = total / (groups[-1].stop * self.outputs)
 
     def tile(self, i: int, j: int) -> Array:
         """Return Theta between the samples of groups i and j; for i = j, fill only the lower triangle."""
-        c, get = self.outputs, self.sources.get
+        c = self.outputs
         g, h = (self.groups[at].stop - self.groups[at].start for at in (i, j))
         Theta = empty((c, g, c, h), self.like)
-        for first in range(0, max(1, self.parts), HELD):
-            held = []
-            for k in range(first, min(first + HELD, self.parts)):
-                A, b = get(("A", i, k)), get(("b", i, k))
-                if i == j:
-                    held.append(Held(gram_rows(A), b, b))
-                else:
-                    held.append(Held(matmul(A, get(("A", j, k)).T), b, get(("b", j, k))))
-            add_parts(Theta, held, is_first=first == 0, lower=i == j)
+        terms = (term for k in range(len(self.positions)) for term in self._terms(k, i, j))
+        is_first = True
+        while (held := list(islice(terms, HELD))) or is_first:
+            add_parts(Theta, held, is_first=is_first, lower=i == j)
+            is_first = False
         return array_namespace(Theta).reshape(Theta, (c * g, c * h))
+
+    def _terms(self, k: int, i: int, j: int) -> Iterator[Held]:
+        """Yield the terms of part k between the samples of groups i and j."""
+        of_rows, of_columns = (
+            SamplePart(self.sources.get(("A", at, k)), self.sources.get(("b", at, k)), self.positions[k])
+            for at in (i, j)
+        )
+        return of_rows.products(None if i == j else of_columns)
+
+
+def _parts(J: Jacobian, of_group: Jacobian) -> Iterator[SamplePart]:
+    """Return the parts of Theta for a group of the samples of J, in the same form for all groups."""
+    return parts_backward(of_group, whole=True, of_all=J.point.output.first.shape[0])
 
 
 def _of_samples(J: Jacobian, group: slice, kept: Sequence[Point] | None = None) -> Jacobian:
@@ -209,7 +230,8 @@ def _of_samples(J: Jacobian, group: slice, kept: Sequence[Point] | None = None) 
         points = list(point.points)
         for k, layer in enumerate(J.network.body.layers):
             if not is_empty(J.params[k]) and has_map(with_features, type(layer)):
-                own = (cast(A[group, :], halves.first.dtype) for A in row_features(layer, kept[k]))
+                rows = slice(group.start * positions(layer), group.stop * positions(layer))
+                own = (cast(A[rows, :], halves.first.dtype) for A in row_features(layer, kept[k]))
                 points[k] = with_features(layer, points[k], tuple(own))
         point = point._replace(points=tuple(points))
     return J._replace(point=point, outputs=R if R is None or R.ndim == 2 else R[group, ...])
@@ -218,4 +240,5 @@ def _of_samples(J: Jacobian, group: slice, kept: Sequence[Point] | None = None) 
 def _width(J: Jacobian) -> int:
     """Return an upper bound on the numbers per sample in all A_k and b_k."""
     c = output_count(J)
-    return sum(A.shape[1] + c * b.shape[2] for A, b in parts_backward(_of_samples(J, slice(0, 1))))
+    parts = _parts(J, _of_samples(J, slice(0, 1)))
+    return sum(A.shape[0] * A.shape[1] + c * b.shape[1] * b.shape[2] for A, b, *_ in parts)

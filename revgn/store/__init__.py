@@ -3,6 +3,7 @@
 from revgn.store.attributes import Provenance
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from revgn.store.names import EPOCH_SERIES, FORMAT_VERSION, RUNGS, STEP_SERIES, Weights
+from revgn.store.network import StoredNetwork, has_network, load_network, save_network
 from revgn.store.reader import Run, is_run, list_runs, open_run, open_runs, status
 from revgn.store.writer import RunWriter, create_run, reopen_run
 
@@ -14,15 +15,19 @@ __all__ = [
     "Provenance",
     "Run",
     "RunWriter",
+    "StoredNetwork",
     "Weights",
     "create_run",
+    "has_network",
     "is_run",
     "latest_checkpoint",
     "list_runs",
     "load_checkpoint",
+    "load_network",
     "open_run",
     "open_runs",
     "reopen_run",
     "save_checkpoint",
+    "save_network",
     "status",
 ]

@@ -31,6 +31,7 @@ class Provenance:
     data_sha256: str
     versions: dict[str, str]
     references: str
+    image_shape: tuple[int, int, int] | None = None  # channels, height, width
 
 
 def first_attributes(provenance: Provenance) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def first_attributes(provenance: Provenance) -> dict[str, Any]:
         "start": start,
         "end": "",
         **{name: text(getattr(provenance, name)) for name in kept},
+        "data_image_shape": json.dumps(provenance.image_shape),
         **machine_attributes(provenance),
     }
 

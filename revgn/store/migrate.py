@@ -4,6 +4,7 @@
     2   without this default; run.h5 states how much of the journal it holds (`journal_bytes`)
     3   settings are a tree of structs, booleans are stored as 0 and 1, series have the new names in
         `names.RENAMED_SERIES`, and every series exists from the first snapshot
+    4   `data.augmentation` replaces the boolean `data.crop`; the attribute `data_image_shape`
 
 A run is migrated in memory. If it is written later, the original run.h5 is kept beside the new one, for
 instance as run.v1.h5.
@@ -30,7 +31,8 @@ def migrated(attributes: dict[str, Any], path: Path) -> dict[str, Any]:
     config = json.loads(attributes["config_json"])
     for number in range(version, FORMAT_VERSION):
         config = _STEPS[number](config)
-    return {**attributes, "format_version": FORMAT_VERSION, "config_json": json.dumps(config)}
+    new = {"format_version": FORMAT_VERSION, "config_json": json.dumps(config)}
+    return {"data_image_shape": "null"} | attributes | new
 
 
 def check_version(version: Any, path: Path) -> None:
@@ -64,4 +66,15 @@ def _without_idle_directions(config: Table) -> Table:
     return config
 
 
-_STEPS: dict[int, Callable[[Table], Table]] = {1: _without_idle_directions, 2: migrated_settings}
+def _with_augmentation(config: Table) -> Table:
+    data = config.get("data", {})
+    if "crop" in data:
+        data["augmentation"] = "resized-crop" if data.pop("crop") else "none"
+    return config
+
+
+_STEPS: dict[int, Callable[[Table], Table]] = {
+    1: _without_idle_directions,
+    2: migrated_settings,
+    3: _with_augmentation,
+}

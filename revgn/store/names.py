@@ -4,6 +4,7 @@
     metrics.jsonl                   one record per line: {"kind": "step", "step": 12, "loss": 0.5}
     writer.json                     the process that writes the run, or wrote it last
     config.toml                     all settings, with defaults filled in
+    network.h5                      the network apart from its weights; see `revgn.store.network`
     checkpoints/step_00001200.h5    attributes `format_version`, `step`, `sha256`; group `state`
 
 All series are one-dimensional float64 arrays along the scale of their group; NaN means "not measured". A
@@ -11,7 +12,7 @@ series exists from the first snapshot on, initially with length 0; a series of a
 its first record on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -23,16 +24,18 @@ from revgn.linalg import OUTCOMES as OUTCOMES
 from revgn.linalg import RUNGS as RUNGS
 
 T = TypeVar("T")
+_RANKING = ("accuracy", "loss")
 Weights = Literal["raw", "average"]
 WEIGHTS: tuple[Weights, ...] = get_args(Weights)
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 CONVENTIONS = "CF-1.11"
 
 RUN_FILE = "run.h5"
 JOURNAL_FILE = "metrics.jsonl"
 WRITER_FILE = "writer.json"
 CONFIG_FILE = "config.toml"
+NETWORK_FILE = "network.h5"
 CHECKPOINT_FOLDER = "checkpoints"
 PARTIAL_FILE = ".partial"
 CONFIG_PREFIX = "config."  # of the attributes of run.h5 that hold settings, by dotted path
@@ -56,18 +59,25 @@ def of_weights(name: str, weights: Weights) -> str:
     return name if weights == "raw" else f"{name}_average"
 
 
-def score_of(metrics: Mapping[str, T], weights: Weights = "raw") -> tuple[T, int] | None:
-    """Return the metric that ranks weights, and its sign: 1 if higher is better, -1 if lower is better.
+def judged_name(metrics: Container[str], weights: Weights = "raw") -> str:
+    """Return the name of the metric that ranks weights; "" if `metrics` has none.
 
     The metric is the accuracy, else the loss, on the validation set; without a validation set, on the test
-    set. None if `metrics` has none of these.
+    set.
     """
-    for part in ("validation", "test"):
-        for what, sign in (("accuracy", 1), ("loss", -1)):
-            name = of_weights(f"{part}_{what}", weights)
-            if name in metrics:
-                return metrics[name], sign
-    return None
+    names = (of_weights(f"{part}_{what}", weights) for part in ("validation", "test") for what in _RANKING)
+    return next((name for name in names if name in metrics), "")
+
+
+def is_validated(metrics: Container[str]) -> bool:
+    """Return whether the metrics include some on a validation set, so that the test set selects nothing."""
+    return any(f"validation_{what}" in metrics for what in _RANKING)
+
+
+def score_of(metrics: Mapping[str, T], weights: Weights = "raw") -> tuple[T, int] | None:
+    """Return the metric of `judged_name`, and its sign: 1 if higher is better, -1 if lower; None if none."""
+    name = judged_name(metrics, weights)
+    return (metrics[name], 1 if "accuracy" in name else -1) if name else None
 
 
 def judged_weights(metrics: Mapping[str, Any]) -> Weights:
@@ -188,10 +198,11 @@ STEP_SERIES = (
     Series("epoch", "epochs so far: samples processed, divided by the size of the training set"),
 )
 
+_UNITS = {"rmse": "target"}  # the unit of the target, whichever it is
 EPOCH = Series("epoch", "epochs so far: samples processed, divided by the size of the training set")
 EPOCH_SERIES = (
     *(
-        Series(f"{part}_{metric}{suffix}", f"{meaning} {where}{smoothing}{of}")
+        Series(f"{part}_{metric}{suffix}", f"{meaning} {where}{smoothing}{of}", _UNITS.get(metric, "1"))
         for suffix, of in (("", ""), ("_average", ", of the averaged weights"))
         for part, where in (
             ("train", "on the first eval_train_rows samples of the training set"),
@@ -201,6 +212,8 @@ EPOCH_SERIES = (
         for metric, meaning, smoothing in (
             ("loss", "mean loss", ", without label smoothing"),
             ("accuracy", "accuracy", ""),
+            ("rmse", "root mean squared error, in the unit of the target,", ""),
+            ("r2", "coefficient of determination R^2, mean over targets,", ""),
         )
     ),
     *_analysed(by_coupling=False),
@@ -249,6 +262,7 @@ ROOT_ATTRIBUTES = {
     "dtype": "floating-point precision of parameters and data",
     "data_name": "name of the data set",
     "data_sha256": "SHA-256 of the data set",
+    "data_image_shape": "channels, height and width of images as JSON; null for tables",
     "start": "time when the run started, ISO 8601, UTC",
     "end": "time when the run ended, ISO 8601, UTC; empty while it continues",
 }

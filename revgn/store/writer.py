@@ -27,6 +27,7 @@ from revgn.store.files import uninterrupted, write_attributes, write_hdf5, write
 from revgn.store.journal import Columns, Journal, check_record, encode, encode_resume, is_locked
 from revgn.store.migrate import keep_original
 from revgn.store.names import EPOCHS, STEPS, Weights, attributes_of, checkpoint_path, of_weights
+from revgn.store.network import StoredNetwork, save_network
 from revgn.store.reader import Run, open_run
 
 SNAPSHOT_SECONDS = 2.0
@@ -142,22 +143,28 @@ class RunWriter:
             _fill_group(file.create_group(columns.cadence.group), columns)
 
 
-def create_run(folder: Path, provenance: Provenance) -> RunWriter:
-    """Create the folder of a new run; a folder that is not empty or cannot be written raises `RunError`."""
+def create_run(folder: Path, provenance: Provenance, network: StoredNetwork | None = None) -> RunWriter:
+    """Create the folder of a new run; a folder that is not empty or cannot be written raises `RunError`.
+
+    `network` makes the run independent of its data.
+    """
     attributes = first_attributes(provenance)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not _is_unborn(folder):
             raise RunError(f"{folder}: is not empty, and runs are never overwritten; choose another folder")
-    return _begin(RunWriter(folder, attributes), provenance.config_toml)
+    return _begin(RunWriter(folder, attributes), provenance.config_toml, network)
 
 
-def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None) -> RunWriter:
+def reopen_run(
+    folder: Path, provenance: Provenance, network: StoredNetwork | None = None, *, step: int | None = None
+) -> RunWriter:
     """Return a writer that continues a run from `step`, with the machine and settings in `provenance`.
 
     Records of later steps become void; without `step`, all records remain valid. Title, first command, seed
-    and data do not change. The new line of the history lists the changes of machine and versions. `RunError`
-    is raised if there is no run, if it is damaged, or if another process is writing it.
+    and data do not change. The new line of the history lists the changes of machine and versions. `network`
+    is for a run of a version that did not store it. `RunError` is raised if there is no run, if it is
+    damaged, or if another process is writing it.
     """
     run = open_run(folder)
     changes = machine_changes(run.attributes, provenance)
@@ -172,7 +179,7 @@ def reopen_run(folder: Path, provenance: Provenance, *, step: int | None = None)
         **machine_attributes(provenance),
     }
     keep_original(folder)
-    return _begin(RunWriter(folder, attributes), provenance.config_toml, run, step)
+    return _begin(RunWriter(folder, attributes), provenance.config_toml, network, run, step)
 
 
 def repair_run(folder: Path, config_toml: str) -> None:
@@ -187,12 +194,12 @@ def repair_run(folder: Path, config_toml: str) -> None:
     if run.status == "running":
         attributes |= {"status": "interrupted", "message": "repaired after its process died", "end": now()}
     keep_original(folder)
-    _begin(RunWriter(folder, attributes), config_toml, run)._release()
+    _begin(RunWriter(folder, attributes), config_toml, None, run)._release()
 
 
 def _is_unborn(folder: Path) -> bool:
     """Return whether a folder is empty, or has only the files of a run killed before its first record."""
-    tolerated = {names.CONFIG_FILE, names.PARTIAL_FILE, names.WRITER_FILE}
+    tolerated = {names.CONFIG_FILE, names.NETWORK_FILE, names.PARTIAL_FILE, names.WRITER_FILE}
     left = {path.name for path in folder.iterdir()} - tolerated
     journal = folder / names.JOURNAL_FILE
     if left == {journal.name}:
@@ -200,8 +207,17 @@ def _is_unborn(folder: Path) -> bool:
     return not left
 
 
-def _begin(writer: RunWriter, config_toml: str, run: Run | None = None, step: int | None = None) -> RunWriter:
-    """Write the settings and a first snapshot; for a continued run, with all records up to `step`."""
+def _begin(
+    writer: RunWriter,
+    config_toml: str,
+    network: StoredNetwork | None = None,
+    run: Run | None = None,
+    step: int | None = None,
+) -> RunWriter:
+    """Write the settings and a first snapshot; for a continued run, with all records up to `step`.
+
+    The network is written before the snapshot, so that no run.h5 exists without it.
+    """
     try:
         if run is not None:
             writer._steps.extend(run.steps)  # read after locking, so that no other process can write
@@ -209,6 +225,8 @@ def _begin(writer: RunWriter, config_toml: str, run: Run | None = None, step: in
         if step is not None:
             writer.rewind(step)
         write_whole(writer.folder / names.CONFIG_FILE, config_toml.encode())
+        if network is not None:
+            save_network(writer.folder, network)
         writer.snapshot()
     except BaseException:
         writer._release()

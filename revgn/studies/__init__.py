@@ -1,14 +1,18 @@
 """Studies: each states a question, runs a sweep that answers it, and gives verdicts on claims."""
 
-from revgn.studies.conduct import conduct_study
+from revgn.studies.conduct import conduct_study, source_of
+from revgn.studies.race import Race, Raced
 from revgn.studies.study import Claim, Study, judge, load_study, plan_of, study_names
 
 __all__ = [
     "Claim",
+    "Race",
+    "Raced",
     "Study",
     "conduct_study",
     "judge",
     "load_study",
     "plan_of",
+    "source_of",
     "study_names",
 ]

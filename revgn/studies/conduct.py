@@ -11,8 +11,12 @@ from revgn.settings import build_config
 from revgn.store import Run, open_run
 from revgn.store.files import write_whole
 from revgn.studies.page import merit, study_lines, study_markdown, verdict_table
+from revgn.studies.race import Raced
+from revgn.studies.race_page import draw_race, race_markdown, race_results, race_verdicts
 from revgn.studies.study import Scale, Study, Verdict, judge, plan_of
 from revgn.sweeps import Board, Plan, plan_trials, run_sweep, tuned
+from revgn.sweeps.drive import Source
+from revgn.sweeps.launch import Listed
 from revgn.sweeps.work import OVER
 from revgn.training import load_data
 from revgn.views import compare_runs, draw_curves, draw_response, write_report
@@ -52,7 +56,7 @@ def conduct_study(
     plan = plan_of(study, scale, seeds, data)
     if data is not None:
         _check_data(plan)
-    source = tuned(plan, folder, study.tune, study.rule) if study.tune else None
+    source = source_of(study, plan, folder, seeds)
     board = run_sweep(
         plan,
         folder,
@@ -63,9 +67,35 @@ def conduct_study(
         observe=observe,
         should_stop=should_stop,
     )
-    has_more = not board or (source is not None and source.more(board, 1))
-    if has_more or not all(state.is_over for state in board.values()):
+    if not board or source.more(board, 1) or not all(state.is_over for state in board.values()):
         return board, ()
+    if isinstance(source, Raced):
+        verdicts = _write_race(study, source, board, scale, command)
+    else:
+        verdicts = _write_study(study, board, folder, scale, seeds, command)
+    write_whole(folder / "study.json", json.dumps([_plain(each) for each in verdicts], indent=1).encode())
+    return board, verdicts
+
+
+def source_of(study: Study, plan: Plan, folder: Path, seeds: int) -> Source:
+    """Return the source of the trials of a study: a race, tuning, or all trials of its plan."""
+    if study.race is not None:
+        return Raced(plan, study.race, seeds, folder)
+    return tuned(plan, folder, study.tune, study.rule) if study.tune else Listed(plan_trials(plan))
+
+
+def _write_race(study: Study, race: Raced, board: Board, scale: Scale, command: str) -> tuple[Verdict, ...]:
+    results, speeds = race_results(race, board), race.speeds(board)
+    verdicts = race_verdicts(race.race, results)
+    draw_race(race.race, results, race.folder / "study.png")
+    page = race_markdown(study, race, results, speeds, verdicts, scale, command)
+    write_whole(race.folder / "study.md", page.encode())
+    return verdicts
+
+
+def _write_study(
+    study: Study, board: Board, folder: Path, scale: Scale, seeds: int, command: str
+) -> tuple[Verdict, ...]:
     chosen = chosen_runs(study, board, folder, seeds)
     runs = [run for of_variant in chosen.values() for run in of_variant]
     verdicts = tuple(judge(c, chosen.get(c.more, []), chosen.get(c.less, [])) for c in study.claims)
@@ -85,8 +115,7 @@ def conduct_study(
             )
             write_report(runs, folder / "report.html", preface=preface, groups=groups)
     write_whole(folder / "study.md", study_markdown(study, scale, chosen, verdicts, command).encode())
-    write_whole(folder / "study.json", json.dumps([_plain(each) for each in verdicts], indent=1).encode())
-    return board, verdicts
+    return verdicts
 
 
 def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[str, list[Run]]:

@@ -9,7 +9,7 @@ from revgn.studies.study import Scale, Study, Verdict, values_of
 from revgn.views import compare_runs
 from revgn.views.compare import Row, Spread, metric_form, metric_label, spread_of
 
-_METRICS = ("validation_accuracy", "test_accuracy", "test_loss", "train_loss", "epochs", "seconds")
+_METRICS = ("validation_accuracy", "test_accuracy", "test_loss", "last_train_loss", "epochs", "seconds")
 
 
 def study_markdown(
@@ -47,11 +47,15 @@ def study_lines(study: Study, scale: Scale, chosen: dict[str, list[Run]], comman
     """Return the question of a study, and a line with its data, scale, seeds and command."""
     count = max(map(len, chosen.values()), default=0)
     names = {run.attributes["data_name"]: None for runs in chosen.values() for run in runs}
-    question = f"{study.question} ({study.source}.)"
     return [
-        question,
+        question_of(study),
         f"Data: {', '.join(names)}. Scale: {scale}. Seeds per variant: {count}. Produced by `{command}`.",
     ]
+
+
+def question_of(study: Study) -> str:
+    """Return the question of a study with its source."""
+    return f"{study.question} ({study.source}.)"
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str]]]:
@@ -70,7 +74,7 @@ def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str
 
 def merit(study: Study, row: Row) -> float:
     """Return the number that ranks a row, higher is better: minus the training loss, or the score."""
-    return -row.metrics["train_loss"].mean if study.rule == "fit" else row.score
+    return -row.metrics["last_train_loss"].mean if study.rule == "fit" else row.score
 
 
 def _cell(name: str, spread: Spread | None) -> str:

@@ -26,6 +26,9 @@ epoch = 1                       optional: value of a series of epochs at this ep
 seconds = 20                    optional: value of a series of epochs after this training time
 more = "adam"                   the variant that has the larger value according to the claim
 less = "block"                  the variant that has the smaller value
+
+[race]                          optional: the variants are tuned and compared for several budgets of training;
+                                see `revgn.studies.race`. Claims follow from the baselines.
 """
 
 import math
@@ -33,6 +36,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -40,8 +44,9 @@ import numpy as np
 from revgn.errors import UsageError, nearest
 from revgn.settings import merge_settings, parse_toml
 from revgn.store import Run
+from revgn.studies.race import Race
 from revgn.sweeps import Plan, parse_axis
-from revgn.sweeps.plan import parse_grid
+from revgn.sweeps.plan import parse_grid, with_files_found
 from revgn.sweeps.tune import Rule
 from revgn.views.compare import metrics_of
 
@@ -49,7 +54,7 @@ Scale = Literal["laptop", "paper"]
 Answer = Literal["agrees", "disagrees", "cannot tell"]
 
 # Settings at the paper's scale that differ from those for MNIST.
-_PAPER_DATA = {"cifar10": {"network": {"blocks": 6}, "data": {"crop": True}}}
+_PAPER_DATA = {"cifar10": {"network": {"blocks": 6}, "data": {"augmentation": "resized-crop"}}}
 _SURE = 2.0  # standard errors that a difference must exceed for a verdict
 
 
@@ -94,6 +99,7 @@ class Study:
     panels: Sequence[str] = ()
     claims: tuple[Claim, ...] = ()
     against: str | None = None
+    race: Race | None = None
 
 
 class Verdict(NamedTuple):
@@ -123,7 +129,8 @@ def load_study(name: str) -> Study:
     plan = Plan(settings, parse_grid(grid), content.pop("variants"))
     claims = tuple(Claim(**claim) for claim in content.pop("claims", ()))
     question = " ".join(content.pop("question").split())
-    scales = content.pop("scale")
+    scales, race = content.pop("scale"), content.pop("race", None)
+    content |= {} if race is None else {"race": Race(**race)}
     return Study(name=name, question=question, plan=plan, scales=scales, claims=claims, **content)
 
 
@@ -142,7 +149,7 @@ def plan_of(study: Study, scale: Scale, seeds: int, data: str | None = None) -> 
         own = _PAPER_DATA.get(data, {}) if scale == "paper" else {}
         settings = merge_settings({"data": {"name": data}}, own, settings)
     axes = (*study.plan.axes, parse_axis("training.seed", list(range(seeds))))
-    return replace(study.plan, settings=settings, axes=axes)
+    return with_files_found(replace(study.plan, settings=settings, axes=axes), Path.cwd())
 
 
 def judge(claim: Claim, of_more: Sequence[Run], of_less: Sequence[Run]) -> Verdict:

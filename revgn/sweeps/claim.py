@@ -10,6 +10,7 @@ The newest attempt owns the trial. If its process is dead, or runs on another ma
 heartbeat for a minute, another process makes the next attempt. An attempt that is no longer the newest ends.
 """
 
+import math
 import os
 import socket
 import threading
@@ -43,8 +44,15 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     epoch: float = 0.0
     seconds: float = 0.0
     scores: tuple[tuple[float, float], ...] = ()  # (epoch, score), higher is better
+    by_test: bool = False  # whether the scores are of the test set, for lack of a validation set
     ended: str = ""
     message: str = ""
+
+
+def score_of_trial(beat: Beat) -> float:
+    """Return the best score on the validation set, or without one the last score on the test set."""
+    scores = [score for _, score in beat.scores]
+    return max(scores[-1:] if beat.by_test else scores, default=-math.inf)
 
 
 class Claim(NamedTuple):

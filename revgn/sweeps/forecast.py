@@ -8,7 +8,6 @@ from revgn.data import Dataset, load_dataset
 from revgn.settings import Config, build_config, config_dict, flat
 from revgn.sweeps.plan import Trial
 from revgn.sweeps.pool import LocalPool, visible_gpus
-from revgn.sweeps.tune import Tuned
 from revgn.training import build_problem, choose_solver, estimate_step
 
 # Last parts of the settings that do not change the time of a step.
@@ -16,44 +15,48 @@ _FREE = ("seed", "epochs", "steps", "lr", "weight_decay", "eval_every", "checkpo
 
 
 class Forecast(NamedTuple):
-    """Trials of a sweep and their time in seconds, evaluations and starts not counted.
+    """Times of the trials of a sweep in seconds, without starts and evaluations.
 
-    `first` has the seconds of each trial with which the sweep begins. `most` is the largest number of trials,
-    and `most_seconds` the sum of their times, where later trials follow from the results of earlier ones.
+    `first` has the time of each trial with which the sweep begins, by name. `later` is the sum of the times
+    of all trials that may follow from their results.
     """
 
     first: Mapping[str, float]
-    most: int
-    most_seconds: float
+    later: float = 0.0
 
-    def least_time(self, workers: int) -> float:
+    def least(self, workers: int) -> float:
         """Return the seconds until the first trials have ended, if no worker waits."""
         return max(sum(self.first.values()) / workers, max(self.first.values(), default=0.0))
 
-    def most_time(self, workers: int) -> float:
-        """Return the seconds until all trials have ended, if all of them are needed."""
-        return max(self.most_seconds / workers, self.least_time(workers))
+    def most(self, workers: int) -> float:
+        """Return the seconds until all trials have ended, if all of them are needed and no worker waits."""
+        return self.least(workers) + self.later / workers
 
 
-def forecast(trials: Sequence[Trial], tuned: Tuned | None, workers: int) -> Forecast:
-    """Return the forecast of a sweep with these first trials, measured with a worker's share of this machine.
+def forecast(trials: Sequence[Trial], later: Sequence[tuple[Trial, int]], workers: int) -> Forecast:
+    """Return the forecast of a sweep, measured with a worker's share of this machine.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        The trials with which the sweep begins.
+    later : sequence of (Trial, int)
+        How many trials may follow, each time with a trial that takes as long as one of them.
 
     Raises
     ------
     RevgnError
         If the data of a trial are not on this machine, or its settings do not fit them.
     """
-    points = [] if tuned is None else tuned.points()
-    settings = [trial.settings for trial in (*trials, *points)]
+    settings = [trial.settings for trial in (*trials, *(trial for trial, _ in later))]
     if workers == 1:
         seconds = trial_seconds(settings)
     else:
         with LocalPool(workers, visible_gpus()) as pool:
             seconds = pool.submit(trial_seconds, settings).result()
     first = {trial.name: of for trial, of in zip(trials, seconds, strict=False)}
-    more = 0 if tuned is None else tuned.most_further()
-    later = more * sum(seconds[len(trials) :])
-    return Forecast(first, len(trials) + more * len(points), sum(first.values()) + later)
+    of_later = (count * of for (_, count), of in zip(later, seconds[len(trials) :], strict=True))
+    return Forecast(first, sum(of_later))
 
 
 def trial_seconds(settings: Iterable[Mapping[str, object]]) -> list[float]:

@@ -1,5 +1,7 @@
 """Search with optuna (extra `search`), which proposes each trial from the scores of the earlier ones.
 
+The score of a trial is its highest on the validation set; without one, its last on the test set.
+
 The optuna study is stored in the journal SWEEP/optuna.log. Several drivers can share it, and a sweep that is
 started again continues it. An axis with values is a categorical parameter, a range is a numerical one.
 """
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from revgn.errors import UsageError
+from revgn.sweeps.claim import score_of_trial
 from revgn.sweeps.drive import Board
 from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, with_files_found
 
@@ -122,11 +125,11 @@ class Searched:
         return json.loads(proposal.suggest_categorical(axis.path, words))
 
     def _tell(self, number: int, trial: Trial, board: Board) -> None:
-        scores = [score for _, score in board[trial.name].beat.scores]
-        good = board[trial.name].status in ("finished", "stopped") and scores
+        beat = board[trial.name].beat
+        good = board[trial.name].status in ("finished", "stopped") and beat.scores
         self._study.tell(
             number,
-            max(scores) if good else None,
+            score_of_trial(beat) if good else None,
             state=None if good else self._states.FAIL,
             skip_if_finished=True,
         )

@@ -8,7 +8,7 @@
 
 The rule defines the best value:
 
-    score      highest score of the run, on the validation set if there is one
+    score      highest score on the validation set; without one, the last score on the test set
     largest    largest value whose run did not diverge, and whose training loss ended below its start
                                                                            (Buffelli et al. 2024, appendix)
     progress   lowest training loss after one epoch, in runs of one epoch  (ibid.)
@@ -27,6 +27,7 @@ from revgn.errors import RunError, UsageError
 from revgn.settings import build_config, config_dict, flat, path_of
 from revgn.store import open_run
 from revgn.sweeps.axes import Axis, parse_axis
+from revgn.sweeps.claim import score_of_trial
 from revgn.sweeps.drive import Board
 from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, plan_trials
 
@@ -63,21 +64,21 @@ class Tuned:
 
     def more(self, board: Board, free: int) -> list[Trial]:
         """Return the trials of the current stage of each point."""
-        trials = {trial.name: trial for point in self.points() for trial in self._stage(point, board)}
+        trials = {trial.name: trial for point in self._points() for trial in self._stage(point, board)}
         return [trial for name, trial in trials.items() if name not in board]
 
     def best(self, board: Board) -> dict[str, float]:
         """Return the best value for each point that has reached the last stage, by the name of the point."""
-        found = {point.name: self._tried(point, board) for point in self.points()}
+        found = {point.name: self._tried(point, board) for point in self._points()}
         return {name: _best(scores) for name, (scores, done) in found.items() if done and _has_good(scores)}
 
-    def most_further(self) -> int:
-        """Return how many trials may follow the first ones of each point."""
+    def later(self) -> list[tuple[Trial, int]]:
+        """Return how many trials may follow the first ones of each point, with a trial as long as these."""
         finer = 1 if self.rule == "largest" else 2
-        return _FURTHER + finer + len(self._ends()) - (self.rule != "progress")
+        most = _FURTHER + finer + len(self._ends()) - (self.rule != "progress")
+        return [(point, most) for point in self._points()]
 
-    def points(self) -> list[Trial]:
-        """Return a trial for each point of the plan, without the tuned setting and the seeds."""
+    def _points(self) -> list[Trial]:
         axes = tuple(axis for axis in self.plan.axes if axis.path not in (self.axis.path, SEED))
         return plan_trials(replace(self.plan, axes=axes))
 
@@ -92,7 +93,7 @@ class Tuned:
     def _tried(self, point: Trial, board: Board) -> tuple[Scores, bool]:
         """Return the scores of all values so far, NaN for unfinished runs, and whether no more follow."""
         scores: Scores = {}
-        unit = _value(dict(point.settings), self.axis.path) if self.relative else 1.0
+        unit = numerical_value(dict(point.settings), self.axis.path) if self.relative else 1.0
         new = [float(value) if unit == 1.0 else _rounded(float(value) * unit) for value in self.axis.values]
         for propose in (*[beyond] * _FURTHER, between, None):
             scores |= {value: self._score(self._first(point, value), board) for value in new}
@@ -124,7 +125,7 @@ class Tuned:
             losses = [_training_loss(self.folder / trial.name, after) for after in (0.0, math.inf)]
             return float(trial.choices[self.axis.path]) if losses[1] < losses[0] else -math.inf
         if self.rule == "score":
-            return max((score for _, score in state.beat.scores), default=-math.inf)
+            return score_of_trial(state.beat)
         return -_training_loss(self.folder / trial.name, after=1.0 if self.rule == "progress" else math.inf)
 
 
@@ -151,12 +152,12 @@ def between(scores: Scores, rule: Rule) -> list[float]:
 
 def rates(plan: Plan) -> Axis:
     """Return the default initial learning rates: the default value times 1/9, 1/3, 1, 3 and 9."""
-    rate = _value(dict(plan.settings), LR)
+    rate = numerical_value(dict(plan.settings), LR)
     return parse_axis(LR, [_rounded(rate * 3.0**k) for k in (-2, -1, 0, 1, 2)])
 
 
-def _value(settings: dict[str, Any], name: str) -> float:
-    """Return the value of a numerical setting, or its default."""
+def numerical_value(settings: dict[str, Any], name: str) -> float:
+    """Return the value of a numerical setting, or its default; the first one if there are several."""
     return float(flat(config_dict(build_config(settings)))[path_of(name, settings, of_first=True)])
 
 

@@ -13,7 +13,7 @@ from revgn.errors import RevgnError, RunHeldError
 from revgn.launch import resume_run, start_run
 from revgn.settings import build_config
 from revgn.store import Run, is_run, open_run
-from revgn.store.names import Weights, judged_weights, score_of
+from revgn.store.names import Weights, is_validated, judged_weights, score_of
 from revgn.sweeps.claim import Beat, beating, take, write_beat
 from revgn.sweeps.plan import Trial
 from revgn.sweeps.stopping import signals_to_trial
@@ -47,13 +47,13 @@ class Watched:
         if judged is not None and math.isfinite(judged[0]):
             before = (each for each in scores if each[0] < record["epoch"])
             scores = (*before, (record["epoch"], judged[0] * judged[1]))
+            self.beat = replace(self.beat, scores=scores, by_test=not is_validated(record))
         self.beat = replace(
             self.beat,
             step=event.state.step,
             steps=problem.total_steps,
             epoch=record["epoch"],
             seconds=event.state.seconds,
-            scores=scores,
         )
 
 
@@ -66,7 +66,8 @@ def beat_of(run: Run) -> Beat:
     )
     step = int(run.steps["step"][-1]) if run.steps["step"].size else 0
     seconds = float(run.epochs["seconds"][-1]) if epochs else 0.0
-    return Beat(step=step, steps=step, epoch=epochs[-1] if epochs else 0.0, seconds=seconds, scores=scores)
+    epoch, by_test = epochs[-1] if epochs else 0.0, not is_validated(run.epochs)
+    return Beat(step=step, steps=step, epoch=epoch, seconds=seconds, scores=scores, by_test=by_test)
 
 
 def run_trial(sweep: Path, trial: Trial, after: int, command: str = "") -> Result:

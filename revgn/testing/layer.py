@@ -170,7 +170,8 @@ def check_inverse_tangent(
 def check_pinv(layer: Layer, params: Params, x: Data, *, kind: Kind = "solve", seed: int = 0) -> None:
     """Check the four Penrose identities of G = J_W^+ on random vectors, and that `realized` is J_W G dy.
 
-    The identities are J G J = J, G J G = G, and J G and G J symmetric, with `PinvRule()`. The tolerance of
+    The identities are J G J = J, G J G = G, and J G and G J symmetric, with `PinvRule()`. J is the derivative
+    in the parameters that are `solved` for, and G changes no others. The tolerance of
     identities between parameters is larger than that of identities between outputs by the condition number of
     J_W, since a small residual only bounds the error of the outputs.
     """
@@ -186,13 +187,14 @@ def check_pinv(layer: Layer, params: Params, x: Data, *, kind: Kind = "solve", s
         return maps.solve_params(layer, point, factored, v).params
 
     rng = np.random.default_rng(seed)
-    d, e = draw_like(rng, params), draw_like(rng, params)
+    d, e = (maps.solved(layer, draw_like(rng, params)) for _ in range(2))
     v, u = draw_like(rng, y), draw_like(rng, y)
     Jd, Gv, JGv, GJd = J(d), G(v), J(G(v)), G(J(d))
     assert_close(f"{name}: J G J = J", J(GJd), Jd, limit)
     assert_close(f"{name}: G J G = G", G(JGv), Gv, limit * condition)
     agree(f"{name}: J G is symmetric", inner(u, JGv), inner(J(G(u)), v), norm(u) * norm(v), limit)
     agree(f"{name}: G J is symmetric", inner(e, GJd), inner(G(J(e)), d), norm(e) * norm(d), limit * condition)
+    assert_close(f"{name}: solved(G v) = G v", maps.solved(layer, Gv), Gv, 0.0)
     step = maps.pinv_params(layer, point, v, PinvRule())
     assert_close(f"{name}: realized = jvp_params(step)", step.realized, J(step.params), limit)
     assert_close(f"{name}: pinv_params = solve_params with factor_params", step.params, Gv, 0.0)

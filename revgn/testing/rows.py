@@ -1,9 +1,10 @@
 """The laws of a layer's rows and matrices, which solvers and optimizers use to access its parameters.
 
 A linear map M arranges the weights W as matrices X = M W, numbered by i. In each matrix, the gradient
-J_W^T ybar_os for cotangent o of sample s is the outer product of features a_s (row s of A) and a vector b_os.
+J_W^T ybar_os for cotangent o of sample s is the sum over positions p of the outer products of features a_sp
+(rows of A) and vectors b_osp.
 
-rows        <J_W^T ybar_os, J_W^T ybar_pt> = sum_i <a_s, a_t> <b_os, b_pt>
+rows        <J_W^T ybar_os, J_W^T ybar_pt> = sum_i <sum_p a_sp b_osp^T, sum_p a_tp b_ptp^T>
 matrices    J_W^T ybar = M^T (A^T b), M M^T = I
 features    J_W M^T X depends on X through A X, with the features A that were set
 halves      a layer that moves one half adds a function of the other half to it
@@ -27,7 +28,7 @@ def check_rows(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", see
     """
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y, point = maps.linearize(layer, params, x)
-    n = next(leaves(x)).shape[0]
+    n, P = next(leaves(x)).shape[0], maps.positions(layer)
     backend = backend_of(next(leaves(x)))
     for shared in (False, True):
         y_bar = draw_like(np.random.default_rng(seed), map_leaves(partial(_twice, shared=shared), y))
@@ -36,11 +37,12 @@ def check_rows(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", see
             for A, b in maps.kernel_parts(layer, params, point, y_bar)
         ]
         for A, b in parts:
-            if A.shape[0] != n or b.shape[0] != 2 or b.shape[1] not in (1, n):
+            if A.shape[0] != n * P or b.shape[0] != 2 or b.shape[1] not in (P, n * P):
                 raise AssertionError(
-                    f"{name}: rows are {A.shape} and {b.shape}; expected ({n}, m), (2, {n}, k)"
+                    f"{name}: rows are {A.shape} and {b.shape}; expected ({n * P}, m), (2, {n * P}, k)"
                 )
-        rows = [np.einsum("sm,osk->osmk", A, np.broadcast_to(b, (2, n, b.shape[2]))) for A, b in parts]
+        apart = [(A.reshape(n, P, -1), b.reshape(2, -1, P, b.shape[2])) for A, b in parts]
+        rows = [np.einsum("spm,ospk->osmk", A, np.broadcast_to(b, (2, n, P, b.shape[3]))) for A, b in apart]
         found = sum(((R := of.reshape(2 * n, -1)) @ R.T for of in rows), np.zeros((2 * n, 2 * n)))
         pulled = []
         for o in range(2):

@@ -9,9 +9,17 @@ from revgn.training.estimate import (
     solver_choice,
     step_cost,
 )
-from revgn.training.evaluation import analyse, evaluate, evaluate_part, start_probe
+from revgn.training.evaluation import (
+    analyse,
+    evaluate,
+    evaluate_part,
+    r2_of,
+    regression_scores,
+    start_probe,
+)
 from revgn.training.idle import idle_at_end, idle_settings
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, train
+from revgn.training.model import Model, build_model, model_of, outputs_in_pieces
 from revgn.training.problem import (
     Problem,
     TrainState,
@@ -32,11 +40,13 @@ __all__ = [
     "Estimate",
     "Evaluated",
     "Event",
+    "Model",
     "Problem",
     "Speeds",
     "StepDone",
     "TrainState",
     "analyse",
+    "build_model",
     "build_problem",
     "choose_solver",
     "estimate_step",
@@ -46,7 +56,11 @@ __all__ = [
     "idle_settings",
     "initial_state",
     "load_data",
+    "model_of",
+    "outputs_in_pieces",
     "place_data",
+    "r2_of",
+    "regression_scores",
     "restore_average",
     "restore_state",
     "restore_weights",

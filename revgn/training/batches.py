@@ -8,10 +8,11 @@ import numpy as np
 from revgn.arrays import Array
 from revgn.data import PlacedDataset, batch_indices, place_rows, take_batch, take_rows
 from revgn.data.dataset import HostArray
+from revgn.data.settings import Augmentation
 from revgn.training.problem import Problem
 from revgn.training.step import Batch
 
-_CROP = 3  # tag of the random draws for crops
+_AUGMENTATION = 3  # tag of the random draws for changes of images
 _OTHER_EPOCH = 2**31  # an epoch number that training never reaches
 
 
@@ -32,7 +33,7 @@ def batches(problem: Problem, data: PlacedDataset, step: int) -> Iterator[Batch]
             order = place_rows(data.train, rows)
         assert order is not None
         batch = kept or _take(problem, data, order[each % problem.steps_per_epoch, :], epoch, each)
-        if problem.batch_size == n and not problem.config.data.crop:
+        if problem.batch_size == n and problem.config.data.augmentation == "none":
             kept = batch  # the full batch is the same at every step
         yield batch
 
@@ -67,17 +68,17 @@ def test_rows(problem: Problem, count: int) -> Batch:
 
 
 def _take(problem: Problem, data: PlacedDataset, rows: Array | HostArray, epoch: int, step: int) -> Batch:
-    crop = None
-    if problem.config.data.crop:
-        crop = np.random.default_rng([problem.config.training.seed, epoch, step, _CROP])
-    return _training_rows(problem, data, rows, crop)
+    rng = np.random.default_rng([problem.config.training.seed, epoch, step, _AUGMENTATION])
+    return _training_rows(problem, data, rows, problem.config.data.augmentation, rng)
 
 
 def _training_rows(
     problem: Problem,
     data: PlacedDataset,
     rows: Array | HostArray,
-    crop: np.random.Generator | None = None,
+    augmentation: Augmentation = "none",
+    rng: np.random.Generator | None = None,
 ) -> Batch:
     """Return training rows, with label smoothing."""
-    return take_rows(data.train, rows, crop=crop, smoothing=problem.config.training.label_smoothing)
+    smoothing = problem.config.training.label_smoothing
+    return take_rows(data.train, rows, augmentation=augmentation, rng=rng, smoothing=smoothing)

@@ -14,9 +14,10 @@ import numpy as np
 
 from revgn._dispatch import has_map
 from revgn.arrays import Array, Scratch, cholesky, cholesky_solve, eigh, limits_of, nbytes, synchronize
-from revgn.cost import Cost, Sizes, cost, layer_cost
+from revgn.cost import Cost, Sizes, cost, layer_cost, layer_costs
 from revgn.data import Dataset
 from revgn.losses import curvature_root
+from revgn.networks import Padding
 from revgn.settings import Config, mapped, parts_of
 from revgn.solvers import Automatic, ConjugateGradients, MinimumNorm, kernel_memory
 from revgn.training.problem import Problem, build_problem
@@ -81,7 +82,7 @@ def step_cost(problem: Problem) -> Cost:
     """
     kinds = dict.fromkeys(type(layer) for layer in problem.network.body.layers)
     if unknown := tuple(kind.__name__ for kind in kinds if not has_map(layer_cost, kind)):
-        return Cost(unknown=unknown)
+        return Cost(unknown=unknown, notes=_padding_note(problem))
     sizes = _sizes(problem)
     points = [layer.point for layer in sizes.layers]
     copies = 2 + (problem.average is not None)  # the weights, their change, their average
@@ -92,7 +93,18 @@ def step_cost(problem: Problem) -> Cost:
     }
     own = Cost({"forward": sizes.forward}, {part: of * sizes.number for part, of in numbers.items()})
     total = own + cost(problem.optimizer, sizes)
-    return replace(total, read=total.read + total.memory["weights and steps"])
+    read = total.read + total.memory["weights and steps"]
+    return replace(total, read=read, notes=(*_padding_note(problem), *total.notes))
+
+
+def _padding_note(problem: Problem) -> tuple[str, ...]:
+    """Note that zeros were appended to the inputs without a setting that asks for it."""
+    stem, outputs = problem.network.stem, problem.dataset.train.targets.shape[1]
+    if not isinstance(stem, Padding) or getattr(problem.config.network, "padding", 0) is not None:
+        return ()
+    what = "classes" if problem.dataset.task == "classification" else "targets"
+    inputs = "1 input is" if stem.features == 1 else f"{stem.features} inputs are"
+    return (f"the {inputs} padded with zeros to {2 * stem.width} for {outputs} {what} (network.padding)",)
 
 
 def estimate_step(problem: Problem) -> Estimate:
@@ -133,10 +145,14 @@ def choose_solver(config: Config, dataset: Dataset) -> tuple[Config, dict[str, E
 
     tried = {
         "minimum-norm": with_solver(
-            lambda part: MinimumNorm(part.damping, part.outputs, part.rows, part.memory)
+            lambda part: MinimumNorm(
+                part.damping, part.outputs, part.rows, part.memory, damping_unit=part.damping_unit
+            )
         ),
         "cg": with_solver(
-            lambda part: ConjugateGradients(part.damping, part.outputs, part.rows, part.tolerance)
+            lambda part: ConjugateGradients(
+                part.damping, part.outputs, part.rows, part.tolerance, damping_unit=part.damping_unit
+            )
         ),
     }
     problems = [build_problem(each, dataset) for each in tried.values()]
@@ -164,7 +180,7 @@ def _sizes(problem: Problem) -> Sizes:
     z, root = problem.backend.asarray(np.full((1, c), 1.0 / c), dtype=problem.dtype), None
     if has_map(curvature_root, type(problem.loss)):
         root, _ = curvature_root(problem.loss, z, z)
-    layers = tuple(layer_cost(layer, n) for layer in problem.network.body.layers)
+    layers = tuple(each for layer in problem.network.body.layers for each in layer_costs(layer, n))
     number, scale = nbytes((1,), z), getattr(problem.config.network, "init_scale", math.inf)
     return Sizes(
         n,

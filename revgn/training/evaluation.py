@@ -1,19 +1,29 @@
-"""Evaluation of a training state: losses, accuracies, and the quantities of `revgn.analysis`."""
+"""Evaluation of a training state: losses, accuracies, errors of a regression, quantities of `revgn.analysis`.
 
-from typing import NamedTuple
+A regression is also measured in the unit of its targets y. Means are over the evaluated rows, and RMSE and
+R^2 of several targets are means over these:
+
+    RMSE = sqrt(mean (prediction - y)^2)        R^2 = 1 - mean (prediction - y)^2 / var y
+
+A prediction by the mean of y over the rows has R^2 = 0. R^2 is not defined if a target is constant in them.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from revgn import analysis
 from revgn.analysis import Ahead, Moment, Probe, make_probe
-from revgn.arrays import Array, fetch, unwarned
-from revgn.data import Part, PlacedDataset, PlacedPart, place_part, take_rows
+from revgn.arrays import Array, Deferred, array_namespace, read, unwarned
+from revgn.data import Dataset, Interface, Part, PlacedDataset, PlacedPart, place_part
+from revgn.data.dataset import HostArray
 from revgn.losses import accuracy, value
-from revgn.maps import forward
 from revgn.networks import ChainParams
 from revgn.training.batches import next_two, test_rows
+from revgn.training.model import outputs_in_pieces
 from revgn.training.problem import Problem, TrainState, averaged, initial_state, place_data
 from revgn.training.step import Record, is_finite, train_step
-
-_EVAL_ROWS = 2048  # rows evaluated at once
 
 
 def is_evaluated(problem: Problem, step: int) -> bool:
@@ -23,12 +33,11 @@ def is_evaluated(problem: Problem, step: int) -> bool:
 
 
 class _Piece(NamedTuple):
-    """Loss and accuracy over some rows of a data set, which the device may still be computing."""
+    """Measures over some rows of a data set, which the device may still be computing."""
 
     name: str
     rows: int
-    loss: Array  # 0-d: mean over the rows
-    accuracy: Array
+    means: tuple[Array, ...]  # loss and accuracy, 0-d; of a regression also the squared errors (c,)
 
 
 def evaluate(problem: Problem, state: TrainState, data: PlacedDataset | None = None) -> Record:
@@ -50,18 +59,49 @@ def evaluate(problem: Problem, state: TrainState, data: PlacedDataset | None = N
         for name, part in of_part.items():
             if weights is not None and part is not None:
                 rows = settings.eval_train_rows if name == "train" else None
-                pieces += _pieces(problem, weights.params, part, f"{name}_{{}}{suffix}", rows)
+                label = f"{name}_{{}}{suffix}"
+                pieces += _pieces(problem, weights.params, part, label, rows)
     record = {
         "epoch": state.step / problem.steps_per_epoch,
         "step": state.step,
         "samples": state.step * problem.batch_size,
         "seconds": state.seconds,
     }
-    for name, (loss, hits) in _means(pieces).items():
-        record[name.format("loss")] = loss
-        if problem.dataset.task == "classification":
-            record[name.format("accuracy")] = hits
+    for label, (loss, hits, *squares) in _means(pieces).items():
+        record[label.format("loss")] = loss
+        if not squares:
+            record[label.format("accuracy")] = hits
+            continue
+        part = getattr(problem.dataset, label.partition("_")[0])
+        rows = settings.eval_train_rows if part is problem.dataset.train else None
+        for name, number in regression_scores(squares[0], part.targets[:rows], problem.dataset).items():
+            record[label.format(name)] = number
     return record
+
+
+def regression_scores(squares: HostArray, targets: HostArray, of: Dataset | Interface) -> dict[str, float]:
+    """Return `rmse` in the unit of the targets, and `r2`, as far as they are defined.
+
+    Parameters
+    ----------
+    squares : (c,)
+        Mean squared error of each target, as the network is fitted to it.
+    targets : (n, c)
+        Targets of the same rows in their own unit.
+    of : Dataset or Interface
+        Scale of the targets.
+    """
+    own = squares if of.target_scale is None else squares / of.target_scale**2
+    found = {"rmse": math.sqrt(own.mean())}
+    shares = r2_of(own, targets)
+    return found if np.isnan(shares).any() else found | {"r2": float(shares.mean())}
+
+
+def r2_of(squares: HostArray, targets: HostArray) -> HostArray:
+    """Return R^2 (c,) of each target, from its mean squared errors; NaN for a constant target."""
+    variance = np.var(targets, axis=0)
+    varies = np.ptp(targets, axis=0) > 0
+    return np.where(varies, 1 - squares / np.where(varies, variance, 1.0), np.nan)
 
 
 def evaluate_part(
@@ -74,32 +114,35 @@ def evaluate_part(
     Memory: the rows are copied to the device piece by piece.
     """
     placed = place_part(problem.dataset, part, problem.backend, problem.dtype, is_resident=False)
-    return _means(_pieces(problem, params, placed, "", rows))[""]
+    loss, hits, *_ = _means(_pieces(problem, params, placed, "", rows))[""]
+    return loss, hits
 
 
 def _pieces(
     problem: Problem, params: ChainParams, part: PlacedPart, name: str, rows: int | None
 ) -> list[_Piece]:
-    """Return loss and accuracy of the first `rows` rows (or all), in pieces; the host does not wait."""
-    n = part.inputs.shape[0] if rows is None else min(rows, part.inputs.shape[0])
+    """Return the measures of the first `rows` rows (or all), in pieces; the host does not wait."""
     pieces = []
-    for start in range(0, n, _EVAL_ROWS):
-        inputs, targets = take_rows(part, slice(start, min(start + _EVAL_ROWS, n)))
+    for outputs, targets in outputs_in_pieces(problem.network, params, part, rows):
         with unwarned():  # the training loop checks the numbers
-            outputs = forward(problem.network, params, inputs)
-            loss = value(problem.loss, outputs, targets)
-        pieces.append(_Piece(name, inputs.shape[0], loss, accuracy(outputs, targets)))
+            means: tuple[Array, ...] = value(problem.loss, outputs, targets), accuracy(outputs, targets)
+            if problem.dataset.task == "regression":
+                xp = array_namespace(outputs)
+                means = (*means, xp.mean((outputs - targets) ** 2, axis=0))
+        pieces.append(_Piece(name, outputs.shape[0], means))
     return pieces
 
 
-def _means(pieces: list[_Piece]) -> dict[str, tuple[float, float]]:
-    """Return mean loss and accuracy by name, from the pieces of each name."""
-    numbers = iter(fetch([number for piece in pieces for number in (piece.loss, piece.accuracy)]))
-    sums: dict[str, tuple[int, float, float]] = {}
-    for piece, loss, hits in zip(pieces, numbers, numbers, strict=True):
-        rows, losses, hit = sums.get(piece.name, (0, 0.0, 0.0))
-        sums[piece.name] = (rows + piece.rows, losses + loss * piece.rows, hit + hits * piece.rows)
-    return {name: (losses / rows, hit / rows) for name, (rows, losses, hit) in sums.items()}
+def _means(pieces: list[_Piece]) -> dict[str, list[Any]]:
+    """Return the means by name, from the pieces of each name; the host waits once."""
+    numbers = iter(read(Deferred(tuple(n for piece in pieces for n in piece.means), lambda *found: found)))
+    rows: dict[str, int] = {}
+    sums: dict[str, list[Any]] = {}
+    for name, count, means in pieces:
+        rows[name] = rows.get(name, 0) + count
+        totals = sums.get(name, [0.0] * len(means))
+        sums[name] = [total + next(numbers) * count for total in totals]
+    return {name: [total / rows[name] for total in totals] for name, totals in sums.items()}
 
 
 def start_probe(problem: Problem, rows: int, probes: int = 0) -> Probe:

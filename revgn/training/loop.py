@@ -146,7 +146,7 @@ def _diverged(problem: Problem, record: Record, limit: float) -> str:
         )
     advice = "try a smaller lr" + (f" (now {record['lr']:g})" if "lr" in record else "")
     dampings = [part.damping for part in parts_of(problem.optimizer) if hasattr(part, "damping")]
-    if dampings:
+    if dampings and dampings[0] != "leave-one-out":
         advice += f" or a larger damping (now {dampings[0]:g})"
     if is_finite(record):
         multiple = f"{limit:.4g}, {problem.config.training.diverged_above:g} times its start"

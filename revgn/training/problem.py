@@ -6,17 +6,25 @@ draws of the others.
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from revgn import trees
 from revgn.arrays import Array, Backend, DType, limits_of, select_backend
-from revgn.data import Dataset, PlacedDataset, load_dataset, place_dataset, steps_per_epoch
+from revgn.data import (
+    Dataset,
+    Interface,
+    PlacedDataset,
+    check_target_range,
+    load_dataset,
+    place_dataset,
+    steps_per_epoch,
+)
 from revgn.errors import RunError, UsageError
 from revgn.losses import CrossEntropy, Loss, SquaredError
 from revgn.maps import init
-from revgn.networks import Architecture, ChainParams, Network, draw_network
+from revgn.networks import ChainParams, Network, draw_network
 from revgn.optimizers import Optimizer, OptimizerState, Schedule, init_state
 from revgn.settings import Config, Exponential, Own, Tail, config_dict, kind_of, mapped, parts_of
 from revgn.settings.registry import OWN
@@ -46,6 +54,26 @@ class Problem:
     steps_per_epoch: int
     total_steps: int
     average: Exponential | Tail | None = None
+
+
+class Drawn(Protocol):
+    """Protocol of a network with the settings from which it was drawn: a `Problem`, or a `Model`."""
+
+    @property
+    def config(self) -> Config:
+        """Settings."""
+
+    @property
+    def network(self) -> Network:
+        """Network."""
+
+    @property
+    def backend(self) -> Backend:
+        """Array library and device of the network."""
+
+    @property
+    def dtype(self) -> DType:
+        """Precision of the network."""
 
 
 class TrainState(NamedTuple):
@@ -91,7 +119,7 @@ def build_problem(
     Raises
     ------
     UsageError
-        If settings do not fit the data, such as cross-entropy for a regression, or crops without images.
+        If settings do not fit the data, such as cross-entropy for a regression, or augmentation of a table.
     BackendError
         If the backend is not available.
 
@@ -107,24 +135,16 @@ def build_problem(
     settings = config.training
     backend = select_backend(settings.backend)
     dtype = getattr(backend.xp, settings.dtype)
-    n, d = dataset.train.inputs.shape
-    outputs = dataset.train.targets.shape[1]
+    n, outputs = dataset.train.inputs.shape[0], dataset.train.targets.shape[1]
     batch_size = n if settings.batch_size == "full" else settings.batch_size or min(DEFAULT_BATCH, n)
     per_epoch = steps_per_epoch(n, batch_size)
     total_steps = settings.steps or settings.epochs * per_epoch
-    if config.data.crop and dataset.image_shape is None:
-        raise UsageError(f"data.crop: {dataset.name} has no images to crop")
-    config = _with_parts(config, network, loss, optimizer)
+    if config.data.augmentation != "none" and dataset.image_shape is None:
+        raise UsageError(f"data.augmentation: {dataset.name} has no images")
+    check_target_range(dataset, settings.dtype)
+    config = with_parts(config, network, loss, optimizer)
     if network is None:
-        if outputs > 2 * ((d + 1) // 2):
-            what = "classes" if dataset.task == "classification" else "targets"
-            raise UsageError(
-                f"{dataset.name}: {outputs} {what} but only {d} input features; a reversible network has at "
-                "most as many outputs as features (rounded up to an even number)"
-            )
-        rng = np.random.default_rng([settings.seed, _NETWORK])
-        assert isinstance(config.network, Architecture)
-        network = draw_network(config.network, d, outputs, rng, backend=backend, dtype=dtype)
+        network = draw_network_of(config, dataset, outputs, backend)
     loss = choose_loss(config, dataset) if loss is None else loss
     optimizer = config.optimizer if optimizer is None else optimizer
     _check_parts(optimizer, loss, config, outputs)
@@ -144,6 +164,14 @@ def build_problem(
     )
 
 
+def draw_network_of(config: Config, data: Dataset | Interface, outputs: int, backend: Backend) -> Network:
+    """Return the network that settings describe, drawn from their seed, for inputs as in `data`."""
+    rng = np.random.default_rng([config.training.seed, _NETWORK])
+    dtype = getattr(backend.xp, config.training.dtype)
+    features = data.shift.size if data.image_shape is None else data.image_shape
+    return draw_network(config.network, features, outputs, rng, backend=backend, dtype=dtype)
+
+
 def place_data(problem: Problem) -> PlacedDataset:
     """Move the data of a problem to its backend once, for many batches; see `revgn.data.place_dataset`.
 
@@ -158,7 +186,7 @@ def place_data(problem: Problem) -> PlacedDataset:
     return place_dataset(problem.dataset, problem.backend, problem.dtype)
 
 
-def _with_parts(
+def with_parts(
     config: Config, network: Network | None, loss: Loss | None, optimizer: Optimizer | None
 ) -> Config:
     """Return the configuration with the user-defined parts in it.
@@ -197,8 +225,8 @@ def _check_parts(optimizer: Optimizer, loss: Loss, config: Config, outputs: int)
     for part in parts_of(optimizer):
         if isinstance(part, Automatic):
             raise UsageError("solver: auto must be replaced by another solver; call choose_solver first")
-        if isinstance(part, BlockWise) and isinstance(config.network, Architecture):
-            fixed_weights(part.block_weights, config.network.blocks)  # raises if their number is wrong
+        if isinstance(part, BlockWise) and not isinstance(config.network, Own):
+            fixed_weights(part.block_weights, config.network.block_count)  # raises if their number is wrong
         if getattr(part, "outputs", None) == "centered-logits" and not isinstance(loss, CrossEntropy):
             raise UsageError(
                 "outputs: centered-logits is only for cross-entropy, which ignores a constant added to all "
@@ -213,7 +241,7 @@ def _check_parts(optimizer: Optimizer, loss: Loss, config: Config, outputs: int)
         )
 
 
-def choose_loss(config: Config, dataset: Dataset) -> Loss:
+def choose_loss(config: Config, dataset: Dataset | Interface) -> Loss:
     """Return the loss of the settings; by default cross-entropy for classes, squared error for numbers."""
     loss: Loss | None = config.training.loss
     if isinstance(loss, CrossEntropy) and dataset.task == "regression":
@@ -251,8 +279,8 @@ def initial_state(problem: Problem) -> TrainState:
     return _state_before(problem, params)
 
 
-def _draw_params(problem: Problem, rng: np.random.Generator) -> ChainParams:
-    return init(problem.network, rng, getattr(problem.config.network, "init_scale", _INIT_SCALE))
+def _draw_params(of: Drawn, rng: np.random.Generator) -> ChainParams:
+    return init(of.network, rng, getattr(of.config.network, "init_scale", _INIT_SCALE))
 
 
 def _state_before(problem: Problem, params: ChainParams) -> TrainState:
@@ -284,16 +312,16 @@ def restore_state(problem: Problem, arrays: dict[str, np.ndarray]) -> TrainState
     return _restored(_state_before(problem, _blank_params(problem)), "", problem, of_old | arrays)  # type: ignore[no-any-return]
 
 
-def restore_weights(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams:
+def restore_weights(of: Drawn, arrays: dict[str, np.ndarray]) -> ChainParams:
     """Return only the weights of a checkpoint, which may be from any optimizer."""
-    return _restored(_blank_params(problem), "params/", problem, arrays)  # type: ignore[no-any-return]
+    return _restored(_blank_params(of), "params/", of, arrays)  # type: ignore[no-any-return]
 
 
-def restore_average(problem: Problem, arrays: dict[str, np.ndarray]) -> ChainParams | None:
+def restore_average(of: Drawn, arrays: dict[str, np.ndarray]) -> ChainParams | None:
     """Return only the averaged weights of a checkpoint, or None if nothing was averaged yet."""
     if not int(arrays.get("average/steps", 0)):
         return None
-    return _restored(_blank_params(problem), "average/params/", problem, arrays)  # type: ignore[no-any-return]
+    return _restored(_blank_params(of), "average/params/", of, arrays)  # type: ignore[no-any-return]
 
 
 class _Blank(np.random.Generator):
@@ -308,17 +336,16 @@ class _Blank(np.random.Generator):
         return found
 
 
-def _blank_params(problem: Problem) -> ChainParams:
+def _blank_params(of: Drawn) -> ChainParams:
     """Return parameters with the right shapes.
 
     They are zero, except for a user-defined network, whose `init` may divide by its random numbers.
     """
-    if isinstance(problem.config.network, Architecture):
-        return _draw_params(problem, _Blank())
-    return initial_state(problem).params
+    is_own = isinstance(of.config.network, Own)
+    return _draw_params(of, np.random.default_rng([of.config.training.seed, _PARAMS]) if is_own else _Blank())
 
 
-def _restored(template: Any, prefix: str, problem: Problem, arrays: dict[str, np.ndarray]) -> Any:
+def _restored(template: Any, prefix: str, of: Drawn, arrays: dict[str, np.ndarray]) -> Any:
     """Return a tree like `template` with the arrays whose paths begin with `prefix`."""
     names = iter([f"{prefix}{name}" for name, _ in trees.named_leaves(template)])
 
@@ -336,6 +363,6 @@ def _restored(template: Any, prefix: str, problem: Problem, arrays: dict[str, np
                 f"checkpoint: {name} has the shape {array.shape}, but these settings need {leaf.shape}; "
                 "settings that determine the network's shapes cannot change on resume"
             )
-        return problem.backend.asarray(array, dtype=problem.dtype)
+        return of.backend.asarray(array, dtype=of.dtype)
 
     return trees.map_leaves(restored, template)

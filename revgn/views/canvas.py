@@ -33,7 +33,8 @@ def canvas(path: Path, panels: int, title: str) -> Iterator[list["Axes"]]:
     from matplotlib.figure import Figure
     from matplotlib.style import context
 
-    with context({"svg.fonttype": "none", "pdf.fonttype": 42}):
+    style = {"svg.fonttype": "none", "pdf.fonttype": 42, "axes.formatter.use_mathtext": True}  # powers of ten
+    with context(style):
         rows = -(-panels // 3)
         columns = -(-panels // rows)
         figure = Figure(figsize=(4.8 * columns, 3.6 * rows), layout="constrained")

@@ -9,24 +9,30 @@ from typing import Any
 
 import numpy as np
 
-from revgn.store.names import judged_weights, of_weights, score_of
+from revgn.store.names import is_validated, judged_name, judged_weights, of_weights, score_of
 from revgn.store.reader import Run, status
 from revgn.views.groups import Group, group_runs
-from revgn.views.summary import best_index
+from revgn.views.summary import selected_index
 
-_AT_BEST = {  # metrics of the best evaluation, and the series from which each is taken
-    **{name: name for name in ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")},
-    "best_epoch": "epoch",
-}
+_SELECTED = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss", "train_loss")
+_AT_SELECTED = {name: name for name in _SELECTED} | {"best_epoch": "epoch"}  # see `selected_index`
 _AT_LAST = {  # metrics of the last evaluation, and the series from which each is taken
     "last_test_accuracy": "test_accuracy",
     "last_test_loss": "test_loss",
-    "train_loss": "train_loss",
+    "last_train_loss": "train_loss",
     "epochs": "epoch",
     "seconds": "seconds",
 }
-METRICS = (*_AT_BEST, *_AT_LAST, "rho")  # rho: median over the steps
-_LABELS = {"train_loss": "training loss", "seconds": "training time (s)", "rho": "median rho"}
+METRICS = (*_AT_SELECTED, *_AT_LAST, "rho")  # rho: median over the steps
+_ONLY_VALIDATED = ("last_test_accuracy", "last_test_loss", "last_train_loss")
+_LABELS = {
+    "train_loss": "training loss",
+    "last_train_loss": "last training loss",
+    "seconds": "training time (s)",
+    "rho": "median rho",
+}
+
+SELECTED_BY_TEST = ": test metrics of the best are optimistic; --validation 0.1 holds rows out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ class Row:
 
     `settings` maps dotted paths to the values that differ between the rows; settings that these runs do not
     use are left out. `metrics` holds the measured metrics under the names in `METRICS`. The rows are ordered
-    by `score`, where higher is better.
+    by `score`, where higher is better. It is a value of the metric `judged`.
     """
 
     settings: dict[str, Any]
@@ -52,11 +58,12 @@ class Row:
     statuses: dict[str, int]
     metrics: dict[str, Spread]
     score: float
+    judged: str
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Rows of a comparison, the best first; `judged` names the metric that defines "best"."""
+    """Rows of a comparison, the best first; `judged` names the metric that orders most of them."""
 
     rows: tuple[Row, ...]
     judged: str
@@ -65,13 +72,12 @@ class Comparison:
 def compare_runs(runs: Sequence[Run]) -> Comparison:
     """Group runs that differ only in their seed; return mean and standard deviation of their metrics.
 
-    The best evaluation of a run has the highest validation accuracy, or the lowest validation loss if there
-    is no accuracy. Its test metrics are reported. Without a validation set, the best evaluation is selected
-    on the test set itself, which makes the test metrics optimistic. For a run that averages its weights, all
-    metrics are those of the averaged weights.
+    A run is represented by its best evaluation, which has the highest validation accuracy, or the lowest
+    validation loss if there is no accuracy. A run without a validation set is represented by its last
+    evaluation. For a run that averages its weights, all metrics are those of the averaged weights.
     """
     rows = [row_of(group) for group in group_runs(runs)]
-    judged = Counter(name for run in runs if (name := _judged(run)))
+    judged = Counter(row.judged for row in rows if row.judged for _ in row.runs)
     best_first = tuple(sorted(rows, key=lambda row: row.score, reverse=True))
     return Comparison(best_first, judged.most_common(1)[0][0] if judged else "")
 
@@ -82,13 +88,56 @@ def row_of(group: Group) -> Row:
     names = [name for name in METRICS if any(name in each for each in found)]
     metrics = {name: spread_of([each[name] for each in found if name in each]) for name in names}
     scores = [score for run in group.runs if (score := _score(run)) is not None]
+    judged = Counter(name for run in group.runs if (name := _judged(run)))
     return Row(
         group.settings,
         tuple(str(run.folder) for run in group.runs),
         dict(Counter(status(run) for run in group.runs)),
         metrics,
         statistics.fmean(scores) if scores else -math.inf,
+        judged.most_common(1)[0][0] if judged else "",
     )
+
+
+def order_in_words(compared: Comparison) -> str:
+    """Return a sentence on the order of the rows and on the evaluation from which their metrics are."""
+    judged = list(dict.fromkeys(row.judged for row in compared.rows if row.judged))
+    if not judged:
+        return "not ranked: no run has been evaluated"
+    validated = [name for name in judged if _is_validation(name)]
+    which = {
+        0: "each run's last evaluation",
+        len(judged): "each run's best evaluation on its validation set",
+    }.get(len(validated), "a run's best evaluation on its validation set, without one of its last")
+    return f"best first, by {' or '.join(map(_words, judged))}; metrics are of {which}"
+
+
+def selection_warning(compared: Comparison) -> str:
+    """Return a warning if the test set orders the rows, or if different metrics do; "" otherwise."""
+    judged = {row.judged for row in compared.rows if row.judged}
+    if len(compared.rows) < 2 or not judged:
+        return ""
+    if len(judged) > 1:
+        return f"the rows are ranked by different metrics: {', '.join(sorted(map(_words, judged)))}"
+    if _is_validation(*judged):
+        return ""
+    return f"there are no validation rows, and the test set orders the runs{SELECTED_BY_TEST}"
+
+
+def shown_metrics(rows: Sequence[Row]) -> list[str]:
+    """Return the names of the measured metrics, without those that are equal in runs without validation."""
+    names = [name for name in METRICS if any(name in row.metrics for row in rows)]
+    is_any = any(_is_validation(row.judged) for row in rows)
+    return [name for name in names if is_any or name not in _ONLY_VALIDATED]
+
+
+def _is_validation(name: str) -> bool:
+    return name.startswith("validation")
+
+
+def _words(name: str) -> str:
+    what = name.removesuffix("_average")
+    return what.replace("_", " ") + (" of the averaged weights" if what != name else "")
 
 
 def metric_label(name: str) -> str:
@@ -117,11 +166,13 @@ def metrics_of(run: Run) -> dict[str, float]:
     epochs, found = run.epochs, {}
     if epochs["epoch"].size:
         weights = judged_weights(epochs)
-        for metrics, row in ((_AT_BEST, best_index(run, weights)), (_AT_LAST, -1)):
+        for metrics, row in ((_AT_SELECTED, selected_index(run, weights)), (_AT_LAST, -1)):
             for name, series in metrics.items():
                 judged = series if series in ("epoch", "seconds") else of_weights(series, weights)
                 if judged in epochs:
                     found[name] = float(epochs[judged][row])
+        if not is_validated(epochs):
+            del found["best_epoch"]  # nothing selects the last evaluation
     if "rho" in run.steps:
         found["rho"] = float(np.nanmedian(run.steps["rho"]))
     return {name: value for name, value in found.items() if not math.isnan(value)}
@@ -129,15 +180,17 @@ def metrics_of(run: Run) -> dict[str, float]:
 
 def _judged(run: Run) -> str:
     """Return the name of the series that selects the best evaluation of a run."""
-    judged = score_of({name: name for name in run.epochs}, judged_weights(run.epochs))
-    return judged[0] if judged else ""
+    return judged_name(run.epochs, judged_weights(run.epochs))
 
 
 def _score(run: Run) -> float | None:
-    judged = score_of(run.epochs, judged_weights(run.epochs))
-    if judged is None or np.all(np.isnan(judged[0])):
+    """Return the score of the evaluation that represents a run; None if it was not measured."""
+    weights = judged_weights(run.epochs)
+    judged = score_of(run.epochs, weights)
+    if judged is None or not judged[0].size:
         return None
-    return float(np.nanmax(judged[0] * judged[1]))
+    score = float((judged[0] * judged[1])[selected_index(run, weights)])
+    return None if math.isnan(score) else score
 
 
 def spread_of(values: list[float]) -> Spread:

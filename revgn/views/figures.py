@@ -15,45 +15,47 @@ from revgn.views.groups import Group
 
 AXES: tuple[Axis, ...] = ("epoch", "step", "samples", "seconds")
 _POINTS = 2000  # most points per curve; longer curves keep the highest and the lowest of each interval
-_AXIS: dict[str, Any] = {"gridcolor": "#e6e6e6", "zeroline": False, "automargin": True}
+_HEIGHT = 320  # pixels, as in report.css
+_AXIS: dict[str, Any] = {
+    "gridcolor": "#e6e6e6",
+    "zeroline": False,
+    "automargin": True,
+    "exponentformat": "power",
+}
 
 
 def figure_of(groups: Sequence[Group], lines: dict[str, str], what: str, *, is_log: bool) -> str:
     """Return the plot of one quantity as HTML, with one curve per run; "" if no run has the quantity.
 
+    The element contains the description of the plot as JSON. `report.js` draws it when the page is complete
+    and its width is known, and again when the width changes.
+
     `lines` maps each series to its line style. With `is_log` the vertical axis is logarithmic if all values
     are positive.
     """
     import plotly.graph_objects as go
-    from plotly.io import to_html
 
     found = list(_lines(groups, lines))
     if not found:
         return ""
-    named: set[str] = set()
     figure = go.Figure()
     for along, look in found:
-        is_named = look["legendgroup"] not in named and len(groups) > 1
-        figure.add_scatter(x=along["epoch"], showlegend=is_named, **look)
-        named.add(look["legendgroup"])
+        figure.add_scatter(x=along["epoch"], **look)
     positive = is_log and all(value > 0 for _, look in found for value in look["y"])
     figure.update_layout(
         template="none",
-        margin={"l": 10, "r": 10, "t": 34, "b": 10},
-        height=350,
+        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        height=_HEIGHT,
         xaxis=_AXIS | {"title": {"text": AXIS_LABELS["epoch"]}},
-        yaxis=_AXIS | {"title": {"text": quantity_label(what)}, "type": "log" if positive else "linear"},
-        legend={"orientation": "h", "y": -0.34, "font": {"size": 11}},
+        yaxis=_AXIS | {"type": "log" if positive else "linear"},
+        showlegend=False,
         hoverlabel={"namelength": -1},
     )
-    options = {"responsive": True, "displaylogo": False, "showTips": False}
-    name = f"figure-{what}"
-    div = to_html(
-        figure, include_plotlyjs=False, full_html=False, config=options, div_id=name, default_width="100%"
-    )
-    places = escape(json.dumps({axis: [along[axis] for along, _ in found] for axis in AXES}), quote=True)
-    div = div.replace(f'id="{name}"', f'id="{name}" data-along="{places}"', 1)
-    return str(div.replace('class="plotly-graph-div"', 'class="plotly-graph-div figure over-axes"', 1))
+    along_axes = {axis: [along[axis] for along, _ in found] for axis in AXES}
+    about = f'{{"figure": {figure.to_json()}, "along": {json.dumps(along_axes)}}}'
+    content = about.replace("<", r"\u003c")  # no text from a run ends the element
+    drawn = f'<div class="figure" id="figure-{what}"><script type="application/json">{content}</script></div>'
+    return f"<div><h3>{escape(quantity_label(what))}</h3>{drawn}</div>"
 
 
 def _lines(

@@ -15,7 +15,15 @@ from revgn.errors import UsageError
 from revgn.store.files import write_whole
 from revgn.store.reader import Run
 from revgn.views.canvas import COLOURS
-from revgn.views.compare import METRICS, compare_runs, metric_label, spread_in_words
+from revgn.views.compare import (
+    Comparison,
+    compare_runs,
+    metric_label,
+    order_in_words,
+    selection_warning,
+    shown_metrics,
+    spread_in_words,
+)
 from revgn.views.curves import AXIS_LABELS
 from revgn.views.figures import AXES, figure_of
 from revgn.views.groups import Group, group_runs
@@ -76,11 +84,13 @@ def write_report(
             f'<p class="note">{_origin(runs)}</p>',
             "<h2>Results</h2>",
             _outcomes(runs, groups),
+            "<section>",  # in which the legend stays visible
             "<h2>Curves</h2>",
             *_curves(groups),
             *_section("Exactness and rank of the steps", groups, _EXACTNESS),
             *_section("Loss decrease of each step: same batch, second batch, test set", groups, _MEMORY),
             *_section("Kernels, features, weights and steps compared to initialization", groups, _ANALYSED),
+            "</section>",
             "<h2>Time and memory</h2>",
             _times(groups),
             "<h2>Settings</h2>",
@@ -113,16 +123,20 @@ def _origin(runs: Sequence[Run]) -> str:
 
 def _outcomes(runs: Sequence[Run], groups: Sequence[Group]) -> str:
     outcomes = [(number, compare_runs(group.runs).rows[0]) for number, group in enumerate(groups)]
-    names = [name for name in METRICS if any(name in row.metrics for _, row in outcomes)]
+    names = shown_metrics([row for _, row in outcomes])
     head = ["", "runs", "status", *map(metric_label, names)]
     rows = []
     for number, row in sorted(outcomes, key=lambda outcome: -outcome[1].score):
         statuses = ", ".join(f"{count} {word}" for word, count in row.statuses.items())
         metrics = (escape(spread_in_words(name, row.metrics.get(name))) for name in names)
         rows.append([_named(groups[number], number), str(len(row.runs)), escape(statuses), *metrics])
-    judged = compare_runs(runs).judged.replace("_", " ")
-    order = f" Best first, by {judged}." if judged else ""
-    note = f"Mean ± standard deviation over seeds.{order}"
+    compared = Comparison(tuple(row for _, row in outcomes), "")
+    sentences = (
+        "mean ± standard deviation over seeds",
+        order_in_words(compared),
+        selection_warning(compared),
+    )
+    note = " ".join(f"{words[0].upper()}{words[1:]}." for words in sentences if words)
     return f'{_table(head, rows)}<p class="note">{escape(note)}</p>'
 
 
@@ -132,7 +146,14 @@ def _curves(groups: Sequence[Group]) -> Iterator[str]:
         f"{' checked' if axis == 'epoch' else ''}> {AXIS_LABELS[axis]}</label>"
         for axis in AXES
     )
-    yield f'<p>Horizontal axis: {choices}</p><div class="figures">'
+    yield f"<p>Horizontal axis: {choices}</p>"
+    if len(groups) > 1:
+        named = (
+            f'<button type="button" value="{number}" aria-pressed="true">{_named(group, number)}</button>'
+            for number, group in enumerate(groups)
+        )
+        yield f'<div class="legend" title="Click to hide or show a curve">{"".join(named)}</div>'
+    yield '<div class="figures">'
     for what in ("loss", "accuracy"):
         lines = {f"test_{what}": "solid", f"train_{what}": "dash", f"test_{what}_average": "dot"}
         yield figure_of(groups, lines, what, is_log=what == "loss")

@@ -1,6 +1,6 @@
 """Summary of a run: its settings, progress, metrics, the exactness of its steps, and its time and memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from revgn.errors import UsageError
 from revgn.settings import build_config, filled_settings, flat
 from revgn.settings import changed_settings as changed_by
-from revgn.store.names import OUTCOMES, RUNGS, Weights, score_of
+from revgn.store.names import OUTCOMES, RUNGS, Weights, is_validated, judged_name, score_of
 from revgn.store.reader import Run, status
 
 SPLIT = ("forward", "kernel", "solve", "update")
@@ -28,6 +28,8 @@ def summarize(run: Run) -> dict[str, Any]:
     - `last`, `best`, `best_average`: metrics of the last evaluation, of the best one, and of the best one
       with averaged weights. The best has the highest validation accuracy, or test accuracy without a
       validation set, or the lowest loss where there is no accuracy.
+    - `best_by`: name of the metric that defines the best evaluation. If it is a metric of the test set, the
+      test metrics of the best evaluation are optimistic.
     - `rho`: median and largest relative residual of the steps.
     - `factorizations`, `cg_outcomes`: number of steps for each factorization method, and for each outcome of
       conjugate gradients.
@@ -69,6 +71,7 @@ def outline(run: Run) -> dict[str, Any]:
         "end": run.attributes["end"],
         "step": int(steps[-1]) if steps.size else 0,
         "last": _row(epochs, -1) if evaluated else {},
+        "best_by": judged_name(epochs),
         "best": _row(epochs, best_index(run)) if evaluated else {},
         "best_average": _row(epochs, best_index(run, "average")) if "test_loss_average" in epochs else {},
     }
@@ -113,12 +116,37 @@ def best_index(run: Run, weights: Weights = "raw") -> int:
     return int(np.argmax(np.nan_to_num(judged[0] * judged[1], nan=-np.inf)))
 
 
+def selected_index(run: Run, weights: Weights = "raw") -> int:
+    """Return the index of the evaluation that represents a run: the best one on the validation set.
+
+    Without a validation set it is the last evaluation, so that the test set does not select it.
+    """
+    return best_index(run, weights) if is_validated(run.epochs) else run.epochs["epoch"].size - 1
+
+
+def short_names(paths: Sequence[str], taken: Collection[str] = ()) -> list[str]:
+    """Return for each setting the shortest end of its path that no other one ends in, and is not `taken`.
+
+    The end `.kind` is left out: "optimizer.kind" is "optimizer".
+    """
+    parts = [path.removesuffix(".kind").split(".") for path in paths]
+
+    def short(words: list[str], path: str) -> str:
+        for size in range(1, len(words)):
+            end = words[-size:]
+            if sum(other[-size:] == end for other in parts) == 1 and ".".join(end) not in taken:
+                return ".".join(end)
+        return path.removesuffix(".kind") if "." in path else path
+
+    return [short(words, path) for words, path in zip(parts, paths, strict=True)]
+
+
 def settings_in_words(settings: Mapping[str, Any]) -> str:
     """Format settings as text, such as "adam, lr 0.1"; of `name`, `kind` and `preset` only the value."""
     words = []
-    for path, value in settings.items():
-        last = path.rpartition(".")[2]
-        name = "" if last in ("name", "kind", "preset") else f"{last.replace('_', ' ')} "
+    for short, (path, value) in zip(short_names(list(settings)), settings.items(), strict=True):
+        is_named = path.rpartition(".")[2] not in ("name", "kind", "preset")
+        name = f"{short.replace('.', ' ').replace('_', ' ')} " if is_named else ""
         words += [] if value is None else [f"{name}{value}"]
     return ", ".join(words)
 

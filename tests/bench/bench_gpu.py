@@ -295,7 +295,7 @@ def measure_network(bench: Bench, network: str, arguments: argparse.Namespace) -
         config = build_config(
             {
                 "preset": preset,
-                "data": {"crop": False},
+                "data": {"augmentation": "none"},
                 "network": shape,
                 "training": training,
                 "optimizer": optimizer,
@@ -319,8 +319,9 @@ def measure_network(bench: Bench, network: str, arguments: argparse.Namespace) -
         f"{weights / 1e6:.1f} million weights; {dataset.name}, n {arguments.batch}, float32"
     )
     found: dict[str, Any] = {"title": title, "steps": {}}
-    for name, draws in (("batch", None), ("cropped_batch", np.random.default_rng(0))):
-        take = partial(take_rows, data, numbers[0], crop=draws)
+    for name, augmentation in (("batch", "none"), ("cropped_batch", "resized-crop")):
+        rng = np.random.default_rng(0)
+        take = partial(take_rows, data, numbers[0], augmentation=augmentation, rng=rng)
         found[name] = summary([timed(bench.backend, take) for _ in range(1 + bench.rounds)][1:])
     plain, cropped = found["batch"]["ms"], found["cropped_batch"]["ms"]
     print(f"\n{title}\na batch is taken in {plain:.2f} ms, with random crops in {cropped:.2f} ms")

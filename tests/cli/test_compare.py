@@ -12,12 +12,16 @@ from sweep_cases import Here, plan_of
 from revgn.store import open_run
 from revgn.sweeps import run_sweep
 
+TINY = ("--subset", 200, "--hidden", 16, "--blocks", 1, "--optimizer", "adam")
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A finished sweep, shared by tests that do not change it."""
     folder = tmp_path_factory.mktemp("trained") / "s"
-    plan = plan_of({"training.epochs": 1}, optimizer__lr="0.001,0.1", training__seed="0..2")
+    plan = plan_of(
+        {"training.epochs": 1, "data.validation": 0.1}, optimizer__lr="0.001,0.1", training__seed="0..2"
+    )
     run_sweep(plan, folder, executor=Here())
     return folder
 
@@ -32,13 +36,17 @@ def test_one_comparison_in_four_formats(invoke, sweep):
     found = json.loads(invoke("compare", "s", "--json").stdout)
     assert [row["settings"] for row in found["rows"]] == [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.001}]
     best = found["rows"][0]
-    accuracies = [open_run(run).epochs["test_accuracy"].max() for run in best["runs"]]
+    epochs = [open_run(run).epochs for run in best["runs"]]
+    accuracies = [each["test_accuracy"][each["validation_accuracy"].argmax()] for each in epochs]
     mean, std = statistics.mean(accuracies), statistics.stdev(accuracies)
     assert best["metrics"]["test_accuracy"] == pytest.approx({"mean": mean, "std": std, "count": 3})
     text = invoke("compare", "s").stdout.splitlines()
-    assert text[0].split() == ["lr", "runs", "test", "accuracy", "train", "loss", "epochs", "seconds"]
+    header = ("lr", "runs", "validation accuracy", "test accuracy", "train loss", "epochs", "seconds")
+    assert text[0].split() == " ".join(header).split()
     assert f"{100 * mean:.2f} ± {100 * std:.2f} %" in text[1]
-    assert text[-1] == "best first, by test accuracy"
+    assert text[-1].startswith(
+        "best first, by validation accuracy; metrics are of each run's best evaluation"
+    )
     markdown = invoke("compare", "s", "--markdown").stdout.splitlines()
     assert len({line.count("|") for line in markdown}) == 1
     assert len(markdown) == 4
@@ -47,6 +55,23 @@ def test_one_comparison_in_four_formats(invoke, sweep):
     assert float(rows[0]["test_accuracy_std"]) == pytest.approx(std)
     assert "rho" not in text[0]
     assert "last test accuracy" in invoke("compare", "s", "--all").stdout.splitlines()[0]
+
+
+def test_an_order_by_the_test_set_is_warned_of(train, invoke):
+    for lr in (0.1, 0.2):
+        train(f"r{lr}", "--lr", lr, "-q")
+    for command in (["compare"], ["report", "-o", "r.html"]):
+        (line,) = invoke(*command, "r0.1", "r0.2").stderr.splitlines()
+        assert line.startswith("revgn: there are no validation rows, and the test set orders the runs")
+        assert invoke(*command, "r0.1").stderr == ""
+
+
+def test_no_two_columns_have_one_name(invoke):
+    """The setting `epochs` and the metric `epochs`."""
+    for epochs in (1, 2):
+        invoke("train", *TINY, "--epochs", epochs, "--out", f"e{epochs}", "-q")
+    header = invoke("compare", "e1", "e2").stdout.splitlines()[0].split()
+    assert (header.count("epochs"), header.count("training.epochs")) == (1, 1)
 
 
 @pytest.mark.parametrize("command", [("compare",), ("plot", "-o", "p.png"), ("report", "-o", "r.html")])

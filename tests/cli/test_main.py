@@ -43,7 +43,7 @@ def test_help_lists_the_commands(invoke):
 def test_help_of_train_shows_choices_and_defaults(invoke):
     """The help shows them for the default kinds; `--help-all` shows all of them with their kinds."""
     short, full = (" ".join(invoke("train", option).stdout.split()) for option in ("--help", "--help-all"))
-    assert "[default: 512]" in short
+    assert "[default: 512 with dense]" in short
     assert "[gauss-newton (default), sgd, adam, " in short
     assert "--lr NUMBER Learning rate. [default: 1.0 with gauss-newton]" in short
     assert "[N|full]" in short
@@ -221,11 +221,11 @@ def save(path, **arrays):
     ("name", "says"),
     [
         ("truncated.npz", "truncated.npz: cannot be read"),
-        ("empty.npz", "empty.npz: cannot be read"),
-        ("nan.npz", "nan.npz: training inputs: 1 of 240 numbers are not finite; the first is nan in row 3"),
-        ("labels.npz", "labels.npz: training targets: class labels must be 0..c-1"),
+        ("empty.npz", "empty.npz: the file is empty"),
+        ("nan.npz", "nan.npz: training set: values are missing in 1 of 40 rows (1 in input column 2)"),
+        ("constant.npz", "constant.npz: all 6 inputs are constant in the 32 training rows"),
         ("outside.npz", "outside.npz: test targets: label '7' in row 0 (from 0) is not one of the 3 classes"),
-        ("text.csv", "'?' is not a number"),
+        ("text.csv", "column 'a': 'two' is not a number"),
     ],
 )
 def test_invalid_data(name, says, invoke, tmp_path):
@@ -236,9 +236,9 @@ def test_invalid_data(name, says, invoke, tmp_path):
     (tmp_path / "truncated.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-500])
     (tmp_path / "empty.npz").write_bytes(b"")
     save(tmp_path / "nan.npz", x=bad)
-    save(tmp_path / "labels.npz", y=np.arange(40) % 3 + 4)
+    save(tmp_path / "constant.npz", x=x * 0)
     save(tmp_path / "outside.npz", x_test=x, y_test=np.full(40, 7))
-    (tmp_path / "text.csv").write_text("a,b\n1,2\n?,4\n")
+    (tmp_path / "text.csv").write_text("a,b\n1,2\ntwo,4\n")
     options = ["--target", "b"] if name.endswith("csv") else []
     assert says in the_line(invoke("train", "--data", name, *options, "--out", "run"), 1)
     assert not (tmp_path / "run").exists()

@@ -27,6 +27,29 @@ def test_training_with_default_options_learns_the_digits(invoke, tmp_path):
     assert "finished after 25 steps" in result.stdout
 
 
+def test_what_a_file_is_taken_for_is_said_before_training(invoke, tmp_path):
+    rows = "".join(f"{k};{k % 7},5;3;{('ant', 'bee', 'cat')[k % 3]}\n" for k in range(40))
+    (tmp_path / "own.csv").write_text(f";size;legs;kind\n{rows}")
+    few = ["--hidden", 16, "--steps", 1, "-q"]
+    result = invoke("train", "--data", "own.csv", "--target", "kind", *few, "--out", "run")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[:4] == [
+        "revgn: own.csv: classification into 3 classes (column 'kind' holds text); 32 training and 8 test "
+        "rows of 2 inputs; separator ';', decimal ','",
+        "revgn: own.csv: column 1 has no name (0, 1, 2, ...) and is left out",
+        "revgn: own.csv: input column 'legs' is constant in the training rows and without effect",
+        "revgn: the 2 inputs are padded with zeros to 4 for 3 classes (network.padding)",
+    ]
+    assert invoke("resume", "run", "--steps", 2, "-q").exit_code == 0
+    chosen = ["--columns", "-legs", "--separator", ";", "--decimal", ",", "--padding", 3]
+    again = invoke("train", "--data", "own.csv", "--target", "kind", *chosen, *few, "--out", "again")
+    assert "1 input; separator" in again.stderr
+    assert "legs" not in again.stderr
+    assert "padded" not in again.stderr
+    config = flat(open_run(tmp_path / "again").config)
+    assert (config["data.columns"], config["data.decimal"], config["network.padding"]) == ("-legs", ",", 3)
+
+
 def test_json(train, invoke):
     trained = train("run", "--json")
     found = json.loads(trained.stdout)

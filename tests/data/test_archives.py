@@ -98,8 +98,11 @@ def test_an_h5_that_claims_more_than_it_holds_allocates_nothing(tmp_path):
 def test_a_pickled_object_in_an_npz_is_refused(tmp_path):
     path = tmp_path / "own.npz"
     np.savez(path, x=np.array([{"a": 1}], dtype=object), y=[0])
-    with pytest.raises(DataError, match=r"cannot be read .*allow_pickle"):
+    with pytest.raises(
+        DataError, match=r"x holds Python objects; save x.astype\(float\) or x.astype\(str\)"
+    ) as caught:
         load_dataset(str(path))
+    assert "allow_pickle" not in str(caught.value)
 
 
 def test_an_npz_that_claims_more_than_it_holds_is_refused(tmp_path):
@@ -129,7 +132,7 @@ def test_an_array_larger_than_memory_is_not_unpacked(tmp_path, name, monkeypatch
     monkeypatch.setattr("revgn.data.archives.memory_size", lambda backend: 50_000_000)
     tracemalloc.start()
     try:
-        with pytest.raises(DataError, match=r"x unpacks to 0\.08 GB, but this machine has 0\.05 GB"):
+        with pytest.raises(DataError, match=r"x: 0\.08 GB when unpacked, but this machine has 0\.05 GB"):
             load_dataset(str(path))
         assert tracemalloc.get_traced_memory()[1] < 5e6
     finally:
@@ -137,13 +140,145 @@ def test_an_array_larger_than_memory_is_not_unpacked(tmp_path, name, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["own.npz", "own.h5"])
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"words", pickle.dumps([1])])
-def test_a_file_of_another_kind_gives_an_error_of_one_line(tmp_path, name, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"PK\x03\x04", "cannot be read; the file is damaged, incomplete or of another kind"),
+        (b"\x89HDF\r\n\x1a\n", "cannot be read; the file is damaged"),
+        (b"words", "set target to the column to predict"),
+        (pickle.dumps([1]), "is a pickle, which could run any code"),
+        (b"PAR1\x15\x04", "is a Parquet file"),
+        (b"\xd0\xcf\x11\xe0\xa1", "is an Excel file; save it as .csv"),
+        (bytes(range(128)), "neither text nor"),
+    ],
+)
+def test_a_file_of_another_kind_gives_an_error_of_one_line(tmp_path, name, content, message):
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(DataError, match="cannot be read") as caught:
+    with pytest.raises((DataError, UsageError), match=message) as caught:
         load_dataset(str(path))
     assert "\n" not in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_the_kind_of_a_file_follows_from_its_content(tmp_path):
+    write_h5(tmp_path / "a.npz", {"x": X, "y": LABELS})
+    with (tmp_path / "b.h5").open("wb") as file:
+        np.savez(file, x=X, y=LABELS)
+    with h5py.File(tmp_path / "c.h5", "w", userblock_size=512) as file:
+        file["x"], file["y"] = X, LABELS
+    rows = "".join(
+        f"{','.join(map(str, row))},{label}\n" for row, label in zip(X.tolist(), LABELS, strict=True)
+    )
+    (tmp_path / "d.h5").write_text(f"a,b,c,d,y\n{rows}")
+    sums = {load_dataset(str(tmp_path / name)).checksum for name in ("a.npz", "b.h5", "c.h5")}
+    assert sums == {load_dataset(str(tmp_path / "d.h5"), target="y").checksum}
+
+
+def test_a_zip_archive_without_arrays_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / "book.npz", "w") as file:
+        file.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(DataError, match="is a zip archive without arrays; save a table of Excel as"):
+        load_dataset(str(tmp_path / "book.npz"))
+
+
+def virtual(path, source, inner="x"):
+    layout = h5py.VirtualLayout(X.shape, X.dtype)
+    layout[:] = h5py.VirtualSource(source, inner, X.shape)
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("x", layout, fillvalue=7.0)
+        file["y"] = LABELS
+
+
+def test_a_virtual_data_set_without_its_source_is_refused(tmp_path, monkeypatch):
+    """HDF5 would return the fill value."""
+    write_h5(tmp_path / "source.h5", {"x": X})
+    virtual(tmp_path / "own.h5", "source.h5")
+    monkeypatch.chdir("/")
+    together = load_dataset(str(tmp_path / "own.h5"))
+    write_h5(tmp_path / "plain.h5", {"x": X, "y": LABELS})
+    assert together.checksum == load_dataset(str(tmp_path / "plain.h5")).checksum
+    virtual(tmp_path / "other.h5", "source.h5", "z")
+    with pytest.raises(DataError, match=r"the numbers of x are in .*source.h5, which has no data set z"):
+        load_dataset(str(tmp_path / "other.h5"))
+    (tmp_path / "source.h5").unlink()
+    with pytest.raises(DataError, match=r"the numbers of x are in the file source.h5, which is missing"):
+        load_dataset(str(tmp_path / "own.h5"))
+
+
+def test_links_and_external_files_that_are_missing_are_named(tmp_path):
+    path = str(tmp_path / "own.h5")
+    for link in (h5py.SoftLink("/nowhere"), h5py.ExternalLink("gone.h5", "/x")):
+        write_h5(path, {"x": link, "y": LABELS})
+        with pytest.raises(DataError, match="x is a link, and what it leads to is missing"):
+            load_dataset(path)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", X.shape, X.dtype, external=[("raw.bin", 0, X.nbytes)])
+        file["y"] = LABELS
+    with pytest.raises(DataError, match=r"in the file raw.bin, which is missing"):
+        load_dataset(path)
+
+
+def test_a_data_set_that_was_never_written_is_refused(tmp_path):
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        file.create_dataset("x", X.shape, X.dtype)
+        file["y"] = LABELS
+    with pytest.raises(DataError, match="all 4 inputs are constant in the 8 training rows"):
+        load_dataset(str(tmp_path / "own.h5"))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("X_train", "Y_train", "X_test", "Y_test"),
+        ("train_images", "train_labels", "test_images", "test_labels"),
+        ("data", "target", "data_test", "target_test"),
+        ("features", "labels", "features_test", "labels_test"),
+    ],
+)
+def test_usual_names_of_others_are_found(save, names):
+    dataset = load_dataset(save(**dict(zip(names, ALL.values(), strict=True))))
+    assert dataset.checksum == load_dataset(save(**ALL)).checksum
+    assert dataset.warnings == ()
+
+
+def test_arrays_that_are_not_used_are_named(save):
+    dataset = load_dataset(save(inputs=X, targets=LABELS, test_inputs=TEST_X, ids=LABELS))
+    assert dataset.test.inputs.shape == (2, 4)
+    assert dataset.warnings == (
+        "test_inputs is not used, since the file has no test targets; training rows are held out as the test "
+        "set",
+        "ids of the file is not used",
+    )
+    chosen = load_dataset(save(inputs=X, targets=LABELS, ids=LABELS), inputs="inputs", targets="targets")
+    assert chosen.warnings == ()
+
+
+def test_rows_with_missing_values_are_left_out_only_if_asked(save):
+    x, test_x = X.copy(), TEST_X.copy()
+    x[[2, 5], [1, 3]] = test_x[0, 0] = np.nan
+    path = save(**ALL | {"x_train": x, "x_test": test_x})
+    with pytest.raises(
+        DataError, match=r"in 2 of 10 rows \(1 in input column 1, 1 in input column 3\), first in row 2"
+    ):
+        load_dataset(path)
+    dataset = load_dataset(path, drop_missing=True)
+    np.testing.assert_array_equal(dataset.train.inputs, np.delete(X, [2, 5], axis=0))
+    np.testing.assert_array_equal(dataset.test.inputs, TEST_X[1:])
+    assert [text[:35] for text in dataset.warnings] == [
+        "training set: 2 of 10 rows are left",
+        "test set: 1 of 3 rows are left out,",
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["<f2", ">f4", ">f8", "<i8", ">i4", "u1", "?"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_inputs_of_any_dtype_and_order(save, dtype, order):
+    x = np.array(rng.integers(0, 2, (10, 4)) + np.eye(10, 4), dtype=dtype, order=order)
+    dataset = load_dataset(save(x_train=x, y_train=LABELS, x_test=x, y_test=LABELS))
+    assert dataset.train.inputs.dtype == (np.uint8 if dtype == "u1" else np.float64)
+    np.testing.assert_array_equal(dataset.train.inputs, x)
 
 
 def test_an_npy_file_named_as_an_archive_is_refused(tmp_path):

@@ -78,7 +78,15 @@ def test_float64_inputs_are_normalized_before_they_are_rounded():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_crop_is_applied_before_the_normalization(dtype):
     backend, rows = select_backend("numpy"), np.arange(20)
-    inputs, _ = take_batch(DIGITS, DIGITS.train, rows, backend, dtype, crop=np.random.default_rng([0, 1, 2]))
+    inputs, _ = take_batch(
+        DIGITS,
+        DIGITS.train,
+        rows,
+        backend,
+        dtype,
+        augmentation="resized-crop",
+        rng=np.random.default_rng([0, 1, 2]),
+    )
     images = DIGITS.train.inputs[:20].reshape(20, 1, 8, 8).astype(dtype)
     cropped = random_resized_crop(images, np.random.default_rng([0, 1, 2])).reshape(20, 64)
     expected = (cropped - DIGITS.shift.astype(dtype)) * DIGITS.scale.astype(dtype)
@@ -86,11 +94,17 @@ def test_a_crop_is_applied_before_the_normalization(dtype):
     np.testing.assert_array_equal(inputs, expected)
 
 
-def test_only_images_can_be_cropped():
+def test_only_images_can_be_augmented():
     dataset = assemble(
         "own", "here", Rows(np.random.default_rng(0).random((9, 4)), np.arange(9) % 2), None, DataSettings()
     )
-    with pytest.raises(UsageError, match="crop: the inputs of own are not images"):
+    with pytest.raises(UsageError, match="augmentation: resized-crop needs images"):
         take_batch(
-            dataset, dataset.train, None, select_backend("numpy"), np.float32, crop=np.random.default_rng(0)
+            dataset,
+            dataset.train,
+            None,
+            select_backend("numpy"),
+            np.float32,
+            augmentation="resized-crop",
+            rng=np.random.default_rng(0),
         )

@@ -1,3 +1,4 @@
+import codecs
 import io
 import os
 import pickle
@@ -81,6 +82,23 @@ def test_a_pickle_in_column_order_is_read_correctly(tmp_path):
     np.testing.assert_array_equal(train.inputs[:4].reshape(4, -1), PIXELS[0])
 
 
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("key", [str, str.encode], ids=["text", "bytes"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_batches_that_python_3_pickled_again_are_read(tmp_path, protocol, key, order):
+    """Old protocols write bytes as text, protocol 5 writes arrays as buffers; keys depend on the reader."""
+    members = {
+        name: pickle.dumps(
+            {key("data"): np.array(PIXELS[k], order=order), key("labels"): LABELS[k].tolist()}, protocol
+        )
+        for k, name in enumerate(PICKLED)
+    }
+    train, test = read_cifar(write(tmp_path, members))
+    np.testing.assert_array_equal(train.inputs, PIXELS[:5].reshape(20, 3, 32, 32))
+    np.testing.assert_array_equal(train.targets, LABELS[:5].ravel())
+    np.testing.assert_array_equal(test.inputs, PIXELS[5].reshape(4, 3, 32, 32))
+
+
 class Evil:
     def __reduce__(self):
         return os.system, ("echo broken > pwned",)
@@ -94,8 +112,11 @@ def hostile_shape():
     ("stored", "message"),
     [
         (pickle.dumps(Evil()), "posix.system|nt.system"),
-        (pickle.dumps({b"data": Evil(), b"labels": []}), "it contains"),
-        (pickle.dumps(np.float64), "it contains numpy.float64"),
+        (pickle.dumps({b"data": Evil(), b"labels": []}), "contains"),
+        (pickle.dumps(np.float64), "contains numpy.float64"),
+        (pickle.dumps(codecs.decode), "contains _codecs.decode"),
+        (b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x05\x00\x00\x00utf-8tR.", "cannot be read"),
+        (b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"ab.", "cannot be read"),
         (pickled(0)[:-30], "cannot be read"),
         (b"", "cannot be read"),
         (b"cnumpy\nndarray\n(J\xff\xff\xff\x7ftR.", "not a CIFAR-10 batch"),

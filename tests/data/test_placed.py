@@ -58,7 +58,9 @@ def test_crops_equal_the_crops_on_the_host_to_rounding(backend, dtype, numpy_bac
     crops = []
     for library in (backend, numpy_backend):
         part = place_part(data, data.train, library.backend, library.dtype(dtype))
-        inputs, _ = take_rows(part, place_rows(part, ROWS), crop=np.random.default_rng(7))
+        inputs, _ = take_rows(
+            part, place_rows(part, ROWS), augmentation="resized-crop", rng=np.random.default_rng(7)
+        )
         crops.append(to_host(inputs))
     np.testing.assert_allclose(*crops, rtol=0, atol=1e-5 if dtype == "float32" else 1e-13)
 
@@ -69,16 +71,17 @@ DEVICES = pytest.mark.parametrize(
 
 
 @DEVICES
-@pytest.mark.parametrize("crop", [False, True])
-def test_only_windows_are_copied_for_a_batch(crop, counting, monkeypatch):
-    monkeypatch.setattr("revgn.data.crop.backend_of", lambda x: counting)
+@pytest.mark.parametrize(("augmentation", "draws"), [("none", 0), ("resized-crop", 4), ("pad-crop-flip", 3)])
+def test_only_draws_are_copied_for_a_batch(augmentation, draws, counting, monkeypatch):
+    for module in ("crop", "augmentation"):
+        monkeypatch.setattr(f"revgn.data.{module}.backend_of", lambda x: counting)
     data = SETS["bytes"]
     placed = place_dataset(data, counting, counting.xp.float32)
     rows = place_rows(placed.train, ROWS)
     counting.uploads.clear()
-    take_rows(placed.train, rows, crop=np.random.default_rng(7) if crop else None)
+    take_rows(placed.train, rows, augmentation=augmentation, rng=np.random.default_rng(7))
     take_rows(placed.test, slice(0, 9))
-    assert counting.uploads == ([4 * ROWS.nbytes] if crop else [])
+    assert counting.uploads == ([draws * ROWS.nbytes] if draws else [])
 
 
 @DEVICES
@@ -93,7 +96,7 @@ def test_data_that_do_not_fit_stay_on_the_host(counting, monkeypatch):
         assert (max(counting.uploads) >= data.train.inputs.nbytes) == is_resident
 
 
-def test_only_images_can_be_cropped(numpy_backend):
+def test_only_images_can_be_augmented(numpy_backend):
     placed = place_dataset(SETS["standardized"], numpy_backend.backend, np.float32)
-    with pytest.raises(UsageError, match="crop: the inputs are not images"):
-        take_rows(placed.train, ROWS, crop=np.random.default_rng(0))
+    with pytest.raises(UsageError, match="augmentation: pad-crop-flip needs images"):
+        take_rows(placed.train, ROWS, augmentation="pad-crop-flip", rng=np.random.default_rng(0))

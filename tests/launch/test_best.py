@@ -21,7 +21,7 @@ def test_the_best_checkpoint_is_kept_and_found(tmp_path):
         checkpoint = load_checkpoint(path)
         row = run.epochs["step"].tolist().index(checkpoint.step)
         assert checkpoint.attributes["score"] == run.epochs["test_accuracy"][row]
-    best = evaluate_run(folder, {}, best=True)
+    best = evaluate_run(folder, {}, checkpoint="best")
     assert best["test_accuracy"] == run.epochs["test_accuracy"].max()
     assert best["step"] in run.epochs["step"][run.epochs["test_accuracy"] == best["test_accuracy"]]
 
@@ -95,7 +95,7 @@ def test_the_validation_set_selects_the_best_weights(tmp_path):
     start_run(config(**settings, optimizer="adam", lr=1e-3), tmp_path / "run")
     run = open_run(tmp_path / "run")
     assert run.epochs["validation_accuracy"].max() > run.epochs["validation_accuracy"][0]
-    found = evaluate_run(tmp_path / "run", {}, best=True)
+    found = evaluate_run(tmp_path / "run", {}, checkpoint="best")
     assert found["validation_rows"] == round(0.2 * 1437)
     assert found["validation_accuracy"] == run.epochs["validation_accuracy"].max()
     assert found["all_rows"] == found["train_rows"] + found["validation_rows"] + 360
@@ -107,6 +107,6 @@ def test_the_best_evaluation_is_always_a_checkpoint(tmp_path):
     fast = {"optimizer": "adam", "lr": 0.03, "eval_every": 1, "steps": 40}
     start_run(build_config(merge_settings(nested("training.checkpoint_every", None), settings(fast))), folder)
     best = summarize(open_run(folder))["best"]
-    evaluated = evaluate_run(folder, {}, best=True)
+    evaluated = evaluate_run(folder, {}, checkpoint="best")
     assert evaluated["test_accuracy"] == best["test_accuracy"]
     assert evaluated["step"] == best["step"]

@@ -105,7 +105,7 @@ def test_evaluation_of_the_averaged_weights(tmp_path):
         for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
             assert result[name] == epochs[f"{name}{suffix}"][-1]
         expected = summarize(open_run(folder))[best]
-        result = evaluate_run(folder, {}, weights=weights, best=True)
+        result = evaluate_run(folder, {}, weights=weights, checkpoint="best")
         assert (result["step"], result["test_accuracy"]) == (
             expected["step"],
             expected[f"test_accuracy{suffix}"],

@@ -38,6 +38,7 @@ def test_a_gpu_with_its_software(tf32, products, problem, monkeypatch):
 def test_a_processor(problem, monkeypatch):
     monkeypatch.setattr("revgn.launch.provenance.describe_cuda", None)  # not called for a run on the host
     about = provenance(problem, "revgn train")
+    assert about.image_shape == (1, 8, 8)
     assert about.device.endswith("threads")
     assert "nvidia-driver" not in about.versions
 

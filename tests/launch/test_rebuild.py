@@ -70,7 +70,7 @@ def test_outputs_of_standardized_targets(tmp_path):
     unexplained = ((miles - cars.test.targets) ** 2).mean() / cars.train.targets.var()
     assert unexplained == pytest.approx(run.epochs["test_loss"][-1], rel=1e-9)
     rows = np.hstack((cars.test.inputs, cars.test.targets))[:40]
-    header = ",".join([*"abcdefg", "mpg"])
+    header = ",".join([*cars.columns, "mpg"])
     np.savetxt(tmp_path / "own.csv", rows, delimiter=",", header=header, comments="")
     found = evaluate_run(tmp_path / "run", {"name": str(tmp_path / "own.csv"), "target": "mpg"})
     squares = (miles[:40] - cars.test.targets[:40]) ** 2
@@ -117,5 +117,7 @@ def test_missing_checkpoints_weights_and_data_are_reported(tmp_path):
     with pytest.raises(UsageError, match="the checkpoint of step 8 has no averaged weights"):
         rebuild(run, weights="average")
     run.attributes["data_sha256"] = "0" * 64
+    assert rebuild(run).step == 8  # the data are not needed
+    (tmp_path / "run" / "network.h5").unlink()
     with pytest.raises(RunError, match="the data differ from the data of the run"):
         rebuild(run)

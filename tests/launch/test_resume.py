@@ -34,8 +34,8 @@ def test_stopped_after_any_step_and_resumed(name, step, tmp_path):
 
 
 def test_stopped_and_resumed_on_a_gpu(stand_in, tmp_path):
-    """Batches are gathered and cropped on the GPU; the result equals an uninterrupted run bit by bit."""
-    on_gpu = config(backend="cupy", crop=True, **OPTIMIZERS["exponential"])
+    """Batches are gathered and augmented on the GPU; the result equals an uninterrupted run bit by bit."""
+    on_gpu = config(backend="cupy", augmentation="pad-crop-flip", **OPTIMIZERS["exponential"])
     start_run(on_gpu, tmp_path / "whole")
     start_run(on_gpu, tmp_path / "stopped", **stop_after(4))
     resume_run(tmp_path / "stopped", {})

@@ -7,17 +7,22 @@ from cases import network_case
 from revgn.arrays import to_host
 from revgn.errors import ShapeError, UsageError
 from revgn.layers import LinearFeatures, RandomFeatures
-from revgn.maps import forward, init, inverse, jvp_params, linearize, vjp_input
+from revgn.maps import Halves, forward, init, inverse, jvp_params, linearize, vjp_input
 from revgn.networks import (
     REFERENCE,
     Architecture,
+    Padding,
     draw_network,
+    from_halves,
     join,
     parameter_count,
     round_trip_error,
     split,
+    to_halves,
 )
-from revgn.testing import assert_close
+from revgn.solvers import Jacobian, MinimumNorm, solve
+from revgn.testing import assert_close, tolerance
+from revgn.testing.compare import agree, inner
 from revgn.trees import leaves, size
 
 
@@ -39,6 +44,71 @@ def test_an_odd_width_appends_a_zero_column(backend, dtype):
     assert pulled.shape == x.shape
     halves = split(x)
     assert_close("forward", forward(net, params, join(halves, 7)), z, 0.0)
+
+
+@pytest.mark.parametrize(("d", "width"), [(1, 1), (1, 3), (4, 5), (5, 3), (5, 7)])
+def test_a_padded_network_splits_its_inputs_in_the_middle_and_pads_each_half(d, width, backend, dtype, rng):
+    stem, x = Padding(d, width), backend.asarray(rng.standard_normal((3, d)), dtype)
+    halves = to_halves(stem, x)
+    middle = (d + 1) // 2
+    first, second = (np.zeros((3, width)) for _ in range(2))
+    first[:, :middle], second[:, : d - middle] = to_host(x)[:, :middle], to_host(x)[:, middle:]
+    for half, expected in zip(halves, (first, second), strict=True):
+        assert np.array_equal(to_host(half), expected)
+    assert_close("from_halves(to_halves(x)) = x", from_halves(stem, halves), x, 0.0)
+    y = Halves(*(backend.asarray(rng.standard_normal((3, width)), dtype) for _ in range(2)))
+    agree("adjoint", inner(halves, y), inner(x, from_halves(stem, y)), 10.0, 1e-6)
+
+
+def test_a_padded_network_has_more_outputs_than_features(backend, dtype, rng):
+    """Four features, ten outputs: an exact step still realizes any change of the outputs."""
+    net = draw_network(
+        Architecture(2, 24, "tanh"), 4, 10, rng, width=5,
+        backend=backend.backend, dtype=backend.dtype(dtype),
+    )  # fmt: skip
+    params = init(net, rng, 0.2)
+    x = backend.asarray(rng.standard_normal((6, 4)), dtype)
+    assert size(params) == parameter_count(Architecture(2, 24, "tanh"), 4, width=5)
+    z, point = linearize(net, params, x)
+    assert z.shape == (6, 10)
+    assert_close("the inputs", from_halves(net, point.input), x, 0.0)
+    D, _ = solve(MinimumNorm(), Jacobian(net, params, point), z)
+    assert_close("J D = eps", jvp_params(net, params, point, D), z, tolerance(z.dtype, "solve"))
+
+
+@pytest.mark.parametrize(
+    ("padding", "features", "outputs", "width"),
+    [
+        (None, 1, 3, 2),
+        (None, 20, 1000, 500),
+        (None, 7, 8, 4),
+        (None, 8, 3, 4),
+        (0, 7, 8, 4),
+        (3, 2, 3, 3),
+        (1, 1, 2, 1),
+    ],
+)
+def test_padding_gives_room_for_the_outputs(padding, features, outputs, width, rng):
+    architecture = Architecture(1, 8, padding=padding)
+    net = draw_network(architecture, features, outputs, rng)
+    assert (net.features, net.readout.first.shape[0]) == (features, width)
+    assert (net.stem is None) == (width == (features + 1) // 2)
+    z = forward(net, init(net, rng, 0.1), rng.standard_normal((4, features)))
+    assert z.shape == (4, outputs)
+
+
+@pytest.mark.parametrize(("features", "outputs", "least"), [(1, 3, 2), (2, 6, 3), (5, 9, 4)])
+def test_too_little_padding_is_refused(features, outputs, least, rng):
+    with pytest.raises(UsageError, match=rf"network.padding: 0 for .* expected at least {least},"):
+        draw_network(Architecture(1, 8, padding=0), features, outputs, rng)
+    with pytest.raises(UsageError, match=f"least {least},"):
+        draw_network(Architecture(1, 8, padding=least - 1), features, outputs, rng)
+    draw_network(Architecture(1, 8, padding=least), features, outputs, rng)
+
+
+def test_too_few_columns_raise():
+    with pytest.raises(ShapeError, match="Padding: halves of 2 columns for 5 features; expected at least 3"):
+        draw_network(Architecture(), 5, 2, np.random.default_rng(0), width=2)
 
 
 @pytest.mark.parametrize("name", ["relu-identity-keep", "odd-d", "d=2"])

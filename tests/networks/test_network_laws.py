@@ -10,7 +10,7 @@ from reference import dense
 from revgn.arrays import to_host
 from revgn.layers import draw_coupling
 from revgn.maps import Halves, forward, init, inverse, jvp_params, linearize, vjp_params
-from revgn.networks import Chain, split
+from revgn.networks import Chain, to_halves
 from revgn.testing import assert_close, check_layer, tolerance
 from revgn.testing.compare import inner, norm
 
@@ -26,7 +26,7 @@ def test_network_satisfies_its_laws(case, backend, dtype):
 @CASES
 def test_chain_satisfies_its_laws(case, backend, dtype):
     net, params, x = case.build(backend, dtype)
-    check_layer(net.body, params, split(x), kind="chain")
+    check_layer(net.body, params, to_halves(net, x), kind="chain")
 
 
 @CASES

@@ -8,6 +8,7 @@ from reference import dense
 from revgn import trees
 from revgn.errors import UsageError
 from revgn.losses import SquaredError, output_step
+from revgn.networks import from_halves
 from revgn.optimizers import FeatureMetric, GaussNewton, Linearization, init_state, update
 from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm, apply, jacobian
 from revgn.testing import assert_close
@@ -75,7 +76,7 @@ def test_the_step_is_the_smallest_in_the_metric(case, damping, numpy_backend):
     """D = M^-1 J^T (J M^-1 J^T + mu I)^-1 eps, with mu relative to that kernel's mean diagonal."""
     optimizer = GaussNewton(MinimumNorm(damping), metric=FeatureMetric(0.5))
     D, done, J, eps, seen = taken(optimizer, case, numpy_backend)
-    truth = dense.jacobian(J.network, J.params, np.hstack(J.point.input)[:, : J.network.features])
+    truth = dense.jacobian(J.network, J.params, from_halves(J.network, J.point.input))
     MJ = applied(dense_metric(seen, 0.5, 0.95), truth.T)
     kernel = truth @ MJ
     kernel += damping * np.mean(np.diagonal(kernel)) * np.eye(len(kernel))

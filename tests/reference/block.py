@@ -14,7 +14,7 @@ from reference.pinv import pinv
 def block_step(net, params, x, eps, block_weights, **rule):
     """Weights' steps, one matrix for each coupling."""
     weights, layers = dense.weights_of(params), net.body.layers
-    at = [dense.halves_of(x)]
+    at = [dense.halves_of(net, x)]
     for layer, W in zip(layers, weights, strict=True):
         at.append(dense.coupling(layer, W, at[-1]))
 

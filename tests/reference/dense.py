@@ -39,14 +39,18 @@ def chain(layers, weights, halves):
     return halves
 
 
-def halves_of(x):
+def halves_of(net, x):
+    """The halves of x; each is padded with zero columns if the network pads its inputs."""
+    if net.stem is not None:
+        middle, width = (x.shape[1] + 1) // 2, net.stem.width
+        return [np.pad(half, ((0, 0), (0, width - half.shape[1]))) for half in np.split(x, [middle], axis=1)]
     if x.shape[1] % 2:
         x = np.hstack([x, np.zeros((len(x), 1))])
     return np.hsplit(x, 2)
 
 
 def network(net, weights, x):
-    first, second = chain(net.body.layers, weights, halves_of(x))
+    first, second = chain(net.body.layers, weights, halves_of(net, x))
     return first @ np.asarray(net.readout.first) + second @ np.asarray(net.readout.second)
 
 

@@ -25,7 +25,7 @@ def factors(net, params, x, kind):
     weights, layers = dense.weights_of(params), net.body.layers
     H = hessians(kind, dense.network(net, weights, x))
     U = [np.asarray(net.readout.first), np.asarray(net.readout.second)]
-    halves, found = dense.halves_of(x), []
+    halves, found = dense.halves_of(net, x), []
     for k, (layer, W) in enumerate(zip(layers, weights, strict=True)):
         A = dense.features(layer, halves[1 - layer.half])
         halves = dense.coupling(layer, W, halves)

@@ -18,7 +18,7 @@ SLOPE = {"relu": lambda u: (u > 0).astype(float), "identity": np.ones_like}
 def step(net, weights, x, y, lr):
     """Weights after one step with the published code's learning rate."""
     layers, new = net.body.layers, [W.copy() for W in weights]
-    at = [dense.halves_of(x)]
+    at = [dense.halves_of(net, x)]
     for layer, W in zip(layers, weights, strict=True):
         at.append(dense.coupling(layer, W, at[-1]))
     U = np.vstack([net.readout.first, net.readout.second])

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from revgn.errors import UsageError
+from revgn.networks import Architecture, Convolutional
 from revgn.optimizers import (
     KFAC,
     SGD,
@@ -48,7 +49,7 @@ def test_a_stronger_layer_overrides_a_weaker_one():
     assert found["network.blocks"] == 3
     assert found["network.hidden"] == 40
     assert found["network.first_block"] == "identity"  # from the preset
-    assert found["data.crop"] is True
+    assert found["data.augmentation"] == "resized-crop"
     assert found["training.batch_size"] == 1024
     assert found["network.activation"] == "relu"  # the default
     assert built(file)["network.blocks"] == 4
@@ -136,7 +137,7 @@ def test_merging_does_not_change_the_layers():
         ),
         ({"kind": "adam"}, "kind: unknown setting"),
         ({"training": {"kind": "adam"}}, "training.kind: unknown setting"),
-        ({"network": {"kind": "adam"}}, "network.kind: unknown name 'adam'; known are couplings"),
+        ({"network": {"kind": "adam"}}, "network.kind: unknown name 'adam'; known are dense, convolutional"),
         ({"data": 3}, "data: 3 cannot be used; expected a table of settings, as in [data]"),
         ({"optimizer": 3}, "optimizer: 3 cannot be used; expected a table of settings, as in optimizer = {k"),
         ({"optimizer": "none"}, "optimizer: None cannot be used"),
@@ -199,7 +200,7 @@ def test_mistakes_are_one_line_that_names_the_path(settings, says):
         ),
         (
             {"kind": "levenberg-marquardt", "inner": {"beta1": 0.1}},
-            "optimizer.inner.beta1: gauss-newton has no beta1; adam and muon have",
+            "optimizer.inner.beta1: gauss-newton has no beta1; adam, muon and soap have",
         ),
         ({"kind": "levenberg-marquardt", "inner": {"kind": "adam"}}, "it is always gauss-newton"),
         (
@@ -296,3 +297,15 @@ def test_averages_are_structs():
         Tail(0.5)
     )
     assert Config().training.average is None
+
+
+def test_an_old_kind_gets_its_new_name():
+    assert build_config({"network": {"kind": "couplings", "hidden": 9}}).network == Architecture(hidden=9)
+    assert build_config({"network": "couplings"}).network == Architecture()
+
+
+def test_the_kind_of_the_network_selects_its_settings():
+    table = {"kind": "convolutional", "blocks": [1], "hidden": [8]}
+    assert build_config({"network": table}).network == Convolutional(blocks=(1,), hidden=(8,))
+    with pytest.raises(UsageError, match="channels: dense has no channels; convolutional has"):
+        build_config({"network": {"channels": 8}})

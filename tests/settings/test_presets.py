@@ -47,7 +47,7 @@ def test_three_steps_equal_the_paper_s_code(name, blocks, code_lr, lr):
     """In the code of the paper each block takes all of v, so that our learning rate is L times larger."""
     settings = {
         "preset": name,
-        "data": {"crop": False},
+        "data": {"augmentation": "none"},
         "network": {"hidden": 24, "init_scale": 0.05},
         "training": {"batch_size": "full", "steps": 3, "dtype": "float64"},
     }

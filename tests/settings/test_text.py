@@ -66,7 +66,11 @@ CONFIGS = st.fixed_dictionaries(
     {},
     optional={
         "data": st.fixed_dictionaries(
-            {}, optional={"name": st.text(st.characters(exclude_categories=["Cs"])), "crop": st.booleans()}
+            {},
+            optional={
+                "name": st.text(st.characters(exclude_categories=["Cs"])),
+                "standardize_targets": st.booleans(),
+            },
         ),
         "optimizer": st.one_of(
             st.fixed_dictionaries({"kind": st.just("adam"), "lr": positive, "eps": positive}),
@@ -120,8 +124,19 @@ def test_settings_that_differ_from_the_defaults():
 
 
 def test_a_toml_syntax_error_is_one_line():
-    with pytest.raises(UsageError, match=r"^own\.toml: not TOML: .*line 2"):
+    with pytest.raises(UsageError, match=r"^own\.toml: not TOML: line 2, column 5: 'b = = 2'; expected key"):
         parse_toml("a = 1\nb = = 2\n", "own.toml")
+    with pytest.raises(
+        UsageError, match=r"^own\.toml: not TOML: line 1, column 8: 'kind = adam'; .* in quotation"
+    ):
+        parse_toml("kind = adam\n", "own.toml")
+    for text in ("[a", "a", 'a = """x'):
+        with pytest.raises(UsageError, match=r"^own\.toml: not TOML: the file ends within"):
+            parse_toml(text, "own.toml")
+
+
+def test_a_byte_order_mark_is_ignored():
+    assert parse_toml("\ufeffa = 1\n", "own.toml") == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -132,7 +147,7 @@ def test_a_toml_syntax_error_is_one_line():
         ("training.batch_size=full", "training.batch_size", "full"),
         ('data.name="a b"', "data.name", "a b"),
         ("data.name=a b=c", "data.name", "a b=c"),
-        ("data.crop=true", "data.crop", True),
+        ("data.standardize_targets=true", "data.standardize_targets", True),
         ("optimizer.solver.block_weights=[0.5, 0.5]", "optimizer.solver.block_weights", [0.5, 0.5]),
         ('optimizer={kind="adam"}', "optimizer", {"kind": "adam"}),
         (" optimizer.lr = 1e-3 ", "optimizer.lr", 1e-3),

@@ -10,6 +10,7 @@ from reference import dense
 
 from revgn.arrays import array_namespace, to_host
 from revgn.errors import UsageError
+from revgn.networks import from_halves
 from revgn.solvers import (
     Blocks,
     ConjugateGradients,
@@ -175,12 +176,12 @@ def test_mean_block_matches_the_kernel(case, numpy_backend):
 
 def dense_preconditioner(J, Q, mu, samples, directions):
     """Return P (n c, n c) from the explicit J: strongest directions, and blocks of the remainder."""
-    x = np.hstack(J.point.input)[:, : J.network.features]
+    x = from_halves(J.network, J.point.input)
     n, c = x.shape[0], Q.shape[0]
     turn = np.kron(np.eye(n), Q.T)
     explicit = turn @ dense.jacobian(J.network, J.params, x)
     columns, start = [], 0
-    at = dense.halves_of(x)
+    at = dense.halves_of(J.network, x)
     for layer, W in zip(J.network.body.layers, dense.weights_of(J.params), strict=True):
         A = dense.features(layer, at[1 - layer.half])
         at = dense.coupling(layer, W, at)
@@ -225,7 +226,7 @@ def doubled(J, eps, library):
     """Return J and eps for twice as many samples, the second half different, so that blocks have several."""
     from revgn.solvers import jacobian
 
-    x = np.hstack(J.point.input)[:, : J.network.features]
+    x = from_halves(J.network, J.point.input)
     x = np.vstack([x, x[::-1] + 0.5])
     return jacobian(J.network, J.params, x)[1], np.vstack([eps, -eps[::-1]])
 

@@ -7,9 +7,11 @@ from cases import DEFICIENT, NETWORKS, NetworkCase, network_case
 from libraries import make_library
 from reference import dense
 
-from revgn.arrays import HOST, Backend, limits_of, to_host
-from revgn.networks import Architecture
+from revgn.arrays import HOST, Backend, limits_of, to_host, zeros
+from revgn.maps import KernelPart
+from revgn.networks import Architecture, from_halves
 from revgn.solvers import apply, apply_adjoint, kernel, tangent_kernel
+from revgn.solvers.kernel import add_parts, sample_parts
 from revgn.testing import assert_close, tolerance
 
 CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
@@ -18,7 +20,7 @@ CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case
 @CASES
 def test_kernel_matches_the_dense_reference(case, numpy_backend):
     J, _ = case.jacobian(numpy_backend)
-    x = np.hstack(J.point.input)[:, : J.network.features]
+    x = from_halves(J.network, J.point.input)
     explicit = dense.jacobian(J.network, J.params, x)
     assert_close("Theta = J J^T", tangent_kernel(J), explicit @ explicit.T, 1e-13)
 
@@ -98,3 +100,38 @@ def test_kernel_with_combined_outputs(name, own, backend, dtype):
     v = backend.asarray(rng.standard_normal((n, c + 1)), dtype)
     by_maps = dense.rows(to_host(apply(mixed, apply_adjoint(mixed, v))))
     assert_close("Theta v", found @ dense.rows(to_host(v)), by_maps, limit)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("numbers", [None, 1, 60])
+def test_rows_with_several_positions_are_summed_or_paired(shared, numbers, backend, dtype, rng):
+    """Both forms of a part are sum_pq <a_sp, a_tq> <b_osp, b_otq>, and give the same diagonal and matrix."""
+    n, c, P, m, k = 3, 2, 2, 9, 8
+    A, b = rng.standard_normal((n, P, m)), rng.standard_normal((c, 1 if shared else n, P, k))
+    G = np.einsum("spm,ospk->osmk", A, np.broadcast_to(b, (c, n, P, k)))
+    expected = np.einsum("osmk,ptmk->ospt", G, G)
+    v = rng.standard_normal((c, n))
+    part = KernelPart(
+        backend.asarray(A.reshape(n * P, m), dtype), backend.asarray(b.reshape(c, -1, k), dtype)
+    )
+    paired, summed = (list(sample_parts(part, n, numbers, summed=how, of_all=1)) for how in (False, True))
+    assert [each.positions for each in paired] == [P]
+    assert {each.positions for each in summed} == {1}
+    limit = tolerance(part.features.dtype, "map")
+    for parts in (paired, summed):
+        Theta = zeros((c, n, c, n), part.features)
+        held = [term for each in parts for term in each.products()]
+        add_parts(Theta, held, is_first=True, lower=False)
+        assert_close("kernel", Theta, backend.asarray(expected, dtype), limit)
+        diagonal = sum(float(each.diagonal()) for each in parts)
+        assert diagonal == pytest.approx(np.einsum("osos", expected), rel=1e-5)
+        rows = [to_host(each.matrix(backend.asarray(v, dtype))) for each in parts]
+        assert np.allclose(np.concatenate(rows), np.einsum("os,osmk->mk", v, G), atol=1e-5)
+
+
+def test_the_form_with_fewer_operations_is_taken(numpy_backend, rng):
+    """Many positions and few weights: rows of each sample. Few positions and many weights: pairs."""
+    many = KernelPart(rng.standard_normal((4 * 64, 9)), rng.standard_normal((1, 4 * 64, 6)))
+    few = KernelPart(rng.standard_normal((32 * 2, 90)), rng.standard_normal((1, 32 * 2, 80)))
+    assert [each.positions for each in sample_parts(many, 4)] == [1]
+    assert [each.positions for each in sample_parts(few, 32)] == [2]

@@ -8,7 +8,7 @@ from reference.pinv import pinv
 
 from revgn.arrays import to_host
 from revgn.errors import ShapeError
-from revgn.networks import Architecture
+from revgn.networks import Architecture, from_halves
 from revgn.solvers import MinimumNorm, apply, solve, tangent_kernel
 from revgn.testing import assert_close, relative_error, tolerance
 from revgn.trees import norm
@@ -17,7 +17,7 @@ CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case
 
 
 def explicit(J):
-    return dense.jacobian(J.network, J.params, np.hstack(J.point.input)[:, : J.network.features])
+    return dense.jacobian(J.network, J.params, from_halves(J.network, J.point.input))
 
 
 @CASES

@@ -13,7 +13,7 @@ from revgn.arrays import to_host
 from revgn.errors import ShapeError
 from revgn.losses import CrossEntropy
 from revgn.maps import init
-from revgn.networks import Architecture, draw_network, join
+from revgn.networks import Architecture, draw_network, from_halves
 from revgn.optimizers import Adam, GaussNewton, Linearization, init_state, update
 from revgn.solvers import (
     Blocks,
@@ -34,7 +34,7 @@ KEY = (3, 7)
 
 
 def explicit(J):
-    return dense.jacobian(J.network, J.params, join(J.point.input, J.network.features))
+    return dense.jacobian(J.network, J.params, from_halves(J.network, J.point.input))
 
 
 def of_rows(R, truth):

@@ -9,7 +9,7 @@ from reference import dense
 
 from revgn.arrays import to_host
 from revgn.errors import ShapeError
-from revgn.networks import Architecture
+from revgn.networks import Architecture, from_halves
 from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm, apply, apply_adjoint, jacobian, solve
 from revgn.testing import (
     assert_close,
@@ -62,7 +62,7 @@ def test_reported_rho_is_the_measured_rho_on_every_backend(solver, backend, dtyp
 def test_dense_generalized_inverse_satisfies_its_law(case, solver, numpy_backend):
     """J G J = J, with J from the complex step and G assembled column by column."""
     J, eps = case.jacobian(numpy_backend)
-    x = np.hstack(J.point.input)[:, : J.network.features]
+    x = from_halves(J.network, J.point.input)
     dense_J = dense.jacobian(J.network, J.params, x)
     c, n = eps.shape[1], eps.shape[0]
     G = np.array([dense.flat(solve(solver.solver, J, e.reshape(n, c))[0]) for e in np.eye(c * n)]).T

@@ -10,7 +10,7 @@ from libraries import make_library
 
 from revgn.arrays import HOST, Backend, limits_of, pool, to_host
 from revgn.errors import MemoryShortageError, RunError, UsageError
-from revgn.networks import Architecture
+from revgn.networks import Architecture, from_halves
 from revgn.solvers import MinimumNorm, is_dense, jacobian, minimum_norm, plan_tiles, solve, tiled_kernel
 from revgn.testing import assert_close, tolerance
 
@@ -117,7 +117,7 @@ def test_nonfinite_kernel_gives_a_nan_step_without_an_error(tiles, numpy_backend
     tiles(2)
     J, eps = network_case("relu-same-keep").jacobian(numpy_backend)
     spoiled = J.params[0]._replace(weight=J.params[0].weight * np.nan)
-    x = np.hstack(J.point.input)[:, : J.network.features]
+    x = from_halves(J.network, J.point.input)
     _, J = jacobian(J.network, (spoiled, *J.params[1:]), x)
     D, info = solve(MinimumNorm(0.1, memory=BELOW), J, eps)
     assert np.isnan(info.rho)

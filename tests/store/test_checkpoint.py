@@ -139,8 +139,8 @@ def test_changes_made_with_h5py_are_detected(path):
             load_checkpoint(path)
     path.write_bytes(image)
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 4
-    with pytest.raises(RunError, match="has format 4"):
+        file.attrs["format_version"] = 5
+    with pytest.raises(RunError, match="has format 5"):
         load_checkpoint(path)
 
 

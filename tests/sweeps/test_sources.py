@@ -10,6 +10,7 @@ from sweep_cases import Here, plan_of, statuses
 from revgn.errors import UsageError
 from revgn.store import open_run
 from revgn.sweeps import Beat, TrialState, parse_axis, plan_trials, run_sweep
+from revgn.sweeps.claim import score_of_trial
 from revgn.sweeps.median import MedianRule
 from revgn.sweeps.search import Searched
 from revgn.sweeps.tune import Tuned, between, beyond, rates
@@ -47,7 +48,7 @@ def test_the_learning_rate_is_tuned_for_each_point(tmp_path):
     for name in ("adam", "sgd"):
         states = [state for state in board.values() if state.trial.choices["optimizer"] == name]
         tried = {
-            state.trial.choices["optimizer.lr"]: max((score for _, score in state.beat.scores), default=-1)
+            state.trial.choices["optimizer.lr"]: score_of_trial(state.beat)
             for state in states
             if state.trial.choices["training.seed"] == 0
         }
@@ -186,7 +187,22 @@ def test_a_search_is_continued_from_its_journal(tmp_path):
     assert set(board) < set(grown)
     trials = source._study.get_trials()
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
-    assert source._study.best_value == max(max(s for _, s in state.beat.scores) for state in grown.values())
+    assert source._study.best_value == max(score_of_trial(state.beat) for state in grown.values())
+
+
+def test_the_test_set_selects_no_evaluation(tmp_path):
+    """The score of a trial is its best on the validation set, or its last on the test set."""
+    scores = ((1.0, 0.2), (2.0, 0.9), (3.0, 0.5))
+    assert score_of_trial(Beat(scores=scores)) == 0.9
+    assert score_of_trial(Beat(scores=scores, by_test=True)) == 0.5
+    assert score_of_trial(Beat()) == -math.inf
+    for validation in (0.0, 0.2):
+        board = run_sweep(
+            plan_of({"data.validation": validation}), tmp_path / str(validation), executor=Here()
+        )
+        ((name, state),) = board.items()
+        assert state.beat.by_test is (validation == 0.0)
+        assert beat_of(open_run(tmp_path / str(validation) / name)).by_test is (validation == 0.0)
 
 
 @pytest.mark.parametrize(

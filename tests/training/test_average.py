@@ -98,8 +98,7 @@ def test_a_regression_is_averaged_too(make_problem, table):
     changes = AVERAGES[1][0] | {"optimizer": "adam"}
     record = run(make_problem(changes, table))[-1].record
     assert {name for name in record if name.endswith("_average")} == {
-        "train_loss_average",
-        "test_loss_average",
+        f"{part}_{name}_average" for part in ("train", "test") for name in ("loss", "rmse", "r2")
     }
 
 

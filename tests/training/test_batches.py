@@ -9,7 +9,13 @@ from revgn.training.batches import batches, next_two, other_batches
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"training.batch_size": "full"}, {"training.label_smoothing": 0.1}, {"data.crop": True}],
+    [
+        {},
+        {"training.batch_size": "full"},
+        {"training.label_smoothing": 0.1},
+        {"data.augmentation": "resized-crop"},
+        {"data.augmentation": "pad-crop-flip"},
+    ],
 )
 def test_a_batch_does_not_depend_on_where_training_started(changes, make_problem):
     problem = make_problem(changes)

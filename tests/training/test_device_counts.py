@@ -32,10 +32,13 @@ def make_problem(stand_in):
     return make
 
 
-@pytest.mark.parametrize(("crop", "uploads", "launches"), [(False, 0, 6), (True, 1, 45)])
-def test_a_batch_is_formed_on_the_device(crop, uploads, launches, make_problem, stand_in):
-    """Except for the windows of crops; the order of the rows is copied at the beginning of an epoch."""
-    problem = make_problem(crop=crop)
+@pytest.mark.parametrize(
+    ("augmentation", "uploads", "launches"),
+    [("none", 0, 6), ("resized-crop", 1, 45), ("pad-crop-flip", 1, 30)],
+)
+def test_a_batch_is_formed_on_the_device(augmentation, uploads, launches, make_problem, stand_in):
+    """Except for the draws of the changes; the order of the rows is copied at the beginning of an epoch."""
+    problem = make_problem(augmentation=augmentation)
     coming = batches(problem, place_data(problem), 0)
     for step in range(6):
         with stand_in.counting() as counts:
@@ -46,7 +49,7 @@ def test_a_batch_is_formed_on_the_device(crop, uploads, launches, make_problem, 
 
 
 def test_the_host_waits_once_per_evaluation(make_problem, stand_in, monkeypatch):
-    monkeypatch.setattr("revgn.training.evaluation._EVAL_ROWS", 50)
+    monkeypatch.setattr("revgn.training.model.EVAL_ROWS", 50)
     problem = make_problem()
     data, state = place_data(problem), initial_state(problem)
     with stand_in.counting() as counts:
@@ -67,7 +70,7 @@ def test_the_host_waits_once_for_the_measurements_of_a_step(make_problem, stand_
 
 def test_evaluate_part_holds_one_piece_on_the_device(make_problem, stand_in, monkeypatch):
     """Whatever the size of the data, rows are copied to the device piece by piece."""
-    monkeypatch.setattr("revgn.training.evaluation._EVAL_ROWS", 50)
+    monkeypatch.setattr("revgn.training.model.EVAL_ROWS", 50)
     problem = make_problem()
     params, part = initial_state(problem).params, problem.dataset.train
     moved = []

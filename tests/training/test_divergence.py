@@ -85,8 +85,8 @@ def test_the_limit_is_a_setting(above, diverged, make_problem, monkeypatch):
     assert bool(events_of(problem)[1]) == diverged
 
 
-def regression(targets, x=None):
-    x = np.random.default_rng(3).standard_normal((70, 4)) if x is None else x
+def regression(targets):
+    x = np.random.default_rng(3).standard_normal((70, 4))
     part = Part(x, targets)
     return Dataset(
         "own", "regression", part, part, x.mean(0), 1 / x.std(0), None, ("a", "b"), "0" * 64, "made up"
@@ -95,9 +95,8 @@ def regression(targets, x=None):
 
 def test_a_regression_that_starts_near_its_solution_has_room(make_problem):
     """The scale of the loss is then that of outputs that are zero: half the mean square of the targets."""
-    problem = make_problem(
-        {"optimizer": "sgd", "lr": 1e-6, "training.steps": 1}, regression(np.ones((70, 2)))
-    )
+    signs = np.where(np.arange(70) % 2, 1.0, -1.0)[:, None] * np.ones(2)
+    problem = make_problem({"optimizer": "sgd", "lr": 1e-6, "training.steps": 1}, regression(signs))
     (event, *_), _ = events_of(problem)
     start = event.record["train_loss"]
     assert event.state.course == Course(max(start, 1.0), 0)

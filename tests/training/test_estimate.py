@@ -8,7 +8,7 @@ from cases import NetworkCase
 from libraries import make_library
 
 from revgn import trees
-from revgn.cost import Cost, Sizes, cost, layer_cost
+from revgn.cost import Cost, Sizes, cost, layer_costs
 from revgn.data import Dataset, Part, load_dataset, take_batch
 from revgn.errors import UnsupportedMapError, UsageError
 from revgn.networks import Architecture
@@ -171,7 +171,9 @@ def test_the_memory_of_the_kernel(make_problem):
 
 def sizes_of(problem):
     n, c = problem.batch_size, problem.dataset.train.targets.shape[1]
-    return Sizes(n, c, 8, tuple(layer_cost(layer, n) for layer in problem.network.body.layers))
+    return Sizes(
+        n, c, 8, tuple(each for layer in problem.network.body.layers for each in layer_costs(layer, n))
+    )
 
 
 @pytest.mark.parametrize("changes", [{"hidden": 5}, {"hidden": 40, "first_block": "identity"}, {"blocks": 3}])
@@ -258,7 +260,7 @@ def test_launches_are_estimated_within_a_third(solver, blocks, outputs, stand_in
     with stand_in.counting() as counts:
         _, info = solve(solver, J, eps)
     monkeypatch.setattr(conjugate_gradients, "expected_iterations", lambda *_: info.iterations)
-    layers = tuple(layer_cost(layer, 24) for layer in J.network.body.layers)
+    layers = tuple(each for layer in J.network.body.layers for each in layer_costs(layer, 24))
     estimated = cost(solver, Sizes(24, outputs, 4, layers)).launches
     assert estimated == pytest.approx(sum(counts.launches.values()), rel=1 / 3)
 

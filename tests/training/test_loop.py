@@ -247,7 +247,7 @@ def test_an_evaluation_is_the_mean_over_all_rows(make_problem, digits, monkeypat
     t = digits.test.targets.astype(np.float32)
     assert whole["test_loss"] == pytest.approx(float(value(problem.loss, z, t)), rel=1e-5)
     assert whole["test_accuracy"] == pytest.approx(float(accuracy(z, t)), rel=1e-6)
-    monkeypatch.setattr("revgn.training.evaluation._EVAL_ROWS", 7)
+    monkeypatch.setattr("revgn.training.model.EVAL_ROWS", 7)
     assert evaluate(problem, state) == pytest.approx(whole, rel=1e-5)
     few = evaluate(make_problem({"training.eval_train_rows": 50}), state)
     loss, hit = evaluate_part(problem, state.params, digits.train, 50)
@@ -290,20 +290,25 @@ def test_the_length_is_recorded(make_problem):
     assert lengths(switch | {"switch_at": 5}) == pytest.approx([0.1] * 5 + [0.001] * 2)
 
 
-def test_crops_differ_between_steps_but_are_reproducible(make_problem):
-    changes = {"optimizer": "sgd", "data.crop": True, "training.batch_size": "full", "training.steps": 3}
+def test_changed_images_differ_between_steps_but_are_reproducible(make_problem):
+    changes = {
+        "optimizer": "sgd",
+        "data.augmentation": "pad-crop-flip",
+        "training.batch_size": "full",
+        "training.steps": 3,
+    }
     cropped, again = run(make_problem(changes)), run(make_problem(changes))
     assert repeats(cropped) == repeats(again)
-    plain = run(make_problem(changes | {"data.crop": False}))
+    plain = run(make_problem(changes | {"data.augmentation": "none"}))
     assert cropped[0].record["train_loss"] == plain[0].record["train_loss"]  # evaluations use whole images
     assert cropped[1].record["loss"] != plain[1].record["loss"]
     on = list(train(make_problem(changes), cropped[1].state))
     assert repeats(on)[-1] == repeats(cropped)[-1]
 
 
-def test_tables_are_not_cropped(make_problem, table):
-    with pytest.raises(UsageError, match=r"data\.crop: table has no images to crop"):
-        make_problem({"data.crop": True}, table)
+def test_tables_are_not_augmented(make_problem, table):
+    with pytest.raises(UsageError, match=r"data\.augmentation: table has no images"):
+        make_problem({"data.augmentation": "pad-crop-flip"}, table)
 
 
 def test_rebuilt_activations_train_alike(make_problem):

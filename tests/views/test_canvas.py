@@ -1,5 +1,7 @@
 """The shared set-up of plots."""
 
+import re
+
 import pytest
 
 from revgn.views.canvas import canvas
@@ -24,3 +26,16 @@ def test_the_legend_stays_within_the_figure(panels, labels, tmp_path):
     assert inside.y1 <= axes[0].get_window_extent().y0
     texts = [text.get_text().replace("\n", " ") for text in legend.get_texts()]
     assert texts == list(labels)
+
+
+@pytest.mark.parametrize(("values", "exponent"), [([5.5e-7, 2e-6], -6), ([0, 3e7], 7)])
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_large_and_small_values_are_powers_of_ten(values, exponent, scale, tmp_path):
+    """The text of an axis has neither the e of computers nor the prefixes of units."""
+    with canvas(tmp_path / "plot.svg", 1, "title") as (ax,):
+        ax.plot(values)
+        ax.set_yscale(scale)
+    texts = [*ax.get_yticklabels(which="both"), ax.yaxis.get_offset_text()]
+    shown = re.sub(r"mathdefault|[\\{}$]", "", " ".join(text.get_text() for text in texts))
+    assert f"10^{exponent}" in shown.replace("\N{MINUS SIGN}", "-")
+    assert not re.search(r"\d[eunμµmkMG]", shown)

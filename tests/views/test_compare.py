@@ -10,6 +10,7 @@ import pytest
 from revgn.settings import build_config, config_dict, settings_by_name
 from revgn.store import create_run, open_run
 from revgn.views import compare_runs, duplicates_in_words
+from revgn.views.compare import order_in_words, selection_warning, shown_metrics
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_runs_that_differ_in_their_seed_are_one_row(make_run):
     assert best.metrics["test_accuracy"].mean == pytest.approx(0.6)
     assert best.metrics["test_accuracy"].std == pytest.approx(np.std([0.5, 0.6, 0.7], ddof=1))
     assert best.metrics["rho"].mean == 1.0
-    assert (best.metrics["seconds"].mean, best.metrics["best_epoch"].mean) == (3.0, 1.0)
+    assert best.metrics["seconds"].mean == 3.0
 
 
 def test_a_seed_counts_once(make_run, tmp_path):
@@ -81,8 +82,49 @@ def test_the_validation_accuracy_selects_the_best_evaluation(make_run):
     metrics = found.rows[0].metrics
     assert found.judged == "validation_accuracy"
     assert (metrics["test_accuracy"].mean, metrics["last_test_accuracy"].mean) == (0.7, 0.8)
-    assert (found.rows[0].score, metrics["train_loss"].mean) == (0.9, 1.0)
+    assert (found.rows[0].score, metrics["best_epoch"].mean) == (0.9, 1.0)
+    assert (metrics["train_loss"].mean, metrics["last_train_loss"].mean) == (2.0, 1.0)
     assert math.isnan(metrics["test_accuracy"].std)
+
+
+def test_without_validation_rows_the_last_evaluation_counts(make_run):
+    """The test set selects no evaluation; that it orders the runs is told."""
+    runs = [make_run(f"{lr}", rise(0.1, lr + 0.3, lr), optimizer__lr=lr) for lr in (0.5, 0.6)]
+    found = compare_runs(runs)
+    metrics = {name: spread.mean for name, spread in found.rows[0].metrics.items()}
+    assert (found.judged, found.rows[0].judged, found.rows[0].score) == (
+        "test_accuracy",
+        "test_accuracy",
+        0.6,
+    )
+    assert (metrics["test_accuracy"], metrics["last_test_accuracy"]) == (0.6, 0.6)
+    assert (metrics["test_loss"], metrics["train_loss"]) == (1.4, 0.4)
+    assert "best_epoch" not in metrics
+    assert order_in_words(found) == "best first, by test accuracy; metrics are of each run's last evaluation"
+    assert "the test set orders the runs" in selection_warning(found)
+    assert selection_warning(compare_runs(runs[:1])) == ""
+    assert "last_test_accuracy" not in shown_metrics(found.rows)
+
+
+def test_the_order_of_rows_is_told(make_run):
+    own = {"validation_accuracy": 0.5, "validation_accuracy_average": 0.6, "test_loss_average": 1.0}
+    validated = [make_run(f"v{lr}", [rise(lr)[0] | own], optimizer__lr=lr) for lr in (0.1, 0.2)]
+    found = compare_runs(validated)
+    best = "a run's best evaluation on its validation set"
+    assert order_in_words(found) == (
+        "best first, by validation accuracy of the averaged weights; "
+        "metrics are of each run's best evaluation on its validation set"
+    )
+    assert selection_warning(found) == ""
+    mixed = compare_runs([*validated, make_run("t", rise(0.3), optimizer__lr=0.3)])
+    assert order_in_words(mixed) == (
+        f"best first, by validation accuracy of the averaged weights or test accuracy; "
+        f"metrics are of {best}, without one of its last"
+    )
+    assert selection_warning(mixed) == (
+        "the rows are ranked by different metrics: test accuracy, validation accuracy of the averaged weights"
+    )
+    assert "last_test_accuracy" in shown_metrics(mixed.rows)
 
 
 def test_a_run_that_averages_is_judged_by_the_averaged_weights(make_run):

@@ -122,30 +122,109 @@ def requests(browser):
 def at_width(browser, width):
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 300))")
+    browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 100))")
+
+
+DRAWN = r"""
+return [...document.querySelectorAll('.figure')].map((figure) => {
+  const box = figure.getBoundingClientRect();
+  const drawn = figure.querySelector('.main-svg').getBoundingClientRect();
+  const texts = [...figure.querySelectorAll('.main-svg text')].map((text) => text.getBoundingClientRect());
+  const inside = texts.filter((text) => text.width > 0);
+  return {
+    name: figure.id, cell: [box.left, box.right, box.top, box.bottom],
+    svg: [drawn.left, drawn.right, drawn.top, drawn.bottom],
+    texts: [Math.min(...inside.map((text) => text.left)), Math.max(...inside.map((text) => text.right)),
+            Math.min(...inside.map((text) => text.top)), Math.max(...inside.map((text) => text.bottom))],
+    curves: figure.querySelectorAll('.scatterlayer .trace').length,
+    ticks: [...figure.querySelectorAll('.ytick text, .xtick text')].map((text) => text.textContent),
+  };
+})
+"""
+PARTS = ("loss", "accuracy", "rho", "residual", "rank", "step_norm", "loss_decrease", "loss_decrease_test")
+
+
+@pytest.fixture
+def every_kind(make_run, provenance, tmp_path):
+    """Two runs with a figure of each kind in each section: one alone, two and three in a row."""
+
+    def make(name, seed):
+        config = config_dict(build_config({"training": {"seed": seed}, "optimizer": {"lr": 0.1 + seed}}))
+        with create_run(tmp_path / name, replace(provenance, config=config)) as writer:
+            for step in range(1, 40):
+                own = {"rho": 5.5e-7 / step, "residual": 2e-6, "rank": 10 + seed, "step_norm": 1e6 / step}
+                memory = {"loss_decrease": 1e-7 * step, "loss_decrease_test": 2e-6 * step - 1e-5}
+                writer.record_step({"step": step, "epoch": step / 10, "samples": 9e4 * step, **own, **memory})
+            for epoch in range(4):
+                found = {f"{part}_loss": 2.0**-epoch + seed for part in ("train", "test")}
+                found |= {"test_accuracy": 0.2 * epoch, "kernel_similarity": 1 - 1e-6 * epoch}
+                writer.record_epoch({"epoch": epoch, "step": 10 * epoch, "samples": 9e5 * epoch, **found})
+        return open_run(tmp_path / name)
+
+    return [make("a", 0), make("b", 1)]
+
+
+def is_within(inner, outer, slack=1.0):
+    return (
+        inner[0] >= outer[0] - slack
+        and inner[1] <= outer[1] + slack
+        and inner[2] >= outer[2] - slack
+        and inner[3] <= outer[3] + slack
+    )
+
+
+def check_drawn(figures, names):
+    """Each plot fills its cell, with all of its text; no cell overlaps another."""
+    assert [figure["name"] for figure in figures] == [f"figure-{name}" for name in names]
+    for figure in figures:
+        assert figure["svg"] == pytest.approx(figure["cell"], abs=1), figure["name"]
+        assert is_within(figure["texts"], figure["cell"]), figure["name"]
+        assert figure["curves"] >= 2
+        assert not [tick for tick in figure["ticks"] if re.search(r"[yzafpnuμµmkMGTPEZY]$", tick)]
+    for i, one in enumerate(figures):
+        for other in figures[:i]:
+            (a, b, c, d), (e, f, g, h) = one["cell"], other["cell"]
+            assert b <= e or f <= a or d <= g or h <= c
+
+
+def test_each_plot_fills_its_cell_at_any_width(browser, every_kind, tmp_path):
+    """Both where the page is loaded at a width, and where the window is resized afterwards."""
+    path, names = tmp_path / "report.html", [*PARTS, "kernel_similarity"]
+    write_report(every_kind, path)
+    for first, *resized in ((1300, 360, 1920, 760, 1024), (480,)):
+        at_width(browser, first)
+        browser.get(path.as_uri())
+        for width in (first, *resized):
+            if width != first:
+                at_width(browser, width)
+            figures = browser.execute_script(DRAWN)
+            check_drawn(figures, names)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+            widest = max(figure["cell"][1] - figure["cell"][0] for figure in figures)
+            assert widest > 0.9 * min(width - 28, 1200)
+            ticks = {each["name"]: " ".join(each["ticks"]).replace("\u200b", "") for each in figures}
+            assert "10\N{MINUS SIGN}7" in ticks["figure-rho"]
+            assert "\N{MULTIPLICATION SIGN}10\N{MINUS SIGN}6" in ticks["figure-loss_decrease"]
 
 
 def test_in_a_browser(browser, runs, tmp_path):
     path = tmp_path / "report.html"
     write_report(runs, path)
     browser.get(path.as_uri())
-    figures = browser.find_elements("css selector", ".plotly-graph-div")
-    assert len(figures) == 4  # loss, accuracy, rho, rank
+    assert len(browser.find_elements("css selector", ".figure")) == 4  # loss, accuracy, rho, rank
     for width in (400, 1400):
         at_width(browser, width)
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-        drawn = browser.execute_script(
-            "return [...document.querySelectorAll('.plotly-graph-div')].map("
-            "d => [d.querySelectorAll('.scatterlayer .trace').length, d.getBoundingClientRect().width])"
-        )
-        assert all(traces >= 4 for traces, _ in drawn)
-        assert all(wide > (560 if width == 1400 else 360) for _, wide in drawn)
         size = browser.execute_script("return parseFloat(getComputedStyle(document.body).fontSize)")
         assert size >= 14
-    before = browser.execute_script("return document.querySelector('.over-axes').data[0].x")
+    first = browser.find_element("css selector", ".legend button")
+    shown = "return [...document.querySelectorAll('.figure')].map(f => f.querySelectorAll('.trace').length)"
+    for curves in ([8, 8, 4, 4], [4, 4, 2, 2], [8, 8, 4, 4]):
+        assert browser.execute_script(shown) == curves
+        first.click()
+    before = browser.execute_script("return document.querySelector('.figure').data[0].x")
     browser.find_element("css selector", "input[value=samples]").click()
     after = browser.execute_script(
-        "const f = document.querySelector('.over-axes'); return [f.data[0].x, f.layout.xaxis.title.text]"
+        "const f = document.querySelector('.figure'); return [f.data[0].x, f.layout.xaxis.title.text]"
     )
     assert (before, after) == ([0, 1, 2, 3], [[0, 640, 1280, 1920], "training samples processed"])
     assert browser.execute_script("return window.evil") is None

@@ -7,6 +7,7 @@ import pytest
 from revgn.settings import build_config, config_dict, settings_by_name
 from revgn.store import create_run, open_run
 from revgn.views import labels, summarize
+from revgn.views.summary import short_names
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ def test_summary_of_a_run(make_run):
     assert found["settings"] == {"network.hidden": 40}
     assert found["last"] == {"epoch": 2, "step": 8, **EPOCHS[2]}
     assert found["best"] == {"epoch": 1, "step": 4, **EPOCHS[1]}
+    assert found["best_by"] == "test_accuracy"
     assert found["rho"] == {"median": 3e-5, "largest": 9e-5}
     assert found["factorizations"] == {"cholesky": 2, "eigh": 1}
     assert found["seconds"] == 4.0
@@ -60,12 +62,27 @@ def test_summary_of_a_run(make_run):
 
 def test_the_validation_accuracy_selects_the_best_evaluation(make_run):
     shares = [{**record, "validation_accuracy": 1 - k / 4} for k, record in enumerate(EPOCHS)]
-    assert summarize(make_run(epochs=shares))["best"]["epoch"] == 0
+    found = summarize(make_run(epochs=shares))
+    assert (found["best"]["epoch"], found["best_by"]) == (0, "validation_accuracy")
 
 
 def test_without_accuracy_the_lowest_loss_selects_the_best_evaluation(make_run):
     epochs = [{"test_loss": loss} for loss in (2.0, 0.5, float("nan"), 0.75)]
     assert summarize(make_run(epochs=epochs))["best"] == {"epoch": 1, "step": 4, "test_loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("paths", "taken", "names"),
+    [
+        (["optimizer.lr", "optimizer.kind"], [], ["lr", "optimizer"]),
+        (["optimizer.first.lr", "optimizer.second.lr"], [], ["first.lr", "second.lr"]),
+        (["optimizer.lr", "optimizer.inner.lr"], [], ["optimizer.lr", "inner.lr"]),
+        (["training.epochs", "training.steps"], ["epochs"], ["training.epochs", "steps"]),
+        (["optimizer.solver.kind", "optimizer.inner.solver.kind"], [], ["optimizer.solver", "inner.solver"]),
+    ],
+)
+def test_each_setting_has_a_short_name_of_its_own(paths, taken, names):
+    assert short_names(paths, taken) == names
 
 
 def test_a_run_without_measurements(make_run):

@@ -1,0 +1,174 @@
+"""Rows of cells of a table in a text file, and the numbers in them."""
+
+import csv
+import math
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+from revgn.data.dataset import reading
+from revgn.data.dialect import (
+    MISSING,
+    Dialect,
+    find_dialect,
+    open_text,
+    separator_of,
+    shown_separator,
+    split_cells,
+)
+from revgn.errors import DataError
+
+SHOWN = 3  # number of cells that a message quotes
+
+_TRUTH = {"true": 1.0, "false": 0.0}
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:[,.' ]\d{3})+(?:[.,]\d+)?")
+_UNNAMED = re.compile(r"^Unnamed: \d+$")  # the names that pandas gives to columns without a name
+
+
+class OpenTable(NamedTuple):
+    """A table that is being read: names of the columns, "" for those without, and the rows that follow.
+
+    Each row is the number of its line and one cell per column.
+    """
+
+    names: list[str]
+    dialect: Dialect
+    rows: Iterator[tuple[int, list[str]]]
+
+
+@contextmanager
+def open_table(
+    path: Path, separator: str | None = None, decimal: str | None = None, *, needs_names: bool = True
+) -> Iterator[OpenTable]:
+    """Open a table, detect the dialect that is left open, and read the names of the columns.
+
+    Parameters
+    ----------
+    separator, decimal : str or None
+        As in `DataSettings`.
+    needs_names : bool
+        Whether line 1 must name the columns. Otherwise, if it holds numbers, it is a row, and no column has a
+        name.
+
+    Raises
+    ------
+    DataError
+        If the file is not a text file, has no names, or has a row with too few or too many cells.
+    UsageError
+        If the separator cannot be used.
+    """
+    chosen = None if separator is None else separator_of(separator)
+    with reading(path, OSError, EOFError, zlib.error, UnicodeDecodeError), open_text(path) as text:
+        form, source = find_dialect(text, str(path), chosen, decimal)
+        rows = _rows(source, form, str(path))
+        line, first = next(rows, (1, []))
+        if not needs_names and first and all(is_number(cell.strip(), form.decimal) for cell in first):
+            names, rows = [""] * len(first), chain([(line, first)], rows)
+        else:
+            names = _header(first, form, str(path))
+        fitted = ((line, _fitted(row, names, form, f"{path}: line {line}")) for line, row in rows)
+        yield OpenTable(names, form, fitted)
+
+
+def _rows(source: Iterable[str], form: Dialect, where: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of the line and the cells of each row that is not blank."""
+    reader = split_cells(source, form.separator)
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error:
+            line = reader.line_num + form.first_line
+            raise DataError(
+                f"{where}: line {line} cannot be divided into cells; is a quotation mark left open before?"
+            ) from None
+        if row is None:
+            return
+        if any(map(str.strip, row)):
+            yield reader.line_num + form.first_line, row
+
+
+def _header(row: list[str], form: Dialect, where: str) -> list[str]:
+    """Return the names of the columns; "" for those without a name."""
+    names = [_UNNAMED.sub("", " ".join(name.split())) for name in row]
+    found = [name for name in names if is_number(name, form.decimal)]
+    if not any(names):
+        raise DataError(f"{where}: line 1 must name the columns, but the file is empty")
+    whole = [int(name) for name in found if name.isdecimal()]
+    is_counted = len(whole) < len(row) or whole == list(range(len(row)))
+    if len(whole) < len(found) or len(set(whole)) < len(whole) or not is_counted:
+        raise DataError(
+            f"{where}: line 1 must name the columns, but it holds numbers ({', '.join(found[:SHOWN])}); "
+            "add a line with names"
+        )
+    for k, name in enumerate(names):
+        if name and name in names[:k]:
+            raise DataError(f"{where}: two columns are named {name!r}")
+    return [""] * form.unnamed_first + names
+
+
+def _fitted(row: list[str], head: list[str], form: Dialect, where: str) -> list[str]:
+    """Return a row with one cell per column; cells beyond the named columns may be absent or empty."""
+    named = max((k + 1 for k, name in enumerate(head) if name), default=len(head))
+    if len(row) > len(head) and not any(map(str.strip, row[len(head) :])):
+        row = row[: len(head)]
+    if not named <= len(row) <= len(head):
+        raise DataError(
+            f"{where} has {len(row)} cells, but the header has {len(head)} "
+            f"(separator {shown_separator(form.separator)})"
+        )
+    return row + [""] * (len(head) - len(row))
+
+
+def numbers(
+    cells: Sequence[str], names: Sequence[str], form: Dialect, where: str, advice: str = ""
+) -> list[float]:
+    """Return the numbers in cells, NaN for missing values; the error says where a cell is not a number."""
+    together = "".join(cells)
+    if "_" not in together and (form.decimal == "." or "." not in together):
+        with suppress(ValueError):
+            return [float(cell) for cell in (cells if form.decimal == "." else map(_with_point, cells))]
+    found = [_number(cell.strip(), form.decimal) for cell in cells]
+    bad = [(name, cell) for name, cell, value in zip(names, cells, found, strict=True) if value is None]
+    if bad:
+        name, cell = bad[0][0], bad[0][1].strip()
+        text = ",".join(f"-{name}" for name, _ in bad)
+        remedy = _remedy(cell, form) or advice or f"set columns to {text} to leave text out"
+        raise DataError(f"{where}, column {name!r}: {cell[:40]!r} is not a number; {remedy}")
+    return found  # type: ignore[return-value]
+
+
+def _with_point(cell: str) -> str:
+    return cell.replace(",", ".")
+
+
+def _number(cell: str, decimal: str) -> float | None:
+    """Return the number in a cell, NaN for a missing value, 1 or 0 for true or false, otherwise None."""
+    if cell in MISSING:
+        return math.nan
+    if cell.lower() in _TRUTH:
+        return _TRUTH[cell.lower()]
+    if "_" in cell or (decimal == "," and "." in cell):
+        return None
+    try:
+        return float(cell if decimal == "." else _with_point(cell))
+    except ValueError:
+        return None
+
+
+def is_number(cell: str, decimal: str) -> bool:
+    return cell not in MISSING and cell.lower() not in _TRUTH and _number(cell, decimal) is not None
+
+
+def _remedy(cell: str, form: Dialect) -> str:
+    """Return what to do about a cell that looks like a number, "" if it is text."""
+    if "_" in cell and _number(cell.replace("_", ""), form.decimal) is not None:
+        return "digits cannot be grouped by _"
+    if re.fullmatch(r"[-+]?\d+[.,]\d+", cell) and not _THOUSANDS.fullmatch(cell):
+        return f"the decimal sign is {form.decimal!r} here; set decimal to the other one"
+    if _THOUSANDS.fullmatch(cell):
+        return "separators of thousands are not read"
+    return ""

@@ -1,0 +1,157 @@
+"""What a data set lacks: columns and targets from which nothing can be learned, with the consequences."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from revgn.data.dataset import Dataset, HostArray, Part, Task
+from revgn.errors import DataError, UsageError
+
+_RESOLVED = 16  # units of the last place over which targets must differ
+_SHOWN = 5  # number of names in a message
+_COUNTED = 10  # number of rows from which on a count of the rows is not a coincidence
+_SMALL = 1e-6  # range of a normalized column below which it is constant: its numbers are below 1e-300
+_FAR = 1e6  # standard deviations from the training mean that are worth a warning
+
+
+def missing_information(
+    name: str,
+    task: Task,
+    train: Part,
+    others: dict[str, Part],
+    normalization: tuple[HostArray, HostArray],
+    *,
+    columns: Sequence[str],
+    classes: Sequence[str],
+    is_image: bool,
+) -> tuple[str, ...]:
+    """Return one warning for each kind of information that is missing, with the columns and the consequence.
+
+    Parameters
+    ----------
+    others : dict of Part
+        The sets on which the network is not trained, by name.
+    normalization : tuple of arrays
+        Shift and scale of the inputs.
+    columns, classes : sequences of str
+        Names of the input columns, which may be empty, and of the classes or targets.
+    is_image : bool
+        Whether columns are pixels, of which some are usually constant.
+
+    Raises
+    ------
+    DataError
+        If nothing is left to learn from: all inputs are constant, or all targets are.
+    """
+    rows, d = train.inputs.shape
+    low, high = train.inputs.min(axis=0), train.inputs.max(axis=0)
+    named = [f"column {column!r}" for column in columns] or [f"column {k}" for k in range(d)]
+    constant = np.flatnonzero((high - low) * normalization[1] < _SMALL)
+    where = f"{name}: in the {rows} training rows"
+    if constant.size == d:
+        what = "the input is" if d == 1 else f"all {d} inputs are"
+        raise DataError(
+            f"{name}: {what} constant in the {rows} training rows (the first is {low[0] + 0.0:g}); "
+            "there is nothing to learn from"
+        )
+    warnings = []
+    if constant.size and not is_image:
+        warnings.append(
+            f"{_listed(constant, named, 'input ')} constant in the training rows and without effect"
+        )
+    warnings += _target_warnings(where, task, train.targets, classes)
+    if not is_image:
+        warnings += _far_inputs(others, normalization, named)
+    return tuple(warnings)
+
+
+def row_counts(inputs: HostArray, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return a warning if a column of inputs (n, d), in the order of the file, counts the rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> row_counts(np.stack((np.arange(12), np.zeros(12)), axis=1), ["id", "size"])[0][:36]
+    "input column 'id' counts the rows, 0"
+    """
+    n = inputs.shape[0]
+    if n < _COUNTED:
+        return ()
+    first, second, last = inputs[[0, 1, -1]].astype(np.float64)
+    likely = np.flatnonzero((second - first == 1) & (last - first == n - 1))
+    counts = [k for k in likely if np.array_equal(inputs[:, k], first[k] + np.arange(n))]
+    named = [f"column {column!r}" for column in columns] or [f"column {k}" for k in range(inputs.shape[1])]
+    return tuple(
+        f"input {named[k]} counts the rows, {inputs[0, k]:.0f} to {inputs[-1, k]:.0f}; if it only numbers "
+        "them, leave it out: it says nothing about new rows, and may give the targets away"
+        for k in counts
+    )
+
+
+def check_target_range(dataset: Dataset, dtype: str) -> None:
+    """Raise `UsageError` if the targets of a regression, or their squares, do not fit the precision.
+
+    Examples
+    --------
+    >>> from revgn.data import load_dataset
+    >>> check_target_range(load_dataset("auto-mpg"), "float32")
+    """
+    if dataset.task == "classification":
+        return
+    targets, limits = dataset.train.targets, np.finfo(dtype)
+    if dataset.target_shift is not None and dataset.target_scale is not None:
+        targets = (targets - dataset.target_shift) * dataset.target_scale
+    largest = float(np.abs(targets).max())
+    differ = np.ptp(targets, axis=0) / np.maximum(np.abs(targets).max(axis=0), limits.tiny)
+    if largest > math.sqrt(float(limits.max) / targets.size):
+        what = f"reach {largest:.1e}, and their squares exceed {dtype}"
+    elif largest < math.sqrt(float(limits.tiny)):
+        what = f"are at most {largest:.1e}, and their squares vanish in {dtype}"
+    elif differ.max() < _RESOLVED * float(limits.eps):
+        what = f"differ by {differ.max():.1e} of their size, which {dtype} does not resolve"
+    else:
+        return
+    raise UsageError(f"{dataset.name}: the targets {what}; set data.standardize_targets, or another dtype")
+
+
+def _target_warnings(where: str, task: Task, targets: HostArray, classes: Sequence[str]) -> list[str]:
+    if task == "classification":
+        absent = np.flatnonzero(~targets.any(axis=0))
+        if absent.size == targets.shape[1] - 1:
+            only = classes[int(np.argmax(targets.any(axis=0)))]
+            raise DataError(f"{where} all labels are {only[:40]!r}; there is nothing to learn from")
+        named = [f"class {each!r}" for each in classes]
+        missing = f"{_listed(absent, named)} without training rows, so nothing is learned about it"
+        return [missing] if absent.size else []
+    constant = np.flatnonzero(targets.min(axis=0) == targets.max(axis=0))
+    if constant.size == targets.shape[1]:
+        raise DataError(f"{where} the targets are constant; there is nothing to learn from")
+    named = [f"target {each!r}" for each in classes]
+    return [f"{_listed(constant, named)} constant in the training rows"] if constant.size else []
+
+
+def _far_inputs(
+    others: dict[str, Part], normalization: tuple[HostArray, HostArray], named: Sequence[str]
+) -> list[str]:
+    """Warn of inputs so far outside the training rows that outputs there mean little."""
+    (shift, scale), warnings = normalization, []
+    for label, part in others.items():
+        extremes = np.stack((part.inputs.min(axis=0), part.inputs.max(axis=0)))
+        with np.errstate(over="ignore"):
+            reach = (np.abs(extremes - shift) * scale).max(axis=0)
+        column = int(np.argmax(reach))
+        if reach[column] > _FAR:
+            warnings.append(
+                f"{named[column]} reaches {reach[column]:.1e} standard deviations of the training rows in "
+                f"the {label} set; outputs there have no meaning"
+            )
+    return warnings
+
+
+def _listed(chosen: HostArray, named: Sequence[str], kind: str = "") -> str:
+    """Return names and a verb, such as "input column 'a' is"; of more than five, the number of the others."""
+    shown = ", ".join(kind + named[int(k)] for k in chosen[:_SHOWN])
+    if chosen.size > _SHOWN:
+        return f"{shown} and {chosen.size - _SHOWN} more of {len(named)} are"
+    return f"{shown} {'is' if chosen.size == 1 else 'are'}"

@@ -1,0 +1,45 @@
+"""The kind of a data file, by its content."""
+
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from revgn.data.dataset import reading
+from revgn.data.dialect import GZIP, UTF16
+from revgn.errors import DataError
+
+_UNREADABLE = {  # what files begin with that are not read, and what to say
+    b"\x93NUMPY": "holds a single array without a name; save inputs and targets with np.savez",
+    b"PAR1": "is a Parquet file",
+    b"ARROW1": "is an Arrow file",
+    b"SQLite": "is an SQLite file",
+    b"MATLAB 5": "is a MATLAB file of version 5",
+    b"\x80": "is a pickle, which could run any code; save its arrays with np.savez",
+    b"\xd0\xcf\x11\xe0": "is an Excel file; save it as .csv",
+}
+
+
+def kind_of_file(path: Path) -> Literal["table", ".npz", ".h5"]:
+    """Return the kind of a file by its content, whatever its name; a kind that cannot be read is an error."""
+    with reading(path, OSError), path.open("rb") as file:
+        head = file.read(1024)
+    for signature, found in _UNREADABLE.items():
+        if head.startswith(signature):
+            raise DataError(f"{path}: {found}; expected a .csv, .npz or .h5 file")
+    if not head:
+        raise DataError(f"{path}: the file is empty")
+    if head.startswith(b"PK"):
+        with reading(path, OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+            if not any(name.endswith(".npy") for name in archive.namelist()):
+                raise DataError(f"{path}: is a zip archive without arrays; save a table of Excel as .csv")
+        return ".npz"
+    if head.startswith(b"\x89HDF"):
+        return ".h5"
+    if path.suffix.lower() in (".h5", ".hdf5"):  # the signature may follow a block of the user
+        import h5py
+
+        if h5py.is_hdf5(path):
+            return ".h5"
+    if b"\0" in head and not head.startswith((GZIP, *UTF16)):
+        raise DataError(f"{path}: is neither text nor an .npz or .h5 file")
+    return "table"

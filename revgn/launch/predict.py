@@ -1,0 +1,227 @@
+"""Predictions of a trained network for new inputs."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from revgn.arrays import BackendName, to_host
+from revgn.data import Interface, Part, place_part
+from revgn.data.dataset import HostArray
+from revgn.data.inputs import Piece, flat_inputs, read_inputs
+from revgn.errors import DataError
+from revgn.launch.problem import model_of_run
+from revgn.launch.rebuild import Step, weights_of
+from revgn.losses import CrossEntropy, log_softmax
+from revgn.networks import ChainParams
+from revgn.store import Run, Weights, open_run
+from revgn.store.names import judged_weights
+from revgn.training import Model, Problem, outputs_in_pieces, regression_scores
+
+Kind = Literal["probability", "output", "prediction"]
+
+
+class Predictions(NamedTuple):
+    """Predictions for n inputs.
+
+    `values` are the probabilities of the classes; the outputs of the network for classes that it was not
+    trained on with cross-entropy; or, for a regression, the predictions in the unit of the targets.
+    """
+
+    values: HostArray  # (n, c) float64
+    names: tuple[str, ...]  # of the c classes or targets
+    kind: Kind
+    predicted: HostArray | None  # (n,) numbers of the predicted classes; None for a regression
+
+    @property
+    def labels(self) -> HostArray:
+        """Names (n,) of the predicted classes; for a regression the values (n, c)."""
+        return self.values if self.predicted is None else np.array(self.names)[self.predicted]
+
+
+class Predictor(NamedTuple):
+    """A trained network with its weights, ready for new inputs."""
+
+    run: Run
+    model: Model
+    params: ChainParams
+    step: int
+    weights: Weights
+
+
+def open_predictor(
+    run: Run | Path | str,
+    checkpoint: Step = "last",
+    weights: Weights | None = None,
+    backend: BackendName | None = "numpy",
+    problem: Problem | None = None,
+) -> Predictor:
+    """Return the network of a run with the weights of a checkpoint; raises the errors of `rebuild`.
+
+    `weights` None stands for the averaged weights if the run has them, else for the weights themselves.
+    """
+    run = run if isinstance(run, Run) else open_run(run)
+    weights = judged_weights(run.epochs) if weights is None else weights
+    model = model_of_run(run, problem, backend)
+    step, params = weights_of(run, model, checkpoint, weights)
+    return Predictor(run, model, params, step, weights)
+
+
+def predict(
+    run: Run | Path | str,
+    x: ArrayLike,
+    *,
+    checkpoint: Step = "last",
+    weights: Weights | None = None,
+    backend: BackendName = "numpy",
+    problem: Problem | None = None,
+) -> Predictions:
+    """Return the predictions of a run's network for raw inputs x; the data of the run are not needed.
+
+    Parameters
+    ----------
+    run : Run or path
+    x : (n, d), or images (n, channels, height, width) or (n, height, width, channels)
+        Inputs in the units of the training data.
+    checkpoint : int or {"last", "best"}
+        Step of the checkpoint, the newest one, or the one with the best score.
+    weights : {"raw", "average"} or None
+        Weights themselves or their average. Default: the average if the run has it.
+    backend : {"numpy", "cupy"}
+        Array library.
+    problem : Problem or None
+        The problem of a run that was started with a `Problem`.
+
+    Raises
+    ------
+    UsageError
+        If x has another shape than the network expects, or there are no averaged weights.
+    DataError
+        If an input is not a finite number.
+    RunError
+        If there is no such checkpoint, it is damaged, or the network cannot be built in this version.
+
+    Notes
+    -----
+    Law: probabilities are the softmax of forward(network, params, (x - shift) * scale); for a regression
+    with standardized targets, predictions are the outputs / target_scale + target_shift.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> found = revgn.predict("runs/first", revgn.load_dataset("digits").test.inputs)
+    >>> found.values.shape, found.names[:3], found.kind
+    ((360, 10), ('0', '1', '2'), 'probability')
+    """
+    predictor = open_predictor(run, checkpoint, weights, backend, problem)
+    inputs = flat_inputs(np.asarray(x), predictor.model.interface, "predict")
+    pieces = [*predict_pieces(predictor, [Piece(inputs, None)], "predict")]
+    predicted = [of.predicted for of, _ in pieces if of.predicted is not None]
+    first = pieces[0][0]
+    values = np.concatenate([of.values for of, _ in pieces])
+    return first._replace(values=values, predicted=np.concatenate(predicted) if predicted else None)
+
+
+def predict_pieces(
+    predictor: Predictor, pieces: Iterable[Piece], where: str
+) -> Iterator[tuple[Predictions, HostArray | None]]:
+    """Yield the predictions for each piece of inputs, with the targets of the same rows, if there are any.
+
+    Raises
+    ------
+    DataError
+        If an output of the network is not finite.
+    """
+    model, row = predictor.model, 0
+    for inputs, targets in pieces:
+        part = Part(inputs, np.zeros((inputs.shape[0], len(model.interface.classes))))
+        placed = place_part(model.interface, part, model.backend, model.dtype, is_resident=False)
+        found = outputs_in_pieces(model.network, predictor.params, placed)
+        z = np.concatenate([np.asarray(to_host(outputs), dtype=np.float64) for outputs, _ in found])
+        if not (is_sound := np.isfinite(z).all(axis=1)).all():
+            raise DataError(
+                f"{where}: the output for row {row + int(np.argmin(is_sound))} (from 0) is not finite; are "
+                "the inputs in the units of the training data?"
+            )
+        yield _predictions(z, model), targets
+        row += z.shape[0]
+
+
+def predict_file(
+    predictor: Predictor, path: Path, write: Callable[[Predictions], None], key: str | None = None
+) -> tuple[int, dict[str, float]]:
+    """Predict for the inputs of a file, piece by piece, and pass each piece of predictions to `write`.
+
+    Parameters
+    ----------
+    key : str or None
+        Name of the array of inputs in an .npz or .h5 file; by default a usual name, or the only array.
+
+    Returns
+    -------
+    rows : int
+        Number of rows.
+    scores : dict
+        If the file has targets too: `accuracy`, where a class that the run does not have counts as wrong; for
+        a regression `rmse` and `r2`. Empty otherwise.
+    """
+    interface, rows = predictor.model.interface, 0
+    found: list[HostArray] = []  # whether a class is wrong; for a regression the truth
+    squares = np.zeros(len(interface.classes))
+    pieces = read_inputs(path, interface, key)
+    for predictions, targets in predict_pieces(predictor, pieces, str(path)):
+        write(predictions)
+        rows += predictions.values.shape[0]
+        truth = None if targets is None else true_values(targets, interface)
+        if truth is None:
+            continue
+        if predictions.predicted is None:
+            squares += np.square(predictions.values - truth).sum(axis=0)
+        found.append(truth if predictions.predicted is None else predictions.predicted != truth)
+    if not found:
+        return rows, {}
+    whole = np.concatenate(found)
+    if interface.task == "classification":
+        return rows, {"accuracy": 1.0 - float(whole.mean())}
+    scale = 1.0 if interface.target_scale is None else interface.target_scale**2
+    return rows, regression_scores(squares / rows * scale, whole, interface)
+
+
+def true_values(targets: HostArray, interface: Interface) -> HostArray | None:
+    """Return the targets of a file as positions of classes (n,) or as numbers (n, c); None if neither.
+
+    A class is recognized by its name, or by its position if the file has none of the names; the position of
+    an unknown class is -1.
+    """
+    c = len(interface.classes)
+    if interface.task == "regression":
+        try:
+            numbers = targets.reshape(targets.shape[0], -1).astype(np.float64)
+        except ValueError:
+            return None
+        return numbers if numbers.shape[1] == c and np.isfinite(numbers).all() else None
+    if targets.ndim == 2 and targets.shape[1] == c > 1 and targets.dtype.kind in "biuf":
+        return np.asarray(targets.argmax(axis=1))
+    labels = targets.reshape(targets.shape[0], -1)
+    if labels.shape[1] != 1:
+        return None
+    names = [f"{label:.0f}" if isinstance(label, float) else str(label) for label in labels[:, 0].tolist()]
+    places = {name: k for k, name in enumerate(interface.classes)}
+    if not places.keys() & {*names}:
+        places = {str(k): k for k in range(c)}
+    return np.array([places.get(name, -1) for name in names])
+
+
+def _predictions(z: HostArray, model: Model) -> Predictions:
+    """Return the predictions for outputs z (n, c)."""
+    interface = model.interface
+    if interface.task == "regression":
+        scale, shift = interface.target_scale, interface.target_shift
+        values = z if scale is None or shift is None else z / scale + shift
+        return Predictions(values, interface.classes, "prediction", None)
+    if isinstance(model.loss, CrossEntropy):
+        probabilities = np.exp(np.asarray(log_softmax(z)))
+        return Predictions(probabilities, interface.classes, "probability", z.argmax(axis=1))
+    return Predictions(z, interface.classes, "output", z.argmax(axis=1))

@@ -1,0 +1,475 @@
+"""Convolutions: features of the neighbourhood of each pixel, with weights that all pixels share.
+
+    A(u) = [phi(unfold(u) C), 1]        A(u) W at each of P pixels
+
+u is an image with q channels, and unfold(u) has one row for each pixel: the k k q numbers around it. W is a
+1 x 1 convolution. The projection C is frozen (`FrozenConvolution`) or trained (`TrainedConvolution`). With a
+single pixel and k = 1, unfold(u) = u: these are dense features with a trained projection.
+
+Derivatives of A(u) W, with slopes phi', W without its bias row Wb, and fold the transpose of unfold:
+
+    in u        du -> ((unfold(du) C) * phi') Wb        b -> fold(g C^T),  g = (b Wb^T) * phi'
+    in W        dW -> A dW                              b -> A^T b
+    in C        dC -> ((unfold(u) dC) * phi') Wb        b -> unfold(u)^T g
+
+A row of the derivative in W is a sum of outer products a_p b_p^T over the pixels p; in C, of the rows of
+unfold(u) and g. The block step changes W alone: A has n P rows and a pseudoinverse of its own, while the
+derivative in W and C together has no factors smaller than n P q.
+
+Shapes: u (n, P q), unfold(u) (n P, k k q), C (k k q, h), A (n P, h+1), phi' (n P, h), W (h+1, q). All maps
+are computed in blocks of samples whose neighbourhoods stay in the processor's cache.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from revgn import maps
+from revgn.arrays import (
+    Array,
+    Backend,
+    Deferred,
+    DType,
+    Grid,
+    activate,
+    add,
+    array_namespace,
+    backend_of,
+    draw_normal,
+    empty,
+    fold,
+    matmul,
+    matmul_into,
+    sample_blocks,
+    sandwich,
+    scaled,
+    select_backend,
+    unfold,
+    zeros,
+)
+from revgn.cost import LayerCost, layer_cost
+from revgn.errors import UsageError
+from revgn.layers.activation import Activation, value_and_slope
+from revgn.layers.feature_map import CouplingParams
+from revgn.linalg import Pinv, PinvRule, apply_pinv, begin_apply_pinv, begin_pinv, factor_pinv
+from revgn.maps import BegunParamsStep, ParamsStep, WeightForm
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Convolution:
+    """Base class of convolutions, with frozen or trained projection C."""
+
+    grid: Grid
+    activation: Activation
+
+    def __post_init__(self) -> None:
+        if self.grid.kernel % 2 == 0 or min(self.grid) < 1:
+            raise UsageError(
+                f"{type(self).__name__}: {self.grid}; expected positive sizes, and an odd kernel size"
+            )
+
+    @property
+    def width(self) -> int:
+        """Number P q of columns of u and of A(u) W."""
+        return self.grid.size
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrozenConvolution(Convolution):
+    """Convolution with a frozen projection C."""
+
+    projection: Array  # C (k k q, h)
+
+    @property
+    def hidden(self) -> int:
+        """Number h of features of a pixel."""
+        return self.projection.shape[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedConvolution(Convolution):
+    """Convolution with a trained projection C, drawn from N(0, 1/(k k q)) by `init`."""
+
+    hidden: int
+    like: Array  # (0,), of the dtype and device of the parameters
+
+
+class ProjectedParams(NamedTuple):
+    """Trained weight W (h+1, q), whose last row is the bias, and trained projection C (k k q, h)."""
+
+    weight: Array
+    projection: Array
+
+
+Params = CouplingParams | ProjectedParams
+
+
+class ConvolutionPoint(NamedTuple):
+    """Inputs u, features A and slopes phi' (boolean for relu); and rows in place of unfold(u), if any."""
+
+    inputs: Array
+    features: Array
+    slope: Array
+    neighbourhoods: Array | None = None
+
+
+def draw_convolution(
+    grid: Grid,
+    hidden: int,
+    rng: np.random.Generator,
+    *,
+    activation: Activation = "relu",
+    projection: str = "frozen",
+    backend: Backend | None = None,
+    dtype: DType = None,
+) -> FrozenConvolution | TrainedConvolution:
+    """Return a convolution with h = `hidden` features of each pixel.
+
+    Parameters
+    ----------
+    grid : Grid
+        Height, width and channels of the images, and the odd size k of a neighbourhood.
+    projection : {"frozen", "trained"}
+        A frozen projection C is drawn from N(0, 1/(k k q)) here, a trained one by `init`.
+    backend, dtype
+        Array library with device, and dtype, of the arrays. Default: NumPy and float64.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revgn
+    >>> rng = np.random.default_rng(0)
+    >>> features = draw_convolution(Grid(4, 4, 2, 3), 8, rng, projection="trained")
+    >>> [W.shape for W in revgn.init(features, rng, 0.1)]
+    [(9, 2), (18, 8)]
+    """
+    backend = backend or select_backend("numpy")
+    dtype = dtype or backend.xp.float64
+    if projection == "trained":
+        like = backend.xp.zeros((0,), dtype=dtype, device=backend.device)
+        return TrainedConvolution(grid, activation, hidden, like)
+    C = draw_normal(rng, (grid.fan_in, hidden), grid.fan_in**-0.5, backend, dtype)
+    return FrozenConvolution(grid, activation, C)
+
+
+def trained_features(
+    width: int,
+    hidden: int,
+    *,
+    activation: Activation = "relu",
+    backend: Backend | None = None,
+    dtype: DType = None,
+) -> TrainedConvolution:
+    """Return dense features [phi(u C), 1] of u (n, `width`) with a trained projection C (width, hidden).
+
+    They are the convolution of an image with a single pixel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revgn
+    >>> features = trained_features(2, 8)
+    >>> [W.shape for W in revgn.init(features, np.random.default_rng(0), 0.1)]
+    [(9, 2), (2, 8)]
+    """
+    backend = backend or select_backend("numpy")
+    like = backend.xp.zeros((0,), dtype=dtype or backend.xp.float64, device=backend.device)
+    return TrainedConvolution(Grid(1, 1, width), activation, hidden, like)
+
+
+@maps.init.register(FrozenConvolution)
+def init_frozen_convolution(of: FrozenConvolution, rng: np.random.Generator, scale: float) -> CouplingParams:
+    return CouplingParams(_draw_weight(of, of.projection, rng, scale))
+
+
+@maps.init.register(TrainedConvolution)
+def init_trained_convolution(
+    of: TrainedConvolution, rng: np.random.Generator, scale: float
+) -> ProjectedParams:
+    W, f = _draw_weight(of, of.like, rng, scale), of.grid.fan_in
+    return ProjectedParams(W, draw_normal(rng, (f, of.hidden), f**-0.5, backend_of(W), W.dtype))
+
+
+@maps.forward.register(Convolution)
+def forward_convolution(of: Convolution, params: Params, u: Array) -> Array:
+    return _evaluated(of, params, u, keep=False)[0]  # A and phi' of one block at a time
+
+
+@maps.linearize.register(Convolution)
+def linearize_convolution(of: Convolution, params: Params, u: Array) -> tuple[Array, ConvolutionPoint]:
+    y, A, slope = _evaluated(of, params, u, keep=True)
+    return y, ConvolutionPoint(u, A, slope)
+
+
+@maps.jvp_input.register(Convolution)
+def jvp_input_convolution(of: Convolution, params: Params, point: ConvolutionPoint, du: Array) -> Array:
+    C, Wb = projection_of(of, params), params.weight[:-1, :]
+    y = empty(du.shape, du)
+    for samples, rows in _blocks(of, du):
+        part = sandwich(unfold(du[samples, :], of.grid), C, point.slope[rows, :], Wb)
+        y[samples, :] = array_namespace(part).reshape(part, (-1, of.width))
+    return y
+
+
+@maps.jvp_params.register(FrozenConvolution)
+def jvp_params_frozen_convolution(
+    of: FrozenConvolution, params: CouplingParams, point: ConvolutionPoint, dparams: CouplingParams
+) -> Array:
+    return _of_images(of, matmul(point.features, dparams.weight))
+
+
+@maps.jvp_params.register(TrainedConvolution)
+def jvp_params_trained_convolution(
+    of: TrainedConvolution, params: ProjectedParams, point: ConvolutionPoint, dparams: ProjectedParams
+) -> Array:
+    Wb = params.weight[:-1, :]
+    y = matmul(point.features, dparams.weight)
+    for samples, rows in _blocks(of, point.inputs):
+        U = _neighbourhoods(of, point, samples, rows)
+        y[rows, :] = add(y[rows, :], sandwich(U, dparams.projection, point.slope[rows, :], Wb))
+    return _of_images(of, y)
+
+
+@maps.vjp_input.register(Convolution)
+def vjp_input_convolution(of: Convolution, params: Params, point: ConvolutionPoint, b: Array) -> Array:
+    C, Wb = projection_of(of, params), params.weight[:-1, :]
+    n = point.inputs.shape[0]
+    xp, leading = array_namespace(b), b.shape[:-2]
+    if b.shape[-2] != n:  # the same cotangent for all samples
+        b = xp.broadcast_to(b, (*leading, n, b.shape[-1]))
+    u_bar = empty((*leading, n, of.width), b)
+    for samples, rows in _blocks(of, point.inputs):
+        g = sandwich(_of_pixels(of, b[..., samples, :]), Wb.T, point.slope[rows, :], C.T)
+        images = fold(xp.reshape(g, (-1, g.shape[-1])), of.grid)
+        u_bar[..., samples, :] = xp.reshape(images, (*leading, -1, of.width))
+    return u_bar
+
+
+@maps.vjp_params.register(FrozenConvolution)
+def vjp_params_frozen_convolution(
+    of: FrozenConvolution, params: CouplingParams, point: ConvolutionPoint, b: Array
+) -> CouplingParams:
+    return CouplingParams(matmul(point.features.T, _of_pixels(of, b)))
+
+
+@maps.vjp_params.register(TrainedConvolution)
+def vjp_params_trained_convolution(
+    of: TrainedConvolution, params: ProjectedParams, point: ConvolutionPoint, b: Array
+) -> ProjectedParams:
+    Wb, b = params.weight[:-1, :], _of_pixels(of, b)
+    C_bar = zeros(params.projection.shape, b)
+    for samples, rows in _blocks(of, point.inputs):
+        g = scaled(matmul(b[rows, :], Wb.T), point.slope[rows, :])
+        C_bar += matmul(_neighbourhoods(of, point, samples, rows).T, g)
+    return ProjectedParams(matmul(point.features.T, b), C_bar)
+
+
+@maps.weight_forms.register(FrozenConvolution)
+def weight_forms_frozen_convolution(of: FrozenConvolution) -> tuple[WeightForm, ...]:
+    return (WeightForm(of.hidden + 1, of.grid.channels, bias_rows=1),)
+
+
+@maps.weight_forms.register(TrainedConvolution)
+def weight_forms_trained_convolution(of: TrainedConvolution) -> tuple[WeightForm, ...]:
+    own = WeightForm(of.hidden + 1, of.grid.channels, bias_rows=1)
+    return own, WeightForm(of.grid.fan_in, of.hidden, bias_rows=0)
+
+
+@maps.to_matrices.register(Convolution)
+def to_matrices_convolution(of: Convolution, dparams: Params) -> tuple[Array, ...]:
+    return tuple(dparams)
+
+
+@maps.from_matrices.register(FrozenConvolution)
+def from_matrices_frozen_convolution(of: FrozenConvolution, matrices: tuple[Array, ...]) -> CouplingParams:
+    return CouplingParams(*matrices)
+
+
+@maps.from_matrices.register(TrainedConvolution)
+def from_matrices_trained_convolution(of: TrainedConvolution, matrices: tuple[Array, ...]) -> ProjectedParams:
+    return ProjectedParams(*matrices)
+
+
+@maps.positions.register(Convolution)
+def positions_convolution(of: Convolution) -> int:
+    return of.grid.pixels
+
+
+@maps.row_features.register(FrozenConvolution)
+def row_features_frozen_convolution(of: FrozenConvolution, point: ConvolutionPoint) -> tuple[Array, ...]:
+    return (point.features,)
+
+
+@maps.row_features.register(TrainedConvolution)
+def row_features_trained_convolution(of: TrainedConvolution, point: ConvolutionPoint) -> tuple[Array, ...]:
+    U = point.neighbourhoods
+    return point.features, unfold(point.inputs, of.grid) if U is None else U
+
+
+@maps.with_features.register(FrozenConvolution)
+def with_features_frozen_convolution(
+    of: FrozenConvolution, point: ConvolutionPoint, features: tuple[Array, ...]
+) -> ConvolutionPoint:
+    return point._replace(features=features[0])
+
+
+@maps.with_features.register(TrainedConvolution)
+def with_features_trained_convolution(
+    of: TrainedConvolution, point: ConvolutionPoint, features: tuple[Array, ...]
+) -> ConvolutionPoint:
+    A, U = features
+    return point._replace(features=A, neighbourhoods=U)
+
+
+@maps.row_cotangents.register(FrozenConvolution)
+def row_cotangents_frozen_convolution(
+    of: FrozenConvolution, params: CouplingParams, point: ConvolutionPoint, b: Array
+) -> tuple[Array, ...]:
+    return (_of_pixels(of, b),)
+
+
+@maps.row_cotangents.register(TrainedConvolution)
+def row_cotangents_trained_convolution(
+    of: TrainedConvolution, params: ProjectedParams, point: ConvolutionPoint, b: Array
+) -> tuple[Array, ...]:
+    """Return b and g = (b Wb^T) * phi' at each pixel."""
+    xp, pixels = array_namespace(b), _of_pixels(of, b)
+    g = matmul(pixels, params.weight[:-1, :].T)
+    if g.shape[-2] != point.slope.shape[0]:  # the same cotangent for all samples
+        n, (c, P, h) = point.inputs.shape[0], g.shape
+        g = xp.reshape(xp.broadcast_to(g[:, None, :, :], (c, n, P, h)), (c, n * P, h))
+    return pixels, scaled(g, point.slope)
+
+
+@maps.rank_bound.register(Convolution)
+def rank_bound_convolution(of: Convolution, point: ConvolutionPoint) -> int:
+    return min(point.features.shape)
+
+
+@maps.solved.register(TrainedConvolution)
+def solved_trained_convolution(of: TrainedConvolution, dparams: ProjectedParams) -> ProjectedParams:
+    return dparams._replace(projection=zeros(dparams.projection.shape, dparams.projection))
+
+
+@maps.factor_params.register(Convolution)
+def factor_params_convolution(of: Convolution, point: ConvolutionPoint, rule: PinvRule) -> Pinv:
+    return factor_pinv(point.features, rule)
+
+
+@maps.solve_params.register(Convolution)
+def solve_params_convolution(
+    of: Convolution, point: ConvolutionPoint, factored: Pinv, dy: Array
+) -> ParamsStep:
+    X, AX, info = apply_pinv(factored, _of_pixels(of, dy))
+    return ParamsStep(_of_weight(of, X), _of_images(of, AX), info)
+
+
+@maps.begin_factor_params.register(Convolution)
+def begin_factor_params_convolution(
+    of: Convolution, point: ConvolutionPoint, rule: PinvRule
+) -> Deferred[Pinv]:
+    return begin_pinv(point.features, rule)
+
+
+@maps.begin_solve_params.register(Convolution)
+def begin_solve_params_convolution(
+    of: Convolution, point: ConvolutionPoint, factored: Pinv, dy: Array
+) -> BegunParamsStep:
+    X, AX, info = begin_apply_pinv(factored, _of_pixels(of, dy))
+    return BegunParamsStep(_of_weight(of, X), _of_images(of, AX), info)
+
+
+@layer_cost.register(Convolution)
+def layer_cost_convolution(of: Convolution, n: int) -> tuple[LayerCost, ...]:
+    P, q, f = of.grid.pixels, of.grid.channels, of.grid.fan_in
+    h: int = of.hidden  # type: ignore[attr-defined]
+    projected, product = 2.0 * n * P * f * h, 2.0 * n * P * h * q
+    is_trained = isinstance(of, TrainedConvolution)
+    own = LayerCost(
+        forward=projected + product,
+        tangent=projected + product,
+        params=product,
+        gram=float(n * P) * h * min(n * P, h + 1),
+        half=0,
+        rows=h + 1,
+        width=q,
+        features=h + 1,
+        frozen=0 if is_trained else f * h,
+        point=n * P * (2 * h + 1 + q),
+        positions=P,
+    )
+    if not is_trained:
+        return (own,)
+    C = own._replace(
+        forward=0.0, tangent=0.0, params=projected + product, rows=f, width=h, features=f, point=0,
+        gram=float(n * P) * f * min(n * P, f), is_projection=True,
+    )  # fmt: skip
+    return own, C
+
+
+def projection_of(of: Convolution, params: Params) -> Array:
+    """Return the projection C (k k q, h), from the parameters if it is trained."""
+    if isinstance(params, ProjectedParams):
+        return params.projection
+    assert isinstance(of, FrozenConvolution)
+    return of.projection
+
+
+def _draw_weight(
+    of: FrozenConvolution | TrainedConvolution, like: Array, rng: np.random.Generator, scale: float
+) -> Array:
+    shape = (of.hidden + 1, of.grid.channels)
+    return draw_normal(rng, shape, scale, backend_of(like), like.dtype, zero_rows=1)
+
+
+def _of_weight(of: Convolution, X: Array) -> Params:
+    """Return the parameter change X of W alone."""
+    if isinstance(of, TrainedConvolution):
+        return ProjectedParams(X, zeros((of.grid.fan_in, of.hidden), X))
+    return CouplingParams(X)
+
+
+def _evaluated(of: Convolution, params: Params, u: Array, *, keep: bool) -> tuple[Array, Array, Array]:
+    """Return A(u) W, A and phi'; unless they are kept, A and phi' of the last block of samples."""
+    C, W, phi = projection_of(of, params), params.weight, partial(value_and_slope, of.activation)
+    blocks = list(_blocks(of, u))
+    if len(blocks) == 1:
+        A, slope = activate(unfold(u, of.grid), C, phi)
+        return _of_images(of, matmul(A, W)), A, slope
+    y = empty((blocks[-1][1].stop, of.grid.channels), u)
+    A = empty((blocks[-1 if keep else 0][1].stop, C.shape[1] + 1), u)
+    slope = empty((A.shape[0], C.shape[1]), u, phi(A[:0, :])[1].dtype)
+    for samples, rows in blocks:
+        own = rows if keep else slice(0, rows.stop - rows.start)
+        activate(unfold(u[samples, :], of.grid), C, phi, (A[own, :], slope[own, :]))
+        matmul_into(A[own, :], W, y[rows, :])
+    return _of_images(of, y), A, slope
+
+
+def _blocks(of: Convolution, u: Array) -> Iterator[tuple[slice, slice]]:
+    """Yield blocks of samples, and their rows in arrays of n P rows."""
+    P = of.grid.pixels
+    hidden: int = of.hidden  # type: ignore[attr-defined]
+    for samples in sample_blocks(u.shape[0], P * (of.grid.fan_in + hidden), u):
+        yield samples, slice(samples.start * P, samples.stop * P)
+
+
+def _neighbourhoods(of: Convolution, point: ConvolutionPoint, samples: slice, rows: slice) -> Array:
+    """Return unfold(u) of a block of samples, or the rows that the point has in its place."""
+    if point.neighbourhoods is not None:
+        return point.neighbourhoods[rows, :]
+    return unfold(point.inputs[samples, :], of.grid)
+
+
+def _of_pixels(of: Convolution, x: Array) -> Array:
+    """Return x (..., n, P q) as (..., n P, q)."""
+    q = of.grid.channels
+    return array_namespace(x).reshape(x, (*x.shape[:-2], -1, q))
+
+
+def _of_images(of: Convolution, y: Array) -> Array:
+    """Return y (n P, q) as (n, P q)."""
+    return array_namespace(y).reshape(y, (-1, of.width))
