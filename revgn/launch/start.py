@@ -39,8 +39,8 @@ def start_run(
         "interrupted". If it returns a reason, the status is "stopped", and the run should not be resumed.
     note : callable
         Called with messages for the user: what the data were taken for and what they lack, which solver was
-        chosen, whether the tangent kernel is singular by construction, and whether it fits into memory as a
-        whole.
+        chosen, whether the tangent kernel is singular by construction, whether it fits into memory as a
+        whole, and which settings have no effect.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def start_run(
         problem = replace(what, config=with_data_found(what.config))
         for text in notes_on_data(problem.dataset):
             note(text)
-    for text in training.step_cost(problem).notes:
+    for text in (*training.step_cost(problem).notes, *training.idle_settings(problem)):
         note(text)
     writer = create_run(Path(folder), provenance(problem, command), stored_network(problem))
     state = initial_state(problem)

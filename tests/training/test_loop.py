@@ -93,7 +93,8 @@ def test_training_continued_from_any_state_gives_the_same_bits(changes, make_pro
 
 @EVERY
 def test_another_seed_gives_another_run(changes, make_problem):
-    first, second = (run(make_problem(changes | {"training.seed": seed})) for seed in (0, 1))
+    bounded = {"training.steps": 2}  # the block step diverges here
+    first, second = (run(make_problem(changes | {"training.seed": seed} | bounded)) for seed in (0, 1))
     assert first[0].record["train_loss"] != second[0].record["train_loss"]
 
 
