@@ -2,7 +2,8 @@
 
 import shlex
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,11 @@ def command(
         return
     folder = out or _new_folder(config)
     try:
-        with stop_when_asked() as should_stop, show_progress(quiet, f"run {folder}") as observe:
+        with (
+            json_if_diverged(folder, as_json),
+            stop_when_asked() as should_stop,
+            show_progress(quiet, f"run {folder}") as observe,
+        ):
             outcome = start_run(
                 settings,
                 folder,
@@ -80,6 +85,19 @@ def command(
                 folder.rmdir()
         raise
     report(outcome, as_json, should_stop.number)
+
+
+@contextmanager
+def json_if_diverged(folder: Path, as_json: bool) -> Iterator[None]:
+    """Print the status of a run that diverged as JSON, if wanted; the error is raised in any case."""
+    from revgn.training import DivergedError
+
+    try:
+        yield
+    except DivergedError as error:
+        if as_json:
+            options.print_json({"run": str(folder), "status": "diverged", "message": str(error)})
+        raise
 
 
 def report(outcome: "Outcome", as_json: bool, stopped_by: int) -> None:
@@ -140,11 +158,12 @@ def _new_folder(config: "Config") -> Path:
 
 
 def _print_estimate(settings: dict[str, Any], as_json: bool) -> None:
+    from revgn.data import notes_on_data
     from revgn.settings import FAMILIES, kind_of, parts_of
     from revgn.training import build_problem, choose_defaults, choose_solver, estimate_step, solver_choice
 
     config, dataset, _ = chosen = choose_defaults(settings)
-    if text := str(chosen):
+    for text in filter(None, (*notes_on_data(dataset), str(chosen))):
         say_note(text)
     config, by_solver = choose_solver(config, dataset)
     problem = build_problem(config, dataset)
