@@ -84,6 +84,7 @@ from revgn.maps import (
     vjp,
     vjp_input,
     vjp_params,
+    vjp_rows,
     weight_forms,
     with_features,
 )
@@ -274,6 +275,7 @@ __all__ = [
     "vjp",
     "vjp_input",
     "vjp_params",
+    "vjp_rows",
     "weight_forms",
     "with_features",
 ]

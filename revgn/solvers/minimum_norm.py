@@ -85,6 +85,7 @@ from revgn.structs import setting, struct
 
 _HIDDEN = 0.8  # observed: below this ratio of rank at W = 0 to order, the kernel is singular for small W too
 _UNBOUNDED = 2**62  # bytes
+_SUMS_SHARE = 2  # rows that are computed for each sample take at most one half of the memory bound
 _LAUNCHES, _LAUNCHES_OF_LAYER = 83, 18  # of a solve and of each layer, without the pieces of the kernel
 _SOLVES = 12  # triangular solves: for estimates of the smallest eigenvalue, and for the solution
 _PASSES = 24  # sweeps over the factor: for estimates of its eigenvalues, the solution, and a refinement
@@ -232,9 +233,11 @@ def prepared_minimum_norm(solver: MinimumNorm, J: Jacobian) -> Jacobian:
     c = J.network.readout.first.shape[-1]
     if J.pulled is not None or J.point.points is None or not are_few(m, parts, c):
         return J
-    like = J.network.readout.first
-    is_whole = is_dense("cholesky", n * m, nbytes((1,), like), solver.memory, limits_of(backend_of(like)))
-    return pulled_back(J) if is_whole else J
+    like, backend = J.network.readout.first, backend_of(J.network.readout.first)
+    size, memory = nbytes((1,), like), kernel_memory(solver.memory, backend)
+    is_whole = is_dense("cholesky", n * m, size, solver.memory, limits_of(backend))
+    room = math.inf if memory is None else memory / (_SUMS_SHARE * size)
+    return pulled_back(J, room) if is_whole else J
 
 
 class _Solved(NamedTuple):
