@@ -35,7 +35,7 @@ from revgn.arrays import (
     row_major,
     total,
 )
-from revgn.cost import Sizes
+from revgn.cost import LayerCost, Sizes
 from revgn.layers import Readout, ReadoutParams, ReadoutPoint, spread
 from revgn.linalg import gram_rows
 from revgn.maps import (
@@ -191,15 +191,14 @@ def sample_parts(
     Law: the parts add up to the same part of Theta. Cost: 2 c n P m k operations for G.
     """
     (A, b), n = part, samples
-    xp, (rows, m), (c, _, k) = array_namespace(A), A.shape, b.shape
+    (rows, m), (c, _, k) = A.shape, b.shape
     P = rows // n
     is_summed = summed or sum_work(of_all or n, c, P, m, k) < pair_work(of_all or n, c, P, m, k)
     if P == 1 or not is_summed:
         yield SamplePart(A, b, P)
         return
     for piece in pieces(m, m if numbers is None else max(1, numbers // (c * n * k))):
-        G = xp.reshape(summed_rows(part, n, piece), (c, n, -1))
-        yield SamplePart(_ones(n, G), G)
+        yield SamplePart(*_of_samples(part, n, piece))
 
 
 def sum_work(n: int, c: int, P: int, m: int, k: int) -> float:
@@ -226,15 +225,24 @@ def kernel_work(sizes: Sizes, rows: int) -> float:
     return work
 
 
-def rows_memory(sizes: Sizes, rows: int) -> int:
-    """Return the bytes of the parts of layers with several positions, of which HELD are computed at once."""
+def are_summed(layer: LayerCost, n: int, c: int) -> bool:
+    """Return whether the rows of each sample take fewer operations than pairs of positions."""
+    of = n, c, layer.positions, layer.features, layer.width
+    return layer.positions > 1 and sum_work(*of) < pair_work(*of)
+
+
+def rows_memory(sizes: Sizes, rows: int, *, kept: bool) -> int:
+    """Return the bytes of the parts of layers with several positions, all at once if they are `kept`."""
     n, c = sizes.samples, rows
-    numbers = []
-    for layer in sizes.layers:
-        P, m, k = layer.positions, layer.features, layer.width
-        if P > 1:
-            is_summed = sum_work(n, c, P, m, k) < pair_work(n, c, P, m, k)
-            numbers.append(c * n * m * k if is_summed else n * P * (m + c * k))
+    numbers = [
+        c * n * of.features * of.width
+        if are_summed(of, n, c)
+        else n * of.positions * (of.features + c * of.width)
+        for of in sizes.layers
+        if of.positions > 1
+    ]
+    if kept:
+        return sum(numbers) * sizes.number
     bound = max(_GRADIENTS, (c * n) ** 2)
     return sum(min(each, bound) for each in sorted(numbers)[-HELD:]) * sizes.number
 
@@ -279,13 +287,22 @@ def _layer_parts(J: Jacobian, *, summed: bool = False) -> Iterator[KernelPart]:
     bars = read_back(J.network.readout, J.outputs)
     points = points_backward(layers, J.params, J.point)
     for k, point in zip(reversed(range(first, len(layers))), points, strict=False):
-        if summed and not is_empty(J.params[k]) and _takes_sums(layers[k], n, c):
-            bars, rows = vjp_rows(layers[k], J.params[k], point, bars)
+        here = layers[k], J.params[k], point, bars
+        is_summed = summed and not is_empty(J.params[k]) and _takes_sums(layers[k], n, c)
+        if is_summed and k > first:
+            bars, rows = vjp_rows(*here)
             yield from (KernelPart(_ones(n, G), G) for G in rows)
             continue
-        yield from kernel_parts(layers[k], J.params[k], point, bars)
+        for part in kernel_parts(*here):
+            yield _of_samples(part, n) if is_summed else part
         if k > first:
-            bars = vjp_input(layers[k], J.params[k], point, bars)
+            bars = vjp_input(*here)
+
+
+def _of_samples(part: KernelPart, n: int, columns: slice = slice(None)) -> KernelPart:
+    """Return the part with the rows of each sample, for some columns of its features; P = 1."""
+    G = summed_rows(part, n, columns)
+    return KernelPart(_ones(n, G), array_namespace(G).reshape(G, (*G.shape[:2], -1)))
 
 
 def _takes_sums(layer: Layer, n: int, c: int) -> bool:

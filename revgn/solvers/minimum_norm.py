@@ -66,6 +66,7 @@ from revgn.solvers.jacobian import (
 from revgn.solvers.kernel import (
     HELD,
     are_few,
+    are_summed,
     kernel_work,
     lower_kernel,
     pulled_back,
@@ -270,13 +271,14 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
     n, size, layers = sizes.samples, sizes.number, sizes.layers
     order = n * m
     moving = layers if sizes.own_rows else layers[:-1]  # layers whose cotangents differ between samples
-    own_rows = rows_memory(sizes, m)
+    c, is_whole = sizes.span or sizes.outputs, is_dense("cholesky", order, size, solver.memory, sizes.limits)
+    own_rows = rows_memory(sizes, m, kept=is_whole and are_few(m, len(layers), c))
     work = {"pull-back": sizes.pull_back(m), "solution": work_of_rows(solver, sizes_of_all)}
     if not solver.damping:
         work["rho"] = sizes.jvp
     work["kernel"] = kernel_work(sizes, m)
     work["factor"] = order**3 / 3
-    if is_dense("cholesky", order, size, solver.memory, sizes.limits):
+    if is_whole:
         held = order**2 * size
         passes = 2 * -(-len(moving) // HELD) + _PASSES
         memory = {"kernel": sizes.limits.cholesky * held}
@@ -306,7 +308,10 @@ def work_of_rows_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> float:
     (m, sizes), c = constrained(solver, sizes), sizes.span or sizes.outputs
     is_whole = is_dense("cholesky", sizes.samples * m, sizes.number, solver.memory, sizes.limits)
     if is_whole and are_few(m, len(sizes.layers), c):  # the rows are pulled back
-        return sum(layer.params for layer in sizes.layers)
+        n = sizes.samples
+        return sum(
+            2.0 * n * m * of.features * of.width if are_summed(of, n, m) else of.params for of in sizes.layers
+        )
     return sizes.jvp
 
 
