@@ -109,11 +109,13 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def parse_value(value: str) -> Any:
-    """Return the value of a setting, parsed as TOML, else the text itself; "none" is None."""
+    """Return the value of a setting, parsed as TOML, else the text itself; "none" is None, and .5 is 0.5."""
     import tomllib
 
     if value.lower() == "none":
         return None
+    if re.fullmatch(r"[-+]?(?:\.\d+|\d+\.)(?:[eE][-+]?\d+)?", value):
+        return float(value)
     try:
         return tomllib.loads(f"x = {value}")["x"]
     except (tomllib.TOMLDecodeError, RecursionError):

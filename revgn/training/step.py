@@ -101,7 +101,7 @@ def _train_step(
         record |= {name: x for name, x in known.items() if x is not None and not math.isnan(x)}
         if solved.outcome is not None:
             record["cg_outcome"] = OUTCOMES.index(solved.outcome)
-    return TrainState(params, inner, step, state.seconds + seconds, average), record
+    return TrainState(params, inner, step, state.seconds + seconds, average, state.course), record
 
 
 def _row_major(tree: Any) -> Any:

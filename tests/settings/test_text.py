@@ -144,6 +144,9 @@ def test_a_byte_order_mark_is_ignored():
     ("text", "path", "value"),
     [
         ("optimizer.lr=0.5", "optimizer.lr", 0.5),
+        ("optimizer.lr=.5", "optimizer.lr", 0.5),
+        ("optimizer.lr=5.", "optimizer.lr", 5.0),
+        ("optimizer.lr=-.5e-3", "optimizer.lr", -5e-4),
         ("training.steps=none", "training.steps", None),
         ("training.batch_size=full", "training.batch_size", "full"),
         ('data.name="a b"', "data.name", "a b"),
