@@ -66,6 +66,7 @@ from revgn.solvers.jacobian import (
 from revgn.solvers.kernel import (
     HELD,
     are_few,
+    are_summed,
     kernel_work,
     lower_kernel,
     pulled_back,
@@ -85,6 +86,7 @@ from revgn.structs import setting, struct
 
 _HIDDEN = 0.8  # observed: below this ratio of rank at W = 0 to order, the kernel is singular for small W too
 _UNBOUNDED = 2**62  # bytes
+_SUMS_SHARE = 2  # rows that are computed for each sample take at most one half of the memory bound
 _LAUNCHES, _LAUNCHES_OF_LAYER = 83, 18  # of a solve and of each layer, without the pieces of the kernel
 _SOLVES, _SOLVES_OF_ESTIMATES = 2, 10  # triangular solves for the solution, and for the smallest eigenvalue
 _PASSES, _PASSES_OF_ESTIMATES = 4, 20  # sweeps over the factor for the solution, and for its eigenvalues
@@ -232,9 +234,11 @@ def prepared_minimum_norm(solver: MinimumNorm, J: Jacobian) -> Jacobian:
     c = J.network.readout.first.shape[-1]
     if J.pulled is not None or J.point.points is None or not are_few(m, parts, c):
         return J
-    like = J.network.readout.first
-    is_whole = is_dense("cholesky", n * m, nbytes((1,), like), solver.memory, limits_of(backend_of(like)))
-    return pulled_back(J) if is_whole else J
+    like, backend = J.network.readout.first, backend_of(J.network.readout.first)
+    size, memory = nbytes((1,), like), kernel_memory(solver.memory, backend)
+    is_whole = is_dense("cholesky", n * m, size, solver.memory, limits_of(backend))
+    room = math.inf if memory is None else memory / (_SUMS_SHARE * size)
+    return pulled_back(J, room) if is_whole else J
 
 
 class _Solved(NamedTuple):
@@ -267,14 +271,16 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
     n, size, layers = sizes.samples, sizes.number, sizes.layers
     order = n * m
     moving = layers if sizes.own_rows else layers[:-1]  # layers whose cotangents differ between samples
-    own_rows, estimates = rows_memory(sizes, m), 0 if solver.damping else 1
+    c, is_whole = sizes.span or sizes.outputs, is_dense("cholesky", order, size, solver.memory, sizes.limits)
+    own_rows = rows_memory(sizes, m, kept=is_whole and are_few(m, len(layers), c))
+    estimates = 0 if solver.damping else 1
     solves, sweeps = _SOLVES + estimates * _SOLVES_OF_ESTIMATES, _PASSES + estimates * _PASSES_OF_ESTIMATES
     work = {"pull-back": sizes.pull_back(m), "solution": work_of_rows(solver, sizes_of_all)}
     if not solver.damping:
         work["rho"] = sizes.jvp
     work["kernel"] = kernel_work(sizes, m)
     work["factor"] = order**3 / 3
-    if is_dense("cholesky", order, size, solver.memory, sizes.limits):
+    if is_whole:
         held = order**2 * size
         passes = 2 * -(-len(moving) // HELD) + sweeps
         memory = {"kernel": sizes.limits.cholesky * held}
@@ -304,7 +310,10 @@ def work_of_rows_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> float:
     (m, sizes), c = constrained(solver, sizes), sizes.span or sizes.outputs
     is_whole = is_dense("cholesky", sizes.samples * m, sizes.number, solver.memory, sizes.limits)
     if is_whole and are_few(m, len(sizes.layers), c):  # the rows are pulled back
-        return sum(layer.params for layer in sizes.layers)
+        n = sizes.samples
+        return sum(
+            2.0 * n * m * of.features * of.width if are_summed(of, n, m) else of.params for of in sizes.layers
+        )
     return sizes.jvp
 
 
