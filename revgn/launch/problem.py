@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from revgn.arrays import BackendName, to_host
-from revgn.data import Dataset, interface_of
+from revgn.data import Dataset, dataset_names, interface_of
 from revgn.errors import DataError, RevgnError, RunError, ShapeError
 from revgn.networks import frozen_arrays, with_frozen
 from revgn.settings import Config, build_config
@@ -111,9 +111,10 @@ def stored_network(problem: Problem) -> StoredNetwork:
 
 
 def with_data_found(config: Config) -> Config:
-    """Return the configuration with an absolute path of the data file, so that any folder can resume it."""
-    name = Path(config.data.name)
-    return replace(config, data=replace(config.data, name=str(name.resolve()))) if name.suffix else config
+    """Return the configuration with an absolute path of the data, so that the run can be resumed anywhere."""
+    path = Path(config.data.name)
+    is_path = config.data.name not in dataset_names() and (path.suffix or path.exists())
+    return replace(config, data=replace(config.data, name=str(path.resolve()))) if is_path else config
 
 
 def _config_of(run: Run, optimizer: bool, backend: BackendName | None) -> Config:
@@ -132,7 +133,7 @@ def _load(run: Run, config: Config, stored: StoredNetwork | None) -> tuple[Confi
     dataset : Dataset
     """
     path = Path(config.data.name)
-    if not path.suffix or path.exists():
+    if path.exists() or not (path.suffix or path.is_absolute()):
         dataset = load_data(config)
         _check_data(run, config, dataset)
         return config, dataset
@@ -144,7 +145,8 @@ def _load(run: Run, config: Config, stored: StoredNetwork | None) -> tuple[Confi
         except RevgnError:
             continue
         return moved, dataset
-    raise DataError(f"{path}: there is no such file; name the data of the run with --data FILE")
+    kind = "file" if path.suffix else "folder"
+    raise DataError(f"{path}: there is no such {kind}; name the data of the run with --data {kind.upper()}")
 
 
 def _candidates(path: Path, size: int) -> list[Path]:
