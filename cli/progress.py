@@ -1,10 +1,11 @@
 """Progress on standard error: a live line in a terminal, a plain line every few seconds elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -67,10 +68,15 @@ def show_progress(quiet: bool, title: str) -> Iterator[Observer | None]:
     """Yield a function that displays training events under a title; None if `quiet`."""
     if quiet:
         yield None
-    elif sys.stderr.isatty():
+    elif can_redraw(sys.stderr):
         yield from _live(title)
     else:
         yield _plain(title)
+
+
+def can_redraw(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal that can move its cursor, unlike TERM=dumb."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 def clock(seconds: float) -> str:

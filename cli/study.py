@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from revgn_cli import completion
 from revgn_cli.board import show_board
+from revgn_cli.forecast import print_forecast
 from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.options import dask_option, json_option, print_json, quiet_option, workers_option
 from revgn_cli.train import command_line
@@ -13,8 +15,14 @@ if TYPE_CHECKING:
     from revgn.studies.study import Scale
 
 
+def _names() -> list[str]:
+    from revgn.studies import study_names
+
+    return study_names()
+
+
 @click.command("study")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.among(_names))
 @click.option(
     "--scale",
     type=click.Choice(["laptop", "paper"]),
@@ -22,7 +30,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="laptop: small networks and data for two cores; paper: the paper's set-up, for a GPU.",
 )
-@click.option("--data", metavar="NAME", help="Data set, instead of the study's own.")
+@click.option(
+    "--data",
+    metavar="NAME",
+    shell_complete=completion.data_names,
+    help="Data set, instead of the study's own.",
+)
 @click.option(
     "--seeds", type=int, default=3, show_default=True, metavar="N", help="Number of seeds per variant."
 )
@@ -31,7 +44,11 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: a folder in runs/]"
 )
-@click.option("--dry-run", is_flag=True, help="Print the question and the first trials, and run nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the question, the first trials and their estimated time, and run nothing.",
+)
 @quiet_option
 @json_option
 def command(
@@ -66,13 +83,11 @@ def command(
     study = load_study(name)
     folder = out or Path("runs") / "-".join(["study", name, scale, *([Path(data).stem] if data else [])])
     if dry_run:
-        plan = plan_of(study, scale, seeds, data)
-        source = source_of(study, plan, folder, seeds)
-        trials = list(source.more({}, 0))
-        count = f"{len(trials)} to begin with"
-        if isinstance(source, Raced):
-            count += f", at most {source.most} in all"
-        click.echo("\n".join([study.question, *(trial.name for trial in trials), f"trials: {count}"]))
+        source = source_of(study, plan_of(study, scale, seeds, data), folder, seeds)
+        if not as_json:
+            click.echo(study.question)
+        most = source.most if isinstance(source, Raced) else None
+        print_forecast(source, folder, 1 if workers is None else workers, as_json, most)
         return
     with (
         stop_when_asked("stopping each trial after its step, with a checkpoint") as should_stop,

@@ -11,6 +11,7 @@ from the lowest to the highest:
     maps        the maps of a layer: forward, inverse, jvp, vjp, pseudoinverse
     layers      couplings, convolutions, squeeze and readout
     networks    chains, activations kept or recomputed; dense and convolutional networks
+    convert     networks from and to PyTorch (loaded on demand)
     losses      squared error, cross-entropy
     solvers     solvers of J D = eps: block-wise, minimum norm (dense, tiled, or by conjugate gradients)
     optimizers  Gauss-Newton, SGD, Adam, Muon, SOAP, K-FAC, L-BFGS; hybrids, step lengths
@@ -127,7 +128,7 @@ from revgn.solvers import (
     solve,
     tangent_kernel,
 )
-from revgn.training import build_problem, initial_state, load_data, train, train_step
+from revgn.training import build_problem, choose_defaults, initial_state, load_data, train, train_step
 
 _ON_DEMAND = {
     "evaluate_run": "revgn.launch",
@@ -149,6 +150,7 @@ _ON_DEMAND = {
     "load_plan": "revgn.sweeps",
     "run_sweep": "revgn.sweeps",
     "compare_runs": "revgn.views",
+    "convert": "revgn.convert",
     "draw_curves": "revgn.views",
     "Group": "revgn.views",
 }
@@ -217,6 +219,7 @@ __all__ = [
     "batch_gradient",
     "build_config",
     "build_problem",
+    "choose_defaults",
     "direction",
     "draw_convolution",
     "draw_coupling",

@@ -1,7 +1,6 @@
 """Analysis of stored runs at their checkpoints, with the same quantities as `--analyse-rows` in training."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -63,8 +62,7 @@ def analyse_run(run: Run, rows: int = 100, probes: int = 0, data: str | None = N
     for step in run.checkpoints:
         checkpoint = load_checkpoint(checkpoint_path(run.folder, step))
         state = restore_state(problem, checkpoint.arrays)
-        further = replace(problem, total_steps=max(problem.total_steps, step + 2))
-        found[step] = analyse(further, state, probe)
+        found[step] = analyse(problem, state, probe)
     return found
 
 

@@ -164,5 +164,6 @@ def _other_data(run: Run, own: Interface, data: dict[str, Any]) -> Dataset:
     inherited = ours if same_kind else {"folder": ours.get("folder")}
     if "name" in data:
         inherited = inherited | {"subset": None, "subset_seed": None}
-    loaded = load_data(build_config({"data": inherited | data}))
+    inherited = inherited | {"task": own.task}
+    loaded = load_data(build_config({"data": inherited | data}), for_training=False)
     return matched_columns(matched_classes(loaded, own), own)

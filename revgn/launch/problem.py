@@ -1,5 +1,6 @@
 """The training problem of a stored run, rebuilt from its settings and data, and its network without data."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -8,6 +9,7 @@ import numpy as np
 
 from revgn.arrays import BackendName, to_host
 from revgn.data import Dataset, dataset_names, interface_of
+from revgn.data.settings import TaskChoice
 from revgn.errors import DataError, RevgnError, RunError, ShapeError
 from revgn.networks import frozen_arrays, with_frozen
 from revgn.settings import Config, build_config
@@ -17,6 +19,7 @@ from revgn.training import Model, Problem, build_model, build_problem, load_data
 
 P = TypeVar("P", Problem, Model)
 
+_TASKS: tuple[TaskChoice, ...] = ("regression", "classification")
 ROUNDING = 1e-3  # frozen arrays that differ by less than this are drawn from the same random numbers
 
 
@@ -134,19 +137,32 @@ def _load(run: Run, config: Config, stored: StoredNetwork | None) -> tuple[Confi
     """
     path = Path(config.data.name)
     if path.exists() or not (path.suffix or path.is_absolute()):
-        dataset = load_data(config)
-        _check_data(run, config, dataset)
-        return config, dataset
+        return config, _load_as_then(run, config, stored)
     for other in _candidates(path, 0 if stored is None else stored.data_bytes):
         moved = replace(config, data=replace(config.data, name=str(other)))
-        try:
-            dataset = load_data(moved)
-            _check_data(run, moved, dataset)
-        except RevgnError:
-            continue
-        return moved, dataset
+        with suppress(RevgnError):
+            return moved, _load_as_then(run, moved, stored)
     kind = "file" if path.suffix else "folder"
     raise DataError(f"{path}: there is no such {kind}; name the data of the run with --data {kind.upper()}")
+
+
+def _load_as_then(run: Run, config: Config, stored: StoredNetwork | None) -> Dataset:
+    """Load the data of a run for the task that they were taken for when the run started.
+
+    Runs before 0.2 do not say it, and took whole numbers for labels by another rule, so both tasks are tried.
+    """
+
+    def loaded(task: TaskChoice) -> Dataset:
+        return load_data(replace(config, data=replace(config.data, task=task)), for_training=False)
+
+    is_inferred = config.data.task == "auto" and config.data.name not in dataset_names()
+    dataset = loaded(stored.interface.task if is_inferred and stored else config.data.task)
+    for task in _TASKS if is_inferred and stored is None else ():
+        if dataset.checksum != run.attributes["data_sha256"]:
+            with suppress(DataError):
+                dataset = loaded(task)
+    _check_data(run, config, dataset)
+    return dataset
 
 
 def _candidates(path: Path, size: int) -> list[Path]:

@@ -11,13 +11,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from revgn.errors import RunError
+from revgn.errors import RunError, RunHeldError
 from revgn.store import names
 from revgn.store.attributes import (
     Provenance,
     config_attributes,
     first_attributes,
     machine_attributes,
+    machine_changes,
     now,
     text,
 )
@@ -104,7 +105,9 @@ class RunWriter:
         return path
 
     def close(
-        self, status: Literal["finished", "stopped", "interrupted", "failed"], message: str = ""
+        self,
+        status: Literal["finished", "stopped", "interrupted", "diverged", "failed"],
+        message: str = "",
     ) -> None:
         """Store the final status in a last snapshot, and close the journal.
 
@@ -143,14 +146,23 @@ class RunWriter:
 def create_run(folder: Path, provenance: Provenance, network: StoredNetwork | None = None) -> RunWriter:
     """Create the folder of a new run; a folder that is not empty or cannot be written raises `RunError`.
 
-    `network` makes the run independent of its data.
+    `network` makes the run independent of its data. If the run cannot be created, for instance on a full
+    disk, nothing remains of it.
     """
     attributes = first_attributes(provenance)
     with writing(folder):
+        is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         if not _is_unborn(folder):
             raise RunError(f"{folder}: is not empty, and runs are never overwritten; choose another folder")
-    return _begin(RunWriter(folder, attributes), provenance.config_toml, network)
+    try:
+        return _begin(RunWriter(folder, attributes), provenance.config_toml, network)
+    except RunHeldError:  # the files are those of another process
+        raise
+    except BaseException:
+        with suppress(OSError):
+            _remove_unborn(folder, is_new)
+        raise
 
 
 def reopen_run(
@@ -159,17 +171,20 @@ def reopen_run(
     """Return a writer that continues a run from `step`, with the machine and settings in `provenance`.
 
     Records of later steps become void; without `step`, all records remain valid. Title, first command, seed
-    and data do not change. `network` is for a run of a version that did not store it. `RunError` is raised
-    if there is no run, if it is damaged, or if another process is writing it.
+    and data do not change. The new line of the history lists the changes of machine and versions. `network`
+    is for a run of a version that did not store it. `RunError` is raised if there is no run, if it is
+    damaged, or if another process is writing it.
     """
     run = open_run(folder)
+    changes = machine_changes(run.attributes, provenance)
+    changed = f" ({', '.join(changes)})" if changes else ""
     changing = (names.CONFIG_PREFIX, "version.")
     kept = {name: value for name, value in run.attributes.items() if not name.startswith(changing)}
     attributes = kept | {
         "status": "running",
         "message": "",
         "end": "",
-        "history": text(f"{kept['history']}\n{now()} {provenance.command}"),
+        "history": text(f"{kept['history']}\n{now()} {provenance.command}{changed}"),
         **machine_attributes(provenance),
     }
     keep_original(folder)
@@ -191,10 +206,21 @@ def repair_run(folder: Path, config_toml: str) -> None:
     _begin(RunWriter(folder, attributes), config_toml, None, run)._release()
 
 
+_BEFORE_RUN = (names.CONFIG_FILE, names.NETWORK_FILE, names.PARTIAL_FILE, names.WRITER_FILE)
+
+
+def _remove_unborn(folder: Path, is_new: bool) -> None:
+    """Remove the files of a run that has no run.h5, unless others use the folder, and the folder if new."""
+    if _is_unborn(folder):
+        for name in (*_BEFORE_RUN, names.JOURNAL_FILE):
+            (folder / name).unlink(missing_ok=True)
+        if is_new:
+            folder.rmdir()
+
+
 def _is_unborn(folder: Path) -> bool:
     """Return whether a folder is empty, or has only the files of a run killed before its first record."""
-    tolerated = {names.CONFIG_FILE, names.NETWORK_FILE, names.PARTIAL_FILE, names.WRITER_FILE}
-    left = {path.name for path in folder.iterdir()} - tolerated
+    left = {path.name for path in folder.iterdir()} - {*_BEFORE_RUN}
     journal = folder / names.JOURNAL_FILE
     if left == {journal.name}:
         return journal.stat().st_size == 0 and not is_locked(journal)

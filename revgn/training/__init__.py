@@ -1,6 +1,7 @@
 """Training: a step as a pure function, and a loop that yields records and writes no files."""
 
 from revgn.training.average import AverageState, update_average
+from revgn.training.choices import Chosen, choose_defaults
 from revgn.training.estimate import (
     Estimate,
     Speeds,
@@ -17,6 +18,7 @@ from revgn.training.evaluation import (
     regression_scores,
     start_probe,
 )
+from revgn.training.idle import idle_at_end, idle_settings
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, train
 from revgn.training.model import Model, build_model, model_of, outputs_in_pieces
 from revgn.training.problem import (
@@ -35,6 +37,7 @@ from revgn.training.step import train_step
 
 __all__ = [
     "AverageState",
+    "Chosen",
     "DivergedError",
     "Estimate",
     "Evaluated",
@@ -47,10 +50,13 @@ __all__ = [
     "analyse",
     "build_model",
     "build_problem",
+    "choose_defaults",
     "choose_solver",
     "estimate_step",
     "evaluate",
     "evaluate_part",
+    "idle_at_end",
+    "idle_settings",
     "initial_state",
     "load_data",
     "model_of",

@@ -184,4 +184,4 @@ def test_a_failed_run_stays_failed(tmp_path):
     with pytest.raises(DivergedError):
         start_run(build_config(settings), tmp_path / "run")
     outcomes(tmp_path / "run", repair=True)
-    assert open_run(tmp_path / "run").status == "failed"
+    assert open_run(tmp_path / "run").status == "diverged"

@@ -159,7 +159,8 @@ def test_a_run_without_the_file_is_used_with_its_data(trained):
 def test_columns_are_matched_by_name(tmp_path):
     """An evaluation takes the columns of a table in any order; a missing one is named."""
     cars = revgn.load_dataset("auto-mpg")
-    start_run(config(name="auto-mpg", subset=None, steps=2, dtype="float64"), tmp_path / "run")
+    own = config(name="auto-mpg", subset=None, steps=2, dtype="float64", optimizer="adam")
+    start_run(own, tmp_path / "run")
     names = [*cars.columns, "mpg"]
     table = np.hstack((cars.test.inputs, cars.test.targets))[:40]
     mixed = [7, 3, 0, 5, 6, 1, 4, 2]
