@@ -37,6 +37,7 @@ def test_the_most_frequent_pairs_of_many_classes():
 def make(tmp_path):
     def start(folder, **data):
         tiny = {"data": data, "network": {"hidden": 8}, "training": {"steps": 3}}
+        tiny["optimizer"] = {"kind": "adam"}
         start_run(build_config(tiny), tmp_path / folder)
         return open_run(tmp_path / folder)
 
