@@ -86,6 +86,12 @@ def _reason(error: Exception) -> str:
     return "the file is damaged, incomplete or of another kind"
 
 
+def as_float64(values: HostArray) -> HostArray:
+    """Return values as float64; long doubles beyond its range become infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float64)
+
+
 def check_finite(values: HostArray, where: str, columns: Sequence[str] = ()) -> None:
     """Raise `DataError` for NaN or infinity in `values` (n, c); the message names the first such number."""
     bad = ~np.isfinite(values)

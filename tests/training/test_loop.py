@@ -22,9 +22,11 @@ from revgn.training import (
     DivergedError,
     Evaluated,
     StepDone,
+    analyse,
     evaluate,
     evaluate_part,
     initial_state,
+    start_probe,
     train,
     train_step,
 )
@@ -158,6 +160,14 @@ def test_the_last_evaluations_look_ahead(make_problem, schedule):
             assert [event.record[name] for name in names] == [same.record[name] for name in names]
         first, second = (trees.axpy(-1.0, b.state.params, a.state.params) for a, b in pairwise(on))
         assert events[-1].record["step_overlap"] == pytest.approx(cosine(first, second), abs=1e-5)
+
+
+def test_what_overflows_in_the_analysis_gives_no_warning(make_problem):
+    """Warnings of NumPy are errors here."""
+    problem = make_problem({"training.dtype": "float32", "optimizer": "sgd"})
+    state = initial_state(problem)
+    huge = state._replace(params=trees.map_leaves(lambda W: W + np.float32(1e25), state.params))
+    assert "kernel_rate" not in analyse(problem, huge, start_probe(problem, 6))
 
 
 def test_conjugate_gradients_are_recorded(make_problem):
