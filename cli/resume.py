@@ -8,7 +8,7 @@ from revgn_cli import options
 from revgn_cli.interrupt import stop_when_asked
 from revgn_cli.notes import say_note
 from revgn_cli.progress import show_progress
-from revgn_cli.train import command_line, report
+from revgn_cli.train import command_line, json_if_diverged, report
 
 
 @click.command("resume")
@@ -31,7 +31,11 @@ def command(run: Path, assignments: tuple[str, ...], quiet: bool, as_json: bool,
     from revgn.store import open_run
 
     changes = options.chosen_settings(values, assignments, open_run(run).config)
-    with stop_when_asked() as should_stop, show_progress(quiet, f"run {run}") as observe:
+    with (
+        json_if_diverged(run, as_json),
+        stop_when_asked() as should_stop,
+        show_progress(quiet, f"run {run}") as observe,
+    ):
         outcome = resume_run(
             run, changes, command=command_line(), observe=observe, should_stop=should_stop, note=say_note
         )

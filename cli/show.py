@@ -33,6 +33,8 @@ def command(run: Path, as_json: bool) -> None:
     if summary["message"]:
         click.echo(f"  {summary['message']}")
     click.echo(f"  {summary['backend']}, {summary['device']}, {summary['dtype']}, started {summary['start']}")
+    for line in summary["history"][1:]:
+        click.echo(f"  {line}")
     for path, value in summary["settings"].items():
         click.echo(f"  {path} = {value}")
     click.echo(f"step {summary['step']}, epoch {summary['epoch']:.4g}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 from revgn_cli import completion
 from revgn_cli.board import show_board
+from revgn_cli.forecast import print_forecast
 from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.options import dask_option, json_option, print_json, quiet_option, workers_option
 from revgn_cli.train import command_line
@@ -43,7 +44,11 @@ def _names() -> list[str]:
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: a folder in runs/]"
 )
-@click.option("--dry-run", is_flag=True, help="Print the question and the first trials, and run nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the question, the first trials and their estimated time, and run nothing.",
+)
 @quiet_option
 @json_option
 def command(
@@ -78,13 +83,11 @@ def command(
     study = load_study(name)
     folder = out or Path("runs") / "-".join(["study", name, scale, *([Path(data).stem] if data else [])])
     if dry_run:
-        plan = plan_of(study, scale, seeds, data)
-        source = source_of(study, plan, folder, seeds)
-        trials = list(source.more({}, 0))
-        count = f"{len(trials)} to begin with"
-        if isinstance(source, Raced):
-            count += f", at most {source.most} in all"
-        click.echo("\n".join([study.question, *(trial.name for trial in trials), f"trials: {count}"]))
+        source = source_of(study, plan_of(study, scale, seeds, data), folder, seeds)
+        if not as_json:
+            click.echo(study.question)
+        most = source.most if isinstance(source, Raced) else None
+        print_forecast(source, folder, 1 if workers is None else workers, as_json, most)
         return
     with (
         stop_when_asked("stopping each trial after its step, with a checkpoint") as should_stop,

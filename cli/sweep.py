@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from revgn_cli import completion, options
 from revgn_cli.board import show_board
+from revgn_cli.forecast import print_forecast
 from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.notes import say_note
@@ -53,9 +54,8 @@ if TYPE_CHECKING:
     show_default=True,
     help=(
         "Criterion of --tune. score: best accuracy (or loss) on the validation set; without one, the last on "
-        "the test set; "
-        "largest: largest value that does not diverge; progress: lowest training loss after one epoch; "
-        "fit: lowest training loss at the end."
+        "the test set; largest: largest value that does not diverge and lowers the training loss; "
+        "progress: lowest training loss after one epoch; fit: lowest training loss at the end."
     ),
 )
 @click.option("--search", type=int, metavar="N", help="Let optuna choose N trials within the grid.")
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     metavar="EPOCHS",
     help="After EPOCHS epochs, stop trials whose best score is worse than the median of the others.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the trials, and run nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the trials and their estimated time, and run nothing.")
 @options.quiet_option
 @options.setting_options()
 @options.set_option
@@ -101,7 +101,18 @@ def command(
     revgn sweep --optimizer adam --tune lr --grid seed=0..2 --median-after 2
     """
     from revgn.errors import UsageError
-    from revgn.sweeps import MedianRule, Plan, Searched, executor_at, load_plan, plan_trials, run_sweep, tuned
+    from revgn.sweeps import (
+        Listed,
+        MedianRule,
+        Plan,
+        Searched,
+        executor_at,
+        load_plan,
+        plan_trials,
+        run_sweep,
+        tuned,
+    )
+    from revgn.sweeps.plan import with_files_found
 
     plan = Plan() if file is None else load_plan(file)
     settings = options.chosen_settings(values, assignments, dict(plan.settings))
@@ -114,15 +125,13 @@ def command(
     if dry_run:
         if search is not None:
             raise UsageError("--dry-run and --search: a search chooses each trial from earlier results")
-        trials = plan_trials(plan) if source is None else source.more({}, 0)
-        if as_json:
-            options.print_json([{"trial": trial.name, **trial.choices} for trial in trials])
-        else:
-            more = " to begin with" if source else ""
-            click.echo(
-                "\n".join([*(trial.name for trial in trials), f"{len(trials)} trials{more} in {folder}"])
-            )
+        listed = source or Listed(plan_trials(with_files_found(plan, Path.cwd())))
+        print_forecast(listed, folder, 1 if workers is None else workers, as_json)
         return
+    _note_on_data(plan)
+    searched = None if search is None else Searched(plan, search, folder)
+    if searched is not None and searched.count != search:
+        say_note(f"--search {search}: the grid has only {searched.count} points; each is run once")
     with (
         stop_when_asked("stopping each trial after its step, with a checkpoint") as should_stop,
         executor_at(dask, workers) as (executor, count),
@@ -131,7 +140,7 @@ def command(
         board = run_sweep(
             plan,
             folder,
-            source=source if search is None else Searched(plan, search, folder),
+            source=source if searched is None else searched,
             executor=executor,
             workers=count,
             command=command_line(),
@@ -148,12 +157,13 @@ def command(
             click.echo(f"{point}: best {source.axis.path} {value:g}, {by}")
     selecting = {
         "tuning": source is not None and rule == "score",
-        "the search": search is not None,
+        "the search": searched is not None,
         "the median rule": hopeless is not None,
     }
     if by_test and any(selecting.values()):
         _note_on_test(" and ".join(name for name, is_used in selecting.items() if is_used))
-    _report(folder, board, has_more, as_json, should_stop.number)
+    is_expected = source is not None or searched is not None  # divergence, while values are being tried
+    _report(folder, board, has_more, is_expected, as_json, should_stop.number)
 
 
 def _with_options(
@@ -197,14 +207,37 @@ def _folder(file: Path | None, plan: "Plan") -> Path:
     return Path("runs") / f"sweep-{hashlib.sha256(plan_toml(plan).encode()).hexdigest()[:8]}"
 
 
+def _note_on_data(plan: "Plan") -> None:
+    """Note what the data of all trials are taken for; a trial that cannot be built says why by itself."""
+    from contextlib import suppress
+
+    from revgn.data import dataset_names, notes_on_data
+    from revgn.errors import RevgnError
+    from revgn.settings import build_config
+    from revgn.training import load_data
+
+    if any(axis.path.startswith("data.") for axis in plan.axes):
+        return
+    with suppress(RevgnError):
+        config = build_config(dict(plan.settings))
+        if config.data.name not in dataset_names():
+            for text in notes_on_data(load_data(config)):
+                say_note(text)
+
+
 def _note_on_test(selector: str) -> None:
     from revgn.views.compare import SELECTED_BY_TEST
 
     say_note(f"the trials have no validation rows, and {selector} selects by the test set{SELECTED_BY_TEST}")
 
 
-def _report(folder: Path, board: "Board", has_more: bool, as_json: bool, stopped_by: int) -> None:
-    """Print how the trials ended; exit with 1 if one failed, as after a signal if some are not finished."""
+def _report(
+    folder: Path, board: "Board", has_more: bool, may_diverge: bool, as_json: bool, stopped_by: int
+) -> None:
+    """Print how the trials ended; exit with 1 if one failed, as after a signal if some are not finished.
+
+    A trial that diverged has failed too, unless `may_diverge` and another one has finished.
+    """
     from collections import Counter
 
     counts = Counter(state.status for state in board.values())
@@ -225,5 +258,5 @@ def _report(folder: Path, board: "Board", has_more: bool, as_json: bool, stopped
         click.echo(f"revgn sweep {again}" if left else f"revgn compare {again}")
     if left:
         raise click.exceptions.Exit(exit_code(stopped_by))
-    if counts["failed"] or counts["diverged"]:
+    if counts["failed"] or (counts["diverged"] and not (may_diverge and counts["finished"])):
         raise click.exceptions.Exit(1)

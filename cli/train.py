@@ -2,7 +2,8 @@
 
 import shlex
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,11 @@ def command(
         return
     folder = out or _new_folder(config)
     try:
-        with stop_when_asked() as should_stop, show_progress(quiet, f"run {folder}") as observe:
+        with (
+            json_if_diverged(folder, as_json),
+            stop_when_asked() as should_stop,
+            show_progress(quiet, f"run {folder}") as observe,
+        ):
             outcome = start_run(
                 config,
                 folder,
@@ -76,6 +81,19 @@ def command(
                 folder.rmdir()
         raise
     report(outcome, as_json, should_stop.number)
+
+
+@contextmanager
+def json_if_diverged(folder: Path, as_json: bool) -> Iterator[None]:
+    """Print the status of a run that diverged as JSON, if wanted; the error is raised in any case."""
+    from revgn.training import DivergedError
+
+    try:
+        yield
+    except DivergedError as error:
+        if as_json:
+            options.print_json({"run": str(folder), "status": "diverged", "message": str(error)})
+        raise
 
 
 def report(outcome: "Outcome", as_json: bool, stopped_by: int) -> None:
@@ -136,10 +154,13 @@ def _new_folder(config: "Config") -> Path:
 
 
 def _print_estimate(config: "Config", as_json: bool) -> None:
+    from revgn.data import notes_on_data
     from revgn.settings import FAMILIES, kind_of, parts_of
     from revgn.training import build_problem, choose_solver, estimate_step, load_data, solver_choice
 
     dataset = load_data(config)
+    for text in notes_on_data(dataset):
+        say_note(text)
     config, by_solver = choose_solver(config, dataset)
     problem = build_problem(config, dataset)
     estimate = next(iter(by_solver.values())) if by_solver else estimate_step(problem)

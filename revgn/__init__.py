@@ -9,8 +9,8 @@ from the lowest to the highest:
     linalg      Gram matrices, factorizations, pseudoinverses, conjugate gradients
     data        data sets and batches
     maps        the maps of a layer: forward, inverse, jvp, vjp, pseudoinverse
-    layers      couplings and readout
-    networks    chains, activations kept or recomputed, the paper's networks
+    layers      couplings, convolutions, squeeze and readout
+    networks    chains, activations kept or recomputed; dense and convolutional networks
     convert     networks from and to PyTorch (loaded on demand)
     losses      squared error, cross-entropy
     solvers     solvers of J D = eps: block-wise, minimum norm (dense, tiled, or by conjugate gradients)
@@ -29,7 +29,7 @@ import importlib
 from typing import Any
 
 from revgn import trees
-from revgn.arrays import Backend, select_backend
+from revgn.arrays import Backend, Grid, select_backend
 from revgn.data import Dataset, load_dataset, take_batch
 from revgn.errors import (
     BackendError,
@@ -47,9 +47,12 @@ from revgn.layers import (
     LinearFeatures,
     RandomFeatures,
     Readout,
+    Squeeze,
+    draw_convolution,
     draw_coupling,
     draw_readout,
     linear_features,
+    trained_features,
 )
 from revgn.linalg import PAPER_RULE, PinvInfo, PinvRule
 from revgn.losses import CrossEntropy, SquaredError, accuracy, output_step
@@ -65,6 +68,7 @@ from revgn.maps import (
     from_matrices,
     init,
     inverse,
+    jvp,
     jvp_input,
     jvp_inverse,
     jvp_params,
@@ -73,10 +77,12 @@ from revgn.maps import (
     linearize_inverse,
     moved_halves,
     pinv_params,
+    positions,
     row_cotangents,
     row_features,
     solve_params,
     to_matrices,
+    vjp,
     vjp_input,
     vjp_params,
     weight_forms,
@@ -178,6 +184,7 @@ __all__ = [
     "Direction",
     "FeatureMetric",
     "GaussNewton",
+    "Grid",
     "Halves",
     "KernelPart",
     "LevenbergMarquardt",
@@ -199,6 +206,7 @@ __all__ = [
     "RunError",
     "ShapeError",
     "SquaredError",
+    "Squeeze",
     "StepDecay",
     "Switch",
     "UnsupportedMapError",
@@ -212,6 +220,7 @@ __all__ = [
     "build_config",
     "build_problem",
     "direction",
+    "draw_convolution",
     "draw_coupling",
     "draw_network",
     "draw_readout",
@@ -225,6 +234,7 @@ __all__ = [
     "inverse",
     "jacobian",
     "jacobian_operator",
+    "jvp",
     "jvp_input",
     "jvp_inverse",
     "jvp_params",
@@ -243,6 +253,7 @@ __all__ = [
     "open_runs",
     "output_step",
     "pinv_params",
+    "positions",
     "predict",
     "rebuild",
     "resume_run",
@@ -259,8 +270,10 @@ __all__ = [
     "to_xarray",
     "train",
     "train_step",
+    "trained_features",
     "trees",
     "update",
+    "vjp",
     "vjp_input",
     "vjp_params",
     "weight_forms",

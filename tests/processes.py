@@ -18,7 +18,7 @@ class Process(subprocess.Popen):
     """Process in a group of its own, which is killed as a whole when a wait takes too long.
 
     SIGINT, SIGTERM and SIGHUP act as by default, even if whoever started the tests ignores or blocks them (as
-    `nohup` and the `&` of a shell do), since this is inherited; the signals in `ignored` are ignored first.
+    `nohup` and a shell's `&` do), since this is inherited; those in `ignored` are ignored from the start.
     """
 
     def __init__(self, command: list[str], ignored: Iterable[int] = (), **options: Any) -> None:

@@ -40,7 +40,7 @@ def statuses(board):
 
 
 def killer(folder, killed, number=signal.SIGKILL):
-    """Return an observer that sends a signal to one worker while it trains; the trial goes to `killed`."""
+    """Return an observer that sends a signal to a worker while it trains and notes the trial in `killed`."""
 
     def is_under_way(name):
         journal = folder / name / "metrics.jsonl"

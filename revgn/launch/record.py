@@ -11,11 +11,22 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from revgn.arrays import to_host
-from revgn.errors import RevgnError
+from revgn.errors import RevgnError, RunError
 from revgn.store import RunWriter, Weights
 from revgn.store.names import WEIGHTS, score_of
-from revgn.training import Evaluated, Event, Problem, TrainState, evaluate_part, state_arrays, train
-from revgn.training.evaluation import is_evaluated
+from revgn.training import (
+    DivergedError,
+    Evaluated,
+    Event,
+    Problem,
+    TrainState,
+    evaluate_part,
+    idle_at_end,
+    idle_settings,
+    state_arrays,
+    train,
+)
+from revgn.training.problem import is_evaluated
 from revgn.training.step import is_finite
 
 Observer = Callable[[Problem, Event], None]
@@ -25,13 +36,17 @@ CHECKPOINT_SHARE = 0.05  # largest fraction of the wall-clock time for checkpoin
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How training ended, its total number of steps and seconds, and the record of the last evaluation."""
+    """How training ended, its total number of steps and seconds, and the record of the last evaluation.
+
+    `message` is the reason why it ended early, or states which settings had no effect.
+    """
 
     folder: Path
     status: Literal["finished", "stopped", "interrupted"]
     step: int
     seconds: float
     last: dict[str, float]
+    message: str = ""
 
 
 class _Candidate(NamedTuple):
@@ -88,8 +103,12 @@ def record_training(
     state: TrainState,
     observe: Observer | None,
     should_stop: Callable[[], bool | str],
+    note: Callable[[str], None],
 ) -> Outcome:
     """Train, record each event, save checkpoints when due, and close the run with its final status.
+
+    While the loss is above the limit of divergence, only an interrupt saves a checkpoint, so that a diverged
+    run can be resumed, with other settings, from before it diverged.
 
     Notes
     -----
@@ -106,7 +125,7 @@ def record_training(
         is_sound = bool(scores) or _is_sound(problem, state)
         keeper.save(*((state, scores) if is_sound else ()))
 
-    with writer, _saving_the_best(keeper):
+    with writer, _diverging(writer), _saving_the_best(keeper):
         for event in train(problem, state):
             state = event.state
             finite = is_finite(event.record)
@@ -114,7 +133,7 @@ def record_training(
                 last = event.record
                 writer.record_epoch(last)
                 scores = _scores(last)
-                if finite:
+                if event.is_sound:
                     keeper.offer(state, scores)
                 due = keeper.is_due() if every is None else state.step % every == 0
             else:
@@ -123,7 +142,7 @@ def record_training(
                 due = every is not None and state.step % every == 0 and not is_evaluated(problem, state.step)
             if observe is not None:
                 observe(problem, event)
-            if finite and (due or state.step == 0):
+            if event.is_sound and (due or state.step == 0):
                 save()
             elif scores and keeper.is_due():
                 keeper.save()
@@ -133,10 +152,25 @@ def record_training(
                 status: Literal["stopped", "interrupted"] = "interrupted" if reason is True else "stopped"
                 message = f"stopped after step {state.step}" if reason is True else str(reason)
                 writer.close(status, message)
-                return Outcome(writer.folder, status, state.step, state.seconds, last)
+                return Outcome(writer.folder, status, state.step, state.seconds, last, message)
         save()
-        writer.close("finished")
-    return Outcome(writer.folder, "finished", state.step, state.seconds, last)
+        found = idle_at_end(problem, state)
+        message = "; ".join([*idle_settings(problem), *found])
+        writer.close("finished", message)
+    for text in found:
+        note(text)
+    return Outcome(writer.folder, "finished", state.step, state.seconds, last, message)
+
+
+@contextmanager
+def _diverging(writer: RunWriter) -> Iterator[None]:
+    """Close the run as diverged if training diverges."""
+    try:
+        yield
+    except DivergedError as error:
+        with suppress(RunError):  # a full disk must not hide the original error
+            writer.close("diverged", str(error))
+        raise
 
 
 @contextmanager

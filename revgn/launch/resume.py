@@ -1,6 +1,7 @@
 """Resuming a run from its newest checkpoint."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from revgn.errors import MemoryShortageError, UsageError
 from revgn.launch.problem import problem_of, stored_network, with_data_found
 from revgn.launch.provenance import provenance
 from revgn.launch.record import Observer, Outcome, record_training
-from revgn.settings import Config, build_config, config_dict, fields_at, flat, mapped
+from revgn.optimizers import schedule_factor
+from revgn.settings import Config, Tail, build_config, config_dict, fields_at, flat, kind_of, mapped, parts_of
 from revgn.solvers import MinimumNorm
-from revgn.store import Run, RunWriter, has_network, latest_checkpoint, open_run, reopen_run
-from revgn.training import Problem, TrainState, initial_state, restore_state
+from revgn.store import Provenance, Run, RunWriter, has_network, latest_checkpoint, open_run, reopen_run
+from revgn.store.attributes import machine_changes
+from revgn.training import Problem, TrainState, idle_settings, initial_state, restore_state
+from revgn.training.average import tail_begin
 
 
 def resume_run(
@@ -32,8 +36,9 @@ def resume_run(
         Nested settings to change, such as a larger number of epochs. For a run that was started with a
         `Problem`, the same problem.
     note : callable
-        Called with a message for each damaged checkpoint, and if the tangent kernel does not fit into memory
-        as a whole.
+        Called with messages for the user: damaged checkpoints, changes of machine or versions, a learning
+        rate or an average that does not continue smoothly since the number of steps has changed, settings
+        without effect, and whether the tangent kernel does not fit into memory as a whole.
 
     Notes
     -----
@@ -70,8 +75,11 @@ def resume_run(
             f"{folder}: has completed all {state.step} steps; "
             f"to continue, increase training.{'steps' if problem.config.training.steps else 'epochs'}"
         )
+    origin = provenance(problem, command)
+    for text in (*_changes(run, problem, state, origin), *idle_settings(problem)):
+        note(text)
     network = None if has_network(folder) else stored_network(problem)  # a run of an older version
-    writer = reopen_run(folder, provenance(problem, command), network, step=state.step)
+    writer = reopen_run(folder, origin, network, step=state.step)
     return record_with_room(writer, problem, state, command, observe, should_stop, note)
 
 
@@ -92,7 +100,7 @@ def record_with_room(
     """
     while True:
         try:
-            return record_training(writer, problem, state, observe, should_stop)
+            return record_training(writer, problem, state, observe, should_stop, note)
         except MemoryShortageError as error:
             bounded = None if error.kernel_memory is None else _with_bound(problem, error.kernel_memory)
             if bounded is None or bounded.config == problem.config:
@@ -122,6 +130,44 @@ def _latest_state(run: Run, problem: Problem, note: Callable[[str], None]) -> Tr
     for text in notes:
         note(text)
     return restore_state(problem, checkpoint.arrays)
+
+
+def _changes(run: Run, problem: Problem, state: TrainState, origin: Provenance) -> Iterator[str]:
+    """Yield what the resumed run does in another way than before, in words."""
+    if changes := machine_changes(run.attributes, origin):
+        yield f"{', '.join(changes)}: results may differ from those of an uninterrupted run in the last bits"
+    if not state.step:
+        return
+    before, after = build_config(run.config), problem.config
+    total = before.training.steps or before.training.epochs * problem.steps_per_epoch
+    last, planned, now = (
+        schedule_factor(settings.schedule, step, steps)
+        for settings, step, steps in (
+            (before.training, state.step - 1, total),
+            (before.training, state.step, total),
+            (after.training, state.step, problem.total_steps),
+        )
+    )
+    if not math.isclose(planned, now, rel_tol=1e-3):
+        yield _schedule_change(before, after, last, now, (total, problem.total_steps))
+    if isinstance(problem.average, Tail) and state.average and state.average.steps:
+        begin = tail_begin(problem.average, problem.total_steps)
+        if state.step < begin:
+            yield f"the average of the weights starts again at step {begin + 1}, since the run is longer now"
+
+
+def _schedule_change(before: Config, after: Config, last: float, now: float, totals: tuple[int, int]) -> str:
+    """Describe a jump of the learning rate, and how to avoid it."""
+    rates = [
+        [part.lr for part in parts_of(config.optimizer) if hasattr(part, "lr")] for config in (before, after)
+    ]
+    kind = kind_of(after.training.schedule)
+    longer = f"the {kind} schedule now ends at step {totals[1]} instead of {totals[0]}"
+    reason = longer if totals[0] != totals[1] else "the schedule has changed"
+    if any(len({*of}) != 1 for of in rates):
+        return f"the factor of the learning rates goes from {last:.3g} to {now:.3g}: {reason}"
+    old, new = rates[0][0] * last, rates[1][0] * now
+    return f"lr goes from {old:.3g} to {new:.3g}: {reason}; --schedule constant --lr {old:.3g} keeps it"
 
 
 def _check_changes(before: Config, after: Config) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from revgn import training
-from revgn.data import Dataset
+from revgn.data import notes_on_data
 from revgn.launch.problem import stored_network, with_data_found
 from revgn.launch.provenance import provenance
 from revgn.launch.record import Observer, Outcome
@@ -39,8 +39,8 @@ def start_run(
         "interrupted". If it returns a reason, the status is "stopped", and the run should not be resumed.
     note : callable
         Called with messages for the user: what the data were taken for and what they lack, which solver was
-        chosen, whether the tangent kernel is singular by construction, and whether it fits into memory as a
-        whole.
+        chosen, whether the tangent kernel is singular by construction, whether it fits into memory as a
+        whole, and which settings have no effect.
 
     Raises
     ------
@@ -59,22 +59,18 @@ def start_run(
     if isinstance(what, Config):
         config = with_data_found(what)
         dataset = training.load_data(config)
-        _note_data(dataset, note)
+        for text in notes_on_data(dataset):
+            note(text)
         config, estimates = training.choose_solver(config, dataset)
         if estimates:
             note(f"solver {training.solver_choice(estimates)}")
         problem = training.build_problem(config, dataset)
     else:
         problem = replace(what, config=with_data_found(what.config))
-        _note_data(problem.dataset, note)
-    for text in training.step_cost(problem).notes:
+        for text in notes_on_data(problem.dataset):
+            note(text)
+    for text in (*training.step_cost(problem).notes, *training.idle_settings(problem)):
         note(text)
     writer = create_run(Path(folder), provenance(problem, command), stored_network(problem))
     state = initial_state(problem)
     return record_with_room(writer, problem, state, command, observe, should_stop, note)
-
-
-def _note_data(dataset: Dataset, note: Callable[[str], None]) -> None:
-    """Note what a data file was taken for, and what it lacks."""
-    for text in filter(None, (dataset.taken_for, *dataset.warnings)):
-        note(f"{dataset.name}: {text}")

@@ -104,6 +104,13 @@ class TrainingSettings:
         ge=0,
         resumable=True,
     )
+    diverged_above: float | None = setting(
+        "Multiple of the initial training loss that ends training as diverged, if the loss of 10 batches in "
+        "succession or the last training loss exceeds it; none: only a loss that is not finite.",
+        default=1000.0,
+        gt=1,
+        resumable=True,
+    )
     checkpoint_every: int | None = setting(
         "Steps between checkpoints; by default chosen from the time that they take.",
         default=None,
@@ -125,7 +132,8 @@ class Config:
     """All settings of a run."""
 
     preset: str | None = setting(
-        "Set-up of the paper, such as paper-mnist, that replaces defaults.", default=None
+        "Set-up that replaces defaults: mlp, revnet-small, revnet-cifar10, paper-mnist or paper-cifar10.",
+        default=None,
     )
     data: DataSettings = setting("Data set.", default=DataSettings())
     network: Architecture | Convolutional | Own = setting(

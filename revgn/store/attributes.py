@@ -66,6 +66,17 @@ def machine_attributes(provenance: Provenance) -> dict[str, str | int | float]:
     }
 
 
+def machine_changes(attributes: dict[str, Any], provenance: Provenance) -> list[str]:
+    """Return what differs from the machine and versions of a run in words, such as "numpy 2.1.0 -> 2.2.0"."""
+    now = machine_attributes(provenance)
+    names = [name for name in now if name.startswith("version.") or name in ("backend", "device")]
+    return [
+        f"{name.removeprefix('version.')} {attributes[name]} -> {now[name]}"
+        for name in names
+        if name in attributes and attributes[name] != now[name]
+    ]
+
+
 def config_attributes(config: dict[str, Any]) -> dict[str, str | int | float]:
     """Return the settings as attributes of run.h5: all of them as JSON, and each under its dotted path."""
     settings = json.dumps(config)

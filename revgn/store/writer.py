@@ -18,6 +18,7 @@ from revgn.store.attributes import (
     config_attributes,
     first_attributes,
     machine_attributes,
+    machine_changes,
     now,
     text,
 )
@@ -104,7 +105,9 @@ class RunWriter:
         return path
 
     def close(
-        self, status: Literal["finished", "stopped", "interrupted", "failed"], message: str = ""
+        self,
+        status: Literal["finished", "stopped", "interrupted", "diverged", "failed"],
+        message: str = "",
     ) -> None:
         """Store the final status in a last snapshot, and close the journal.
 
@@ -168,17 +171,20 @@ def reopen_run(
     """Return a writer that continues a run from `step`, with the machine and settings in `provenance`.
 
     Records of later steps become void; without `step`, all records remain valid. Title, first command, seed
-    and data do not change. `network` is for a run of a version that did not store it. `RunError` is raised
-    if there is no run, if it is damaged, or if another process is writing it.
+    and data do not change. The new line of the history lists the changes of machine and versions. `network`
+    is for a run of a version that did not store it. `RunError` is raised if there is no run, if it is
+    damaged, or if another process is writing it.
     """
     run = open_run(folder)
+    changes = machine_changes(run.attributes, provenance)
+    changed = f" ({', '.join(changes)})" if changes else ""
     changing = (names.CONFIG_PREFIX, "version.")
     kept = {name: value for name, value in run.attributes.items() if not name.startswith(changing)}
     attributes = kept | {
         "status": "running",
         "message": "",
         "end": "",
-        "history": text(f"{kept['history']}\n{now()} {provenance.command}"),
+        "history": text(f"{kept['history']}\n{now()} {provenance.command}{changed}"),
         **machine_attributes(provenance),
     }
     keep_original(folder)

@@ -130,7 +130,9 @@ def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[st
     found = {}
     for variant, runs in by_variant.items():
         complete = [
-            row for row in compare_runs(runs).rows if len(row.runs) == seeds and "failed" not in row.statuses
+            row
+            for row in compare_runs(runs).rows
+            if len(row.runs) == seeds and not row.statuses.keys() & {"failed", "diverged"}
         ]
         if complete:
             best = max(complete, key=lambda row: merit(study, row))

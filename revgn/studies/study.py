@@ -36,6 +36,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ from revgn.settings import merge_settings, parse_toml
 from revgn.store import Run
 from revgn.studies.race import Race
 from revgn.sweeps import Plan, parse_axis
-from revgn.sweeps.plan import parse_grid
+from revgn.sweeps.plan import parse_grid, with_files_found
 from revgn.sweeps.tune import Rule
 from revgn.views.compare import metrics_of
 
@@ -148,7 +149,7 @@ def plan_of(study: Study, scale: Scale, seeds: int, data: str | None = None) -> 
         own = _PAPER_DATA.get(data, {}) if scale == "paper" else {}
         settings = merge_settings({"data": {"name": data}}, own, settings)
     axes = (*study.plan.axes, parse_axis("training.seed", list(range(seeds))))
-    return replace(study.plan, settings=settings, axes=axes)
+    return with_files_found(replace(study.plan, settings=settings, axes=axes), Path.cwd())
 
 
 def judge(claim: Claim, of_more: Sequence[Run], of_less: Sequence[Run]) -> Verdict:

@@ -142,7 +142,7 @@ def _found(folder: Path, trial: Trial, silence: Silence) -> TrialState:
         message = run.attributes["message"]
         if run.status in OVER:
             return TrialState(trial, run.status, beat_of(run), message)
-        if run.status == "failed" and (claim is None or claim.beat.ended in ("", "diverged")):
+        if run.status == "failed" and claim is not None and claim.beat.ended == "diverged":  # by version 0.1
             return TrialState(trial, "diverged", beat_of(run), message)
     return TrialState(trial, "waiting")
 

@@ -115,6 +115,7 @@ def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
     UsageError
         If the setting is unknown, or has no values. The learning rate has default values.
     """
+    plan = with_files_found(plan, Path.cwd())
     name, _, values = text.partition("=")
     path = canonical(name.strip())
     if values:

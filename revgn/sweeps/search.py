@@ -6,22 +6,30 @@ The optuna study is stored in the journal SWEEP/optuna.log. Several drivers can 
 started again continues it. An axis with values is a categorical parameter, a range is a numerical one.
 """
 
+import itertools
 import json
+import math
+import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from revgn.errors import UsageError
 from revgn.sweeps.claim import score_of_trial
 from revgn.sweeps.drive import Board
-from revgn.sweeps.plan import SEED, Plan, Trial, make_trial
+from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, with_files_found
 
 JOURNAL = "optuna.log"
 _STUDY = "sweep"
 _CHOICES = "choices"
+_PROPOSALS = 10  # that repeat a trial, before a point is drawn
 
 
 class Searched:
     """Source of `count` trials that search for the highest score over the grid and variants of a plan.
+
+    All trials differ. Where optuna proposes one that there is already, another one is proposed or drawn; a
+    grid that has only a finite number of points is at most run as a whole, and `count` is then this number.
 
     Raises
     ------
@@ -43,7 +51,10 @@ class Searched:
             raise UsageError("search: a seed cannot be searched; remove training.seed from the grid")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
-        self._plan, self._count = plan, count
+        self._plan = with_files_found(plan, Path.cwd())
+        sizes = [len({json.dumps(value) for value in axis.values}) or math.inf for axis in plan.axes]
+        points = math.prod(sizes) * max(1, len(plan.variants))
+        self.count = count if count < points else int(points)
         self._states = optuna.trial.TrialState
         self._study = optuna.create_study(
             storage=optuna.storages.JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
@@ -55,26 +66,53 @@ class Searched:
 
     def more(self, board: Board, free: int) -> list[Trial]:
         """Return the trials that optuna has already, then new ones for idle workers."""
-        trials = []
-        proposals = self._study.get_trials(deepcopy=False)
-        proposal: Any
-        for proposal in proposals:
-            if _CHOICES not in proposal.user_attrs:  # its driver was killed while it proposed the trial
+        known: dict[str, Trial] = {}
+        for proposal in self._study.get_trials(deepcopy=False):
+            if _CHOICES not in proposal.user_attrs:  # repeated, or its driver was killed while it proposed
                 continue
             trial = self._trial(proposal.user_attrs[_CHOICES])
-            if trial.name not in board:
-                trials.append(trial)
-            elif proposal.state == self._states.RUNNING and board[trial.name].is_over:
+            known[trial.name] = trial
+            if proposal.state == self._states.RUNNING and trial.name in board and board[trial.name].is_over:
                 self._tell(proposal.number, trial, board)
-        for _ in range(min(free - len(trials), self._count - len(proposals))):
-            proposal = self._study.ask()
+        waiting = [name for name in known if name not in board]
+        for _ in range(min(free - len(waiting), self.count - len(known))):
+            if (new := self._proposed(known)) is None:
+                break
+            known[new.name] = new
+        return [trial for name, trial in known.items() if name not in board]
+
+    def _proposed(self, known: Mapping[str, Trial]) -> Trial | None:
+        """Return a new trial: a proposal of optuna, else a random one of the points that are left."""
+        for number in range(_PROPOSALS + 1):
+            if number == _PROPOSALS and not self._enqueue_new(known):
+                return None
+            proposal: Any = self._study.ask()
             choices = {axis.path: self._suggested(proposal, axis) for axis in self._plan.axes}
             if self._plan.variants:
                 choices["variant"] = proposal.suggest_categorical("variant", list(self._plan.variants))
-            proposal.set_user_attr(_CHOICES, choices)
             trial = self._trial(choices)
-            trials.append(trial)
-        return [trial for name, trial in {trial.name: trial for trial in trials}.items() if name not in board]
+            if trial.name not in known:
+                proposal.set_user_attr(_CHOICES, choices)
+                return trial
+            self._study.tell(proposal.number, state=self._states.FAIL)
+        return None
+
+    def _enqueue_new(self, known: Mapping[str, Trial]) -> bool:
+        """Make the next proposal a random point that is not among the trials; return whether there is one."""
+        words = {axis.path: [json.dumps(value) for value in axis.values] for axis in self._plan.axes}
+        if not all(words.values()):  # a range has always more numbers
+            return False
+        done = {json.dumps({**trial.choices}, sort_keys=True) for trial in known.values()}
+        names = {"variant": list(self._plan.variants)} if self._plan.variants else {}
+        left = []
+        for point in itertools.product(*words.values(), *names.values()):
+            named = dict(zip((*words, *names), point, strict=True))
+            choices = {name: word if name == "variant" else json.loads(word) for name, word in named.items()}
+            if json.dumps(choices, sort_keys=True) not in done:
+                left.append(named)
+        if left:
+            self._study.enqueue_trial(random.choice(left))
+        return bool(left)
 
     def _trial(self, choices: dict[str, Any]) -> Trial:
         of_axes = {path: value for path, value in choices.items() if path != "variant"}

@@ -9,7 +9,8 @@
 The rule defines the best value:
 
     score      highest score on the validation set; without one, the last score on the test set
-    largest    largest value whose run did not diverge                     (Buffelli et al. 2024, appendix)
+    largest    largest value whose run did not diverge, and whose training loss ended below its start
+                                                                           (Buffelli et al. 2024, appendix)
     progress   lowest training loss after one epoch, in runs of one epoch  (ibid.)
     fit        lowest training loss at the last evaluation
 """
@@ -71,6 +72,12 @@ class Tuned:
         found = {point.name: self._tried(point, board) for point in self._points()}
         return {name: _best(scores) for name, (scores, done) in found.items() if done and _has_good(scores)}
 
+    def later(self) -> list[tuple[Trial, int]]:
+        """Return how many trials may follow the first ones of each point, with a trial as long as these."""
+        finer = 1 if self.rule == "largest" else 2
+        most = _FURTHER + finer + len(self._ends()) - (self.rule != "progress")
+        return [(point, most) for point in self._points()]
+
     def _points(self) -> list[Trial]:
         axes = tuple(axis for axis in self.plan.axes if axis.path not in (self.axis.path, SEED))
         return plan_trials(replace(self.plan, axes=axes))
@@ -115,7 +122,8 @@ class Tuned:
         if state.status in ("failed", "diverged"):
             return -math.inf
         if self.rule == "largest":
-            return float(trial.choices[self.axis.path])
+            losses = [_training_loss(self.folder / trial.name, after) for after in (0.0, math.inf)]
+            return float(trial.choices[self.axis.path]) if losses[1] < losses[0] else -math.inf
         if self.rule == "score":
             return score_of_trial(state.beat)
         return -_training_loss(self.folder / trial.name, after=1.0 if self.rule == "progress" else math.inf)

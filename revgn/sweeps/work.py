@@ -117,10 +117,10 @@ def _trained(
     if not is_run(folder):
         config = build_config(dict(trial.settings))
         outcome = start_run(config, folder, command=command, observe=watched.observe, should_stop=should_stop)
-        return Result(trial.name, outcome.status)
+        return Result(trial.name, outcome.status, outcome.message)
     run = open_run(folder)
     if ended := [status for status in OVER if status == run.status]:  # by the previous process
         return Result(trial.name, ended[0], run.attributes["message"])
     watched.beat = beat_of(run)
     outcome = resume_run(folder, {}, command=command, observe=watched.observe, should_stop=should_stop)
-    return Result(trial.name, outcome.status)
+    return Result(trial.name, outcome.status, outcome.message)

@@ -17,6 +17,7 @@ from revgn.training.evaluation import (
     regression_scores,
     start_probe,
 )
+from revgn.training.idle import idle_at_end, idle_settings
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, train
 from revgn.training.model import Model, build_model, model_of, outputs_in_pieces
 from revgn.training.problem import (
@@ -51,6 +52,8 @@ __all__ = [
     "estimate_step",
     "evaluate",
     "evaluate_part",
+    "idle_at_end",
+    "idle_settings",
     "initial_state",
     "load_data",
     "model_of",

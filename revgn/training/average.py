@@ -24,6 +24,17 @@ class AverageState(NamedTuple):
     params: ChainParams
 
 
+def tail_begin(average: Tail, total_steps: int) -> int:
+    """Return the number of steps before the first one that the average includes.
+
+    Examples
+    --------
+    >>> tail_begin(Tail(tail_start=0.75), 8)
+    6
+    """
+    return min(round(average.tail_start * total_steps), total_steps - 1)
+
+
 def update_average(
     average: Exponential | Tail, state: AverageState, params: ChainParams, step: int, total_steps: int
 ) -> AverageState:
@@ -40,7 +51,7 @@ def update_average(
     if isinstance(average, Exponential):
         d = average.decay
     else:
-        begin = min(round(average.tail_start * total_steps), total_steps - 1)
+        begin = tail_begin(average, total_steps)
     if step <= begin:  # also if a resumed run starts its average later than before
         return AverageState(0, params)
     if k == 1:

@@ -28,12 +28,6 @@ from revgn.training.problem import Problem, TrainState, averaged, initial_state,
 from revgn.training.step import Record, is_finite, train_step
 
 
-def is_evaluated(problem: Problem, step: int) -> bool:
-    """Tell whether the network is evaluated after `step` steps."""
-    eval_every = problem.config.training.eval_every or problem.steps_per_epoch
-    return step % eval_every == 0 or step == problem.total_steps
-
-
 class _Piece(NamedTuple):
     """Measures over some rows of a data set, which the device may still be computing."""
 

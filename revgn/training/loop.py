@@ -1,6 +1,7 @@
 """The training loop: a generator of events, which writes no files and keeps no hidden state."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Generator, Iterator
 from time import perf_counter
 from typing import NamedTuple
 
@@ -10,30 +11,39 @@ from revgn.data import PlacedDataset
 from revgn.errors import MemoryShortageError, RevgnError, RunError
 from revgn.settings import parts_of
 from revgn.training.batches import batches, other_batches
-from revgn.training.evaluation import analyse, evaluate, is_evaluated, start_probe
-from revgn.training.problem import Problem, TrainState, place_data
+from revgn.training.divergence import LASTING, begun, limit_of, stepped
+from revgn.training.evaluation import analyse, evaluate, start_probe
+from revgn.training.problem import Problem, TrainState, is_evaluated, is_measured, place_data
 from revgn.training.step import Record, is_finite, measure, train_step
 
 
 class StepDone(NamedTuple):
-    """A completed step; `record` holds the series of the `steps` group."""
+    """A completed step; `record` holds the series of the `steps` group.
+
+    `is_sound` tells whether all numbers are finite and the loss is below the limit of `training.divergence`.
+    """
 
     state: TrainState
     record: Record
+    is_sound: bool = True
 
 
 class Evaluated(NamedTuple):
-    """A completed evaluation of the data sets; `record` holds the series of the `epochs` group."""
+    """A completed evaluation of the data sets; `record` holds the series of the `epochs` group.
+
+    `is_sound` is as for `StepDone`, for the training loss.
+    """
 
     state: TrainState
     record: Record
+    is_sound: bool = True
 
 
 Event = StepDone | Evaluated
 
 
 class DivergedError(RunError):
-    """Error raised when the loss or the step is no longer finite."""
+    """Error raised when training has diverged; see `training.divergence`."""
 
 
 def train(problem: Problem, state: TrainState) -> Iterator[Event]:
@@ -45,7 +55,8 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     Raises
     ------
     DivergedError
-        After the event of a step or an evaluation with numbers that are not finite.
+        After the event of a step or an evaluation with numbers that are not finite, or with a loss that has
+        stayed above the limit of the setting `diverged_above`.
     MemoryShortageError
         If the machine or the device runs out of memory.
 
@@ -74,18 +85,21 @@ def _train(problem: Problem, state: TrainState) -> Iterator[Event]:
     others, rows = other_batches(problem, data), settings.analyse_rows
     probe = None if rows is None else start_probe(problem, rows, settings.analyse_probes)
     if is_evaluated(problem, state.step):  # also on resume: the evaluation may not have been recorded
-        yield from _evaluated(problem, state, data, probe, clock)
+        state = yield from _evaluated(problem, state, data, probe, clock)
     for batch in batches(problem, data, state.step):
         before = state
         state, record = train_step(problem, before, batch)
-        if settings.measure_every and state.step % settings.measure_every == 0 and is_finite(record):
+        if is_measured(problem, state.step) and is_finite(record):
             record |= measure(problem, before, state, batch, others, record["loss"])
         del before  # its weights can be freed now
-        yield StepDone(state, record)
-        if not is_finite(record):
-            raise DivergedError(_diverged(problem, record))
+        limit = limit_of(state.course, settings.diverged_above)
+        state = state._replace(course=stepped(state.course, record["loss"], limit))
+        is_sound = is_finite(record) and not state.course.above
+        yield StepDone(state, record, is_sound)
+        if not is_finite(record) or state.course.above >= LASTING:
+            raise DivergedError(_diverged(problem, record, limit))
         if is_evaluated(problem, state.step):
-            yield from _evaluated(problem, state, data, probe, clock)
+            state = yield from _evaluated(problem, state, data, probe, clock)
 
 
 class _Clock:
@@ -107,17 +121,24 @@ class _Clock:
 
 def _evaluated(
     problem: Problem, state: TrainState, data: PlacedDataset, probe: Probe | None, clock: _Clock
-) -> Iterator[Event]:
+) -> Generator[Event, None, TrainState]:
+    settings = problem.config.training
     record = evaluate(problem, state, data)
     if probe is not None and is_finite(record):
         record |= analyse(problem, state, probe, data)
+    if math.isnan(state.course.scale):
+        course = begun(record["train_loss"], problem.loss, data.train, settings.eval_train_rows)
+        state = state._replace(course=course)
+    limit = limit_of(state.course, settings.diverged_above)
+    is_sound = is_finite(record) and record["train_loss"] <= limit
     record["seconds_outside"] = clock.outside(state.seconds)
-    yield Evaluated(state, record)
-    if not is_finite(record):
-        raise DivergedError(_diverged(problem, record))
+    yield Evaluated(state, record, is_sound)
+    if not is_finite(record) or (not is_sound and state.step == problem.total_steps):
+        raise DivergedError(_diverged(problem, record, limit))
+    return state
 
 
-def _diverged(problem: Problem, record: Record) -> str:
+def _diverged(problem: Problem, record: Record, limit: float) -> str:
     if not record["step"]:
         return (
             f"before the first step the training loss is {record['train_loss']:g} and the test loss "
@@ -127,7 +148,14 @@ def _diverged(problem: Problem, record: Record) -> str:
     dampings = [part.damping for part in parts_of(problem.optimizer) if hasattr(part, "damping")]
     if dampings and dampings[0] != "leave-one-out":
         advice += f" or a larger damping (now {dampings[0]:g})"
-    if "loss" in record:
+    if is_finite(record):
+        multiple = f"{limit:.4g}, {problem.config.training.diverged_above:g} times its start"
+        if "loss" in record:
+            found = f"the loss is {record['loss']:.4g}; for {LASTING} steps it has been above {multiple}"
+        else:
+            found = f"the training loss is {record['train_loss']:.4g} at the end, above {multiple}"
+        advice += "; training.diverged_above sets the multiple"
+    elif "loss" in record:
         found = f"the loss is {record['loss']:g} and the step's norm {record['step_norm']:g}"
     else:
         found = f"the training loss is {record['train_loss']:g}, the test loss {record['test_loss']:g}"

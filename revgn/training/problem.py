@@ -31,6 +31,7 @@ from revgn.settings.registry import OWN
 from revgn.solvers import Automatic, BlockWise, MinimumNorm, is_dense, kernel_memory
 from revgn.solvers.block_weights import fixed_weights
 from revgn.training.average import AverageState
+from revgn.training.divergence import Course
 
 DEFAULT_BATCH = 256
 _INIT_SCALE = 1e-3  # scale of the initial weights of a user-defined network
@@ -76,9 +77,9 @@ class Drawn(Protocol):
 
 
 class TrainState(NamedTuple):
-    """Variables of a training run: parameters, optimizer state, step, seconds spent in steps, average.
+    """Variables of a training run: parameters, optimizer state, step, seconds in steps, average, course.
 
-    `average` is empty if no average of the weights is kept.
+    `average` is empty if no average of the weights is kept. `course` is what divergence is judged by.
     """
 
     params: ChainParams
@@ -86,10 +87,23 @@ class TrainState(NamedTuple):
     step: int
     seconds: float
     average: AverageState | tuple[()] = ()
+    course: Course = Course()
 
 
-def load_data(config: Config) -> Dataset:
-    """Load the data set of `config`.
+def is_evaluated(problem: Problem, step: int) -> bool:
+    """Tell whether the network is evaluated after `step` steps."""
+    eval_every = problem.config.training.eval_every or problem.steps_per_epoch
+    return step % eval_every == 0 or step == problem.total_steps
+
+
+def is_measured(problem: Problem, step: int) -> bool:
+    """Tell whether the effect of step number `step` on the losses is measured."""
+    every = problem.config.training.measure_every
+    return every > 0 and step % every == 0
+
+
+def load_data(config: Config, *, for_training: bool = True) -> Dataset:
+    """Load the data set of `config`; unless it is `for_training`, its rows may lack information.
 
     Examples
     --------
@@ -98,7 +112,7 @@ def load_data(config: Config) -> Dataset:
     >>> data.train.inputs.shape
     (100, 64)
     """
-    return load_dataset(**config_dict(config.data))
+    return load_dataset(for_training=for_training, **config_dict(config.data))
 
 
 def build_problem(
@@ -306,7 +320,8 @@ def restore_state(problem: Problem, arrays: dict[str, np.ndarray]) -> TrainState
     RunError
         If an array is missing or has another shape.
     """
-    return _restored(_state_before(problem, _blank_params(problem)), "", problem, arrays)  # type: ignore[no-any-return]
+    of_old = {name: np.asarray(leaf) for name, leaf in trees.named_leaves(Course(), "course")}  # have none
+    return _restored(_state_before(problem, _blank_params(problem)), "", problem, of_old | arrays)  # type: ignore[no-any-return]
 
 
 def restore_weights(of: Drawn, arrays: dict[str, np.ndarray]) -> ChainParams:

@@ -22,6 +22,7 @@ def summarize(run: Run) -> dict[str, Any]:
 
     - `run`, `title`, `status`, `message`, `start`, `end`, `backend`, `device`, `dtype`: identification. The
       status is "killed" if the run is marked as running but no process is writing it.
+    - `history`: one line per start or resume, with the changes of machine and versions.
     - `settings`: settings that differ from the defaults, by dotted path.
     - `step`, `epoch`: progress.
     - `last`, `best`, `best_average`: metrics of the last evaluation, of the best one, and of the best one
@@ -41,6 +42,7 @@ def summarize(run: Run) -> dict[str, Any]:
         **outline(run),
         "backend": run.attributes["backend"],
         "device": run.attributes["device"],
+        "history": run.attributes["history"].splitlines(),
         "dtype": run.attributes["dtype"],
         "settings": changed_settings(run),
         "epoch": float(steps["epoch"][-1]) if steps["step"].size else 0.0,

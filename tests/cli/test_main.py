@@ -51,7 +51,7 @@ def test_help_of_train_shows_choices_and_defaults(invoke):
     assert "[N|full]" in short
     assert " 0.1 (sgd), 0.001 (adam)," in full
     assert "(minimum-norm, cg, auto). " in full
-    assert " (block). [default: 0.03 (kfac), 0.0 (minimum-norm, block, cg, auto)]" in full
+    assert "default: 0.03 (kfac), 0.0 (minimum-norm, block, cg, auto)]" in full
 
 
 @pytest.mark.parametrize(("name", "lines"), [("train", 85), ("sweep", 115)])

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from revgn.studies import study_names
+from revgn.sweeps import forecast
 
 
 def test_the_list_of_studies(invoke):
@@ -13,12 +14,17 @@ def test_the_list_of_studies(invoke):
     assert "Which generalized inverse" in invoke("study").stdout
 
 
-def test_dry_runs(invoke, tmp_path):
+def test_dry_runs(invoke, tmp_path, monkeypatch):
+    """Tuning tries at most two further and two finer values for each variant, then the best on all seeds."""
+    monkeypatch.setattr(forecast, "trial_seconds", lambda settings: [60.0 for _ in settings])
     text = invoke("study", "inverse", "--dry-run").stdout
     assert text.startswith("Exact Gauss-Newton in mini-batches")
-    assert text.splitlines()[-1] == "trials: 15 to begin with"
-    paper = invoke("study", "switch", "--scale", "paper", "--dry-run", "--seeds", 2).stdout
-    assert paper.splitlines()[-1] == "trials: 10 to begin with"
+    assert text.splitlines()[-2:] == [
+        "15 trials to begin with, at most 45 in all, in runs/study-inverse-laptop",
+        "time at least 15m00s for these, about 45m00s for all, with 1 worker on this machine",
+    ]
+    paper = invoke("study", "switch", "--scale", "paper", "--dry-run", "--seeds", 2, "--json").stdout
+    assert [trial["seconds"] for trial in json.loads(paper)] == [60.0] * 10
     assert list(tmp_path.iterdir()) == []
 
 
@@ -26,7 +32,7 @@ def test_dry_runs(invoke, tmp_path):
     ("options", "message"),
     [
         (("invers",), "there is no 'invers'; did you mean inverse?"),
-        (("inverse", "--data", "mnst"), "'mnst' is neither a known name nor"),
+        (("inverse", "--data", "mnst"), "'mnst' is neither a known name"),
         (("inverse", "--data", "digits"), "subset: 20000 is more than the 1293 training rows"),
         (("inverse", "--seeds", 0), "seeds: 0 is not at least 1"),
         (("inverse", "--scale", "huge"), "'huge' is not one of"),

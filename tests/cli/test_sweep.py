@@ -3,12 +3,15 @@
 import json
 import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from processes import wait_until
 
 from revgn.launch import check_run
 from revgn.store import list_runs, open_run
+from revgn.sweeps import forecast
 from revgn.sweeps.claim import Silence, is_held, newest_claim
 
 TINY = ("--subset", 200, "--hidden", 16, "--blocks", 1, "--batch-size", 50, "--optimizer", "adam")
@@ -29,19 +32,66 @@ def test_a_grid(invoke, tmp_path):
     assert {trial["run"] for trial in trials} == {f"s/{path.name}" for path in list_runs(tmp_path / "s")}
 
 
-def test_dry_runs(invoke, tmp_path):
+@pytest.fixture
+def minutes(monkeypatch):
+    """Let the estimate be a minute for each trial, without a measurement."""
+    monkeypatch.setattr(forecast, "trial_seconds", lambda settings: [60.0 for _ in settings])
+
+
+@pytest.fixture
+def minutes_of_workers(minutes, monkeypatch):
+    """Let the estimate be as for `minutes`, also where worker processes measure it."""
+
+    class Here(ThreadPoolExecutor):
+        def __init__(self, workers, gpus):
+            super().__init__(workers)
+
+    monkeypatch.setattr(forecast, "LocalPool", Here)
+
+
+def test_dry_runs(invoke, tmp_path, minutes):
     (tmp_path / "momentum.toml").write_text(
         "[grid]\nmomentum = [0.5, 0.9]\n[variants.a]\ntraining.epochs = 1\n"
     )
     lines = invoke("sweep", "momentum.toml", "--dry-run", "--grid", "seed=0..2").stdout.splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 8
     assert lines[0].startswith("a_momentum=0.5_seed=0_")
-    assert lines[-1] == "6 trials in runs/momentum"
+    assert lines[6:] == [
+        "6 trials in runs/momentum",
+        "time at least 6m00s, with 1 worker on this machine",
+    ]
     drawn = json.loads(
         invoke("sweep", "--grid", "lr=log:1e-3..1", "--random", 3, "--dry-run", "--json").stdout
     )
     assert len({trial["lr"] for trial in drawn}) == 3
+    assert [trial["seconds"] for trial in drawn] == [60.0] * 3
+    absent = invoke("sweep", "--data", "nowhere.npz", "--dry-run", "--out", "s")
+    assert absent.exit_code == 0
     assert list(tmp_path.iterdir()) == [tmp_path / "momentum.toml"]
+
+
+def test_a_dry_run_says_why_there_is_no_estimate(invoke):
+    lines = invoke("sweep", "--data", "nowhere.npz", "--grid", "lr=0.1,1", "--dry-run").stdout.splitlines()
+    assert len(lines) == 4
+    assert lines[3].startswith("time unknown: ")
+    assert "nowhere.npz" in lines[3]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--grid", "lr=1e-4,1e-3"), ("--tune", "lr=1e-4,1e-3"), ("--random", 2, "--grid", "lr=1e-4..1e-3")],
+)
+def test_a_dry_run_prints_the_names_of_the_trials(options, invoke, tmp_path, minutes):
+    """Also for a data file with a relative path, which the sweep stores as an absolute one."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "own.npz", inputs=rng.standard_normal((60, 4)), targets=rng.integers(0, 2, 60))
+    data = ("--data", "own.npz", "--hidden", 8, "--batch-size", 20, "--optimizer", "adam", "--epochs", 1)
+    options = ("sweep", *data, *options, "--out", "s")
+    planned = json.loads(invoke(*options, "--dry-run", "--json").stdout)
+    invoke(*options, "-q")
+    names = {path.name for path in list_runs(tmp_path / "s")}
+    assert {trial["trial"] for trial in planned} <= names
+    assert len(names) == len(planned) or "--tune" in options
 
 
 @pytest.mark.parametrize(
@@ -68,9 +118,12 @@ def test_invalid_options_are_reported_in_one_line(invoke, tmp_path, options, mes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_learning_rate_is_tuned(invoke):
+def test_a_learning_rate_is_tuned(invoke, minutes_of_workers):
     options = ("sweep", *TINY, "--epochs", 1, "--validation", 0.2, "--tune", "lr=1e-4,1e-3", "--out", "s")
-    assert invoke(*options, "--dry-run").stdout.splitlines()[-1] == "2 trials to begin with in s"
+    assert invoke(*options, "--dry-run", "--workers", 2).stdout.splitlines()[2:] == [
+        "2 trials to begin with, at most 6 in all, in s",
+        "time at least 1m00s for these, about 3m00s for all, with 2 workers on this machine",
+    ]
     found = invoke(*options, "--grid", "seed=0..1", "--median-after", 1)
     assert found.exit_code == 0
     best = re.match(r"\w+: best lr (\S+), by the validation set\n", found.stdout)

@@ -1,6 +1,7 @@
 """`revgn train` and `revgn resume`: settings, console output, and files."""
 
 import json
+import re
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -40,6 +41,12 @@ def test_what_a_file_is_taken_for_is_said_before_training(invoke, tmp_path):
         "revgn: own.csv: input column 'legs' is constant in the training rows and without effect",
         "revgn: the 2 inputs are padded with zeros to 4 for 3 classes (network.padding)",
     ]
+    for other in (
+        ["train", "--dry-run"],
+        ["sweep", "--grid", "lr=0.1", "--out", "sweep", "--steps", 1, "-q"],
+    ):
+        said = invoke(*other, "--data", "own.csv", "--target", "kind", "--hidden", 16).stderr
+        assert said.splitlines()[:3] == result.stderr.splitlines()[:3]
     assert invoke("resume", "run", "--steps", 2, "-q").exit_code == 0
     chosen = ["--columns", "-legs", "--separator", ";", "--decimal", ",", "--padding", 3]
     again = invoke("train", "--data", "own.csv", "--target", "kind", *chosen, *few, "--out", "again")
@@ -290,3 +297,50 @@ def test_runs_started_at_the_same_time_get_different_folders(tmp_path, monkeypat
 def test_a_run_that_cannot_start_leaves_no_folder(invoke, tmp_path):
     assert invoke("train", "--data", "missing.npz").exit_code == 1
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_run_that_diverges_is_reported(invoke, train, tmp_path):
+    """By train, ls, show and compare; the records stay, and the exit code is 1."""
+    found = train("run", "--optimizer", "adam", "--lr", 30, "--json", "-q")
+    assert found.exit_code == 1
+    line = r"revgn: step 4: the training loss is \S+ at the end, above \S+, 1000 times its start; try"
+    assert re.match(line, found.stderr)
+    assert len(found.stderr.splitlines()) == 1
+    told = json.loads(found.stdout)
+    assert (told["run"], told["status"]) == ("run", "diverged")
+    assert found.stderr == f"revgn: {told['message']}\n"
+    assert "diverged" in invoke("ls", ".").stdout
+    assert told["message"] in invoke("show", "run").stdout
+    assert train("good", "--optimizer", "adam", "-q").exit_code == 0
+    assert "1 (1 diverged)" in invoke("compare", "run", "good").stdout
+    assert (
+        train("allowed", "--optimizer", "adam", "--lr", 30, "--diverged-above", "none", "-q").exit_code == 0
+    )
+    assert open_run(tmp_path / "run").steps["step"].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        (
+            ("--patience", 4),
+            "the switch never happens: patience is 4, and there are only the 4 steps of this run",
+        ),
+        (
+            ("--switch-at", 9),
+            "the switch never happens: switch_at is 9, and there are only the 4 steps of this run",
+        ),
+        (
+            ("--patience", 3),
+            "the switch never happened: patience is 3, and at the end of training 0 steps had passed",
+        ),
+        (("--switch-at", 2), ""),
+    ],
+)
+def test_a_switch_that_does_not_happen_is_said_once(options, note, train, invoke):
+    settings = ("--optimizer", "switch", "--first", "adam", "--second", "sgd", *options)
+    found = train("run", *settings, "-q")
+    assert found.exit_code == 0
+    assert found.stderr.count("never") == bool(note)
+    assert note in found.stderr
+    assert note in invoke("show", "run").stdout

@@ -208,3 +208,59 @@ def test_resuming_from_an_earlier_checkpoint_drops_later_records(tmp_path):
     assert run.steps["step"].tolist() == list(range(1, 9))
     assert run.epochs["step"].max() == 8
     assert set(run.steps["lr"][4:]) == {1e-4}
+
+
+def notes_of_resumption(folder, changes):
+    notes = []
+    resume_run(folder, changes, note=notes.append)
+    return notes
+
+
+def test_a_learning_rate_that_jumps_on_resumption_is_said(tmp_path):
+    """A longer cosine schedule raises the rate; the note names the options that keep it."""
+    cosine = config(optimizer="adam", lr=0.01, schedule="cosine")
+    for name in ("longer", "kept", "stopped"):
+        start_run(cosine, tmp_path / name, **(stop_after(4) if name == "stopped" else {}))
+    (note,) = notes_of_resumption(tmp_path / "longer", {"training": {"steps": 18}})
+    before, after = open_run(tmp_path / "longer").steps["lr"][8:10]
+    assert after == pytest.approx(0.005)  # half of the cosine over 18 steps
+    assert note == (
+        f"lr goes from {before:.3g} to 0.005: the cosine schedule now ends at step 18 instead of 9; "
+        f"--schedule constant --lr {before:.3g} keeps it"
+    )
+    kept = {"training": {"steps": 18, "schedule": "constant"}, "optimizer": {"lr": float(f"{before:.3g}")}}
+    resume_run(tmp_path / "kept", kept)
+    assert open_run(tmp_path / "kept").steps["lr"][9:] == pytest.approx([before] * 9, rel=0.01)
+    assert notes_of_resumption(tmp_path / "stopped", {}) == []
+
+
+def test_two_learning_rates_that_jump_are_said_as_a_factor(tmp_path):
+    switch = config(optimizer="switch", switch_at=3, schedule="cosine", damping=0.1)
+    start_run(switch, tmp_path / "run")
+    (note,) = notes_of_resumption(tmp_path / "run", {"training": {"steps": 18}})
+    assert note.startswith("the factor of the learning rates goes from 0.0302 to 0.5: the cosine schedule")
+
+
+def test_an_average_that_starts_again_on_resumption_is_said(tmp_path):
+    start_run(config(optimizer="adam", average="tail", tail_start=0.5), tmp_path / "run")
+    notes = notes_of_resumption(tmp_path / "run", {"training": {"steps": 40}})
+    assert notes == ["the average of the weights starts again at step 21, since the run is longer now"]
+
+
+def test_changes_of_machine_and_versions_are_recorded_and_said(tmp_path, monkeypatch):
+    start_run(config(optimizer="adam"), tmp_path / "run", **stop_after(4))
+    begun = open_run(tmp_path / "run").attributes
+
+    def elsewhere(cuda):
+        return {"python": "4.0.0", "numpy": begun["version.numpy"]}
+
+    monkeypatch.setattr("revgn.launch.provenance._versions", elsewhere)
+    monkeypatch.setattr("revgn.launch.provenance._device", lambda *_: "another CPU")
+    python = f"python {begun['version.python']} -> 4.0.0"
+    changes = f"device {begun['device']} -> another CPU, {python}"
+    notes = []
+    resume_run(tmp_path / "run", {}, command="revgn resume run", note=notes.append)
+    assert notes == [f"{changes}: results may differ from those of an uninterrupted run in the last bits"]
+    first, second = open_run(tmp_path / "run").attributes["history"].splitlines()
+    assert second.endswith(f" revgn resume run ({changes})")
+    assert summarize(open_run(tmp_path / "run"))["history"] == [first, second]

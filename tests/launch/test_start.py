@@ -42,18 +42,48 @@ def test_divergence_keeps_records_and_the_last_good_checkpoint(tmp_path):
     with pytest.raises(DivergedError, match="step 2: the loss is nan"):
         start_run(wild, tmp_path / "step")
     run = open_run(tmp_path / "step")
-    assert run.status == "failed"
+    assert run.status == "diverged"
     assert run.attributes["message"].startswith("step 2: the loss is nan")
     assert run.steps["step"].tolist() == [1, 2]
     assert latest_checkpoint(tmp_path / "step")[0].step == 0
     with pytest.raises(DivergedError, match="step 1: the training loss is"):
         start_run(config(lr=1e30, steps=1), tmp_path / "evaluation")
-    assert open_run(tmp_path / "evaluation").status == "failed"
+    assert open_run(tmp_path / "evaluation").status == "diverged"
     assert latest_checkpoint(tmp_path / "evaluation")[0].step == 0
     resume_run(tmp_path / "step", {"optimizer": {"lr": 0.1}})
     again = open_run(tmp_path / "step")
     assert (again.status, again.attributes["message"]) == ("finished", "")
     assert np.isfinite(again.steps["loss"]).all()
+
+
+def test_a_run_whose_loss_stays_high_keeps_a_checkpoint_from_before(tmp_path):
+    """It ends after ten steps above the limit; its records stay, and with another lr it can be resumed."""
+    wild = config(optimizer="adam", lr=30.0, steps=40, eval_every=1, checkpoint_every=1)
+    with pytest.raises(DivergedError, match=r"for 10 steps it has been above .*, 1000 times its start"):
+        start_run(wild, tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    last = int(run.steps["step"][-1])
+    assert (run.status, run.attributes["message"][:5]) == ("diverged", f"step {last}"[:5])
+    limit = 1000 * run.epochs["train_loss"][0]
+    assert (run.steps["loss"][-10:] > limit).all()
+    assert last < 40
+    before = latest_checkpoint(tmp_path / "run")[0].step
+    assert run.epochs["train_loss"][run.epochs["step"] == before] < limit
+    resumed = resume_run(tmp_path / "run", {"optimizer": {"lr": 1e-3}, "training": {"steps": last + 3}})
+    assert (resumed.status, open_run(tmp_path / "run").status) == ("finished", "finished")
+
+
+def test_a_run_that_is_killed_while_it_diverges_ends_at_the_same_step(tmp_path):
+    """The number of steps above the limit is part of the state."""
+    wild = config(optimizer="adam", lr=30.0, steps=40, eval_every=100)
+    with pytest.raises(DivergedError):
+        start_run(wild, tmp_path / "whole")
+    last = int(open_run(tmp_path / "whole").steps["step"][-1])
+    start_run(wild, tmp_path / "stopped", **stop_after(last - 4))
+    with pytest.raises(DivergedError):
+        resume_run(tmp_path / "stopped", {})
+    losses, again = (open_run(tmp_path / name).steps["loss"].tolist() for name in ("whole", "stopped"))
+    assert again == losses
 
 
 def test_a_state_with_an_infinite_loss_is_not_saved(tmp_path):

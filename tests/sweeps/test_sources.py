@@ -72,9 +72,23 @@ def test_the_largest_learning_rate_that_does_not_diverge(tmp_path):
     tuned = Tuned(plan, parse_axis("optimizer.lr", "0.01,1e30"), "largest", tmp_path / "s")
     board = run_sweep(plan, tmp_path / "s", source=tuned, executor=Here())
     (rate,) = tuned.best(board).values()
-    stable = [s.trial.choices["optimizer.lr"] for s in board.values() if s.status == "finished"]
+    stable = []
+    for name, state in board.items():
+        losses = open_run(tmp_path / "s" / name).epochs["train_loss"]
+        if state.status == "finished" and losses[-1] < losses[0]:
+            stable.append(state.trial.choices["optimizer.lr"])
     assert rate == max(stable)
-    assert {s.status for s in board.values() if s.trial.choices["optimizer.lr"] > rate} == {"diverged"}
+    assert rate < 1e30
+
+
+def test_a_rate_whose_loss_is_finite_but_high_is_not_the_largest(tmp_path):
+    """Adam's loss stays finite; it has diverged at 1000, and has risen at 1."""
+    plan = plan_of()
+    tuned = Tuned(plan, parse_axis("optimizer.lr", "0.001,1,1000"), "largest", tmp_path / "s")
+    board = run_sweep(plan, tmp_path / "s", source=tuned, executor=Here())
+    status = {state.trial.choices["optimizer.lr"]: state.status for state in board.values()}
+    assert (status[0.001], status[1], status[1000]) == ("finished", "finished", "diverged")
+    assert set(tuned.best(board).values()) < {value for value in status if value < 1}
 
 
 def test_the_learning_rate_with_the_lowest_training_loss_after_one_epoch(tmp_path):
@@ -203,6 +217,30 @@ def test_the_test_set_selects_no_evaluation(tmp_path):
         ((name, state),) = board.items()
         assert state.beat.by_test is (validation == 0.0)
         assert beat_of(open_run(tmp_path / str(validation) / name)).by_test is (validation == 0.0)
+
+
+@pytest.mark.parametrize(("count", "trials"), [(5, 5), (9, 6)])
+def test_a_search_runs_different_trials_also_if_proposals_repeat(count, trials, tmp_path, monkeypatch):
+    """Here optuna proposes the same point each time; the grid has six points, and then the search ends."""
+    optuna = pytest.importorskip("optuna")
+
+    class Stubborn(optuna.samplers.BaseSampler):
+        def infer_relative_search_space(self, study, trial):
+            return {}
+
+        def sample_relative(self, study, trial, space):
+            return {}
+
+        def sample_independent(self, study, trial, name, distribution):
+            return distribution.choices[0]
+
+    monkeypatch.setattr(optuna.samplers, "TPESampler", Stubborn)
+    plan = plan_of(optimizer__lr="1e-4,1e-3,1e-2", network__hidden="8,16")
+    source, here = Searched(plan, count, tmp_path / "s"), Here()
+    assert source.count == trials
+    board = run_sweep(plan, tmp_path / "s", source=source, executor=here, workers=2)
+    assert statuses(board) == ["finished"] * trials
+    assert len(here.trials) == len(set(here.trials)) == trials
 
 
 @pytest.mark.parametrize(

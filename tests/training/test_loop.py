@@ -35,6 +35,8 @@ OPTIMIZERS = [
     {"optimizer": "gauss-newton"},
     {"solver": "block", "block_weights": (0.5, 0.5)},
     {"solver": "cg", "damping": 0.1, "momentum": 0.9},
+    {"damping": 0.1, "rows": 1, "momentum": 0.9},
+    {"optimizer": "orthogonalized", "damping": 0.1, "rows": 1, "momentum": 0.9},
     {"optimizer": "adam"},
     {"optimizer": "sgd", "momentum": 0.9, "schedule": "cosine"},
     {"optimizer": "muon"},
@@ -93,7 +95,8 @@ def test_training_continued_from_any_state_gives_the_same_bits(changes, make_pro
 
 @EVERY
 def test_another_seed_gives_another_run(changes, make_problem):
-    first, second = (run(make_problem(changes | {"training.seed": seed})) for seed in (0, 1))
+    bounded = {"training.steps": 2}  # the block step diverges here
+    first, second = (run(make_problem(changes | {"training.seed": seed} | bounded)) for seed in (0, 1))
     assert first[0].record["train_loss"] != second[0].record["train_loss"]
 
 
@@ -387,3 +390,22 @@ def test_divergence_stops_training(name, every, make_problem):
     assert ("a larger damping (now 0" in line) == (name in ("gauss-newton", "kfac"))
     assert "\n" not in line
     assert isinstance(events[-1], Evaluated if every == 1 else StepDone)
+
+
+@pytest.mark.parametrize("optimizer", ["gauss-newton", "orthogonalized"])
+def test_rho_is_measured_at_some_steps(optimizer, make_problem):
+    """At the first step, every rho_every-th step, where losses are measured, and before each evaluation.
+
+    In between, a damped step has a rho that follows from its equation. An orthogonalized one has none.
+    """
+    own = {"optimizer": optimizer, "damping": 0.1, "rows": 1, "momentum": 0.9, "rho_every": 4}
+    problem = make_problem(own | {"steps": 11, "measure_every": 6, "eval_every": 9})
+    records = [
+        event.record for event in train(problem, initial_state(problem)) if isinstance(event, StepDone)
+    ]
+    measured = {int(record["step"]) for record in records if record["rho_measured"]}
+    assert measured == {1, 4, 6, 8, 9, 11}
+    assert {int(record["step"]) for record in records if "rho_outputs" in record} == measured
+    assert {int(record["step"]) for record in records if "s_max" in record} == measured
+    known = {int(record["step"]) for record in records if "rho" in record}
+    assert known == (measured if optimizer == "orthogonalized" else set(range(1, 12)))

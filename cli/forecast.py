@@ -1,0 +1,52 @@
+"""The trials of a sweep before it runs: their names, their number, and the estimated time."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from revgn_cli.options import print_json
+from revgn_cli.progress import clock
+
+if TYPE_CHECKING:
+    from revgn.sweeps.drive import Source
+
+
+def print_forecast(
+    source: "Source", folder: Path, workers: int, as_json: bool = False, most: int | None = None
+) -> None:
+    """Print the names of the first trials, how many there are, and the time that they take at least.
+
+    `most` is the largest number of trials, for a source whose later trials have no known time.
+    """
+    from revgn.errors import RevgnError, UsageError
+    from revgn.sweeps.forecast import forecast
+    from revgn.sweeps.tune import Tuned
+
+    if workers < 1:
+        raise UsageError(f"workers: {workers} is not at least 1")
+    trials = list(source.more({}, 0))
+    later = source.later() if isinstance(source, Tuned) else []
+    most = most or len(trials) + sum(count for _, count in later)
+    try:
+        found, unknown = forecast(trials, later, workers), ""
+    except RevgnError as error:
+        found, unknown = None, str(error)
+    if as_json:
+        seconds = {} if found is None else found.first
+        print_json(
+            [{"trial": each.name, "seconds": seconds.get(each.name), **each.choices} for each in trials]
+        )
+        return
+    for trial in trials:
+        click.echo(trial.name)
+    more = f" to begin with, at most {most} in all," if most > len(trials) else ""
+    click.echo(f"{len(trials)} trial{'' if len(trials) == 1 else 's'}{more} in {folder}")
+    if found is None:
+        click.echo(f"time unknown: {unknown}")
+        return
+    time = f"at least {clock(found.least(workers))}"
+    if most > len(trials):
+        time += " for these"
+    if later:
+        time += f", about {clock(found.most(workers))} for all"
+    click.echo(f"time {time}, with {workers} worker{'' if workers == 1 else 's'} on this machine")

@@ -1,0 +1,57 @@
+"""Settings without effect in a run: a switch that does not happen, a schedule longer than the run."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from revgn.optimizers import StepDecay, Switch
+from revgn.training.problem import Problem, TrainState
+
+
+def idle_settings(problem: Problem) -> list[str]:
+    """Return what has no effect in `problem`, as far as the number of steps determines it, in words.
+
+    Examples
+    --------
+    >>> import revgn
+    >>> schedule = {"kind": "cosine", "warmup": 100}
+    >>> tiny = {"data": {"subset": 100}, "training": {"steps": 5, "schedule": schedule}}
+    >>> config = revgn.build_config(tiny)
+    >>> idle_settings(revgn.build_problem(config, revgn.load_data(config)))
+    ['the warm-up of 100 steps is not over after the 5 steps of this run: lr reaches 5 % of its value']
+    """
+    steps, schedule = problem.total_steps, problem.schedule
+    of_run = f"{steps} step{'' if steps == 1 else 's'} of this run"
+    found = [
+        f"the switch never happens: {name} is {value}, and there are only the {of_run}"
+        for switch in _switches(problem.optimizer)
+        for name, value in (("switch_at", switch.switch_at), ("patience", switch.patience))
+        if value is not None and value >= steps
+    ]
+    if schedule.warmup > steps:
+        share = f"lr reaches {100 * steps / schedule.warmup:.3g} % of its value"
+        found.append(f"the warm-up of {schedule.warmup} steps is not over after the {of_run}: {share}")
+    elif isinstance(schedule, StepDecay) and schedule.warmup + schedule.every >= steps:
+        found.append(f"the schedule never lowers lr: every is {schedule.every}, with the {of_run}")
+    return found
+
+
+def idle_at_end(problem: Problem, state: TrainState) -> list[str]:
+    """Return which switches have not happened by the last step, in words, beside `idle_settings`."""
+    return list(_waiting(problem.optimizer, state.optimizer, problem.total_steps))
+
+
+def _switches(optimizer: Any) -> Iterator[Switch]:
+    """Yield a switch, and those among its first optimizers."""
+    if isinstance(optimizer, Switch):
+        yield optimizer
+        yield from _switches(optimizer.first)
+
+
+def _waiting(optimizer: Any, state: Any, steps: int) -> Iterator[str]:
+    if isinstance(optimizer, Switch):
+        yield from _waiting(optimizer.first, state.first, steps)
+        if not state.is_second and optimizer.patience is not None and optimizer.patience < steps:
+            yield (
+                f"the switch never happened: patience is {optimizer.patience}, and at the end of training "
+                f"{state.since_lowest} steps had passed since the lowest mean loss"
+            )
