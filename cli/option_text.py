@@ -22,9 +22,11 @@ def metavar_of(name: str) -> str:
     if not words:
         word = next(word for part, word in _TYPES.items() if part in str(of.type))
         return "SIZE" if of.size else f"{word}[,...]" if any(map(_has_list, settings)) else word
-    is_number = not of.family and "int" in str(of.type)
+    is_number = not of.family and any(part in str(of.type) for part in ("int", "float"))
     listed = f"[{'|'.join(['N', *words] if is_number else words)}]"
     fits = len(f"--{name} {listed}") <= COLUMN and not _has_list(of)
+    if is_number and not fits and not _has_list(of):
+        return "NUMBER"
     return listed if fits else "KIND" if of.family else "CHOICE"
 
 

@@ -128,7 +128,7 @@ from revgn.solvers import (
     solve,
     tangent_kernel,
 )
-from revgn.training import build_problem, initial_state, load_data, train, train_step
+from revgn.training import build_problem, choose_defaults, initial_state, load_data, train, train_step
 
 _ON_DEMAND = {
     "evaluate_run": "revgn.launch",
@@ -219,6 +219,7 @@ __all__ = [
     "batch_gradient",
     "build_config",
     "build_problem",
+    "choose_defaults",
     "direction",
     "draw_convolution",
     "draw_coupling",

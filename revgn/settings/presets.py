@@ -4,6 +4,9 @@
     revnet-small     two stages of convolutions, for small images such as the digits; seconds
     revnet-cifar10   two stages of convolutions, for CIFAR-10, with augmentation
     paper-...        network, data, batch size and block step of the paper
+    plain            the fixed defaults
+
+With any preset, no default is chosen from the data (`revgn.training.choices`).
 
 In the set-ups of the paper, let L be the number of blocks. The step in the code of the paper is L times the
 block step of this package. The paper's learning rates of 0.1 (mini-batches) and 0.5 (full batch) are
@@ -50,6 +53,7 @@ def _paper(name: str, lr: float, **data: Any) -> Table:
 
 
 PRESETS: dict[str, Table] = {
+    "plain": {},
     "mlp": {
         "network": {"kind": "dense", "blocks": 2, "hidden": 256, "projection": "trained", "init_scale": 0.02},
         "optimizer": _one_row(1.0, damping=0.1, momentum=0.9),

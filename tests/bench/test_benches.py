@@ -11,6 +11,7 @@ from revgn.data import load_dataset
 SMALL = {
     "bench_cg": "--batch 32 --steps 1 --every 1 --only none blocks groups+2 sample kronecker mean",
     "bench_conv": "--rounds 1 --batch 16 --size 8 --set network.hidden=[8,16]",
+    "bench_defaults": "--data digits auto-mpg --seeds 1 --set training.steps=1 --set network.hidden=8",
     "bench_estimate": "--batches 32 --steps 2 --set network.hidden=16",
     "bench_full_batch": "--rows 32 --most 2",
     "bench_generalization": "--epochs 1 --batch 64 --seeds 1 --budget 0.01 --set network.hidden=16",
