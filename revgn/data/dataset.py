@@ -75,6 +75,12 @@ def reading(where: object, *errors: type[Exception]) -> Iterator[None]:
         raise DataError(f"{where}: cannot be read; {reason_of(error)}") from None
 
 
+def as_float64(values: HostArray) -> HostArray:
+    """Return values as float64; long doubles beyond its range become infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float64)
+
+
 def check_finite(values: HostArray, where: str, columns: Sequence[str] = ()) -> None:
     """Raise `DataError` for NaN or infinity in `values` (n, c); the message names the first such number."""
     bad = ~np.isfinite(values)
