@@ -181,6 +181,7 @@ def test_a_killed_or_interrupted_sweep_can_be_resumed(spawn, invoke, tmp_path):
         process.kill()
         assert process.wait() == -signal.SIGKILL
         assert wait_until(is_free), "a worker outlived its parent"
+        assert {open_run(path).status for path in list_runs(sweep)} <= {"interrupted", "finished"}
     before = steps_of(sweep)
     process = spawn(*options)
     assert wait_until(lambda: all(map(int.__gt__, steps_of(sweep), before)), process)
