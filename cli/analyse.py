@@ -19,8 +19,13 @@ from revgn_cli.options import json_option, print_json
     metavar="N",
     help="Random vectors that estimate the tangent kernels; 0 computes the kernels exactly.",
 )
+@click.option(
+    "--data",
+    metavar="FILE",
+    help="Data file of the runs, if it is not where it was during training.",
+)
 @json_option
-def command(runs: tuple[Path, ...], rows: int, probes: int, as_json: bool) -> None:
+def command(runs: tuple[Path, ...], rows: int, probes: int, data: str | None, as_json: bool) -> None:
     """Measure RUNS, each a run or a folder of runs, at their checkpoints, relative to initialization.
 
     Prints the tangent kernel, the representations, the weights and the next two steps: the same quantities
@@ -36,8 +41,8 @@ def command(runs: tuple[Path, ...], rows: int, probes: int, as_json: bool) -> No
     from revgn.store import open_runs
 
     opened = open_runs(list(runs))
-    found = {str(run.folder): analyse_run(run, rows, probes) for run in opened}
-    alike = output_similarity(opened, rows) if len(opened) > 1 else {}
+    found = {str(run.folder): analyse_run(run, rows, probes, data) for run in opened}
+    alike = output_similarity(opened, rows, data) if len(opened) > 1 else {}
     if as_json:
         pairs = [{"runs": pair, "output_cka": value} for pair, value in alike.items()]
         print_json({"runs": found, "between": pairs})

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
-from revgn_cli.progress import PLAIN_SECONDS, clock
+from revgn_cli.progress import PLAIN_SECONDS, can_redraw, clock
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +33,7 @@ def show_board(quiet: bool, title: str) -> "Iterator[Callable[[Board], None]]":
     """Yield a function that displays the trials of a sweep each time it is called with their states."""
     if quiet:
         yield lambda board: None
-    elif sys.stderr.isatty():
+    elif can_redraw(sys.stderr):
         from rich.console import Console
         from rich.live import Live
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from revgn_cli.notes import open_noted, say_note
 from revgn_cli.options import print_json
+from revgn_cli.progress import metric_words
 
 if TYPE_CHECKING:
     from revgn.views import Comparison
@@ -51,8 +52,12 @@ def command(runs: tuple[Path, ...], form: str | None, all_metrics: bool) -> None
 _SHOWN = (
     "validation_accuracy",
     "validation_loss",
+    "validation_rmse",
+    "validation_r2",
     "test_accuracy",
     "test_loss",
+    "test_rmse",
+    "test_r2",
     "train_loss",
     "epochs",
     "seconds",
@@ -74,7 +79,7 @@ def _table(compared: "Comparison", all_metrics: bool) -> tuple[list[str], list[l
 
     paths = list(dict.fromkeys(path for row in compared.rows for path in row.settings))
     names = _metrics(compared, all_metrics)
-    others = [*([] if paths else ["run"]), "runs", *(name.replace("_", " ") for name in names)]
+    others = [*([] if paths else ["run"]), "runs", *map(metric_words, names)]
     header = [*short_names(paths, others), *others]
     rows = []
     for row in compared.rows:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import click
+from revgn_cli import completion
 from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, print_json, setting_options
 
 _folder_option = click.option(
@@ -37,7 +38,7 @@ def list_(folder: str | None = None, as_json: bool = False) -> None:
 
 
 @command.command("fetch", help="Download the data set NAME into the data folder, unless it is there already.")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.data_names)
 @_folder_option
 @json_option
 def fetch_(name: str, folder: str | None, as_json: bool) -> None:
@@ -52,7 +53,7 @@ def fetch_(name: str, folder: str | None, as_json: bool) -> None:
 
 
 @command.command("describe", help="Load the data set NAME_OR_PATH and describe its contents.")
-@click.argument("name_or_path")
+@click.argument("name_or_path", shell_complete=completion.data_names)
 @_folder_option
 @setting_options((*(name for name in DATA_OPTIONS if name not in ("data", "folder")), "test_fraction"))
 @click.option(

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from revgn.launch import Step
     from revgn.store import Weights
 
-_CLASSES = 12  # largest number of classes whose confusion is printed as a matrix
-_PAIRS = 10  # pairs of classes that are printed instead
-
 
 @click.command("eval")
 @click.argument("run", type=click.Path(path_type=Path))
@@ -35,6 +32,7 @@ def command(run: Path, checkpoint: "Step", weights: "Weights", as_json: bool, **
     revgn eval runs/digits-gauss-newton-20260101-120000 --data other.csv --target kind
     """
     from revgn.launch import evaluate_run
+    from revgn.views.errors import confusion_lines
 
     settings = chosen_settings(values).get("data", {})
     result = evaluate_run(run, settings, checkpoint=checkpoint, weights=weights)
@@ -65,33 +63,6 @@ def _errors(targets: dict[str, dict[str, float]]) -> str:
     """Return RMSE and R^2 of each target as text."""
     words = []
     for name, errors in targets.items():
-        r2 = f", R^2 {errors['r2']:.4f}" if "r2" in errors else ""
+        r2 = f", R^2 {errors['r2']:.4g}" if "r2" in errors else ""
         words.append(f"  {name} RMSE {errors['rmse']:.4g}{r2}")
     return "".join(words)
-
-
-def confusion_lines(classes: list[str], confusion: list[list[int]]) -> list[str]:
-    """Return the confusion of classes as text: a matrix, or for many classes the most frequent pairs."""
-    counts = [sum(row) for row in confusion]
-    accuracy = [f"{row[k] / n:.1%}" if (n := counts[k]) else "-" for k, row in enumerate(confusion)]
-    if len(classes) <= _CLASSES:
-        names = [name[:12] for name in classes]
-        head = ["class", *names, "accuracy"]
-        rows = [[n, *map(str, row), a] for n, row, a in zip(names, confusion, accuracy, strict=True)]
-        widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-        return [
-            "rows of each class by predicted class",
-            *(
-                "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True))
-                for row in [head, *rows]
-            ),
-        ]
-    order = sorted((k for k, n in enumerate(counts) if n), key=lambda k: confusion[k][k] / counts[k])
-    lowest = ", ".join(f"{classes[k]} {accuracy[k]}" for k in order[:_PAIRS])
-    pairs = sorted(
-        ((n, i, j) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n),
-        reverse=True,
-    )
-    lines = [f"classes with the lowest accuracy: {lowest}"]
-    lines += [f"{n} of class {classes[i]} taken for {classes[j]}" for n, i, j in pairs[:_PAIRS]]
-    return [*lines, "--json prints all counts"]

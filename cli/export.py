@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 def command(runs: tuple[Path, ...], form: "Form", out: Path) -> None:
     """Write the series of RUNS, each a run or a folder of runs, for other tools; print the paths.
 
+    A table beside them has one row per run: name, status, seed, versions, all settings.
+
     \b
     revgn export runs/first
     revgn export runs --to tensorboard -o logs && tensorboard --logdir logs

@@ -15,6 +15,7 @@ _COMMON = [
     "subset",
     "target",
     "validation",
+    "network",
     "blocks",
     "hidden",
     "activation",

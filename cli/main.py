@@ -6,6 +6,8 @@ from io import TextIOWrapper
 from typing import Any
 
 import click
+from click.shell_completion import add_completion_class
+from revgn_cli.completion import Bash
 
 GROUPS = {
     "Train": {
@@ -122,6 +124,9 @@ def _old_name(error: click.ClickException) -> str:
 
     hint = old_option(error.option_name)
     return f"{error.option_name}: {hint}" if hint else ""
+
+
+add_completion_class(Bash)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

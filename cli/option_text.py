@@ -20,10 +20,13 @@ def metavar_of(name: str) -> str:
     settings = named_settings()[name]
     of, words = settings[0], _words(settings)
     if not words:
-        return "SIZE" if of.size else next(word for part, word in _TYPES.items() if part in str(of.type))
-    is_number = not of.family and "int" in str(of.type)
+        word = next(word for part, word in _TYPES.items() if part in str(of.type))
+        return "SIZE" if of.size else f"{word}[,...]" if any(map(_has_list, settings)) else word
+    is_number = not of.family and any(part in str(of.type) for part in ("int", "float"))
     listed = f"[{'|'.join(['N', *words] if is_number else words)}]"
     fits = len(f"--{name} {listed}") <= COLUMN and not _has_list(of)
+    if is_number and not fits and not _has_list(of):
+        return "NUMBER"
     return listed if fits else "KIND" if of.family else "CHOICE"
 
 
@@ -91,6 +94,8 @@ def _shown(of: Setting) -> str:
         return "none"
     if of.family is not None:
         return kind_of(of.default)
+    if isinstance(of.default, tuple):
+        return ",".join(map(str, of.default))
     return {True: "yes", False: "no"}[of.default] if isinstance(of.default, bool) else str(of.default)
 
 

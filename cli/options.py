@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
+from revgn_cli import completion
 from revgn_cli.option_text import full_text, metavar_of
 
 from revgn.data import DataSettings
-from revgn.settings import named_settings, parse_value, renamed, settings_by_name, words_of
+from revgn.settings import named_settings, parse_value, renamed, settings_by_name
 from revgn.settings.build import Table
 from revgn.settings.text import parse_assignment
 from revgn.structs import Setting, settings_of
@@ -24,8 +25,8 @@ RESUME_OPTIONS = tuple(name for name, found in named_settings().items() if any(o
 class SettingValue(click.types.StringParamType):
     """The value of a setting: parsed as TOML if possible, else text; the structs validate it."""
 
-    def __init__(self, settings: tuple[Setting, ...], metavar: str) -> None:
-        self.words = tuple(dict.fromkeys(word for of in settings for word in words_of(of)))
+    def __init__(self, name: str, settings: tuple[Setting, ...], metavar: str) -> None:
+        self._setting, self._settings = name, settings
         self.name = metavar
         self.is_text = settings[0].type in (str, str | None)
 
@@ -43,7 +44,9 @@ class SettingValue(click.types.StringParamType):
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
         """Return the choices of the setting that begin with `incomplete`."""
-        return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
+        if self._setting == "data":
+            return completion.data_names(ctx, param, incomplete)
+        return completion.starting(completion.values_of(self._setting, self._settings), incomplete)
 
 
 set_option = click.option(
@@ -53,6 +56,7 @@ set_option = click.option(
     multiple=True,
     metavar="KEY=VALUE",
     help="Set any setting, such as optimizer.lr=0.1.",
+    shell_complete=completion.setting_pairs,
 )
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Do not show progress.")
 workers_option = click.option(
@@ -64,6 +68,7 @@ workers_option = click.option(
 dask_option = click.option(
     "--dask",
     metavar="ADDRESS|local",
+    shell_complete=completion.among(lambda: ["local"]),
     help="Run the trials on the dask cluster at ADDRESS, or on a new local one.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
@@ -123,4 +128,8 @@ def old_option(flag: str) -> str:
 def _attributes(name: str, settings: tuple[Setting, ...], with_default: bool) -> dict[str, Any]:
     """Return the attributes of the click option of one setting."""
     found: dict[str, Any] = {"default": None, "help": full_text(name, with_default=with_default)}
-    return found if settings[0].type is bool else found | {"type": SettingValue(settings, metavar_of(name))}
+    return (
+        found
+        if settings[0].type is bool
+        else found | {"type": SettingValue(name, settings, metavar_of(name))}
+    )

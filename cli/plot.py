@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from revgn_cli import completion
 from revgn_cli.notes import open_noted
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     "--what",
     multiple=True,
     metavar="SERIES",
+    shell_complete=completion.series_names,
     help="Series to plot, one panel each, such as rho; or spectrum.  [default: loss and accuracy]",
 )
 @click.option(
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 @click.option(
     "--against",
     metavar="SETTING",
+    shell_complete=completion.setting_keys,
     help="Plot the results of the runs against a setting, such as lr, instead of curves. --what is then a "
     "metric of `revgn compare`.  [default: test accuracy, or test loss]",
 )

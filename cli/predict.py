@@ -2,11 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from revgn_cli.checkpoints import checkpoint_options
 from revgn_cli.notes import say_note
+from revgn_cli.options import chosen_settings, setting_options
 
 if TYPE_CHECKING:
     from revgn.arrays import BackendName
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
     help="Output file: .csv, .npz or .h5.  [default: CSV on standard output]",
 )
 @click.option("--force", is_flag=True, help="Replace the output file if it exists.")
-@click.option(
-    "--inputs", "key", metavar="NAME", help="Array of inputs in an .npz or .h5 file.  [default: a usual name]"
-)
+@setting_options(("inputs", "targets", "separator", "decimal"), with_defaults=False)
 @checkpoint_options(default=None)
 @click.option(
     "--backend",
@@ -40,12 +39,12 @@ def command(
     file: Path,
     out: Path | None,
     force: bool,
-    key: str | None,
     checkpoint: "Step",
     weights: "Weights | None",
     backend: "BackendName",
+    **values: Any,
 ) -> None:
-    """Predict with the network of RUN for the inputs in FILE (.csv, .npz or .h5).
+    """Predict with the network of RUN for the inputs in FILE: a table, arrays, an image, a folder of images.
 
     For classes, writes the name of the predicted class and a column with the probability of each class; for a
     regression, a column for each target in its own unit. Columns of a table are matched by name if the run
@@ -65,18 +64,19 @@ def command(
         raise UsageError("--force: there is no output file; add -o FILE")
     if out is not None and out.exists() and file.exists() and out.samefile(file):
         raise UsageError(f"{out}: is the file of the inputs; choose another output file")
+    settings = chosen_settings(values).get("data", {})
     predictor = open_predictor(run, checkpoint, weights, backend)
     if out is None:
         to_screen = csv_writer(sys.stdout)
-        rows, scores = predict_file(predictor, file, to_screen, key)
+        rows, scores = predict_file(predictor, file, to_screen, **settings)
     else:
         about = origin(predictor, file, command_line())
         with open_predictions(out, about, replace=force) as to_file:
-            rows, scores = predict_file(predictor, file, to_file, key)
+            rows, scores = predict_file(predictor, file, to_file, **settings)
     averaged = ", averaged weights" if predictor.weights == "average" else ""
     where = "" if out is None else f" in {out}"
-    say_note(f"{rows} predictions of {run} at step {predictor.step}{averaged}{where}")
+    say_note(f"{rows} prediction{'s' * (rows > 1)} of {run} at step {predictor.step}{averaged}{where}")
     if scores:
-        words = {"accuracy": "accuracy {:.2%}", "rmse": "RMSE {:.4g}", "r2": "R^2 {:.4f}"}
-        found = ", ".join(words[name].format(score) for name, score in scores.items())
-        say_note(f"compared with the targets in {file}: {found}")
+        words = {"accuracy": "accuracy {:.2%}", "rmse": "RMSE {:.4g}", "r2": "R^2 {:.4g}"}
+        found = ", ".join(word.format(scores[name]) for name, word in words.items() if name in scores)
+        say_note(f"compared with the {scores['rows']} target{'s' * (scores['rows'] > 1)} in {file}: {found}")

@@ -1,10 +1,11 @@
 """Progress on standard error: a live line in a terminal, a plain line every few seconds elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -15,6 +16,7 @@ PLAIN_SECONDS = 5.0
 _LIVE_HZ = 8.0
 _BAR = 10  # characters
 _SHOWN = ("epoch", "step", "loss", "accuracy", "test", "rho", "speed", "left")
+_METRICS = {"loss": "loss", "accuracy": "accuracy", "rmse": "RMSE", "r2": "R^2"}
 _DROPPED_FIRST = ("speed", "rho", "epoch", "accuracy", "loss")
 
 Observer = Callable[["Problem", "Event"], None]
@@ -66,10 +68,15 @@ def show_progress(quiet: bool, title: str) -> Iterator[Observer | None]:
     """Yield a function that displays training events under a title; None if `quiet`."""
     if quiet:
         yield None
-    elif sys.stderr.isatty():
+    elif can_redraw(sys.stderr):
         yield from _live(title)
     else:
         yield _plain(title)
+
+
+def can_redraw(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal that can move its cursor, unlike TERM=dumb."""
+    return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 def clock(seconds: float) -> str:
@@ -83,11 +90,17 @@ def clock(seconds: float) -> str:
 
 
 def evaluation_metrics(record: Mapping[str, float], *, average: bool = False) -> list[str]:
-    """Return losses and accuracies of an evaluation as text, for the raw or the averaged weights."""
-    names = [f"{part}_{what}" for part in ("train", "validation", "test") for what in ("loss", "accuracy")]
+    """Return the metrics of an evaluation as text, for the raw or the averaged weights."""
+    names = [f"{part}_{what}" for part in ("train", "validation", "test") for what in _METRICS]
     ending = "_average" if average else ""
     found = {name: record[f"{name}{ending}"] for name in names if f"{name}{ending}" in record}
-    return [f"{name.replace('_', ' ')} {metric_text(name, value)}" for name, value in found.items()]
+    return [f"{metric_words(name)} {metric_text(name, value)}" for name, value in found.items()]
+
+
+def metric_words(name: str) -> str:
+    """Return the name of a metric as it is printed: "test loss", "test RMSE", "test R^2"."""
+    part, _, what = name.rpartition("_")
+    return f"{part} {_METRICS.get(what, what)}".replace("_", " ").strip()
 
 
 def metric_text(name: str, value: float) -> str:

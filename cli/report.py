@@ -16,11 +16,17 @@ from revgn_cli.notes import open_noted, say_note
     type=click.Path(path_type=Path, dir_okay=False),
     help="Output file; an existing file is replaced.",
 )
-def command(runs: tuple[Path, ...], out: Path) -> None:
+@click.option(
+    "--errors/--no-errors",
+    default=True,
+    show_default=True,
+    help="Evaluate a network of each group of runs on the test set, which needs the data.",
+)
+def command(runs: tuple[Path, ...], out: Path, errors: bool) -> None:
     """Write an HTML page about RUNS, each a run or a folder of runs.
 
-    The page shows zoomable curves, settings, timings and commands. It is one file of about 5 MB that works
-    offline.
+    The page shows zoomable curves, the confusion of classes or the errors of each target, settings, timings
+    and commands. It is one file of about 5 MB that works offline.
 
     \b
     revgn report runs/sweep -o sweep.html
@@ -31,5 +37,5 @@ def command(runs: tuple[Path, ...], out: Path) -> None:
     opened = open_noted(runs)
     if warning := selection_warning(compare_runs(opened)):
         say_note(warning)
-    write_report(opened, out)
+    write_report(opened, out, errors=errors)
     click.echo(f"{out}, {out.stat().st_size / 1e6:.2f} MB")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from revgn_cli import completion
 from revgn_cli.board import show_board
 from revgn_cli.forecast import print_forecast
 from revgn_cli.interrupt import exit_code, stop_when_asked
@@ -14,8 +15,14 @@ if TYPE_CHECKING:
     from revgn.studies.study import Scale
 
 
+def _names() -> list[str]:
+    from revgn.studies import study_names
+
+    return study_names()
+
+
 @click.command("study")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.among(_names))
 @click.option(
     "--scale",
     type=click.Choice(["laptop", "paper"]),
@@ -23,7 +30,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="laptop: small networks and data for two cores; paper: the paper's set-up, for a GPU.",
 )
-@click.option("--data", metavar="NAME", help="Data set, instead of the study's own.")
+@click.option(
+    "--data",
+    metavar="NAME",
+    shell_complete=completion.data_names,
+    help="Data set, instead of the study's own.",
+)
 @click.option(
     "--seeds", type=int, default=3, show_default=True, metavar="N", help="Number of seeds per variant."
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from revgn_cli import options
+from revgn_cli import completion, options
 from revgn_cli.board import show_board
 from revgn_cli.forecast import print_forecast
 from revgn_cli.grouped import GroupedCommand
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     "axes",
     multiple=True,
     metavar="KEY=VALUES",
+    shell_complete=completion.setting_pairs,
     help="Setting and its values: 0.1,0.3,1 or 0..4 or log:1e-3..1:7; repeat it for a grid.",
 )
 @click.option(
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tune",
     metavar="KEY[=VALUES]",
+    shell_complete=completion.setting_keys,
     help="Tune a setting separately for each point of the grid, on its first seed. The search starts with "
     "VALUES (x0.3,1,3: multiples of its value), then extends and refines them.",
 )
@@ -126,6 +128,7 @@ def command(
         listed = source or Listed(plan_trials(with_files_found(plan, Path.cwd())))
         print_forecast(listed, folder, 1 if workers is None else workers, as_json)
         return
+    _note_on_data(plan)
     searched = None if search is None else Searched(plan, search, folder)
     if searched is not None and searched.count != search:
         say_note(f"--search {search}: the grid has only {searched.count} points; each is run once")
@@ -202,6 +205,24 @@ def _folder(file: Path | None, plan: "Plan") -> Path:
     if file is not None:
         return file if file.is_dir() else Path("runs") / file.stem
     return Path("runs") / f"sweep-{hashlib.sha256(plan_toml(plan).encode()).hexdigest()[:8]}"
+
+
+def _note_on_data(plan: "Plan") -> None:
+    """Note what the data of all trials are taken for; a trial that cannot be built says why by itself."""
+    from contextlib import suppress
+
+    from revgn.data import dataset_names, notes_on_data
+    from revgn.errors import RevgnError
+    from revgn.settings import build_config
+    from revgn.training import load_data
+
+    if any(axis.path.startswith("data.") for axis in plan.axes):
+        return
+    with suppress(RevgnError):
+        config = build_config(dict(plan.settings))
+        if config.data.name not in dataset_names():
+            for text in notes_on_data(load_data(config)):
+                say_note(text)
 
 
 def _note_on_test(selector: str) -> None:

@@ -48,17 +48,20 @@ def command(
     revgn train --optimizer adam --print-config > adam.toml
     """
     from revgn.launch import start_run
-    from revgn.settings import build_config, config_template, parse_toml
+    from revgn.settings import build_config, config_template, merge_settings, parse_toml
+    from revgn.training import choose_defaults
 
     layers = []
     if file is not None:
         layers.append(parse_toml(file.read_text(encoding="utf-8", errors="replace"), str(file)))
-    config = build_config(options.chosen_settings(values, assignments, *layers), *layers)
+    settings = merge_settings(options.chosen_settings(values, assignments, *layers), *layers)
+    config = build_config(settings)
     if print_config:
-        click.echo(config_template(config), nl=False)
+        complete = config if config.preset else choose_defaults(settings).config
+        click.echo(config_template(complete), nl=False)
         return
     if dry_run:
-        _print_estimate(config, as_json)
+        _print_estimate(settings, as_json)
         return
     folder = out or _new_folder(config)
     try:
@@ -68,12 +71,13 @@ def command(
             show_progress(quiet, f"run {folder}") as observe,
         ):
             outcome = start_run(
-                config,
+                settings,
                 folder,
                 command=command_line(),
                 observe=observe,
                 should_stop=should_stop,
                 note=say_note,
+                announce=(lambda text: None) if quiet else say_note,
             )
     except BaseException:
         if out is None:
@@ -153,11 +157,14 @@ def _new_folder(config: "Config") -> Path:
     return folder
 
 
-def _print_estimate(config: "Config", as_json: bool) -> None:
+def _print_estimate(settings: dict[str, Any], as_json: bool) -> None:
+    from revgn.data import notes_on_data
     from revgn.settings import FAMILIES, kind_of, parts_of
-    from revgn.training import build_problem, choose_solver, estimate_step, load_data, solver_choice
+    from revgn.training import build_problem, choose_defaults, choose_solver, estimate_step, solver_choice
 
-    dataset = load_data(config)
+    config, dataset, _ = chosen = choose_defaults(settings)
+    for text in filter(None, (*notes_on_data(dataset), str(chosen))):
+        say_note(text)
     config, by_solver = choose_solver(config, dataset)
     problem = build_problem(config, dataset)
     estimate = next(iter(by_solver.values())) if by_solver else estimate_step(problem)

@@ -1,5 +1,6 @@
 """`revgn watch`: live view of a run, or of all runs in a folder."""
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from revgn_cli.board import plain_table
 from revgn_cli.braille import Line, plot_lines
-from revgn_cli.progress import clock, evaluation_metrics
+from revgn_cli.progress import can_redraw, clock, evaluation_metrics
 from revgn_cli.show import sparkline
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def command(run: Path, once: bool) -> None:
     from revgn.store import open_runs
 
     console = Console()
-    if once or not console.is_terminal:
+    if once or not can_redraw(sys.stdout):
         console.print(_frame(open_runs(run), run, console, 10**6))
         return
     try:

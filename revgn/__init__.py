@@ -9,8 +9,9 @@ from the lowest to the highest:
     linalg      Gram matrices, factorizations, pseudoinverses, conjugate gradients
     data        data sets and batches
     maps        the maps of a layer: forward, inverse, jvp, vjp, pseudoinverse
-    layers      couplings and readout
-    networks    chains, activations kept or recomputed, the paper's networks
+    layers      couplings, convolutions, squeeze and readout
+    networks    chains, activations kept or recomputed; dense and convolutional networks
+    convert     networks from and to PyTorch (loaded on demand)
     losses      squared error, cross-entropy
     solvers     solvers of J D = eps: block-wise, minimum norm (dense, tiled, or by conjugate gradients)
     optimizers  Gauss-Newton, SGD, Adam, Muon, SOAP, K-FAC, L-BFGS; hybrids, step lengths
@@ -28,7 +29,7 @@ import importlib
 from typing import Any
 
 from revgn import trees
-from revgn.arrays import Backend, select_backend
+from revgn.arrays import Backend, Grid, select_backend
 from revgn.data import Dataset, load_dataset, take_batch
 from revgn.errors import (
     BackendError,
@@ -46,9 +47,12 @@ from revgn.layers import (
     LinearFeatures,
     RandomFeatures,
     Readout,
+    Squeeze,
+    draw_convolution,
     draw_coupling,
     draw_readout,
     linear_features,
+    trained_features,
 )
 from revgn.linalg import PAPER_RULE, PinvInfo, PinvRule
 from revgn.losses import CrossEntropy, SquaredError, accuracy, output_step
@@ -64,6 +68,7 @@ from revgn.maps import (
     from_matrices,
     init,
     inverse,
+    jvp,
     jvp_input,
     jvp_inverse,
     jvp_params,
@@ -72,10 +77,12 @@ from revgn.maps import (
     linearize_inverse,
     moved_halves,
     pinv_params,
+    positions,
     row_cotangents,
     row_features,
     solve_params,
     to_matrices,
+    vjp,
     vjp_input,
     vjp_params,
     weight_forms,
@@ -121,7 +128,7 @@ from revgn.solvers import (
     solve,
     tangent_kernel,
 )
-from revgn.training import build_problem, initial_state, load_data, train, train_step
+from revgn.training import build_problem, choose_defaults, initial_state, load_data, train, train_step
 
 _ON_DEMAND = {
     "evaluate_run": "revgn.launch",
@@ -143,6 +150,7 @@ _ON_DEMAND = {
     "load_plan": "revgn.sweeps",
     "run_sweep": "revgn.sweeps",
     "compare_runs": "revgn.views",
+    "convert": "revgn.convert",
     "draw_curves": "revgn.views",
     "Group": "revgn.views",
 }
@@ -176,6 +184,7 @@ __all__ = [
     "Direction",
     "FeatureMetric",
     "GaussNewton",
+    "Grid",
     "Halves",
     "KernelPart",
     "LevenbergMarquardt",
@@ -197,6 +206,7 @@ __all__ = [
     "RunError",
     "ShapeError",
     "SquaredError",
+    "Squeeze",
     "StepDecay",
     "Switch",
     "UnsupportedMapError",
@@ -209,7 +219,9 @@ __all__ = [
     "batch_gradient",
     "build_config",
     "build_problem",
+    "choose_defaults",
     "direction",
+    "draw_convolution",
     "draw_coupling",
     "draw_network",
     "draw_readout",
@@ -223,6 +235,7 @@ __all__ = [
     "inverse",
     "jacobian",
     "jacobian_operator",
+    "jvp",
     "jvp_input",
     "jvp_inverse",
     "jvp_params",
@@ -241,6 +254,7 @@ __all__ = [
     "open_runs",
     "output_step",
     "pinv_params",
+    "positions",
     "predict",
     "rebuild",
     "resume_run",
@@ -257,8 +271,10 @@ __all__ = [
     "to_xarray",
     "train",
     "train_step",
+    "trained_features",
     "trees",
     "update",
+    "vjp",
     "vjp_input",
     "vjp_params",
     "weight_forms",

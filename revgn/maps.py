@@ -14,6 +14,8 @@ are layers, too. With y = f(x), a prime for a tangent and a bar for a cotangent:
     jvp_inverse         x' = (df/dx)^-1 y'
     vjp_input           xbar = (df/dx)^T ybar
     vjp_params          Wbar = (df/dW)^T ybar
+    jvp                 df/dx x' + df/dW W' (optional: by the maps above)
+    vjp                 (df/dx)^T ybar and (df/dW)^T ybar (optional)
 
 Solvers and optimizers treat the parameters of a layer as a tuple of matrices X_i. A row of df/dW is the
 cotangent ybar of one sample s, pulled back to X_i. It is a sum of outer products over the P positions at
@@ -65,6 +67,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+from revgn import trees
 from revgn._dispatch import Struct, generic
 from revgn.arrays import Array, Deferred, add, ready, subtract, zeros
 from revgn.errors import ShapeError
@@ -299,6 +302,51 @@ def vjp_params(layer: Layer, params: Params, point: Point, y_bar: Data) -> Param
 
 
 @generic
+def jvp(layer: Layer, params: Params, point: Point, dx: Data, dparams: Params) -> Data:
+    """Return df/dx dx + df/dW dW, if input and parameters change. Optional for a layer.
+
+    Notes
+    -----
+    Law: equals jvp_params(dparams) + jvp_input(dx), up to rounding.
+
+    Examples
+    --------
+    >>> dy = revgn.jvp(layer, params, point, x, params)
+    >>> np.allclose(dy.first, revgn.jvp_input(layer, params, point, x).first + y.first - x.first)
+    True
+    """
+
+
+@generic
+def vjp(layer: Layer, params: Params, point: Point, y_bar: Data) -> tuple[Data, Params]:
+    """Return the cotangents of the input and of the parameters. Optional for a layer.
+
+    Notes
+    -----
+    Law: equals vjp_input(y_bar) and vjp_params(y_bar), up to rounding.
+
+    Examples
+    --------
+    >>> x_bar, W_bar = revgn.vjp(layer, params, point, y)
+    >>> np.array_equal(x_bar, revgn.vjp_input(layer, params, point, y))
+    True
+    """
+
+
+@jvp.register(object)
+def _jvp_by_both(layer: Layer, params: Params, point: Point, dx: Data, dparams: Params) -> Data:
+    own = jvp_params(layer, params, point, dparams)
+    pushed = jvp_input(layer, params, point, dx)
+    return trees.add(own, pushed) if isinstance(own, tuple) else add(own, pushed)
+
+
+@vjp.register(object)
+def _vjp_by_both(layer: Layer, params: Params, point: Point, y_bar: Data) -> tuple[Data, Params]:
+    params_bar = vjp_params(layer, params, point, y_bar)
+    return vjp_input(layer, params, point, y_bar), params_bar
+
+
+@generic
 def weight_forms(layer: Layer) -> tuple[WeightForm, ...]:
     """Return the shapes of the trained arrays as matrices, in the order of `trees.leaves`.
 
@@ -354,7 +402,7 @@ def positions(layer: Layer) -> int:
 
     Examples
     --------
-    >>> revgn.maps.positions(layer)
+    >>> revgn.positions(layer)
     1
     """
 

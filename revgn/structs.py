@@ -202,17 +202,18 @@ def _check_part(owner: object, of: Setting) -> None:
 
 
 def _checked(owner: object, of: Setting) -> Any:
-    """Return the value of a field, converted to the type of the field: 1 to 1.0, a list to a tuple."""
+    """Return the value of a field, converted to its type: 1 to 1.0, a list or a single number to a tuple."""
     value = getattr(owner, of.name)
     value = value.item() if isinstance(value, np.generic) else value
+    is_alone = typing.get_origin(of.type) is tuple and isinstance(value, int | float)
     try:
-        value = msgspec.convert(value, of.type)
-        numbers = value if isinstance(value, tuple) else (value,)
+        converted = msgspec.convert((value,) if is_alone else value, of.type)
+        numbers = converted if isinstance(converted, tuple) else (converted,)
         is_good = all(of.bounds.hold(x) for x in numbers if isinstance(x, int | float))
     except msgspec.ValidationError:
         is_good = False
     if is_good:
-        return value
+        return converted
     expected = described(of.type, of.bounds)
     if isinstance(value, str) and (near := difflib.get_close_matches(value, choices_of(of.type), 1)):
         expected += f"; did you mean {near[0]}?"

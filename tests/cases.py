@@ -185,6 +185,12 @@ HOLES = {  # maps that a struct does not have, with the reason
     },
     **{(struct, "positions"): "one" for struct in ("RandomFeatures", "LinearFeatures", "Chain", "Network")},
     **{
+        (struct, name): "computed from other maps"
+        for struct in ("RandomFeatures", "LinearFeatures", "Readout", "Squeeze", "Chain", "Network")
+        for name in ("jvp", "vjp")
+    },
+    ("FrozenConvolution", "vjp"): "computed from other maps",
+    **{
         (struct, "solved"): "all parameters"
         for struct in ("RandomFeatures", "LinearFeatures", "FrozenConvolution", "Chain", "Network")
     },

@@ -29,6 +29,7 @@ LAYOUT = [
     "maps",
     "layers",
     "networks",
+    "convert",
     "losses",
     "solvers",
     "optimizers",

@@ -29,6 +29,7 @@ class Whole:
 
     count: int = setting("A count.", default=3, ge=1, resumable=True)
     limit: float | None = setting("A limit.", default=None, ge=1, infinite=True)
+    sizes: tuple[float, ...] = setting("Sizes.", default=(1.0,))
     shade: Literal["light", "dark"] | tuple[float, ...] = setting("A shade, or its numbers.", default="dark")
     is_on: bool = setting("Whether it is on.", default=False)
     size: int | Literal["full"] | None = setting("A size in bytes.", default="full", gt=0, size=True)
@@ -62,11 +63,12 @@ class Mixed:
         ("is_on", np.bool_(False), False),
         ("shade", [1, 2.5], (1.0, 2.5)),
         ("shade", [], ()),
+        ("sizes", 3, (3,)),
         ("size", None, None),
     ],
 )
 def test_a_value_is_stored_in_the_type_of_its_field(field, given, stored):
-    """An integer becomes a float, a list a tuple, and a NumPy scalar a Python number."""
+    """An integer becomes a float, a list or a number a tuple, and a NumPy scalar a Python number."""
     found = getattr(Whole(**{field: given}), field)
     assert found == stored
     assert type(found) is type(stored)
@@ -162,7 +164,7 @@ def test_bounds(bounds, within, beyond, text):
 
 def test_fields_are_data():
     fields = {of.name: of for of in settings_of(Whole)}
-    assert list(fields) == ["count", "limit", "shade", "is_on", "size", "part", "other"]
+    assert list(fields) == ["count", "limit", "sizes", "shade", "is_on", "size", "part", "other"]
     count, part, size = fields["count"], fields["part"], fields["size"]
     assert (count.type, count.default, count.meaning, count.bounds) == (int, 3, "A count.", Bounds(ge=1))
     assert (count.resumable, size.resumable, count.size, size.size) == (True, False, False, True)

@@ -10,7 +10,7 @@ output. The changed half and the output contain the input, which alone makes the
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -230,19 +230,19 @@ def weights_cosine(at: Moment) -> Value:
 @quantity()
 def weights_norm_K(at: Moment) -> Value:  # noqa: N802
     """Norm of the weights of coupling K, counted from 0."""
-    return [float(trees.norm(own)) for own in at.params]
+    return [float(trees.norm(own)) for own, _ in _couplings(at)]
 
 
 @quantity()
 def weights_moved_K(at: Moment) -> Value:  # noqa: N802
     """Distance of coupling K's weights from initialization, relative to the norm of its initial weights."""
-    return [_moved(own, before) for own, before in zip(at.params, at.probe.params, strict=True)]
+    return [_moved(own, before) for own, before in _couplings(at)]
 
 
 @quantity()
 def weights_cosine_K(at: Moment) -> Value:  # noqa: N802
     """Cosine between the weights of coupling K and their initialization."""
-    return [steps.cosine(own, before) for own, before in zip(at.params, at.probe.params, strict=True)]
+    return [steps.cosine(own, before) for own, before in _couplings(at)]
 
 
 def _rng() -> np.random.Generator:
@@ -264,6 +264,12 @@ def _equation(at: Moment) -> tuple[Jacobian, Array]:
 
 def _mean_cka(now: Sequence[Array], before: Sequence[Array]) -> float:
     return float(np.mean([alignment.cka_of_kernels(a, b) for a, b in zip(now, before, strict=True)]))
+
+
+def _couplings(at: Moment) -> Iterator[tuple[Params, Params]]:
+    """Yield present and initial weights of each layer that has weights."""
+    pairs = zip(at.params, at.probe.params, strict=True)
+    return (pair for pair in pairs if not trees.is_empty(pair[0]))
 
 
 def _moved(params: Params, before: Params) -> float:

@@ -10,6 +10,7 @@ from revgn.arrays.fused import (
     add,
     blockwise,
     inner,
+    inner_of_rows,
     matmul,
     matmul_into,
     pieces,
@@ -38,16 +39,19 @@ from revgn.arrays.namespace import (
 from revgn.arrays.native import (
     begin_cholesky,
     cholesky,
+    cholesky_of_definite,
     cholesky_product,
     cholesky_solve,
     eigh,
     erf,
     largest_tridiagonal,
     linear_operator,
+    product_upper,
     root_of_squares,
     subtract_product,
     triangular_solve,
     unwarned,
+    upper_product,
 )
 from revgn.arrays.patches import Grid, fold, sample_blocks, unfold
 from revgn.arrays.pool import empty, row_major, zeros
@@ -75,6 +79,7 @@ __all__ = [
     "begin_cholesky",
     "blockwise",
     "cholesky",
+    "cholesky_of_definite",
     "cholesky_product",
     "cholesky_solve",
     "cupy_absence",
@@ -91,6 +96,7 @@ __all__ = [
     "fetch",
     "fold",
     "inner",
+    "inner_of_rows",
     "instant",
     "is_out_of_memory",
     "largest_tridiagonal",
@@ -102,6 +108,7 @@ __all__ = [
     "memory_size",
     "nbytes",
     "pieces",
+    "product_upper",
     "read",
     "ready",
     "root_of_squares",
@@ -121,5 +128,6 @@ __all__ = [
     "triangular_solve",
     "unfold",
     "unwarned",
+    "upper_product",
     "zeros",
 ]

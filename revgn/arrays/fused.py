@@ -111,6 +111,14 @@ def inner(x: Array, y: Array) -> Array:
     return xp.asarray(total, dtype=_common(x, y))
 
 
+def inner_of_rows(x: Array, y: Array) -> Array:
+    """Inner products over the last axis of x and y, whose shapes are broadcast."""
+    if array_api_compat.is_numpy_array(x):
+        products: Array = array_namespace(x, y).vecdot(x, y)
+        return products
+    return array_namespace(x, y).sum(x * y, axis=-1)
+
+
 def total(numbers: Sequence[Array]) -> Array:
     """Sum of 0-d arrays; the number 0.0 if there are none."""
     if numbers and array_api_compat.is_cupy_array(numbers[0]):

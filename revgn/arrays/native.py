@@ -61,6 +61,21 @@ def begin_cholesky(K: Array, *, overwrite: bool = False) -> tuple[Array, Array] 
     return L, xp.all(xp.isfinite(xp.linalg.diagonal(L)))
 
 
+def cholesky_of_definite(K: Array) -> Array:
+    """Return the lower Cholesky factor of a K that is positive definite, without waiting for the device.
+
+    K may be destroyed. The factor is not checked; if K is not finite, it may hold any numbers.
+    """
+    if array_api_compat.is_cupy_array(K):
+        import cupyx
+
+        with cupyx.errstate(linalg="ignore"):
+            L: Array = array_namespace(K).linalg.cholesky(K)
+        return L
+    begun = begin_cholesky(K, overwrite=True)
+    return array_namespace(K).full_like(K, float("nan")) if begun is None else begun[0]
+
+
 def cholesky_solve(L: Array, B: Array) -> Array:
     """Solve (L L^T) X = B for X (n, m), with L (n, n) lower triangular and B (n, m)."""
     if array_api_compat.is_numpy_array(L):
@@ -127,6 +142,29 @@ def triangular_solve(L: Array, B: Array, *, transposed: bool = False, overwrite:
         return found
     xp = array_namespace(L)
     return xp.linalg.solve(L.T if transposed else L, B)
+
+
+def upper_product(R: Array, X: Array) -> Array:
+    """Return R X for R (n, n) upper triangular and X (n, m), both stored row by row, in half the operations.
+
+    The entries of R below the diagonal must be zero.
+    """
+    if not array_api_compat.is_numpy_array(R):
+        return R @ X
+    lower: Any = R.T  # Fortran-ordered views, so nothing but the result is copied
+    (trmm,) = scipy.linalg.get_blas_funcs(("trmm",), (lower, X))
+    found: Array = trmm(1.0, lower, X.T, side=1, lower=1).T
+    return found
+
+
+def product_upper(A: Array, R: Array) -> Array:
+    """Return A R for A (m, n) and R (n, n) upper triangular; see `upper_product`."""
+    if not array_api_compat.is_numpy_array(R):
+        return A @ R
+    lower: Any = R.T
+    (trmm,) = scipy.linalg.get_blas_funcs(("trmm",), (lower, A))
+    found: Array = trmm(1.0, lower, A.T, lower=1).T
+    return found
 
 
 def eigh(K: Array) -> tuple[Array, Array]:

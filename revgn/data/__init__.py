@@ -4,7 +4,7 @@ from revgn.data.augmentation import pad_crop_flip
 from revgn.data.batches import batch_indices, steps_per_epoch, take_batch
 from revgn.data.crop import random_resized_crop
 from revgn.data.dataset import Dataset, ImageShape, Part
-from revgn.data.information import check_target_range
+from revgn.data.information import check_target_range, notes_on_data
 from revgn.data.interface import Interface, interface_of
 from revgn.data.placed import PlacedDataset, PlacedPart, place_dataset, place_part, place_rows, take_rows
 from revgn.data.places import dataset_names, fetch
@@ -27,6 +27,7 @@ __all__ = [
     "interface_of",
     "list_datasets",
     "load_dataset",
+    "notes_on_data",
     "pad_crop_flip",
     "place_dataset",
     "place_part",

@@ -23,8 +23,8 @@ class ArrayNames(NamedTuple):
     test_targets: str | None = None
 
 
-_INPUTS = ("x", "inputs", "data", "features", "images")
-_TARGETS = ("y", "targets", "target", "labels", "label")
+USUAL_INPUTS = ("x", "inputs", "data", "features", "images")
+USUAL_TARGETS = ("y", "targets", "target", "labels", "label")
 _TRAINING, _TEST = ("{}_train", "train_{}", "{}"), ("{}_test", "test_{}")
 
 
@@ -169,7 +169,7 @@ def _choose_names(path: Path, names: ArrayNames, present: Collection[str]) -> Ar
         )
 
     found = ArrayNames(
-        *(usual(forms, words) for forms in (_TRAINING, _TEST) for words in (_INPUTS, _TARGETS))
+        *(usual(forms, words) for forms in (_TRAINING, _TEST) for words in (USUAL_INPUTS, USUAL_TARGETS))
     )
     if found.inputs is None or found.targets is None:
         raise DataError(

@@ -43,6 +43,7 @@ def assemble(
     target_names: tuple[str, ...] = (),
     targets_are: str = "",
     notes: tuple[str, ...] = (),
+    for_training: bool = True,
 ) -> Dataset:
     """Check raw rows and build a data set from them.
 
@@ -64,6 +65,8 @@ def assemble(
         reason for them. By default nothing is said.
     notes : tuple of str
         What the reader of the file noticed, for `Dataset.warnings`.
+    for_training : bool
+        Whether a network is to learn from the rows. Otherwise they may lack information.
 
     Raises
     ------
@@ -85,7 +88,8 @@ def assemble(
     stored = stored_images(train.inputs.shape, settings.layout, f"{name}: training")
     image_shape = None if stored is None else stored[0]
     raw = {label: rows.targets for label, rows in parts.items()}
-    encoded = encode_targets(name, raw, settings.task, classes, target_names)
+    fewest = 2 if for_training else 1
+    encoded = encode_targets(name, raw, settings.task, classes, target_names, fewest=fewest)
     task, targets, names, _ = encoded
     found += row_counts(inputs[0], columns) if image_shape is None else ()
     if test is None:
@@ -108,16 +112,17 @@ def assemble(
         normalization(training.targets, None) if settings.standardize_targets else (None, None)
     )
     held = {"test": testing} | ({} if validation is None else {"validation": validation})
-    found += missing_information(
-        name,
-        task,
-        training,
-        held,
-        (shift, scale),
-        columns=columns,
-        classes=names,
-        is_image=image_shape is not None,
-    )
+    if for_training:
+        found += missing_information(
+            name,
+            task,
+            training,
+            held,
+            (shift, scale),
+            columns=columns,
+            classes=names,
+            is_image=image_shape is not None,
+        )
     return Dataset(
         name,
         task,
@@ -191,6 +196,9 @@ def _complete(rows: Rows, where: str, *, drop: bool) -> tuple[Rows, str]:
 def _flatten(rows: Rows, layout: LayoutChoice, where: str) -> HostArray:
     """Return the inputs as (n, d), uint8 or float64; images are flattened with channels first."""
     inputs = rows.inputs
+    if inputs.dtype.names:
+        fields = ", ".join(inputs.dtype.names)[:100]
+        raise DataError(f"{where} inputs are records of {fields}; expected an array of numbers (n, d)")
     if inputs.ndim < 2:
         raise DataError(f"{where} inputs have shape {inputs.shape}; expected (n, d) or images")
     if inputs.shape[:1] != rows.targets.shape[:1]:

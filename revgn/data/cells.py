@@ -66,11 +66,22 @@ def open_table(
         form, source = find_dialect(text, str(path), chosen, decimal)
         rows = _rows(source, form, str(path))
         line, first = next(rows, (1, []))
-        if not needs_names and first and all(is_number(cell.strip(), form.decimal) for cell in first):
+        if not first:
+            raise DataError(f"{path}: the file is empty")
+        if not needs_names and all(is_number(cell.strip(), form.decimal) for cell in first):
             names, rows = [""] * len(first), chain([(line, first)], rows)
         else:
             names = _header(first, form, str(path))
-        fitted = ((line, _fitted(row, names, form, f"{path}: line {line}")) for line, row in rows)
+        named = max((k + 1 for k, name in enumerate(names) if name), default=len(names))
+        fitted = (
+            (
+                line,
+                row
+                if len(row) == len(names)
+                else _fitted(row, named, len(names), form, f"{path}: line {line}"),
+            )
+            for line, row in rows
+        )
         yield OpenTable(names, form, fitted)
 
 
@@ -95,8 +106,6 @@ def _header(row: list[str], form: Dialect, where: str) -> list[str]:
     """Return the names of the columns; "" for those without a name."""
     names = [_UNNAMED.sub("", " ".join(name.split())) for name in row]
     found = [name for name in names if is_number(name, form.decimal)]
-    if not any(names):
-        raise DataError(f"{where}: line 1 must name the columns, but the file is empty")
     whole = [int(name) for name in found if name.isdecimal()]
     is_counted = len(whole) < len(row) or whole == list(range(len(row)))
     if len(whole) < len(found) or len(set(whole)) < len(whole) or not is_counted:
@@ -110,17 +119,14 @@ def _header(row: list[str], form: Dialect, where: str) -> list[str]:
     return [""] * form.unnamed_first + names
 
 
-def _fitted(row: list[str], head: list[str], form: Dialect, where: str) -> list[str]:
-    """Return a row with one cell per column; cells beyond the named columns may be absent or empty."""
-    named = max((k + 1 for k, name in enumerate(head) if name), default=len(head))
-    if len(row) > len(head) and not any(map(str.strip, row[len(head) :])):
-        row = row[: len(head)]
-    if not named <= len(row) <= len(head):
-        raise DataError(
-            f"{where} has {len(row)} cells, but the header has {len(head)} "
-            f"(separator {shown_separator(form.separator)})"
-        )
-    return row + [""] * (len(head) - len(row))
+def _fitted(row: list[str], named: int, width: int, form: Dialect, where: str) -> list[str]:
+    """Return a row of `width` cells; cells beyond the `named` columns may be absent, and others empty."""
+    if len(row) > width and not any(map(str.strip, row[width:])):
+        row = row[:width]
+    if not named <= len(row) <= width:
+        separator = shown_separator(form.separator)
+        raise DataError(f"{where} has {len(row)} cells, but the header has {width} (separator {separator})")
+    return row + [""] * (width - len(row))
 
 
 def numbers(
@@ -131,7 +137,7 @@ def numbers(
     if "_" not in together and (form.decimal == "." or "." not in together):
         with suppress(ValueError):
             return [float(cell) for cell in (cells if form.decimal == "." else map(_with_point, cells))]
-    found = [_number(cell.strip(), form.decimal) for cell in cells]
+    found = [number(cell.strip(), form.decimal) for cell in cells]
     bad = [(name, cell) for name, cell, value in zip(names, cells, found, strict=True) if value is None]
     if bad:
         name, cell = bad[0][0], bad[0][1].strip()
@@ -145,7 +151,7 @@ def _with_point(cell: str) -> str:
     return cell.replace(",", ".")
 
 
-def _number(cell: str, decimal: str) -> float | None:
+def number(cell: str, decimal: str) -> float | None:
     """Return the number in a cell, NaN for a missing value, 1 or 0 for true or false, otherwise None."""
     if cell in MISSING:
         return math.nan
@@ -160,12 +166,12 @@ def _number(cell: str, decimal: str) -> float | None:
 
 
 def is_number(cell: str, decimal: str) -> bool:
-    return cell not in MISSING and cell.lower() not in _TRUTH and _number(cell, decimal) is not None
+    return cell not in MISSING and cell.lower() not in _TRUTH and number(cell, decimal) is not None
 
 
 def _remedy(cell: str, form: Dialect) -> str:
     """Return what to do about a cell that looks like a number, "" if it is text."""
-    if "_" in cell and _number(cell.replace("_", ""), form.decimal) is not None:
+    if "_" in cell and number(cell.replace("_", ""), form.decimal) is not None:
         return "digits cannot be grouped by _"
     if re.fullmatch(r"[-+]?\d+[.,]\d+", cell) and not _THOUSANDS.fullmatch(cell):
         return f"the decimal sign is {form.decimal!r} here; set decimal to the other one"

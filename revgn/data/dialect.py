@@ -23,6 +23,7 @@ _SEPARATORS = ("\t", ";", ",", "|", " ")  # in order of preference; a comma may 
 _NAMED = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";"}
 _COMMA = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?")
 _POINT = re.compile(r"[-+]?\d*\.\d+(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?")
 _THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 _SAMPLE_BYTES, _SAMPLE_LINES = 1 << 20, 200
 
@@ -76,19 +77,20 @@ def find_dialect(
     """Detect what the settings leave open; return the dialect and the lines from the header on.
 
     The separator is the one that divides most of the first lines into the same number of cells, at least
-    two. The decimal sign is a comma if cells such as 1,5 occur and none such as 1.5.
+    two; if several do, the one that leaves most cells numbers. The decimal sign is a comma if cells such as
+    1,5 occur and none such as 1.5.
     """
     sample = text.readlines(_SAMPLE_BYTES)
     if "\0" in "".join(sample[:_SAMPLE_LINES]):
         raise DataError(f"{where}: is neither text nor an .npz or .h5 file")
     first = 0
-    if sample and sample[0].lower().startswith("sep=") and len(sample[0].strip()) == 5:  # a hint for Excel
-        separator, first = separator or sample[0][4], 1
+    if sample and (hint := re.fullmatch(r"(?i:sep)=(.)\s*", sample[0])):  # a hint for Excel
+        separator, first = separator or hint[1], 1
     if len(sample) > first and sample[first].startswith("#"):
         sample[first] = sample[first].lstrip("# ")
     lines = sample[first : first + _SAMPLE_LINES]
-    agreement = {each: _agreement(lines, each) for each in _SEPARATORS}
-    found = separator or (max(_SEPARATORS, key=agreement.__getitem__) if any(agreement.values()) else ",")
+    score = {each: _score(lines, each) for each in _SEPARATORS}
+    found = separator or (max(_SEPARATORS, key=score.__getitem__) if any(map(any, score.values())) else ",")
     rows = _sample_rows(lines, found)
     width = _width(rows[1:])
     unnamed_first = bool(rows) and 0 < len(rows[0]) == width - 1 and any(row[-1] for row in rows[1:])
@@ -116,13 +118,19 @@ def _width(rows: list[list[str]]) -> int:
     return Counter(map(len, rows)).most_common(1)[0][0] if rows else 0
 
 
-def _agreement(lines: list[str], separator: str) -> float:
-    """Return the fraction of the rows that a separator divides like the others, 0 if it divides none."""
+def _score(lines: list[str], separator: str) -> tuple[float, float]:
+    """Return the fraction of the rows that a separator divides alike, and the fraction of numbers in them.
+
+    Both are 0 if it divides no row.
+    """
     rows = _sample_rows(lines, separator)
     width = _width(rows[1:] or rows)
     if width < 2 or len(rows[0]) < 2:
-        return 0.0
-    return sum(len(row) in (width, width - 1) for row in rows) / len(rows)
+        return 0.0, 0.0
+    cells = [cell for row in rows[1:] for cell in row]
+    numbers = sum(_NUMBER.fullmatch(cell) is not None for cell in cells)
+    alike = sum(len(row) in (width, width - 1) for row in rows)
+    return alike / len(rows), numbers / max(len(cells), 1)
 
 
 def _decimal_of(rows: list[list[str]], where: str) -> str:

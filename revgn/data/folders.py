@@ -18,7 +18,7 @@ from revgn.data.assemble import Rows
 from revgn.data.dataset import HostArray, reading
 from revgn.errors import DataError
 
-_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _AXES: Mapping[str, tuple[int, ...]] = {"L": (), "RGB": (3,)}  # axes of a pixel, by Pillow's mode
 _EXPECTED = "expected L (8-bit grey levels) or RGB; convert it with an image editor"
 _ORDER_TAG = 0xF01DE5  # separates the order of the images from all other random draws
@@ -60,7 +60,7 @@ def read_folder(folder: Path) -> tuple[Rows, Rows | None, tuple[str, ...]]:
             "at least two classes"
         )
     sets = [_labeled(place, classes) for place in places]
-    found = _read_images([file.path for files in sets for file in files], folder)
+    found = read_images([file.path for files in sets for file in files], folder)
     train, test = found[: len(sets[0])], found[len(sets[0]) :]
     rows = [
         Rows(images, np.array([file.label for file in files]))
@@ -78,7 +78,7 @@ def _folders(folder: Path) -> list[Path]:
     """Return the folders in `folder` by name; an image beside them would have no class."""
     paths = _visible(folder)
     for path in paths:
-        if path.suffix.lower() in _SUFFIXES and path.is_file():
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             raise DataError(f"{path}: lies outside the folders of the classes")
     return [path for path in paths if path.is_dir()]
 
@@ -93,7 +93,7 @@ def _labeled(place: Path, classes: Sequence[str]) -> list[Labeled]:
         if not paths:
             raise DataError(f"{folder}: holds no images")
         for path in paths:
-            if path.suffix.lower() not in _SUFFIXES or not path.is_file():
+            if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
                 raise DataError(f"{path}: is not a PNG or JPEG file; move it out of the folder")
         files += [Labeled(path, classes.index(folder.name)) for path in paths]
     if not files:
@@ -112,7 +112,7 @@ def _few_pixels(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: has more pixels than can be read safely") from None
 
 
-def _read_images(paths: Sequence[Path], folder: Path) -> HostArray:
+def read_images(paths: Sequence[Path], folder: Path) -> HostArray:
     """Return the pixels of all files, which must have one size and mode."""
     try:
         from PIL import Image

@@ -46,7 +46,7 @@ def missing_information(
     """
     rows, d = train.inputs.shape
     low, high = train.inputs.min(axis=0), train.inputs.max(axis=0)
-    named = [f"column {column!r}" for column in columns] or [f"column {k}" for k in range(d)]
+    names = _column_names(columns, d)
     constant = np.flatnonzero((high - low) * normalization[1] < _SMALL)
     where = f"{name}: in the {rows} training rows"
     if constant.size == d:
@@ -58,11 +58,12 @@ def missing_information(
     warnings = []
     if constant.size and not is_image:
         warnings.append(
-            f"{_listed(constant, named, 'input ')} constant in the training rows and without effect"
+            f"{_listed(constant, names, 'input column', 'input columns')} constant in the training rows and "
+            "without effect"
         )
     warnings += _target_warnings(where, task, train.targets, classes)
     if not is_image:
-        warnings += _far_inputs(others, normalization, named)
+        warnings += _far_inputs(others, normalization, names)
     return tuple(warnings)
 
 
@@ -81,12 +82,24 @@ def row_counts(inputs: HostArray, columns: Sequence[str]) -> tuple[str, ...]:
     first, second, last = inputs[[0, 1, -1]].astype(np.float64)
     likely = np.flatnonzero((second - first == 1) & (last - first == n - 1))
     counts = [k for k in likely if np.array_equal(inputs[:, k], first[k] + np.arange(n))]
-    named = [f"column {column!r}" for column in columns] or [f"column {k}" for k in range(inputs.shape[1])]
+    names = _column_names(columns, inputs.shape[1])
     return tuple(
-        f"input {named[k]} counts the rows, {inputs[0, k]:.0f} to {inputs[-1, k]:.0f}; if it only numbers "
-        "them, leave it out: it says nothing about new rows, and may give the targets away"
+        f"input column {names[k]} counts the rows, {inputs[0, k]:.0f} to {inputs[-1, k]:.0f}; if it only "
+        "numbers them, leave it out: it says nothing about new rows, and may give the targets away"
         for k in counts
     )
+
+
+def notes_on_data(dataset: Dataset) -> tuple[str, ...]:
+    """Return what a data file was taken for, and its warnings, for the user; nothing for a known data set.
+
+    Examples
+    --------
+    >>> from revgn.data import load_dataset
+    >>> notes_on_data(load_dataset("digits"))
+    ()
+    """
+    return tuple(f"{dataset.name}: {text}" for text in (dataset.taken_for, *dataset.warnings) if text)
 
 
 def check_target_range(dataset: Dataset, dtype: str) -> None:
@@ -121,18 +134,19 @@ def _target_warnings(where: str, task: Task, targets: HostArray, classes: Sequen
         if absent.size == targets.shape[1] - 1:
             only = classes[int(np.argmax(targets.any(axis=0)))]
             raise DataError(f"{where} all labels are {only[:40]!r}; there is nothing to learn from")
-        named = [f"class {each!r}" for each in classes]
-        missing = f"{_listed(absent, named)} without training rows, so nothing is learned about it"
+        names = [repr(each) for each in classes]
+        missing = f"{_listed(absent, names, 'class', 'classes')} without training rows and cannot be learned"
         return [missing] if absent.size else []
     constant = np.flatnonzero(targets.min(axis=0) == targets.max(axis=0))
     if constant.size == targets.shape[1]:
         raise DataError(f"{where} the targets are constant; there is nothing to learn from")
-    named = [f"target {each!r}" for each in classes]
-    return [f"{_listed(constant, named)} constant in the training rows"] if constant.size else []
+    names = [repr(each) for each in classes]
+    where = f"{_listed(constant, names, 'target', 'targets')} constant in the training rows"
+    return [where] if constant.size else []
 
 
 def _far_inputs(
-    others: dict[str, Part], normalization: tuple[HostArray, HostArray], named: Sequence[str]
+    others: dict[str, Part], normalization: tuple[HostArray, HostArray], names: Sequence[str]
 ) -> list[str]:
     """Warn of inputs so far outside the training rows that outputs there mean little."""
     (shift, scale), warnings = normalization, []
@@ -143,15 +157,21 @@ def _far_inputs(
         column = int(np.argmax(reach))
         if reach[column] > _FAR:
             warnings.append(
-                f"{named[column]} reaches {reach[column]:.1e} standard deviations of the training rows in "
-                f"the {label} set; outputs there have no meaning"
+                f"input column {names[column]} reaches {reach[column]:.1e} standard deviations of the "
+                f"training rows in the {label} set; outputs there have no meaning"
             )
     return warnings
 
 
-def _listed(chosen: HostArray, named: Sequence[str], kind: str = "") -> str:
-    """Return names and a verb, such as "input column 'a' is"; of more than five, the number of the others."""
-    shown = ", ".join(kind + named[int(k)] for k in chosen[:_SHOWN])
-    if chosen.size > _SHOWN:
-        return f"{shown} and {chosen.size - _SHOWN} more of {len(named)} are"
-    return f"{shown} {'is' if chosen.size == 1 else 'are'}"
+def _listed(chosen: HostArray, names: Sequence[str], kind: str, kinds: str) -> str:
+    """Return names with a verb, such as "columns 0, 1 are"; of more than five, the number of the others."""
+    shown = ", ".join(names[int(k)] for k in chosen[:_SHOWN])
+    if chosen.size == 1:
+        return f"{kind} {shown} is"
+    more = f" and {chosen.size - _SHOWN} more of {len(names)}" if chosen.size > _SHOWN else ""
+    return f"{kinds} {shown}{more} are"
+
+
+def _column_names(columns: Sequence[str], d: int) -> list[str]:
+    """Return the names of columns in quotation marks, or their numbers if they have none."""
+    return [repr(column) for column in columns] or [str(k) for k in range(d)]

@@ -1,33 +1,37 @@
 """Inputs of a file, piece by piece, for a network that is already trained; targets beside them are optional.
 
-.csv     columns by name if the network has names, else by number; without a header by number
+table    columns by name if the network has names, else by position; without a header by position
 .npz     an array under a usual name, or the only one; it is read from the archive piece by piece
 .h5      the same for a data set
+.npy     the array
+folder   PNG and JPEG images at any depth; also a single image
 """
 
-import csv
+import math
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from revgn.data.archives import USUAL_INPUTS, USUAL_TARGETS
+from revgn.data.cells import is_number, numbers, open_table
 from revgn.data.dataset import HostArray, reading
+from revgn.data.folders import IMAGE_SUFFIXES, read_images
 from revgn.data.interface import Interface
+from revgn.data.kinds import kind_of_file
+from revgn.data.settings import DataSettings
 from revgn.errors import DataError, UsageError
 
 PIECE = 2048  # rows read at once
 
-_USUAL = (  # names of inputs, and of the targets of the same rows
-    ("x", "y"),
-    ("inputs", "targets"),
-    ("x_test", "y_test"),
-    ("test_inputs", "test_targets"),
-    ("x_train", "y_train"),
-)
+_FORMS = ("{}", "{}_test", "test_{}", "{}_train", "train_{}")  # of usual names, in order of preference
+_IMAGES = 256  # images read at once
+_NPY = b"\x93NUMPY"  # begin of an .npy file
+_NUMBERS_ONLY = "the network expects a number"
 _SHOWN = 12  # names that a message lists
 Read = Callable[[int], HostArray]  # returns the next rows, at most as many as given; none at the end
 
@@ -37,53 +41,58 @@ class Piece(NamedTuple):
 
     inputs: HostArray
     targets: HostArray | None
+    files: tuple[str, ...] = ()  # of images, one per row
 
 
-def read_inputs(path: Path, interface: Interface, key: str | None = None) -> Iterator[Piece]:
+def read_inputs(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
     """Yield the rows of a file in pieces of at most `PIECE` rows.
 
     Parameters
     ----------
     interface : Interface
         Inputs that the network expects.
-    key : str or None
-        Name of the array of inputs in an .npz or .h5 file; by default a usual name, or the only array.
+    of : DataSettings
+        Its `inputs` and `targets` name arrays of an .npz or .h5 file; by default usual names, or the only
+        array. Its `separator` and `decimal` are the dialect of a table; by default they are detected.
 
     Raises
     ------
     DataError
         If the file is missing or broken, has no rows, or has an input that is not a finite number.
     UsageError
-        If the file has another number of features, lacks a column of the run, or has an unknown ending.
+        If the file has another number of features, or lacks a column of the run.
 
     Notes
     -----
     Memory: the rows of one piece; only arrays in Fortran order are read as a whole.
     """
-    kinds = {".csv": _csv_pieces, ".npz": _npz_pieces, ".h5": _h5_pieces, ".hdf5": _h5_pieces}
-    suffix = path.suffix.lower()
-    if suffix not in kinds:
-        raise UsageError(f"{path}: ends in {suffix or 'nothing'!r}; expected {', '.join(kinds)}")
-    if key is not None and suffix == ".csv":
-        raise UsageError(f"{path}: has named columns, no named arrays; leave out --inputs")
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
-    start = 0
-    pieces = kinds[suffix](path, interface, key)
+    start, pieces = 0, _reader_of(path)(path, interface, of)
     while True:
         with reading(path):
             piece = next(pieces, None)
         if piece is None:
             break
         inputs = flat_inputs(piece.inputs, interface, str(path))
-        if not np.isfinite(inputs).all():
-            row, column = np.argwhere(~np.isfinite(inputs))[0]
-            name = repr(interface.columns[column]) if interface.columns else column
-            raise DataError(f"{path}: the input in row {start + row} (from 0), column {name} is not finite")
-        yield Piece(inputs, piece.targets)
+        if not (is_finite := np.isfinite(inputs)).all():
+            row, column = divmod(int(np.argmin(is_finite)), inputs.shape[1])
+            raise DataError(f"{path}: the input in row {start + row}, column {column} (from 0) is not finite")
+        yield piece._replace(inputs=inputs)
         start += inputs.shape[0]
     if not start:
         raise DataError(f"{path}: has no rows")
+
+
+def _reader_of(path: Path) -> Callable[[Path, Interface, DataSettings], Iterator[Piece]]:
+    """Return the function that reads a file or folder of this kind."""
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
+        return _image_pieces
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    with reading(path, OSError), path.open("rb") as file:
+        if file.read(len(_NPY)) == _NPY:
+            return _npy_pieces
+    kinds = {"table": _table_pieces, ".npz": _npz_pieces, ".h5": _h5_pieces}
+    return kinds[kind_of_file(path)]
 
 
 def flat_inputs(x: HostArray, interface: Interface, where: str) -> HostArray:
@@ -125,34 +134,29 @@ def _listed(names: Collection[str]) -> str:
     return shown + (", ..." if len(names) > _SHOWN else "")
 
 
-def _csv_pieces(path: Path, interface: Interface, key: str | None) -> Iterator[Piece]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True)
-        rows: Iterator[list[str]] = (row for row in reader if any(cell.strip() for cell in row))
-        first = next(rows, [])
-        has_names = not all(map(_is_number, first))
-        names = [" ".join(name.split()) for name in first] if has_names else [""] * len(first)
+def _table_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
+    with open_table(path, of.separator, of.decimal, needs_names=False) as table:
+        names, form = table.names, table.dialect
         inputs, targets = _columns(names, interface, str(path))
-        if not has_names:
-            rows = chain([first], rows)
+        shown = [names[k] or str(k + 1) for k in inputs]
 
-        def numbers(row: list[str]) -> list[float]:
-            where = f"{path}: line {reader.line_num}"
-            if len(row) != len(names):
-                raise DataError(f"{where} has {len(row)} cells, but the first line has {len(names)}")
-            for k in inputs:
-                if not _is_number(row[k]):
-                    column = repr(names[k]) if names[k] else str(k + 1)
-                    raise DataError(f"{where}, column {column}: {row[k][:40]!r} is not a number")
-            return [float(row[k]) for k in inputs]
+        def own_targets(row: list[str]) -> list[str] | list[float]:
+            cells = [row[k].strip() for k in targets]
+            if interface.task == "classification":
+                return cells
+            are_numbers = all(is_number(cell, form.decimal) for cell in cells)
+            return numbers(cells, cells, form, str(path)) if are_numbers else [math.nan] * len(cells)
 
-        while True:
-            cells = [(numbers(row), row) for row in islice(rows, PIECE)]
-            if not cells:
-                return
-            values = np.array([x for x, _ in cells], dtype=np.float64)
-            beside = np.array([[row[k].strip() for k in targets] for _, row in cells]) if targets else None
-            yield Piece(values, beside)
+        while piece := [*islice(table.rows, PIECE)]:
+            values = []
+            for line, row in piece:
+                where = f"{path}: line {line}"
+                values.append(numbers([row[k] for k in inputs], shown, form, where, _NUMBERS_ONLY))
+                if not (is_finite := np.isfinite(values[-1])).all():
+                    column = shown[int(np.argmin(is_finite))]
+                    raise DataError(f"{where}, column {column!r}: the number is missing or not finite")
+            beside = np.array([own_targets(row) for _, row in piece]) if targets else None
+            yield Piece(np.array(values), beside)
 
 
 def _columns(names: list[str], interface: Interface, where: str) -> tuple[list[int], list[int]]:
@@ -162,25 +166,42 @@ def _columns(names: list[str], interface: Interface, where: str) -> tuple[list[i
     targets = [names.index(name) for name in interface.target_names] if has_targets else []
     if any(names) and interface.columns:
         return column_positions(interface.columns, names, where), targets
-    inputs = [k for k in range(len(names)) if k not in targets]
+    has_names = any(names)
+    inputs = [k for k, name in enumerate(names) if k not in targets and (name or not has_names)]
     if len(inputs) != d:
         raise UsageError(f"{where}: has {len(inputs)} input columns, but the network has {d} inputs")
     return inputs, targets
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "_" not in cell  # 1_000 is a number in Python only
+def _image_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
+    """Yield the images of a folder at any depth, or a single one; folders named after classes are targets."""
+    found = [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
+    files = [
+        file for file in found if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+    ]
+    if not files:
+        raise DataError(
+            f"{path}: is a folder without PNG or JPEG images; expected a file, or a folder of images"
+        )
+    folders = [file.parent.name for file in files]
+    has_targets = set(folders) <= {*interface.classes}
+    for start in range(0, len(files), _IMAGES):
+        rows = slice(start, start + _IMAGES)
+        names = tuple(str(file.relative_to(path)) if path.is_dir() else file.name for file in files[rows])
+        targets = np.array(folders[rows]) if has_targets else None
+        yield Piece(read_images(files[rows], path), targets, names)
 
 
-def _npz_pieces(path: Path, interface: Interface, key: str | None) -> Iterator[Piece]:
+def _npy_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
+    with path.open("rb") as file:
+        yield from _paired(_npy_reader(file, str(path)), None)
+
+
+def _npz_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
     with ExitStack() as stack:
         archive = stack.enter_context(zipfile.ZipFile(path))
         present = [name.removesuffix(".npy") for name in archive.namelist()]
-        x, y = _choose(present, key, str(path))
+        x, y = _choose(present, of, str(path))
 
         def open_array(name: str) -> Read:
             return _npy_reader(stack.enter_context(archive.open(f"{name}.npy")), f"{path}: {name}")
@@ -215,12 +236,14 @@ def _npy_reader(file: Any, where: str) -> Read:
     return read
 
 
-def _h5_pieces(path: Path, interface: Interface, key: str | None) -> Iterator[Piece]:
+def _h5_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
     import h5py
 
     with h5py.File(path, "r") as file:
-        present = [name for name in file if isinstance(file[name], h5py.Dataset)]
-        x, y = _choose([*present, *([key] if key is not None and key in file else [])], key, str(path))
+        present: list[str] = []
+        file.visititems(lambda name, node: present.append(name) if isinstance(node, h5py.Dataset) else None)
+        present += [name for name in (of.inputs, of.targets) if name is not None and name in file]
+        x, y = _choose(present, of, str(path))
 
         def open_array(name: str) -> Read:
             stored, at = file[name], 0
@@ -238,19 +261,24 @@ def _h5_pieces(path: Path, interface: Interface, key: str | None) -> Iterator[Pi
         yield from _paired(open_array(x), open_array(y) if y else None)
 
 
-def _choose(present: list[str], key: str | None, where: str) -> tuple[str, str | None]:
+def _choose(present: list[str], of: DataSettings, where: str) -> tuple[str, str | None]:
     """Return the name of the inputs, and of the targets of the same rows if the file has them."""
-    beside = dict(_USUAL)
-    if key is not None:
-        if key not in present:
-            raise UsageError(f"{where}: has no array {key!r}; it holds {_listed(present)}")
-        return key, beside[key] if beside.get(key) in present else None
-    for x, y in _USUAL:
-        if x in present:
-            return x, y if y in present else None
+    for name in (of.inputs, of.targets):
+        if name is not None and name not in present:
+            raise UsageError(f"{where}: has no array {name!r}; it holds {_listed(present)}")
+    if of.inputs is not None:
+        return of.inputs, of.targets
+    by_lower = {name.lower(): name for name in present}
+
+    def usual(form: str, words: Sequence[str]) -> str | None:
+        return next((by_lower[name] for word in words if (name := form.format(word)) in by_lower), None)
+
+    for form in _FORMS:
+        if x := usual(form, USUAL_INPUTS):
+            return x, of.targets or usual(form, USUAL_TARGETS)
     if len(present) == 1:
         return present[0], None
-    raise UsageError(f"{where}: has no array of a usual name; set --inputs to one of {_listed(present)}")
+    raise UsageError(f"{where}: has no array of a usual name; set inputs to one of {_listed(present)}")
 
 
 def _paired(read_x: Read, read_y: Read | None) -> Iterator[Piece]:

@@ -11,6 +11,12 @@ from revgn.errors import DataError
 _UNREADABLE = {  # what files begin with that are not read, and what to say
     b"\x93NUMPY": "holds a single array without a name; save inputs and targets with np.savez",
     b"PAR1": "is a Parquet file",
+    b"{": "is JSON",
+    b"[": "is JSON",
+    b"<!doctype": "is HTML, perhaps the error page of a download",
+    b"<html": "is HTML, perhaps the error page of a download",
+    b"<?xml": "is XML",
+    b"@relation": "is an ARFF file",
     b"ARROW1": "is an Arrow file",
     b"SQLite": "is an SQLite file",
     b"MATLAB 5": "is a MATLAB file of version 5",
@@ -24,7 +30,7 @@ def kind_of_file(path: Path) -> Literal["table", ".npz", ".h5"]:
     with reading(path, OSError), path.open("rb") as file:
         head = file.read(1024)
     for signature, found in _UNREADABLE.items():
-        if head.startswith(signature):
+        if head.lstrip().lower().startswith(signature.lower()):
             raise DataError(f"{path}: {found}; expected a .csv, .npz or .h5 file")
     if not head:
         raise DataError(f"{path}: the file is empty")

@@ -35,6 +35,8 @@ def encode_targets(
     choice: TaskChoice,
     classes: tuple[str, ...] = (),
     target_names: tuple[str, ...] = (),
+    *,
+    fewest: int = 2,
 ) -> Encoded:
     """Return the task and the encoded targets of each set; the training set determines the task.
 
@@ -48,6 +50,8 @@ def encode_targets(
         Names of the labels 0, 1, ..., if known. By default a class is named after its label.
     target_names : tuple of str
         Names of the target columns, if known.
+    fewest : int
+        Least number of different labels.
 
     Raises
     ------
@@ -75,7 +79,7 @@ def encode_targets(
     for each, targets in given.items():
         if targets.ndim == 2:
             raise DataError(f"{where[each]} have shape {targets.shape}; expected one label per row")
-    names = classes or _class_names(training, where["training"])
+    names = classes or _class_names(training, where["training"], fewest)
     known = tuple(map(str, range(len(classes)))) or names
     encoded = [_one_hot(targets, known, where[each]) for each, targets in given.items()]
     return Encoded("classification", encoded, names, reason)
@@ -171,7 +175,7 @@ def _label_name(label: object) -> str:
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
-def _class_names(labels: HostArray, where: str) -> tuple[str, ...]:
+def _class_names(labels: HostArray, where: str, fewest: int) -> tuple[str, ...]:
     seen = np.unique(labels)
     if seen.size > _MOST_CLASSES:
         raise DataError(f"{where}: {seen.size} different labels; is this a regression, or a column of names?")
@@ -180,7 +184,7 @@ def _class_names(labels: HostArray, where: str) -> tuple[str, ...]:
             f"{where}: {labels.size} rows have {seen.size} different numbers; is it a regression?"
         )
     names = tuple(map(_label_name, seen.tolist()))
-    if len(names) < 2:
+    if len(names) < fewest:
         raise DataError(
             f"{where}: all rows are of one class, {names[0][:40]!r}; a classification needs at least two"
         )

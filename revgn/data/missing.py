@@ -11,7 +11,13 @@ _NAMED_COLUMNS = 4  # number of columns that a message names
 
 
 def complete_rows(
-    missing: HostArray, names: Sequence[str], where: str, place: Callable[[int], str], *, drop: bool
+    missing: HostArray,
+    names: Sequence[str],
+    where: str,
+    place: Callable[[int], str],
+    *,
+    drop: bool,
+    advice: str = "",
 ) -> tuple[HostArray, str]:
     """Return which rows are complete, and a note on the others; "" if all rows are.
 
@@ -25,6 +31,8 @@ def complete_rows(
         Returns the place of a row in the file, in words.
     drop : bool
         Whether rows may be left out.
+    advice : str
+        What else may be done about missing values.
 
     Raises
     ------
@@ -44,7 +52,7 @@ def complete_rows(
         column = names[int(np.argmax(missing[first]))]
         raise DataError(
             f"{where}: values are missing in {count} of {n} rows ({listed}), first in {place(first)}, "
-            f"{column}; set drop_missing to leave these rows out"
+            f"{column}; set drop_missing to leave these rows out{advice}"
         )
     if not complete.any():
         raise DataError(f"{where}: no row is complete; missing values by column: {listed}")

@@ -1,7 +1,6 @@
 """Locations of the known data sets: the data folder, Debian's folder, and download addresses."""
 
 import os
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -146,8 +145,10 @@ def fetch(name: str, folder: str | None = None) -> tuple[Path, ...]:
     try:
         for file, md5 in known.md5.items():
             pooch.retrieve(known.url + file, f"md5:{md5}", fname=file, path=place)
-    except (OSError, ValueError) as error:
-        raise missing(name, folder, f"the download failed: {textwrap.shorten(str(error), 90)}") from None
+    except ValueError:
+        raise missing(name, folder, "the downloaded file is not the published one (MD5)") from None
+    except OSError:
+        raise missing(name, folder, "the download failed; is there a connection to the internet?") from None
     if found := find_files(name, folder):
         return found
     raise missing(name, folder, "the download is incomplete")

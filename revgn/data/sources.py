@@ -25,7 +25,7 @@ _OF_ARRAYS = ("inputs", "targets", "test_inputs", "test_targets", "layout")
 _TEST_FRACTION = 0.2  # of a known table; its checksum depends on the split
 
 
-def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Dataset:
+def load_dataset(name: str, *, download: bool = True, for_training: bool = True, **settings: Any) -> Dataset:
     """Load a known data set, or a user's own: arrays in a .npz, .h5 or .csv file, or a folder of images.
 
     Parameters
@@ -34,6 +34,9 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
         One of `dataset_names()`, or the path of a file or of a folder.
     download : bool
         Whether to download a known data set that is not on this machine.
+    for_training : bool
+        Whether a network is to learn from the training rows. Otherwise they may lack information: constant
+        inputs or targets, or a single class.
     **settings
         Other fields of `DataSettings`: subset, validation, target, ...
 
@@ -65,10 +68,10 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
         paths = fetch(name, folder) if download else find_files(name, folder)
         if not paths:
             raise missing(name, folder, "downloads are off")
-        return _load_known(name, paths, wanted)
+        return _load_known(name, paths, wanted, for_training)
     if path.is_dir():
         _refuse_settings(wanted, (*_OF_TABLES, *_OF_ARRAYS, "drop_missing"), "a folder of images")
-        return _load_folder(path, wanted)
+        return _load_folder(path, wanted, for_training)
     if not path.is_file():
         if path.suffix.lower() not in _SUFFIXES:
             hint = nearest(name, dataset_names())
@@ -86,11 +89,12 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
             str(path),
             table.rows,
             None,
-            replace(wanted, drop_missing=False),
+            wanted,
             columns=table.columns,
             target_names=table.target_names,
             targets_are=_in_words("column", table.target_names, wanted),
             notes=table.notes,
+            for_training=for_training,
         )
         return replace(dataset, taken_for="; ".join(filter(None, (dataset.taken_for, table.dialect))))
     _refuse_settings(wanted, _OF_TABLES, f"an {kind} file, which has no named columns")
@@ -106,6 +110,7 @@ def load_dataset(name: str, *, download: bool = True, **settings: Any) -> Datase
         wanted,
         targets_are=_in_words("array", (arrays.targets,), wanted),
         notes=arrays.notes,
+        for_training=for_training,
     )
 
 
@@ -123,14 +128,22 @@ def _in_words(kind: str, names: tuple[str, ...], wanted: DataSettings) -> str:
     return f"{kind}{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
 
 
-def _load_folder(path: Path, wanted: DataSettings) -> Dataset:
+def _load_folder(path: Path, wanted: DataSettings, for_training: bool) -> Dataset:
     if wanted.task == "regression":
         raise UsageError(f"task: {path} has classes; it is not a regression")
     train, test, classes = read_folder(path)
     layout: LayoutChoice = "channels-last" if train.inputs.ndim == 4 else "auto"
     wanted = replace(wanted, layout=layout)
-    because = "one folder each"
-    return assemble(path.name, str(path), train, test, wanted, classes=classes, targets_are=because)
+    return assemble(
+        path.name,
+        str(path),
+        train,
+        test,
+        wanted,
+        classes=classes,
+        targets_are="one folder each",
+        for_training=for_training,
+    )
 
 
 def describe(name: str, **options: Any) -> dict[str, Any]:
@@ -163,7 +176,7 @@ def list_datasets(folder: str | None = None) -> list[dict[str, Any]]:
     return listed
 
 
-def _load_known(name: str, paths: tuple[Path, ...], wanted: DataSettings) -> Dataset:
+def _load_known(name: str, paths: tuple[Path, ...], wanted: DataSettings, for_training: bool) -> Dataset:
     known = KNOWN[name]
     columns: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
@@ -184,7 +197,15 @@ def _load_known(name: str, paths: tuple[Path, ...], wanted: DataSettings) -> Dat
     wanted = replace(wanted, task=known.task, test_fraction=_TEST_FRACTION)
     source = f"{known.credit}; {place}"
     dataset = assemble(
-        name, source, train, test, wanted, classes=known.classes, columns=columns, target_names=target_names
+        name,
+        source,
+        train,
+        test,
+        wanted,
+        classes=known.classes,
+        columns=columns,
+        target_names=target_names,
+        for_training=for_training,
     )
     if known.sha256 and dataset.checksum != known.sha256:
         raise DataError(f"{name}: the files in {paths[0].parent} differ from the files that ship with revgn")

@@ -68,7 +68,12 @@ def read_table(path: Path, settings: DataSettings) -> Table:
     missing = np.column_stack((np.isnan(x), [[cell in MISSING for cell in row] for row in cells]))
     shown = [f"column {name!r}" for name in (*names, *target_names)]
     complete, note = complete_rows(
-        missing, shown, str(path), lambda row: f"line {lines[row]}", drop=settings.drop_missing
+        missing,
+        shown,
+        str(path),
+        lambda row: f"line {lines[row]}",
+        drop=settings.drop_missing,
+        advice=", or columns to leave out columns",
     )
     if note:
         x, lines = x[complete], array("q", np.frombuffer(lines, np.int64)[complete].tolist())

@@ -1,7 +1,6 @@
 """Analysis of stored runs at their checkpoints, with the same quantities as `--analyse-rows` in training."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -9,8 +8,8 @@ from numpy.typing import NDArray
 
 from revgn.analysis import cka, spectrum
 from revgn.arrays import to_host
-from revgn.errors import UsageError
-from revgn.launch.problem import problem_of
+from revgn.errors import RunError, UsageError
+from revgn.launch.problem import ROUNDING, is_own, problem_of, redraw_difference
 from revgn.launch.rebuild import weights_of
 from revgn.maps import forward
 from revgn.settings import build_config
@@ -23,7 +22,7 @@ from revgn.training.batches import test_rows
 from revgn.training.step import Record
 
 
-def analyse_run(run: Run, rows: int = 100, probes: int = 0) -> dict[int, Record]:
+def analyse_run(run: Run, rows: int = 100, probes: int = 0, data: str | None = None) -> dict[int, Record]:
     """Return the quantities of `revgn.training.analyse` for each checkpoint, by its step.
 
     Parameters
@@ -32,6 +31,8 @@ def analyse_run(run: Run, rows: int = 100, probes: int = 0) -> dict[int, Record]
         Number of test rows.
     probes : int
         Number of random vectors with which kernels are estimated; 0 computes kernels exactly.
+    data : str or None
+        Present path of the data file, if it is not where it was during training.
 
     Notes
     -----
@@ -42,24 +43,32 @@ def analyse_run(run: Run, rows: int = 100, probes: int = 0) -> dict[int, Record]
     UsageError
         If `rows` is less than 4, or `probes` is negative.
     RunError
-        If a checkpoint is damaged, or the data differ from the data of the run.
+        If a checkpoint is damaged, the data differ from the data of the run, or its initial weights cannot be
+        drawn again by this version of NumPy.
     """
     if rows < 4:
         raise UsageError(f"rows: {rows} are too few; expected at least 4")
     if probes < 0:
         raise UsageError(f"probes: {probes} is negative")
-    problem = problem_of(run)
+    if not is_own(run) and (redraw_difference(run) or 0.0) > ROUNDING:
+        numpy = run.attributes.get("version.numpy", "another version")
+        raise RunError(
+            f"{run.folder}: its initial weights cannot be drawn again: the random numbers here (NumPy "
+            f"{np.__version__}) differ from those of the run (NumPy {numpy})"
+        )
+    problem = problem_of(run, data=data)
     probe = start_probe(problem, rows, probes)
     found = {}
     for step in run.checkpoints:
         checkpoint = load_checkpoint(checkpoint_path(run.folder, step))
         state = restore_state(problem, checkpoint.arrays)
-        further = replace(problem, total_steps=max(problem.total_steps, step + 2))
-        found[step] = analyse(further, state, probe)
+        found[step] = analyse(problem, state, probe)
     return found
 
 
-def output_similarity(runs: Sequence[Run], rows: int = 100) -> dict[tuple[str, str], float]:
+def output_similarity(
+    runs: Sequence[Run], rows: int = 100, data: str | None = None
+) -> dict[tuple[str, str], float]:
     """Return the unbiased CKA between the outputs of each pair of runs on the first test rows.
 
     The keys of the result are pairs of run folders.
@@ -74,7 +83,7 @@ def output_similarity(runs: Sequence[Run], rows: int = 100) -> dict[tuple[str, s
         raise UsageError("output_similarity: the runs have different data; choose runs with the same data")
     outputs = {}
     for run in runs:
-        problem = problem_of(run, optimizer=False)
+        problem = problem_of(run, optimizer=False, data=data)
         z = forward(problem.network, weights_of(run, problem)[1], test_rows(problem, rows)[0])
         outputs[str(run.folder)] = np.asarray(to_host(z), dtype=np.float64)
     return {(a, b): cka(outputs[a], outputs[b]) for a, b in combinations(outputs, 2)}

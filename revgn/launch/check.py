@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from revgn.errors import DataError, RevgnError, RunError
-from revgn.launch.problem import problem_of
+from revgn.launch.problem import ROUNDING, is_own, problem_of, redraw_difference
 from revgn.settings import build_config, config_toml, filled_settings, without_none
 from revgn.store import names
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
@@ -133,6 +133,19 @@ def _config(run: Run) -> str:
     return "same settings as in run.h5"
 
 
+def _network(run: Run) -> str:
+    """Compare the frozen arrays with those that this version draws from the seed."""
+    if is_own(run):
+        raise _SkippedError("the network is user-defined")
+    difference = redraw_difference(run)
+    if difference is None:
+        raise _SkippedError("the file is missing, as in runs before 0.2; the network is drawn from the seed")
+    if difference > ROUNDING:
+        return "differs from what this version draws from the seed; the stored arrays are used"
+    same = "" if difference == 0 else f" to a relative difference of {difference:.1e}"
+    return f"equal to what the seed gives{same}"
+
+
 def _problem(run: Run) -> Problem:
     try:
         return problem_of(run, optimizer=False)
@@ -173,4 +186,9 @@ def _weights(run: Run, load: Callable[[], Problem]) -> str:
     return f"step {checkpoint.step}: recomputed losses agree with the record {same}"
 
 
-_CHECKS = {names.JOURNAL_FILE: _journal, "series": _series, names.CONFIG_FILE: _config}
+_CHECKS = {
+    names.JOURNAL_FILE: _journal,
+    "series": _series,
+    names.CONFIG_FILE: _config,
+    names.NETWORK_FILE: _network,
+}

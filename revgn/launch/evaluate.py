@@ -1,8 +1,9 @@
 """Evaluation of the weights of a run on its own data or on other data."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from revgn.store import Run, Weights, open_run
 from revgn.store.names import judged_name
 from revgn.training import Problem, load_data, model_of
 
+PartName = Literal["train", "validation", "test"]
+
 
 def evaluate_run(
     folder: Path | str,
@@ -25,6 +28,7 @@ def evaluate_run(
     checkpoint: Step = "last",
     weights: Weights = "raw",
     problem: Problem | None = None,
+    parts: Sequence[PartName] = get_args(PartName),
 ) -> dict[str, Any]:
     """Evaluate a run on its own data, or on the data that `data` describes.
 
@@ -41,15 +45,17 @@ def evaluate_run(
         Evaluate the weights themselves or their running average.
     problem : Problem or None
         The problem of a run that was started with a `Problem`.
+    parts : sequence of {"train", "validation", "test"}
+        Sets that are evaluated. Default: all.
 
     Returns
     -------
     dict
         The keys `run`, `step`, `weights`, `data`, `task` and `classes` (for a regression the names of the
-        targets); the metrics of each of the training, validation and test sets, such as `test_loss`; and the
-        same for all rows together, such as `all_loss`. The metrics are `rows` and `loss`; for classes
-        `accuracy`, `class_accuracy` by class, and `confusion`, in which row i counts the samples of class i;
-        for a regression `rmse` and `r2` in the unit of the targets, and `targets` with both for each target.
+        targets); the metrics of each of these sets, such as `test_loss`; and the same for all their rows
+        together, such as `all_loss`. The metrics are `rows` and `loss`; for classes `accuracy`,
+        `class_accuracy` by class, and `confusion`, in which row i counts the samples of class i; for a
+        regression `rmse` and `r2` in the unit of the targets, and `targets` with both for each target.
         With the best checkpoint, `selected_by` is the metric that selected it. If it is a metric of the test
         set, the test metrics are optimistic.
 
@@ -77,8 +83,8 @@ def evaluate_run(
     if weights == "average" and model.config.training.average is None:
         raise UsageError(f"{folder}: has no averaged weights, since it was trained without training.average")
     step, params = weights_of(run, model, checkpoint, weights)
-    parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    scores = {name: score_part(model, params, part) for name, part in parts.items() if part is not None}
+    rows: dict[str, Part | None] = {part: getattr(dataset, part) for part in parts}
+    scores = {name: score_part(model, params, part) for name, part in rows.items() if part is not None}
     scores["all"] = scores_together(scores.values())
     interface = model.interface
     about = {"run": str(folder), "step": step, "weights": weights, "data": dataset.name}
@@ -154,5 +160,6 @@ def _other_data(run: Run, own: Interface, data: dict[str, Any]) -> Dataset:
     inherited = ours if same_kind else {"folder": ours.get("folder")}
     if "name" in data:
         inherited = inherited | {"subset": None, "subset_seed": None}
-    loaded = load_data(build_config({"data": inherited | data}))
+    inherited = inherited | {"task": own.task}
+    loaded = load_data(build_config({"data": inherited | data}), for_training=False)
     return matched_columns(matched_classes(loaded, own), own)

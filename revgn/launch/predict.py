@@ -2,16 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from revgn.arrays import BackendName, to_host
-from revgn.data import Interface, Part, place_part
+from revgn.data import DataSettings, Interface, Part, place_part
 from revgn.data.dataset import HostArray
 from revgn.data.inputs import Piece, flat_inputs, read_inputs
-from revgn.errors import DataError
+from revgn.errors import DataError, UsageError
 from revgn.launch.problem import model_of_run
 from revgn.launch.rebuild import Step, weights_of
 from revgn.losses import CrossEntropy, log_softmax
@@ -33,7 +33,8 @@ class Predictions(NamedTuple):
     values: HostArray  # (n, c) float64
     names: tuple[str, ...]  # of the c classes or targets
     kind: Kind
-    predicted: HostArray | None  # (n,) numbers of the predicted classes; None for a regression
+    predicted: HostArray | None  # (n,) positions of the predicted classes; None for a regression
+    files: tuple[str, ...] = ()  # of images, one per row
 
     @property
     def labels(self) -> HostArray:
@@ -117,6 +118,8 @@ def predict(
     """
     predictor = open_predictor(run, checkpoint, weights, backend, problem)
     inputs = flat_inputs(np.asarray(x), predictor.model.interface, "predict")
+    if not inputs.shape[0]:
+        raise UsageError(f"predict: inputs have shape {inputs.shape}: there are no rows")
     pieces = [*predict_pieces(predictor, [Piece(inputs, None)], "predict")]
     predicted = [of.predicted for of, _ in pieces if of.predicted is not None]
     first = pieces[0][0]
@@ -135,7 +138,7 @@ def predict_pieces(
         If an output of the network is not finite.
     """
     model, row = predictor.model, 0
-    for inputs, targets in pieces:
+    for inputs, targets, files in pieces:
         part = Part(inputs, np.zeros((inputs.shape[0], len(model.interface.classes))))
         placed = place_part(model.interface, part, model.backend, model.dtype, is_resident=False)
         found = outputs_in_pieces(model.network, predictor.params, placed)
@@ -145,55 +148,57 @@ def predict_pieces(
                 f"{where}: the output for row {row + int(np.argmin(is_sound))} (from 0) is not finite; are "
                 "the inputs in the units of the training data?"
             )
-        yield _predictions(z, model), targets
+        yield _predictions(z, model)._replace(files=files), targets
         row += z.shape[0]
 
 
 def predict_file(
-    predictor: Predictor, path: Path, write: Callable[[Predictions], None], key: str | None = None
+    predictor: Predictor, path: Path, write: Callable[[Predictions], None], **settings: Any
 ) -> tuple[int, dict[str, float]]:
     """Predict for the inputs of a file, piece by piece, and pass each piece of predictions to `write`.
 
     Parameters
     ----------
-    key : str or None
-        Name of the array of inputs in an .npz or .h5 file; by default a usual name, or the only array.
+    **settings
+        Data settings that say how to read the file: `inputs` and `targets` (names of arrays), `separator` and
+        `decimal` (of a table).
 
     Returns
     -------
     rows : int
         Number of rows.
     scores : dict
-        If the file has targets too: `accuracy`, where a class that the run does not have counts as wrong; for
-        a regression `rmse` and `r2`. Empty otherwise.
+        If the file has targets too: `rows`, the number of rows that are compared, and `accuracy`, where a
+        class that the run does not have counts as wrong; for a regression `rmse` and `r2`. Empty otherwise.
     """
     interface, rows = predictor.model.interface, 0
-    found: list[HostArray] = []  # whether a class is wrong; for a regression the truth
-    squares = np.zeros(len(interface.classes))
-    pieces = read_inputs(path, interface, key)
+    found: list[HostArray] = []  # predicted and true classes (m, 2), or predicted and true targets (m, 2 c)
+    pieces = read_inputs(path, interface, DataSettings(str(path), **settings))
     for predictions, targets in predict_pieces(predictor, pieces, str(path)):
         write(predictions)
         rows += predictions.values.shape[0]
-        truth = None if targets is None else true_values(targets, interface)
-        if truth is None:
-            continue
-        if predictions.predicted is None:
-            squares += np.square(predictions.values - truth).sum(axis=0)
-        found.append(truth if predictions.predicted is None else predictions.predicted != truth)
+        if targets is not None and (truth := true_values(targets, interface)) is not None:
+            own = predictions.values if predictions.predicted is None else predictions.predicted
+            found.append(np.column_stack((own, truth)))
     if not found:
         return rows, {}
-    whole = np.concatenate(found)
+    both = np.concatenate(found)
+    predicted, truth = np.split(both[np.isfinite(both).all(axis=1)], 2, axis=1)
+    if not truth.size:
+        return rows, {}
+    scores = {"rows": truth.shape[0]}
     if interface.task == "classification":
-        return rows, {"accuracy": 1.0 - float(whole.mean())}
+        return rows, scores | {"accuracy": float(np.mean(predicted == truth))}
+    squares = np.square(predicted - truth).mean(axis=0)
     scale = 1.0 if interface.target_scale is None else interface.target_scale**2
-    return rows, regression_scores(squares / rows * scale, whole, interface)
+    return rows, scores | regression_scores(squares * scale, truth, interface)
 
 
 def true_values(targets: HostArray, interface: Interface) -> HostArray | None:
     """Return the targets of a file as positions of classes (n,) or as numbers (n, c); None if neither.
 
-    A class is recognized by its name, or by its position if the file has none of the names; the position of
-    an unknown class is -1.
+    A number that is missing is NaN. A class is recognized by its name, or by its position if the file has
+    none of the names; the position of an unknown class is -1.
     """
     c = len(interface.classes)
     if interface.task == "regression":
@@ -201,7 +206,7 @@ def true_values(targets: HostArray, interface: Interface) -> HostArray | None:
             numbers = targets.reshape(targets.shape[0], -1).astype(np.float64)
         except ValueError:
             return None
-        return numbers if numbers.shape[1] == c and np.isfinite(numbers).all() else None
+        return numbers if numbers.shape[1] == c else None
     if targets.ndim == 2 and targets.shape[1] == c > 1 and targets.dtype.kind in "biuf":
         return np.asarray(targets.argmax(axis=1))
     labels = targets.reshape(targets.shape[0], -1)

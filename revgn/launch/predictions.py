@@ -1,17 +1,19 @@
 """Files of predictions, written piece by piece; a file is complete, or it does not exist.
 
-csv   a row per input: the predicted class and a value for each class, or a value for each target
-npz   `values` (n, c), `names` (c,), `kind`; for classes `predicted` (n,), positions in `names`; and the
-      origin, such as `run` and `step`
+csv   a row per input: the predicted class and a value for each class, or a value for each target; for images
+      the name of the file first
+npz   `values` (n, c), `names` (c,), `kind`; for classes `predicted` (n,), positions in `names`; for images
+      `files` (n,); and the origin, such as `run` and `step`
 h5    the same data sets, with the origin as attributes
 """
 
 import csv
+import io
 import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,7 +25,7 @@ from revgn.data.dataset import HostArray
 from revgn.errors import UsageError
 from revgn.launch.predict import Predictions, Predictor
 from revgn.store.attributes import now, text
-from revgn.store.files import writing
+from revgn.store.files import write_all, writing
 
 Write = Callable[[Predictions], None]
 Origin = Mapping[str, str | int]
@@ -89,22 +91,23 @@ def csv_writer(file: TextIO) -> Write:
 
     def write(found: Predictions) -> None:
         nonlocal has_header
+        before = {"file": found.files} if found.files else {}
+        before |= {} if found.predicted is None else {"prediction": found.labels.tolist()}
         if not has_header:
-            writer.writerow([*([] if found.predicted is None else [_label(found)]), *found.names])
+            writer.writerow([*(_unlike(name, found.names) for name in before), *found.names])
             has_header = True
-        labels = [[]] * len(found.values) if found.predicted is None else found.labels[:, None].tolist()
-        for label, values in zip(labels, found.values.tolist(), strict=True):
-            writer.writerow([*label, *(f"{value:.9g}" for value in values)])
+        for row, values in enumerate(found.values.tolist()):
+            words = (column[row] for column in before.values())
+            writer.writerow([*words, *(f"{value:.9g}" for value in values)])
 
     return write
 
 
-def _label(found: Predictions) -> str:
-    """Return the name of the column of predicted classes, which no class has."""
-    label = "prediction"
-    while label in found.names:
-        label += "_"
-    return label
+def _unlike(name: str, others: Collection[str]) -> str:
+    """Return a name for a column that no class or target has."""
+    while name in others:
+        name += "_"
+    return name
 
 
 @contextmanager
@@ -119,6 +122,7 @@ def _write_npz(path: Path, about: Origin) -> Iterator[Write]:
     with ExitStack() as stack:
         spooled: dict[str, tuple[Any, np.dtype[Any], tuple[int, ...]]] = {}
         once: dict[str, HostArray] = {name: np.array(value) for name, value in about.items()}
+        files: list[str] = []
         rows = 0
 
         def write(found: Predictions) -> None:
@@ -129,6 +133,7 @@ def _write_npz(path: Path, about: Origin) -> Iterator[Write]:
                     spooled[name] = file, array.dtype, array.shape[1:]
                 spooled[name][0].write(np.ascontiguousarray(array).data)
             once.update(names=np.array(found.names), kind=np.array(found.kind))
+            files.extend(found.files)
             rows += len(found.values)
 
         yield write
@@ -139,34 +144,85 @@ def _write_npz(path: Path, about: Origin) -> Iterator[Write]:
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                     np.lib.format.write_array_header_1_0(entry, header)
                     shutil.copyfileobj(file, entry)
+            once |= {"files": np.array(files)} if files else {}
             for name, array in once.items():
                 with archive.open(f"{name}.npy", "w") as entry:
                     np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
+class _KeepsError(io.FileIO):
+    """A file for h5py that keeps the first error of writing instead of raising it.
+
+    The HDF5 library cannot close a file after a failed write, for instance on a full disk: the process then
+    ends with a segmentation fault. With this class HDF5 closes the file, and the error is raised later.
+    """
+
+    error: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write all of `content`; after an error, only say so."""
+        if self.error is None:
+            try:
+                write_all(self.fileno(), content)
+            except OSError as error:
+                self.error = error
+        return len(content)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size of the file, unless there was an error."""
+        return super().truncate(size) if self.error is None else size or 0
+
+    def flush(self) -> None:
+        """Do nothing: nothing is buffered."""
+
+    def check(self) -> None:
+        """Raise the error that was kept, if any."""
+        if self.error is not None:
+            raise self.error
+
+
 @contextmanager
 def _write_h5(path: Path, about: Origin) -> Iterator[Write]:
-    with h5py.File(path, "w") as file:
-        file.attrs.update(about)
+    with _KeepsError(path, "w+b") as target:
+        try:
+            with h5py.File(target, "w") as file:
+                yield _h5_writer(file, about, target.check)
+        except (RuntimeError, OSError):
+            target.check()
+            raise
+        target.check()
 
-        def write(found: Predictions) -> None:
-            for name, array in _arrays(found).items():
-                if name not in file:
-                    shape = array.shape[1:]
-                    file.create_dataset(name, (0, *shape), array.dtype, maxshape=(None, *shape), chunks=True)
-                stored = file[name]
-                stored.resize(len(stored) + len(array), axis=0)
-                stored[len(stored) - len(array) :] = array
-            if "names" not in file:
-                file.create_dataset("names", data=[*found.names], dtype=h5py.string_dtype())
-                file["values"].attrs["long_name"] = _MEANING[found.kind]
-                if found.predicted is not None:
-                    file["predicted"].attrs["long_name"] = "position of the predicted class in names, from 0"
 
-        yield write
+def _h5_writer(file: h5py.File, about: Origin, check: Callable[[], None]) -> Write:
+    """Return a function that appends predictions to an HDF5 file, and then calls `check`."""
+    file.attrs.update(about)
+
+    def write(found: Predictions) -> None:
+        for name, array in _arrays(found).items():
+            _extend(file, name, array, array.dtype)
+        if found.files:
+            _extend(file, "files", found.files, h5py.string_dtype())
+        if "names" not in file:
+            file.create_dataset("names", data=[*found.names], dtype=h5py.string_dtype())
+            file["values"].attrs["long_name"] = _MEANING[found.kind]
+            if found.predicted is not None:
+                file["predicted"].attrs["long_name"] = "position of the predicted class in names, from 0"
+        check()
+
+    return write
 
 
 def _arrays(found: Predictions) -> dict[str, HostArray]:
     """Return the arrays that have a row per input."""
     arrays = {"values": found.values}
     return arrays if found.predicted is None else arrays | {"predicted": found.predicted}
+
+
+def _extend(file: h5py.File, name: str, array: Any, dtype: Any) -> None:
+    """Append rows to a data set, which is created first if there is none."""
+    rows, shape = len(array), np.shape(array)[1:]
+    if name not in file:
+        file.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), chunks=True)
+    stored = file[name]
+    stored.resize(len(stored) + rows, axis=0)
+    stored[len(stored) - rows :] = array

@@ -1,18 +1,26 @@
 """The training problem of a stored run, rebuilt from its settings and data, and its network without data."""
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from revgn.arrays import BackendName, to_host
-from revgn.data import Dataset, interface_of
+from revgn.data import Dataset, dataset_names, interface_of
+from revgn.data.settings import TaskChoice
 from revgn.errors import DataError, RevgnError, RunError, ShapeError
 from revgn.networks import frozen_arrays, with_frozen
 from revgn.settings import Config, build_config
+from revgn.settings.registry import OWN
 from revgn.store import Run, StoredNetwork, load_network
 from revgn.training import Model, Problem, build_model, build_problem, load_data, model_of
 
 P = TypeVar("P", Problem, Model)
+
+_TASKS: tuple[TaskChoice, ...] = ("regression", "classification")
+ROUNDING = 1e-3  # frozen arrays that differ by less than this are drawn from the same random numbers
 
 
 def problem_of(
@@ -71,6 +79,32 @@ def model_of_run(run: Run, own: Problem | None = None, backend: BackendName | No
     return _with_stored(run, build_model(_config_of(run, False, backend), stored.interface), stored)
 
 
+def is_own(run: Run) -> bool:
+    """Return whether the network of a run is user-defined, so that settings and seed do not determine it."""
+    return bool(run.config["network"].get("kind") == OWN)
+
+
+def redraw_difference(run: Run) -> float | None:
+    """Return how far the frozen arrays of a run are from those that this version draws from its seed.
+
+    The result is the largest difference of absolute values, relative to the largest one of an array. It is 0
+    for the same bits, about the machine precision for another LAPACK, which may also choose other signs, and
+    about 1 if other random numbers are drawn; None if the run has no stored arrays. `RunError` is raised if
+    the network cannot be built in this version.
+    """
+    stored = load_network(run.folder)
+    if stored is None:
+        return None
+    drawn = build_model(_config_of(run, False, "numpy"), stored.interface)
+    _with_stored(run, drawn, stored)  # raises if the structure differs
+    largest = 0.0
+    for path, array in frozen_arrays(drawn.network).items():
+        kept = np.abs(stored.frozen[path].astype(np.float64))
+        if kept.any():
+            largest = max(largest, float(np.max(np.abs(np.abs(to_host(array)) - kept) / kept.max())))
+    return largest
+
+
 def stored_network(problem: Problem) -> StoredNetwork:
     """Return what is stored of the network of a problem when a run starts."""
     path = Path(problem.config.data.name)
@@ -102,18 +136,31 @@ def _load(run: Run, config: Config, stored: StoredNetwork | None) -> tuple[Confi
     """
     path = Path(config.data.name)
     if not path.suffix or path.exists():
-        dataset = load_data(config)
-        _check_data(run, config, dataset)
-        return config, dataset
+        return config, _load_as_then(run, config, stored)
     for other in _candidates(path, 0 if stored is None else stored.data_bytes):
         moved = replace(config, data=replace(config.data, name=str(other)))
-        try:
-            dataset = load_data(moved)
-            _check_data(run, moved, dataset)
-        except RevgnError:
-            continue
-        return moved, dataset
+        with suppress(RevgnError):
+            return moved, _load_as_then(run, moved, stored)
     raise DataError(f"{path}: there is no such file; name the data of the run with --data FILE")
+
+
+def _load_as_then(run: Run, config: Config, stored: StoredNetwork | None) -> Dataset:
+    """Load the data of a run for the task that they were taken for when the run started.
+
+    Runs before 0.2 do not say it, and took whole numbers for labels by another rule, so both tasks are tried.
+    """
+
+    def loaded(task: TaskChoice) -> Dataset:
+        return load_data(replace(config, data=replace(config.data, task=task)), for_training=False)
+
+    is_inferred = config.data.task == "auto" and config.data.name not in dataset_names()
+    dataset = loaded(stored.interface.task if is_inferred and stored else config.data.task)
+    for task in _TASKS if is_inferred and stored is None else ():
+        if dataset.checksum != run.attributes["data_sha256"]:
+            with suppress(DataError):
+                dataset = loaded(task)
+    _check_data(run, config, dataset)
+    return dataset
 
 
 def _candidates(path: Path, size: int) -> list[Path]:

@@ -26,7 +26,7 @@ from revgn.training import (
     state_arrays,
     train,
 )
-from revgn.training.evaluation import is_evaluated
+from revgn.training.problem import is_evaluated
 from revgn.training.step import is_finite
 
 Observer = Callable[[Problem, Event], None]

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from revgn import training
-from revgn.data import Dataset
+from revgn.data import notes_on_data
 from revgn.launch.problem import stored_network, with_data_found
 from revgn.launch.provenance import provenance
 from revgn.launch.record import Observer, Outcome
@@ -16,20 +17,23 @@ from revgn.training import Problem, initial_state
 
 
 def start_run(
-    what: Config | Problem,
+    what: Config | Problem | dict[str, Any],
     folder: Path | str,
     *,
     command: str = "",
     observe: Observer | None = None,
     should_stop: Callable[[], bool | str] = lambda: False,
     note: Callable[[str], None] = lambda text: None,
+    announce: Callable[[str], None] = lambda text: None,
 ) -> Outcome:
     """Train from initialization and store the run in a new folder.
 
     Parameters
     ----------
-    what : Config or Problem
-        The settings, or a problem with the user's own network, loss or optimizer.
+    what : dict or Config or Problem
+        Nested settings, in which defaults are chosen from the data where nothing is set
+        (`revgn.choose_defaults`); or complete settings; or a problem with the user's own network, loss or
+        optimizer.
     command : str
         The command line, which is stored in the history of the run.
     observe : callable
@@ -41,6 +45,8 @@ def start_run(
         Called with messages for the user: what the data were taken for and what they lack, which solver was
         chosen, whether the tangent kernel is singular by construction, whether it fits into memory as a
         whole, and which settings have no effect.
+    announce : callable
+        Called with one line that names the defaults that were chosen, if there are any.
 
     Raises
     ------
@@ -56,25 +62,28 @@ def start_run(
     >>> outcome.status, outcome.step
     ('finished', 3)
     """
-    if isinstance(what, Config):
-        config = with_data_found(what)
-        dataset = training.load_data(config)
-        _note_data(dataset, note)
+    choices = ""
+    if not isinstance(what, Problem):
+        if isinstance(what, Config):
+            config = with_data_found(what)
+            dataset = training.load_data(config)
+        else:
+            config, dataset, _ = chosen = training.choose_defaults(what)
+            config, choices = with_data_found(config), str(chosen)
+        for text in notes_on_data(dataset):
+            note(text)
         config, estimates = training.choose_solver(config, dataset)
         if estimates:
             note(f"solver {training.solver_choice(estimates)}")
         problem = training.build_problem(config, dataset)
     else:
         problem = replace(what, config=with_data_found(what.config))
-        _note_data(problem.dataset, note)
+        for text in notes_on_data(problem.dataset):
+            note(text)
     for text in (*training.step_cost(problem).notes, *training.idle_settings(problem)):
         note(text)
     writer = create_run(Path(folder), provenance(problem, command), stored_network(problem))
+    if choices:
+        announce(choices)
     state = initial_state(problem)
     return record_with_room(writer, problem, state, command, observe, should_stop, note)
-
-
-def _note_data(dataset: Dataset, note: Callable[[str], None]) -> None:
-    """Note what a data file was taken for, and what it lacks."""
-    for text in filter(None, (dataset.taken_for, *dataset.warnings)):
-        note(f"{dataset.name}: {text}")

@@ -267,6 +267,38 @@ def vjp_params_trained_convolution(
     return ProjectedParams(matmul(point.features.T, b), C_bar)
 
 
+@maps.jvp.register(Convolution)
+def jvp_convolution(
+    of: Convolution, params: Params, point: ConvolutionPoint, du: Array, dparams: Params
+) -> Array:
+    """Return ([unfold(du), unfold(u)] [C; dC] * phi') Wb + A dW: two products with C are one."""
+    xp, C, Wb = array_namespace(du), projection_of(of, params), params.weight[:-1, :]
+    dC = dparams.projection if isinstance(dparams, ProjectedParams) else None
+    both = C if dC is None else xp.concat((C, dC), axis=0)
+    y = empty((point.features.shape[0], of.grid.channels), du)
+    for samples, rows in _blocks(of, du):
+        U = unfold(du[samples, :], of.grid)
+        if dC is not None:
+            U = xp.concat((U, _neighbourhoods(of, point, samples, rows)), axis=1)
+        pushed = sandwich(U, both, point.slope[rows, :], Wb)
+        y[rows, :] = add(matmul(point.features[rows, :], dparams.weight), pushed)
+    return _of_images(of, y)
+
+
+@maps.vjp.register(TrainedConvolution)
+def vjp_trained_convolution(
+    of: TrainedConvolution, params: ProjectedParams, point: ConvolutionPoint, b: Array
+) -> tuple[Array, ProjectedParams]:
+    """Return both cotangents from g = (b Wb^T) * phi', which is computed once."""
+    C, Wb, u_bar = params.projection, params.weight[:-1, :], empty(b.shape, b)
+    b, C_bar = _of_pixels(of, b), zeros(C.shape, b)
+    for samples, rows in _blocks(of, point.inputs):
+        g = scaled(matmul(b[rows, :], Wb.T), point.slope[rows, :])
+        C_bar += matmul(_neighbourhoods(of, point, samples, rows).T, g)
+        u_bar[samples, :] = fold(matmul(g, C.T), of.grid)
+    return u_bar, ProjectedParams(matmul(point.features.T, b), C_bar)
+
+
 @maps.weight_forms.register(FrozenConvolution)
 def weight_forms_frozen_convolution(of: FrozenConvolution) -> tuple[WeightForm, ...]:
     return (WeightForm(of.hidden + 1, of.grid.channels, bias_rows=1),)

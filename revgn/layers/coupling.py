@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from revgn import maps
-from revgn._dispatch import Generic
+from revgn import maps, trees
+from revgn._dispatch import Generic, has_map
 from revgn.arrays import Array, Backend, DType, draw_normal, select_backend
 from revgn.cost import LayerCost, layer_cost, layer_costs
 from revgn.errors import UsageError
@@ -154,6 +154,21 @@ def vjp_input_coupling(layer: Coupling, params: Params, point: Point, y_bar: Hal
 @maps.vjp_params.register(Coupling)
 def vjp_params_coupling(layer: Coupling, params: Params, point: Point, y_bar: Halves) -> Params:
     return maps.vjp_params(layer.features, params, point, y_bar[layer.half])
+
+
+@maps.jvp.register(Coupling)
+def jvp_coupling(layer: Coupling, params: Params, point: Point, dx: Halves, dparams: Params) -> Halves:
+    if not has_map(maps.jvp, type(layer.features)):
+        own = jvp_params_coupling(layer, params, point, dparams)
+        return trees.add(own, jvp_input_coupling(layer, params, point, dx))
+    change = maps.jvp(layer.features, params, point, dx[1 - layer.half], dparams)
+    return maps.moved(layer.half, dx, change)
+
+
+@maps.vjp.register(Coupling)
+def vjp_coupling(layer: Coupling, params: Params, point: Point, y_bar: Halves) -> tuple[Halves, Params]:
+    u_bar, params_bar = maps.vjp(layer.features, params, point, y_bar[layer.half])
+    return maps.moved(1 - layer.half, y_bar, u_bar), params_bar
 
 
 @maps.row_cotangents.register(Coupling)

@@ -72,8 +72,8 @@ class FactorInfo(NamedTuple):
 
     `s_max` and `s_min` are the square roots of the largest and the smallest kept eigenvalue. They are
     singular values if the matrix is a Gram matrix. For a Cholesky factor they are estimates by five Lanczos
-    steps with K + mu I and its inverse, so they include the damping. If the damping is relative to the
-    largest eigenvalue, `s_max` is accurate to 1e-6.
+    steps with K + mu I and its inverse, so they include the damping, or NaN (see `factor_at`). If the damping
+    is relative to the largest eigenvalue, `s_max` is accurate to 1e-6.
     """
 
     rung: Rung
@@ -147,9 +147,14 @@ def factor_at(
     rule: PinvRule,
     *,
     damping_unit: DampingUnit,
+    inspect: bool = True,
 ) -> Factored | None:
-    """Factor by one rung only; None if it is not accurate enough, or is the same as the rung before it."""
-    return read(begin_factor_at(rung, form, order, like, rule, damping_unit=damping_unit))
+    """Factor by one rung only; None if it is not accurate enough, or is the same as the rung before it.
+
+    Without `inspect`, the extreme singular values are not estimated if damping alone makes the factorization
+    accurate enough; they are then NaN in its info.
+    """
+    return read(begin_factor_at(rung, form, order, like, rule, damping_unit=damping_unit, inspect=inspect))
 
 
 def begin_factor_at(
@@ -160,13 +165,16 @@ def begin_factor_at(
     rule: PinvRule,
     *,
     damping_unit: DampingUnit,
+    inspect: bool = True,
 ) -> Deferred[Factored | None]:
     """Start `factor_at` without waiting for its outcome."""
     single, double = like.dtype, array_namespace(like).float64
     if rung == "cholesky":
-        return _by_cholesky(form(single), rule, damping_unit, rung)
+        return _by_cholesky(form(single), rule, damping_unit, rung, inspect)
     if rung == "cholesky-float64":
-        return ready(None) if single == double else _by_cholesky(form(double), rule, damping_unit, rung)
+        if single == double:
+            return ready(None)
+        return _by_cholesky(form(double), rule, damping_unit, rung, inspect)
     own_eps = machine_epsilon(single, like)
     resolved = rule.truncates and (rule.rtol or 0.0) ** 2 >= resolution(order, own_eps)
     return _by_eigh(form(single if resolved else double), rule, damping_unit, own_eps)
@@ -178,6 +186,9 @@ def with_info(
     like: Array,
     mu: float,
     rung: Rung,
+    *,
+    damping: float = 0.0,
+    inspect: bool = True,
 ) -> Factored | None:
     """Return `factored` with its info; None if K's smallest eigenvalue is lost in rounding errors.
 
@@ -185,7 +196,13 @@ def with_info(
     ----------
     like : array
         Array of the factor's dtype.
+    damping : float
+        mu relative to the mean diagonal of K.
+    inspect : bool
+        As for `factor_at`.
     """
+    if not inspect and damping_decides(damping, order, like):
+        return factored, FactorInfo(rung, order, order, math.nan, math.nan, mu)
     begun = _begin_extremes(factored, order, like)
     return read(begun.then(lambda extremes: _judged(factored, order, like, rung, mu, *extremes)))
 
@@ -200,6 +217,13 @@ def solve_factored(factored: Factor, B: Array) -> Array:
         Q = factored.vectors
         X = Q @ (factored.inverse[:, None] * (Q.T @ as_dtype(B, Q.dtype)))
     return as_dtype(X, B.dtype)
+
+
+def product_factored(factored: CholeskyFactor | TiledFactor, X: Array) -> Array:
+    """Return (K + mu I) X for X (N, 1) in the dtype of X, computed from the factor."""
+    if isinstance(factored, TiledFactor):
+        return as_dtype(product_tiled(factored, as_dtype(X, factored.dtype)), X.dtype)
+    return as_dtype(cholesky_product(factored.lower, as_dtype(X, factored.lower.dtype)), X.dtype)
 
 
 def solve_checked(
@@ -296,7 +320,9 @@ def project(factored: Factor, B: Array) -> Array:
     return as_dtype(Q @ (kept[:, None] * (Q.T @ as_dtype(B, Q.dtype))), B.dtype)
 
 
-def _by_cholesky(K: Array, rule: PinvRule, unit: DampingUnit, rung: Rung) -> Deferred[Factored | None]:
+def _by_cholesky(
+    K: Array, rule: PinvRule, unit: DampingUnit, rung: Rung, inspect: bool
+) -> Deferred[Factored | None]:
     """Factor K by Cholesky; None if that fails or K's smallest eigenvalue is lost in rounding errors."""
     order, largest = K.shape[0], None
     damping: Deferred[float] = ready(0.0)
@@ -323,6 +349,15 @@ def _by_cholesky(K: Array, rule: PinvRule, unit: DampingUnit, rung: Rung) -> Def
         is_factor, mu, extremes = numbers
         return _judged(factored, order, L, rung, mu, *extremes) if is_factor else None
 
+    if not inspect and unit == "mean" and damping_decides(rule.damping, order, L):
+        outcome = Deferred((is_factor,), bool), damping
+
+        def described(numbers: list[Any]) -> Factored | None:
+            is_factor, mu = numbers
+            info = FactorInfo(rung, order, order, math.nan, math.nan, mu)
+            return (factored, info) if is_factor and math.isfinite(mu) else None
+
+        return together(outcome).then(described)
     begun = _begin_extremes(factored, order, L, largest)
     numbers: list[Deferred[Any]] = [Deferred((is_factor,), bool), damping, begun]
     return together(numbers).then(judged)
@@ -337,9 +372,10 @@ def _begin_extremes(
 ) -> Deferred[tuple[float, float]]:
     """Start to estimate the smallest and, unless it is given, the largest eigenvalue of K + mu I."""
     if isinstance(factored, TiledFactor):
-        product, solve = partial(product_tiled, factored), partial(solve_tiled, factored)
+        solve: Callable[[Array], Array] = partial(solve_tiled, factored)
     else:
-        product, solve = partial(cholesky_product, factored.lower), partial(cholesky_solve, factored.lower)
+        solve = partial(cholesky_solve, factored.lower)
+    product = partial(product_factored, factored)
     if largest is not None:
         return begin_extremes((solve,), order, like).then(lambda found: (largest, _reciprocal(found[0])))
     begun = begin_extremes((product, solve), order, like)
@@ -348,6 +384,24 @@ def _begin_extremes(
 
 def _reciprocal(of_inverse: float) -> float:
     return 1.0 / of_inverse if of_inverse else 0.0
+
+
+def damping_decides(damping: float, order: int, like: Array) -> bool:
+    """Return whether damping alone keeps the smallest eigenvalue of K + mu I above the bound of `_judged`.
+
+    mu is `damping` times the mean diagonal of K. The smallest eigenvalue is at least mu, and the largest is
+    at most the trace of K plus mu.
+    """
+    return _bound(order, like) * (order + damping) < damping
+
+
+def _bound(order: int, like: Array) -> float:
+    """Return the smallest accepted eigenvalue of a Cholesky factor of the dtype of `like`, over the largest.
+
+    In single precision, the residual of the solution decides; in double precision, this bound decides.
+    """
+    eps = machine_epsilon(like.dtype, like)
+    return resolution(order, eps) if like.dtype == array_namespace(like).float64 else 4 * eps
 
 
 def _judged(
@@ -360,10 +414,7 @@ def _judged(
     smallest: float,
 ) -> Factored | None:
     """Return the factorization; None if its smallest eigenvalue is below the rounding of its largest."""
-    eps = machine_epsilon(like.dtype, like)
-    # In single precision, the residual of the solution decides; in double precision, this bound decides.
-    bound = resolution(order, eps) if like.dtype == array_namespace(like).float64 else 4 * eps
-    if not 0 < bound * largest < smallest:  # also if a number is not finite
+    if not 0 < _bound(order, like) * largest < smallest:  # also if a number is not finite
         return None
     return factored, FactorInfo(rung, order, order, math.sqrt(largest), math.sqrt(smallest), mu)
 
@@ -373,8 +424,12 @@ def _by_eigh(K: Array, rule: PinvRule, unit: DampingUnit, own_eps: float) -> Def
     w, Q = eigh(K)
     s = xp.sqrt(xp.where(w < 0, xp.zeros_like(w), w))
     s_max = xp.astype(s[-1], xp.float64)
-    units = {"largest": s_max**2, "mean": _mean_diagonal(K), "one": xp.ones_like(s_max)}
-    mu = rule.damping * units[unit]
+    units = {
+        "largest": lambda: s_max**2,
+        "mean": lambda: _mean_diagonal(K),
+        "one": lambda: xp.ones_like(s_max),
+    }
+    mu = rule.damping * units[unit]()
     least = as_dtype(s_max * relative_cutoff(rule, N, eps, own_eps), K.dtype)
     kept = (s >= least) & (s >= rule.atol) & (s > 0)
     inverse = xp.where(

@@ -81,9 +81,12 @@ def jvp_params_chain(chain: Chain, params: ChainParams, point: Trajectory, dpara
     dx: Halves | None = None  # None instead of zeros: the input does not change
     points = points_forward(chain.layers, params, point)
     for layer, layer_params, dlayer, at in zip(chain.layers, params, dparams, points, strict=True):
-        pushed = None if dx is None else maps.jvp_input(layer, layer_params, at, dx)
-        own = None if trees.is_empty(dlayer) else maps.jvp_params(layer, layer_params, at, dlayer)
-        dx = trees.add(own, pushed) if own and pushed else own or pushed
+        if trees.is_empty(dlayer):
+            dx = None if dx is None else maps.jvp_input(layer, layer_params, at, dx)
+        elif dx is None:
+            dx = maps.jvp_params(layer, layer_params, at, dlayer)
+        else:
+            dx = maps.jvp(layer, layer_params, at, dx, dlayer)
     return trees.zeros_like(point.input) if dx is None else dx
 
 
@@ -103,12 +106,17 @@ def vjp_input_chain(chain: Chain, params: ChainParams, point: Trajectory, y_bar:
 
 @maps.vjp_params.register(Chain)
 def vjp_params_chain(chain: Chain, params: ChainParams, point: Trajectory, y_bar: Halves) -> ChainParams:
-    params_bar = []
+    params_bar: list[Params] = []
     for layer, layer_params, at in _backward(chain, params, point):
-        is_fixed = trees.is_empty(layer_params)
-        params_bar.append(layer_params if is_fixed else maps.vjp_params(layer, layer_params, at, y_bar))
-        if len(params_bar) < len(chain.layers):  # the chain's input needs no cotangent
+        is_fixed, is_first = trees.is_empty(layer_params), len(params_bar) == len(chain.layers) - 1
+        own = layer_params
+        if is_first:  # the chain's input needs no cotangent
+            own = own if is_fixed else maps.vjp_params(layer, layer_params, at, y_bar)
+        elif is_fixed:
             y_bar = maps.vjp_input(layer, layer_params, at, y_bar)
+        else:
+            y_bar, own = maps.vjp(layer, layer_params, at, y_bar)
+        params_bar.append(own)
     return tuple(reversed(params_bar))
 
 

@@ -25,6 +25,7 @@ from revgn.optimizers.optimizer import (
     direction,
     init_state,
     measured,
+    replaced_by,
 )
 from revgn.structs import setting, struct
 
@@ -36,8 +37,8 @@ class Blend:
     Notes
     -----
     The solve information of a step comes from the first optimizer if it solves an equation J D = eps, and
-    from the second optimizer otherwise. In it, rho = |J D - eps| / |eps| is measured for the blended
-    direction D. This costs one jvp.
+    from the second optimizer otherwise. In it, rho = |J D - eps| / |eps| refers to the blended direction D,
+    and is known only at the steps at which Gauss-Newton measures it, which costs one jvp.
     """
 
     first: DirectionOptimizer = setting("First optimizer.", default=GaussNewton(), family="optimizer")
@@ -87,11 +88,11 @@ def direction_blend(
     a, b = 1 - optimizer.share, optimizer.share * optimizer.second.lr / optimizer.first.lr
     decay = a * optimizer.first.weight_decay + b * optimizer.second.weight_decay
     (D,) = trees.elementwise(lambda D1, D2: (a * D1 + b * D2,), first.params, second.params)
-    solved = first if first.solve else second
-    info = measured(solved, D)
+    found = replaced_by(first if first.solve else second, D)
+    found = found._replace(solve=measured(found), state=BlendState(first.state, second.state))
     if decay:
-        D = trees.axpy(decay, params, D)
-    return Direction(D, BlendState(first.state, second.state), info, solved.equation)
+        found = found._replace(params=trees.axpy(decay, params, D))
+    return found
 
 
 @cost.register(Blend)

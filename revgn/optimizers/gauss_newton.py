@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from revgn import trees
-from revgn.arrays import Array, Deferred, array_namespace, read, together, zeros
+from revgn.arrays import Array, Deferred, array_namespace, read, ready, together, zeros
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import begin_norms
@@ -48,8 +48,10 @@ from revgn.solvers import (
     begin_rho,
     combined,
     equation,
-    output_change,
-    solve,
+    prepared,
+    rows_change,
+    solve_rows,
+    work_of_rows,
 )
 from revgn.solvers.leave_one_out import CANDIDATES, best_damping
 from revgn.solvers.minimum_norm import left_out
@@ -87,6 +89,12 @@ class GaussNewton:
         "Damping nu in eps = (H + nu I)^-1 (p - y), with exact curvature H; with 0, only the solver damps.",
         default=0.0,
         ge=0,
+        resumable=True,
+    )
+    rho_every: int = setting(
+        "Steps between measurements of rho; in between, rho follows from the solved equation, where it does.",
+        default=10,
+        ge=1,
         resumable=True,
     )
     weight_decay: float = setting("Decoupled weight decay.", default=0.0, ge=0, resumable=True)
@@ -152,25 +160,25 @@ def direction_gauss_newton(
 ) -> Direction:
     solved = equation_of(optimizer, at, state.updates)
     solver, J, eps, _ = solved
-    missed, beta, last_change = eps, 0.0, None
+    J, missed, beta = prepared(solver, J), eps, 0.0
     if state.updates and optimizer.momentum:
-        last_change = output_change(J, state.direction)
-        moved = combined(J.outputs, last_change)
+        moved = rows_change(J, state.direction)
         beta = min(optimizer.momentum, _largest_momentum(moved, eps, optimizer.momentum_limit))
         missed = eps - beta * moved
+    measure = at.measure or not state.updates or (state.updates + 1) % optimizer.rho_every == 0
     metric = state.metric
     if optimizer.metric is None or not metric:
         solver, damping = _damped(solver, J, missed, state)
-        D, info = solve(solver, J, missed)
+        D, info = solve_rows(solver, J, missed, measure)
     else:
         metric = update_metric(optimizer.metric, metric, J, state.updates)
         turned = in_metric(metric, J)
         solver, damping = _damped(solver, turned, missed, state)
-        D, info = solve(solver, turned, missed)
+        D, info = solve_rows(solver, turned, missed, measure)
         D = from_metric(metric, J, D)
     if beta:
         D = trees.axpy(beta, state.direction, D)
-    info = _of_whole_step(info, solved, missed, None if last_change is None else beta * last_change)
+    info = _of_whole_step(info._replace(is_due=measure), solved, missed, has_momentum=beta != 0)
     state = GaussNewtonState(state.updates + 1, D if optimizer.momentum else (), metric, damping)
     return Direction(D, state, info, solved)
 
@@ -179,13 +187,14 @@ def direction_gauss_newton(
 def cost_gauss_newton(optimizer: GaussNewton, sizes: Sizes) -> Cost:
     copies = 2 if optimizer.momentum else 1
     total = Cost(memory={"weights and steps": copies * sizes.weights * sizes.number})
-    if optimizer.momentum:
-        total += Cost({"momentum": sizes.jvp})
     if optimizer.metric is not None:
         total += cost(optimizer.metric, sizes)
     rows = sizes.curvature_rows
     if rows is not None and optimizer.curvature == "exact" and not optimizer.output_damping:
         sizes = sizes._replace(outputs=rows, own_rows=True, span=sizes.outputs)
+    if optimizer.momentum:
+        total += Cost({"momentum": work_of_rows(optimizer.solver, sizes)})
+    total += Cost({"rho": sizes.jvp / optimizer.rho_every})
     return total + cost(optimizer.solver, sizes)
 
 
@@ -206,23 +215,36 @@ def _damped(
     return replace(solver, damping=chosen.damping), chosen
 
 
-def _of_whole_step(info: SolveInfo, solved: Equation, missed: Array, momentum: Array | None) -> SolveInfo:
+def _of_whole_step(info: SolveInfo, solved: Equation, missed: Array, *, has_momentum: bool) -> SolveInfo:
     """Return the solve information of the whole step, momentum included.
 
-    `info` describes the solve for the correction `missed`, and `momentum` is the change of the outputs by the
-    momentum term. The residual J D - eps is the same for both; the rho of the whole step is relative to eps.
+    `info` describes the solve for the correction. The residual J D - eps in the constrained rows is the same
+    for both; the rho of the whole step is relative to eps. With momentum, the change of the other outputs is
+    not known.
     """
+    left, change = info.left, info.change
+    if left is None and change is not None:
+        left = missed - combined(solved.jacobian.outputs, change)
     numbers: list[Deferred[Any]] = []
-    if momentum is not None:
-        sizes = begin_norms(missed, solved.eps)
-        numbers.append(sizes.then(lambda of: {"rho": info.rho * of[0] / (of[1] or 1.0)}))
-    if solved.outputs is not None and info.change is not None:
+    if math.isnan(info.rho) and left is not None:
+        numbers.append(_ratio(left, solved.eps).then(lambda rho: {"rho": rho}))
+    elif has_momentum:
+        numbers.append(_ratio(missed, solved.eps).then(lambda ratio: {"rho": info.rho * ratio}))
+    if solved.outputs is not None:
         J, eps = solved.outputs
-        change = combined(J.outputs, info.change if momentum is None else info.change + momentum)
-        numbers.append(begin_rho(change, eps).then(lambda rho: {"rho_outputs": rho}))
+        if change is None or has_momentum:
+            numbers.append(ready({"rho_outputs": math.nan, "is_measured": False}))
+        else:
+            of_outputs = begin_rho(combined(J.outputs, change), eps)
+            numbers.append(of_outputs.then(lambda rho: {"rho_outputs": rho}))
     for changes in read(together(numbers)):
         info = info._replace(**changes)
     return info
+
+
+def _ratio(x: Array, y: Array) -> Deferred[float]:
+    """Return |x| / |y|, or |x| if y is 0."""
+    return begin_norms(x, y).then(lambda sizes: sizes[0] / (sizes[1] or 1.0))
 
 
 def _largest_momentum(moved: Array, eps: Array, limit: float) -> float:

@@ -15,7 +15,7 @@ mini-batches.
 from dataclasses import replace
 from typing import NamedTuple
 
-from revgn.arrays import array_namespace
+from revgn.arrays import Array, array_namespace
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import norm
@@ -24,7 +24,7 @@ from revgn.maps import forward
 from revgn.networks import ChainParams, Network, from_halves
 from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState
 from revgn.optimizers.optimizer import Linearization, Update, direction, init_state, moved_by, update
-from revgn.solvers import MinimumNorm, apply, combined
+from revgn.solvers import MinimumNorm, combined, output_change, residuals
 from revgn.structs import setting, struct
 
 
@@ -83,9 +83,13 @@ def update_levenberg_marquardt(
     scale: float = 1.0,
 ) -> Update:
     damped = _with_damping(optimizer.inner, state.damping)
-    D, inner, info, _ = direction(damped, state.inner, params, at, scale)
+    found = direction(damped, state.inner, params, at, scale)
+    D, inner, info = found.params, found.state, found.solve
     lr = length = scale * damped.lr
-    predicted = abs(predicted_decrease(damped, at, D, lr))  # negative if lr is far beyond the model's minimum
+    change = output_change(at.jacobian, D)
+    predicted = abs(
+        predicted_decrease(damped, at, change, lr)
+    )  # negative if lr is far beyond the model's minimum
     moved, step_norm = moved_by(params, D, lr, damped.weight_decay)
     network = at.jacobian.network
     z = forward(network, moved, from_halves(network, at.jacobian.point.input))
@@ -100,6 +104,10 @@ def update_levenberg_marquardt(
         inner = state.inner
         # without a step, J D = 0 and rho = 1
         info = info and info._replace(rho=1.0, rho_outputs=None if info.rho_outputs is None else 1.0)
+    elif info is not None and found.equation is not None:
+        rho, of_outputs = residuals(found.equation, change)
+        info = info._replace(rho=rho, rho_outputs=of_outputs, change=change)
+    info = info and info._replace(is_measured=True)
     return Update(moved, LevenbergMarquardtState(damping, inner), step_norm, info, lr, length)
 
 
@@ -108,12 +116,11 @@ def cost_levenberg_marquardt(optimizer: LevenbergMarquardt, sizes: Sizes) -> Cos
     return cost(optimizer.inner, sizes) + Cost({"gain ratio": sizes.forward + sizes.jvp})
 
 
-def predicted_decrease(optimizer: GaussNewton, at: Linearization, D: ChainParams, lr: float) -> float:
-    """Return the decrease of the mean loss predicted by its model, lr <g, u> - lr^2/2 <u, H u> with u = J D.
+def predicted_decrease(optimizer: GaussNewton, at: Linearization, u: Array, lr: float) -> float:
+    """Return the decrease of the mean loss predicted by its model, lr <g, u> - lr^2/2 <u, H u>, for u = J D.
 
     H is the curvature that the optimizer uses (identity or exact), with the scale of `output_step`.
     """
-    u = apply(at.jacobian, D)
     g = gradient(at.loss, at.outputs, at.targets)
     scale = norm(g) / (norm(output_step(at.loss, at.outputs, at.targets)) or 1.0)
     is_exact = optimizer.curvature == "exact"

@@ -16,11 +16,28 @@ import math
 from typing import NamedTuple
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace, cholesky, matmul, row_major, triangular_solve
+from revgn.arrays import (
+    Array,
+    array_namespace,
+    cholesky,
+    product_upper,
+    row_major,
+    triangular_solve,
+    upper_product,
+)
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
 from revgn.linalg import add_diagonal, gram_columns
-from revgn.maps import Layer, Point, from_matrices, row_features, to_matrices, weight_forms, with_features
+from revgn.maps import (
+    KernelPart,
+    Layer,
+    Point,
+    from_matrices,
+    row_features,
+    to_matrices,
+    weight_forms,
+    with_features,
+)
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.kronecker import trace
 from revgn.solvers import Jacobian
@@ -39,13 +56,18 @@ class FeatureMetric:
 
     Notes
     -----
-    Cost: 2 n h^2 operations for P, 2 n h^2 for A R, 2 h^2 d/2 for R D', and 4/3 h^3 for each decomposition
-    of P. The state holds P and R.
+    Cost: n h^2 operations for A R and h^2 d/2 for R D', because R is triangular. At every `every`-th step,
+    2 n h^2 for P and 4/3 h^3 for its decomposition. The state holds P and R.
     """
 
     floor: float = setting("Multiple of the identity in the metric P / p + floor I.", default=1.0, gt=0)
-    decay: float = setting("Weight of the old P in the running mean.", default=0.95, ge=0, lt=1)
-    every: int = setting("Number of steps between decompositions of P.", default=10, ge=1)
+    decay: float = setting(
+        "Weight of the old P in the running mean, for each step: decay^every at a renewal of P.",
+        default=0.95,
+        ge=0,
+        lt=1,
+    )
+    every: int = setting("Number of steps between renewals of P and of its decomposition.", default=10, ge=1)
 
 
 class FeatureMetricState(NamedTuple):
@@ -68,24 +90,24 @@ def init_metric(network: Network, params: ChainParams) -> FeatureMetricState:
 def update_metric(
     metric: FeatureMetric, state: FeatureMetricState, J: Jacobian, updates: int
 ) -> FeatureMetricState:
-    """Return the metric after the batch of J is included in P.
+    """Return the metric after the batch of J is included in P, at every `metric.every`-th update.
 
-    `updates` is the number of updates done so far. R is recomputed at every `metric.every`-th of them.
+    `updates` is the number of updates done so far. In between, P and R do not change.
     """
     if J.point.points is None:
         raise UsageError(
             "update(GaussNewton): the features metric needs stored activations; set activations='keep'"
         )
+    if updates % metric.every:
+        return state
     n = J.point.output.first.shape[0]
-    share = metric.decay if updates else 0.0
+    share = metric.decay**metric.every if updates else 0.0
     trained = _trained(J)
     moments = trees.axpy(
         (1 - share) / n,
         tuple(gram_columns(A) for layer, point in trained for A in row_features(layer, point)),
         trees.scale(share, state.moments),
     )
-    if updates % metric.every:
-        return FeatureMetricState(moments, state.roots)
     rows = [form.rows for layer, _ in trained for form in weight_forms(layer)]
     roots = [_root(P, metric.floor, n) for P, n in zip(moments, rows, strict=True)]
     return FeatureMetricState(moments, tuple(roots))
@@ -95,7 +117,8 @@ def update_metric(
 def cost_feature_metric(metric: FeatureMetric, sizes: Sizes) -> Cost:
     """Count one step; the features A R need memory in addition to A."""
     orders = [(sizes.samples * of.positions, of.features, of.width) for of in sizes.layers]
-    work = sum(4.0 * n * m**2 + 2.0 * m**2 * d2 + 4 / 3 * m**3 / metric.every for n, m, d2 in orders)
+    renewed = sum(2.0 * n * m**2 + 4 / 3 * m**3 for n, m, _ in orders)
+    work = sum(1.0 * n * m**2 + m**2 * d2 for n, m, d2 in orders) + renewed / metric.every
     memory = {
         "metric": sum(2 * m**2 for _, m, _ in orders) * sizes.number,
         "activations": sum(layer.point for layer in sizes.layers) * sizes.number,
@@ -106,13 +129,20 @@ def cost_feature_metric(metric: FeatureMetric, sizes: Sizes) -> Cost:
 def in_metric(state: FeatureMetricState, J: Jacobian) -> Jacobian:
     """Return J', the Jacobian with the features A R in place of A."""
     assert J.point.points is not None
-    roots, points = iter(state.roots), list(J.point.points)
+    roots, points, turned = iter(state.roots), list(J.point.points), []
     for k, of in enumerate(J.params):
         if not is_empty(of):
             layer, point = J.network.body.layers[k], points[k]
-            turned = tuple(matmul(A, next(roots)) for A in row_features(layer, point))
-            points[k] = with_features(layer, point, turned)
-    return J._replace(point=J.point._replace(points=tuple(points)))
+            features = tuple(product_upper(A, next(roots)) for A in row_features(layer, point))
+            points[k] = with_features(layer, point, features)
+            turned.append(features)
+    J = J._replace(point=J.point._replace(points=tuple(points)))
+    if J.pulled is None:
+        return J
+    last_first = (A for features in reversed(turned) for A in features)
+    return J._replace(
+        pulled=tuple(KernelPart(A, part.cotangents) for A, part in zip(last_first, J.pulled, strict=True))
+    )
 
 
 def from_metric(state: FeatureMetricState, J: Jacobian, D: ChainParams) -> ChainParams:
@@ -121,7 +151,7 @@ def from_metric(state: FeatureMetricState, J: Jacobian, D: ChainParams) -> Chain
     return tuple(
         of
         if is_empty(of)
-        else from_matrices(layer, tuple(matmul(next(roots), X) for X in to_matrices(layer, of)))
+        else from_matrices(layer, tuple(upper_product(next(roots), X) for X in to_matrices(layer, of)))
         for layer, of in zip(J.network.body.layers, D, strict=True)
     )
 

@@ -5,13 +5,8 @@
 
 g is the gradient with respect to a weight matrix W (h, d/2), and mu the momentum. msign(M) = U V^T for the
 singular value decomposition M = U S V^T; it is the steepest-descent direction in the spectral norm. It is
-approximated by five steps
-
-    X <- a X + (b (X X^T) + c (X X^T)^2) X        X_0 = M / |M|
-
-of a Newton-Schulz iteration. Its coefficients (kellerjordan.github.io/posts/muon) map singular values above
-2e-3 |M| into [0.68, 1.21]. The scale s is taken from the reference implementation, where weights have the
-shape (outputs, inputs); here they have the shape (inputs, outputs).
+approximated as described in `revgn.optimizers.polar`. The scale s is taken from the reference implementation,
+where weights have the shape (outputs, inputs); here they have the shape (inputs, outputs).
 
 The bias rows of each weight (the last row, for a coupling) are vectors, and msign would only rescale them.
 Adam updates them instead, with the learning rate times s / sqrt(max(h, d/2)). This factor is the root mean
@@ -23,18 +18,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace, blockwise, empty, inner, matmul
+from revgn.arrays import Array, array_namespace, blockwise, empty
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.errors import UsageError
-from revgn.linalg import add_diagonal, gram_rows
 from revgn.maps import WeightForm, weight_forms
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.adam import Adam, AdamState, adam_direction, init_adam
 from revgn.optimizers.optimizer import Direction, Linearization, batch_gradient, direction, init_state
+from revgn.optimizers.polar import Polar, cost_of_polar_factors, polar_factor, polar_setting
 from revgn.structs import setting, struct
-
-_STEPS = 5
-_A, _B, _C = 3.4445, -4.7750, 2.0315
 
 
 @struct
@@ -43,8 +35,7 @@ class Muon:
 
     Notes
     -----
-    Cost: one gradient, and 5 (4 m^2 k + 2 m^3) operations for each weight, with m = min(h, d/2) and
-    k = max(h, d/2).
+    Cost: one gradient, and a polar factor of each weight (see `revgn.optimizers.polar`).
     """
 
     lr: float = setting("Learning rate.", default=0.02, gt=0, resumable=True)
@@ -60,6 +51,7 @@ class Muon:
         "Adam for biases: constant added to the denominator for numerical stability.", default=1e-8, gt=0
     )
     weight_decay: float = setting("Decoupled weight decay.", default=0.0, ge=0, resumable=True)
+    polar: Polar = polar_setting()
 
     def check(self) -> None:
         """Raise `UsageError` if Nesterov momentum is set and the momentum is 0."""
@@ -97,7 +89,7 @@ def direction_muon(
 
     def joined(form: WeightForm, W: Array, Mi: Array, bi: Array) -> Array:
         s = spectral_scale(Mi)
-        D = with_bias(orthogonalized(Mi), s, bi, s / math.sqrt(max(Mi.shape)))
+        D = with_bias(polar_factor(optimizer.polar, Mi), s, bi, s / math.sqrt(max(Mi.shape)))
         return array_namespace(D).reshape(D, W.shape)
 
     D = map_weights(joined, network, params, M, of_bias)
@@ -106,54 +98,13 @@ def direction_muon(
 
 @cost.register(Muon)
 def cost_muon(optimizer: Muon, sizes: Sizes) -> Cost:
-    return cost_of_gradient(sizes, copies=3) + cost_of_orthogonalizing(sizes)
-
-
-def cost_of_orthogonalizing(sizes: Sizes) -> Cost:
-    """Return the cost of `orthogonalized` for all weights without their bias rows."""
-    work = 0.0
-    for layer in sizes.layers:
-        m, k = sorted((layer.rows - 1, layer.width))
-        work += _STEPS * (4.0 * m**2 * k + 2.0 * m**3)
-    return Cost({"orthogonalize": work})
+    return cost_of_gradient(sizes, copies=3) + cost_of_polar_factors(optimizer.polar, sizes)
 
 
 def spectral_scale(M: Array) -> float:
     """Return s = sqrt(max(1, (d/2) / h)) for M (h, d/2); h counts as 1 if there are only bias rows."""
     h, d2 = M.shape
     return math.sqrt(max(1.0, d2 / max(1, h)))
-
-
-def orthogonalized(M: Array) -> Array:
-    """Return an approximation of U V^T for M = U S V^T (h, d/2); 0 if M is 0.
-
-    The iteration forms the smaller of the two Gram matrices.
-
-    Notes
-    -----
-    Law: the result is U p(S / |M|) V^T, where p applies s <- a s + b s^3 + c s^5 five times.
-    """
-    if not M.shape[0]:
-        return M
-    (size,) = blockwise(lambda square: (root_or_one(square),), inner(M, M))
-    (X,) = blockwise(lambda Mi: (Mi / size,), M)
-    is_tall = X.shape[0] > X.shape[1]
-    if is_tall:
-        X = X.T
-    for _ in range(_STEPS):
-        K = gram_rows(X)
-        (P,) = blockwise(lambda K, square: (_B * K + _C * square,), K, matmul(K, K))
-        add_diagonal(P, _A)
-        X = matmul(P, X)
-    orthogonal: Array = X.T if is_tall else X
-    return orthogonal
-
-
-def root_or_one(square: Array) -> Array:
-    """Return the square root of a number, or 1 if the number is not positive."""
-    xp = array_namespace(square)
-    root = xp.sqrt(square)
-    return xp.where(root > 0, root, xp.ones_like(root))
 
 
 def with_bias(M: Array, s: float, bias: Array, of_bias: float | Array) -> Array:

@@ -6,6 +6,7 @@ receives the network linearized at a batch, so first-order methods (one vjp) and
 share one interface. Nothing is changed in place.
 """
 
+import math
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from revgn import trees
@@ -38,7 +39,8 @@ class DirectionOptimizer(Optimizer, Protocol):
 class Linearization(NamedTuple):
     """The network linearized at a batch: the loss, outputs z (n, c), targets (n, c) and J = dz/dW.
 
-    The random draws of an optimizer are determined by `seed` and the number of updates done.
+    The random draws of an optimizer are determined by `seed` and the number of updates done. With `measure`,
+    rho is measured at this step in any case.
     """
 
     loss: Loss
@@ -46,6 +48,7 @@ class Linearization(NamedTuple):
     targets: Array
     jacobian: Jacobian
     seed: int = 0
+    measure: bool = False
 
 
 class Update(NamedTuple):
@@ -154,20 +157,31 @@ def direction(
     """
 
 
-def measured(solved: Direction, D: ChainParams) -> SolveInfo | None:
-    """Return the solve information of `solved` with rho = |J D - eps| / |eps| of the direction D.
+def replaced_by(solved: Direction, D: ChainParams) -> Direction:
+    """Return the direction D in place of `solved`. Its rho is not known before it is measured.
 
-    Wrappers use it to report rho for the direction that they apply in place of the solved one.
+    Wrappers use it for the direction that they apply in place of the solved one.
+    """
+    info = solved.solve
+    if info is not None and solved.equation is not None:
+        of_outputs = None if info.rho_outputs is None else math.nan
+        info = info._replace(rho=math.nan, rho_outputs=of_outputs, change=None, left=None, is_measured=False)
+    return solved._replace(params=D, solve=info)
+
+
+def measured(found: Direction) -> SolveInfo | None:
+    """Return the solve information, with rho = |J D - eps| / |eps| measured if it is due.
 
     Notes
     -----
-    Cost: one jvp.
+    Cost: one jvp, unless rho has already been measured.
     """
-    if solved.solve is None or solved.equation is None:
-        return solved.solve
-    change = output_change(solved.equation.jacobian, D)
-    rho, of_outputs = residuals(solved.equation, change)
-    return solved.solve._replace(rho=rho, rho_outputs=of_outputs, change=change)
+    info = found.solve
+    if info is None or found.equation is None or info.is_measured or not info.is_due:
+        return info
+    change = output_change(found.equation.jacobian, found.params)
+    rho, of_outputs = residuals(found.equation, change)
+    return info._replace(rho=rho, rho_outputs=of_outputs, change=change, is_measured=True)
 
 
 @update.register(object)
@@ -178,10 +192,10 @@ def update_along(
     at: Linearization,
     scale: float = 1.0,
 ) -> Update:
-    D, state, solved, _ = direction(optimizer, state, params, at, scale)
+    found = direction(optimizer, state, params, at, scale)
     lr = scale * optimizer.lr
-    params, step_norm = moved_by(params, D, lr, optimizer.weight_decay)
-    return Update(params, state, step_norm, solved, lr, lr)
+    params, step_norm = moved_by(params, found.params, lr, optimizer.weight_decay)
+    return Update(params, found.state, step_norm, measured(found), lr, lr)
 
 
 def check_direction(name: str, optimizer: Optimizer) -> None:

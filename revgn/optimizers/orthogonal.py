@@ -4,10 +4,12 @@
 
 The minimum-norm solution of J D = eps moves the weights along few singular directions and hardly changes the
 features (the lazy regime of Buffelli et al. 2024, section 5). After orthogonalization, all singular
-directions move equally. Muon is the orthogonalization of a running mean of the gradient (Jordan et al. 2024,
-also the source of the iteration); the use for Gauss-Newton with momentum is our own. The bias row keeps its
+directions move equally. Muon is the orthogonalization of a running mean of the gradient (Jordan et al. 2024);
+the use for Gauss-Newton with momentum is our own. The bias row keeps its
 size relative to the matrix.
 """
+
+from functools import partial
 
 from revgn.arrays import Array, array_namespace, blockwise, inner
 from revgn.cost import Cost, Sizes, cost
@@ -23,7 +25,14 @@ from revgn.optimizers.optimizer import (
     check_direction,
     direction,
     init_state,
-    measured,
+    replaced_by,
+)
+from revgn.optimizers.polar import (
+    Polar,
+    cost_of_polar_factors,
+    polar_factor,
+    polar_setting,
+    root_or_one,
 )
 from revgn.structs import setting, struct
 
@@ -38,13 +47,16 @@ class Orthogonalized:
     Notes
     -----
     Law: the result does not depend on the length of the inner direction.
-    Cost: the inner direction, and its orthogonalization (see `revgn.optimizers.muon`). If a solver found the
-    inner direction, one jvp more, because rho is measured for the orthogonalized direction.
+    Cost: the inner direction, and a polar factor of each weight (see `revgn.optimizers.polar`). If a solver
+    found the inner direction, rho of the orthogonalized direction is known only at the steps at which
+    Gauss-Newton measures it, which costs one jvp.
     """
 
     inner: DirectionOptimizer = setting(
         "Optimizer whose direction is orthogonalized.", default=GaussNewton(lr=0.02), family="optimizer"
     )
+
+    polar: Polar = polar_setting()
 
     def check(self) -> None:
         """Raise `UsageError` unless the inner optimizer has a direction."""
@@ -75,24 +87,24 @@ def direction_orthogonalized(
     scale: float = 1.0,
 ) -> Direction:
     found = direction(optimizer.inner, state, params, at, scale)
-    D = muon.map_weights(_orthogonal, at.jacobian.network, found.params)
-    return found._replace(params=D, solve=measured(found, D))
+    D = muon.map_weights(partial(_orthogonal, optimizer.polar), at.jacobian.network, found.params)
+    return replaced_by(found, D)
 
 
 @cost.register(Orthogonalized)
 def cost_orthogonalized(optimizer: Orthogonalized, sizes: Sizes) -> Cost:
-    return cost(optimizer.inner, sizes) + muon.cost_of_orthogonalizing(sizes)
+    return cost(optimizer.inner, sizes) + cost_of_polar_factors(optimizer.polar, sizes)
 
 
-def _orthogonal(form: WeightForm, D: Array) -> Array:
+def _orthogonal(method: Polar, form: WeightForm, D: Array) -> Array:
     xp = array_namespace(D)
     matrix, bias = muon.matrix_and_bias(form, D)
     if not matrix.shape[0]:
         return D
-    M, s = muon.orthogonalized(matrix), muon.spectral_scale(matrix)
+    M, s = polar_factor(method, matrix), muon.spectral_scale(matrix)
 
     def ratio(now: Array, before: Array) -> tuple[Array]:
-        return (s * array_namespace(now).sqrt(now) / muon.root_or_one(before),)
+        return (s * array_namespace(now).sqrt(now) / root_or_one(before),)
 
     (of_bias,) = blockwise(ratio, inner(M, M), inner(matrix, matrix))
     return xp.reshape(muon.with_bias(M, s, bias, of_bias), D.shape)

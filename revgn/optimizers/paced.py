@@ -29,6 +29,7 @@ from revgn.optimizers.optimizer import (
     direction,
     init_state,
     measured,
+    replaced_by,
     update,
 )
 from revgn.solvers import apply
@@ -53,9 +54,9 @@ class Paced:
     -----
     Law: a step that the bound shortens has the norm `trust_radius`. With backtracking the loss of the batch
     never rises: if no step length satisfies the condition, the step is 0, and only the inner state is
-    updated. rho is measured for the applied step, with (t / lr) D in place of D.
-    Cost: with backtracking one jvp, and a forward pass for each length tried. If t differs from lr, one jvp
-    for rho.
+    updated. rho refers to the applied step, with (t / lr) D in place of D. If t differs from lr, it is known
+    only at the steps at which Gauss-Newton measures it.
+    Cost: with backtracking one jvp, and a forward pass for each length tried.
     """
 
     inner: DirectionOptimizer = setting(
@@ -96,8 +97,9 @@ def update_paced(
         moved = trees.axpy(-t, E, params)
     else:
         t, moved = _backtracked(optimizer.length, params, at, E, t)
-    info = found.solve if t == lr else measured(found, trees.scale(t / lr, found.params))
-    return Update(moved, found.state, t * size, info, lr, t)
+    if t != lr:
+        found = replaced_by(found, trees.scale(t / lr, found.params))
+    return Update(moved, found.state, t * size, measured(found), lr, t)
 
 
 @cost.register(Paced)

@@ -67,7 +67,7 @@ def with_preset(settings: Table) -> Table:
     preset = PRESETS[name]
     merged = _merged(Config, preset, settings)
     kinds = flat(merged), flat(preset)
-    if any(kinds[0].get(path) != kinds[1][path] for path in ("optimizer.kind", "optimizer.solver.kind")):
+    if any(kinds[0].get(path) != kinds[1].get(path) for path in ("optimizer.kind", "optimizer.solver.kind")):
         merged = _merged(Config, {k: v for k, v in preset.items() if k != "optimizer"}, settings)
     return merged
 

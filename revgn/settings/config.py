@@ -132,7 +132,9 @@ class Config:
     """All settings of a run."""
 
     preset: str | None = setting(
-        "Set-up of the paper, such as paper-mnist, that replaces defaults.", default=None
+        "Set-up that replaces defaults: mlp, revnet-small, revnet-cifar10, paper-mnist or paper-cifar10. "
+        "Without one, some defaults are chosen from the data; with plain, all are fixed.",
+        default=None,
     )
     data: DataSettings = setting("Data set.", default=DataSettings())
     network: Architecture | Convolutional | Own = setting(

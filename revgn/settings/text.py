@@ -109,11 +109,13 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def parse_value(value: str) -> Any:
-    """Return the value of a setting, parsed as TOML, else the text itself; "none" is None."""
+    """Return the value of a setting, parsed as TOML, else the text itself; "none" is None, and .5 is 0.5."""
     import tomllib
 
     if value.lower() == "none":
         return None
+    if re.fullmatch(r"[-+]?(?:\.\d+|\d+\.)(?:[eE][-+]?\d+)?", value):
+        return float(value)
     try:
         return tomllib.loads(f"x = {value}")["x"]
     except (tomllib.TOMLDecodeError, RecursionError):
@@ -180,4 +182,6 @@ def _comment(of: Setting) -> list[str]:
 def _toml(value: Any) -> str:
     import tomli_w
 
-    return tomli_w.dumps({"x": value}).removeprefix("x = ").replace("\n", "").strip()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return tomli_w.dumps({"x": value}).removeprefix("x = ").strip()

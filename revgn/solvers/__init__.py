@@ -16,11 +16,14 @@ from revgn.solvers.jacobian import (
     equation,
     jacobian,
     output_change,
+    prepared,
     residuals,
     rho,
     solve,
+    solve_rows,
+    work_of_rows,
 )
-from revgn.solvers.kernel import tangent_kernel
+from revgn.solvers.kernel import rows_change, tangent_kernel
 from revgn.solvers.minimum_norm import MinimumNorm
 from revgn.solvers.operator import jacobian_operator, kernel_operator
 from revgn.solvers.tiled_kernel import TilePlan, is_dense, kernel_memory, plan_tiles
@@ -49,8 +52,12 @@ __all__ = [
     "kernel_operator",
     "output_change",
     "plan_tiles",
+    "prepared",
     "residuals",
     "rho",
+    "rows_change",
     "solve",
+    "solve_rows",
     "tangent_kernel",
+    "work_of_rows",
 ]

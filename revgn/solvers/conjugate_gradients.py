@@ -162,7 +162,7 @@ def cost_conjugate_gradients(solver: ConjugateGradients, sizes: Sizes) -> Cost:
         g = min(solver.preconditioner.block_samples, n)
         r = direction_count(solver.preconditioner.directions, n)
         read += iterations * order * (2 if r else 1) * (g + r) * size
-        work["blocks"] = float(order) * g * (sum(layer.width for layer in moving) + g / 3)
+        work["blocks"] = float(order) * g * (sum(columns) + g / 3)
         work["blocks"] += sum(layer.gram for layer in layers) * g / n
         memory["blocks"] = order * (g + r) * size
         if r:

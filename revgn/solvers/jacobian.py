@@ -6,9 +6,10 @@ from typing import Any, NamedTuple, Protocol
 
 from revgn._dispatch import Struct, generic
 from revgn.arrays import Array, Deferred, DType, array_namespace, matmul, read, together
+from revgn.cost import Sizes
 from revgn.errors import ShapeError, UsageError
 from revgn.linalg import Outcome, Rung, as_dtype, begin_norms
-from revgn.maps import jvp_params, linearize, vjp_params
+from revgn.maps import KernelPart, jvp_params, linearize, vjp_params
 from revgn.networks import ChainParams, Network, Trajectory
 from revgn.trees import is_empty
 
@@ -27,12 +28,15 @@ class Jacobian(NamedTuple):
 
     J has n c rows and one column for each weight. With `outputs` R, J is R^T dz/dW instead: m combinations of
     the c outputs of each sample. R is (c, m) if all samples share the same combinations, else (n, c, m).
+    `pulled` holds the parts of J J^T if its rows have already been pulled back, from the last layer to the
+    first; see `revgn.solvers.kernel`.
     """
 
     network: Network
     params: ChainParams
     point: Trajectory
     outputs: Array | None = None
+    pulled: tuple[KernelPart, ...] | None = None
 
 
 class SolveInfo(NamedTuple):
@@ -41,8 +45,8 @@ class SolveInfo(NamedTuple):
     Attributes
     ----------
     rho : float
-        Relative residual |J D - eps| / |eps| of the constrained rows, computed by one jvp for the D that is
-        returned, or for the D that a wrapper applies in its place.
+        Relative residual |J D - eps| / |eps| of the constrained rows, for the D that is returned, or for the
+        D that a wrapper applies in its place. NaN if it is not known.
     residual : float
         Relative residual of the equation that was solved. This equation may be damped or truncated.
     rung : Rung or None
@@ -66,6 +70,12 @@ class SolveInfo(NamedTuple):
         Relative residual of all outputs, if fewer rows than outputs are constrained.
     change : Array or None
         Change dz/dW D (n, c) of the outputs, if the solver computed it.
+    left : Array or None
+        eps - J D in the constrained rows, a column (n m, 1), if it follows from the solved equation.
+    is_measured : bool
+        Whether rho was measured with a jvp of D. Otherwise it follows from the equation that was solved.
+    is_due : bool
+        Whether rho of the applied step is to be measured, if it has not been yet.
 
     Notes
     -----
@@ -88,6 +98,9 @@ class SolveInfo(NamedTuple):
     outcome: Outcome | None = None
     rho_outputs: float | None = None
     change: Array | None = None
+    left: Array | None = None
+    is_measured: bool = True
+    is_due: bool = True
 
 
 class Equation(NamedTuple):
@@ -259,6 +272,41 @@ def equation(solver: Solver, J: Jacobian, eps: Array, key: Key = (0, 0)) -> Equa
         If the solver centers the outputs, but J already has combined outputs.
     """
     return Equation(solver, J, eps)
+
+
+@singledispatch
+def prepared(solver: Solver, J: Jacobian) -> Jacobian:
+    """Return J with everything that several maps of a step share; J itself by default.
+
+    `solver` is the solver of an `Equation`, and J its Jacobian.
+    """
+    return J
+
+
+@singledispatch
+def solve_rows(solver: Solver, J: Jacobian, eps: Array, inspect: bool) -> tuple[ChainParams, SolveInfo]:
+    """Solve J D = eps like `solve`, but do not measure rho where it follows from the solved equation.
+
+    By default, this is `solve`.
+
+    Parameters
+    ----------
+    solver : Solver
+        Solver of an `Equation`; it constrains all rows of J.
+    inspect : bool
+        Also estimate the singular values of J, even if the solution does not depend on them.
+
+    Notes
+    -----
+    Law: D does not depend on `inspect`.
+    """
+    return solve(solver, J, eps)
+
+
+@singledispatch
+def work_of_rows(solver: Solver, sizes: Sizes) -> float:
+    """Return the operations of J D or of J^T v, after `prepared`."""
+    return sizes.jvp
 
 
 @generic

@@ -17,7 +17,7 @@ for the last coupling, and one product for each output for the coupling before i
 closed form follows from the product rule.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from revgn.arrays import (
@@ -26,6 +26,7 @@ from revgn.arrays import (
     array_namespace,
     backend_of,
     empty,
+    inner_of_rows,
     limits_of,
     matmul,
     pieces,
@@ -35,9 +36,17 @@ from revgn.arrays import (
 from revgn.cost import Sizes
 from revgn.layers import Readout, ReadoutParams, ReadoutPoint, spread
 from revgn.linalg import gram_rows
-from revgn.maps import Halves, KernelPart, from_matrices, kernel_parts, vjp_input, weight_forms
+from revgn.maps import (
+    Halves,
+    KernelPart,
+    from_matrices,
+    kernel_parts,
+    to_matrices,
+    vjp_input,
+    weight_forms,
+)
 from revgn.networks import ChainParams, points_backward
-from revgn.solvers.jacobian import Jacobian, output_count
+from revgn.solvers.jacobian import Jacobian, apply, apply_adjoint, output_count
 from revgn.trees import is_empty
 
 _GRADIENTS = 1 << 24  # numbers of rows that are computed for each sample at a time, at least
@@ -45,15 +54,11 @@ HELD = 4  # parts that are held in memory, and added to Theta together in one sw
 
 
 class SamplePart(NamedTuple):
-    """Part of Theta: A (n P, m), and b (c, n P, k), or (c, P, k) if it is the same for all samples.
-
-    With `columns`, P = 1 and a_s = 1, and b_os is a matrix with this number of columns, flattened row by row.
-    """
+    """Part of Theta: A (n P, m), and b (c, n P, k), or (c, P, k) if it is the same for all samples."""
 
     features: Array
     cotangents: Array
     positions: int = 1
-    columns: int | None = None
 
     def products(self, other: "SamplePart | None" = None) -> Iterator["Held"]:
         """Yield the terms of Theta between the samples of this part and of `other`, by default the same."""
@@ -65,7 +70,7 @@ class SamplePart(NamedTuple):
 
     def apart(self) -> Iterator[tuple[Array, Array]]:
         """Yield A (n, m) and b (c, n, k) of each position."""
-        xp, (A, b, P, _) = array_namespace(self.features), self
+        xp, (A, b, P) = array_namespace(self.features), self
         if P == 1:
             yield A, b
             return
@@ -74,20 +79,6 @@ class SamplePart(NamedTuple):
         b = row_major(xp.permute_dims(xp.reshape(b, (c, -1, P, k)), (2, 0, 1, 3)))
         for p in range(P):
             yield A[p, ...], b[p, ...]
-
-    def matrix(self, v: Array) -> Array:
-        """Return sum_os v_os sum_p a_sp b_osp^T for v (c, n), as the matrix of the layer."""
-        xp, (A, b, P, columns) = array_namespace(v), self
-        c, n, k = b.shape
-        if columns is not None:
-            return xp.reshape(matmul(xp.reshape(v, (1, c * n)), xp.reshape(b, (c * n, k))), (-1, columns))
-        weights = v[:, :, None]
-        if P > 1:
-            weights, b = weights[..., None], xp.reshape(b, (c, -1, P, k))
-        mixed = weights[0, ...] * b[0, ...]
-        for o in range(1, c):
-            mixed += weights[o, ...] * b[o, ...]
-        return matmul(A.T, mixed if P == 1 else xp.reshape(mixed, (-1, k)))
 
     def diagonal(self) -> Array:
         """Return the sum of the part's diagonal entries, a 0-d array."""
@@ -151,17 +142,17 @@ def tangent_kernel(J: Jacobian) -> Array:
     return xp.reshape(xp.permute_dims(by_output, (1, 0, 3, 2)), lower.shape)
 
 
-def lower_kernel(J: Jacobian, parts: Iterable[SamplePart] | None = None) -> Array:
+def lower_kernel(J: Jacobian) -> Array:
     """Return Theta (c n, c n) with only the lower triangle filled. Entries above the diagonal are undefined.
 
     Row o n + s belongs to output o of sample s. In this order, tiles of a few outputs and many samples are
-    fast to compute. `parts` are the parts of Theta, if they have already been computed.
+    fast to compute.
     """
     n, c = J.point.output.first.shape[0], output_count(J)
     Theta = empty((c, n, c, n), J.network.readout.first)
     held: list[Held] = []
     is_first = True
-    for part in parts_backward(J) if parts is None else parts:
+    for part in parts_backward(J):
         for term in part.products():
             held.append(term)
             if len(held) == HELD:
@@ -204,7 +195,7 @@ def sample_parts(
     ones = xp.ones((n, 1), dtype=A.dtype, device=backend_of(A).device)
     for piece in pieces(m, m if numbers is None else max(1, numbers // (c * n * k))):
         G = xp.matmul(apart[:, :, piece, :], b)
-        yield SamplePart(ones, xp.reshape(G, (c, n, -1)), columns=k)
+        yield SamplePart(ones, xp.reshape(G, (c, n, -1)))
 
 
 def sum_work(n: int, c: int, P: int, m: int, k: int) -> float:
@@ -231,8 +222,8 @@ def kernel_work(sizes: Sizes, rows: int) -> float:
     return work
 
 
-def rows_memory(sizes: Sizes, rows: int, *, kept: bool) -> int:
-    """Return the bytes of the parts of layers with several positions, all at once if they are `kept`."""
+def rows_memory(sizes: Sizes, rows: int) -> int:
+    """Return the bytes of the parts of layers with several positions, of which HELD are computed at once."""
     n, c = sizes.samples, rows
     numbers = []
     for layer in sizes.layers:
@@ -240,8 +231,6 @@ def rows_memory(sizes: Sizes, rows: int, *, kept: bool) -> int:
         if P > 1:
             is_summed = sum_work(n, c, P, m, k) < pair_work(n, c, P, m, k)
             numbers.append(c * n * m * k if is_summed else n * P * (m + c * k))
-    if kept:
-        return sum(numbers) * sizes.number
     bound = max(_GRADIENTS, (c * n) ** 2)
     return sum(min(each, bound) for each in sorted(numbers)[-HELD:]) * sizes.number
 
@@ -256,31 +245,79 @@ def parts_backward(
     """
     n = J.point.output.first.shape[0]
     bound = None if whole else max(_GRADIENTS, (n * output_count(J)) ** 2)
+    for part in _layer_parts(J) if J.pulled is None else J.pulled:
+        yield from sample_parts(part, n, bound, summed=summed, of_all=of_all)
+
+
+def pulled_back(J: Jacobian) -> Jacobian:
+    """Return J with the parts of Theta, after one backward sweep for each row of a sample.
+
+    `rows_change`, `rows_adjoint` and `lower_kernel` then need no further sweep.
+    """
+    return J._replace(pulled=tuple(_layer_parts(J)))
+
+
+def _layer_parts(J: Jacobian) -> Iterator[KernelPart]:
+    """Yield the parts of Theta as the layers return them, from the last layer to the first."""
     layers = J.network.body.layers
     first = next((k for k, of in enumerate(J.params) if not is_empty(of)), len(layers))
     bars = read_back(J.network.readout, J.outputs)
     points = points_backward(layers, J.params, J.point)
     for k, point in zip(reversed(range(first, len(layers))), points, strict=False):
-        for part in kernel_parts(layers[k], J.params[k], point, bars):
-            yield from sample_parts(part, n, bound, summed=summed, of_all=of_all)
+        yield from kernel_parts(layers[k], J.params[k], point, bars)
         if k > first:
             bars = vjp_input(layers[k], J.params[k], point, bars)
 
 
-def adjoint_of_parts(J: Jacobian, parts: Sequence[SamplePart], v: Array) -> ChainParams:
-    """Return J^T v for v (n, c), from the parts of Theta.
+def rows_adjoint(J: Jacobian, v: Array) -> ChainParams:
+    """Return J^T v for v with the shape of J D, the sum over samples and rows of v a b^T for each part.
 
     Notes
     -----
-    Law: equals `apply_adjoint`. Cost: one product of n h d operations for each part, where a backward sweep
-    for v takes three; in addition, c n d/2 numbers are read for each part.
+    Law: equals `apply_adjoint`. Cost: if the rows are pulled back, one product of n h d operations for each
+    part, where a backward sweep for v takes three; in addition, m n d/2 numbers are read for each part.
     """
-    matrices = iter([part.matrix(v.T) for part in parts])
-    D = []
+    if J.pulled is None:
+        return apply_adjoint(J, v)
+    weights, matrices = v.T[:, :, None], []
+    for A, b in J.pulled:
+        rows = _by_sample(A, b, v.shape[0])
+        mixed = weights[0, ...] * rows[0, ...]
+        for o in range(1, b.shape[0]):
+            mixed += weights[o, ...] * rows[o, ...]
+        matrices.append(matmul(A.T, array_namespace(v).reshape(mixed, (A.shape[0], -1))))
+    D, found = [], iter(matrices)
     for layer, of in zip(reversed(J.network.body.layers), reversed(J.params), strict=True):
-        own = () if is_empty(of) else tuple(next(matrices) for _ in weight_forms(layer))
+        own = () if is_empty(of) else tuple(next(found) for _ in weight_forms(layer))
         D.append(from_matrices(layer, own) if own else of)
     return tuple(reversed(D))
+
+
+def rows_change(J: Jacobian, D: ChainParams) -> Array:
+    """Return J D, sample by sample the sum over all parts of <b, a^T X>, with X the matrices of D.
+
+    Notes
+    -----
+    Law: equals `apply`. Cost: if the rows are pulled back, one product of n h d operations for each part,
+    where a forward sweep for D takes three; in addition, m n d/2 numbers are read for each part.
+    """
+    if J.pulled is None:
+        return apply(J, D)
+    n, parts, found = J.point.output.first.shape[0], iter(J.pulled), None
+    for layer, of in zip(reversed(J.network.body.layers), reversed(D), strict=True):
+        for X in () if is_empty(of) else to_matrices(layer, of):
+            A, b = next(parts)
+            change = array_namespace(X).reshape(matmul(A, X), (1, n, -1))
+            moved = inner_of_rows(_by_sample(A, b, n), change)  # (m, n)
+            found = moved if found is None else found + moved
+    assert found is not None
+    return found.T
+
+
+def _by_sample(A: Array, b: Array, samples: int) -> Array:
+    """Return b (c, n P, k) as (c, n, P k), and (c, P, k) as (c, 1, P k), for the features A (n P, m)."""
+    positions = A.shape[0] // samples
+    return array_namespace(b).reshape(b, (b.shape[0], -1, positions * b.shape[2]))
 
 
 def are_few(rows: int, parts: int, outputs: int) -> bool:

@@ -16,7 +16,7 @@ see `revgn.solvers.rows`.
 import math
 from dataclasses import replace
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from revgn import trees
 from revgn.arrays import (
@@ -30,7 +30,19 @@ from revgn.arrays import (
 )
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import MemoryShortageError, RunError, ShapeError, UsageError
-from revgn.linalg import RUNGS, Factor, FactorInfo, PinvRule, Rung, factor_at, project, solve_checked
+from revgn.linalg import (
+    RUNGS,
+    Factor,
+    FactorInfo,
+    PinvRule,
+    Rung,
+    SpectralFactor,
+    damping_decides,
+    factor_at,
+    product_factored,
+    project,
+    solve_checked,
+)
 from revgn.linalg import DampingUnit as DampingUnitOfMatrix
 from revgn.networks import ChainParams
 from revgn.solvers.damping import DAMPING, DAMPING_UNIT, DampingUnit
@@ -39,23 +51,25 @@ from revgn.solvers.jacobian import (
     Jacobian,
     Key,
     SolveInfo,
-    apply_adjoint,
     cast,
     check_output_step,
     combined,
     equation,
     output_change,
+    output_count,
+    prepared,
     residuals,
     solve,
+    solve_rows,
+    work_of_rows,
 )
 from revgn.solvers.kernel import (
     HELD,
-    SamplePart,
-    adjoint_of_parts,
     are_few,
     kernel_work,
     lower_kernel,
-    parts_backward,
+    pulled_back,
+    rows_adjoint,
     rows_memory,
 )
 from revgn.solvers.leave_one_out import CANDIDATES, Damping, best_damping, correlations
@@ -127,13 +141,28 @@ class MinimumNorm:
 @solve.register(MinimumNorm)
 def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[ChainParams, SolveInfo]:
     solved = equation(solver, J, eps)
-    J, eps = solved.jacobian, solved.eps
+    D, info = solve_rows_minimum_norm(solved.solver, solved.jacobian, solved.eps, inspect=True)
+    change = output_change(solved.jacobian, D) if info.change is None else info.change
+    measured, of_outputs = residuals(solved, change)
+    return D, info._replace(rho=measured, rho_outputs=of_outputs, change=change, is_measured=True)
+
+
+@solve_rows.register(MinimumNorm)
+def solve_rows_minimum_norm(
+    solver: MinimumNorm, J: Jacobian, eps: Array, inspect: bool
+) -> tuple[ChainParams, SolveInfo]:
+    """Solve the equation; with damping, the residual eps - J D = mu lambda + R follows from it.
+
+    R is the residual of lambda, computed with the factor. With little or no damping, the kernel may be
+    singular up to rounding, so J D is computed with a jvp, and its residual decides whether the solution is
+    accurate.
+    """
     check_output_step(J, eps)
     started = perf_counter()
+    J = prepared(solver, J)
     if solver.damping == "leave-one-out":
         solver = replace(solver, damping=best_damping(left_out(solver, J, eps)))
-    parts = _kept_parts(solver, J, eps)
-    found = _factor(solver, J, eps, "cholesky", parts)
+    found = _factor(solver, J, eps, "cholesky", inspect)
     if found is None:
         order, memory = eps.shape[0] * eps.shape[1], kernel_memory(solver.memory, backend_of(eps))
         raise RunError(
@@ -141,35 +170,39 @@ def solve_minimum_norm(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[Ch
             f"and its eigendecomposition does not fit in {memory:,} bytes; use damping > 0 or more memory"
         )
     factored_at = perf_counter()
+    B, (damping, unit) = _by_output(eps), _damping_of_kernel(solver, eps.shape[0])
+    is_damped = unit == "mean" and damping_decides(damping, math.prod(eps.shape), eps)
 
     def evaluate(
-        Z: Array, dZ: Array, before: tuple[ChainParams, Array] | None, factored: Factor, info: FactorInfo
-    ) -> tuple[tuple[ChainParams, Array], Array]:
-        v = _by_sample(dZ, eps)
-        D = apply_adjoint(J, v) if parts is None else adjoint_of_parts(J, parts, v)
+        Z: Array, dZ: Array, before: _Solved | None, factored: Factor, info: FactorInfo
+    ) -> tuple[_Solved, Array]:
+        D = rows_adjoint(J, _by_sample(dZ, eps))
         if before is not None:
-            D = trees.add(before[0], D)
+            D = trees.add(before.params, D)
+        if is_damped and not isinstance(factored, SpectralFactor):
+            misfit = B - product_factored(factored, Z)
+            return _Solved(D, None, misfit + info.damping * Z), misfit
         change = output_change(J, D)
         misfit = project(factored, _by_output(eps - combined(J.outputs, change)))
-        return (D, change), misfit - info.damping * Z if info.damping else misfit
+        return _Solved(D, change, None), misfit - info.damping * Z if info.damping else misfit
 
     def refactor(rung: Rung) -> tuple[Factor, FactorInfo] | None:
         nonlocal found
         found = None  # frees the earlier factor first
-        return _factor(solver, J, eps, rung, parts)
+        return _factor(solver, J, eps, rung, inspect)
 
-    (D, change), info, residual = solve_checked(*found, _by_output(eps), evaluate, refactor)
-    measured, of_outputs = residuals(solved, change)
+    (D, change, left), info, residual = solve_checked(*found, B, evaluate, refactor)
     finished = perf_counter()
     return D, SolveInfo(
-        rho=measured,
+        rho=math.nan,
         residual=residual,
         **info._asdict(),
         block_weights=(),
         seconds_kernel=factored_at - started,
         seconds_solve=finished - factored_at,
-        rho_outputs=of_outputs,
         change=change,
+        left=left,
+        is_measured=change is not None,
     )
 
 
@@ -192,6 +225,26 @@ def left_out(solver: MinimumNorm, J: Jacobian, eps: Array) -> Array:
     return correlations(lower_kernel(J), eps)
 
 
+@prepared.register(MinimumNorm)
+def prepared_minimum_norm(solver: MinimumNorm, J: Jacobian) -> Jacobian:
+    """Pull the rows back once, if they are few, activations are kept, and the kernel is factored whole."""
+    n, m, parts = J.point.output.first.shape[0], output_count(J), len(tuple(trees.leaves(J.params)))
+    c = J.network.readout.first.shape[-1]
+    if J.pulled is not None or J.point.points is None or not are_few(m, parts, c):
+        return J
+    like = J.network.readout.first
+    is_whole = is_dense("cholesky", n * m, nbytes((1,), like), solver.memory, limits_of(backend_of(like)))
+    return pulled_back(J) if is_whole else J
+
+
+class _Solved(NamedTuple):
+    """Step D, the change dz/dW D (n, c) if it was computed, and the column eps - J D if it was not."""
+
+    params: ChainParams
+    change: Array | None
+    left: Array | None
+
+
 @equation.register(MinimumNorm)
 def equation_of_outputs(solver: Any, J: Jacobian, eps: Array, key: Key = (0, 0)) -> Equation:
     """Return the equation for all logits or the centered logits, and for all or some rows of each sample."""
@@ -209,12 +262,15 @@ def equation_of_outputs(solver: Any, J: Jacobian, eps: Array, key: Key = (0, 0))
 @cost.register(MinimumNorm)
 def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
     """Return the cost of a step. If the kernel is known to be singular, all factorizations are counted."""
+    sizes_of_all = sizes
     m, sizes = constrained(solver, sizes)
     n, size, layers = sizes.samples, sizes.number, sizes.layers
     order = n * m
     moving = layers if sizes.own_rows else layers[:-1]  # layers whose cotangents differ between samples
-    own_rows = rows_memory(sizes, m, kept=sizes.own_rows and are_few(m, len(layers), sizes.span or m))
-    work = {"pull-back": sizes.pull_back(m), "solve and rho": 2 * sizes.jvp}
+    own_rows = rows_memory(sizes, m)
+    work = {"pull-back": sizes.pull_back(m), "solution": work_of_rows(solver, sizes_of_all)}
+    if not solver.damping:
+        work["rho"] = sizes.jvp
     work["kernel"] = kernel_work(sizes, m)
     work["factor"] = order**3 / 3
     if is_dense("cholesky", order, size, solver.memory, sizes.limits):
@@ -222,8 +278,6 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
         passes = 2 * -(-len(moving) // HELD) + _PASSES
         memory = {"kernel": sizes.limits.cholesky * held}
         memory |= {"rows": own_rows} if own_rows else {}
-        if sizes.own_rows and are_few(m, len(layers), sizes.span or m):  # one backward sweep
-            work["solve and rho"] = sizes.jvp + sum(layer.params for layer in layers)
         total, groups = Cost(work, memory, passes * held / 2, order, kernel="dense"), 1
     else:
         width = sum(layer.positions * (layer.features + m * layer.width) for layer in layers)
@@ -242,6 +296,15 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
         total += _cost_of_leave_one_out(solver, total, m)
     singular = singular_kernel(solver.damping, m, sizes)
     return total if singular is None else total + _cost_of_eigenvectors(solver, total, singular, sizes)
+
+
+@work_of_rows.register(MinimumNorm)
+def work_of_rows_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> float:
+    (m, sizes), c = constrained(solver, sizes), sizes.span or sizes.outputs
+    is_whole = is_dense("cholesky", sizes.samples * m, sizes.number, solver.memory, sizes.limits)
+    if is_whole and are_few(m, len(sizes.layers), c):  # the rows are pulled back
+        return sum(layer.params for layer in sizes.layers)
+    return sizes.jvp
 
 
 def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, singular: str, sizes: Sizes) -> Cost:
@@ -311,22 +374,8 @@ def centering(like: Array) -> Array:
     return backend_of(like).asarray(columns, dtype=like.dtype)
 
 
-def _kept_parts(solver: MinimumNorm, J: Jacobian, eps: Array) -> tuple[SamplePart, ...] | None:
-    """Return the parts of the kernel if they are kept, otherwise None.
-
-    With these parts, J^T v is computed without another backward sweep. They are kept if each sample has its
-    own rows, these rows are few, activations are kept, and the kernel is factored as a whole.
-    """
-    (n, m), c, parts = eps.shape, J.network.readout.first.shape[-1], len(tuple(trees.leaves(J.params)))
-    if J.outputs is None or J.outputs.ndim == 2 or J.point.points is None or not are_few(m, parts, c):
-        return None
-    limits = limits_of(backend_of(eps))
-    is_whole = is_dense("cholesky", n * m, nbytes((1,), eps), solver.memory, limits)
-    return tuple(parts_backward(J, whole=True)) if is_whole else None
-
-
 def _factor(
-    solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung, parts: tuple[SamplePart, ...] | None
+    solver: MinimumNorm, J: Jacobian, eps: Array, first: Rung, inspect: bool
 ) -> tuple[Factor, FactorInfo] | None:
     """Factor the kernel by the first of the factorizations `RUNGS` that succeeds, beginning with `first`.
 
@@ -350,15 +399,18 @@ def _factor(
             if as_a_whole:
                 found = factor_at(
                     rung,
-                    lambda dtype: lower_kernel(cast(J, dtype), parts if dtype == eps.dtype else None),
+                    lambda dtype: lower_kernel(
+                        J if dtype == eps.dtype else cast(J._replace(pulled=None), dtype)
+                    ),
                     order,
                     eps,
                     rule,
                     damping_unit=unit,
+                    inspect=inspect,
                 )
             else:
                 bound = kernel_memory(memory, backend) or _UNBOUNDED
-                found = factor_tiled_kernel(J, mu, bound, rung, unit)
+                found = factor_tiled_kernel(J, mu, bound, rung, unit, inspect)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -137,7 +137,12 @@ def plan_tiles(n: int, c: int, width: int, size: int, memory: int, limits: Limit
 
 
 def factor_tiled_kernel(
-    J: Jacobian, damping: float, memory: int, rung: Rung, unit: DampingUnit = "mean"
+    J: Jacobian,
+    damping: float,
+    memory: int,
+    rung: Rung,
+    unit: DampingUnit = "mean",
+    inspect: bool = True,
 ) -> tuple[Factor, FactorInfo] | None:
     """Factor Theta + mu I by tiles in `memory` bytes.
 
@@ -169,7 +174,10 @@ def factor_tiled_kernel(
     tiles = Scratch(plan.room - kernel.sources.in_memory, plan.kernel)
     mu = damping * mean if unit == "mean" else damping
     factored = cholesky_tiled(kernel.tile, mu, sizes, order, tiles)
-    return None if factored is None else with_info(factored, n * c, like, mu, rung)
+    if factored is None:
+        return None
+    relative = damping if unit == "mean" else 0.0
+    return with_info(factored, n * c, like, mu, rung, damping=relative, inspect=inspect)
 
 
 class _TiledKernel:
@@ -234,7 +242,8 @@ def _of_samples(J: Jacobian, group: slice, kept: Sequence[Point] | None = None) 
                 own = (cast(A[rows, :], halves.first.dtype) for A in row_features(layer, kept[k]))
                 points[k] = with_features(layer, points[k], tuple(own))
         point = point._replace(points=tuple(points))
-    return J._replace(point=point, outputs=R if R is None or R.ndim == 2 else R[group, ...])
+    R = R if R is None or R.ndim == 2 else R[group, ...]
+    return J._replace(point=point, outputs=R, pulled=None)
 
 
 def _width(J: Jacobian) -> int:

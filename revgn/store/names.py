@@ -174,6 +174,7 @@ STEP_SERIES = (
         "rho",
         "relative residual |J D - eps| / |eps| of the applied direction D, in the constrained rows",
     ),
+    Series("rho_measured", "1 if rho was measured with J D, 0 if it follows from the solved equation"),
     Series("rho_outputs", "rho in all outputs, if fewer rows of each sample are constrained"),
     Series("step_norm", "Euclidean norm of the parameter change"),
     Series("damping", "damping mu added to the squared singular values"),

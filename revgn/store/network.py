@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from revgn.data.dataset import HostArray
+from revgn.data.dataset import HostArray, ImageShape
 from revgn.data.interface import Interface
 from revgn.errors import RunError
 from revgn.store import names
@@ -104,7 +104,7 @@ def load_network(folder: Path) -> StoredNetwork | None:
         for name in _NAMES:
             values[name] = tuple(group[name].asstr()[()].tolist())
         if (shape := values["image_shape"]) is not None:
-            values["image_shape"] = tuple(shape.tolist())
+            values["image_shape"] = ImageShape(*shape.tolist())
         frozen: dict[str, HostArray] = {}
 
         def collect(name: str, node: h5py.Group | h5py.Dataset) -> None:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from revgn.errors import RunError
+from revgn.errors import RunError, RunHeldError
 from revgn.store import names
 from revgn.store.attributes import (
     Provenance,
@@ -146,14 +146,23 @@ class RunWriter:
 def create_run(folder: Path, provenance: Provenance, network: StoredNetwork | None = None) -> RunWriter:
     """Create the folder of a new run; a folder that is not empty or cannot be written raises `RunError`.
 
-    `network` makes the run independent of its data.
+    `network` makes the run independent of its data. If the run cannot be created, for instance on a full
+    disk, nothing remains of it.
     """
     attributes = first_attributes(provenance)
     with writing(folder):
+        is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         if not _is_unborn(folder):
             raise RunError(f"{folder}: is not empty, and runs are never overwritten; choose another folder")
-    return _begin(RunWriter(folder, attributes), provenance.config_toml, network)
+    try:
+        return _begin(RunWriter(folder, attributes), provenance.config_toml, network)
+    except RunHeldError:  # the files are those of another process
+        raise
+    except BaseException:
+        with suppress(OSError):
+            _remove_unborn(folder, is_new)
+        raise
 
 
 def reopen_run(
@@ -197,10 +206,21 @@ def repair_run(folder: Path, config_toml: str) -> None:
     _begin(RunWriter(folder, attributes), config_toml, None, run)._release()
 
 
+_BEFORE_RUN = (names.CONFIG_FILE, names.NETWORK_FILE, names.PARTIAL_FILE, names.WRITER_FILE)
+
+
+def _remove_unborn(folder: Path, is_new: bool) -> None:
+    """Remove the files of a run that has no run.h5, unless others use the folder, and the folder if new."""
+    if _is_unborn(folder):
+        for name in (*_BEFORE_RUN, names.JOURNAL_FILE):
+            (folder / name).unlink(missing_ok=True)
+        if is_new:
+            folder.rmdir()
+
+
 def _is_unborn(folder: Path) -> bool:
     """Return whether a folder is empty, or has only the files of a run killed before its first record."""
-    tolerated = {names.CONFIG_FILE, names.NETWORK_FILE, names.PARTIAL_FILE, names.WRITER_FILE}
-    left = {path.name for path in folder.iterdir()} - tolerated
+    left = {path.name for path in folder.iterdir()} - {*_BEFORE_RUN}
     journal = folder / names.JOURNAL_FILE
     if left == {journal.name}:
         return journal.stat().st_size == 0 and not is_locked(journal)

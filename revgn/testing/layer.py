@@ -135,7 +135,7 @@ def check_adjoint(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", 
     """Check <ybar, J d> = <J^T ybar, d> for the input, for the parameters, and for both together.
 
     Maps that the layer does not have are left out. Errors are relative to |ybar| |J d|. J^T ybar must have
-    the struct, dtype and device of d.
+    the struct, dtype and device of d. `jvp` and `vjp`, which do both at once, must agree with the others.
     """
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y, point = maps.linearize(layer, params, x)
@@ -152,6 +152,19 @@ def check_adjoint(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", 
         pushed, left = axpy(1.0, pushed, Jd), left + inner(pulled, direction)
     law = f"{name}: <y_bar, J(dx, dW)> = <J^T y_bar, (dx, dW)>"
     agree(law, inner(y_bar, pushed), left, norm(y_bar) * norm(pushed), limit)
+    if all(has_map(of, type(layer)) for of in (maps.jvp_input, maps.jvp_params)):
+        _check_together(layer, params, x, y_bar, limit)
+
+
+def _check_together(layer: Layer, params: Params, x: Data, y_bar: Data, limit: float) -> None:
+    """Check that `jvp` and `vjp` equal the maps of the input and of the parameters."""
+    name, here = type(layer).__name__, (layer, params, maps.linearize(layer, params, x)[1])
+    rng = np.random.default_rng(1)
+    dx, dparams = draw_like(rng, x), draw_like(rng, params)
+    apart = axpy(1.0, (maps.jvp_input(*here, dx),), (maps.jvp_params(*here, dparams),))[0]
+    assert_close(f"{name}: jvp = jvp_input + jvp_params", maps.jvp(*here, dx, dparams), apart, limit)
+    pulled = maps.vjp_input(*here, y_bar), maps.vjp_params(*here, y_bar)
+    assert_close(f"{name}: vjp = vjp_input and vjp_params", maps.vjp(*here, y_bar), pulled, limit)
 
 
 def check_inverse_tangent(

@@ -1,16 +1,17 @@
 """All laws on this machine, a first test for a new GPU; `revgn check --math` prints the results."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from revgn.arrays import Array, Backend, cholesky, to_host
-from revgn.layers import ACTIVATIONS, Activation, draw_coupling, draw_readout
+from revgn.arrays import Array, Backend, Grid, cholesky, to_host
+from revgn.layers import ACTIVATIONS, Activation, Coupling, draw_convolution, draw_coupling, draw_readout
 from revgn.losses import CrossEntropy, SquaredError
 from revgn.maps import Halves, Layer, init
-from revgn.networks import Architecture, draw_network
+from revgn.networks import Architecture, Convolutional, draw_network
 from revgn.solvers import (
     BlockWise,
     ConjugateGradients,
@@ -29,6 +30,8 @@ from revgn.testing.solver import check_generalized_inverse, check_reported_rho
 
 _SIZES = ((6, 5, 32), (40, 12, 24), (64, 32, 96))  # samples n, half width d/2, features h
 _NETWORK = (48, 32, 4)  # samples n, inputs d, outputs c
+_IMAGE = (2, 4, 4)  # channels, height and width of d numbers
+_CONVOLUTIONAL = Convolutional(channels=8, blocks=(1, 1), hidden=(8, 16), activation="tanh")
 
 
 KINDS: tuple[Activation | Literal["linear"], ...] = (*ACTIVATIONS, "linear")
@@ -98,6 +101,12 @@ def _of_layers(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str, s
             }
             if half == 0:
                 layers["readout"] = draw_readout(width, min(4, 2 * width), rng, backend=backend, dtype=dtype)
+            for projection in ("frozen", "trained") if width % 6 == 0 else ():
+                features = draw_convolution(
+                    Grid(2, 3, width // 6, 3), hidden, rng,
+                    activation="tanh", projection=projection, backend=backend, dtype=dtype,
+                )  # fmt: skip
+                layers[f"convolution, {projection} projection"] = Coupling(half, features)
             for name, layer in layers.items():
                 params = draw_like(rng, init(layer, rng, 1.0), 0.3)
                 x = Halves(*(backend.asarray(rng.standard_normal((n, width)), dtype=dtype) for _ in range(2)))
@@ -112,13 +121,17 @@ def _of_networks(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str,
     n, d, c = _NETWORK
     for activations in ("keep", "rebuild"):
         rng = np.random.default_rng([seed, 1])
-        shape = Architecture(3, 64, "tanh", activations=activations)
-        network = draw_network(shape, d, c, rng, backend=backend, dtype=dtype)
-        params = draw_like(rng, init(network, rng, 1.0), 0.1)
-        x = backend.asarray(rng.standard_normal((n, d)), dtype=dtype)
-        for law in laws_of(type(network)):
-            subject = f"network, {activations}"
-            yield subject, law, partial(_check, law, network, params, x, "chain", seed)
+        shapes: tuple[tuple[str, Any, Any], ...] = (
+            ("network", Architecture(3, 64, "tanh", activations=activations), d),
+            ("convolutional network", replace(_CONVOLUTIONAL, activations=activations), _IMAGE),
+        )
+        for name, shape, features in shapes:
+            network = draw_network(shape, features, c, rng, backend=backend, dtype=dtype)
+            params = draw_like(rng, init(network, rng, 1.0), 0.1)
+            x = backend.asarray(rng.standard_normal((n, d)), dtype=dtype)
+            for law in laws_of(type(network)):
+                subject = f"{name}, {activations}"
+                yield subject, law, partial(_check, law, network, params, x, "chain", seed)
 
 
 def _of_solvers(backend: Backend, dtype: Any, seed: int) -> Iterator[tuple[str, str, Callable[[], None]]]:

@@ -1,6 +1,7 @@
 """Training: a step as a pure function, and a loop that yields records and writes no files."""
 
 from revgn.training.average import AverageState, update_average
+from revgn.training.choices import Chosen, choose_defaults
 from revgn.training.estimate import (
     Estimate,
     Speeds,
@@ -36,6 +37,7 @@ from revgn.training.step import train_step
 
 __all__ = [
     "AverageState",
+    "Chosen",
     "DivergedError",
     "Estimate",
     "Evaluated",
@@ -48,6 +50,7 @@ __all__ = [
     "analyse",
     "build_model",
     "build_problem",
+    "choose_defaults",
     "choose_solver",
     "estimate_step",
     "evaluate",

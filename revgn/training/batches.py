@@ -1,7 +1,6 @@
 """Training batches, determined by the seed, the epoch and the step alone."""
 
 from collections.abc import Iterator
-from itertools import islice
 
 import numpy as np
 
@@ -36,12 +35,6 @@ def batches(problem: Problem, data: PlacedDataset, step: int) -> Iterator[Batch]
         if problem.batch_size == n and problem.config.data.augmentation == "none":
             kept = batch  # the full batch is the same at every step
         yield batch
-
-
-def next_two(problem: Problem, data: PlacedDataset, step: int) -> tuple[Batch, Batch] | None:
-    """Return the batches of a step and of the step after it, or None if fewer than two steps are left."""
-    found = tuple(islice(batches(problem, data, step), 2))
-    return (found[0], found[1]) if len(found) == 2 else None
 
 
 def other_batches(problem: Problem, data: PlacedDataset) -> dict[str, Batch]:

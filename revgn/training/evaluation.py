@@ -9,6 +9,8 @@ A prediction by the mean of y over the rows has R^2 = 0. R^2 is not defined if a
 """
 
 import math
+from dataclasses import replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,16 +22,10 @@ from revgn.data import Dataset, Interface, Part, PlacedDataset, PlacedPart, plac
 from revgn.data.dataset import HostArray
 from revgn.losses import accuracy, value
 from revgn.networks import ChainParams
-from revgn.training.batches import next_two, test_rows
+from revgn.training.batches import batches, test_rows
 from revgn.training.model import outputs_in_pieces
 from revgn.training.problem import Problem, TrainState, averaged, initial_state, place_data
 from revgn.training.step import Record, is_finite, train_step
-
-
-def is_evaluated(problem: Problem, step: int) -> bool:
-    """Tell whether the network is evaluated after `step` steps."""
-    eval_every = problem.config.training.eval_every or problem.steps_per_epoch
-    return step % eval_every == 0 or step == problem.total_steps
 
 
 class _Piece(NamedTuple):
@@ -156,20 +152,23 @@ def start_probe(problem: Problem, rows: int, probes: int = 0) -> Probe:
 def analyse(problem: Problem, state: TrainState, probe: Probe, data: PlacedDataset | None = None) -> Record:
     """Return the quantities of `revgn.analysis` at a state.
 
-    If at least two steps are left, the quantities of the next two steps are included. `data` is the problem's
-    data, if already on the device.
+    Quantities of the next two steps are measured as if training were continued, so the last evaluation has
+    them too; only a state from which training diverges lacks them. `data` is the problem's data, if already
+    on the device.
     """
     ahead = _look_ahead(problem, state, data or place_data(problem))
     return analysis.measure(Moment(problem.network, state.params, probe, ahead))
 
 
 def _look_ahead(problem: Problem, state: TrainState, data: PlacedDataset) -> Ahead | None:
-    """Take the next two steps, only for analysis; return None if there are none or they diverge."""
-    batches = next_two(problem, data, state.step)
-    if batches is None:
-        return None
-    one, record = train_step(problem, state, batches[0])
-    two, other = train_step(problem, one, batches[1])
-    if not (is_finite(record) and is_finite(other)):
-        return None
-    return Ahead(problem.loss, batches, (one.params, two.params))
+    """Take the next two steps, only for analysis and also past the last step; None if they diverge."""
+    further = replace(problem, total_steps=max(problem.total_steps, state.step + 2))
+    found = []
+    for batch in islice(batches(further, data, state.step), 2):
+        within = problem if state.step < problem.total_steps else further  # whose schedule has not ended
+        state, record = train_step(within, state, batch)
+        if not is_finite(record):
+            return None
+        found.append((batch, state.params))
+    (first, one), (second, two) = found
+    return Ahead(problem.loss, (first, second), (one, two))

@@ -12,8 +12,8 @@ from revgn.errors import MemoryShortageError, RevgnError, RunError
 from revgn.settings import parts_of
 from revgn.training.batches import batches, other_batches
 from revgn.training.divergence import LASTING, begun, limit_of, stepped
-from revgn.training.evaluation import analyse, evaluate, is_evaluated, start_probe
-from revgn.training.problem import Problem, TrainState, place_data
+from revgn.training.evaluation import analyse, evaluate, start_probe
+from revgn.training.problem import Problem, TrainState, is_evaluated, is_measured, place_data
 from revgn.training.step import Record, is_finite, measure, train_step
 
 
@@ -89,7 +89,7 @@ def _train(problem: Problem, state: TrainState) -> Iterator[Event]:
     for batch in batches(problem, data, state.step):
         before = state
         state, record = train_step(problem, before, batch)
-        if settings.measure_every and state.step % settings.measure_every == 0 and is_finite(record):
+        if is_measured(problem, state.step) and is_finite(record):
             record |= measure(problem, before, state, batch, others, record["loss"])
         del before  # its weights can be freed now
         limit = limit_of(state.course, settings.diverged_above)

@@ -60,7 +60,7 @@ def outputs_in_pieces(
     """
     n = part.inputs.shape[0] if rows is None else min(rows, part.inputs.shape[0])
     for start in range(0, n, EVAL_ROWS):
-        inputs, targets = take_rows(part, slice(start, min(start + EVAL_ROWS, n)))
         with unwarned():  # the numbers are checked, or shown, by the caller
+            inputs, targets = take_rows(part, slice(start, min(start + EVAL_ROWS, n)))
             outputs = forward(network, params, inputs)
         yield outputs, targets

@@ -90,8 +90,20 @@ class TrainState(NamedTuple):
     course: Course = Course()
 
 
-def load_data(config: Config) -> Dataset:
-    """Load the data set of `config`.
+def is_evaluated(problem: Problem, step: int) -> bool:
+    """Tell whether the network is evaluated after `step` steps."""
+    eval_every = problem.config.training.eval_every or problem.steps_per_epoch
+    return step % eval_every == 0 or step == problem.total_steps
+
+
+def is_measured(problem: Problem, step: int) -> bool:
+    """Tell whether the effect of step number `step` on the losses is measured."""
+    every = problem.config.training.measure_every
+    return every > 0 and step % every == 0
+
+
+def load_data(config: Config, *, for_training: bool = True) -> Dataset:
+    """Load the data set of `config`; unless it is `for_training`, its rows may lack information.
 
     Examples
     --------
@@ -100,7 +112,7 @@ def load_data(config: Config) -> Dataset:
     >>> data.train.inputs.shape
     (100, 64)
     """
-    return load_dataset(**config_dict(config.data))
+    return load_dataset(for_training=for_training, **config_dict(config.data))
 
 
 def build_problem(

@@ -14,7 +14,7 @@ from revgn.networks import round_trip_error
 from revgn.optimizers import Linearization, schedule_factor, update
 from revgn.solvers import jacobian
 from revgn.training.average import update_average
-from revgn.training.problem import Problem, TrainState
+from revgn.training.problem import Problem, TrainState, is_evaluated, is_measured
 
 Batch = tuple[Array, Array]
 Record = dict[str, float]
@@ -48,7 +48,8 @@ def train_step(problem: Problem, state: TrainState, batch: Batch) -> tuple[Train
 def _train_step(
     problem: Problem, state: TrainState, inputs: Array, targets: Array
 ) -> tuple[TrainState, Record]:
-    started, start = perf_counter(), instant(inputs)
+    started, start, step = perf_counter(), instant(inputs), state.step + 1
+    measures_rho = is_measured(problem, step) or is_evaluated(problem, step)
     outputs, J = jacobian(problem.network, state.params, inputs)
     loss = value(problem.loss, outputs, targets)
     linearized = instant(outputs)
@@ -56,11 +57,11 @@ def _train_step(
         problem.optimizer,
         state.optimizer,
         state.params,
-        Linearization(problem.loss, outputs, targets, J, problem.config.training.seed),
+        Linearization(problem.loss, outputs, targets, J, problem.config.training.seed, measures_rho),
         schedule_factor(problem.schedule, state.step, problem.total_steps),
     )
     params, inner = _row_major(result.params), _row_major(result.state)
-    step, average = state.step + 1, state.average
+    average = state.average
     if problem.average and average:
         average = update_average(problem.average, average, params, step, problem.total_steps)
     numbers = {"loss": loss, "step_norm": result.step_norm}
@@ -85,7 +86,7 @@ def _train_step(
     if result.solve is not None:
         solved = result.solve
         record |= {
-            "rho": solved.rho,
+            "rho_measured": int(solved.is_measured),
             "residual": solved.residual,
             "cg_iterations": solved.iterations,
             "damping": solved.damping,
@@ -93,11 +94,11 @@ def _train_step(
             "seconds_solve": solved.seconds_solve,
             "seconds_update": seconds - seconds_forward - solved.seconds_kernel - solved.seconds_solve,
         }
-        if solved.rho_outputs is not None:
-            record["rho_outputs"] = solved.rho_outputs
+        known = {"rho": solved.rho, "rho_outputs": solved.rho_outputs}
         if solved.rung is not None and solved.rank is not None:
             record |= {"rung": RUNGS.index(solved.rung), "rank": solved.rank}
-            record |= {"s_max": solved.s_max, "s_min": solved.s_min}
+            known |= {"s_max": solved.s_max, "s_min": solved.s_min}
+        record |= {name: x for name, x in known.items() if x is not None and not math.isnan(x)}
         if solved.outcome is not None:
             record["cg_outcome"] = OUTCOMES.index(solved.outcome)
     return TrainState(params, inner, step, state.seconds + seconds, average, state.course), record

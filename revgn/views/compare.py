@@ -14,17 +14,17 @@ from revgn.store.reader import Run, status
 from revgn.views.groups import Group, group_runs
 from revgn.views.summary import selected_index
 
-_SELECTED = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss", "train_loss")
+_MEASURES = ("accuracy", "loss", "rmse", "r2")
+_SELECTED = (*(f"{part}_{name}" for part in ("validation", "test") for name in _MEASURES), "train_loss")
 _AT_SELECTED = {name: name for name in _SELECTED} | {"best_epoch": "epoch"}  # see `selected_index`
 _AT_LAST = {  # metrics of the last evaluation, and the series from which each is taken
-    "last_test_accuracy": "test_accuracy",
-    "last_test_loss": "test_loss",
+    **{f"last_test_{name}": f"test_{name}" for name in _MEASURES},
     "last_train_loss": "train_loss",
     "epochs": "epoch",
     "seconds": "seconds",
 }
 METRICS = (*_AT_SELECTED, *_AT_LAST, "rho")  # rho: median over the steps
-_ONLY_VALIDATED = ("last_test_accuracy", "last_test_loss", "last_train_loss")
+_ONLY_VALIDATED = (*(f"last_test_{name}" for name in _MEASURES), "last_train_loss")
 _LABELS = {
     "train_loss": "training loss",
     "last_train_loss": "last training loss",
@@ -141,8 +141,11 @@ def _words(name: str) -> str:
 
 
 def metric_label(name: str) -> str:
-    """Return the name of a metric as it is displayed in tables and plots, without its unit."""
-    return _LABELS.get(name, name.replace("_", " "))
+    """Return the name of a metric as it is displayed in tables and plots, without its unit.
+
+    The unit of an RMSE is that of the target.
+    """
+    return _LABELS.get(name) or name.replace("_", " ").replace("rmse", "RMSE").replace(" r2", " R^2")
 
 
 def metric_form(name: str) -> tuple[float, str, str]:

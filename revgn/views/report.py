@@ -25,6 +25,7 @@ from revgn.views.compare import (
     spread_in_words,
 )
 from revgn.views.curves import AXIS_LABELS
+from revgn.views.errors import error_section
 from revgn.views.figures import AXES, figure_of
 from revgn.views.groups import Group, group_runs
 from revgn.views.summary import SPLIT, all_settings, summarize
@@ -47,7 +48,12 @@ class Preface(NamedTuple):
 
 
 def write_report(
-    runs: Sequence[Run], path: Path, *, preface: Preface | None = None, groups: Sequence[Group] | None = None
+    runs: Sequence[Run],
+    path: Path,
+    *,
+    preface: Preface | None = None,
+    groups: Sequence[Group] | None = None,
+    errors: bool = False,
 ) -> None:
     """Write an HTML report about runs.
 
@@ -62,6 +68,8 @@ def write_report(
         Opening of the report, for instance the question and the verdicts of a study.
     groups : sequence of Group
         Groups of runs and their labels. Default: runs that differ only in their seed form one group.
+    errors : bool
+        Evaluate a network of each group on the test set: confusion of classes, errors of each target.
 
     Raises
     ------
@@ -84,6 +92,7 @@ def write_report(
             f'<p class="note">{_origin(runs)}</p>',
             "<h2>Results</h2>",
             _outcomes(runs, groups),
+            *(error_section(groups) if errors else []),
             "<section>",  # in which the legend stays visible
             "<h2>Curves</h2>",
             *_curves(groups),

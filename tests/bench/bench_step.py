@@ -2,19 +2,22 @@
 
     python tests/bench/bench_step.py [--backend auto|numpy|cupy] [--rounds 3] [--batch 1024] [--hidden 8000]
     python tests/bench/bench_step.py --grow batch|hidden|blocks|outputs
+    OMP_NUM_THREADS=1 python tests/bench/bench_step.py --busy --batch 128 --hidden 256 [--only adam muon]
 
 Prints for each step the median and spread of its time, its ratio to Adam's in the same round, the
 floating-point work counted, the share reached of the speed of a large matrix product measured in the same
 round, and the parts of its time: forward, kernel (or features' Gram matrices) made and factored, solution,
 update. Real images where Fashion-MNIST is here. PyTorch's Adam on the same network stands beside it
-where torch is installed.
+where torch is installed. With --busy, for a machine that does other work as well, it prints the smallest
+processor time of each step and the ratio of these times; rho is then measured at every tenth step only, as
+by default, and thus outside of the smallest times.
 """
 
 import argparse
 import importlib.util
 import statistics
 from dataclasses import replace
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 from steps_of_paper import steps
@@ -26,7 +29,16 @@ from revgn.settings import build_config
 from revgn.training import build_problem, initial_state, load_data, step_cost, train_step
 
 NAMES = ("adam", "block", "block paper", "minimum norm", "centered", "cg")
-STEPS = {name: steps(damping=0.01)[name] for name in NAMES}
+FIRST_ORDER = (
+    "adam",
+    "muon",
+    "rows 1",
+    "rows 1, momentum",
+    "rows 1, metric",
+    "rows 1, orthogonalized",
+    "centered",
+    "momentum",
+)  # with --busy
 GROWTH = {
     "batch": (128, 256, 512, 1024),
     "hidden": (1000, 2000, 4000, 8000),
@@ -38,10 +50,11 @@ PARTS = ("forward", "kernel", "solve", "update")
 
 def problems(arguments, outputs, **network):
     """One problem for each kind of step, on the same data and network; other labels for other outputs."""
-    dataset = None
-    for name, optimizer in STEPS.items():
-        training = {"batch_size": arguments.batch, "backend": arguments.backend}
-        shape = {"hidden": arguments.hidden, "first_block": "identity"} | network
+    dataset, all_steps = None, steps(damping=0.1 if arguments.busy else 0.01)
+    for name in arguments.only or (FIRST_ORDER if arguments.busy else NAMES):
+        optimizer = all_steps[name]
+        training = {"batch_size": arguments.batch, "backend": arguments.backend, "measure_every": 0}
+        shape = {"hidden": arguments.hidden, "first_block": arguments.first_block} | network
         settings = {"optimizer": optimizer, "training": training, "network": shape}
         config = build_config({**settings, "data": {"name": "fashion-mnist"}})
         dataset = dataset or with_outputs(load_data(config), outputs)
@@ -111,6 +124,28 @@ def torch_adam(problem):
     return step
 
 
+def smallest(cases, rounds):
+    """Print the smallest processor time of each step, taken in turns, and its ratio to the first one's."""
+    times = {name: [] for name in cases}
+    states = {name: initial_state(problem) for name, problem in cases.items()}
+    for round_ in range(rounds + 1):  # the first warms up, and measures rho
+        for name, problem in cases.items():
+            start = round_ * problem.batch_size % (len(problem.dataset.train.inputs) - problem.batch_size)
+            rows = slice(start, start + problem.batch_size)
+            batch = take_batch(problem.dataset, problem.dataset.train, rows, problem.backend, problem.dtype)
+            started = process_time()
+            states[name], _ = train_step(problem, states[name], batch)
+            times[name].append(process_time() - started)
+    least = {name: min(of[1:]) for name, of in times.items()}
+    first = next(iter(cases))
+    work = {name: sum(step_cost(problem).work.values()) for name, problem in cases.items()}
+    for name in cases:
+        print(
+            f"{name:<24} {1e3 * least[name]:9.2f} ms  {least[name] / least[first]:5.2f} x {first} "
+            f"(by operations {work[name] / work[first]:5.2f})"
+        )
+
+
 def measure(cases, rounds, step_of_torch=None):
     """Seconds of each step by name, one list a name, and the ceiling, in rounds of two steps each.
 
@@ -158,6 +193,9 @@ def main():
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--hidden", type=int, default=8000)
     parser.add_argument("--grow", choices=GROWTH)
+    parser.add_argument("--busy", action="store_true", help="smallest processor times")
+    parser.add_argument("--only", nargs="+", choices=steps(), help="steps to take")
+    parser.add_argument("--first-block", default="identity")
     arguments = parser.parse_args()
     for size in GROWTH.get(arguments.grow, (None,)):
         if arguments.grow == "batch":
@@ -167,6 +205,9 @@ def main():
             cases = dict(problems(arguments, size if arguments.grow == "outputs" else None, **network))
         except DataError as error:
             raise SystemExit(f"bench_step: {error}") from None
+        if arguments.busy:
+            smallest(cases, arguments.rounds)
+            continue
         has_torch = importlib.util.find_spec("torch") is not None
         seconds, speed, parts = measure(
             cases, arguments.rounds, torch_adam(cases["adam"]) if has_torch and not arguments.grow else None

@@ -19,6 +19,7 @@ def steps(damping: float = 0.1) -> dict[str, dict[str, Any]]:
     """Settings of an optimizer for each kind of step, by name, the first to compare the others with."""
     dense = {"kind": "minimum-norm", "damping": damping}
     centered = dense | {"outputs": "centered-logits"}
+    one = dense | {"rows": 1}
     by_cg = centered | {"kind": "cg", "preconditioner": {"kind": "blocks", "directions": 0}}
     rule = {"rtol": PAPER_RULE.rtol, "atol": PAPER_RULE.atol}
     whole = {"kind": "block", "block_weights": "full-rank", "rtol": None, "atol": 0.0}  # the preset truncates
@@ -38,7 +39,10 @@ def steps(damping: float = 0.1) -> dict[str, dict[str, Any]]:
         "momentum": gauss_newton(centered, momentum=0.9),
         "metric": gauss_newton(centered, momentum=0.9, metric="features"),
         "orthogonalized": {"kind": "orthogonalized", "inner": gauss_newton(centered, momentum=0.9)},
-        "rows 1": gauss_newton(dense | {"rows": 1}),
+        "rows 1": gauss_newton(one),
+        "rows 1, momentum": gauss_newton(one, momentum=0.9),
+        "rows 1, metric": gauss_newton(one, momentum=0.9, metric="features"),
+        "rows 1, orthogonalized": {"kind": "orthogonalized", "inner": gauss_newton(one, momentum=0.9)},
         "cg": gauss_newton(by_cg),
     }
 

@@ -66,11 +66,11 @@ def on_terminal(spawn):
     """Start `revgn` in a terminal, or with only stderr in one; return the process and the terminal."""
     terminals = []
 
-    def start(*arguments, only_errors=False):
+    def start(*arguments, only_errors=False, term="xterm"):
         terminal = Terminal()
         terminals.append(terminal)
         streams = ("stderr",) if only_errors else ("stdin", "stdout", "stderr")
-        process = spawn(*arguments, **dict.fromkeys(streams, terminal.end))
+        process = spawn(*arguments, env=os.environ | {"TERM": term}, **dict.fromkeys(streams, terminal.end))
         os.close(terminal.end)
         return process, terminal
 

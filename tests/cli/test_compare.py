@@ -98,8 +98,10 @@ def test_invalid_options(invoke, sweep):
 def test_export(invoke, sweep):
     found = invoke("export", "s", "-o", "out")
     assert found.exit_code == 0
-    assert len(found.stdout.splitlines()) == 6
-    assert all((sweep.parent / line / "steps.csv").exists() for line in found.stdout.splitlines())
+    *folders, table = found.stdout.splitlines()
+    assert (len(folders), table) == (6, "out/settings.csv")
+    assert all((sweep.parent / line / "steps.csv").exists() for line in folders)
+    assert len((sweep.parent / table).read_text().splitlines()) == 7
     again = invoke("export", "s", "-o", "out")
     assert again.exit_code == 2
     assert "exists already and is not overwritten; choose another folder" in again.stderr

@@ -2,17 +2,19 @@
 
 import json
 import resource
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from processes import run
-from revgn_cli.main import COMMANDS
+from revgn_cli.main import COMMANDS, main
 from revgn_cli.option_text import full_text, metavar_of, short_text
 
 from revgn.arrays import cupy_absence
 from revgn.settings import named_settings, words_of
+from revgn.store import list_runs, open_run
 
 
 def the_line(result, code):
@@ -49,7 +51,7 @@ def test_help_of_train_shows_choices_and_defaults(invoke):
     assert "[N|full]" in short
     assert " 0.1 (sgd), 0.001 (adam)," in full
     assert "(minimum-norm, cg, auto). " in full
-    assert " (block). [default: 0.03 (kfac), 0.0 (minimum-norm, block, cg, auto)]" in full
+    assert "default: 0.03 (kfac), 0.0 (minimum-norm, block, cg, auto)]" in full
 
 
 @pytest.mark.parametrize(("name", "lines"), [("train", 85), ("sweep", 115)])
@@ -98,6 +100,59 @@ def test_completion(spawn, monkeypatch):
     monkeypatch.setenv("COMP_CWORD", "3")
     stdout, stderr = spawn(program="revgn").communicate()
     assert stdout == "plain,tensorboard\n", stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("train -s optimizer.ki", {"optimizer.kind="}),
+        ("train -s optimizer.kind = ad", {"adam"}),
+        ("train -s optimizer.kind =", {"adam", "sgd", "gauss-newton"}),
+        ("train --optimizer adam -s optimizer.beta", {"optimizer.beta1=", "optimizer.beta2="}),
+        ("train --preset paper-mn", {"paper-mnist", "paper-mnist-full-batch"}),
+        ("train --data fa", {"fashion-mnist"}),
+        ("train --solver b", {"block"}),
+        ("plot --what rho", {"rho", "rho_outputs"}),
+        ("plot --against lr --what last_test", {"last_test_accuracy", "last_test_loss"}),
+        ("plot --against optimizer.solver.da", {"optimizer.solver.damping"}),
+        ("study gap", {"gap"}),
+        ("study gap --data mn", {"mnist"}),
+        ("sweep --grid activation = ta", {"tanh"}),
+        ("sweep --grid activation = relu,ta", {"relu,tanh"}),
+        ("sweep --tune optimizer.l", {"optimizer.lr"}),
+        ("data fetch cif", {"cifar10"}),
+        ("sweep --dask lo", {"local"}),
+    ],
+)
+def test_values_are_completed_in_bash(line, expected, monkeypatch, capsys):
+    """As bash passes the words: it splits them at "="."""
+    words = ["revgn", *line.split()]
+    monkeypatch.setenv("_REVGN_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "\n".join(words))
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    with pytest.raises(SystemExit):
+        main(prog_name="revgn")
+    found = [each.partition(",")[2] for each in capsys.readouterr().out.splitlines()]
+    assert expected <= {*found}
+    if not words[-1].endswith("="):
+        assert all(value.startswith(words[-1]) for value in found)
+
+
+def test_completion_in_bash_itself(tmp_path):
+    """The function that bash runs; a key that ends in "=" is not followed by a space."""
+    script = """
+eval "$(_REVGN_COMPLETE=bash_source {revgn})"
+compopt() {{ echo compopt "$@"; }}
+COMP_WORDS=(revgn train -s optimizer.kin) COMP_CWORD=3; _revgn_completion {revgn}; echo "${{COMPREPLY[@]}}"
+COMPREPLY=() COMP_WORDS=(revgn train -s optimizer.kind = ad) COMP_CWORD=5; _revgn_completion {revgn}
+echo "${{COMPREPLY[@]}}"
+"""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("requires bash")
+    revgn = Path(sys.executable).with_name("revgn")
+    done = run([bash, "-c", script.format(revgn=revgn)])
+    assert done.stdout.splitlines() == ["compopt -o nospace", "optimizer.kind=", "adam"], done.stderr
 
 
 def test_every_command_has_an_example(invoke):
@@ -311,11 +366,16 @@ def test_a_full_device(place, says, invoke, monkeypatch):
     assert line.startswith(f"{says}cudaErrorMemoryAllocation: out of memory; ")
 
 
-@pytest.mark.parametrize("room", [2_000, 40_000])
-def test_a_full_disk(room, spawn, tmp_path):
-    """Files are limited to `room` bytes, so that the first snapshot or the first checkpoint does not fit."""
+@pytest.mark.parametrize(
+    ("room", "out"), [(2_000, ["--out", "run"]), (2_000, []), (250_000, ["--out", "run"])]
+)
+def test_a_full_disk(room, out, spawn, tmp_path):
+    """Files are limited to `room` bytes, so that the first snapshot or the first checkpoint does not fit.
+
+    A run without a first snapshot leaves nothing: its folder would be neither a run nor usable.
+    """
     process = spawn(
-        *("train", "--hidden", 256, "--optimizer", "sgd", "--steps", 4, "--out", "run", "-q"),
+        *("train", "--hidden", 256, "--optimizer", "adam", "--steps", 4, *out, "-q"),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY)),
     )
     output, errors = process.communicate()
@@ -324,4 +384,8 @@ def test_a_full_disk(room, spawn, tmp_path):
     assert len(lines) == 1
     assert "cannot be written: File too large" in lines[0]
     assert output == ""
-    assert not list((tmp_path / "run").rglob(".partial"))
+    assert not list(tmp_path.rglob(".partial"))
+    left = [path.name for path in tmp_path.iterdir()]
+    assert left == (["run"] if room > 2_000 else [] if out else ["runs"])
+    assert [open_run(folder).status for folder in list_runs(tmp_path)] == ["failed"] * (room > 2_000)
+    assert list((tmp_path / "runs").glob("*")) == []

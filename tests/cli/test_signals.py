@@ -206,6 +206,19 @@ def test_live_progress_on_a_terminal(on_terminal):
     assert output.startswith("finished after 40 steps")
 
 
+def test_a_terminal_that_cannot_redraw_gets_lines(on_terminal):
+    """As Emacs and some logs do with TERM=dumb: progress is shown while training, without control codes."""
+    options = (*BASE[:-3], "--steps", 10**6, "--out", "run")
+    process, terminal = on_terminal("train", *options, only_errors=True, term="dumb")
+    shown = terminal.read(until="test ")  # the run does not end by itself
+    process.send_signal(signal.SIGINT)
+    shown += terminal.read()
+    process.communicate()
+    assert process.returncode == 130
+    assert "\x1b" not in shown
+    assert "  epoch 0  step 0/1000000  test " in shown
+
+
 def test_a_failure_on_a_terminal_leaves_it_usable(on_terminal):
     options = ("--optimizer", "sgd", "--lr", "1e30", "--steps", 40, "--out", "run")
     process, terminal = on_terminal("train", *BASE[:-3], *options, only_errors=True)

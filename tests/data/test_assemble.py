@@ -26,6 +26,11 @@ def with_value(value, row, column):
     [
         (X[:, 0], Y, r"shape \(12,\)"),
         (X[:0], Y[:0], "nothing to train on"),
+        (
+            np.zeros(12, [("a", "f8"), ("b", "i4")]),
+            Y,
+            "training inputs are records of a, b; expected an array",
+        ),
         (X[:, :0], Y, "nothing to train on"),
         (X, Y[:-1], "numbers of rows differ"),
         (X, np.int64(1), "numbers of rows differ"),

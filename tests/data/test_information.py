@@ -33,14 +33,12 @@ def test_constant_columns_are_named():
     )
     with_two[:, 1] = 0.1
     assert make(with_two, columns=()).warnings == (
-        "input column 1, input column 3 are constant in the training rows and without effect",
+        "input columns 1, 3 are constant in the training rows and without effect",
     )
     with_two[:, 1:] = 0
     (text,) = make(with_two).warnings
-    assert text.startswith("input column 'b', ")
-    assert text.endswith(
-        "input column 'f' and 2 more of 8 are constant in the training rows and without effect"
-    )
+    assert text.startswith("input columns 'b', 'c', ")
+    assert text.endswith("'f' and 2 more of 8 are constant in the training rows and without effect")
 
 
 def test_numbers_that_no_precision_can_tell_apart_are_constant():
@@ -80,7 +78,7 @@ def test_the_subset_decides_what_is_left():
     ):
         make(y=ordered, subset=10)
     assert make(y=ordered, subset=15).warnings == (
-        "class '2' is without training rows, so nothing is learned about it",
+        "class '2' is without training rows and cannot be learned",
     )
 
 
@@ -126,7 +124,7 @@ def test_targets_must_fit_the_precision_unless_they_are_standardized(y, message)
 
 def test_inputs_far_outside_the_training_rows_are_named():
     (text,) = make(test=(X * [1, 1, 1e9, 1, 1, 1, 1, 1], Y)).warnings
-    assert text.startswith("column 'c' reaches ")
+    assert text.startswith("input column 'c' reaches ")
     assert text.endswith(
         "standard deviations of the training rows in the test set; outputs there have no meaning"
     )

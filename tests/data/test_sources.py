@@ -155,15 +155,20 @@ def test_a_missing_data_set_gives_an_error_of_one_line_with_its_source(empty, mo
         load_dataset(name)
 
 
-def test_a_failed_download_gives_an_error_of_one_line(empty, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(OSError, "the download failed; is there a connection"), (ValueError, "is not the published one")],
+)
+def test_a_failed_download_gives_an_error_of_one_line(empty, monkeypatch, error, message):
     pooch = pytest.importorskip("pooch")
 
     def fail(url, known_hash, fname, path):
-        raise OSError("no\nnetwork")
+        raise error("no\nnetwork")
 
     monkeypatch.setattr(pooch, "retrieve", fail)
-    with pytest.raises(DataError, match="the download failed: no network"):
+    with pytest.raises(DataError, match=message) as caught:
         fetch("mnist")
+    assert "\n" not in str(caught.value)
 
 
 def test_downloaded_files_are_in_the_data_folder_and_checked(empty, monkeypatch):

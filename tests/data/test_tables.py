@@ -60,9 +60,14 @@ def test_columns_quotes_and_blank_lines(table):
         (written(end="\r\n"), ""),
         (written(end="\r"), ""),
         (written(";", after=";"), "separator ';'"),
+        (
+            written(" ").replace(" ant", "\tant").replace(" bee", "\tbee").replace(" cat", "\tcat"),
+            "separator space",
+        ),
         (written(";").replace("a;b;c;y", "a;b;c;y;"), "separator ';'"),
         (written(";").replace("\n", ";\n").replace("y;\n", "y\n"), "separator ';'"),
         ("sep=;\n" + written(";", ","), "separator ';', decimal ','"),
+        ("sep=\t\r\n" + written("\t", end="\r\n"), "separator tab"),
         ("# " + written(), ""),
         ("# " + written(" "), "separator space"),
         (written(head='"a",b,"c",\' y \''.replace("'", '"')), ""),
@@ -147,7 +152,7 @@ def test_rows_with_missing_values_are_left_out_only_if_asked(table, cell):
     with pytest.raises(
         DataError,
         match=r"missing in 2 of 12 rows \(1 in column 'a', 1 in column 'c', 1 in column 'y'\), "
-        "first in line 4, column 'a'; set drop_missing to leave these rows out",
+        "first in line 4, column 'a'; set drop_missing to leave these rows out, or columns to leave",
     ):
         read(path)
     found = read(path, drop_missing=True)
@@ -156,6 +161,9 @@ def test_rows_with_missing_values_are_left_out_only_if_asked(table, cell):
     assert found.notes[0].startswith(
         "2 of 12 rows are left out, since they have missing values (1 in column 'a'"
     )
+    lines[11] = "1,inf,2,ant"
+    with pytest.raises(DataError, match="line 12, column 'b': the number is not finite"):
+        read(table("\n".join(lines)), drop_missing=True)
     with pytest.raises(DataError, match="no row is complete"):
         read(table(f"x,z,y\n1,{cell},2\n{cell},1,3\n"), drop_missing=True)
 
@@ -250,6 +258,8 @@ def test_several_target_columns_are_a_regression(table):
             "line 3, column 'y': 'a' is not a number; set task to classification to take all",
         ),
         ("x,y\n1,a\n2,\n", "values are missing in 1 of 2 rows .* first in line 3, column 'y'"),
+        ("sep=;\nx;y\n1;2\nq;3\n", "line 4, column 'x': 'q' is not"),
+        ('sep=;\nx;y\n1;2\n"q;3\n', "line 4 cannot be divided"),
         ("x,z,y\n1,2,3\n4,5,6\n7,inf,1\n", "line 4, column 'z': the number is not finite"),
         ("x,y\n1,1.5\n4,inf\n", "line 3, column 'y': the number is not finite"),
         ('x,y\n1,"2\n', "line 2 cannot be divided into cells; is a quotation mark left open before"),
@@ -293,3 +303,28 @@ def test_any_text_is_a_table_or_a_revgn_error(table, text, start):
     except (DataError, UsageError) as error:
         line = str(error)
     assert "\n" not in line
+
+
+NUMBERS = st.integers(-50, 50) | st.floats(-1e6, 1e6).map(lambda x: round(x, 2)) | st.floats(-1e9, 1e9)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    separator=st.sampled_from([",", ";", "\t", "|", " ", "   ", ", "]),
+    decimal=st.sampled_from(".,"),
+    rows=st.lists(st.tuples(NUMBERS, NUMBERS, st.sampled_from(["u", "v"])), min_size=2, max_size=12),
+)
+def test_no_dialect_is_read_with_wrong_numbers(table, separator, decimal, rows):
+    """A number is read exactly, or the comma is ambiguous, as in 1,234."""
+    decimal = "." if separator.strip() == "," else decimal
+    cells = [[repr(x).replace(".", decimal), repr(y).replace(".", decimal), word] for x, y, word in rows]
+    path = table(
+        "\n".join(separator.join(row) for row in [["x", "z 1" if separator.strip() else "z", "y"], *cells])
+    )
+    try:
+        inputs = read(path).rows.inputs
+    except DataError as error:
+        if "may be a decimal comma or separate thousands" not in str(error):
+            raise
+        inputs = read(path, decimal=",").rows.inputs
+    np.testing.assert_array_equal(inputs, [row[:2] for row in rows])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from revgn.errors import RunError, RunHeldError
-from revgn.launch import check_run, start_run
+from revgn.launch import analyse_run, check_run, start_run
 from revgn.settings import build_config
 from revgn.store import open_run
 from revgn.store.writer import RunWriter
@@ -37,11 +37,33 @@ def test_an_undamaged_run(folder):
         "metrics.jsonl",
         "series",
         "config.toml",
+        "network.h5",
         "data",
         *(f"checkpoints/step_{step:08d}.h5" for step in open_run(folder).checkpoints),
         "weights",
     ]
     assert found["weights"].detail == "step 8: recomputed losses agree with the record exactly"
+    assert found["network.h5"].detail == "equal to what the seed gives"
+
+
+def test_frozen_arrays_that_the_seed_does_not_give_are_said(folder, monkeypatch):
+    """Such a run is used with its own arrays, but its initialization cannot be drawn again."""
+    path = folder / "network.h5"
+    with h5py.File(path, "r+") as file:
+        file["frozen/readout/first"][...] *= -1 - 1e-7  # another LAPACK
+    (found,) = (finding for finding in check_run(folder) if finding.what == "network.h5")
+    assert found.detail.startswith("equal to what the seed gives to a relative difference of ")
+    assert analyse_run(open_run(folder), rows=4)
+    monkeypatch.setattr("revgn.training.problem._NETWORK", 77)  # other random numbers
+    (found,) = (finding for finding in check_run(folder) if finding.what == "network.h5")
+    assert (found.outcome, found.detail) == (
+        "ok",
+        "differs from what this version draws from the seed; the stored arrays are used",
+    )
+    with pytest.raises(RunError, match="its initial weights cannot be drawn again: the random numbers here"):
+        analyse_run(open_run(folder), rows=4)
+    path.write_bytes(path.read_bytes()[:300])
+    assert outcomes(folder)["network.h5"] == "damaged"
 
 
 def edit_series(folder):

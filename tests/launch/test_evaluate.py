@@ -10,6 +10,7 @@ from revgn.data import Part, load_dataset
 from revgn.errors import UsageError
 from revgn.launch import evaluate_run, start_run
 from revgn.launch.evaluate import matched_classes
+from revgn.launch.problem import problem_of
 from revgn.settings import build_config
 from revgn.store import latest_checkpoint, open_run
 from revgn.views import summarize
@@ -83,6 +84,44 @@ def digits_of():
         return replace(digits, train=parts[0], test=parts[1], classes=names)
 
     return make
+
+
+@pytest.fixture
+def whole_floats(tmp_path):
+    """A run on targets 0.0, 1.0, ... set to be a regression; its settings leave the task open now."""
+    path = tmp_path / "own.npz"
+    x = np.random.default_rng(3).standard_normal((40, 4))
+    np.savez(path, x=x, y=np.arange(40) % 4 / 1.0)
+    made = settings({"name": str(path), "task": "regression", "steps": 2, "batch_size": 8, "subset": None})
+    start_run(build_config(made), tmp_path / "run")
+    made["data"]["task"] = "auto"
+    return tmp_path / "run", build_config(made)
+
+
+@pytest.mark.parametrize("has_interface", [True, False])
+def test_the_data_of_a_run_are_taken_for_what_they_were_when_it_started(whole_floats, has_interface):
+    """A run before 0.2 does not say what this was; then both tasks are tried."""
+    folder, config = whole_floats
+    assert load_dataset(config.data.name).task == "classification"
+    if not has_interface:
+        (folder / "network.h5").unlink()
+    dataset = problem_of(open_run(folder), config).dataset
+    assert (dataset.task, dataset.checksum) == ("regression", open_run(folder).attributes["data_sha256"])
+
+
+def test_rows_from_which_nothing_can_be_learned_can_be_evaluated(tmp_path):
+    """Labels of one class, too few to look like labels, and constant inputs."""
+    rng = np.random.default_rng(3)
+    np.savez(tmp_path / "own.npz", x=rng.standard_normal((40, 4)), y=np.arange(40) % 4 + 1)
+    made = settings({"name": str(tmp_path / "own.npz"), "steps": 2, "batch_size": 8, "subset": None})
+    start_run(build_config(made), tmp_path / "run")
+    for labels in ([3, 3, 3, 3], [1, 2, 4, 3]):
+        np.savez(tmp_path / "new.npz", x=np.ones((4, 4)), y=labels)
+        found = evaluate_run(tmp_path / "run", {"name": str(tmp_path / "new.npz")})
+        assert (found["all_rows"], found["task"]) == (4, "classification")
+        np.testing.assert_array_equal(
+            np.sum(found["all_confusion"], axis=1), np.bincount(labels, minlength=5)[1:]
+        )
 
 
 AVERAGED = {

@@ -106,7 +106,7 @@ def test_the_predicted_decrease_is_the_decrease_of_a_short_step(inner, loss, num
     before, errors = float(value(loss, at.outputs, at.targets)), []
     for lr in (1e-2, 1e-3):
         decrease = before - float(value(loss, at.outputs - lr * u, at.targets))
-        errors.append(abs(decrease - predicted_decrease(inner, at, D, lr)))
+        errors.append(abs(decrease - predicted_decrease(inner, at, u, lr)))
     is_exact = inner.curvature == "exact" or isinstance(loss, SquaredError)
     order = np.log10(errors[0] / errors[1]) if errors[1] > 1e-14 else 3.0
     assert order > (2.9 if is_exact else 1.9)

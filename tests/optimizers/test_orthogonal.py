@@ -73,7 +73,7 @@ def test_the_state_belongs_to_the_inner_optimizer(numpy_backend):
     for one, other in zip(plain, directions(Orthogonalized(GAUSS_NEWTON), numpy_backend), strict=True):
         assert_close("momentum", other.state.direction, one.state.direction, 0.0)
         # these depend on the direction, or on the run
-        own = ("rho", "change", "seconds_kernel", "seconds_solve")
+        own = ("rho", "change", "left", "is_measured", "seconds_kernel", "seconds_solve")
         assert one.solve == other.solve._replace(**{name: getattr(one.solve, name) for name in own})
 
 

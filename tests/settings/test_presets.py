@@ -1,15 +1,15 @@
-"""The set-ups of the paper: network sizes, and equality with steps of the paper's code."""
+"""Set-ups by name; those of the paper: network sizes, and equality with steps of the paper's code."""
 
 import numpy as np
 import pytest
 from reference import dense, published
 
 from revgn.data import Dataset, Part
-from revgn.networks import REFERENCE, parameter_count
-from revgn.optimizers import Adam, GaussNewton, Paced
+from revgn.networks import REFERENCE, Architecture, Convolutional, parameter_count
+from revgn.optimizers import Adam, GaussNewton, Orthogonalized, Paced
 from revgn.settings import PRESETS, build_config
-from revgn.solvers import BlockWise, MinimumNorm
-from revgn.training import StepDone, build_problem, initial_state, train
+from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm
+from revgn.training import Evaluated, StepDone, build_problem, initial_state, load_data, train
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,28 @@ def test_presets_are_the_papers(name, features, weights):
     full = build_config({"preset": f"{name}-full-batch"})
     assert (full.training.batch_size, full.data.subset) == ("full", 1024)
     assert set(REFERENCE) < set(PRESETS)
+
+
+@pytest.mark.parametrize("name", ["mlp", "revnet-small"])
+def test_small_set_ups_train_on_the_digits(name):
+    config = build_config({"preset": name, "data": {"subset": 256}, "training": {"epochs": 3}})
+    problem = build_problem(config, load_data(config))
+    (first, *_, last) = [e.record for e in train(problem, initial_state(problem)) if isinstance(e, Evaluated)]
+    assert first["test_accuracy"] < 0.3
+    assert last["test_accuracy"] > 0.8
+
+
+def test_the_set_up_for_cifar10():
+    config = build_config({"preset": "revnet-cifar10"})
+    assert config.network == Convolutional(channels=32, blocks=(2, 2), hidden=(96, 192))
+    assert (config.data.name, config.data.augmentation) == ("cifar10", "pad-crop-flip")
+    assert isinstance(config.optimizer, Orthogonalized)
+    deeper = build_config({"preset": "revnet-cifar10", "network": {"blocks": [3, 3]}})
+    assert deeper.network == Convolutional(channels=32, blocks=(3, 3), hidden=(96, 192))
+    assert build_config({"preset": "revnet-cifar10", "network": "dense"}).network == Architecture()
+    other = build_config({"preset": "revnet-cifar10", "optimizer": {"inner": {"solver": "cg"}}})
+    assert other.optimizer == Orthogonalized(GaussNewton(ConjugateGradients(), lr=0.02, momentum=0.95))
+    assert build_config({"preset": "revnet-cifar10", "optimizer": "adam"}).optimizer == Adam()
 
 
 def small_images():

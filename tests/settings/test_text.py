@@ -38,6 +38,7 @@ TREES = [
     *({"optimizer": {"solver": solver}} for solver in FAMILIES["solver"]),
     {"optimizer": {"solver": {"kind": "cg", "preconditioner": "none"}, "metric": "features"}},
     {"optimizer": {"solver": {"kind": "block", "block_weights": [0.25, 0.75], "rtol": 0.01}}},
+    {"network": {"kind": "convolutional", "blocks": [1, 2, 1], "hidden": [8, 16, 32]}},
     *({"training": {"schedule": kind}} for kind in FAMILIES["schedule"]),
     *({"training": {"average": kind}} for kind in FAMILIES["average"]),
     *({"training": {"loss": kind}} for kind in FAMILIES["loss"]),
@@ -55,7 +56,7 @@ def test_written_settings_are_read_back(settings):
     assert build_config(parse_toml(text, "template")) == config
     assert max(map(len, text.splitlines())) <= 110
     written = re.findall(r"^(?:# )?(\w+) = ", text, re.MULTILINE) + re.findall(
-        r"(\w+)\]$", text, re.MULTILINE
+        r"^\[(?:.*\.)?(\w+)\]$", text, re.MULTILINE
     )
     of_tree = {part for path in flat(config_dict(config)) for part in path.split(".")}
     assert of_tree == set(written)
@@ -143,6 +144,9 @@ def test_a_byte_order_mark_is_ignored():
     ("text", "path", "value"),
     [
         ("optimizer.lr=0.5", "optimizer.lr", 0.5),
+        ("optimizer.lr=.5", "optimizer.lr", 0.5),
+        ("optimizer.lr=5.", "optimizer.lr", 5.0),
+        ("optimizer.lr=-.5e-3", "optimizer.lr", -5e-4),
         ("training.steps=none", "training.steps", None),
         ("training.batch_size=full", "training.batch_size", "full"),
         ('data.name="a b"', "data.name", "a b"),

@@ -77,6 +77,7 @@ OPTIMIZER = {
 GAUSS_NEWTON = config_dict(GaussNewton()) | {"kind": "gauss-newton"}
 for name in ("rows", "damping_unit", "damping_every"):  # these runs have no such settings
     del GAUSS_NEWTON["solver"][name]
+del GAUSS_NEWTON["rho_every"]
 
 
 def of_optimizer(**changes):

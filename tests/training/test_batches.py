@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from revgn.training import place_data
-from revgn.training.batches import batches, next_two, other_batches
+from revgn.training.batches import batches, other_batches
 
 
 @pytest.mark.parametrize(
@@ -28,17 +28,6 @@ def test_a_batch_does_not_depend_on_where_training_started(changes, make_problem
         for (x, t), (x_later, t_later) in zip(whole[step:], rest, strict=True):
             np.testing.assert_array_equal(x, x_later)
             np.testing.assert_array_equal(t, t_later)
-
-
-def test_the_next_two_steps(make_problem):
-    problem = make_problem()
-    data = place_data(problem)
-    whole = list(batches(problem, data, 0))
-    (x, _), (y, _) = next_two(problem, data, 2)
-    np.testing.assert_array_equal(x, whole[2][0])
-    np.testing.assert_array_equal(y, whole[3][0])
-    assert next_two(problem, data, problem.total_steps - 2) is not None
-    assert next_two(problem, data, problem.total_steps - 1) is None
 
 
 def test_batches_on_which_the_loss_decrease_is_measured(make_problem):

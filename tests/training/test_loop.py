@@ -1,12 +1,14 @@
 """The training loop: determined by settings and data, bit for bit, from any state on."""
 
+import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from revgn import trees
-from revgn.analysis import cosine, kernel_change
+from revgn.analysis import QUANTITIES, cosine, kernel_change
 from revgn.data import Part, batch_indices, load_dataset, take_batch
 from revgn.errors import MemoryShortageError, UsageError
 from revgn.linalg import OUTCOMES
@@ -31,6 +33,8 @@ OPTIMIZERS = [
     {"optimizer": "gauss-newton"},
     {"solver": "block", "block_weights": (0.5, 0.5)},
     {"solver": "cg", "damping": 0.1, "momentum": 0.9},
+    {"damping": 0.1, "rows": 1, "momentum": 0.9},
+    {"optimizer": "orthogonalized", "damping": 0.1, "rows": 1, "momentum": 0.9},
     {"optimizer": "adam"},
     {"optimizer": "sgd", "momentum": 0.9, "schedule": "cosine"},
     {"optimizer": "muon"},
@@ -116,7 +120,6 @@ def test_analysis_compares_with_the_initialization(make_problem):
     assert events[0].record["weights_moved"] == 0.0
     assert events[0].record["kernel_similarity"] == pytest.approx(1.0, abs=1e-5)
     assert 0 < events[1].record["weights_moved"] < events[-1].record["weights_moved"]
-    assert "kernel_rate" not in events[-1].record  # no step is left
     (again, *_) = train(problem, events[1].state)
     timed = {"seconds_outside": again.record["seconds_outside"]}
     assert again.record == events[1].record | timed
@@ -141,6 +144,23 @@ def test_the_next_steps_in_the_analysis_are_the_steps_that_follow(make_problem):
         assert before.record["kernel_rate"] == pytest.approx(kernel_change(K, L), rel=1e-3, abs=1e-6)
         assert before.record["step_excess"] > 0.999
         assert 0 < before.record["solvers_cosine"] <= 1.001
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_the_last_evaluations_look_ahead(make_problem, schedule):
+    """They measure the steps that would follow, so no evaluation lacks what looks ahead."""
+    changes = {"training.analyse_rows": 6, "training.eval_every": 1, "schedule": schedule}
+    problem = make_problem(changes)
+    events = [event for event in run(problem) if isinstance(event, Evaluated)]
+    names = [each.name for each in QUANTITIES if each.looks_ahead]
+    assert all(math.isfinite(event.record[name]) for event in events for name in names)
+    if schedule == "constant":
+        further = train(replace(problem, total_steps=problem.total_steps + 2), events[-1].state)
+        on = [event for event in further if isinstance(event, Evaluated)]
+        for event, same in zip(events[-1:], on, strict=False):
+            assert [event.record[name] for name in names] == [same.record[name] for name in names]
+        first, second = (trees.axpy(-1.0, b.state.params, a.state.params) for a, b in pairwise(on))
+        assert events[-1].record["step_overlap"] == pytest.approx(cosine(first, second), abs=1e-5)
 
 
 def test_conjugate_gradients_are_recorded(make_problem):
@@ -360,3 +380,22 @@ def test_divergence_stops_training(name, every, make_problem):
     assert ("a larger damping (now 0" in line) == (name in ("gauss-newton", "kfac"))
     assert "\n" not in line
     assert isinstance(events[-1], Evaluated if every == 1 else StepDone)
+
+
+@pytest.mark.parametrize("optimizer", ["gauss-newton", "orthogonalized"])
+def test_rho_is_measured_at_some_steps(optimizer, make_problem):
+    """At the first step, every rho_every-th step, where losses are measured, and before each evaluation.
+
+    In between, a damped step has a rho that follows from its equation. An orthogonalized one has none.
+    """
+    own = {"optimizer": optimizer, "damping": 0.1, "rows": 1, "momentum": 0.9, "rho_every": 4}
+    problem = make_problem(own | {"steps": 11, "measure_every": 6, "eval_every": 9})
+    records = [
+        event.record for event in train(problem, initial_state(problem)) if isinstance(event, StepDone)
+    ]
+    measured = {int(record["step"]) for record in records if record["rho_measured"]}
+    assert measured == {1, 4, 6, 8, 9, 11}
+    assert {int(record["step"]) for record in records if "rho_outputs" in record} == measured
+    assert {int(record["step"]) for record in records if "s_max" in record} == measured
+    known = {int(record["step"]) for record in records if "rho" in record}
+    assert known == (measured if optimizer == "orthogonalized" else set(range(1, 12)))

@@ -3,12 +3,14 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 import pytest
 
 from revgn.errors import RunError, UsageError
+from revgn.settings import build_config, config_dict
 from revgn.store import create_run, open_run
 from revgn.views import export_runs, to_pandas, to_xarray
 
@@ -26,7 +28,8 @@ def run(tmp_path, provenance):
 
 
 def test_csv(run, tmp_path):
-    (folder,) = export_runs([run], tmp_path / "out", "csv")
+    folder, table = export_runs([run], tmp_path / "out", "csv")
+    assert table == tmp_path / "out" / "settings.csv"
     assert folder == tmp_path / "out" / "first"
     with (folder / "steps.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -34,12 +37,13 @@ def test_csv(run, tmp_path):
     assert [row["rho"] for row in rows][1] == ""
     pandas = pytest.importorskip("pandas")
     frame = pandas.read_csv(folder / "steps.csv", index_col="step")
+    assert frame.pop("run").unique() == ["first"]
     pandas.testing.assert_frame_equal(frame, to_pandas(run))
 
 
 def test_parquet(run, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
-    (folder,) = export_runs([run], tmp_path / "out", "parquet")
+    folder, _ = export_runs([run], tmp_path / "out", "parquet")
     table = parquet.read_table(folder / "epochs.parquet")
     assert table["test_accuracy"].to_pylist() == [0.1, 0.9]
     about = json.loads(table.schema.metadata[b"revgn"])
@@ -53,7 +57,8 @@ def test_parquet(run, tmp_path):
 
 def test_netcdf(run, tmp_path):
     xarray = pytest.importorskip("xarray")
-    (path,) = export_runs([run], tmp_path / "out", "netcdf")
+    path, table = export_runs([run], tmp_path / "out", "netcdf")
+    assert table.name == "settings.csv"
     assert path == tmp_path / "out" / "first.nc"
     for cadence in ("steps", "epochs"):
         with xarray.open_dataset(path, group=cadence, engine="h5netcdf") as found:
@@ -65,7 +70,7 @@ def test_netcdf(run, tmp_path):
 def test_tensorboard(run, tmp_path):
     pytest.importorskip("tensorboardX")
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    (folder,) = export_runs([run], tmp_path / "out", "tensorboard")
+    folder, _ = export_runs([run], tmp_path / "out", "tensorboard")
     read = reader.EventAccumulator(str(folder)).Reload()
     of_steps, of_epochs = ("loss", "rho", "seconds"), ("test_accuracy", "seconds")
     tags = {*(f"steps/{name}" for name in of_steps), *(f"epochs/{name}" for name in of_epochs)}
@@ -106,7 +111,7 @@ def test_runs_with_the_same_folder_name_get_different_file_names(tmp_path, prove
     for name in ("a/x", "b/x", "b/y"):
         create_run(tmp_path / name, provenance).close("finished")
     runs = [open_run(name) for name in ("a/x", "b/x", "b/y")]
-    assert [path.name for path in export_runs(runs, "out", "csv")] == ["a_x", "b_x", "y"]
+    assert [path.name for path in export_runs(runs, "out", "csv")] == ["a_x", "b_x", "y", "settings.csv"]
     with pytest.raises(UsageError, match="'xml' is not one of csv, parquet"):
         export_runs(runs, "out", "xml")
 
@@ -114,5 +119,67 @@ def test_runs_with_the_same_folder_name_get_different_file_names(tmp_path, prove
 def test_csv_preserves_infinities(tmp_path, provenance):
     with create_run(tmp_path / "run", provenance) as writer:
         writer.record_step({"step": 1, "loss": math.inf})
-    (folder,) = export_runs([open_run(tmp_path / "run")], tmp_path / "out", "csv")
-    assert (folder / "steps.csv").read_text() == "step,loss\n1.0,inf\n"
+    folder, _ = export_runs([open_run(tmp_path / "run")], tmp_path / "out", "csv")
+    assert (folder / "steps.csv").read_text() == "run,step,loss\nrun,1.0,inf\n"
+
+
+@pytest.fixture
+def sweep(tmp_path, provenance):
+    """Three runs that differ in optimizer, learning rate and seed; SGD has no damping."""
+    found = []
+    damped = {"solver": {"damping": 0.25}}
+    chosen = {"a": {"kind": "sgd", "lr": 1}, "b": {"kind": "sgd", "lr": 0.5}, "c": {"lr": 0.5} | damped}
+    for seed, (name, optimizer) in enumerate(chosen.items()):
+        config = config_dict(build_config({"optimizer": optimizer, "training": {"seed": seed}}))
+        with create_run(tmp_path / "s" / name, replace(provenance, config=config, seed=seed)) as writer:
+            writer.record_step({"step": 1, "loss": 1.0})
+        found.append(open_run(tmp_path / "s" / name))
+    return found
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_tables_have_columns_for_run_and_settings(sweep, tmp_path, form):
+    """All tables together are one table, in which each row names its run and the settings that differ."""
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    read = getattr(pandas, f"read_{form}")
+    *folders, table = export_runs(sweep, tmp_path / "out", form)
+    steps = pandas.concat([read(folder / f"steps.{form}") for folder in folders])
+    assert list(steps["run"]) == ["a", "b", "c"]
+    assert list(steps["optimizer.lr"]) == [1.0, 0.5, 0.5]
+    assert list(steps["training.seed"]) == [0, 1, 2]
+    assert steps["optimizer.solver.damping"].isna().tolist() == [True, True, False]
+    assert "network.hidden" not in steps
+    settings = read(table).set_index("run")
+    assert list(settings["status"]) == ["finished"] * 3
+    assert list(settings["seed"]) == [0, 1, 2]
+    assert list(settings["version.revgn"]) == ["0.1.0"] * 3
+    assert list(settings["optimizer.kind"]) == ["sgd", "sgd", "gauss-newton"]
+    assert list(settings["network.hidden"]) == [512] * 3
+    merged = steps.merge(settings, on="run", suffixes=("", "_of_settings"))
+    assert list(merged["optimizer.lr"]) == list(merged["optimizer.lr_of_settings"])
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_the_table_of_settings_grows_with_each_export(sweep, tmp_path, form):
+    pytest.importorskip("pyarrow")
+    read = getattr(pytest.importorskip("pandas"), f"read_{form}")
+    for run in (*sweep[1:], sweep[0]):
+        *_, table = export_runs([run], tmp_path / "out", form)
+    found = read(table)
+    assert list(found["run"]) == ["b", "c", "a"]
+    assert list(found["optimizer.lr"]) == [0.5, 0.5, 1.0]
+    assert list(found["training.seed"].astype(int)) == [1, 2, 0]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / table.name).write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(RunError, match=r"settings\.(csv|parquet): "):
+        export_runs(sweep, tmp_path / "other", form)
+    assert [path.name for path in (tmp_path / "other").iterdir()] == [table.name]
+
+
+def test_parquet_columns_have_one_type_in_all_runs(sweep, tmp_path):
+    duckdb = pytest.importorskip("duckdb")
+    export_runs(sweep, tmp_path / "out", "parquet")
+    with duckdb.connect() as connection:
+        query = f"select run, \"optimizer.solver.damping\" from '{tmp_path}/out/*/steps.parquet' order by run"
+        assert connection.sql(query).fetchall() == [("a", None), ("b", None), ("c", 0.25)]

@@ -1,0 +1,112 @@
+"""Errors of trained networks on the test set: confusion of classes, accuracy of each, RMSE of each target."""
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from typing import Any
+
+from revgn.errors import RevgnError
+from revgn.launch import Step, evaluate_run
+from revgn.store.names import is_validated, judged_weights
+from revgn.store.reader import Run
+from revgn.views.groups import Group
+
+_GROUPS = 6  # largest number of groups whose networks are evaluated
+_CLASSES = 20  # largest number of classes that are shown as a matrix
+_PAIRS = 10  # pairs of classes that are shown instead
+
+
+def confusion_lines(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[str]:
+    """Return the confusion of classes as text: a matrix, or for many classes the most frequent pairs.
+
+    Row i of `confusion` counts the rows of class i by predicted class.
+    """
+    accuracies = [f"{value:.1%}" if value is not None else "-" for value in class_accuracies(confusion)]
+    if len(classes) > _CLASSES:
+        return _pairs(classes, confusion, accuracies)
+    names = [name[:12] for name in classes]
+    head = ["class", *names, "accuracy"]
+    rows = [
+        [name, *map(str, row), accuracy]
+        for name, row, accuracy in zip(names, confusion, accuracies, strict=True)
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = ("  ".join(map(str.rjust, cells, widths)) for cells in (head, *rows))
+    return ["rows of each class, by predicted class", *lines]
+
+
+def class_accuracies(confusion: Sequence[Sequence[int]]) -> list[float | None]:
+    """Return the accuracy on the rows of each class; None for a class without rows."""
+    return [row[k] / n if (n := sum(row)) else None for k, row in enumerate(confusion)]
+
+
+def error_section(groups: Sequence[Group]) -> Iterator[str]:
+    """Yield a section of a report on the errors of one network of each group, for the first groups.
+
+    The network is evaluated on the test set now, at the evaluation that represents its run in comparisons. If
+    this is not possible, for instance since the data are missing, the section says why.
+    """
+    yield "<h2>Errors on the test set</h2>"
+    for group in groups[:_GROUPS]:
+        run = group.runs[0]
+        yield f"<h3>{escape(group.label)}</h3>"
+        try:
+            found = _evaluated(run)
+        except RevgnError as error:
+            yield f'<p class="note">{escape(str(error))}</p>'
+            continue
+        average = " with averaged weights" if found["weights"] == "average" else ""
+        yield f'<p class="note">{escape(found["run"])} at step {found["step"]}{average}</p>'
+        if found["task"] == "regression":
+            yield _target_table(found["test_targets"])
+        elif len(found["classes"]) > _CLASSES:
+            lines = confusion_lines(found["classes"], found["test_confusion"])
+            yield f"<pre>{escape(chr(10).join(lines))}</pre>"
+        else:
+            yield _confusion_table(found["classes"], found["test_confusion"])
+    if len(groups) > _GROUPS:
+        yield f'<p class="note">The first {_GROUPS} of {len(groups)} groups of runs.</p>'
+
+
+def _evaluated(run: Run) -> dict[str, Any]:
+    """Evaluate the network of the best evaluation on validation rows, or else of the newest checkpoint."""
+    step: Step = "best" if is_validated(run.epochs) else "last"
+    return evaluate_run(run.folder, checkpoint=step, weights=judged_weights(run.epochs), parts=("test",))
+
+
+def _pairs(classes: Sequence[str], confusion: Sequence[Sequence[int]], accuracies: list[str]) -> list[str]:
+    found = class_accuracies(confusion)
+    order = sorted((k for k, value in enumerate(found) if value is not None), key=lambda k: found[k] or 0.0)
+    lowest = ", ".join(f"{classes[k]} {accuracies[k]}" for k in order[:_PAIRS])
+    counts = [(n, i, j) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
+    pairs = sorted(counts, key=lambda pair: -pair[0])[:_PAIRS]
+    return [
+        f"classes with the lowest accuracy: {lowest}",
+        *(f"{n} of class {classes[i]} taken for {classes[j]}" for n, i, j in pairs),
+    ]
+
+
+def _confusion_table(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> str:
+    """Return a table in which a cell is shaded by its share of the row."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in classes)
+    rows = []
+    for name, counts, accuracy in zip(classes, confusion, class_accuracies(confusion), strict=True):
+        total = sum(counts) or 1
+        cells = "".join(f'<td style="background:{_shade(count / total)}">{count}</td>' for count in counts)
+        last = "" if accuracy is None else f"{accuracy:.1%}"
+        rows.append(f"<tr><th>{escape(name)}</th>{cells}<td>{last}</td></tr>")
+    top = f"<tr><th>class</th>{head}<th>accuracy</th></tr>"
+    note = '<p class="note">Rows of each class, by predicted class.</p>'
+    return f'<div class="wide"><table>{top}{"".join(rows)}</table></div>{note}'
+
+
+def _shade(share: float) -> str:
+    return f"rgba(31, 119, 180, {0.6 * share:.2f})"
+
+
+def _target_table(targets: dict[str, dict[str, float]]) -> str:
+    rows = ""
+    for name, errors in targets.items():
+        cells = [escape(name), f"{errors['rmse']:.4g}", f"{errors['r2']:.4g}" if "r2" in errors else ""]
+        rows += f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    head = "<tr><th>target</th><th>RMSE, in its unit</th><th>R^2</th></tr>"
+    return f'<div class="wide"><table>{head}{rows}</table></div>'
