@@ -232,7 +232,7 @@ def test_plain_progress_has_no_control_characters(train):
 
 
 def test_quiet_prints_only_the_folder(train, invoke):
-    result = train("run", "-q")
+    result = train("run", "-q", "--schedule", "constant")
     assert result.stderr == ""
     assert invoke("resume", "run", "--steps", 5, "--quiet").stderr == ""
 
