@@ -349,7 +349,7 @@ def test_a_loss_that_is_not_finite(steps, invoke, tmp_path):
     line = the_line(invoke("train", *options, "--out", "run"), 1)
     assert line == "step 2: the loss is nan and the step's norm nan; try a smaller lr (now 1e+30)"
     found = json.loads(invoke("show", "run", "--json").stdout, parse_constant=pytest.fail)
-    assert (found["status"], found["message"]) == ("failed", line)
+    assert (found["status"], found["message"]) == ("diverged", line)
     assert (tmp_path / "run" / "checkpoints" / "step_00000000.h5").exists()
 
 
