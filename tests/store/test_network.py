@@ -11,7 +11,6 @@ from revgn.errors import RunError
 from revgn.store import (
     StoredNetwork,
     create_run,
-    has_network,
     load_network,
     open_run,
     reopen_run,
@@ -68,15 +67,14 @@ def test_what_was_stored_comes_back(tmp_path, interface):
         np.testing.assert_array_equal(found.frozen[path], array, strict=True)
 
 
-def test_a_run_has_it_before_its_first_snapshot(tmp_path, provenance, monkeypatch):
-    """A run.h5 that could not be written leaves a folder in which the run can start again."""
+def test_nothing_remains_if_the_first_snapshot_fails(tmp_path, provenance, monkeypatch):
+    """The run can then start in the same folder."""
     stored = StoredNetwork(TABLE, FROZEN)
     with monkeypatch.context() as patched:
         patched.setattr("revgn.store.writer.RunWriter.snapshot", fail)
         with pytest.raises(RunError, match="full"):
             create_run(tmp_path / "run", provenance, stored)
-    assert has_network(tmp_path / "run")
-    assert not (tmp_path / "run" / "run.h5").exists()
+    assert not (tmp_path / "run").exists()
     create_run(tmp_path / "run", provenance, stored).close("finished")
     assert load_network(tmp_path / "run").interface.classes == TABLE.classes
 
