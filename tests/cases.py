@@ -187,9 +187,9 @@ HOLES = {  # maps that a struct does not have, with the reason
     **{
         (struct, name): "computed from other maps"
         for struct in ("RandomFeatures", "LinearFeatures", "Readout", "Squeeze", "Chain", "Network")
-        for name in ("jvp", "vjp")
+        for name in ("jvp", "vjp", "vjp_rows")
     },
-    ("FrozenConvolution", "vjp"): "computed from other maps",
+    **{("FrozenConvolution", name): "computed from other maps" for name in ("vjp", "vjp_rows")},
     **{
         (struct, "solved"): "all parameters"
         for struct in ("RandomFeatures", "LinearFeatures", "FrozenConvolution", "Chain", "Network")
