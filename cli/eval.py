@@ -47,7 +47,7 @@ def command(
 
     settings = chosen_settings(values).get("data", {})
     result = evaluate_run(run, settings, checkpoint=checkpoint, weights=weights, backend=backend)
-    if result.get("selected_by", "").startswith("test"):
+    if result.get("selected_by", "").startswith("test") and "name" not in settings:
         from revgn.views.compare import SELECTED_BY_TEST
 
         say_note(f"the run has no validation rows, and the test set selects its checkpoint{SELECTED_BY_TEST}")

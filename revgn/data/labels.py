@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from revgn.data.dataset import HostArray, Task, check_finite
+from revgn.data.dataset import HostArray, Task, as_float64, check_finite
 from revgn.data.settings import TaskChoice
 from revgn.errors import DataError
 
@@ -150,7 +150,9 @@ def _numbers(targets: HostArray, where: str) -> HostArray:
     """Return regression targets as (n, c) float64."""
     if targets.dtype.kind == "U":
         raise DataError(f"{where} hold text, such as {str(targets[0])[:40]!r}; a regression expects numbers")
-    return targets.reshape(targets.shape[0], -1).astype(np.float64)
+    numbers = as_float64(targets.reshape(targets.shape[0], -1))
+    check_finite(numbers, where)
+    return numbers
 
 
 def _column_count(name: str, targets: list[HostArray]) -> int:
