@@ -11,6 +11,7 @@ from revgn.errors import RunError
 from revgn.store import (
     StoredNetwork,
     create_run,
+    has_network,
     load_network,
     open_run,
     reopen_run,
@@ -67,20 +68,23 @@ def test_what_was_stored_comes_back(tmp_path, interface):
         np.testing.assert_array_equal(found.frozen[path], array, strict=True)
 
 
-def test_nothing_remains_if_the_first_snapshot_fails(tmp_path, provenance, monkeypatch):
-    """The run can then start in the same folder."""
+def test_a_run_has_it_before_its_first_snapshot(tmp_path, provenance, monkeypatch):
+    """There is no run.h5 without it; a run that cannot be created leaves neither."""
+    there = []
+
+    def full(writer):
+        there.append((has_network(writer.folder), (writer.folder / "run.h5").exists()))
+        raise RunError("the disk is full")
+
     stored = StoredNetwork(TABLE, FROZEN)
     with monkeypatch.context() as patched:
-        patched.setattr("revgn.store.writer.RunWriter.snapshot", fail)
+        patched.setattr("revgn.store.writer.RunWriter.snapshot", full)
         with pytest.raises(RunError, match="full"):
             create_run(tmp_path / "run", provenance, stored)
+    assert there == [(True, False)]
     assert not (tmp_path / "run").exists()
     create_run(tmp_path / "run", provenance, stored).close("finished")
     assert load_network(tmp_path / "run").interface.classes == TABLE.classes
-
-
-def fail(writer):
-    raise RunError("the disk is full")
 
 
 def test_a_run_of_an_older_version_gets_it_when_it_is_continued(tmp_path, provenance):
