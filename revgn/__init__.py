@@ -85,6 +85,7 @@ from revgn.maps import (
     vjp,
     vjp_input,
     vjp_params,
+    vjp_rows,
     weight_forms,
     with_features,
 )
@@ -277,6 +278,7 @@ __all__ = [
     "vjp",
     "vjp_input",
     "vjp_params",
+    "vjp_rows",
     "weight_forms",
     "with_features",
 ]

@@ -16,6 +16,7 @@ are layers, too. With y = f(x), a prime for a tangent and a bar for a cotangent:
     vjp_params          Wbar = (df/dW)^T ybar
     jvp                 df/dx x' + df/dW W' (optional: by the maps above)
     vjp                 (df/dx)^T ybar and (df/dW)^T ybar (optional)
+    vjp_rows            the same, with the rows of each sample (optional)
 
 Solvers and optimizers treat the parameters of a layer as a tuple of matrices X_i. A row of df/dW is the
 cotangent ybar of one sample s, pulled back to X_i. It is a sum of outer products over the P positions at
@@ -69,7 +70,7 @@ import numpy as np
 
 from revgn import trees
 from revgn._dispatch import Struct, generic
-from revgn.arrays import Array, Deferred, add, ready, subtract, zeros
+from revgn.arrays import Array, Deferred, add, array_namespace, ready, subtract, zeros
 from revgn.errors import ShapeError
 from revgn.linalg import FactorInfo, PinvInfo, PinvRule
 from revgn.trees import is_empty
@@ -331,6 +332,55 @@ def vjp(layer: Layer, params: Params, point: Point, y_bar: Data) -> tuple[Data, 
     >>> np.array_equal(x_bar, revgn.vjp_input(layer, params, point, y))
     True
     """
+
+
+@generic
+def vjp_rows(layer: Layer, params: Params, point: Point, y_bar: Data) -> tuple[Data, tuple[Array, ...]]:
+    """Return the cotangents of the input, and the row of df/dW of each sample and output. Optional.
+
+    Parameters
+    ----------
+    y_bar : (c, n, ..)
+        One cotangent for each of c outputs and n samples, or (c, 1, ..) if it is the same for all samples.
+
+    Returns
+    -------
+    x_bar : (c, n, ..)
+    rows : tuple of (c, n, m k)
+        For each matrix of the layer, the matrices (m, k) flattened row by row.
+
+    Notes
+    -----
+    Law: summed over the samples, the rows of one output are the result of `vjp_params`. Cost: 2 c n P m k
+    operations for each matrix, for P positions, in addition to `vjp_input`.
+
+    Examples
+    --------
+    >>> x_bar, (rows,) = revgn.vjp_rows(layer, params, point, revgn.Halves(y.first[None], y.second[None]))
+    >>> W_bar = revgn.vjp_params(layer, params, point, y)
+    >>> np.allclose(rows.sum(axis=1), W_bar.weight.ravel())
+    True
+    """
+
+
+@vjp_rows.register(object)
+def _vjp_rows_by_parts(
+    layer: Layer, params: Params, point: Point, y_bar: Data
+) -> tuple[Data, tuple[Array, ...]]:
+    rows = []
+    for part in kernel_parts(layer, params, point, y_bar):
+        n = part.features.shape[0] // positions(layer)
+        G = summed_rows(part, n)
+        rows.append(array_namespace(G).reshape(G, (*G.shape[:2], -1)))
+    return vjp_input(layer, params, point, y_bar), tuple(rows)
+
+
+def summed_rows(part: KernelPart, samples: int, columns: slice = slice(None)) -> Array:
+    """Return sum_i a_si b_osi^T (c, n, m, k) for some columns of A, summed over the positions of a sample."""
+    (A, b), xp = part, array_namespace(part.features)
+    apart = xp.permute_dims(xp.reshape(A, (1, samples, -1, A.shape[1])), (0, 1, 3, 2))  # (1, n, m, P)
+    G: Array = xp.matmul(apart[:, :, columns, :], xp.reshape(b, (b.shape[0], -1, apart.shape[3], b.shape[2])))
+    return G
 
 
 @jvp.register(object)

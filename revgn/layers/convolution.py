@@ -299,6 +299,29 @@ def vjp_trained_convolution(
     return u_bar, ProjectedParams(matmul(point.features.T, b), C_bar)
 
 
+@maps.vjp_rows.register(TrainedConvolution)
+def vjp_rows_trained_convolution(
+    of: TrainedConvolution, params: ProjectedParams, point: ConvolutionPoint, b: Array
+) -> tuple[Array, tuple[Array, ...]]:
+    """Return A^T b and unfold(u)^T g of each sample, block by block, with g of `vjp_trained_convolution`."""
+    xp, C, Wb, P = array_namespace(b), params.projection, params.weight[:-1, :], of.grid.pixels
+    c, n = b.shape[0], point.inputs.shape[0]
+    b = xp.broadcast_to(b, (c, n, b.shape[2]))
+    u_bar = empty(b.shape, b)
+    of_weight = empty((c, n, of.hidden + 1, of.grid.channels), b)
+    of_projection = empty((c, n, of.grid.fan_in, of.hidden), b)
+    for samples, rows in _blocks(of, point.inputs):
+        A = _transposed(point.features[rows, :], P)
+        U = _transposed(_neighbourhoods(of, point, samples, rows), P)
+        for o in range(c):
+            own = _of_pixels(of, b[o, samples, :])
+            g = scaled(matmul(own, Wb.T), point.slope[rows, :])
+            u_bar[o, samples, :] = fold(matmul(g, C.T), of.grid)
+            of_weight[o, samples, ...] = xp.matmul(A, xp.reshape(own, (-1, P, own.shape[1])))
+            of_projection[o, samples, ...] = xp.matmul(U, xp.reshape(g, (-1, P, g.shape[1])))
+    return u_bar, tuple(xp.reshape(G, (c, n, -1)) for G in (of_weight, of_projection))
+
+
 @maps.weight_forms.register(FrozenConvolution)
 def weight_forms_frozen_convolution(of: FrozenConvolution) -> tuple[WeightForm, ...]:
     return (WeightForm(of.hidden + 1, of.grid.channels, bias_rows=1),)
@@ -494,6 +517,12 @@ def _neighbourhoods(of: Convolution, point: ConvolutionPoint, samples: slice, ro
     if point.neighbourhoods is not None:
         return point.neighbourhoods[rows, :]
     return unfold(point.inputs[samples, :], of.grid)
+
+
+def _transposed(rows: Array, P: int) -> Array:
+    """Return rows (n P, m) as (n, m, P), without a copy."""
+    xp = array_namespace(rows)
+    return xp.permute_dims(xp.reshape(rows, (-1, P, rows.shape[1])), (0, 2, 1))
 
 
 def _of_pixels(of: Convolution, x: Array) -> Array:

@@ -165,6 +165,14 @@ def jvp_coupling(layer: Coupling, params: Params, point: Point, dx: Halves, dpar
     return maps.moved(layer.half, dx, change)
 
 
+@maps.vjp_rows.register(Coupling)
+def vjp_rows_coupling(
+    layer: Coupling, params: Params, point: Point, y_bar: Halves
+) -> tuple[Halves, tuple[Array, ...]]:
+    u_bar, rows = maps.vjp_rows(layer.features, params, point, y_bar[layer.half])
+    return maps.moved(1 - layer.half, y_bar, u_bar), rows
+
+
 @maps.vjp.register(Coupling)
 def vjp_coupling(layer: Coupling, params: Params, point: Point, y_bar: Halves) -> tuple[Halves, Params]:
     u_bar, params_bar = maps.vjp(layer.features, params, point, y_bar[layer.half])

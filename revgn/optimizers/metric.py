@@ -133,16 +133,27 @@ def in_metric(state: FeatureMetricState, J: Jacobian) -> Jacobian:
     for k, of in enumerate(J.params):
         if not is_empty(of):
             layer, point = J.network.body.layers[k], points[k]
-            features = tuple(product_upper(A, next(roots)) for A in row_features(layer, point))
-            points[k] = with_features(layer, point, features)
+            features = tuple(
+                (product_upper(A, R), R) for A, R in zip(row_features(layer, point), roots, strict=False)
+            )
+            points[k] = with_features(layer, point, tuple(AR for AR, _ in features))
             turned.append(features)
     J = J._replace(point=J.point._replace(points=tuple(points)))
     if J.pulled is None:
         return J
-    last_first = (A for features in reversed(turned) for A in features)
+    last_first = ((A, R) for of_layer in reversed(turned) for A, R in of_layer)
     return J._replace(
-        pulled=tuple(KernelPart(A, part.cotangents) for A, part in zip(last_first, J.pulled, strict=True))
+        pulled=tuple(_turned(part, A, R) for (A, R), part in zip(last_first, J.pulled, strict=True))
     )
+
+
+def _turned(part: KernelPart, AR: Array, R: Array) -> KernelPart:
+    """Return the part with the features A R in place of A; rows that are matrices G are turned to R^T G."""
+    if part.features.shape == AR.shape:
+        return part._replace(features=AR)
+    xp, (c, n, _) = array_namespace(R), part.cotangents.shape
+    G = xp.reshape(part.cotangents, (c * n, R.shape[0], -1))
+    return part._replace(cotangents=xp.reshape(xp.matmul(R.T, G), (c, n, -1)))
 
 
 def from_metric(state: FeatureMetricState, J: Jacobian, D: ChainParams) -> ChainParams:

@@ -17,9 +17,11 @@ for the last coupling, and one product for each output for the coupling before i
 closed form follows from the product rule.
 """
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from revgn import trees
 from revgn.arrays import (
     Array,
     add_gram_products,
@@ -33,16 +35,21 @@ from revgn.arrays import (
     row_major,
     total,
 )
-from revgn.cost import Sizes
+from revgn.cost import LayerCost, Sizes
 from revgn.layers import Readout, ReadoutParams, ReadoutPoint, spread
 from revgn.linalg import gram_rows
 from revgn.maps import (
     Halves,
     KernelPart,
+    Layer,
+    WeightForm,
     from_matrices,
     kernel_parts,
+    positions,
+    summed_rows,
     to_matrices,
     vjp_input,
+    vjp_rows,
     weight_forms,
 )
 from revgn.networks import ChainParams, points_backward
@@ -184,18 +191,14 @@ def sample_parts(
     Law: the parts add up to the same part of Theta. Cost: 2 c n P m k operations for G.
     """
     (A, b), n = part, samples
-    xp, (rows, m), (c, _, k) = array_namespace(A), A.shape, b.shape
+    (rows, m), (c, _, k) = A.shape, b.shape
     P = rows // n
     is_summed = summed or sum_work(of_all or n, c, P, m, k) < pair_work(of_all or n, c, P, m, k)
     if P == 1 or not is_summed:
         yield SamplePart(A, b, P)
         return
-    apart = xp.permute_dims(xp.reshape(A, (1, n, P, m)), (0, 1, 3, 2))  # (1, n, m, P)
-    b = xp.reshape(b, (c, -1, P, k))
-    ones = xp.ones((n, 1), dtype=A.dtype, device=backend_of(A).device)
     for piece in pieces(m, m if numbers is None else max(1, numbers // (c * n * k))):
-        G = xp.matmul(apart[:, :, piece, :], b)
-        yield SamplePart(ones, xp.reshape(G, (c, n, -1)))
+        yield SamplePart(*_of_samples(part, n, piece))
 
 
 def sum_work(n: int, c: int, P: int, m: int, k: int) -> float:
@@ -222,15 +225,24 @@ def kernel_work(sizes: Sizes, rows: int) -> float:
     return work
 
 
-def rows_memory(sizes: Sizes, rows: int) -> int:
-    """Return the bytes of the parts of layers with several positions, of which HELD are computed at once."""
+def are_summed(layer: LayerCost, n: int, c: int) -> bool:
+    """Return whether the rows of each sample take fewer operations than pairs of positions."""
+    of = n, c, layer.positions, layer.features, layer.width
+    return layer.positions > 1 and sum_work(*of) < pair_work(*of)
+
+
+def rows_memory(sizes: Sizes, rows: int, *, kept: bool) -> int:
+    """Return the bytes of the parts of layers with several positions, all at once if they are `kept`."""
     n, c = sizes.samples, rows
-    numbers = []
-    for layer in sizes.layers:
-        P, m, k = layer.positions, layer.features, layer.width
-        if P > 1:
-            is_summed = sum_work(n, c, P, m, k) < pair_work(n, c, P, m, k)
-            numbers.append(c * n * m * k if is_summed else n * P * (m + c * k))
+    numbers = [
+        c * n * of.features * of.width
+        if are_summed(of, n, c)
+        else n * of.positions * (of.features + c * of.width)
+        for of in sizes.layers
+        if of.positions > 1
+    ]
+    if kept:
+        return sum(numbers) * sizes.number
     bound = max(_GRADIENTS, (c * n) ** 2)
     return sum(min(each, bound) for each in sorted(numbers)[-HELD:]) * sizes.number
 
@@ -249,24 +261,59 @@ def parts_backward(
         yield from sample_parts(part, n, bound, summed=summed, of_all=of_all)
 
 
-def pulled_back(J: Jacobian) -> Jacobian:
+def pulled_back(J: Jacobian, room: float = math.inf) -> Jacobian:
     """Return J with the parts of Theta, after one backward sweep for each row of a sample.
 
-    `rows_change`, `rows_adjoint` and `lower_kernel` then need no further sweep.
+    `rows_change`, `rows_adjoint` and `lower_kernel` then need no further sweep. Rows of layers with several
+    positions are computed for each sample (see `sample_parts`) where this takes fewer operations, provided
+    that all of them together have at most `room` numbers.
     """
-    return J._replace(pulled=tuple(_layer_parts(J)))
+    n, numbers = J.point.output.first.shape[0], 0
+    for layer, of in zip(J.network.body.layers, J.params, strict=True):
+        numbers += trees.size(of) if not is_empty(of) and positions(layer) > 1 else 0
+    has_room = numbers * n * output_count(J) <= room
+    return J._replace(pulled=tuple(_layer_parts(J, summed=has_room)))
 
 
-def _layer_parts(J: Jacobian) -> Iterator[KernelPart]:
-    """Yield the parts of Theta as the layers return them, from the last layer to the first."""
+def _layer_parts(J: Jacobian, *, summed: bool = False) -> Iterator[KernelPart]:
+    """Yield the parts of Theta as the layers return them, from the last layer to the first.
+
+    With `summed`, the parts of layers with several positions hold the rows of each sample, where these take
+    fewer operations.
+    """
+    n, c = J.point.output.first.shape[0], output_count(J)
     layers = J.network.body.layers
     first = next((k for k, of in enumerate(J.params) if not is_empty(of)), len(layers))
     bars = read_back(J.network.readout, J.outputs)
     points = points_backward(layers, J.params, J.point)
     for k, point in zip(reversed(range(first, len(layers))), points, strict=False):
-        yield from kernel_parts(layers[k], J.params[k], point, bars)
+        here = layers[k], J.params[k], point, bars
+        is_summed = summed and not is_empty(J.params[k]) and _takes_sums(layers[k], n, c)
+        if is_summed and k > first:
+            bars, rows = vjp_rows(*here)
+            yield from (KernelPart(_ones(n, G), G) for G in rows)
+            continue
+        for part in kernel_parts(*here):
+            yield _of_samples(part, n) if is_summed else part
         if k > first:
-            bars = vjp_input(layers[k], J.params[k], point, bars)
+            bars = vjp_input(*here)
+
+
+def _of_samples(part: KernelPart, n: int, columns: slice = slice(None)) -> KernelPart:
+    """Return the part with the rows of each sample, for some columns of its features; P = 1."""
+    G = summed_rows(part, n, columns)
+    return KernelPart(_ones(n, G), array_namespace(G).reshape(G, (*G.shape[:2], -1)))
+
+
+def _takes_sums(layer: Layer, n: int, c: int) -> bool:
+    """Return whether the rows of each sample take fewer operations for all matrices of a layer."""
+    P, forms = positions(layer), weight_forms(layer)
+    sums = (sum_work(n, c, P, of.rows, of.columns) < pair_work(n, c, P, of.rows, of.columns) for of in forms)
+    return P > 1 and all(sums)
+
+
+def _ones(samples: int, like: Array) -> Array:
+    return array_namespace(like).ones((samples, 1), dtype=like.dtype, device=backend_of(like).device)
 
 
 def rows_adjoint(J: Jacobian, v: Array) -> ChainParams:
@@ -275,22 +322,29 @@ def rows_adjoint(J: Jacobian, v: Array) -> ChainParams:
     Notes
     -----
     Law: equals `apply_adjoint`. Cost: if the rows are pulled back, one product of n h d operations for each
-    part, where a backward sweep for v takes three; in addition, m n d/2 numbers are read for each part.
+    part, where a backward sweep for v takes three; in addition, m n d/2 numbers are read for each part. If
+    the rows of each sample are computed, these are read, and nothing else.
     """
     if J.pulled is None:
         return apply_adjoint(J, v)
-    weights, matrices = v.T[:, :, None], []
-    for A, b in J.pulled:
-        rows = _by_sample(A, b, v.shape[0])
-        mixed = weights[0, ...] * rows[0, ...]
-        for o in range(1, b.shape[0]):
-            mixed += weights[o, ...] * rows[o, ...]
-        matrices.append(matmul(A.T, array_namespace(v).reshape(mixed, (A.shape[0], -1))))
-    D, found = [], iter(matrices)
+    D, parts = [], iter(J.pulled)
     for layer, of in zip(reversed(J.network.body.layers), reversed(J.params), strict=True):
-        own = () if is_empty(of) else tuple(next(found) for _ in weight_forms(layer))
+        own = () if is_empty(of) else tuple(_adjoint_of(next(parts), v, form) for form in weight_forms(layer))
         D.append(from_matrices(layer, own) if own else of)
     return tuple(reversed(D))
+
+
+def _adjoint_of(part: KernelPart, v: Array, form: WeightForm) -> Array:
+    """Return the sum over samples and rows of v a b^T, a matrix of the layer."""
+    xp, (A, b) = array_namespace(v), part
+    if b.shape[2] != form.columns:  # it holds matrices
+        flat = xp.reshape(v.T, (1, -1))
+        return xp.reshape(matmul(flat, xp.reshape(b, (flat.shape[1], -1))), (-1, form.columns))
+    weights, rows = v.T[:, :, None], _by_sample(A, b, v.shape[0])
+    mixed = weights[0, ...] * rows[0, ...]
+    for o in range(1, b.shape[0]):
+        mixed += weights[o, ...] * rows[o, ...]
+    return matmul(A.T, xp.reshape(mixed, (A.shape[0], -1)))
 
 
 def rows_change(J: Jacobian, D: ChainParams) -> Array:
@@ -306,12 +360,19 @@ def rows_change(J: Jacobian, D: ChainParams) -> Array:
     n, parts, found = J.point.output.first.shape[0], iter(J.pulled), None
     for layer, of in zip(reversed(J.network.body.layers), reversed(D), strict=True):
         for X in () if is_empty(of) else to_matrices(layer, of):
-            A, b = next(parts)
-            change = array_namespace(X).reshape(matmul(A, X), (1, n, -1))
-            moved = inner_of_rows(_by_sample(A, b, n), change)  # (m, n)
+            moved = _change_of(next(parts), X, n)  # (m, n)
             found = moved if found is None else found + moved
     assert found is not None
     return found.T
+
+
+def _change_of(part: KernelPart, X: Array, samples: int) -> Array:
+    """Return the inner products <b, a^T X> (c, n)."""
+    xp, (A, b) = array_namespace(X), part
+    if b.shape[2] != X.shape[1]:  # it holds matrices
+        c, n, _ = b.shape
+        return xp.reshape(matmul(xp.reshape(b, (c * n, -1)), xp.reshape(X, (-1, 1))), (c, n))
+    return inner_of_rows(_by_sample(A, b, samples), xp.reshape(matmul(A, X), (1, samples, -1)))
 
 
 def _by_sample(A: Array, b: Array, samples: int) -> Array:

@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 
 from revgn import maps
+from revgn._dispatch import has_map
 from revgn.arrays import Array, array_namespace, backend_of, to_host
 from revgn.maps import Data, Layer, Params
 from revgn.testing.compare import Kind, agree, assert_close, draw_like, dtype_of, inner, norm, tolerance
@@ -52,6 +53,12 @@ def check_rows(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", see
                 pulled.append(to_host(flatten(maps.vjp_params(layer, params, point, alone))).astype(float))
         explicit = np.array(pulled) @ np.array(pulled).T
         assert_close(f"{name}: kernel_parts = products of vjp_params", found, explicit, limit)
+        if has_map(maps.vjp_input, type(layer)):
+            x_bar, own = maps.vjp_rows(layer, params, point, y_bar)
+            pulled_x = maps.vjp_input(layer, params, point, y_bar)
+            assert_close(f"{name}: x_bar of vjp_rows = vjp_input", x_bar, pulled_x, limit)
+            flat = tuple(backend.asarray(of.reshape(2, n, -1), dtype=dtype_of(x)) for of in rows)
+            assert_close(f"{name}: rows of vjp_rows = sums over kernel_parts", own, flat, limit)
 
 
 def check_matrices(layer: Layer, params: Params, x: Data, *, kind: Kind = "map", seed: int = 0) -> None:

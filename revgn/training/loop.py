@@ -63,7 +63,7 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     Examples
     --------
     >>> import revgn
-    >>> tiny = {"data": {"subset": 100}, "network": {"hidden": 16}, "training": {"steps": 2}}
+    >>> tiny = {"data": {"subset": 100}, "optimizer": {"kind": "adam"}, "training": {"steps": 2}}
     >>> config = revgn.build_config(tiny)
     >>> problem = revgn.build_problem(config, revgn.load_data(config))
     >>> [type(event).__name__ for event in revgn.train(problem, revgn.initial_state(problem))]
@@ -149,7 +149,7 @@ def _diverged(problem: Problem, record: Record, limit: float) -> str:
     if dampings and dampings[0] != "leave-one-out":
         advice += f" or a larger damping (now {dampings[0]:g})"
     if is_finite(record):
-        multiple = f"{limit:.4g}, {problem.config.training.diverged_above:g} times its start"
+        multiple = f"{limit:.4g}, {problem.config.training.diverged_above:g} times its initial value"
         if "loss" in record:
             found = f"the loss is {record['loss']:.4g}; for {LASTING} steps it has been above {multiple}"
         else:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases import NETWORKS
+from cases import CONVOLUTIONAL, NETWORKS
 from reference import dense
 
 from revgn import trees
@@ -10,7 +10,9 @@ from revgn.errors import UsageError
 from revgn.losses import SquaredError, output_step
 from revgn.networks import from_halves
 from revgn.optimizers import FeatureMetric, GaussNewton, Linearization, init_state, update
-from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm, apply, jacobian
+from revgn.optimizers.metric import in_metric, init_metric, update_metric
+from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm, apply, equation, jacobian
+from revgn.solvers.kernel import lower_kernel, pulled_back
 from revgn.testing import assert_close
 
 KEPT = [  # and of full rank in float64
@@ -141,3 +143,15 @@ def test_features_that_are_not_finite_give_nan(numpy_backend):
         optimizer, init_state(optimizer, net, params), params, Linearization(SquaredError(), z, z, J)
     )
     assert np.isnan(done.params[0].weight).all()
+
+
+@pytest.mark.parametrize("case", [case for case in CONVOLUTIONAL if case.name in ("trained", "frozen")])
+def test_the_rows_of_each_sample_are_turned(case, numpy_backend):
+    """The kernel is the same whether the rows are pulled back before or after the features are turned."""
+    net, params, x = case.build(numpy_backend, "float64")
+    z, J = jacobian(net, params, x)
+    J = equation(MinimumNorm(rows=1), J, z, (0, 0)).jacobian
+    state = update_metric(FeatureMetric(floor=0.1), init_metric(net, params), J, 0)
+    found = lower_kernel(in_metric(state, pulled_back(J)))
+    assert_close("kernel", np.tril(found), np.tril(lower_kernel(in_metric(state, J))), 1e-12)
+    assert not np.allclose(np.tril(found), np.tril(lower_kernel(J)))
