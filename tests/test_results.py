@@ -12,9 +12,8 @@ from revgn.studies import conduct_study, load_study
 from revgn.studies.page import verdict_table
 
 RESULTS = Path(__file__).parent.parent / "examples" / "results"
-PAGES = sorted(
-    path for path in RESULTS.glob("*.md") if path.name not in ("README.md", "gpu.md", "paper-scale.md")
-)
+OTHERS = ("README.md", "gpu.md", "paper-scale.md", "step-times.md")
+PAGES = sorted(path for path in RESULTS.glob("*.md") if path.name not in OTHERS)
 MARK = " (measured with 0.1.0)"
 REMOVED = {  # variants and claims of removed options, by page
     "cures": {

@@ -88,8 +88,8 @@ _HIDDEN = 0.8  # observed: below this ratio of rank at W = 0 to order, the kerne
 _UNBOUNDED = 2**62  # bytes
 _SUMS_SHARE = 2  # rows that are computed for each sample take at most one half of the memory bound
 _LAUNCHES, _LAUNCHES_OF_LAYER = 83, 18  # of a solve and of each layer, without the pieces of the kernel
-_SOLVES = 12  # triangular solves: for estimates of the smallest eigenvalue, and for the solution
-_PASSES = 24  # sweeps over the factor: for estimates of its eigenvalues, the solution, and a refinement
+_SOLVES, _SOLVES_OF_ESTIMATES = 2, 10  # triangular solves for the solution, and for the smallest eigenvalue
+_PASSES, _PASSES_OF_ESTIMATES = 4, 20  # sweeps over the factor for the solution, and for its eigenvalues
 Outputs = Literal["logits", "centered-logits"]
 _OUTPUTS = (
     "Outputs that are constrained: the logits, or the centered logits, which omit a constant per sample that "
@@ -273,6 +273,8 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
     moving = layers if sizes.own_rows else layers[:-1]  # layers whose cotangents differ between samples
     c, is_whole = sizes.span or sizes.outputs, is_dense("cholesky", order, size, solver.memory, sizes.limits)
     own_rows = rows_memory(sizes, m, kept=is_whole and are_few(m, len(layers), c))
+    estimates = 0 if solver.damping else 1
+    solves, sweeps = _SOLVES + estimates * _SOLVES_OF_ESTIMATES, _PASSES + estimates * _PASSES_OF_ESTIMATES
     work = {"pull-back": sizes.pull_back(m), "solution": work_of_rows(solver, sizes_of_all)}
     if not solver.damping:
         work["rho"] = sizes.jvp
@@ -280,7 +282,7 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
     work["factor"] = order**3 / 3
     if is_whole:
         held = order**2 * size
-        passes = 2 * -(-len(moving) // HELD) + _PASSES
+        passes = 2 * -(-len(moving) // HELD) + sweeps
         memory = {"kernel": sizes.limits.cholesky * held}
         memory |= {"rows": own_rows} if own_rows else {}
         total, groups = Cost(work, memory, passes * held / 2, order, kernel="dense"), 1
@@ -290,13 +292,13 @@ def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
         work["pull-back"] += sizes.forward
         held = plan.at_work + min(plan.room, plan.kernel + plan.sources)
         share = plan.on_disk / (plan.kernel + plan.sources)  # fraction of all reads that come from disk
-        reads = size * order**3 / (3 * plan.samples * m) + _PASSES * plan.kernel
+        reads = size * order**3 / (3 * plan.samples * m) + sweeps * plan.kernel
         moved = plan.on_disk + share * reads
         total = Cost(work, {"kernel": held}, 0.0, order, "tiles", plan.on_disk, moved)
         groups = -(-n // plan.samples)
     sums = m * (len(moving) + -(-len(layers) // HELD)) * groups * (groups + 1) / 2
     launches = _LAUNCHES + _LAUNCHES_OF_LAYER * len(layers) + sums
-    total += Cost(launches=launches, solved=_SOLVES * order)
+    total += Cost(launches=launches, solved=solves * order)
     if solver.damping == "leave-one-out":
         total += _cost_of_leave_one_out(solver, total, m)
     singular = singular_kernel(solver.damping, m, sizes)
