@@ -9,6 +9,7 @@ from revgn_cli.notes import say_note
 from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, print_json, setting_options
 
 if TYPE_CHECKING:
+    from revgn.arrays import BackendName
     from revgn.launch import Step
     from revgn.store import Weights
 
@@ -17,8 +18,18 @@ if TYPE_CHECKING:
 @click.argument("run", type=click.Path(path_type=Path))
 @setting_options(DATA_OPTIONS, with_defaults=False)
 @checkpoint_options(default="raw")
+@click.option(
+    "--backend", type=click.Choice(["numpy", "cupy"]), help="Array library.  [default: that of the run]"
+)
 @json_option
-def command(run: Path, checkpoint: "Step", weights: "Weights", as_json: bool, **values: Any) -> None:
+def command(
+    run: Path,
+    checkpoint: "Step",
+    weights: "Weights",
+    backend: "BackendName | None",
+    as_json: bool,
+    **values: Any,
+) -> None:
     """Evaluate the newest checkpoint of RUN on its own data set, or on the one given by --data.
 
     Prints loss and accuracy of each set, the accuracy of each class and the confusion of classes on the test
@@ -35,8 +46,8 @@ def command(run: Path, checkpoint: "Step", weights: "Weights", as_json: bool, **
     from revgn.views.errors import confusion_lines
 
     settings = chosen_settings(values).get("data", {})
-    result = evaluate_run(run, settings, checkpoint=checkpoint, weights=weights)
-    if result.get("selected_by", "").startswith("test"):
+    result = evaluate_run(run, settings, checkpoint=checkpoint, weights=weights, backend=backend)
+    if result.get("selected_by", "").startswith("test") and "name" not in settings:
         from revgn.views.compare import SELECTED_BY_TEST
 
         say_note(f"the run has no validation rows, and the test set selects its checkpoint{SELECTED_BY_TEST}")

@@ -4,6 +4,7 @@ Numerical outcomes (rank, truncation, an inexact step) are not errors: a solver 
 """
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -49,6 +50,23 @@ class MemoryShortageError(RevgnError, MemoryError):
 
 class RunHeldError(RunError):
     """Raised if another process is writing the run."""
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a file cannot be read, without the message of the library that read it.
+
+    Examples
+    --------
+    >>> reason_of(PermissionError(13, "Unable to synchronously open file"))
+    'permission denied'
+    """
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    if isinstance(error, MemoryError):
+        return "it does not fit into memory"
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.object[error.start]:#04x} is not UTF-8; save the file as UTF-8"
+    return "the file is damaged, incomplete or of another kind"
 
 
 def nearest(name: object, known: Iterable[str], otherwise: str = "") -> str:

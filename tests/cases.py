@@ -89,15 +89,15 @@ class ConvolutionCase:
 
 
 CONVOLUTIONS = [
-    *(ConvolutionCase(how, half=half) for how in ("frozen", "trained") for half in (0, 1, None)),
-    *(ConvolutionCase(how, image) for how in ("frozen", "trained") for image in IMAGES if image != "3x4"),
-    *(ConvolutionCase(how, hidden=30) for how in ("frozen", "trained")),  # wider than a neighbourhood
-    *(ConvolutionCase(how, "pixel", hidden=30) for how in ("frozen", "trained")),  # rank n
-    *(ConvolutionCase("trained", image, n=1) for image in ("3x4", "dense")),
-    *(ConvolutionCase("trained", activation=activation) for activation in ("relu", "gelu", "identity")),
-    *(ConvolutionCase(how, rows=repeated_rows) for how in ("frozen", "trained")),
+    *(ConvolutionCase(how, half=half) for how in ("frozen", "trained") for half in (0, 1)),
+    *(ConvolutionCase(how, hidden=30, half=None) for how in ("frozen", "trained")),  # wide; the map alone
+    *(ConvolutionCase("trained", image) for image in IMAGES if image != "3x4"),
+    *(ConvolutionCase("frozen", "pixel", hidden=hidden) for hidden in (7, 30)),  # h above n: rank n
+    ConvolutionCase("trained", n=1, activation="gelu"),
+    ConvolutionCase("trained", activation="relu", rows=repeated_rows),
+    ConvolutionCase("frozen", activation="identity", rows=repeated_rows),
     ConvolutionCase("trained", "dense", n=9, rows=low_rank_rows),
-    ConvolutionCase("frozen", "3x4", rows=zero_rows),
+    ConvolutionCase("frozen", "1x1", rows=zero_rows),
 ]
 
 
@@ -290,7 +290,7 @@ def small(**settings: Any) -> Convolutional:
 CONVOLUTIONAL = [
     ConvolutionalCase("trained", small()),
     ConvolutionalCase("frozen", small(projection="frozen", hidden=(6, 7))),
-    ConvolutionalCase("rebuild", small(activations="rebuild", blocks=(2, 1)), samples=2),
+    ConvolutionalCase("rebuild", small(activations="rebuild"), samples=2),
     ConvolutionalCase("dense-readout", small(readout="dense", activation="gelu", kernel=1)),
     ConvolutionalCase("one-pixel", small(blocks=(1,), hidden=(4,)), shape=(1, 2, 2), outputs=4, samples=4),
     ConvolutionalCase("no-squeeze", small(channels=2, squeeze=1, blocks=(1,), hidden=(3,)), (2, 3, 4), 2, 1),

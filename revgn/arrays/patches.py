@@ -16,7 +16,7 @@ from revgn.arrays.namespace import array_namespace
 from revgn.arrays.pool import empty, zeros
 from revgn.arrays.typing import Array
 
-_NUMBERS = 1 << 18  # of a block of samples, in all arrays of a step: they fit the second-level cache
+_NUMBERS = 1 << 19  # of a block of samples, in all arrays of a step: they stay in the processor's caches
 
 
 class Grid(NamedTuple):

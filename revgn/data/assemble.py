@@ -9,6 +9,7 @@ from revgn.data.dataset import (
     HostArray,
     ImageShape,
     Part,
+    as_float64,
     check_finite,
     checksum_arrays,
     normalization,
@@ -211,7 +212,7 @@ def _flatten(rows: Rows, layout: LayoutChoice, where: str) -> HostArray:
         raise DataError(f"{where} inputs have dtype {inputs.dtype}; expected numbers")
     flat = flat_images(inputs, layout, where)
     if flat.dtype != np.uint8:
-        flat = flat.astype(np.float64)
+        flat = as_float64(flat)
         check_finite(flat, f"{where} inputs")
     return flat
 

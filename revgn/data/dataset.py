@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from revgn.errors import DataError, RevgnError
+from revgn.errors import DataError, RevgnError, reason_of
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 Task: TypeAlias = Literal["classification", "regression"]
@@ -72,18 +72,13 @@ def reading(where: object, *errors: type[Exception]) -> Iterator[None]:
     except RevgnError:
         raise
     except kinds as error:
-        raise DataError(f"{where}: cannot be read; {_reason(error)}") from None
+        raise DataError(f"{where}: cannot be read; {reason_of(error)}") from None
 
 
-def _reason(error: Exception) -> str:
-    """Return the reason of a failure in words of our own; the system has good words for its errors."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror[0].lower() + error.strerror[1:]
-    if isinstance(error, MemoryError):
-        return "it does not fit into memory"
-    if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.object[error.start]:#04x} is not UTF-8; save the file as UTF-8"
-    return "the file is damaged, incomplete or of another kind"
+def as_float64(values: HostArray) -> HostArray:
+    """Return values as float64; long doubles beyond its range become infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float64)
 
 
 def check_finite(values: HostArray, where: str, columns: Sequence[str] = ()) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from revgn.data.archives import USUAL_INPUTS, USUAL_TARGETS
 from revgn.data.cells import is_number, numbers, open_table
-from revgn.data.dataset import HostArray, reading
+from revgn.data.dataset import HostArray, as_float64, reading
 from revgn.data.folders import IMAGE_SUFFIXES, read_images
 from revgn.data.interface import Interface
 from revgn.data.kinds import kind_of_file
@@ -114,7 +114,7 @@ def flat_inputs(x: HostArray, interface: Interface, where: str) -> HostArray:
         expected = f"(n, {d})" + (f" or images (n, {', '.join(map(str, shape))})" if shape else "")
         raise UsageError(f"{where}: inputs have shape {x.shape}, but the network expects {expected}")
     flat = x.reshape(x.shape[0], d)
-    return flat if flat.dtype == np.uint8 else flat.astype(np.float64)
+    return flat if flat.dtype == np.uint8 else as_float64(flat)
 
 
 def column_positions(wanted: Sequence[str], present: Sequence[str], where: str) -> list[int]:

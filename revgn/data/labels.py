@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from revgn.data.dataset import HostArray, Task, check_finite
+from revgn.data.dataset import HostArray, Task, as_float64, check_finite
 from revgn.data.settings import TaskChoice
 from revgn.errors import DataError
 
@@ -150,7 +150,9 @@ def _numbers(targets: HostArray, where: str) -> HostArray:
     """Return regression targets as (n, c) float64."""
     if targets.dtype.kind == "U":
         raise DataError(f"{where} hold text, such as {str(targets[0])[:40]!r}; a regression expects numbers")
-    return targets.reshape(targets.shape[0], -1).astype(np.float64)
+    numbers = as_float64(targets.reshape(targets.shape[0], -1))
+    check_finite(numbers, where)
+    return numbers
 
 
 def _column_count(name: str, targets: list[HostArray]) -> int:
@@ -170,7 +172,7 @@ def _one_hot_rows(targets: HostArray, where: str) -> HostArray:
     return targets.astype(np.float64)
 
 
-def _label_name(label: object) -> str:
+def label_name(label: object) -> str:
     """Return the name of a label; whole numbers have one name, whatever their dtype."""
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
@@ -183,7 +185,7 @@ def _class_names(labels: HostArray, where: str, fewest: int) -> tuple[str, ...]:
         raise DataError(
             f"{where}: {labels.size} rows have {seen.size} different numbers; is it a regression?"
         )
-    names = tuple(map(_label_name, seen.tolist()))
+    names = tuple(map(label_name, seen.tolist()))
     if len(names) < fewest:
         raise DataError(
             f"{where}: all rows are of one class, {names[0][:40]!r}; a classification needs at least two"
@@ -195,11 +197,11 @@ def _one_hot(labels: HostArray, classes: tuple[str, ...], where: str) -> HostArr
     """Return (n, c) float64 with a single 1 per row, at the class of the label's name."""
     positions = {name: k for k, name in enumerate(classes)}
     seen, place = np.unique(labels, return_inverse=True)
-    index = np.array([positions.get(_label_name(label), -1) for label in seen.tolist()])[place]
+    index = np.array([positions.get(label_name(label), -1) for label in seen.tolist()])[place]
     if (index < 0).any():
         row = int(np.argmin(index))
         raise DataError(
-            f"{where}: label {_label_name(labels[row].item())[:40]!r} in row {row} (from 0) is not one of "
+            f"{where}: label {label_name(labels[row].item())[:40]!r} in row {row} (from 0) is not one of "
             f"the {len(classes)} classes {classes[0][:40]!r} to {classes[-1][:40]!r}"
         )
     encoded: HostArray = np.eye(len(classes))[index]

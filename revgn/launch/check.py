@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from revgn.errors import DataError, RevgnError, RunError
+from revgn.errors import DataError, RevgnError, RunError, reason_of
 from revgn.launch.problem import ROUNDING, is_own, problem_of, redraw_difference
 from revgn.settings import build_config, config_toml, filled_settings, without_none
 from revgn.store import names
@@ -123,7 +123,7 @@ def _config(run: Run) -> str:
     except FileNotFoundError:
         raise _SkippedError("the file is missing") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise RunError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+        raise RunError(f"{path}: cannot be read: {reason_of(error)}") from None
     with reading(run.folder / names.RUN_FILE) as file:
         version = int(file.attrs["format_version"])
     of_file = migrated({"format_version": version, "config_json": json.dumps(content)}, path)

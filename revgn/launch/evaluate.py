@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from revgn.arrays import BackendName
 from revgn.data import Dataset, Interface, Part
 from revgn.data.inputs import column_positions
 from revgn.errors import UsageError
@@ -29,6 +30,7 @@ def evaluate_run(
     weights: Weights = "raw",
     problem: Problem | None = None,
     parts: Sequence[PartName] = get_args(PartName),
+    backend: BackendName | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run on its own data, or on the data that `data` describes.
 
@@ -47,6 +49,8 @@ def evaluate_run(
         The problem of a run that was started with a `Problem`.
     parts : sequence of {"train", "validation", "test"}
         Sets that are evaluated. Default: all.
+    backend : {"numpy", "cupy"} or None
+        Array library. Default: that of the run.
 
     Returns
     -------
@@ -75,10 +79,10 @@ def evaluate_run(
     folder = Path(folder)
     run = open_run(folder)
     if data:
-        model = model_of_run(run, problem)
+        model = model_of_run(run, problem, backend)
         dataset = _other_data(run, model.interface, data)
     else:
-        problem = problem_of(run, problem, optimizer=False)
+        problem = problem_of(run, problem, optimizer=False, backend=backend)
         model, dataset = model_of(problem), problem.dataset
     if weights == "average" and model.config.training.average is None:
         raise UsageError(f"{folder}: has no averaged weights, since it was trained without training.average")

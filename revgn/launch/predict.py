@@ -11,6 +11,7 @@ from revgn.arrays import BackendName, to_host
 from revgn.data import DataSettings, Interface, Part, place_part
 from revgn.data.dataset import HostArray
 from revgn.data.inputs import Piece, flat_inputs, read_inputs
+from revgn.data.labels import label_name
 from revgn.errors import DataError, UsageError
 from revgn.launch.problem import model_of_run
 from revgn.launch.rebuild import Step, weights_of
@@ -212,7 +213,7 @@ def true_values(targets: HostArray, interface: Interface) -> HostArray | None:
     labels = targets.reshape(targets.shape[0], -1)
     if labels.shape[1] != 1:
         return None
-    names = [f"{label:.0f}" if isinstance(label, float) else str(label) for label in labels[:, 0].tolist()]
+    names = [label_name(label) for label in labels[:, 0].tolist()]
     places = {name: k for k, name in enumerate(interface.classes)}
     if not places.keys() & {*names}:
         places = {str(k): k for k in range(c)}

@@ -114,9 +114,10 @@ def stored_network(problem: Problem) -> StoredNetwork:
 
 
 def with_data_found(config: Config) -> Config:
-    """Return the configuration with an absolute path of the data file, so that any folder can resume it."""
-    name = Path(config.data.name)
-    return replace(config, data=replace(config.data, name=str(name.resolve()))) if name.suffix else config
+    """Return the configuration with an absolute path of the data, so that the run can be resumed anywhere."""
+    path = Path(config.data.name)
+    is_path = config.data.name not in dataset_names() and (path.suffix or path.exists())
+    return replace(config, data=replace(config.data, name=str(path.resolve()))) if is_path else config
 
 
 def _config_of(run: Run, optimizer: bool, backend: BackendName | None) -> Config:
@@ -135,13 +136,14 @@ def _load(run: Run, config: Config, stored: StoredNetwork | None) -> tuple[Confi
     dataset : Dataset
     """
     path = Path(config.data.name)
-    if not path.suffix or path.exists():
+    if path.exists() or not (path.suffix or path.is_absolute()):
         return config, _load_as_then(run, config, stored)
     for other in _candidates(path, 0 if stored is None else stored.data_bytes):
         moved = replace(config, data=replace(config.data, name=str(other)))
         with suppress(RevgnError):
             return moved, _load_as_then(run, moved, stored)
-    raise DataError(f"{path}: there is no such file; name the data of the run with --data FILE")
+    kind = "file" if path.suffix else "folder"
+    raise DataError(f"{path}: there is no such {kind}; name the data of the run with --data {kind.upper()}")
 
 
 def _load_as_then(run: Run, config: Config, stored: StoredNetwork | None) -> Dataset:

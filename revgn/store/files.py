@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5s, h5t
 
-from revgn.errors import RunError
+from revgn.errors import RunError, reason_of
 from revgn.store.names import PARTIAL_FILE
 
 SEAL = b"crc32 %08x\n"
@@ -130,8 +130,7 @@ def reading(path: Path) -> Iterator[h5py.File]:
     except FileNotFoundError as error:
         raise RunError(f"{path}: is missing") from error
     except Exception as error:  # h5py raises many types: OSError, KeyError, RuntimeError, TypeError
-        reason = " ".join(str(error).split())
-        raise RunError(f"{path}: cannot be read and may be damaged: {reason}") from error
+        raise RunError(f"{path}: cannot be read and may be damaged: {reason_of(error)}") from error
 
 
 def read_attributes(node: Any, without: str | None = None) -> dict[str, Any]:

@@ -44,7 +44,7 @@ _INTERFACE = "interface"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredNetwork:
-    """Interface and frozen arrays of a network, and the size of its data file (0: a known data set)."""
+    """Interface and frozen arrays of a network, and the size of its data file (0 if it has none)."""
 
     interface: Interface
     frozen: Mapping[str, HostArray]

@@ -14,7 +14,7 @@ from typing import Any
 
 from revgn.launch.signals import Asked, caught_signals, passed_on_signals
 
-_SHARED = "revgn-signals"  # name under which a dask worker holds what its trials share
+_SHARED = "_revgn_signals"  # attribute of a dask worker, for what its trials share
 
 
 def signals_to_trial() -> AbstractContextManager[Callable[[], bool]]:
@@ -27,7 +27,7 @@ def signals_to_trial() -> AbstractContextManager[Callable[[], bool]]:
     worker = _dask_worker()
     if worker is None:  # a thread of some other executor, whose process handles its own signals
         return nullcontext(lambda: False)
-    shared: _OnDask = worker.extensions.setdefault(_SHARED, _OnDask(worker))
+    shared: _OnDask = vars(worker).setdefault(_SHARED, _OnDask(worker))
     return shared.during_a_trial()
 
 

@@ -157,7 +157,8 @@ def analyse(problem: Problem, state: TrainState, probe: Probe, data: PlacedDatas
     on the device.
     """
     ahead = _look_ahead(problem, state, data or place_data(problem))
-    return analysis.measure(Moment(problem.network, state.params, probe, ahead))
+    with unwarned():  # what is not finite is stored as such
+        return analysis.measure(Moment(problem.network, state.params, probe, ahead))
 
 
 def _look_ahead(problem: Problem, state: TrainState, data: PlacedDataset) -> Ahead | None:

@@ -149,7 +149,7 @@ def _diverged(problem: Problem, record: Record, limit: float) -> str:
     if dampings and dampings[0] != "leave-one-out":
         advice += f" or a larger damping (now {dampings[0]:g})"
     if is_finite(record):
-        multiple = f"{limit:.4g}, {problem.config.training.diverged_above:g} times its start"
+        multiple = f"{limit:.4g}, {problem.config.training.diverged_above:g} times its initial value"
         if "loss" in record:
             found = f"the loss is {record['loss']:.4g}; for {LASTING} steps it has been above {multiple}"
         else:

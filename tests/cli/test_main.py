@@ -280,6 +280,7 @@ def save(path, **arrays):
         ("nan.npz", "nan.npz: training set: values are missing in 1 of 40 rows (1 in input column 2)"),
         ("constant.npz", "constant.npz: all 6 inputs are constant in the 32 training rows"),
         ("outside.npz", "outside.npz: test targets: label '7' in row 0 (from 0) is not one of the 3 classes"),
+        ("long.npz", "long.npz: training inputs: 240 of 240 numbers are not finite"),
         ("text.csv", "column 'a': 'two' is not a number"),
     ],
 )
@@ -292,6 +293,7 @@ def test_invalid_data(name, says, invoke, tmp_path):
     (tmp_path / "empty.npz").write_bytes(b"")
     save(tmp_path / "nan.npz", x=bad)
     save(tmp_path / "constant.npz", x=x * 0)
+    save(tmp_path / "long.npz", x=x.astype(np.longdouble) * np.longdouble("1e4000"))
     save(tmp_path / "outside.npz", x_test=x, y_test=np.full(40, 7))
     (tmp_path / "text.csv").write_text("a,b\n1,2\ntwo,4\n")
     options = ["--target", "b"] if name.endswith("csv") else []
@@ -347,7 +349,7 @@ def test_a_loss_that_is_not_finite(steps, invoke, tmp_path):
     line = the_line(invoke("train", *options, "--out", "run"), 1)
     assert line == "step 2: the loss is nan and the step's norm nan; try a smaller lr (now 1e+30)"
     found = json.loads(invoke("show", "run", "--json").stdout, parse_constant=pytest.fail)
-    assert (found["status"], found["message"]) == ("failed", line)
+    assert (found["status"], found["message"]) == ("diverged", line)
     assert (tmp_path / "run" / "checkpoints" / "step_00000000.h5").exists()
 
 

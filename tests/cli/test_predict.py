@@ -82,6 +82,7 @@ def finished(tmp_path_factory):
     from revgn.settings import build_config
 
     tiny = {"data": {"subset": 200}, "network": {"hidden": 16}, "training": {"batch_size": 64, "steps": 2}}
+    tiny["optimizer"] = {"kind": "adam"}
     return start_run(build_config(tiny), tmp_path_factory.mktemp("predict") / "run").folder
 
 

@@ -99,7 +99,7 @@ def test_a_dry_run_prints_the_names_of_the_trials(options, invoke, tmp_path, min
     [
         (("--grid", "lr"), "--grid lr: expected key=values"),
         (("--grid", "carry=1"), "carry: is now optimizer.momentum"),
-        (("--grid", "lr=-1,1"), "trial lr=-1: optimizer.lr: -1.0 cannot be used"),
+        (("--grid", "lr=-1,1"), "trial lr=-1: optimizer.lr: -1 cannot be used"),
         (("--grid", "lr=0.1..1"), "a range has no countable values"),
         (("--tune", "damping"), "tune damping: has no initial values"),
         (("--tune", "lr", "--search", 3), "--tune and --search: both choose the trials"),
@@ -181,6 +181,7 @@ def test_a_killed_or_interrupted_sweep_can_be_resumed(spawn, invoke, tmp_path):
         process.kill()
         assert process.wait() == -signal.SIGKILL
         assert wait_until(is_free), "a worker outlived its parent"
+        assert {open_run(path).status for path in list_runs(sweep)} <= {"interrupted", "finished"}
     before = steps_of(sweep)
     process = spawn(*options)
     assert wait_until(lambda: all(map(int.__gt__, steps_of(sweep), before)), process)

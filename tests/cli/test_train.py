@@ -232,7 +232,7 @@ def test_plain_progress_has_no_control_characters(train):
 
 
 def test_quiet_prints_only_the_folder(train, invoke):
-    result = train("run", "-q")
+    result = train("run", "-q", "--schedule", "constant")
     assert result.stderr == ""
     assert invoke("resume", "run", "--steps", 5, "--quiet").stderr == ""
 
@@ -307,7 +307,7 @@ def test_a_run_that_diverges_is_reported(invoke, train, tmp_path):
     """By train, ls, show and compare; the records stay, and the exit code is 1."""
     found = train("run", "--optimizer", "adam", "--lr", 30, "--json", "-q")
     assert found.exit_code == 1
-    line = r"revgn: step 4: the training loss is \S+ at the end, above \S+, 1000 times its start; try"
+    line = r"revgn: step 4: the training loss is \S+ at the end, above \S+, 1000 times its initial value; try"
     assert re.match(line, found.stderr)
     assert len(found.stderr.splitlines()) == 1
     told = json.loads(found.stdout)

@@ -165,6 +165,20 @@ def test_a_file_of_another_kind_gives_an_error_of_one_line(tmp_path, name, conte
     assert name in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["own.npz", "own.h5"])
+def test_no_message_of_a_library_is_shown(tmp_path, name):
+    """Files that end too early."""
+    save_arrays = write_npz if name == "own.npz" else write_h5
+    save_arrays(tmp_path / name, ALL)
+    whole = (tmp_path / name).read_bytes()
+    for size in (len(whole) // 2, len(whole) - 1):
+        (tmp_path / name).write_bytes(whole[:size])
+        with pytest.raises(DataError) as caught:
+            load_dataset(str(tmp_path / name))
+        said = str(caught.value).removeprefix(str(tmp_path / name))
+        assert said == ": cannot be read; the file is damaged, incomplete or of another kind"
+
+
 def test_the_kind_of_a_file_follows_from_its_content(tmp_path):
     write_h5(tmp_path / "a.npz", {"x": X, "y": LABELS})
     with (tmp_path / "b.h5").open("wb") as file:

@@ -58,6 +58,8 @@ def with_value(value, row, column):
         (X, X.reshape(12, 2, 2), r"shape \(12, 2, 2\); expected"),
         (X, Y.astype(str)[:, np.newaxis].repeat(2, axis=1), "hold text; expected one label per row"),
         (X * 0 + 1.7e308, Y, "too large"),
+        (X.astype(np.longdouble) * np.longdouble("1e4000"), Y, "inputs: 48 of 48 numbers are not finite"),
+        (X, np.full(12, np.longdouble("1e4000")), "targets: 12 of 12 numbers are not finite"),
         (X[:1], Y[:1] + 0.5, "cannot be split"),
     ],
 )

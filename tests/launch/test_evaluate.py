@@ -1,7 +1,9 @@
 """Evaluation of runs on their own and on other data, with raw and with averaged weights."""
 
+import shutil
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from launch_cases import OPTIMIZERS, save_table, settings, stop_after
@@ -23,6 +25,17 @@ def test_evaluation_on_the_runs_own_data(finished):
     assert (result["train_rows"], result["test_rows"]) == (200, 360)
     for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
         assert result[name] == run.epochs[name][-1]
+
+
+def test_a_run_on_a_gpu_is_evaluated_without_one(finished, tmp_path):
+    """Another backend may be chosen, with and without the data of the run."""
+    folder = shutil.copytree(finished, tmp_path / "run")
+    with h5py.File(folder / "run.h5", "r+") as file:
+        settings = file.attrs["config_json"]
+        file.attrs["config_json"] = settings.replace('"backend": "auto"', '"backend": "cupy"')
+    for data in ({}, {"name": "digits", "subset": 200}):
+        found = evaluate_run(folder, data, backend="numpy")
+        assert found["test_loss"] == open_run(finished).epochs["test_loss"][-1]
 
 
 def test_evaluation_on_other_data(finished, tmp_path):

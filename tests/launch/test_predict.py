@@ -207,6 +207,7 @@ def test_files_of_images_are_named(tmp_path):
     [
         (np.array([2, 0, 1]), ("0", "1", "2"), [2, 0, 1]),
         (np.array([2.0, 0.0]), ("0", "1", "2"), [2, 0]),
+        (np.array([0.5, 1.5]), ("0", "1", "2"), [-1, -1]),
         (np.array(["bee", "ant", "fly"]), ("ant", "bee"), [1, 0, -1]),
         (np.array([1, 0]), ("ant", "bee"), [1, 0]),
         (np.array([7, 5, 7]), ("5", "7"), [1, 0, 1]),

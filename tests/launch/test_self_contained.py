@@ -69,6 +69,27 @@ def test_training_needs_the_data_and_takes_them_under_a_new_name(moved):
     assert resume_run(folder, {"training": {"steps": 7}}).step == 7
 
 
+def test_a_folder_of_images_may_move(tmp_path, monkeypatch):
+    """A run is resumed from any folder, and with the new place of its images."""
+    Image = pytest.importorskip("PIL.Image")
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 4, 4), dtype=np.uint8)
+    for number, image in enumerate(pixels):
+        path = tmp_path / "pictures" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    monkeypatch.chdir(tmp_path)
+    start_run(config(name="pictures", subset=None, hidden=8, batch_size=8, steps=2), "run")
+    folder = tmp_path / "run"
+    (tmp_path / "away").mkdir()
+    monkeypatch.chdir(tmp_path / "away")
+    assert resume_run(folder, {"training": {"steps": 3}}).step == 3
+    (tmp_path / "pictures").rename(tmp_path / "photos")
+    with pytest.raises(DataError, match=r"pictures: there is no such folder; name the data .* --data FOLDER"):
+        resume_run(folder, {"training": {"steps": 4}})
+    moved = {"name": str(tmp_path / "photos")}
+    assert resume_run(folder, {"data": moved, "training": {"steps": 4}}).step == 4
+
+
 def test_data_moved_within_their_folder_are_found_by_their_checksum(trained):
     """Of the files of the same size and ending, the one with the checksum of the run is taken."""
     folder, data = trained
@@ -138,7 +159,8 @@ def test_a_run_without_the_file_is_used_with_its_data(trained):
 def test_columns_are_matched_by_name(tmp_path):
     """An evaluation takes the columns of a table in any order; a missing one is named."""
     cars = revgn.load_dataset("auto-mpg")
-    start_run(config(name="auto-mpg", subset=None, steps=2, dtype="float64"), tmp_path / "run")
+    own = config(name="auto-mpg", subset=None, steps=2, dtype="float64", optimizer="adam")
+    start_run(own, tmp_path / "run")
     names = [*cars.columns, "mpg"]
     table = np.hstack((cars.test.inputs, cars.test.targets))[:40]
     mixed = [7, 3, 0, 5, 6, 1, 4, 2]

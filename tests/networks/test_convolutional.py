@@ -1,5 +1,7 @@
 """Convolutional networks: laws, formulas pixel by pixel, dense Jacobians, and every solver on them."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from cases import CONVOLUTIONAL, redraw
@@ -38,10 +40,22 @@ from revgn.trees import flatten, scale, size, unflatten
 CASES = pytest.mark.parametrize("case", CONVOLUTIONAL, ids=lambda case: case.name)
 
 
+@cache
+def dense_jacobian(name):
+    """J of a case in double precision, by the complex step."""
+    case = next(case for case in CONVOLUTIONAL if case.name == name)
+    return images.jacobian(*case.build(make_library("numpy"), "float64"))
+
+
 @CASES
-def test_network_and_its_chain_satisfy_the_laws(case, backend, dtype):
+def test_network_satisfies_its_laws(case, backend, dtype):
     net, params, x = case.build(backend, dtype)
     check_layer(net, params, x, kind="chain")
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONAL[:3:2], ids=lambda case: case.name)
+def test_chain_satisfies_its_laws(case, numpy_backend):
+    net, params, x = case.build(numpy_backend, "float64")
     check_layer(net.body, params, to_halves(net, x), kind="chain")
 
 
@@ -56,7 +70,7 @@ def test_network_matches_the_formula(case, backend, dtype):
 @CASES
 def test_jacobian_and_kernel_match_the_dense_reference(case, numpy_backend, rng):
     net, params, x = case.build(numpy_backend, "float64")
-    truth = images.jacobian(net, params, x)
+    truth = dense_jacobian(case.name)
     z, J = jacobian(net, params, x)
     d, z_bar = rng.standard_normal(size(params)), rng.standard_normal(z.shape)
     assert_close("J d", apply(J, unflatten(params, d)).ravel(), truth @ d, 1e-12)
@@ -83,7 +97,7 @@ def test_minimum_norm_steps_match_the_dense_pseudoinverse(case, solver, numpy_ba
     eps = rng.standard_normal(z.shape)
     of = equation(solver, J, eps, (3, 4))
     D, info = solve(of.solver, of.jacobian, of.eps)
-    truth = images.jacobian(net, params, x)
+    truth = dense_jacobian(case.name)
     R = of.jacobian.outputs
     if R is not None:
         R = np.broadcast_to(R, (len(x), *R.shape[-2:]))
@@ -193,7 +207,7 @@ def test_weights_and_ranks_are_counted(case, numpy_backend):
     layers = tuple(each for layer in net.body.layers for each in layer_costs(layer, len(x)))
     sizes = Sizes(len(x), case.outputs, 8, layers)
     assert sizes.weights == size(params)
-    truth = images.jacobian(net, params, x)
+    truth = dense_jacobian(case.name)
     assert np.linalg.matrix_rank(truth) <= sizes.rank_bound(case.outputs)
     zero = scale(0.0, params)
     at_zero = tuple(type(of)(of.weight, *own[1:]) if of else of for of, own in zip(zero, params, strict=True))

@@ -64,7 +64,7 @@ def test_a_loss_above_the_limit_for_ten_steps_has_diverged(losses, last, make_pr
     assert [event.is_sound for event in steps] == [loss < HIGH for loss in losses[: len(steps)]]
     if message:
         assert message.startswith(f"step {last}: the loss is 2.4e+04; for 10 steps it has been above ")
-        assert "1000 times its start; try a smaller lr (now 1e-06)" in message
+        assert "1000 times its initial value; try a smaller lr (now 1e-06)" in message
         assert "\n" not in message
 
 

@@ -22,9 +22,11 @@ from revgn.training import (
     DivergedError,
     Evaluated,
     StepDone,
+    analyse,
     evaluate,
     evaluate_part,
     initial_state,
+    start_probe,
     train,
     train_step,
 )
@@ -106,7 +108,8 @@ def test_records_hold_the_registered_series(make_problem):
     of_validation = {f"validation_{what}{of}" for what in ("loss", "accuracy") for of in ("", "_average")}
     of_estimates = {f"kernel_{what}_error" for what in ("similarity", "alignment", "rate")}
     by_coupling = {f"weights_{what}_{k}" for what in ("norm", "moved", "cosine") for k in range(4)}
-    of_all = {series.name for series in EPOCH_SERIES} - of_validation - of_estimates
+    of_regression = {each.name for each in EPOCH_SERIES if {"rmse", "r2"} & {*each.name.split("_")}}
+    of_all = {series.name for series in EPOCH_SERIES} - of_validation - of_estimates - of_regression
     assert epochs - {"epoch"} == of_all | by_coupling
     held_out = load_dataset("digits", subset=200, validation=0.1)
     held = run(make_problem({"training.average.kind": "exponential"}, held_out))
@@ -161,6 +164,14 @@ def test_the_last_evaluations_look_ahead(make_problem, schedule):
             assert [event.record[name] for name in names] == [same.record[name] for name in names]
         first, second = (trees.axpy(-1.0, b.state.params, a.state.params) for a, b in pairwise(on))
         assert events[-1].record["step_overlap"] == pytest.approx(cosine(first, second), abs=1e-5)
+
+
+def test_what_overflows_in_the_analysis_gives_no_warning(make_problem):
+    """Warnings of NumPy are errors here."""
+    problem = make_problem({"training.dtype": "float32", "optimizer": "sgd"})
+    state = initial_state(problem)
+    huge = state._replace(params=trees.map_leaves(lambda W: W + np.float32(1e25), state.params))
+    assert "kernel_rate" not in analyse(problem, huge, start_probe(problem, 6))
 
 
 def test_conjugate_gradients_are_recorded(make_problem):

@@ -36,7 +36,8 @@ def test_the_most_frequent_pairs_of_many_classes():
 @pytest.fixture
 def make(tmp_path):
     def start(folder, **data):
-        tiny = {"data": data, "network": {"hidden": 8}, "training": {"steps": 3}}
+        parts = {"network": {"hidden": 8}, "optimizer": {"kind": "adam"}, "training": {"steps": 3}}
+        tiny = {"data": data} | parts
         start_run(build_config(tiny), tmp_path / folder)
         return open_run(tmp_path / folder)
 
