@@ -47,7 +47,10 @@ def dask_executor(address: str, workers: int | None = None) -> Iterator[tuple[Ex
             k: {"cls": distributed.Nanny, "options": {"host": _HOST, "nthreads": 1, "env": environment}}
             for k, environment in enumerate(environments(count, visible_gpus()))
         }
-        scheduler = {"cls": distributed.Scheduler, "options": {"host": _HOST, "dashboard": False}}
+        scheduler = {
+            "cls": distributed.Scheduler,
+            "options": {"host": _HOST, "dashboard": False, "dashboard_address": f"{_HOST}:0"},
+        }
         with (
             distributed.SpecCluster(workers_of, scheduler) as cluster,
             distributed.Client(cluster) as client,

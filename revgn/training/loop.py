@@ -63,7 +63,7 @@ def train(problem: Problem, state: TrainState) -> Iterator[Event]:
     Examples
     --------
     >>> import revgn
-    >>> tiny = {"data": {"subset": 100}, "network": {"hidden": 16}, "training": {"steps": 2}}
+    >>> tiny = {"data": {"subset": 100}, "optimizer": {"kind": "adam"}, "training": {"steps": 2}}
     >>> config = revgn.build_config(tiny)
     >>> problem = revgn.build_problem(config, revgn.load_data(config))
     >>> [type(event).__name__ for event in revgn.train(problem, revgn.initial_state(problem))]

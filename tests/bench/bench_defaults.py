@@ -24,9 +24,10 @@ def trained(settings, seed):
     config, dataset, _ = choose_defaults(merge_settings({"training": quiet}, settings))
     problem = build_problem(config, dataset)
     try:
-        *_, (_, last) = train(problem, initial_state(problem))
+        *_, event = train(problem, initial_state(problem))
     except DivergedError:
         return -math.inf, -math.inf, math.nan
+    last = event.record
     milliseconds = 1e3 * last["seconds"] / last["step"]
     if dataset.task == "classification":
         return 100 * last["validation_accuracy"], 100 * last["test_accuracy"], milliseconds

@@ -281,7 +281,7 @@ WIDTHS = (9, 16, 9, 8, 7, 8, 7, 8, 8, 6)
 
 
 def line(name: str, cells: Iterable[str]) -> str:
-    return f"{name:<14}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True))
+    return f"{name:<24}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, WIDTHS, strict=True))
 
 
 def measure_network(bench: Bench, network: str, arguments: argparse.Namespace) -> dict[str, Any]:

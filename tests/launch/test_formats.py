@@ -157,9 +157,11 @@ def test_runs_are_compared_and_exported(version, tmp_path):
     assert len(rows) == len(runs)
     assert all(0 < row.metrics["test_accuracy"].mean < 1 for row in rows)
     assert len({json.dumps(row.settings) for row in rows}) == len(rows)
-    for folder in export_runs(runs, tmp_path / "tables", "csv"):
+    *folders, settings = export_runs(runs, tmp_path / "tables", "csv")
+    assert settings.name == "settings.csv"
+    for folder in folders:
         head = (folder / "steps.csv").read_text().splitlines()[0].split(",")
-        assert head[:2] == ["step", "loss"]
+        assert head.index("loss") == head.index("step") + 1
         assert "gain" not in head
 
 

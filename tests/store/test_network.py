@@ -69,20 +69,22 @@ def test_what_was_stored_comes_back(tmp_path, interface):
 
 
 def test_a_run_has_it_before_its_first_snapshot(tmp_path, provenance, monkeypatch):
-    """A run.h5 that could not be written leaves a folder in which the run can start again."""
+    """There is no run.h5 without it; a run that cannot be created leaves neither."""
+    there = []
+
+    def full(writer):
+        there.append((has_network(writer.folder), (writer.folder / "run.h5").exists()))
+        raise RunError("the disk is full")
+
     stored = StoredNetwork(TABLE, FROZEN)
     with monkeypatch.context() as patched:
-        patched.setattr("revgn.store.writer.RunWriter.snapshot", fail)
+        patched.setattr("revgn.store.writer.RunWriter.snapshot", full)
         with pytest.raises(RunError, match="full"):
             create_run(tmp_path / "run", provenance, stored)
-    assert has_network(tmp_path / "run")
-    assert not (tmp_path / "run" / "run.h5").exists()
+    assert there == [(True, False)]
+    assert not (tmp_path / "run").exists()
     create_run(tmp_path / "run", provenance, stored).close("finished")
     assert load_network(tmp_path / "run").interface.classes == TABLE.classes
-
-
-def fail(writer):
-    raise RunError("the disk is full")
 
 
 def test_a_run_of_an_older_version_gets_it_when_it_is_continued(tmp_path, provenance):
