@@ -9,7 +9,18 @@ together has no factors smaller than n P q.
 """
 
 from revgn import maps
-from revgn.arrays import Array, Deferred, array_namespace, empty, fold, matmul, scaled, unfold, zeros
+from revgn.arrays import (
+    Array,
+    Deferred,
+    array_namespace,
+    empty,
+    fold,
+    matmul,
+    matmul_into,
+    scaled,
+    unfold,
+    zeros,
+)
 from revgn.cost import LayerCost, layer_cost
 from revgn.layers.convolution import (
     Convolution,
@@ -46,8 +57,8 @@ def vjp_rows_trained_convolution(
             own = of_pixels(of, b[o, samples, :])
             g = scaled(matmul(own, Wb.T), point.slope[rows, :])
             u_bar[o, samples, :] = fold(matmul(g, C.T), of.grid)
-            of_weight[o, samples, ...] = xp.matmul(A, xp.reshape(own, (-1, P, own.shape[1])))
-            of_projection[o, samples, ...] = xp.matmul(U, xp.reshape(g, (-1, P, g.shape[1])))
+            matmul_into(A, xp.reshape(own, (-1, P, own.shape[1])), of_weight[o, samples, ...])
+            matmul_into(U, xp.reshape(g, (-1, P, g.shape[1])), of_projection[o, samples, ...])
     return u_bar, tuple(xp.reshape(G, (c, n, -1)) for G in (of_weight, of_projection))
 
 
