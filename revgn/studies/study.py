@@ -137,14 +137,14 @@ def load_study(name: str) -> Study:
 def plan_of(study: Study, scale: Scale, seeds: int, data: str | None = None) -> Plan:
     """Return the plan of a study at a scale, for a number of seeds, on its own or another data set.
 
-    At the paper's scale, CIFAR-10 is trained with six blocks and with crops as in the paper, unless a variant
-    sets other values.
+    Settings that the study leaves open have fixed defaults. At the paper's scale, CIFAR-10 is trained with
+    six blocks and with crops as in the paper, unless a variant sets other values.
     """
     if seeds < 1:
         raise UsageError(f"seeds: {seeds} is not at least 1")
     if scale not in study.scales:
         raise UsageError(f"study {study.name}: has no scale {scale!r}; expected {', '.join(study.scales)}")
-    settings = merge_settings(dict(study.scales[scale]), dict(study.plan.settings))
+    settings = merge_settings(dict(study.scales[scale]), dict(study.plan.settings), {"preset": "plain"})
     if data is not None:
         own = _PAPER_DATA.get(data, {}) if scale == "paper" else {}
         settings = merge_settings({"data": {"name": data}}, own, settings)

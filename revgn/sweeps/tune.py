@@ -24,12 +24,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from revgn.errors import RunError, UsageError
-from revgn.settings import build_config, config_dict, flat, path_of
+from revgn.settings import config_dict, flat, path_of
 from revgn.store import open_run
 from revgn.sweeps.axes import Axis, parse_axis
 from revgn.sweeps.claim import score_of_trial
 from revgn.sweeps.drive import Board
 from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, plan_trials
+from revgn.training import choose_defaults
 
 Rule = Literal["score", "largest", "progress", "fit"]
 Scores = dict[float, float]  # score of each value; minus infinity if its run failed or diverged
@@ -157,8 +158,8 @@ def rates(plan: Plan) -> Axis:
 
 
 def numerical_value(settings: dict[str, Any], name: str) -> float:
-    """Return the value of a numerical setting, or its default; the first one if there are several."""
-    return float(flat(config_dict(build_config(settings)))[path_of(name, settings, of_first=True)])
+    """Return the value of a numerical setting, or a run's default; the first one if there are several."""
+    return float(flat(config_dict(choose_defaults(settings).config))[path_of(name, settings, of_first=True)])
 
 
 def _best(scores: Scores) -> float:

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from revgn.errors import RevgnError, RunHeldError
 from revgn.launch import resume_run, start_run
-from revgn.settings import build_config
 from revgn.store import Run, is_run, open_run
 from revgn.store.names import Weights, is_validated, judged_weights, score_of
 from revgn.sweeps.claim import Beat, beating, take, write_beat
@@ -115,8 +114,8 @@ def _trained(
     folder: Path, trial: Trial, command: str, watched: Watched, should_stop: Callable[[], bool | str]
 ) -> Result:
     if not is_run(folder):
-        config = build_config(dict(trial.settings))
-        outcome = start_run(config, folder, command=command, observe=watched.observe, should_stop=should_stop)
+        own = dict(trial.settings)  # a dict, so that defaults are chosen as for a single run
+        outcome = start_run(own, folder, command=command, observe=watched.observe, should_stop=should_stop)
         return Result(trial.name, outcome.status, outcome.message)
     run = open_run(folder)
     if ended := [status for status in OVER if status == run.status]:  # by the previous process

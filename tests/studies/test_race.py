@@ -10,7 +10,7 @@ from sweep_cases import Here
 
 from revgn.errors import RunError, UsageError
 from revgn.store import open_run
-from revgn.studies import Race, Raced, Study, conduct_study
+from revgn.studies import Race, Raced, Study, conduct_study, plan_of
 from revgn.studies.race import Budget, Speed, proposal
 from revgn.sweeps import Plan
 
@@ -72,7 +72,7 @@ def test_a_complete_race(tmp_path):
     study = Study("own", "Own", "nobody", "Who?", Plan(SETTINGS, (), VARIANTS), {"laptop": {}}, race=RACE)
     folder, here = tmp_path / "s", Here()
     board, verdicts = conduct_study(study, folder, seeds=2, executor=here, command="revgn study own")
-    source = Raced(study.plan, RACE, 2, folder)
+    source = Raced(plan_of(study, "laptop", 2), RACE, 2, folder)
     assert len(board) <= source.most == 4 + 2 * 2 * (3 + 1)
     timings = here.trials[:4]
     assert all("steps=24" in name for name in timings)

@@ -28,6 +28,7 @@ CLAIM = Claim("more is more", "test_accuracy", "a", "b")
 def test_every_study_can_be_run(name, scale):
     study = load_study(name)
     trials = plan_trials(plan_of(study, scale, 2))
+    assert {trial.settings["preset"] for trial in trials} == {"plain"}  # nothing is chosen from the data
     assert {trial.choices["variant"] for trial in trials} == set(study.plan.variants)
     if study.tune:  # each variant has a learning rate to tune
         for trial in tuned(plan_of(study, scale, 2), Path("nowhere"), study.tune, study.rule).more({}, 0):

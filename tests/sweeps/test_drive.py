@@ -14,10 +14,12 @@ from processes import PATIENCE
 from sweep_cases import Here, killer, plan_of, recorded_steps, statuses, surroundings
 
 from revgn.errors import UsageError
+from revgn.settings import build_config
 from revgn.store import list_runs, open_run, open_runs
 from revgn.sweeps import Beat, Listed, LocalPool, plan_trials, run_sweep
 from revgn.sweeps.claim import Silence, is_held, newest_claim, take, write_beat
 from revgn.sweeps.pool import THREADS
+from revgn.training import choose_defaults
 from revgn.views import compare_runs
 
 
@@ -33,6 +35,16 @@ def test_each_trial_is_a_run(tmp_path):
         assert run.attributes["command"] == "revgn sweep"
         assert (state.beat.step, state.beat.steps, state.beat.epoch) == (8, 8, 2.0)
         assert state.beat.scores[-1] == (2.0, run.epochs["test_accuracy"][-1])
+
+
+def test_a_trial_chooses_the_defaults_of_a_run(tmp_path):
+    """Which it does for its own settings: a trial with another optimizer keeps that one's defaults."""
+    plan = plan_of({"optimizer": {}, "training": {"epochs": 1}}, optimizer__kind="gauss-newton,adam")
+    board = run_sweep(plan, tmp_path / "s", executor=Here())
+    for name, state in board.items():
+        expected = choose_defaults(dict(state.trial.settings))
+        assert build_config(open_run(tmp_path / "s" / name).config) == expected.config
+        assert ("optimizer.solver.damping" in expected.chosen) == ("gauss-newton" in name)
 
 
 def test_a_repeated_sweep_runs_only_missing_trials(tmp_path):
