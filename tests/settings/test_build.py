@@ -277,9 +277,7 @@ def test_a_struct_of_the_user_s_own(monkeypatch):
     assert build_config(config_dict(config)) == config
     by_name = settings_by_name({"optimizer": "sign", "beta": 0.5, "lr": 0.1})
     assert build_config(by_name).optimizer == Sign(lr=0.1, beta=0.5)
-    with pytest.raises(
-        UsageError, match=r"optimizer\.beta: 1 cannot be used; expected a number in \[0, 1"
-    ):
+    with pytest.raises(UsageError, match=r"optimizer\.beta: 1 cannot be used; expected a number in \[0, 1"):
         build_config({"optimizer": {"kind": "sign", "beta": 1}})
 
 
