@@ -64,7 +64,7 @@ class Convolutional:
     )
     init_scale: float = setting(
         "Standard deviation of the initial weights; with 0 every block is the identity at initialization.",
-        default=0.02,
+        default=0.05,  # of 0.02, 0.05 and 0.1 on CIFAR-10, suits first-order methods and exact steps
         ge=0,
     )
 
