@@ -208,6 +208,7 @@ def _checked(owner: object, of: Setting) -> Any:
     is_alone = typing.get_origin(of.type) is tuple and isinstance(value, int | float)
     try:
         converted = msgspec.convert((value,) if is_alone else value, of.type)
+        value = value if is_alone else converted
         numbers = converted if isinstance(converted, tuple) else (converted,)
         is_good = all(of.bounds.hold(x) for x in numbers if isinstance(x, int | float))
     except msgspec.ValidationError:

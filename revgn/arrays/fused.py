@@ -33,9 +33,11 @@ def matmul(A: Array, B: Array) -> Array:
 
 
 def matmul_into(A: Array, B: Array, out: Array) -> None:
-    """Write the product A B of two matrices to `out`, which must not overlap A or B."""
+    """Write the product A B of matrices, or of stacks of them, to `out`, which must not overlap A or B."""
     if array_api_compat.is_numpy_array(A):
         array_namespace(A, B).matmul(A, B, out=out)
+    elif A.ndim > 2:
+        out[...] = A @ B
     elif array_api_compat.is_cupy_array(A) and _are_contiguous(out):
         import cupy
 

@@ -11,7 +11,9 @@ import scipy.linalg
 import scipy.special
 
 from revgn.arrays.formula import Functions, Symbol
+from revgn.arrays.fused import matmul
 from revgn.arrays.namespace import array_namespace, backend_of, to_host
+from revgn.arrays.pool import empty
 from revgn.arrays.typing import Array
 from revgn.errors import BackendError
 
@@ -123,6 +125,16 @@ def subtract_product(S: Array, A: Array, B: Array) -> Array:
     (gemm,) = scipy.linalg.get_blas_funcs(("gemm",), (upper,))
     found = gemm(-1.0, B.T, A.T, trans_a=1, beta=1.0, c=upper, overwrite_c=1).T
     return found
+
+
+def lower_gram(A: Array) -> Array:
+    """Return A A^T (n, n) for A (n, m); entries above the diagonal are undefined."""
+    if not array_api_compat.is_numpy_array(A) or 0 in A.shape:
+        return matmul(A, A.T)
+    (syrk,) = scipy.linalg.get_blas_funcs(("syrk",), (A,))
+    out: Any = empty((A.shape[0], A.shape[0]), A)
+    lower: Array = syrk(1.0, A.T, trans=1, beta=0.0, c=out.T, overwrite_c=1).T
+    return lower
 
 
 def triangular_solve(L: Array, B: Array, *, transposed: bool = False, overwrite: bool = False) -> Array:

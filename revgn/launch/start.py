@@ -15,6 +15,8 @@ from revgn.settings import Config
 from revgn.store import create_run
 from revgn.training import Problem, initial_state
 
+_LONG = 1e13  # operations of a run whose time is estimated in advance: minutes on two cores
+
 
 def start_run(
     what: Config | Problem | dict[str, Any],
@@ -46,7 +48,8 @@ def start_run(
         chosen, whether the tangent kernel is singular by construction, whether it fits into memory as a
         whole, and which settings have no effect.
     announce : callable
-        Called with one line that names the defaults that were chosen, if there are any.
+        Called with a line that names the defaults that were chosen, if there are any, and with an estimate of
+        time and memory if the run has more than 1e13 operations.
 
     Raises
     ------
@@ -80,10 +83,24 @@ def start_run(
         problem = replace(what, config=with_data_found(what.config))
         for text in notes_on_data(problem.dataset):
             note(text)
-    for text in (*training.step_cost(problem).notes, *training.idle_settings(problem)):
+    cost = training.step_cost(problem)
+    for text in (*cost.notes, *training.idle_settings(problem)):
         note(text)
     writer = create_run(Path(folder), provenance(problem, command), stored_network(problem))
     if choices:
         announce(choices)
+    if sum(cost.work.values()) * problem.total_steps > _LONG:
+        announce(_estimate(problem))
     state = initial_state(problem)
     return record_with_room(writer, problem, state, command, observe, should_stop, note)
+
+
+def _estimate(problem: Problem) -> str:
+    """Return the estimated time and memory of a run in one line."""
+    found = training.estimate_step(problem)
+    minutes = problem.total_steps * found.seconds_per_step / 60
+    length = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+    return (
+        f"at least {length} for {problem.total_steps:,} steps of {found.seconds_per_step:.2g} s, and "
+        f"{found.memory_bytes / 1e9:.2g} GB of memory; --dry-run shows the parts"
+    )

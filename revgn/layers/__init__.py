@@ -3,6 +3,7 @@
 Each file defines its maps in the order in which `revgn.maps` lists them.
 """
 
+import revgn.layers.convolution_rows  # noqa: F401  # registers the other maps of convolutions
 from revgn.layers.activation import ACTIVATIONS, Activation
 from revgn.layers.convolution import (
     FrozenConvolution,

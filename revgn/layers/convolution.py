@@ -12,10 +12,6 @@ Derivatives of A(u) W, with slopes phi', W without its bias row Wb, and fold the
     in W        dW -> A dW                              b -> A^T b
     in C        dC -> ((unfold(u) dC) * phi') Wb        b -> unfold(u)^T g
 
-A row of the derivative in W is a sum of outer products a_p b_p^T over the pixels p; in C, of the rows of
-unfold(u) and g. The block step changes W alone: A has n P rows and a pseudoinverse of its own, while the
-derivative in W and C together has no factors smaller than n P q.
-
 Shapes: u (n, P q), unfold(u) (n P, k k q), C (k k q, h), A (n P, h+1), phi' (n P, h), W (h+1, q). All maps
 are computed in blocks of samples whose neighbourhoods stay in the processor's cache.
 """
@@ -31,7 +27,6 @@ from revgn import maps
 from revgn.arrays import (
     Array,
     Backend,
-    Deferred,
     DType,
     Grid,
     activate,
@@ -50,12 +45,9 @@ from revgn.arrays import (
     unfold,
     zeros,
 )
-from revgn.cost import LayerCost, layer_cost
 from revgn.errors import UsageError
 from revgn.layers.activation import Activation, value_and_slope
 from revgn.layers.feature_map import CouplingParams
-from revgn.linalg import Pinv, PinvRule, apply_pinv, begin_apply_pinv, begin_pinv, factor_pinv
-from revgn.maps import BegunParamsStep, ParamsStep, WeightForm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +56,7 @@ class Convolution:
 
     grid: Grid
     activation: Activation
+    hidden: int  # h
 
     def __post_init__(self) -> None:
         if self.grid.kernel % 2 == 0 or min(self.grid) < 1:
@@ -83,17 +76,11 @@ class FrozenConvolution(Convolution):
 
     projection: Array  # C (k k q, h)
 
-    @property
-    def hidden(self) -> int:
-        """Number h of features of a pixel."""
-        return self.projection.shape[1]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainedConvolution(Convolution):
     """Convolution with a trained projection C, drawn from N(0, 1/(k k q)) by `init`."""
 
-    hidden: int
     like: Array  # (0,), of the dtype and device of the parameters
 
 
@@ -152,7 +139,7 @@ def draw_convolution(
         like = backend.xp.zeros((0,), dtype=dtype, device=backend.device)
         return TrainedConvolution(grid, activation, hidden, like)
     C = draw_normal(rng, (grid.fan_in, hidden), grid.fan_in**-0.5, backend, dtype)
-    return FrozenConvolution(grid, activation, C)
+    return FrozenConvolution(grid, activation, hidden, C)
 
 
 def trained_features(
@@ -208,7 +195,7 @@ def linearize_convolution(of: Convolution, params: Params, u: Array) -> tuple[Ar
 def jvp_input_convolution(of: Convolution, params: Params, point: ConvolutionPoint, du: Array) -> Array:
     C, Wb = projection_of(of, params), params.weight[:-1, :]
     y = empty(du.shape, du)
-    for samples, rows in _blocks(of, du):
+    for samples, rows in blocks_of(of, du):
         part = sandwich(unfold(du[samples, :], of.grid), C, point.slope[rows, :], Wb)
         y[samples, :] = array_namespace(part).reshape(part, (-1, of.width))
     return y
@@ -218,7 +205,7 @@ def jvp_input_convolution(of: Convolution, params: Params, point: ConvolutionPoi
 def jvp_params_frozen_convolution(
     of: FrozenConvolution, params: CouplingParams, point: ConvolutionPoint, dparams: CouplingParams
 ) -> Array:
-    return _of_images(of, matmul(point.features, dparams.weight))
+    return of_images(of, matmul(point.features, dparams.weight))
 
 
 @maps.jvp_params.register(TrainedConvolution)
@@ -227,10 +214,10 @@ def jvp_params_trained_convolution(
 ) -> Array:
     Wb = params.weight[:-1, :]
     y = matmul(point.features, dparams.weight)
-    for samples, rows in _blocks(of, point.inputs):
-        U = _neighbourhoods(of, point, samples, rows)
+    for samples, rows in blocks_of(of, point.inputs):
+        U = neighbourhoods(of, point, samples, rows)
         y[rows, :] = add(y[rows, :], sandwich(U, dparams.projection, point.slope[rows, :], Wb))
-    return _of_images(of, y)
+    return of_images(of, y)
 
 
 @maps.vjp_input.register(Convolution)
@@ -241,8 +228,8 @@ def vjp_input_convolution(of: Convolution, params: Params, point: ConvolutionPoi
     if b.shape[-2] != n:  # the same cotangent for all samples
         b = xp.broadcast_to(b, (*leading, n, b.shape[-1]))
     u_bar = empty((*leading, n, of.width), b)
-    for samples, rows in _blocks(of, point.inputs):
-        g = sandwich(_of_pixels(of, b[..., samples, :]), Wb.T, point.slope[rows, :], C.T)
+    for samples, rows in blocks_of(of, point.inputs):
+        g = sandwich(of_pixels(of, b[..., samples, :]), Wb.T, point.slope[rows, :], C.T)
         images = fold(xp.reshape(g, (-1, g.shape[-1])), of.grid)
         u_bar[..., samples, :] = xp.reshape(images, (*leading, -1, of.width))
     return u_bar
@@ -252,18 +239,18 @@ def vjp_input_convolution(of: Convolution, params: Params, point: ConvolutionPoi
 def vjp_params_frozen_convolution(
     of: FrozenConvolution, params: CouplingParams, point: ConvolutionPoint, b: Array
 ) -> CouplingParams:
-    return CouplingParams(matmul(point.features.T, _of_pixels(of, b)))
+    return CouplingParams(matmul(point.features.T, of_pixels(of, b)))
 
 
 @maps.vjp_params.register(TrainedConvolution)
 def vjp_params_trained_convolution(
     of: TrainedConvolution, params: ProjectedParams, point: ConvolutionPoint, b: Array
 ) -> ProjectedParams:
-    Wb, b = params.weight[:-1, :], _of_pixels(of, b)
+    Wb, b = params.weight[:-1, :], of_pixels(of, b)
     C_bar = zeros(params.projection.shape, b)
-    for samples, rows in _blocks(of, point.inputs):
+    for samples, rows in blocks_of(of, point.inputs):
         g = scaled(matmul(b[rows, :], Wb.T), point.slope[rows, :])
-        C_bar += matmul(_neighbourhoods(of, point, samples, rows).T, g)
+        C_bar += matmul(neighbourhoods(of, point, samples, rows).T, g)
     return ProjectedParams(matmul(point.features.T, b), C_bar)
 
 
@@ -276,13 +263,13 @@ def jvp_convolution(
     dC = dparams.projection if isinstance(dparams, ProjectedParams) else None
     both = C if dC is None else xp.concat((C, dC), axis=0)
     y = empty((point.features.shape[0], of.grid.channels), du)
-    for samples, rows in _blocks(of, du):
+    for samples, rows in blocks_of(of, du):
         U = unfold(du[samples, :], of.grid)
         if dC is not None:
-            U = xp.concat((U, _neighbourhoods(of, point, samples, rows)), axis=1)
+            U = xp.concat((U, neighbourhoods(of, point, samples, rows)), axis=1)
         pushed = sandwich(U, both, point.slope[rows, :], Wb)
         y[rows, :] = add(matmul(point.features[rows, :], dparams.weight), pushed)
-    return _of_images(of, y)
+    return of_images(of, y)
 
 
 @maps.vjp.register(TrainedConvolution)
@@ -291,178 +278,12 @@ def vjp_trained_convolution(
 ) -> tuple[Array, ProjectedParams]:
     """Return both cotangents from g = (b Wb^T) * phi', which is computed once."""
     C, Wb, u_bar = params.projection, params.weight[:-1, :], empty(b.shape, b)
-    b, C_bar = _of_pixels(of, b), zeros(C.shape, b)
-    for samples, rows in _blocks(of, point.inputs):
+    b, C_bar = of_pixels(of, b), zeros(C.shape, b)
+    for samples, rows in blocks_of(of, point.inputs):
         g = scaled(matmul(b[rows, :], Wb.T), point.slope[rows, :])
-        C_bar += matmul(_neighbourhoods(of, point, samples, rows).T, g)
+        C_bar += matmul(neighbourhoods(of, point, samples, rows).T, g)
         u_bar[samples, :] = fold(matmul(g, C.T), of.grid)
     return u_bar, ProjectedParams(matmul(point.features.T, b), C_bar)
-
-
-@maps.vjp_rows.register(TrainedConvolution)
-def vjp_rows_trained_convolution(
-    of: TrainedConvolution, params: ProjectedParams, point: ConvolutionPoint, b: Array
-) -> tuple[Array, tuple[Array, ...]]:
-    """Return A^T b and unfold(u)^T g of each sample, block by block, with g of `vjp_trained_convolution`."""
-    xp, C, Wb, P = array_namespace(b), params.projection, params.weight[:-1, :], of.grid.pixels
-    c, n = b.shape[0], point.inputs.shape[0]
-    b = xp.broadcast_to(b, (c, n, b.shape[2]))
-    u_bar = empty(b.shape, b)
-    of_weight = empty((c, n, of.hidden + 1, of.grid.channels), b)
-    of_projection = empty((c, n, of.grid.fan_in, of.hidden), b)
-    for samples, rows in _blocks(of, point.inputs):
-        A = _transposed(point.features[rows, :], P)
-        U = _transposed(_neighbourhoods(of, point, samples, rows), P)
-        for o in range(c):
-            own = _of_pixels(of, b[o, samples, :])
-            g = scaled(matmul(own, Wb.T), point.slope[rows, :])
-            u_bar[o, samples, :] = fold(matmul(g, C.T), of.grid)
-            of_weight[o, samples, ...] = xp.matmul(A, xp.reshape(own, (-1, P, own.shape[1])))
-            of_projection[o, samples, ...] = xp.matmul(U, xp.reshape(g, (-1, P, g.shape[1])))
-    return u_bar, tuple(xp.reshape(G, (c, n, -1)) for G in (of_weight, of_projection))
-
-
-@maps.weight_forms.register(FrozenConvolution)
-def weight_forms_frozen_convolution(of: FrozenConvolution) -> tuple[WeightForm, ...]:
-    return (WeightForm(of.hidden + 1, of.grid.channels, bias_rows=1),)
-
-
-@maps.weight_forms.register(TrainedConvolution)
-def weight_forms_trained_convolution(of: TrainedConvolution) -> tuple[WeightForm, ...]:
-    own = WeightForm(of.hidden + 1, of.grid.channels, bias_rows=1)
-    return own, WeightForm(of.grid.fan_in, of.hidden, bias_rows=0)
-
-
-@maps.to_matrices.register(Convolution)
-def to_matrices_convolution(of: Convolution, dparams: Params) -> tuple[Array, ...]:
-    return tuple(dparams)
-
-
-@maps.from_matrices.register(FrozenConvolution)
-def from_matrices_frozen_convolution(of: FrozenConvolution, matrices: tuple[Array, ...]) -> CouplingParams:
-    return CouplingParams(*matrices)
-
-
-@maps.from_matrices.register(TrainedConvolution)
-def from_matrices_trained_convolution(of: TrainedConvolution, matrices: tuple[Array, ...]) -> ProjectedParams:
-    return ProjectedParams(*matrices)
-
-
-@maps.positions.register(Convolution)
-def positions_convolution(of: Convolution) -> int:
-    return of.grid.pixels
-
-
-@maps.row_features.register(FrozenConvolution)
-def row_features_frozen_convolution(of: FrozenConvolution, point: ConvolutionPoint) -> tuple[Array, ...]:
-    return (point.features,)
-
-
-@maps.row_features.register(TrainedConvolution)
-def row_features_trained_convolution(of: TrainedConvolution, point: ConvolutionPoint) -> tuple[Array, ...]:
-    U = point.neighbourhoods
-    return point.features, unfold(point.inputs, of.grid) if U is None else U
-
-
-@maps.with_features.register(FrozenConvolution)
-def with_features_frozen_convolution(
-    of: FrozenConvolution, point: ConvolutionPoint, features: tuple[Array, ...]
-) -> ConvolutionPoint:
-    return point._replace(features=features[0])
-
-
-@maps.with_features.register(TrainedConvolution)
-def with_features_trained_convolution(
-    of: TrainedConvolution, point: ConvolutionPoint, features: tuple[Array, ...]
-) -> ConvolutionPoint:
-    A, U = features
-    return point._replace(features=A, neighbourhoods=U)
-
-
-@maps.row_cotangents.register(FrozenConvolution)
-def row_cotangents_frozen_convolution(
-    of: FrozenConvolution, params: CouplingParams, point: ConvolutionPoint, b: Array
-) -> tuple[Array, ...]:
-    return (_of_pixels(of, b),)
-
-
-@maps.row_cotangents.register(TrainedConvolution)
-def row_cotangents_trained_convolution(
-    of: TrainedConvolution, params: ProjectedParams, point: ConvolutionPoint, b: Array
-) -> tuple[Array, ...]:
-    """Return b and g = (b Wb^T) * phi' at each pixel."""
-    xp, pixels = array_namespace(b), _of_pixels(of, b)
-    g = matmul(pixels, params.weight[:-1, :].T)
-    if g.shape[-2] != point.slope.shape[0]:  # the same cotangent for all samples
-        n, (c, P, h) = point.inputs.shape[0], g.shape
-        g = xp.reshape(xp.broadcast_to(g[:, None, :, :], (c, n, P, h)), (c, n * P, h))
-    return pixels, scaled(g, point.slope)
-
-
-@maps.rank_bound.register(Convolution)
-def rank_bound_convolution(of: Convolution, point: ConvolutionPoint) -> int:
-    return min(point.features.shape)
-
-
-@maps.solved.register(TrainedConvolution)
-def solved_trained_convolution(of: TrainedConvolution, dparams: ProjectedParams) -> ProjectedParams:
-    return dparams._replace(projection=zeros(dparams.projection.shape, dparams.projection))
-
-
-@maps.factor_params.register(Convolution)
-def factor_params_convolution(of: Convolution, point: ConvolutionPoint, rule: PinvRule) -> Pinv:
-    return factor_pinv(point.features, rule)
-
-
-@maps.solve_params.register(Convolution)
-def solve_params_convolution(
-    of: Convolution, point: ConvolutionPoint, factored: Pinv, dy: Array
-) -> ParamsStep:
-    X, AX, info = apply_pinv(factored, _of_pixels(of, dy))
-    return ParamsStep(_of_weight(of, X), _of_images(of, AX), info)
-
-
-@maps.begin_factor_params.register(Convolution)
-def begin_factor_params_convolution(
-    of: Convolution, point: ConvolutionPoint, rule: PinvRule
-) -> Deferred[Pinv]:
-    return begin_pinv(point.features, rule)
-
-
-@maps.begin_solve_params.register(Convolution)
-def begin_solve_params_convolution(
-    of: Convolution, point: ConvolutionPoint, factored: Pinv, dy: Array
-) -> BegunParamsStep:
-    X, AX, info = begin_apply_pinv(factored, _of_pixels(of, dy))
-    return BegunParamsStep(_of_weight(of, X), _of_images(of, AX), info)
-
-
-@layer_cost.register(Convolution)
-def layer_cost_convolution(of: Convolution, n: int) -> tuple[LayerCost, ...]:
-    P, q, f = of.grid.pixels, of.grid.channels, of.grid.fan_in
-    h: int = of.hidden  # type: ignore[attr-defined]
-    projected, product = 2.0 * n * P * f * h, 2.0 * n * P * h * q
-    is_trained = isinstance(of, TrainedConvolution)
-    own = LayerCost(
-        forward=projected + product,
-        tangent=projected + product,
-        params=product,
-        gram=float(n * P) * h * min(n * P, h + 1),
-        half=0,
-        rows=h + 1,
-        width=q,
-        features=h + 1,
-        frozen=0 if is_trained else f * h,
-        point=n * P * (2 * h + 1 + q),
-        positions=P,
-    )
-    if not is_trained:
-        return (own,)
-    C = own._replace(
-        forward=0.0, tangent=0.0, params=projected + product, rows=f, width=h, features=f, point=0,
-        gram=float(n * P) * f * min(n * P, f), is_projection=True,
-    )  # fmt: skip
-    return own, C
 
 
 def projection_of(of: Convolution, params: Params) -> Array:
@@ -473,27 +294,18 @@ def projection_of(of: Convolution, params: Params) -> Array:
     return of.projection
 
 
-def _draw_weight(
-    of: FrozenConvolution | TrainedConvolution, like: Array, rng: np.random.Generator, scale: float
-) -> Array:
+def _draw_weight(of: Convolution, like: Array, rng: np.random.Generator, scale: float) -> Array:
     shape = (of.hidden + 1, of.grid.channels)
     return draw_normal(rng, shape, scale, backend_of(like), like.dtype, zero_rows=1)
-
-
-def _of_weight(of: Convolution, X: Array) -> Params:
-    """Return the parameter change X of W alone."""
-    if isinstance(of, TrainedConvolution):
-        return ProjectedParams(X, zeros((of.grid.fan_in, of.hidden), X))
-    return CouplingParams(X)
 
 
 def _evaluated(of: Convolution, params: Params, u: Array, *, keep: bool) -> tuple[Array, Array, Array]:
     """Return A(u) W, A and phi'; unless they are kept, A and phi' of the last block of samples."""
     C, W, phi = projection_of(of, params), params.weight, partial(value_and_slope, of.activation)
-    blocks = list(_blocks(of, u))
+    blocks = list(blocks_of(of, u))
     if len(blocks) == 1:
         A, slope = activate(unfold(u, of.grid), C, phi)
-        return _of_images(of, matmul(A, W)), A, slope
+        return of_images(of, matmul(A, W)), A, slope
     y = empty((blocks[-1][1].stop, of.grid.channels), u)
     A = empty((blocks[-1 if keep else 0][1].stop, C.shape[1] + 1), u)
     slope = empty((A.shape[0], C.shape[1]), u, phi(A[:0, :])[1].dtype)
@@ -501,36 +313,29 @@ def _evaluated(of: Convolution, params: Params, u: Array, *, keep: bool) -> tupl
         own = rows if keep else slice(0, rows.stop - rows.start)
         activate(unfold(u[samples, :], of.grid), C, phi, (A[own, :], slope[own, :]))
         matmul_into(A[own, :], W, y[rows, :])
-    return _of_images(of, y), A, slope
+    return of_images(of, y), A, slope
 
 
-def _blocks(of: Convolution, u: Array) -> Iterator[tuple[slice, slice]]:
+def blocks_of(of: Convolution, u: Array) -> Iterator[tuple[slice, slice]]:
     """Yield blocks of samples, and their rows in arrays of n P rows."""
     P = of.grid.pixels
-    hidden: int = of.hidden  # type: ignore[attr-defined]
-    for samples in sample_blocks(u.shape[0], P * (of.grid.fan_in + hidden), u):
+    for samples in sample_blocks(u.shape[0], P * (of.grid.fan_in + of.hidden), u):
         yield samples, slice(samples.start * P, samples.stop * P)
 
 
-def _neighbourhoods(of: Convolution, point: ConvolutionPoint, samples: slice, rows: slice) -> Array:
+def neighbourhoods(of: Convolution, point: ConvolutionPoint, samples: slice, rows: slice) -> Array:
     """Return unfold(u) of a block of samples, or the rows that the point has in its place."""
     if point.neighbourhoods is not None:
         return point.neighbourhoods[rows, :]
     return unfold(point.inputs[samples, :], of.grid)
 
 
-def _transposed(rows: Array, P: int) -> Array:
-    """Return rows (n P, m) as (n, m, P), without a copy."""
-    xp = array_namespace(rows)
-    return xp.permute_dims(xp.reshape(rows, (-1, P, rows.shape[1])), (0, 2, 1))
-
-
-def _of_pixels(of: Convolution, x: Array) -> Array:
+def of_pixels(of: Convolution, x: Array) -> Array:
     """Return x (..., n, P q) as (..., n P, q)."""
     q = of.grid.channels
     return array_namespace(x).reshape(x, (*x.shape[:-2], -1, q))
 
 
-def _of_images(of: Convolution, y: Array) -> Array:
+def of_images(of: Convolution, y: Array) -> Array:
     """Return y (n P, q) as (n, P q)."""
     return array_namespace(y).reshape(y, (-1, of.width))

@@ -20,7 +20,7 @@ from revgn.networks.chain import Activations, Chain
 from revgn.networks.network import Network
 from revgn.networks.reference import Features, Projection, draw_network
 from revgn.networks.stem import ImageStem
-from revgn.structs import setting, struct
+from revgn.structs import FieldError, setting, struct
 
 
 @struct
@@ -64,23 +64,21 @@ class Convolutional:
     )
     init_scale: float = setting(
         "Standard deviation of the initial weights; with 0 every block is the identity at initialization.",
-        default=0.02,
+        default=0.05,  # of 0.02, 0.05 and 0.1 on CIFAR-10, suits first-order methods and exact steps
         ge=0,
     )
 
     def check(self) -> None:
-        """Raise `UsageError` unless the numbers fit together."""
-        if len(self.blocks) != len(self.hidden) or not self.blocks:
-            raise UsageError(
-                f"blocks: {len(self.blocks)} stages, but hidden has {len(self.hidden)}; expected one number "
-                "for each stage in both"
-            )
+        """Raise `FieldError` unless the numbers fit together."""
+        name, stages = type(self).__name__, len(self.blocks)
+        if stages != len(self.hidden) or not stages:
+            reason = f"{stages} stages, but hidden has {len(self.hidden)}; expected as many in both"
+            raise FieldError(name, "blocks", reason)
         if self.channels % 2:
-            raise UsageError(
-                f"channels: {self.channels} cannot be divided into two halves; expected an even number"
-            )
+            reason = f"{self.channels} cannot be divided into two halves; expected an even number"
+            raise FieldError(name, "channels", reason)
         if self.kernel % 2 == 0:
-            raise UsageError(f"kernel: {self.kernel} has no center; expected an odd number")
+            raise FieldError(name, "kernel", f"{self.kernel} has no center; expected an odd number")
 
     @property
     def block_count(self) -> int:

@@ -30,6 +30,7 @@ from revgn.arrays import (
     empty,
     inner_of_rows,
     limits_of,
+    lower_gram,
     matmul,
     pieces,
     row_major,
@@ -68,12 +69,16 @@ class SamplePart(NamedTuple):
     positions: int = 1
 
     def products(self, other: "SamplePart | None" = None) -> Iterator["Held"]:
-        """Yield the terms of Theta between the samples of this part and of `other`, by default the same."""
+        """Yield the terms of Theta between the samples of this part and of `other`, by default the same.
+
+        If the samples are the same and have one row each, the Gram matrices are undefined above the diagonal.
+        """
         own = list(self.apart())
         columns = own if other is None else list(other.apart())
+        gram = lower_gram if self.cotangents.shape[0] == 1 else gram_rows
         for A, b in own:
             for A_other, b_other in columns:
-                yield Held(gram_rows(A) if A is A_other else matmul(A, A_other.T), b, b_other)
+                yield Held(gram(A) if A is A_other else matmul(A, A_other.T), b, b_other)
 
     def apart(self) -> Iterator[tuple[Array, Array]]:
         """Yield A (n, m) and b (c, n, k) of each position."""

@@ -6,7 +6,7 @@ last evaluation, exceeds
     limit = diverged_above max(training loss before the first step, loss of outputs that are all zero)
 
 The second loss keeps a start near zero from making the limit meaningless. In runs on digits and auto-mpg with
-ten optimizers and learning rates far apart, spikes above 1000 times the start that recovered lasted at most
+six optimizers and learning rates far apart, spikes above 1000 times the start that recovered lasted at most
 three steps, and no run that stayed there for ten steps ever came below its start.
 """
 

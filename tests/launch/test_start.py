@@ -1,5 +1,6 @@
 """Starting runs: the run folder from its creation to success, divergence or failure."""
 
+import re
 import weakref
 
 import numpy as np
@@ -176,3 +177,20 @@ def test_a_lack_of_memory_for_tiles_ends_the_run(tmp_path, monkeypatch):
     with pytest.raises(MemoryShortageError, match="even by tiles"):
         start_run(build_config(settings({"damping": 0.1})), tmp_path / "run")
     assert open_run(tmp_path / "run").status == "failed"
+
+
+@pytest.mark.parametrize(("bound", "count"), [(0, 1), (1e13, 0)])
+def test_time_and_memory_of_a_long_run_are_estimated_before_it_starts(bound, count, tmp_path, monkeypatch):
+    monkeypatch.setattr("revgn.launch.start._LONG", bound)
+    said, folder = [], tmp_path / "run"
+
+    def announce(text):
+        said.append((text, open_run(folder).steps["step"].size))
+
+    start_run(config(), folder, announce=announce)
+    assert len(said) == count
+    for text, steps in said:
+        assert steps == 0
+        assert re.fullmatch(
+            r"at least 0 minutes for \d+ steps of \S+ s, and \S+ GB of memory; --dry-run .*", text
+        )
