@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from revgn.errors import RunError, UsageError
-from revgn.settings import config_dict, flat, path_of
+from revgn.settings import build_config, config_dict, flat, path_of
 from revgn.store import open_run
 from revgn.sweeps.axes import Axis, parse_axis
 from revgn.sweeps.claim import score_of_trial
@@ -159,7 +159,10 @@ def rates(plan: Plan) -> Axis:
 
 def numerical_value(settings: dict[str, Any], name: str) -> float:
     """Return the value of a numerical setting, or a run's default; the first one if there are several."""
-    return float(flat(config_dict(choose_defaults(settings).config))[path_of(name, settings, of_first=True)])
+    config = build_config(settings)
+    if config.preset is None:  # the data choose some of the defaults
+        config = choose_defaults(settings).config
+    return float(flat(config_dict(config))[path_of(name, settings, of_first=True)])
 
 
 def _best(scores: Scores) -> float:

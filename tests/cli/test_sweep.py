@@ -99,7 +99,7 @@ def test_a_dry_run_prints_the_names_of_the_trials(options, invoke, tmp_path, min
     [
         (("--grid", "lr"), "--grid lr: expected key=values"),
         (("--grid", "carry=1"), "carry: is now optimizer.momentum"),
-        (("--grid", "lr=-1,1"), "trial lr=-1: optimizer.lr: -1 cannot be used"),
+        (("--grid", "lr=-1,1"), "trial lr=-1: optimizer.lr: -1.0 cannot be used"),
         (("--grid", "lr=0.1..1"), "a range has no countable values"),
         (("--tune", "damping"), "tune damping: has no initial values"),
         (("--tune", "lr", "--search", 3), "--tune and --search: both choose the trials"),

@@ -105,7 +105,7 @@ def test_resuming_with_more_epochs_equals_a_longer_run(name, tmp_path):
         ({"optimizer": "adam"}, r"optimizer\.kind: cannot change on resume"),
         ({"data": {"subset": 100}}, r"data\.subset: cannot change on resume \(it is 200\)"),
         ({"preset": "paper-mnist"}, r"preset: cannot change on resume"),
-        ({"optimizer": {"lr": -1}}, r"optimizer\.lr: -1 cannot be used"),
+        ({"optimizer": {"lr": -1}}, r"optimizer\.lr: -1.0 cannot be used"),
         ({"optimizer": {"rate": 1}}, r"optimizer\.rate: unknown setting"),
         ({"training": {"steps": 9}}, r"has completed all 9 steps; to continue, increase training\.steps"),
         ({"training": {"steps": 5}}, r"has completed all 9 steps; to continue, increase training\.steps"),

@@ -157,7 +157,7 @@ def test_merging_does_not_change_the_layers():
         ({"network": {"hidden": 10**30}}, "network.hidden: 1000000000000000000000000000000 cannot be used"),
         ({"training": {"seed": 2**63}}, "training.seed: 9223372036854775808 cannot be used"),
         ({"training": {"batch_size": "ful"}}, "training.batch_size: 'ful' cannot be used; expected full"),
-        ({"optimizer": {"lr": 0}}, "optimizer.lr: 0 cannot be used; expected a number > 0"),
+        ({"optimizer": {"lr": 0}}, "optimizer.lr: 0.0 cannot be used; expected a number > 0"),
         ({"optimizer": {"lr": math.nan}}, "optimizer.lr: nan cannot be used"),
         ({"optimizer": {"lr": math.inf}}, "optimizer.lr: inf cannot be used"),
         ({"optimizer": {"solver": {"memory": "4 GBs"}}}, "optimizer.solver.memory: '4 GBs' is not a size"),
@@ -171,7 +171,7 @@ def test_merging_does_not_change_the_layers():
             "optimizer.solver: block_weights: (0.5, 0.6) sum to 1.1; expected 1",
         ),
         ({"training": {"label_smoothing": 1.0}}, "training.label_smoothing: 1.0 cannot be used"),
-        ({"training": {"average": {"kind": "exponential", "decay": 1}}}, "training.average.decay: 1 can"),
+        ({"training": {"average": {"kind": "exponential", "decay": 1}}}, "training.average.decay: 1.0 can"),
         ({"data": {"name": {"x": 1}}}, "data.name"),
     ],
 )
@@ -277,7 +277,9 @@ def test_a_struct_of_the_user_s_own(monkeypatch):
     assert build_config(config_dict(config)) == config
     by_name = settings_by_name({"optimizer": "sign", "beta": 0.5, "lr": 0.1})
     assert build_config(by_name).optimizer == Sign(lr=0.1, beta=0.5)
-    with pytest.raises(UsageError, match=r"optimizer\.beta: 1 cannot be used; expected a number in \[0, 1"):
+    with pytest.raises(
+        UsageError, match=r"optimizer\.beta: 1\.0 cannot be used; expected a number in \[0, 1"
+    ):
         build_config({"optimizer": {"kind": "sign", "beta": 1}})
 
 

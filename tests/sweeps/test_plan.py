@@ -175,7 +175,7 @@ def test_the_name_of_a_trial_depends_on_all_its_settings():
         ("[variants]\na = 3", "variants.a must be a table"),
         ("[sweep]\nworkers = 3", "sweep.workers is unknown"),
         ("[grid", "not TOML"),
-        ("[grid]\nlr = [0.1, -1]", "trial lr=-1: optimizer.lr: -1 cannot be used"),
+        ("[grid]\nlr = [0.1, -1]", "trial lr=-1: optimizer.lr: -1.0 cannot be used"),
         ("[grid]\nlr = '0.1..1'", "lr: a range has no countable values"),
         ("[grid]\nseed = '0..99999'\nbatch_size = '1..99999'", "expected at most 100,000 trials"),
         ("[sweep]\nrandom = 0", "random: 0 is not between"),
