@@ -18,6 +18,7 @@ pytest.importorskip("distributed")
 
 
 # Dask closes its sockets and event loops late, which causes these warnings.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_trials_of_killed_workers_are_resumed(tmp_path, often):
     """After SIGTERM no step is repeated, since the worker writes a checkpoint before it ends."""
