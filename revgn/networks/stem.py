@@ -46,7 +46,7 @@ def join(halves: Halves, features: int) -> Array:
 
 
 def with_zeros(x: Array, columns: int) -> Array:
-    """Return x (n, m) with zero columns appended up to `columns`; x itself if it has so many."""
+    """Return x (n, m) with zero columns appended up to `columns`; x itself if it has that many."""
     missing = columns - x.shape[1]
     if not missing:
         return x

@@ -14,9 +14,9 @@ of steps, and with it the result of a run, therefore does not depend on other wo
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -169,14 +169,22 @@ class Raced:
         speeds, found = self.speeds(board), {}
         for variant in self.plan.variants:
             for budget in self.race.budgets:
-                scores = self._tried(variant, budget, board, speeds)
-                good = {setting: score for setting, score in scores.items() if score > -math.inf}
-                if good and _is_complete(scores, self.race.trials):
-                    batch, lr = max(good, key=lambda setting: good[setting])
-                    seconds = speeds[variant, batch].seconds * self.steps(variant, batch, budget, speeds)
-                    of = [self._trial(variant, budget, (batch, lr), speeds, k) for k in range(self.seeds)]
-                    found[variant, budget] = Final(batch, lr, seconds, tuple(of))
+                final = self._final(variant, budget, self._tried(variant, budget, board, speeds), speeds)
+                if final is not None:
+                    found[variant, budget] = final
         return found
+
+    def _final(
+        self, variant: str, budget: Budget, scores: Mapping[Setting, float], speeds: Mapping[Any, Speed]
+    ) -> Final | None:
+        """Return the best setting of a search; None if it has not ended, or if all its runs have failed."""
+        good = {setting: score for setting, score in scores.items() if score > -math.inf}
+        if not (good and _is_complete(scores, self.race.trials)):
+            return None
+        batch, lr = max(good, key=lambda setting: good[setting])
+        seconds = speeds[variant, batch].seconds * self.steps(variant, batch, budget, speeds)
+        of = [self._trial(variant, budget, (batch, lr), speeds, seed) for seed in range(self.seeds)]
+        return Final(batch, lr, seconds, tuple(of))
 
     @cached_property
     def _timings(self) -> dict[tuple[str, int], Trial]:
@@ -188,21 +196,36 @@ class Raced:
             if batch not in self.race.too_slow.get(variant, ())
         }
 
+    @cached_property
+    def _rates(self) -> dict[str, float]:
+        """Learning rate of each variant, at which its searches begin."""
+        own = {variant: make_trial(self.plan, {}, variant) for variant in self.plan.variants}
+        return {variant: numerical_value(dict(trial.settings), _LR) for variant, trial in own.items()}
+
     def _trial(
         self, variant: str, budget: Budget, setting: Setting, speeds: Mapping[Any, Speed], seed: int
     ) -> Trial:
-        batch, lr = setting
-        steps = self.steps(variant, batch, budget, speeds)
-        choices = {_BATCH: batch, canonical(_LR): lr, _STEPS: steps, "training.eval_every": steps, SEED: seed}
-        return make_trial(self.plan, choices | {"training.measure_every": 0}, variant)
+        return self._made(variant, *setting, self.steps(variant, setting[0], budget, speeds), seed)
+
+    @cached_property
+    def _made(self) -> Callable[[str, int, float, int, int], Trial]:
+        """Function of variant, batch size, learning rate, steps and seed, which makes each trial once."""
+        path = canonical(_LR)
+
+        @cache
+        def made(variant: str, batch: int, lr: float, steps: int, seed: int) -> Trial:
+            choices = {_BATCH: batch, path: lr, _STEPS: steps, "training.eval_every": steps, SEED: seed}
+            return make_trial(self.plan, choices | {"training.measure_every": 0}, variant)
+
+        return made
 
     def _next(
         self, variant: str, budget: Budget, board: Board, speeds: Mapping[Any, Speed]
     ) -> Iterable[Trial]:
         scores = self._tried(variant, budget, board, speeds)
         if _is_complete(scores, self.race.trials):
-            found = self.finals(board).get((variant, budget))
-            return found.trials if found else ()
+            final = self._final(variant, budget, scores, speeds)
+            return () if final is None else final.trials
         return [self._trial(variant, budget, setting, speeds, 0) for setting in scores]
 
     def _tried(
@@ -210,9 +233,8 @@ class Raced:
     ) -> dict[Setting, float]:
         """Return the scores of the settings to try so far, NaN for those that have not ended."""
         batches = [batch for batch in self.race.batch_sizes if (variant, batch) in speeds]
-        rate = numerical_value(dict(make_trial(self.plan, {}, variant).settings), _LR)
         scores: dict[Setting, float] = {}
-        for setting in ((batch, rate) for batch in batches):
+        for setting in ((batch, self._rates[variant]) for batch in batches):
             scores[setting] = self._score(variant, budget, setting, board, speeds)
         while 0 < len(scores) < self.race.trials and not any(math.isnan(score) for score in scores.values()):
             following = proposal(scores)
