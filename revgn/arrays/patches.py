@@ -6,7 +6,9 @@ are ordered by row, column and channel.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import array_api_compat
 import numpy as np
@@ -65,11 +67,9 @@ def unfold(u: Array, grid: Grid) -> Array:
     r = k // 2
     padded = zeros((n, H + 2 * r, W + 2 * r, q), u)
     padded[:, r : r + H, r : r + W, :] = xp.reshape(u, (n, H, W, q))
-    if array_api_compat.is_numpy_array(u):
-        of_image, of_row, of_pixel, of_channel = padded.strides  # type: ignore[attr-defined]
-        strides = of_image, of_row, of_pixel, of_row, of_channel
-        host: Any = padded
-        rows = np.lib.stride_tricks.as_strided(host, (n, H, W, k, k * q), strides, writeable=False)
+    if (strided := _as_strided(u)) is not None:
+        of_image, of_row, of_pixel, of_channel = _strides(padded)
+        rows = strided(padded, (n, H, W, k, k * q), (of_image, of_row, of_pixel, of_row, of_channel))
         out = empty((n, H, W, k, k * q), u)
         out[...] = rows
     else:
@@ -93,6 +93,8 @@ def fold(rows: Array, grid: Grid) -> Array:
         return xp.reshape(rows, (n, H * W * q))
     r = k // 2
     apart = xp.reshape(rows, (n, H, W, k, k, q))
+    if array_api_compat.is_cupy_array(rows):
+        return xp.reshape(_summed(apart), (n, H * W * q))
     padded = zeros((n, H + 2 * r, W + 2 * r, q), rows)
     for y in range(k):
         for x in range(k):
@@ -100,6 +102,38 @@ def fold(rows: Array, grid: Grid) -> Array:
     images = empty((n, H, W, q), rows)
     images[...] = padded[:, r : r + H, r : r + W, :]
     return xp.reshape(images, (n, H * W * q))
+
+
+def _summed(apart: Array) -> Array:
+    """Sum neighbourhoods (n, H, W, k, k, q) to images (n, H, W, q) by few launches, for CuPy.
+
+    Pixel (a, b) receives the number (y, x) of the neighbourhood of pixel (a + r - y, b + r - x), r = k // 2.
+    """
+    n, H, W, k, _, q = apart.shape
+    r = k // 2
+    padded = zeros((n, H + 2 * r, W + 2 * r, k, k, q), apart)
+    padded[:, r : r + H, r : r + W, ...] = apart
+    of_image, of_row, of_pixel, of_y, of_x, of_channel = _strides(padded)
+    strides = of_image, of_row, of_pixel, of_row - of_y, of_pixel - of_x, of_channel
+    strided = _as_strided(apart)
+    assert strided is not None
+    received = strided(padded[:, :, :, k - 1, k - 1, :], (n, H, W, k, k, q), strides)
+    return array_namespace(apart).sum(received, axis=(3, 4))
+
+
+def _as_strided(like: Array) -> Callable[[Array, tuple[int, ...], tuple[int, ...]], Array] | None:
+    """Return the library's view of an array by shape and strides, or None."""
+    if array_api_compat.is_numpy_array(like):
+        return partial(np.lib.stride_tricks.as_strided, writeable=False)  # type: ignore[return-value]
+    if array_api_compat.is_cupy_array(like):
+        from cupy.lib.stride_tricks import as_strided
+
+        return cast("Callable[[Array, tuple[int, ...], tuple[int, ...]], Array]", as_strided)
+    return None
+
+
+def _strides(x: Array) -> tuple[int, ...]:
+    return cast("Any", x).strides  # type: ignore[no-any-return]
 
 
 def sample_blocks(count: int, numbers: int, like: Array) -> list[slice]:

@@ -1,7 +1,7 @@
-"""Primitives and steps of the paper's networks on a GPU, beside the least time that they can take.
+"""Primitives and steps on a GPU, of the paper's networks and a convolutional one, beside the least time.
 
-    python tests/bench/bench_gpu.py [--networks mnist,cifar10] [--steps adam,block] [--rounds 10]
-        [--batch 1024] [--hidden 8000] [--sizes 1024,8192] [--backend auto|cupy|numpy] [--limit SECONDS]
+    python tests/bench/bench_gpu.py [--networks mnist,cifar10,convolutional] [--steps adam,block]
+        [--rounds 10] [--batch 1024] [--hidden 8000] [--sizes 1024,8192] [--backend auto|cupy|numpy] [--limit SECONDS]
         [--json FILE]
 
 Milliseconds of a call are those between two CUDA events around it; beside them stand those of the host's
@@ -314,8 +314,11 @@ def measure_network(bench: Bench, network: str, arguments: argparse.Namespace) -
     batches = [take_rows(data, part) for part in numbers]
     weights = sum(math.prod(leaf.shape) for leaf in trees.leaves(state.params))
     shown = first.config.network
+    blocks, hidden = (  # of each stage
+        "+".join(map(str, of if isinstance(of, tuple) else (of,))) for of in (shown.blocks, shown.hidden)
+    )
     title = (
-        f"{network}: {shown.blocks} blocks, d {math.prod(image_shape)}, h {shown.hidden}, "
+        f"{network}: {blocks} blocks, d {math.prod(image_shape)}, h {hidden}, "
         f"{weights / 1e6:.1f} million weights; {dataset.name}, n {arguments.batch}, float32"
     )
     found: dict[str, Any] = {"title": title, "steps": {}}

@@ -1,4 +1,4 @@
-"""The steps that benches and the tests on a GPU take, the paper's networks, and images to take them on."""
+"""The steps that benches and the tests on a GPU take, their networks, and images to take them on."""
 
 import math
 from typing import Any
@@ -12,6 +12,7 @@ from revgn.linalg import PAPER_RULE
 NETWORKS = {  # name: preset of the network, shape of its images, data sets that have such
     "mnist": ("paper-mnist", (1, 28, 28), ("fashion-mnist", "mnist")),
     "cifar10": ("paper-cifar10", (3, 32, 32), ("cifar10",)),
+    "convolutional": ("revnet-cifar10", (3, 32, 32), ("cifar10",)),
 }
 
 

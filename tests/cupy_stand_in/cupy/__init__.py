@@ -43,7 +43,7 @@ from numpy import (  # noqa: F401
     unsignedinteger,
 )
 
-from . import cublas, cuda, fft, linalg  # noqa: F401
+from . import cublas, cuda, fft, lib, linalg  # noqa: F401
 from ._array import ndarray, ufunc  # noqa: F401
 from ._counts import Counts, counting  # noqa: F401
 from ._functions import *  # noqa: F403
