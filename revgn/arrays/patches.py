@@ -124,7 +124,7 @@ def _summed(apart: Array) -> Array:
 def _as_strided(like: Array) -> Callable[[Array, tuple[int, ...], tuple[int, ...]], Array] | None:
     """Return the library's view of an array by shape and strides, or None."""
     if array_api_compat.is_numpy_array(like):
-        return partial(np.lib.stride_tricks.as_strided, writeable=False)  # type: ignore[return-value]
+        return partial(np.lib.stride_tricks.as_strided, writeable=False)
     if array_api_compat.is_cupy_array(like):
         from cupy.lib.stride_tricks import as_strided
 
