@@ -9,7 +9,8 @@ The function may use all operations of symbols: arithmetic, comparisons, and the
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -132,32 +133,62 @@ class Formula:
         return name
 
 
-def in_one_kernel(
-    function: Callable[..., tuple[Any, ...]],
-    arrays: tuple[Array, ...],
-    out: tuple[Array | None, ...] | None = None,
-) -> tuple[Array, ...]:
-    """Evaluate `function` of CuPy arrays in one kernel, into the arrays of `out` or new row-major arrays.
+class Fused:
+    """A function of CuPy arrays whose operations run as one kernel.
 
-    Notes
-    -----
-    Cost: one launch; each operand is read once and each result written once.
+    The function is called with symbols once for each combination of dtypes and of 0-d arrays. Afterwards the
+    code, and the numbers and arrays that the function refers to, are taken as unchanged.
     """
-    import cupy
 
-    formula = Formula(all(not x.ndim for x in arrays))
-    results = [formula.array(x) for x in function(*map(formula.array, arrays))]
-    kernel = _compiled(
-        ", ".join(formula.declarations),
-        ", ".join(f"{_name_of(x.dtype)} out{i}" for i, x in enumerate(results)),
-        "\n".join((*formula.lines, *(f"out{i} = {x.name};" for i, x in enumerate(results)))),
-        _name(function),
-    )
-    if out is None:
-        return kernel(*formula.arguments)
-    shape = np.broadcast_shapes(*(x.shape for x in formula.arguments if hasattr(x, "shape")))
-    places = [cupy.empty(shape, x.dtype) if y is None else y for x, y in zip(results, out, strict=True)]
-    return kernel(*formula.arguments, *places)
+    def __init__(self, function: Callable[..., tuple[Any, ...]]) -> None:
+        self.function = function
+        self._traced: dict[tuple[Any, ...], tuple[Callable[..., Any], list[Any], list[Any]]] = {}
+
+    def __call__(
+        self, arrays: tuple[Array, ...], out: tuple[Array | None, ...] | None = None
+    ) -> tuple[Array, ...]:
+        """Evaluate the function in one kernel, into the arrays of `out` or new row-major arrays.
+
+        Notes
+        -----
+        Cost: one launch; each operand is read once and each result written once.
+        """
+        signature = tuple([(x.dtype, not x.ndim) for x in arrays])
+        if (traced := self._traced.get(signature)) is None:
+            traced = self._traced[signature] = self._trace(arrays)
+        kernel, others, dtypes = traced
+        arguments = [*arrays, *others]
+        if out is None:
+            return kernel(*arguments)  # type: ignore[no-any-return]
+        import cupy
+
+        shape = np.broadcast_shapes(*(x.shape for x in arguments if hasattr(x, "shape")))
+        places = [cupy.empty(shape, dtype) if y is None else y for dtype, y in zip(dtypes, out, strict=True)]
+        return kernel(*arguments, *places)  # type: ignore[no-any-return]
+
+    def _trace(self, arrays: tuple[Array, ...]) -> tuple[Callable[..., Any], list[Any], list[Any]]:
+        """Return the kernel, its arguments after `arrays`, and the dtypes of the results."""
+        formula = Formula(all(not x.ndim for x in arrays))
+        results = [formula.array(x) for x in self.function(*map(formula.array, arrays))]
+        kernel = _compiled(
+            ", ".join(formula.declarations),
+            ", ".join(f"{_name_of(x.dtype)} out{i}" for i, x in enumerate(results)),
+            "\n".join((*formula.lines, *(f"out{i} = {x.name};" for i, x in enumerate(results)))),
+            _name(self.function),
+        )
+        return kernel, formula.arguments[len(arrays) :], [x.dtype for x in results]
+
+
+def fused(function: Callable[..., tuple[Any, ...]]) -> Fused:
+    """Return the kernel of `function`. That of a function without variables of its own is kept."""
+    inner, choices = (function.func, function.args) if isinstance(function, partial) else (function, ())
+    constant = isinstance(inner, FunctionType) and not inner.__closure__ and not inner.__defaults__
+    if constant and not getattr(function, "keywords", None) and all(isinstance(x, str) for x in choices):
+        return _KEPT.setdefault((inner.__code__, *choices), Fused(function))
+    return Fused(function)
+
+
+_KEPT: dict[tuple[Any, ...], Fused] = {}
 
 
 @cache

@@ -1,9 +1,11 @@
 """Formulas are translated to C, and have the right values on a GPU."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from revgn.arrays import array_namespace, blockwise, fetch, instant, seconds_between, to_host, total
+from revgn.arrays import Fused, array_namespace, blockwise, fetch, instant, seconds_between, to_host, total
 from revgn.arrays.formula import Formula
 from revgn.testing import assert_close, tolerance
 
@@ -97,3 +99,33 @@ def test_seconds_between_instants_are_not_negative(backend, dtype):
     end = instant(x)
     fetch([x])
     assert 0.0 <= seconds_between(start, end) < 10.0
+
+
+@pytest.mark.parametrize("backend", ["numpy", "strict:device1", "cupy:stand-in"], indirect=True)
+def test_a_function_is_traced_once_for_each_combination_of_dtypes(backend):
+    calls = []
+
+    def product(x, y):
+        calls.append(x)
+        return (x * y,)
+
+    function = Fused(product)
+    for dtype in ("float32", "float64", "float32"):
+        for shape in ((2, 3), (4,)):
+            x = backend.asarray(np.ones(shape), dtype)
+            (found,) = blockwise(function, x, 3 * x)
+            assert found.dtype == x.dtype
+            assert np.array_equal(to_host(found), np.full(shape, 3.0))
+    assert len(calls) == (2 if backend.backend.name == "cupy" else 6)
+
+
+def _shifted(a, x):
+    return (x + a,)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "strict:device1", "cupy:stand-in"], indirect=True)
+@pytest.mark.parametrize("make", [lambda a: lambda x: (x + a,), lambda a: partial(_shifted, a)])
+def test_numbers_of_a_function_are_read_anew(make, backend):
+    x = backend.asarray(np.ones((2, 3)))
+    for a in (2.0, 3.0):
+        assert np.array_equal(to_host(blockwise(make(a), x)[0]), np.full((2, 3), 1 + a))
