@@ -43,15 +43,21 @@ BOUNDS = {  # of each kind, for two blocks; goals that are not reached yet stand
     "orthogonalized": (396, 5, 1, 3),  # 4 waits
     "conjugate gradients": (516, 11, 1, 62),  # 4 waits
 }
+OF_CONVOLUTIONS = {  # for two stages of a block
+    "adam": (156, 1, 0, 7),
+    "muon": (388, 1, 0, 7),
+    "block": (401, 3, 0, 5),
+    "rows": (238, 4, 1, 15),
+}
 EACH_ITERATION = (82, 1, 0, 0)  # of conjugate gradients; the goal is one wait every few iterations
 
 
-def counts_of_a_step(cupy, settings, rows=64, hidden=96):
-    """Counts of the fourth step of a small network like the paper's for MNIST, and its record.
+def counts_of_a_step(cupy, settings, rows=64, hidden=96, network=None):
+    """Counts of the fourth step of a small network, by default like the paper's for MNIST, and its record.
 
     rho is measured at the first step, and then every tenth step.
     """
-    base = {"network": {"hidden": hidden, "blocks": 2, "first_block": "identity"}}
+    base = {"network": network or {"hidden": hidden, "blocks": 2, "first_block": "identity"}}
     base["training"] = {"batch_size": rows, "backend": "cupy", "measure_every": 0}
     dataset = load_dataset("digits", subset=5 * rows)
     problem = build_problem(build_config(settings_by_name(settings, base), base), dataset)
@@ -68,13 +74,23 @@ def totals(counts):
     return tuple(sum(getattr(counts, kind).values()) for kind in KINDS)
 
 
+def assert_within(bounds, counts, iterations=0):
+    for kind, bound, more, found in zip(KINDS, bounds, EACH_ITERATION, totals(counts), strict=True):
+        where = "\n".join(f"{number:5d} {place}" for place, number in getattr(counts, kind).most_common())
+        assert found <= bound + iterations * more, f"{found} {kind}:\n{where}"
+
+
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_stays_within_its_counts(name, stand_in):
     counts, record = counts_of_a_step(stand_in, STEPS[name])
-    iterations = int(record.get("cg_iterations") or 0)
-    for kind, bound, more, found in zip(KINDS, BOUNDS[name], EACH_ITERATION, totals(counts), strict=True):
-        where = "\n".join(f"{number:5d} {place}" for place, number in getattr(counts, kind).most_common())
-        assert found <= bound + iterations * more, f"{found} {kind}:\n{where}"
+    assert_within(BOUNDS[name], counts, int(record.get("cg_iterations") or 0))
+
+
+@pytest.mark.parametrize("name", OF_CONVOLUTIONS)
+def test_a_step_of_convolutions_stays_within_its_counts(name, stand_in):
+    network = {"kind": "convolutional", "channels": 8, "blocks": [1, 1], "hidden": [12, 16]}
+    counts, _ = counts_of_a_step(stand_in, STEPS[name], rows=16, network=network)
+    assert_within(OF_CONVOLUTIONS[name], counts)
 
 
 @pytest.mark.parametrize("name", ["adam", "minimum norm", "rows"])
