@@ -13,7 +13,7 @@ import scipy.special
 from revgn.arrays.formula import Functions, Symbol
 from revgn.arrays.fused import matmul
 from revgn.arrays.namespace import array_namespace, backend_of, to_host
-from revgn.arrays.pool import empty
+from revgn.arrays.pool import zeros
 from revgn.arrays.typing import Array
 from revgn.errors import BackendError
 
@@ -128,11 +128,11 @@ def subtract_product(S: Array, A: Array, B: Array) -> Array:
 
 
 def lower_gram(A: Array) -> Array:
-    """Return A A^T (n, n) for A (n, m); entries above the diagonal are undefined."""
+    """Return A A^T (n, n) for A (n, m); entries above the diagonal are undefined, but finite if A is."""
     if not array_api_compat.is_numpy_array(A) or 0 in A.shape:
         return matmul(A, A.T)
     (syrk,) = scipy.linalg.get_blas_funcs(("syrk",), (A,))
-    out: Any = empty((A.shape[0], A.shape[0]), A)
+    out: Any = zeros((A.shape[0], A.shape[0]), A)  # arithmetic on random bits could warn
     lower: Array = syrk(1.0, A.T, trans=1, beta=0.0, c=out.T, overwrite_c=1).T
     return lower
 

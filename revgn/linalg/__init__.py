@@ -11,12 +11,9 @@ from revgn.linalg.factor import (
     FactorInfo,
     Rung,
     SpectralFactor,
-    begin_norms,
     damping_decides,
     factor,
     factor_at,
-    norm,
-    norms,
     product_factored,
     project,
     solve_checked,
@@ -25,6 +22,7 @@ from revgn.linalg.factor import (
 )
 from revgn.linalg.gram import add_diagonal, as_dtype, gram_columns, gram_rows
 from revgn.linalg.lanczos import largest_eigenvalue
+from revgn.linalg.norms import begin_norms, norm, norms
 from revgn.linalg.pinv import Pinv, PinvInfo, apply_pinv, begin_apply_pinv, begin_pinv, factor_pinv
 from revgn.linalg.tiled import cholesky_tiled
 from revgn.linalg.truncation import PAPER_RULE, PinvRule, machine_epsilon

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from revgn.arrays import Array, array_namespace, to_host, unwarned
-from revgn.linalg.factor import norm
+from revgn.linalg.norms import norm
 
 Outcome = Literal["converged", "stagnated", "out-of-iterations"]
 OUTCOMES: tuple[Outcome, ...] = ("converged", "stagnated", "out-of-iterations")

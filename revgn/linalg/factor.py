@@ -27,12 +27,12 @@ from revgn.arrays import (
     eigh,
     read,
     ready,
-    root_of_squares,
     together,
 )
 from revgn.linalg.extremes import begin_extremes
 from revgn.linalg.gram import add_diagonal, as_dtype
 from revgn.linalg.lanczos import largest_eigenvalue
+from revgn.linalg.norms import begin_norms, norm, norms
 from revgn.linalg.tiled import TiledFactor, product_tiled, solve_tiled
 from revgn.linalg.truncation import PinvRule, machine_epsilon, relative_cutoff, resolution
 
@@ -445,39 +445,6 @@ def _by_eigh(K: Array, rule: PinvRule, unit: DampingUnit, own_eps: float) -> Def
         return SpectralFactor(Q, inverse), info
 
     return Deferred((s_max, s_min, mu, rank), finish)
-
-
-def begin_norms(*arrays: Array) -> Deferred[list[float]]:
-    """Start to compute the `norm` of each array without waiting for the device."""
-
-    def finish(*roots: float) -> list[float]:
-        return [
-            root if _is_in_range(root, X) else _scaled_norm(X) for root, X in zip(roots, arrays, strict=True)
-        ]
-
-    return Deferred(tuple(root_of_squares(X) for X in arrays), finish)
-
-
-def norms(*arrays: Array) -> list[float]:
-    """Return the `norm` of each array, waiting for the device once."""
-    return read(begin_norms(*arrays))
-
-
-def norm(X: Array) -> float:
-    """Frobenius norm |X| as a Python float; X is scaled if its squares leave the range of its dtype."""
-    return norms(X)[0]
-
-
-def _is_in_range(root: float, X: Array) -> bool:
-    return 1e6 * float(array_namespace(X).finfo(X.dtype).smallest_normal) < root * root < math.inf
-
-
-def _scaled_norm(X: Array) -> float:
-    xp = array_namespace(X)
-    scale = float(xp.max(xp.abs(X)))
-    if not 0 < scale < math.inf:
-        return scale
-    return scale * math.sqrt(float(xp.sum((X / scale) ** 2)))
 
 
 def _mean_diagonal(K: Array) -> Array:

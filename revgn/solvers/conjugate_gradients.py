@@ -27,13 +27,8 @@ from revgn.solvers.jacobian import (
     residuals,
     solve,
 )
-from revgn.solvers.minimum_norm import (
-    _OUTPUTS,
-    Outputs,
-    constrained,
-    equation_of_outputs,
-    singular_kernel,
-)
+from revgn.solvers.minimum_norm import _OUTPUTS, Outputs, equation_of_outputs
+from revgn.solvers.minimum_norm_cost import constrained, singular_kernel
 from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.solvers.rows import ROWS, Rows

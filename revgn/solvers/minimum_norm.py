@@ -28,7 +28,6 @@ from revgn.arrays import (
     matmul,
     nbytes,
 )
-from revgn.cost import Cost, Sizes, cost
 from revgn.errors import MemoryShortageError, RunError, ShapeError, UsageError
 from revgn.linalg import (
     RUNGS,
@@ -61,35 +60,20 @@ from revgn.solvers.jacobian import (
     residuals,
     solve,
     solve_rows,
-    work_of_rows,
 )
-from revgn.solvers.kernel import (
-    HELD,
-    are_few,
-    are_summed,
-    kernel_work,
-    lower_kernel,
-    pulled_back,
-    rows_adjoint,
-    rows_memory,
-)
-from revgn.solvers.leave_one_out import CANDIDATES, Damping, best_damping, correlations
+from revgn.solvers.kernel import are_few, lower_kernel, pulled_back, rows_adjoint
+from revgn.solvers.leave_one_out import Damping, best_damping, correlations
 from revgn.solvers.rows import ROWS, Rows, with_rows
 from revgn.solvers.tiled_kernel import (
+    UNBOUNDED,
     dense_memory,
     factor_tiled_kernel,
     is_dense,
     kernel_memory,
-    plan_tiles,
 )
 from revgn.structs import setting, struct
 
-_HIDDEN = 0.8  # observed: below this ratio of rank at W = 0 to order, the kernel is singular for small W too
-_UNBOUNDED = 2**62  # bytes
 _SUMS_SHARE = 2  # rows that are computed for each sample take at most one half of the memory bound
-_LAUNCHES, _LAUNCHES_OF_LAYER = 83, 18  # of a solve and of each layer, without the pieces of the kernel
-_SOLVES, _SOLVES_OF_ESTIMATES = 2, 10  # triangular solves for the solution, and for the smallest eigenvalue
-_PASSES, _PASSES_OF_ESTIMATES = 4, 20  # sweeps over the factor for the solution, and for its eigenvalues
 Outputs = Literal["logits", "centered-logits"]
 _OUTPUTS = (
     "Outputs that are constrained: the logits, or the centered logits, which omit a constant per sample that "
@@ -263,108 +247,6 @@ def equation_of_outputs(solver: Any, J: Jacobian, eps: Array, key: Key = (0, 0))
     return with_rows(solver, whole, J, eps, key)
 
 
-@cost.register(MinimumNorm)
-def cost_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> Cost:
-    """Return the cost of a step. If the kernel is known to be singular, all factorizations are counted."""
-    sizes_of_all = sizes
-    m, sizes = constrained(solver, sizes)
-    n, size, layers = sizes.samples, sizes.number, sizes.layers
-    order = n * m
-    moving = layers if sizes.own_rows else layers[:-1]  # layers whose cotangents differ between samples
-    c, is_whole = sizes.span or sizes.outputs, is_dense("cholesky", order, size, solver.memory, sizes.limits)
-    own_rows = rows_memory(sizes, m, kept=is_whole and are_few(m, len(layers), c))
-    estimates = 0 if solver.damping else 1
-    solves, sweeps = _SOLVES + estimates * _SOLVES_OF_ESTIMATES, _PASSES + estimates * _PASSES_OF_ESTIMATES
-    work = {"pull-back": sizes.pull_back(m), "solution": work_of_rows(solver, sizes_of_all)}
-    if not solver.damping:
-        work["rho"] = sizes.jvp
-    work["kernel"] = kernel_work(sizes, m)
-    work["factor"] = order**3 / 3
-    if is_whole:
-        held = order**2 * size
-        passes = 2 * -(-len(moving) // HELD) + sweeps
-        memory = {"kernel": sizes.limits.cholesky * held}
-        memory |= {"rows": own_rows} if own_rows else {}
-        total, groups = Cost(work, memory, passes * held / 2, order, kernel="dense"), 1
-    else:
-        width = sum(layer.positions * (layer.features + m * layer.width) for layer in layers)
-        plan = plan_tiles(n, m, width, size, solver.memory or _UNBOUNDED, sizes.limits)
-        work["pull-back"] += sizes.forward
-        held = plan.at_work + min(plan.room, plan.kernel + plan.sources)
-        share = plan.on_disk / (plan.kernel + plan.sources)  # fraction of all reads that come from disk
-        reads = size * order**3 / (3 * plan.samples * m) + sweeps * plan.kernel
-        moved = plan.on_disk + share * reads
-        total = Cost(work, {"kernel": held}, 0.0, order, "tiles", plan.on_disk, moved)
-        groups = -(-n // plan.samples)
-    sums = m * (len(moving) + -(-len(layers) // HELD)) * groups * (groups + 1) / 2
-    launches = _LAUNCHES + _LAUNCHES_OF_LAYER * len(layers) + sums
-    total += Cost(launches=launches, solved=solves * order)
-    if solver.damping == "leave-one-out":
-        total += _cost_of_leave_one_out(solver, total, m)
-    singular = singular_kernel(solver.damping, m, sizes)
-    return total if singular is None else total + _cost_of_eigenvectors(solver, total, singular, sizes)
-
-
-@work_of_rows.register(MinimumNorm)
-def work_of_rows_minimum_norm(solver: MinimumNorm, sizes: Sizes) -> float:
-    (m, sizes), c = constrained(solver, sizes), sizes.span or sizes.outputs
-    is_whole = is_dense("cholesky", sizes.samples * m, sizes.number, solver.memory, sizes.limits)
-    if is_whole and are_few(m, len(sizes.layers), c):  # the rows are pulled back
-        n = sizes.samples
-        return sum(
-            2.0 * n * m * of.features * of.width if are_summed(of, n, m) else of.params for of in sizes.layers
-        )
-    return sizes.jvp
-
-
-def _cost_of_eigenvectors(solver: MinimumNorm, once: Cost, singular: str, sizes: Sizes) -> Cost:
-    """Return the cost after Cholesky fails: the kernel in double precision, its factor and eigenvectors."""
-    size, limits = sizes.number, sizes.limits
-    remedy = "use --damping 0.01, or more --hidden features"
-    double = 2 if size == 4 else 1  # cost of an operation in double precision
-    is_possible = is_dense("eigh", once.order, 8, solver.memory, limits)
-    formed = double * ((size == 4) + is_possible)
-    again = {"pull-back": formed * once.work["pull-back"], "kernel": formed * once.work["kernel"]}
-    again["factor"] = double * (size == 4) * once.work["factor"]
-    if not is_possible:
-        note = f"{singular}, and its eigendecomposition exceeds the memory, so the first step fails; {remedy}"
-        return Cost(again, notes=(note,))
-    note = (
-        f"{singular}, so Cholesky factorization fails, and each step computes an eigendecomposition, which "
-        f"takes longer; {remedy}"
-    )
-    again["eigenvectors"] = 9.0 * once.order**3
-    return Cost(again, {"eigenvectors": 8 * limits.eigh * once.order**2}, notes=(note,))
-
-
-def _cost_of_leave_one_out(solver: MinimumNorm, once: Cost, rows: int) -> Cost:
-    """Return the mean cost per step of choosing the damping, which forms the kernel once more."""
-    share, order = 1 / solver.damping_every, once.order
-    work = {part: share * once.work[part] for part in ("pull-back", "kernel")}
-    work["eigenvectors"] = 9.0 * share * order**3
-    work["leave-one-out"] = 2.0 * share * len(CANDIDATES) * rows * order**2
-    return Cost(work)
-
-
-def constrained(solver: Any, sizes: Sizes) -> tuple[int, Sizes]:
-    """Return the number of constrained rows per sample, and the sizes of a step with these rows."""
-    m = sizes.outputs - (solver.outputs == "centered-logits")
-    if solver.rows == "all":
-        return m, sizes
-    return solver.rows, sizes._replace(own_rows=True, span=sizes.span or sizes.outputs)
-
-
-def singular_kernel(damping: Damping, rows: int, sizes: Sizes) -> str | None:
-    """Return the beginning of a note if the undamped kernel is known to be singular, else None."""
-    order, rank, when = sizes.samples * rows, sizes.rank_bound(rows), ""
-    at_zero = sizes.rank_at_zero(rows)
-    if sizes.starts_at_zero and at_zero < min(rank, _HIDDEN * order):
-        rank, when = at_zero, " at initialization"
-    if damping or rank >= order:
-        return None
-    return f"without damping, the kernel of order {order:,} is singular (rank at most {rank:,}{when})"
-
-
 def centering(like: Array) -> Array:
     """Return Q (c, c-1) for outputs (n, c): orthonormal columns that are orthogonal to the vector of ones.
 
@@ -419,7 +301,7 @@ def _factor(
                     inspect=inspect,
                 )
             else:
-                bound = kernel_memory(memory, backend) or _UNBOUNDED
+                bound = kernel_memory(memory, backend) or UNBOUNDED
                 found = factor_tiled_kernel(J, mu, bound, rung, unit, inspect)
         except Exception as error:
             if not is_out_of_memory(error):

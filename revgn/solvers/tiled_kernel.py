@@ -46,6 +46,7 @@ from revgn.solvers.jacobian import Jacobian, cast, output_count
 from revgn.solvers.kernel import HELD, Held, SamplePart, add_parts, parts_backward
 from revgn.trees import is_empty
 
+UNBOUNDED = 2**62  # bytes
 _FEWEST = 8  # smallest number of tiles in a row; one ninth of the memory for the lower half is then wasted
 
 
