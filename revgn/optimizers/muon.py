@@ -76,14 +76,9 @@ def init_muon(optimizer: Muon, network: Network, params: ChainParams) -> MuonSta
 def direction_muon(
     optimizer: Muon, state: MuonState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Direction:
-    mu, network = optimizer.momentum, at.jacobian.network
+    network = at.jacobian.network
     g, g_bias = _apart(network, batch_gradient(at))
-
-    def step(mi: Array, gi: Array) -> tuple[Array, Array]:
-        mi = mu * mi + (1 - mu) * gi
-        return mi, mu * mi + (1 - mu) * gi if optimizer.nesterov else mi
-
-    m, M = trees.elementwise(step, state.momentum, g)
+    m, M = running_mean(optimizer.momentum, state.momentum, g, nesterov=optimizer.nesterov)
     betas = optimizer.beta1, optimizer.beta2
     of_bias, bias_state = adam_direction(*betas, optimizer.eps, state.bias, g_bias)
 
@@ -99,6 +94,19 @@ def direction_muon(
 @cost.register(Muon)
 def cost_muon(optimizer: Muon, sizes: Sizes) -> Cost:
     return cost_of_gradient(sizes, copies=3) + cost_of_polar_factors(optimizer.polar, sizes)
+
+
+def running_mean(
+    mu: float, m: ChainParams, g: ChainParams, *, nesterov: bool = True
+) -> tuple[ChainParams, ChainParams]:
+    """Return the running mean m <- mu m + (1 - mu) g, and the direction: m, or mu m + (1 - mu) g."""
+
+    def step(mi: Array, gi: Array) -> tuple[Array, Array]:
+        mi = mu * mi + (1 - mu) * gi
+        return mi, mu * mi + (1 - mu) * gi if nesterov else mi
+
+    m, M = trees.elementwise(step, m, g)
+    return m, M
 
 
 def spectral_scale(M: Array) -> float:

@@ -1,18 +1,24 @@
 """Orthogonalization of another optimizer's direction: all singular values of each weight's step become equal.
 
-    D_k = s U V^T        for the inner D_k = U S V^T without its bias rows        s = sqrt(max(1, (d/2) / h))
+    M <- mu M + (1 - mu) D        mu M + (1 - mu) D = U S V^T        s U V^T,  s = sqrt(max(1, (d/2) / h))
 
-The minimum-norm solution of J D = eps moves the weights along few singular directions and hardly changes the
-features (the lazy regime of Buffelli et al. 2024, section 5). After orthogonalization, all singular
-directions move equally. Muon is the orthogonalization of a running mean of the gradient (Jordan et al. 2024);
-the use for Gauss-Newton with momentum is our own. The bias row keeps its
-size relative to the matrix.
+D is the inner direction, mu the momentum, and the decomposition is that of each weight without its bias rows,
+which keep their size relative to the matrix. The minimum-norm solution of J D = eps moves the weights along
+few singular directions and hardly changes the features (the lazy regime of Buffelli et al. 2024, section 5).
+After orthogonalization, all singular directions move equally. For the gradient as D, this is Muon with
+Nesterov momentum (Jordan et al. 2024); the use for Gauss-Newton is our own.
+
+The momentum of `GaussNewton` expects that the weights move along its own steps: its solver adds what the last
+step leaves of eps. After orthogonalization they do not, so the momentum belongs here.
 """
 
 from functools import partial
+from typing import NamedTuple
 
+from revgn import trees
 from revgn.arrays import Array, array_namespace, blockwise, inner
 from revgn.cost import Cost, Sizes, cost
+from revgn.errors import UsageError
 from revgn.maps import WeightForm
 from revgn.networks import ChainParams, Network
 from revgn.optimizers import muon
@@ -41,12 +47,11 @@ from revgn.structs import setting, struct
 class Orthogonalized:
     """Direction U V^T in place of the inner optimizer's direction U S V^T, for each weight matrix.
 
-    Learning rate, weight decay and state are taken from the inner optimizer, so momentum accumulates
-    directions before they are orthogonalized.
+    Learning rate and weight decay are taken from the inner optimizer.
 
     Notes
     -----
-    Law: the result does not depend on the length of the inner direction.
+    Law: without momentum, the result does not depend on the length of the inner direction.
     Cost: the inner direction, and a polar factor of each weight (see `revgn.optimizers.polar`). If a solver
     found the inner direction, rho of the orthogonalized direction is known only at the steps at which
     Gauss-Newton measures it, which costs one jvp.
@@ -56,11 +61,18 @@ class Orthogonalized:
         "Optimizer whose direction is orthogonalized.", default=GaussNewton(lr=0.02), family="optimizer"
     )
 
+    momentum: float = setting("Momentum mu of the inner directions (Nesterov).", default=0.95, ge=0, lt=1)
     polar: Polar = polar_setting()
 
     def check(self) -> None:
-        """Raise `UsageError` unless the inner optimizer has a direction."""
+        """Raise `UsageError` if an inner GaussNewton has momentum too, or the inner one has no direction."""
         check_direction("Orthogonalized", self.inner)
+        parts = (self.inner, *(getattr(self.inner, name, None) for name in ("first", "second")))
+        if self.momentum and any(isinstance(of, GaussNewton) and of.momentum for of in parts):
+            raise UsageError(
+                "Orthogonalized: momentum is set here and for the inner GaussNewton, whose momentum expects "
+                "its own steps; set one of them to 0"
+            )
 
     @property
     def lr(self) -> float:
@@ -73,9 +85,18 @@ class Orthogonalized:
         return float(self.inner.weight_decay)
 
 
+class OrthogonalizedState(NamedTuple):
+    """State of the inner optimizer, and the running mean M of its directions."""
+
+    inner: OptimizerState
+    momentum: ChainParams
+
+
 @init_state.register(Orthogonalized)
 def init_orthogonalized(optimizer: Orthogonalized, network: Network, params: ChainParams) -> OptimizerState:
-    return init_state(optimizer.inner, network, params)
+    """Return the initial state; without momentum, it is that of the inner optimizer."""
+    inner = init_state(optimizer.inner, network, params)
+    return OrthogonalizedState(inner, trees.zeros_like(params)) if optimizer.momentum else inner
 
 
 @direction.register(Orthogonalized)
@@ -86,14 +107,20 @@ def direction_orthogonalized(
     at: Linearization,
     scale: float = 1.0,
 ) -> Direction:
-    found = direction(optimizer.inner, state, params, at, scale)
-    D = muon.map_weights(partial(_orthogonal, optimizer.polar), at.jacobian.network, found.params)
+    own = state if isinstance(state, OrthogonalizedState) else None
+    found = direction(optimizer.inner, state if own is None else own.inner, params, at, scale)
+    D = found.params
+    if own is not None:
+        M, D = muon.running_mean(optimizer.momentum, own.momentum, D)
+        found = found._replace(state=OrthogonalizedState(found.state, M))
+    D = muon.map_weights(partial(_orthogonal, optimizer.polar), at.jacobian.network, D)
     return replaced_by(found, D)
 
 
 @cost.register(Orthogonalized)
 def cost_orthogonalized(optimizer: Orthogonalized, sizes: Sizes) -> Cost:
-    return cost(optimizer.inner, sizes) + cost_of_polar_factors(optimizer.polar, sizes)
+    own = Cost(memory={"weights and steps": bool(optimizer.momentum) * sizes.weights * sizes.number})
+    return cost(optimizer.inner, sizes) + own + cost_of_polar_factors(optimizer.polar, sizes)
 
 
 def _orthogonal(method: Polar, form: WeightForm, D: Array) -> Array:

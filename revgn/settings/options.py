@@ -35,7 +35,8 @@ def names_within(*structs: type) -> list[str]:
 def path_of(name: str, settings: Table, *, of_first: bool = False) -> str:
     """Return the dotted path of the setting with the given name or path in the chosen structs.
 
-    If two optimizers have the setting, `of_first` selects the first one.
+    A wrapper's own setting comes before that of its inner optimizer. If two optimizers have the setting,
+    `of_first` selects the first one.
 
     Raises
     ------
@@ -47,8 +48,9 @@ def path_of(name: str, settings: Table, *, of_first: bool = False) -> str:
     found = [name] if name in chosen else [path for path in chosen if path.endswith(f".{name}")]
     if of_first and len(found) > 1:
         found = [path for path in found if ".second." not in path]
-    if len(found) == 1:
-        return found[0]
+    wrapping = [path for path in found if path == "optimizer." + name]
+    if len(found) == 1 or wrapping:
+        return (wrapping or found)[0]
     if found:
         raise UsageError(f"could be {' or '.join(found)}; give the path, as in -s {found[0]}=...")
     raise UsageError(_absent(name, chosen))

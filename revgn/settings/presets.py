@@ -28,7 +28,7 @@ def _one_row(lr: float, damping: float, momentum: float) -> Table:
 
 
 def _orthogonalized(lr: float) -> Table:
-    return {"kind": "orthogonalized", "inner": _one_row(lr, damping=3.0, momentum=0.95)}
+    return {"kind": "orthogonalized", "momentum": 0.95, "inner": _one_row(lr, damping=0.3, momentum=0.0)}
 
 
 def _training(batch_size: int, epochs: int) -> Table:
@@ -66,7 +66,7 @@ PRESETS: dict[str, Table] = {
     },
     "revnet-cifar10": {
         "network": {"kind": "convolutional", "channels": 32, "blocks": [2, 2], "hidden": [96, 192]},
-        "optimizer": _orthogonalized(0.012),
+        "optimizer": _orthogonalized(0.02),
         "training": _training(128, 10),
         "data": {"name": "cifar10", "augmentation": "pad-crop-flip"},
     },

@@ -67,7 +67,7 @@ def _optimizer(old: Table) -> Table:
     if old.get("adapt_damping"):
         first = {"kind": "levenberg-marquardt", "inner": first, **_taken(old, "levenberg-marquardt")}
     if old.get("orthogonal"):
-        first = {"kind": "orthogonalized", "inner": first}
+        first = {"kind": "orthogonalized", "inner": first, "momentum": 0.0}
     if (hybrid := old.get("hybrid", "none")) != "none":
         first = {"kind": "gauss-newton"} | first
         second = _plain(old, old["second"], old.get("second_lr"))

@@ -103,7 +103,7 @@ OPTIMIZERS = [
     GaussNewton(MinimumNorm(0.1, memory=6000), lr=0.5),
     GaussNewton(ConjugateGradients(0.1, rows=1), lr=0.5),
     GaussNewton(BlockWise(damping=1e-2), lr=0.1),
-    Orthogonalized(GaussNewton(MinimumNorm(0.1, rows=1), lr=0.01, momentum=0.9)),
+    Orthogonalized(GaussNewton(MinimumNorm(0.1, rows=1), lr=0.01)),
 ]
 
 

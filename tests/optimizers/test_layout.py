@@ -1,5 +1,7 @@
 """Arrays of a state are stored row by row, so training from a checkpoint gives the same bits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cases import network_case
@@ -42,7 +44,8 @@ OPTIMIZERS = [
     GaussNewton(solver=BlockWise(), momentum=1.0),
     GaussNewton(solver=BlockWise(damping=0.1), metric=FeatureMetric(every=2), momentum=0.9),
     LevenbergMarquardt(inner=DAMPED),
-    Orthogonalized(inner=DAMPED),
+    Orthogonalized(inner=DAMPED, momentum=0.0),
+    Orthogonalized(inner=replace(DAMPED, momentum=0.0)),
     Blend(first=DAMPED, second=KFAC()),
     Switch(first=KFAC(), second=DAMPED, switch_at=2),
     Paced(inner=KFAC(), trust_radius=0.1),

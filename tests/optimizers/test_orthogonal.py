@@ -5,9 +5,11 @@ import pytest
 from cases import network_case
 
 from revgn import trees
+from revgn.errors import UsageError
 from revgn.losses import SquaredError
 from revgn.optimizers import (
     SGD,
+    Blend,
     FeatureMetric,
     GaussNewton,
     Linearization,
@@ -17,6 +19,8 @@ from revgn.optimizers import (
     init_state,
     update,
 )
+from revgn.optimizers.muon import spectral_scale
+from revgn.optimizers.polar import polar_factor
 from revgn.solvers import MinimumNorm, jacobian
 from revgn.testing import assert_close
 
@@ -37,17 +41,19 @@ def directions(optimizer, library, length=1.0, batches=3):
         yield found
 
 
-def test_a_momentum_orthogonalized_is_muon(backend):
-    """The matrices are equal; in Muon, Adam updates the biases."""
-    ours = directions(Orthogonalized(SGD(momentum=0.9)), backend)
-    for one, other in zip(ours, directions(Muon(momentum=0.9, nesterov=False), backend), strict=True):
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_an_orthogonalized_gradient_is_muon(nesterov, backend):
+    """The matrices are equal; in Muon, Adam updates the biases. Momentum of SGD is not Nesterov's."""
+    ours = Orthogonalized(SGD()) if nesterov else Orthogonalized(SGD(momentum=0.95), momentum=0.0)
+    muon = Muon(momentum=0.95, nesterov=nesterov)
+    for one, other in zip(directions(ours, backend), directions(muon, backend), strict=True):
         for a, b in zip(one.params, other.params, strict=True):
             assert_close("U V^T", a.weight[:-1, :], b.weight[:-1, :], 1e-9)
 
 
 @pytest.mark.parametrize("inside", [SGD(momentum=0.9), GAUSS_NEWTON], ids=["sgd", "gauss-newton"])
 def test_the_result_does_not_depend_on_the_length(inside, backend):
-    one, other = (directions(Orthogonalized(inside), backend, length) for length in (1.0, 1e3))
+    one, other = (directions(Orthogonalized(inside, momentum=0.0), backend, length) for length in (1.0, 1e3))
     for a, b in zip(one, other, strict=True):
         assert_close("direction", a.params, b.params, 1e-9)
 
@@ -55,7 +61,9 @@ def test_the_result_does_not_depend_on_the_length(inside, backend):
 def test_all_singular_values_are_about_one(numpy_backend):
     """In [0.68, 1.21] s where the singular values of D are not tiny; the vectors stay, the bias is scaled."""
     plain = directions(GAUSS_NEWTON, numpy_backend)
-    for D, found in zip(plain, directions(Orthogonalized(GAUSS_NEWTON), numpy_backend), strict=True):
+    for D, found in zip(
+        plain, directions(Orthogonalized(GAUSS_NEWTON, momentum=0.0), numpy_backend), strict=True
+    ):
         for was, of in zip(D.params, found.params, strict=True):
             W, M = was.weight[:-1, :], of.weight[:-1, :]
             U, S, Vt = np.linalg.svd(W, full_matrices=False)
@@ -70,18 +78,44 @@ def test_all_singular_values_are_about_one(numpy_backend):
 
 def test_the_state_belongs_to_the_inner_optimizer(numpy_backend):
     plain = directions(GAUSS_NEWTON, numpy_backend)
-    for one, other in zip(plain, directions(Orthogonalized(GAUSS_NEWTON), numpy_backend), strict=True):
+    for one, other in zip(
+        plain, directions(Orthogonalized(GAUSS_NEWTON, momentum=0.0), numpy_backend), strict=True
+    ):
         assert_close("momentum", other.state.direction, one.state.direction, 0.0)
         # these depend on the direction, or on the run
         own = ("rho", "change", "left", "is_measured", "seconds_kernel", "seconds_solve")
         assert one.solve == other.solve._replace(**{name: getattr(one.solve, name) for name in own})
 
 
+def test_momentum_is_the_running_mean_of_the_inner_directions(backend):
+    """Of steps that are not orthogonalized; the inner state is that of the inner optimizer alone."""
+    inner, mu, mean = GaussNewton(MinimumNorm(0.1)), 0.8, None
+    steps = zip(
+        directions(inner, backend), directions(Orthogonalized(inner, momentum=mu), backend), strict=True
+    )
+    for plain, found in steps:
+        D = plain.params
+        mean = trees.scale(1 - mu, D) if mean is None else trees.axpy(mu, mean, trees.scale(1 - mu, D))
+        assert_close("mean", found.state.momentum, mean, 1e-12)
+        ahead = trees.axpy(mu, mean, trees.scale(1 - mu, D))
+        for of, was in zip(found.params, ahead, strict=True):
+            M = polar_factor("rational", was.weight[:-1, :])
+            assert_close("U V^T", of.weight[:-1, :], spectral_scale(M) * M, 1e-9)
+
+
+def test_momentum_of_gauss_newton_is_refused_within():
+    with pytest.raises(UsageError, match="momentum is set here and for the inner GaussNewton"):
+        Orthogonalized(GAUSS_NEWTON)
+    with pytest.raises(UsageError, match="momentum is set here and for the inner GaussNewton"):
+        Orthogonalized(Blend(GAUSS_NEWTON))
+
+
 def test_a_zero_direction_stays_zero(backend):
     net, params, x = CASE.build(backend, "float64")
     z, J = jacobian(net, params, x)
     at = Linearization(SquaredError(), z, z, J)
-    done = update(Orthogonalized(SGD()), init_state(SGD(), net, params), params, at)
+    optimizer = Orthogonalized(SGD())
+    done = update(optimizer, init_state(optimizer, net, params), params, at)
     assert_close("W", done.params, params, 0.0)
 
 

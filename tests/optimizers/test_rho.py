@@ -54,19 +54,22 @@ OPTIMIZERS = {
     "rows-cg": GaussNewton(solver=ConjugateGradients(damping=0.1, rows=1), momentum=0.9, lr=LR),
     "rows-metric": replace(ROWS, metric=FeatureMetric()),
     "rows-curvature": CURVED_ROWS,
-    "rows-orthogonalized": Orthogonalized(inner=ROWS),
+    "rows-orthogonalized": Orthogonalized(inner=ROWS, momentum=0.0),
     "rows-blend": Blend(first=ROWS, second=Adam(lr=1e-3 * LR), share=0.5),
     "rows-levenberg-marquardt": LevenbergMarquardt(inner=CURVED_ROWS),
-    "orthogonalized": Orthogonalized(inner=EXACT),
-    "orthogonalized-centered": Orthogonalized(inner=CENTERED),
-    "orthogonalized-curvature": Orthogonalized(inner=CURVED),
+    "orthogonalized": Orthogonalized(inner=EXACT, momentum=0.0),
+    "orthogonalized-centered": Orthogonalized(inner=CENTERED, momentum=0.0),
+    "orthogonalized-curvature": Orthogonalized(inner=CURVED, momentum=0.0),
+    "orthogonalized-momentum": Orthogonalized(inner=replace(EXACT, momentum=0.0)),
     "blend": Blend(first=EXACT, second=Adam(lr=1e-3 * LR), share=0.5),
     "blend-second": Blend(first=SGD(momentum=0.9, lr=LR), second=DAMPED, share=0.25),
-    "orthogonalized-blend": Orthogonalized(inner=Blend(first=EXACT, second=SGD(lr=LR), share=0.25)),
+    "orthogonalized-blend": Orthogonalized(
+        inner=Blend(first=EXACT, second=SGD(lr=LR), share=0.25), momentum=0.0
+    ),
     "bounded": Paced(inner=DAMPED, trust_radius=1e-2),
-    "shortened": Paced(inner=Orthogonalized(inner=EXACT), trust_radius=1e-2),
+    "shortened": Paced(inner=Orthogonalized(inner=EXACT, momentum=0.0), trust_radius=1e-2),
     "backtracking": Paced(inner=DAMPED, length=Backtracking(decrease=0.9)),
-    "switch": Switch(first=EXACT, second=Orthogonalized(inner=EXACT), switch_at=1),
+    "switch": Switch(first=EXACT, second=Orthogonalized(inner=EXACT, momentum=0.0), switch_at=1),
     "levenberg-marquardt": LevenbergMarquardt(inner=DAMPED),
 }
 
@@ -172,7 +175,9 @@ def blended(inner):
     return Blend(first=inner, second=Adam(lr=1e-3))
 
 
-@pytest.mark.parametrize("wrap", [lambda inner: inner, lambda inner: Orthogonalized(inner=inner), blended])
+@pytest.mark.parametrize(
+    "wrap", [lambda inner: inner, lambda inner: Orthogonalized(inner=inner, momentum=0.0), blended]
+)
 def test_weight_decay_does_not_change_rho(wrap, numpy_backend):
     plain, decayed = (
         next(steps(wrap(replace(CENTERED, weight_decay=decay)), numpy_backend))[2] for decay in (0.0, 0.5)

@@ -54,7 +54,8 @@ OPTIMIZERS = {
     "switched": Switch(Adam(), SPRING, switch_at=1),
     "not yet switched": Switch(GaussNewton(), SGD(momentum=0.9), patience=5),
     "blend": Blend(SPRING, Adam(weight_decay=0.1), 0.25),
-    "orthogonalized": Orthogonalized(SPRING),
+    "orthogonalized": Orthogonalized(SPRING, momentum=0.0),
+    "orthogonalized-momentum": Orthogonalized(GaussNewton()),
     "paced": Paced(Blend(GaussNewton(), SGD()), trust_radius=1e9),
 }
 CHOOSING = {  # optimizers that choose their step length, so learning rate and decay act differently

@@ -44,7 +44,7 @@ def test_the_set_up_for_cifar10():
     assert deeper.network == Convolutional(channels=32, blocks=(3, 3), hidden=(96, 192))
     assert build_config({"preset": "revnet-cifar10", "network": "dense"}).network == Architecture()
     other = build_config({"preset": "revnet-cifar10", "optimizer": {"inner": {"solver": "cg"}}})
-    assert other.optimizer == Orthogonalized(GaussNewton(ConjugateGradients(), lr=0.012, momentum=0.95))
+    assert other.optimizer == Orthogonalized(GaussNewton(ConjugateGradients(), lr=0.02))
     assert build_config({"preset": "revnet-cifar10", "optimizer": "adam"}).optimizer == Adam()
 
 

@@ -190,7 +190,10 @@ def test_the_defaults_of_a_run():
                 "highest": 9.0,
             },
         ),
-        ({"lr": 0.02, "orthogonal": True}, {"kind": "orthogonalized", "inner": GAUSS_NEWTON | {"lr": 0.02}}),
+        (
+            {"lr": 0.02, "orthogonal": True},
+            {"kind": "orthogonalized", "inner": GAUSS_NEWTON | {"lr": 0.02}, "momentum": 0.0},
+        ),
         (
             {"length_rule": "backtracking", "halvings": 4, "trust_radius": 2.0},
             {
