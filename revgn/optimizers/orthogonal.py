@@ -40,6 +40,7 @@ from revgn.optimizers.polar import (
     polar_setting,
     root_or_one,
 )
+from revgn.solvers import MinimumNorm
 from revgn.structs import setting, struct
 
 
@@ -58,7 +59,9 @@ class Orthogonalized:
     """
 
     inner: DirectionOptimizer = setting(
-        "Optimizer whose direction is orthogonalized.", default=GaussNewton(lr=0.02), family="optimizer"
+        "Optimizer whose direction is orthogonalized.",
+        default=GaussNewton(MinimumNorm(0.3, rows=1), lr=0.02),
+        family="optimizer",
     )
 
     momentum: float = setting("Momentum mu of the inner directions (Nesterov).", default=0.95, ge=0, lt=1)

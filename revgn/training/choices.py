@@ -17,6 +17,7 @@ widths and batch sizes; see `examples/results/defaults.md`.
 
 import math
 from collections.abc import Iterator
+from functools import reduce
 from typing import Any, Literal, NamedTuple
 
 from revgn.data import Dataset, steps_per_epoch
@@ -120,7 +121,8 @@ def _of_optimizer(
                 yield "optimizer.momentum", _MOMENTUM
             yield from _of_outputs(optimizer, config, dataset, rows if size == "full" else int(size))
     for path, found in fields_at(settings).items():
-        if found.struct in _KERNEL_SOLVERS:
+        default: Any = reduce(getattr, path.split("."), config)
+        if found.struct in _KERNEL_SOLVERS and not default.damping:
             yield f"{path}.damping", _OF_ALL_ROWS if is_whole else _DAMPING
         elif found.struct is BlockWise and not any(found.value.get(cut) for cut in ("rtol", "atol")):
             yield f"{path}.damping", _OF_BLOCKS

@@ -86,7 +86,7 @@ def test_a_stronger_layer_overrides_a_weaker_one():
             },  # replaces a field of the wrapper's default
             LevenbergMarquardt(GaussNewton(MinimumNorm(1.0), lr=0.5)),
         ),
-        ({"kind": "orthogonalized"}, Orthogonalized(GaussNewton(lr=0.02))),
+        ({"kind": "orthogonalized"}, Orthogonalized(GaussNewton(MinimumNorm(0.3, rows=1), lr=0.02))),
         ({"kind": "orthogonalized", "inner": "kfac"}, Orthogonalized(KFAC())),
         (
             {"kind": "paced", "length": "backtracking", "inner": {"kind": "blend", "second": "muon"}},

@@ -110,9 +110,7 @@ def test_every_setting_has_a_meaning():
 def test_settings_that_differ_from_the_defaults():
     settings = {"optimizer": {"kind": "adam", "lr": 1e-3}, "network": {"blocks": 3}}
     assert changed_settings(build_config(settings)) == {"network.blocks": 3, "optimizer.kind": "adam"}
-    inner = {
-        "optimizer": {"kind": "orthogonalized", "inner": {"kind": "gauss-newton", "rho_every": 5}}
-    }
+    inner = {"optimizer": {"kind": "orthogonalized", "inner": {"kind": "gauss-newton", "rho_every": 5}}}
     assert changed_settings(build_config(inner)) == {
         "optimizer.kind": "orthogonalized",
         "optimizer.inner.rho_every": 5,

@@ -66,7 +66,7 @@ def test_a_regression(tmp_path):
         ({"optimizer": "levenberg-marquardt"}, LevenbergMarquardt()),
         ({"optimizer": {"solver": "block"}}, GaussNewton(BlockWise(damping=1e-3))),
         ({"optimizer": {"solver": {"kind": "block", "rtol": 0.01}}}, GaussNewton(BlockWise(rtol=0.01))),
-        ({"optimizer": "orthogonalized"}, Orthogonalized(GaussNewton(MinimumNorm(0.1), lr=0.02))),
+        ({"optimizer": "orthogonalized"}, Orthogonalized()),
         (
             {"optimizer": {"curvature": "exact"}},
             GaussNewton(MinimumNorm(0.1), 0.5, momentum=0.9, curvature="exact"),
