@@ -13,7 +13,7 @@ step leaves of eps. After orthogonalization they do not, so the momentum belongs
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from revgn import trees
 from revgn.arrays import Array, array_namespace, blockwise, inner
@@ -63,7 +63,6 @@ class Orthogonalized:
         default=GaussNewton(MinimumNorm(0.3, rows=1), lr=0.02),
         family="optimizer",
     )
-
     momentum: float = setting("Momentum mu of the inner directions (Nesterov).", default=0.95, ge=0, lt=1)
     polar: Polar = polar_setting()
 
@@ -105,16 +104,16 @@ def init_orthogonalized(optimizer: Orthogonalized, network: Network, params: Cha
 @direction.register(Orthogonalized)
 def direction_orthogonalized(
     optimizer: Orthogonalized,
-    state: OptimizerState,
+    state: Any,
     params: ChainParams,
     at: Linearization,
     scale: float = 1.0,
 ) -> Direction:
-    own = state if isinstance(state, OrthogonalizedState) else None
-    found = direction(optimizer.inner, state if own is None else own.inner, params, at, scale)
+    mu = optimizer.momentum
+    found = direction(optimizer.inner, state.inner if mu else state, params, at, scale)
     D = found.params
-    if own is not None:
-        M, D = muon.running_mean(optimizer.momentum, own.momentum, D)
+    if mu:
+        M, D = muon.running_mean(mu, state.momentum, D)
         found = found._replace(state=OrthogonalizedState(found.state, M))
     D = muon.map_weights(partial(_orthogonal, optimizer.polar), at.jacobian.network, D)
     return replaced_by(found, D)

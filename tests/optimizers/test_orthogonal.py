@@ -110,6 +110,17 @@ def test_momentum_of_gauss_newton_is_refused_within():
         Orthogonalized(Blend(GAUSS_NEWTON))
 
 
+def test_wrapped_twice_each_has_its_own_momentum(numpy_backend):
+    """Without momentum, the outer polar factor is that of matrices with equal singular values."""
+    inner = Orthogonalized(SGD())
+    for one, other in zip(
+        directions(inner, numpy_backend),
+        directions(Orthogonalized(inner, momentum=0.0), numpy_backend),
+        strict=True,
+    ):
+        assert_close("momentum", other.state.momentum, one.state.momentum, 0.0)
+
+
 def test_a_zero_direction_stays_zero(backend):
     net, params, x = CASE.build(backend, "float64")
     z, J = jacobian(net, params, x)
