@@ -9,7 +9,8 @@ After orthogonalization, all singular directions move equally. For the gradient 
 Nesterov momentum (Jordan et al. 2024); the use for Gauss-Newton is our own.
 
 The momentum of `GaussNewton` expects that the weights move along its own steps: its solver adds what the last
-step leaves of eps. After orthogonalization they do not, so the momentum belongs here.
+step leaves of eps. After orthogonalization they do not. A running mean of exact steps reaches the same accuracy
+with one product less. Exact steps suit a smaller momentum than gradients.
 """
 
 from functools import partial
@@ -63,7 +64,7 @@ class Orthogonalized:
         default=GaussNewton(MinimumNorm(0.3, rows=1), lr=0.02),
         family="optimizer",
     )
-    momentum: float = setting("Momentum mu of the inner directions (Nesterov).", default=0.95, ge=0, lt=1)
+    momentum: float = setting("Momentum mu of the inner directions (Nesterov).", default=0.8, ge=0, lt=1)
     polar: Polar = polar_setting()
 
     def check(self) -> None:

@@ -28,7 +28,7 @@ def _one_row(lr: float, damping: float, momentum: float) -> Table:
 
 
 def _orthogonalized(lr: float) -> Table:
-    return {"kind": "orthogonalized", "momentum": 0.95, "inner": _one_row(lr, damping=0.3, momentum=0.0)}
+    return {"kind": "orthogonalized", "momentum": 0.8, "inner": _one_row(lr, damping=0.3, momentum=0.0)}
 
 
 def _training(batch_size: int, epochs: int) -> Table:

@@ -44,7 +44,9 @@ def directions(optimizer, library, length=1.0, batches=3):
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_an_orthogonalized_gradient_is_muon(nesterov, backend):
     """The matrices are equal; in Muon, Adam updates the biases. Momentum of SGD is not Nesterov's."""
-    ours = Orthogonalized(SGD()) if nesterov else Orthogonalized(SGD(momentum=0.95), momentum=0.0)
+    ours = (
+        Orthogonalized(SGD(), momentum=0.95) if nesterov else Orthogonalized(SGD(momentum=0.95), momentum=0.0)
+    )
     muon = Muon(momentum=0.95, nesterov=nesterov)
     for one, other in zip(directions(ours, backend), directions(muon, backend), strict=True):
         for a, b in zip(one.params, other.params, strict=True):
