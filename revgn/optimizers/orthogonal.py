@@ -9,8 +9,8 @@ After orthogonalization, all singular directions move equally. For the gradient 
 Nesterov momentum (Jordan et al. 2024); the use for Gauss-Newton is our own.
 
 The momentum of `GaussNewton` expects that the weights move along its own steps: its solver adds what the last
-step leaves of eps. After orthogonalization they do not. A running mean of exact steps reaches the same accuracy
-with one product less. Exact steps suit a smaller momentum than gradients.
+step leaves of eps. After orthogonalization they do not. A running mean of exact steps reaches the same
+accuracy with one product less. Exact steps suit a smaller momentum than gradients.
 """
 
 from functools import partial
