@@ -39,8 +39,8 @@ BOUNDS = {  # of each kind, for two blocks; goals that are not reached yet stand
     "rows": (145, 4, 1, 1),
     "centered": (231, 4, 1, 2),
     "momentum": (264, 5, 1, 3),  # 4 waits
-    "metric": (292, 5, 1, 3),  # 4 waits
-    "orthogonalized": (396, 5, 1, 3),  # 4 waits
+    "metric": (280, 5, 1, 3),  # 4 waits
+    "orthogonalized": (281, 4, 1, 1),
     "conjugate gradients": (516, 11, 1, 62),  # 4 waits
 }
 OF_CONVOLUTIONS = {  # for two stages of a block

@@ -37,7 +37,7 @@ STEPS = {
     "muon": {"kind": "muon"},
     "rows 1": EXACT,
     "rows 1, momentum": EXACT | {"momentum": 0.9},
-    "rows 1, orthogonalized": {"kind": "orthogonalized", "inner": EXACT | {"lr": 0.02, "momentum": 0.9}},
+    "rows 1, orthogonalized": {"kind": "orthogonalized", "inner": EXACT | {"lr": 0.02}},
 }
 ALONE = ("forward", "gradient")  # maps; all others are steps, compared with Adam's
 

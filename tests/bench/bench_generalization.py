@@ -29,7 +29,11 @@ def methods(batch, factor):
     plain = {"kind": "gauss-newton", "lr": 0.5 * factor, "solver": solver | SOLVER}
     momentum = plain | {"momentum": 0.95}
     return {
-        "orthogonalized": {"kind": "orthogonalized", "inner": momentum | {"lr": 0.014 * factor}},
+        "orthogonalized": {
+            "kind": "orthogonalized",
+            "momentum": 0.0,
+            "inner": momentum | {"lr": 0.014 * factor},
+        },
         "momentum, metric": momentum | {"metric": {"kind": "features"}},
         "momentum": momentum,
         "minimum norm": plain,

@@ -39,11 +39,11 @@ def steps(damping: float = 0.1) -> dict[str, dict[str, Any]]:
         "centered": gauss_newton(centered),
         "momentum": gauss_newton(centered, momentum=0.9),
         "metric": gauss_newton(centered, momentum=0.9, metric="features"),
-        "orthogonalized": {"kind": "orthogonalized", "inner": gauss_newton(centered, momentum=0.9)},
+        "orthogonalized": {"kind": "orthogonalized", "inner": gauss_newton(centered)},
         "rows 1": gauss_newton(one),
         "rows 1, momentum": gauss_newton(one, momentum=0.9),
         "rows 1, metric": gauss_newton(one, momentum=0.9, metric="features"),
-        "rows 1, orthogonalized": {"kind": "orthogonalized", "inner": gauss_newton(one, momentum=0.9)},
+        "rows 1, orthogonalized": {"kind": "orthogonalized", "inner": gauss_newton(one)},
         "cg": gauss_newton(by_cg),
     }
 
