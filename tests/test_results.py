@@ -12,7 +12,7 @@ from revgn.studies import conduct_study, load_study
 from revgn.studies.page import verdict_table
 
 RESULTS = Path(__file__).parent.parent / "examples" / "results"
-OTHERS = ("README.md", "defaults.md", "gpu.md", "paper-scale.md", "step-times.md")
+OTHERS = ("README.md", "cifar10.md", "defaults.md", "gpu.md", "paper-scale.md", "step-times.md")
 PAGES = sorted(path for path in RESULTS.glob("*.md") if path.name not in OTHERS)
 MARK = " (measured with 0.1.0)"
 REMOVED = {  # variants and claims of removed options, by page
