@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
-from revgn.arrays import Array, Fused, array_namespace, blockwise, inner, total, zeros
+from revgn.arrays import Array, array_namespace, blockwise, fuse, inner, total, zeros
 
 Tree = TypeVar("Tree", bound=tuple[Any, ...])
 
@@ -75,7 +75,7 @@ def elementwise(function: Callable[..., tuple[Any, ...]], *trees: Tree) -> tuple
     All results are computed together, piece by piece, so that memory is read once; see
     `revgn.arrays.blockwise`.
     """
-    fused = Fused(function)
+    fused = fuse(function)
     found = [blockwise(fused, *nodes) for nodes in zip(*map(leaves, trees), strict=True)]
     results = map(iter, zip(*found, strict=True))
     return tuple(map_leaves(lambda _, of=of: next(of), trees[0]) for of in results)

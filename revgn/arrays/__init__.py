@@ -5,7 +5,7 @@ from revgn.arrays.clock import Instant, instant, seconds_between
 from revgn.arrays.cuda import Cuda, Gpu, describe_cuda
 from revgn.arrays.deferred import Deferred, fetch, read, ready, runs_ahead, together
 from revgn.arrays.draw import draw_frames, draw_normal, draw_orthonormal
-from revgn.arrays.formula import Fused
+from revgn.arrays.formula import fuse
 from revgn.arrays.fused import (
     activate,
     add,
@@ -68,7 +68,6 @@ __all__ = [
     "Cuda",
     "DType",
     "Deferred",
-    "Fused",
     "Gpu",
     "Grid",
     "Instant",
@@ -98,6 +97,7 @@ __all__ = [
     "erf",
     "fetch",
     "fold",
+    "fuse",
     "inner",
     "inner_of_rows",
     "instant",

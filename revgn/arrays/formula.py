@@ -22,6 +22,7 @@ _PREAMBLE = "template <class T> __device__ T where(bool c, T a, T b) { return c 
 
 
 _NUMBERS = (int, float, np.number)
+Kernel = Callable[..., tuple[Array, ...]]
 _name_of = cache(str)  # name of a dtype
 
 
@@ -142,7 +143,7 @@ class Fused:
 
     def __init__(self, function: Callable[..., tuple[Any, ...]]) -> None:
         self.function = function
-        self._traced: dict[tuple[Any, ...], tuple[Callable[..., Any], list[Any], list[Any]]] = {}
+        self._traced: dict[tuple[Any, ...], tuple[Kernel, list[Any], list[Any]]] = {}
 
     def __call__(
         self, arrays: tuple[Array, ...], out: tuple[Array | None, ...] | None = None
@@ -159,14 +160,14 @@ class Fused:
         kernel, others, dtypes = traced
         arguments = [*arrays, *others]
         if out is None:
-            return kernel(*arguments)  # type: ignore[no-any-return]
+            return kernel(*arguments)
         import cupy
 
         shape = np.broadcast_shapes(*(x.shape for x in arguments if hasattr(x, "shape")))
         places = [cupy.empty(shape, dtype) if y is None else y for dtype, y in zip(dtypes, out, strict=True)]
-        return kernel(*arguments, *places)  # type: ignore[no-any-return]
+        return kernel(*arguments, *places)
 
-    def _trace(self, arrays: tuple[Array, ...]) -> tuple[Callable[..., Any], list[Any], list[Any]]:
+    def _trace(self, arrays: tuple[Array, ...]) -> tuple[Kernel, list[Any], list[Any]]:
         """Return the kernel, its arguments after `arrays`, and the dtypes of the results."""
         formula = Formula(all(not x.ndim for x in arrays))
         results = [formula.array(x) for x in self.function(*map(formula.array, arrays))]
@@ -179,12 +180,12 @@ class Fused:
         return kernel, formula.arguments[len(arrays) :], [x.dtype for x in results]
 
 
-def fused(function: Callable[..., tuple[Any, ...]]) -> Fused:
-    """Return the kernel of `function`. That of a function without variables of its own is kept."""
+def fuse(function: Callable[..., tuple[Any, ...]]) -> Fused:
+    """Return `function` as one kernel. That of a function without variables of its own is kept."""
     inner, choices = (function.func, function.args) if isinstance(function, partial) else (function, ())
     constant = isinstance(inner, FunctionType) and not inner.__closure__ and not inner.__defaults__
     if constant and not getattr(function, "keywords", None) and all(isinstance(x, str) for x in choices):
-        return _KEPT.setdefault((inner.__code__, *choices), Fused(function))
+        return _KEPT.setdefault((inner.__module__, inner.__code__, *choices), Fused(function))
     return Fused(function)
 
 
@@ -192,10 +193,10 @@ _KEPT: dict[tuple[Any, ...], Fused] = {}
 
 
 @cache
-def _compiled(inputs: str, outputs: str, code: str, name: str) -> Callable[..., tuple[Array, ...]]:
+def _compiled(inputs: str, outputs: str, code: str, name: str) -> Kernel:
     import cupy
 
-    kernel: Callable[..., tuple[Array, ...]] = cupy.ElementwiseKernel(
+    kernel: Kernel = cupy.ElementwiseKernel(
         inputs, outputs, code, name, preamble=_PREAMBLE, return_tuple=True
     )
     return kernel

@@ -13,7 +13,7 @@ from typing import cast
 import array_api_compat
 import numpy as np
 
-from revgn.arrays.formula import Fused, fused
+from revgn.arrays.formula import Fused, fuse
 from revgn.arrays.namespace import array_namespace
 from revgn.arrays.pool import empty
 from revgn.arrays.typing import Array, DType
@@ -66,10 +66,10 @@ def blockwise(
     `function` returns a tuple of arrays. The result at each position is written to the array of `out` at that
     position, if there is one; it may be one of `arrays`. With CuPy, `function` is called with the symbols of
     `revgn.arrays.formula`, and all its operations run as one kernel. A function that is used for many arrays
-    is called less often if it is given as `Fused(function)`.
+    is called less often if it is given as `fuse(function)`.
     """
     if array_api_compat.is_cupy_array(arrays[0]):
-        return (function if isinstance(function, Fused) else fused(function))(arrays, out)
+        return (function if isinstance(function, Fused) else fuse(function))(arrays, out)
     if isinstance(function, Fused):
         function = function.function
     if not array_api_compat.is_numpy_array(arrays[0]):
@@ -131,7 +131,7 @@ def inner_of_rows(x: Array, y: Array) -> Array:
 def total(numbers: Sequence[Array]) -> Array:
     """Sum of 0-d arrays; the number 0.0 if there are none."""
     if numbers and array_api_compat.is_cupy_array(numbers[0]):
-        return fused(lambda *terms: (sum(terms[1:], terms[0]),))(tuple(numbers))[0]
+        return fuse(lambda *terms: (sum(terms[1:], terms[0]),))(tuple(numbers))[0]
     return sum(numbers, cast("Array", 0.0))
 
 

@@ -133,7 +133,8 @@ def _as_strided(like: Array) -> Callable[[Array, tuple[int, ...], tuple[int, ...
 
 
 def _strides(x: Array) -> tuple[int, ...]:
-    return cast("Any", x).strides  # type: ignore[no-any-return]
+    strides: tuple[int, ...] = cast("Any", x).strides
+    return strides
 
 
 def sample_blocks(count: int, numbers: int, like: Array) -> list[slice]:

@@ -27,10 +27,6 @@ def _one_row(lr: float, damping: float, momentum: float) -> Table:
     return {"kind": "gauss-newton", "lr": lr, "momentum": momentum, "solver": solver}
 
 
-def _orthogonalized(lr: float) -> Table:
-    return {"kind": "orthogonalized", "momentum": 0.8, "inner": _one_row(lr, damping=0.3, momentum=0.0)}
-
-
 def _training(batch_size: int, epochs: int) -> Table:
     return {"batch_size": batch_size, "epochs": epochs, "schedule": {"kind": "cosine"}}
 
@@ -66,7 +62,7 @@ PRESETS: dict[str, Table] = {
     },
     "revnet-cifar10": {
         "network": {"kind": "convolutional", "channels": 32, "blocks": [2, 2], "hidden": [96, 192]},
-        "optimizer": _orthogonalized(0.02),
+        "optimizer": {"kind": "orthogonalized"},
         "training": _training(128, 10),
         "data": {"name": "cifar10", "augmentation": "pad-crop-flip"},
     },

@@ -23,7 +23,7 @@ import numpy as np
 
 from revgn import maps
 from revgn._dispatch import Generic, has_map
-from revgn.linalg import PinvRule
+from revgn.linalg import PinvRule, machine_epsilon
 from revgn.maps import Data, Layer, Params, Point
 from revgn.testing.compare import (
     Kind,
@@ -39,7 +39,7 @@ from revgn.testing.compare import (
     tolerance,
 )
 from revgn.testing.rows import check_features, check_halves, check_matrices, check_rows
-from revgn.trees import axpy, map_leaves, scale, size, zeros_like
+from revgn.trees import axpy, leaves, map_leaves, scale, size, zeros_like
 
 _STEPS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)  # steps of finite differences, relative to the output
 
@@ -193,7 +193,7 @@ def check_pinv(layer: Layer, params: Params, x: Data, *, kind: Kind = "solve", s
     y, point = maps.linearize(layer, params, x)
     factored = maps.factor_params(layer, point, PinvRule())
     condition = factored.info.s_max / factored.info.s_min if factored.info.s_min else 1.0
-    of_outputs = max(limit, condition * float(np.finfo(str(dtype_of(x)).rpartition(".")[2]).eps))
+    of_outputs = max(limit, condition * machine_epsilon(dtype_of(x), next(leaves(x))))
 
     def J(d: Params) -> Any:  # noqa: N802
         return maps.jvp_params(layer, params, point, d)

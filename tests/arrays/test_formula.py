@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from revgn.arrays import Fused, array_namespace, blockwise, fetch, instant, seconds_between, to_host, total
+from revgn.arrays import array_namespace, blockwise, fetch, fuse, instant, seconds_between, to_host, total
 from revgn.arrays.formula import Formula
 from revgn.testing import assert_close, tolerance
 
@@ -109,7 +109,7 @@ def test_a_function_is_traced_once_for_each_combination_of_dtypes(backend):
         calls.append(x)
         return (x * y,)
 
-    function = Fused(product)
+    function = fuse(product)
     for dtype in ("float32", "float64", "float32"):
         for shape in ((2, 3), (4,)):
             x = backend.asarray(np.ones(shape), dtype)
