@@ -3,7 +3,8 @@
 A budget is a number of epochs, or the wall-clock time that the reference method takes for a number of epochs.
 The trials of a race follow from the results so far:
 
-    1. Time a few steps of each method with each batch size, one run at a time.
+    1. Time a few steps of each method with each batch size, one run at a time, in several rounds. The fastest
+       round counts, so that other work of the machine during one of them favours no method.
     2. Convert each budget into a number of steps, for each method and batch size.
     3. For each method and budget, search the learning rate and the batch size with `trials` runs on the first
        seed, and select by the last evaluation on the validation set.
@@ -30,6 +31,7 @@ from revgn.sweeps.plan import SEED, Plan, Trial, make_trial
 from revgn.sweeps.tune import numerical_value
 
 _TIMED, _SKIPPED = 24, 4  # steps of a timing run; the first ones, which include set-up, are not counted
+_ROUNDS = 3  # of timing runs
 _RATIO = 3.0  # between the first learning rates
 _NEAR = 1.2  # ratio of learning rates that are not worth another trial
 _LR, _BATCH, _STEPS = "lr", "training.batch_size", "training.steps"
@@ -129,15 +131,16 @@ class Raced:
     def most(self) -> int:
         """Largest number of trials: timing runs, searches and final runs."""
         searches = len(self.plan.variants) * len(self.race.budgets)
-        return len(self._timings) + searches * (self.race.trials + self.seeds - 1)
+        return len(self._timings) * _ROUNDS + searches * (self.race.trials + self.seeds - 1)
 
     def more(self, board: Board, free: int) -> list[Trial]:
         """Return one timing run after the other, then the next trial of each method and budget."""
-        for trial in self._timings.values():
-            if trial.name not in board:
-                return [trial]
-            if not board[trial.name].is_over:
-                return []
+        for of_round in zip(*self._timings.values(), strict=True):
+            for trial in of_round:
+                if trial.name not in board:
+                    return [trial]
+                if not board[trial.name].is_over:
+                    return []
         speeds = self.speeds(board)
         trials: dict[str, Trial] = {}
         for variant in self.plan.variants:
@@ -147,11 +150,15 @@ class Raced:
         return [trial for name, trial in trials.items() if name not in board]
 
     def speeds(self, board: Board) -> dict[tuple[str, int], Speed]:
-        """Return the measured speed of each variant and batch size; without the runs that failed."""
+        """Return the speed of each variant and batch size in its fastest round; without the runs that failed."""
+        finished = {
+            key: [t for t in trials if t.name in board and board[t.name].status == "finished"]
+            for key, trials in self._timings.items()
+        }
         return {
-            key: _speed(self.folder / trial.name)
-            for key, trial in self._timings.items()
-            if trial.name in board and board[trial.name].status == "finished"
+            key: min(_speed(self.folder / trial.name) for trial in trials)
+            for key, trials in finished.items()
+            if trials
         }
 
     def steps(self, variant: str, batch: int, budget: Budget, speeds: Mapping[Any, Speed]) -> int:
@@ -187,10 +194,13 @@ class Raced:
         return Final(batch, lr, seconds, tuple(of))
 
     @cached_property
-    def _timings(self) -> dict[tuple[str, int], Trial]:
+    def _timings(self) -> dict[tuple[str, int], list[Trial]]:
+        """Timing runs of each variant and batch size, one for each round."""
         steps = {_STEPS: _TIMED, "training.eval_every": _TIMED, "training.measure_every": 0}
         return {
-            (variant, batch): make_trial(self.plan, {_BATCH: batch} | steps | {SEED: 0}, variant)
+            (variant, batch): [
+                make_trial(self.plan, {_BATCH: batch} | steps | {SEED: seed}, variant) for seed in range(_ROUNDS)
+            ]
             for variant in self.plan.variants
             for batch in self.race.batch_sizes
             if batch not in self.race.too_slow.get(variant, ())

@@ -68,15 +68,19 @@ def test_wrong_races_are_rejected():
 
 
 def test_a_complete_race(tmp_path):
-    """One timing run at a time, then as many trials for each method and budget, then all seeds."""
+    """Timing runs one at a time in three rounds, of which the fastest counts, then as many trials for each method and budget, then all seeds."""
     study = Study("own", "Own", "nobody", "Who?", Plan(SETTINGS, (), VARIANTS), {"laptop": {}}, race=RACE)
     folder, here = tmp_path / "s", Here()
     board, verdicts = conduct_study(study, folder, seeds=2, executor=here, command="revgn study own")
     source = Raced(plan_of(study, "laptop", 2), RACE, 2, folder)
-    assert len(board) <= source.most == 2 + 2 * 2 * (2 + 1)
-    timings = here.trials[:2]
+    assert len(board) <= source.most == 3 * 2 + 2 * 2 * (2 + 1)
+    timings = here.trials[: 3 * 2]
     assert all("steps=24" in name for name in timings)
+    assert [name.partition("_")[0] for name in timings] == [*VARIANTS] * 3
     finals, speeds = source.finals(board), source.speeds(board)
+    for variant in VARIANTS:
+        rounds = [open_run(folder / name) for name in timings if name.startswith(variant)]
+        assert speeds[variant, 40].seconds == min(run.steps["seconds"][4:].mean() for run in rounds)
     assert set(speeds) == {(variant, batch) for variant in VARIANTS for batch in (40,)}
     assert speeds["adam", 40].per_epoch == 4  # 160 training samples
     assert len(finals) == 2 * 2
