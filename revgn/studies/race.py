@@ -150,7 +150,7 @@ class Raced:
         return [trial for name, trial in trials.items() if name not in board]
 
     def speeds(self, board: Board) -> dict[tuple[str, int], Speed]:
-        """Return the speed of each variant and batch size in its fastest round; without the runs that failed."""
+        """Return the speed of each variant and batch size in its fastest round; without failed runs."""
         finished = {
             key: [t for t in trials if t.name in board and board[t.name].status == "finished"]
             for key, trials in self._timings.items()
@@ -199,7 +199,7 @@ class Raced:
         steps = {_STEPS: _TIMED, "training.eval_every": _TIMED, "training.measure_every": 0}
         return {
             (variant, batch): [
-                make_trial(self.plan, {_BATCH: batch} | steps | {SEED: seed}, variant) for seed in range(_ROUNDS)
+                make_trial(self.plan, {_BATCH: batch, SEED: seed} | steps, variant) for seed in range(_ROUNDS)
             ]
             for variant in self.plan.variants
             for batch in self.race.batch_sizes

@@ -68,7 +68,7 @@ def test_wrong_races_are_rejected():
 
 
 def test_a_complete_race(tmp_path):
-    """Timing runs one at a time in three rounds, of which the fastest counts, then as many trials for each method and budget, then all seeds."""
+    """Timing runs in three rounds, then as many trials for each method and budget, then all seeds."""
     study = Study("own", "Own", "nobody", "Who?", Plan(SETTINGS, (), VARIANTS), {"laptop": {}}, race=RACE)
     folder, here = tmp_path / "s", Here()
     board, verdicts = conduct_study(study, folder, seeds=2, executor=here, command="revgn study own")
