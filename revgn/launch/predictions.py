@@ -9,7 +9,6 @@ h5    the same data sets, with the origin as attributes
 
 import csv
 import io
-import os
 import shutil
 import tempfile
 import zipfile
@@ -25,7 +24,7 @@ from revgn.data.dataset import HostArray
 from revgn.errors import UsageError
 from revgn.launch.predict import Predictions, Predictor
 from revgn.store.attributes import now, text
-from revgn.store.files import write_all, writing
+from revgn.store.files import replacing, write_all
 
 Write = Callable[[Predictions], None]
 Origin = Mapping[str, str | int]
@@ -74,14 +73,8 @@ def open_predictions(path: Path, about: Origin, *, replace: bool = False) -> Ite
         raise UsageError(f"{path}: ends in {suffix or 'nothing'!r}; expected {', '.join(kinds)}")
     if path.exists() and not replace:
         raise UsageError(f"{path}: exists already and is not overwritten; add --force to replace it")
-    partial = path.with_name(f".{path.name}-{os.getpid()}")
-    with writing(path):
-        try:
-            with kinds[suffix](partial, about) as write:
-                yield write
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    with replacing(path) as partial, kinds[suffix](partial, about) as write:
+        yield write
 
 
 def csv_writer(file: TextIO) -> Write:

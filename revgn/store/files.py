@@ -8,8 +8,10 @@ the file with h5py removes the seal; the file is then read without this check.
 import io
 import os
 import re
+import shutil
 import signal
 import threading
+import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -57,6 +59,29 @@ def uninterrupted() -> Iterator[None]:
             signal.raise_signal(late)
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a new path beside `path`; the file or folder written there replaces `path` when the block ends.
+
+    Other processes can write the same file, or others in its folder, at the same time. If the block fails,
+    what it has written is removed, `path` is unchanged, and an `OSError` becomes a `RunError`.
+    """
+    partial = path.with_name(f".{uuid.uuid4().hex}")
+    with writing(path):
+        try:
+            yield partial
+            partial.replace(path)
+        except BaseException:
+            shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)
+            raise
+
+
+def write_shared(path: Path, content: bytes) -> None:
+    """Write a file atomically into a folder to which other processes write as well."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
 def write_all(descriptor: int, content: bytes) -> None:
     """Write all of `content`, with further calls if the system writes only a part at once."""
     rest = memoryview(content)
@@ -65,9 +90,10 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 
 def write_whole(path: Path, *content: bytes) -> None:
-    """Write the parts of `content` to `path` atomically: a reader finds either the old or the new file.
+    """Write the parts of `content` to `path` atomically: a system crash leaves the old or the new file.
 
-    If writing fails, for instance on a full disk, `RunError` is raised and the old file is unchanged.
+    The folder must belong to one process at a time; what a killed one left there is overwritten. If writing
+    fails, for instance on a full disk, `RunError` is raised and the old file is unchanged.
     """
     partial = path.with_name(PARTIAL_FILE)
     with writing(path):

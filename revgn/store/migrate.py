@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from revgn.errors import RunError
-from revgn.store.files import reading, writing
+from revgn.store.files import reading, replacing
 from revgn.store.names import FORMAT_VERSION, RUN_FILE
 from revgn.store.settings import Table, migrated_settings
 
@@ -53,10 +53,8 @@ def keep_original(folder: Path) -> None:
         version = int(file.attrs["format_version"])
     kept = path.with_suffix(f".v{version}.h5")
     if version < FORMAT_VERSION and not kept.exists():
-        partial = kept.with_name(f".{kept.name}")
-        with writing(kept):
+        with replacing(kept) as partial:
             shutil.copy2(path, partial)
-            partial.replace(kept)
 
 
 def _without_idle_directions(config: Table) -> Table:

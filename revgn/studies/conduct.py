@@ -9,7 +9,7 @@ from pathlib import Path
 
 from revgn.settings import build_config
 from revgn.store import Run, open_run
-from revgn.store.files import write_whole
+from revgn.store.files import write_shared
 from revgn.studies.page import merit, study_lines, study_markdown, verdict_table
 from revgn.studies.race import Raced
 from revgn.studies.race_page import draw_race, race_markdown, race_results, race_verdicts
@@ -73,7 +73,7 @@ def conduct_study(
         verdicts = _write_race(study, source, board, scale, command)
     else:
         verdicts = _write_study(study, board, folder, scale, seeds, command)
-    write_whole(folder / "study.json", json.dumps([_plain(each) for each in verdicts], indent=1).encode())
+    write_shared(folder / "study.json", json.dumps([_plain(each) for each in verdicts], indent=1).encode())
     return board, verdicts
 
 
@@ -89,7 +89,7 @@ def _write_race(study: Study, race: Raced, board: Board, scale: Scale, command: 
     verdicts = race_verdicts(race.race, results)
     draw_race(race.race, results, race.folder / "study.png")
     page = race_markdown(study, race, results, speeds, verdicts, scale, command)
-    write_whole(race.folder / "study.md", page.encode())
+    write_shared(race.folder / "study.md", page.encode())
     return verdicts
 
 
@@ -114,7 +114,7 @@ def _write_study(
                 study.title, study_lines(study, scale, chosen, command), *verdict_table(verdicts)
             )
             write_report(runs, folder / "report.html", preface=preface, groups=groups)
-    write_whole(folder / "study.md", study_markdown(study, scale, chosen, verdicts, command).encode())
+    write_shared(folder / "study.md", study_markdown(study, scale, chosen, verdicts, command).encode())
     return verdicts
 
 

@@ -12,7 +12,6 @@ heartbeat for a minute, another process makes the next attempt. An attempt that 
 
 import math
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from typing import NamedTuple
 import msgspec
 
 from revgn.errors import RunError
-from revgn.store.files import writing
+from revgn.store.files import write_shared, writing
 from revgn.store.owner import Owner, is_alive, read_owner, this_process, write_owner
 
 CLAIMS = ".claims"
@@ -124,19 +123,7 @@ def take(sweep: Path, trial: str, after: int) -> Path | None:
 def ask_to_stop(claim: Path, reason: str) -> None:
     """Request that a trial ends for the given reason or, if the reason is empty, that its attempt stops."""
     with suppress(RunError):
-        put(claim / "stop", reason.encode())
-
-
-def put(path: Path, content: bytes) -> None:
-    """Write a file atomically into a folder to which other processes write as well."""
-    partial = path.with_name(f".{path.name}-{socket.gethostname()}-{os.getpid()}-{threading.get_ident()}")
-    with writing(path):
-        try:
-            partial.write_bytes(content)
-            partial.replace(path)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
+        write_shared(claim / "stop", reason.encode())
 
 
 @contextmanager
@@ -169,7 +156,7 @@ def beating(claim: Path, say: Callable[[], Beat]) -> Iterator[Callable[[], bool 
 
 def write_beat(claim: Path, beat: Beat) -> None:
     """Write the heartbeat of an attempt."""
-    put(claim / "beat.json", msgspec.json.encode(beat))
+    write_shared(claim / "beat.json", msgspec.json.encode(beat))
 
 
 def _stop_reason(claim: Path) -> bool | str:

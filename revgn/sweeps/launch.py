@@ -7,9 +7,8 @@ from pathlib import Path
 
 from revgn.errors import UsageError
 from revgn.settings import canonical
-from revgn.store.files import writing
+from revgn.store.files import write_shared, writing
 from revgn.sweeps.axes import parse_axis
-from revgn.sweeps.claim import put
 from revgn.sweeps.dask import dask_executor
 from revgn.sweeps.drive import Board, Hopeless, Observer, Source, drive
 from revgn.sweeps.plan import Plan, Trial, parse_plan, plan_toml, plan_trials, with_files_found
@@ -75,7 +74,7 @@ def run_sweep(
     source = source or Listed(plan_trials(plan))
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    put(folder / PLAN_FILE, plan_toml(plan).encode())
+    write_shared(folder / PLAN_FILE, plan_toml(plan).encode())
     own: AbstractContextManager[Executor]
     own = LocalPool(workers, _gpus(plan)) if executor is None else nullcontext(executor)
     with own as chosen:

@@ -13,11 +13,8 @@ that was exported to the folder: its name, status, seed, versions and all settin
 """
 
 import csv
-import io
 import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +23,7 @@ from typing import Any, Literal, NamedTuple, TextIO, get_args
 import numpy as np
 
 from revgn.errors import RunError, UsageError
-from revgn.store.files import write_whole, writing
+from revgn.store.files import replacing, writing
 from revgn.store.reader import CadenceName, Run
 from revgn.views.settings_table import columns_of, kind_of, plain, settings_rows
 from revgn.views.summary import all_settings, differing_settings
@@ -79,31 +76,23 @@ def export_runs(runs: Sequence[Run], folder: Path | str, form: Form) -> list[Pat
     differing = columns_of([{"run": name} | settings for name, settings in zip(names, used, strict=True)])
     for number, (run, target) in enumerate(zip(runs, targets, strict=True)):
         constants = {path: Constant(values[number], kind_of(values)) for path, values in differing.items()}
-        partial = target.with_name(f".{target.name}-{os.getpid()}")
-        with writing(target):
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            try:
-                write(run, partial, constants)
-                partial.rename(target)
-            except BaseException:
-                shutil.rmtree(partial, ignore_errors=True) if partial.is_dir() else partial.unlink(True)
-                raise
+        with replacing(target) as partial:
+            write(run, partial, constants)
     rows = {row["run"]: row for row in (*earlier, *settings_rows(dict(zip(names, runs, strict=True))))}
     _write_table(table, columns_of(list(rows.values())))
     return [*targets, table]
 
 
 def _write_table(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    with writing(path):
+    with replacing(path) as partial:
         if path.suffix == ".parquet":
             pyarrow, parquet = (library("export", name, "export") for name in ("pyarrow", "pyarrow.parquet"))
-            content = io.BytesIO()
-            parquet.write_table(pyarrow.table(columns), content)
-            write_whole(path, content.getvalue())
+            parquet.write_table(pyarrow.table(columns), partial)
         else:
-            text = io.StringIO(newline="")
-            _write_rows(text, columns)
-            write_whole(path, text.getvalue().encode())
+            with partial.open("w", newline="", encoding="utf-8") as file:
+                _write_rows(file, columns)
 
 
 def _stored_rows(path: Path) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from revgn.analysis import QUANTITIES
 from revgn.errors import UsageError
-from revgn.store.files import write_whole
+from revgn.store.files import write_shared
 from revgn.store.reader import Run
 from revgn.views.canvas import COLOURS
 from revgn.views.compare import (
@@ -117,7 +117,7 @@ def write_report(
         f'<link rel="icon" href="data:,"><style>{style}</style>\n<script>{plotly}</script></head>\n'
         f"<body>{body}\n<script>{script}</script></body></html>\n"
     )
-    write_whole(path, page.encode("utf-8", "replace"))
+    write_shared(path, page.encode("utf-8", "replace"))
 
 
 def _origin(runs: Sequence[Run]) -> str:
