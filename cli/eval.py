@@ -33,10 +33,10 @@ def command(
     """Evaluate the newest checkpoint of RUN on its own data set, or on the one given by --data.
 
     Prints loss and accuracy of each set, the accuracy of each class and the confusion of classes on the test
-    set (on all rows of other data); for a regression the root mean squared error (RMSE) and R^2, in the unit
-    of the targets. The score of a checkpoint is its accuracy (for regression: its loss) on the validation
-    set, or on the test set if the run has no validation set. The test set then selects the checkpoint that it
-    evaluates.
+    set (on all rows of other data); for a regression R^2, and the root mean squared error (RMSE) in the
+    unit of the targets. The score of a checkpoint is its accuracy (for a regression: its loss) on the
+    validation set, or on the test set if the run has no validation set. The test set then selects the
+    checkpoint that it evaluates.
 
     \b
     revgn eval runs/digits-gauss-newton-20260101-120000 --checkpoint best

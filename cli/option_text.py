@@ -22,7 +22,8 @@ def metavar_of(name: str) -> str:
     if not words:
         word = next(word for part, word in _TYPES.items() if part in str(of.type))
         return "SIZE" if of.size else f"{word}[,...]" if any(map(_has_list, settings)) else word
-    is_number = not of.family and any(part in str(of.type) for part in ("int", "float"))
+    without_words = re.sub(r"Literal\[[^]]*\]", "", str(of.type))
+    is_number = not of.family and any(part in without_words for part in ("int", "float"))
     listed = f"[{'|'.join(['N', *words] if is_number else words)}]"
     fits = len(f"--{name} {listed}") <= COLUMN and not _has_list(of)
     if is_number and not fits and not _has_list(of):
@@ -55,6 +56,8 @@ def short_text(name: str) -> str:
     meaning = re.split(r"(?<=\.)\s+(?=[A-Z])", of.meaning)[0].rstrip(".")
     if chosen is None and kinds:
         meaning += f" ({', '.join(_grouped(kinds, _meaning)[_meaning(of)])})"
+    if of.chosen:
+        return _text(name, f"{meaning}.", ["by the data"])
     is_one = len({_shown(each) for each in kinds.values()}) < 2
     kind = next((kind for kind, each in kinds.items() if each == of), "")
     return _text(name, f"{meaning}.", [_shown(of) if is_one else f"{_shown(of)} with {kind}"])
@@ -90,6 +93,12 @@ def _meaning(of: Setting) -> str:
 
 def _shown(of: Setting) -> str:
     """Return the default of a setting as text."""
+    if not of.chosen:
+        return _plain(of)
+    return "by the data" if of.default is None else f"by the data, else {_plain(of)}"
+
+
+def _plain(of: Setting) -> str:
     if of.default is None:
         return "none"
     if of.family is not None:

@@ -48,7 +48,7 @@ def command(
 
     For classes, writes the name of the predicted class and a column with the probability of each class; for a
     regression, a column for each target in its own unit. Columns of a table are matched by name if the run
-    knows names, else by position. If FILE has targets too, they are compared with the predictions, with the
+    has names, else by position. If FILE has targets too, they are compared with the predictions, with the
     result on standard error; they do not change the predictions. The data of the run are not needed.
 
     \b

@@ -208,7 +208,7 @@ def _folder(file: Path | None, plan: "Plan") -> Path:
 
 
 def _note_on_data(plan: "Plan") -> None:
-    """Note what the data of all trials are taken for; a trial that cannot be built says why by itself."""
+    """Note how the data of all trials are interpreted; a trial that cannot be built reports why itself."""
     from contextlib import suppress
 
     from revgn.data import dataset_names, notes_on_data

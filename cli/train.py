@@ -41,6 +41,8 @@ def command(
 ) -> None:
     """Train a network. FILE contains settings in TOML; options override them.
 
+    Defaults "by the data" are chosen unless a preset is given; one line of the output names them.
+
     \b
     revgn train
     revgn train --data fashion-mnist --batch-size 256 --steps 117 --damping 0.01

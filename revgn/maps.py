@@ -560,7 +560,7 @@ def rank_bound(layer: Layer, point: Point) -> int:
 
 @generic
 def solved(layer: Layer, dparams: Params) -> Params:
-    """Return dparams with zeros in the parameters that `solve_params` leaves unchanged. Optional: none.
+    """Return dparams with zeros in parameters that `solve_params` does not change; by default dparams.
 
     Notes
     -----
@@ -593,8 +593,8 @@ def factor_params(layer: Layer, point: Point, rule: PinvRule) -> Factored:
 def solve_params(layer: Layer, point: Point, factored: Factored, dy: Data) -> ParamsStep:
     """Return the parameter change (df/dW)^+ dy, and the output change that it realizes.
 
-    Among all changes of the parameters that are `solved` for whose first-order change of the output is
-    closest to dy, this is the one of least norm. It is truncated and damped by the rule of `factored`. Only
+    It is the change of least norm among those of the `solved` parameters whose first-order effect on the
+    output is closest to dy. It is truncated and damped by the rule of `factored`. Only
     the halves of dy in `moved_halves` are read.
 
     Notes

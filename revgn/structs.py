@@ -75,6 +75,7 @@ class Setting(NamedTuple):
     family: str | None
     resumable: bool
     size: bool
+    chosen: bool
 
     @property
     def is_part(self) -> bool:
@@ -89,6 +90,7 @@ def setting(
     family: str | None = None,
     resumable: bool = False,
     size: bool = False,
+    chosen: bool = False,
     **bounds: Any,
 ) -> Any:
     """Create a dataclass field that is a setting.
@@ -103,10 +105,12 @@ def setting(
         Whether a resumed run may change the value.
     size : bool
         Whether the value is a number of bytes, which may be written as 4GB.
+    chosen : bool
+        Whether the value is chosen from the data where it is not given, unless a preset is.
     **bounds
         Fields of `Bounds`.
     """
-    own = {"meaning": meaning, "family": family, "resumable": resumable, "size": size}
+    own = {"meaning": meaning, "family": family, "resumable": resumable, "size": size, "chosen": chosen}
     return dataclasses.field(default=default, metadata=own | {"bounds": Bounds(**bounds)})
 
 

@@ -160,7 +160,7 @@ def step_overlap(at: Moment) -> Value:
 
 @quantity(looks_ahead=True)
 def step_excess(at: Moment) -> Value:
-    """Norm of the next step over the norm of the minimum-norm step with the same effect on the outputs."""
+    """Norm of the next step over that of the shortest step with its effect on samples of the batch."""
     return steps.step_excess(_equation(at)[0], trees.axpy(-1.0, _ahead(at).params[0], at.params))
 
 

@@ -62,8 +62,8 @@ def assemble(
     columns, target_names : tuple of str
         Names of the input columns and of the target columns, if the file has names.
     targets_are : str
-        The targets in words, such as "column 'price'", for `Dataset.taken_for`; if the classes are known, the
-        reason for them. By default nothing is said.
+        The targets in words, such as "column 'price'", for `Dataset.interpretation`; if the classes are
+        known, the reason for them. By default nothing is said.
     notes : tuple of str
         What the reader of the file noticed, for `Dataset.warnings`.
     for_training : bool
@@ -140,12 +140,14 @@ def assemble(
         target_scale,
         columns=columns,
         target_names=target_names or (names if task == "regression" else ()),
-        taken_for=_taken_for(encoded, training, testing, targets_are, image_shape) if targets_are else "",
+        interpretation=_interpretation(encoded, training, testing, targets_are, image_shape)
+        if targets_are
+        else "",
         warnings=tuple(found),
     )
 
 
-def _taken_for(
+def _interpretation(
     encoded: Encoded, train: Part, test: Part, targets_are: str, image_shape: ImageShape | None
 ) -> str:
     """Describe the task, with the reason, and the sizes of the data set in one line."""

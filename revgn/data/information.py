@@ -91,7 +91,7 @@ def row_counts(inputs: HostArray, columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def notes_on_data(dataset: Dataset) -> tuple[str, ...]:
-    """Return what a data file was taken for, and its warnings, for the user; nothing for a known data set.
+    """Return how a data file is interpreted, and its warnings, for the user; nothing for a known data set.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def notes_on_data(dataset: Dataset) -> tuple[str, ...]:
     >>> notes_on_data(load_dataset("digits"))
     ()
     """
-    return tuple(f"{dataset.name}: {text}" for text in (dataset.taken_for, *dataset.warnings) if text)
+    return tuple(f"{dataset.name}: {text}" for text in (dataset.interpretation, *dataset.warnings) if text)
 
 
 def check_target_range(dataset: Dataset, dtype: str) -> None:

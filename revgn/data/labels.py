@@ -21,7 +21,7 @@ _EXACT = 2**53  # from here on every float is whole
 
 
 class Encoded(NamedTuple):
-    """Targets (n, c) of each set, in the order of the given sets, and what they were taken for."""
+    """Targets (n, c) of each set, in the order of the given sets, and how they were interpreted."""
 
     task: Task
     targets: list[HostArray]

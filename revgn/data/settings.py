@@ -73,7 +73,9 @@ class DataSettings:
         lt=1,
     )
     standardize_targets: bool = setting(
-        "Standardize regression targets; the loss is then in units of their variance.", default=False
+        "Standardize regression targets; the loss is then in units of their variance.",
+        default=False,
+        chosen=True,
     )
     augmentation: Augmentation = setting(
         "Random changes of training images: resized-crop (RandomResizedCrop), or pad-crop-flip (shifts by up "

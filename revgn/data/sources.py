@@ -96,7 +96,9 @@ def load_dataset(name: str, *, download: bool = True, for_training: bool = True,
             notes=table.notes,
             for_training=for_training,
         )
-        return replace(dataset, taken_for="; ".join(filter(None, (dataset.taken_for, table.dialect))))
+        return replace(
+            dataset, interpretation="; ".join(filter(None, (dataset.interpretation, table.dialect)))
+        )
     _refuse_settings(wanted, _OF_TABLES, f"an {kind} file, which has no named columns")
     names = ArrayNames(wanted.inputs, wanted.targets, wanted.test_inputs, wanted.test_targets)
     arrays = (read_npz if kind == ".npz" else read_h5)(path, names)
@@ -159,7 +161,7 @@ def describe(name: str, **options: Any) -> dict[str, Any]:
         "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
         "dtype": str(dataset.train.inputs.dtype),
         "classes" if dataset.task == "classification" else "targets": list(dataset.classes),
-        "taken_for": dataset.taken_for or None,
+        "interpretation": dataset.interpretation or None,
         "warnings": list(dataset.warnings) or None,
         "checksum": dataset.checksum,
         "source": dataset.source,

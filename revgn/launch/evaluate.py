@@ -59,7 +59,7 @@ def evaluate_run(
         targets); the metrics of each of these sets, such as `test_loss`; and the same for all their rows
         together, such as `all_loss`. The metrics are `rows` and `loss`; for classes `accuracy`,
         `class_accuracy` by class, and `confusion`, in which row i counts the samples of class i; for a
-        regression `rmse` and `r2` in the unit of the targets, and `targets` with both for each target.
+        regression `rmse` in the unit of the targets and `r2`, and `targets` with both for each target.
         With the best checkpoint, `selected_by` is the metric that selected it. If it is a metric of the test
         set, the test metrics are optimistic.
 

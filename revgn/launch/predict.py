@@ -27,8 +27,8 @@ Kind = Literal["probability", "output", "prediction"]
 class Predictions(NamedTuple):
     """Predictions for n inputs.
 
-    `values` are the probabilities of the classes; the outputs of the network for classes that it was not
-    trained on with cross-entropy; or, for a regression, the predictions in the unit of the targets.
+    `values` are the probabilities of the classes; the outputs of the network for classes, if the loss
+    was not cross-entropy; or, for a regression, the predictions in the unit of the targets.
     """
 
     values: HostArray  # (n, c) float64

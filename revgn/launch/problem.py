@@ -147,7 +147,7 @@ def _load(run: Run, config: Config, stored: StoredNetwork | None) -> tuple[Confi
 
 
 def _load_as_then(run: Run, config: Config, stored: StoredNetwork | None) -> Dataset:
-    """Load the data of a run for the task that they were taken for when the run started.
+    """Load the data of a run for the task that they had when the run started.
 
     Runs before 0.2 do not say it, and took whole numbers for labels by another rule, so both tasks are tried.
     """

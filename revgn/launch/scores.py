@@ -18,7 +18,7 @@ from revgn.training import Model, outputs_in_pieces, r2_of, regression_scores
 class Scores:
     """Sums over the rows of a set, which add up over several sets.
 
-    `confusion[i, j]` is the number of rows of class i that are taken for class j; None for a regression.
+    `confusion[i, j]` is the number of rows of class i that are classified as class j; None for a regression.
     `squares` are the sums of squared errors of each target, as the network is fitted to it; None for classes.
     """
 
@@ -70,7 +70,7 @@ def metrics_of_scores(scores: Scores, model: Model) -> dict[str, Any]:
 
     - `rows`, `loss`: for all tasks.
     - `accuracy`, `class_accuracy` (by class; None for a class without rows), `confusion` (the number of rows
-      of each class, in the order of the classes, that are taken for each class): for a classification.
+      of each class, in the order of the classes, that are classified as each class): for a classification.
     - `rmse`, `r2`, and `targets` with `rmse` and `r2` of each target: for a regression, in the unit of the
       targets.
     """

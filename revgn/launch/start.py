@@ -44,7 +44,7 @@ def start_run(
         Called after each step. If it returns True, training ends with a checkpoint and the status
         "interrupted". If it returns a reason, the status is "stopped", and the run should not be resumed.
     note : callable
-        Called with messages for the user: what the data were taken for and what they lack, which solver was
+        Called with messages for the user: how the data are interpreted and what they lack, which solver was
         chosen, whether the tangent kernel is singular by construction, whether it fits into memory as a
         whole, and which settings have no effect.
     announce : callable

@@ -3,7 +3,7 @@
     z = x_0 U_0 + x_1 U_1        U = [U_0; U_1], U^T U = I, hence U^+ = U^T
 
 A pooled readout reads images of P pixels with q channels in each half. x is then the mean over the pixels,
-and U (2 q, c) reads the channels. Its transpose divides by P what its right inverse `lift` does not.
+and U (2 q, c) reads the channels. Its transpose divides by P; its right inverse `lift` does not.
 
 Shapes: halves (n, P q), U (2 q, c), z (n, c) with c <= 2 q; P = 1 and q = d/2 unless the readout is pooled.
 The readout has no parameters. It has no inverse if c < d; `lift` is its right inverse. Source: Buffelli et

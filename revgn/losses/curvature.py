@@ -10,7 +10,7 @@ u = sqrt(p), a unit vector, and let N (c, c-1) have orthonormal columns that are
 
     R = sqrt(tau) diag(u) N        w = N^T (tau u - t/u) / sqrt(tau)
 
-since R R^T = tau diag(u) (I - u u^T) diag(u). The product (H + mu I)^-1 g is computed by the Sherman-Morrison
+since R R^T = tau diag(u) (I - u u^T) diag(u). The product (H + nu I)^-1 g is computed by the Sherman-Morrison
 formula.
 
 Squared error has H = I, R = I and w = g.
@@ -42,12 +42,12 @@ def curvature_root(loss: Loss, z: Array, t: Array) -> tuple[Array | None, Array]
 
 
 @generic
-def damped_output_step(loss: Loss, z: Array, t: Array, mu: float) -> Array:  # type: ignore[empty-body]
-    """Return the output step eps = (H + mu I)^-1 g (n, c), for mu > 0.
+def damped_output_step(loss: Loss, z: Array, t: Array, nu: float) -> Array:  # type: ignore[empty-body]
+    """Return the output step eps = (H + nu I)^-1 g (n, c), for nu > 0.
 
     Notes
     -----
-    Law: (H + mu I) eps = output_step(loss, z, t).
+    Law: (H + nu I) eps = output_step(loss, z, t).
 
     Examples
     --------
@@ -65,8 +65,8 @@ def curvature_root_squared_error(loss: SquaredError, z: Array, t: Array) -> tupl
 
 
 @damped_output_step.register(SquaredError)
-def damped_output_step_squared_error(loss: SquaredError, z: Array, t: Array, mu: float) -> Array:
-    return output_step_squared_error(loss, z, t) / (1.0 + mu)
+def damped_output_step_squared_error(loss: SquaredError, z: Array, t: Array, nu: float) -> Array:
+    return output_step_squared_error(loss, z, t) / (1.0 + nu)
 
 
 @curvature_root.register(CrossEntropy)
@@ -87,12 +87,12 @@ def curvature_root_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> tupl
 
 
 @damped_output_step.register(CrossEntropy)
-def damped_output_step_cross_entropy(loss: CrossEntropy, z: Array, t: Array, mu: float) -> Array:
+def damped_output_step_cross_entropy(loss: CrossEntropy, z: Array, t: Array, nu: float) -> Array:
     xp = array_namespace(z, t)
     g = output_step_cross_entropy(loss, z, t)
     p, tau = xp.exp(log_softmax(z)), xp.sum(t, axis=1, keepdims=True)
-    q = tau * p + mu
+    q = tau * p + nu
     e = g / q
-    left = mu * xp.sum(p / q, axis=1, keepdims=True)  # 1 - tau p.(p/q), without cancellation
+    left = nu * xp.sum(p / q, axis=1, keepdims=True)  # 1 - tau p.(p/q), without cancellation
     eps: Array = e + (tau * p / q) * (xp.sum(p * e, axis=1, keepdims=True) / left)
     return eps

@@ -69,8 +69,8 @@ class GaussNewton:
         default=MinimumNorm(),
         family="solver",
     )
-    lr: float = setting("Learning rate.", default=1.0, gt=0, resumable=True)
-    momentum: float = setting("Momentum beta (SPRING).", default=0.0, ge=0, le=1)
+    lr: float = setting("Learning rate.", default=1.0, gt=0, resumable=True, chosen=True)
+    momentum: float = setting("Momentum beta (SPRING).", default=0.0, ge=0, le=1, chosen=True)
     momentum_limit: float = setting(
         "Upper bound on |eps - beta J D| / |eps|, with D the previous direction; beta is reduced to meet it.",
         default=1.2,
@@ -92,7 +92,7 @@ class GaussNewton:
         resumable=True,
     )
     rho_every: int = setting(
-        "Steps between measurements of rho; in between, rho follows from the solved equation, where it does.",
+        "Steps between measurements of rho; in between, it follows from the solved equation or is NaN.",
         default=10,
         ge=1,
         resumable=True,

@@ -62,7 +62,7 @@ class FeatureMetric:
 
     floor: float = setting("Multiple of the identity in the metric P / p + floor I.", default=1.0, gt=0)
     decay: float = setting(
-        "Weight of the old P in the running mean, for each step: decay^every at a renewal of P.",
+        "Decay per step of the running mean P of A^T A / n; a renewal weighs the old P by decay^every.",
         default=0.95,
         ge=0,
         lt=1,

@@ -4,13 +4,12 @@
 
 D is the inner direction, mu the momentum, and the decomposition is that of each weight without its bias rows,
 which keep their size relative to the matrix. The minimum-norm solution of J D = eps moves the weights along
-few singular directions and hardly changes the features (the lazy regime of Buffelli et al. 2024, section 5).
-After orthogonalization, all singular directions move equally. For the gradient as D, this is Muon with
-Nesterov momentum (Jordan et al. 2024); the use for Gauss-Newton is our own.
+few singular directions. After orthogonalization, all singular directions move equally. For the gradient as D,
+this is Muon with Nesterov momentum (Jordan et al. 2024); the use for Gauss-Newton is our own.
 
 The momentum of `GaussNewton` expects that the weights move along its own steps: its solver adds what the last
 step leaves of eps. After orthogonalization they do not. A running mean of exact steps reaches the same
-accuracy with one product less. Exact steps suit a smaller momentum than gradients.
+accuracy with one product less.
 """
 
 from functools import partial

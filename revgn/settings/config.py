@@ -53,15 +53,19 @@ class TrainingSettings:
         lt=1,
     )
     schedule: Schedule = setting(
-        "Learning rate schedule.", default=Constant(), family="schedule", resumable=True
+        "Learning rate schedule.", default=Constant(), family="schedule", resumable=True, chosen=True
     )
     average: Exponential | Tail | None = setting(
         "Running average of the weights, also evaluated.", default=None, family="average"
     )
     batch_size: int | Literal["full"] | None = setting(
-        "Samples per batch; by default 256, or all if there are fewer.", default=None, ge=1, le=10**12
+        "Samples per batch; with a preset 256, or all if there are fewer.",
+        default=None,
+        ge=1,
+        le=10**12,
+        chosen=True,
     )
-    epochs: int = setting("Number of epochs.", default=5, ge=1, le=10**12, resumable=True)
+    epochs: int = setting("Number of epochs.", default=5, ge=1, le=10**12, resumable=True, chosen=True)
     steps: int | None = setting(
         "Number of steps; by default set by epochs.",
         default=None,
@@ -105,8 +109,8 @@ class TrainingSettings:
         resumable=True,
     )
     diverged_above: float | None = setting(
-        "Multiple of the initial training loss that ends training as diverged, if the loss of 10 batches in "
-        "succession or the last training loss exceeds it; none: only a loss that is not finite.",
+        "Training has diverged if the losses of 10 successive batches, or the last training loss, exceed the "
+        "initial loss by this factor; none: only if a loss is not finite.",
         default=1000.0,
         gt=1,
         resumable=True,

@@ -14,9 +14,9 @@ class Automatic:
     `Automatic` is not itself a solver. It is replaced by the chosen solver before training.
     """
 
-    damping: float = setting(DAMPING, default=0.0, ge=0, resumable=True)
-    outputs: Outputs = setting(_OUTPUTS, default="logits")
-    rows: Rows = setting(ROWS, default="all", ge=1)
+    damping: float = setting(DAMPING, default=0.0, ge=0, resumable=True, chosen=True)
+    outputs: Outputs = setting(_OUTPUTS, default="logits", chosen=True)
+    rows: Rows = setting(ROWS, default="all", ge=1, chosen=True)
     memory: int | None = bytes_setting(_MEMORY)
     tolerance: float = setting(TOLERANCE, default=1e-3, gt=0, lt=1)
     damping_unit: DampingUnit = setting(DAMPING_UNIT, default="relative", resumable=True)

@@ -68,6 +68,7 @@ class BlockWise:
         default=0.0,
         ge=0,
         resumable=True,
+        chosen=True,
     )
     damping_unit: DampingUnit = setting(
         "Unit of the damping: relative to the squared largest singular value of A, or absolute, in units of "

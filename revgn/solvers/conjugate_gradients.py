@@ -59,9 +59,9 @@ class Blocks:
 class ConjugateGradients:
     """Minimum-norm step D = J^T (J J^T + mu I)^-1 eps, by preconditioned conjugate gradients."""
 
-    damping: float = setting(DAMPING, default=0.0, ge=0, resumable=True)
-    outputs: Outputs = setting(_OUTPUTS, default="logits")
-    rows: Rows = setting(ROWS, default="all", ge=1)
+    damping: float = setting(DAMPING, default=0.0, ge=0, resumable=True, chosen=True)
+    outputs: Outputs = setting(_OUTPUTS, default="logits", chosen=True)
+    rows: Rows = setting(ROWS, default="all", ge=1, chosen=True)
     tolerance: float = setting(TOLERANCE, default=1e-3, gt=0, lt=1)
     max_iterations: int = setting("Maximum number of iterations.", default=1000, ge=1)
     preconditioner: Blocks | None = setting(

@@ -105,10 +105,14 @@ class MinimumNorm:
     """
 
     damping: Damping = setting(
-        f"{DAMPING} With leave-one-out it is chosen from the batch.", default=0.0, ge=0, resumable=True
+        f"{DAMPING} With leave-one-out it is chosen from the batch.",
+        default=0.0,
+        ge=0,
+        resumable=True,
+        chosen=True,
     )
-    outputs: Outputs = setting(_OUTPUTS, default="logits")
-    rows: Rows = setting(ROWS, default="all", ge=1)
+    outputs: Outputs = setting(_OUTPUTS, default="logits", chosen=True)
+    rows: Rows = setting(ROWS, default="all", ge=1, chosen=True)
     memory: int | None = bytes_setting(_MEMORY)
     damping_unit: DampingUnit = setting(DAMPING_UNIT, default="relative", resumable=True)
     damping_every: int = setting(

@@ -49,7 +49,8 @@ def study_lines(study: Study, scale: Scale, chosen: dict[str, list[Run]], comman
     names = {run.attributes["data_name"]: None for runs in chosen.values() for run in runs}
     return [
         question_of(study),
-        f"Data: {', '.join(names)}. Scale: {scale}. Seeds per variant: {count}. Produced by `{command}`.",
+        f"Data: {', '.join(names)}. Scale: {scale}. Seeds per variant: {count}; values are mean ± standard "
+        f"deviation. Produced by `{command}`.",
     ]
 
 

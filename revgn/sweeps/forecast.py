@@ -41,7 +41,7 @@ def forecast(trials: Sequence[Trial], later: Sequence[tuple[Trial, int]], worker
     trials : sequence of Trial
         The trials with which the sweep begins.
     later : sequence of (Trial, int)
-        How many trials may follow, each time with a trial that takes as long as one of them.
+        Numbers of trials that may follow, each with a trial that takes as long as one of them.
 
     Raises
     ------

@@ -81,7 +81,7 @@ def _pairs(classes: Sequence[str], confusion: Sequence[Sequence[int]], accuracie
     pairs = sorted(counts, key=lambda pair: -pair[0])[:_PAIRS]
     return [
         f"classes with the lowest accuracy: {lowest}",
-        *(f"{n} of class {classes[i]} taken for {classes[j]}" for n, i, j in pairs),
+        *(f"{n} of class {classes[i]} classified as {classes[j]}" for n, i, j in pairs),
     ]
 
 

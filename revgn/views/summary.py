@@ -1,4 +1,4 @@
-"""Summary of a run: its settings, progress, metrics, the exactness of its steps, and its time and memory."""
+"""Summary of a run: its settings, progress, metrics, relative residuals, time and memory."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any

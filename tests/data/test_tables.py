@@ -193,7 +193,7 @@ def test_the_kind_of_targets_follows_from_the_column(table, cells, task, kind, c
     assert dataset.task == chosen
 
 
-def test_what_a_table_is_taken_for_is_said_in_one_line(table):
+def test_what_a_table_is_interpretation_is_said_in_one_line(table):
     path = table(written(";", ","))
     dataset = load_dataset(str(path), target="y")
     assert (dataset.columns, dataset.target_names, dataset.classes) == (
@@ -201,19 +201,21 @@ def test_what_a_table_is_taken_for_is_said_in_one_line(table):
         ("y",),
         ("ant", "bee", "cat"),
     )
-    assert dataset.taken_for == (
+    assert dataset.interpretation == (
         "classification into 3 classes (column 'y' holds text); 10 training and 2 test rows of 3 inputs; "
         "separator ';', decimal ','"
     )
     prices = table(written(targets=range(1000, 13000, 1000)))
-    assert load_dataset(str(prices), target="y").taken_for.startswith(
+    assert load_dataset(str(prices), target="y").interpretation.startswith(
         "regression on 1 target (column 'y' holds 12 different whole numbers, 1000 to 12000; set task to "
         "classification to take them as labels); "
     )
-    assert "(column 'y', as set); 10 " in load_dataset(str(prices), target="y", task="regression").taken_for
+    assert (
+        "(column 'y', as set); 10 " in load_dataset(str(prices), target="y", task="regression").interpretation
+    )
     several = load_dataset(str(path), target="a,b", columns="c")
     assert (several.target_names, several.classes) == (("a", "b"), ("a", "b"))
-    assert "regression on 2 targets (columns 'a', 'b' hold 2 columns of numbers)" in several.taken_for
+    assert "regression on 2 targets (columns 'a', 'b' hold 2 columns of numbers)" in several.interpretation
 
 
 def test_several_columns_may_be_one_hot(table):

@@ -112,7 +112,7 @@ def whole_floats(tmp_path):
 
 
 @pytest.mark.parametrize("has_interface", [True, False])
-def test_the_data_of_a_run_are_taken_for_what_they_were_when_it_started(whole_floats, has_interface):
+def test_the_data_of_a_run_are_interpretation_what_they_were_when_it_started(whole_floats, has_interface):
     """A run before 0.2 does not say what this was; then both tasks are tried."""
     folder, config = whole_floats
     assert load_dataset(config.data.name).task == "classification"

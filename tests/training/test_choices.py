@@ -5,7 +5,7 @@ import pytest
 
 from revgn.launch import start_run
 from revgn.optimizers import LBFGS, Adam, Cosine, GaussNewton, LevenbergMarquardt, Orthogonalized, StepDecay
-from revgn.settings import build_config, config_dict, flat, merge_settings, nested
+from revgn.settings import build_config, config_dict, fields_at, flat, merge_settings, nested
 from revgn.solvers import BlockWise, MinimumNorm
 from revgn.store import open_run
 from revgn.training import choose_defaults
@@ -187,3 +187,27 @@ def test_the_loss_falls_for_regressions_narrow_networks_and_small_batches(settin
     run = open_run(tmp_path / "run")
     assert run.epochs["test_loss"][-1] < 0.35 * run.epochs["test_loss"][0]
     assert run.steps["rung"].max() == 0  # no eigendecomposition
+
+
+def test_the_settings_that_say_so_are_those_that_are_chosen(tmp_path):
+    """Over all kinds of data, solvers and optimizers, the chosen settings are those with `chosen`."""
+    data = [table_of(tmp_path, 1000), table_of(tmp_path, 6000), table_of(tmp_path, 1000, classes=0)]
+    optimizers = [
+        {},
+        {"optimizer": "adam"},
+        *({"optimizer": {"solver": of}} for of in ("block", "cg", "auto")),
+    ]
+    found, flagged = set(), set()
+    for settings in (one | other for one in data for other in optimizers):
+        config, _, chosen = choose_defaults(settings)
+        fields = fields_at(config_dict(config))
+        names = {
+            path: (
+                fields[parent].struct if (parent := path.rpartition(".")[0]) in fields else parent,
+                field.of.name,
+            )
+            for path, field in fields.items()
+        }
+        found |= {names[path.removesuffix(".kind")] for path in chosen}
+        flagged |= {names[path] for path, field in fields.items() if field.of.chosen}
+    assert found == flagged

@@ -29,7 +29,7 @@ def test_the_most_frequent_pairs_of_many_classes():
     many = [[10 * (i == j) + (j == (i + 1) % 30) * i for j in range(30)] for i in range(30)]
     first, *pairs = confusion_lines([f"c{k}" for k in range(30)], many)
     assert first.startswith("classes with the lowest accuracy: c29 25.6%, c28 26.3%, ")
-    assert pairs[:2] == ["29 of class c29 taken for c0", "28 of class c28 taken for c29"]
+    assert pairs[:2] == ["29 of class c29 classified as c0", "28 of class c28 classified as c29"]
     assert len(pairs) == 10
 
 
