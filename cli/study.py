@@ -76,9 +76,11 @@ def command(
     from revgn.sweeps import executor_at
 
     if name is None:
-        for each in study_names():
+        names = study_names()
+        width = max(map(len, names))
+        for each in names:
             study = load_study(each)
-            click.echo(f"{each:<14} {study.title} ({study.source})")
+            click.echo(f"{each:<{width}} {study.title} ({study.source})")
         return
     study = load_study(name)
     folder = out or Path("runs") / "-".join(["study", name, scale, *([Path(data).stem] if data else [])])
