@@ -1,24 +1,20 @@
 """Linear algebra of matrices: Gram matrices, factorizations, pseudoinverses, conjugate gradients."""
 
 from revgn.linalg.cg import OUTCOMES, Outcome, conjugate_gradients
+from revgn.linalg.checked import solve_checked
 from revgn.linalg.extremes import begin_extremes
-from revgn.linalg.factor import (
+from revgn.linalg.factor import DampingUnit, damping_decides, factor, factor_at, with_info
+from revgn.linalg.factors import (
     RUNGS,
     CholeskyFactor,
-    DampingUnit,
     Factor,
     Factored,
     FactorInfo,
     Rung,
     SpectralFactor,
-    damping_decides,
-    factor,
-    factor_at,
     product_factored,
     project,
-    solve_checked,
     solve_factored,
-    with_info,
 )
 from revgn.linalg.gram import add_diagonal, as_dtype, gram_columns, gram_rows
 from revgn.linalg.lanczos import largest_eigenvalue

@@ -12,9 +12,8 @@ mu is the damping. The ladder has three steps. Each is tried if the one before i
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal
 
 from revgn.arrays import (
     Array,
@@ -22,7 +21,6 @@ from revgn.arrays import (
     DType,
     array_namespace,
     begin_cholesky,
-    cholesky_product,
     cholesky_solve,
     eigh,
     read,
@@ -30,61 +28,23 @@ from revgn.arrays import (
     together,
 )
 from revgn.linalg.extremes import begin_extremes
+from revgn.linalg.factors import (
+    RUNGS,
+    CholeskyFactor,
+    Factored,
+    FactorInfo,
+    Rung,
+    SpectralFactor,
+    product_factored,
+)
 from revgn.linalg.gram import add_diagonal, as_dtype
 from revgn.linalg.lanczos import largest_eigenvalue
-from revgn.linalg.norms import begin_norms, norm, norms
-from revgn.linalg.tiled import TiledFactor, product_tiled, solve_tiled
+from revgn.linalg.tiled import TiledFactor, solve_tiled
 from revgn.linalg.truncation import PinvRule, machine_epsilon, relative_cutoff, resolution
 
-Rung = Literal["cholesky", "cholesky-float64", "eigh"]
 DampingUnit = Literal["largest", "mean", "one"]
-RUNGS: tuple[Rung, ...] = ("cholesky", "cholesky-float64", "eigh")
 
-T = TypeVar("T")
-
-_REFINEMENTS = 3
-_ENOUGH = 0.6  # exponent of eps: a residual up to eps^0.6 is accepted
-_EXPECTED = 0.1  # residual of a solution over eps (s_max / s_min)^2, as measured for features of images
-_HIDDEN = 1e-3  # fraction of mu |Z| / |B|, the residual due to damping, that is accepted
 _SCALE = 1e-6  # relative error of the largest eigenvalue, if it sets the damping
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CholeskyFactor:
-    """Cholesky factor L of K + mu I = L L^T."""
-
-    lower: Array  # L
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SpectralFactor:
-    """Eigendecomposition K = Q diag(w) Q^T; `inverse` holds 1/(w + mu) for each kept w, else 0."""
-
-    vectors: Array  # Q
-    inverse: Array
-
-
-Factor = CholeskyFactor | SpectralFactor | TiledFactor
-
-
-class FactorInfo(NamedTuple):
-    """Description of a factorization: its rung, order, rank, extreme singular values and damping mu.
-
-    `s_max` and `s_min` are the square roots of the largest and the smallest kept eigenvalue. They are
-    singular values if the matrix is a Gram matrix. For a Cholesky factor they are estimates by five Lanczos
-    steps with K + mu I and its inverse, so they include the damping, or NaN (see `factor_at`). If the damping
-    is relative to the largest eigenvalue, `s_max` is accurate to 1e-6.
-    """
-
-    rung: Rung
-    order: int
-    rank: int
-    s_max: float
-    s_min: float
-    damping: float
-
-
-Factored = tuple[Factor, FactorInfo]
 
 
 def factor(
@@ -205,119 +165,6 @@ def with_info(
         return factored, FactorInfo(rung, order, order, math.nan, math.nan, mu)
     begun = _begin_extremes(factored, order, like)
     return read(begun.then(lambda extremes: _judged(factored, order, like, rung, mu, *extremes)))
-
-
-def solve_factored(factored: Factor, B: Array) -> Array:
-    """Solve (K + mu I) X = B for X (N, m) in the dtype of B; dropped eigenvectors do not contribute."""
-    if isinstance(factored, CholeskyFactor):
-        X = cholesky_solve(factored.lower, as_dtype(B, factored.lower.dtype))
-    elif isinstance(factored, TiledFactor):
-        X = solve_tiled(factored, as_dtype(B, factored.dtype))
-    else:
-        Q = factored.vectors
-        X = Q @ (factored.inverse[:, None] * (Q.T @ as_dtype(B, Q.dtype)))
-    return as_dtype(X, B.dtype)
-
-
-def product_factored(factored: CholeskyFactor | TiledFactor, X: Array) -> Array:
-    """Return (K + mu I) X for X (N, 1) in the dtype of X, computed from the factor."""
-    if isinstance(factored, TiledFactor):
-        return as_dtype(product_tiled(factored, as_dtype(X, factored.dtype)), X.dtype)
-    return as_dtype(cholesky_product(factored.lower, as_dtype(X, factored.lower.dtype)), X.dtype)
-
-
-def solve_checked(
-    factored: Factor,
-    info: FactorInfo,
-    B: Array,
-    evaluate: Callable[[Array, Array, T | None, Factor, FactorInfo], tuple[T, Array]],
-    refactor: Callable[[Rung], tuple[Factor, FactorInfo] | None],
-) -> tuple[T, FactorInfo, float]:
-    """Solve (K + mu I) Z = B, refine Z by its residual, and climb the ladder until Z is accurate.
-
-    Parameters
-    ----------
-    evaluate : callable
-        `evaluate(Z, dZ, before, factored, info)` returns the caller's result for Z, and the residual R in the
-        shape of B. `before` is the caller's result for Z - dZ; it is None in the first call, where dZ = Z.
-        A result that is linear in Z is `before` plus the result for dZ. Refinement then also removes the
-        rounding errors of Z.
-    refactor : callable
-        `refactor(rung)` factors again, starting from that rung; None if no rung is left.
-
-    Returns
-    -------
-    The result for the best Z, the info of the factorization used, and the residual |R| / |B|. The residual
-    exceeds eps^0.6 (4e-10, or 7e-5 in single precision) only if it is below a thousandth of the residual due
-    to damping, mu |Z| / |B|, or if the last rung was not more accurate.
-    """
-    while True:
-        Z = solve_factored(factored, B)
-        result, R = evaluate(Z, Z, None, factored, info)
-        scale, misfit, *left = norms(B, R, *((Z,) if info.damping else ()))
-        scale = scale or 1.0
-        tolerance = _tolerance(info, scale, left, B)
-        residual = misfit / scale
-        for _ in range(_REFINEMENTS):
-            if residual <= tolerance:
-                break
-            dZ = solve_factored(factored, R)
-            Z = Z + dZ
-            better, R = evaluate(Z, dZ, result, factored, info)
-            again = norm(R) / scale
-            if not again < residual:
-                break
-            result, residual = better, again
-        if residual <= tolerance or info.rung == RUNGS[-1] or not math.isfinite(scale):
-            return result, info, residual
-        del factored  # the next factorization may need its memory
-        higher = refactor(RUNGS[RUNGS.index(info.rung) + 1])
-        if higher is None:
-            return result, info, residual
-        factored, info = higher
-
-
-def begin_solve(
-    factored: Factor,
-    info: FactorInfo,
-    B: Array,
-    evaluate: Callable[[Array, Array, T | None, Factor, FactorInfo], tuple[T, Array]],
-) -> tuple[T, Deferred[float | None]]:
-    """Start `solve_checked` without waiting for the device: return the result for Z, and |R| / |B|.
-
-    Z is refined once if, by the condition number of the factored matrix, its residual is expected to be too
-    large. If the residual is still too large, None is returned in its place, and the result should not be
-    used.
-    """
-    Z = solve_factored(factored, B)
-    result, R = evaluate(Z, Z, None, factored, info)
-    eps = machine_epsilon(B.dtype, B)
-    if _EXPECTED * eps * info.s_max**2 > eps**_ENOUGH * info.s_min**2:
-        dZ = solve_factored(factored, R)
-        Z = Z + dZ
-        result, R = evaluate(Z, dZ, result, factored, info)
-
-    def judged(sizes: list[float]) -> float | None:
-        scale, misfit, *left = sizes
-        residual = misfit / (scale or 1.0)
-        return residual if residual <= _tolerance(info, scale or 1.0, left, B) else None
-
-    return result, begin_norms(B, R, *((Z,) if info.damping else ())).then(judged)
-
-
-def _tolerance(info: FactorInfo, scale: float, left: list[float], B: Array) -> float:
-    """Return the largest residual that needs no refinement; `left` holds |Z| if there is damping."""
-    left_by_damping = info.damping * left[0] / scale if left else 0.0
-    return float(max(machine_epsilon(B.dtype, B) ** _ENOUGH, _HIDDEN * left_by_damping))
-
-
-def project(factored: Factor, B: Array) -> Array:
-    """Return B without its components in dropped eigenvectors; B itself for a Cholesky factor."""
-    if not isinstance(factored, SpectralFactor):
-        return B
-    Q = factored.vectors
-    kept = as_dtype(factored.inverse > 0, Q.dtype)
-    return as_dtype(Q @ (kept[:, None] * (Q.T @ as_dtype(B, Q.dtype))), B.dtype)
 
 
 def _by_cholesky(

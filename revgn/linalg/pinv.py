@@ -9,30 +9,16 @@ the ladder of `factor` was accurate enough. Source: Golub and Van Loan, Matrix C
 3.5.3.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from revgn.arrays import Array, Deferred, add, matmul, read, subtract
 from revgn.errors import ShapeError
-from revgn.linalg.factor import (
-    RUNGS,
-    DampingUnit,
-    Factor,
-    Factored,
-    FactorInfo,
-    Rung,
-    begin_factor,
-    begin_solve,
-    project,
-    solve_checked,
-)
+from revgn.linalg.checked import Evaluate, begin_solve, solve_checked
+from revgn.linalg.factor import DampingUnit, begin_factor
+from revgn.linalg.factors import RUNGS, Factor, Factored, FactorInfo, Rung, project
 from revgn.linalg.gram import gram_columns, gram_rows
 from revgn.linalg.truncation import PinvRule
-
-Evaluate = Callable[
-    [Array, Array, tuple[Array, Array] | None, Factor, FactorInfo], tuple[tuple[Array, Array], Array]
-]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +127,7 @@ def begin_apply_pinv(pinv: Pinv, V: Array) -> BegunPinvSolution:
     return BegunPinvSolution(X, AX, info)
 
 
-def _equation(pinv: Pinv, V: Array) -> tuple[Array, Evaluate]:
+def _equation(pinv: Pinv, V: Array) -> tuple[Array, Evaluate[tuple[Array, Array]]]:
     """Return the right-hand side B for V, and a function that returns X, A X and the residual of Z."""
     A = pinv.matrix
     if V.shape[:1] != A.shape[:1]:
