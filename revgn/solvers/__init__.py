@@ -23,7 +23,8 @@ from revgn.solvers.jacobian import (
     solve_rows,
     work_of_rows,
 )
-from revgn.solvers.kernel import rows_change, tangent_kernel
+from revgn.solvers.kernel import tangent_kernel
+from revgn.solvers.kernel_rows import rows_change
 from revgn.solvers.minimum_norm import MinimumNorm
 from revgn.solvers.operator import jacobian_operator, kernel_operator
 from revgn.solvers.tiled_kernel import TilePlan, is_dense, kernel_memory, plan_tiles

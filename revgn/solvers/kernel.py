@@ -17,18 +17,15 @@ for the last coupling, and one product for each output for the coupling before i
 closed form follows from the product rule.
 """
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from revgn import trees
 from revgn.arrays import (
     Array,
     add_gram_products,
     array_namespace,
     backend_of,
     empty,
-    inner_of_rows,
     limits_of,
     lower_gram,
     matmul,
@@ -36,29 +33,23 @@ from revgn.arrays import (
     row_major,
     total,
 )
-from revgn.cost import LayerCost, Sizes
 from revgn.layers import Readout, ReadoutParams, ReadoutPoint, spread
 from revgn.linalg import gram_rows
 from revgn.maps import (
     Halves,
     KernelPart,
     Layer,
-    WeightForm,
-    from_matrices,
     kernel_parts,
     positions,
     summed_rows,
-    to_matrices,
     vjp_input,
     vjp_rows,
     weight_forms,
 )
-from revgn.networks import ChainParams, points_backward
-from revgn.solvers.jacobian import Jacobian, apply, apply_adjoint, output_count
+from revgn.networks import points_backward
+from revgn.solvers.jacobian import Jacobian, output_count
+from revgn.solvers.kernel_cost import GRADIENTS, HELD, pair_work, sum_work
 from revgn.trees import is_empty
-
-_GRADIENTS = 1 << 24  # numbers of rows that are computed for each sample at a time, at least
-HELD = 4  # parts that are held in memory, and added to Theta together in one sweep over Theta
 
 
 class SamplePart(NamedTuple):
@@ -206,81 +197,21 @@ def sample_parts(
         yield SamplePart(*_of_samples(part, n, piece))
 
 
-def sum_work(n: int, c: int, P: int, m: int, k: int) -> float:
-    """Return the operations of a part of Theta, order c n, from rows G (m, k) of each sample."""
-    return float(c * n) * m * k * (2.0 * P + c * n)
-
-
-def pair_work(n: int, c: int, P: int, m: int, k: int) -> float:
-    """Return the operations of a part of Theta, order c n, from Gram matrices of all pairs of positions."""
-    return float(P * n) ** 2 * (m * (2.0 if P > 1 else 1.0) + float(c) ** 2 * k)
-
-
-def kernel_work(sizes: Sizes, rows: int) -> float:
-    """Return the operations of Theta with `rows` rows per sample, without the pull-back of the cotangents."""
-    n, c, layers = sizes.samples, rows, sizes.layers
-    work = 0.0
-    for layer in layers:
-        if layer.positions > 1:
-            of = n, c, layer.positions, layer.features, layer.width
-            work += min(sum_work(*of), pair_work(*of))
-        else:
-            is_same = layer is layers[-1] and not sizes.own_rows  # for all samples
-            work += layer.gram + (0.0 if is_same else float(c * n) ** 2 * layer.width)
-    return work
-
-
-def are_summed(layer: LayerCost, n: int, c: int) -> bool:
-    """Return whether the rows of each sample take fewer operations than pairs of positions."""
-    of = n, c, layer.positions, layer.features, layer.width
-    return layer.positions > 1 and sum_work(*of) < pair_work(*of)
-
-
-def rows_memory(sizes: Sizes, rows: int, *, kept: bool) -> int:
-    """Return the bytes of the parts of layers with several positions, all at once if they are `kept`."""
-    n, c = sizes.samples, rows
-    numbers = [
-        c * n * of.features * of.width
-        if are_summed(of, n, c)
-        else n * of.positions * (of.features + c * of.width)
-        for of in sizes.layers
-        if of.positions > 1
-    ]
-    if kept:
-        return sum(numbers) * sizes.number
-    bound = max(_GRADIENTS, (c * n) ** 2)
-    return sum(min(each, bound) for each in sorted(numbers)[-HELD:]) * sizes.number
-
-
 def parts_backward(
     J: Jacobian, *, whole: bool = False, summed: bool = False, of_all: int | None = None
 ) -> Iterator[SamplePart]:
     """Yield the parts of Theta, from the last layer to the first (see `sample_parts`).
 
-    Rows that are computed for each sample take no more memory than Theta, or `_GRADIENTS` numbers if that is
+    Rows that are computed for each sample take no more memory than Theta, or `GRADIENTS` numbers if that is
     more, unless a part has to be `whole`.
     """
     n = J.point.output.first.shape[0]
-    bound = None if whole else max(_GRADIENTS, (n * output_count(J)) ** 2)
-    for part in _layer_parts(J) if J.pulled is None else J.pulled:
+    bound = None if whole else max(GRADIENTS, (n * output_count(J)) ** 2)
+    for part in layer_parts(J) if J.pulled is None else J.pulled:
         yield from sample_parts(part, n, bound, summed=summed, of_all=of_all)
 
 
-def pulled_back(J: Jacobian, room: float = math.inf) -> Jacobian:
-    """Return J with the parts of Theta, after one backward sweep for each row of a sample.
-
-    `rows_change`, `rows_adjoint` and `lower_kernel` then need no further sweep. Rows of layers with several
-    positions are computed for each sample (see `sample_parts`) where this takes fewer operations, provided
-    that all of them together have at most `room` numbers.
-    """
-    n, numbers = J.point.output.first.shape[0], 0
-    for layer, of in zip(J.network.body.layers, J.params, strict=True):
-        numbers += trees.size(of) if not is_empty(of) and positions(layer) > 1 else 0
-    has_room = numbers * n * output_count(J) <= room
-    return J._replace(pulled=tuple(_layer_parts(J, summed=has_room)))
-
-
-def _layer_parts(J: Jacobian, *, summed: bool = False) -> Iterator[KernelPart]:
+def layer_parts(J: Jacobian, *, summed: bool = False) -> Iterator[KernelPart]:
     """Yield the parts of Theta as the layers return them, from the last layer to the first.
 
     With `summed`, the parts of layers with several positions hold the rows of each sample, where these take
@@ -319,80 +250,6 @@ def _takes_sums(layer: Layer, n: int, c: int) -> bool:
 
 def _ones(samples: int, like: Array) -> Array:
     return array_namespace(like).ones((samples, 1), dtype=like.dtype, device=backend_of(like).device)
-
-
-def rows_adjoint(J: Jacobian, v: Array) -> ChainParams:
-    """Return J^T v for v with the shape of J D, the sum over samples and rows of v a b^T for each part.
-
-    Notes
-    -----
-    Law: equals `apply_adjoint`. Cost: if the rows are pulled back, one product of n h d operations for each
-    part, where a backward sweep for v takes three; in addition, m n d/2 numbers are read for each part. If
-    the rows of each sample are computed, these are read, and nothing else.
-    """
-    if J.pulled is None:
-        return apply_adjoint(J, v)
-    D, parts = [], iter(J.pulled)
-    for layer, of in zip(reversed(J.network.body.layers), reversed(J.params), strict=True):
-        own = () if is_empty(of) else tuple(_adjoint_of(next(parts), v, form) for form in weight_forms(layer))
-        D.append(from_matrices(layer, own) if own else of)
-    return tuple(reversed(D))
-
-
-def _adjoint_of(part: KernelPart, v: Array, form: WeightForm) -> Array:
-    """Return the sum over samples and rows of v a b^T, a matrix of the layer."""
-    xp, (A, b) = array_namespace(v), part
-    if b.shape[2] != form.columns:  # it holds matrices
-        flat = xp.reshape(v.T, (1, -1))
-        return xp.reshape(matmul(flat, xp.reshape(b, (flat.shape[1], -1))), (-1, form.columns))
-    weights, rows = v.T[:, :, None], _by_sample(A, b, v.shape[0])
-    mixed = weights[0, ...] * rows[0, ...]
-    for o in range(1, b.shape[0]):
-        mixed += weights[o, ...] * rows[o, ...]
-    return matmul(A.T, xp.reshape(mixed, (A.shape[0], -1)))
-
-
-def rows_change(J: Jacobian, D: ChainParams) -> Array:
-    """Return J D, sample by sample the sum over all parts of <b, a^T X>, with X the matrices of D.
-
-    Notes
-    -----
-    Law: equals `apply`. Cost: if the rows are pulled back, one product of n h d operations for each part,
-    where a forward sweep for D takes three; in addition, m n d/2 numbers are read for each part.
-    """
-    if J.pulled is None:
-        return apply(J, D)
-    n, parts, found = J.point.output.first.shape[0], iter(J.pulled), None
-    for layer, of in zip(reversed(J.network.body.layers), reversed(D), strict=True):
-        for X in () if is_empty(of) else to_matrices(layer, of):
-            moved = _change_of(next(parts), X, n)  # (m, n)
-            found = moved if found is None else found + moved
-    assert found is not None
-    return found.T
-
-
-def _change_of(part: KernelPart, X: Array, samples: int) -> Array:
-    """Return the inner products <b, a^T X> (c, n)."""
-    xp, (A, b) = array_namespace(X), part
-    if b.shape[2] != X.shape[1]:  # it holds matrices
-        c, n, _ = b.shape
-        return xp.reshape(matmul(xp.reshape(b, (c * n, -1)), xp.reshape(X, (-1, 1))), (c, n))
-    return inner_of_rows(_by_sample(A, b, samples), xp.reshape(matmul(A, X), (1, samples, -1)))
-
-
-def _by_sample(A: Array, b: Array, samples: int) -> Array:
-    """Return b (c, n P, k) as (c, n, P k), and (c, P, k) as (c, 1, P k), for the features A (n P, m)."""
-    positions = A.shape[0] // samples
-    return array_namespace(b).reshape(b, (b.shape[0], -1, positions * b.shape[2]))
-
-
-def are_few(rows: int, parts: int, outputs: int) -> bool:
-    """Return whether the cotangents of `rows` rows of each sample fit in memory for all parts at once.
-
-    They do if they take no more memory than the cotangents of all outputs for HELD parts, which are held
-    while the kernel is formed.
-    """
-    return rows * parts <= HELD * outputs
 
 
 def read_back(readout: Readout, R: Array | None) -> Halves:

@@ -61,7 +61,9 @@ from revgn.solvers.jacobian import (
     solve,
     solve_rows,
 )
-from revgn.solvers.kernel import are_few, lower_kernel, pulled_back, rows_adjoint
+from revgn.solvers.kernel import lower_kernel
+from revgn.solvers.kernel_cost import are_few
+from revgn.solvers.kernel_rows import pulled_back, rows_adjoint
 from revgn.solvers.leave_one_out import Damping, best_damping, correlations
 from revgn.solvers.rows import ROWS, Rows, with_rows
 from revgn.solvers.tiled_kernel import (

@@ -4,7 +4,7 @@ from typing import Any
 
 from revgn.cost import Cost, Sizes, cost
 from revgn.solvers.jacobian import work_of_rows
-from revgn.solvers.kernel import HELD, are_few, are_summed, kernel_work, rows_memory
+from revgn.solvers.kernel_cost import HELD, are_few, are_summed, kernel_work, rows_memory
 from revgn.solvers.leave_one_out import CANDIDATES, Damping
 from revgn.solvers.minimum_norm import MinimumNorm
 from revgn.solvers.tiled_kernel import UNBOUNDED, is_dense, plan_tiles

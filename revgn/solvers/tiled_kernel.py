@@ -43,7 +43,8 @@ from revgn.linalg import (
 from revgn.maps import Halves, Point, positions, row_features, with_features
 from revgn.networks import walk
 from revgn.solvers.jacobian import Jacobian, cast, output_count
-from revgn.solvers.kernel import HELD, Held, SamplePart, add_parts, parts_backward
+from revgn.solvers.kernel import Held, SamplePart, add_parts, parts_backward
+from revgn.solvers.kernel_cost import HELD
 from revgn.trees import is_empty
 
 UNBOUNDED = 2**62  # bytes

@@ -25,7 +25,7 @@ from revgn.solvers import (
     jacobian,
     solve,
 )
-from revgn.solvers.kernel import pulled_back, rows_adjoint, rows_change
+from revgn.solvers.kernel_rows import pulled_back, rows_adjoint, rows_change
 from revgn.solvers.rows import draw_rows
 from revgn.testing import assert_close, tolerance
 
