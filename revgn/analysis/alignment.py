@@ -37,8 +37,8 @@ def kernel_alignment(K: Array, L: Array) -> float:
     """
     _check_kernels(K, L)
     xp = array_namespace(K, L)
-    product, norms = xp.sum(K * L), xp.sqrt(xp.sum(K * K) * xp.sum(L * L))
-    return float(product / norms)
+    K, L = (M / xp.max(xp.abs(M)) for M in (K, L))  # whose squares stay within the range of the dtype
+    return float(xp.sum(K * L) / (xp.sqrt(xp.sum(K * K)) * xp.sqrt(xp.sum(L * L))))
 
 
 def cka(X: Array, Y: Array, estimator: Estimator = "unbiased") -> float:

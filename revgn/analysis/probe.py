@@ -13,9 +13,10 @@ from revgn.analysis.alignment import centered
 from revgn.analysis.spectrum import Product, Spectrum, spectrum
 from revgn.arrays import Array, array_namespace
 from revgn.errors import ShapeError
+from revgn.layers import Coupling
 from revgn.linalg import gram_rows
 from revgn.losses import Loss
-from revgn.maps import Halves, Layer, forward, jvp_params, moved_halves, row_features, vjp_params
+from revgn.maps import Halves, Layer, Params, forward, jvp_params, moved_halves, row_features, vjp_params
 from revgn.networks import ChainParams, Network, join, points_forward, split
 from revgn.solvers import Jacobian, apply, apply_adjoint, jacobian, tangent_kernel
 
@@ -140,8 +141,7 @@ def representations(J: Jacobian) -> Representations:
         is_trained = not trees.is_empty(params)
         if is_trained:
             features.append(gram_rows(_beside(tuple(_by_sample(A, y) for A in row_features(layer, point)))))
-            branch = jvp_params(layer, params, point, params)
-            branches.append(gram_rows(centered(_moved_part(layer, branch))))
+            branches.append(gram_rows(centered(_branch(layer, params, y))))
         y = forward(layer, params, y)
         if is_trained:
             halves.append(gram_rows(centered(_moved_part(layer, y))))
@@ -158,6 +158,14 @@ def label_alignment(K: Array, targets: Array) -> float:
     y = xp.reshape(targets - xp.mean(targets, axis=0), (-1,))
     along = xp.sum(y * (K @ y)) / (xp.sum(y * y) * xp.sqrt(xp.sum(K * K)))
     return float(along)
+
+
+def _branch(layer: Layer, params: Params, y: Halves) -> Array:
+    """Return what the layer adds to the half that it changes: A W for a coupling."""
+    if isinstance(layer, Coupling):
+        added: Array = forward(layer.features, params, y[1 - layer.half])
+        return added
+    return _moved_part(layer, forward(layer, params, y)) - _moved_part(layer, y)
 
 
 def _moved_part(layer: Layer, y: Halves) -> Array:

@@ -43,6 +43,8 @@ def spectrum(K: Array) -> Spectrum:
     """
     values = np.maximum(np.asarray(to_host(eigh(K)[0]), dtype=np.float64)[::-1], 0.0)
     trace = float(values.sum())
+    if not math.isfinite(trace):
+        return Spectrum(values, trace, math.nan, math.nan)
     shares = values[values > 0] / trace if trace else np.zeros(0)
     rank = math.exp(-float(np.sum(shares * np.log(shares)))) if shares.size else 0.0
     smallest = float(values[-1])

@@ -61,7 +61,7 @@ def blockwise(
     *arrays: Array,
     out: tuple[Array | None, ...] | None = None,
 ) -> tuple[Array, ...]:
-    """Apply an element-wise `function` to arrays that share their first axis, or are 0-d.
+    """Apply an element-wise `function` to arrays that share their first axis, or to arrays that are 0-d.
 
     `function` returns a tuple of arrays. The result at each position is written to the array of `out` at that
     position, if there is one; it may be one of `arrays`. With CuPy, `function` is called with the symbols of

@@ -43,6 +43,7 @@ class _Pool:
                 block = blocks.pop()
                 self.idle -= size
             else:
+                self.trim(size)
                 block = np.empty(size, np.uint8)
             if blocks:
                 self.waiting[size] = blocks
@@ -62,12 +63,17 @@ class _Pool:
             self.waiting.setdefault(size, []).append(lease.block)
             self.in_use -= size
             self.idle += size
-            while self.in_use + self.idle > 2 * self.most_in_use:
-                oldest = next(iter(self.waiting))
-                self.waiting[oldest].pop()
-                self.idle -= oldest
-                if not self.waiting[oldest]:
-                    del self.waiting[oldest]
+            self.trim(0)
+
+    def trim(self, coming: int) -> None:
+        """Give idle blocks back to the system until the bound holds, also with `coming` bytes more in use."""
+        in_use = self.in_use + coming
+        while self.idle and in_use + self.idle > 2 * max(self.most_in_use, in_use):
+            oldest = next(iter(self.waiting))
+            self.waiting[oldest].pop()
+            self.idle -= oldest
+            if not self.waiting[oldest]:
+                del self.waiting[oldest]
 
 
 _POOL = _Pool()

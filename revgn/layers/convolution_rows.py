@@ -8,6 +8,8 @@ The block step changes W alone: A has n P rows and a pseudoinverse of its own, w
 together has no factors smaller than n P q.
 """
 
+from dataclasses import replace
+
 from revgn import maps
 from revgn.arrays import (
     Array,
@@ -151,7 +153,7 @@ def solved_trained_convolution(of: TrainedConvolution, dparams: ProjectedParams)
 
 @maps.factor_params.register(Convolution)
 def factor_params_convolution(of: Convolution, point: ConvolutionPoint, rule: PinvRule) -> Pinv:
-    return factor_pinv(point.features, rule)
+    return factor_pinv(point.features, _per_sample(of, rule))
 
 
 @maps.solve_params.register(Convolution)
@@ -166,7 +168,12 @@ def solve_params_convolution(
 def begin_factor_params_convolution(
     of: Convolution, point: ConvolutionPoint, rule: PinvRule
 ) -> Deferred[Pinv]:
-    return begin_pinv(point.features, rule)
+    return begin_pinv(point.features, _per_sample(of, rule))
+
+
+def _per_sample(of: Convolution, rule: PinvRule) -> PinvRule:
+    """Return the rule whose absolute damping counts samples, not their pixels."""
+    return rule if rule.is_relative else replace(rule, damping=rule.damping / of.grid.pixels)
 
 
 @maps.begin_solve_params.register(Convolution)

@@ -288,7 +288,8 @@ def _by_eigh(K: Array, rule: PinvRule, unit: DampingUnit, own_eps: float) -> Def
     def finish(s_max: float, s_min: float, mu: float, rank: float) -> Factored:
         if not math.isfinite(s_max):
             return SpectralFactor(Q, w), FactorInfo("eigh", N, 0, math.nan, math.nan, math.nan)
-        info = FactorInfo("eigh", N, int(rank), s_max, s_min if rank else 0.0, mu)
+        largest, smallest = (math.hypot(s, math.sqrt(mu)) for s in (s_max, s_min))
+        info = FactorInfo("eigh", N, int(rank), largest, smallest if rank else 0.0, mu)
         return SpectralFactor(Q, inverse), info
 
     return Deferred((s_max, s_min, mu, rank), finish)

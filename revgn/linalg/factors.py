@@ -32,9 +32,9 @@ Factor = CholeskyFactor | SpectralFactor | TiledFactor
 class FactorInfo(NamedTuple):
     """Description of a factorization: its rung, order, rank, extreme singular values and damping mu.
 
-    `s_max` and `s_min` are the square roots of the largest and the smallest kept eigenvalue. They are
-    singular values if the matrix is a Gram matrix. For a Cholesky factor they are estimates by five Lanczos
-    steps with K + mu I and its inverse, so they include the damping, or NaN (see `factor_at`). If the damping
+    `s_max` and `s_min` are the square roots of the largest and the smallest kept eigenvalue of K + mu I: if K
+    is a Gram matrix, sqrt(s^2 + mu) with singular values s. For a Cholesky factor they are estimates by five
+    Lanczos steps with K + mu I and its inverse, or NaN (see `factor_at`). If the damping
     is relative to the largest eigenvalue, `s_max` is accurate to 1e-6.
     """
 

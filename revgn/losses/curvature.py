@@ -10,8 +10,10 @@ u = sqrt(p), a unit vector, and let N (c, c-1) have orthonormal columns that are
 
     R = sqrt(tau) diag(u) N        w = N^T (tau u - t/u) / sqrt(tau)
 
-since R R^T = tau diag(u) (I - u u^T) diag(u). The product (H + nu I)^-1 g is computed by the Sherman-Morrison
-formula.
+since R R^T = tau diag(u) (I - u u^T) diag(u). By the Sherman-Morrison formula, and since the entries of g sum
+to 0,
+
+    (H + nu I)^-1 g = e - (p/q) sum(e) / sum(p/q),  q = tau p + nu,  e = g/q
 
 Squared error has H = I, R = I and w = g.
 """
@@ -76,13 +78,17 @@ def curvature_root_cross_entropy(loss: CrossEntropy, z: Array, t: Array) -> tupl
     log_u = 0.5 * log_softmax(z)
     u = xp.exp(xp.where(2.0 * log_u < _LEAST_LOG, xp.full_like(z, 0.5 * _LEAST_LOG), log_u))
     root_tau = xp.sqrt(xp.sum(t, axis=1, keepdims=True))
-    # a Householder reflection takes u to the first axis; its other columns are N
-    v = xp.concat((u[:, :1] + 1.0, u[:, 1:]), axis=1)
-    shares = 2.0 * v[:, 1:] / xp.sum(v * v, axis=1, keepdims=True)  # (n, c-1)
-    eye = xp.eye(z.shape[1], dtype=z.dtype, device=z.device)[None, :, 1:]
-    N = eye - v[:, :, None] * shares[:, None, :]  # (n, c, c-1)
-    misfit = root_tau * u - t / (root_tau * u)
-    w = misfit[:, 1:] - shares * xp.sum(v * misfit, axis=1, keepdims=True)
+    # A Householder reflection takes u to the first axis. Its other columns are N: -u_j in the first row,
+    # 1 - u_j^2 / (1 + u_0) = (u_0 + sum_(i != j) p_i) / (1 + u_0) on the diagonal, else -u_i u_j / (1 + u_0).
+    lead, rest = u[:, :1], u[:, 1:]
+    eye = xp.eye(z.shape[1] - 1, dtype=z.dtype, device=z.device)
+    others = lead * lead + (rest * rest) @ (1.0 - eye)
+    below = (eye * (lead + others)[:, None, :] - (1.0 - eye) * rest[:, :, None] * rest[:, None, :]) / (
+        1.0 + lead[:, :, None]
+    )
+    N = xp.concat((-rest[:, None, :], below), axis=1)  # (n, c, c-1)
+    misfit = root_tau * u - t / (xp.where(root_tau > 0, root_tau, xp.ones_like(root_tau)) * u)
+    w = xp.sum(N * misfit[:, :, None], axis=1)
     return (root_tau * u)[:, :, None] * N, w
 
 
@@ -92,7 +98,7 @@ def damped_output_step_cross_entropy(loss: CrossEntropy, z: Array, t: Array, nu:
     g = output_step_cross_entropy(loss, z, t)
     p, tau = xp.exp(log_softmax(z)), xp.sum(t, axis=1, keepdims=True)
     q = tau * p + nu
-    e = g / q
-    left = nu * xp.sum(p / q, axis=1, keepdims=True)  # 1 - tau p.(p/q), without cancellation
-    eps: Array = e + (tau * p / q) * (xp.sum(p * e, axis=1, keepdims=True) / left)
+    e, of_constant = g / q, p / q
+    total, size = (xp.sum(x, axis=1, keepdims=True) for x in (e, of_constant))
+    eps: Array = e - of_constant * (total / size)
     return eps

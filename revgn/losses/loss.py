@@ -71,6 +71,8 @@ def output_step(loss: Loss, z: Array, t: Array) -> Array:
 def accuracy(z: Array, t: Array) -> Array:
     """Return the fraction of samples whose largest output has the index of the largest target, a 0-d array.
 
+    The result is meaningless if an output is NaN.
+
     Examples
     --------
     >>> import numpy as np

@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple
 from revgn import trees
 from revgn.arrays import Array, Deferred, array_namespace, read, ready, together, zeros
 from revgn.cost import Cost, Sizes, cost
-from revgn.errors import UsageError
+from revgn.errors import ShapeError, UsageError
 from revgn.linalg import begin_norms
 from revgn.losses import CrossEntropy, curvature_root, damped_output_step, output_step
 from revgn.networks import ChainParams, Network
@@ -210,7 +210,8 @@ def _damped(
         return solver, ()
     assert isinstance(solver, MinimumNorm)
     if state.updates % solver.damping_every == 0:
-        mean = _KEPT * chosen.correlations + (1 - _KEPT) * left_out(solver, J, missed)
+        share = max(1 - _KEPT, 1 / (state.updates // solver.damping_every + 1))  # a plain mean at first
+        mean = (1 - share) * chosen.correlations + share * left_out(solver, J, missed)
         chosen = ChosenDamping(best_damping(mean), mean)
     return replace(solver, damping=chosen.damping), chosen
 
@@ -239,7 +240,7 @@ def _of_whole_step(info: SolveInfo, solved: Equation, missed: Array, *, has_mome
             numbers.append(of_outputs.then(lambda rho: {"rho_outputs": rho}))
     for changes in read(together(numbers)):
         info = info._replace(**changes)
-    return info
+    return info._replace(change=None) if has_momentum else info
 
 
 def _ratio(x: Array, y: Array) -> Deferred[float]:
@@ -280,4 +281,6 @@ def _jacobian_and_step(optimizer: GaussNewton, at: Linearization) -> tuple[Jacob
     if optimizer.output_damping:
         return at.jacobian, damped_output_step(at.loss, at.outputs, at.targets, optimizer.output_damping)
     R, w = curvature_root(at.loss, at.outputs, at.targets)
+    if not w.shape[1]:
+        raise ShapeError("cross-entropy of a single output has no curvature; set curvature='identity'")
     return at.jacobian._replace(outputs=R), w

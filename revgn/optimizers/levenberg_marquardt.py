@@ -103,7 +103,8 @@ def update_levenberg_marquardt(
         moved, step_norm, length = params, 0.0 * step_norm, 0.0
         inner = state.inner
         # without a step, J D = 0 and rho = 1
-        info = info and info._replace(rho=1.0, rho_outputs=None if info.rho_outputs is None else 1.0)
+        of_outputs = None if info is None or info.rho_outputs is None else 1.0
+        info = info and info._replace(rho=1.0, rho_outputs=of_outputs, change=None)
     elif info is not None and found.equation is not None:
         rho, of_outputs = residuals(found.equation, change)
         info = info._replace(rho=rho, rho_outputs=of_outputs, change=change)

@@ -54,8 +54,8 @@ class SolveInfo(NamedTuple):
     rank, order : int
         Rank and order of the factored matrix. The rank is None for conjugate gradients.
     s_max, s_min : float
-        Largest and smallest singular value of J, or of the features A for the block step. NaN for conjugate
-        gradients.
+        sqrt(s^2 + damping) for the largest and smallest kept singular value s of J, or of the features A for
+        the block step. NaN for conjugate gradients.
     damping : float
         Number mu that was added to the squared singular values.
     block_weights : tuple of float

@@ -87,7 +87,7 @@ def correlations(Theta: Array, eps: Array) -> Array:
     found = []
     for mu in CANDIDATES:
         p = eps - leave_one_out(w, Q, eps, mu * mean)
-        size = xp.sqrt(xp.sum(p * p) * xp.sum(eps * eps))
+        size = xp.sqrt(xp.sum(p * p)) * xp.sqrt(xp.sum(eps * eps))
         r = xp.sum(p * eps) / xp.where(size > 0, size, xp.ones_like(size))
         is_lost = mu * mean < resolution(order, machine_epsilon(w.dtype, w)) * w[-1]
         found.append(xp.where(is_lost, -xp.ones_like(r), r))

@@ -66,9 +66,11 @@ def draw_rows(eps: Array, count: int, key: Key) -> Array:
     arguments only. With m = 1, nothing is drawn.
     """
     xp, (n, k) = array_namespace(eps), eps.shape
-    square = xp.sum(eps * eps, axis=1, keepdims=True)
-    is_there = square >= xp.finfo(eps.dtype).smallest_normal
-    first = xp.where(is_there, eps / xp.sqrt(xp.where(is_there, square, xp.ones_like(square))), 0.0 * square)
+    most = xp.max(xp.abs(eps), axis=1, keepdims=True)
+    is_there = most > 0
+    scaled = eps / xp.where(is_there, most, xp.ones_like(most))  # whose squares do not overflow
+    square = xp.sum(scaled * scaled, axis=1, keepdims=True)
+    first = scaled / xp.sqrt(xp.where(is_there, square, xp.ones_like(square)))
     if count == 1:
         return first[:, :, None]
     rng = np.random.default_rng([_DRAW, *key])

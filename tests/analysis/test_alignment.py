@@ -76,6 +76,9 @@ def test_alignment_is_a_cosine():
     expected = np.trace(K @ L) / (np.linalg.norm(K) * np.linalg.norm(L))
     assert kernel_alignment(K, L) == pytest.approx(expected, rel=1e-13)
     assert kernel_alignment(K, 7 * K) == pytest.approx(1.0, abs=1e-15)
+    for scale in (1e-25, 1e7, 1e25):  # the sum of squares leaves the range of single precision
+        large = np.float32(scale) * K.astype(np.float32)
+        assert kernel_alignment(large, large) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_shapes_that_cannot_be_compared_are_refused():

@@ -31,8 +31,8 @@ from revgn.analysis import (
 from revgn.errors import ShapeError
 from revgn.layers import Readout
 from revgn.losses import SquaredError
-from revgn.maps import Halves, forward
-from revgn.networks import split
+from revgn.maps import Halves, forward, init
+from revgn.networks import Architecture, draw_network, split
 from revgn.solvers import apply_adjoint, jacobian, tangent_kernel
 from revgn.store.names import EPOCHS
 
@@ -234,3 +234,17 @@ def test_too_few_samples_are_refused(case):
     network, params, x = case
     with pytest.raises(ShapeError, match="3 samples; expected at least 4"):
         make_probe(network, params, x[:3], np.eye(3))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "gelu"])
+def test_the_branch_of_a_trained_projection_is_a_w(activation):
+    rng = np.random.default_rng(3)
+    network = draw_network(Architecture(1, 7, activation, projection="trained"), 6, 2, rng)
+    params = init(network, rng, 0.5)
+    y = split(x := rng.standard_normal((5, 6)))
+    found = representations(jacobian(network, params, x)[1])
+    for k, (layer, own) in enumerate(zip(network.body.layers, params, strict=True)):
+        after = forward(layer, own, y)
+        branch = after[layer.half] - y[layer.half]
+        np.testing.assert_allclose(found.branches[k], centered_gram(branch), rtol=1e-9, atol=1e-12)
+        y = after

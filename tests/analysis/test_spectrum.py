@@ -37,6 +37,11 @@ def test_a_kernel_of_rank_one_and_a_zero_kernel():
     assert spectrum(np.eye(7)).effective_rank == pytest.approx(7.0)
 
 
+def test_a_kernel_that_is_not_finite_has_no_rank():
+    found = spectrum(np.diag([1.0, math.nan]))
+    assert all(map(math.isnan, (found.trace, found.effective_rank, found.condition)))
+
+
 def test_estimates_lie_within_their_standard_errors():
     """About two thirds of 200 estimates lie within one standard error, and nearly all within three."""
     rng = np.random.default_rng(0)

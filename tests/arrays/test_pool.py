@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revgn.arrays import empty
-from revgn.arrays.pool import _POOL
+from revgn.arrays.pool import _POOL, _Pool
 
 LIKE = np.zeros(1, dtype=np.float32)
 SHAPE = (300, 100)
@@ -56,6 +56,15 @@ def test_all_blocks_take_at_most_twice_the_peak_use():
     assert _POOL.idle == sum(block.size for blocks in _POOL.waiting.values() for block in blocks)
     assert _POOL.in_use + _POOL.idle <= 2 * _POOL.most_in_use
     assert _POOL.in_use == sum(lease.block.size for lease in _POOL.leases.values())
+
+
+def test_the_bound_holds_when_a_new_size_is_needed():
+    pool = _Pool()
+    for size in (112, 96, 80, 300, 40):
+        memory = pool.lease(size)
+        assert pool.in_use + pool.idle <= 2 * pool.most_in_use
+        del memory
+        assert pool.in_use + pool.idle <= 2 * pool.most_in_use
 
 
 @settings(max_examples=30, deadline=None)

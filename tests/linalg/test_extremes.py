@@ -58,7 +58,7 @@ def test_five_products_give_the_value_of_lanczos(rng):
 def test_scale_does_not_matter(rng):
     """K^5 y leaves the range of single precision long before K."""
     A = rng.standard_normal((30, 40)).astype(np.float32)
-    for scale in (1e-15, 1.0, 1e15):
+    for scale in (1e-25, 1e-15, 1.0, 1e15, 1e25):
         K = np.float32(scale) * (A @ A.T)
         (found,) = read(begin_extremes((lambda x, K=K: K @ x,), 30, K))
         assert found / scale == pytest.approx(np.linalg.norm(A, 2) ** 2, rel=0.05)

@@ -147,6 +147,16 @@ def test_extreme_singular_values_are_reported(n, first_rung, backend, dtype, rng
     assert s[-1] * (1 - rounding) <= info.s_min <= s[-1] * (1 + slack)
 
 
+@pytest.mark.parametrize("first_rung", ["cholesky", "cholesky-float64", "eigh"])
+def test_extreme_singular_values_include_the_damping(first_rung, numpy_backend, rng):
+    """sqrt(s^2 + mu) for the extreme s, whichever factorization."""
+    K = gram_of([4.0, 1.0, 0.25], rng)
+    rule = PinvRule(damping=0.5)
+    _, info = factor_matrix(K, numpy_backend, "float32", rule, unit="one", first_rung=first_rung)
+    assert info.rung == first_rung
+    assert (info.s_max, info.s_min) == pytest.approx((math.sqrt(4.5), math.sqrt(0.75)), rel=1e-4)
+
+
 class TestNotFinite:
     """NaN must not be returned as a solution: either an error is raised, or the residual is NaN."""
 

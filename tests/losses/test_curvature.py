@@ -83,3 +83,36 @@ def test_different_shapes_raise(loss):
         curvature_root(loss, np.zeros((3, 2)), np.zeros((2, 2)))
     with pytest.raises(ShapeError):
         damped_output_step(loss, np.zeros((3, 2)), np.zeros((2, 2)), 0.1)
+
+
+@pytest.mark.parametrize("gap", [5.0, 20.0, 30.0, 34.0])
+def test_the_root_is_accurate_for_a_confident_output_of_any_class(gap, numpy_backend):
+    """Relative to the largest entry of H, which is about exp(-gap), with float32 logits."""
+    z = gap * np.eye(4, dtype=np.float32)
+    R = curvature_root(CrossEntropy(), z, np.eye(4, dtype=np.float32))[0].astype(np.float64)
+    p = scipy.special.softmax(z.astype(np.float64), axis=1)
+    H = -p[:, :, None] * p[:, None, :]
+    for k in range(4):  # p_k (1 - p_k), without cancellation
+        H[:, k, k] = p[:, k] * np.delete(p, k, axis=1).sum(axis=1)
+    size = np.abs(H).max(axis=(1, 2), keepdims=True)
+    assert_close("R R^T = H", R @ np.swapaxes(R, 1, 2) / size, H / size, 2e-6)
+    assert_close("R^T 1 = 0", R.sum(axis=1) / np.sqrt(size[:, :, 0]), np.zeros((4, 3)), 1e-5)
+
+
+@pytest.mark.parametrize("nu", [1e-1, 1e-3, 1e-5, 1e-7])
+def test_the_damped_output_step_is_accurate_for_any_damping(nu, numpy_backend):
+    """In float32, with the output step of the same numbers in float64 as reference."""
+    rng = np.random.default_rng(5)
+    z = (4.0 * rng.standard_normal((500, 10))).astype(np.float32)
+    t = np.eye(10, dtype=np.float32)[rng.integers(10, size=500)]
+    found = damped_output_step(CrossEntropy(), z, t, nu)
+    expected = damped_output_step(CrossEntropy(), z.astype(np.float64), t.astype(np.float64), nu)
+    error = np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    assert error.max() < 2e-5
+
+
+def test_a_sample_without_a_target_has_no_curvature_and_no_step(numpy_backend):
+    z, t = np.array([[1.0, 2.0, 3.0]]), np.zeros((1, 3))
+    R, w = curvature_root(CrossEntropy(), z, t)
+    assert_close("R", R, np.zeros((1, 3, 2)), 0.0)
+    assert_close("w", w, np.zeros((1, 2)), 0.0)

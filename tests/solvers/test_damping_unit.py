@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cases import DEFICIENT, NETWORKS, network_case
+from cases import CONVOLUTIONAL, DEFICIENT, NETWORKS, network_case
 from reference import dense
 
 from revgn.losses import SquaredError
@@ -93,3 +93,10 @@ def test_kfac_is_absolute(numpy_backend):
         at = Linearization(SquaredError(), z, targets, J)
         found.append(direction(KFAC(damping=MU), init_state(KFAC(), net, params), params, at).params)
     assert_close("D", found[1], found[0], 1e-11)
+
+
+def test_an_absolute_damping_of_the_block_step_counts_samples_and_not_pixels(numpy_backend):
+    net, params, x = CONVOLUTIONAL[1].build(numpy_backend, "float64")
+    z, J = jacobian(net, params, x)
+    _, info = solve(BlockWise("uniform", damping=MU, damping_unit="absolute"), J, z)
+    assert info.damping == pytest.approx(len(x) * MU)

@@ -241,3 +241,13 @@ def test_number_of_products_of_a_step(rows, momentum, numpy_backend, monkeypatch
     expected = 3 * couplings + 2 * rows * inner + couplings * (momentum > 0)
     assert products(optimizer) == pytest.approx(expected, rel=0.1)
     assert products(optimizer, measure=True) == pytest.approx(expected + couplings + 2 * inner, rel=0.1)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e20, 1e30])
+def test_rows_do_not_depend_on_the_size_of_eps(scale, numpy_backend):
+    """The squares of eps leave the range of single precision."""
+    eps = np.random.default_rng(4).standard_normal((5, 3)).astype(np.float32)
+    eps[2] = 0.0
+    R = draw_rows(eps, 2, (0, 1))
+    assert_close("R", draw_rows(np.float32(scale) * eps, 2, (0, 1)), R, 1e-6)
+    assert not R[2].any()
