@@ -197,7 +197,7 @@ def scaled(x: Array, slope: Array) -> Array:
 
 def _masked(x: Array, mask: Array) -> tuple[Array]:
     xp = array_namespace(x, mask)
-    return (xp.where(mask, x, xp.zeros_like(x)),)
+    return (xp.where(mask, x, 0.0 * x),)  # NaN remains NaN, as in the product
 
 
 def _elementwise(function: Callable[..., Array], x: Array, y: Array) -> Array:

@@ -215,9 +215,12 @@ def largest_tridiagonal(diagonal: list[Array], beside: list[Array]) -> tuple[flo
 
 
 def root_of_squares(X: Array) -> Array:
-    """Frobenius norm |X| as a 0-d array; 0 or infinity if the squares leave the range of the dtype."""
+    """Frobenius norm |X| as a 0-d array, with NumPy computed in double precision.
+
+    With other libraries, it is 0 or infinity if the squares leave the range of the dtype.
+    """
     if array_api_compat.is_numpy_array(X):
-        root: Array = np.sqrt(np.sum(X * X), dtype=np.float64)
+        root: Array = np.sqrt(np.sum(np.square(X, dtype=np.float64)))
         return root
     return array_namespace(X).linalg.vector_norm(X)
 

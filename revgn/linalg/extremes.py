@@ -58,7 +58,7 @@ def begin_extremes(
     columns = [y]
     for apply in maps:
         z = apply(y)
-        scale = root_of_squares(as_dtype(y, xp.float64)) / root_of_squares(as_dtype(z, xp.float64))
+        scale = root_of_squares(y) / root_of_squares(z)
         scale = as_dtype(scale, like.dtype)
         columns.append(z)
         for _ in range(steps - 1):

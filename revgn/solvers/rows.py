@@ -67,10 +67,9 @@ def draw_rows(eps: Array, count: int, key: Key) -> Array:
     """
     xp, (n, k) = array_namespace(eps), eps.shape
     most = xp.max(xp.abs(eps), axis=1, keepdims=True)
-    is_there = most > 0
-    scaled = eps / xp.where(is_there, most, xp.ones_like(most))  # whose squares do not overflow
-    square = xp.sum(scaled * scaled, axis=1, keepdims=True)
-    first = scaled / xp.sqrt(xp.where(is_there, square, xp.ones_like(square)))
+    tiny = xp.finfo(eps.dtype).smallest_normal  # makes 0/0 to 0, and changes nothing else
+    scaled = eps / (most + tiny)  # whose squares stay within the range of the dtype
+    first = scaled / (xp.sqrt(xp.sum(scaled * scaled, axis=1, keepdims=True)) + tiny)
     if count == 1:
         return first[:, :, None]
     rng = np.random.default_rng([_DRAW, *key])
@@ -79,7 +78,7 @@ def draw_rows(eps: Array, count: int, key: Key) -> Array:
     along = xp.sum(rest * V, axis=1, keepdims=True)  # (n, 1, m-1)
     sign = xp.where(lead < 0, -xp.ones_like(lead), xp.ones_like(lead))
     others = xp.concat([-sign * along, V - rest * along / (1.0 + xp.abs(lead))], axis=1)
-    others = xp.where(is_there[:, :, None], others, 0.0 * lead)
+    others = xp.where(most[:, :, None] > 0, others, 0.0 * lead)
     return xp.concat([first[:, :, None], others], axis=2)
 
 

@@ -93,3 +93,10 @@ def test_blockwise_returns_all_results(pieces, backend, dtype):
 def test_scaled_by_booleans(backend, dtype):
     x, slope = draw(backend, dtype, (4, 5), (4, 5))
     expect(backend, dtype, "scaled", scaled(x, slope > 0), np.where(to_host(slope) > 0, to_host(x), 0.0))
+
+
+def test_nan_remains_nan_when_scaled_by_a_boolean(backend, dtype):
+    """NumPy multiplies, other libraries select; no library hides NaN."""
+    mask = backend.asarray(np.array([True, False, False]))
+    found = to_host(scaled(backend.asarray(np.array([np.nan, np.nan, 1.0]), dtype), mask))
+    np.testing.assert_array_equal(found, [np.nan, np.nan, 0.0])
