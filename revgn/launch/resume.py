@@ -152,8 +152,9 @@ def _changes(run: Run, problem: Problem, state: TrainState, origin: Provenance) 
         yield _schedule_change(before, after, last, now, (total, problem.total_steps))
     if isinstance(problem.average, Tail) and state.average and state.average.steps:
         begin = tail_begin(problem.average, problem.total_steps)
-        if state.step < begin:
-            yield f"the average of the weights starts again at step {begin + 1}, since the run is longer now"
+        if state.average.steps > max(state.step - begin, 0):  # of which some came before the beginning
+            first = max(state.step, begin) + 1
+            yield f"the average of the weights starts again at step {first}, since it begins later now"
 
 
 def _schedule_change(before: Config, after: Config, last: float, now: float, totals: tuple[int, int]) -> str:
