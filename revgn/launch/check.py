@@ -48,7 +48,7 @@ def check_run(folder: Path | str, *, repair: bool = False) -> list[Finding]:
         raise RunError(f"{folder}: is not a run folder: it has no {names.RUN_FILE}")
     found = []
     if repair:
-        repair_run(folder, config_toml(build_config(open_run(folder).config)))
+        repair_run(folder, lambda config: config_toml(build_config(config)))
         found.append(Finding("repair", "ok", "the journal was written into run.h5"))
     found.append(_found(names.RUN_FILE, _run_file, folder))
     try:

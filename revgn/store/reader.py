@@ -143,6 +143,12 @@ def status(run: Run) -> str:
     return run.status
 
 
+def progress_of(run: Run) -> tuple[object, ...]:
+    """Return what differs once another process has continued a run: attributes and checkpoints."""
+    changing = ("status", "history", "end", names.JOURNAL_BYTES)
+    return *(run.attributes.get(name) for name in changing), *run.checkpoints
+
+
 def _read_series(folder: Path, cadence: Cadence) -> Series:
     """Return the series of the snapshot, extended by newer records of the journal."""
     path = folder / names.RUN_FILE

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from itertools import cycle
 
 import h5py
@@ -9,10 +10,11 @@ import pytest
 from launch_cases import OPTIMIZERS, Killed, config, kill_at, save_table, settings, stop_after
 from repeats import repeats
 
-from revgn.errors import RunError, UsageError
+from revgn.errors import RunError, RunHeldError, UsageError
 from revgn.launch import evaluate_run, resume_run, start_run
 from revgn.settings import build_config, merge_settings, nested
 from revgn.store import latest_checkpoint, open_run
+from revgn.store.journal import is_locked
 from revgn.views import labels, summarize
 
 
@@ -262,6 +264,26 @@ def test_an_average_that_began_before_the_tail_of_the_longer_run_starts_again(tm
     resume_run(tmp_path / "killed", {}, **stop_after(12))
     assert notes_of_resumption(tmp_path / "killed", {}) == []
     assert repeats(tmp_path / "killed") == repeats(tmp_path / "whole")
+
+
+def test_a_run_that_another_process_continues_meanwhile_is_not_rewound(tmp_path, monkeypatch):
+    """It is continued to its end after this process has chosen a checkpoint, before it locks the run."""
+    folder = tmp_path / "run"
+    start_run(config(), folder, **stop_after(4))
+    latest = sys.modules["revgn.launch.resume"]._latest_state
+
+    def continued_meanwhile(*arguments):
+        state = latest(*arguments)
+        monkeypatch.undo()
+        resume_run(folder, {})
+        return state
+
+    monkeypatch.setattr("revgn.launch.resume._latest_state", continued_meanwhile)
+    with pytest.raises(RunHeldError, match="another process has continued this run meanwhile"):
+        resume_run(folder, {})
+    run = open_run(folder)
+    assert (run.status, run.steps["step"][-1], run.checkpoints[-1]) == ("finished", 9, 9)
+    assert not is_locked(folder / "metrics.jsonl")
 
 
 def test_changes_of_machine_and_versions_are_recorded_and_said(tmp_path, monkeypatch):
