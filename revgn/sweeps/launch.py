@@ -11,9 +11,11 @@ from revgn.store.files import write_shared, writing
 from revgn.sweeps.axes import parse_axis
 from revgn.sweeps.dask import dask_executor
 from revgn.sweeps.drive import Board, Hopeless, Observer, Source, drive
-from revgn.sweeps.plan import Plan, Trial, parse_plan, plan_toml, plan_trials, with_files_found
+from revgn.sweeps.median import MedianRule
+from revgn.sweeps.plan import Plan, Rule, Trial, parse_plan, plan_toml, plan_trials, with_files_found
 from revgn.sweeps.pool import LocalPool, visible_gpus
-from revgn.sweeps.tune import LR, Rule, Tuned, rates
+from revgn.sweeps.search import Searched
+from revgn.sweeps.tune import LR, Tuned, rates
 
 PLAN_FILE = "sweep.toml"
 
@@ -46,14 +48,14 @@ def run_sweep(
     Parameters
     ----------
     source : Source
-        Source of the trials. Default: all trials of the plan.
+        Source of the trials. Default: that of the plan; see `source_of`.
     executor : concurrent.futures.Executor
         Runs the trials. Default: processes on this machine, which share its threads and GPUs. The calling
         script then needs `if __name__ == "__main__":`.
     workers : int
         Number of trials that run at the same time.
     hopeless, observe, should_stop : callable
-        See `drive`.
+        See `drive`. Default of `hopeless`: the median rule, if the plan has `median_after`.
 
     Returns
     -------
@@ -71,7 +73,9 @@ def run_sweep(
         raise UsageError(f"workers: {workers} is not at least 1")
     folder = Path(folder)
     plan = with_files_found(plan, Path.cwd())
-    source = source or Listed(plan_trials(plan))
+    source = source or source_of(plan, folder)
+    if hopeless is None and plan.median_after is not None:
+        hopeless = MedianRule(plan.median_after)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_shared(folder / PLAN_FILE, plan_toml(plan).encode())
@@ -88,6 +92,21 @@ def run_sweep(
             observe=observe,
             should_stop=should_stop,
         )
+
+
+def source_of(plan: Plan, folder: Path) -> Listed | Tuned | Searched:
+    """Return the source of the trials of a plan: tuning, a search, or a list of all of them.
+
+    Raises
+    ------
+    UsageError
+        If the settings of a trial are invalid; see also `tuned` and `Searched`.
+    """
+    if plan.tune is not None:
+        return tuned(plan, folder, plan.tune, plan.rule)
+    if plan.search is not None:
+        return Searched(plan, plan.search, folder)
+    return Listed(plan_trials(with_files_found(plan, Path.cwd())))
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -29,10 +29,9 @@ from revgn.store import open_run
 from revgn.sweeps.axes import Axis, parse_axis
 from revgn.sweeps.claim import score_of_trial
 from revgn.sweeps.drive import Board
-from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, plan_trials
+from revgn.sweeps.plan import SEED, Plan, Rule, Trial, make_trial, plan_trials
 from revgn.training import choose_defaults
 
-Rule = Literal["score", "largest", "progress", "fit"]
 Scores = dict[float, float]  # score of each value; minus infinity if its run failed or diverged
 
 LR = "lr"
