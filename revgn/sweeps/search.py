@@ -52,6 +52,7 @@ class Searched:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
         self._plan = with_files_found(plan, Path.cwd())
+        self._made: dict[str, Trial] = {}  # trials by their choices as JSON
         sizes = [len({json.dumps(value) for value in axis.values}) or math.inf for axis in plan.axes]
         points = math.prod(sizes) * max(1, len(plan.variants))
         self.count = count if count < points else int(points)
@@ -115,10 +116,16 @@ class Searched:
         return bool(left)
 
     def _trial(self, choices: dict[str, Any]) -> Trial:
-        of_axes = {path: value for path, value in choices.items() if path != "variant"}
-        return make_trial(self._plan, of_axes, choices.get("variant"))
+        """Return the trial of a proposal; each is made once, although every call goes through all of them."""
+        key = json.dumps(choices, sort_keys=True)
+        if key not in self._made:
+            of_axes = {path: value for path, value in choices.items() if path != "variant"}
+            self._made[key] = make_trial(self._plan, of_axes, choices.get("variant"))
+        return self._made[key]
 
     def _suggested(self, proposal: Any, axis: Any) -> Any:
+        if axis.whole and axis.is_continuous:
+            return proposal.suggest_int(axis.path, math.ceil(axis.low), math.floor(axis.high), log=axis.log)
         if axis.is_continuous:
             return float(f"{proposal.suggest_float(axis.path, axis.low, axis.high, log=axis.log):.6g}")
         words = [json.dumps(value) for value in axis.values]  # optuna does not support choices that are lists

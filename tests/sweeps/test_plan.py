@@ -49,6 +49,23 @@ def test_values(text, values):
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("hidden", "log:16..64:3", (16, 32, 64)),
+        ("training.seed", "0..9:4", (0, 3, 6, 9)),
+        ("network.blocks", "1..3:5", (1, 2, 3)),
+        ("optimizer.lr", "0..9:4", (0.0, 3.0, 6.0, 9.0)),
+    ],
+)
+def test_ranges_of_settings_that_take_whole_numbers_are_rounded(name, text, values):
+    found = parse_axis(name, text).values
+    assert found == values
+    assert {type(value) for value in found} == {type(values[0])}
+    drawn = draw(parse_axis(name, "log:16..64"), np.random.default_rng(0))
+    assert type(drawn) is type(values[0])
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("1..0", "low < high"),
