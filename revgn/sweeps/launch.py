@@ -8,14 +8,14 @@ from pathlib import Path
 from revgn.errors import UsageError
 from revgn.settings import canonical
 from revgn.store.files import write_shared, writing
-from revgn.sweeps.axes import parse_axis
+from revgn.sweeps.axes import Axis, parse_axis
 from revgn.sweeps.dask import dask_executor
 from revgn.sweeps.drive import Board, Hopeless, Observer, Source, drive
 from revgn.sweeps.median import MedianRule
 from revgn.sweeps.plan import Plan, Rule, Trial, parse_plan, plan_toml, plan_trials, with_files_found
 from revgn.sweeps.pool import LocalPool, visible_gpus
 from revgn.sweeps.search import Searched
-from revgn.sweeps.tune import LR, Tuned, rates
+from revgn.sweeps.tune import LR, LR_FACTORS, Tuned, is_same_setting
 
 PLAN_FILE = "sweep.toml"
 
@@ -126,22 +126,23 @@ def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
     """Return the source of trials that tune a setting.
 
     `text` names the setting, as in "lr" (with the values on the grid of the plan), or also gives its values,
-    as in "lr=0.1,1". In "lr=x0.3,1,3" the values are factors of the value at each point of the sweep.
+    as in "lr=0.1,1". In "lr=x0.3,1,3" the values are factors of the value at each point of the sweep. Default
+    for "lr": the value at each point, times 1/9, 1/3, 1, 3 and 9.
 
     Raises
     ------
     UsageError
-        If the setting is unknown, or has no values. The learning rate has default values.
+        If the setting is unknown, or has fewer than two distinct positive values.
     """
     plan = with_files_found(plan, Path.cwd())
     name, _, values = text.partition("=")
     path = canonical(name.strip())
     if values:
         axis = parse_axis(path, values.removeprefix("x"))
-    elif given := [axis for axis in plan.axes if axis.path == path]:
+    elif given := [axis for axis in plan.axes if is_same_setting(plan, axis.path, path)]:
         axis = given[0]
     elif path == LR:
-        axis = rates(plan)
+        return Tuned(plan, Axis(path, LR_FACTORS), rule, folder, relative=True)
     else:
         raise UsageError(f"tune {path}: has no initial values; give some, as in {path}=log:0.01..1:3")
     return Tuned(plan, axis, rule, folder, relative=values.startswith("x"))
