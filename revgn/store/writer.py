@@ -28,6 +28,7 @@ from revgn.store.journal import Columns, Journal, check_record, encode, encode_r
 from revgn.store.migrate import keep_original
 from revgn.store.names import EPOCHS, STEPS, Weights, attributes_of, checkpoint_path, of_weights
 from revgn.store.network import StoredNetwork, save_network
+from revgn.store.owner import read_owner, this_process
 from revgn.store.reader import Run, is_run, open_run, progress_of
 
 SNAPSHOT_SECONDS = 2.0
@@ -240,7 +241,8 @@ def _is_unborn(folder: Path) -> bool:
     left = {path.name for path in folder.iterdir()} - {*_BEFORE_RUN}
     journal = folder / names.JOURNAL_FILE
     if left == {journal.name}:
-        return journal.stat().st_size == 0 and not is_locked(journal)
+        is_own = read_owner(folder / names.WRITER_FILE) == this_process()
+        return journal.stat().st_size == 0 and (is_own or not is_locked(journal))
     return not left
 
 
