@@ -17,11 +17,11 @@ from typing import Any
 from revgn.errors import UsageError
 from revgn.sweeps.claim import score_of_trial
 from revgn.sweeps.drive import Board
-from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, with_files_found
+from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, plan_toml, with_files_found
 
 JOURNAL = "optuna.log"
 _STUDY = "sweep"
-_CHOICES = "choices"
+_CHOICES, _GRID = "choices", "grid"  # attributes of a proposal, and of the study
 _PROPOSALS = 10  # that repeat a trial, before a point is drawn
 
 
@@ -34,7 +34,8 @@ class Searched:
     Raises
     ------
     UsageError
-        If optuna is not installed, the count is below one, seeds are on the grid, or there is no grid.
+        If optuna is not installed, the count is below one, seeds are on the grid, there is no grid, or the
+        search in this folder has another one.
     """
 
     def __init__(self, plan: Plan, count: int, folder: Path) -> None:
@@ -64,6 +65,10 @@ class Searched:
             direction="maximize",
             load_if_exists=True,
         )
+        grid = plan_toml(Plan({}, self._plan.axes, {name: {} for name in plan.variants}))
+        if self._study.user_attrs.get(_GRID, grid) != grid:
+            raise UsageError(f"{folder}: its search has another grid; choose another folder")
+        self._study.set_user_attr(_GRID, grid)
 
     def more(self, board: Board, free: int) -> list[Trial]:
         """Return the trials that optuna has already, then new ones for idle workers."""

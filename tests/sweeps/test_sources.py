@@ -344,3 +344,18 @@ def test_invalid_searches_are_rejected(tmp_path, grid, count, message):
     pytest.importorskip("optuna")
     with pytest.raises(UsageError, match=message):
         Searched(plan_of(**grid), count, tmp_path)
+
+
+def test_a_search_with_another_grid_needs_another_folder(tmp_path):
+    pytest.importorskip("optuna")
+    plan = plan_of(optimizer__lr="1e-4,1e-3")
+    for _ in range(2):
+        Searched(plan, 1, tmp_path)
+    others = (
+        plan_of(optimizer__lr="1e-4,1e-3,1e-2"),
+        plan_of(network__hidden="8,16"),
+        replace(plan, variants={"a": {}}),
+    )
+    for other in others:
+        with pytest.raises(UsageError, match="its search has another grid; choose another folder"):
+            Searched(other, 1, tmp_path)
