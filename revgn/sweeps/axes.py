@@ -51,7 +51,7 @@ def parse_axis(path: str, given: Any) -> Axis:
             raise UsageError(f"grid {path}: has no value; expected at least one")
         return Axis(path, values)
     found = _RANGE.fullmatch(given.strip())
-    if found is None:
+    if found is None or _are_paths(found):
         if "[" in given:  # a single value that is itself a list, such as block weights
             return Axis(path, (parse_value(given),))
         return Axis(path, tuple(parse_value(part.strip()) for part in given.split(",")))
@@ -83,6 +83,11 @@ def is_whole(name: str) -> bool:
 def _numbers_in(kind: Any) -> set[Any]:
     """Return which of the types int and float are part of a type."""
     return {kind} if kind in (int, float) else {each for part in get_args(kind) for each in _numbers_in(part)}
+
+
+def _are_paths(found: re.Match[str]) -> bool:
+    """Return whether what looks like a range is paths, as in ../a.csv,../b.csv."""
+    return "/" in found[0] and not any(isinstance(parse_value(found[k].strip()), int | float) for k in (2, 3))
 
 
 def _range(path: str, text: str, found: re.Match[str]) -> Axis:

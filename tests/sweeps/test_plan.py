@@ -42,6 +42,8 @@ seed = "0..1"
         ("[0.5,0.5]", ([0.5, 0.5],)),
         ([1, "none"], (1, None)),
         (7, (7,)),
+        ("../a.csv,../b.csv", ("../a.csv", "../b.csv")),
+        ("data/../a.csv", ("data/../a.csv",)),
     ],
 )
 def test_values(text, values):
@@ -71,6 +73,8 @@ def test_ranges_of_settings_that_take_whole_numbers_are_rounded(name, text, valu
         ("1..0", "low < high"),
         ("log:0..1", "0 < low < high"),
         ("a..b", "expected numbers"),
+        ("0..x", "expected numbers"),
+        ("0../1", "expected numbers"),
         ("0..1e9:1", "has 1 values"),
         ("0..10000000", "at most 100,000"),
         ("0.1..inf", "both finite"),
