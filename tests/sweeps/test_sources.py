@@ -359,3 +359,9 @@ def test_a_search_with_another_grid_needs_another_folder(tmp_path):
     for other in others:
         with pytest.raises(UsageError, match="its search has another grid; choose another folder"):
             Searched(other, 1, tmp_path)
+
+
+def test_a_search_proposes_whole_numbers_for_settings_that_take_them(tmp_path):
+    pytest.importorskip("optuna")
+    (trial,) = Searched(plan_of(network__hidden="log:16..64"), 1, tmp_path).more({}, 1)
+    assert type(trial.choices["network.hidden"]) is int
