@@ -1,6 +1,7 @@
 """`revgn sweep`: run many trials, from a grid or drawn at random, on several processes and machines."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
     from revgn.sweeps import Board, Plan
-    from revgn.sweeps.tune import Rule
+    from revgn.sweeps.plan import Rule
 
 
 @click.command("sweep", cls=GroupedCommand)
@@ -50,12 +51,11 @@ if TYPE_CHECKING:
 @click.option(
     "--rule",
     type=click.Choice(["score", "largest", "progress", "fit"]),
-    default="score",
-    show_default=True,
     help=(
         "Criterion of --tune. score: best accuracy (or loss) on the validation set; without one, the last on "
         "the test set; largest: largest value that does not diverge and lowers the training loss; "
-        "progress: lowest training loss after one epoch; fit: lowest training loss at the end."
+        "progress: lowest training loss after one epoch; fit: lowest training loss at the end.  "
+        "[default: score]"
     ),
 )
 @click.option("--search", type=int, metavar="N", help="Let optuna choose N trials within the grid.")
@@ -79,7 +79,7 @@ def command(
     workers: int | None,
     dask: str | None,
     tune: str | None,
-    rule: "Rule",
+    rule: "Rule | None",
     search: int | None,
     median_after: float | None,
     dry_run: bool,
@@ -101,37 +101,35 @@ def command(
     revgn sweep --optimizer adam --tune lr --grid seed=0..2 --median-after 2
     """
     from revgn.errors import UsageError
-    from revgn.sweeps import (
-        Listed,
-        MedianRule,
-        Plan,
-        Searched,
-        executor_at,
-        load_plan,
-        plan_trials,
-        run_sweep,
-        tuned,
-    )
-    from revgn.sweeps.plan import with_files_found
+    from revgn.sweeps import MedianRule, Plan, Searched, executor_at, load_plan, run_sweep, source_of
+    from revgn.sweeps.tune import Tuned
 
     plan = Plan() if file is None else load_plan(file)
     settings = options.chosen_settings(values, assignments, dict(plan.settings))
-    plan = _with_options(plan, settings, axes, random, random_seed)
-    folder = out or _folder(file, plan)
     if tune is not None and search is not None:
         raise UsageError("--tune and --search: both choose the trials; use only one of them")
-    source = None if tune is None else tuned(plan, folder, tune, rule)
-    hopeless = None if median_after is None else MedianRule(median_after)
+    if tune is not None or search is not None:
+        plan = replace(plan, tune=None, search=None)
+    of_sweep = {
+        "random": random,
+        "random_seed": random_seed,
+        "tune": tune,
+        "rule": rule,
+        "search": search,
+        "median_after": median_after,
+    }
+    plan = _with_options(plan, settings, axes, of_sweep)
+    folder = out or _folder(file, plan)
+    hopeless = None if plan.median_after is None else MedianRule(plan.median_after)
+    if dry_run and plan.search is not None:
+        raise UsageError("--dry-run and --search: a search chooses each trial from earlier results")
+    source = source_of(plan, folder)
     if dry_run:
-        if search is not None:
-            raise UsageError("--dry-run and --search: a search chooses each trial from earlier results")
-        listed = source or Listed(plan_trials(with_files_found(plan, Path.cwd())))
-        print_forecast(listed, folder, 1 if workers is None else workers, as_json)
+        print_forecast(source, folder, 1 if workers is None else workers, as_json)
         return
     _note_on_data(plan)
-    searched = None if search is None else Searched(plan, search, folder)
-    if searched is not None and searched.count != search:
-        say_note(f"--search {search}: the grid has only {searched.count} points; each is run once")
+    if isinstance(source, Searched) and source.count != plan.search:
+        say_note(f"--search {plan.search}: the grid has only {source.count} points; each is run once")
     with (
         stop_when_asked("stopping each trial after its step, with a checkpoint") as should_stop,
         executor_at(dask, workers) as (executor, count),
@@ -140,7 +138,7 @@ def command(
         board = run_sweep(
             plan,
             folder,
-            source=source if searched is None else searched,
+            source=source,
             executor=executor,
             workers=count,
             command=command_line(),
@@ -148,21 +146,21 @@ def command(
             observe=observe,
             should_stop=should_stop,
         )
-    has_more = bool(source.more(board, 1)) if source is not None else not board
+    has_more = bool(source.more(board, 1)) if isinstance(source, Tuned) else not board
     by_test = any(state.beat.by_test for state in board.values())
-    if source is not None and not as_json:
+    if isinstance(source, Tuned) and not as_json:
         where = "the test set at the last evaluation" if by_test else "the validation set"
-        by = f"by {where}" if rule == "score" else f"by rule {rule}"
+        by = f"by {where}" if plan.rule == "score" else f"by rule {plan.rule}"
         for point, value in source.best(board).items():
             click.echo(f"{point}: best {source.axis.path} {value:g}, {by}")
     selecting = {
-        "tuning": source is not None and rule == "score",
-        "the search": searched is not None,
+        "tuning": isinstance(source, Tuned) and plan.rule == "score",
+        "the search": isinstance(source, Searched),
         "the median rule": hopeless is not None,
     }
     if by_test and any(selecting.values()):
         _note_on_test(" and ".join(name for name, is_used in selecting.items() if is_used))
-    is_expected = source is not None or searched is not None  # divergence, while values are being tried
+    is_expected = isinstance(source, Tuned | Searched)  # divergence, while values are being tried
     _report(folder, board, has_more, is_expected, as_json, should_stop.number)
 
 
@@ -170,12 +168,9 @@ def _with_options(
     plan: "Plan",
     settings: dict[str, Any],
     texts: tuple[str, ...],
-    random: int | None,
-    random_seed: int | None,
+    of_sweep: dict[str, Any],
 ) -> "Plan":
     """Return the plan of the file with the options applied."""
-    from dataclasses import replace
-
     from revgn.errors import UsageError
     from revgn.settings import canonical, merge_settings
     from revgn.sweeps import parse_axis
@@ -191,8 +186,7 @@ def _with_options(
         plan,
         settings=merge_settings(settings, dict(plan.settings)),
         axes=tuple(axes.values()),
-        random=plan.random if random is None else random,
-        random_seed=plan.random_seed if random_seed is None else random_seed,
+        **{name: value for name, value in of_sweep.items() if value is not None},
     )
 
 

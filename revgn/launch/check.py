@@ -10,8 +10,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from revgn.errors import DataError, RevgnError, RunError, reason_of
-from revgn.launch.problem import ROUNDING, is_own, problem_of, redraw_difference
+from revgn.launch.problem import ROUNDING, problem_of, redraw_difference
 from revgn.settings import build_config, config_toml, filled_settings, without_none
+from revgn.settings.registry import OWN
 from revgn.store import names
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
 from revgn.store.files import has_seal, reading
@@ -48,7 +49,7 @@ def check_run(folder: Path | str, *, repair: bool = False) -> list[Finding]:
         raise RunError(f"{folder}: is not a run folder: it has no {names.RUN_FILE}")
     found = []
     if repair:
-        repair_run(folder, config_toml(build_config(open_run(folder).config)))
+        repair_run(folder, lambda config: config_toml(build_config(config)))
         found.append(Finding("repair", "ok", "the journal was written into run.h5"))
     found.append(_found(names.RUN_FILE, _run_file, folder))
     try:
@@ -135,8 +136,7 @@ def _config(run: Run) -> str:
 
 def _network(run: Run) -> str:
     """Compare the frozen arrays with those that this version draws from the seed."""
-    if is_own(run):
-        raise _SkippedError("the network is user-defined")
+    _skip_own_parts(run)
     difference = redraw_difference(run)
     if difference is None:
         raise _SkippedError("the file is missing, as in runs before 0.2; the network is drawn from the seed")
@@ -146,7 +146,15 @@ def _network(run: Run) -> str:
     return f"equal to what the seed gives{same}"
 
 
+def _skip_own_parts(run: Run) -> None:
+    """Skip a check for which the network is built, if network or loss are user-defined."""
+    for name, part in (("network", run.config["network"]), ("loss", run.config["training"].get("loss"))):
+        if isinstance(part, dict) and part.get("kind") == OWN:
+            raise _SkippedError(f"the {name} is user-defined")
+
+
 def _problem(run: Run) -> Problem:
+    _skip_own_parts(run)
     try:
         return problem_of(run, optimizer=False)
     except DataError as error:
@@ -161,7 +169,16 @@ def _data(load: Callable[[], Problem]) -> str:
 def _checkpoints(folder: Path) -> Iterator[Finding]:
     for path in checkpoint_paths(folder):
         what = f"{names.CHECKPOINT_FOLDER}/{path.name}"
-        yield _found(what, lambda path=path: f"{len(load_checkpoint(path).arrays)} arrays")
+        yield _found(what, _checkpoint, path)
+
+
+def _checkpoint(path: Path) -> str:
+    try:
+        return f"{len(load_checkpoint(path).arrays)} arrays"
+    except RunError:
+        if path.exists():
+            raise
+        raise _SkippedError("the run has replaced it by a newer one meanwhile") from None
 
 
 def _weights(run: Run, load: Callable[[], Problem]) -> str:

@@ -66,8 +66,8 @@ def evaluate_run(
     Raises
     ------
     UsageError
-        If the number of features differs, an input column is missing, a class is unknown to the network, or
-        there are no averaged weights.
+        If the number of features differs, an input column is missing, a class is unknown to the network, the
+        sets have no rows, or there are no averaged weights.
 
     Examples
     --------
@@ -86,8 +86,10 @@ def evaluate_run(
         model, dataset = model_of(problem), problem.dataset
     if weights == "average" and model.config.training.average is None:
         raise UsageError(f"{folder}: has no averaged weights, since it was trained without training.average")
-    step, params = weights_of(run, model, checkpoint, weights)
     rows: dict[str, Part | None] = {part: getattr(dataset, part) for part in parts}
+    if not any(part is not None for part in rows.values()):
+        raise UsageError(f"{dataset.name}: has no {' or '.join(parts)} rows to evaluate; choose other parts")
+    step, params = weights_of(run, model, checkpoint, weights)
     scores = {name: score_part(model, params, part) for name, part in rows.items() if part is not None}
     scores["all"] = scores_together(scores.values())
     interface = model.interface

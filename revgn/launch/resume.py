@@ -15,6 +15,7 @@ from revgn.settings import Config, Tail, build_config, config_dict, fields_at, f
 from revgn.solvers import MinimumNorm
 from revgn.store import Provenance, Run, RunWriter, has_network, latest_checkpoint, open_run, reopen_run
 from revgn.store.attributes import machine_changes
+from revgn.store.reader import progress_of
 from revgn.training import Problem, TrainState, idle_settings, initial_state, restore_state
 from revgn.training.average import tail_begin
 
@@ -50,7 +51,8 @@ def resume_run(
     UsageError
         If a setting cannot change on resume, or the run has completed all its steps.
     RunError
-        If there is no usable checkpoint, or the data differ from the data at the start of the run.
+        If there is no usable checkpoint, if the data differ from the data at the start of the run, or if
+        another process is writing the run or has continued it meanwhile.
 
     Examples
     --------
@@ -62,6 +64,7 @@ def resume_run(
     """
     folder = Path(folder)
     run = open_run(folder)
+    since = progress_of(run)
     own = changes if isinstance(changes, Problem) else with_data_found(build_config(changes, run.config))
     after = own.config if isinstance(own, Problem) else own
     _check_changes(build_config(run.config), after)
@@ -79,7 +82,7 @@ def resume_run(
     for text in (*_changes(run, problem, state, origin), *idle_settings(problem)):
         note(text)
     network = None if has_network(folder) else stored_network(problem)  # a run of an older version
-    writer = reopen_run(folder, origin, network, step=state.step)
+    writer = reopen_run(folder, origin, network, step=state.step, since=since)
     return record_with_room(writer, problem, state, command, observe, should_stop, note)
 
 
@@ -108,8 +111,10 @@ def record_with_room(
             message = f"{error}; the run continues in this way from its newest checkpoint"
         note(message)  # here the error and the arrays in its traceback have been released
         problem = bounded
-        state = _latest_state(open_run(writer.folder), problem, note)
-        writer = reopen_run(writer.folder, provenance(problem, f"{command} ({message})"), step=state.step)
+        run = open_run(writer.folder)
+        since, state = progress_of(run), _latest_state(run, problem, note)
+        origin = provenance(problem, f"{command} ({message})")
+        writer = reopen_run(writer.folder, origin, step=state.step, since=since)
 
 
 def _with_bound(problem: Problem, memory: int) -> Problem:
@@ -152,8 +157,9 @@ def _changes(run: Run, problem: Problem, state: TrainState, origin: Provenance) 
         yield _schedule_change(before, after, last, now, (total, problem.total_steps))
     if isinstance(problem.average, Tail) and state.average and state.average.steps:
         begin = tail_begin(problem.average, problem.total_steps)
-        if state.step < begin:
-            yield f"the average of the weights starts again at step {begin + 1}, since the run is longer now"
+        if state.average.steps > max(state.step - begin, 0):  # of which some came before the beginning
+            first = max(state.step, begin) + 1
+            yield f"the average of the weights starts again at step {first}, since it begins later now"
 
 
 def _schedule_change(before: Config, after: Config, last: float, now: float, totals: tuple[int, int]) -> str:

@@ -86,13 +86,13 @@ def start_run(
     cost = training.step_cost(problem)
     for text in (*cost.notes, *training.idle_settings(problem)):
         note(text)
-    writer = create_run(Path(folder), provenance(problem, command), stored_network(problem))
-    if choices:
-        announce(choices)
-    if sum(cost.work.values()) * problem.total_steps > _LONG:
-        announce(_estimate(problem))
-    state = initial_state(problem)
-    return record_with_room(writer, problem, state, command, observe, should_stop, note)
+    with create_run(Path(folder), provenance(problem, command), stored_network(problem)) as writer:
+        if choices:
+            announce(choices)
+        if sum(cost.work.values()) * problem.total_steps > _LONG:
+            announce(_estimate(problem))
+        state = initial_state(problem)
+        return record_with_room(writer, problem, state, command, observe, should_stop, note)
 
 
 def _estimate(problem: Problem) -> str:

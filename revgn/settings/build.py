@@ -16,7 +16,7 @@ from revgn.settings.presets import PRESETS
 from revgn.settings.registry import FAMILIES, OWN, RENAMED_KINDS, family_of, holders, kind_of
 from revgn.settings.renamed import renamed
 from revgn.settings.text import config_dict, flat, parse_size
-from revgn.structs import FieldError, Setting, is_struct, settings_of
+from revgn.structs import FieldError, Setting, choices_of, is_struct, settings_of
 
 Table = dict[str, Any]
 
@@ -124,7 +124,15 @@ def _class_of(of: Setting | None, table: Any, default: Any) -> type | None:
 
 
 def _normal(of: Setting | None, value: Any) -> Any:
-    """Return the table that a kind abbreviates: {kind = "adam"} for "adam". An old kind gets its new name."""
+    """Return a value as the type of its setting has it: the table of an abbreviated kind, or None for "none".
+
+    {kind = "adam"} is returned for "adam", with the new name of an old kind. Files have no None, and options
+    read every "none" as None; a choice "none" of a setting that cannot be None is therefore that text.
+    """
+    if of is not None and not of.is_part and value in (None, "none"):
+        if type(None) in typing.get_args(of.type):
+            return None if "none" not in choices_of(of.type) else value
+        return "none" if "none" in choices_of(of.type) else value
     if of is None or of.family is None or not isinstance(value, str | dict):
         return value
     if value == "none":
@@ -157,9 +165,9 @@ def _member(of: Setting, value: Any, path: str, default: Any) -> Any:
     """Return the value of one field; build it from its table if it is a struct."""
     if of.size and isinstance(value, str):
         return parse_size(value, path)
+    value = _normal(of, value)
     if not of.is_part:
         return value
-    value = _normal(of, value)
     if value is None and of.family and (of.default is None or type(None) in typing.get_args(of.type)):
         return None
     if not isinstance(value, dict):

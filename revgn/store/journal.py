@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from revgn.errors import RunError, RunHeldError, UsageError
 from revgn.store.files import write_all, writing
 from revgn.store.names import CADENCES, RENAMED_SERIES, WRITER_FILE, Cadence
-from revgn.store.owner import is_alive, read_owner, this_process, write_owner
+from revgn.store.owner import SILENT_SECONDS, is_alive, read_owner, this_process, write_owner
 
 Record = dict[str, float]
 Entry = tuple[Cadence | None, Record]  # the cadence is None where the run was resumed from a step
@@ -120,7 +120,7 @@ class Journal:
         with writing(path):
             self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
             try:
-                _lock(self._descriptor, path.parent)
+                _lock(self._descriptor, path)
                 write_owner(path.with_name(WRITER_FILE), this_process())
                 os.ftruncate(self._descriptor, read_journal(path)[1])
             except (OSError, RunError):
@@ -200,14 +200,11 @@ class Columns:
             self._columns[name] = array("d", [math.nan]) * len(self._columns[self.cadence.scale.name])
 
 
-def _lock(descriptor: int, folder: Path) -> None:
-    """Lock the journal; if another process holds the lock, raise an error that names it.
-
-    On a file system without locks, the process that wrote last is taken to hold the lock while it is alive.
-    """
-    owner = read_owner(folder / WRITER_FILE)
+def _lock(descriptor: int, path: Path) -> None:
+    """Lock the journal; if another process holds the lock, raise an error that names it."""
+    owner = read_owner(path.with_name(WRITER_FILE))
     held = RunHeldError(
-        f"{folder}: another process is writing this run{'' if owner is None else f': {owner}'}"
+        f"{path.parent}: another process is writing this run{'' if owner is None else f': {owner}'}"
     )
     for _ in range(_LOCK_TRIES):  # a call of `is_locked` holds the lock for an instant
         try:
@@ -216,9 +213,9 @@ def _lock(descriptor: int, folder: Path) -> None:
         except BlockingIOError:
             time.sleep(0.01)
         except OSError:
-            if owner is None or owner == this_process() or not is_alive(owner):
-                return
-            raise held from None
+            if owner != this_process() and _is_owned(path):
+                raise held from None
+            return
     raise held
 
 
@@ -229,6 +226,19 @@ def is_locked(path: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return _is_owned(path)
     return False
+
+
+def _is_owned(path: Path) -> bool:
+    """Return whether a process is writing the journal, on a file system without locks.
+
+    It is the process that wrote last, while it is alive. On another machine it counts as dead when the
+    journal has not changed for `SILENT_SECONDS`.
+    """
+    owner = read_owner(path.with_name(WRITER_FILE))
+    alive = False if owner is None else is_alive(owner)
+    return time.time() - path.stat().st_mtime < SILENT_SECONDS if alive is None else alive

@@ -12,6 +12,7 @@ series exists from the first snapshot on, initially with length 0; a series of a
 its first record on.
 """
 
+import re
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +51,8 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 
 def checkpoint_paths(folder: Path) -> list[Path]:
     """Return the paths of the checkpoints of the run in `folder`, in the order of their steps."""
-    paths = (folder / CHECKPOINT_FOLDER).glob("step_*.h5")
+    found = (folder / CHECKPOINT_FOLDER).glob("step_*.h5")
+    paths = (path for path in found if re.fullmatch(r"step_\d+\.h5", path.name))  # not a user's copies
     return sorted(paths, key=lambda path: (len(path.name), path.name))
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from revgn.store.files import write_whole
 
+SILENT_SECONDS = 60.0  # without a sign of life, after which a process on another machine counts as dead
+
 
 @dataclass(frozen=True, slots=True)
 class Owner:
@@ -34,7 +36,10 @@ def this_process() -> Owner:
 
 
 def is_alive(owner: Owner) -> bool | None:
-    """Return whether the process is alive; None if it ran on another machine or during another boot."""
+    """Return whether the process is alive; None if it ran on another machine or during another boot.
+
+    A process that has ended, but whose parent has not noticed it (a zombie), is not alive.
+    """
     here = this_process()
     if (owner.host, owner.machine) != (here.host, here.machine):
         return None
@@ -44,7 +49,8 @@ def is_alive(owner: Owner) -> bool | None:
         return False
     except PermissionError:
         pass
-    return owner.began == _began(owner.process)
+    has_ended = _stat(owner.process)[:1] in (["Z"], ["X"])
+    return not has_ended and owner.began == _began(owner.process)
 
 
 def write_owner(path: Path, owner: Owner) -> None:
@@ -76,6 +82,11 @@ def _machine() -> str:
 
 
 def _began(process: int) -> str:
-    with suppress(OSError, IndexError):  # the process name, in parentheses, may contain blanks
-        return Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
-    return ""
+    return "".join(_stat(process)[19:20])
+
+
+def _stat(process: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on; none if the system does not provide them."""
+    with suppress(OSError):  # the name of the process, in parentheses, may contain blanks
+        return Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    return []

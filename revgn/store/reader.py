@@ -138,9 +138,16 @@ def list_runs(root: Path | str) -> list[Path]:
 
 def status(run: Run) -> str:
     """Return the status of a run; "killed" if it is stored as "running" but no process is writing it."""
-    if run.status == "running" and not is_locked(run.folder / names.JOURNAL_FILE):
-        return "killed"
-    return run.status
+    if run.status != "running" or is_locked(run.folder / names.JOURNAL_FILE):
+        return run.status
+    stored = open_run(run.folder).status  # the run may have ended since it was opened
+    return "killed" if stored == "running" else stored
+
+
+def progress_of(run: Run) -> tuple[object, ...]:
+    """Return what differs once another process has continued a run: attributes and checkpoints."""
+    changing = ("status", "history", "end", names.JOURNAL_BYTES)
+    return *(run.attributes.get(name) for name in changing), *run.checkpoints
 
 
 def _read_series(folder: Path, cadence: Cadence) -> Series:

@@ -1,8 +1,8 @@
 """Writing a run: records go to the journal immediately, and to run.h5 every few seconds."""
 
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -28,7 +28,8 @@ from revgn.store.journal import Columns, Journal, check_record, encode, encode_r
 from revgn.store.migrate import keep_original
 from revgn.store.names import EPOCHS, STEPS, Weights, attributes_of, checkpoint_path, of_weights
 from revgn.store.network import StoredNetwork, save_network
-from revgn.store.reader import Run, open_run
+from revgn.store.owner import read_owner, this_process
+from revgn.store.reader import Run, is_run, open_run, progress_of
 
 SNAPSHOT_SECONDS = 2.0
 SNAPSHOT_SHARE = 0.01
@@ -37,9 +38,9 @@ SNAPSHOT_SHARE = 0.01
 class RunWriter:
     """Writer of one run; its `with` block closes the run with a status that depends on how the block ends."""
 
-    def __init__(self, folder: Path, attributes: dict[str, Any]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._attributes = attributes
+        self._attributes: dict[str, Any] = {}
         self._steps, self._epochs = Columns(STEPS), Columns(EPOCHS)
         self._opened = self._latest = time.monotonic()
         self._cost = 0.0
@@ -124,8 +125,9 @@ class RunWriter:
 
     def _release(self) -> None:
         """Close the journal without changing the run."""
-        self._open_journal().close()
-        self._journal = None
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
 
     def _record(self, columns: Columns, values: Mapping[str, float | None]) -> None:
         record = check_record(columns.cadence, values)
@@ -147,7 +149,7 @@ def create_run(folder: Path, provenance: Provenance, network: StoredNetwork | No
     """Create the folder of a new run; a folder that is not empty or cannot be written raises `RunError`.
 
     `network` makes the run independent of its data. If the run cannot be created, for instance on a full
-    disk, nothing remains of it.
+    disk, nothing remains of it. `RunHeldError` is raised if another process creates a run in the folder.
     """
     attributes = first_attributes(provenance)
     with writing(folder):
@@ -156,7 +158,11 @@ def create_run(folder: Path, provenance: Provenance, network: StoredNetwork | No
         if not _is_unborn(folder):
             raise RunError(f"{folder}: is not empty, and runs are never overwritten; choose another folder")
     try:
-        return _begin(RunWriter(folder, attributes), provenance.config_toml, network)
+        with _locked(folder) as writer:
+            if is_run(folder):
+                raise RunHeldError(f"{folder}: another process has created a run here meanwhile")
+            _begin(writer, attributes, provenance.config_toml, network)
+            return writer
     except RunHeldError:  # the files are those of another process
         raise
     except BaseException:
@@ -166,44 +172,56 @@ def create_run(folder: Path, provenance: Provenance, network: StoredNetwork | No
 
 
 def reopen_run(
-    folder: Path, provenance: Provenance, network: StoredNetwork | None = None, *, step: int | None = None
+    folder: Path,
+    provenance: Provenance,
+    network: StoredNetwork | None = None,
+    *,
+    step: int | None = None,
+    since: tuple[object, ...] | None = None,
 ) -> RunWriter:
     """Return a writer that continues a run from `step`, with the machine and settings in `provenance`.
 
     Records of later steps become void; without `step`, all records remain valid. Title, first command, seed
     and data do not change. The new line of the history lists the changes of machine and versions. `network`
-    is for a run of a version that did not store it. `RunError` is raised if there is no run, if it is
-    damaged, or if another process is writing it.
+    is for a run of a version that did not store it. `since` is the `progress_of` the run from which `step`
+    was chosen. `RunError` is raised if there is no run, if it is damaged, if another process is writing it,
+    or if one has continued it after `since`.
     """
-    run = open_run(folder)
-    changes = machine_changes(run.attributes, provenance)
-    changed = f" ({', '.join(changes)})" if changes else ""
-    changing = (names.CONFIG_PREFIX, "version.")
-    kept = {name: value for name, value in run.attributes.items() if not name.startswith(changing)}
-    attributes = kept | {
-        "status": "running",
-        "message": "",
-        "end": "",
-        "history": text(f"{kept['history']}\n{now()} {provenance.command}{changed}"),
-        **machine_attributes(provenance),
-    }
-    keep_original(folder)
-    return _begin(RunWriter(folder, attributes), provenance.config_toml, network, run, step)
+    with _locked_run(folder) as (writer, run):
+        if since is not None and progress_of(run) != since:
+            raise RunHeldError(f"{folder}: another process has continued this run meanwhile; try again")
+        changes = machine_changes(run.attributes, provenance)
+        changed = f" ({', '.join(changes)})" if changes else ""
+        changing = (names.CONFIG_PREFIX, "version.")
+        kept = {name: value for name, value in run.attributes.items() if not name.startswith(changing)}
+        attributes = kept | {
+            "status": "running",
+            "message": "",
+            "end": "",
+            "history": text(f"{kept['history']}\n{now()} {provenance.command}{changed}"),
+            **machine_attributes(provenance),
+        }
+        keep_original(folder)
+        _begin(writer, attributes, provenance.config_toml, network, run, step)
+        return writer
 
 
-def repair_run(folder: Path, config_toml: str) -> None:
+def repair_run(folder: Path, toml_of: Callable[[dict[str, Any]], str]) -> None:
     """Write the journal of a killed run into run.h5 and correct its status.
 
-    An incomplete last line of the journal is removed. A run in an older format is converted, with the
-    settings `config_toml`, and the original run.h5 is kept. `RunError` is raised if there is no run, if other
-    files than the journal are damaged, or if another process is writing the run.
+    An incomplete last line of the journal is removed. A run in an older format is converted, and the original
+    run.h5 is kept; `toml_of` returns the content of config.toml for the settings of the run. `RunError` is
+    raised if there is no run, if other files than the journal are damaged, or if another process is writing
+    the run.
     """
-    run = open_run(folder)
-    attributes = run.attributes | config_attributes(run.config)
-    if run.status == "running":
-        attributes |= {"status": "interrupted", "message": "repaired after its process died", "end": now()}
-    keep_original(folder)
-    _begin(RunWriter(folder, attributes), config_toml, None, run)._release()
+    with _locked_run(folder) as (writer, run):
+        attributes = run.attributes | config_attributes(run.config)
+        if run.status == "running":
+            died = {"status": "interrupted", "message": "repaired after its process died", "end": now()}
+            attributes |= died
+        keep_original(folder)
+        _begin(writer, attributes, toml_of(run.config), None, run)
+        writer._release()
 
 
 _BEFORE_RUN = (names.CONFIG_FILE, names.NETWORK_FILE, names.PARTIAL_FILE, names.WRITER_FILE)
@@ -223,35 +241,52 @@ def _is_unborn(folder: Path) -> bool:
     left = {path.name for path in folder.iterdir()} - {*_BEFORE_RUN}
     journal = folder / names.JOURNAL_FILE
     if left == {journal.name}:
-        return journal.stat().st_size == 0 and not is_locked(journal)
+        is_own = read_owner(folder / names.WRITER_FILE) == this_process()
+        return journal.stat().st_size == 0 and (is_own or not is_locked(journal))
     return not left
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[RunWriter]:
+    """Yield a writer, which locks the run; if the block fails, the lock is released."""
+    writer = RunWriter(folder)
+    try:
+        yield writer
+    except BaseException:
+        writer._release()
+        raise
+
+
+@contextmanager
+def _locked_run(folder: Path) -> Iterator[tuple[RunWriter, Run]]:
+    """Yield the writer of an existing run, and the run as read after locking, so that it cannot change."""
+    open_run(folder)  # raises an error if there is no run, before a journal is made
+    with _locked(folder) as writer:
+        yield writer, open_run(folder)
 
 
 def _begin(
     writer: RunWriter,
+    attributes: dict[str, Any],
     config_toml: str,
     network: StoredNetwork | None = None,
     run: Run | None = None,
     step: int | None = None,
-) -> RunWriter:
+) -> None:
     """Write the settings and a first snapshot; for a continued run, with all records up to `step`.
 
     The network is written before the snapshot, so that no run.h5 exists without it.
     """
-    try:
-        if run is not None:
-            writer._steps.extend(run.steps)  # read after locking, so that no other process can write
-            writer._epochs.extend(run.epochs)
-        if step is not None:
-            writer.rewind(step)
-        write_whole(writer.folder / names.CONFIG_FILE, config_toml.encode())
-        if network is not None:
-            save_network(writer.folder, network)
-        writer.snapshot()
-    except BaseException:
-        writer._release()
-        raise
-    return writer
+    writer._attributes = attributes
+    if run is not None:
+        writer._steps.extend(run.steps)
+        writer._epochs.extend(run.epochs)
+    if step is not None:
+        writer.rewind(step)
+    write_whole(writer.folder / names.CONFIG_FILE, config_toml.encode())
+    if network is not None:
+        save_network(writer.folder, network)
+    writer.snapshot()
 
 
 def _fill_group(group: h5py.Group, columns: Columns) -> None:

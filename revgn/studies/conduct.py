@@ -1,11 +1,12 @@
 """Conducting a study: its sweep is run, then its tables, plots, report and verdicts are written."""
 
 import importlib.util
-import json
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path
+
+import msgspec
 
 from revgn.settings import build_config
 from revgn.store import Run, open_run
@@ -73,7 +74,8 @@ def conduct_study(
         verdicts = _write_race(study, source, board, scale, command)
     else:
         verdicts = _write_study(study, board, folder, scale, seeds, command)
-    write_shared(folder / "study.json", json.dumps([_plain(each) for each in verdicts], indent=1).encode())
+    found = msgspec.json.encode([_plain(each) for each in verdicts])  # with null for NaN
+    write_shared(folder / "study.json", msgspec.json.format(found, indent=1))
     return board, verdicts
 
 

@@ -10,7 +10,6 @@ from revgn.studies.page import question_of, verdict_table
 from revgn.studies.race import Budget, Final, Race, Raced, Speed
 from revgn.studies.study import Claim, Scale, Study, Verdict, judge
 from revgn.sweeps.drive import Board
-from revgn.sweeps.work import OVER
 from revgn.views.canvas import COLOURS, MARKERS, canvas
 from revgn.views.compare import metrics_of, spread_of
 
@@ -33,11 +32,11 @@ Results = Mapping[tuple[str, Budget], Result]
 
 
 def race_results(race: Raced, board: Board) -> dict[tuple[str, Budget], Result]:
-    """Return the final runs of each variant and budget; only those in which all seeds have ended."""
+    """Return the final runs of each variant and budget; only those in which all seeds have finished."""
     found = {}
     for key, final in race.finals(board).items():
         names = [trial.name for trial in final.trials]
-        if all(name in board and board[name].status in OVER for name in names):
+        if all(name in board and board[name].status == "finished" for name in names):
             found[key] = Result(final, [open_run(race.folder / name) for name in names])
     return found
 
@@ -96,12 +95,12 @@ def race_markdown(
     lines += ["", f"| milliseconds per step, batch size | {' | '.join(map(str, of.batch_sizes))} |"]
     lines += ["|---" * (len(of.batch_sizes) + 1) + "|"]
     for variant in variants:
-        times = [speeds.get((variant, batch)) for batch in of.batch_sizes]
-        cells = ["failed" if time is None else f"{1000 * time.seconds:.1f}" for time in times]
+        left_out = of.too_slow.get(variant, ())
+        cells = [_milliseconds(speeds.get((variant, batch)), batch in left_out) for batch in of.batch_sizes]
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     head, rows = verdict_table(verdicts)
     lines += ["", f"| {' | '.join(head)} |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join([*lines, "", f"![{study.name}]({study.name}.png)", ""])
+    return "\n".join([*lines, "", f"![{study.name}](study.png)", ""])
 
 
 def draw_race(race: Race, results: Results, path: Path) -> None:
@@ -141,6 +140,12 @@ def _winner(results: Results, budget: Budget) -> str | None:
         if of == budget and result.values(_JUDGED)
     }
     return max(means, key=lambda variant: means[variant], default=None)
+
+
+def _milliseconds(speed: Speed | None, is_left_out: bool) -> str:
+    if speed is None:
+        return "-" if is_left_out else "failed"
+    return f"{1000 * speed.seconds:.1f}"
 
 
 def _cell(result: Result | None) -> str:

@@ -46,8 +46,7 @@ from revgn.settings import merge_settings, parse_toml
 from revgn.store import Run
 from revgn.studies.race import Race
 from revgn.sweeps import Plan, parse_axis
-from revgn.sweeps.plan import parse_grid, with_files_found
-from revgn.sweeps.tune import Rule
+from revgn.sweeps.plan import Rule, parse_grid, with_files_found
 from revgn.views.compare import metrics_of
 
 Scale = Literal["laptop", "paper"]

@@ -6,17 +6,19 @@
 log:1e-3..1:7     7 numbers, equally spaced on a logarithmic scale
 0.1..0.9          any number in the range (for --random and --search), uniformly distributed
 log:1e-3..1       likewise, with a uniformly distributed logarithm
+
+Numbers of a range are rounded for a setting that takes only whole numbers, such as `hidden`.
 """
 
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from revgn.errors import UsageError
-from revgn.settings import parse_value
+from revgn.settings import named_settings, parse_value
 
 NONE = "none"  # represents None in a TOML file
 _RANGE = re.compile(r"(log:)?([^:]+?)\.\.([^:]+?)(?::(\d+))?")
@@ -32,6 +34,7 @@ class Axis:
     low: float = math.nan
     high: float = math.nan
     log: bool = False
+    whole: bool = False  # whether the numbers of the range are rounded
 
     @property
     def is_continuous(self) -> bool:
@@ -48,7 +51,7 @@ def parse_axis(path: str, given: Any) -> Axis:
             raise UsageError(f"grid {path}: has no value; expected at least one")
         return Axis(path, values)
     found = _RANGE.fullmatch(given.strip())
-    if found is None:
+    if found is None or _are_paths(found):
         if "[" in given:  # a single value that is itself a list, such as block weights
             return Axis(path, (parse_value(given),))
         return Axis(path, tuple(parse_value(part.strip()) for part in given.split(",")))
@@ -63,12 +66,28 @@ def draw(axis: Axis, rng: np.random.Generator) -> Any:
 
 
 def at(axis: Axis, share: float) -> float:
-    """Return the number at the fraction `share`, between 0 and 1, of a range."""
+    """Return the number at the fraction `share`, between 0 and 1, of a range; an integer if it is whole."""
     if axis.log:
         number = axis.low * (axis.high / axis.low) ** share
     else:
         number = axis.low + (axis.high - axis.low) * share
-    return float(f"{number:.{_DIGITS}g}")
+    return round(number) if axis.whole else float(f"{number:.{_DIGITS}g}")
+
+
+def is_whole(name: str) -> bool:
+    """Return whether a setting, given by path or name, takes whole numbers and no others."""
+    settings = named_settings().get(name.rpartition(".")[2], ())
+    return bool(settings) and all(_numbers_in(of.type) == {int} for of in settings)
+
+
+def _numbers_in(kind: Any) -> set[Any]:
+    """Return which of the types int and float are part of a type."""
+    return {kind} if kind in (int, float) else {each for part in get_args(kind) for each in _numbers_in(part)}
+
+
+def _are_paths(found: re.Match[str]) -> bool:
+    """Return whether what looks like a range is paths, as in ../a.csv,../b.csv."""
+    return "/" in found[0] and not any(isinstance(parse_value(found[k].strip()), int | float) for k in (2, 3))
 
 
 def _range(path: str, text: str, found: re.Match[str]) -> Axis:
@@ -84,9 +103,9 @@ def _range(path: str, text: str, found: re.Match[str]) -> Axis:
         if high - low >= 100_000:
             raise UsageError(f"grid {path}: {text!r} has {high - low + 1} values; expected at most 100,000")
         return Axis(path, tuple(range(low, high + 1)))
-    axis = Axis(path, (), float(low), float(high), log)
+    axis = Axis(path, (), float(low), float(high), log, is_whole(path))
     if count is None:
         return axis
     if not 2 <= int(count) <= 100_000:
         raise UsageError(f"grid {path}: {text!r} has {count} values; expected 2 to 100,000")
-    return Axis(path, tuple(at(axis, k / (int(count) - 1)) for k in range(int(count))))
+    return Axis(path, tuple(dict.fromkeys(at(axis, k / (int(count) - 1)) for k in range(int(count)))))

@@ -23,11 +23,10 @@ import msgspec
 
 from revgn.errors import RunError
 from revgn.store.files import write_shared, writing
-from revgn.store.owner import Owner, is_alive, read_owner, this_process, write_owner
+from revgn.store.owner import SILENT_SECONDS, Owner, is_alive, read_owner, this_process, write_owner
 
 CLAIMS = ".claims"
 BEAT_SECONDS = 1.0
-SILENT_SECONDS = 60.0  # without a heartbeat, after which a process on another machine counts as dead
 _LOOK_SECONDS = 0.2
 
 
@@ -163,4 +162,6 @@ def _stop_reason(claim: Path) -> bool | str:
     """Return the reason to end the trial, True to stop the attempt without ending the trial, else False."""
     with suppress(OSError):
         return (claim / "stop").read_text(encoding="utf-8", errors="replace") or True
-    return claim.with_name(f"{int(claim.name) + 1:04d}").exists()
+    with suppress(OSError):  # of a network file system, for a moment
+        return claim.with_name(f"{int(claim.name) + 1:04d}").exists()
+    return False

@@ -119,8 +119,9 @@ def drive(
         for name in reasons.keys() & {call.trial for call in given.values()}:
             _ask_to_stop(folder, name, reasons[name])
         for future in _done(given):
-            name = given.pop(future).trial
-            board[name] = _ended(_looked_at(folder, board[name], silence, True), future, deaths)
+            name, after = given.pop(future)
+            was_asked = _was_asked_to_stop(folder, name, after)
+            board[name] = _ended(_looked_at(folder, board[name], silence, True), future, was_asked, deaths)
             if deaths[name] >= _MOST_DEATHS:
                 message = f"its worker process died {_MOST_DEATHS} times, possibly out of memory"
                 board[name] = board[name]._replace(status="failed", message=message)
@@ -197,14 +198,19 @@ def _done(given: Mapping[Future[Result], _Call]) -> set[Future[Result]]:
     return wait(given, _LOOK_SECONDS, FIRST_COMPLETED).done
 
 
-def _ended(state: TrialState, future: Future[Result], deaths: Counter[str]) -> TrialState:
+def _was_asked_to_stop(folder: Path, name: str, after: int) -> bool:
+    """Return whether the attempt after number `after` has begun, and has stopped with a checkpoint."""
+    claim = newest_claim(folder, name)
+    return claim is not None and attempt(claim) > after and claim.beat.ended == "interrupted"
+
+
+def _ended(state: TrialState, future: Future[Result], was_asked: bool, deaths: Counter[str]) -> TrialState:
     """Return the state of a trial after an attempt."""
     error = None if future.cancelled() else future.exception()
     if error is None and not future.cancelled():
         result = future.result()
         return state._replace(status=result.status, message=result.message)
     if isinstance(error, BrokenExecutor) or error is None:  # a signal ends the worker after its attempt
-        has_died = isinstance(error, BrokenExecutor) and state.beat.ended != "interrupted"
-        deaths[state.trial.name] += has_died
+        deaths[state.trial.name] += isinstance(error, BrokenExecutor) and not was_asked
         return state._replace(status="interrupted")
     return state._replace(status="failed", message=f"{type(error).__name__}: {error}")

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from revgn.data import Dataset, load_dataset
-from revgn.settings import Config, build_config, config_dict, flat
+from revgn.settings import Config, config_dict, flat
 from revgn.sweeps.plan import Trial
 from revgn.sweeps.pool import LocalPool, visible_gpus
-from revgn.training import build_problem, choose_solver, estimate_step
+from revgn.training import build_problem, choose_defaults, choose_solver, estimate_step
 
 # Last parts of the settings that do not change the time of a step.
 _FREE = ("seed", "epochs", "steps", "lr", "weight_decay", "eval_every", "checkpoint_every", "diverged_above")
@@ -62,16 +62,20 @@ def forecast(trials: Sequence[Trial], later: Sequence[tuple[Trial, int]], worker
 def trial_seconds(settings: Iterable[Mapping[str, object]]) -> list[float]:
     """Return the estimated seconds of the steps of trials with these settings, on this machine."""
     data: dict[str, Dataset] = {}
-    steps: dict[str, tuple[float, int]] = {}  # seconds of a step, and steps per epoch
-    found = []
-    for each in settings:
-        config = build_config(dict(each))
+
+    def load(config: Config) -> Dataset:
         of_data = json.dumps(config_dict(config.data))
         if of_data not in data:
             data[of_data] = load_dataset(**config_dict(config.data), download=False)
+        return data[of_data]
+
+    steps: dict[str, tuple[float, int]] = {}  # seconds of a step, and steps per epoch
+    found = []
+    for each in settings:
+        config, dataset, _ = choose_defaults(dict(each), load)  # as the trial does
         key = _step_key(config)
         if key not in steps:
-            steps[key] = _step_time(config, data[of_data])
+            steps[key] = _step_time(config, dataset)
         seconds, per_epoch = steps[key]
         found.append(seconds * (config.training.steps or config.training.epochs * per_epoch))
     return found

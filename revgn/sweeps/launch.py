@@ -8,12 +8,14 @@ from pathlib import Path
 from revgn.errors import UsageError
 from revgn.settings import canonical
 from revgn.store.files import write_shared, writing
-from revgn.sweeps.axes import parse_axis
+from revgn.sweeps.axes import Axis, parse_axis
 from revgn.sweeps.dask import dask_executor
 from revgn.sweeps.drive import Board, Hopeless, Observer, Source, drive
-from revgn.sweeps.plan import Plan, Trial, parse_plan, plan_toml, plan_trials, with_files_found
+from revgn.sweeps.median import MedianRule
+from revgn.sweeps.plan import Plan, Rule, Trial, parse_plan, plan_toml, plan_trials, with_files_found
 from revgn.sweeps.pool import LocalPool, visible_gpus
-from revgn.sweeps.tune import LR, Rule, Tuned, rates
+from revgn.sweeps.search import Searched
+from revgn.sweeps.tune import LR, LR_FACTORS, Tuned, is_same_setting
 
 PLAN_FILE = "sweep.toml"
 
@@ -46,14 +48,14 @@ def run_sweep(
     Parameters
     ----------
     source : Source
-        Source of the trials. Default: all trials of the plan.
+        Source of the trials. Default: that of the plan; see `source_of`.
     executor : concurrent.futures.Executor
         Runs the trials. Default: processes on this machine, which share its threads and GPUs. The calling
         script then needs `if __name__ == "__main__":`.
     workers : int
         Number of trials that run at the same time.
     hopeless, observe, should_stop : callable
-        See `drive`.
+        See `drive`. Default of `hopeless`: the median rule, if the plan has `median_after`.
 
     Returns
     -------
@@ -71,7 +73,9 @@ def run_sweep(
         raise UsageError(f"workers: {workers} is not at least 1")
     folder = Path(folder)
     plan = with_files_found(plan, Path.cwd())
-    source = source or Listed(plan_trials(plan))
+    source = source or source_of(plan, folder)
+    if hopeless is None and plan.median_after is not None:
+        hopeless = MedianRule(plan.median_after)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_shared(folder / PLAN_FILE, plan_toml(plan).encode())
@@ -88,6 +92,21 @@ def run_sweep(
             observe=observe,
             should_stop=should_stop,
         )
+
+
+def source_of(plan: Plan, folder: Path) -> Listed | Tuned | Searched:
+    """Return the source of the trials of a plan: tuning, a search, or a list of all of them.
+
+    Raises
+    ------
+    UsageError
+        If the settings of a trial are invalid; see also `tuned` and `Searched`.
+    """
+    if plan.tune is not None:
+        return tuned(plan, folder, plan.tune, plan.rule)
+    if plan.search is not None:
+        return Searched(plan, plan.search, folder)
+    return Listed(plan_trials(with_files_found(plan, Path.cwd())))
 
 
 @contextmanager
@@ -107,22 +126,23 @@ def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
     """Return the source of trials that tune a setting.
 
     `text` names the setting, as in "lr" (with the values on the grid of the plan), or also gives its values,
-    as in "lr=0.1,1". In "lr=x0.3,1,3" the values are factors of the value at each point of the sweep.
+    as in "lr=0.1,1". In "lr=x0.3,1,3" the values are factors of the value at each point of the sweep. Default
+    for "lr": the value at each point, times 1/9, 1/3, 1, 3 and 9.
 
     Raises
     ------
     UsageError
-        If the setting is unknown, or has no values. The learning rate has default values.
+        If the setting is unknown, or has fewer than two distinct positive values.
     """
     plan = with_files_found(plan, Path.cwd())
     name, _, values = text.partition("=")
     path = canonical(name.strip())
     if values:
         axis = parse_axis(path, values.removeprefix("x"))
-    elif given := [axis for axis in plan.axes if axis.path == path]:
+    elif given := [axis for axis in plan.axes if is_same_setting(plan, axis.path, path)]:
         axis = given[0]
     elif path == LR:
-        axis = rates(plan)
+        return Tuned(plan, Axis(path, LR_FACTORS), rule, folder, relative=True)
     else:
         raise UsageError(f"tune {path}: has no initial values; give some, as in {path}=log:0.01..1:3")
     return Tuned(plan, axis, rule, folder, relative=values.startswith("x"))

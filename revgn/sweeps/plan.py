@@ -13,19 +13,26 @@ seed = "0..4"
 [sweep]
 random = 40                       number of points drawn at random from the grid; default: all points
 random_seed = 0
+tune = "lr"                       setting to tune for each point; see `revgn.sweeps.tuned`
+rule = "score"                    criterion of tuning; see `revgn.sweeps.tune`
+search = 20                       number of trials that optuna chooses within the grid
+median_after = 2                  epochs after which trials worse than the median end early
+
+"none" stands for the value None of a setting, since TOML has no null.
 """
 
 import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from revgn.data import dataset_names
 from revgn.errors import UsageError
 from revgn.settings import (
     build_config,
@@ -35,15 +42,28 @@ from revgn.settings import (
     nested,
     parse_toml,
     settings_by_name,
-    without_none,
 )
 from revgn.sweeps.axes import NONE, Axis, draw, parse_axis
+
+Rule = Literal["score", "largest", "progress", "fit"]
 
 SEED = "training.seed"
 _TABLES = ("grid", "variants", "sweep")
 _DRAW_TAG = 0x5EE9
 _MOST_JOBS = 100_000
 _NAME_LENGTH = 80
+_COUNT = "a non-negative integer", lambda value: type(value) is int and value >= 0
+_SWEEP: dict[str, tuple[str, Callable[[Any], bool]]] = {  # of the table [sweep]: what is expected, and a test
+    "random": _COUNT,
+    "random_seed": _COUNT,
+    "tune": ('a setting, as in "lr" or "lr=x0.3,1,3"', lambda value: isinstance(value, str)),
+    "rule": (f"one of {', '.join(get_args(Rule))}", lambda value: value in get_args(Rule)),
+    "search": _COUNT,
+    "median_after": (
+        "a non-negative number",
+        lambda value: isinstance(value, int | float) and not isinstance(value, bool) and value >= 0,
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +86,14 @@ class Plan:
     )  # settings by name; each variant is combined with each point of the grid
     random: int | None = None  # number of points drawn from the grid; None: all points
     random_seed: int = 0
+    tune: str | None = None  # setting to tune for each point, with or without its initial values
+    rule: Rule = "score"  # criterion of tuning
+    search: int | None = None  # number of trials that optuna chooses
+    median_after: float | None = None  # epochs after which trials worse than the median end early
+
+    def __post_init__(self) -> None:
+        if self.tune is not None and self.search is not None:
+            raise UsageError("tune and search: both choose the trials; use only one of them")
 
 
 def parse_plan(text: str, source: str) -> Plan:
@@ -83,12 +111,16 @@ def parse_plan(text: str, source: str) -> Plan:
             raise UsageError(f"{source}: {name} must be a table, as in [{name}]")
     if bad := [name for name, variant in tables["variants"].items() if not isinstance(variant, dict)]:
         raise UsageError(f"{source}: variants.{bad[0]} must be a table of settings")
-    if unknown := tables["sweep"].keys() - {"random", "random_seed"}:
-        raise UsageError(f"{source}: sweep.{min(unknown)} is unknown; known are random and random_seed")
+    if unknown := tables["sweep"].keys() - _SWEEP.keys():
+        raise UsageError(f"{source}: sweep.{min(unknown)} is unknown; known are {', '.join(_SWEEP)}")
     for name, value in tables["sweep"].items():
-        if type(value) is not int or value < 0:
-            raise UsageError(f"{source}: sweep.{name} is {value!r}; expected a non-negative integer")
-    return Plan(content, parse_grid(tables["grid"]), tables["variants"], **tables["sweep"])
+        expected, is_good = _SWEEP[name]
+        if not is_good(value):
+            raise UsageError(f"{source}: sweep.{name} is {value!r}; expected {expected}")
+    try:
+        return Plan(content, parse_grid(tables["grid"]), tables["variants"], **tables["sweep"])
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
 
 
 def parse_grid(table: Mapping[str, Any]) -> tuple[Axis, ...]:
@@ -100,10 +132,10 @@ def plan_toml(plan: Plan) -> str:
     """Return TOML text from which `parse_plan` makes a plan with the same trials."""
     import tomli_w
 
-    sweep = {} if plan.random is None else {"random": plan.random, "random_seed": plan.random_seed}
+    sweep = {name: getattr(plan, name) for name in _SWEEP if getattr(plan, name) != getattr(Plan(), name)}
     content: dict[str, Any] = {**plan.settings, "grid": {axis.path: _as_written(axis) for axis in plan.axes}}
     content |= {"variants": dict(plan.variants)} if plan.variants else {}
-    return tomli_w.dumps(without_none(content | ({"sweep": sweep} if sweep else {})))
+    return tomli_w.dumps(_in_words(content | ({"sweep": sweep} if sweep else {})))
 
 
 def plan_trials(plan: Plan) -> list[Trial]:
@@ -154,7 +186,7 @@ def make_trial(plan: Plan, choices: Mapping[str, Any], variant: str | None = Non
         for path, value in named.items()
     )
     try:
-        weaker = dict(of_variant), dict(plan.settings)
+        weaker = _in_words(of_variant), _in_words(plan.settings)  # as in the file of the plan
         settings = merge_settings(settings_by_name(choices, *weaker, of_first=True), *weaker)
         build_config(settings)
     except UsageError as error:
@@ -165,12 +197,14 @@ def make_trial(plan: Plan, choices: Mapping[str, Any], variant: str | None = Non
 
 
 def with_files_found(plan: Plan, root: Path) -> Plan:
-    """Return the plan with absolute paths of data files; relative paths start from `root`."""
+    """Return the plan with absolute paths of data files and folders; relative paths start from `root`."""
 
     def found(settings: Mapping[str, Any]) -> dict[str, Any]:
         data = settings.get("data")
         name = data.get("name") if isinstance(data, dict) else None
-        if not isinstance(name, str) or not Path(name).suffix:
+        if not isinstance(name, str) or name in dataset_names():
+            return dict(settings)
+        if not (Path(name).suffix or (root / name).exists()):
             return dict(settings)
         return merge_settings(nested("data.name", str((root / name).resolve())), dict(settings))
 
@@ -196,6 +230,14 @@ def _word(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return Path(value).name if isinstance(value, str) else json.dumps(value)
+
+
+def _in_words(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings with "none" for None, which TOML does not have."""
+    return {
+        key: _in_words(value) if isinstance(value, Mapping) else NONE if value is None else value
+        for key, value in settings.items()
+    }
 
 
 def _as_written(axis: Axis) -> Any:

@@ -17,11 +17,11 @@ from typing import Any
 from revgn.errors import UsageError
 from revgn.sweeps.claim import score_of_trial
 from revgn.sweeps.drive import Board
-from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, with_files_found
+from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, plan_toml, with_files_found
 
 JOURNAL = "optuna.log"
 _STUDY = "sweep"
-_CHOICES = "choices"
+_CHOICES, _GRID = "choices", "grid"  # attributes of a proposal, and of the study
 _PROPOSALS = 10  # that repeat a trial, before a point is drawn
 
 
@@ -34,7 +34,8 @@ class Searched:
     Raises
     ------
     UsageError
-        If optuna is not installed, the count is below one, seeds are on the grid, or there is no grid.
+        If optuna is not installed, the count is below one, seeds are on the grid, there is no grid, or the
+        search in this folder has another one.
     """
 
     def __init__(self, plan: Plan, count: int, folder: Path) -> None:
@@ -52,6 +53,7 @@ class Searched:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
         self._plan = with_files_found(plan, Path.cwd())
+        self._made: dict[str, Trial] = {}  # trials by their choices as JSON
         sizes = [len({json.dumps(value) for value in axis.values}) or math.inf for axis in plan.axes]
         points = math.prod(sizes) * max(1, len(plan.variants))
         self.count = count if count < points else int(points)
@@ -63,6 +65,10 @@ class Searched:
             direction="maximize",
             load_if_exists=True,
         )
+        grid = plan_toml(Plan({}, self._plan.axes, {name: {} for name in plan.variants}))
+        if self._study.user_attrs.get(_GRID, grid) != grid:
+            raise UsageError(f"{folder}: its search has another grid; choose another folder")
+        self._study.set_user_attr(_GRID, grid)
 
     def more(self, board: Board, free: int) -> list[Trial]:
         """Return the trials that optuna has already, then new ones for idle workers."""
@@ -115,10 +121,16 @@ class Searched:
         return bool(left)
 
     def _trial(self, choices: dict[str, Any]) -> Trial:
-        of_axes = {path: value for path, value in choices.items() if path != "variant"}
-        return make_trial(self._plan, of_axes, choices.get("variant"))
+        """Return the trial of a proposal; each is made once, although every call goes through all of them."""
+        key = json.dumps(choices, sort_keys=True)
+        if key not in self._made:
+            of_axes = {path: value for path, value in choices.items() if path != "variant"}
+            self._made[key] = make_trial(self._plan, of_axes, choices.get("variant"))
+        return self._made[key]
 
     def _suggested(self, proposal: Any, axis: Any) -> Any:
+        if axis.whole and axis.is_continuous:
+            return proposal.suggest_int(axis.path, math.ceil(axis.low), math.floor(axis.high), log=axis.log)
         if axis.is_continuous:
             return float(f"{proposal.suggest_float(axis.path, axis.low, axis.high, log=axis.log):.6g}")
         words = [json.dumps(value) for value in axis.values]  # optuna does not support choices that are lists

@@ -16,38 +16,41 @@ The rule defines the best value:
 """
 
 import math
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from revgn.errors import RunError, UsageError
-from revgn.settings import build_config, config_dict, flat, path_of
+from revgn.settings import build_config, config_dict, flat, merge_settings, path_of
 from revgn.store import open_run
-from revgn.sweeps.axes import Axis, parse_axis
+from revgn.sweeps.axes import Axis, is_whole
 from revgn.sweeps.claim import score_of_trial
 from revgn.sweeps.drive import Board
-from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, plan_trials
+from revgn.sweeps.plan import SEED, Plan, Rule, Trial, make_trial, plan_trials
 from revgn.training import choose_defaults
 
-Rule = Literal["score", "largest", "progress", "fit"]
 Scores = dict[float, float]  # score of each value; minus infinity if its run failed or diverged
 
 LR = "lr"
+LR_FACTORS = tuple(3.0**k for k in (-2, -1, 0, 1, 2))  # of the default learning rate: its initial values
 _FURTHER = 2  # largest number of values beyond the grid
 _DIGITS = 3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Tuned:
     """Source of the trials that tune a setting for each point of a plan.
 
     Raises
     ------
     UsageError
-        If the rule is unknown, or the axis has fewer than two positive numbers.
+        If the rule is unknown, or a point has fewer than two distinct positive values.
     """
 
     plan: Plan  # its first seed is used for tuning
@@ -62,26 +65,51 @@ class Tuned:
         values = self.axis.values
         if len({*values}) < 2 or not all(isinstance(v, int | float) and v > 0 for v in values):
             raise UsageError(f"tune {self.axis.path}: expected at least two distinct positive values")
+        _ = self._initial  # raises an error for a point without initial values
 
     def more(self, board: Board, free: int) -> list[Trial]:
         """Return the trials of the current stage of each point."""
-        trials = {trial.name: trial for point in self._points() for trial in self._stage(point, board)}
+        trials = {trial.name: trial for point in self._points for trial in self._stage(point, board)}
         return [trial for name, trial in trials.items() if name not in board]
 
     def best(self, board: Board) -> dict[str, float]:
         """Return the best value for each point that has reached the last stage, by the name of the point."""
-        found = {point.name: self._tried(point, board) for point in self._points()}
+        found = {point.name: self._tried(point, board) for point in self._points}
         return {name: _best(scores) for name, (scores, done) in found.items() if done and _has_good(scores)}
 
     def later(self) -> list[tuple[Trial, int]]:
         """Return how many trials may follow the first ones of each point, with a trial as long as these."""
         finer = 1 if self.rule == "largest" else 2
         most = _FURTHER + finer + len(self._ends()) - (self.rule != "progress")
-        return [(point, most) for point in self._points()]
+        return [(point, most) for point in self._points]
 
+    @cached_property
     def _points(self) -> list[Trial]:
-        axes = tuple(axis for axis in self.plan.axes if axis.path not in (self.axis.path, SEED))
-        return plan_trials(replace(self.plan, axes=axes))
+        axes = (axis for axis in self.plan.axes if axis.path != SEED)
+        others = tuple(axis for axis in axes if not is_same_setting(self.plan, axis.path, self.axis.path))
+        return plan_trials(replace(self.plan, axes=others))
+
+    @cached_property
+    def _initial(self) -> Mapping[str, list[float]]:
+        """Initial values of each point, by its name."""
+        return {point.name: self._values_at(point) for point in self._points}
+
+    def _values_at(self, point: Trial) -> list[float]:
+        name, values = self.axis.path, self.axis.values
+        if not self.relative:
+            return [value if is_whole(name) else float(value) for value in values]
+        unit = numerical_value(dict(point.settings), name)
+        found = [self._rounded(float(value) * unit) for value in values]
+        if len({*found}) < 2 or min(found) <= 0:
+            products = ", ".join(f"{value:g}" for value in found)
+            raise UsageError(
+                f"tune {name}: its value {unit:g} times {', '.join(f'{value:g}' for value in values)} gives "
+                f"{products}; expected at least two distinct positive values, as in {name}=1,2,4"
+            )
+        return found
+
+    def _rounded(self, value: float) -> float:
+        return round(value) if is_whole(self.axis.path) else _rounded(value)
 
     def _stage(self, point: Trial, board: Board) -> list[Trial]:
         scores, done = self._tried(point, board)
@@ -94,14 +122,22 @@ class Tuned:
     def _tried(self, point: Trial, board: Board) -> tuple[Scores, bool]:
         """Return the scores of all values so far, NaN for unfinished runs, and whether no more follow."""
         scores: Scores = {}
-        unit = numerical_value(dict(point.settings), self.axis.path) if self.relative else 1.0
-        new = [float(value) if unit == 1.0 else _rounded(float(value) * unit) for value in self.axis.values]
+        new = self._initial[point.name]
         for propose in (*[beyond] * _FURTHER, between, None):
             scores |= {value: self._score(self._first(point, value), board) for value in new}
             if any(math.isnan(score) for score in scores.values()):
                 return scores, False
-            new = propose(scores, self.rule) if propose else []
+            new = self._possible(point, propose(scores, self.rule)) if propose else []
         return scores, True
+
+    def _possible(self, point: Trial, values: Iterable[float]) -> list[float]:
+        """Return the proposed values that are within the bounds of the setting."""
+        found = []
+        for value in map(self._rounded, values):
+            with suppress(UsageError):
+                self._first(point, value)
+                found.append(value)
+        return found
 
     def _first(self, point: Trial, value: float) -> Trial:
         one_epoch = {"training.epochs": 1} if self.rule == "progress" else {}
@@ -113,8 +149,19 @@ class Tuned:
         return [{SEED: seed} for seed in seeds] or [{}]
 
     def _trial(self, point: Trial, value: float, end: dict[str, Any]) -> Trial:
-        choices = {path: chosen for path, chosen in point.choices.items() if path != "variant"}
-        return make_trial(self.plan, choices | {self.axis.path: value} | end, point.choices.get("variant"))
+        return self._made(point, value, tuple(end.items()))
+
+    @cached_property
+    def _made(self) -> Callable[[Trial, float, tuple[tuple[str, Any], ...]], Trial]:
+        """Function of a point, a value and further choices, which makes each trial once."""
+
+        @cache
+        def made(point: Trial, value: float, end: tuple[tuple[str, Any], ...]) -> Trial:
+            choices = {path: chosen for path, chosen in point.choices.items() if path != "variant"}
+            choices |= {self.axis.path: value, **dict(end)}
+            return make_trial(self.plan, choices, point.choices.get("variant"))
+
+        return made
 
     def _score(self, trial: Trial, board: Board) -> float:
         state = board.get(trial.name)
@@ -151,18 +198,32 @@ def between(scores: Scores, rule: Rule) -> list[float]:
     return [value for low, high in pairs if (value := _rounded(math.sqrt(low * high))) not in scores]
 
 
-def rates(plan: Plan) -> Axis:
-    """Return the default initial learning rates: the default value times 1/9, 1/3, 1, 3 and 9."""
-    rate = numerical_value(dict(plan.settings), LR)
-    return parse_axis(LR, [_rounded(rate * 3.0**k) for k in (-2, -1, 0, 1, 2)])
+def is_same_setting(plan: Plan, name: str, other: str) -> bool:
+    """Return whether two names or paths mean one setting, such as lr and optimizer.lr."""
+    for variant in plan.variants.values() or ({},):
+        settings = merge_settings(dict(variant), dict(plan.settings))
+        with suppress(UsageError):  # of a setting that this variant does not have
+            if path_of(name, settings, of_first=True) == path_of(other, settings, of_first=True):
+                return True
+    return name == other
 
 
 def numerical_value(settings: dict[str, Any], name: str) -> float:
-    """Return the value of a numerical setting, or a run's default; the first one if there are several."""
+    """Return the value of a numerical setting, or a run's default; the first one if there are several.
+
+    Raises
+    ------
+    UsageError
+        If the value is not a number.
+    """
     config = build_config(settings)
     if config.preset is None:  # the data choose some of the defaults
         config = choose_defaults(settings).config
-    return float(flat(config_dict(config))[path_of(name, settings, of_first=True)])
+    value = flat(config_dict(config))[path_of(name, settings, of_first=True)]
+    if not isinstance(value, int | float):
+        shown = "none" if value is None else value
+        raise UsageError(f"{name}: is {shown} by default, which has no multiples; give values instead")
+    return float(value)
 
 
 def _best(scores: Scores) -> float:

@@ -40,7 +40,8 @@ def update_average(
 ) -> AverageState:
     """Return the average that includes the weights after `step` of `total_steps` steps.
 
-    A `Tail` includes at least the last step.
+    A `Tail` includes at least the last step. If a resumed run begins it later than before, an average that
+    includes weights from before its new beginning starts again.
 
     Notes
     -----
@@ -52,9 +53,9 @@ def update_average(
         d = average.decay
     else:
         begin = tail_begin(average, total_steps)
-    if step <= begin:  # also if a resumed run starts its average later than before
+    if step <= begin:
         return AverageState(0, params)
-    if k == 1:
+    if k == 1 or k > step - begin:
         return AverageState(1, params)
     share = (1.0 - d) / (1.0 - d**k) if d < 1 else 1.0 / k
     (params,) = trees.elementwise(lambda a, w: (a + share * (w - a),), state.params, params)

@@ -16,7 +16,7 @@ widths and batch sizes; see `examples/results/defaults.md`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import Any, Literal, NamedTuple
 
@@ -54,8 +54,10 @@ class Chosen(NamedTuple):
         return f"chosen for {rows:,} rows of {self.dataset.name}: {named} (--preset plain chooses nothing)"
 
 
-def choose_defaults(settings: Table) -> Chosen:
+def choose_defaults(settings: Table, load: Callable[[Config], Dataset] = load_data) -> Chosen:
     """Return the configuration of nested settings, with defaults chosen from the data where nothing is set.
+
+    `load` returns the data set of a configuration.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def choose_defaults(settings: Table) -> Chosen:
     32
     """
     config = build_config(settings)
-    dataset = load_data(config)
+    dataset = load(config)
     if config.preset is not None:
         return Chosen(config, dataset, {})
     given = flat(settings)
@@ -85,7 +87,7 @@ def choose_defaults(settings: Table) -> Chosen:
         layers.insert(0, nested("training.schedule.warmup", config.training.schedule.warmup))
     chosen = build_config(*layers, config_dict(config))
     if chosen.data != config.data:
-        dataset = load_data(chosen)
+        dataset = load(chosen)
     return Chosen(chosen, dataset, found)
 
 

@@ -11,7 +11,7 @@ from processes import wait_until
 
 from revgn.launch import check_run
 from revgn.store import list_runs, open_run
-from revgn.sweeps import forecast
+from revgn.sweeps import forecast, load_plan
 from revgn.sweeps.claim import Silence, is_held, newest_claim
 
 TINY = ("--subset", 200, "--hidden", 16, "--blocks", 1, "--batch-size", 50, "--optimizer", "adam")
@@ -131,6 +131,19 @@ def test_a_learning_rate_is_tuned(invoke, minutes_of_workers):
     assert invoke(*options, "--grid", "seed=0..1", "-q").stdout == found.stdout
     trials = json.loads(invoke(*options, "--grid", "seed=0..1", "--json").stdout)
     assert [trial["lr"] for trial in trials if trial["training.seed"] == 1] == [float(best[1])]
+
+
+def test_a_tuned_sweep_is_continued_from_its_folder(invoke, tmp_path):
+    """The file in the folder says how the trials are chosen; options override it."""
+    options = ("sweep", *TINY, "--epochs", 1, "--validation", 0.2, "--tune", "lr=1e-4,1e-3", "--rule", "fit")
+    found = invoke(*options, "--diverged-above", "none", "--median-after", 1, "--out", "s", "-q")
+    folders = list_runs(tmp_path / "s")
+    assert len(folders) > 2
+    assert invoke("sweep", "s", "-q").stdout == found.stdout
+    assert list_runs(tmp_path / "s") == folders
+    assert ", by the validation set\n" in invoke("sweep", "s", "--rule", "score", "-q").stdout
+    plan = load_plan(tmp_path / "s")
+    assert (plan.tune, plan.rule, plan.median_after) == ("lr=1e-4,1e-3", "score", 1)
 
 
 def test_tuning_on_the_test_set_is_warned_of(invoke):

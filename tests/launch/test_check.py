@@ -1,15 +1,19 @@
 """Integrity checks of runs, and repair."""
 
+from dataclasses import dataclass, fields
+
 import h5py
 import numpy as np
 import pytest
 
 from revgn.errors import RunError, RunHeldError
 from revgn.launch import analyse_run, check_run, start_run
+from revgn.losses import CrossEntropy
 from revgn.settings import build_config
-from revgn.store import open_run
+from revgn.store import load_checkpoint, open_run
+from revgn.store.names import checkpoint_paths
 from revgn.store.writer import RunWriter
-from revgn.training import DivergedError
+from revgn.training import DivergedError, build_problem, load_data
 
 SETTINGS = {
     "data": {"subset": 200},
@@ -185,3 +189,41 @@ def test_a_failed_run_stays_failed(tmp_path):
         start_run(build_config(settings), tmp_path / "run")
     outcomes(tmp_path / "run", repair=True)
     assert open_run(tmp_path / "run").status == "diverged"
+
+
+@dataclass(frozen=True)
+class OwnLoss(CrossEntropy):
+    """The loss of a user."""
+
+
+def own_network(network):
+    """Return a network whose class is a user's own."""
+    own = type("OwnNetwork", (type(network),), {})
+    return own(*(getattr(network, field.name) for field in fields(network)))
+
+
+@pytest.mark.parametrize("part", ["network", "loss"])
+def test_what_needs_parts_of_the_user_is_skipped(part, tmp_path):
+    """The settings of such a run describe these parts, but cannot build them."""
+    config = build_config(SETTINGS)
+    data = load_data(config)
+    own = {"loss": OwnLoss()}
+    if part == "network":
+        own = {"network": own_network(build_problem(config, data).network)}
+    start_run(build_problem(config, data, **own), tmp_path / "run")
+    found = {finding.what: finding for finding in check_run(tmp_path / "run")}
+    assert "damaged" not in {finding.outcome for finding in found.values()}
+    for what in ("network.h5", "data", "weights"):
+        assert (found[what].outcome, found[what].detail) == ("skipped", f"the {part} is user-defined")
+
+
+def test_a_checkpoint_that_is_replaced_meanwhile_is_skipped(folder, monkeypatch):
+    """As by a run that is being written, which keeps few checkpoints."""
+    (gone, *_) = checkpoint_paths(folder)
+
+    def pruned(path):
+        gone.unlink(missing_ok=True)
+        return load_checkpoint(path)
+
+    monkeypatch.setattr("revgn.launch.check.load_checkpoint", pruned)
+    assert outcomes(folder)[f"checkpoints/{gone.name}"] == "skipped"

@@ -176,3 +176,8 @@ def test_missing_averaged_weights_are_reported(finished, tmp_path):
     start_run(build_config(settings(OPTIMIZERS["tail"])), tmp_path / "tail", **stop_after(2))
     with pytest.raises(UsageError, match="the checkpoint of step 2 has no averaged weights"):
         evaluate_run(tmp_path / "tail", {}, weights="average")
+
+
+def test_a_set_without_rows_is_reported(finished):
+    with pytest.raises(UsageError, match="digits: has no validation rows to evaluate; choose other parts"):
+        evaluate_run(finished, parts=["validation"])

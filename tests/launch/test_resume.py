@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from itertools import cycle
 
 import h5py
@@ -9,10 +10,11 @@ import pytest
 from launch_cases import OPTIMIZERS, Killed, config, kill_at, save_table, settings, stop_after
 from repeats import repeats
 
-from revgn.errors import RunError, UsageError
+from revgn.errors import RunError, RunHeldError, UsageError
 from revgn.launch import evaluate_run, resume_run, start_run
 from revgn.settings import build_config, merge_settings, nested
 from revgn.store import latest_checkpoint, open_run
+from revgn.store.journal import is_locked
 from revgn.views import labels, summarize
 
 
@@ -165,14 +167,14 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path):
 
 
 def test_the_tail_average_of_an_extended_run_restarts(tmp_path):
-    """If the tail now starts after the steps taken so far, these steps leave the average."""
+    """If the tail now starts after the first averaged step, the steps taken so far leave the average."""
     tail = settings(OPTIMIZERS["tail"] | {"tail_start": 0.5, "steps": 6})
     start_run(build_config(tail), tmp_path / "run")
     resume_run(tmp_path / "run", nested("training.steps", 16))
     steps = [latest_checkpoint(tmp_path / "run")[0].arrays["average/steps"]]
-    resume_run(tmp_path / "run", nested("training.steps", 18))  # the average continues
+    resume_run(tmp_path / "run", nested("training.steps", 18))  # the tail starts at step 10 instead of 9
     steps.append(latest_checkpoint(tmp_path / "run")[0].arrays["average/steps"])
-    assert steps == [8, 10]
+    assert steps == [8, 2]
 
 
 def test_a_run_that_is_older_than_a_setting(tmp_path):
@@ -244,7 +246,44 @@ def test_two_learning_rates_that_jump_are_said_as_a_factor(tmp_path):
 def test_an_average_that_starts_again_on_resumption_is_said(tmp_path):
     start_run(config(optimizer="adam", average="tail", tail_start=0.5), tmp_path / "run")
     notes = notes_of_resumption(tmp_path / "run", {"training": {"steps": 40}})
-    assert notes == ["the average of the weights starts again at step 21, since the run is longer now"]
+    assert notes == ["the average of the weights starts again at step 21, since it begins later now"]
+
+
+def test_an_average_that_began_before_the_tail_of_the_longer_run_starts_again(tmp_path, monkeypatch):
+    """The tail of 9 steps begins after step 4, that of 16 steps after step 8; the average restarts at 10."""
+    tail, longer = config(optimizer="adam", average="tail", tail_start=0.5), {"training": {"steps": 16}}
+    for name in ("whole", "killed"):
+        start_run(tail, tmp_path / name)
+    expected = ["the average of the weights starts again at step 10, since it begins later now"]
+    assert notes_of_resumption(tmp_path / "whole", longer) == expected
+    assert latest_checkpoint(tmp_path / "whole")[0].arrays["average/steps"] == 7
+    with monkeypatch.context() as patch:  # killed in step 10, before a checkpoint of the longer run
+        patch.setattr("revgn.store.writer.RunWriter.__exit__", lambda writer, *_: writer._release())
+        with pytest.raises(Killed):
+            resume_run(tmp_path / "killed", longer, observe=kill_at(1))
+    resume_run(tmp_path / "killed", {}, **stop_after(12))
+    assert notes_of_resumption(tmp_path / "killed", {}) == []
+    assert repeats(tmp_path / "killed") == repeats(tmp_path / "whole")
+
+
+def test_a_run_that_another_process_continues_meanwhile_is_not_rewound(tmp_path, monkeypatch):
+    """It is continued to its end after this process has chosen a checkpoint, before it locks the run."""
+    folder = tmp_path / "run"
+    start_run(config(), folder, **stop_after(4))
+    latest = sys.modules["revgn.launch.resume"]._latest_state
+
+    def continued_meanwhile(*arguments):
+        state = latest(*arguments)
+        monkeypatch.undo()
+        resume_run(folder, {})
+        return state
+
+    monkeypatch.setattr("revgn.launch.resume._latest_state", continued_meanwhile)
+    with pytest.raises(RunHeldError, match="another process has continued this run meanwhile"):
+        resume_run(folder, {})
+    run = open_run(folder)
+    assert (run.status, run.steps["step"][-1], run.checkpoints[-1]) == ("finished", 9, 9)
+    assert not is_locked(folder / "metrics.jsonl")
 
 
 def test_changes_of_machine_and_versions_are_recorded_and_said(tmp_path, monkeypatch):

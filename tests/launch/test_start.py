@@ -14,6 +14,7 @@ from revgn.launch import resume_run, start_run
 from revgn.settings import build_config, nested
 from revgn.solvers import minimum_norm, tiled_kernel
 from revgn.store import latest_checkpoint, open_run
+from revgn.store.journal import is_locked
 from revgn.training import DivergedError, Evaluated, build_problem, load_data
 
 
@@ -194,3 +195,20 @@ def test_time_and_memory_of_a_long_run_are_estimated_before_it_starts(bound, cou
         assert re.fullmatch(
             r"at least 0 minutes for \d+ steps of \S+ s, and \S+ GB of memory; --dry-run .*", text
         )
+
+
+def test_an_error_before_the_first_step_ends_the_run(tmp_path, monkeypatch):
+    """The run is not left locked, and it can be resumed."""
+
+    def no_state(problem):
+        raise ValueError("no state")
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("revgn.launch.start.initial_state", no_state)
+        with pytest.raises(ValueError, match="no state"):
+            start_run(config(), folder)
+    run = open_run(folder)
+    assert (run.status, run.attributes["message"]) == ("failed", "no state")
+    assert not is_locked(folder / "metrics.jsonl")
+    assert resume_run(folder, {}).status == "finished"

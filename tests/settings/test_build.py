@@ -309,3 +309,14 @@ def test_the_kind_of_the_network_selects_its_settings():
     assert build_config({"network": table}).network == Convolutional(blocks=(1,), hidden=(8,))
     with pytest.raises(UsageError, match="channels: dense has no channels; convolutional has"):
         build_config({"network": {"channels": 8}})
+
+
+def test_none_is_read_as_the_type_of_its_setting_has_it():
+    """Files have no None, and options read every "none" as None."""
+    for none in (None, "none"):
+        config = build_config({"training": {"diverged_above": none}, "data": {"augmentation": none}})
+        assert (config.training.diverged_above, config.data.augmentation) == (None, "none")
+        config = build_config({"training": {"diverged_above": none}}, {"training": {"diverged_above": 10.0}})
+        assert config.training.diverged_above is None
+    with pytest.raises(UsageError, match=r"training\.seed: 'none' cannot be used"):
+        build_config({"training": {"seed": "none"}})

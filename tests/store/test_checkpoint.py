@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from revgn.errors import RunError, UsageError
-from revgn.store import create_run, latest_checkpoint, load_checkpoint, reopen_run, save_checkpoint
+from revgn.store import create_run, latest_checkpoint, load_checkpoint, open_run, reopen_run, save_checkpoint
 from revgn.store.checkpoint import best_checkpoint
 from revgn.store.files import SEAL_BYTES
+from revgn.store.names import checkpoint_path
 
 ARRAYS = {
     "params/0/weight": np.arange(12, dtype=np.float32).reshape(3, 4),
@@ -206,3 +207,17 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path, provenance):
     first.unlink()
     with pytest.raises(RunError, match=r"has no usable checkpoint; .*step_00000020\.h5"):
         latest_checkpoint(folder)
+
+
+def test_a_users_copy_of_a_checkpoint_is_left_alone(tmp_path, provenance):
+    """It is not resumed from, and not pruned."""
+    writer = create_run(tmp_path / "run", provenance)
+    writer.save_checkpoint(step=1, arrays=ARRAYS, scores={})
+    copy = tmp_path / "run" / "checkpoints" / "step_00000001_mine.h5"
+    copy.write_bytes(checkpoint_path(tmp_path / "run", 1).read_bytes())
+    for step in (2, 3, 4):
+        writer.save_checkpoint(step=step, arrays=ARRAYS, scores={})
+    writer.close("finished")
+    assert open_run(tmp_path / "run").checkpoints == [3, 4]
+    assert latest_checkpoint(tmp_path / "run")[0].step == 4
+    assert copy.exists()

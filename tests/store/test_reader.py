@@ -17,7 +17,9 @@ from revgn.store import (
     open_run,
     open_runs,
     reopen_run,
+    status,
 )
+from revgn.store.journal import is_locked
 from revgn.store.names import CADENCES, ROOT_ATTRIBUTES
 
 
@@ -227,6 +229,19 @@ def test_the_table_of_series():
         assert series.units in ("1", "s", "byte", "target")
         assert series.deterministic == (series.units in ("1", "target"))
         assert series.long_name
+
+
+def test_a_run_that_ends_after_it_is_opened_was_not_killed(tmp_path, provenance, monkeypatch):
+    writer = create_run(tmp_path / "run", provenance)
+    run = open_run(tmp_path / "run")
+    assert status(run) == "running"
+
+    def ended(path):
+        writer.close("finished")
+        return is_locked(path)
+
+    monkeypatch.setattr("revgn.store.reader.is_locked", ended)
+    assert status(run) == "finished"
 
 
 def test_the_journal_is_read_from_where_the_snapshot_ends(tmp_path, provenance):

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from revgn.errors import RunError, UsageError
+from revgn.errors import RunError, RunHeldError, UsageError
 from revgn.store import EPOCH_SERIES, STEP_SERIES, Provenance, create_run, open_run, reopen_run
-from revgn.store.writer import RunWriter
+from revgn.store.writer import Journal, RunWriter, repair_run
 
 STEP_NAMES = [series.name for series in STEP_SERIES]
 EMPTY = Provenance("", "", {}, "", 0, "numpy", "", "float64", "", "", {}, "")
@@ -110,6 +110,36 @@ def test_a_second_writer_of_a_run_is_rejected(tmp_path, provenance):
     ):
         reopen_run(tmp_path / "run", replace(provenance, command="revgn resume run"))
     reopen_run(tmp_path / "run", replace(provenance, command="revgn resume run")).close("finished")
+
+
+def before_locking(monkeypatch, act):
+    """Call `act` in place of another process, just before a writer locks its run."""
+
+    def journal(path):
+        monkeypatch.undo()
+        act()
+        return Journal(path)
+
+    monkeypatch.setattr("revgn.store.writer.Journal", journal)
+
+
+def test_a_run_that_another_process_creates_meanwhile_is_kept(tmp_path, provenance, monkeypatch):
+    folder = tmp_path / "run"
+    before_locking(monkeypatch, lambda: create_run(folder, provenance).close("finished"))
+    with pytest.raises(RunHeldError, match="another process has created a run here meanwhile"):
+        create_run(folder, replace(provenance, title="mine"))
+    assert (open_run(folder).status, open_run(folder).attributes["title"]) == ("finished", provenance.title)
+    reopen_run(folder, provenance).close("finished")  # the lock is free
+
+
+def test_a_run_that_finishes_before_its_repair_stays_finished(tmp_path, provenance, monkeypatch):
+    writer = create_run(tmp_path / "run", provenance)
+    before_locking(monkeypatch, lambda: writer.close("finished"))
+    repair_run(tmp_path / "run", lambda config: provenance.config_toml)
+    assert (open_run(tmp_path / "run").status, open_run(tmp_path / "run").attributes["message"]) == (
+        "finished",
+        "",
+    )
 
 
 def test_the_status_depends_on_how_the_block_ends(tmp_path, provenance):

@@ -12,6 +12,7 @@ from revgn.errors import RunError, UsageError
 from revgn.store import open_run
 from revgn.studies import Race, Raced, Study, conduct_study, plan_of
 from revgn.studies.race import Budget, Speed, proposal
+from revgn.studies.race_page import race_markdown, race_results
 from revgn.sweeps import Plan
 
 RACE = Race("adam", ["adam"], [2], [1], [40], 2)
@@ -99,9 +100,21 @@ def test_a_complete_race(tmp_path):
     assert page.count("**") == 2 * 2  # one winner for each budget
     assert len(json.loads((folder / "study.json").read_text())) == 2
     assert (folder / "study.png").stat().st_size > 5000
+    assert "(study.png)" in page
+    assert len(race_results(source, board)) == len(finals)
+    ((key, final), *_) = finals.items()
+    diverged = board | {final.trials[1].name: board[final.trials[1].name]._replace(status="diverged")}
+    assert race_results(source, diverged).keys() == finals.keys() - {key}
     again = Here()
     assert conduct_study(study, folder, seeds=2, executor=again)[1] == verdicts
     assert again.trials == []
+
+
+def test_a_batch_size_that_is_left_out_has_not_failed():
+    study = Study("own", "Own", "nobody", "Who?", Plan(SETTINGS, (), VARIANTS), {"laptop": {}}, race=RACE)
+    race = raced(batch_sizes=[20, 40], trials=2, too_slow={"rows": [40]})
+    page = race_markdown(study, race, {}, {("rows", 20): Speed(0.0125, 8)}, (), "laptop", "revgn study own")
+    assert "| rows | 12.5 | - |\n| adam | failed | failed |" in page
 
 
 def test_a_method_that_fails_has_no_result(tmp_path):

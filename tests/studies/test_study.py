@@ -158,6 +158,17 @@ def study_of(tune="", rule="score"):
     return Study("own", "Own", "nobody", "Which?", plan, {"laptop": {}}, tune, rule, ("accuracy",), claims)
 
 
+def test_a_verdict_that_is_undecided_is_valid_json(tmp_path):
+    """One seed gives no standard error; JSON has no NaN."""
+
+    def refused(word):
+        raise AssertionError(word)
+
+    conduct_study(study_of(), tmp_path / "s", seeds=1, executor=Here())
+    found = json.loads((tmp_path / "s" / "study.json").read_text(), parse_constant=refused)
+    assert [(each["answer"], each["error"]) for each in found] == [("cannot tell", None)] * 2
+
+
 @pytest.mark.parametrize("tune", ["", "lr=x0.5,1"])
 def test_a_complete_study(tmp_path, tune):
     folder, here = tmp_path / "s", Here()

@@ -1,8 +1,10 @@
 """Claims: which process runs a trial, and when another process may take it over."""
 
+import errno
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from processes import PATIENCE, Process, wait_until
@@ -93,6 +95,19 @@ def test_an_attempt_stops_on_request_or_when_a_newer_one_exists(tmp_path, by, mo
             take(tmp_path, "trial", 1)
         wait_until(asked)
         assert asked() is True
+
+
+def test_an_error_of_the_file_system_does_not_end_the_heartbeat(tmp_path, monkeypatch):
+    def stale(path):
+        raise OSError(errno.ESTALE, "stale file handle")
+
+    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(claims, "_LOOK_SECONDS", 0.001)
+    folder = take(tmp_path, "trial", 0)
+    with monkeypatch.context() as patch, beating(folder, Beat) as asked:
+        patch.setattr(Path, "exists", stale)
+        assert wait_until(lambda: newest_claim(tmp_path, "trial").beat.count > 2)
+        assert asked() is False
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"count": "a"}', b"\xff" * 100])

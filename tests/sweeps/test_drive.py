@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
@@ -260,6 +260,24 @@ def test_a_trial_whose_worker_keeps_dying_counts_as_failed(tmp_path):
 
     plan = plan_of({"training.epochs": 5000}, training__seed="0")
     (state,) = run_sweep(plan, tmp_path / "s", workers=1, observe=observe).values()
+    assert (state.status, state.message[:32]) == ("failed", "its worker process died 3 times,")
+
+
+def test_a_worker_that_dies_before_its_attempt_begins_counts_as_dead(tmp_path):
+    """An earlier attempt was interrupted, and a worker that dies as it starts writes no heartbeat."""
+    plan, calls = plan_of(), []
+    (trial,) = plan_trials(plan)
+    write_beat(take(tmp_path / "s", trial.name, 0), Beat(ended="interrupted"))
+
+    class Dying(Here):
+        def submit(self, fn, /, *args, **kwargs):
+            assert len(calls) < 3, "the trial is tried without end"
+            calls.append(args)
+            future = Future()
+            future.set_exception(BrokenExecutor("the worker has ended"))
+            return future
+
+    (state,) = run_sweep(plan, tmp_path / "s", executor=Dying()).values()
     assert (state.status, state.message[:32]) == ("failed", "its worker process died 3 times,")
 
 

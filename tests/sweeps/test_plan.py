@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from revgn.errors import UsageError
+from revgn.settings import build_config
 from revgn.sweeps import Plan, parse_axis, parse_plan, plan_toml, plan_trials
 from revgn.sweeps.axes import draw
+from revgn.sweeps.plan import with_files_found
 
 FILE = """
 [training]
@@ -40,10 +42,29 @@ seed = "0..1"
         ("[0.5,0.5]", ([0.5, 0.5],)),
         ([1, "none"], (1, None)),
         (7, (7,)),
+        ("../a.csv,../b.csv", ("../a.csv", "../b.csv")),
+        ("data/../a.csv", ("data/../a.csv",)),
     ],
 )
 def test_values(text, values):
     assert parse_axis("x", text).values == values
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("hidden", "log:16..64:3", (16, 32, 64)),
+        ("training.seed", "0..9:4", (0, 3, 6, 9)),
+        ("network.blocks", "1..3:5", (1, 2, 3)),
+        ("optimizer.lr", "0..9:4", (0.0, 3.0, 6.0, 9.0)),
+    ],
+)
+def test_ranges_of_settings_that_take_whole_numbers_are_rounded(name, text, values):
+    found = parse_axis(name, text).values
+    assert found == values
+    assert {type(value) for value in found} == {type(values[0])}
+    drawn = draw(parse_axis(name, "log:16..64"), np.random.default_rng(0))
+    assert type(drawn) is type(values[0])
 
 
 @pytest.mark.parametrize(
@@ -52,6 +73,8 @@ def test_values(text, values):
         ("1..0", "low < high"),
         ("log:0..1", "0 < low < high"),
         ("a..b", "expected numbers"),
+        ("0..x", "expected numbers"),
+        ("0../1", "expected numbers"),
         ("0..1e9:1", "has 1 values"),
         ("0..10000000", "at most 100,000"),
         ("0.1..inf", "both finite"),
@@ -138,6 +161,50 @@ def test_ranges_and_none_survive_the_file():
     assert parse_plan(plan_toml(plan), "again").axes == plan.axes
 
 
+def test_none_of_the_settings_survives_the_file():
+    """TOML has no None; the trials of the file have the same names, so that none of them is run again."""
+    settings = {"training": {"diverged_above": None, "average": None}}
+    plan = Plan(
+        settings,
+        (parse_axis("seed", "0"),),
+        {"a": {"optimizer": {"solver": {"kind": "block", "rtol": None}}}},
+    )
+    (trial,), (again,) = (plan_trials(each) for each in (plan, parse_plan(plan_toml(plan), "again")))
+    assert again.name == trial.name
+    config = build_config(dict(again.settings))
+    assert (config.training.diverged_above, config.training.average) == (None, None)
+    assert build_config({}).training.diverged_above is not None
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"tune": "lr=x0.3,1,3", "rule": "fit", "median_after": 0.5},
+        {"search": 7},
+        {"random": 3, "random_seed": 2},
+    ],
+)
+def test_how_trials_are_chosen_survives_the_file(how):
+    plan = Plan({}, (parse_axis("optimizer.lr", "0.1,1"),), **how)
+    again = parse_plan(plan_toml(plan), "again")
+    assert {name: getattr(again, name) for name in how} == how
+
+
+def test_data_folders_become_absolute(tmp_path):
+    """So that the sweep can be continued from another folder; names of data sets stay."""
+    for name in ("pictures", "digits"):
+        (tmp_path / name).mkdir()
+    plan = Plan(
+        {"data": {"name": "pictures"}},
+        (parse_axis("data.name", "digits,pictures,table.csv"),),
+        {"a": {"data": {}}},
+    )
+    found = with_files_found(plan, tmp_path)
+    assert found.settings["data"]["name"] == str(tmp_path / "pictures")
+    (axis,) = found.axes
+    assert axis.values == ("digits", str(tmp_path / "pictures"), str(tmp_path / "table.csv"))
+
+
 def test_more_draws_extend_fewer_draws_with_the_same_seed():
     axes = (parse_axis("optimizer.lr", "log:1e-3..1"), parse_axis("optimizer.solver.damping", "0.1,1"))
     few, many, other = (
@@ -181,6 +248,9 @@ def test_the_name_of_a_trial_depends_on_all_its_settings():
         ("[sweep]\nrandom = 0", "random: 0 is not between"),
         ("[sweep]\nrandom = 'a'", "sweep.random is 'a'; expected a non-negative integer"),
         ("[sweep]\nrandom_seed = -1", "sweep.random_seed is -1"),
+        ("[sweep]\nrule = 'best'", "sweep.rule is 'best'; expected one of score, largest, progress, fit"),
+        ("[sweep]\nmedian_after = -1", "sweep.median_after is -1; expected a non-negative number"),
+        ("[sweep]\ntune = 'lr'\nsearch = 3", "file: tune and search: both choose the trials"),
     ],
 )
 def test_invalid_plans_are_rejected(content, message):

@@ -1,6 +1,8 @@
 """Sources of trials (tuning and search), and the median rule that ends trials early."""
 
 import math
+import sys
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +11,11 @@ from sweep_cases import Here, plan_of, statuses
 
 from revgn.errors import UsageError
 from revgn.store import open_run
-from revgn.sweeps import Beat, TrialState, parse_axis, plan_trials, run_sweep
+from revgn.sweeps import Beat, TrialState, parse_axis, plan_trials, run_sweep, tuned
 from revgn.sweeps.claim import score_of_trial
 from revgn.sweeps.median import MedianRule
 from revgn.sweeps.search import Searched
-from revgn.sweeps.tune import Tuned, between, beyond, rates
+from revgn.sweeps.tune import Tuned, between, beyond
 from revgn.sweeps.work import beat_of
 
 
@@ -153,8 +155,95 @@ def test_invalid_tuning_arguments_are_rejected(tmp_path):
         Tuned(plan_of(), parse_axis("optimizer.lr", "1,2"), "most", tmp_path)
 
 
-def test_initial_learning_rates_lie_around_the_default():
-    assert rates(plan_of({"optimizer.lr": 0.1})).values == (0.0111, 0.0333, 0.1, 0.3, 0.9)
+def first_values(plan, tune, name, folder):
+    """Return the first values that tuning tries, by the name of the variant."""
+    found = {}
+    for trial in tuned(plan, folder, tune, "score").more({}, 1):
+        found.setdefault(trial.choices.get("variant"), []).append(trial.choices[name])
+    return found
+
+
+def test_initial_learning_rates_lie_around_the_default_of_each_variant(tmp_path):
+    """Also if the plan itself, or another variant, has another optimizer."""
+    plan = plan_of({"optimizer": "sgd", "lr": 0.1})
+    around = (0.0111, 0.0333, 0.1, 0.3, 0.9)
+    assert first_values(plan, "lr", "lr", tmp_path) == {None: [*around]}
+    plan = replace(plan, variants={"sgd": {}, "adam": {"optimizer": {"kind": "adam"}}})
+    of_adam = [0.000111, 0.000333, 0.001, 0.003, 0.009]
+    assert first_values(plan, "lr", "lr", tmp_path) == {"sgd": [*around], "adam": of_adam}
+
+
+@pytest.mark.parametrize(
+    ("tune", "expected"), [("hidden=16,32", [16, 32]), ("batch_size=x0.5,1,1.3", [25, 50, 65])]
+)
+def test_whole_numbers_are_tuned_as_such(tune, expected, tmp_path):
+    name = f"{'network' if 'hidden' in tune else 'training'}.{tune.partition('=')[0]}"
+    (values,) = first_values(plan_of(), tune, name, tmp_path).values()
+    assert values == expected
+    assert {type(value) for value in values} == {int}
+
+
+def test_values_out_of_bounds_are_not_proposed(tmp_path):
+    """Beyond a momentum of 0.9 would be 1.62, and beyond 1 block 0.5."""
+    plan = plan_of({"optimizer": "sgd"})
+    for tune, name, best in (("momentum=0.5,0.9", "momentum", 0.9), ("blocks=1,2", "network.blocks", 1)):
+        source, board = tuned(plan, tmp_path, tune, "score"), {}
+        while new := source.more(board, 1):
+            for trial in new:
+                score = -abs(trial.choices[name] - best)
+                board[trial.name] = TrialState(trial, "finished", Beat(scores=((1.0, score),)))
+        assert [*source.best(board).values()] == [best]
+
+
+def test_two_names_of_one_setting_are_tuned_once(tmp_path):
+    """The values of tuning replace those of the grid."""
+    plan = plan_of(optimizer__lr="0.1,0.3")
+    assert first_values(plan, "lr=1,2", "lr", tmp_path) == {None: [1.0, 2.0]}
+    assert first_values(plan, "lr", "optimizer.lr", tmp_path) == {None: [0.1, 0.3]}
+
+
+@pytest.mark.parametrize(
+    ("tune", "settings", "message"),
+    [
+        (
+            "weight_decay=x0.1,1,10",
+            {},
+            r"tune weight_decay: its value 0 times 0\.1, 1, 10 gives 0, 0, 0;",
+        ),
+        (
+            "blocks=x0.9,1,1.1",
+            {},
+            r"tune network\.blocks: its value 1 times 0\.9, 1, 1\.1 gives 1, 1, 1;",
+        ),
+        ("steps=x0.5,1,2", {}, r"training\.steps: is none by default, which has no multiples; give values"),
+        ("batch_size=x1,2", {"batch_size": "full"}, r"training\.batch_size: is full by default"),
+    ],
+)
+def test_multiples_that_do_not_differ_are_rejected(tune, settings, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        tuned(plan_of(settings), tmp_path, tune, "score")
+
+
+def test_sources_make_each_trial_and_read_each_default_once(tmp_path, monkeypatch):
+    """They are called at the start and the end of every trial."""
+    tune = sys.modules["revgn.sweeps.tune"]
+    calls = Counter()
+
+    def counted(name):
+        function = getattr(tune, name)
+
+        def call(*arguments):
+            calls[name] += 1
+            return function(*arguments)
+
+        monkeypatch.setattr(tune, name, call)
+
+    counted("make_trial")
+    counted("numerical_value")
+    source = tuned(plan_of(training__seed="0..2"), tmp_path, "lr=x0.3,1,3", "score")
+    for _ in range(3):
+        source.more({}, 1)
+    assert calls == {"make_trial": 3, "numerical_value": 1}
 
 
 def board_of(scores, status="running", settings=None):
@@ -255,3 +344,24 @@ def test_invalid_searches_are_rejected(tmp_path, grid, count, message):
     pytest.importorskip("optuna")
     with pytest.raises(UsageError, match=message):
         Searched(plan_of(**grid), count, tmp_path)
+
+
+def test_a_search_with_another_grid_needs_another_folder(tmp_path):
+    pytest.importorskip("optuna")
+    plan = plan_of(optimizer__lr="1e-4,1e-3")
+    for _ in range(2):
+        Searched(plan, 1, tmp_path)
+    others = (
+        plan_of(optimizer__lr="1e-4,1e-3,1e-2"),
+        plan_of(network__hidden="8,16"),
+        replace(plan, variants={"a": {}}),
+    )
+    for other in others:
+        with pytest.raises(UsageError, match="its search has another grid; choose another folder"):
+            Searched(other, 1, tmp_path)
+
+
+def test_a_search_proposes_whole_numbers_for_settings_that_take_them(tmp_path):
+    pytest.importorskip("optuna")
+    (trial,) = Searched(plan_of(network__hidden="log:16..64"), 1, tmp_path).more({}, 1)
+    assert type(trial.choices["network.hidden"]) is int
