@@ -11,6 +11,7 @@ import math
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from revgn.data.dataset import HostArray, as_float64, reading
 from revgn.data.folders import IMAGE_SUFFIXES, read_images
 from revgn.data.interface import Interface
 from revgn.data.kinds import kind_of_file
+from revgn.data.labels import matched_label
 from revgn.data.settings import DataSettings
 from revgn.errors import DataError, UsageError
 
@@ -140,10 +142,14 @@ def _table_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterato
         inputs, targets = _columns(names, interface, str(path))
         shown = [names[k] or str(k + 1) for k in inputs]
 
+        @cache
+        def class_of(cell: str) -> str:
+            return matched_label(cell, interface.classes, form.decimal)
+
         def own_targets(row: list[str]) -> list[str] | list[float]:
             cells = [row[k].strip() for k in targets]
             if interface.task == "classification":
-                return cells
+                return [*map(class_of, cells)]
             are_numbers = all(is_number(cell, form.decimal) for cell in cells)
             return numbers(cells, cells, form, str(path)) if are_numbers else [math.nan] * len(cells)
 

@@ -5,11 +5,14 @@ if they look like it: few different ones, each of them several times, as `_look_
 other numbers are regression targets.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 
+from revgn.data.cells import number
 from revgn.data.dataset import HostArray, Task, as_float64, check_finite
+from revgn.data.dialect import MISSING
 from revgn.data.settings import TaskChoice
 from revgn.errors import DataError
 
@@ -121,7 +124,7 @@ def _look_like_labels(values: HostArray, rows: int, *, is_whole: bool) -> bool:
     with ten rows each.
     """
     k = values.size
-    span = values[-1] - values[0] + 1
+    span = int(values[-1]) - int(values[0]) + 1  # the dtype may have eight bits
     if k <= 2:
         return True
     if values[0] in (0, 1) and k >= (_DENSE if is_whole else 1) * span:
@@ -175,6 +178,23 @@ def _one_hot_rows(targets: HostArray, where: str) -> HostArray:
 def label_name(label: object) -> str:
     """Return the name of a label; whole numbers have one name, whatever their dtype."""
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+
+
+def matched_label(label: str, classes: Collection[str], decimal: str = ".") -> str:
+    """Return the class that a label names: the same text, or else the only class that is the same number.
+
+    A number that is no class is returned under its usual name, and any other label as it is. True is 1.
+
+    Examples
+    --------
+    >>> matched_label("1.0", ("0", "1")), matched_label("1", ("01", "02"))
+    ('1', '01')
+    """
+    value = None if label in classes or label in MISSING else number(label, decimal)
+    if value is None:
+        return label
+    same = [name for name in classes if number(name, ".") == value]
+    return same[0] if len(same) == 1 else label_name(value)
 
 
 def _class_names(labels: HostArray, where: str, fewest: int) -> tuple[str, ...]:

@@ -13,11 +13,13 @@ from revgn.data.assemble import Rows
 from revgn.data.cells import SHOWN, is_number, numbers, open_table
 from revgn.data.dataset import HostArray
 from revgn.data.dialect import MISSING, Dialect, shown_separator
+from revgn.data.labels import infer_task
 from revgn.data.missing import complete_rows
 from revgn.data.settings import DataSettings, TaskChoice
 from revgn.errors import DataError, UsageError
 
 _WHOLE = re.compile(r"[-+]?\d+")
+_PADDED = re.compile(r"[-+]?0\d+")  # whole numbers with leading zeros, such as 007
 
 
 class Table(NamedTuple):
@@ -125,17 +127,35 @@ def _choose_columns(
 def _targets(
     cells: list[list[str]], names: list[str], form: Dialect, task: TaskChoice, lines: list[str]
 ) -> HostArray:
-    """Return the cells of the target columns as int64 or float64; those of a single column may be text."""
+    """Return the cells of the target columns as int64 or float64; those of a single column may be text.
+
+    Labels are text where they would lose digits as numbers, such as 007, or where two would be one number.
+    """
     column = [row[0] for row in cells] if len(names) == 1 else []
     numeric = [is_number(cell, form.decimal) for cell in column]
     if column and task != "regression":
         if not any(numeric) or (task == "classification" and not all(numeric)):
-            return np.array(column)
-        with suppress(OverflowError):
-            if all(map(_WHOLE.fullmatch, column)):
-                return np.array([int(cell) for cell in column], np.int64)
+            return _text_labels(column)
+        if all(map(_WHOLE.fullmatch, column)):
+            with suppress(OverflowError, ValueError):
+                whole = np.array([*map(int, column)], np.int64)
+                is_padded = any(map(_PADDED.fullmatch, column))
+                chosen = infer_task(whole)[0] if task == "auto" else task
+                return np.array(column) if is_padded and chosen == "classification" else whole
+            if task == "classification":
+                return np.array(column)
     advice = "set task to classification to take all cells of the column as labels" if column else ""
-    return np.array([numbers(row, names, form, line, advice) for row, line in zip(cells, lines, strict=True)])
+    rows = zip(cells, lines, strict=True)
+    found = np.array([numbers(row, names, form, line, advice) for row, line in rows])
+    if column and task == "classification" and np.unique(found).size < len({*column}):
+        return np.array(column)
+    return found
+
+
+def _text_labels(column: list[str]) -> HostArray:
+    """Return labels that are text; true and false are one label each, in whatever case they are written."""
+    lower = [cell.lower() for cell in column]
+    return np.array(lower if len({*column}) > 2 and {*lower} <= {"false", "true"} else column)
 
 
 def _check_finite(values: HostArray, names: list[str], lines: Sequence[int], where: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from revgn.arrays import BackendName
 from revgn.data import Dataset, Interface, Part
 from revgn.data.inputs import column_positions
+from revgn.data.labels import matched_label
 from revgn.errors import UsageError
 from revgn.launch.problem import model_of_run, problem_of
 from revgn.launch.rebuild import Step, weights_of
@@ -112,17 +113,16 @@ def matched_classes(other: Dataset, own: Dataset | Interface) -> Dataset:
                 f"{other.name}: has {len(other.classes)} targets, but the run has {len(own.classes)}"
             )
         return other
-    if unknown := [name for name in other.classes if name not in own.classes]:
+    names = [matched_label(name, own.classes) for name in other.classes]
+    if unknown := [old for old, name in zip(other.classes, names, strict=True) if name not in own.classes]:
         raise UsageError(
             f"{other.name}: has class {unknown[0]!r}, which is not a class of the run; "
             f"expected {', '.join(own.classes)}"
         )
-    columns = [own.classes.index(name) for name in other.classes]
+    columns = [own.classes.index(name) for name in names]
 
     def spread(part: Part) -> Part:
-        targets = np.zeros((part.targets.shape[0], len(own.classes)))
-        targets[:, columns] = part.targets
-        return Part(part.inputs, targets)
+        return Part(part.inputs, part.targets @ np.eye(len(own.classes))[columns])
 
     return replace(
         other,

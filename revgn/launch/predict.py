@@ -213,6 +213,8 @@ def true_values(targets: HostArray, interface: Interface) -> HostArray | None:
     labels = targets.reshape(targets.shape[0], -1)
     if labels.shape[1] != 1:
         return None
+    if labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8", "replace")
     names = [label_name(label) for label in labels[:, 0].tolist()]
     places = {name: k for k, name in enumerate(interface.classes)}
     if not places.keys() & {*names}:

@@ -184,6 +184,9 @@ def test_true_and_false_are_numbers_in_inputs_and_classes_in_targets(table):
         ("0.0 1.0 1.0", "auto", "f", "classification"),
         ("b a b", "auto", "U", "classification"),
         ("1 a 1", "classification", "U", "classification"),
+        ("-1 +1 10", "classification", "i", "classification"),
+        ("01 02 10", "auto", "U", "classification"),
+        ("01 02 10", "regression", "f", "regression"),
     ],
 )
 def test_the_kind_of_targets_follows_from_the_column(table, cells, task, kind, chosen):
@@ -191,6 +194,28 @@ def test_the_kind_of_targets_follows_from_the_column(table, cells, task, kind, c
     assert read(path, task=task).rows.targets.dtype.kind == kind
     dataset = load_dataset(str(path), target="y", task=task)
     assert dataset.task == chosen
+
+
+@pytest.mark.parametrize(
+    ("cells", "task", "classes"),
+    [
+        ("01 1 007", "classification", ("007", "01", "1")),
+        ("01 1 007", "auto", ("007", "01", "1")),
+        ("12345678901234567890 12345678901234567891", "classification", None),
+        ("1.1 1.10 1.2", "classification", ("1.1", "1.10", "1.2")),
+        ("0.0 1.0 2.0", "classification", ("0", "1", "2")),
+        ("true True FALSE false", "auto", ("false", "true")),
+    ],
+)
+def test_different_labels_are_different_classes(table, cells, task, classes):
+    path = table("x,y\n" + "\n".join(f"{k},{cell}" for k, cell in enumerate(cells.split() * 4)))
+    assert load_dataset(str(path), target="y", task=task).classes == (classes or tuple(cells.split()))
+
+
+def test_padded_numbers_that_are_no_labels_stay_numbers(table):
+    path = table("x,y\n" + "\n".join(f"{k},{k * k:05d}" for k in range(60)))
+    assert read(path).rows.targets.tolist() == [k * k for k in range(60)]
+    assert load_dataset(str(path), target="y").task == "regression"
 
 
 def test_what_a_table_is_interpretation_is_said_in_one_line(table):
