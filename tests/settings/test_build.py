@@ -114,6 +114,8 @@ def test_another_kind_replaces_the_weaker_table():
     solver = {"optimizer": {"momentum": 0.5, "solver": {"damping": 0.1}}}
     other = build_config({"optimizer": {"solver": "block"}}, solver).optimizer
     assert other == GaussNewton(BlockWise(), momentum=0.5)
+    assert build_config({"training": {"diverged_above": "none"}}).training.diverged_above is None
+    assert build_config({"preset": "none", "data": {"subset": "none"}}) == Config()
     none = build_config({"training": {"average": "none"}}, {"training": {"average": {"kind": "tail"}}})
     assert none.training.average is None
 
