@@ -136,8 +136,11 @@ def matched_classes(other: Dataset, own: Dataset | Interface) -> Dataset:
 def matched_columns(other: Dataset, own: Interface) -> Dataset:
     """Return `other` with the input columns of `own`: by name if both have names, else by number.
 
-    A missing column or a different number of features raises `UsageError`.
+    A missing column, a different number of features or images of another shape raise `UsageError`.
     """
+    if other.image_shape and own.image_shape and other.image_shape != own.image_shape:
+        sizes = (" x ".join(map(str, shape)) for shape in (other.image_shape, own.image_shape))
+        raise UsageError(f"{other.name}: has images of {', but the network expects '.join(sizes)}")
     have, want = other.test.inputs.shape[1], own.shift.size
     if not (own.columns and other.columns):
         if have != want:

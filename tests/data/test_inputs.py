@@ -184,6 +184,16 @@ def test_images_with_channels_first_and_last():
             flat_inputs(wrong, of, "here")
 
 
+@pytest.mark.parametrize("shape", [(4, 9, 1), (1, 9, 4), (4, 9), (9, 1, 4), (36, 1), (1, 3, 12)])
+def test_images_of_another_shape_are_refused(shape):
+    """The number of pixels alone does not make an image."""
+    of = interface(36, image_shape=ImageShape(1, 6, 6))
+    with pytest.raises(UsageError, match=r"but the network expects \(n, 36\) or images \(n, 1, 6, 6\)"):
+        flat_inputs(np.zeros((2, *shape)), of, "new")
+    for right in ((36,), (6, 6), (1, 6, 6), (6, 6, 1)):
+        assert flat_inputs(np.zeros((2, *right)), of, "new").shape == (2, 36)
+
+
 def test_images_of_a_folder(tmp_path, monkeypatch):
     """Files are sorted by path; folders that are all named after classes are the targets."""
     Image = pytest.importorskip("PIL.Image")

@@ -56,6 +56,16 @@ def test_evaluation_on_other_data(finished, tmp_path):
         evaluate_run(finished, {"name": str(tmp_path / "narrow.npz")})
 
 
+def test_images_of_another_shape_are_refused(finished, tmp_path):
+    test = load_dataset("digits").test
+    images, y = test.inputs.astype(np.uint8), test.targets.argmax(axis=1)
+    for name, shape in (("right", (8, 8)), ("wrong", (4, 16))):
+        np.savez(tmp_path / f"{name}.npz", x=images.reshape(-1, *shape), y=y)
+    assert evaluate_run(finished, {"name": str(tmp_path / "right.npz")})["all_rows"] == 360
+    with pytest.raises(UsageError, match=r"has images of 1 x 4 x 16, but the network expects 1 x 8 x 8"):
+        evaluate_run(finished, {"name": str(tmp_path / "wrong.npz")})
+
+
 def test_classes_are_matched_by_name(finished, tmp_path):
     """Exchanged class names lower the accuracy; a class that the run does not have is rejected."""
     digits = load_dataset("digits")
