@@ -123,7 +123,7 @@ def parse_value(value: str) -> Any:
         return float(value)
     try:
         return tomllib.loads(f"x = {value}")["x"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # also a number of too many digits
         return value
 
 
