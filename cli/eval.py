@@ -64,7 +64,7 @@ def command(
         if f"{part}_accuracy" in result:
             line += f"  accuracy {result[f'{part}_accuracy']:.2%}"
         click.echo(f"{line}{_errors(result[f'{part}_targets'])}" if f"{part}_targets" in result else line)
-    shown = "all" if "name" in settings else "test"
+    shown = "all" if "name" in settings or "test_rows" not in result else "test"
     if f"{shown}_confusion" in result:
         for line in confusion_lines(result["classes"], result[f"{shown}_confusion"]):
             click.echo(line)

@@ -39,7 +39,7 @@ def encode_targets(
     classes: tuple[str, ...] = (),
     target_names: tuple[str, ...] = (),
     *,
-    fewest: int = 2,
+    for_training: bool = True,
 ) -> Encoded:
     """Return the task and the encoded targets of each set; the training set determines the task.
 
@@ -53,8 +53,8 @@ def encode_targets(
         Names of the labels 0, 1, ..., if known. By default a class is named after its label.
     target_names : tuple of str
         Names of the target columns, if known.
-    fewest : int
-        Least number of different labels.
+    for_training : bool
+        Whether a network is to learn the labels. Otherwise they may be of one class, or as many as the rows.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def encode_targets(
     for each, targets in given.items():
         if targets.ndim == 2:
             raise DataError(f"{where[each]} have shape {targets.shape}; expected one label per row")
-    names = classes or _class_names(training, where["training"], fewest)
+    names = classes or _class_names(training, where["training"], for_training)
     known = tuple(map(str, range(len(classes)))) or names
     encoded = [_one_hot(targets, known, where[each]) for each, targets in given.items()]
     return Encoded("classification", encoded, names, reason)
@@ -197,16 +197,16 @@ def matched_label(label: str, classes: Collection[str], decimal: str = ".") -> s
     return same[0] if len(same) == 1 else label_name(value)
 
 
-def _class_names(labels: HostArray, where: str, fewest: int) -> tuple[str, ...]:
+def _class_names(labels: HostArray, where: str, for_training: bool) -> tuple[str, ...]:
     seen = np.unique(labels)
     if seen.size > _MOST_CLASSES:
         raise DataError(f"{where}: {seen.size} different labels; is this a regression, or a column of names?")
-    if labels.dtype.kind == "f" and seen.size > max(2, labels.size // 2):
+    if for_training and labels.dtype.kind == "f" and seen.size > max(2, labels.size // 2):
         raise DataError(
             f"{where}: {labels.size} rows have {seen.size} different numbers; is it a regression?"
         )
     names = tuple(map(label_name, seen.tolist()))
-    if len(names) < fewest:
+    if for_training and len(names) < 2:
         raise DataError(
             f"{where}: all rows are of one class, {names[0][:40]!r}; a classification needs at least two"
         )

@@ -58,7 +58,8 @@ def evaluate_run(
     dict
         The keys `run`, `step`, `weights`, `data`, `task` and `classes` (for a regression the names of the
         targets); the metrics of each of these sets, such as `test_loss`; and the same for all their rows
-        together, such as `all_loss`. The metrics are `rows` and `loss`; for classes `accuracy`,
+        together, such as `all_loss`. Other data that have no test set are not split, so that only the
+        latter are returned. The metrics are `rows` and `loss`; for classes `accuracy`,
         `class_accuracy` by class, and `confusion`, in which row i counts the samples of class i; for a
         regression `rmse` in the unit of the targets and `r2`, and `targets` with both for each target.
         With the best checkpoint, `selected_by` is the metric that selected it. If it is a metric of the test
@@ -88,9 +89,12 @@ def evaluate_run(
     if weights == "average" and model.config.training.average is None:
         raise UsageError(f"{folder}: has no averaged weights, since it was trained without training.average")
     step, params = weights_of(run, model, checkpoint, weights)
-    rows: dict[str, Part | None] = {part: getattr(dataset, part) for part in parts}
-    scores = {name: score_part(model, params, part) for name, part in rows.items() if part is not None}
-    scores["all"] = scores_together(scores.values())
+    is_whole = dataset.is_split and dataset.checksum != run.attributes["data_sha256"]
+    found = {part: getattr(dataset, part) for part in (get_args(PartName) if is_whole else parts)}
+    rows: dict[str, Part] = {name: part for name, part in found.items() if part and part.inputs.shape[0]}
+    scores = {name: score_part(model, params, part) for name, part in rows.items()}
+    together = scores_together(scores.values())
+    scores = {"all": together} if is_whole else scores | {"all": together}
     interface = model.interface
     about = {"run": str(folder), "step": step, "weights": weights, "data": dataset.name}
     about |= {"task": interface.task, "classes": [*interface.classes]}

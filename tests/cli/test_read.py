@@ -168,7 +168,9 @@ def test_eval(train, invoke, tmp_path):
     np.savez(tmp_path / "other.npz", a=x[:100], b=y[:100])
     options = ["--data", "other.npz", "--inputs", "a", "--targets", "b"]
     other = strict(invoke("eval", "run", *options, "--json").stdout)
-    assert (other["data"], other["train_rows"], other["test_rows"]) == ("other.npz", 80, 20)
+    assert (other["data"], other["all_rows"]) == ("other.npz", 100)
+    assert not any(name.startswith(("train", "test")) for name in other)
+    assert invoke("eval", "run", *options).stdout.splitlines()[1].split()[:2] == ["all", "100"]
     for chosen in (["--best"], ["--checkpoint", "best"]):
         best = invoke("eval", "run", *chosen)
         assert best.stdout.startswith("run at step 4, selected by test accuracy, on digits")

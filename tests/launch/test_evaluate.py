@@ -80,7 +80,8 @@ def test_classes_are_matched_by_name(finished, tmp_path):
 
     right = evaluate_run(finished, write("right.csv", {}))
     swapped = evaluate_run(finished, write("swapped.csv", {8: "3", 3: "8"}))
-    assert right["test_accuracy"] > swapped["test_accuracy"] + 0.1
+    assert right["all_accuracy"] > swapped["all_accuracy"] + 0.1
+    assert "test_accuracy" not in right
     with pytest.raises(UsageError, match=r"words\.csv: has class 'eight', which is not a class of the run"):
         evaluate_run(finished, write("words.csv", {8: "eight"}))
 
@@ -133,17 +134,18 @@ def test_the_data_of_a_run_are_interpretation_what_they_were_when_it_started(who
 
 
 def test_rows_from_which_nothing_can_be_learned_can_be_evaluated(tmp_path):
-    """Labels of one class, too few to look like labels, and constant inputs."""
+    """Labels of one class, too few to look like labels, a single row, and constant inputs."""
     rng = np.random.default_rng(3)
     np.savez(tmp_path / "own.npz", x=rng.standard_normal((40, 4)), y=np.arange(40) % 4 + 1)
     made = settings({"name": str(tmp_path / "own.npz"), "steps": 2, "batch_size": 8, "subset": None})
     start_run(build_config(made), tmp_path / "run")
-    for labels in ([3, 3, 3, 3], [1, 2, 4, 3]):
-        np.savez(tmp_path / "new.npz", x=np.ones((4, 4)), y=labels)
-        found = evaluate_run(tmp_path / "run", {"name": str(tmp_path / "new.npz")})
-        assert (found["all_rows"], found["task"]) == (4, "classification")
+    for labels in ([3, 3, 3, 3], [1, 2, 4, 3], [1.0, 2.0, 3.0], [4]):
+        np.savez(tmp_path / "new.npz", x=np.ones((len(labels), 4)), y=labels)
+        found = evaluate_run(tmp_path / "run", {"name": str(tmp_path / "new.npz"), "validation": 0.1})
+        assert (found["all_rows"], found["task"]) == (len(labels), "classification")
+        assert "train_rows" not in found
         np.testing.assert_array_equal(
-            np.sum(found["all_confusion"], axis=1), np.bincount(labels, minlength=5)[1:]
+            np.sum(found["all_confusion"], axis=1), np.bincount(np.int64(labels), minlength=5)[1:]
         )
 
 
