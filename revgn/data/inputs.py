@@ -185,7 +185,10 @@ def _image_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterato
     """Yield the images of a folder at any depth, or a single one; folders named after classes are targets."""
     found = [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
     files = [
-        file for file in found if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+        file
+        for file in found
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
     ]
     if not files:
         raise DataError(

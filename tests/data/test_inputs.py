@@ -204,6 +204,9 @@ def test_images_of_a_folder(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(image).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not an image")
+    for hidden in (tmp_path / ".ipynb_checkpoints", tmp_path / "a" / ".cache" / "small"):
+        hidden.mkdir(parents=True)
+        Image.fromarray(pixels[0]).save(hidden / "1.png")
     pieces = list(read_inputs(tmp_path, of, DataSettings()))
     assert [piece.files for piece in pieces] == [("a/10.png", "a/2.png"), ("b/1.png",)]
     assert np.concatenate([piece.targets for piece in pieces]).tolist() == ["a", "a", "b"]
