@@ -9,6 +9,7 @@ from revgn_cli.options import json_option, print_json
 
 if TYPE_CHECKING:
     from revgn.arrays import BackendName
+    from revgn.launch.check import Finding
     from revgn.testing import Measured
     from revgn.testing.machine import Precision
 
@@ -61,22 +62,34 @@ def command(
         _check_math(backend, dtype or ("float32", "float64"), seed, as_json)
         return
     from revgn.errors import UsageError
-    from revgn.launch import check_run
     from revgn.store import list_runs
 
     folders = [folder for path in runs for folder in list_runs(path) or [path]]
     if missing := [folder for folder in folders if not folder.is_dir()]:
         raise UsageError(f"{missing[0]}: there is no such folder")
-    found = {str(folder): check_run(folder, repair=repair) for folder in folders}
+    found = {}
+    for folder in folders:
+        found[str(folder)] = _findings(folder, repair)
+        if not as_json:
+            click.echo(folder)
+            for finding in found[str(folder)]:
+                click.echo(f"  {finding.outcome:<8} {finding.what:<30} {finding.detail}".rstrip())
     if as_json:
         print_json({name: [finding._asdict() for finding in each] for name, each in found.items()})
-    else:
-        for name, findings in found.items():
-            click.echo(name)
-            for finding in findings:
-                click.echo(f"  {finding.outcome:<8} {finding.what:<30} {finding.detail}".rstrip())
     if any(finding.outcome == "damaged" for findings in found.values() for finding in findings):
         raise click.exceptions.Exit(1)
+
+
+def _findings(folder: Path, repair: bool) -> "list[Finding]":
+    """Return the findings on a folder; that it is no run, or cannot be repaired, is one of them."""
+    from revgn.errors import RunError
+    from revgn.launch import check_run
+    from revgn.launch.check import Finding
+
+    try:
+        return check_run(folder, repair=repair)
+    except RunError as error:
+        return [Finding("repair" if repair else "run.h5", "damaged", str(error))]
 
 
 def _check_math(backend: "BackendName", dtypes: "tuple[Precision, ...]", seed: int, as_json: bool) -> None:

@@ -29,7 +29,6 @@ def test_runs(train, invoke, tmp_path):
         ((), 2, "either RUNS or --math"),
         (("--math", "a"), 2, "either RUNS or --math"),
         (("nowhere",), 2, "nowhere: there is no such folder"),
-        ((".",), 1, "is not a run"),
         (("--math", "--backend", "cupy"), 2, "backend cupy"),
     ],
 )
@@ -38,6 +37,17 @@ def test_invalid_arguments(invoke, options, code, message):
     assert found.exit_code == code
     assert message in found.stderr
     assert len(found.stderr.splitlines()) == 1
+
+
+def test_a_folder_without_a_run_is_a_finding_beside_the_others(train, invoke, tmp_path):
+    train("runs/a", "-q")
+    (tmp_path / "empty").mkdir()
+    found = invoke("check", "empty", "runs/a")
+    assert (found.exit_code, found.stderr) == (1, "")
+    first, reason, second, *rest = found.stdout.splitlines()
+    assert (first, second) == ("empty", "runs/a")
+    assert reason.split(maxsplit=2) == ["damaged", "run.h5", "empty: is not a run folder: it has no run.h5"]
+    assert all(line.startswith("  ok ") for line in rest)
 
 
 def test_math(invoke):
