@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from revgn_cli.checkpoints import checkpoint_options
 from revgn_cli.notes import say_note
-from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, print_json, setting_options
+from revgn_cli.options import (
+    DATA_OPTIONS,
+    chosen_settings,
+    json_option,
+    print_json,
+    run_argument,
+    setting_options,
+)
 
 if TYPE_CHECKING:
     from revgn.arrays import BackendName
@@ -15,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command("eval")
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 @setting_options(DATA_OPTIONS, with_defaults=False)
 @checkpoint_options(default="raw")
 @click.option(

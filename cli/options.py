@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -10,6 +11,7 @@ from revgn_cli import completion
 from revgn_cli.option_text import full_text, metavar_of
 
 from revgn.data import DataSettings
+from revgn.errors import UsageError
 from revgn.settings import named_settings, parse_value, renamed, settings_by_name
 from revgn.settings.build import Table
 from revgn.settings.text import parse_assignment
@@ -58,6 +60,15 @@ set_option = click.option(
     help="Set any setting, such as optimizer.lr=0.1.",
     shell_complete=completion.setting_pairs,
 )
+
+
+def _existing(ctx: click.Context, param: click.Parameter, run: Path | None) -> Path | None:
+    if run is not None and not run.exists() and not ctx.resilient_parsing:
+        raise UsageError(f"{run}: there is no such folder")
+    return run
+
+
+run_argument = click.argument("run", type=click.Path(path_type=Path), callback=_existing)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Do not show progress.")
 workers_option = click.option(
     "--workers",

@@ -60,9 +60,9 @@ def read_inputs(path: Path, interface: Interface, of: DataSettings) -> Iterator[
     Raises
     ------
     DataError
-        If the file is missing or broken, has no rows, or has an input that is not a finite number.
+        If the file is broken, has no rows, or has an input that is not a finite number.
     UsageError
-        If the file has another number of features, or lacks a column of the run.
+        If there is no such file, or it has another number of features, or lacks a column of the run.
 
     Notes
     -----
@@ -89,7 +89,7 @@ def _reader_of(path: Path) -> Callable[[Path, Interface, DataSettings], Iterator
     if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
         return _image_pieces
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
+        raise UsageError(f"{path}: there is no such file")
     with reading(path, OSError), path.open("rb") as file:
         if file.read(len(_NPY)) == _NPY:
             return _npy_pieces

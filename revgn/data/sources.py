@@ -43,9 +43,9 @@ def load_dataset(name: str, *, download: bool = True, for_training: bool = True,
     Raises
     ------
     DataError
-        If a file is missing, broken, or unsuitable for training.
+        If a file is broken or unsuitable for training, or a known data set is missing.
     UsageError
-        If the name or a column does not exist, or a setting does not fit the file.
+        If the name, the file or a column does not exist, or a setting does not fit the file.
 
     Notes
     -----
@@ -79,7 +79,7 @@ def load_dataset(name: str, *, download: bool = True, for_training: bool = True,
                 f"data: {name!r} is neither a known name, nor a {'/'.join(_SUFFIXES)} file, nor a folder; "
                 f"{hint}"
             )
-        raise DataError(f"{path}: there is no such file")
+        raise UsageError(f"{path}: there is no such file")
     kind = kind_of_file(path)
     if kind == "table":
         _refuse_settings(wanted, _OF_ARRAYS, "a table, which has no named arrays")

@@ -153,7 +153,7 @@ def test_arrays_that_cannot_be_used(save, tmp_path):
         rows(save(x=X[:0]), interface())
     with pytest.raises(DataError, match="expected numbers"):
         rows(save(x=np.array([["a", "b", "c"]])), interface())
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(UsageError, match="there is no such file"):
         rows(tmp_path / "none.npz", interface())
     np.savez(tmp_path / "objects.npz", x=np.array([[1, None, 2]]))
     with pytest.raises(DataError, match=r"objects\.npz: x: has shape \(1, 3\) and dtype object"):
