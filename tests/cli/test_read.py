@@ -186,6 +186,16 @@ def test_eval(train, invoke, tmp_path):
     assert "narrow.npz: has 6 features, but the network has 64 inputs" in refused.stderr
 
 
+def test_eval_prints_a_line_for_each_target(invoke, tmp_path):
+    x = np.random.default_rng(0).standard_normal((40, 8))
+    np.savez(tmp_path / "own.npz", x=x, y=x[:, :6] + 0.1)
+    invoke("train", "--data", "own.npz", "--steps", 2, "--hidden", 8, "--out", "run", "-q")
+    lines = invoke("eval", "run").stdout.splitlines()
+    assert [line.split()[0] for line in lines if line[0] != " "] == ["run", "train", "test", "all"]
+    assert [line.split()[:2] for line in lines[2:8]] == [[f"target{k}", "RMSE"] for k in range(6)]
+    assert max(map(len, lines)) < 80
+
+
 def test_averaged_weights(train, invoke, tmp_path):
     """Metrics of averaged weights are shown beside those of raw weights."""
     trained = train("run", "--average", "exponential", "--label-smoothing", 0.1, "--eval-every", 1)
