@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from revgn_cli.options import json_option, print_json
+from revgn_cli.options import json_option, print_json, refuse_given
 
 if TYPE_CHECKING:
     from revgn.arrays import BackendName
@@ -58,6 +58,7 @@ def command(
     """
     if math == bool(runs):
         raise click.UsageError("expected either RUNS or --math")
+    refuse_given(("repair",) if math else ("backend", "dtype", "seed"), f"with{'' if math else 'out'} --math")
     if math:
         _check_math(backend, dtype or ("float32", "float64"), seed, as_json)
         return

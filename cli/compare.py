@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print a Markdown table.")
-@click.option("--all", "all_metrics", is_flag=True, help="Print all metrics, not only the main ones.")
+@click.option(
+    "--all",
+    "all_metrics",
+    is_flag=True,
+    help="Print all metrics, not only the main ones, as --csv and --json do.",
+)
 def command(runs: tuple[Path, ...], form: str | None, all_metrics: bool) -> None:
     """Compare RUNS, each a run or a folder of runs: mean and standard deviation of the results over seeds.
 

@@ -1,7 +1,7 @@
 """Options that are settings: one per field of the structs that a configuration may contain."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,6 +83,14 @@ dask_option = click.option(
     help="Run the trials on the dask cluster at ADDRESS, or on a new local one.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def refuse_given(names: Iterable[str], reason: str) -> None:
+    """Raise `UsageError` for an option of the present command that was given, but has no effect."""
+    source = click.get_current_context().get_parameter_source
+    for name in names:
+        if source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name.replace('_', '-')}: has no effect {reason}")
 
 
 def print_json(value: Any) -> None:

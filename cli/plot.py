@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 from revgn_cli import completion
 from revgn_cli.notes import open_noted
+from revgn_cli.options import refuse_given
 
 if TYPE_CHECKING:
     from revgn.views.canvas import Scale
@@ -75,6 +76,8 @@ def command(
     from revgn.store import open_runs
     from revgn.views import draw_curves, draw_response
 
+    if against is not None:
+        refuse_given(("axis", "each"), "with --against")
     opened = open_runs(runs) if each else open_noted(runs)
     if against is None:
         spectra = {run.folder: run_spectrum(run) for run in opened} if "spectrum" in what else None

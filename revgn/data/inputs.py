@@ -25,7 +25,7 @@ from revgn.data.folders import IMAGE_SUFFIXES, read_images
 from revgn.data.interface import Interface
 from revgn.data.kinds import kind_of_file
 from revgn.data.labels import matched_label
-from revgn.data.settings import DataSettings
+from revgn.data.settings import DataSettings, refuse_settings
 from revgn.errors import DataError, UsageError
 
 PIECE = 2048  # rows read at once
@@ -34,6 +34,7 @@ _FORMS = ("{}", "{}_test", "test_{}", "{}_train", "train_{}")  # of usual names,
 _IMAGES = 256  # images read at once
 _NPY = b"\x93NUMPY"  # begin of an .npy file
 _NUMBERS_ONLY = "the network expects a number"
+_OF_TABLES, _OF_ARRAYS = ("separator", "decimal"), ("inputs", "targets")  # settings
 _SHOWN = 12  # names that a message lists
 Read = Callable[[int], HostArray]  # returns the next rows, at most as many as given; none at the end
 
@@ -139,6 +140,7 @@ def _listed(names: Collection[str]) -> str:
 
 
 def _table_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
+    refuse_settings(of, _OF_ARRAYS, "a table, which has no named arrays")
     with open_table(path, of.separator, of.decimal, needs_names=False) as table:
         names, form = table.names, table.dialect
         inputs, targets = _columns(names, interface, str(path))
@@ -183,6 +185,7 @@ def _columns(names: list[str], interface: Interface, where: str) -> tuple[list[i
 
 def _image_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
     """Yield the images of a folder at any depth, or a single one; folders named after classes are targets."""
+    refuse_settings(of, (*_OF_TABLES, *_OF_ARRAYS), "images")
     found = [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
     files = [
         file
@@ -204,11 +207,13 @@ def _image_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterato
 
 
 def _npy_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
+    refuse_settings(of, (*_OF_TABLES, *_OF_ARRAYS), "a single array")
     with path.open("rb") as file:
         yield from _paired(_npy_reader(file, str(path)), None)
 
 
 def _npz_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
+    refuse_settings(of, _OF_TABLES, "an .npz file, which has no named columns")
     with ExitStack() as stack:
         archive = stack.enter_context(zipfile.ZipFile(path))
         present = [name.removesuffix(".npy") for name in archive.namelist()]
@@ -250,6 +255,7 @@ def _npy_reader(file: Any, where: str) -> Read:
 def _h5_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
     import h5py
 
+    refuse_settings(of, _OF_TABLES, "an .h5 file, which has no named columns")
     with h5py.File(path, "r") as file:
         present: list[str] = []
         file.visititems(lambda name, node: present.append(name) if isinstance(node, h5py.Dataset) else None)

@@ -29,6 +29,8 @@ def test_runs(train, invoke, tmp_path):
         ((), 2, "either RUNS or --math"),
         (("--math", "a"), 2, "either RUNS or --math"),
         (("nowhere",), 2, "nowhere: there is no such folder"),
+        ((".", "--dtype", "float32"), 2, "--dtype: has no effect without --math"),
+        (("--math", "--repair"), 2, "--repair: has no effect with --math"),
         (("--math", "--backend", "cupy"), 2, "backend cupy"),
     ],
 )

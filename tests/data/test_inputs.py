@@ -171,6 +171,23 @@ def test_a_damaged_archive_is_one_clear_error(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_settings_of_another_kind_of_file_are_refused(save, table, tmp_path):
+    np.save(tmp_path / "a.npy", X)
+    (tmp_path / "images").mkdir()
+    for path, settings, message in (
+        (table(lines("pqr")), {"inputs": "x"}, "inputs: has no effect, since .* is a table"),
+        (
+            save(x=X),
+            {"separator": ";"},
+            "separator: has no effect, since .* is an .* file, which has no named",
+        ),
+        (tmp_path / "a.npy", {"targets": "y"}, "targets: has no effect, since .* is a single array"),
+        (tmp_path / "images", {"decimal": ","}, "decimal: has no effect, since .* is images"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            rows(path, interface(), **settings)
+
+
 def test_images_with_channels_first_and_last():
     shape = ImageShape(3, 2, 4)
     of = interface(d=24, image_shape=shape)
