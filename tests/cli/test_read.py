@@ -149,6 +149,21 @@ def test_plot_rejects_invalid_options(train, invoke):
     assert invoke("plot", "a", "-o", "curves.jpg").exit_code == 2
     assert "cannot be written" in invoke("plot", "a", "-o", "nowhere/curves.png").stderr
     assert invoke("plot", "a", "--axis", "time").exit_code == 2
+    assert "the seed" in invoke("plot", "a", "--against", "seed").stderr
+    for option in (("--axis", "step"), ("--each",)):
+        refused = invoke("plot", "a", "--against", "lr", *option)
+        assert (refused.exit_code, f"{option[0]}: has no effect with --against" in refused.stderr) == (
+            2,
+            True,
+        )
+
+
+def test_plot_says_how_many_runs_are_left_out(train, invoke):
+    train("a", "-q")
+    train("b", "-q", "--batch-size", "full")
+    found = invoke("plot", "a", "b", "--against", "batch_size")
+    assert (found.exit_code, found.stdout) == (0, "curves.png\n")
+    assert "1 run is left out: batch_size is not a number there, or nothing was measured" in found.stderr
     assert invoke("plot").exit_code == 2
 
 
