@@ -9,7 +9,7 @@ folder   PNG and JPEG images at any depth; also a single image
 
 import math
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cache
 from itertools import islice
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from revgn.data.archives import USUAL_INPUTS, USUAL_TARGETS
-from revgn.data.cells import is_number, numbers, open_table
+from revgn.data.cells import column_positions, is_number, listed, numbers, open_table, same_name
 from revgn.data.dataset import HostArray, as_float64, reading
 from revgn.data.folders import IMAGE_SUFFIXES, read_images
 from revgn.data.interface import Interface
@@ -35,7 +35,6 @@ _IMAGES = 256  # images read at once
 _NPY = b"\x93NUMPY"  # begin of an .npy file
 _NUMBERS_ONLY = "the network expects a number"
 _OF_TABLES, _OF_ARRAYS = ("separator", "decimal"), ("inputs", "targets")  # settings
-_SHOWN = 12  # names that a message lists
 Read = Callable[[int], HostArray]  # returns the next rows, at most as many as given; none at the end
 
 
@@ -122,23 +121,6 @@ def flat_inputs(x: HostArray, interface: Interface, where: str) -> HostArray:
     return flat if flat.dtype == np.uint8 else as_float64(flat)
 
 
-def column_positions(wanted: Sequence[str], present: Sequence[str], where: str) -> list[int]:
-    """Return the position of each wanted column; `UsageError` lists those that are missing."""
-    if missing := [name for name in wanted if name not in present]:
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        listed = ", ".join(missing[:_SHOWN])
-        raise UsageError(
-            f"{where}: lacks input columns of the run: {listed}{more}; it has {_listed(present)}"
-        )
-    at = {name: position for position, name in enumerate(present)}
-    return [at[name] for name in wanted]
-
-
-def _listed(names: Collection[str]) -> str:
-    shown = " ".join(", ".join(islice(names, _SHOWN)).split())[:200] or "nothing"
-    return shown + (", ..." if len(names) > _SHOWN else "")
-
-
 def _table_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
     refuse_settings(of, _OF_ARRAYS, "a table, which has no named arrays")
     with open_table(path, of.separator, of.decimal, needs_names=False) as table:
@@ -172,8 +154,9 @@ def _table_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterato
 def _columns(names: list[str], interface: Interface, where: str) -> tuple[list[int], list[int]]:
     """Return the positions of the inputs, and of the targets if the table has all of them."""
     d = interface.shift.size
-    has_targets = bool(interface.target_names) and set(interface.target_names) <= set(names)
-    targets = [names.index(name) for name in interface.target_names] if has_targets else []
+    target_names = [*map(same_name, interface.target_names)]
+    has_targets = bool(target_names) and set(target_names) <= set(names)
+    targets = [names.index(name) for name in target_names] if has_targets else []
     if any(names) and interface.columns:
         return column_positions(interface.columns, names, where), targets
     has_names = any(names)
@@ -282,7 +265,7 @@ def _choose(present: list[str], of: DataSettings, where: str) -> tuple[str, str 
     """Return the name of the inputs, and of the targets of the same rows if the file has them."""
     for name in (of.inputs, of.targets):
         if name is not None and name not in present:
-            raise UsageError(f"{where}: has no array {name!r}; it holds {_listed(present)}")
+            raise UsageError(f"{where}: has no array {name!r}; it holds {listed(present)}")
     if of.inputs is not None:
         return of.inputs, of.targets
     by_lower = {name.lower(): name for name in present}
@@ -295,7 +278,7 @@ def _choose(present: list[str], of: DataSettings, where: str) -> tuple[str, str 
             return x, of.targets or usual(form, USUAL_TARGETS)
     if len(present) == 1:
         return present[0], None
-    raise UsageError(f"{where}: has no array of a usual name; set inputs to one of {_listed(present)}")
+    raise UsageError(f"{where}: has no array of a usual name; set inputs to one of {listed(present)}")
 
 
 def _paired(read_x: Read, read_y: Read | None) -> Iterator[Piece]:

@@ -1,5 +1,6 @@
 """Load data sets by name or path."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,14 @@ _OF_ARRAYS = ("inputs", "targets", "test_inputs", "test_targets", "layout")
 _TEST_FRACTION = 0.2  # of a known table; its checksum depends on the split
 
 
-def load_dataset(name: str, *, download: bool = True, for_training: bool = True, **settings: Any) -> Dataset:
+def load_dataset(
+    name: str,
+    *,
+    download: bool = True,
+    for_training: bool = True,
+    input_columns: Sequence[str] = (),
+    **settings: Any,
+) -> Dataset:
     """Load a known data set, or a user's own: arrays in a .npz, .h5 or .csv file, or a folder of images.
 
     Parameters
@@ -37,6 +45,8 @@ def load_dataset(name: str, *, download: bool = True, for_training: bool = True,
     for_training : bool
         Whether a network is to learn from the training rows. Otherwise they may lack information: constant
         inputs or targets, or a single class.
+    input_columns : sequence of str
+        Names of the columns of a table that are the inputs, in place of the setting `columns`.
     **settings
         Other fields of `DataSettings`: subset, validation, target, ...
 
@@ -84,7 +94,7 @@ def load_dataset(name: str, *, download: bool = True, for_training: bool = True,
     kind = kind_of_file(path)
     if kind == "table":
         refuse_settings(wanted, _OF_ARRAYS, "a table, which has no named arrays")
-        table = read_table(path, wanted)
+        table = read_table(path, wanted, input_columns)
         dataset = assemble(
             path.name,
             str(path),

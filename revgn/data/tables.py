@@ -4,15 +4,16 @@ import re
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from revgn.data.assemble import Rows
-from revgn.data.cells import SHOWN, is_number, numbers, open_table
+from revgn.data.cells import SHOWN, column_positions, is_missing, is_number, numbers, open_table, same_name
 from revgn.data.dataset import HostArray
-from revgn.data.dialect import MISSING, Dialect, shown_separator
+from revgn.data.dialect import Dialect, shown_separator
 from revgn.data.labels import infer_task
 from revgn.data.missing import complete_rows
 from revgn.data.settings import DataSettings, TaskChoice
@@ -32,10 +33,11 @@ class Table(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: Path, settings: DataSettings) -> Table:
+def read_table(path: Path, settings: DataSettings, input_columns: Sequence[str] = ()) -> Table:
     """Read a table of numbers under a header row, whose dialect is detected or set.
 
-    The columns `target` are the targets; all others, or only `columns`, are the inputs. Columns without a
+    The columns `target` are the targets; all others, or only `columns`, are the inputs. Where
+    `input_columns` names columns, these are the inputs, whatever the table has beside them. Columns without a
     name are left out. A single target column may hold text, the names of classes, unless the task is a
     regression. The cells true and false are 1 and 0 in inputs.
 
@@ -49,7 +51,9 @@ def read_table(path: Path, settings: DataSettings) -> Table:
     values, cells, lines = array("d"), [], array("q")
     with open_table(path, settings.separator, settings.decimal) as table:
         head, form = table.names, table.dialect
-        targets, inputs = _choose_columns(head, form, settings, str(path))
+        chosen = replace(settings, columns=None) if input_columns else settings
+        targets, inputs = _choose_columns(head, form, chosen, str(path))
+        inputs = column_positions(input_columns, head, str(path)) if input_columns else inputs
         names, target_names = [head[k] for k in inputs], [head[k] for k in targets]
         unnamed: dict[int, list[str]] = {k: [] for k, name in enumerate(head) if not name}
         for line, row in table.rows:
@@ -67,7 +71,9 @@ def read_table(path: Path, settings: DataSettings) -> Table:
         if first
     ]
     x = np.frombuffer(values).reshape(len(lines), len(inputs))
-    missing = np.column_stack((np.isnan(x), [[cell in MISSING for cell in row] for row in cells]))
+    missing = np.column_stack(
+        (np.isnan(x), [[is_missing(cell, form.decimal) for cell in row] for row in cells])
+    )
     shown = [f"column {name!r}" for name in (*names, *target_names)]
     complete, note = complete_rows(
         missing,
@@ -97,6 +103,7 @@ def _choose_columns(
 
     def listed(text: str) -> list[str]:
         """Return the names in a list; a single name may contain commas."""
+        text = same_name(text)
         whole = " ".join(text.split())
         names = [whole] if whole in named else [" ".join(name.split()) for name in text.split(",")]
         return list(dict.fromkeys(filter(None, names)))

@@ -9,7 +9,7 @@ import numpy as np
 
 from revgn.arrays import BackendName
 from revgn.data import Dataset, Interface, Part
-from revgn.data.inputs import column_positions
+from revgn.data.cells import column_positions
 from revgn.data.labels import matched_label
 from revgn.errors import UsageError
 from revgn.launch.problem import model_of_run, problem_of
@@ -172,5 +172,7 @@ def _other_data(run: Run, own: Interface, data: dict[str, Any]) -> Dataset:
     if "name" in data:
         inherited = inherited | {"subset": None, "subset_seed": None}
     inherited = inherited | {"task": own.task}
-    loaded = load_data(build_config({"data": inherited | data}), for_training=False)
+    columns = () if "columns" in data else own.columns
+    config = build_config({"data": inherited | data})
+    loaded = load_data(config, for_training=False, input_columns=columns)
     return matched_columns(matched_classes(loaded, own), own)

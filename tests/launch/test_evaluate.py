@@ -86,6 +86,28 @@ def test_classes_are_matched_by_name(finished, tmp_path):
         evaluate_run(finished, write("words.csv", {8: "eight"}))
 
 
+def test_columns_beside_those_of_the_run_are_not_read(tmp_path):
+    """As in predict: a column of text, and one that the settings of the run leave out."""
+
+    def write(name, head, extra):
+        rows = [f"{extra(k)}{k % 3},{k % 5},{k % 3}" for k in range(60)]
+        (tmp_path / name).write_text("\n".join([f"{head}a,b,y", *rows]))
+        return {"name": str(tmp_path / name), "target": "y"}
+
+    own = write("own.csv", "id,", lambda k: f"{k},") | {"columns": "-id"}
+    made = {"data": own, "optimizer": "adam", "training": {"steps": 2, "batch_size": 20}}
+    start_run(build_config(made), tmp_path / "run")
+    found = [
+        evaluate_run(tmp_path / "run", write(*new))["all_loss"]
+        for new in (("text.csv", "name,", lambda k: f"n{k},"), ("none.csv", "", lambda k: ""))
+    ]
+    assert found[0] == found[1] == evaluate_run(tmp_path / "run", own)["all_loss"]
+    lacks = write("lacks.csv", "name,", lambda k: "n,")
+    (tmp_path / "lacks.csv").write_text((tmp_path / "lacks.csv").read_text().replace("a,b", "a,c"))
+    with pytest.raises(UsageError, match="lacks input columns of the run: b; it has name, a, c, y"):
+        evaluate_run(tmp_path / "run", lacks)
+
+
 def test_classes_are_reordered_as_in_the_run(digits_of):
     """Each column moves to the class with the same name; the column of a missing class is zero."""
     own, other = digits_of("a", "b", "c"), digits_of("c", "a")
