@@ -53,8 +53,8 @@ def command(runs: tuple[Path, ...], rows: int, probes: int, data: str | None, as
         raise failed[0]
     measured = [run for run in opened if str(run.folder) in found]
     alike = output_similarity(measured, rows, data) if len(measured) > 1 else {}
-    for error in failed:
-        say_note(str(error))
+    for reason in failed:
+        say_note(str(reason))
     if len(alike) < math.comb(len(measured), 2):
         say_note("the runs have different data; outputs are compared between runs on the same data only")
     _print(found, alike, as_json)
@@ -65,6 +65,7 @@ def command(runs: tuple[Path, ...], rows: int, probes: int, data: str | None, as
 def _print(
     found: dict[str, dict[int, dict[str, float]]], alike: dict[tuple[str, str], float], as_json: bool
 ) -> None:
+    """Print the quantities of each run by step, and the similarity of the outputs of pairs of runs."""
     if as_json:
         pairs = [{"runs": pair, "output_cka": value} for pair, value in alike.items()]
         print_json({"runs": found, "between": pairs})

@@ -308,7 +308,7 @@ def test_a_file_in_place_of_the_folder_of_runs_is_an_error(invoke, tmp_path, mak
 
 
 def test_a_run_that_cannot_start_leaves_no_folder(invoke, tmp_path):
-    assert invoke("train", "--data", "missing.npz").exit_code == 1
+    assert invoke("train", "--data", "missing.npz").exit_code == 2
     assert list((tmp_path / "runs").iterdir()) == []
 
 
