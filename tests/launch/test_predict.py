@@ -246,3 +246,17 @@ def test_classes_of_a_file_are_recognized(finished, targets, classes, expected):
     interface = open_predictor(finished).model.interface
     found = true_values(targets, replace(interface, classes=classes))
     assert found is None if expected is None else found.tolist() == expected
+
+
+def test_a_label_that_is_missing_is_not_compared(finished, tmp_path):
+    """It is neither right nor wrong."""
+    labels = predict(finished, DIGITS.inputs[:20]).labels.tolist()
+    rows = [",".join(map(str, x)) for x in DIGITS.inputs[:20].tolist()]
+    cells = [f"{row},{label}" for row, label in zip(rows, ["", "NA", *labels[2:]], strict=True)]
+    head = ",".join([*(f"p{k}" for k in range(64)), "digit"])
+    (tmp_path / "new.csv").write_text("\n".join([head, *cells]))
+    predictor = open_predictor(finished)
+    own = replace(predictor.model.interface, target_names=("digit",))
+    predictor = predictor._replace(model=replace(predictor.model, interface=own))
+    _, scores = predict_file(predictor, tmp_path / "new.csv", lambda found: None)
+    assert scores == {"rows": 18, "accuracy": 1.0}
