@@ -77,20 +77,23 @@ def command(
                 click.echo(f"  {finding.outcome:<8} {finding.what:<30} {finding.detail}".rstrip())
     if as_json:
         print_json({name: [finding._asdict() for finding in each] for name, each in found.items()})
-    if any(finding.outcome == "damaged" for findings in found.values() for finding in findings):
+    outcomes = {(finding.what, finding.outcome) for findings in found.values() for finding in findings}
+    if any(outcome == "damaged" for _, outcome in outcomes) or ("repair", "skipped") in outcomes:
         raise click.exceptions.Exit(1)
 
 
 def _findings(folder: Path, repair: bool) -> "list[Finding]":
     """Return the findings on a folder; that it is no run, or cannot be repaired, is one of them."""
-    from revgn.errors import RunError
+    from revgn.errors import RunError, RunHeldError
     from revgn.launch import check_run
     from revgn.launch.check import Finding
 
     try:
         return check_run(folder, repair=repair)
+    except RunHeldError as error:
+        return [Finding("repair", "skipped", str(error))]
     except RunError as error:
-        return [Finding("repair" if repair else "run.h5", "damaged", str(error))]
+        return [Finding("run.h5", "damaged", str(error))]
 
 
 def _check_math(backend: "BackendName", dtypes: "tuple[Precision, ...]", seed: int, as_json: bool) -> None:
