@@ -111,10 +111,10 @@ def flat_inputs(x: HostArray, interface: Interface, where: str) -> HostArray:
         raise DataError(f"{where}: inputs have dtype {x.dtype}; expected numbers")
     d, shape = interface.shift.size, interface.image_shape
     channels_last = shape and (*shape[1:], shape[0])
-    is_turned = shape is not None and x.ndim > 2 and x.shape[1:] not in (shape, channels_last, shape[1:])
+    has_other_axes = shape is not None and x.ndim > 2 and x.shape[1:] not in (shape, channels_last, shape[1:])
     if x.shape[1:] == channels_last != shape:
         x = x.transpose(0, 3, 1, 2)
-    if x.ndim < 2 or x[0:1].size not in (d, 0) or is_turned:
+    if x.ndim < 2 or x[0:1].size not in (d, 0) or has_other_axes:
         expected = f"(n, {d})" + (f" or images (n, {', '.join(map(str, shape))})" if shape else "")
         raise UsageError(f"{where}: inputs have shape {x.shape}, but the network expects {expected}")
     flat = x.reshape(x.shape[0], d)
