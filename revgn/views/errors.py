@@ -85,14 +85,15 @@ def _lines_by_class(
     """Return the accuracy of each class, the lowest first, and the most frequent pairs."""
     found = [2.0 if value is None else value for value in class_accuracies(confusion)]
     order = sorted(range(len(classes)), key=found.__getitem__)
-    rows = [[classes[k], accuracies[k], f"of {sum(confusion[k])} rows"] for k in order]
+    totals = [sum(row) for row in confusion]
+    rows = [[classes[k], accuracies[k], f"of {totals[k]} row{'s' * (totals[k] != 1)}"] for k in order]
     counts = [(n, i, j) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
     pairs = sorted(counts, key=lambda pair: -pair[0])[:_PAIRS]
     return [
         "accuracy of each class, the lowest first",
         *(f"  {line}" for line in _aligned(rows)),
-        *(["most frequent errors"] if pairs else []),
-        *(f"  {n} of class {classes[i]} classified as {classes[j]}" for n, i, j in pairs),
+        *(["most frequent errors, class -> prediction"] if pairs else []),
+        *(f"  {n:<4} {classes[i]} -> {classes[j]}" for n, i, j in pairs),
     ]
 
 

@@ -45,9 +45,9 @@ def test_many_classes_have_a_line_each_and_the_most_frequent_pairs():
     assert lines[:2] == ["  c29   25.6%  of 39 rows", "  c28   26.3%  of 38 rows"]
     assert {line.split()[0] for line in lines[:30]} == {*names}
     assert lines[30:33] == [
-        "most frequent errors",
-        "  29 of class c29 classified as c0",
-        "  28 of class c28 classified as c29",
+        "most frequent errors, class -> prediction",
+        "  29   c29 -> c0",
+        "  28   c28 -> c29",
     ]
     assert len(lines) == 41
     assert max(map(len, lines)) < 80
