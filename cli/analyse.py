@@ -1,8 +1,10 @@
 """`revgn analyse`: measure kernels, representations, weights and steps of recorded runs."""
 
+import math
 from pathlib import Path
 
 import click
+from revgn_cli.notes import say_note
 from revgn_cli.options import json_option, print_json
 
 
@@ -37,12 +39,33 @@ def command(runs: tuple[Path, ...], rows: int, probes: int, data: str | None, as
     revgn analyse runs/block runs/adam --rows 60
     revgn analyse runs/first --rows 5000 --probes 30
     """
+    from revgn.errors import RevgnError
     from revgn.launch import analyse_run, output_similarity
     from revgn.store import open_runs
 
-    opened = open_runs(list(runs))
-    found = {str(run.folder): analyse_run(run, rows, probes, data) for run in opened}
-    alike = output_similarity(opened, rows, data) if len(opened) > 1 else {}
+    opened, found, failed = open_runs(list(runs)), {}, []
+    for run in opened:
+        try:
+            found[str(run.folder)] = analyse_run(run, rows, probes, data)
+        except RevgnError as error:
+            failed.append(error)
+    if not found:
+        raise failed[0]
+    measured = [run for run in opened if str(run.folder) in found]
+    alike = output_similarity(measured, rows, data) if len(measured) > 1 else {}
+    for reason in failed:
+        say_note(str(reason))
+    if len(alike) < math.comb(len(measured), 2):
+        say_note("the runs have different data; outputs are compared between runs on the same data only")
+    _print(found, alike, as_json)
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _print(
+    found: dict[str, dict[int, dict[str, float]]], alike: dict[tuple[str, str], float], as_json: bool
+) -> None:
+    """Print the quantities of each run by step, and the similarity of the outputs of pairs of runs."""
     if as_json:
         pairs = [{"runs": pair, "output_cka": value} for pair, value in alike.items()]
         print_json({"runs": found, "between": pairs})

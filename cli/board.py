@@ -88,13 +88,13 @@ def _table(board: "Board", title: str, rows: int) -> "Table":
 def plain_table(
     columns: Iterable[str], rows: Iterable[Iterable[str]], caption: str, title: str | None = None
 ) -> "Table":
-    """Return a table without borders whose cells are plain text."""
+    """Return a table without borders whose cells are plain text; only the first column may be cut."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=title, caption=caption, box=None, title_justify="left", caption_justify="left")
-    for column in columns:
-        table.add_column(column, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*map(Text, row))
+    for number, column in enumerate(columns):
+        table.add_column(column, no_wrap=number > 0)
+    for first, *others in rows:
+        table.add_row(Text(first, no_wrap=True, overflow="ellipsis"), *map(Text, others))
     return table

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from revgn_cli.options import json_option, print_json
+from revgn_cli.options import json_option, print_json, refuse_given
 
 if TYPE_CHECKING:
     from revgn.arrays import BackendName
+    from revgn.launch.check import Finding
     from revgn.testing import Measured
     from revgn.testing.machine import Precision
 
@@ -57,26 +58,42 @@ def command(
     """
     if math == bool(runs):
         raise click.UsageError("expected either RUNS or --math")
+    refuse_given(("repair",) if math else ("backend", "dtype", "seed"), f"with{'' if math else 'out'} --math")
     if math:
         _check_math(backend, dtype or ("float32", "float64"), seed, as_json)
         return
     from revgn.errors import UsageError
-    from revgn.launch import check_run
     from revgn.store import list_runs
 
     folders = [folder for path in runs for folder in list_runs(path) or [path]]
     if missing := [folder for folder in folders if not folder.is_dir()]:
         raise UsageError(f"{missing[0]}: there is no such folder")
-    found = {str(folder): check_run(folder, repair=repair) for folder in folders}
+    found = {}
+    for folder in folders:
+        found[str(folder)] = _findings(folder, repair)
+        if not as_json:
+            click.echo(folder)
+            for finding in found[str(folder)]:
+                click.echo(f"  {finding.outcome:<8} {finding.what:<30} {finding.detail}".rstrip())
     if as_json:
         print_json({name: [finding._asdict() for finding in each] for name, each in found.items()})
-    else:
-        for name, findings in found.items():
-            click.echo(name)
-            for finding in findings:
-                click.echo(f"  {finding.outcome:<8} {finding.what:<30} {finding.detail}".rstrip())
-    if any(finding.outcome == "damaged" for findings in found.values() for finding in findings):
+    outcomes = {(finding.what, finding.outcome) for findings in found.values() for finding in findings}
+    if any(outcome == "damaged" for _, outcome in outcomes) or ("repair", "skipped") in outcomes:
         raise click.exceptions.Exit(1)
+
+
+def _findings(folder: Path, repair: bool) -> "list[Finding]":
+    """Return the findings on a folder; that it is no run, or cannot be repaired, is one of them."""
+    from revgn.errors import RunError, RunHeldError
+    from revgn.launch import check_run
+    from revgn.launch.check import Finding
+
+    try:
+        return check_run(folder, repair=repair)
+    except RunHeldError as error:
+        return [Finding("repair", "skipped", str(error))]
+    except RunError as error:
+        return [Finding("run.h5", "damaged", str(error))]
 
 
 def _check_math(backend: "BackendName", dtypes: "tuple[Precision, ...]", seed: int, as_json: bool) -> None:

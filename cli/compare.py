@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from revgn_cli.columns import aligned, fitting, terminal_width
 from revgn_cli.notes import open_noted, say_note
 from revgn_cli.options import print_json
 from revgn_cli.progress import metric_words
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 @click.option("--csv", "form", flag_value="csv", help="Print CSV.")
 @click.option("--json", "form", flag_value="json", help="Print JSON.")
 @click.option("--markdown", "form", flag_value="markdown", help="Print a Markdown table.")
-@click.option("--all", "all_metrics", is_flag=True, help="Print all metrics, not only the main ones.")
+@click.option(
+    "--all",
+    "all_metrics",
+    is_flag=True,
+    help="Print all metrics, not only the main ones, as --csv and --json do.",
+)
 def command(runs: tuple[Path, ...], form: str | None, all_metrics: bool) -> None:
     """Compare RUNS, each a run or a folder of runs: mean and standard deviation of the results over seeds.
 
@@ -45,7 +51,8 @@ def command(runs: tuple[Path, ...], form: str | None, all_metrics: bool) -> None
         if form == "markdown":
             click.echo(_markdown(header, rows))
         else:
-            _print_table(header, rows)
+            for line in _fitted(header, rows):
+                click.echo(line)
             click.echo(order_in_words(compared))
 
 
@@ -96,10 +103,13 @@ def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for line in (header, *rows):
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+def _fitted(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Return the lines of a table; a narrow terminal leaves out columns, which the last line names."""
+    optional = [header.index(name) for name in ("seconds", "epochs", "train loss") if name in header]
+    kept = fitting([header, *rows], optional, terminal_width())
+    left_out = [name for k, name in enumerate(header) if k not in kept]
+    note = [f"too wide for this terminal: {', '.join(left_out)}; --csv has all columns"] if left_out else []
+    return [*aligned([header, *rows], kept), *note]
 
 
 def _markdown(header: list[str], rows: list[list[str]]) -> str:
@@ -108,10 +118,11 @@ def _markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def _flat_rows(compared: "Comparison") -> list[dict[str, Any]]:
-    """Return a flat record per row: settings by path, runs, statuses, metrics over seeds."""
+    """Return a flat record per row: settings by path, folders and number of runs, statuses, metrics."""
     found = []
     for row in compared.rows:
-        record = dict(row.settings) | {"runs": len(row.runs)} | dict(row.statuses)
+        record = dict(row.settings) | {"folders": ";".join(row.runs), "runs": len(row.runs)}
+        record |= dict(row.statuses)
         for name, spread in row.metrics.items():
             record |= {name: spread.mean, f"{name}_std": spread.std}
         found.append(record)

@@ -1,12 +1,20 @@
 """`revgn eval`: evaluate the network of a run on its own data set or on another one."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from revgn_cli.checkpoints import checkpoint_options
 from revgn_cli.notes import say_note
-from revgn_cli.options import DATA_OPTIONS, chosen_settings, json_option, print_json, setting_options
+from revgn_cli.options import (
+    DATA_OPTIONS,
+    chosen_settings,
+    json_option,
+    print_json,
+    run_argument,
+    setting_options,
+)
 
 if TYPE_CHECKING:
     from revgn.arrays import BackendName
@@ -15,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command("eval")
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 @setting_options(DATA_OPTIONS, with_defaults=False)
 @checkpoint_options(default="raw")
 @click.option(
@@ -63,17 +71,19 @@ def command(
         line = f"{part:<10} {result[f'{part}_rows']:>7} rows  loss {result[f'{part}_loss']:.4g}"
         if f"{part}_accuracy" in result:
             line += f"  accuracy {result[f'{part}_accuracy']:.2%}"
-        click.echo(f"{line}{_errors(result[f'{part}_targets'])}" if f"{part}_targets" in result else line)
-    shown = "all" if "name" in settings else "test"
+        targets = _errors(result.get(f"{part}_targets", {}))
+        click.echo("\n    ".join([line, *targets]) if len(targets) > 1 else "  ".join([line, *targets]))
+    shown = "all" if "name" in settings or "test_rows" not in result else "test"
     if f"{shown}_confusion" in result:
-        for line in confusion_lines(result["classes"], result[f"{shown}_confusion"]):
+        width = shutil.get_terminal_size().columns
+        for line in confusion_lines(result["classes"], result[f"{shown}_confusion"], width):
             click.echo(line)
 
 
-def _errors(targets: dict[str, dict[str, float]]) -> str:
+def _errors(targets: dict[str, dict[str, float]]) -> list[str]:
     """Return RMSE and R^2 of each target as text."""
     words = []
     for name, errors in targets.items():
         r2 = f", R^2 {errors['r2']:.4g}" if "r2" in errors else ""
-        words.append(f"  {name} RMSE {errors['rmse']:.4g}{r2}")
-    return "".join(words)
+        words.append(f"{name} RMSE {errors['rmse']:.4g}{r2}")
+    return words

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import click
+from revgn_cli.columns import aligned, fitting, terminal_width
 from revgn_cli.options import json_option, print_json
 from revgn_cli.progress import metric_text
+
+_TITLE, _STEP = 2, 3  # columns that a narrow terminal leaves out
 
 
 @click.command("ls")
@@ -33,7 +36,7 @@ def command(folder: Path, as_json: bool) -> None:
         return
     if not rows:
         click.echo(f"no runs in {folder}", err=True)
-    width = max((len(row["run"]) for row in rows), default=0)
+    table = []
     for row in rows:
         by = row.get("best_by", "")
         keys = ("best", "best_average") if by.startswith("validation") else ("last", "last")
@@ -45,5 +48,6 @@ def command(folder: Path, as_json: bool) -> None:
                 metric += f", averaged {metric_text(name, averaged[f'{name}_average'])}"
             metric += f" at the best {by.replace('_', ' ')}" if keys[0] == "best" else ""
         step = f"step {row['step']}" if "step" in row else row["message"]
-        title = row.get("title", "")
-        click.echo(f"{row['run']:<{width}}  {row['status']:<11}  {title:<26}  {step:<10}  {metric}".rstrip())
+        table.append([row["run"], row["status"], row.get("title", ""), step, metric])
+    for line in aligned(table, fitting(table, (_TITLE, _STEP), terminal_width())):
+        click.echo(line)

@@ -1,7 +1,8 @@
 """Options that are settings: one per field of the structs that a configuration may contain."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -10,6 +11,7 @@ from revgn_cli import completion
 from revgn_cli.option_text import full_text, metavar_of
 
 from revgn.data import DataSettings
+from revgn.errors import UsageError
 from revgn.settings import named_settings, parse_value, renamed, settings_by_name
 from revgn.settings.build import Table
 from revgn.settings.text import parse_assignment
@@ -58,6 +60,15 @@ set_option = click.option(
     help="Set any setting, such as optimizer.lr=0.1.",
     shell_complete=completion.setting_pairs,
 )
+
+
+def _existing(ctx: click.Context, param: click.Parameter, run: Path | None) -> Path | None:
+    if run is not None and not run.exists() and not ctx.resilient_parsing:
+        raise UsageError(f"{run}: there is no such folder")
+    return run
+
+
+run_argument = click.argument("run", type=click.Path(path_type=Path), callback=_existing)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Do not show progress.")
 workers_option = click.option(
     "--workers",
@@ -72,6 +83,14 @@ dask_option = click.option(
     help="Run the trials on the dask cluster at ADDRESS, or on a new local one.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def refuse_given(names: Iterable[str], reason: str) -> None:
+    """Raise `UsageError` for an option of the present command that was given, but has no effect."""
+    source = click.get_current_context().get_parameter_source
+    for name in names:
+        if source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"--{name.replace('_', '-')}: has no effect {reason}")
 
 
 def print_json(value: Any) -> None:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 from revgn_cli import completion
-from revgn_cli.notes import open_noted
+from revgn_cli.notes import open_noted, say_note
+from revgn_cli.options import refuse_given
 
 if TYPE_CHECKING:
     from revgn.views.canvas import Scale
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "none", "x", "y", "xy"]),
     default="auto",
     show_default=True,
-    help="Logarithmic axes; auto: the y axis of losses and norms.",
+    help="Logarithmic axes; auto: the y axis of losses and norms, or with --against the x axis of a setting "
+    "whose values span a factor of 8.",
 )
 @click.option(
     "--against",
@@ -75,10 +77,14 @@ def command(
     from revgn.store import open_runs
     from revgn.views import draw_curves, draw_response
 
+    if against is not None:
+        refuse_given(("axis", "each"), "with --against")
     opened = open_runs(runs) if each else open_noted(runs)
     if against is None:
         spectra = {run.folder: run_spectrum(run) for run in opened} if "spectrum" in what else None
         draw_curves(opened, out, axis=axis, what=what, log=log, each=each, spectra=spectra)
     else:
-        draw_response(opened, out, canonical(against), what=what, log=log)
+        if count := draw_response(opened, out, canonical(against), what=what, log=log):
+            are = "runs are" if count > 1 else "run is"
+            say_note(f"{count} {are} left out: {against} is not a number there, or nothing was measured")
     click.echo(str(out))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from revgn_cli.checkpoints import checkpoint_options
 from revgn_cli.notes import say_note
-from revgn_cli.options import chosen_settings, setting_options
+from revgn_cli.options import chosen_settings, run_argument, setting_options
 
 if TYPE_CHECKING:
     from revgn.arrays import BackendName
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("predict")
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "-o",

@@ -12,7 +12,7 @@ from revgn_cli.train import command_line, json_if_diverged, report
 
 
 @click.command("resume")
-@click.argument("run", type=click.Path(path_type=Path))
+@options.run_argument
 @options.setting_options(options.RESUME_OPTIONS, with_defaults=False)
 @options.set_option
 @options.quiet_option

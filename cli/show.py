@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import click
-from revgn_cli.options import json_option, print_json
+from revgn_cli.options import json_option, print_json, run_argument
 from revgn_cli.progress import clock, evaluation_metrics
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -11,7 +11,7 @@ _WIDTH = 40
 
 
 @click.command("show")
-@click.argument("run", type=click.Path(path_type=Path))
+@run_argument
 @json_option
 def command(run: Path, as_json: bool) -> None:
     """Show the settings of RUN that differ from the defaults, its last and best metrics, rho and timings.

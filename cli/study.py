@@ -76,10 +76,12 @@ def command(
     from revgn.sweeps import executor_at
 
     if name is None:
-        names = study_names()
-        width = max(map(len, names))
-        for each in names:
-            study = load_study(each)
+        studies = {each: load_study(each) for each in study_names()}
+        if as_json:
+            print_json([{"name": k, "title": of.title, "source": of.source} for k, of in studies.items()])
+            return
+        width = max(map(len, studies))
+        for each, study in studies.items():
             click.echo(f"{each:<{width}} {study.title} ({study.source})")
         return
     study = load_study(name)

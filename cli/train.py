@@ -148,13 +148,19 @@ def _new_folder(config: "Config") -> Path:
     """Create a folder in runs/ that no other process has, named after data, optimizer and time."""
     from datetime import datetime
 
+    from revgn.errors import UsageError
     from revgn.settings import kind_of
 
+    runs = Path("runs")
+    try:
+        runs.mkdir(exist_ok=True)
+    except FileExistsError:
+        raise UsageError(f"{runs}: is not a folder; rename it, or set the run folder with --out") from None
     name = f"{Path(config.data.name).stem}-{kind_of(config.optimizer)}-{datetime.now():%Y%m%d-%H%M%S}"
     for number in count(1):
-        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        folder = runs / (name if number == 1 else f"{name}-{number}")
         with suppress(FileExistsError):
-            folder.mkdir(parents=True)
+            folder.mkdir()
             break
     return folder
 

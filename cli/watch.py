@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from revgn_cli.board import plain_table
 from revgn_cli.braille import Line, plot_lines
-from revgn_cli.progress import can_redraw, clock, evaluation_metrics
+from revgn_cli.progress import can_redraw, clock, evaluation_metrics, metric_text
 from revgn_cli.show import sparkline
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _SECONDS = 1.0
 _HEIGHT = 10
+_WIDE = 1000  # width in characters where lines need not fit a terminal
 _SIDE_BY_SIDE = 100  # smallest width in characters for two panels side by side
 
 
@@ -40,7 +41,8 @@ def command(run: Path, once: bool) -> None:
 
     console = Console()
     if once or not can_redraw(sys.stdout):
-        console.print(_frame(open_runs(run), run, console, 10**6))
+        printer = console if console.is_terminal else Console(width=_WIDE)
+        printer.print(_frame(open_runs(run), run, console, 10**6))
         return
     try:
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
@@ -100,7 +102,8 @@ def _many(runs: "list[Run]", height: int, plain: bool) -> "RenderableType":
     for run in sorted(runs, key=_has_ended)[: max(height - 3, 1)]:
         found = outline(run)
         last, losses = found["last"], run.epochs.get("test_loss")
-        test = f"{last['test_accuracy']:.2%}" if "test_accuracy" in last else f"{last.get('test_loss', '')}"
+        shown = [name for name in ("test_accuracy", "test_loss") if name in last][:1]
+        test = "".join(metric_text(name, last[name]) for name in shown)
         curve = "" if losses is None else sparkline(losses.tolist(), log=True, plain=plain).partition(" ")[0]
         seconds = clock(last.get("seconds", 0.0))
         rows.append([run.folder.name, found["status"], str(found["step"]), seconds, test, curve])

@@ -215,11 +215,11 @@ def _checked(owner: object, of: Setting) -> Any:
         value = value if is_alone else converted
         numbers = converted if isinstance(converted, tuple) else (converted,)
         is_good = all(of.bounds.hold(x) for x in numbers if isinstance(x, int | float))
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, OverflowError):  # an integer may be larger than any float
         is_good = False
     if is_good:
         return converted
     expected = described(of.type, of.bounds)
     if isinstance(value, str) and (near := difflib.get_close_matches(value, choices_of(of.type), 1)):
         expected += f"; did you mean {near[0]}?"
-    raise FieldError(type(owner).__name__, of.name, f"{value!r} cannot be used; expected {expected}")
+    raise FieldError(type(owner).__name__, of.name, f"{value!r:.200} cannot be used; expected {expected}")

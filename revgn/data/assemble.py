@@ -89,20 +89,19 @@ def assemble(
     stored = stored_images(train.inputs.shape, settings.layout, f"{name}: training")
     image_shape = None if stored is None else stored[0]
     raw = {label: rows.targets for label, rows in parts.items()}
-    fewest = 2 if for_training else 1
-    encoded = encode_targets(name, raw, settings.task, classes, target_names, fewest=fewest)
+    encoded = encode_targets(name, raw, settings.task, classes, target_names, for_training=for_training)
     task, targets, names, _ = encoded
     found += row_counts(inputs[0], columns) if image_shape is None else ()
     if test is None:
         whole, share = Part(inputs[0], targets[0]), settings.test_fraction
-        training, testing = _split(whole, share, _SPLIT_TAG, f"{name}: a test")
+        training, testing = _split(whole, share, _SPLIT_TAG, f"{name}: a test", for_training)
     else:
         training, testing = (Part(x, t) for x, t in zip(inputs, targets, strict=True))
     checksum = checksum_arrays((training.inputs, training.targets, testing.inputs, testing.targets))
     validation = None
     if settings.validation:
         where = f"{name}: a validation"
-        training, validation = _split(training, settings.validation, _VALIDATION_TAG, where)
+        training, validation = _split(training, settings.validation, _VALIDATION_TAG, where, for_training)
     training = _take_subset(training, settings.subset, settings.subset_seed)
     shift, scale = normalization(training.inputs, image_shape)
     if settings.standardize_targets and task == "classification":
@@ -140,6 +139,7 @@ def assemble(
         target_scale,
         columns=columns,
         target_names=target_names or (names if task == "regression" else ()),
+        is_split=test is None,
         interpretation=_interpretation(encoded, training, testing, targets_are, image_shape)
         if targets_are
         else "",
@@ -219,12 +219,16 @@ def _flatten(rows: Rows, layout: LayoutChoice, where: str) -> HostArray:
     return flat
 
 
-def _split(part: Part, fraction: float, tag: int, name: str) -> tuple[Part, Part]:
-    """Return the training rows, and the fraction of the rows that is held out."""
+def _split(part: Part, fraction: float, tag: int, name: str, for_training: bool) -> tuple[Part, Part]:
+    """Return the training rows, and the fraction of the rows that is held out.
+
+    Too few rows are an error, or are not split if no network is to learn from them.
+    """
     n = part.inputs.shape[0]
     cut = n - max(1, round(n * fraction))
-    if cut < 1:
+    if cut < 1 and for_training:
         raise DataError(f"{name} set cannot be split off: there are only {n} rows")
+    cut = cut if cut > 0 else n
     order = np.random.default_rng(tag).permutation(n)
     train, held = order[:cut], order[cut:]
     return Part(part.inputs[train], part.targets[train]), Part(part.inputs[held], part.targets[held])

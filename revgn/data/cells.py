@@ -3,10 +3,11 @@
 import csv
 import math
 import re
+import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +21,10 @@ from revgn.data.dialect import (
     shown_separator,
     split_cells,
 )
-from revgn.errors import DataError
+from revgn.errors import DataError, UsageError
 
 SHOWN = 3  # number of cells that a message quotes
+_LISTED = 12  # number of names that a message lists
 
 _TRUTH = {"true": 1.0, "false": 0.0}
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:[,.' ]\d{3})+(?:[.,]\d+)?")
@@ -85,6 +87,29 @@ def open_table(
         yield OpenTable(names, form, fitted)
 
 
+def same_name(name: str) -> str:
+    """Return a name in the Unicode form NFC, in which equal letters are equal characters."""
+    return unicodedata.normalize("NFC", name)
+
+
+def column_positions(wanted: Sequence[str], present: Sequence[str], where: str) -> list[int]:
+    """Return the position of each wanted column; `UsageError` lists those that are missing."""
+    at = {same_name(name): position for position, name in enumerate(present)}
+    if missing := [name for name in wanted if same_name(name) not in at]:
+        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
+        raise UsageError(
+            f"{where}: lacks input columns of the run: {', '.join(missing[:_LISTED])}{more}; "
+            f"it has {listed(present)}"
+        )
+    return [at[same_name(name)] for name in wanted]
+
+
+def listed(names: Collection[str]) -> str:
+    """Return the first names, separated by commas; "nothing" if there are none."""
+    shown = " ".join(", ".join(islice(names, _LISTED)).split())[:200] or "nothing"
+    return shown + (", ..." if len(names) > _LISTED else "")
+
+
 def _rows(source: Iterable[str], form: Dialect, where: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the number of the line and the cells of each row that is not blank."""
     reader = split_cells(source, form.separator)
@@ -104,7 +129,7 @@ def _rows(source: Iterable[str], form: Dialect, where: str) -> Iterator[tuple[in
 
 def _header(row: list[str], form: Dialect, where: str) -> list[str]:
     """Return the names of the columns; "" for those without a name."""
-    names = [_UNNAMED.sub("", " ".join(name.split())) for name in row]
+    names = [_UNNAMED.sub("", " ".join(same_name(name).split())) for name in row]
     found = [name for name in names if is_number(name, form.decimal)]
     whole = [int(name) for name in found if name.isdecimal()]
     is_counted = len(whole) < len(row) or whole == list(range(len(row)))
@@ -163,6 +188,12 @@ def number(cell: str, decimal: str) -> float | None:
         return float(cell if decimal == "." else _with_point(cell))
     except ValueError:
         return None
+
+
+def is_missing(cell: str, decimal: str) -> bool:
+    """Return whether a cell stands for a missing value, or is NaN in any spelling."""
+    value = number(cell, decimal)
+    return value is not None and math.isnan(value)
 
 
 def is_number(cell: str, decimal: str) -> bool:

@@ -59,6 +59,7 @@ class Dataset:
     target_scale: HostArray | None = None  # (c,)
     columns: tuple[str, ...] = ()  # names of the d input columns of a table; empty if the file has no names
     target_names: tuple[str, ...] = ()  # names of the target columns: one for class labels in one column
+    is_split: bool = False  # whether the test set was split off, since the file has none
     interpretation: str = ""  # how the file is interpreted, and why, in one line; empty for a known data set
     warnings: tuple[str, ...] = ()  # what the file lacks, and the consequences, one line each
 

@@ -9,8 +9,9 @@ folder   PNG and JPEG images at any depth; also a single image
 
 import math
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from revgn.data.archives import USUAL_INPUTS, USUAL_TARGETS
-from revgn.data.cells import is_number, numbers, open_table
+from revgn.data.cells import column_positions, is_number, listed, numbers, open_table, same_name
 from revgn.data.dataset import HostArray, as_float64, reading
 from revgn.data.folders import IMAGE_SUFFIXES, read_images
 from revgn.data.interface import Interface
 from revgn.data.kinds import kind_of_file
-from revgn.data.settings import DataSettings
+from revgn.data.labels import matched_label
+from revgn.data.settings import DataSettings, refuse_settings
 from revgn.errors import DataError, UsageError
 
 PIECE = 2048  # rows read at once
@@ -32,7 +34,7 @@ _FORMS = ("{}", "{}_test", "test_{}", "{}_train", "train_{}")  # of usual names,
 _IMAGES = 256  # images read at once
 _NPY = b"\x93NUMPY"  # begin of an .npy file
 _NUMBERS_ONLY = "the network expects a number"
-_SHOWN = 12  # names that a message lists
+_OF_TABLES, _OF_ARRAYS = ("separator", "decimal"), ("inputs", "targets")  # settings
 Read = Callable[[int], HostArray]  # returns the next rows, at most as many as given; none at the end
 
 
@@ -58,9 +60,9 @@ def read_inputs(path: Path, interface: Interface, of: DataSettings) -> Iterator[
     Raises
     ------
     DataError
-        If the file is missing or broken, has no rows, or has an input that is not a finite number.
+        If the file is broken, has no rows, or has an input that is not a finite number.
     UsageError
-        If the file has another number of features, or lacks a column of the run.
+        If there is no such file, or it has another number of features, or lacks a column of the run.
 
     Notes
     -----
@@ -87,7 +89,7 @@ def _reader_of(path: Path) -> Callable[[Path, Interface, DataSettings], Iterator
     if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
         return _image_pieces
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
+        raise UsageError(f"{path}: there is no such file")
     with reading(path, OSError), path.open("rb") as file:
         if file.read(len(_NPY)) == _NPY:
             return _npy_pieces
@@ -108,42 +110,32 @@ def flat_inputs(x: HostArray, interface: Interface, where: str) -> HostArray:
     if x.dtype.kind not in "biuf":
         raise DataError(f"{where}: inputs have dtype {x.dtype}; expected numbers")
     d, shape = interface.shift.size, interface.image_shape
-    if shape is not None and x.ndim == 4 and x.shape[1:] == (*shape[1:], shape[0]) and x.shape[1:] != shape:
+    channels_last = shape and (*shape[1:], shape[0])
+    has_other_axes = shape is not None and x.ndim > 2 and x.shape[1:] not in (shape, channels_last, shape[1:])
+    if x.shape[1:] == channels_last != shape:
         x = x.transpose(0, 3, 1, 2)
-    if x.ndim < 2 or x[0:1].size not in (d, 0):
+    if x.ndim < 2 or x[0:1].size not in (d, 0) or has_other_axes:
         expected = f"(n, {d})" + (f" or images (n, {', '.join(map(str, shape))})" if shape else "")
         raise UsageError(f"{where}: inputs have shape {x.shape}, but the network expects {expected}")
     flat = x.reshape(x.shape[0], d)
     return flat if flat.dtype == np.uint8 else as_float64(flat)
 
 
-def column_positions(wanted: Sequence[str], present: Sequence[str], where: str) -> list[int]:
-    """Return the position of each wanted column; `UsageError` lists those that are missing."""
-    if missing := [name for name in wanted if name not in present]:
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
-        listed = ", ".join(missing[:_SHOWN])
-        raise UsageError(
-            f"{where}: lacks input columns of the run: {listed}{more}; it has {_listed(present)}"
-        )
-    at = {name: position for position, name in enumerate(present)}
-    return [at[name] for name in wanted]
-
-
-def _listed(names: Collection[str]) -> str:
-    shown = " ".join(", ".join(islice(names, _SHOWN)).split())[:200] or "nothing"
-    return shown + (", ..." if len(names) > _SHOWN else "")
-
-
 def _table_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
+    refuse_settings(of, _OF_ARRAYS, "a table, which has no named arrays")
     with open_table(path, of.separator, of.decimal, needs_names=False) as table:
         names, form = table.names, table.dialect
         inputs, targets = _columns(names, interface, str(path))
         shown = [names[k] or str(k + 1) for k in inputs]
 
+        @cache
+        def class_of(cell: str) -> str:
+            return matched_label(cell, interface.classes, form.decimal)
+
         def own_targets(row: list[str]) -> list[str] | list[float]:
             cells = [row[k].strip() for k in targets]
             if interface.task == "classification":
-                return cells
+                return [*map(class_of, cells)]
             are_numbers = all(is_number(cell, form.decimal) for cell in cells)
             return numbers(cells, cells, form, str(path)) if are_numbers else [math.nan] * len(cells)
 
@@ -162,8 +154,9 @@ def _table_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterato
 def _columns(names: list[str], interface: Interface, where: str) -> tuple[list[int], list[int]]:
     """Return the positions of the inputs, and of the targets if the table has all of them."""
     d = interface.shift.size
-    has_targets = bool(interface.target_names) and set(interface.target_names) <= set(names)
-    targets = [names.index(name) for name in interface.target_names] if has_targets else []
+    target_names = [*map(same_name, interface.target_names)]
+    has_targets = bool(target_names) and set(target_names) <= set(names)
+    targets = [names.index(name) for name in target_names] if has_targets else []
     if any(names) and interface.columns:
         return column_positions(interface.columns, names, where), targets
     has_names = any(names)
@@ -175,9 +168,13 @@ def _columns(names: list[str], interface: Interface, where: str) -> tuple[list[i
 
 def _image_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
     """Yield the images of a folder at any depth, or a single one; folders named after classes are targets."""
+    refuse_settings(of, (*_OF_TABLES, *_OF_ARRAYS), "images")
     found = [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
     files = [
-        file for file in found if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+        file
+        for file in found
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
     ]
     if not files:
         raise DataError(
@@ -193,11 +190,13 @@ def _image_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterato
 
 
 def _npy_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
+    refuse_settings(of, (*_OF_TABLES, *_OF_ARRAYS), "a single array")
     with path.open("rb") as file:
         yield from _paired(_npy_reader(file, str(path)), None)
 
 
 def _npz_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
+    refuse_settings(of, _OF_TABLES, "an .npz file, which has no named columns")
     with ExitStack() as stack:
         archive = stack.enter_context(zipfile.ZipFile(path))
         present = [name.removesuffix(".npy") for name in archive.namelist()]
@@ -239,6 +238,7 @@ def _npy_reader(file: Any, where: str) -> Read:
 def _h5_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
     import h5py
 
+    refuse_settings(of, _OF_TABLES, "an .h5 file, which has no named columns")
     with h5py.File(path, "r") as file:
         present: list[str] = []
         file.visititems(lambda name, node: present.append(name) if isinstance(node, h5py.Dataset) else None)
@@ -265,7 +265,7 @@ def _choose(present: list[str], of: DataSettings, where: str) -> tuple[str, str 
     """Return the name of the inputs, and of the targets of the same rows if the file has them."""
     for name in (of.inputs, of.targets):
         if name is not None and name not in present:
-            raise UsageError(f"{where}: has no array {name!r}; it holds {_listed(present)}")
+            raise UsageError(f"{where}: has no array {name!r}; it holds {listed(present)}")
     if of.inputs is not None:
         return of.inputs, of.targets
     by_lower = {name.lower(): name for name in present}
@@ -278,7 +278,7 @@ def _choose(present: list[str], of: DataSettings, where: str) -> tuple[str, str 
             return x, of.targets or usual(form, USUAL_TARGETS)
     if len(present) == 1:
         return present[0], None
-    raise UsageError(f"{where}: has no array of a usual name; set inputs to one of {_listed(present)}")
+    raise UsageError(f"{where}: has no array of a usual name; set inputs to one of {listed(present)}")
 
 
 def _paired(read_x: Read, read_y: Read | None) -> Iterator[Piece]:

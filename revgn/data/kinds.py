@@ -1,6 +1,8 @@
 """The kind of a data file, by its content."""
 
+import json
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -8,20 +10,20 @@ from revgn.data.dataset import reading
 from revgn.data.dialect import GZIP, UTF16
 from revgn.errors import DataError
 
-_UNREADABLE = {  # what files begin with that are not read, and what to say
+_UNREADABLE = {  # the first bytes of files that are not read, and what to say
     b"\x93NUMPY": "holds a single array without a name; save inputs and targets with np.savez",
-    b"PAR1": "is a Parquet file",
-    b"{": "is JSON",
-    b"[": "is JSON",
+    b"PAR1\x15": "is a Parquet file",
+    b"ARROW1\0\0": "is an Arrow file",
+    b"SQLite format 3\0": "is an SQLite file",
+    b"MATLAB 5.0 MAT-file": "is a MATLAB file of version 5",
+    b"\x80": "is a pickle, which could run any code; save its arrays with np.savez",
+    b"\xd0\xcf\x11\xe0": "is an Excel file; save it as .csv",
+}
+_MARKUP = {  # the same for text, after white space and in any case
     b"<!doctype": "is HTML, perhaps the error page of a download",
     b"<html": "is HTML, perhaps the error page of a download",
     b"<?xml": "is XML",
     b"@relation": "is an ARFF file",
-    b"ARROW1": "is an Arrow file",
-    b"SQLite": "is an SQLite file",
-    b"MATLAB 5": "is a MATLAB file of version 5",
-    b"\x80": "is a pickle, which could run any code; save its arrays with np.savez",
-    b"\xd0\xcf\x11\xe0": "is an Excel file; save it as .csv",
 }
 
 
@@ -29,9 +31,8 @@ def kind_of_file(path: Path) -> Literal["table", ".npz", ".h5"]:
     """Return the kind of a file by its content, whatever its name; a kind that cannot be read is an error."""
     with reading(path, OSError), path.open("rb") as file:
         head = file.read(1024)
-    for signature, found in _UNREADABLE.items():
-        if head.lstrip().lower().startswith(signature.lower()):
-            raise DataError(f"{path}: {found}; expected a .csv, .npz or .h5 file")
+    if found := _unreadable(path, head):
+        raise DataError(f"{path}: {found}; expected a .csv, .npz or .h5 file")
     if not head:
         raise DataError(f"{path}: the file is empty")
     if head.startswith(b"PK"):
@@ -49,3 +50,26 @@ def kind_of_file(path: Path) -> Literal["table", ".npz", ".h5"]:
     if b"\0" in head and not head.startswith((GZIP, *UTF16)):
         raise DataError(f"{path}: is neither text nor an .npz or .h5 file")
     return "table"
+
+
+def _unreadable(path: Path, head: bytes) -> str:
+    """Return what a file is that cannot be read, by its first bytes; "" if it may be readable."""
+    text = head.lstrip()
+    for known, start in ((_UNREADABLE, head), (_MARKUP, text.lower())):
+        for signature, found in known.items():
+            if start.startswith(signature):
+                return found
+    return "is JSON" if text.startswith((b"{", b"[")) and _is_json(path) else ""
+
+
+def _is_json(path: Path) -> bool:
+    """Return whether a file or its first line is JSON; a table, too, may begin with a bracket."""
+    if path.suffix.lower() in (".json", ".jsonl", ".ndjson"):
+        return True
+    with reading(path, OSError):
+        content = path.read_bytes()
+    for part in (content.lstrip().partition(b"\n")[0], content):
+        with suppress(ValueError, RecursionError):
+            json.loads(part)
+            return True
+    return False

@@ -5,11 +5,14 @@ if they look like it: few different ones, each of them several times, as `_look_
 other numbers are regression targets.
 """
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 
+from revgn.data.cells import number
 from revgn.data.dataset import HostArray, Task, as_float64, check_finite
+from revgn.data.dialect import MISSING
 from revgn.data.settings import TaskChoice
 from revgn.errors import DataError
 
@@ -36,7 +39,7 @@ def encode_targets(
     classes: tuple[str, ...] = (),
     target_names: tuple[str, ...] = (),
     *,
-    fewest: int = 2,
+    for_training: bool = True,
 ) -> Encoded:
     """Return the task and the encoded targets of each set; the training set determines the task.
 
@@ -50,8 +53,8 @@ def encode_targets(
         Names of the labels 0, 1, ..., if known. By default a class is named after its label.
     target_names : tuple of str
         Names of the target columns, if known.
-    fewest : int
-        Least number of different labels.
+    for_training : bool
+        Whether a network is to learn the labels. Otherwise they may be of one class, or as many as the rows.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def encode_targets(
     for each, targets in given.items():
         if targets.ndim == 2:
             raise DataError(f"{where[each]} have shape {targets.shape}; expected one label per row")
-    names = classes or _class_names(training, where["training"], fewest)
+    names = classes or _class_names(training, where["training"], for_training)
     known = tuple(map(str, range(len(classes)))) or names
     encoded = [_one_hot(targets, known, where[each]) for each, targets in given.items()]
     return Encoded("classification", encoded, names, reason)
@@ -121,7 +124,7 @@ def _look_like_labels(values: HostArray, rows: int, *, is_whole: bool) -> bool:
     with ten rows each.
     """
     k = values.size
-    span = values[-1] - values[0] + 1
+    span = int(values[-1]) - int(values[0]) + 1  # the dtype may have eight bits
     if k <= 2:
         return True
     if values[0] in (0, 1) and k >= (_DENSE if is_whole else 1) * span:
@@ -177,16 +180,33 @@ def label_name(label: object) -> str:
     return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
 
 
-def _class_names(labels: HostArray, where: str, fewest: int) -> tuple[str, ...]:
+def matched_label(label: str, classes: Collection[str], decimal: str = ".") -> str:
+    """Return the class that a label names: the same text, or else the only class that is the same number.
+
+    A number that is no class is returned under its usual name, and any other label as it is. True is 1.
+
+    Examples
+    --------
+    >>> matched_label("1.0", ("0", "1")), matched_label("1", ("01", "02"))
+    ('1', '01')
+    """
+    value = None if label in classes or label in MISSING else number(label, decimal)
+    if value is None:
+        return label
+    same = [name for name in classes if number(name, ".") == value]
+    return same[0] if len(same) == 1 else label_name(value)
+
+
+def _class_names(labels: HostArray, where: str, for_training: bool) -> tuple[str, ...]:
     seen = np.unique(labels)
     if seen.size > _MOST_CLASSES:
         raise DataError(f"{where}: {seen.size} different labels; is this a regression, or a column of names?")
-    if labels.dtype.kind == "f" and seen.size > max(2, labels.size // 2):
+    if for_training and labels.dtype.kind == "f" and seen.size > max(2, labels.size // 2):
         raise DataError(
             f"{where}: {labels.size} rows have {seen.size} different numbers; is it a regression?"
         )
     names = tuple(map(label_name, seen.tolist()))
-    if len(names) < fewest:
+    if for_training and len(names) < 2:
         raise DataError(
             f"{where}: all rows are of one class, {names[0][:40]!r}; a classification needs at least two"
         )

@@ -2,6 +2,7 @@
 
 from typing import Literal, TypeAlias
 
+from revgn.errors import UsageError
 from revgn.structs import setting, struct
 
 TaskChoice: TypeAlias = Literal["auto", "classification", "regression"]
@@ -82,3 +83,10 @@ class DataSettings:
         "to 4 pixels, and horizontal flips).",
         default="none",
     )
+
+
+def refuse_settings(wanted: DataSettings, names: tuple[str, ...], kind: str) -> None:
+    """Raise `UsageError` for a setting that has no effect on this kind of data."""
+    for name in names:
+        if getattr(wanted, name) != getattr(DataSettings(), name):
+            raise UsageError(f"{name}: has no effect, since {wanted.name} is {kind}")

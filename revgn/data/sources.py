@@ -1,5 +1,6 @@
 """Load data sets by name or path."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from revgn.data.idx import read_idx
 from revgn.data.images import stored_images
 from revgn.data.kinds import kind_of_file
 from revgn.data.places import KNOWN, dataset_names, fetch, find_files, missing
-from revgn.data.settings import DataSettings, LayoutChoice
+from revgn.data.settings import DataSettings, LayoutChoice, refuse_settings
 from revgn.data.tables import read_table
 from revgn.errors import DataError, UsageError, nearest
 
@@ -25,7 +26,14 @@ _OF_ARRAYS = ("inputs", "targets", "test_inputs", "test_targets", "layout")
 _TEST_FRACTION = 0.2  # of a known table; its checksum depends on the split
 
 
-def load_dataset(name: str, *, download: bool = True, for_training: bool = True, **settings: Any) -> Dataset:
+def load_dataset(
+    name: str,
+    *,
+    download: bool = True,
+    for_training: bool = True,
+    input_columns: Sequence[str] = (),
+    **settings: Any,
+) -> Dataset:
     """Load a known data set, or a user's own: arrays in a .npz, .h5 or .csv file, or a folder of images.
 
     Parameters
@@ -37,15 +45,17 @@ def load_dataset(name: str, *, download: bool = True, for_training: bool = True,
     for_training : bool
         Whether a network is to learn from the training rows. Otherwise they may lack information: constant
         inputs or targets, or a single class.
+    input_columns : sequence of str
+        Names of the columns of a table that are the inputs, in place of the setting `columns`.
     **settings
         Other fields of `DataSettings`: subset, validation, target, ...
 
     Raises
     ------
     DataError
-        If a file is missing, broken, or unsuitable for training.
+        If a file is broken or unsuitable for training, or a known data set is missing.
     UsageError
-        If the name or a column does not exist, or a setting does not fit the file.
+        If the name, the file or a column does not exist, or a setting does not fit the file.
 
     Notes
     -----
@@ -61,7 +71,8 @@ def load_dataset(name: str, *, download: bool = True, for_training: bool = True,
     wanted = DataSettings(name, **settings)
     folder, path = wanted.folder, Path(name)
     if name in KNOWN:
-        _refuse_settings(wanted, (*_OF_TABLES, *_OF_ARRAYS, "drop_missing"), "a known data set")
+        fixed = ("test_fraction",) if for_training else ()  # a run of an earlier version may have it
+        refuse_settings(wanted, (*_OF_TABLES, *_OF_ARRAYS, "drop_missing", *fixed), "a known data set")
         if wanted.task not in ("auto", KNOWN[name].task):
             has = "classes" if wanted.task == "regression" else "numbers as targets"
             raise UsageError(f"task: {name} has {has}; it is not a {wanted.task}")
@@ -70,7 +81,7 @@ def load_dataset(name: str, *, download: bool = True, for_training: bool = True,
             raise missing(name, folder, "downloads are off")
         return _load_known(name, paths, wanted, for_training)
     if path.is_dir():
-        _refuse_settings(wanted, (*_OF_TABLES, *_OF_ARRAYS, "drop_missing"), "a folder of images")
+        refuse_settings(wanted, (*_OF_TABLES, *_OF_ARRAYS, "drop_missing"), "a folder of images")
         return _load_folder(path, wanted, for_training)
     if not path.is_file():
         if path.suffix.lower() not in _SUFFIXES:
@@ -79,11 +90,11 @@ def load_dataset(name: str, *, download: bool = True, for_training: bool = True,
                 f"data: {name!r} is neither a known name, nor a {'/'.join(_SUFFIXES)} file, nor a folder; "
                 f"{hint}"
             )
-        raise DataError(f"{path}: there is no such file")
+        raise UsageError(f"{path}: there is no such file")
     kind = kind_of_file(path)
     if kind == "table":
-        _refuse_settings(wanted, _OF_ARRAYS, "a table, which has no named arrays")
-        table = read_table(path, wanted)
+        refuse_settings(wanted, _OF_ARRAYS, "a table, which has no named arrays")
+        table = read_table(path, wanted, input_columns)
         dataset = assemble(
             path.name,
             str(path),
@@ -99,7 +110,7 @@ def load_dataset(name: str, *, download: bool = True, for_training: bool = True,
         return replace(
             dataset, interpretation="; ".join(filter(None, (dataset.interpretation, table.dialect)))
         )
-    _refuse_settings(wanted, _OF_TABLES, f"an {kind} file, which has no named columns")
+    refuse_settings(wanted, _OF_TABLES, f"an {kind} file, which has no named columns")
     names = ArrayNames(wanted.inputs, wanted.targets, wanted.test_inputs, wanted.test_targets)
     arrays = (read_npz if kind == ".npz" else read_h5)(path, names)
     shape = arrays.train.inputs.shape
@@ -114,13 +125,6 @@ def load_dataset(name: str, *, download: bool = True, for_training: bool = True,
         notes=arrays.notes,
         for_training=for_training,
     )
-
-
-def _refuse_settings(wanted: DataSettings, names: tuple[str, ...], kind: str) -> None:
-    """Raise `UsageError` for a setting that has no effect on this kind of data."""
-    for name in names:
-        if getattr(wanted, name) != getattr(DataSettings(), name):
-            raise UsageError(f"{name}: has no effect, since {wanted.name} is {kind}")
 
 
 def _in_words(kind: str, names: tuple[str, ...], wanted: DataSettings) -> str:

@@ -4,20 +4,23 @@ import re
 from array import array
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from revgn.data.assemble import Rows
-from revgn.data.cells import SHOWN, is_number, numbers, open_table
+from revgn.data.cells import SHOWN, column_positions, is_missing, is_number, numbers, open_table, same_name
 from revgn.data.dataset import HostArray
-from revgn.data.dialect import MISSING, Dialect, shown_separator
+from revgn.data.dialect import Dialect, shown_separator
+from revgn.data.labels import infer_task
 from revgn.data.missing import complete_rows
 from revgn.data.settings import DataSettings, TaskChoice
 from revgn.errors import DataError, UsageError
 
 _WHOLE = re.compile(r"[-+]?\d+")
+_PADDED = re.compile(r"[-+]?0\d+")  # whole numbers with leading zeros, such as 007
 
 
 class Table(NamedTuple):
@@ -30,10 +33,11 @@ class Table(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: Path, settings: DataSettings) -> Table:
+def read_table(path: Path, settings: DataSettings, input_columns: Sequence[str] = ()) -> Table:
     """Read a table of numbers under a header row, whose dialect is detected or set.
 
-    The columns `target` are the targets; all others, or only `columns`, are the inputs. Columns without a
+    The columns `target` are the targets; all others, or only `columns`, are the inputs. Where
+    `input_columns` names columns, these are the inputs, whatever the table has beside them. Columns without a
     name are left out. A single target column may hold text, the names of classes, unless the task is a
     regression. The cells true and false are 1 and 0 in inputs.
 
@@ -47,7 +51,9 @@ def read_table(path: Path, settings: DataSettings) -> Table:
     values, cells, lines = array("d"), [], array("q")
     with open_table(path, settings.separator, settings.decimal) as table:
         head, form = table.names, table.dialect
-        targets, inputs = _choose_columns(head, form, settings, str(path))
+        chosen = replace(settings, columns=None) if input_columns else settings
+        targets, inputs = _choose_columns(head, form, chosen, str(path))
+        inputs = column_positions(input_columns, head, str(path)) if input_columns else inputs
         names, target_names = [head[k] for k in inputs], [head[k] for k in targets]
         unnamed: dict[int, list[str]] = {k: [] for k, name in enumerate(head) if not name}
         for line, row in table.rows:
@@ -65,7 +71,9 @@ def read_table(path: Path, settings: DataSettings) -> Table:
         if first
     ]
     x = np.frombuffer(values).reshape(len(lines), len(inputs))
-    missing = np.column_stack((np.isnan(x), [[cell in MISSING for cell in row] for row in cells]))
+    missing = np.column_stack(
+        (np.isnan(x), [[is_missing(cell, form.decimal) for cell in row] for row in cells])
+    )
     shown = [f"column {name!r}" for name in (*names, *target_names)]
     complete, note = complete_rows(
         missing,
@@ -95,6 +103,7 @@ def _choose_columns(
 
     def listed(text: str) -> list[str]:
         """Return the names in a list; a single name may contain commas."""
+        text = same_name(text)
         whole = " ".join(text.split())
         names = [whole] if whole in named else [" ".join(name.split()) for name in text.split(",")]
         return list(dict.fromkeys(filter(None, names)))
@@ -125,17 +134,35 @@ def _choose_columns(
 def _targets(
     cells: list[list[str]], names: list[str], form: Dialect, task: TaskChoice, lines: list[str]
 ) -> HostArray:
-    """Return the cells of the target columns as int64 or float64; those of a single column may be text."""
+    """Return the cells of the target columns as int64 or float64; those of a single column may be text.
+
+    Labels are text where they would lose digits as numbers, such as 007, or where two would be one number.
+    """
     column = [row[0] for row in cells] if len(names) == 1 else []
     numeric = [is_number(cell, form.decimal) for cell in column]
     if column and task != "regression":
         if not any(numeric) or (task == "classification" and not all(numeric)):
-            return np.array(column)
-        with suppress(OverflowError):
-            if all(map(_WHOLE.fullmatch, column)):
-                return np.array([int(cell) for cell in column], np.int64)
+            return _text_labels(column)
+        if all(map(_WHOLE.fullmatch, column)):
+            with suppress(OverflowError, ValueError):
+                whole = np.array([*map(int, column)], np.int64)
+                is_padded = any(map(_PADDED.fullmatch, column))
+                chosen = infer_task(whole)[0] if task == "auto" else task
+                return np.array(column) if is_padded and chosen == "classification" else whole
+            if task == "classification":
+                return np.array(column)
     advice = "set task to classification to take all cells of the column as labels" if column else ""
-    return np.array([numbers(row, names, form, line, advice) for row, line in zip(cells, lines, strict=True)])
+    rows = zip(cells, lines, strict=True)
+    found = np.array([numbers(row, names, form, line, advice) for row, line in rows])
+    if column and task == "classification" and np.unique(found).size < len({*column}):
+        return np.array(column)
+    return found
+
+
+def _text_labels(column: list[str]) -> HostArray:
+    """Return labels that are text; true and false are one label each, in whatever case they are written."""
+    lower = [cell.lower() for cell in column]
+    return np.array(lower if len({*column}) > 2 and {*lower} <= {"false", "true"} else column)
 
 
 def _check_finite(values: HostArray, names: list[str], lines: Sequence[int], where: str) -> None:

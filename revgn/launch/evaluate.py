@@ -9,7 +9,8 @@ import numpy as np
 
 from revgn.arrays import BackendName
 from revgn.data import Dataset, Interface, Part
-from revgn.data.inputs import column_positions
+from revgn.data.cells import column_positions
+from revgn.data.labels import matched_label
 from revgn.errors import UsageError
 from revgn.launch.problem import model_of_run, problem_of
 from revgn.launch.rebuild import Step, weights_of
@@ -57,7 +58,8 @@ def evaluate_run(
     dict
         The keys `run`, `step`, `weights`, `data`, `task` and `classes` (for a regression the names of the
         targets); the metrics of each of these sets, such as `test_loss`; and the same for all their rows
-        together, such as `all_loss`. The metrics are `rows` and `loss`; for classes `accuracy`,
+        together, such as `all_loss`. Other data that have no test set are not split, so that only the
+        latter are returned. The metrics are `rows` and `loss`; for classes `accuracy`,
         `class_accuracy` by class, and `confusion`, in which row i counts the samples of class i; for a
         regression `rmse` in the unit of the targets and `r2`, and `targets` with both for each target.
         With the best checkpoint, `selected_by` is the metric that selected it. If it is a metric of the test
@@ -86,12 +88,15 @@ def evaluate_run(
         model, dataset = model_of(problem), problem.dataset
     if weights == "average" and model.config.training.average is None:
         raise UsageError(f"{folder}: has no averaged weights, since it was trained without training.average")
-    rows: dict[str, Part | None] = {part: getattr(dataset, part) for part in parts}
-    if not any(part is not None for part in rows.values()):
+    is_whole = dataset.is_split and dataset.checksum != run.attributes["data_sha256"]
+    found = {part: getattr(dataset, part) for part in (get_args(PartName) if is_whole else parts)}
+    rows: dict[str, Part] = {name: part for name, part in found.items() if part and part.inputs.shape[0]}
+    if not rows:
         raise UsageError(f"{dataset.name}: has no {' or '.join(parts)} rows to evaluate; choose other parts")
     step, params = weights_of(run, model, checkpoint, weights)
-    scores = {name: score_part(model, params, part) for name, part in rows.items() if part is not None}
-    scores["all"] = scores_together(scores.values())
+    scores = {name: score_part(model, params, part) for name, part in rows.items()}
+    together = scores_together(scores.values())
+    scores = {"all": together} if is_whole else scores | {"all": together}
     interface = model.interface
     about = {"run": str(folder), "step": step, "weights": weights, "data": dataset.name}
     about |= {"task": interface.task, "classes": [*interface.classes]}
@@ -114,17 +119,16 @@ def matched_classes(other: Dataset, own: Dataset | Interface) -> Dataset:
                 f"{other.name}: has {len(other.classes)} targets, but the run has {len(own.classes)}"
             )
         return other
-    if unknown := [name for name in other.classes if name not in own.classes]:
+    names = [matched_label(name, own.classes) for name in other.classes]
+    if unknown := [old for old, name in zip(other.classes, names, strict=True) if name not in own.classes]:
         raise UsageError(
             f"{other.name}: has class {unknown[0]!r}, which is not a class of the run; "
             f"expected {', '.join(own.classes)}"
         )
-    columns = [own.classes.index(name) for name in other.classes]
+    columns = [own.classes.index(name) for name in names]
 
     def spread(part: Part) -> Part:
-        targets = np.zeros((part.targets.shape[0], len(own.classes)))
-        targets[:, columns] = part.targets
-        return Part(part.inputs, targets)
+        return Part(part.inputs, part.targets @ np.eye(len(own.classes))[columns])
 
     return replace(
         other,
@@ -138,8 +142,11 @@ def matched_classes(other: Dataset, own: Dataset | Interface) -> Dataset:
 def matched_columns(other: Dataset, own: Interface) -> Dataset:
     """Return `other` with the input columns of `own`: by name if both have names, else by number.
 
-    A missing column or a different number of features raises `UsageError`.
+    A missing column, a different number of features or images of another shape raise `UsageError`.
     """
+    if other.image_shape and own.image_shape and other.image_shape != own.image_shape:
+        sizes = (" x ".join(map(str, shape)) for shape in (other.image_shape, own.image_shape))
+        raise UsageError(f"{other.name}: has images of {', but the network expects '.join(sizes)}")
     have, want = other.test.inputs.shape[1], own.shift.size
     if not (own.columns and other.columns):
         if have != want:
@@ -167,5 +174,7 @@ def _other_data(run: Run, own: Interface, data: dict[str, Any]) -> Dataset:
     if "name" in data:
         inherited = inherited | {"subset": None, "subset_seed": None}
     inherited = inherited | {"task": own.task}
-    loaded = load_data(build_config({"data": inherited | data}), for_training=False)
+    columns = () if "columns" in data else own.columns
+    config = build_config({"data": inherited | data})
+    loaded = load_data(config, for_training=False, input_columns=columns)
     return matched_columns(matched_classes(loaded, own), own)

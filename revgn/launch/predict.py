@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from revgn.arrays import BackendName, to_host
 from revgn.data import DataSettings, Interface, Part, place_part
 from revgn.data.dataset import HostArray
+from revgn.data.dialect import MISSING
 from revgn.data.inputs import Piece, flat_inputs, read_inputs
 from revgn.data.labels import label_name
 from revgn.errors import DataError, UsageError
@@ -198,7 +199,7 @@ def predict_file(
 def true_values(targets: HostArray, interface: Interface) -> HostArray | None:
     """Return the targets of a file as positions of classes (n,) or as numbers (n, c); None if neither.
 
-    A number that is missing is NaN. A class is recognized by its name, or by its position if the file has
+    What is missing is NaN. A class is recognized by its name, or by its position if the file has
     none of the names; the position of an unknown class is -1.
     """
     c = len(interface.classes)
@@ -213,11 +214,13 @@ def true_values(targets: HostArray, interface: Interface) -> HostArray | None:
     labels = targets.reshape(targets.shape[0], -1)
     if labels.shape[1] != 1:
         return None
+    if labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8", "replace")
     names = [label_name(label) for label in labels[:, 0].tolist()]
     places = {name: k for k, name in enumerate(interface.classes)}
     if not places.keys() & {*names}:
         places = {str(k): k for k in range(c)}
-    return np.array([places.get(name, -1) for name in names])
+    return np.array([places.get(name, np.nan if name in MISSING else -1) for name in names])
 
 
 def _predictions(z: HostArray, model: Model) -> Predictions:

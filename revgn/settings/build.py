@@ -60,7 +60,7 @@ def merge_settings(*layers: Table) -> Table:
 def with_preset(settings: Table) -> Table:
     """Return settings merged over their preset; its optimizer is dropped if another kind or solver is set."""
     name = settings.get("preset")
-    if name is None:
+    if name in (None, "none"):
         return settings
     if not isinstance(name, str) or name not in PRESETS:
         raise UsageError(f"preset: {unknown_word(name, PRESETS)}")
@@ -162,10 +162,10 @@ def _built(cls: type, table: Table, path: str, base: Any) -> Any:
 
 
 def _member(of: Setting, value: Any, path: str, default: Any) -> Any:
-    """Return the value of one field; build it from its table if it is a struct."""
+    """Return the value of one field; build it from its table if it is a struct. "none" stands for None."""
+    value = _normal(of, value)
     if of.size and isinstance(value, str):
         return parse_size(value, path)
-    value = _normal(of, value)
     if not of.is_part:
         return value
     if value is None and of.family and (of.default is None or type(None) in typing.get_args(of.type)):

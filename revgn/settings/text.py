@@ -2,10 +2,12 @@
 
 import re
 import textwrap
+from collections.abc import Iterator
 from typing import Any
 
 from revgn.errors import UsageError
 from revgn.settings.config import Config
+from revgn.settings.presets import PRESETS
 from revgn.settings.registry import FAMILIES, kind_of
 from revgn.structs import Setting, choices_of, is_struct, settings_of
 
@@ -60,15 +62,18 @@ def without_none(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def config_toml(config: Config) -> str:
-    """Return a configuration as TOML text, without settings that are None; `build_config` reads it back."""
+    """Return a configuration as TOML text, which `build_config` reads back.
+
+    A setting that is None is left out, or "none" where the default or the preset is another value.
+    """
     import tomli_w
 
-    return tomli_w.dumps(without_none(config_dict(config)))
+    return tomli_w.dumps(without_none(_with_none(config, Config(), _preset_of(config))))
 
 
 def config_template(config: Config) -> str:
     """Return all settings as TOML text, each with its meaning, choices and default as a comment."""
-    return "\n".join(_lines(config, "")).lstrip("\n") + "\n"
+    return "\n".join(_lines(config, Config(), _preset_of(config), "")).lstrip("\n") + "\n"
 
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:
@@ -118,7 +123,7 @@ def parse_value(value: str) -> Any:
         return float(value)
     try:
         return tomllib.loads(f"x = {value}")["x"]
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # also a number of too many digits
         return value
 
 
@@ -150,25 +155,50 @@ def _plain(of: Setting, value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _lines(part: Any, path: str) -> list[str]:
+def _preset_of(config: Config) -> dict[str, Any]:
+    return PRESETS[config.preset] if config.preset else {}
+
+
+def _with_none(part: Any, base: Any, preset: Any) -> dict[str, Any]:
+    """Return the settings of a struct as `config_dict` does, with "none" where None must be written."""
+    found: dict[str, Any] = {}
+    for of, value, own, of_preset in _members(part, base, preset):
+        if value is None:
+            found[of.name] = None if own is None and of_preset is None else "none"
+        elif of.is_part:
+            found[of.name] = {"kind": kind_of(value)} if of.family else {}
+            found[of.name] |= _with_none(value, own, of_preset)
+        else:
+            found[of.name] = _plain(of, value)
+    return found
+
+
+def _members(part: Any, base: Any, preset: Any) -> Iterator[tuple[Setting, Any, Any, Any]]:
+    """Yield each setting of a struct with its value, its default, and its value in the preset or None.
+
+    The defaults are those of `base` if it is a struct of the same kind.
+    """
+    for of in settings_of(type(part)):
+        own = getattr(base, of.name) if type(base) is type(part) else of.default
+        yield of, getattr(part, of.name), own, preset.get(of.name) if isinstance(preset, dict) else None
+
+
+def _lines(part: Any, base: Any, preset: Any, path: str) -> list[str]:
     """Return the lines of the plain settings of a struct, then a table for each struct nested in it."""
-    lines: list[str] = []
-    for of in settings_of(type(part)):
-        value = getattr(part, of.name)
-        if not of.is_part:
-            text = "..." if value is None else _toml(_plain(of, value))
-            lines += ["", *_comment(of), f"{'# ' if value is None else ''}{of.name} = {text}"]
-        elif value is None:
-            text = f'# {of.name} = {{kind = "..."}}' if of.default is None else f'{of.name} = "none"'
+    lines, tables = [], []
+    for of, value, own, of_preset in _members(part, base, preset):
+        where = f"{path}.{of.name}".lstrip(".")
+        if value is None:
+            example = '{kind = "..."}' if of.is_part else "..."
+            text = f"# {of.name} = {example}" if own is None and of_preset is None else f'{of.name} = "none"'
             lines += ["", *_comment(of), text]
-    for of in settings_of(type(part)):
-        value = getattr(part, of.name)
-        if of.is_part and value is not None:
-            where = f"{path}.{of.name}".lstrip(".")
-            lines += ["", *_comment(of), f"[{where}]"]
-            lines += [f"kind = {_toml(kind_of(value))}"] if of.family else []
-            lines += _lines(value, where)
-    return lines
+        elif of.is_part:
+            tables += ["", *_comment(of), f"[{where}]"]
+            tables += [f"kind = {_toml(kind_of(value))}"] if of.family else []
+            tables += _lines(value, own, of_preset, where)
+        else:
+            lines += ["", *_comment(of), f"{of.name} = {_toml(_plain(of, value))}"]
+    return lines + tables
 
 
 def _comment(of: Setting) -> list[str]:

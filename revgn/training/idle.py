@@ -1,14 +1,16 @@
-"""Settings without effect in a run: a switch that does not happen, a schedule longer than the run."""
+"""Settings without effect in a run: a switch that does not happen, a setting of something that is off."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from revgn.optimizers import StepDecay, Switch
+from revgn.optimizers import GaussNewton, StepDecay, Switch
+from revgn.settings import parts_of
+from revgn.solvers import MinimumNorm
 from revgn.training.problem import Problem, TrainState
 
 
 def idle_settings(problem: Problem) -> list[str]:
-    """Return what has no effect in `problem`, as far as the number of steps determines it, in words.
+    """Return what has no effect in `problem`, in words, as far as it is known before the first step.
 
     Examples
     --------
@@ -32,12 +34,34 @@ def idle_settings(problem: Problem) -> list[str]:
         found.append(f"the warm-up of {schedule.warmup} steps is not over after the {of_run}: {share}")
     elif isinstance(schedule, StepDecay) and schedule.warmup + schedule.every >= steps:
         found.append(f"the schedule never lowers lr: every is {schedule.every}, with the {of_run}")
-    return found
+    return found + list(_of_what_is_off(problem))
 
 
 def idle_at_end(problem: Problem, state: TrainState) -> list[str]:
     """Return which switches have not happened by the last step, in words, beside `idle_settings`."""
     return list(_waiting(problem.optimizer, state.optimizer, problem.total_steps))
+
+
+def _of_what_is_off(problem: Problem) -> Iterator[str]:
+    """Yield the settings that belong to something that other settings switch off."""
+    data, training = problem.config.data, problem.config.training
+    if data.subset_seed is not None and data.subset is None:
+        yield "subset_seed has no effect without subset"
+    if training.analyse_probes and training.analyse_rows is None:
+        yield "analyse_probes has no effect without analyse_rows"
+    for part in parts_of(problem.optimizer):
+        if isinstance(part, GaussNewton) and not part.momentum and _is_set(part, "momentum_limit"):
+            yield "momentum_limit has no effect with momentum 0"
+        if (
+            isinstance(part, MinimumNorm)
+            and part.damping != "leave-one-out"
+            and _is_set(part, "damping_every")
+        ):
+            yield "damping_every has no effect without damping leave-one-out"
+
+
+def _is_set(part: Any, name: str) -> bool:
+    return bool(getattr(part, name) != getattr(type(part)(), name))
 
 
 def _switches(optimizer: Any) -> Iterator[Switch]:

@@ -4,6 +4,7 @@ Every random draw is determined by the seed and a tag of its own, so changing on
 draws of the others.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -102,8 +103,10 @@ def is_measured(problem: Problem, step: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def load_data(config: Config, *, for_training: bool = True) -> Dataset:
-    """Load the data set of `config`; unless it is `for_training`, its rows may lack information.
+def load_data(config: Config, *, for_training: bool = True, input_columns: Sequence[str] = ()) -> Dataset:
+    """Load the data set of `config`, by `load_dataset`.
+
+    Unless it is `for_training`, its rows may lack information; `input_columns` names the inputs in a table.
 
     Examples
     --------
@@ -112,7 +115,8 @@ def load_data(config: Config, *, for_training: bool = True) -> Dataset:
     >>> data.train.inputs.shape
     (100, 64)
     """
-    return load_dataset(for_training=for_training, **config_dict(config.data))
+    own = config_dict(config.data)
+    return load_dataset(for_training=for_training, input_columns=input_columns, **own)
 
 
 def build_problem(

@@ -58,10 +58,11 @@ def _legend(figure: "Figure", axes: Iterable["Axes"]) -> None:
     if len(handles) > 1:
         width, height = figure.get_size_inches()
         labels = [textwrap.fill(label, int((width - 0.6) / _LETTER)) for label in handles]
+        shown = [label.replace("$", r"\$") for label in labels]  # a name is no formula
         lines = [label.splitlines() for label in labels]
         longest = max(len(line) for each in lines for line in each)
         columns = max(1, min(len(handles), int(width / (0.6 + _LETTER * longest))))
         style: dict[str, Any] = {"ncols": columns, "fontsize": 8, "frameon": False}
-        figure.legend(handles.values(), labels, loc="outside lower center", **style)
+        figure.legend(handles.values(), shown, loc="outside lower center", **style)
         count = sum(map(len, lines)) if columns == 1 else -(-len(handles) // columns)
         figure.set_size_inches(width, height + 0.18 * count)

@@ -220,15 +220,19 @@ def _leave_out_initialization(ax: "Axes") -> None:
 
 
 def _legend_in_words(runs: Sequence[Run], panels: Sequence[str], groups: Sequence[Group]) -> str:
+    of_sets = [name for name in panels if name in ("loss", "accuracy")]
+    is_mean = any(len(group.runs) > 1 for group in groups)
+    if len(groups) > _LABELLED:
+        of = "" if len(of_sets) == len(panels) else f"{' and '.join(of_sets)}: "
+        words = [f"{of}test set"] * bool(of_sets) + [f"{len(groups)} different settings"]
+        return ", ".join(words + ["curves: mean over seeds"] * is_mean)
     words = []
-    if {"loss", "accuracy"} & set(panels):
+    if of_sets:
         words.append("solid: test set, dashed: training set")
         if _has(runs, "test_loss_average"):
             words.append("dotted: test set with averaged weights")
-    if any(len(group.runs) > 1 for group in groups):
+    if is_mean:
         words.append("curves: mean over seeds, bands: lowest to highest value")
-    if len(groups) > _LABELLED:
-        words = [f"test set, {len(groups)} different settings"]
     return ", ".join(words)
 
 

@@ -11,27 +11,33 @@ from revgn.store.reader import Run
 from revgn.views.groups import Group
 
 _GROUPS = 6  # largest number of groups whose networks are evaluated
-_CLASSES = 20  # largest number of classes that are shown as a matrix
-_PAIRS = 10  # pairs of classes that are shown instead
+_CLASSES = 20  # largest number of classes that a report shows as a matrix
+_PAIRS = 10  # pairs of classes that are shown for more classes
 
 
-def confusion_lines(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[str]:
-    """Return the confusion of classes as text: a matrix, or for many classes the most frequent pairs.
+def confusion_lines(classes: Sequence[str], confusion: Sequence[Sequence[int]], width: int = 80) -> list[str]:
+    """Return the confusion of classes as text: a matrix, or where it is wider than `width`, a line per class.
 
-    Row i of `confusion` counts the rows of class i by predicted class.
+    Row i of `confusion` counts the rows of class i by predicted class. The columns of the matrix have the
+    names of the classes, or their numbers if the names are too long. The lines of many classes are followed
+    by the most frequent pairs of a class and a wrong prediction.
     """
     accuracies = [f"{value:.1%}" if value is not None else "-" for value in class_accuracies(confusion)]
-    if len(classes) > _CLASSES:
-        return _pairs(classes, confusion, accuracies)
-    names = [name[:12] for name in classes]
-    head = ["class", *names, "accuracy"]
-    rows = [
-        [name, *map(str, row), accuracy]
-        for name, row, accuracy in zip(names, confusion, accuracies, strict=True)
-    ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = ("  ".join(map(str.rjust, cells, widths)) for cells in (head, *rows))
-    return ["rows of each class, by predicted class", *lines]
+    numbers = [f"#{k}" for k in range(1, len(classes) + 1)]
+    numbered = [f"{name} {number}" for name, number in zip(classes, numbers, strict=True)]
+    for names, columns in ((classes, classes), (numbered, numbers)):
+        head = ["class", *columns, "accuracy"]
+        counts = ([*map(str, row)] for row in confusion)
+        rows = [[name, *row, last] for name, row, last in zip(names, counts, accuracies, strict=True)]
+        lines = _aligned([head, *rows])
+        if len(lines[0]) <= width:
+            return ["rows of each class, by predicted class", *lines]
+    return _lines_by_class(classes, confusion, accuracies)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.rjust, cells, widths)) for cells in rows]
 
 
 def class_accuracies(confusion: Sequence[Sequence[int]]) -> list[float | None]:
@@ -73,15 +79,21 @@ def _evaluated(run: Run) -> dict[str, Any]:
     return evaluate_run(run.folder, checkpoint=step, weights=judged_weights(run.epochs), parts=("test",))
 
 
-def _pairs(classes: Sequence[str], confusion: Sequence[Sequence[int]], accuracies: list[str]) -> list[str]:
-    found = class_accuracies(confusion)
-    order = sorted((k for k, value in enumerate(found) if value is not None), key=lambda k: found[k] or 0.0)
-    lowest = ", ".join(f"{classes[k]} {accuracies[k]}" for k in order[:_PAIRS])
+def _lines_by_class(
+    classes: Sequence[str], confusion: Sequence[Sequence[int]], accuracies: Sequence[str]
+) -> list[str]:
+    """Return the accuracy of each class, the lowest first, and the most frequent pairs."""
+    found = [2.0 if value is None else value for value in class_accuracies(confusion)]
+    order = sorted(range(len(classes)), key=found.__getitem__)
+    totals = [sum(row) for row in confusion]
+    rows = [[classes[k], accuracies[k], f"of {totals[k]} row{'s' * (totals[k] != 1)}"] for k in order]
     counts = [(n, i, j) for i, row in enumerate(confusion) for j, n in enumerate(row) if i != j and n]
     pairs = sorted(counts, key=lambda pair: -pair[0])[:_PAIRS]
     return [
-        f"classes with the lowest accuracy: {lowest}",
-        *(f"{n} of class {classes[i]} classified as {classes[j]}" for n, i, j in pairs),
+        "accuracy of each class, the lowest first",
+        *(f"  {line}" for line in _aligned(rows)),
+        *(["most frequent errors, class -> prediction"] if pairs else []),
+        *(f"  {n:<4} {classes[i]} -> {classes[j]}" for n, i, j in pairs),
     ]
 
 

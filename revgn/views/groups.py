@@ -1,4 +1,4 @@
-"""Groups of runs that differ only in their seed."""
+"""Groups of runs on the same data that differ only in their seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,15 +8,17 @@ from revgn.store.reader import Run
 from revgn.views.summary import all_settings, differing_settings, labels, settings_in_words
 
 SEED = "training.seed"
+DATA = "data_sha256"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Runs with the same settings apart from the seed.
+    """Runs on the same data with the same settings apart from the seed.
 
     `label` is the name of the group in plots and tables. `settings` holds the values, by dotted path, that
-    differ between groups. Each seed counts once: `duplicates` are runs that repeat the seed of one of `runs`,
-    such as copies of a folder, and are in no mean or standard deviation.
+    differ between groups, and `DATA`, the first digits of the checksum of the data, where groups with the
+    same settings differ in it. Each seed counts once: `duplicates` are runs that repeat the seed of one of
+    `runs`, such as copies of a folder, and are in no mean or standard deviation.
     """
 
     label: str
@@ -26,20 +28,22 @@ class Group:
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Group runs that differ only in their seed; groups are ordered by their first run.
+    """Group runs on the same data that differ only in their seed; groups are ordered by their first run.
 
     Of several runs with the same seed, the one with the most steps represents them.
     """
     used = [all_settings(run) for run in runs]
-    members: dict[str, list[int]] = {}
+    members: dict[tuple[str, str], list[int]] = {}
     for number, settings in enumerate(used):
         key = repr(sorted((path, repr(value)) for path, value in settings.items() if path != SEED))
-        members.setdefault(key, []).append(number)
+        members.setdefault((key, runs[number].attributes[DATA]), []).append(number)
+    has_other_data = len({key for key, _ in members}) < len(members)
     paths = [path for path in differing_settings(runs) if path != SEED]
     groups = []
-    for numbers in members.values():
+    for (_, checksum), numbers in members.items():
         first = used[numbers[0]]
         settings = {path: first[path] for path in paths if path in first}
+        settings |= {DATA: checksum[:8]} if has_other_data else {}
         by_seed: dict[Any, list[Run]] = {}
         for number in numbers:
             by_seed.setdefault(used[number].get(SEED), []).append(runs[number])

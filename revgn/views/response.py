@@ -10,7 +10,7 @@ from revgn.settings import value_of
 from revgn.store.reader import Run
 from revgn.views.canvas import COLOURS, MARKERS, Scale, canvas
 from revgn.views.compare import METRICS, Row, metric_form, metric_label, row_of
-from revgn.views.groups import Group, group_runs
+from revgn.views.groups import SEED, Group, group_runs
 from revgn.views.summary import all_settings, settings_in_words
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def draw_response(
     by: str | None = None,
     log: Scale = "auto",
     groups: Sequence[Group] | None = None,
-) -> None:
+) -> int:
     """Draw metrics of a comparison against a setting: means over seeds, with bars of one standard deviation.
 
     Parameters
@@ -47,13 +47,21 @@ def draw_response(
     groups : sequence of Group
         The points. Default: one point for all runs that differ only in their seed.
 
+    Returns
+    -------
+    int
+        Number of runs that are left out, since the setting is not a number there or nothing was measured.
+
     Raises
     ------
     UsageError
-        If the setting or the metric is unknown, the setting is not a number in any run, or nothing was
-        measured yet.
+        If the setting or the metric is unknown, the setting is the seed, it is not a number in any run, or
+        nothing was measured yet.
     """
-    lines = _lines(group_runs(runs) if groups is None else groups, setting, by)
+    if setting == SEED:
+        raise UsageError("against: a point is a mean over seeds; choose a setting other than the seed")
+    groups = group_runs(runs) if groups is None else groups
+    lines = _lines(groups, setting, by)
     available = {name for line in lines.values() for _, row in line for name in row.metrics}
     measured = [name for name in METRICS if name in available]
     if not measured:
@@ -64,6 +72,7 @@ def draw_response(
             raise UsageError(
                 f"what: {name!r} was not measured in these runs; available are {', '.join(measured)}"
             )
+    drawn = [row for line in lines.values() for _, row in line if row.metrics.keys() & {*panels}]
     values = [value for line in lines.values() for value, _ in line]
     wide = min(values) > 0 and max(values) >= _WIDE * min(values)
     with canvas(path, len(panels), "mean over seeds, bars: one standard deviation") as axes:
@@ -78,6 +87,7 @@ def draw_response(
                 ax.set_xscale("log")
             if log in ("y", "xy"):
                 ax.set_yscale("log")
+    return sum(len(group.runs) for group in groups) - sum(len(row.runs) for row in drawn)
 
 
 def _lines(groups: Sequence[Group], setting: str, by: str | None) -> dict[str, list[tuple[float, Row]]]:

@@ -53,6 +53,26 @@ def test_several_runs_are_compared(train, invoke):
     assert 0 < between[0]["output_cka"] < 1
 
 
+def test_a_run_that_cannot_be_compared_is_noted(train, invoke, tmp_path):
+    """Runs on other data are measured, but form no pair; a run that cannot be measured is left out."""
+    for name, k in (("a", 0), ("b", 1)):
+        x = np.random.default_rng(k).standard_normal((60, 4))
+        np.savez(tmp_path / f"{name}.npz", x=x, y=np.arange(60) % 2)
+        options = ("--data", f"{name}.npz", "--epochs", 1, "--hidden", 8, "-q")
+        assert invoke("train", *options, "--out", f"runs/{name}").exit_code == 0
+    found = invoke("analyse", "runs", "--rows", 10)
+    assert found.exit_code == 0
+    assert [line.split()[0] for line in found.stdout.splitlines() if line[0] != " "] == ["runs/a", "runs/b"]
+    assert found.stderr.splitlines() == [
+        "revgn: the runs have different data; outputs are compared between runs on the same data only"
+    ]
+    (tmp_path / "b.npz").unlink()
+    found = invoke("analyse", "runs", "--rows", 10)
+    assert (found.exit_code, found.stdout.split()[0]) == (1, "runs/a")
+    assert re.fullmatch(r"revgn: .*b\.npz: there is no such file; .*\n", found.stderr)
+    assert "runs/b" not in found.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from revgn.arrays import select_backend
+from revgn.errors import RunHeldError
+from revgn.store.writer import repair_run
 from revgn.testing import check_machine
 
 
@@ -29,7 +31,8 @@ def test_runs(train, invoke, tmp_path):
         ((), 2, "either RUNS or --math"),
         (("--math", "a"), 2, "either RUNS or --math"),
         (("nowhere",), 2, "nowhere: there is no such folder"),
-        ((".",), 1, "is not a run"),
+        ((".", "--dtype", "float32"), 2, "--dtype: has no effect without --math"),
+        (("--math", "--repair"), 2, "--repair: has no effect with --math"),
         (("--math", "--backend", "cupy"), 2, "backend cupy"),
     ],
 )
@@ -38,6 +41,33 @@ def test_invalid_arguments(invoke, options, code, message):
     assert found.exit_code == code
     assert message in found.stderr
     assert len(found.stderr.splitlines()) == 1
+
+
+def test_a_folder_without_a_run_is_a_finding_beside_the_others(train, invoke, tmp_path):
+    train("runs/a", "-q")
+    (tmp_path / "empty").mkdir()
+    found = invoke("check", "empty", "runs/a")
+    assert (found.exit_code, found.stderr) == (1, "")
+    first, reason, second, *rest = found.stdout.splitlines()
+    assert (first, second) == ("empty", "runs/a")
+    assert reason.split(maxsplit=2) == ["damaged", "run.h5", "empty: is not a run folder: it has no run.h5"]
+    assert all(line.startswith("  ok ") for line in rest)
+
+
+def test_a_run_that_is_being_written_is_not_damaged(train, invoke, monkeypatch):
+    train("runs/a", "-q")
+    train("runs/b", "-q")
+
+    def held(folder, *others):
+        if folder.name == "a":
+            raise RunHeldError(f"{folder}: is being written")
+        return repair_run(folder, *others)
+
+    monkeypatch.setattr("revgn.launch.check.repair_run", held)
+    found = invoke("check", "--repair", "runs")
+    assert (found.exit_code, found.stdout.count("damaged")) == (1, 0)
+    assert found.stdout.splitlines()[1].split(maxsplit=2) == ["skipped", "repair", "runs/a: is being written"]
+    assert "runs/b" in found.stdout
 
 
 def test_math(invoke):

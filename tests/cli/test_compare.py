@@ -52,6 +52,7 @@ def test_one_comparison_in_four_formats(invoke, sweep):
     assert len(markdown) == 4
     rows = list(csv.DictReader(io.StringIO(invoke("compare", "s", "--csv").stdout)))
     assert float(rows[0]["test_accuracy"]) == mean
+    assert rows[0]["folders"].split(";") == best["runs"]
     assert float(rows[0]["test_accuracy_std"]) == pytest.approx(std)
     assert "rho" not in text[0]
     assert "last test accuracy" in invoke("compare", "s", "--all").stdout.splitlines()[0]

@@ -230,7 +230,7 @@ def test_unknown_commands(name, hint, invoke):
         (["--solver", "block", "--block-weights", "0.5,0.6"], 2, "sum to 1.1; expected 1"),
         (["--solver", "block", "--block-weights", "1,0,0"], 2, "block_weights: 3 numbers for 2 blocks"),
         (["--data", "digit"], 2, "did you mean digits?"),
-        (["--data", "nothing.npz"], 1, "nothing.npz: there is no such file"),
+        (["--data", "nothing.npz"], 2, "nothing.npz: there is no such file"),
         (["--data", "digits", "--task", "regression"], 2, "digits has classes"),
     ],
 )
@@ -329,18 +329,24 @@ def test_an_existing_folder(train, invoke, tmp_path):
     assert "cannot be written" in the_line(invoke("train", "--out", "file/run"), 1)
 
 
+@pytest.mark.parametrize("name", ["show", "resume", "eval"])
+def test_folders_that_are_not_runs(name, invoke, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty: is not a run" in the_line(invoke(name, "empty"), 1)
+
+
 @pytest.mark.parametrize(
-    "arguments",
-    [["show", "none"], ["resume", "none"], ["eval", "none"]],
-    ids=lambda arguments: arguments[0],
+    "name", ["plot", "compare", "report", "export", "watch", "check", "show", "resume", "eval"]
 )
-def test_folders_that_are_not_runs(arguments, invoke):
-    assert "none: is not a run" in the_line(invoke(*arguments), 1)
-
-
-@pytest.mark.parametrize("name", ["plot", "compare", "report", "export", "watch", "check"])
-def test_folders_without_runs(name, invoke):
+def test_folders_that_do_not_exist(name, invoke):
     assert "none: there is no such folder" in the_line(invoke(name, "none"), 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("none", "'none' is neither a known name"), ("none.csv", "there is no such file")]
+)
+def test_data_that_do_not_exist(name, says, invoke):
+    assert says in the_line(invoke("data", "describe", name), 2)
 
 
 @pytest.mark.parametrize("steps", [[], ["--checkpoint-every", "1"]])

@@ -49,8 +49,8 @@ def test_predictions_on_standard_output_and_in_files(train, invoke, tmp_path, di
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("run", "none.csv"), 1, "none.csv: there is no such file"),
-        (("none", "new.npz"), 1, "none: is not a run folder"),
+        (("run", "none.csv"), 2, "none.csv: there is no such file"),
+        (("none", "new.npz"), 2, "none: there is no such folder"),
         (("run", "new.npz", "-o", "p.txt"), 2, "p.txt: ends in '.txt'; expected .csv, .npz, .h5"),
         (("run", "new.npz", "-o", "nowhere/p.csv"), 1, "nowhere/p.csv: cannot be written"),
         (("run", "new.npz", "-o", "new.npz", "--force"), 2, "new.npz: is the file of the inputs"),

@@ -101,7 +101,8 @@ def test_ls_of_good_and_damaged_runs(train, invoke, tmp_path):
         ["runs/e", "damaged"],
     ]
     assert "step 4" in lines[0]
-    assert "step 4      test accuracy" in lines[0]
+    columns = [{line.find(word) for line in lines if word in line} for word in ("finished", "step 4")]
+    assert [len(places) for places in columns] == [1, 1]
     rows = strict(invoke("ls", "runs", "--json").stdout)
     assert [row["status"] for row in rows] == ["finished", "finished", "killed", "damaged"]
     assert strict(invoke("ls", "runs/a", "--json").stdout)[0]["run"] == "runs/a"
@@ -149,6 +150,21 @@ def test_plot_rejects_invalid_options(train, invoke):
     assert invoke("plot", "a", "-o", "curves.jpg").exit_code == 2
     assert "cannot be written" in invoke("plot", "a", "-o", "nowhere/curves.png").stderr
     assert invoke("plot", "a", "--axis", "time").exit_code == 2
+    assert "the seed" in invoke("plot", "a", "--against", "seed").stderr
+    for option in (("--axis", "step"), ("--each",)):
+        refused = invoke("plot", "a", "--against", "lr", *option)
+        assert (refused.exit_code, f"{option[0]}: has no effect with --against" in refused.stderr) == (
+            2,
+            True,
+        )
+
+
+def test_plot_says_how_many_runs_are_left_out(train, invoke):
+    train("a", "-q")
+    train("b", "-q", "--batch-size", "full")
+    found = invoke("plot", "a", "b", "--against", "batch_size")
+    assert (found.exit_code, found.stdout) == (0, "curves.png\n")
+    assert "1 run is left out: batch_size is not a number there, or nothing was measured" in found.stderr
     assert invoke("plot").exit_code == 2
 
 
@@ -168,7 +184,9 @@ def test_eval(train, invoke, tmp_path):
     np.savez(tmp_path / "other.npz", a=x[:100], b=y[:100])
     options = ["--data", "other.npz", "--inputs", "a", "--targets", "b"]
     other = strict(invoke("eval", "run", *options, "--json").stdout)
-    assert (other["data"], other["train_rows"], other["test_rows"]) == ("other.npz", 80, 20)
+    assert (other["data"], other["all_rows"]) == ("other.npz", 100)
+    assert not any(name.startswith(("train", "test")) for name in other)
+    assert invoke("eval", "run", *options).stdout.splitlines()[1].split()[:2] == ["all", "100"]
     for chosen in (["--best"], ["--checkpoint", "best"]):
         best = invoke("eval", "run", *chosen)
         assert best.stdout.startswith("run at step 4, selected by test accuracy, on digits")
@@ -182,6 +200,16 @@ def test_eval(train, invoke, tmp_path):
     refused = invoke("eval", "run", "--data", "narrow.npz")
     assert refused.exit_code == 2
     assert "narrow.npz: has 6 features, but the network has 64 inputs" in refused.stderr
+
+
+def test_eval_prints_a_line_for_each_target(invoke, tmp_path):
+    x = np.random.default_rng(0).standard_normal((40, 8))
+    np.savez(tmp_path / "own.npz", x=x, y=x[:, :6] + 0.1)
+    invoke("train", "--data", "own.npz", "--steps", 2, "--hidden", 8, "--out", "run", "-q")
+    lines = invoke("eval", "run").stdout.splitlines()
+    assert [line.split()[0] for line in lines if line[0] != " "] == ["run", "train", "test", "all"]
+    assert [line.split()[:2] for line in lines[2:8]] == [[f"target{k}", "RMSE"] for k in range(6)]
+    assert max(map(len, lines)) < 80
 
 
 def test_averaged_weights(train, invoke, tmp_path):

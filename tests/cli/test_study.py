@@ -12,6 +12,7 @@ def test_the_list_of_studies(invoke):
     lines = invoke("study").stdout.splitlines()
     assert [line.split()[0] for line in lines] == study_names()
     assert "Which generalized inverse" in invoke("study").stdout
+    assert [study["name"] for study in json.loads(invoke("study", "--json").stdout)] == study_names()
 
 
 def test_dry_runs(invoke, tmp_path, monkeypatch):

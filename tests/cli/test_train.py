@@ -4,6 +4,7 @@ import json
 import re
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -298,8 +299,16 @@ def test_runs_started_at_the_same_time_get_different_folders(tmp_path, monkeypat
     assert all(folder.is_dir() for folder in folders)
 
 
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])
+def test_a_file_in_place_of_the_folder_of_runs_is_an_error(invoke, tmp_path, make):
+    make(tmp_path / "runs")
+    result = invoke("train", "--steps", 1)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "revgn: runs: is not a folder; rename it, or set the run folder with --out\n"
+
+
 def test_a_run_that_cannot_start_leaves_no_folder(invoke, tmp_path):
-    assert invoke("train", "--data", "missing.npz").exit_code == 1
+    assert invoke("train", "--data", "missing.npz").exit_code == 2
     assert list((tmp_path / "runs").iterdir()) == []
 
 

@@ -1,5 +1,6 @@
 """`revgn watch`: its frames, and the restored state of the terminal."""
 
+import io
 import math
 import re
 import signal
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import wait_until
+from revgn_cli.board import plain_table
 from revgn_cli.braille import Line, plot_lines
+from rich.console import Console
 
 from revgn.store import is_run
 
@@ -74,6 +77,27 @@ def test_a_folder(train, invoke):
     lines = invoke("watch", "runs", "--once").stdout.splitlines()
     assert [line.split()[:3] for line in lines[1:3]] == [["[a]", "finished", "4"], ["b", "finished", "4"]]
     assert invoke("watch", "nowhere").exit_code == 2
+
+
+def test_lines_are_whole_in_a_pipe_and_names_alone_are_cut_in_a_terminal(train, invoke, spawn, monkeypatch):
+    """Regression losses are rounded as elsewhere."""
+    name = "a-long-name-of-a-run-" * 4
+    for last in "ab":
+        train(f"runs/{name}{last}", "--data", "auto-mpg", "--subset", 100, "--eval-every", 1, "-q")
+    for frame in (invoke("watch", "runs").stdout, spawn("watch", "runs").communicate()[0]):
+        for line, last in zip(frame.splitlines()[1:3], "ab", strict=True):
+            run, status, step, _, loss, _ = line.split()
+            assert (run, status, step) == (name + last, "finished", "4")
+            assert re.fullmatch(r"\d[\d.]{0,5}(e[-+]\d+)?", loss)
+    table = plain_table(
+        ("run", "status", "step"), [(name, "finished", "4"), (name, "interrupted", "12")], "2"
+    )
+    console = Console(width=40, file=io.StringIO())
+    console.print(table)
+    assert [line.split() for line in console.file.getvalue().splitlines()[1:3]] == [
+        ["a-long-name-of-a-r…", "finished", "4"],
+        ["a-long-name-of-a-r…", "interrupted", "12"],
+    ]
 
 
 def test_ends_with_the_run(train, on_terminal):

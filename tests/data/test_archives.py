@@ -149,6 +149,8 @@ def test_an_array_larger_than_memory_is_not_unpacked(tmp_path, name, monkeypatch
         (b"words", "set target to the column to predict"),
         (pickle.dumps([1]), "is a pickle, which could run any code"),
         (b"PAR1\x15\x04", "is a Parquet file"),
+        (b"SQLite format 3\0", "is an SQLite file"),
+        (b'{"a": 1}\n{"a": 2}\n', "is JSON"),
         (b' [{"a": 1}]', "is JSON; expected a .csv, .npz or .h5 file"),
         (b"<!DOCTYPE html>", "is HTML, perhaps the error page of a download"),
         (b"@RELATION weather\n", "is an ARFF file"),
@@ -163,6 +165,19 @@ def test_a_file_of_another_kind_gives_an_error_of_one_line(tmp_path, name, conte
         load_dataset(str(path))
     assert "\n" not in str(caught.value)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "head", ["par1,par2,y", "[a],[b],y", "{a},{b},y", "arrow1,b,y", "sqlite,b,y", "Matlab 5,b,y"]
+)
+def test_the_name_of_a_column_does_not_make_a_table_another_kind(tmp_path, head):
+    (tmp_path / "own.csv").write_text("\n".join([head, *(f"{k},{k * k},{k % 2}" for k in range(20))]))
+    dataset = load_dataset(str(tmp_path / "own.csv"), target="y")
+    assert dataset.columns == tuple(head.split(",")[:2])
+    (tmp_path / "own.json").write_text(head)
+    if head.startswith(("[", "{")):
+        with pytest.raises(DataError, match="is JSON"):
+            load_dataset(str(tmp_path / "own.json"))
 
 
 @pytest.mark.parametrize("name", ["own.npz", "own.h5"])

@@ -153,7 +153,7 @@ def test_arrays_that_cannot_be_used(save, tmp_path):
         rows(save(x=X[:0]), interface())
     with pytest.raises(DataError, match="expected numbers"):
         rows(save(x=np.array([["a", "b", "c"]])), interface())
-    with pytest.raises(DataError, match="there is no such file"):
+    with pytest.raises(UsageError, match="there is no such file"):
         rows(tmp_path / "none.npz", interface())
     np.savez(tmp_path / "objects.npz", x=np.array([[1, None, 2]]))
     with pytest.raises(DataError, match=r"objects\.npz: x: has shape \(1, 3\) and dtype object"):
@@ -171,6 +171,23 @@ def test_a_damaged_archive_is_one_clear_error(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_settings_of_another_kind_of_file_are_refused(save, table, tmp_path):
+    np.save(tmp_path / "a.npy", X)
+    (tmp_path / "images").mkdir()
+    for path, settings, message in (
+        (table(lines("pqr")), {"inputs": "x"}, "inputs: has no effect, since .* is a table"),
+        (
+            save(x=X),
+            {"separator": ";"},
+            "separator: has no effect, since .* is an .* file, which has no named",
+        ),
+        (tmp_path / "a.npy", {"targets": "y"}, "targets: has no effect, since .* is a single array"),
+        (tmp_path / "images", {"decimal": ","}, "decimal: has no effect, since .* is images"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            rows(path, interface(), **settings)
+
+
 def test_images_with_channels_first_and_last():
     shape = ImageShape(3, 2, 4)
     of = interface(d=24, image_shape=shape)
@@ -184,6 +201,16 @@ def test_images_with_channels_first_and_last():
             flat_inputs(wrong, of, "here")
 
 
+@pytest.mark.parametrize("shape", [(4, 9, 1), (1, 9, 4), (4, 9), (9, 1, 4), (36, 1), (1, 3, 12)])
+def test_images_of_another_shape_are_refused(shape):
+    """The number of pixels alone does not make an image."""
+    of = interface(36, image_shape=ImageShape(1, 6, 6))
+    with pytest.raises(UsageError, match=r"but the network expects \(n, 36\) or images \(n, 1, 6, 6\)"):
+        flat_inputs(np.zeros((2, *shape)), of, "new")
+    for right in ((36,), (6, 6), (1, 6, 6), (6, 6, 1)):
+        assert flat_inputs(np.zeros((2, *right)), of, "new").shape == (2, 36)
+
+
 def test_images_of_a_folder(tmp_path, monkeypatch):
     """Files are sorted by path; folders that are all named after classes are the targets."""
     Image = pytest.importorskip("PIL.Image")
@@ -194,6 +221,9 @@ def test_images_of_a_folder(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(image).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not an image")
+    for hidden in (tmp_path / ".ipynb_checkpoints", tmp_path / "a" / ".cache" / "small"):
+        hidden.mkdir(parents=True)
+        Image.fromarray(pixels[0]).save(hidden / "1.png")
     pieces = list(read_inputs(tmp_path, of, DataSettings()))
     assert [piece.files for piece in pieces] == [("a/10.png", "a/2.png"), ("b/1.png",)]
     assert np.concatenate([piece.targets for piece in pieces]).tolist() == ["a", "a", "b"]

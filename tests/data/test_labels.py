@@ -67,6 +67,13 @@ def test_whole_numbers_are_labels_only_if_they_look_like_it(targets, task):
     assert infer_task(targets)[0] == task
 
 
+def test_labels_of_eight_bits_are_classes():
+    """The span from -120 to 120 is more than eight bits hold."""
+    labels = np.repeat(np.linspace(-120, 120, 30).astype(np.int8), 20)
+    assert infer_task(labels) == infer_task(labels.astype(int))
+    assert infer_task(np.arange(256, dtype=np.uint8).repeat(3)) == infer_task(np.arange(256).repeat(3))
+
+
 def test_the_task_can_be_set_either_way():
     prices = np.array([100, 250, 400, 100, 250, 400])
     np.testing.assert_array_equal(encode(prices, choice="regression").targets[0][:, 0], prices)

@@ -207,9 +207,15 @@ def test_the_data_folder_is_the_argument_then_the_variable_then_the_cache(tmp_pa
     [
         ("mnst", {}, UsageError, "did you mean mnist"),
         ("own.xyz", {}, UsageError, "neither a known name, nor a .npz/.h5/.hdf5/.csv/.tsv/.txt/.gz file"),
-        ("nowhere.npz", {}, DataError, "no such file"),
+        ("nowhere.npz", {}, UsageError, "no such file"),
         ("digits", {"target": "y"}, UsageError, "target: has no effect, since digits is a known data set"),
         ("digits", {"drop_missing": True}, UsageError, "drop_missing: has no effect"),
+        (
+            "digits",
+            {"test_fraction": 0.3},
+            UsageError,
+            "test_fraction: has no effect, since digits is a known",
+        ),
         ("digits", {"separator": ";"}, UsageError, "separator: has no effect"),
         ("digits", {"task": "regression"}, UsageError, "digits has classes; it is not a regression"),
         ("auto-mpg", {"task": "classification"}, UsageError, "auto-mpg has numbers as targets"),

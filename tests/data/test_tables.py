@@ -168,6 +168,24 @@ def test_rows_with_missing_values_are_left_out_only_if_asked(table, cell):
         read(table(f"x,z,y\n1,{cell},2\n{cell},1,3\n"), drop_missing=True)
 
 
+def test_targets_that_are_not_a_number_are_missing(table):
+    path = table("x,y\n" + "\n".join(f"{k},{'NAN' if k == 3 else k / 8}" for k in range(20)))
+    assert read(path, drop_missing=True).rows.inputs[:, 0].tolist() == [k for k in range(20) if k != 3]
+    with pytest.raises(DataError, match=r"missing in 1 of 20 rows \(1 in column 'y'\), first in line 5"):
+        read(path)
+
+
+def test_letters_that_are_composed_of_two_characters_are_the_same_letters(table):
+    """A file, and a setting, may have either Unicode form."""
+    forms = ("gro\u0308\u00dfe", "gr\u00f6\u00dfe")
+    for head in forms:
+        path = table(f"{head},y\n1,2\n3,4\n")
+        for name in forms:
+            assert read(path, columns=name).columns == (forms[1],)
+            assert read(path, target=name).target_names == (forms[1],)
+            assert read_table(path, DataSettings(str(path), target="y"), [name]).columns == (forms[1],)
+
+
 def test_true_and_false_are_numbers_in_inputs_and_classes_in_targets(table):
     path = table("x,flag,y\n0.5,true,True\n0.25,FALSE,False\n")
     np.testing.assert_array_equal(read(path).rows.inputs, [[0.5, 1], [0.25, 0]])
@@ -184,6 +202,9 @@ def test_true_and_false_are_numbers_in_inputs_and_classes_in_targets(table):
         ("0.0 1.0 1.0", "auto", "f", "classification"),
         ("b a b", "auto", "U", "classification"),
         ("1 a 1", "classification", "U", "classification"),
+        ("-1 +1 10", "classification", "i", "classification"),
+        ("01 02 10", "auto", "U", "classification"),
+        ("01 02 10", "regression", "f", "regression"),
     ],
 )
 def test_the_kind_of_targets_follows_from_the_column(table, cells, task, kind, chosen):
@@ -191,6 +212,28 @@ def test_the_kind_of_targets_follows_from_the_column(table, cells, task, kind, c
     assert read(path, task=task).rows.targets.dtype.kind == kind
     dataset = load_dataset(str(path), target="y", task=task)
     assert dataset.task == chosen
+
+
+@pytest.mark.parametrize(
+    ("cells", "task", "classes"),
+    [
+        ("01 1 007", "classification", ("007", "01", "1")),
+        ("01 1 007", "auto", ("007", "01", "1")),
+        ("12345678901234567890 12345678901234567891", "classification", None),
+        ("1.1 1.10 1.2", "classification", ("1.1", "1.10", "1.2")),
+        ("0.0 1.0 2.0", "classification", ("0", "1", "2")),
+        ("true True FALSE false", "auto", ("false", "true")),
+    ],
+)
+def test_different_labels_are_different_classes(table, cells, task, classes):
+    path = table("x,y\n" + "\n".join(f"{k},{cell}" for k, cell in enumerate(cells.split() * 4)))
+    assert load_dataset(str(path), target="y", task=task).classes == (classes or tuple(cells.split()))
+
+
+def test_padded_numbers_that_are_no_labels_stay_numbers(table):
+    path = table("x,y\n" + "\n".join(f"{k},{k * k:05d}" for k in range(60)))
+    assert read(path).rows.targets.tolist() == [k * k for k in range(60)]
+    assert load_dataset(str(path), target="y").task == "regression"
 
 
 def test_what_a_table_is_interpretation_is_said_in_one_line(table):

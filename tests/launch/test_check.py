@@ -9,7 +9,7 @@ import pytest
 from revgn.errors import RunError, RunHeldError
 from revgn.launch import analyse_run, check_run, start_run
 from revgn.losses import CrossEntropy
-from revgn.settings import build_config
+from revgn.settings import build_config, parse_toml
 from revgn.store import load_checkpoint, open_run
 from revgn.store.names import checkpoint_paths
 from revgn.store.writer import RunWriter
@@ -123,6 +123,15 @@ def other_data(folder):
 def test_damage_is_located(folder, damage, what):
     damage(folder)
     assert {name for name, outcome in outcomes(folder).items() if outcome == "damaged"} == what
+
+
+def test_a_setting_without_a_value_is_no_damage(tmp_path):
+    """The default of diverged_above is a number, so that the file must say "none"."""
+    training = SETTINGS["training"] | {"diverged_above": None}
+    start_run(build_config(SETTINGS | {"training": training}), tmp_path / "run")
+    settings = parse_toml((tmp_path / "run" / "config.toml").read_text(), "config.toml")
+    assert build_config(settings).training.diverged_above is None
+    assert outcomes(tmp_path / "run")["config.toml"] == "ok"
 
 
 def test_checks_that_cannot_be_made_are_skipped(folder):

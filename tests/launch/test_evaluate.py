@@ -56,6 +56,16 @@ def test_evaluation_on_other_data(finished, tmp_path):
         evaluate_run(finished, {"name": str(tmp_path / "narrow.npz")})
 
 
+def test_images_of_another_shape_are_refused(finished, tmp_path):
+    test = load_dataset("digits").test
+    images, y = test.inputs.astype(np.uint8), test.targets.argmax(axis=1)
+    for name, shape in (("right", (8, 8)), ("wrong", (4, 16))):
+        np.savez(tmp_path / f"{name}.npz", x=images.reshape(-1, *shape), y=y)
+    assert evaluate_run(finished, {"name": str(tmp_path / "right.npz")})["all_rows"] == 360
+    with pytest.raises(UsageError, match=r"has images of 1 x 4 x 16, but the network expects 1 x 8 x 8"):
+        evaluate_run(finished, {"name": str(tmp_path / "wrong.npz")})
+
+
 def test_classes_are_matched_by_name(finished, tmp_path):
     """Exchanged class names lower the accuracy; a class that the run does not have is rejected."""
     digits = load_dataset("digits")
@@ -70,9 +80,32 @@ def test_classes_are_matched_by_name(finished, tmp_path):
 
     right = evaluate_run(finished, write("right.csv", {}))
     swapped = evaluate_run(finished, write("swapped.csv", {8: "3", 3: "8"}))
-    assert right["test_accuracy"] > swapped["test_accuracy"] + 0.1
+    assert right["all_accuracy"] > swapped["all_accuracy"] + 0.1
+    assert "test_accuracy" not in right
     with pytest.raises(UsageError, match=r"words\.csv: has class 'eight', which is not a class of the run"):
         evaluate_run(finished, write("words.csv", {8: "eight"}))
+
+
+def test_columns_beside_those_of_the_run_are_not_read(tmp_path):
+    """As in predict: a column of text, and one that the settings of the run leave out."""
+
+    def write(name, head, extra):
+        rows = [f"{extra(k)}{k % 3},{k % 5},{k % 3}" for k in range(60)]
+        (tmp_path / name).write_text("\n".join([f"{head}a,b,y", *rows]))
+        return {"name": str(tmp_path / name), "target": "y"}
+
+    own = write("own.csv", "id,", lambda k: f"{k},") | {"columns": "-id"}
+    made = {"data": own, "optimizer": "adam", "training": {"steps": 2, "batch_size": 20}}
+    start_run(build_config(made), tmp_path / "run")
+    found = [
+        evaluate_run(tmp_path / "run", write(*new))["all_loss"]
+        for new in (("text.csv", "name,", lambda k: f"n{k},"), ("none.csv", "", lambda k: ""))
+    ]
+    assert found[0] == found[1] == evaluate_run(tmp_path / "run", own)["all_loss"]
+    lacks = write("lacks.csv", "name,", lambda k: "n,")
+    (tmp_path / "lacks.csv").write_text((tmp_path / "lacks.csv").read_text().replace("a,b", "a,c"))
+    with pytest.raises(UsageError, match="lacks input columns of the run: b; it has name, a, c, y"):
+        evaluate_run(tmp_path / "run", lacks)
 
 
 def test_classes_are_reordered_as_in_the_run(digits_of):
@@ -123,17 +156,18 @@ def test_the_data_of_a_run_are_interpretation_what_they_were_when_it_started(who
 
 
 def test_rows_from_which_nothing_can_be_learned_can_be_evaluated(tmp_path):
-    """Labels of one class, too few to look like labels, and constant inputs."""
+    """Labels of one class, too few to look like labels, a single row, and constant inputs."""
     rng = np.random.default_rng(3)
     np.savez(tmp_path / "own.npz", x=rng.standard_normal((40, 4)), y=np.arange(40) % 4 + 1)
     made = settings({"name": str(tmp_path / "own.npz"), "steps": 2, "batch_size": 8, "subset": None})
     start_run(build_config(made), tmp_path / "run")
-    for labels in ([3, 3, 3, 3], [1, 2, 4, 3]):
-        np.savez(tmp_path / "new.npz", x=np.ones((4, 4)), y=labels)
-        found = evaluate_run(tmp_path / "run", {"name": str(tmp_path / "new.npz")})
-        assert (found["all_rows"], found["task"]) == (4, "classification")
+    for labels in ([3, 3, 3, 3], [1, 2, 4, 3], [1.0, 2.0, 3.0], [4]):
+        np.savez(tmp_path / "new.npz", x=np.ones((len(labels), 4)), y=labels)
+        found = evaluate_run(tmp_path / "run", {"name": str(tmp_path / "new.npz"), "validation": 0.1})
+        assert (found["all_rows"], found["task"]) == (len(labels), "classification")
+        assert "train_rows" not in found
         np.testing.assert_array_equal(
-            np.sum(found["all_confusion"], axis=1), np.bincount(labels, minlength=5)[1:]
+            np.sum(found["all_confusion"], axis=1), np.bincount(np.int64(labels), minlength=5)[1:]
         )
 
 

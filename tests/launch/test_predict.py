@@ -10,7 +10,15 @@ from launch_cases import OPTIMIZERS, config
 
 import revgn
 from revgn.errors import DataError, RunError, UsageError
-from revgn.launch import open_predictions, open_predictor, predict, predict_file, rebuild, start_run
+from revgn.launch import (
+    evaluate_run,
+    open_predictions,
+    open_predictor,
+    predict,
+    predict_file,
+    rebuild,
+    start_run,
+)
 from revgn.launch.predict import Predictions, true_values
 from revgn.settings import build_config
 from revgn.store import open_run
@@ -202,6 +210,23 @@ def test_files_of_images_are_named(tmp_path):
         assert file["files"].asstr()[:].tolist() == names
 
 
+@pytest.mark.parametrize("spell", ["{}.0", "{},0", "{}", "0{}"])
+def test_predict_and_eval_find_the_same_accuracy_however_labels_are_written(tmp_path, spell):
+    def write(path, form):
+        rows = [f"{k % 3};{k % 5};{form.format(k % 3)}" for k in range(60)]
+        path.write_text("\n".join(["a;b;y", *rows]))
+        return {"name": str(path), "target": "y", "task": "classification"}
+
+    training = {"steps": 60, "batch_size": 20}
+    own = {"data": write(tmp_path / "own.csv", "{}.0"), "optimizer": "adam", "training": training}
+    start_run(build_config(own), tmp_path / "run")
+    evaluated = evaluate_run(tmp_path / "run", write(tmp_path / "new.csv", spell))
+    _, scores = predict_file(open_predictor(tmp_path / "run"), tmp_path / "new.csv", lambda found: None)
+    assert evaluated["classes"] == ["0", "1", "2"]
+    assert scores["accuracy"] == pytest.approx(evaluated["all_accuracy"], abs=1e-6)
+    assert scores["accuracy"] > 0.4
+
+
 @pytest.mark.parametrize(
     ("targets", "classes", "expected"),
     [
@@ -213,6 +238,7 @@ def test_files_of_images_are_named(tmp_path):
         (np.array([7, 5, 7]), ("5", "7"), [1, 0, 1]),
         (np.array([[0, 1], [1, 0]]), ("ant", "bee"), [1, 0]),
         (np.array([True, False]), ("False", "True"), [1, 0]),
+        (np.array([b"bee", b"ant"]), ("ant", "bee"), [1, 0]),
         (np.zeros((2, 5)), ("ant", "bee"), None),
     ],
 )
@@ -220,3 +246,17 @@ def test_classes_of_a_file_are_recognized(finished, targets, classes, expected):
     interface = open_predictor(finished).model.interface
     found = true_values(targets, replace(interface, classes=classes))
     assert found is None if expected is None else found.tolist() == expected
+
+
+def test_a_label_that_is_missing_is_not_compared(finished, tmp_path):
+    """It is neither right nor wrong."""
+    labels = predict(finished, DIGITS.inputs[:20]).labels.tolist()
+    rows = [",".join(map(str, x)) for x in DIGITS.inputs[:20].tolist()]
+    cells = [f"{row},{label}" for row, label in zip(rows, ["", "NA", *labels[2:]], strict=True)]
+    head = ",".join([*(f"p{k}" for k in range(64)), "digit"])
+    (tmp_path / "new.csv").write_text("\n".join([head, *cells]))
+    predictor = open_predictor(finished)
+    own = replace(predictor.model.interface, target_names=("digit",))
+    predictor = predictor._replace(model=replace(predictor.model, interface=own))
+    _, scores = predict_file(predictor, tmp_path / "new.csv", lambda found: None)
+    assert scores == {"rows": 18, "accuracy": 1.0}

@@ -114,6 +114,8 @@ def test_another_kind_replaces_the_weaker_table():
     solver = {"optimizer": {"momentum": 0.5, "solver": {"damping": 0.1}}}
     other = build_config({"optimizer": {"solver": "block"}}, solver).optimizer
     assert other == GaussNewton(BlockWise(), momentum=0.5)
+    assert build_config({"training": {"diverged_above": "none"}}).training.diverged_above is None
+    assert build_config({"preset": "none", "data": {"subset": "none"}}) == Config()
     none = build_config({"training": {"average": "none"}}, {"training": {"average": {"kind": "tail"}}})
     assert none.training.average is None
 
@@ -154,6 +156,8 @@ def test_merging_does_not_change_the_layers():
         ({"network": {"blocks": 2.5}}, "network.blocks: 2.5 cannot be used; expected a whole number"),
         ({"network": {"blocks": True}}, "network.blocks: True cannot be used"),
         ({"network": {"blocks": "2"}}, "network.blocks: '2' cannot be used"),
+        ({"training": {"seed": 10**400}}, "training.seed: 1000000"),
+        ({"training": {"diverged_above": 10**400}}, "training.diverged_above: 1000000"),
         ({"network": {"hidden": 10**30}}, "network.hidden: 1000000000000000000000000000000 cannot be used"),
         ({"training": {"seed": 2**63}}, "training.seed: 9223372036854775808 cannot be used"),
         ({"training": {"batch_size": "ful"}}, "training.batch_size: 'ful' cannot be used; expected full"),

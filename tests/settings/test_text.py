@@ -43,6 +43,8 @@ TREES = [
     *({"training": {"average": kind}} for kind in FAMILIES["average"]),
     *({"training": {"loss": kind}} for kind in FAMILIES["loss"]),
     *({"preset": name} for name in PRESETS),
+    {"training": {"diverged_above": None}},
+    {"preset": "paper-mnist-full-batch", "data": {"subset": None}, "training": {"diverged_above": None}},
     {"data": {"name": 'a "b"\n.npz'}, "training": {"batch_size": "full"}, "optimizer": {"solver": "auto"}},
 ]
 
@@ -95,6 +97,11 @@ def test_every_value_is_read_back_bit_for_bit(settings):
     config = build_config(settings)
     assert build_config(parse_toml(config_toml(config), "config.toml")) == config
     assert build_config(config_dict(config)) == config
+
+
+def test_none_is_written_only_where_it_is_needed():
+    found = [config_toml(build_config({"training": {"diverged_above": limit}})) for limit in (1000.0, None)]
+    assert {*found[1].splitlines()} - {*found[0].splitlines()} == {'diverged_above = "none"'}
 
 
 def test_every_setting_has_a_meaning():

@@ -28,6 +28,16 @@ def test_the_legend_stays_within_the_figure(panels, labels, tmp_path):
     assert texts == list(labels)
 
 
+def test_a_name_is_no_formula(tmp_path):
+    """A dollar sign in a file name begins no formula of matplotlib."""
+    with canvas(tmp_path / "plot.svg", 1, "title") as axes:
+        for label in (r"a$\nowhere$.csv", "b$.csv"):
+            axes[0].plot([0, 1], label=label)
+    written = (tmp_path / "plot.svg").read_text()
+    assert r"a$\nowhere$.csv" in written
+    assert ">b$.csv<" in written
+
+
 @pytest.mark.parametrize(("values", "exponent"), [([5.5e-7, 2e-6], -6), ([0, 3e7], 7)])
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_large_and_small_values_are_powers_of_ten(values, exponent, scale, tmp_path):

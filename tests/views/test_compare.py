@@ -11,14 +11,16 @@ from revgn.settings import build_config, config_dict, settings_by_name
 from revgn.store import create_run, open_run
 from revgn.views import compare_runs, duplicates_in_words
 from revgn.views.compare import order_in_words, selection_warning, shown_metrics
+from revgn.views.groups import group_runs
 
 
 @pytest.fixture
 def make_run(tmp_path, provenance):
-    def make(name, epochs, steps=(), status="finished", **settings):
+    def make(name, epochs, steps=(), status="finished", data=provenance.data_sha256, **settings):
         named = {name.replace("__", "."): value for name, value in settings.items()}
         config = config_dict(build_config(settings_by_name(named)))
-        with create_run(tmp_path / name, replace(provenance, config=config)) as writer:
+        about = replace(provenance, config=config, data_sha256=data)
+        with create_run(tmp_path / name, about) as writer:
             for number, record in enumerate(steps, start=1):
                 writer.record_step({"step": number, **record})
             for number, record in enumerate(epochs):
@@ -70,6 +72,23 @@ def test_a_seed_counts_once(make_run, tmp_path):
         assert told.endswith("repeats the seed of another run with the same settings and is not counted")
         if name == "shorter":
             assert told.startswith(f"{tmp_path / name}: ")
+
+
+def test_runs_on_other_data_are_a_row_of_their_own(make_run):
+    """The checksum tells them apart where the settings do not."""
+    runs = [
+        make_run(
+            f"{data}{seed}", rise(0.1, accuracy), data=data * 32, training__seed=seed, data__name="a.csv"
+        )
+        for data, seed, accuracy in (("ab", 0, 0.9), ("ab", 1, 0.8), ("cd", 0, 0.5), ("cd", 1, 0.3))
+    ]
+    rows = compare_runs(runs).rows
+    assert [row.settings for row in rows] == [{"data_sha256": 4 * "ab"}, {"data_sha256": 4 * "cd"}]
+    assert [row.metrics["test_accuracy"].mean for row in rows] == pytest.approx([0.85, 0.4])
+    assert duplicates_in_words(runs) == ""
+    assert [group.label for group in group_runs(runs)] == ["data sha256 abababab", "data sha256 cdcdcdcd"]
+    other = make_run("other", rise(0.2), data="ef" * 32, data__name="b.csv")
+    assert [group.label for group in group_runs([runs[0], other])] == ["a.csv", "b.csv"]
 
 
 def test_the_validation_accuracy_selects_the_best_evaluation(make_run):

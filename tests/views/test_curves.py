@@ -101,6 +101,18 @@ def test_many_groups_stay_readable(make_run, tmp_path):
         assert (f">test set, {count} different settings<" in text) == (count > 24)
 
 
+def test_the_title_of_many_groups_says_what_is_drawn(make_run, tmp_path):
+    runs = [make_run(f"r{number}", lr=0.99 - number / 200) for number in range(26)]
+    for what, again, title in (
+        (["rho"], False, "26 different settings"),
+        (["loss", "rho"], False, "loss: test set, 26 different settings"),
+        (["loss"], True, "test set, 26 different settings, curves: mean over seeds"),
+    ):
+        more = [make_run("again", lr=0.99, seed=1)] if again else []
+        draw_curves([*runs, *more], tmp_path / "curves.svg", what=what)
+        assert f">{title}<" in (tmp_path / "curves.svg").read_text()
+
+
 def test_any_series_over_any_axis(make_run, tmp_path):
     path = tmp_path / "curves.svg"
     for log in ("auto", "none", "x", "y", "xy"):

@@ -16,21 +16,42 @@ CONFUSION = [[8, 2, 0], [0, 0, 0], [1, 0, 3]]
 
 def test_a_matrix_of_a_few_classes():
     assert class_accuracies(CONFUSION) == [0.8, None, 0.75]
-    assert confusion_lines(["ant", "bee", "a long name of a class"], CONFUSION) == [
+    assert confusion_lines(["ant", "bee", "gnat"], CONFUSION) == [
         "rows of each class, by predicted class",
-        "       class  ant  bee  a long name   accuracy",
-        "         ant    8    2             0     80.0%",
-        "         bee    0    0             0         -",
-        "a long name     1    0             3     75.0%",
+        "class  ant  bee  gnat  accuracy",
+        "  ant    8    2     0     80.0%",
+        "  bee    0    0     0         -",
+        " gnat    1    0     3     75.0%",
     ]
 
 
-def test_the_most_frequent_pairs_of_many_classes():
+def test_columns_have_numbers_where_names_are_too_long():
+    """Names with the same beginning stay different."""
+    names = [f"the same beginning of a name, {word}" for word in ("one", "two", "three")]
+    assert confusion_lines(names, CONFUSION, 80) == [
+        "rows of each class, by predicted class",
+        "                                 class  #1  #2  #3  accuracy",
+        "  the same beginning of a name, one #1   8   2   0     80.0%",
+        "  the same beginning of a name, two #2   0   0   0         -",
+        "the same beginning of a name, three #3   1   0   3     75.0%",
+    ]
+
+
+def test_many_classes_have_a_line_each_and_the_most_frequent_pairs():
     many = [[10 * (i == j) + (j == (i + 1) % 30) * i for j in range(30)] for i in range(30)]
-    first, *pairs = confusion_lines([f"c{k}" for k in range(30)], many)
-    assert first.startswith("classes with the lowest accuracy: c29 25.6%, c28 26.3%, ")
-    assert pairs[:2] == ["29 of class c29 classified as c0", "28 of class c28 classified as c29"]
-    assert len(pairs) == 10
+    names = [f"c{k}" for k in range(30)]
+    title, *lines = confusion_lines(names, many)
+    assert title == "accuracy of each class, the lowest first"
+    assert lines[:2] == ["  c29   25.6%  of 39 rows", "  c28   26.3%  of 38 rows"]
+    assert {line.split()[0] for line in lines[:30]} == {*names}
+    assert lines[30:33] == [
+        "most frequent errors, class -> prediction",
+        "  29   c29 -> c0",
+        "  28   c28 -> c29",
+    ]
+    assert len(lines) == 41
+    assert max(map(len, lines)) < 80
+    assert len(confusion_lines(names, many, 200)) == 32
 
 
 @pytest.fixture

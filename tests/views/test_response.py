@@ -68,11 +68,22 @@ def test_runs_without_the_setting_are_left_out(runs):
     assert list(_lines(group_runs(runs[:2] + runs[6:]), "momentum", "optimizer.kind")) == ["sgd"]
 
 
+def test_runs_that_are_left_out_are_counted(runs, tmp_path, provenance):
+    """A full batch is no number, and one run was not measured yet."""
+    config = config_dict(build_config({"optimizer": {"kind": "sgd", "lr": 0.5}}))
+    with create_run(tmp_path / "new", replace(provenance, config=config)):
+        pass
+    path, new = tmp_path / "response.png", open_run(tmp_path / "new")
+    assert draw_response(runs, path, "optimizer.lr") == 0
+    assert draw_response([*runs, new], path, "optimizer.lr") == 1
+    assert draw_response(runs, path, "momentum", by="optimizer.kind") == 6
+
+
 def test_runs_without_measurements_are_rejected(tmp_path, provenance):
     with create_run(tmp_path / "run", replace(provenance, config=config_dict(build_config()))):
         pass
     with pytest.raises(UsageError, match="nothing was measured in these runs yet"):
-        draw_response([open_run(tmp_path / "run")], tmp_path / "response.png", "training.seed")
+        draw_response([open_run(tmp_path / "run")], tmp_path / "response.png", "optimizer.lr")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +91,7 @@ def test_runs_without_measurements_are_rejected(tmp_path, provenance):
     [
         ("optimizer.rate", (), "optimizer.rate is not a number in any of the runs"),
         ("optimizer.kind", (), "is not a number"),
+        ("training.seed", (), "a point is a mean over seeds; choose a setting other than the seed"),
         ("optimizer.lr", ("rho",), "'rho' was not measured in these runs; available are test_accuracy"),
     ],
 )
