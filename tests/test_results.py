@@ -12,7 +12,7 @@ from revgn.studies import conduct_study, load_study
 from revgn.studies.page import verdict_table
 
 RESULTS = Path(__file__).parent.parent / "examples" / "results"
-OTHERS = ("README.md", "cifar10.md", "defaults.md", "gpu.md", "paper-scale.md", "step-times.md")
+OTHERS = ("README.md", "cifar10.md", "defaults.md", "gpu.md", "paper-scale.md", "race.md", "step-times.md")
 PAGES = sorted(path for path in RESULTS.glob("*.md") if path.name not in OTHERS)
 MARK = " (measured with 0.1.0)"
 REMOVED = {  # variants and claims of removed options, by page
@@ -65,6 +65,21 @@ def test_the_summary_matches_the_pages():
         rows = tables(path.read_text(encoding="utf-8"))
         found += [(path.stem, path.stem, row[0], row[-1]) for row in rows if row[-1] in VERDICTS]
     assert sorted((a, b, claim, verdict) for a, b, claim, _, verdict in told) == sorted(found)
+
+
+def test_the_race_matches_its_study():
+    """The page has a row for each method, a column for each budget, and a verdict for each baseline in each."""
+    text = (RESULTS / "race.md").read_text(encoding="utf-8")
+    study = load_study("race")
+    assert text.startswith(f"# {study.title}\n\n{study.question} ({study.source}.)")
+    assert COMMAND.search(text)[1] == "race"
+    budgets = [budget.words(study.race.reference) for budget in study.race.budgets]
+    assert f"| method | {' | '.join(budgets)} |" in text
+    rows = [row for row in tables(text) if row[0] in study.plan.variants]
+    assert [row[0] for row in rows] == [*study.plan.variants] * 2  # accuracies, then times
+    verdicts = [row for row in tables(text) if row[-1] in VERDICTS]
+    assert len(verdicts) == len(budgets) * len(study.race.baselines)
+    assert (RESULTS / "race.png").stat().st_size > 5000
 
 
 @pytest.mark.slow

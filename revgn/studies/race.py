@@ -197,9 +197,10 @@ class Raced:
     def _timings(self) -> dict[tuple[str, int], list[Trial]]:
         """Timing runs of each variant and batch size, one for each round."""
         steps = {_STEPS: _TIMED, "training.eval_every": _TIMED, "training.measure_every": 0}
+        rounds = [steps | {SEED: seed} for seed in range(_ROUNDS)]
         return {
             (variant, batch): [
-                make_trial(self.plan, {_BATCH: batch, SEED: seed} | steps, variant) for seed in range(_ROUNDS)
+                make_trial(self.plan, {_BATCH: batch} | steps | seed, variant) for seed in seeds
             ]
             for variant in self.plan.variants
             for batch in self.race.batch_sizes
