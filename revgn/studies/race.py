@@ -199,9 +199,7 @@ class Raced:
         steps = {_STEPS: _TIMED, "training.eval_every": _TIMED, "training.measure_every": 0}
         rounds = [steps | {SEED: seed} for seed in range(_ROUNDS)]
         return {
-            (variant, batch): [
-                make_trial(self.plan, {_BATCH: batch} | steps | seed, variant) for seed in seeds
-            ]
+            (variant, batch): [make_trial(self.plan, {_BATCH: batch} | each, variant) for each in rounds]
             for variant in self.plan.variants
             for batch in self.race.batch_sizes
             if batch not in self.race.too_slow.get(variant, ())

@@ -128,6 +128,14 @@ def draw_race(race: Race, results: Results, path: Path) -> None:
                     capsize=2,
                 )
             ax.set_xscale("log")
+            reached = [
+                final.seconds if is_time else budget.epochs
+                for (_, budget), (final, _) in results.items()
+                if budget.is_time == is_time
+            ]
+            ticks = sorted({float(f"{x:.2g}") for x in reached})
+            ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
+            ax.set_xticks([], minor=True)
             ax.set_xlabel("time of training steps (s)" if is_time else "epochs")
             ax.set_ylabel("test accuracy (%)")
             ax.grid(alpha=0.25)
