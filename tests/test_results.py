@@ -68,7 +68,7 @@ def test_the_summary_matches_the_pages():
 
 
 def test_the_race_matches_its_study():
-    """The page has a row for each method, a column for each budget, and a verdict for each baseline in each."""
+    """The page has a row for each method, a column for each budget, and a verdict for each pair of both."""
     text = (RESULTS / "race.md").read_text(encoding="utf-8")
     study = load_study("race")
     assert text.startswith(f"# {study.title}\n\n{study.question} ({study.source}.)")
