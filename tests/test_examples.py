@@ -8,6 +8,7 @@ import pytest
 from processes import run
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("[0-9]*.py"))
+SWEEPS = sorted((Path(__file__).parent.parent / "examples").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -24,6 +25,13 @@ def test_all_they_import_is_at_the_top():
     imports = [line for text in texts for line in re.findall(r"^(?:from|import) revgn.*", text, re.MULTILINE)]
     assert len(imports) > 10
     assert {line.split()[1] for line in imports} == {"revgn"}
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_the_file_of_a_sweep_is_a_plan(path):
+    from revgn.sweeps import load_plan, plan_trials
+
+    assert len(plan_trials(load_plan(path))) >= 2
 
 
 def test_the_first_figure_is_a_sweep_that_can_be_run():
