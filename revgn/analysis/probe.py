@@ -16,7 +16,17 @@ from revgn.errors import ShapeError
 from revgn.layers import Coupling
 from revgn.linalg import gram_rows
 from revgn.losses import Loss
-from revgn.maps import Halves, Layer, Params, forward, jvp_params, moved_halves, row_features, vjp_params
+from revgn.maps import (
+    Halves,
+    Layer,
+    Params,
+    forward,
+    jvp_params,
+    moved,
+    moved_halves,
+    row_features,
+    vjp_params,
+)
 from revgn.networks import ChainParams, Network, join, points_forward, split
 from revgn.solvers import Jacobian, apply, apply_adjoint, jacobian, tangent_kernel
 
@@ -141,10 +151,11 @@ def representations(J: Jacobian) -> Representations:
         is_trained = not trees.is_empty(params)
         if is_trained:
             features.append(gram_rows(_beside(tuple(_by_sample(A, y) for A in row_features(layer, point)))))
-            branches.append(gram_rows(centered(_branch(layer, params, y))))
-        y = forward(layer, params, y)
-        if is_trained:
+            y, branch = _moved_and_branch(layer, params, y)
+            branches.append(gram_rows(centered(branch)))
             halves.append(gram_rows(centered(_moved_part(layer, y))))
+        else:
+            y = forward(layer, params, y)
     output = join(J.point.output, 2 * J.point.output.first.shape[1])
     return Representations(tuple(features), tuple(branches), tuple(halves), gram_rows(centered(output)))
 
@@ -160,12 +171,13 @@ def label_alignment(K: Array, targets: Array) -> float:
     return float(along)
 
 
-def _branch(layer: Layer, params: Params, y: Halves) -> Array:
-    """Return what the layer adds to the half that it changes: A W for a coupling."""
+def _moved_and_branch(layer: Layer, params: Params, y: Halves) -> tuple[Halves, Array]:
+    """Return the output of a layer, and what it adds to the half that it changes: A W for a coupling."""
     if isinstance(layer, Coupling):
-        added: Array = forward(layer.features, params, y[1 - layer.half])
-        return added
-    return _moved_part(layer, forward(layer, params, y)) - _moved_part(layer, y)
+        branch: Array = forward(layer.features, params, y[1 - layer.half])
+        return moved(layer.half, y, branch), branch
+    after: Halves = forward(layer, params, y)
+    return after, _moved_part(layer, after) - _moved_part(layer, y)
 
 
 def _moved_part(layer: Layer, y: Halves) -> Array:

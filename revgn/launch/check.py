@@ -10,9 +10,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from revgn.errors import DataError, RevgnError, RunError, reason_of
-from revgn.launch.problem import ROUNDING, problem_of, redraw_difference
+from revgn.launch.problem import ROUNDING, own_parts, problem_of, redraw_difference
 from revgn.settings import build_config, config_toml, filled_settings, without_none
-from revgn.settings.registry import OWN
 from revgn.store import names
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
 from revgn.store.files import has_seal, reading
@@ -148,9 +147,8 @@ def _network(run: Run) -> str:
 
 def _skip_own_parts(run: Run) -> None:
     """Skip a check for which the network is built, if network or loss are user-defined."""
-    for name, part in (("network", run.config["network"]), ("loss", run.config["training"].get("loss"))):
-        if isinstance(part, dict) and part.get("kind") == OWN:
-            raise _SkippedError(f"the {name} is user-defined")
+    for name in own_parts(run):
+        raise _SkippedError(f"the {name} is user-defined")
 
 
 def _problem(run: Run) -> Problem:

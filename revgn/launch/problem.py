@@ -81,7 +81,13 @@ def model_of_run(run: Run, own: Problem | None = None, backend: BackendName | No
 
 def is_own(run: Run) -> bool:
     """Return whether the network of a run is user-defined, so that settings and seed do not determine it."""
-    return bool(run.config["network"].get("kind") == OWN)
+    return "network" in own_parts(run)
+
+
+def own_parts(run: Run) -> list[str]:
+    """Return which of network and loss of a run are user-defined."""
+    parts = {"network": run.config["network"], "loss": run.config["training"].get("loss")}
+    return [name for name, part in parts.items() if isinstance(part, dict) and part.get("kind") == OWN]
 
 
 def redraw_difference(run: Run) -> float | None:

@@ -34,8 +34,8 @@ class FactorInfo(NamedTuple):
 
     `s_max` and `s_min` are the square roots of the largest and the smallest kept eigenvalue of K + mu I: if K
     is a Gram matrix, sqrt(s^2 + mu) with singular values s. For a Cholesky factor they are estimates by five
-    Lanczos steps with K + mu I and its inverse, or NaN (see `factor_at`). If the damping
-    is relative to the largest eigenvalue, `s_max` is accurate to 1e-6.
+    Lanczos steps with K + mu I and its inverse, or NaN (see `factor_at`). If the damping is relative to the
+    largest eigenvalue, `s_max` is accurate to 1e-6.
     """
 
     rung: Rung

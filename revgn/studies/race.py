@@ -17,7 +17,7 @@ of steps, and with it the result of a run, therefore does not depend on other wo
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,8 +27,10 @@ from revgn.errors import RunError, UsageError
 from revgn.settings import canonical
 from revgn.store import open_run
 from revgn.sweeps.drive import Board
-from revgn.sweeps.plan import SEED, Plan, Trial, make_trial
+from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, trial_maker
 from revgn.sweeps.tune import numerical_value
+from revgn.training import load_data
+from revgn.training.choices import remembered
 
 _TIMED, _SKIPPED = 24, 4  # steps of a timing run; the first ones, which include set-up, are not counted
 _ROUNDS = 3  # of timing runs
@@ -209,24 +211,24 @@ class Raced:
     def _rates(self) -> dict[str, float]:
         """Learning rate of each variant, at which its searches begin."""
         own = {variant: make_trial(self.plan, {}, variant) for variant in self.plan.variants}
-        return {variant: numerical_value(dict(trial.settings), _LR) for variant, trial in own.items()}
+        load = remembered(load_data)
+        return {variant: numerical_value(dict(trial.settings), _LR, load) for variant, trial in own.items()}
 
     def _trial(
         self, variant: str, budget: Budget, setting: Setting, speeds: Mapping[Any, Speed], seed: int
     ) -> Trial:
-        return self._made(variant, *setting, self.steps(variant, setting[0], budget, speeds), seed)
+        batch, lr = setting
+        steps = self.steps(variant, batch, budget, speeds)
+        choices = {_BATCH: batch, self._path: lr, _STEPS: steps, "training.eval_every": steps, SEED: seed}
+        return self._make(choices | {"training.measure_every": 0}, variant)
 
     @cached_property
-    def _made(self) -> Callable[[str, int, float, int, int], Trial]:
-        """Function of variant, batch size, learning rate, steps and seed, which makes each trial once."""
-        path = canonical(_LR)
+    def _path(self) -> str:
+        return canonical(_LR)
 
-        @cache
-        def made(variant: str, batch: int, lr: float, steps: int, seed: int) -> Trial:
-            choices = {_BATCH: batch, path: lr, _STEPS: steps, "training.eval_every": steps, SEED: seed}
-            return make_trial(self.plan, choices | {"training.measure_every": 0}, variant)
-
-        return made
+    @cached_property
+    def _make(self) -> Callable[[Mapping[str, Any], str | None], Trial]:
+        return trial_maker(self.plan)
 
     def _next(
         self, variant: str, budget: Budget, board: Board, speeds: Mapping[Any, Speed]

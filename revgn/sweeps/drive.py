@@ -120,8 +120,9 @@ def drive(
             _ask_to_stop(folder, name, reasons[name])
         for future in _done(given):
             name, after = given.pop(future)
-            was_asked = _was_asked_to_stop(folder, name, after)
-            board[name] = _ended(_looked_at(folder, board[name], silence, True), future, was_asked, deaths)
+            board[name] = _ended(_looked_at(folder, board[name], silence, True), future)
+            if _has_died(future) and not _was_asked_to_stop(folder, name, after):
+                deaths[name] += 1
             if deaths[name] >= _MOST_DEATHS:
                 message = f"its worker process died {_MOST_DEATHS} times, possibly out of memory"
                 board[name] = board[name]._replace(status="failed", message=message)
@@ -204,13 +205,17 @@ def _was_asked_to_stop(folder: Path, name: str, after: int) -> bool:
     return claim is not None and attempt(claim) > after and claim.beat.ended == "interrupted"
 
 
-def _ended(state: TrialState, future: Future[Result], was_asked: bool, deaths: Counter[str]) -> TrialState:
+def _has_died(future: Future[Result]) -> bool:
+    """Return whether the process of a call has ended without a result."""
+    return not future.cancelled() and isinstance(future.exception(), BrokenExecutor)
+
+
+def _ended(state: TrialState, future: Future[Result]) -> TrialState:
     """Return the state of a trial after an attempt."""
     error = None if future.cancelled() else future.exception()
     if error is None and not future.cancelled():
         result = future.result()
         return state._replace(status=result.status, message=result.message)
     if isinstance(error, BrokenExecutor) or error is None:  # a signal ends the worker after its attempt
-        deaths[state.trial.name] += isinstance(error, BrokenExecutor) and not was_asked
         return state._replace(status="interrupted")
     return state._replace(status="failed", message=f"{type(error).__name__}: {error}")

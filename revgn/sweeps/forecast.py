@@ -9,6 +9,7 @@ from revgn.settings import Config, config_dict, flat
 from revgn.sweeps.plan import Trial
 from revgn.sweeps.pool import LocalPool, visible_gpus
 from revgn.training import build_problem, choose_defaults, choose_solver, estimate_step
+from revgn.training.choices import remembered
 
 # Last parts of the settings that do not change the time of a step.
 _FREE = ("seed", "epochs", "steps", "lr", "weight_decay", "eval_every", "checkpoint_every", "diverged_above")
@@ -61,14 +62,7 @@ def forecast(trials: Sequence[Trial], later: Sequence[tuple[Trial, int]], worker
 
 def trial_seconds(settings: Iterable[Mapping[str, object]]) -> list[float]:
     """Return the estimated seconds of the steps of trials with these settings, on this machine."""
-    data: dict[str, Dataset] = {}
-
-    def load(config: Config) -> Dataset:
-        of_data = json.dumps(config_dict(config.data))
-        if of_data not in data:
-            data[of_data] = load_dataset(**config_dict(config.data), download=False)
-        return data[of_data]
-
+    load = remembered(lambda config: load_dataset(**config_dict(config.data), download=False))
     steps: dict[str, tuple[float, int]] = {}  # seconds of a step, and steps per epoch
     found = []
     for each in settings:

@@ -196,6 +196,19 @@ def make_trial(plan: Plan, choices: Mapping[str, Any], variant: str | None = Non
     return Trial(f"{safe}_{digest}" if safe else digest, settings, named)
 
 
+def trial_maker(plan: Plan) -> Callable[[Mapping[str, Any], str | None], Trial]:
+    """Return `make_trial` for a plan, which makes each trial once, however often a source asks for it."""
+    made: dict[tuple[str, str | None], Trial] = {}
+
+    def make(choices: Mapping[str, Any], variant: str | None) -> Trial:
+        key = json.dumps(dict(choices)), variant
+        if key not in made:
+            made[key] = make_trial(plan, choices, variant)
+        return made[key]
+
+    return make
+
+
 def with_files_found(plan: Plan, root: Path) -> Plan:
     """Return the plan with absolute paths of data files and folders; relative paths start from `root`."""
 

@@ -17,7 +17,7 @@ from typing import Any
 from revgn.errors import UsageError
 from revgn.sweeps.claim import score_of_trial
 from revgn.sweeps.drive import Board
-from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, plan_toml, with_files_found
+from revgn.sweeps.plan import SEED, Plan, Trial, plan_toml, trial_maker, with_files_found
 
 JOURNAL = "optuna.log"
 _STUDY = "sweep"
@@ -53,7 +53,7 @@ class Searched:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         folder.mkdir(parents=True, exist_ok=True)
         self._plan = with_files_found(plan, Path.cwd())
-        self._made: dict[str, Trial] = {}  # trials by their choices as JSON
+        self._make = trial_maker(self._plan)
         sizes = [len({json.dumps(value) for value in axis.values}) or math.inf for axis in plan.axes]
         points = math.prod(sizes) * max(1, len(plan.variants))
         self.count = count if count < points else int(points)
@@ -121,12 +121,8 @@ class Searched:
         return bool(left)
 
     def _trial(self, choices: dict[str, Any]) -> Trial:
-        """Return the trial of a proposal; each is made once, although every call goes through all of them."""
-        key = json.dumps(choices, sort_keys=True)
-        if key not in self._made:
-            of_axes = {path: value for path, value in choices.items() if path != "variant"}
-            self._made[key] = make_trial(self._plan, of_axes, choices.get("variant"))
-        return self._made[key]
+        of_axes = {path: value for path, value in choices.items() if path != "variant"}
+        return self._make(of_axes, choices.get("variant"))
 
     def _suggested(self, proposal: Any, axis: Any) -> Any:
         if axis.whole and axis.is_continuous:

@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
@@ -32,8 +32,9 @@ from revgn.store import open_run
 from revgn.sweeps.axes import Axis, is_whole
 from revgn.sweeps.claim import score_of_trial
 from revgn.sweeps.drive import Board
-from revgn.sweeps.plan import SEED, Plan, Rule, Trial, make_trial, plan_trials
-from revgn.training import choose_defaults
+from revgn.sweeps.plan import SEED, Plan, Rule, Trial, plan_trials, trial_maker
+from revgn.training import choose_defaults, load_data
+from revgn.training.choices import Load, remembered
 
 Scores = dict[float, float]  # score of each value; minus infinity if its run failed or diverged
 
@@ -92,13 +93,14 @@ class Tuned:
     @cached_property
     def _initial(self) -> Mapping[str, list[float]]:
         """Initial values of each point, by its name."""
-        return {point.name: self._values_at(point) for point in self._points}
+        load = remembered(load_data)
+        return {point.name: self._values_at(point, load) for point in self._points}
 
-    def _values_at(self, point: Trial) -> list[float]:
+    def _values_at(self, point: Trial, load: Load) -> list[float]:
         name, values = self.axis.path, self.axis.values
         if not self.relative:
             return [value if is_whole(name) else float(value) for value in values]
-        unit = numerical_value(dict(point.settings), name)
+        unit = numerical_value(dict(point.settings), name, load)
         found = [self._rounded(float(value) * unit) for value in values]
         if len({*found}) < 2 or min(found) <= 0:
             products = ", ".join(f"{value:g}" for value in found)
@@ -149,19 +151,12 @@ class Tuned:
         return [{SEED: seed} for seed in seeds] or [{}]
 
     def _trial(self, point: Trial, value: float, end: dict[str, Any]) -> Trial:
-        return self._made(point, value, tuple(end.items()))
+        choices = {path: chosen for path, chosen in point.choices.items() if path != "variant"}
+        return self._make(choices | {self.axis.path: value} | end, point.choices.get("variant"))
 
     @cached_property
-    def _made(self) -> Callable[[Trial, float, tuple[tuple[str, Any], ...]], Trial]:
-        """Function of a point, a value and further choices, which makes each trial once."""
-
-        @cache
-        def made(point: Trial, value: float, end: tuple[tuple[str, Any], ...]) -> Trial:
-            choices = {path: chosen for path, chosen in point.choices.items() if path != "variant"}
-            choices |= {self.axis.path: value, **dict(end)}
-            return make_trial(self.plan, choices, point.choices.get("variant"))
-
-        return made
+    def _make(self) -> Callable[[Mapping[str, Any], str | None], Trial]:
+        return trial_maker(self.plan)
 
     def _score(self, trial: Trial, board: Board) -> float:
         state = board.get(trial.name)
@@ -208,7 +203,7 @@ def is_same_setting(plan: Plan, name: str, other: str) -> bool:
     return name == other
 
 
-def numerical_value(settings: dict[str, Any], name: str) -> float:
+def numerical_value(settings: dict[str, Any], name: str, load: Load) -> float:
     """Return the value of a numerical setting, or a run's default; the first one if there are several.
 
     Raises
@@ -218,7 +213,7 @@ def numerical_value(settings: dict[str, Any], name: str) -> float:
     """
     config = build_config(settings)
     if config.preset is None:  # the data choose some of the defaults
-        config = choose_defaults(settings).config
+        config = choose_defaults(settings, load).config
     value = flat(config_dict(config))[path_of(name, settings, of_first=True)]
     if not isinstance(value, int | float):
         shown = "none" if value is None else value

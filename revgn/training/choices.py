@@ -38,6 +38,9 @@ _KERNEL_SOLVERS = (MinimumNorm, ConjugateGradients, Automatic)
 Table = dict[str, Any]
 
 
+Load = Callable[[Config], Dataset]
+
+
 class Chosen(NamedTuple):
     """A complete configuration, its data set, and the settings in it that were chosen, by dotted path."""
 
@@ -54,7 +57,7 @@ class Chosen(NamedTuple):
         return f"chosen for {rows:,} rows of {self.dataset.name}: {named} (--preset plain chooses nothing)"
 
 
-def choose_defaults(settings: Table, load: Callable[[Config], Dataset] = load_data) -> Chosen:
+def choose_defaults(settings: Table, load: Load = load_data) -> Chosen:
     """Return the configuration of nested settings, with defaults chosen from the data where nothing is set.
 
     `load` returns the data set of a configuration.
@@ -89,6 +92,19 @@ def choose_defaults(settings: Table, load: Callable[[Config], Dataset] = load_da
     if chosen.data != config.data:
         dataset = load(chosen)
     return Chosen(chosen, dataset, found)
+
+
+def remembered(load: Load) -> Load:
+    """Return `load` for many configurations: a data set is loaded once and kept as long as the result is."""
+    found: dict[str, Dataset] = {}
+
+    def once(config: Config) -> Dataset:
+        key = repr(config.data)
+        if key not in found:
+            found[key] = load(config)
+        return found[key]
+
+    return once
 
 
 def _choices(settings: Table, config: Config, dataset: Dataset) -> Iterator[tuple[str, Any]]:

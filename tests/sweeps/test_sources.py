@@ -226,21 +226,21 @@ def test_multiples_that_do_not_differ_are_rejected(tune, settings, message, tmp_
 
 def test_sources_make_each_trial_and_read_each_default_once(tmp_path, monkeypatch):
     """They are called at the start and the end of every trial."""
-    tune = sys.modules["revgn.sweeps.tune"]
     calls = Counter()
 
-    def counted(name):
-        function = getattr(tune, name)
+    def counted(module, name):
+        module = sys.modules[module]
+        function = getattr(module, name)
 
         def call(*arguments):
             calls[name] += 1
             return function(*arguments)
 
-        monkeypatch.setattr(tune, name, call)
+        monkeypatch.setattr(module, name, call)
 
-    counted("make_trial")
-    counted("numerical_value")
+    counted("revgn.sweeps.tune", "numerical_value")
     source = tuned(plan_of(training__seed="0..2"), tmp_path, "lr=x0.3,1,3", "score")
+    counted("revgn.sweeps.plan", "make_trial")  # from here on: the points have been made
     for _ in range(3):
         source.more({}, 1)
     assert calls == {"make_trial": 3, "numerical_value": 1}
