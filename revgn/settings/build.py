@@ -195,6 +195,8 @@ def _unknown_setting(name: str, cls: type, path: str) -> str:
     """Return the message for an unknown field: its new name, structs that have it, or the nearest name."""
     if hint := renamed(f"{path}{name}"):
         return f"{path}{name}: {hint}"
+    if inside := [of for of in dict(_fields(cls, {}, None, path)) if of.endswith(f".{name}")]:
+        return f"{path}{name}: unknown setting; did you mean {min(inside, key=len)}?"
     if (family := family_of(cls)) and (hint := missing(name, family, kind_of(cls))):
         return f"{path}{name}: {hint}"
     beside = [of.name for of in settings_of(cls)]

@@ -193,6 +193,11 @@ def test_mistakes_are_one_line_that_names_the_path(settings, says):
             {"kind": "adam", "damping": 0.1},
             "optimizer.damping: adam has no damping; gauss-newton's solvers and kfac have",
         ),
+        (
+            {"kind": "orthogonalized", "lr": 0.1},
+            "optimizer.lr: unknown setting; did you mean optimizer.inner.lr?",
+        ),
+        ({"damping": 0.1}, "optimizer.damping: unknown setting; did you mean optimizer.solver.damping?"),
         ({"nesterov": True}, "optimizer.nesterov: gauss-newton has no nesterov; sgd and muon have"),
         ({"kind": "adam", "history": 5}, "optimizer.history: adam has no history; lbfgs has"),
         ({"solver": {"rtol": 0.1}}, "optimizer.solver.rtol: minimum-norm has no rtol; block has"),
