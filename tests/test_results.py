@@ -9,7 +9,7 @@ from sweep_cases import Here
 
 from revgn.settings import merge_settings
 from revgn.studies import conduct_study, load_study
-from revgn.studies.page import verdict_table
+from revgn.studies.page import variant_lines, verdict_table
 
 RESULTS = Path(__file__).parent.parent / "examples" / "results"
 OTHERS = ("README.md", "cifar10.md", "defaults.md", "gpu.md", "paper-scale.md", "race.md", "step-times.md")
@@ -25,8 +25,10 @@ REMOVED = {  # variants and claims of removed options, by page
         "A bound on the change of the outputs raises the test accuracy of the block step",
         "Choosing each step length on a second batch raises the test accuracy of the block step",
         "Weight decay towards the initialization raises the test accuracy of the block step",
-        "Keeping what two halves of a batch agree on raises the test accuracy of the block step",
-        "Minimum norm in the last block and Adam in the first raise the test accuracy of the block step",
+        "Keeping only the elements of the step whose signs agree for both halves of a batch raises the test "
+        "accuracy of the block step",
+        "The minimum-norm step in the last block with the Adam step in the first block reaches a higher test "
+        "accuracy than the block step",
     }
 }
 VERDICTS = ("agrees", "disagrees", "cannot tell")
@@ -53,6 +55,7 @@ def test_a_page_matches_its_study(path):
     assert {row[0] for row in variants} <= set(study.plan.variants)
     assert [row[0] for row in claims] == [claim.words for claim in study.claims]
     assert all(row[-1] in VERDICTS for row in claims)
+    assert "\n".join(variant_lines(study)) in text
     assert (RESULTS / f"{path.stem}.png").stat().st_size > 5000
 
 
@@ -79,6 +82,7 @@ def test_the_race_matches_its_study():
     assert [row[0] for row in rows] == [*study.plan.variants] * 2  # accuracies, then times
     verdicts = [row for row in tables(text) if row[-1] in VERDICTS]
     assert len(verdicts) == len(budgets) * len(study.race.baselines)
+    assert "\n".join(variant_lines(study)) in text
     assert (RESULTS / "race.png").stat().st_size > 5000
 
 

@@ -1,6 +1,7 @@
-"""The page of a study in Markdown: its question, a table of its variants, and its verdicts."""
+"""The page of a study in Markdown: its question, a table of its variants, its verdicts, and the settings."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from revgn.settings import flat, path_of
@@ -15,7 +16,7 @@ _METRICS = ("validation_accuracy", "test_accuracy", "test_loss", "last_train_los
 def study_markdown(
     study: Study, scale: Scale, chosen: dict[str, list[Run]], verdicts: Sequence[Verdict], command: str
 ) -> str:
-    """Return the page of a study in Markdown: its question, a table of its variants, and its verdicts."""
+    """Return the page of a study in Markdown: its question, two tables, and the settings of its variants."""
     lines = [f"# {study.title}", ""]
     for line in study_lines(study, scale, chosen, command):
         lines += [line, ""]
@@ -35,7 +36,7 @@ def study_markdown(
         lines.append(f"| {variant} | {rate:g} | {' | '.join(cells)} |")
     head, found = verdict_table(verdicts)
     lines += ["", f"| {' | '.join(head)} |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in found)]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", *variant_lines(study), ""])
 
 
 def first_rate(config: dict[str, Any]) -> float:
@@ -73,9 +74,23 @@ def verdict_table(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str
     return ["claim", "difference ± standard error", "verdict"], rows
 
 
+def variant_lines(study: Study) -> list[str]:
+    """Return the lines of a sentence and a Markdown list with the settings of each variant, as TOML."""
+    tuned = "; `lr` is the value before tuning" if study.tune or study.race else ""
+    variants = [f"- `{name}`: `{_toml(settings)}`" for name, settings in study.plan.variants.items()]
+    return [f"Settings of each variant, besides the settings common to all variants{tuned}:", "", *variants]
+
+
 def merit(study: Study, row: Row) -> float:
     """Return the number that ranks a row, higher is better: minus the training loss, or the score."""
     return -row.metrics["last_train_loss"].mean if study.rule == "fit" else row.score
+
+
+def _toml(settings: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{key} = {{{_toml(value)}}}" if isinstance(value, Mapping) else f"{key} = {json.dumps(value)}"
+        for key, value in settings.items()
+    )
 
 
 def _cell(name: str, spread: Spread | None) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from revgn.store import Run, open_run
-from revgn.studies.page import question_of, verdict_table
+from revgn.studies.page import question_of, variant_lines, verdict_table
 from revgn.studies.race import Budget, Final, Race, Raced, Speed
 from revgn.studies.study import Claim, Scale, Study, Verdict, judge
 from revgn.sweeps.drive import Board
@@ -55,7 +55,8 @@ def race_verdicts(race: Race, results: Results) -> tuple[Verdict, ...]:
         best = max(others, key=lambda variant: statistics.fmean(others[variant].values(_SELECTED)))
         for baseline in race.baselines:
             if baseline in within:
-                words = f"{budget.words(race.reference)}: {best} reaches a higher accuracy than {baseline}"
+                limit = ("Within the " if budget.is_time else "After ") + budget.words(race.reference)
+                words = f"{limit}, {best} reaches a higher test accuracy than {baseline}"
                 claim = Claim(words, _JUDGED, best, baseline)
                 verdicts.append(judge(claim, others[best].runs, within[baseline].runs))
     return tuple(verdicts)
@@ -79,8 +80,9 @@ def race_markdown(
         f"Data: {', '.join(names)}. Scale: {scale}. Seeds: {race.seeds}. Each method was tuned with "
         f"{of.trials} runs for each budget, over learning rate and batch size ({sizes}), on a validation "
         "set. Wall-clock budgets count the time of steps alone. Test accuracy (%) is the mean over seeds, "
-        "with one standard deviation; in brackets batch size and learning rate. Produced by "
-        f"`{command}`.",
+        "with one standard deviation; in parentheses the batch size and the learning rate. Each claim "
+        "compares the method with the highest mean validation accuracy, of the methods that are not "
+        f"baselines, with one of the baselines. Produced by `{command}`.",
         "",
         f"| method | {' | '.join(budget.words(of.reference) for budget in of.budgets)} |",
         "|---" * (len(of.budgets) + 1) + "|",
@@ -100,7 +102,7 @@ def race_markdown(
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     head, rows = verdict_table(verdicts)
     lines += ["", f"| {' | '.join(head)} |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
-    return "\n".join([*lines, "", f"![{study.name}](study.png)", ""])
+    return "\n".join([*lines, "", *variant_lines(study), "", f"![{study.name}](study.png)", ""])
 
 
 def draw_race(race: Race, results: Results, path: Path) -> None:

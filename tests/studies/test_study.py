@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,11 @@ from sweep_cases import Here
 
 from revgn.errors import UsageError
 from revgn.launch import start_run
-from revgn.settings import Config, build_config, config_dict, flat, merge_settings
+from revgn.settings import Config, build_config, config_dict, flat, merge_settings, parse_toml
 from revgn.store import Provenance, create_run, open_run
 from revgn.store.names import EPOCH_SERIES, STEP_SERIES
 from revgn.studies import Claim, Study, conduct_study, judge, load_study, plan_of, study_names
-from revgn.studies.page import first_rate
+from revgn.studies.page import first_rate, variant_lines
 from revgn.sweeps import Plan, plan_trials, tuned
 from revgn.views.compare import METRICS
 
@@ -180,6 +181,7 @@ def test_a_complete_study(tmp_path, tune):
     page = (folder / "study.md").read_text()
     assert "| fast |" in page
     assert "by `revgn study own`" in page
+    assert '- `fast`: `optimizer = {kind = "adam", lr = 0.01}`' in page
     assert "| more is more | test accuracy: fast minus slow = +" in page
     found = json.loads((folder / "study.json").read_text())
     assert [each["answer"] for each in found] == [verdict.answer for verdict in verdicts]
@@ -236,6 +238,15 @@ def test_every_variant_has_a_learning_rate_for_its_page(name):
         optimizer = config["optimizer"]
         inner = optimizer.get("inner") or optimizer.get("first") or optimizer
         assert first_rate(config) == inner["lr"] > 0
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_the_settings_on_a_page_are_those_of_the_variants(name):
+    study = load_study(name)
+    _, _, *lines = variant_lines(study)
+    found = dict(re.fullmatch(r"- `([\w-]+)`: `(.*)`", line).groups() for line in lines)
+    parsed = {variant: parse_toml(f"x = {{{text}}}", variant)["x"] for variant, text in found.items()}
+    assert parsed == study.plan.variants
 
 
 def test_a_stopped_study_has_no_verdicts(tmp_path):
