@@ -168,7 +168,7 @@ def _ask_to_stop(folder: Path, name: str, reason: str) -> None:
 
 
 def _stopped(folder: Path, state: TrialState, after: int, silence: Silence) -> TrialState | None:
-    """Request that a trial which was given to the executor stops; return its state, or None until it has.
+    """Request a stop of a trial that was given to the executor; return its state, or None until it stops.
 
     A call that has not begun is withdrawn by making its attempt here; the call then returns without training.
     `Future.cancel` is not used, because dask also cancels calls that are running.

@@ -166,7 +166,8 @@ def _look_ahead(problem: Problem, state: TrainState, data: PlacedDataset) -> Ahe
     further = replace(problem, total_steps=max(problem.total_steps, state.step + 2))
     found = []
     for batch in islice(batches(further, data, state.step), 2):
-        within = problem if state.step < problem.total_steps else further  # its schedule has not ended
+        # past the last step, the schedule of `problem` has ended
+        within = problem if state.step < problem.total_steps else further
         state, record = train_step(within, state, batch)
         if not is_finite(record):
             return None

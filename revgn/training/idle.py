@@ -38,7 +38,10 @@ def idle_settings(problem: Problem) -> list[str]:
 
 
 def idle_at_end(problem: Problem, state: TrainState) -> list[str]:
-    """Return a message for each switch that has not happened by the last step; see also `idle_settings`."""
+    """Return a message for each switch that has not happened by the last step.
+
+    Switches that are already in `idle_settings` are left out.
+    """
     return list(_waiting(problem.optimizer, state.optimizer, problem.total_steps))
 
 

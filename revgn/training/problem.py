@@ -80,8 +80,8 @@ class Drawn(Protocol):
 class TrainState(NamedTuple):
     """Variables of a training run: parameters, optimizer state, step, seconds in steps, average, course.
 
-    `average` is empty if no average of the weights is kept. `course` summarizes the loss
-    so far; divergence is judged from it.
+    `average` is empty if no average of the weights is kept. `course` summarizes the loss so far; divergence
+    is judged from it.
     """
 
     params: ChainParams
