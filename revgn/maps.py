@@ -14,7 +14,7 @@ are layers, too. With y = f(x), a prime for a tangent and a bar for a cotangent:
     jvp_inverse         x' = (df/dx)^-1 y'
     vjp_input           xbar = (df/dx)^T ybar
     vjp_params          Wbar = (df/dW)^T ybar
-    jvp                 df/dx x' + df/dW W' (optional: by the maps above)
+    jvp                 df/dx x' + df/dW W' (optional; by default with the maps above)
     vjp                 (df/dx)^T ybar and (df/dW)^T ybar (optional)
     vjp_rows            the same, with the rows of each sample (optional)
 
@@ -26,7 +26,7 @@ a_s b_s^T; a convolution has one for each pixel:
     weight_forms        rows, columns and bias rows of each trained array as a matrix
     to_matrices         X = M W: the matrices of a parameter change; M M^T = I
     from_matrices       W = M^T X: the parameter change of least norm with these matrices
-    positions           number P of positions (optional: 1)
+    positions           number P of positions (optional; 1 by default)
     row_features        A_i (n P, m_i), whose rows are the a_sp, sample by sample
     with_features       the point with other features in place of A_i
     row_cotangents      b_i (c, n P, k_i), computed from cotangents ybar (c, n, ..)
@@ -37,7 +37,7 @@ The block step needs a pseudoinverse of df/dW for each layer:
     rank_bound          the largest rank that df/dW can have on one column of y (optional)
     factor_params       the factored pseudoinverse of df/dW
     solve_params        its application: W' = (df/dW)^+ y'
-    solved              the part of a parameter change that these two refer to (optional: all of it)
+    solved              the part of a parameter change that these two refer to (optional; by default all)
     begin_factor_params, begin_solve_params
                         the same, without waiting for the device (optional)
 
@@ -444,7 +444,7 @@ def from_matrices(layer: Layer, matrices: tuple[Array, ...]) -> Params:
 
 @generic
 def positions(layer: Layer) -> int:
-    """Return the number P of positions at which the layer applies its weights to a sample. Optional: 1.
+    """Return the number P of positions at which the layer applies its weights to a sample; 1 by default.
 
     Notes
     -----
@@ -564,7 +564,7 @@ def solved(layer: Layer, dparams: Params) -> Params:
 
     Notes
     -----
-    Law: a projection; `solve_params` returns a change that it leaves as it is.
+    Law: `solved` is a projection that leaves the result of `solve_params` unchanged.
 
     Examples
     --------
@@ -594,8 +594,8 @@ def solve_params(layer: Layer, point: Point, factored: Factored, dy: Data) -> Pa
     """Return the parameter change (df/dW)^+ dy, and the output change that it realizes.
 
     It is the change of least norm among those of the `solved` parameters whose first-order effect on the
-    output is closest to dy. It is truncated and damped by the rule of `factored`. Only
-    the halves of dy in `moved_halves` are read.
+    output is closest to dy. It is truncated and damped by the rule of `factored`. Only the halves of dy in
+    `moved_halves` are read.
 
     Notes
     -----

@@ -106,7 +106,7 @@ def setting(
     size : bool
         Whether the value is a number of bytes, which may be written as 4GB.
     chosen : bool
-        Whether the value is chosen from the data where it is not given, unless a preset is.
+        Whether the value is chosen from the data if neither the value nor a preset is given.
     **bounds
         Fields of `Bounds`.
     """
@@ -177,7 +177,7 @@ def choices_of(kind: Any) -> tuple[str, ...]:
 def described(kind: Any, bounds: Bounds) -> str:
     """Describe the values of a type in words, such as "a number >= 0 or none"."""
     members = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    words = [*choices_of(kind)]
+    words = [choice if any(map(str.isalnum, choice)) else f'"{choice}"' for choice in choices_of(kind)]
     numbers = [_NUMBERS[member] for member in members if member in _NUMBERS]
     limits = "" if str(bounds) == "finite" else f" {'in ' if str(bounds)[0] in '[(' else ''}{bounds}"
     words += [f"{number}{limits}" for number in numbers]

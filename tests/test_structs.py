@@ -173,6 +173,7 @@ def test_fields_are_data():
     assert choices_of(int) == ()
     assert described(str, Bounds()) == "text"
     assert described(tuple[int, ...], Bounds(ge=1)) == "a list of whole numbers >= 1"
+    assert described(Literal[".", ","] | None, Bounds()) == '".", "," or none'
     assert [of.name for of in settings_of(Mixed)] == ["rate"]
     assert settings_of(float) == ()
     assert (is_struct(Part), is_struct(Part()), is_struct(float)) == (True, False, False)

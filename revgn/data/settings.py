@@ -48,7 +48,8 @@ class DataSettings:
         "Target column of a .csv file; several are separated by commas.", default=None
     )
     columns: str | None = setting(
-        "Input columns of a .csv file, separated by commas; names after a minus sign are left out instead.",
+        "Input columns of a .csv file, separated by commas; with a minus sign before each name, all columns "
+        "except these.",
         default=None,
     )
     separator: str | None = setting(

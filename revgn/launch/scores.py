@@ -19,7 +19,8 @@ class Scores:
     """Sums over the rows of a set, which add up over several sets.
 
     `confusion[i, j]` is the number of rows of class i that are classified as class j; None for a regression.
-    `squares` are the sums of squared errors of each target, as the network is fitted to it; None for classes.
+    `squares` are the sums of squared errors of each target, in the scale in which the network is
+    fitted; None for classes.
     """
 
     rows: int

@@ -36,12 +36,12 @@ def frozen_arrays(network: Any) -> dict[str, Array]:
 
 
 def with_frozen(network: T, arrays: Mapping[str, HostArray], backend: Backend) -> T:
-    """Return the network with the given frozen arrays; those that are equal already are kept as they are.
+    """Return the network with the given frozen arrays; arrays that are equal already are kept.
 
     Raises
     ------
     ShapeError
-        If the paths, shapes or dtypes of the arrays are not those of the network.
+        If the arrays differ from the network's frozen arrays in paths, shapes or dtypes.
 
     Notes
     -----

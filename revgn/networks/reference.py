@@ -33,7 +33,7 @@ class Architecture:
     hidden: int = setting("Number of hidden features of each coupling.", default=512, ge=1, le=10**9)
     activation: Activation = setting("Activation function of the couplings.", default="relu")
     first_block: Literal["same", "identity", "relu"] = setting(
-        "Activation function of the first block; with same, as in the other blocks.", default="same"
+        "Activation function of the first block; same: as in the other blocks.", default="same"
     )
     activations: Activations = setting(
         "Keep activations in memory for the backward pass, or rebuild them with the inverse.",

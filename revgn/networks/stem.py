@@ -113,7 +113,7 @@ class ImageStem:
     channels: int
     height: int
     width: int
-    grid: Grid  # of a half
+    grid: Grid  # grid of each half
     factor: int = 1
 
     def __post_init__(self) -> None:

@@ -86,7 +86,8 @@ class GaussNewton:
         "Curvature of the loss with respect to the outputs.", default="identity"
     )
     output_damping: float = setting(
-        "Damping nu in eps = (H + nu I)^-1 (p - y), with exact curvature H; with 0, only the solver damps.",
+        "Damping nu in eps = (H + nu I)^-1 g, with exact curvature H and output gradient g; 0: only the "
+        "damping of the solver.",
         default=0.0,
         ge=0,
         resumable=True,
@@ -129,7 +130,10 @@ class GaussNewtonState(NamedTuple):
 
 
 class ChosenDamping(NamedTuple):
-    """Last choice by leave-one-out, relative to the mean diagonal, and running mean of the correlations."""
+    """Damping that leave-one-out chose last, relative to the kernel's mean diagonal.
+
+    `correlations` is the running mean of the correlations from which it was chosen.
+    """
 
     damping: float
     correlations: Array
@@ -268,7 +272,8 @@ def equation_of(optimizer: GaussNewton, at: Linearization, updates: int) -> Equa
     rows of each sample draws them among the centered logits.
     """
     J, eps = _jacobian_and_step(optimizer, at)
-    solver, ignores_constant = optimizer.solver, isinstance(at.loss, CrossEntropy)  # added to all logits
+    # cross-entropy ignores a constant that is added to all logits of a sample
+    solver, ignores_constant = optimizer.solver, isinstance(at.loss, CrossEntropy)
     if ignores_constant and J.outputs is None and getattr(solver, "rows", "all") != "all":
         solver = replace(solver, outputs="centered-logits")
     return equation(solver, J, eps, (at.seed, updates))

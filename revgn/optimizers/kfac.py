@@ -10,7 +10,7 @@ the means. With g the gradient and mu the damping,
 
 Q is exact, because all columns o are pulled back. The factor nu <= 1 keeps lr^2 nu^2 <D, g> below `kl_clip`;
 this number is about twice the KL divergence between the predictions before and after the step (Ba, Grosse
-and Martens 2017). With little damping, each of the 2L couplings alone makes the whole change of the outputs,
+and Martens 2017). With little damping, the step of each coupling alone makes the whole change of the outputs,
 so the learning rate should be small.
 """
 
@@ -40,7 +40,7 @@ class KFAC:
     Notes
     -----
     Cost: one gradient per step. A renewal also pulls back c columns (4 c n h d/2 operations for each
-    coupling, and at most c n h numbers in memory at once), forms the factors (2 n h^2 and c n d^2 / 2
+    coupling, and at most c n h elements in memory at once), forms the factors (2 n h^2 and c n d^2 / 2
     operations), and inverts them (7/3 h^3 and 7/3 (d/2)^3 operations). The state holds P, Q and both
     inverses; at h = 8000 one P in single precision takes 256 MB.
     """

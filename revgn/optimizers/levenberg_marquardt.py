@@ -39,8 +39,16 @@ class LevenbergMarquardt:
         "Gauss-Newton optimizer, with the initial damping.",
         default=GaussNewton(solver=MinimumNorm(damping=1.0)),
     )
-    raised: float = setting("Factor by which the damping grows after a bad step.", default=4.0, gt=1)
-    lowered: float = setting("Factor by which the damping shrinks after a good step.", default=3.0, gt=1)
+    raised: float = setting(
+        "Factor by which the damping grows if the batch loss falls by less than 1/4 of the prediction.",
+        default=4.0,
+        gt=1,
+    )
+    lowered: float = setting(
+        "Factor by which the damping shrinks if the batch loss falls by more than 3/4 of the prediction.",
+        default=3.0,
+        gt=1,
+    )
     lowest: float = setting("Lower bound on the damping.", default=1e-6, gt=0)
     highest: float = setting("Upper bound on the damping.", default=1e3, gt=0)
     rejects: bool = setting("Reject a step that raises the loss of its batch.", default=True)

@@ -62,7 +62,7 @@ class FeatureMetric:
 
     floor: float = setting("Multiple of the identity in the metric P / p + floor I.", default=1.0, gt=0)
     decay: float = setting(
-        "Decay per step of the running mean P of A^T A / n; a renewal weighs the old P by decay^every.",
+        "Decay per step of the running mean P of A^T A / n; a renewal multiplies the old P by decay^every.",
         default=0.95,
         ge=0,
         lt=1,
@@ -148,7 +148,7 @@ def in_metric(state: FeatureMetricState, J: Jacobian) -> Jacobian:
 
 
 def _turned(part: KernelPart, AR: Array, R: Array) -> KernelPart:
-    """Return the part with the features A R in place of A; rows that are matrices G are turned to R^T G."""
+    """Return the part with the features A R in place of A; rows stored as matrices G become R^T G."""
     if part.features.shape == AR.shape:
         return part._replace(features=AR)
     xp, (c, n, _) = array_namespace(R), part.cotangents.shape

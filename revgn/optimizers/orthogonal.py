@@ -2,14 +2,14 @@
 
     M <- mu M + (1 - mu) D        mu M + (1 - mu) D = U S V^T        s U V^T,  s = sqrt(max(1, (d/2) / h))
 
-D is the inner direction, mu the momentum, and the decomposition is that of each weight without its bias rows,
-which keep their size relative to the matrix. The minimum-norm solution of J D = eps moves the weights along
-few singular directions. After orthogonalization, all singular directions move equally. For the gradient as D,
-this is Muon with Nesterov momentum (Jordan et al. 2024); the use for Gauss-Newton is our own.
+D is the inner direction, and mu the momentum. Each weight is decomposed without its bias rows, which are
+rescaled by the same factor as the norm of the matrix. The minimum-norm solution of J D = eps moves the
+weights along few singular directions. After orthogonalization, all singular directions move equally. For the
+gradient as D, this is Muon with Nesterov momentum (Jordan et al. 2024); the use for Gauss-Newton is our own.
 
-The momentum of `GaussNewton` expects that the weights move along its own steps: its solver adds what the last
-step leaves of eps. After orthogonalization they do not. A running mean of exact steps reaches the same
-accuracy with one product less.
+The momentum of `GaussNewton` assumes that the weights have moved along the last direction D_(t-1): its solver
+computes only the correction to D_(t-1). After orthogonalization, this assumption does not hold. A running
+mean of exact steps reaches the same accuracy, and saves a product with J at each step.
 """
 
 from functools import partial
@@ -67,13 +67,13 @@ class Orthogonalized:
     polar: Polar = polar_setting()
 
     def check(self) -> None:
-        """Raise `UsageError` if an inner GaussNewton has momentum too, or the inner one has no direction."""
+        """Raise `UsageError` if an inner GaussNewton has momentum, too, or `inner` has no direction."""
         check_direction("Orthogonalized", self.inner)
         parts = (self.inner, *(getattr(self.inner, name, None) for name in ("first", "second")))
         if self.momentum and any(isinstance(of, GaussNewton) and of.momentum for of in parts):
             raise UsageError(
-                "Orthogonalized: momentum is set here and for the inner GaussNewton, whose momentum expects "
-                "its own steps; set one of them to 0"
+                "Orthogonalized: both this optimizer and the inner GaussNewton have momentum; set one of "
+                "them to 0"
             )
 
     @property
@@ -96,7 +96,7 @@ class OrthogonalizedState(NamedTuple):
 
 @init_state.register(Orthogonalized)
 def init_orthogonalized(optimizer: Orthogonalized, network: Network, params: ChainParams) -> OptimizerState:
-    """Return the initial state; without momentum, it is that of the inner optimizer."""
+    """Return the initial state; without momentum, the initial state of the inner optimizer."""
     inner = init_state(optimizer.inner, network, params)
     return OrthogonalizedState(inner, trees.zeros_like(params)) if optimizer.momentum else inner
 

@@ -6,12 +6,12 @@
 
 G is the gradient with respect to a weight matrix W (h, d/2) without its bias rows, and t = 1, 2, ... counts
 the steps. Q and R hold the eigenvectors of K (h, h) and L (d/2, d/2). After every k-th step they are renewed
-by one power iteration Q <- qr(K Q), with the columns in the order of falling diag(Q^T K Q), and V in the same
-order.
+by one power iteration Q <- qr(K Q), with the columns of Q sorted by decreasing diag(Q^T K Q). V is reordered
+in the same way.
 
-The first gradient only determines K, L and their eigenvectors, and moves nothing: in the eigenvectors of its
-own K and L it would be diagonal. A side longer than `largest_side` keeps its own axes, as if Q were I. The
-bias rows of each weight are vectors, for which Adam is used.
+The first gradient only determines K, L and their eigenvectors, and does not change the weights: in the
+eigenvectors of its own K and L it would be diagonal. A side longer than `largest_side` keeps its own axes, as
+if Q were I. The bias rows of each weight are vectors, for which Adam is used.
 """
 
 from collections.abc import Callable
@@ -130,7 +130,7 @@ def cost_soap(optimizer: SOAP, sizes: Sizes) -> Cost:
         shape = layer.rows - 1, layer.width
         for side in filter(lambda side: _turns(optimizer, side), shape):
             grams += 2.0 * side * shape[0] * shape[1]
-            turns += 6.0 * side * shape[0] * shape[1]  # of G, of M, and back
+            turns += 6.0 * side * shape[0] * shape[1]  # rotations of G, of M, and back
             bases += 10 / 3 * side**3 / optimizer.every
             squares += 2 * side**2
     work = {"grams": grams, "rotations": turns, "eigenvectors by QR": bases}
@@ -152,7 +152,7 @@ def _collected(b2: float, sides: Sides, G: Array) -> Sides:
 
 
 def _decomposed(side: Side | tuple[()]) -> Side | tuple[()]:
-    """Return a side with its eigenvectors, those of the largest eigenvalues first."""
+    """Return a side with its eigenvectors, sorted by decreasing eigenvalue."""
     if not side:
         return ()
     _, Q = eigh(array_namespace(side.mean).asarray(side.mean, copy=True))

@@ -1,7 +1,8 @@
 """Build configurations from nested dicts: merge the dicts, then build the structs.
 
-Options override files, files override presets, presets override defaults. If a stronger layer chooses another
-kind, of optimizer for example, its table replaces the weaker one. An error suggests the nearest known name.
+Options override files, files override presets, presets override defaults. If one of them chooses another
+kind, of optimizer for example, its table replaces the whole table that it overrides. An error suggests the
+nearest known name.
 """
 
 import difflib
@@ -58,7 +59,10 @@ def merge_settings(*layers: Table) -> Table:
 
 
 def with_preset(settings: Table) -> Table:
-    """Return settings merged over their preset; its optimizer is dropped if another kind or solver is set."""
+    """Return settings merged over their preset.
+
+    The optimizer of the preset is left out if the settings choose another kind of optimizer or solver.
+    """
     name = settings.get("preset")
     if name in (None, "none"):
         return settings
@@ -124,10 +128,10 @@ def _class_of(of: Setting | None, table: Any, default: Any) -> type | None:
 
 
 def _normal(of: Setting | None, value: Any) -> Any:
-    """Return a value as the type of its setting has it: the table of an abbreviated kind, or None for "none".
+    """Return a value in its normal form: {kind = "adam"} for "adam", and None for "none".
 
-    {kind = "adam"} is returned for "adam", with the new name of an old kind. Files have no None, and options
-    read every "none" as None; a choice "none" of a setting that cannot be None is therefore that text.
+    A kind that was renamed gets its new name. Files have no None, and options read every "none" as None;
+    None is therefore converted back to "none" for a setting that has this choice and cannot be None.
     """
     if of is not None and not of.is_part and value in (None, "none"):
         if type(None) in typing.get_args(of.type):

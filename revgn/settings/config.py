@@ -21,7 +21,7 @@ class Exponential:
     """Exponential moving average of the weights, with bias correction."""
 
     decay: float = setting(
-        "Decay per step of the weights in the average.",
+        "Decay of the average per step.",
         default=0.95,
         gt=0,
         lt=1,
@@ -56,10 +56,12 @@ class TrainingSettings:
         "Learning rate schedule.", default=Constant(), family="schedule", resumable=True, chosen=True
     )
     average: Exponential | Tail | None = setting(
-        "Running average of the weights, also evaluated.", default=None, family="average"
+        "Running average of the weights, evaluated in addition to the weights themselves.",
+        default=None,
+        family="average",
     )
     batch_size: int | Literal["full"] | None = setting(
-        "Samples per batch; with a preset 256, or all if there are fewer.",
+        "Samples per batch; with a preset, 256 by default, or all samples if there are fewer.",
         default=None,
         ge=1,
         le=10**12,
@@ -82,7 +84,7 @@ class TrainingSettings:
         "Steps between evaluations; by default one epoch.", default=None, ge=1, le=10**12, resumable=True
     )
     eval_train_rows: int = setting(
-        "Training samples per evaluation, at most.",
+        "Maximum number of training samples per evaluation.",
         default=10_000,
         ge=1,
         le=10**12,
@@ -103,14 +105,15 @@ class TrainingSettings:
         resumable=True,
     )
     analyse_probes: int = setting(
-        "Random vectors that estimate the tangent kernel of analyse_rows; 0 computes it exactly.",
+        "Number of random vectors that estimate the tangent kernel of the analyse_rows samples; 0 computes "
+        "it exactly.",
         default=0,
         ge=0,
         resumable=True,
     )
     diverged_above: float | None = setting(
-        "Training has diverged if the losses of 10 successive batches, or the last training loss, exceed the "
-        "initial loss by this factor; none: only if a loss is not finite.",
+        "Training has diverged if the losses of 10 successive batches, or the last training loss, exceed "
+        "this factor times the initial loss; none: only if a loss is not finite.",
         default=1000.0,
         gt=1,
         resumable=True,

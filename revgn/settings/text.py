@@ -64,7 +64,8 @@ def without_none(settings: dict[str, Any]) -> dict[str, Any]:
 def config_toml(config: Config) -> str:
     """Return a configuration as TOML text, which `build_config` reads back.
 
-    A setting that is None is left out, or "none" where the default or the preset is another value.
+    A setting that is None is left out, or written as "none" if its default or its value in the preset is not
+    None.
     """
     import tomli_w
 

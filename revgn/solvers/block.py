@@ -63,8 +63,8 @@ class BlockWise:
         ge=0,
     )
     damping: float = setting(
-        "Damping mu of the block step; by default relative to the squared largest singular value of each "
-        "feature matrix A.",
+        "Damping mu of the block step, relative to the squared largest singular value of each feature matrix "
+        "A unless damping_unit is absolute.",
         default=0.0,
         ge=0,
         resumable=True,
@@ -210,7 +210,7 @@ def _factored(
     """Return rank and factored pseudoinverse of each selected layer, by the index of the layer.
 
     If activations are kept, the ranks of all factors are read from the device at once. If activations are
-    rebuilt, the layers are factored one by one, so that one factor is in memory, and None is returned for it.
+    rebuilt, one factor at a time is in memory, and None is returned in place of each.
     """
     layers, kept = J.network.body.layers, J.point.points is not None
     points = zip(reversed(range(len(layers))), points_backward(layers, J.params, J.point), strict=True)

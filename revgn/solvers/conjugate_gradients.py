@@ -2,8 +2,8 @@
 
     D = J^T v        (J J^T + mu I) v = eps
 
-mu is `damping` times the mean diagonal of the kernel, or times n. No array of (n c)^2 numbers is formed, so
-that a batch may contain the whole training set. Without damping, the kernel should have full rank. Otherwise
+mu is `damping` times the mean diagonal of the kernel, or times n. No array of (n c)^2 elements is formed, so
+a batch may contain the whole training set. Without damping, the kernel should have full rank. Otherwise
 the iteration stagnates, and the result reports this. Source: Hestenes and Stiefel 1952; Golub and Van Loan,
 section 11.5.
 """
@@ -35,20 +35,20 @@ from revgn.solvers.rows import ROWS, Rows
 from revgn.structs import setting, struct
 
 TOLERANCE = "Relative residual at which conjugate gradients stop."
-_LAUNCHES, _LAUNCHES_OF_LAYER = 27, 35  # of a solve and of each layer, without the iterations
-_LAUNCHES_OF_ITERATION, _LAUNCHES_OF_PRODUCT = 20, 4  # of an iteration, and of each layer in it
-_LAUNCHES_OF_BLOCK = 27  # of the preconditioner, for each output, each layer and each iteration
+_LAUNCHES, _LAUNCHES_OF_LAYER = 27, 35  # launches of a solve, and of each layer, without iterations
+_LAUNCHES_OF_ITERATION, _LAUNCHES_OF_PRODUCT = 20, 4  # launches of an iteration, and of each layer in it
+_LAUNCHES_OF_BLOCK = 27  # launches of the preconditioner, for each output, layer and iteration
 
 
 @struct
 class Blocks:
-    """Preconditioner by diagonal blocks and strongest directions; see `revgn.solvers.preconditioner`."""
+    """Preconditioner by diagonal blocks and leading eigendirections; see `revgn.solvers.preconditioner`."""
 
     block_samples: int = setting(
         "Maximum number of samples in a block of the preconditioner.", default=4096, ge=1
     )
     directions: int | None = setting(
-        "Number of strongest directions that the preconditioner treats exactly; by default n/16 for n "
+        "Number of leading eigendirections that the preconditioner treats exactly; by default n/16 for n "
         "samples, at most 1,000, and 0 if n < 4,096.",
         default=None,
         ge=0,

@@ -276,7 +276,7 @@ def equation(solver: Solver, J: Jacobian, eps: Array, key: Key = (0, 0)) -> Equa
 
 @singledispatch
 def prepared(solver: Solver, J: Jacobian) -> Jacobian:
-    """Return J with everything that several maps of a step share; J itself by default.
+    """Return J with data that is computed once for several maps of a step; J itself by default.
 
     `solver` is the solver of an `Equation`, and J its Jacobian.
     """

@@ -177,10 +177,9 @@ def sample_parts(
     """Yield a part of Theta in the form in which it is computed with the fewest operations.
 
     With P positions, either the Gram matrices of all pairs of positions are computed, or the rows of each
-    sample, G_os = sum_p a_sp b_osp^T (m, k), with which P = 1. If all G exceed `numbers` numbers, some rows
-    of these matrices are computed at a time, so that several parts result. With `summed`, the result has
-    P = 1.
-    The form is chosen for `of_all` samples, by default those of the part.
+    sample, G_os = sum_p a_sp b_osp^T (m, k), with which P = 1. If all G together have more than `numbers`
+    elements, a few rows of each are computed at a time, as several parts. With `summed`, the result has
+    P = 1. The form is chosen for `of_all` samples, by default the samples of the part.
 
     Notes
     -----
@@ -202,7 +201,7 @@ def parts_backward(
 ) -> Iterator[SamplePart]:
     """Yield the parts of Theta, from the last layer to the first (see `sample_parts`).
 
-    Rows that are computed for each sample take no more memory than Theta, or `GRADIENTS` numbers if that is
+    Rows that are computed for each sample have at most as many elements as Theta, or `GRADIENTS` if that is
     more, unless a part has to be `whole`.
     """
     n = J.point.output.first.shape[0]
@@ -277,11 +276,11 @@ def add_parts(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) ->
 
     Notes
     -----
-    Cost: 2 k operations per element for each part. The rows of a piece belong to one output, so that a lower
-    triangle of few samples takes 1 + 1/c times its number of operations. With CuPy, each piece takes one
-    product for each part, and one launch for their sum; there are c pieces if c n <= 16,384 and n <= 2048.
-    Each element is written and read once for each part, and written once more. Example: c = 10, n = 1024 and
-    three parts with k = 392 take 0.14 TFLOP and move 1.6 GB.
+    Cost: 2 k operations per element for each part. The rows of a piece belong to one output, so for few
+    samples the pieces of a lower triangle have 1 + 1/c times as many elements as the triangle. With CuPy,
+    each piece takes one product for each part, and one launch for their sum; there are c pieces if c n <=
+    16,384 and n <= 2048. Each element is written and read once for each part, and written once more. Example:
+    c = 10, n = 1024 and three parts with k = 392 take 0.14 TFLOP and move 1.6 GB.
     """
     c, n, _, m = Theta.shape
     if not held:

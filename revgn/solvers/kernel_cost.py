@@ -2,7 +2,7 @@
 
 from revgn.cost import LayerCost, Sizes
 
-GRADIENTS = 1 << 24  # numbers of rows that are computed for each sample at a time, at least
+GRADIENTS = 1 << 24  # elements of per-sample rows that may be in memory at a time, even if Theta is smaller
 HELD = 4  # parts that are held in memory, and added to Theta together in one sweep over Theta
 
 
@@ -25,7 +25,7 @@ def kernel_work(sizes: Sizes, rows: int) -> float:
             of = n, c, layer.positions, layer.features, layer.width
             work += min(sum_work(*of), pair_work(*of))
         else:
-            is_same = layer is layers[-1] and not sizes.own_rows  # for all samples
+            is_same = layer is layers[-1] and not sizes.own_rows  # cotangents are the same for all samples
             work += layer.gram + (0.0 if is_same else float(c * n) ** 2 * layer.width)
     return work
 

@@ -16,7 +16,7 @@ def pulled_back(J: Jacobian, room: float = math.inf) -> Jacobian:
 
     `rows_change`, `rows_adjoint` and `lower_kernel` then need no further sweep. Rows of layers with several
     positions are computed for each sample (see `sample_parts`) where this takes fewer operations, provided
-    that all of them together have at most `room` numbers.
+    that all of them together have at most `room` elements.
     """
     n, numbers = J.point.output.first.shape[0], 0
     for layer, of in zip(J.network.body.layers, J.params, strict=True):
@@ -31,8 +31,8 @@ def rows_adjoint(J: Jacobian, v: Array) -> ChainParams:
     Notes
     -----
     Law: equals `apply_adjoint`. Cost: if the rows are pulled back, one product of n h d operations for each
-    part, where a backward sweep for v takes three; in addition, m n d/2 numbers are read for each part. If
-    the rows of each sample are computed, these are read, and nothing else.
+    part, where a backward sweep for v takes three; in addition, m n d/2 elements are read for each part. If
+    a part holds the rows of each sample as matrices, the cost is to read these once.
     """
     if J.pulled is None:
         return apply_adjoint(J, v)
@@ -62,7 +62,7 @@ def rows_change(J: Jacobian, D: ChainParams) -> Array:
     Notes
     -----
     Law: equals `apply`. Cost: if the rows are pulled back, one product of n h d operations for each part,
-    where a forward sweep for D takes three; in addition, m n d/2 numbers are read for each part.
+    where a forward sweep for D takes three; in addition, m n d/2 elements are read for each part.
     """
     if J.pulled is None:
         return apply(J, D)

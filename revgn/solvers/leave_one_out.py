@@ -1,7 +1,7 @@
 """Choice of the damping by leave-one-out: the mu whose step best predicts the samples left out of a batch.
 
 Let Theta have m rows for each sample s, let G = (Theta + mu I)^-1, and let G_ss be the diagonal block (m, m)
-of G at s. If the step is computed without sample s, it leaves of the output step eps_s
+of G at s. If the step is computed without sample s, the residual of sample s is
 
     e_(-s) = eps_s - Theta_s,-s (Theta_-s,-s + mu I)^-1 eps_-s = G_ss^-1 (G eps)_s
 
@@ -12,9 +12,9 @@ smallest sum over s of |eps_s - a p_s|^2 over a >= 0 belongs to the mu with the 
 
     r = <eps, p> / (|eps| |p|)
 
-Without a free length, the residual of noisy batches is smallest for mu without bound, which takes no step.
-The correlations of single batches are noisy too: optimizers average them over batches, and where they differ
-little, the mu next to 0.1 is taken. Source: Allen 1974 (PRESS) for m = 1; the block form is the same
+With a fixed length, the residual of noisy batches would be smallest as mu tends to infinity, where the step
+is zero. The correlations of single batches are noisy, too: optimizers average them over batches, and prefer a
+mu near 0.1 where they differ little. Source: Allen 1974 (PRESS) for m = 1; the block form is the same
 elimination of the rows of s.
 """
 
@@ -26,7 +26,7 @@ from revgn.linalg.truncation import machine_epsilon, resolution
 
 Damping = float | Literal["leave-one-out"]
 _USUAL, _PRIOR = 0.1, 0.02
-CANDIDATES = tuple(10.0 ** (k / 4) for k in range(-16, 9))  # of mu over the mean diagonal: 1e-4 to 100
+CANDIDATES = tuple(10.0 ** (k / 4) for k in range(-16, 9))  # mu over the mean diagonal: 1e-4 to 100
 
 
 def leave_one_out(w: Array, Q: Array, eps: Array, mu: float | Array) -> Array:
@@ -97,8 +97,8 @@ def correlations(Theta: Array, eps: Array) -> Array:
 def best_damping(correlations: Array) -> float:
     """Return the mu of `CANDIDATES` with the largest r - 0.02 |log10(mu / 0.1)|.
 
-    The second term decides where batches say little. Over data sets and widths, r is largest near mu = 0.1,
-    and differences of 0.02 are noise. A correlation that is not finite counts as -1.
+    The second term decides where the correlations differ little. Over data sets and widths, r is largest near
+    mu = 0.1, and differences of 0.02 are noise. A correlation that is not finite counts as -1.
     """
     xp = array_namespace(correlations)
     usable = xp.where(xp.isfinite(correlations), correlations, -xp.ones_like(correlations))

@@ -4,8 +4,8 @@
 
 J J^T is the tangent kernel; see `revgn.solvers.kernel`. mu is `damping` times its mean diagonal, or times n
 for n samples, or chosen by `revgn.solvers.leave_one_out`; for mu = 0, D is the Moore-Penrose solution of
-J D = eps. The kernel is factored in place, or by tiles if it exceeds a
-memory bound. Source: Golub and Van Loan, section 5.5.
+J D = eps. The kernel is factored in place, or by tiles if it exceeds a memory bound. Source: Golub and Van
+Loan, section 5.5.
 
 Softmax does not depend on a constant that is added to all outputs of a sample. It therefore suffices to
 realize the centered logits eps Q, where Q (c, c-1) has orthonormal columns that are orthogonal to the vector
@@ -78,8 +78,8 @@ from revgn.structs import setting, struct
 _SUMS_SHARE = 2  # rows that are computed for each sample take at most one half of the memory bound
 Outputs = Literal["logits", "centered-logits"]
 _OUTPUTS = (
-    "Outputs that are constrained: the logits, or the centered logits, which omit a constant per sample that "
-    "softmax ignores."
+    "Outputs that are constrained: the logits, or the centered logits (minus the mean of each sample's "
+    "logits, which softmax ignores)."
 )
 _MEMORY = (
     "Memory for the tangent kernel in bytes, for example 4GB; by default half of the machine's memory. A "

@@ -1,4 +1,4 @@
-"""Costs of the minimum-norm step, counted in advance, and what is known of its kernel then."""
+"""Costs of the minimum-norm step, and the rank of its kernel, as far as they are known before training."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from revgn.solvers.minimum_norm import MinimumNorm
 from revgn.solvers.tiled_kernel import UNBOUNDED, is_dense, plan_tiles
 
 _HIDDEN = 0.8  # observed: below this ratio of rank at W = 0 to order, the kernel is singular for small W too
-_LAUNCHES, _LAUNCHES_OF_LAYER = 83, 18  # of a solve and of each layer, without the pieces of the kernel
+_LAUNCHES, _LAUNCHES_OF_LAYER = 83, 18  # launches of a solve, and of each layer, without the kernel
 _SOLVES, _SOLVES_OF_ESTIMATES = 2, 10  # triangular solves for the solution, and for the smallest eigenvalue
 _PASSES, _PASSES_OF_ESTIMATES = 4, 20  # sweeps over the factor for the solution, and for its eigenvalues
 

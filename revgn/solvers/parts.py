@@ -34,7 +34,7 @@ def product_parts(J: Jacobian) -> ProductParts:
 
     Notes
     -----
-    Cost: 2 c n d h operations for each pull-back, and memory for n c d/2 numbers for each coupling.
+    Cost: 2 c n d h operations for each pull-back, and memory for n c d/2 elements for each coupling.
     """
     return tuple(
         ProductPart(A, gram_rows(A) if A.shape[0] <= 2 * A.shape[1] else None, _by_sample(b))

@@ -1,4 +1,4 @@
-"""Preconditioner P for the damped tangent kernel Theta + mu I: diagonal blocks and strongest directions.
+"""Preconditioner P for the damped tangent kernel Theta + mu I: diagonal blocks and leading eigendirections.
 
 Take the basis of the outputs that diagonalizes the mean over samples of the diagonal blocks (c, c) of Theta.
 In this basis Theta is close to block diagonal, with one block (n, n) for each output j. The blocks are formed
@@ -8,8 +8,8 @@ exactly, from the cotangents b_k of every sample; see `revgn.solvers.kernel` for
 
 At W = 0, all entries outside the blocks are zero. During training, the entries outside grow along few
 directions q m^T in the weights, where q is an eigenvector of A_k^T A_k and m an eigenvector of sum b_k b_k^T.
-The strongest directions are those with the largest products of eigenvalues. Their columns F = J q m^T are
-kept exactly, for all outputs and samples. The blocks are then formed from the remainder Theta - F F^T. For
+The leading directions have the largest products of eigenvalues. Their columns F = J q m^T are kept exactly,
+for all outputs and samples. The blocks are then formed from the remainder Theta - F F^T. For
 large n, a block contains a group of the samples only:
 
     P = F F^T + E        E = blockdiag(Theta - F F^T + mu I)
@@ -57,7 +57,7 @@ class Preconditioner:
 
 
 class _Eigen(NamedTuple):
-    """Eigenvectors of one coupling, strongest first, and the products of their eigenvalues on the host."""
+    """Eigenvectors of one coupling, leading ones first, and the products of their eigenvalues on the host."""
 
     features: Array  # A q (n, i)
     vectors: Array  # m (d/2, l)

@@ -67,8 +67,8 @@ def draw_rows(eps: Array, count: int, key: Key) -> Array:
     """
     xp, (n, k) = array_namespace(eps), eps.shape
     most = xp.max(xp.abs(eps), axis=1, keepdims=True)
-    tiny = xp.finfo(eps.dtype).smallest_normal  # makes 0/0 to 0, and changes nothing else
-    scaled = eps / (most + tiny)  # whose squares stay within the range of the dtype
+    tiny = xp.finfo(eps.dtype).smallest_normal  # turns 0/0 into 0, and has no other effect
+    scaled = eps / (most + tiny)  # so that squares stay within the range of the dtype
     first = scaled / (xp.sqrt(xp.sum(scaled * scaled, axis=1, keepdims=True)) + tiny)
     if count == 1:
         return first[:, :, None]

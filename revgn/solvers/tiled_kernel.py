@@ -107,7 +107,7 @@ def dense_memory(rung: Rung, order: int, size: int, limits: Limits = HOST) -> in
 
 
 def plan_tiles(n: int, c: int, width: int, size: int, memory: int, limits: Limits = HOST) -> TilePlan:
-    """Return the plan of tiles for n samples with c outputs, formed from `width` numbers per sample.
+    """Return the plan of tiles for n samples with c outputs, formed from `width` elements per sample.
 
     The order of a tile stays within the library's `limits`.
 
@@ -187,7 +187,7 @@ class _TiledKernel:
 
     def __init__(self, J: Jacobian, dtype: DType, groups: list[slice], plan: TilePlan) -> None:
         self.groups, self.outputs = groups, output_count(J)
-        self.positions: list[int] = []  # of each part
+        self.positions: list[int] = []  # number of positions of each part
         self.like = empty((0,), J.point.output.first, dtype)
         self.sources = Scratch(plan.room, plan.sources)
         kept, total = J.point.points, 0.0
@@ -249,7 +249,7 @@ def _of_samples(J: Jacobian, group: slice, kept: Sequence[Point] | None = None) 
 
 
 def _width(J: Jacobian) -> int:
-    """Return an upper bound on the numbers per sample in all A_k and b_k."""
+    """Return an upper bound on the number of elements per sample in all A_k and b_k."""
     c = output_count(J)
     parts = _parts(J, _of_samples(J, slice(0, 1)))
     return sum(A.shape[0] * A.shape[1] + c * b.shape[1] * b.shape[2] for A, b, *_ in parts)

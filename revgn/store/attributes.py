@@ -67,7 +67,7 @@ def machine_attributes(provenance: Provenance) -> dict[str, str | int | float]:
 
 
 def machine_changes(attributes: dict[str, Any], provenance: Provenance) -> list[str]:
-    """Return what differs from the machine and versions of a run in words, such as "numpy 2.1.0 -> 2.2.0"."""
+    """Return the changes from the machine and versions of a run, such as "numpy 2.1.0 -> 2.2.0"."""
     now = machine_attributes(provenance)
     names = [name for name in now if name.startswith("version.") or name in ("backend", "device")]
     return [

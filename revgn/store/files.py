@@ -92,8 +92,9 @@ def write_all(descriptor: int, content: bytes) -> None:
 def write_whole(path: Path, *content: bytes) -> None:
     """Write the parts of `content` to `path` atomically: a system crash leaves the old or the new file.
 
-    The folder must belong to one process at a time; what a killed one left there is overwritten. If writing
-    fails, for instance on a full disk, `RunError` is raised and the old file is unchanged.
+    Only one process at a time may write into the folder; files that a killed process left there are
+    overwritten. If writing fails, for instance on a full disk, `RunError` is raised and the old file is
+    unchanged.
     """
     partial = path.with_name(PARTIAL_FILE)
     with writing(path):

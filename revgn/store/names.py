@@ -39,8 +39,8 @@ CONFIG_FILE = "config.toml"
 NETWORK_FILE = "network.h5"
 CHECKPOINT_FOLDER = "checkpoints"
 PARTIAL_FILE = ".partial"
-CONFIG_PREFIX = "config."  # of the attributes of run.h5 that hold settings, by dotted path
-JOURNAL_BYTES = "journal_bytes"  # of run.h5: length of the part of the journal that it contains
+CONFIG_PREFIX = "config."  # prefix of the attributes of run.h5 that hold settings, by dotted path
+JOURNAL_BYTES = "journal_bytes"  # attribute: length of the part of the journal that run.h5 contains
 STATE_GROUP = "state"
 
 
@@ -72,7 +72,7 @@ def judged_name(metrics: Container[str], weights: Weights = "raw") -> str:
 
 
 def is_validated(metrics: Container[str]) -> bool:
-    """Return whether the metrics include some on a validation set, so that the test set selects nothing."""
+    """Return whether there are metrics on a validation set, so that nothing is selected on the test set."""
     return any(f"validation_{what}" in metrics for what in _RANKING)
 
 

@@ -26,14 +26,14 @@ from revgn.store.attributes import text
 from revgn.store.files import read_attributes, reading, write_hdf5
 from revgn.store.migrate import check_version
 
-_ARRAYS = {  # numbers of an interface, and their meaning
+_ARRAYS = {  # numerical fields of an interface, and their meaning
     "shift": "subtracted from the inputs",
     "scale": "factor of the inputs, after the shift",
     "target_shift": "subtracted from the targets",
     "target_scale": "factor of the targets, after the shift",
     "image_shape": "channels, height and width of the inputs, flattened channels first",
 }
-_NAMES = {  # names of an interface, and their meaning
+_NAMES = {  # fields of an interface that hold names, and their meaning
     "classes": "classes in the order of the outputs; for a regression the targets",
     "columns": "columns of the inputs, if the data had names",
     "target_names": "columns of the targets, if the data had names",

@@ -145,7 +145,7 @@ def status(run: Run) -> str:
 
 
 def progress_of(run: Run) -> tuple[object, ...]:
-    """Return what differs once another process has continued a run: attributes and checkpoints."""
+    """Return attributes and checkpoints of a run, which differ if another process has continued it."""
     changing = ("status", "history", "end", names.JOURNAL_BYTES)
     return *(run.attributes.get(name) for name in changing), *run.checkpoints
 

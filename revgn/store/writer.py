@@ -163,7 +163,7 @@ def create_run(folder: Path, provenance: Provenance, network: StoredNetwork | No
                 raise RunHeldError(f"{folder}: another process has created a run here meanwhile")
             _begin(writer, attributes, provenance.config_toml, network)
             return writer
-    except RunHeldError:  # the files are those of another process
+    except RunHeldError:  # the files belong to another process
         raise
     except BaseException:
         with suppress(OSError):
@@ -183,9 +183,9 @@ def reopen_run(
 
     Records of later steps become void; without `step`, all records remain valid. Title, first command, seed
     and data do not change. The new line of the history lists the changes of machine and versions. `network`
-    is for a run of a version that did not store it. `since` is the `progress_of` the run from which `step`
-    was chosen. `RunError` is raised if there is no run, if it is damaged, if another process is writing it,
-    or if one has continued it after `since`.
+    is for a run of a version that did not store it. `since` is the result of `progress_of` at the time
+    when `step` was chosen. `RunError` is raised if there is no run, if it is damaged, if another process is
+    writing it, or if another process has continued it since then.
     """
     with _locked_run(folder) as (writer, run):
         if since is not None and progress_of(run) != since:

@@ -74,7 +74,7 @@ def conduct_study(
         verdicts = _write_race(study, source, board, scale, command)
     else:
         verdicts = _write_study(study, board, folder, scale, seeds, command)
-    found = msgspec.json.encode([_plain(each) for each in verdicts])  # with null for NaN
+    found = msgspec.json.encode([_plain(each) for each in verdicts])  # NaN becomes null
     write_shared(folder / "study.json", msgspec.json.format(found, indent=1))
     return board, verdicts
 
@@ -121,7 +121,7 @@ def _write_study(
 
 
 def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[str, list[Run]]:
-    """Return the runs of each variant that its row shows: those with the best settings run on all seeds.
+    """Return the runs in the table row of each variant: the best of its settings that ran on all seeds.
 
     The rule of the study defines the best. A variant without settings that were run on all seeds is left out.
     """

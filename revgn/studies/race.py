@@ -33,9 +33,9 @@ from revgn.training import load_data
 from revgn.training.choices import remembered
 
 _TIMED, _SKIPPED = 24, 4  # steps of a timing run; the first ones, which include set-up, are not counted
-_ROUNDS = 3  # of timing runs
-_RATIO = 3.0  # between the first learning rates
-_NEAR = 1.2  # ratio of learning rates that are not worth another trial
+_ROUNDS = 3  # rounds of timing runs
+_RATIO = 3.0  # ratio of a new learning rate to the largest or smallest one so far
+_NEAR = 1.2  # a geometric mean closer than this ratio to both learning rates is not tried
 _LR, _BATCH, _STEPS = "lr", "training.batch_size", "training.steps"
 
 Setting = tuple[int, float]  # batch size and learning rate
@@ -268,10 +268,10 @@ class Raced:
 def proposal(scores: Mapping[Setting, float]) -> Setting | None:
     """Return the setting to try next, close to the best one so far; None if none is worth a trial.
 
-    With the batch size of the best setting, it is the learning rate beyond the best one if that is the
-    smallest or the largest so far, by a factor of 3. Otherwise it is the geometric mean of the best one and
-    its better neighbour, or its other neighbour. If these are close already, the second-best setting takes
-    the place of the best one, and so on.
+    It has the batch size of the best setting. If the best learning rate is the largest (smallest) tried with
+    this batch size, the next one is 3 times larger (smaller). Otherwise, the next one is the geometric mean
+    of the best learning rate and its better neighbour, or its other neighbour if the better one is close. If
+    both are close, the second-best setting is used in place of the best one, and so on.
 
     Examples
     --------

@@ -7,7 +7,7 @@ source = "Buffelli et al. 2024, figure 2"
 question = "..."
 tune = "lr=x0.3,1,3"            values of a setting to try for each variant, here as factors of the learning
                                 rate of the variant; see `revgn.sweeps.tune`
-rule = "score"                  definition of the best value, and of the best settings run on all seeds
+rule = "score"                  criterion for the best value in tuning, and for the settings that are reported
 panels = ["accuracy", "loss"]    panels of the plot; the first is also drawn against wall-clock time
 against = "optimizer.lr"        optional setting for the horizontal axis of the plot; the panels then name
                                 metrics of a comparison, and each optimizer is one line
@@ -19,8 +19,8 @@ against = "optimizer.lr"        optional setting for the horizontal axis of the 
 
 [[claims]]
 words = "..."                   the claim in words
-metric = "test_accuracy"        what is compared: a metric of the comparison, a series of epochs (its last
-                                value), or a series of steps (its mean)
+metric = "test_accuracy"        metric that is compared: a metric of the comparison, a series of epochs (its
+                                last value), or a series of steps (its mean)
 per = "loss_decrease"           optional series of steps; its mean divides the mean of the first series
 epoch = 1                       optional: value of a series of epochs at this epoch
 seconds = 20                    optional: value of a series of epochs after this training time
@@ -61,9 +61,9 @@ _SURE = 2.0  # standard errors that a difference must exceed for a verdict
 class Claim:
     """Claim that a metric is larger for the variant `more` than for the variant `less`.
 
-    `words` states the claim, and `metric` names the metric. A series of epochs enters with its last value, or
-    with its value after `epoch` epochs or `seconds` of training. A series of steps enters with its mean,
-    divided by the mean of the series `per` if there is one.
+    `words` states the claim, and `metric` names the metric. Of a series of epochs, the last value is
+    compared, or the value after `epoch` epochs or `seconds` of training. Of a series of steps, the mean is
+    compared, divided by the mean of the series `per` if there is one.
     """
 
     words: str

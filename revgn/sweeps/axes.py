@@ -86,7 +86,7 @@ def _numbers_in(kind: Any) -> set[Any]:
 
 
 def _are_paths(found: re.Match[str]) -> bool:
-    """Return whether what looks like a range is paths, as in ../a.csv,../b.csv."""
+    """Return whether a text that looks like a range is a list of paths, as in ../a.csv,../b.csv."""
     return "/" in found[0] and not any(isinstance(parse_value(found[k].strip()), int | float) for k in (2, 3))
 
 

@@ -162,6 +162,6 @@ def _stop_reason(claim: Path) -> bool | str:
     """Return the reason to end the trial, True to stop the attempt without ending the trial, else False."""
     with suppress(OSError):
         return (claim / "stop").read_text(encoding="utf-8", errors="replace") or True
-    with suppress(OSError):  # of a network file system, for a moment
+    with suppress(OSError):  # a network file system may fail for a moment
         return claim.with_name(f"{int(claim.name) + 1:04d}").exists()
     return False

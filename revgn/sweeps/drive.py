@@ -168,10 +168,10 @@ def _ask_to_stop(folder: Path, name: str, reason: str) -> None:
 
 
 def _stopped(folder: Path, state: TrialState, after: int, silence: Silence) -> TrialState | None:
-    """Ask a trial that was given to the executor to stop; return its state once it has.
+    """Request a stop of a trial that was given to the executor; return its state, or None until it stops.
 
-    A call that has not begun its attempt is withdrawn: the attempt is made here, and the call then returns
-    without one. The executor itself cannot say whether a call has begun; dask cancels running ones.
+    A call that has not begun is withdrawn by making its attempt here; the call then returns without training.
+    `Future.cancel` is not used, because dask also cancels calls that are running.
     """
     claim = newest_claim(folder, state.trial.name)
     if claim is None or attempt(claim) == after:

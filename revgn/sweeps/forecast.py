@@ -42,7 +42,7 @@ def forecast(trials: Sequence[Trial], later: Sequence[tuple[Trial, int]], worker
     trials : sequence of Trial
         The trials with which the sweep begins.
     later : sequence of (Trial, int)
-        Numbers of trials that may follow, each with a trial that takes as long as one of them.
+        Trials, each with the number of trials of the same duration that may follow.
 
     Raises
     ------

@@ -48,7 +48,7 @@ def run_sweep(
     Parameters
     ----------
     source : Source
-        Source of the trials. Default: that of the plan; see `source_of`.
+        Source of the trials. Default: `source_of(plan, folder)`.
     executor : concurrent.futures.Executor
         Runs the trials. Default: processes on this machine, which share its threads and GPUs. The calling
         script then needs `if __name__ == "__main__":`.

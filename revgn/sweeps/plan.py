@@ -53,7 +53,7 @@ _DRAW_TAG = 0x5EE9
 _MOST_JOBS = 100_000
 _NAME_LENGTH = 80
 _COUNT = "a non-negative integer", lambda value: type(value) is int and value >= 0
-_SWEEP: dict[str, tuple[str, Callable[[Any], bool]]] = {  # of the table [sweep]: what is expected, and a test
+_SWEEP: dict[str, tuple[str, Callable[[Any], bool]]] = {  # settings of [sweep]: expected value, and a test
     "random": _COUNT,
     "random_seed": _COUNT,
     "tune": ('a setting, as in "lr" or "lr=x0.3,1,3"', lambda value: isinstance(value, str)),
@@ -79,7 +79,7 @@ class Trial:
 class Plan:
     """Declaration of a sweep; the k-th random point depends only on `random_seed` and k."""
 
-    settings: Mapping[str, Any] = field(default_factory=dict)  # of all trials, nested
+    settings: Mapping[str, Any] = field(default_factory=dict)  # nested settings of all trials
     axes: tuple[Axis, ...] = ()  # the grid
     variants: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict
@@ -112,7 +112,7 @@ def parse_plan(text: str, source: str) -> Plan:
     if bad := [name for name, variant in tables["variants"].items() if not isinstance(variant, dict)]:
         raise UsageError(f"{source}: variants.{bad[0]} must be a table of settings")
     if unknown := tables["sweep"].keys() - _SWEEP.keys():
-        raise UsageError(f"{source}: sweep.{min(unknown)} is unknown; known are {', '.join(_SWEEP)}")
+        raise UsageError(f"{source}: sweep.{min(unknown)} is unknown; expected one of {', '.join(_SWEEP)}")
     for name, value in tables["sweep"].items():
         expected, is_good = _SWEEP[name]
         if not is_good(value):
@@ -172,7 +172,7 @@ def plan_trials(plan: Plan) -> list[Trial]:
 def make_trial(plan: Plan, choices: Mapping[str, Any], variant: str | None = None) -> Trial:
     """Return the trial with the settings `choices`, given by dotted path.
 
-    All other settings are those of the variant, then of the plan.
+    All other settings are taken from the variant, else from the plan.
 
     Raises
     ------
@@ -197,7 +197,7 @@ def make_trial(plan: Plan, choices: Mapping[str, Any], variant: str | None = Non
 
 
 def trial_maker(plan: Plan) -> Callable[[Mapping[str, Any], str | None], Trial]:
-    """Return `make_trial` for a plan, which makes each trial once, however often a source asks for it."""
+    """Return `make_trial` for a plan, which makes each trial only once, even if it is requested again."""
     made: dict[tuple[str, str | None], Trial] = {}
 
     def make(choices: Mapping[str, Any], variant: str | None) -> Trial:

@@ -102,7 +102,9 @@ def _processors() -> int:
 
 
 def _begin_worker() -> None:
-    """Let signals end this process, and end it when its parent process ends; a trial stops beforehand.
+    """Let signals end this process, and end it when its parent process ends.
+
+    A running trial first writes a checkpoint.
 
     While a trial runs, `run_trial` catches the signals. A SIGHUP that is ignored, as under `nohup`, stays so.
     """

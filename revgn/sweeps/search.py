@@ -1,6 +1,6 @@
 """Search with optuna (extra `search`), which proposes each trial from the scores of the earlier ones.
 
-The score of a trial is its highest on the validation set; without one, its last on the test set.
+The score of a trial is its highest score on the validation set; without one, its last score on the test set.
 
 The optuna study is stored in the journal SWEEP/optuna.log. Several drivers can share it, and a sweep that is
 started again continues it. An axis with values is a categorical parameter, a range is a numerical one.
@@ -22,20 +22,20 @@ from revgn.sweeps.plan import SEED, Plan, Trial, plan_toml, trial_maker, with_fi
 JOURNAL = "optuna.log"
 _STUDY = "sweep"
 _CHOICES, _GRID = "choices", "grid"  # attributes of a proposal, and of the study
-_PROPOSALS = 10  # that repeat a trial, before a point is drawn
+_PROPOSALS = 10  # repeated proposals after which a point is drawn at random
 
 
 class Searched:
     """Source of `count` trials that search for the highest score over the grid and variants of a plan.
 
-    All trials differ. Where optuna proposes one that there is already, another one is proposed or drawn; a
-    grid that has only a finite number of points is at most run as a whole, and `count` is then this number.
+    All trials differ. If optuna proposes an existing trial, another one is proposed, or drawn at random. If
+    the grid has fewer than `count` points, all of them are run, and no others.
 
     Raises
     ------
     UsageError
         If optuna is not installed, the count is below one, seeds are on the grid, there is no grid, or the
-        search in this folder has another one.
+        search in this folder has another grid.
     """
 
     def __init__(self, plan: Plan, count: int, folder: Path) -> None:
@@ -88,7 +88,7 @@ class Searched:
         return [trial for name, trial in known.items() if name not in board]
 
     def _proposed(self, known: Mapping[str, Trial]) -> Trial | None:
-        """Return a new trial: a proposal of optuna, else a random one of the points that are left."""
+        """Return a new trial: a proposal of optuna, else a random point among those that are left."""
         for number in range(_PROPOSALS + 1):
             if number == _PROPOSALS and not self._enqueue_new(known):
                 return None
@@ -106,7 +106,7 @@ class Searched:
     def _enqueue_new(self, known: Mapping[str, Trial]) -> bool:
         """Make the next proposal a random point that is not among the trials; return whether there is one."""
         words = {axis.path: [json.dumps(value) for value in axis.values] for axis in self._plan.axes}
-        if not all(words.values()):  # a range has always more numbers
+        if not all(words.values()):  # a range always contains further points
             return False
         done = {json.dumps({**trial.choices}, sort_keys=True) for trial in known.values()}
         names = {"variant": list(self._plan.variants)} if self._plan.variants else {}

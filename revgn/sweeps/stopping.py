@@ -14,7 +14,7 @@ from typing import Any
 
 from revgn.launch.signals import Asked, caught_signals, passed_on_signals
 
-_SHARED = "_revgn_signals"  # attribute of a dask worker, for what its trials share
+_SHARED = "_revgn_signals"  # attribute of a dask worker with the state that its trials share
 
 
 def signals_to_trial() -> AbstractContextManager[Callable[[], bool]]:
@@ -55,7 +55,7 @@ class _OnDask:
         self._worker.loop.add_callback(self._update)
 
     def _update(self) -> None:
-        """Begin or end to catch signals; called in the thread of the event loop."""
+        """Begin or stop catching signals; called in the thread of the event loop."""
         if threading.current_thread() is not threading.main_thread():
             return
         if self._trials and not self._is_catching:

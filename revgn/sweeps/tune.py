@@ -39,7 +39,7 @@ from revgn.training.choices import Load, remembered
 Scores = dict[float, float]  # score of each value; minus infinity if its run failed or diverged
 
 LR = "lr"
-LR_FACTORS = tuple(3.0**k for k in (-2, -1, 0, 1, 2))  # of the default learning rate: its initial values
+LR_FACTORS = tuple(3.0**k for k in (-2, -1, 0, 1, 2))  # initial values over the default learning rate
 _FURTHER = 2  # largest number of values beyond the grid
 _DIGITS = 3
 
@@ -79,7 +79,7 @@ class Tuned:
         return {name: _best(scores) for name, (scores, done) in found.items() if done and _has_good(scores)}
 
     def later(self) -> list[tuple[Trial, int]]:
-        """Return how many trials may follow the first ones of each point, with a trial as long as these."""
+        """Return for each point a trial, and the number of trials of the same duration that may follow."""
         finer = 1 if self.rule == "largest" else 2
         most = _FURTHER + finer + len(self._ends()) - (self.rule != "progress")
         return [(point, most) for point in self._points]
@@ -197,7 +197,7 @@ def is_same_setting(plan: Plan, name: str, other: str) -> bool:
     """Return whether two names or paths mean one setting, such as lr and optimizer.lr."""
     for variant in plan.variants.values() or ({},):
         settings = merge_settings(dict(variant), dict(plan.settings))
-        with suppress(UsageError):  # of a setting that this variant does not have
+        with suppress(UsageError):  # the variant does not have the setting
             if path_of(name, settings, of_first=True) == path_of(other, settings, of_first=True):
                 return True
     return name == other

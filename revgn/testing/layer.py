@@ -187,7 +187,7 @@ def check_pinv(layer: Layer, params: Params, x: Data, *, kind: Kind = "solve", s
     in the parameters that are `solved` for, and G changes no others. With the condition number c of J_W, the
     tolerance of identities between outputs is at least c times the rounding unit: in G v = J^T lambda, lambda
     is up to c times larger than G v, and is rounded. The tolerance of identities between parameters is c
-    times that of a map, since a small residual only bounds the error of the outputs.
+    times the tolerance of a map, since a small residual only bounds the error of the outputs.
     """
     name, limit = type(layer).__name__, tolerance(dtype_of(x), kind)
     y, point = maps.linearize(layer, params, x)

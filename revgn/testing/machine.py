@@ -30,7 +30,7 @@ from revgn.testing.solver import check_generalized_inverse, check_reported_rho
 
 _SIZES = ((6, 5, 32), (40, 12, 24), (64, 32, 96))  # samples n, half width d/2, features h
 _NETWORK = (48, 32, 4)  # samples n, inputs d, outputs c
-_IMAGE = (2, 4, 4)  # channels, height and width of d numbers
+_IMAGE = (2, 4, 4)  # channels, height and width of d inputs
 _CONVOLUTIONAL = Convolutional(channels=8, blocks=(1, 1), hidden=(8, 16), activation="tanh")
 
 

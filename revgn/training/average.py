@@ -40,8 +40,8 @@ def update_average(
 ) -> AverageState:
     """Return the average that includes the weights after `step` of `total_steps` steps.
 
-    A `Tail` includes at least the last step. If a resumed run begins it later than before, an average that
-    includes weights from before its new beginning starts again.
+    A `Tail` includes at least the last step. If a resumed run begins to average later than before, an average
+    that includes earlier weights is restarted.
 
     Notes
     -----

@@ -1,18 +1,19 @@
-"""Defaults that are chosen from the data and the sizes, for settings that nobody has set.
+"""Defaults that are chosen from the data and the sizes, for settings that are not given.
 
 | setting | chosen |
 |---|---|
 | data.standardize_targets | true for a regression |
 | training.batch_size | n/25 rounded to a power of two, within 32 and 256; for L-BFGS the full batch |
-| training.epochs | 5, or as many as 200 steps take |
+| training.epochs | 5, or more if 200 steps take more |
 | training.schedule | cosine, with Gauss-Newton in mini-batches |
 | optimizer.lr, momentum | 0.5 and 0.9, with Gauss-Newton in mini-batches and a minimum-norm solver |
 | solver.rows, outputs | all centered logits for few data, else 1 row per sample; all for a regression |
 | solver.damping | minimum norm: 0.1, for the full batch 0.01; block step without truncation: 1e-3 |
 
-A setting that is given is never changed, and with a preset nothing is chosen. An optimizer other than
-Gauss-Newton that is chosen by its kind keeps its own defaults. The numbers were measured over data sets,
-widths and batch sizes; see `examples/results/defaults.md`.
+A setting that is given is never changed, and with a preset nothing is chosen. Only for Gauss-Newton itself
+are the schedule, learning rate, momentum, rows and outputs chosen. In any optimizer except
+Levenberg-Marquardt, the damping of a solver is chosen if its default is 0. The values were measured over data
+sets, widths and batch sizes; see `examples/results/defaults.md`.
 """
 
 import math
@@ -28,7 +29,7 @@ from revgn.solvers import Automatic, BlockWise, ConjugateGradients, MinimumNorm
 from revgn.training.problem import choose_loss, load_data
 
 _STEPS, _EPOCHS = 200, 5
-_FEW, _ORDER = 5_000, 1_200  # most rows of the data, and of the kernel, for a step on all outputs
+_FEW, _ORDER = 5_000, 1_200  # largest numbers of data rows, and of kernel rows, for all outputs
 _BATCHES, _FEWEST, _MOST = 25, 32, 256  # batches in an epoch, samples in a batch
 _DAMPING, _OF_ALL_ROWS, _OF_BLOCKS = 0.1, 0.01, 1e-3
 _LR, _MOMENTUM = 0.5, 0.9
@@ -149,7 +150,7 @@ def _of_optimizer(
 def _of_outputs(
     optimizer: GaussNewton, config: Config, dataset: Dataset, size: int
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the outputs that a step constrains; a user's choice of rows or outputs excludes the other."""
+    """Yield the choice of rows or outputs; neither is chosen if one of them is given."""
     free, solver = dataset.train.targets.shape[1] - 1, optimizer.solver
     assert isinstance(solver, _KERNEL_SOLVERS)
     is_left_open = solver.rows == "all" and solver.outputs == "logits" and optimizer.curvature == "identity"
@@ -162,7 +163,7 @@ def _of_outputs(
 
 
 def _is_given(path: str, given: Table) -> bool:
-    """Return whether a setting, or the whole struct that it is the kind of, is among flat settings."""
+    """Return whether a setting is given; a kind may be given in short form, as in solver = "block"."""
     return path in given or path.removesuffix(".kind") in given
 
 

@@ -1,13 +1,14 @@
-"""Divergence: the loss is no longer finite, or it stays far above its start.
+"""Divergence: the loss is no longer finite, or it stays far above its initial value.
 
 Training has diverged by the second rule if the loss of 10 batches in succession, or the training loss at the
 last evaluation, exceeds
 
     limit = diverged_above max(training loss before the first step, loss of outputs that are all zero)
 
-The second loss keeps a start near zero from making the limit meaningless. In runs on digits and auto-mpg with
-six optimizers and learning rates far apart, spikes above 1000 times the start that recovered lasted at most
-three steps, and no run that stayed there for ten steps ever came below its start.
+The second loss matters if the training loss is near zero before the first step. Measured on digits and
+auto-mpg with six optimizers and very different learning rates: losses above 1000 times the initial loss that
+recovered did so within three steps, and no run that stayed above for ten steps ever fell below its initial
+loss.
 """
 
 import math

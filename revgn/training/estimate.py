@@ -64,8 +64,8 @@ class Estimate(NamedTuple):
     def seconds_per_step(self) -> float:
         """Estimated time of a step: operations and bytes divided by their speeds.
 
-        It is a lower bound, because not all operations are counted. Operations are started while others run,
-        so the longer of the two times counts.
+        It is a lower bound, because not all operations are counted. Operations are launched while others run,
+        so the larger of launch time and computing time counts.
         """
         speeds = self.speeds
         special = {"factor": speeds.factor, "eigenvectors": speeds.eigenvectors}
@@ -98,7 +98,7 @@ def step_cost(problem: Problem) -> Cost:
 
 
 def _padding_note(problem: Problem) -> tuple[str, ...]:
-    """Note that zeros were appended to the inputs without a setting that asks for it."""
+    """Return a note if zeros were appended to the inputs although no setting requests it."""
     stem, outputs = problem.network.stem, problem.dataset.train.targets.shape[1]
     if not isinstance(stem, Padding) or getattr(problem.config.network, "padding", 0) is not None:
         return ()

@@ -33,7 +33,7 @@ class _Piece(NamedTuple):
 
     name: str
     rows: int
-    means: tuple[Array, ...]  # loss and accuracy, 0-d; of a regression also the squared errors (c,)
+    means: tuple[Array, ...]  # loss and accuracy, 0-d; for a regression also the squared errors (c,)
 
 
 def evaluate(problem: Problem, state: TrainState, data: PlacedDataset | None = None) -> Record:
@@ -81,7 +81,7 @@ def regression_scores(squares: HostArray, targets: HostArray, of: Dataset | Inte
     Parameters
     ----------
     squares : (c,)
-        Mean squared error of each target, as the network is fitted to it.
+        Mean squared error of each target, in the scale in which the network is fitted.
     targets : (n, c)
         Targets of the same rows in their own unit.
     of : Dataset or Interface
@@ -157,7 +157,7 @@ def analyse(problem: Problem, state: TrainState, probe: Probe, data: PlacedDatas
     on the device.
     """
     ahead = _look_ahead(problem, state, data or place_data(problem))
-    with unwarned():  # what is not finite is stored as such
+    with unwarned():  # values that are not finite are stored unchanged
         return analysis.measure(Moment(problem.network, state.params, probe, ahead))
 
 
@@ -166,7 +166,8 @@ def _look_ahead(problem: Problem, state: TrainState, data: PlacedDataset) -> Ahe
     further = replace(problem, total_steps=max(problem.total_steps, state.step + 2))
     found = []
     for batch in islice(batches(further, data, state.step), 2):
-        within = problem if state.step < problem.total_steps else further  # whose schedule has not ended
+        # past the last step, the schedule of `problem` has ended
+        within = problem if state.step < problem.total_steps else further
         state, record = train_step(within, state, batch)
         if not is_finite(record):
             return None

@@ -1,4 +1,4 @@
-"""Settings without effect in a run: a switch that does not happen, a setting of something that is off."""
+"""Settings without effect in a run: a switch that does not happen, or a setting of a feature that is off."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from revgn.training.problem import Problem, TrainState
 
 
 def idle_settings(problem: Problem) -> list[str]:
-    """Return what has no effect in `problem`, in words, as far as it is known before the first step.
+    """Return a message for each setting without effect in `problem` that is known before the first step.
 
     Examples
     --------
@@ -38,12 +38,15 @@ def idle_settings(problem: Problem) -> list[str]:
 
 
 def idle_at_end(problem: Problem, state: TrainState) -> list[str]:
-    """Return which switches have not happened by the last step, in words, beside `idle_settings`."""
+    """Return a message for each switch that has not happened by the last step.
+
+    Switches that are already in `idle_settings` are left out.
+    """
     return list(_waiting(problem.optimizer, state.optimizer, problem.total_steps))
 
 
 def _of_what_is_off(problem: Problem) -> Iterator[str]:
-    """Yield the settings that belong to something that other settings switch off."""
+    """Yield a message for each setting of a feature that other settings switch off."""
     data, training = problem.config.data, problem.config.training
     if data.subset_seed is not None and data.subset is None:
         yield "subset_seed has no effect without subset"
@@ -65,7 +68,7 @@ def _is_set(part: Any, name: str) -> bool:
 
 
 def _switches(optimizer: Any) -> Iterator[Switch]:
-    """Yield a switch, and those among its first optimizers."""
+    """Yield a switch, and the switches nested in its first optimizer."""
     if isinstance(optimizer, Switch):
         yield optimizer
         yield from _switches(optimizer.first)

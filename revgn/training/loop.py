@@ -20,7 +20,7 @@ from revgn.training.step import Record, is_finite, measure, train_step
 class StepDone(NamedTuple):
     """A completed step; `record` holds the series of the `steps` group.
 
-    `is_sound` tells whether all numbers are finite and the loss is below the limit of `training.divergence`.
+    `is_sound` is true if all values are finite and the loss is below the limit of `training.divergence`.
     """
 
     state: TrainState

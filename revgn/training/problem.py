@@ -80,7 +80,8 @@ class Drawn(Protocol):
 class TrainState(NamedTuple):
     """Variables of a training run: parameters, optimizer state, step, seconds in steps, average, course.
 
-    `average` is empty if no average of the weights is kept. `course` is what divergence is judged by.
+    `average` is empty if no average of the weights is kept. `course` summarizes the loss so far; divergence
+    is judged from it.
     """
 
     params: ChainParams
@@ -92,13 +93,13 @@ class TrainState(NamedTuple):
 
 
 def is_evaluated(problem: Problem, step: int) -> bool:
-    """Tell whether the network is evaluated after `step` steps."""
+    """Return whether the network is evaluated after `step` steps."""
     eval_every = problem.config.training.eval_every or problem.steps_per_epoch
     return step % eval_every == 0 or step == problem.total_steps
 
 
 def is_measured(problem: Problem, step: int) -> bool:
-    """Tell whether the effect of step number `step` on the losses is measured."""
+    """Return whether the effect of step number `step` on the losses is measured."""
     every = problem.config.training.measure_every
     return every > 0 and step % every == 0
 
@@ -324,7 +325,8 @@ def restore_state(problem: Problem, arrays: dict[str, np.ndarray]) -> TrainState
     RunError
         If an array is missing or has another shape.
     """
-    of_old = {name: np.asarray(leaf) for name, leaf in trees.named_leaves(Course(), "course")}  # have none
+    # checkpoints of older versions have no course
+    of_old = {name: np.asarray(leaf) for name, leaf in trees.named_leaves(Course(), "course")}
     return _restored(_state_before(problem, _blank_params(problem)), "", problem, of_old | arrays)  # type: ignore[no-any-return]
 
 

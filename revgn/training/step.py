@@ -147,6 +147,6 @@ def measure(
 
 
 def is_finite(record: Record) -> bool:
-    """Tell whether a record is finite: loss and step norm of a step, or the losses of an evaluation."""
+    """Return whether a record is finite: loss and step norm of a step, or the losses of an evaluation."""
     names = ("loss", "step_norm") if "loss" in record else ("train_loss", "test_loss")
     return all(math.isfinite(record[name]) for name in names)

@@ -17,7 +17,7 @@ Scale = Literal["auto", "none", "x", "y", "xy"]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 _LETTER = 0.07  # inches of an average letter of the legend
-MARKERS = "osD^vPX*"  # one more than there are colours, so that a pair of both repeats only after 56 curves
+MARKERS = "osD^vPX*"  # one more than there are colours, so a pair of both repeats only after 56 curves
 
 
 @contextmanager

@@ -74,7 +74,7 @@ def compare_runs(runs: Sequence[Run]) -> Comparison:
 
     A run is represented by its best evaluation, which has the highest validation accuracy, or the lowest
     validation loss if there is no accuracy. A run without a validation set is represented by its last
-    evaluation. For a run that averages its weights, all metrics are those of the averaged weights.
+    evaluation. For a run that averages its weights, all metrics are measured with the averaged weights.
     """
     rows = [row_of(group) for group in group_runs(runs)]
     judged = Counter(row.judged for row in rows if row.judged for _ in row.runs)
@@ -100,16 +100,16 @@ def row_of(group: Group) -> Row:
 
 
 def order_in_words(compared: Comparison) -> str:
-    """Return a sentence on the order of the rows and on the evaluation from which their metrics are."""
+    """Return a sentence on the order of the rows, and on the evaluation from which the metrics are taken."""
     judged = list(dict.fromkeys(row.judged for row in compared.rows if row.judged))
     if not judged:
         return "not ranked: no run has been evaluated"
     validated = [name for name in judged if _is_validation(name)]
-    which = {
-        0: "each run's last evaluation",
-        len(judged): "each run's best evaluation on its validation set",
-    }.get(len(validated), "a run's best evaluation on its validation set, without one of its last")
-    return f"best first, by {' or '.join(map(_words, judged))}; metrics are of {which}"
+    best = "each run's best evaluation on its validation set"
+    which = {0: "each run's last evaluation", len(judged): best}.get(
+        len(validated), f"{best}, or from its last one if it has none"
+    )
+    return f"best first, by {' or '.join(map(_words, judged))}; metrics are from {which}"
 
 
 def selection_warning(compared: Comparison) -> str:
@@ -125,7 +125,10 @@ def selection_warning(compared: Comparison) -> str:
 
 
 def shown_metrics(rows: Sequence[Row]) -> list[str]:
-    """Return the names of the measured metrics, without those that are equal in runs without validation."""
+    """Return the names of the measured metrics.
+
+    If no run has a validation set, metrics of the last evaluation that repeat another metric are left out.
+    """
     names = [name for name in METRICS if any(name in row.metrics for row in rows)]
     is_any = any(_is_validation(row.judged) for row in rows)
     return [name for name in names if is_any or name not in _ONLY_VALIDATED]
@@ -143,7 +146,7 @@ def _words(name: str) -> str:
 def metric_label(name: str) -> str:
     """Return the name of a metric as it is displayed in tables and plots, without its unit.
 
-    The unit of an RMSE is that of the target.
+    An RMSE has the unit of its target.
     """
     return _LABELS.get(name) or name.replace("_", " ").replace("rmse", "RMSE").replace(" r2", " R^2")
 

@@ -12,7 +12,7 @@ from revgn.views.groups import Group
 
 _GROUPS = 6  # largest number of groups whose networks are evaluated
 _CLASSES = 20  # largest number of classes that a report shows as a matrix
-_PAIRS = 10  # pairs of classes that are shown for more classes
+_PAIRS = 10  # largest number of pairs of classes that are shown if there are more classes
 
 
 def confusion_lines(classes: Sequence[str], confusion: Sequence[Sequence[int]], width: int = 80) -> list[str]:
@@ -48,8 +48,8 @@ def class_accuracies(confusion: Sequence[Sequence[int]]) -> list[float | None]:
 def error_section(groups: Sequence[Group]) -> Iterator[str]:
     """Yield a section of a report on the errors of one network of each group, for the first groups.
 
-    The network is evaluated on the test set now, at the evaluation that represents its run in comparisons. If
-    this is not possible, for instance since the data are missing, the section says why.
+    The network is evaluated now, with the weights at the evaluation that represents its run in comparisons.
+    If this is not possible, for instance since the data are missing, the section states the reason.
     """
     yield "<h2>Errors on the test set</h2>"
     for group in groups[:_GROUPS]:

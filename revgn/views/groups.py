@@ -15,10 +15,10 @@ DATA = "data_sha256"
 class Group:
     """Runs on the same data with the same settings apart from the seed.
 
-    `label` is the name of the group in plots and tables. `settings` holds the values, by dotted path, that
-    differ between groups, and `DATA`, the first digits of the checksum of the data, where groups with the
-    same settings differ in it. Each seed counts once: `duplicates` are runs that repeat the seed of one of
-    `runs`, such as copies of a folder, and are in no mean or standard deviation.
+    `label` is the name of the group in plots and tables. `settings` holds the values that differ between
+    groups, by dotted path. If groups with the same settings differ in their data, the key `DATA` holds the
+    first digits of the checksum of the data. Each seed counts once: `duplicates` are runs that repeat the
+    seed of one of `runs`, such as copies of a folder, and are in no mean or standard deviation.
     """
 
     label: str

@@ -93,7 +93,7 @@ def write_report(
             "<h2>Results</h2>",
             _outcomes(runs, groups),
             *(error_section(groups) if errors else []),
-            "<section>",  # in which the legend stays visible
+            "<section>",  # the legend stays visible in it
             "<h2>Curves</h2>",
             *_curves(groups),
             *_section("Exactness and rank of the steps", groups, _EXACTNESS),

@@ -16,7 +16,7 @@ SPLIT = ("forward", "kernel", "solve", "update")
 
 
 def summarize(run: Run) -> dict[str, Any]:
-    """Return a summary of a run as a dict of numbers and text; None marks what was not measured.
+    """Return a summary of a run as a dict of numbers and text; None marks a value that was not measured.
 
     Keys:
 
@@ -125,9 +125,9 @@ def selected_index(run: Run, weights: Weights = "raw") -> int:
 
 
 def short_names(paths: Sequence[str], taken: Collection[str] = ()) -> list[str]:
-    """Return for each setting the shortest end of its path that no other one ends in, and is not `taken`.
+    """Return for each setting the shortest suffix of its path that is unique and not in `taken`.
 
-    The end `.kind` is left out: "optimizer.kind" is "optimizer".
+    The suffix `.kind` is left out: "optimizer.kind" is "optimizer".
     """
     parts = [path.removesuffix(".kind").split(".") for path in paths]
 

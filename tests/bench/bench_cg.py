@@ -12,7 +12,7 @@ kronecker     the kernel at W = 0: K_0 (x) U_0^T U_0 + K_1 (x) U_1^T U_1
 mean          its blocks with each coupling's mean b b^T in place of U_i^T U_i, in the basis of the library's
 start-basis   exact blocks for each output, in the eigenbasis of U_0^T U_0
 blocks        exact blocks for each output, in the eigenbasis of the mean block
-blocks+R      those, and the R strongest directions in the weights (the library's)
+blocks+R      those, and the R leading eigendirections of the weights (the library's)
 groups+R      the same with blocks of a quarter of the samples
 """
 

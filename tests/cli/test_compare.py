@@ -45,7 +45,7 @@ def test_one_comparison_in_four_formats(invoke, sweep):
     assert text[0].split() == " ".join(header).split()
     assert f"{100 * mean:.2f} ± {100 * std:.2f} %" in text[1]
     assert text[-1].startswith(
-        "best first, by validation accuracy; metrics are of each run's best evaluation"
+        "best first, by validation accuracy; metrics are from each run's best evaluation"
     )
     markdown = invoke("compare", "s", "--markdown").stdout.splitlines()
     assert len({line.count("|") for line in markdown}) == 1

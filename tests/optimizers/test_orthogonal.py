@@ -106,9 +106,9 @@ def test_momentum_is_the_running_mean_of_the_inner_directions(backend):
 
 
 def test_momentum_of_gauss_newton_is_refused_within():
-    with pytest.raises(UsageError, match="momentum is set here and for the inner GaussNewton"):
+    with pytest.raises(UsageError, match="both this optimizer and the inner GaussNewton have momentum"):
         Orthogonalized(GAUSS_NEWTON)
-    with pytest.raises(UsageError, match="momentum is set here and for the inner GaussNewton"):
+    with pytest.raises(UsageError, match="both this optimizer and the inner GaussNewton have momentum"):
         Orthogonalized(Blend(GAUSS_NEWTON))
 
 

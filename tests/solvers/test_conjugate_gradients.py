@@ -175,7 +175,7 @@ def test_mean_block_matches_the_kernel(case, numpy_backend):
 
 
 def dense_preconditioner(J, Q, mu, samples, directions):
-    """Return P (n c, n c) from the explicit J: strongest directions, and blocks of the remainder."""
+    """Return P (n c, n c) from the explicit J: leading eigendirections, and blocks of the remainder."""
     x = from_halves(J.network, J.point.input)
     n, c = x.shape[0], Q.shape[0]
     turn = np.kron(np.eye(n), Q.T)

@@ -119,7 +119,9 @@ def test_without_validation_rows_the_last_evaluation_counts(make_run):
     assert (metrics["test_accuracy"], metrics["last_test_accuracy"]) == (0.6, 0.6)
     assert (metrics["test_loss"], metrics["train_loss"]) == (1.4, 0.4)
     assert "best_epoch" not in metrics
-    assert order_in_words(found) == "best first, by test accuracy; metrics are of each run's last evaluation"
+    assert (
+        order_in_words(found) == "best first, by test accuracy; metrics are from each run's last evaluation"
+    )
     assert "the test set orders the runs" in selection_warning(found)
     assert selection_warning(compare_runs(runs[:1])) == ""
     assert "last_test_accuracy" not in shown_metrics(found.rows)
@@ -129,16 +131,15 @@ def test_the_order_of_rows_is_told(make_run):
     own = {"validation_accuracy": 0.5, "validation_accuracy_average": 0.6, "test_loss_average": 1.0}
     validated = [make_run(f"v{lr}", [rise(lr)[0] | own], optimizer__lr=lr) for lr in (0.1, 0.2)]
     found = compare_runs(validated)
-    best = "a run's best evaluation on its validation set"
+    best = "each run's best evaluation on its validation set"
     assert order_in_words(found) == (
-        "best first, by validation accuracy of the averaged weights; "
-        "metrics are of each run's best evaluation on its validation set"
+        f"best first, by validation accuracy of the averaged weights; metrics are from {best}"
     )
     assert selection_warning(found) == ""
     mixed = compare_runs([*validated, make_run("t", rise(0.3), optimizer__lr=0.3)])
     assert order_in_words(mixed) == (
         f"best first, by validation accuracy of the averaged weights or test accuracy; "
-        f"metrics are of {best}, without one of its last"
+        f"metrics are from {best}, or from its last one if it has none"
     )
     assert selection_warning(mixed) == (
         "the rows are ranked by different metrics: test accuracy, validation accuracy of the averaged weights"
