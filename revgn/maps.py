@@ -44,10 +44,11 @@ The block step needs a pseudoinverse of df/dW for each layer:
 A layer must implement these maps:
 
 - for the block step: the first and the last list;
-- for the minimum-norm step (dense, tiled, CG): the first list, `row_features` and `row_cotangents`;
-- for K-FAC and the feature metric: the same maps, `weight_forms`, `to_matrices` and `from_matrices`, and for
-  the feature metric also `with_features`;
-- for Muon and orthogonalization: the first list and `weight_forms`.
+- for the minimum-norm step on all outputs (dense, tiled, CG): the first list, `row_features` and
+  `row_cotangents`;
+- with few rows per sample, for orthogonalization and for K-FAC: the same maps, `weight_forms`, `to_matrices`
+  and `from_matrices`; for the feature metric also `with_features`;
+- for Muon and SOAP: the first list and `weight_forms`.
 
 The examples use a coupling that changes the first half of three samples with four features each:
 
