@@ -37,7 +37,9 @@ def kernel_alignment(K: Array, L: Array) -> float:
     """
     _check_kernels(K, L)
     xp = array_namespace(K, L)
-    K, L = (M / xp.max(xp.abs(M)) for M in (K, L))  # whose squares stay within the range of the dtype
+    K, L = (
+        M / xp.max(xp.abs(M)) for M in (K, L)
+    )  # scaled so that squares stay within the range of the dtype
     return float(xp.sum(K * L) / (xp.sqrt(xp.sum(K * K)) * xp.sqrt(xp.sum(L * L))))
 
 
@@ -46,8 +48,7 @@ def cka(X: Array, Y: Array, estimator: Estimator = "unbiased") -> float:
 
     Parameters
     ----------
-    X : (n, p)
-    Y : (n, q)
+    X, Y : (n, p), (n, q)
         One row per sample, at least four.
     estimator : {"unbiased", "biased"}
         The unbiased estimate may be slightly negative. The paper uses the biased estimate.

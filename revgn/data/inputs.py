@@ -248,7 +248,7 @@ def _h5_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[P
         def open_array(name: str) -> Read:
             stored, at = file[name], 0
             if not isinstance(stored, h5py.Dataset) or not stored.shape:
-                raise DataError(f"{path}: {name} is no data set with rows")
+                raise DataError(f"{path}: {name} is not a data set with rows")
             source = stored.asstr() if h5py.check_string_dtype(stored.dtype) else stored
 
             def read(count: int) -> HostArray:

@@ -130,7 +130,7 @@ def take_rows(
 
     Notes
     -----
-    Cost: only the draws of the changes are copied to the device, unless the rows are on the host.
+    Cost: only the random draws are copied to the device, unless the rows are on the host.
 
     Examples
     --------

@@ -112,7 +112,7 @@ def parse_plan(text: str, source: str) -> Plan:
     if bad := [name for name, variant in tables["variants"].items() if not isinstance(variant, dict)]:
         raise UsageError(f"{source}: variants.{bad[0]} must be a table of settings")
     if unknown := tables["sweep"].keys() - _SWEEP.keys():
-        raise UsageError(f"{source}: sweep.{min(unknown)} is unknown; known are {', '.join(_SWEEP)}")
+        raise UsageError(f"{source}: sweep.{min(unknown)} is unknown; expected one of {', '.join(_SWEEP)}")
     for name, value in tables["sweep"].items():
         expected, is_good = _SWEEP[name]
         if not is_good(value):
