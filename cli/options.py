@@ -86,7 +86,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 def refuse_given(names: Iterable[str], reason: str) -> None:
-    """Raise `UsageError` for an option of the present command that was given, but has no effect."""
+    """Raise `UsageError` for an option of the current command that was given, but has no effect."""
     source = click.get_current_context().get_parameter_source
     for name in names:
         if source(name) is click.core.ParameterSource.COMMANDLINE:

@@ -268,7 +268,7 @@ def _mean_cka(now: Sequence[Array], before: Sequence[Array]) -> float:
 
 
 def _couplings(at: Moment) -> Iterator[tuple[Params, Params]]:
-    """Yield present and initial weights of each layer that has weights."""
+    """Yield current and initial weights of each layer that has weights."""
     pairs = zip(at.params, at.probe.params, strict=True)
     return (pair for pair in pairs if not trees.is_empty(pair[0]))
 

@@ -54,8 +54,8 @@ class Scratch:
         free = shutil.disk_usage(folder).free
         if expected - room > free:
             raise UsageError(
-                f"memory: with {room / 1e9:.3g} GB, arrays need {(expected - room) / 1e9:.3g} GB on disk, "
-                f"but {folder} has {free / 1e9:.3g} GB left; allow more memory, or set TMPDIR to a larger disk"
+                f"memory: with {room / 1e9:.3g} GB, {(expected - room) / 1e9:.3g} GB on disk are needed, but "
+                f"{folder} has {free / 1e9:.3g} GB left; allow more memory, or set TMPDIR to another folder"
             )
 
     def put(self, key: Hashable, array: Array) -> None:
