@@ -37,9 +37,7 @@ def kernel_alignment(K: Array, L: Array) -> float:
     """
     _check_kernels(K, L)
     xp = array_namespace(K, L)
-    K, L = (
-        M / xp.max(xp.abs(M)) for M in (K, L)
-    )  # scaled so that squares stay within the range of the dtype
+    K, L = (M / xp.max(xp.abs(M)) for M in (K, L))  # so that squares stay within the range of the dtype
     return float(xp.sum(K * L) / (xp.sqrt(xp.sum(K * K)) * xp.sqrt(xp.sum(L * L))))
 
 

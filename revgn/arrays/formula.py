@@ -137,8 +137,8 @@ class Formula:
 class Fused:
     """A function of CuPy arrays whose operations run as one kernel.
 
-    The function is called with symbols once for each combination of dtypes and of 0-d arrays. Later
-    calls reuse the compiled code, and the numbers and arrays that the function refers to.
+    The function is called with symbols once for each combination of dtypes and of 0-d arrays. Later calls
+    reuse the compiled code, and the numbers and arrays that the function refers to.
     """
 
     def __init__(self, function: Callable[..., tuple[Any, ...]]) -> None:

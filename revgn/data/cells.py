@@ -119,7 +119,7 @@ def _rows(source: Iterable[str], form: Dialect, where: str) -> Iterator[tuple[in
         except csv.Error:
             line = reader.line_num + form.first_line
             raise DataError(
-                f"{where}: line {line} cannot be divided into cells; is a quotation mark unclosed before?"
+                f"{where}: line {line} cannot be divided into cells; is there an unclosed quotation mark?"
             ) from None
         if row is None:
             return

@@ -107,8 +107,8 @@ def normalization(inputs: HostArray, image_shape: ImageShape | None) -> tuple[Ho
     """Return shift and scale, (d,) each, that give `inputs` mean 0 and standard deviation 1.
 
     Images, flattened channels first, have one pair per channel, over all its pixels. Tables have one pair per
-    column. A constant channel or column has scale 1. Numbers are scaled by a power of two
-    before they are squared, so that no square overflows.
+    column. A constant channel or column has scale 1. Numbers are scaled by a power of two before they are
+    squared, so that no square overflows.
 
     Notes
     -----

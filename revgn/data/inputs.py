@@ -30,7 +30,7 @@ from revgn.errors import DataError, UsageError
 
 PIECE = 2048  # rows read at once
 
-_FORMS = ("{}", "{}_test", "test_{}", "{}_train", "train_{}")  # of usual names, in order of preference
+_FORMS = ("{}", "{}_test", "test_{}", "{}_train", "train_{}")  # forms of usual names, in order of preference
 _IMAGES = 256  # images read at once
 _NPY = b"\x93NUMPY"  # begin of an .npy file
 _NUMBERS_ONLY = "the network expects a number"
@@ -43,7 +43,7 @@ class Piece(NamedTuple):
 
     inputs: HostArray
     targets: HostArray | None
-    files: tuple[str, ...] = ()  # of images, one per row
+    files: tuple[str, ...] = ()  # image files, one per row
 
 
 def read_inputs(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:

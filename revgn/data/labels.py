@@ -28,7 +28,7 @@ class Encoded(NamedTuple):
 
     task: Task
     targets: list[HostArray]
-    names: tuple[str, ...]  # of the c classes or targets
+    names: tuple[str, ...]  # names of the c classes or targets
     reason: str  # content of the targets in words, such as "text"; "" if the task is known
 
 

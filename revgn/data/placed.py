@@ -33,7 +33,7 @@ class PlacedPart:
     scale: Array  # (d,)
     image_shape: ImageShape | None
     backend: Backend
-    dtype: DType  # of batches
+    dtype: DType  # dtype of batches
     is_resident: bool
 
 

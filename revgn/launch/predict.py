@@ -33,10 +33,10 @@ class Predictions(NamedTuple):
     """
 
     values: HostArray  # (n, c) float64
-    names: tuple[str, ...]  # of the c classes or targets
+    names: tuple[str, ...]  # names of the c classes or targets
     kind: Kind
     predicted: HostArray | None  # (n,) positions of the predicted classes; None for a regression
-    files: tuple[str, ...] = ()  # of images, one per row
+    files: tuple[str, ...] = ()  # image files, one per row
 
     @property
     def labels(self) -> HostArray:
@@ -199,8 +199,8 @@ def predict_file(
 def true_values(targets: HostArray, interface: Interface) -> HostArray | None:
     """Return the targets of a file as positions of classes (n,) or as numbers (n, c); None if neither.
 
-    Missing values are NaN. A class is recognized by its name, or by its position if the file has
-    none of the names; the position of an unknown class is -1.
+    Missing values are NaN. A class is recognized by its name, or by its position if the file has none of the
+    names; the position of an unknown class is -1.
     """
     c = len(interface.classes)
     if interface.task == "regression":

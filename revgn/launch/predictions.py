@@ -29,7 +29,7 @@ from revgn.store.files import replacing, write_all
 Write = Callable[[Predictions], None]
 Origin = Mapping[str, str | int]
 
-_MEANING = {  # of the values of each kind
+_MEANING = {  # meaning of the values of each kind
     "probability": "probability of each class",
     "output": "output of the network for each class; not a probability, since the loss is not cross-entropy",
     "prediction": "prediction of each target, in its own unit",

@@ -38,8 +38,8 @@ def problem_of(
     own : Problem or Config or None
         The problem itself, for a run with the user's own network, loss or optimizer; or changed settings.
     optimizer : bool
-        Whether to build the optimizer. If False, the run may have an optimizer that this
-        version no longer has.
+        Whether to build the optimizer. If False, the run may have an optimizer that this version no
+        longer has.
     backend : {"numpy", "cupy"} or None
         Backend that replaces the backend of the run, unless `own` is a problem.
     data : str or None

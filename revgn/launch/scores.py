@@ -19,8 +19,8 @@ class Scores:
     """Sums over the rows of a set; the sums of several sets can be added.
 
     `confusion[i, j]` is the number of rows of class i that are classified as class j; None for a regression.
-    `squares` holds the sum of squared errors of each target, in the scale in which the network is fitted;
-    None for classes.
+    `squares` are the sums of squared errors of each target, in the scale in which the network is
+    fitted; None for classes.
     """
 
     rows: int

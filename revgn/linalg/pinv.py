@@ -5,8 +5,7 @@
 
 mu is the damping, relative to the largest eigenvalue of A A^T, or n times a given number. X is improved by
 iterative refinement. Its residual is computed with A, not with the Gram matrix, and decides whether a rung of
-`factor` was accurate enough. Source: Golub and Van Loan, Matrix Computations, sections 5.3 and
-3.5.3.
+`factor` was accurate enough. Source: Golub and Van Loan, Matrix Computations, sections 5.3 and 3.5.3.
 """
 
 from dataclasses import dataclass, replace

@@ -63,9 +63,9 @@ def test_arrays_with_other_names_need_settings(save):
         load_dataset(path)
     with pytest.raises(DataError, match="has no array 'z'; it holds a, b, c, d"):
         load_dataset(path, inputs="z", targets="b")
-    with pytest.raises(UsageError, match="together"):
+    with pytest.raises(UsageError, match="set both inputs and targets, or neither"):
         load_dataset(path, inputs="a")
-    with pytest.raises(UsageError, match="together"):
+    with pytest.raises(UsageError, match="set both test_inputs and test_targets, or neither"):
         load_dataset(path, inputs="a", targets="b", test_inputs="c")
 
 
