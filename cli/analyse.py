@@ -30,8 +30,8 @@ from revgn_cli.options import json_option, print_json
 def command(runs: tuple[Path, ...], rows: int, probes: int, data: str | None, as_json: bool) -> None:
     """Measure RUNS, each a run or a folder of runs, at their checkpoints, relative to initialization.
 
-    Prints quantities of the tangent kernel, the representations, the weights and the next two steps: those
-    that a run with --analyse-rows records. `revgn reference` defines them. For several runs, the
+    Prints the quantities of the tangent kernel, the representations, the weights and the next two steps
+    that `revgn train --analyse-rows` records; `revgn reference` defines them. For several runs, the
     similarity of their outputs is printed as well (unbiased CKA).
 
     \b

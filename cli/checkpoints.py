@@ -39,7 +39,7 @@ def checkpoint_options(default: str | None) -> Callable[[F], F]:
                 type=click.Choice(["raw", "average"]),
                 default=default,
                 show_default=default is not None,
-                help="Weights themselves, or their average (for runs trained with --average)." + automatic,
+                help="Raw weights, or averaged weights (only for runs trained with --average)." + automatic,
             ),
             click.option(
                 "--best",
@@ -54,7 +54,7 @@ def checkpoint_options(default: str | None) -> Callable[[F], F]:
                 default="last",
                 show_default=True,
                 metavar="best|last|STEP",
-                help="Checkpoint with the best score, the newest one, or the one of a step.",
+                help="best: checkpoint with the best score; last: the newest; STEP: the one at this step.",
             ),
         ):
             command = option(command)

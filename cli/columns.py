@@ -1,4 +1,4 @@
-"""Tables of text for a terminal: columns padded to their longest cell, the less important ones left out."""
+"""Tables of text for a terminal: columns padded to their longest cell, some dropped if they do not fit."""
 
 import shutil
 import sys
@@ -11,7 +11,7 @@ def terminal_width() -> int | None:
 
 
 def fitting(rows: Sequence[Sequence[str]], optional: Sequence[int], width: int | None) -> list[int]:
-    """Return the columns to print: without `optional` ones, from the first, until lines fit into `width`."""
+    """Return the columns to print; `optional` ones are dropped, in order, until lines fit into `width`."""
     kept = list(range(len(rows[0]))) if rows else []
     for column in optional:
         if width is None or max(map(len, aligned(rows, kept)), default=0) <= width:

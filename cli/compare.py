@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--all",
     "all_metrics",
     is_flag=True,
-    help="Print all metrics, not only the main ones, as --csv and --json do.",
+    help="Print all metrics, not only the main ones. --csv and --json always print all.",
 )
 def command(runs: tuple[Path, ...], form: str | None, all_metrics: bool) -> None:
     """Compare RUNS, each a run or a folder of runs: mean and standard deviation of the results over seeds.
@@ -72,7 +72,11 @@ _SHOWN = (
 
 
 def _metrics(compared: "Comparison", all_metrics: bool) -> list[str]:
-    """Return the names of the metrics to print; unless `all_metrics`, no loss beside its accuracy."""
+    """Return the names of the metrics to print.
+
+    Unless `all_metrics` is true, these are the main metrics, without the validation or test loss if there is
+    an accuracy.
+    """
     names = list(dict.fromkeys(name for row in compared.rows for name in row.metrics))
     if all_metrics:
         return names
@@ -104,7 +108,7 @@ def _word(value: Any) -> str:
 
 
 def _fitted(header: list[str], rows: list[list[str]]) -> list[str]:
-    """Return the lines of a table; a narrow terminal leaves out columns, which the last line names."""
+    """Return the lines of a table; if columns are dropped to fit the terminal, the last line names them."""
     optional = [header.index(name) for name in ("seconds", "epochs", "train loss") if name in header]
     kept = fitting([header, *rows], optional, terminal_width())
     left_out = [name for k, name in enumerate(header) if k not in kept]

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 @setting_options(DATA_OPTIONS, with_defaults=False)
 @checkpoint_options(default="raw")
 @click.option(
-    "--backend", type=click.Choice(["numpy", "cupy"]), help="Array library.  [default: that of the run]"
+    "--backend",
+    type=click.Choice(["numpy", "cupy"]),
+    help="Array library.  [default: the library of the run]",
 )
 @json_option
 def command(
@@ -40,11 +42,11 @@ def command(
 ) -> None:
     """Evaluate the newest checkpoint of RUN on its own data set, or on the one given by --data.
 
-    Prints loss and accuracy of each set, the accuracy of each class and the confusion of classes on the test
-    set (on all rows of other data); for a regression R^2, and the root mean squared error (RMSE) in the
-    unit of the targets. The score of a checkpoint is its accuracy (for a regression: its loss) on the
-    validation set, or on the test set if the run has no validation set. The test set then selects the
-    checkpoint that it evaluates.
+    For classes, prints the loss and accuracy on each set, and the accuracy of each class and the confusion
+    matrix on the test set (on all rows of other data). For a regression, prints R^2 and the root mean squared
+    error (RMSE) in the unit of the targets. The score of a checkpoint is its accuracy (for a regression: its
+    loss) on the validation set, or on the test set if the run has no validation set. In the latter case, the
+    test score of the best checkpoint is optimistic, since the checkpoint is selected on the test set.
 
     \b
     revgn eval runs/digits-gauss-newton-20260101-120000 --checkpoint best

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def print_forecast(
     source: "Source", folder: Path, workers: int, as_json: bool = False, most: int | None = None
 ) -> None:
-    """Print the names of the first trials, how many there are, and the time that they take at least.
+    """Print the names and number of the first trials, a lower bound on their time, and the time of all.
 
-    `most` is the largest number of trials, for a source whose later trials have no known time.
+    `most` is an upper bound on the number of trials, for a source whose later trials cannot be timed.
     """
     from revgn.errors import RevgnError, UsageError
     from revgn.sweeps.forecast import forecast

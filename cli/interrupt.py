@@ -43,7 +43,7 @@ def stop_when_asked(promise: str = "stopping after this step, with a checkpoint"
 
 
 def exit_code(stopped_by: int) -> int:
-    """Return the exit code after a signal: 128 + its number; that of Ctrl-C if there was none."""
+    """Return the exit code after a signal, 128 + its number; without a signal 130, as for Ctrl-C."""
     return 128 + (stopped_by or signal.SIGINT)
 
 

@@ -16,7 +16,7 @@ def say_note(note: str) -> None:
 
 
 def open_noted(runs: Iterable[Path]) -> "list[Run]":
-    """Open runs, with a note on those that are not counted because they repeat the seed of another."""
+    """Open runs, and print a note on runs that are left out because another run has the same seed."""
     from revgn.store import open_runs
     from revgn.views import duplicates_in_words
 

@@ -1,7 +1,7 @@
 """Help texts of the options that are settings: meaning, choices and default, each stated once in a struct.
 
-Several kinds (optimizers, solvers, schedules) may have a setting of one name, with different meanings and
-defaults. `full_text` lists all of them; `short_text` describes the setting of the kind chosen by default.
+Several kinds (optimizers, solvers, schedules) may have a setting of the same name, with different meanings
+and defaults. `full_text` lists all of them; `short_text` describes the setting of the kind chosen by default.
 """
 
 import re
@@ -57,14 +57,14 @@ def short_text(name: str) -> str:
     if chosen is None and kinds:
         meaning += f" ({', '.join(_grouped(kinds, _meaning)[_meaning(of)])})"
     if of.chosen:
-        return _text(name, f"{meaning}.", ["by the data"])
+        return _text(name, f"{meaning}.", ["chosen from the data"])
     is_one = len({_shown(each) for each in kinds.values()}) < 2
     kind = next((kind for kind, each in kinds.items() if each == of), "")
     return _text(name, f"{meaning}.", [_shown(of) if is_one else f"{_shown(of)} with {kind}"])
 
 
 def _by_kind(name: str) -> dict[str, Setting]:
-    """Return the settings of one name by the kinds of struct that have it; none for a section's settings."""
+    """Return the settings called `name`, keyed by kind of struct; empty if it is a setting of a section."""
     return {
         kind: of
         for kinds in FAMILIES.values()
@@ -75,7 +75,7 @@ def _by_kind(name: str) -> dict[str, Setting]:
 
 
 def _is_of_all_kinds(kinds: dict[str, Setting]) -> bool:
-    """Whether the kinds are a whole family of alternatives, or the network."""
+    """Whether `kinds` has all kinds of one family (all optimizers, for example), or all networks."""
     alternatives = [set(family) for family in FAMILIES.values() if len(family) > 1]
     return set(kinds) in [*alternatives, set(FAMILIES["network"])]
 
@@ -95,7 +95,7 @@ def _shown(of: Setting) -> str:
     """Return the default of a setting as text."""
     if not of.chosen:
         return _plain(of)
-    return "by the data" if of.default is None else f"by the data, else {_plain(of)}"
+    return "chosen from the data" + ("" if of.default is None else f", else {_plain(of)}")
 
 
 def _plain(of: Setting) -> str:
@@ -122,13 +122,13 @@ def _has_list(of: Setting) -> bool:
 
 
 def _text(name: str, meaning: str, defaults: list[str]) -> str:
-    """Return a meaning with the choices, unless the placeholder shows them, and the default if given."""
+    """Return a meaning with the choices, unless the placeholder shows them, and with the defaults."""
     settings = named_settings()[name]
-    words, default = _words(settings), ", ".join(defaults)
+    words, default = _words(settings), "; ".join(defaults)
     notes = []
     if words and not metavar_of(name).startswith("["):
         listed = [f"{word} (default)" if word == default else word for word in words]
-        notes = [", ".join(listed) + (", or numbers with commas" if _has_list(settings[0]) else "")]
+        notes = [", ".join(listed) + (", or numbers separated by commas" if _has_list(settings[0]) else "")]
     is_stated = (notes and default in words) or (default == "none" and "default" in meaning)
     if default and not is_stated:
         notes.append(f"default: {default}")

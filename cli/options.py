@@ -37,7 +37,7 @@ class SettingValue(click.types.StringParamType):
         return self.name
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Parse a value; numbers with commas give a list. "none" stays text: None is an option not given."""
+        """Parse a value; comma-separated numbers give a list. "none" stays text: None means "not given"."""
         if not isinstance(value, str) or self.is_text or value.lower() == "none":
             return value
         found = parse_value(value)
@@ -86,7 +86,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 def refuse_given(names: Iterable[str], reason: str) -> None:
-    """Raise `UsageError` for an option of the present command that was given, but has no effect."""
+    """Raise `UsageError` for an option of the current command that was given, but has no effect."""
     source = click.get_current_context().get_parameter_source
     for name in names:
         if source(name) is click.core.ParameterSource.COMMANDLINE:
@@ -120,7 +120,7 @@ def setting_options(names: tuple[str, ...] | None = None, *, with_defaults: bool
 def chosen_settings(values: Mapping[str, Any], assignments: tuple[str, ...] = (), *weaker: Table) -> Table:
     """Return the nested settings of the options and of the `--set` assignments, which override options.
 
-    Settings in `weaker`, such as a file, determine which structs are chosen.
+    Tables in `weaker`, such as the settings of a file, help to determine the structs of the options.
     """
     given = {
         name: None if str(value).lower() == "none" else value

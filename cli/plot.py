@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     help="Logarithmic axes; auto: the y axis of losses and norms, or with --against the x axis of a setting "
-    "whose values span a factor of 8.",
+    "whose values span a factor of 8 or more.",
 )
 @click.option(
     "--against",

@@ -48,8 +48,8 @@ def command(
 
     For classes, writes the name of the predicted class and a column with the probability of each class; for a
     regression, a column for each target in its own unit. Columns of a table are matched by name if the run
-    has names, else by position. If FILE has targets too, they are compared with the predictions, with the
-    result on standard error; they do not change the predictions. The data of the run are not needed.
+    has names, else by position. If FILE has targets too, the scores of the predictions are printed on
+    standard error. The data of the run are not needed.
 
     \b
     revgn predict runs/first new.csv -o predictions.csv
@@ -63,7 +63,7 @@ def command(
     if force and out is None:
         raise UsageError("--force: there is no output file; add -o FILE")
     if out is not None and out.exists() and file.exists() and out.samefile(file):
-        raise UsageError(f"{out}: is the file of the inputs; choose another output file")
+        raise UsageError(f"{out}: is the input file; choose another output file")
     settings = chosen_settings(values).get("data", {})
     predictor = open_predictor(run, checkpoint, weights, backend)
     if out is None:

@@ -45,15 +45,15 @@ if TYPE_CHECKING:
     "--tune",
     metavar="KEY[=VALUES]",
     shell_complete=completion.setting_keys,
-    help="Tune a setting separately for each point of the grid, on its first seed. The search starts with "
-    "VALUES (x0.3,1,3: multiples of its value), then extends and refines them.",
+    help="Tune a setting separately for each point of the grid, with the first seed only. The search starts "
+    "with VALUES (x0.3,1,3: multiples of the setting's value), then extends and refines them.",
 )
 @click.option(
     "--rule",
     type=click.Choice(["score", "largest", "progress", "fit"]),
     help=(
-        "Criterion of --tune. score: best accuracy (or loss) on the validation set; without one, the last on "
-        "the test set; largest: largest value that does not diverge and lowers the training loss; "
+        "Criterion of --tune. score: best validation accuracy or loss (without a validation set, last test "
+        "accuracy or loss); largest: largest value that does not diverge and lowers the training loss; "
         "progress: lowest training loss after one epoch; fit: lowest training loss at the end.  "
         "[default: score]"
     ),
@@ -202,7 +202,7 @@ def _folder(file: Path | None, plan: "Plan") -> Path:
 
 
 def _note_on_data(plan: "Plan") -> None:
-    """Note how the data of all trials are interpreted; a trial that cannot be built reports why itself."""
+    """Print notes on the data of all trials; a trial that cannot be built reports the error when it runs."""
     from contextlib import suppress
 
     from revgn.data import dataset_names, notes_on_data
@@ -228,9 +228,9 @@ def _note_on_test(selector: str) -> None:
 def _report(
     folder: Path, board: "Board", has_more: bool, may_diverge: bool, as_json: bool, stopped_by: int
 ) -> None:
-    """Print how the trials ended; exit with 1 if one failed, as after a signal if some are not finished.
+    """Print how the trials ended. Exit with 1 if one failed, or with a signal's code if some are unfinished.
 
-    A trial that diverged has failed too, unless `may_diverge` and another one has finished.
+    A trial that diverged counts as failed, unless `may_diverge` is true and another trial has finished.
     """
     from collections import Counter
 

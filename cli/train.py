@@ -41,7 +41,8 @@ def command(
 ) -> None:
     """Train a network. FILE contains settings in TOML; options override them.
 
-    Defaults "by the data" are chosen unless a preset is given; one line of the output names them.
+    Defaults marked "chosen from the data" depend on the data set, unless a preset is given; one line of the
+    output lists them.
 
     \b
     revgn train

@@ -1,4 +1,4 @@
-"""revgn: exact Gauss-Newton training of reversible networks, derived by hand, on NumPy and CuPy arrays.
+"""revgn: exact Gauss-Newton training of reversible networks with hand-derived derivatives, on NumPy and CuPy.
 
 A layer is a plain immutable struct, and its parameters are arguments and results of functions. Every map of a
 layer is a free function with one documented law, selected by the type of its first argument. The subpackages,
@@ -14,7 +14,7 @@ from the lowest to the highest:
     convert     networks from and to PyTorch (loaded on demand)
     losses      squared error, cross-entropy
     solvers     solvers of J D = eps: block-wise, minimum norm (dense, tiled, or by conjugate gradients)
-    optimizers  Gauss-Newton, SGD, Adam, Muon, SOAP, K-FAC, L-BFGS; hybrids, step lengths
+    optimizers  Gauss-Newton, SGD, Adam, Muon, SOAP, K-FAC, L-BFGS; combinations of optimizers; step lengths
     settings    the configuration of a run
     analysis    tangent kernels, spectra, representations, steps: one registry of quantities
     training    problem, step, evaluation, loop
@@ -22,7 +22,10 @@ from the lowest to the highest:
     launch      start, resume, evaluate, rebuild and check runs (loaded on demand)
     views       tables, comparisons, plots and reports of runs (loaded on demand)
     sweeps      sweeps of runs: grids, claims, workers, tuning (loaded on demand)
+    studies     research questions with their sweeps and verdicts (loaded on demand)
     testing     the laws as test functions, for layers of your own (loaded on demand)
+
+Modules beside them: `errors`, `structs` (settings as immutable structs) and `cost` (operations and memory).
 """
 
 import importlib

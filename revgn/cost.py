@@ -15,14 +15,14 @@ from revgn.arrays import HOST, Limits
 class LayerCost(NamedTuple):
     """Operations of a layer's maps for n samples, and the sizes of its arrays.
 
-    They are counted for one of its weight matrices.
+    All counts are for one weight matrix of the layer.
 
-    `tangent` counts the operations of a jvp or vjp in the input, `params` of one in the parameters, and
-    `gram` of A A^T, with A the features. The layer changes the half with number `half` by a weight (rows,
-    width). `features` is the number of columns of A, or of its reduced form. `frozen` and `point` are the
-    numbers of elements in frozen arrays and in a linearization. The weight is applied at `positions`
-    positions of a sample. For a trained projection, `is_projection` is true, and forward, tangent and point
-    are counted for the weight after it.
+    `tangent` counts a jvp or vjp in the input, `params` a jvp or vjp in the parameters, and `gram` the
+    product A A^T of the features A. The layer changes the half with number `half` by a weight (rows, width).
+    `features` is the number of columns of A, or of its reduced form. `frozen` and `point` are the numbers of
+    elements in frozen arrays and in a linearization. The weight is applied at `positions` positions of a
+    sample. `is_projection` marks a trained projection; its forward, tangent and point are 0, since they are
+    counted for the weight that follows it.
     """
 
     forward: float
@@ -44,9 +44,9 @@ class Sizes(NamedTuple):
 
     `curvature_rows` is the number of columns of the square root of the loss's curvature at each sample; None
     for identity curvature. With `own_rows`, the constrained outputs are combinations that differ between
-    samples; together they span a space of dimension `span`. `starts_at_zero` is true if rounding hides the
-    initial weights W, so that the first kernel has the same rank as for W = 0. `limits` are the limits of the
-    array library.
+    samples; together they span a space of dimension `span`. `starts_at_zero` is true if the initial weights
+    W are so small that, after rounding, the first kernel has the same rank as for W = 0. `limits` are the
+    limits of the array library.
     """
 
     samples: int
@@ -85,7 +85,7 @@ class Sizes(NamedTuple):
         return rows * (sum(self.tangents[1:-1]) + last)
 
     def rank_bound(self, rows: int) -> int:
-        """Bound on the rank of J with `rows` constrained outputs per sample, by the numbers of features.
+        """Upper bound on the rank of J with `rows` constrained outputs per sample, from the feature counts.
 
         Notes
         -----
@@ -133,11 +133,11 @@ class Cost:
     order : int
         Order of the largest matrix that is factored.
     kernel : str or None
-        How a tangent kernel is factored: "dense" or "tiles".
+        Storage of a tangent kernel during its factorization: "dense" or "tiles".
     disk, moved : int, float
         Bytes stored on disk, and bytes moved to and from it.
     launches : float
-        Operations that a solver starts; each takes time on a GPU, however small it is.
+        Number of kernel launches of a solver; each takes time on a GPU, however small the kernel is.
     solved : float
         Rows of the triangular solves, which are computed one after the other.
     notes : tuple of str

@@ -72,4 +72,4 @@ def reason_of(error: Exception) -> str:
 def nearest(name: object, known: Iterable[str], otherwise: str = "") -> str:
     """Return the hint for an unknown name: "did you mean adam?", else `otherwise`, else all known names."""
     near = difflib.get_close_matches(str(name), names := list(known), 1)
-    return f"did you mean {near[0]}?" if near else otherwise or f"known are {', '.join(names)}"
+    return f"did you mean {near[0]}?" if near else otherwise or f"expected one of {', '.join(names)}"

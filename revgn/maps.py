@@ -90,7 +90,7 @@ class Factored(Protocol):
 
     @property
     def info(self) -> FactorInfo | PinvInfo:
-        """Extreme singular values, and the rank on one column of y: n P if every change can be realized."""
+        """Extreme singular values, and the rank on one column of y (n P if every change is possible)."""
 
 
 class Halves(NamedTuple):

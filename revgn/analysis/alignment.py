@@ -46,8 +46,7 @@ def cka(X: Array, Y: Array, estimator: Estimator = "unbiased") -> float:
 
     Parameters
     ----------
-    X : (n, p)
-    Y : (n, q)
+    X, Y : (n, p), (n, q)
         One row per sample, at least four.
     estimator : {"unbiased", "biased"}
         The unbiased estimate may be slightly negative. The paper uses the biased estimate.

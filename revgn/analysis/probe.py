@@ -34,9 +34,9 @@ from revgn.solvers import Jacobian, apply, apply_adjoint, jacobian, tangent_kern
 class Representations(NamedTuple):
     """Gram matrices (n, n) of a network's representations of n samples.
 
-    For each coupling y_i = x_i + A W, `features` holds the Gram matrix of A (of trained projections also of
-    their inputs; of convolutions at all pixels), `branches` of A W, and `halves`
-    of y_i. `output` is the Gram matrix of both halves before the readout. All representations except the
+    For each coupling y_i = x_i + A W, `features` holds the Gram matrix of A (for trained projections, of A
+    and their inputs; for convolutions, over all pixels), `branches` the one of A W, and `halves` the one of
+    y_i. `output` is the Gram matrix of both halves before the readout. All representations except the
     features are centered first (see `revgn.analysis.cka`).
     """
 
@@ -172,7 +172,7 @@ def label_alignment(K: Array, targets: Array) -> float:
 
 
 def _moved_and_branch(layer: Layer, params: Params, y: Halves) -> tuple[Halves, Array]:
-    """Return the output of a layer, and what it adds to the half that it changes: A W for a coupling."""
+    """Return the output of a layer, and its change of the half that it updates: A W for a coupling."""
     if isinstance(layer, Coupling):
         branch: Array = forward(layer.features, params, y[1 - layer.half])
         return moved(layer.half, y, branch), branch

@@ -29,7 +29,7 @@ Value: TypeAlias = float | Estimate | Sequence[float]
 Function: TypeAlias = Callable[[Moment], Value | None]
 
 _VECTORS = 8  # number of vectors v in kernel_similarity_probed
-_SOLVED_ROWS = 256  # largest number of rows of a batch for which a kernel is formed and solved with
+_SOLVED_ROWS = 256  # largest number of rows of a batch for which a kernel is formed and factored
 
 
 class Quantity(NamedTuple):
@@ -83,8 +83,9 @@ def measure(at: Moment) -> dict[str, float]:
     measures the same values.
 
     Cost: the tangent kernel of n samples and c outputs and its eigenvalues, a few (n c)^3 operations; for
-    estimated kernels instead three products with J and its adjoint for each random vector. 16 products with
-    the body's Jacobian and its adjoint. For the next steps two gradients, a second kernel, and three solves.
+    estimated kernels instead three products with J and its adjoint for each random vector. In addition, 16
+    products with the body's Jacobian and its adjoint; for the next steps two gradients, a second kernel, and
+    three solves.
     """
     found: dict[str, float] = {}
     for name, _, _, function, _, looks_ahead in QUANTITIES:
@@ -109,7 +110,7 @@ def kernel_similarity(at: Moment) -> Value:
 
 @quantity(has_error=True)
 def kernel_similarity_probed(at: Moment) -> Value:
-    """Kernel similarity as in the paper: all features before the readout, estimated from 8 random vectors.
+    """Similarity of the kernel of all features before the readout, as in the paper; from 8 random vectors.
 
     The published code records <Theta_0 v, Theta v> / (|Theta_0 v| |Theta v|) for a single random vector v.
     """
@@ -160,7 +161,7 @@ def step_overlap(at: Moment) -> Value:
 
 @quantity(looks_ahead=True)
 def step_excess(at: Moment) -> Value:
-    """Norm of the next step over that of the shortest step with its effect on samples of the batch."""
+    """Norm of the next step over the norm of the shortest step with the same effect J D on batch samples."""
     return steps.step_excess(_equation(at)[0], trees.axpy(-1.0, _ahead(at).params[0], at.params))
 
 
@@ -267,7 +268,7 @@ def _mean_cka(now: Sequence[Array], before: Sequence[Array]) -> float:
 
 
 def _couplings(at: Moment) -> Iterator[tuple[Params, Params]]:
-    """Yield present and initial weights of each layer that has weights."""
+    """Yield current and initial weights of each layer that has weights."""
     pairs = zip(at.params, at.probe.params, strict=True)
     return (pair for pair in pairs if not trees.is_empty(pair[0]))
 

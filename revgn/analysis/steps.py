@@ -28,7 +28,7 @@ def step_excess(J: Jacobian, D: ChainParams) -> float:
 def solvers_cosine(J: Jacobian, eps: Array) -> float:
     """Return the cosine between the paper's block step for eps and the minimum-norm step J^+ eps.
 
-    If the block step is exact, the cosine is the inverse of its `step_excess`.
+    If the block step is exact, the cosine is the reciprocal of its `step_excess`.
     """
     return cosine(solve(BlockWise(block_weights="uniform"), J, eps)[0], solve(MinimumNorm(), J, eps)[0])
 

@@ -106,7 +106,7 @@ def _on_host(arrays: tuple[Array, ...]) -> list[Any]:
     places: dict[Any, list[int]] = {}
     for at, x in enumerate(arrays):
         places.setdefault(x.dtype, []).append(at)
-    flat = []  # one array per dtype; several are cast on the device, so that one transfer takes all
+    flat = []  # one array per dtype; several dtypes are cast to one on the device, for a single transfer
     for dtype, of_dtype in places.items():
         parts = [xp.reshape(arrays[at], (-1,)) for at in of_dtype]
         joined = parts[0] if len(parts) == 1 else xp.concat(parts)

@@ -108,7 +108,7 @@ class Formula:
             return value
         is_number = not value.ndim and not self.are_numbers
         name = self._argument(value, value.dtype, "raw " if is_number else "")
-        # A line of its own, since a result may overwrite the array.
+        # A separate line, since a result may overwrite the array.
         return self.line(f"{name}[0]" if is_number else name, dtype=value.dtype)
 
     def number(self, value: float, dtype: Any) -> Symbol:
@@ -137,8 +137,8 @@ class Formula:
 class Fused:
     """A function of CuPy arrays whose operations run as one kernel.
 
-    The function is called with symbols once for each combination of dtypes and of 0-d arrays. Afterwards the
-    code, and the numbers and arrays that the function refers to, are taken as unchanged.
+    The function is called with symbols once for each combination of dtypes and of 0-d arrays. Later calls
+    reuse the compiled code, and the numbers and arrays that the function refers to.
     """
 
     def __init__(self, function: Callable[..., tuple[Any, ...]]) -> None:
@@ -181,7 +181,7 @@ class Fused:
 
 
 def fuse(function: Callable[..., tuple[Any, ...]]) -> Fused:
-    """Return `function` as one kernel. That of a function without variables of its own is kept."""
+    """Return `function` as one kernel. The kernel of a function without captured variables is cached."""
     inner, choices = (function.func, function.args) if isinstance(function, partial) else (function, ())
     constant = isinstance(inner, FunctionType) and not inner.__closure__ and not inner.__defaults__
     if constant and not getattr(function, "keywords", None) and all(isinstance(x, str) for x in choices):
@@ -203,6 +203,6 @@ def _compiled(inputs: str, outputs: str, code: str, name: str) -> Kernel:
 
 
 def _name(function: Any) -> str:
-    """Name of the kernel in a profile, after the function or the function in which it is defined."""
+    """Name of the kernel in a profile, from the name of the function, or of the enclosing function."""
     name = getattr(function, "func", function).__qualname__.partition(".<locals>")[0]
     return "revgn_" + re.sub(r"\W", "_", name)

@@ -65,8 +65,8 @@ def blockwise(
 
     `function` returns a tuple of arrays. The result at each position is written to the array of `out` at that
     position, if there is one; it may be one of `arrays`. With CuPy, `function` is called with the symbols of
-    `revgn.arrays.formula`, and all its operations run as one kernel. A function that is used for many arrays
-    is called less often if it is given as `fuse(function)`.
+    `revgn.arrays.formula`, and all its operations run as one kernel. For a function that is used often,
+    pass `fuse(function)`: it is then called with symbols once, not every time.
     """
     if array_api_compat.is_cupy_array(arrays[0]):
         return (function if isinstance(function, Fused) else fuse(function))(arrays, out)

@@ -1,4 +1,4 @@
-"""Sums of Gram matrices of features times inner products of cotangents, as in a tangent kernel."""
+"""Sums of element-wise products of Gram matrices and inner products of cotangents, as in a tangent kernel."""
 
 from collections.abc import Iterable
 from functools import lru_cache

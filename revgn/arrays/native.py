@@ -30,9 +30,9 @@ def cholesky(K: Array, *, overwrite: bool = False) -> Array | None:
 def begin_cholesky(K: Array, *, overwrite: bool = False) -> tuple[Array, Array] | None:
     """Start `cholesky` without waiting for the device: return L, and whether it is a factor of K.
 
-    The second result is a 0-d boolean array. If it is false, L holds numbers that look like a factor: CuPy
-    would have to read a number from the device to report the failure. Return None if the library reports a
-    failure at once.
+    The second result is a 0-d boolean array. If it is false, L is not a factor, although it may look like
+    one: CuPy does not report the failure, since this would wait for the device. Return None if the library
+    reports a failure at once.
 
     Notes
     -----
@@ -196,11 +196,12 @@ def eigh(K: Array) -> tuple[Array, Array]:
 
 
 def largest_tridiagonal(diagonal: list[Array], beside: list[Array]) -> tuple[float, float]:
-    """Return the largest eigenvalue theta of a small symmetric tridiagonal matrix, and beta |s_k|.
+    """Return the largest eigenvalue theta of a small symmetric tridiagonal T (k, k), and its residual.
 
-    The matrix T (k, k) is given by 0-d arrays: k in `diagonal`, and k next to it in `beside`. The last one of
-    `beside`, beta, is not part of T; s is the eigenvector of theta. A zero in `beside` ends the matrix there.
-    Both results are NaN if a number is not finite. The decomposition is computed on the host.
+    All numbers are 0-d arrays. `diagonal` holds the k diagonal entries of T, and `beside` the k - 1 entries
+    next to the diagonal, followed by a number beta that is not part of T. The residual is beta |s_k|, with s
+    the eigenvector of theta. A zero in `beside` ends the matrix there. Both results are NaN if a number is
+    not finite. The decomposition is computed on the host.
     """
     xp = array_namespace(diagonal[0])
     alpha, beta = to_host(xp.stack(diagonal)), to_host(xp.stack(beside))

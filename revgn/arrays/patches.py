@@ -18,7 +18,7 @@ from revgn.arrays.namespace import array_namespace
 from revgn.arrays.pool import empty, zeros
 from revgn.arrays.typing import Array
 
-_NUMBERS = 1 << 19  # of a block of samples, in all arrays of a step: they stay in the processor's caches
+_NUMBERS = 1 << 19  # numbers in all arrays of a block of samples, so that they stay in the processor's caches
 
 
 class Grid(NamedTuple):
@@ -31,17 +31,17 @@ class Grid(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """Number P = H W of pixels."""
+        """Number of pixels P = H W."""
         return self.height * self.width
 
     @property
     def size(self) -> int:
-        """Number P q of numbers of an image."""
+        """Number of values P q of an image."""
         return self.pixels * self.channels
 
     @property
     def fan_in(self) -> int:
-        """Number k k q of numbers of a neighbourhood."""
+        """Number of values k k q of a neighbourhood."""
         return self.kernel**2 * self.channels
 
 
@@ -105,9 +105,9 @@ def fold(rows: Array, grid: Grid) -> Array:
 
 
 def _summed(apart: Array) -> Array:
-    """Sum neighbourhoods (n, H, W, k, k, q) to images (n, H, W, q) by few launches, for CuPy.
+    """Sum neighbourhoods (n, H, W, k, k, q) to images (n, H, W, q) with few launches, for CuPy.
 
-    Pixel (a, b) receives the number (y, x) of the neighbourhood of pixel (a + r - y, b + r - x), r = k // 2.
+    Pixel (a, b) receives entry (y, x) of the neighbourhood of pixel (a + r - y, b + r - x), r = k // 2.
     """
     n, H, W, k, _, q = apart.shape
     r = k // 2

@@ -66,7 +66,7 @@ class _Pool:
             self.trim(0)
 
     def trim(self, coming: int) -> None:
-        """Give idle blocks back to the system until the bound holds, also with `coming` bytes more in use."""
+        """Return idle blocks to the system until the bound holds with `coming` more bytes in use."""
         in_use = self.in_use + coming
         while self.idle and in_use + self.idle > 2 * max(self.most_in_use, in_use):
             oldest = next(iter(self.waiting))

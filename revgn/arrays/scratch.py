@@ -54,7 +54,7 @@ class Scratch:
         free = shutil.disk_usage(folder).free
         if expected - room > free:
             raise UsageError(
-                f"memory: {room / 1e9:.3g} GB requires {(expected - room) / 1e9:.3g} GB on disk, but "
+                f"memory: with {room / 1e9:.3g} GB, {(expected - room) / 1e9:.3g} GB on disk are needed, but "
                 f"{folder} has {free / 1e9:.3g} GB left; allow more memory, or set TMPDIR to another folder"
             )
 

@@ -69,7 +69,7 @@ class LinearAlgebra(Protocol):
 
 
 class Namespace(Protocol):
-    """Module of array functions by the array API standard; only NumPy and CuPy accept `out`."""
+    """Module of array functions that follows the array API standard; only NumPy and CuPy accept `out`."""
 
     __name__: str
     bool: DType

@@ -1,6 +1,6 @@
 """Networks from and to PyTorch (extra `torch`).
 
-`to_torch` returns a plain PyTorch module with the weights of a network. Its classes are those of
+`to_torch` returns a plain PyTorch module with the weights of a network. Its classes are defined in
 `revgn/convert/modules.py`, a file that needs only PyTorch. `from_torch` reads a state dict of such a module,
 for instance after further training in PyTorch.
 """
@@ -26,7 +26,7 @@ __all__ = ["from_arrays", "from_torch", "to_arrays", "to_torch"]
 def to_torch(network: Network, params: ChainParams) -> "nn.Module":
     """Return the PyTorch module of a network: the same outputs, for inputs of the same dtype.
 
-    The module is on the processor, whatever the device of the network. Frozen arrays have `requires_grad`
+    The module is on the CPU, even if the network is on a GPU. Frozen arrays have `requires_grad`
     False.
 
     Parameters
@@ -77,7 +77,7 @@ def from_torch(
     Raises
     ------
     ShapeError
-        If names or shapes are not those of the network.
+        If names or shapes differ from the network.
 
     Notes
     -----

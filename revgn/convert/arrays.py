@@ -116,7 +116,7 @@ def from_arrays_convolution(layer: Any, arrays: Arrays) -> tuple[Any, Any]:
 
 
 def is_dense(layer: Convolution) -> bool:
-    """Return whether a convolution is that of a single pixel: dense features with a trained projection."""
+    """Return whether a convolution has images of one pixel: dense features with a trained projection."""
     return layer.grid[:2] == (1, 1) and layer.grid.kernel == 1
 
 

@@ -1,7 +1,8 @@
 """Reversible networks as plain PyTorch modules, with the names and layouts that are usual in PyTorch.
 
-This file needs only PyTorch, not revgn: copy it to use a converted network elsewhere. The halves of vectors
-are (n, w), those of images (n, q, H, W). For example, a network of two blocks for 64 features and 10 classes:
+This file needs only PyTorch, not revgn: copy it to use a converted network elsewhere. The halves are
+(n, w) for vectors and (n, q, H, W) for images. For example, a network of two blocks for 64 features and 10
+classes:
 
     couplings = [Coupling(k % 2, dense(32, 512)) for k in range(4)]
     network = Reversible(Split(64, 32), couplings, Readout(32, 10))
@@ -35,7 +36,7 @@ class Reversible(nn.Module):
 
 
 class Coupling(nn.Module):
-    """Additive coupling: adds `features` of one half to the other, the half number `half`."""
+    """Additive coupling: adds `features` of the other half to half number `half`."""
 
     def __init__(self, half: int, features: nn.Module) -> None:
         super().__init__()
@@ -62,7 +63,7 @@ def convolution(channels: int, hidden: int, kernel: int = 3, activation: str = "
 
 
 class Squeeze(nn.Module):
-    """Groups of f x f pixels become one pixel; its channels are ordered by row, column, channel."""
+    """Squeeze: squares of f x f pixels become one pixel, with channels ordered by row, column, channel."""
 
     def __init__(self, factor: int = 2) -> None:
         super().__init__()
@@ -76,8 +77,8 @@ class Squeeze(nn.Module):
 class Readout(nn.Module):
     """Linear map of both halves without bias; of their means over the pixels if `pooled`.
 
-    `width` is the number of columns of a half of vectors, or of numbers of a half of images (channels if
-    `pooled`). Images are read pixel by pixel.
+    `width` is the number of values in a half: columns of vectors; values of images, ordered by pixel, or
+    channels if `pooled`.
     """
 
     def __init__(self, width: int, outputs: int, pooled: bool = False) -> None:
@@ -95,7 +96,7 @@ class Readout(nn.Module):
 
 
 class Split(nn.Module):
-    """Stem of vectors: their first ceil(d/2) columns and the others, each with zeros up to `width`."""
+    """Stem for vectors: splits them after ceil(d/2) columns and pads both halves with zeros to `width`."""
 
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
@@ -109,9 +110,10 @@ class Split(nn.Module):
 
 
 class ImageStem(nn.Module):
-    """Stem of images (n, c H W): zeros up to `size` = (f H', f W'), f x f pixels to one, channels in halves.
+    """Stem for images (n, c H W): pads them, merges pixels, and splits the channels into halves.
 
-    Each half has zeros up to `width` channels.
+    The images are padded with zeros to `size` = (f H', f W'), each square of f x f pixels becomes one pixel,
+    and each half is padded with zeros to `width` channels.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ _TRAINING, _TEST = ("{}_train", "train_{}", "{}"), ("{}_test", "test_{}")
 
 
 class Arrays(NamedTuple):
-    """Training and test rows of a file, the name of the training targets, and what was noticed."""
+    """Training and test rows of a file, the name of the training targets, and notes for the user."""
 
     train: Rows
     test: Rows | None
@@ -83,13 +83,13 @@ def read_h5(path: Path, names: ArrayNames) -> Arrays:
         try:
             stored = file[key]
         except (KeyError, OSError):
-            raise DataError(f"{path}: {key} is a link, and what it leads to is missing") from None
+            raise DataError(f"{path}: {key} is a link whose target is missing") from None
         if not isinstance(stored, h5py.Dataset):
             raise DataError(f"{path}: {key} is a group, not a data set")
         if stored.is_virtual or stored.external:
             _check_sources(path, key, stored)
         elif (stored.nbytes or 0) > DEFLATE_RATIO * path.stat().st_size:
-            raise DataError(f"{path}: {key} claims the shape {stored.shape}, more than the file can hold")
+            raise DataError(f"{path}: {key} declares the shape {stored.shape}, more than the file can hold")
         check_room(path, key, stored.nbytes or 0)
         if h5py.check_string_dtype(stored.dtype):
             return np.asarray(stored.asstr(errors="replace")[()], dtype=str)
@@ -105,7 +105,7 @@ def read_h5(path: Path, names: ArrayNames) -> Arrays:
 
 
 def _check_sources(path: Path, key: str, stored: Any) -> None:
-    """Raise `DataError` if a file or data set is missing in place of which HDF5 would return fill values."""
+    """Raise `DataError` if a file or data set is missing that HDF5 would replace by fill values."""
     import h5py
 
     sources = (
@@ -131,7 +131,7 @@ def _read_parts(
 ) -> Arrays:
     x, y, test_x, test_y = _choose_names(path, names, present)
     if x is None or y is None:
-        raise UsageError(f"{path}: inputs and targets must be named together")
+        raise UsageError(f"{path}: set both inputs and targets, or neither")
     test = None if test_x is None or test_y is None else Rows(read(test_x), read(test_y))
     unused = [] if any(names) else [name for name in present if name not in (x, y, test_x, test_y)]
     notes = (
@@ -155,7 +155,7 @@ def _choose_names(path: Path, names: ArrayNames, present: Collection[str]) -> Ar
     """Return the given names if there are any, and otherwise the usual names that the file has."""
     if any(names):
         if (names.test_inputs is None) != (names.test_targets is None):
-            raise UsageError(f"{path}: test_inputs and test_targets must be named together")
+            raise UsageError(f"{path}: set both test_inputs and test_targets, or neither")
         for name in names:
             if name is not None and name not in present:
                 raise DataError(f"{path}: has no array {name!r}; it holds {_shown(present)}")

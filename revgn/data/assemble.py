@@ -62,10 +62,10 @@ def assemble(
     columns, target_names : tuple of str
         Names of the input columns and of the target columns, if the file has names.
     targets_are : str
-        The targets in words, such as "column 'price'", for `Dataset.interpretation`; if the classes are
-        known, the reason for them. By default nothing is said.
+        Description of the targets for `Dataset.interpretation`, such as "column 'price'"; if the classes are
+        given, the reason why the targets are classes. By default, `Dataset.interpretation` is empty.
     notes : tuple of str
-        What the reader of the file noticed, for `Dataset.warnings`.
+        Notes of the reader of the file, for `Dataset.warnings`.
     for_training : bool
         Whether a network is to learn from the rows. Otherwise they may lack information.
 
@@ -73,14 +73,14 @@ def assemble(
     ------
     DataError
         If the rows cannot be used for training, or nothing can be learned from them; the message names the
-        first place.
+        first such row.
     UsageError
         If `subset` is larger than the training set, or if class labels would have to be standardized.
     """
     parts = {"training": train} if test is None else {"training": train, "test": test}
     if test is not None and test.inputs.shape[1:] != train.inputs.shape[1:]:
         shapes = f"training inputs have shape {train.inputs.shape}, test inputs {test.inputs.shape}"
-        raise DataError(f"{name}: {shapes}; all but the first length must be equal")
+        raise DataError(f"{name}: {shapes}; the shapes must agree except for the number of rows")
     found = list(notes)
     for label, rows in parts.items():
         parts[label], note = _complete(rows, f"{name}: {label} set", drop=settings.drop_missing)
@@ -220,9 +220,9 @@ def _flatten(rows: Rows, layout: LayoutChoice, where: str) -> HostArray:
 
 
 def _split(part: Part, fraction: float, tag: int, name: str, for_training: bool) -> tuple[Part, Part]:
-    """Return the training rows, and the fraction of the rows that is held out.
+    """Return the training rows, and the held-out rows: a `fraction` of all.
 
-    Too few rows are an error, or are not split if no network is to learn from them.
+    Too few rows raise `DataError`, or are not split if `for_training` is false.
     """
     n = part.inputs.shape[0]
     cut = n - max(1, round(n * fraction))

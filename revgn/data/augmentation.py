@@ -25,7 +25,7 @@ def pad_crop_flip(images: Array, rng: np.random.Generator, *, padding: int = 4) 
     Notes
     -----
     Law: all channels of an image are changed alike, and each pixel is copied or zero, bit for bit.
-    Cost: three numbers per image are copied to the device, and one gather.
+    Cost: three numbers per image copied to the device, and one gather.
 
     Examples
     --------

@@ -32,9 +32,9 @@ _UNNAMED = re.compile(r"^Unnamed: \d+$")  # the names that pandas gives to colum
 
 
 class OpenTable(NamedTuple):
-    """A table that is being read: names of the columns, "" for those without, and the rows that follow.
+    """A table that is being read: names of the columns ("" for an unnamed one), and the rows that follow.
 
-    Each row is the number of its line and one cell per column.
+    Each row consists of its line number and one cell per column.
     """
 
     names: list[str]
@@ -46,7 +46,7 @@ class OpenTable(NamedTuple):
 def open_table(
     path: Path, separator: str | None = None, decimal: str | None = None, *, needs_names: bool = True
 ) -> Iterator[OpenTable]:
-    """Open a table, detect the dialect that is left open, and read the names of the columns.
+    """Open a table, detect its separator and decimal sign unless they are given, and read the column names.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def _rows(source: Iterable[str], form: Dialect, where: str) -> Iterator[tuple[in
         except csv.Error:
             line = reader.line_num + form.first_line
             raise DataError(
-                f"{where}: line {line} cannot be divided into cells; is a quotation mark left open before?"
+                f"{where}: line {line} cannot be divided into cells; is there an unclosed quotation mark?"
             ) from None
         if row is None:
             return
@@ -128,7 +128,7 @@ def _rows(source: Iterable[str], form: Dialect, where: str) -> Iterator[tuple[in
 
 
 def _header(row: list[str], form: Dialect, where: str) -> list[str]:
-    """Return the names of the columns; "" for those without a name."""
+    """Return the names of the columns; "" for an unnamed one."""
     names = [_UNNAMED.sub("", " ".join(same_name(name).split())) for name in row]
     found = [name for name in names if is_number(name, form.decimal)]
     whole = [int(name) for name in found if name.isdecimal()]
@@ -201,11 +201,11 @@ def is_number(cell: str, decimal: str) -> bool:
 
 
 def _remedy(cell: str, form: Dialect) -> str:
-    """Return what to do about a cell that looks like a number, "" if it is text."""
+    """Return advice for a cell that looks like a number; "" if it is text."""
     if "_" in cell and number(cell.replace("_", ""), form.decimal) is not None:
         return "digits cannot be grouped by _"
     if re.fullmatch(r"[-+]?\d+[.,]\d+", cell) and not _THOUSANDS.fullmatch(cell):
-        return f"the decimal sign is {form.decimal!r} here; set decimal to the other one"
+        return f"the decimal sign is {form.decimal!r} here; set decimal to the sign that the file uses"
     if _THOUSANDS.fullmatch(cell):
-        return "separators of thousands are not read"
+        return "thousands separators are not supported"
     return ""

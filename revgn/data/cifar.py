@@ -1,8 +1,8 @@
 """Read CIFAR-10 in its binary version (3073-byte rows) or its Python version (pickles), as files or tar.gz.
 
 The pickles are read without running any code from them. The NumPy names in them are replaced by a stand-in
-that only stores its arguments, and every other name is refused. Batches that Python 3 pickled again, by any
-protocol, are read too.
+that only stores its arguments, and every other name is refused. Batches pickled again by Python 3, with any
+protocol, can also be read.
 """
 
 import io
@@ -88,7 +88,7 @@ def _encoded(*args: object) -> bytes:
     match args:
         case (str(text), "latin1"):
             return text.encode("latin1")
-    raise pickle.UnpicklingError("_codecs.encode has other arguments than a text and latin1")
+    raise pickle.UnpicklingError("_codecs.encode: expected a text and 'latin1' as arguments")
 
 
 _ADMITTED: dict[tuple[str, str], Any] = {
@@ -122,7 +122,7 @@ class _BatchUnpickler(pickle._Unpickler):
         raise DataError(f"{self._where}: contains {module}.{name}, which is not part of a CIFAR-10 batch")
 
     def _load_bytearray(self: Any) -> None:
-        """Read a bytearray without allocating the size that it claims."""
+        """Read a bytearray without allocating its declared size."""
         (size,) = struct.unpack("<Q", self.read(8))
         self.append(self.read(size))
 

@@ -61,7 +61,7 @@ class Dataset:
     target_names: tuple[str, ...] = ()  # names of the target columns: one for class labels in one column
     is_split: bool = False  # whether the test set was split off, since the file has none
     interpretation: str = ""  # how the file is interpreted, and why, in one line; empty for a known data set
-    warnings: tuple[str, ...] = ()  # what the file lacks, and the consequences, one line each
+    warnings: tuple[str, ...] = ()  # notes on the file and missing information, one line each
 
 
 @contextmanager
@@ -107,8 +107,8 @@ def normalization(inputs: HostArray, image_shape: ImageShape | None) -> tuple[Ho
     """Return shift and scale, (d,) each, that give `inputs` mean 0 and standard deviation 1.
 
     Images, flattened channels first, have one pair per channel, over all its pixels. Tables have one pair per
-    column. A constant channel or column has scale 1. Numbers are squared in a unit of their own, so that no
-    square overflows.
+    column. A constant channel or column has scale 1. Numbers are scaled by a power of two before they are
+    squared, so that no square overflows.
 
     Notes
     -----

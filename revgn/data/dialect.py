@@ -77,8 +77,8 @@ def find_dialect(
     """Detect what the settings leave open; return the dialect and the lines from the header on.
 
     The separator is the one that divides most of the first lines into the same number of cells, at least
-    two; if several do, the one that leaves most cells numbers. The decimal sign is a comma if cells such as
-    1,5 occur and none such as 1.5.
+    two; if several do, it is the one for which most cells are numbers. The decimal sign is a comma if there
+    are cells such as 1,5 and none such as 1.5.
     """
     sample = text.readlines(_SAMPLE_BYTES)
     if "\0" in "".join(sample[:_SAMPLE_LINES]):
@@ -99,7 +99,7 @@ def find_dialect(
 
 
 def split_cells(lines: Iterable[str], separator: str, *, strict: bool = True) -> "csv._reader":  # type: ignore[name-defined]
-    """Return a reader of rows of cells; between spaces, any white space separates cells."""
+    """Return a reader of rows of cells; if the separator is a space, any white space separates cells."""
     if separator == " ":
         lines = (" ".join(line.split()) + "\n" for line in lines)
     return csv.reader(lines, delimiter=separator, strict=strict, skipinitialspace=True)
@@ -141,6 +141,6 @@ def _decimal_of(rows: list[list[str]], where: str) -> str:
     if all(map(_THOUSANDS.fullmatch, commas)):
         raise DataError(
             f"{where}: the comma of {commas[0]!r} may be a decimal comma or separate thousands; "
-            "set decimal to a comma, or remove the separators of thousands"
+            "set decimal to a comma, or remove the thousands separators"
         )
     return ","

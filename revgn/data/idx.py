@@ -25,8 +25,8 @@ def read_idx(path: Path | Traversable, ndim: int) -> HostArray:
     Raises
     ------
     DataError
-        If the file is not such an array, is truncated, or claims more bytes than it can hold. The claim is
-        checked before memory of this size is allocated.
+        If the file is not such an array, is truncated, or declares more bytes than it can hold. The declared
+        size is checked before memory is allocated.
     """
     with reading(path, OSError, zlib.error):
         return _decode(path.read_bytes(), ndim, str(path))
@@ -44,7 +44,7 @@ def _decode(stored: bytes, ndim: int, where: str) -> HostArray:
     shape = struct.unpack(f">{ndim}I", start[4:])
     size = head + math.prod(shape)
     if size > len(stored) * (DEFLATE_RATIO if zipped else 1):
-        raise DataError(f"{where}: claims the shape {shape}, more than its {len(stored)} bytes can hold")
+        raise DataError(f"{where}: declares the shape {shape}, more than its {len(stored)} bytes can hold")
     content = _gunzip(stored, size + 1) if zipped else stored
     if len(content) != size:
         found = "more" if len(content) > size else f"only {len(content)}; the file is truncated"

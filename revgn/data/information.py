@@ -1,4 +1,4 @@
-"""What a data set lacks: columns and targets from which nothing can be learned, with the consequences."""
+"""Warnings about a data set: columns and targets from which nothing can be learned, and the consequences."""
 
 import math
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ import numpy as np
 from revgn.data.dataset import Dataset, HostArray, Part, Task
 from revgn.errors import DataError, UsageError
 
-_RESOLVED = 16  # units of the last place over which targets must differ
+_RESOLVED = 16  # smallest spread of the targets, in units in the last place
 _SHOWN = 5  # number of names in a message
-_COUNTED = 10  # number of rows from which on a count of the rows is not a coincidence
-_SMALL = 1e-6  # range of a normalized column below which it is constant: its numbers are below 1e-300
+_COUNTED = 10  # smallest number of rows for which consecutive numbers are taken as row numbers
+_SMALL = 1e-6  # a normalized column of smaller range counts as constant; its numbers are below 1e-300
 _FAR = 1e6  # standard deviations from the training mean that are worth a warning
 
 
@@ -37,7 +37,7 @@ def missing_information(
     columns, classes : sequences of str
         Names of the input columns, which may be empty, and of the classes or targets.
     is_image : bool
-        Whether columns are pixels, of which some are usually constant.
+        Whether columns are pixels; some pixels are usually constant.
 
     Raises
     ------
@@ -68,13 +68,13 @@ def missing_information(
 
 
 def row_counts(inputs: HostArray, columns: Sequence[str]) -> tuple[str, ...]:
-    """Return a warning if a column of inputs (n, d), in the order of the file, counts the rows.
+    """Return a warning for each column of inputs (n, d), in file order, that holds consecutive numbers.
 
     Examples
     --------
     >>> import numpy as np
-    >>> row_counts(np.stack((np.arange(12), np.zeros(12)), axis=1), ["id", "size"])[0][:36]
-    "input column 'id' counts the rows, 0"
+    >>> row_counts(np.stack((np.arange(12), np.zeros(12)), axis=1), ["id", "size"])[0][:52]
+    "input column 'id' holds consecutive numbers, 0 to 11"
     """
     n = inputs.shape[0]
     if n < _COUNTED:
@@ -84,8 +84,8 @@ def row_counts(inputs: HostArray, columns: Sequence[str]) -> tuple[str, ...]:
     counts = [k for k in likely if np.array_equal(inputs[:, k], first[k] + np.arange(n))]
     names = _column_names(columns, inputs.shape[1])
     return tuple(
-        f"input column {names[k]} counts the rows, {inputs[0, k]:.0f} to {inputs[-1, k]:.0f}; if it only "
-        "numbers them, leave it out: it says nothing about new rows, and may give the targets away"
+        f"input column {names[k]} holds consecutive numbers, {inputs[0, k]:.0f} to {inputs[-1, k]:.0f}; if "
+        "it is only a row number, leave it out: it is useless for new rows, and may reveal the targets"
         for k in counts
     )
 
@@ -122,7 +122,7 @@ def check_target_range(dataset: Dataset, dtype: str) -> None:
     elif largest < math.sqrt(float(limits.tiny)):
         what = f"are at most {largest:.1e}, and their squares vanish in {dtype}"
     elif differ.max() < _RESOLVED * float(limits.eps):
-        what = f"differ by {differ.max():.1e} of their size, which {dtype} does not resolve"
+        what = f"differ by {differ.max():.1e} relative to their size, too little for the precision of {dtype}"
     else:
         return
     raise UsageError(f"{dataset.name}: the targets {what}; set data.standardize_targets, or another dtype")
@@ -148,7 +148,7 @@ def _target_warnings(where: str, task: Task, targets: HostArray, classes: Sequen
 def _far_inputs(
     others: dict[str, Part], normalization: tuple[HostArray, HostArray], names: Sequence[str]
 ) -> list[str]:
-    """Warn of inputs so far outside the training rows that outputs there mean little."""
+    """Warn of inputs so far outside the training range that outputs there have no meaning."""
     (shift, scale), warnings = normalization, []
     for label, part in others.items():
         extremes = np.stack((part.inputs.min(axis=0), part.inputs.max(axis=0)))

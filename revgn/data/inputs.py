@@ -30,7 +30,7 @@ from revgn.errors import DataError, UsageError
 
 PIECE = 2048  # rows read at once
 
-_FORMS = ("{}", "{}_test", "test_{}", "{}_train", "train_{}")  # of usual names, in order of preference
+_FORMS = ("{}", "{}_test", "test_{}", "{}_train", "train_{}")  # forms of usual names, in order of preference
 _IMAGES = 256  # images read at once
 _NPY = b"\x93NUMPY"  # begin of an .npy file
 _NUMBERS_ONLY = "the network expects a number"
@@ -43,7 +43,7 @@ class Piece(NamedTuple):
 
     inputs: HostArray
     targets: HostArray | None
-    files: tuple[str, ...] = ()  # of images, one per row
+    files: tuple[str, ...] = ()  # image files, one per row
 
 
 def read_inputs(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
@@ -248,7 +248,7 @@ def _h5_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[P
         def open_array(name: str) -> Read:
             stored, at = file[name], 0
             if not isinstance(stored, h5py.Dataset) or not stored.shape:
-                raise DataError(f"{path}: {name} is no data set with rows")
+                raise DataError(f"{path}: {name} is not a data set with rows")
             source = stored.asstr() if h5py.check_string_dtype(stored.dtype) else stored
 
             def read(count: int) -> HostArray:

@@ -10,7 +10,7 @@ from revgn.data.dataset import reading
 from revgn.data.dialect import GZIP, UTF16
 from revgn.errors import DataError
 
-_UNREADABLE = {  # the first bytes of files that are not read, and what to say
+_UNREADABLE = {  # first bytes of unsupported files, and the message
     b"\x93NUMPY": "holds a single array without a name; save inputs and targets with np.savez",
     b"PAR1\x15": "is a Parquet file",
     b"ARROW1\0\0": "is an Arrow file",
@@ -28,7 +28,7 @@ _MARKUP = {  # the same for text, after white space and in any case
 
 
 def kind_of_file(path: Path) -> Literal["table", ".npz", ".h5"]:
-    """Return the kind of a file by its content, whatever its name; a kind that cannot be read is an error."""
+    """Return the kind of a file from its content, not its name; an unsupported kind is an error."""
     with reading(path, OSError), path.open("rb") as file:
         head = file.read(1024)
     if found := _unreadable(path, head):
@@ -42,7 +42,7 @@ def kind_of_file(path: Path) -> Literal["table", ".npz", ".h5"]:
         return ".npz"
     if head.startswith(b"\x89HDF"):
         return ".h5"
-    if path.suffix.lower() in (".h5", ".hdf5"):  # the signature may follow a block of the user
+    if path.suffix.lower() in (".h5", ".hdf5"):  # the signature may follow a user block
         import h5py
 
         if h5py.is_hdf5(path):
@@ -53,7 +53,7 @@ def kind_of_file(path: Path) -> Literal["table", ".npz", ".h5"]:
 
 
 def _unreadable(path: Path, head: bytes) -> str:
-    """Return what a file is that cannot be read, by its first bytes; "" if it may be readable."""
+    """Return a description of an unsupported file, from its first bytes; "" if it may be readable."""
     text = head.lstrip()
     for known, start in ((_UNREADABLE, head), (_MARKUP, text.lower())):
         for signature, found in known.items():

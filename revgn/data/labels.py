@@ -1,8 +1,8 @@
 """Targets as a task: which task they describe, and class labels of any kind as one-hot rows.
 
 Text and truth values are class labels, and so are one-hot rows of any dtype. Whole numbers are class labels
-if they look like it: few different ones, each of them several times, as `_look_like_labels` defines. All
-other numbers are regression targets.
+if there are few distinct values and several rows per value, as `_look_like_labels` defines. All other numbers
+are regression targets.
 """
 
 from collections.abc import Collection
@@ -17,7 +17,7 @@ from revgn.data.settings import TaskChoice
 from revgn.errors import DataError
 
 _MOST_CLASSES = 10_000
-_FEW, _MANY = 5, 100  # numbers of different whole numbers
+_FEW, _MANY = 5, 100  # limits on the number of distinct integers
 _ROWS_PER_LABEL = 10
 _DENSE = 0.9  # fraction of the integers from the first to the last label that occur
 _EXACT = 2**53  # from here on every float is whole
@@ -28,8 +28,8 @@ class Encoded(NamedTuple):
 
     task: Task
     targets: list[HostArray]
-    names: tuple[str, ...]  # of the c classes or targets
-    reason: str  # what the targets hold, in words, such as "text"; "" if the task is known
+    names: tuple[str, ...]  # names of the c classes or targets
+    reason: str  # content of the targets in words, such as "text"; "" if the task is known
 
 
 def encode_targets(
@@ -54,7 +54,7 @@ def encode_targets(
     target_names : tuple of str
         Names of the target columns, if known.
     for_training : bool
-        Whether a network is to learn the labels. Otherwise they may be of one class, or as many as the rows.
+        Whether a network is to learn the labels. Otherwise there may be a single class, or one class per row.
 
     Raises
     ------
@@ -117,11 +117,14 @@ def infer_task(targets: HostArray) -> tuple[Task, str]:
 
 
 def _look_like_labels(values: HostArray, rows: int, *, is_whole: bool) -> bool:
-    """Return whether different whole numbers, sorted, look like class labels.
+    """Return whether the sorted distinct values of whole-number targets look like class labels.
 
-    Two numbers do. So do integers from 0 or 1 with few gaps and at least two rows each, or floats without
-    gaps and with four. Other integers do if they are at most five with two rows each, or at most a hundred
-    with ten rows each.
+    They do in four cases, with the rows per value on average:
+
+    - at most two values;
+    - integers from 0 or 1 with few gaps, and at least 2 rows per value;
+    - floats from 0 or 1 without gaps, and at least 4 rows per value;
+    - other integers: at most 5 values with at least 2 rows per value, or at most 100 with at least 10.
     """
     k = values.size
     span = int(values[-1]) - int(values[0]) + 1  # the dtype may have eight bits
@@ -183,7 +186,7 @@ def label_name(label: object) -> str:
 def matched_label(label: str, classes: Collection[str], decimal: str = ".") -> str:
     """Return the class that a label names: the same text, or else the only class that is the same number.
 
-    A number that is no class is returned under its usual name, and any other label as it is. True is 1.
+    A number that is no class is returned under its usual name, and any other label unchanged. True is 1.
 
     Examples
     --------

@@ -32,7 +32,7 @@ def complete_rows(
     drop : bool
         Whether rows may be left out.
     advice : str
-        What else may be done about missing values.
+        Further advice for the error message.
 
     Raises
     ------

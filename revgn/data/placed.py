@@ -33,7 +33,7 @@ class PlacedPart:
     scale: Array  # (d,)
     image_shape: ImageShape | None
     backend: Backend
-    dtype: DType  # of batches
+    dtype: DType  # dtype of batches
     is_resident: bool
 
 
@@ -130,7 +130,7 @@ def take_rows(
 
     Notes
     -----
-    Cost: only the draws of the changes are copied to the device, unless the rows are on the host.
+    Cost: only the random draws are copied to the device, unless the rows are on the host.
 
     Examples
     --------

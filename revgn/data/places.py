@@ -24,8 +24,10 @@ class Known:
     """A known data set: its files, sizes and source."""
 
     forms: tuple[tuple[str, ...], ...]  # alternative sets of files, each with the whole data set
-    shape: tuple[int, ...]  # of a sample: channels, height and width, or the number of columns of a table
-    rows: tuple[int, ...]  # of the training and the test set, or of both if a shuffle divides them
+    shape: tuple[
+        int, ...
+    ]  # shape of a sample: channels, height and width, or the number of columns of a table
+    rows: tuple[int, ...]  # rows of the training and the test set, or of both if a shuffle divides them
     credit: str
     url: str
     classes: tuple[str, ...] = ()

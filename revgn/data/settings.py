@@ -32,12 +32,14 @@ class DataSettings:
         "Key of the inputs in an .npz file, or their path in an .h5 file; by default found by usual names.",
         default=None,
     )
-    targets: str | None = setting("Key or path of the targets; by default as for inputs.", default=None)
+    targets: str | None = setting(
+        "Key or path of the targets; by default found by usual names.", default=None
+    )
     test_inputs: str | None = setting(
-        "Key or path of the inputs of the test set; by default as for inputs.", default=None
+        "Key or path of the inputs of the test set; by default found by usual names.", default=None
     )
     test_targets: str | None = setting(
-        "Key or path of the targets of the test set; by default as for inputs.", default=None
+        "Key or path of the targets of the test set; by default found by usual names.", default=None
     )
     layout: LayoutChoice = setting(
         "Axes of images in a file: (n, channels, height, width) or (n, height, width, channels); auto infers "

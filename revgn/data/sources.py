@@ -23,7 +23,7 @@ from revgn.errors import DataError, UsageError, nearest
 _SUFFIXES = (".npz", ".h5", ".hdf5", ".csv", ".tsv", ".txt", ".gz")
 _OF_TABLES = ("target", "columns", "separator", "decimal")
 _OF_ARRAYS = ("inputs", "targets", "test_inputs", "test_targets", "layout")
-_TEST_FRACTION = 0.2  # of a known table; its checksum depends on the split
+_TEST_FRACTION = 0.2  # test fraction of a known table; its checksum depends on the split
 
 
 def load_dataset(

@@ -24,7 +24,7 @@ _PADDED = re.compile(r"[-+]?0\d+")  # whole numbers with leading zeros, such as 
 
 
 class Table(NamedTuple):
-    """Rows of a table, the names of its input and target columns, and what was noticed on the way."""
+    """Rows of a table, the names of its input and target columns, and notes for the user."""
 
     rows: Rows
     columns: tuple[str, ...]
@@ -36,10 +36,10 @@ class Table(NamedTuple):
 def read_table(path: Path, settings: DataSettings, input_columns: Sequence[str] = ()) -> Table:
     """Read a table of numbers under a header row, whose dialect is detected or set.
 
-    The columns `target` are the targets; all others, or only `columns`, are the inputs. Where
-    `input_columns` names columns, these are the inputs, whatever the table has beside them. Columns without a
-    name are left out. A single target column may hold text, the names of classes, unless the task is a
-    regression. The cells true and false are 1 and 0 in inputs.
+    The columns `target` are the targets; all others, or only `columns`, are the inputs. If `input_columns` is
+    given, these columns are the inputs, and other columns are ignored. Columns without a name are left out.
+    A single target column may hold text, the names of classes, unless the task is a regression. The cells
+    true and false are 1 and 0 in inputs.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def read_table(path: Path, settings: DataSettings, input_columns: Sequence[str] 
         str(path),
         lambda row: f"line {lines[row]}",
         drop=settings.drop_missing,
-        advice=", or columns to leave out columns",
+        advice=", or exclude columns with the setting columns",
     )
     if note:
         x, lines = x[complete], array("q", np.frombuffer(lines, np.int64)[complete].tolist())
@@ -134,9 +134,9 @@ def _choose_columns(
 def _targets(
     cells: list[list[str]], names: list[str], form: Dialect, task: TaskChoice, lines: list[str]
 ) -> HostArray:
-    """Return the cells of the target columns as int64 or float64; those of a single column may be text.
+    """Return the cells of the target columns as int64 or float64; cells of a single column may be text.
 
-    Labels are text where they would lose digits as numbers, such as 007, or where two would be one number.
+    Labels stay text if, as numbers, they would lose digits (007) or two of them would be equal.
     """
     column = [row[0] for row in cells] if len(names) == 1 else []
     numeric = [is_number(cell, form.decimal) for cell in column]
@@ -160,7 +160,7 @@ def _targets(
 
 
 def _text_labels(column: list[str]) -> HostArray:
-    """Return labels that are text; true and false are one label each, in whatever case they are written."""
+    """Return labels that are text; true and false are one label each, regardless of case."""
     lower = [cell.lower() for cell in column]
     return np.array(lower if len({*column}) > 2 and {*lower} <= {"false", "true"} else column)
 

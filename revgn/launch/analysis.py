@@ -32,7 +32,7 @@ def analyse_run(run: Run, rows: int = 100, probes: int = 0, data: str | None = N
     probes : int
         Number of random vectors with which kernels are estimated; 0 computes kernels exactly.
     data : str or None
-        Present path of the data file, if it is not where it was during training.
+        Current path of the data file, if it is not where it was during training.
 
     Notes
     -----
@@ -54,7 +54,7 @@ def analyse_run(run: Run, rows: int = 100, probes: int = 0, data: str | None = N
         numpy = run.attributes.get("version.numpy", "another version")
         raise RunError(
             f"{run.folder}: its initial weights cannot be drawn again: the random numbers here (NumPy "
-            f"{np.__version__}) differ from those of the run (NumPy {numpy})"
+            f"{np.__version__}) differ from the run (NumPy {numpy})"
         )
     problem = problem_of(run, data=data)
     probe = start_probe(problem, rows, probes)

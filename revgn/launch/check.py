@@ -134,15 +134,15 @@ def _config(run: Run) -> str:
 
 
 def _network(run: Run) -> str:
-    """Compare the frozen arrays with those that this version draws from the seed."""
+    """Compare the frozen arrays with the arrays that this version draws from the seed."""
     _skip_own_parts(run)
     difference = redraw_difference(run)
     if difference is None:
         raise _SkippedError("the file is missing, as in runs before 0.2; the network is drawn from the seed")
     if difference > ROUNDING:
-        return "differs from what this version draws from the seed; the stored arrays are used"
-    same = "" if difference == 0 else f" to a relative difference of {difference:.1e}"
-    return f"equal to what the seed gives{same}"
+        return "differs from the arrays drawn from the seed in this version; the stored arrays are used"
+    same = "" if difference == 0 else f", up to a relative difference of {difference:.1e}"
+    return f"equal to the arrays drawn from the seed{same}"
 
 
 def _skip_own_parts(run: Run) -> None:
@@ -197,7 +197,7 @@ def _weights(run: Run, load: Callable[[], Problem]) -> str:
             if not missed <= _TOLERANCE[problem.config.training.dtype]:
                 step = checkpoint.step
                 raise RunError(f"step {step}: {name} is {now:.9g}, but {was:.9g} was recorded")
-    same = "exactly" if worst == 0 else f"to a relative difference of {worst:.1e}"
+    same = "exactly" if worst == 0 else f"up to a relative difference of {worst:.1e}"
     return f"step {checkpoint.step}: recomputed losses agree with the record {same}"
 
 

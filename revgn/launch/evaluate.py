@@ -43,25 +43,25 @@ def evaluate_run(
         them. Classes are matched by name, and so are input columns if both files have names. The data of the
         run itself are not needed.
     checkpoint : int or {"last", "best"}
-        Step of the checkpoint, the newest one, or the one with the best score.
+        Step of the checkpoint; "last" is the newest checkpoint, "best" the one with the best score.
     weights : {"raw", "average"}
-        Evaluate the weights themselves or their running average.
+        Raw weights, or averaged weights.
     problem : Problem or None
         The problem of a run that was started with a `Problem`.
     parts : sequence of {"train", "validation", "test"}
         Sets that are evaluated. Default: all.
     backend : {"numpy", "cupy"} or None
-        Array library. Default: that of the run.
+        Array library. Default: the library of the run.
 
     Returns
     -------
     dict
         The keys `run`, `step`, `weights`, `data`, `task` and `classes` (for a regression the names of the
         targets); the metrics of each of these sets, such as `test_loss`; and the same for all their rows
-        together, such as `all_loss`. Other data that have no test set are not split, so that only the
-        latter are returned. The metrics are `rows` and `loss`; for classes `accuracy`,
-        `class_accuracy` by class, and `confusion`, in which row i counts the samples of class i; for a
-        regression `rmse` in the unit of the targets and `r2`, and `targets` with both for each target.
+        together, such as `all_loss`. Other data without a test set are not split; only the `all_` metrics are
+        returned for them. The metrics are `rows` and `loss`; for classes `accuracy`, `class_accuracy` by
+        class, and `confusion`, in which row i counts the samples of class i; for a regression `rmse` in the
+        unit of the targets and `r2`, and `targets` with both for each target.
         With the best checkpoint, `selected_by` is the metric that selected it. If it is a metric of the test
         set, the test metrics are optimistic.
 
@@ -167,7 +167,7 @@ def matched_columns(other: Dataset, own: Interface) -> Dataset:
 
 
 def _other_data(run: Run, own: Interface, data: dict[str, Any]) -> Dataset:
-    """Load the data that `data` describes, with columns and classes matched to those of the run."""
+    """Load the data that `data` describes, with columns and classes matched to the data of the run."""
     ours = run.config["data"]
     same_kind = Path(data.get("name", ours["name"])).suffix == Path(ours["name"]).suffix
     inherited = ours if same_kind else {"folder": ours.get("folder")}

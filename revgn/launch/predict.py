@@ -28,15 +28,15 @@ Kind = Literal["probability", "output", "prediction"]
 class Predictions(NamedTuple):
     """Predictions for n inputs.
 
-    `values` are the probabilities of the classes; the outputs of the network for classes, if the loss
-    was not cross-entropy; or, for a regression, the predictions in the unit of the targets.
+    `values` are class probabilities (network outputs if the loss is not cross-entropy) or, for a regression,
+    predictions in the unit of the targets.
     """
 
     values: HostArray  # (n, c) float64
-    names: tuple[str, ...]  # of the c classes or targets
+    names: tuple[str, ...]  # names of the c classes or targets
     kind: Kind
     predicted: HostArray | None  # (n,) positions of the predicted classes; None for a regression
-    files: tuple[str, ...] = ()  # of images, one per row
+    files: tuple[str, ...] = ()  # image files, one per row
 
     @property
     def labels(self) -> HostArray:
@@ -63,7 +63,7 @@ def open_predictor(
 ) -> Predictor:
     """Return the network of a run with the weights of a checkpoint; raises the errors of `rebuild`.
 
-    `weights` None stands for the averaged weights if the run has them, else for the weights themselves.
+    `weights` None selects the averaged weights if the run has them, else the raw weights.
     """
     run = run if isinstance(run, Run) else open_run(run)
     weights = judged_weights(run.epochs) if weights is None else weights
@@ -89,9 +89,9 @@ def predict(
     x : (n, d), or images (n, channels, height, width) or (n, height, width, channels)
         Inputs in the units of the training data.
     checkpoint : int or {"last", "best"}
-        Step of the checkpoint, the newest one, or the one with the best score.
+        Step of the checkpoint; "last" is the newest checkpoint, "best" the one with the best score.
     weights : {"raw", "average"} or None
-        Weights themselves or their average. Default: the average if the run has it.
+        Raw weights, or averaged weights. Default: averaged weights if the run has them, else raw.
     backend : {"numpy", "cupy"}
         Array library.
     problem : Problem or None
@@ -162,7 +162,7 @@ def predict_file(
     Parameters
     ----------
     **settings
-        Data settings that say how to read the file: `inputs` and `targets` (names of arrays), `separator` and
+        Data settings for reading the file: `inputs` and `targets` (names of arrays), `separator` and
         `decimal` (of a table).
 
     Returns
@@ -199,8 +199,8 @@ def predict_file(
 def true_values(targets: HostArray, interface: Interface) -> HostArray | None:
     """Return the targets of a file as positions of classes (n,) or as numbers (n, c); None if neither.
 
-    What is missing is NaN. A class is recognized by its name, or by its position if the file has
-    none of the names; the position of an unknown class is -1.
+    Missing values are NaN. A class is recognized by its name, or by its position if the file has none of the
+    names; the position of an unknown class is -1.
     """
     c = len(interface.classes)
     if interface.task == "regression":

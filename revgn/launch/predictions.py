@@ -29,7 +29,7 @@ from revgn.store.files import replacing, write_all
 Write = Callable[[Predictions], None]
 Origin = Mapping[str, str | int]
 
-_MEANING = {  # of the values of each kind
+_MEANING = {  # meaning of the values of each kind
     "probability": "probability of each class",
     "output": "output of the network for each class; not a probability, since the loss is not cross-entropy",
     "prediction": "prediction of each target, in its own unit",
@@ -37,7 +37,7 @@ _MEANING = {  # of the values of each kind
 
 
 def origin(predictor: Predictor, path: Path, command: str) -> dict[str, str | int]:
-    """Return the origin of predictions, as it is stored beside them."""
+    """Return the origin of predictions, to be stored with them."""
     attributes = predictor.run.attributes
     kept = ("source", "data_name", "data_sha256", "references")
     return {
@@ -59,7 +59,7 @@ def open_predictions(path: Path, about: Origin, *, replace: bool = False) -> Ite
     Raises
     ------
     UsageError
-        If the ending is unknown, or the file exists and `replace` is false.
+        If the suffix is unknown, or the file exists and `replace` is false.
     RunError
         If the file cannot be written.
 
@@ -70,7 +70,8 @@ def open_predictions(path: Path, about: Origin, *, replace: bool = False) -> Ite
     """
     kinds = {".csv": _write_csv, ".npz": _write_npz, ".h5": _write_h5, ".hdf5": _write_h5}
     if (suffix := path.suffix.lower()) not in kinds:
-        raise UsageError(f"{path}: ends in {suffix or 'nothing'!r}; expected {', '.join(kinds)}")
+        has = f"ends in {suffix!r}" if suffix else "has no suffix"
+        raise UsageError(f"{path}: {has}; expected {', '.join(kinds)}")
     if path.exists() and not replace:
         raise UsageError(f"{path}: exists already and is not overwritten; add --force to replace it")
     with replacing(path) as partial, kinds[suffix](partial, about) as write:
@@ -97,7 +98,7 @@ def csv_writer(file: TextIO) -> Write:
 
 
 def _unlike(name: str, others: Collection[str]) -> str:
-    """Return a name for a column that no class or target has."""
+    """Return a column name that differs from the names of all classes and targets."""
     while name in others:
         name += "_"
     return name
@@ -153,7 +154,7 @@ class _KeepsError(io.FileIO):
     error: OSError | None = None
 
     def write(self, content: Any) -> int:
-        """Write all of `content`; after an error, only say so."""
+        """Write all of `content`; after an error, only return its length, as if it had been written."""
         if self.error is None:
             try:
                 write_all(self.fileno(), content)

@@ -38,11 +38,12 @@ def problem_of(
     own : Problem or Config or None
         The problem itself, for a run with the user's own network, loss or optimizer; or changed settings.
     optimizer : bool
-        Whether to build the optimizer. If False, the optimizer of the run may be one that was removed.
+        Whether to build the optimizer. If False, the run may have an optimizer that this version no
+        longer has.
     backend : {"numpy", "cupy"} or None
         Backend that replaces the backend of the run, unless `own` is a problem.
     data : str or None
-        Present path of the data file, unless `own` is a problem. If the file of the run is not there any
+        Current path of the data file, unless `own` is a problem. If the file of the run is not there any
         more, a file of the same size and ending beside it or in the current folder is tried.
 
     Raises
@@ -85,18 +86,18 @@ def is_own(run: Run) -> bool:
 
 
 def own_parts(run: Run) -> list[str]:
-    """Return which of network and loss of a run are user-defined."""
+    """Return the user-defined parts of a run: "network", "loss", both or none."""
     parts = {"network": run.config["network"], "loss": run.config["training"].get("loss")}
     return [name for name, part in parts.items() if isinstance(part, dict) and part.get("kind") == OWN]
 
 
 def redraw_difference(run: Run) -> float | None:
-    """Return how far the frozen arrays of a run are from those that this version draws from its seed.
+    """Return the difference of a run's frozen arrays from the arrays that this version draws from its seed.
 
-    The result is the largest difference of absolute values, relative to the largest one of an array. It is 0
-    for the same bits, about the machine precision for another LAPACK, which may also choose other signs, and
-    about 1 if other random numbers are drawn; None if the run has no stored arrays. `RunError` is raised if
-    the network cannot be built in this version.
+    The result is the largest difference between absolute values, relative to the largest value of an array;
+    signs are ignored, since they depend on the LAPACK library. The result is 0 for equal bits, about the
+    machine precision for another LAPACK, and about 1 if other random numbers are drawn; None if the run has
+    no stored arrays. `RunError` is raised if the network cannot be built in this version.
     """
     stored = load_network(run.folder)
     if stored is None:
@@ -112,7 +113,7 @@ def redraw_difference(run: Run) -> float | None:
 
 
 def stored_network(problem: Problem) -> StoredNetwork:
-    """Return what is stored of the network of a problem when a run starts."""
+    """Return the data of a problem's network that are stored when a run starts."""
     path = Path(problem.config.data.name)
     frozen = {name: to_host(array) for name, array in frozen_arrays(problem.network).items()}
     size = path.stat().st_size if path.suffix and path.is_file() else 0
@@ -153,9 +154,9 @@ def _load(run: Run, config: Config, stored: StoredNetwork | None) -> tuple[Confi
 
 
 def _load_as_then(run: Run, config: Config, stored: StoredNetwork | None) -> Dataset:
-    """Load the data of a run for the task that they had when the run started.
+    """Load the data of a run for the task of the run.
 
-    Runs before 0.2 do not say it, and took whole numbers for labels by another rule, so both tasks are tried.
+    Runs before 0.2 do not record the task, and recognized labels by another rule, so both tasks are tried.
     """
 
     def loaded(task: TaskChoice) -> Dataset:

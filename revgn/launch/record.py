@@ -57,7 +57,7 @@ class _Candidate(NamedTuple):
 
 
 class _Keeper:
-    """Schedule of the checkpoints of a run, and holder of the best states until they are written.
+    """Schedules the checkpoints of a run, and keeps the best states until they are written.
 
     States are immutable, so the best ones are held without a copy. They are written before any later
     checkpoint. A run that is killed and resumed from its newest checkpoint therefore repeats each evaluation
@@ -185,11 +185,11 @@ def _saving_the_best(keeper: _Keeper) -> Iterator[None]:
 
 
 def _scores(record: dict[str, float]) -> dict[Weights, float]:
-    """Return the score of each kind of weights; metrics for which lower is better enter with a minus."""
+    """Return the score of each kind of weights; metrics for which lower is better are negated."""
     scores = {weights: score_of(record, weights) for weights in WEIGHTS}
     return {weights: score[0] * score[1] for weights, score in scores.items() if score is not None}
 
 
 def _is_sound(problem: Problem, state: TrainState) -> bool:
-    """Return whether the loss is finite on one batch size of training rows."""
+    """Return whether the loss is finite on the first `batch_size` training rows."""
     return math.isfinite(evaluate_part(problem, state.params, problem.dataset.train, problem.batch_size)[0])

@@ -138,9 +138,9 @@ def _latest_state(run: Run, problem: Problem, note: Callable[[str], None]) -> Tr
 
 
 def _changes(run: Run, problem: Problem, state: TrainState, origin: Provenance) -> Iterator[str]:
-    """Yield what the resumed run does in another way than before, in words."""
+    """Yield a sentence for each way in which the resumed run will differ from the run so far."""
     if changes := machine_changes(run.attributes, origin):
-        yield f"{', '.join(changes)}: results may differ from those of an uninterrupted run in the last bits"
+        yield f"{', '.join(changes)}: results may differ from an uninterrupted run in the last bits"
     if not state.step:
         return
     before, after = build_config(run.config), problem.config
@@ -157,7 +157,7 @@ def _changes(run: Run, problem: Problem, state: TrainState, origin: Provenance) 
         yield _schedule_change(before, after, last, now, (total, problem.total_steps))
     if isinstance(problem.average, Tail) and state.average and state.average.steps:
         begin = tail_begin(problem.average, problem.total_steps)
-        if state.average.steps > max(state.step - begin, 0):  # of which some came before the beginning
+        if state.average.steps > max(state.step - begin, 0):  # some of its steps are before `begin`
             first = max(state.step, begin) + 1
             yield f"the average of the weights starts again at step {first}, since it begins later now"
 

@@ -16,7 +16,7 @@ from revgn.training import Model, outputs_in_pieces, r2_of, regression_scores
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """Sums over the rows of a set, which add up over several sets.
+    """Sums over the rows of a set; the sums of several sets can be added.
 
     `confusion[i, j]` is the number of rows of class i that are classified as class j; None for a regression.
     `squares` are the sums of squared errors of each target, in the scale in which the network is
@@ -36,7 +36,7 @@ def score_part(model: Model, params: ChainParams, part: Part) -> Scores:
 
     Notes
     -----
-    Law: loss and accuracy are, bit by bit, those that training records for the same rows and weights.
+    Law: loss and accuracy equal the records of training for the same rows and weights, bit by bit.
     """
     placed = place_part(model.interface, part, model.backend, model.dtype, is_resident=False)
     c = part.targets.shape[1]

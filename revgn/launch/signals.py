@@ -1,9 +1,9 @@
 """Signals that ask a process to stop: SIGINT, SIGTERM and SIGHUP.
 
 The first one ends training after the step, with a checkpoint; a second one acts at once. Signals within half
-a second of the first belong to it: `timeout` and a closing terminal send theirs twice. A SIGHUP that the
-process ignores from its start, as under `nohup`, stays ignored. SIGINT is caught even then, since shells let
-all background processes of a script ignore it.
+a second of the first count as one with it, since `timeout` and a closing terminal send a signal twice. A
+SIGHUP that the process ignores from its start, as under `nohup`, stays ignored. SIGINT is caught even then,
+since shells let all background processes of a script ignore it.
 """
 
 import signal

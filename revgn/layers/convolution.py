@@ -95,7 +95,7 @@ Params = CouplingParams | ProjectedParams
 
 
 class ConvolutionPoint(NamedTuple):
-    """Inputs u, features A and slopes phi' (boolean for relu); and rows in place of unfold(u), if any."""
+    """Inputs u, features A, slopes phi' (boolean for relu), and rows that replace unfold(u), if set."""
 
     inputs: Array
     features: Array
@@ -258,7 +258,7 @@ def vjp_params_trained_convolution(
 def jvp_convolution(
     of: Convolution, params: Params, point: ConvolutionPoint, du: Array, dparams: Params
 ) -> Array:
-    """Return ([unfold(du), unfold(u)] [C; dC] * phi') Wb + A dW: two products with C are one."""
+    """Return ([unfold(du), unfold(u)] [C; dC] * phi') Wb + A dW; both products with C are computed as one."""
     xp, C, Wb = array_namespace(du), projection_of(of, params), params.weight[:-1, :]
     dC = dparams.projection if isinstance(dparams, ProjectedParams) else None
     both = C if dC is None else xp.concat((C, dC), axis=0)

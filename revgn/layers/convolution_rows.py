@@ -1,11 +1,11 @@
 """Rows of convolutions: the derivative in the parameters as matrices, its pseudoinverse, and the costs.
 
-A row of the derivative in W is a sum of outer products a_p b_p^T over the pixels p, with the rows of A and of
-b; in C, with the rows of unfold(u) and of g = (b Wb^T) * phi' (see `revgn.layers.convolution`). The rows of
-each sample are then the matrices A^T b and unfold(u)^T g of its pixels.
+A row of the derivative belongs to one sample and is a sum of outer products over its pixels. In W it is the
+matrix A^T b, with the rows of A and b at these pixels. In C it is unfold(u)^T g, with g = (b Wb^T) * phi'
+(see `revgn.layers.convolution`).
 
-The block step changes W alone: A has n P rows and a pseudoinverse of its own, while the derivative in W and C
-together has no factors smaller than n P q.
+The block step changes only W, by the pseudoinverse of A (n P rows). For W and C together, a matrix of order
+n P q would have to be factored.
 """
 
 from dataclasses import replace

@@ -20,7 +20,7 @@ from revgn.maps import Halves
 
 @dataclass(frozen=True, slots=True)
 class Squeeze:
-    """Images of size `grid`, of which each square of f x f pixels becomes a pixel, f = `factor`.
+    """Squeeze of images of size `grid`: each square of f x f pixels becomes one pixel, f = `factor`.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def squeezed(x: Array, grid: Grid, factor: int) -> Array:
 
 
 def unsqueezed(y: Array, grid: Grid, factor: int) -> Array:
-    """Return the images x (.., H W q) of which y is `squeezed`."""
+    """Return the images x (.., H W q) with squeezed(x) = y."""
     H, W, q, _ = grid
     return _permuted(y, (H // factor, W // factor, factor, factor, q))
 

@@ -1,4 +1,4 @@
-"""Solutions of (K + mu I) Z = B whose residual is measured: refined, or solved by a better factorization.
+"""Solve (K + mu I) Z = B and measure the residual; if it is too large, refine Z or factor more accurately.
 
 The residual |R| / |B| is accepted up to eps^0.6, with eps the unit of rounding of the dtype of B.
 """
@@ -18,7 +18,7 @@ Evaluate = Callable[[Array, Array, T | None, Factor, FactorInfo], tuple[T, Array
 _REFINEMENTS = 3
 _ENOUGH = 0.6  # exponent of eps: a residual up to eps^0.6 is accepted
 _EXPECTED = 0.1  # residual of a solution over eps (s_max / s_min)^2, as measured for features of images
-_HIDDEN = 1e-3  # fraction of mu |Z| / |B|, the residual due to damping, that is accepted
+_HIDDEN = 1e-3  # accepted residual, relative to the residual mu |Z| / |B| due to damping
 
 
 def solve_checked(
@@ -28,7 +28,7 @@ def solve_checked(
     evaluate: Evaluate[T],
     refactor: Callable[[Rung], Factored | None],
 ) -> tuple[T, FactorInfo, float]:
-    """Solve (K + mu I) Z = B, refine Z by its residual, and climb the ladder until Z is accurate.
+    """Solve (K + mu I) Z = B, refine Z, and try the next rungs of `factor` until Z is accurate.
 
     Parameters
     ----------

@@ -3,10 +3,10 @@
     z_0 = K y        z_(i+1) = s K z_i        s = |y| / |z_0|
 
 The largest eigenvalue is estimated by the largest Ritz value of K on the span of y, z_0, z_1, ..., for a
-fixed y. Lanczos finds the same value in as many steps. It is accurate to a few percent, unless the spectrum
-is special. It follows from the inner products of these vectors: with Y the vectors scaled to length 1,
-M = Y^T Y and H = Y^T K Y, it is the largest theta with H a = theta M a. The smallest eigenvalue is estimated
-from products with K^-1. No vector is orthogonalized, so a step is one product and one launch.
+fixed y. Lanczos finds the same value in as many steps. The estimate is usually accurate to a few percent. It
+is the largest theta with H a = theta M a, where M = Y^T Y, H = Y^T K Y, and Y holds these vectors scaled to
+length 1. The smallest eigenvalue is estimated from products with K^-1. No vector is orthogonalized, so a step
+is one product and one launch.
 Source: Parlett, The Symmetric Eigenvalue Problem, chapter 12.
 """
 

@@ -1,8 +1,8 @@
-"""Factorizations of symmetric positive semidefinite matrices K, by a ladder that never fails silently.
+"""Factorizations of symmetric positive semidefinite matrices K, by three methods of increasing accuracy.
 
     (K + mu I) X = B
 
-mu is the damping. The ladder has three steps. Each is tried if the one before it is not accurate enough:
+mu is the damping. Each method, called a rung, is tried if the one before it is not accurate enough:
 
 - cholesky, in the dtype of the matrix;
 - cholesky-float64, with the matrix formed again in double precision;
@@ -71,7 +71,8 @@ def factor(
     rule : PinvRule
         `rtol` and `atol` apply to the square roots of K's eigenvalues.
     damping_unit : {"largest", "mean", "one"}
-        mu is rule.damping times K's largest eigenvalue, computed to 1e-6, times its mean diagonal, or itself.
+        mu is rule.damping times this unit: the largest eigenvalue of K (to 1e-6), the mean diagonal of K,
+        or 1.
     first_rung : str
         First rung to try, for a caller whose solution by an earlier rung failed.
     """
@@ -243,7 +244,7 @@ def damping_decides(damping: float, order: int, like: Array) -> bool:
 
 
 def _bound(order: int, like: Array) -> float:
-    """Return the smallest accepted eigenvalue of a Cholesky factor of the dtype of `like`, over the largest.
+    """Return the smallest accepted ratio of the smallest to the largest eigenvalue of K + mu I, for Cholesky.
 
     In single precision, the residual of the solution decides; in double precision, this bound decides.
     """

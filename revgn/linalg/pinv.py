@@ -5,8 +5,7 @@
 
 mu is the damping, relative to the largest eigenvalue of A A^T, or n times a given number. X is improved by
 iterative refinement. Its residual is computed with A, not with the Gram matrix, and decides whether a rung of
-the ladder of `factor` was accurate enough. Source: Golub and Van Loan, Matrix Computations, sections 5.3 and
-3.5.3.
+`factor` was accurate enough. Source: Golub and Van Loan, Matrix Computations, sections 5.3 and 3.5.3.
 """
 
 from dataclasses import dataclass, replace
@@ -34,8 +33,8 @@ class Pinv:
 class PinvInfo(NamedTuple):
     """Description of a pseudoinverse: its factorization, and the relative residual of its equation.
 
-    For n <= m, `residual` is |V - A X - mu Y| / |V| within the kept range, with X = A^T Y. For n > m, it is
-    |A^T (V - A X) - mu X| / |A^T V|.
+    For n <= m, `residual` is |V - A X - mu Y| / |V| with X = A^T Y, after projection onto the singular
+    vectors that are kept. For n > m, it is |A^T (V - A X) - mu X| / |A^T V|.
     """
 
     rung: Rung
@@ -56,7 +55,7 @@ class PinvSolution(NamedTuple):
 
 
 class BegunPinvSolution(NamedTuple):
-    """A `PinvSolution` whose residual is not known yet; its info reads as None if that is too large."""
+    """A `PinvSolution` whose residual is not known yet; its info is read as None if this is too large."""
 
     solution: Array
     realized: Array

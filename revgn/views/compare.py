@@ -32,7 +32,7 @@ _LABELS = {
     "rho": "median rho",
 }
 
-SELECTED_BY_TEST = ": test metrics of the best are optimistic; --validation 0.1 holds rows out"
+SELECTED_BY_TEST = ": the best test metrics are optimistic; --validation 0.1 holds out validation rows"
 
 
 @dataclass(frozen=True, slots=True)

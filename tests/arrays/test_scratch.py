@@ -90,7 +90,7 @@ def test_a_full_disk_is_reported(monkeypatch):
 
 def test_a_disk_that_is_too_small_raises_at_once(folder):
     free = shutil.disk_usage(folder).free
-    with pytest.raises(UsageError, match=r"GB on disk, but .* has .* GB left; allow more memory"):
+    with pytest.raises(UsageError, match=r"GB on disk are needed, but .* has .* GB left; allow more memory"):
         Scratch(1000, 2 * free)
     Scratch(3 * free, 2 * free)
 

@@ -47,11 +47,11 @@ def test_help_of_train_shows_choices_and_defaults(invoke):
     short, full = (" ".join(invoke("train", option).stdout.split()) for option in ("--help", "--help-all"))
     assert "[default: 512 with dense]" in short
     assert "[gauss-newton (default), sgd, adam, " in short
-    assert "--lr NUMBER Learning rate. [default: by the data]" in short
+    assert "--lr NUMBER Learning rate. [default: chosen from the data]" in short
     assert "[N|full]" in short
-    assert " 0.1 (sgd), 0.001 (adam)," in full
+    assert " 0.1 (sgd); 0.001 (adam);" in full
     assert "(minimum-norm, cg, auto). " in full
-    assert "default: 0.03 (kfac), by the data, else 0.0 (minimum-norm, block, cg, auto)]" in full
+    assert "default: 0.03 (kfac); chosen from the data, else 0.0 (minimum-norm, block, cg, auto)]" in full
 
 
 @pytest.mark.parametrize(("name", "lines"), [("train", 85), ("sweep", 115)])
@@ -222,7 +222,11 @@ def test_unknown_commands(name, hint, invoke):
         (["--set", "hiden=8"], 2, "--hiden: unknown setting; did you mean hidden?"),
         (["-s", "optimizer.carry=0.9"], 2, "optimizer.carry: is now optimizer.momentum"),
         (["--hidden", "many"], 2, "network.hidden: 'many' cannot be used; expected a whole number"),
-        (["--optimizer", "lion"], 2, "optimizer.kind: unknown name 'lion'; known are gauss-newton, sgd"),
+        (
+            ["--optimizer", "lion"],
+            2,
+            "optimizer.kind: unknown name 'lion'; expected one of gauss-newton, sgd",
+        ),
         (["--batch-size", "ful"], 2, "training.batch_size: 'ful' cannot be used; expected full, a whole"),
         (["--solver", "block", "--block-weights", "a,b"], 2, "'a,b' cannot be used; expected uniform, fir"),
         (["-s", "preset=[1]"], 2, "preset: unknown name"),

@@ -53,7 +53,7 @@ def test_predictions_on_standard_output_and_in_files(train, invoke, tmp_path, di
         (("none", "new.npz"), 2, "none: there is no such folder"),
         (("run", "new.npz", "-o", "p.txt"), 2, "p.txt: ends in '.txt'; expected .csv, .npz, .h5"),
         (("run", "new.npz", "-o", "nowhere/p.csv"), 1, "nowhere/p.csv: cannot be written"),
-        (("run", "new.npz", "-o", "new.npz", "--force"), 2, "new.npz: is the file of the inputs"),
+        (("run", "new.npz", "-o", "new.npz", "--force"), 2, "new.npz: is the input file"),
         (("run", "new.npz", "--force"), 2, "--force: there is no output file; add -o FILE"),
         (("run", "new.npz", "--checkpoint", "3"), 1, "has no checkpoint of step 3; available: "),
         (("run", "new.npz", "--checkpoint", "newest"), 2, "'newest' is not best, last or a step"),

@@ -63,9 +63,9 @@ def test_arrays_with_other_names_need_settings(save):
         load_dataset(path)
     with pytest.raises(DataError, match="has no array 'z'; it holds a, b, c, d"):
         load_dataset(path, inputs="z", targets="b")
-    with pytest.raises(UsageError, match="together"):
+    with pytest.raises(UsageError, match="set both inputs and targets, or neither"):
         load_dataset(path, inputs="a")
-    with pytest.raises(UsageError, match="together"):
+    with pytest.raises(UsageError, match="set both test_inputs and test_targets, or neither"):
         load_dataset(path, inputs="a", targets="b", test_inputs="c")
 
 
@@ -243,7 +243,7 @@ def test_links_and_external_files_that_are_missing_are_named(tmp_path):
     path = str(tmp_path / "own.h5")
     for link in (h5py.SoftLink("/nowhere"), h5py.ExternalLink("gone.h5", "/x")):
         write_h5(path, {"x": link, "y": LABELS})
-        with pytest.raises(DataError, match="x is a link, and what it leads to is missing"):
+        with pytest.raises(DataError, match="x is a link whose target is missing"):
             load_dataset(path)
     with h5py.File(path, "w") as file:
         file.create_dataset("x", X.shape, X.dtype, external=[("raw.bin", 0, X.nbytes)])

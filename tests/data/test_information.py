@@ -91,7 +91,7 @@ def test_a_column_that_counts_the_rows_is_named():
     for start in (0, 1, 1980):
         (text,) = make(with_column(4, start + np.arange(30)), test=(with_column(4, start), Y)).warnings
         assert text.startswith(
-            f"input column 'e' counts the rows, {start} to {start + 29}; if it only numbers them"
+            f"input column 'e' holds consecutive numbers, {start} to {start + 29}; if it is only a row number"
         )
     assert make(with_column(4, np.arange(30) // 2)).warnings == ()
 
@@ -110,7 +110,7 @@ def test_pixels_may_be_constant():
             r"the targets reach 1.8e\+30, and their squares exceed float32; set data.standardize_targets",
         ),
         (X[:, 0] * 1e-30, r"are at most .*e-30, and their squares vanish in float32"),
-        (1e9 + X[:, 0], r"differ by .*e-09 of their size, which float32 does not resolve"),
+        (1e9 + X[:, 0], r"differ by .*e-09 relative to their size, too little for the precision of float32"),
     ],
 )
 def test_targets_must_fit_the_precision_unless_they_are_standardized(y, message):

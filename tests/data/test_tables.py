@@ -92,9 +92,7 @@ def test_separator_and_decimal_sign_can_be_set(table):
     with pytest.raises(DataError, match="the comma of '1,234' may be a decimal comma or separate thousands"):
         read(path)
     np.testing.assert_array_equal(read(path, decimal=",").rows.inputs, [[1.234, 5], [7.891, 6]])
-    with pytest.raises(
-        DataError, match="line 2, column 'a': '1,234' is not a number; separators of thousands"
-    ):
+    with pytest.raises(DataError, match="line 2, column 'a': '1,234' is not a number; thousands separators"):
         read(path, decimal=".")
     for text in ("", "ab", "1", '"', "\n"):
         with pytest.raises(UsageError, match=r"separator: .* expected one character, tab or space"):
@@ -152,7 +150,7 @@ def test_rows_with_missing_values_are_left_out_only_if_asked(table, cell):
     with pytest.raises(
         DataError,
         match=r"missing in 2 of 12 rows \(1 in column 'a', 1 in column 'c', 1 in column 'y'\), "
-        "first in line 4, column 'a'; set drop_missing to leave these rows out, or columns to leave",
+        "first in line 4, column 'a'; set drop_missing to leave these rows out, or exclude columns",
     ):
         read(path)
     found = read(path, drop_missing=True)
@@ -292,10 +290,10 @@ def test_several_target_columns_are_a_regression(table):
         ),
         ("x,a,b,y\n1,m,n,3\n", "column 'a': 'm' is not a number; set columns to -a,-b to leave text out"),
         ("x,y\n1_000,1\n2,2\n", "line 2, column 'x': '1_000' is not a number; digits cannot be grouped by _"),
-        ('x,y\n"1,234.5",1\n2,2\n', "'1,234.5' is not a number; separators of thousands are not read"),
+        ('x,y\n"1,234.5",1\n2,2\n', "'1,234.5' is not a number; thousands separators are not supported"),
         (
             'x,y\n"1,5",1\n2,2\n',
-            "'1,5' is not a number; the decimal sign is '.' here; set decimal to the other",
+            "'1,5' is not a number; the decimal sign is '.' here; set decimal to the sign that the file uses",
         ),
         ("x;y\n1,5;1\n1.5;2\n", "'1,5' is not a number; the decimal sign is '.' here"),
         (
@@ -307,7 +305,7 @@ def test_several_target_columns_are_a_regression(table):
         ('sep=;\nx;y\n1;2\n"q;3\n', "line 4 cannot be divided"),
         ("x,z,y\n1,2,3\n4,5,6\n7,inf,1\n", "line 4, column 'z': the number is not finite"),
         ("x,y\n1,1.5\n4,inf\n", "line 3, column 'y': the number is not finite"),
-        ('x,y\n1,"2\n', "line 2 cannot be divided into cells; is a quotation mark left open before"),
+        ('x,y\n1,"2\n', "line 2 cannot be divided into cells; is there an unclosed quotation mark"),
         ('x,"y\n"\n1,"a\nb"\n2,"a\nb"\n', "of one class"),
         (b"x,y\n1,\xff\n", "byte 0xff is not UTF-8; save the file as UTF-8"),
         (b"x,y\n1,\0\n", "neither text nor"),

@@ -47,7 +47,7 @@ def test_an_undamaged_run(folder):
         "weights",
     ]
     assert found["weights"].detail == "step 8: recomputed losses agree with the record exactly"
-    assert found["network.h5"].detail == "equal to what the seed gives"
+    assert found["network.h5"].detail == "equal to the arrays drawn from the seed"
 
 
 def test_frozen_arrays_that_the_seed_does_not_give_are_said(folder, monkeypatch):
@@ -56,13 +56,13 @@ def test_frozen_arrays_that_the_seed_does_not_give_are_said(folder, monkeypatch)
     with h5py.File(path, "r+") as file:
         file["frozen/readout/first"][...] *= -1 - 1e-7  # another LAPACK
     (found,) = (finding for finding in check_run(folder) if finding.what == "network.h5")
-    assert found.detail.startswith("equal to what the seed gives to a relative difference of ")
+    assert found.detail.startswith("equal to the arrays drawn from the seed, up to a relative difference of ")
     assert analyse_run(open_run(folder), rows=4)
     monkeypatch.setattr("revgn.training.problem._NETWORK", 77)  # other random numbers
     (found,) = (finding for finding in check_run(folder) if finding.what == "network.h5")
     assert (found.outcome, found.detail) == (
         "ok",
-        "differs from what this version draws from the seed; the stored arrays are used",
+        "differs from the arrays drawn from the seed in this version; the stored arrays are used",
     )
     with pytest.raises(RunError, match="its initial weights cannot be drawn again: the random numbers here"):
         analyse_run(open_run(folder), rows=4)

@@ -299,7 +299,7 @@ def test_changes_of_machine_and_versions_are_recorded_and_said(tmp_path, monkeyp
     changes = f"device {begun['device']} -> another CPU, {python}"
     notes = []
     resume_run(tmp_path / "run", {}, command="revgn resume run", note=notes.append)
-    assert notes == [f"{changes}: results may differ from those of an uninterrupted run in the last bits"]
+    assert notes == [f"{changes}: results may differ from an uninterrupted run in the last bits"]
     first, second = open_run(tmp_path / "run").attributes["history"].splitlines()
     assert second.endswith(f" revgn resume run ({changes})")
     assert summarize(open_run(tmp_path / "run"))["history"] == [first, second]

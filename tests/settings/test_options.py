@@ -132,7 +132,7 @@ def test_weaker_layers_determine_the_chosen_structs():
         ),
         (
             {"optimizer": "lion", "damping": 0.1},
-            "--damping: optimizer.kind: unknown name 'lion'; known are ga",
+            "--damping: optimizer.kind: unknown name 'lion'; expected one of ga",
         ),
         ({"solver": "dense", "damping": 0.1}, "--damping: optimizer.solver.kind: unknown name 'dense'"),
         ({"carry": 0.9}, "--carry: is now optimizer.momentum"),

@@ -49,7 +49,7 @@ def test_every_study_can_be_run(name, scale):
 def test_unknown_studies_scales_and_seeds_are_rejected():
     with pytest.raises(UsageError, match="there is no 'invers'; did you mean inverse"):
         load_study("invers")
-    with pytest.raises(UsageError, match=r"known are .*inverse"):
+    with pytest.raises(UsageError, match=r"expected one of .*inverse"):
         load_study("zzz")
     with pytest.raises(UsageError, match="seeds: 0"):
         plan_of(load_study("inverse"), "laptop", 0)
