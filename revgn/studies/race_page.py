@@ -80,9 +80,9 @@ def race_markdown(
         f"Data: {', '.join(names)}. Scale: {scale}. Seeds: {race.seeds}. Each method was tuned with "
         f"{of.trials} runs for each budget, over learning rate and batch size ({sizes}), on a validation "
         "set. Wall-clock budgets count the time of steps alone. Test accuracy (%) is the mean over seeds, "
-        "with one standard deviation; in parentheses the batch size and the learning rate. Each claim "
-        "compares the method with the highest mean validation accuracy, of the methods that are not "
-        f"baselines, with one of the baselines. Produced by `{command}`.",
+        "with one standard deviation; in parentheses the batch size and the learning rate. Of the methods "
+        "that are not baselines, each claim takes the one with the highest mean validation accuracy, and "
+        f"compares it with one of the baselines. Produced by `{command}`.",
         "",
         f"| method | {' | '.join(budget.words(of.reference) for budget in of.budgets)} |",
         "|---" * (len(of.budgets) + 1) + "|",
