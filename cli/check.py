@@ -83,7 +83,7 @@ def command(
 
 
 def _findings(folder: Path, repair: bool) -> "list[Finding]":
-    """Return the findings on a folder; that it is no run, or cannot be repaired, is one of them."""
+    """Return the findings on a folder; if it is no run, or cannot be repaired, a single finding says so."""
     from revgn.errors import RunError, RunHeldError
     from revgn.launch import check_run
     from revgn.launch.check import Finding

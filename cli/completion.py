@@ -64,7 +64,7 @@ def setting_pairs(context: click.Context, parameter: Any, incomplete: str) -> li
     key, equals, value = incomplete.partition("=")
     if not equals:
         return [CompletionItem(f"{item.value}=") for item in setting_keys(context, parameter, incomplete)]
-    done, _, last = value.rpartition(",")  # a list of values, as of --grid
+    done, _, last = value.rpartition(",")  # a list of values, as in --grid
     before = f"{key}={done}," if done else f"{key}="
     return [CompletionItem(f"{before}{word}") for word in _values(context, key) if word.startswith(last)]
 

@@ -42,8 +42,8 @@ def command(
 ) -> None:
     """Evaluate the newest checkpoint of RUN on its own data set, or on the one given by --data.
 
-    For classes, prints the loss and accuracy on each set, and the accuracy of each class and the confusion
-    matrix on the test set (on all rows of other data). For a regression, prints R^2 and the root mean squared
+    For classes, print the loss and accuracy on each set, and the accuracy of each class and the confusion
+    matrix on the test set (on all rows of other data). For a regression, print R^2 and the root mean squared
     error (RMSE) in the unit of the targets. The score of a checkpoint is its accuracy (for a regression: its
     loss) on the validation set, or on the test set if the run has no validation set. In the latter case, the
     test score of the best checkpoint is optimistic, since the checkpoint is selected on the test set.

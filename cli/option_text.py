@@ -57,7 +57,7 @@ def short_text(name: str) -> str:
     if chosen is None and kinds:
         meaning += f" ({', '.join(_grouped(kinds, _meaning)[_meaning(of)])})"
     if of.chosen:
-        return _text(name, f"{meaning}.", ["chosen from the data"])
+        return _text(name, f"{meaning}.", ["from the data"])
     is_one = len({_shown(each) for each in kinds.values()}) < 2
     kind = next((kind for kind, each in kinds.items() if each == of), "")
     return _text(name, f"{meaning}.", [_shown(of) if is_one else f"{_shown(of)} with {kind}"])
@@ -95,7 +95,7 @@ def _shown(of: Setting) -> str:
     """Return the default of a setting as text."""
     if not of.chosen:
         return _plain(of)
-    return "chosen from the data" + ("" if of.default is None else f", else {_plain(of)}")
+    return "from the data" + ("" if of.default is None else f", else {_plain(of)}")
 
 
 def _plain(of: Setting) -> str:

@@ -46,9 +46,9 @@ def command(
 ) -> None:
     """Predict with the network of RUN for the inputs in FILE: a table, arrays, an image, a folder of images.
 
-    For classes, writes the name of the predicted class and a column with the probability of each class; for a
-    regression, a column for each target in its own unit. Columns of a table are matched by name if the run
-    has names, else by position. If FILE has targets too, the scores of the predictions are printed on
+    For classes, write the name of the predicted class and a column with the probability of each class; for a
+    regression, write a column for each target in its own unit. Columns of a table are matched by name if the
+    run has names, else by position. If FILE has targets too, the scores of the predictions are printed on
     standard error. The data of the run are not needed.
 
     \b

@@ -160,7 +160,7 @@ def command(
     }
     if by_test and any(selecting.values()):
         _note_on_test(" and ".join(name for name, is_used in selecting.items() if is_used))
-    is_expected = isinstance(source, Tuned | Searched)  # divergence, while values are being tried
+    is_expected = isinstance(source, Tuned | Searched)  # a trial may diverge while values are tried
     _report(folder, board, has_more, is_expected, as_json, should_stop.number)
 
 

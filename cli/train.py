@@ -41,7 +41,7 @@ def command(
 ) -> None:
     """Train a network. FILE contains settings in TOML; options override them.
 
-    Defaults marked "chosen from the data" depend on the data set, unless a preset is given; one line of the
+    Defaults marked "from the data" are chosen for the data set, unless a preset is given; one line of the
     output lists them.
 
     \b
@@ -84,7 +84,7 @@ def command(
             )
     except BaseException:
         if out is None:
-            with suppress(OSError):  # it is removed only where nothing was written
+            with suppress(OSError):  # the folder is not empty if something was written; it is then kept
                 folder.rmdir()
         raise
     report(outcome, as_json, should_stop.number)
@@ -92,7 +92,7 @@ def command(
 
 @contextmanager
 def json_if_diverged(folder: Path, as_json: bool) -> Iterator[None]:
-    """Print the status of a run that diverged as JSON, if wanted; the error is raised in any case."""
+    """If `as_json` is true, print the status of a diverged run as JSON; the error is raised in any case."""
     from revgn.training import DivergedError
 
     try:

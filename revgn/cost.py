@@ -197,8 +197,9 @@ def layer_costs(layer: Any, n: int) -> tuple[LayerCost, ...]:
 def cost(part: Any, sizes: Sizes) -> Cost:  # type: ignore[empty-body]
     """Return the cost that a solver or an optimizer adds to the forward pass of a step.
 
-    An optimizer counts its gradient and, as "weights and steps", its copies of the weights in addition to the
-    parameters and the step. The result for a struct without an implementation holds its name in `unknown`.
+    An optimizer counts its gradient. Under "weights and steps", it counts the arrays of the size of the
+    weights that it stores in addition to the parameters and the step. The result for a struct without an
+    implementation holds its name in `unknown`.
     """
 
 

@@ -1,6 +1,6 @@
-"""What there is to test, as data: each layer, network, loss and solver once, with the sizes that matter.
+"""Test cases: each layer, network, loss and solver, with the sizes that matter.
 
-A law times a case times a backend times a dtype is a test; a new layer earns all laws by its entry here.
+Each law is tested for every case, backend and dtype. An entry here adds a new layer to the tests of all laws.
 """
 
 from collections.abc import Callable
@@ -229,7 +229,7 @@ class NetworkCase:
         return net, params, library.asarray(self.rows(rng, self.samples, self.features), dtype)
 
     def jacobian(self, library: Any, dtype: str = "float64") -> tuple[Jacobian, Any]:
-        """J at the case's point, and an eps (n, c) that is wanted there."""
+        """J at the point of the case, and a random output step eps (n, c)."""
         z, J = jacobian(*self.build(library, dtype))
         return J, library.asarray(np.random.default_rng(12).standard_normal(z.shape), dtype)
 

@@ -1,4 +1,4 @@
-"""Backends, dtypes, and a Hypothesis that repeats itself."""
+"""Backends, dtypes, and a profile of Hypothesis that generates the same examples each time."""
 
 import os
 
@@ -18,7 +18,7 @@ from revgn.arrays import select_backend
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=40)
 hypothesis.settings.load_profile("fixed")
 
-PAIRS = [  # libraries and precisions of a test that takes both
+PAIRS = [  # libraries and precisions of a test with both fixtures
     {"backend": "numpy", "dtype": "float32"},
     {"backend": "numpy:readonly", "dtype": "float64"},
     {"backend": "strict:device1", "dtype": "float64"},
@@ -36,9 +36,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """NumPy and CuPy's stand-in in one precision each way, other libraries in both; CuPy with `-m gpu`.
+    """Run a test with the libraries and precisions in `PAIRS`; CuPy itself only with `-m gpu`.
 
-    A test that names its own dtypes gets each of them.
+    A test that names its own dtypes runs with each of them.
     """
     own = {name for mark in metafunc.definition.iter_markers("parametrize") for name in _names(mark)}
     free = tuple(name for name in ("backend", "dtype") if name in {*metafunc.fixturenames} - own)
@@ -65,14 +65,14 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Library]:
 
 @pytest.fixture
 def stand_in() -> Iterator[Any]:
-    """The stand-in as `cupy`, for what is counted or set on it."""
+    """The stand-in as the module `cupy`, for tests that count events or change its settings."""
     with cupy_stand_in() as cupy:
         yield cupy
 
 
 @pytest.fixture
 def numpy_backend() -> Library:
-    """Plain NumPy, for what is compared with dense truths or needs no second library."""
+    """Plain NumPy, for tests that compare with dense references or need no second library."""
     return make_library("numpy")
 
 

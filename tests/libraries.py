@@ -10,7 +10,7 @@ from revgn.arrays import Array, Backend, cupy_absence, select_backend
 
 
 class ReadOnlyBackend(Backend):
-    """NumPy whose arrays cannot be written: whoever changes an argument raises."""
+    """NumPy with read-only arrays: code that changes an argument raises an error."""
 
     def asarray(self, x: Any, dtype: Any = None) -> Array:
         array = np.array(x, dtype=dtype)

@@ -84,14 +84,14 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen | None =
 
 
 class Terminal:
-    """Pseudo-terminal; `end` is what a process is given, closed here once it has it."""
+    """Pseudo-terminal; its `end` is passed to a process, and then closed here."""
 
     def __init__(self) -> None:
         self._leader, self.end = pty.openpty()
         self._content = b""
 
     def read(self, until: str | None = None) -> str:
-        """All that has been written, up to a text or to the end."""
+        """Return all that has been written, up to the text `until` or to the end."""
         deadline = time.monotonic() + PATIENCE
         while until is None or until not in self._content.decode(errors="replace"):
             ready, _, _ = select.select([self._leader], [], [], max(0.0, deadline - time.monotonic()))

@@ -1,4 +1,4 @@
-"""What two equal runs share."""
+"""The results that two runs with the same settings must have in common."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""CuPy's stand-in in the place of CuPy, for a while."""
+"""Temporary replacement of CuPy by its stand-in."""
 
 import sys
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ import array_api_compat
 
 FOLDER = Path(__file__).parent / "cupy_stand_in"
 _NAMES = ("cupy", "cupyx", "array_api_compat.cupy")
-_LOADED: dict[str, ModuleType] = {}  # its modules, which are loaded once
+_LOADED: dict[str, ModuleType] = {}  # modules of the stand-in, which are loaded once
 
 
 @contextmanager
 def cupy_stand_in() -> Iterator[ModuleType]:
-    """Give the stand-in; within, `import cupy` finds it, afterwards CuPy itself, if there is one."""
+    """Yield the stand-in; `import cupy` imports it within the block, and CuPy itself afterwards."""
     own = _exchange(_LOADED)
     sys.path.insert(0, str(FOLDER))
     try:
@@ -28,7 +28,7 @@ def cupy_stand_in() -> Iterator[ModuleType]:
 
 
 def _exchange(modules: dict[str, ModuleType]) -> dict[str, ModuleType]:
-    """Put the modules in the place of those that have the names."""
+    """Replace the loaded modules of CuPy by `modules`; return the replaced ones."""
     before = {name: sys.modules.pop(name) for name in list(sys.modules) if _is_named(name)}
     sys.modules.update(modules)
     vars(array_api_compat).pop("cupy", None)

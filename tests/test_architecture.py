@@ -1,4 +1,4 @@
-"""The shape of the package: who may import whom, which maps are filled, what is documented."""
+"""The structure of the package: permitted imports, implemented maps, and documentation."""
 
 import ast
 import graphlib
@@ -58,7 +58,7 @@ def dotted(path: Path) -> str:
 
 
 def part_of(module: str) -> str | None:
-    """Which entry of `DEPTH` a dotted name belongs to; None for other people's modules."""
+    """Return the entry of `DEPTH` to which a dotted name belongs; None for modules of other packages."""
     first, *rest = module.split(".")
     if first == "revgn_cli" or rest == ["__main__"]:
         return "cli"
@@ -102,7 +102,7 @@ def test_imports_go_down():
         assert own in DEPTH, f"{dotted(path)} has no depth yet: add it to DEPTH"
         for name in imports(path):
             part = part_of(name)
-            below = DEPTH[part] < DEPTH[own] or part == "errors"  # which imports nothing
+            below = DEPTH[part] < DEPTH[own] or part == "errors"  # a module that imports nothing
             assert part == own or below, f"{dotted(path)} (depth {DEPTH[own]}) imports {name}"
 
 
@@ -118,7 +118,7 @@ def test_no_modules_import_each_other():
 
 
 def test_imports_are_seen():
-    """The reader of imports reads: some that are there, and the forms they come in."""
+    """The function `imports` finds some imports that are known to exist, in several forms."""
     assert "revgn.maps" in imports(ROOT / "revgn/layers/coupling.py")
     assert "revgn.trees" in imports(ROOT / "revgn/solvers/block.py")  # from revgn import trees
     assert "revgn.layers.activation" in imports(ROOT / "revgn/layers/coupling.py")
@@ -129,7 +129,7 @@ LAYER_FILES = [p for p in MODULES if p.parent.name == "layers" and p.stem not in
 
 @pytest.mark.parametrize("path", LAYER_FILES, **IDS)
 def test_layers_do_not_import_each_other(path):
-    """A coupling draws its feature maps; other layers share the activations and what a feature map is.
+    """Only a coupling imports feature maps; other layers share the activations and the base of feature maps.
 
     The maps of convolutions are in two files.
     """
@@ -143,7 +143,7 @@ SEEN_BY_ALL = ("solvers", "optimizers")
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.parent.name in SEEN_BY_ALL], **IDS)
 def test_solvers_and_optimizers_use_no_field_of_a_layer(path):
-    """A layer of one's own has maps, and none of these fields."""
+    """A user-defined layer has the maps, but none of these fields."""
     fields = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
     assert not fields & {"half", "weight", "projection", "activation", "basis"}, dotted(path)
 
@@ -154,7 +154,7 @@ def test_the_store_imports_nothing_of_training(path):
 
 
 def test_only_arrays_knows_the_libraries():
-    """NumPy's random generators aside, nobody else asks which library an array is of."""
+    """Modules outside of the folders left out here import neither CuPy, SciPy nor array_api_compat."""
     for path in MODULES:
         if part_of(dotted(path)) in ("arrays", "cli", "data", "studies", "training"):
             continue

@@ -154,7 +154,7 @@ class TestElementwiseKernel:
         assert np.array_equal(big.get(), expected >= 1)
 
     def test_numbers_have_the_types_of_c(self, cp):
-        """1.1 is double, so that the sum is; 1.1f is not. Whole numbers are divided to whole numbers."""
+        """1.1 is double, and so is a sum with it; 1.1f is float. The quotient of integers is an integer."""
         x = cp.asarray(np.float32([1.0]))
         for code, expected in (
             ("double t = x + 1.1; y = t;", 1.0 + 1.1),
@@ -164,7 +164,7 @@ class TestElementwiseKernel:
         ):
             assert cp.ElementwiseKernel("float32 x", "float64 y", code, "k")(x).get()[0] == expected
 
-    def test_results_go_where_they_shall(self, cp):
+    def test_results_are_written_to_the_given_array(self, cp):
         x, y = cp.ones((2, 3)), cp.ones((2, 3))
         kernel = cp.ElementwiseKernel("T x", "T y", "y = x + y", "k")
         with cp.counting() as counts:

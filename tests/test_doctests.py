@@ -20,14 +20,14 @@ MODULES = [
 
 
 def failures(module):
-    """Number of failed examples; all have the names that those of the module's own docstring give."""
+    """Number of failed examples; all of them can use the names defined in the docstring of the module."""
     runner, finder = doctest.DocTestRunner(), doctest.DocTestFinder()
     own = doctest.DocTestParser().get_doctest(
         module.__doc__ or "", vars(module), module.__name__, module.__file__, 0
     )
     runner.run(own, clear_globs=False)
     tests = [test for test in finder.find(module, globs=own.globs) if test.name != module.__name__]
-    for name, function in vars(module).items():  # one that is generic is of functools, and was not found
+    for name, function in vars(module).items():  # the finder omits generic functions
         if hasattr(function, "dispatch") and function.__module__ == module.__name__:
             tests += finder.find(function, name, module=False, globs=own.globs)
     for test in tests:
@@ -36,7 +36,7 @@ def failures(module):
 
 
 def test_examples_run(tmp_path, monkeypatch):
-    """Beside a finished run, runs/first. What an example gives wrongly is in the captured output."""
+    """There is a finished run, runs/first. The captured output contains the wrong results of examples."""
     monkeypatch.chdir(tmp_path)
     settings = {
         "data": {"subset": 100},

@@ -18,8 +18,8 @@ def test_example(path, tmp_path):
     assert done.stdout
 
 
-def test_all_they_import_is_at_the_top():
-    """Of the package itself, and so is what the README imports."""
+def test_examples_import_only_from_the_top_of_the_package():
+    """So does the README."""
     root = Path(__file__).parent.parent
     texts = [path.read_text(encoding="utf-8") for path in (*root.glob("examples/*.py"), root / "README.md")]
     imports = [line for text in texts for line in re.findall(r"^(?:from|import) revgn.*", text, re.MULTILINE)]
@@ -43,7 +43,7 @@ def test_the_first_figure_is_a_sweep_that_can_be_run():
 
 
 def test_the_first_figure_is_drawn(tmp_path):
-    """From its sweep made small: one seed, the digits, two steps."""
+    """Its sweep is reduced to one seed and two steps on the digits."""
     from dataclasses import replace
 
     from sweep_cases import Here

@@ -109,7 +109,7 @@ def test_minimum_norm(kind, damping, activations):
 @ACTIVATIONS
 @pytest.mark.parametrize("weights", ["full-rank", "first", "last", "uniform", (0.5, 0.25, 0.25)])
 def test_block_step(weights, activations):
-    """Blocks are the couplings two by two, and the own layer alone, whose rank is 1; the swap is passed."""
+    """Each pair of couplings is a block, and so is the own layer, of rank 1; the swap belongs to no block."""
     _, at, J = problem(activations)
     eps = np.random.default_rng(73).standard_normal((SAMPLES, OUTPUTS))
     D, info = solve(BlockWise(weights), at.jacobian, eps)
@@ -124,7 +124,7 @@ def test_block_step(weights, activations):
 
 
 def test_the_own_block_takes_its_least_squares_step():
-    """The step of a block that is one layer: its pseudoinverse, applied to eps carried back to it."""
+    """The step of a block of one layer is its pseudoinverse, applied to eps transported to its output."""
     _, at, _ = problem()
     eps = np.random.default_rng(74).standard_normal((SAMPLES, OUTPUTS))
     D, _ = solve(BlockWise((0.0, 1.0, 0.0)), at.jacobian, eps)
@@ -208,7 +208,7 @@ def test_kfac():
 
 
 def test_muon_moves_vectors_by_adam():
-    """An array of bias rows alone moves as by Adam at Muon's rate."""
+    """An array that has only bias rows gets the direction of Adam."""
     params, at, _ = problem()
     net = at.jacobian.network
     D = direction(Muon(), init_state(Muon(), net, params), params, at).params

@@ -34,10 +34,10 @@ from revgn.solvers import Jacobian, apply, apply_adjoint, jacobian, tangent_kern
 class Representations(NamedTuple):
     """Gram matrices (n, n) of a network's representations of n samples.
 
-    For each coupling y_i = x_i + A W, `features` holds the Gram matrix of A (for trained projections, of A
-    and their inputs; for convolutions, over all pixels), `branches` the one of A W, and `halves` the one of
-    y_i. `output` is the Gram matrix of both halves before the readout. All representations except the
-    features are centered first (see `revgn.analysis.cka`).
+    For each coupling y_i = x_i + A W, `features`, `branches` and `halves` hold the Gram matrices of A, A W
+    and y_i. With a trained projection, A is followed by the input of the projection. For convolutions, the
+    features of all pixels of a sample are taken together. `output` is the Gram matrix of both halves before
+    the readout. All representations except the features are centered first (see `revgn.analysis.cka`).
     """
 
     features: tuple[Array, ...]

@@ -82,10 +82,10 @@ def measure(at: Moment) -> dict[str, float]:
     Law: the result depends only on the argument, since the random vectors are fixed. A resumed run therefore
     measures the same values.
 
-    Cost: the tangent kernel of n samples and c outputs and its eigenvalues, a few (n c)^3 operations; for
-    estimated kernels instead three products with J and its adjoint for each random vector. In addition, 16
-    products with the body's Jacobian and its adjoint; for the next steps two gradients, a second kernel, and
-    three solves.
+    Cost: the tangent kernel of n samples and c outputs and its eigenvalues take a few (n c)^3 operations.
+    Estimated kernels take three products with J and its adjoint for each random vector instead. In addition,
+    there are 16 products with the body's Jacobian and its adjoint. The next steps take two gradients, a
+    second kernel, and three solves.
     """
     found: dict[str, float] = {}
     for name, _, _, function, _, looks_ahead in QUANTITIES:
@@ -110,9 +110,10 @@ def kernel_similarity(at: Moment) -> Value:
 
 @quantity(has_error=True)
 def kernel_similarity_probed(at: Moment) -> Value:
-    """Similarity of the kernel of all features before the readout, as in the paper; from 8 random vectors.
+    """Kernel of all features before the readout: similarity to initialization, from 8 random vectors.
 
-    The published code records <Theta_0 v, Theta v> / (|Theta_0 v| |Theta v|) for a single random vector v.
+    The paper compares this kernel. Its published code records <Theta_0 v, Theta v> / (|Theta_0 v| |Theta v|)
+    for a single random vector v.
     """
     output = at.jacobian.point.output
     products = body_kernel_product(at.jacobian), body_kernel_product(at.initial_jacobian)

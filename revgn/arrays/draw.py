@@ -40,7 +40,7 @@ def draw_normal(
 def draw_orthonormal(
     rng: np.random.Generator, rows: int, columns: int, backend: Backend, dtype: DType
 ) -> Array:
-    """Draw a matrix (rows, columns), columns <= rows, uniformly from all with orthonormal columns.
+    """Draw a matrix (rows, columns), columns <= rows, uniformly from those with orthonormal columns.
 
     It is the factor Q of the QR decomposition of a normal matrix. Its signs are fixed by a positive diagonal
     of R (Mezzadri 2007).

@@ -2,8 +2,8 @@
 
 A new array of several megabytes costs more time than the arithmetic on it, because the system clears and maps
 every page. An array made by `empty` lies in a block of memory. Once the array and all its views are gone, the
-block is used again for the next array of about that size. All blocks together take at most twice the memory
-that was ever in use at one time.
+block is used again for the next array of about that size. All blocks together take at most twice the largest
+amount of memory that was in use at one time.
 """
 
 import math

@@ -77,8 +77,8 @@ class Squeeze(nn.Module):
 class Readout(nn.Module):
     """Linear map of both halves without bias; of their means over the pixels if `pooled`.
 
-    `width` is the number of values in a half: columns of vectors; values of images, ordered by pixel, or
-    channels if `pooled`.
+    `width` is the number of values that are read from a half: its columns for vectors, its channels for
+    images if `pooled`, and otherwise all values of an image, ordered by pixel.
     """
 
     def __init__(self, width: int, outputs: int, pooled: bool = False) -> None:

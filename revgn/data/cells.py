@@ -145,7 +145,10 @@ def _header(row: list[str], form: Dialect, where: str) -> list[str]:
 
 
 def _fitted(row: list[str], named: int, width: int, form: Dialect, where: str) -> list[str]:
-    """Return a row of `width` cells; cells beyond the `named` columns may be absent, and others empty."""
+    """Return a row of `width` cells.
+
+    Cells after the `named` columns may be absent. Cells beyond `width` must be empty.
+    """
     if len(row) > width and not any(map(str.strip, row[width:])):
         row = row[:width]
     if not named <= len(row) <= width:

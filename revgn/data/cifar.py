@@ -84,7 +84,7 @@ class _StandIn:
 
 
 def _encoded(*args: object) -> bytes:
-    """Return the bytes that Python 3 writes as text in old protocols: the arguments of `_codecs.encode`."""
+    """Return bytes that old protocols store as a call of `_codecs.encode`, from the arguments of the call."""
     match args:
         case (str(text), "latin1"):
             return text.encode("latin1")

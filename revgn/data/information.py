@@ -11,7 +11,7 @@ from revgn.errors import DataError, UsageError
 _RESOLVED = 16  # smallest spread of the targets, in units in the last place
 _SHOWN = 5  # number of names in a message
 _COUNTED = 10  # smallest number of rows for which consecutive numbers are taken as row numbers
-_SMALL = 1e-6  # a normalized column of smaller range counts as constant; its numbers are below 1e-300
+_SMALL = 1e-6  # a column with a smaller normalized range counts as constant: numbers below 1e-300
 _FAR = 1e6  # standard deviations from the training mean that are worth a warning
 
 

@@ -32,7 +32,7 @@ PIECE = 2048  # rows read at once
 
 _FORMS = ("{}", "{}_test", "test_{}", "{}_train", "train_{}")  # forms of usual names, in order of preference
 _IMAGES = 256  # images read at once
-_NPY = b"\x93NUMPY"  # begin of an .npy file
+_NPY = b"\x93NUMPY"  # first bytes of an .npy file
 _NUMBERS_ONLY = "the network expects a number"
 _OF_TABLES, _OF_ARRAYS = ("separator", "decimal"), ("inputs", "targets")  # settings
 Read = Callable[[int], HostArray]  # returns the next rows, at most as many as given; none at the end

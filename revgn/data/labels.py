@@ -119,7 +119,7 @@ def infer_task(targets: HostArray) -> tuple[Task, str]:
 def _look_like_labels(values: HostArray, rows: int, *, is_whole: bool) -> bool:
     """Return whether the sorted distinct values of whole-number targets look like class labels.
 
-    They do in four cases, with the rows per value on average:
+    They do in four cases; numbers of rows per value are averages:
 
     - at most two values;
     - integers from 0 or 1 with few gaps, and at least 2 rows per value;

@@ -71,7 +71,7 @@ def load_dataset(
     wanted = DataSettings(name, **settings)
     folder, path = wanted.folder, Path(name)
     if name in KNOWN:
-        fixed = ("test_fraction",) if for_training else ()  # a run of an earlier version may have it
+        fixed = ("test_fraction",) if for_training else ()  # a run of an earlier version may have set it
         refuse_settings(wanted, (*_OF_TABLES, *_OF_ARRAYS, "drop_missing", *fixed), "a known data set")
         if wanted.task not in ("auto", KNOWN[name].task):
             has = "classes" if wanted.task == "regression" else "numbers as targets"
@@ -128,10 +128,9 @@ def load_dataset(
 
 
 def _in_words(kind: str, names: tuple[str, ...], wanted: DataSettings) -> str:
-    """Return the names of the targets, such as "columns 'a', 'b'", or that the task was set."""
-    if wanted.task != "auto":
-        return f"{kind} {', '.join(map(repr, names))}, as set"
-    return f"{kind}{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
+    """Return the names of the targets, such as "columns 'a', 'b'"; ", as set" follows if the task was set."""
+    shown = f"{kind}{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
+    return shown if wanted.task == "auto" else f"{shown}, as set"
 
 
 def _load_folder(path: Path, wanted: DataSettings, for_training: bool) -> Dataset:

@@ -107,8 +107,8 @@ def record_training(
 ) -> Outcome:
     """Train, record each event, save checkpoints when due, and close the run with its final status.
 
-    While the loss is above the limit of divergence, only an interrupt saves a checkpoint, so that a diverged
-    run can be resumed, with other settings, from before it diverged.
+    While the loss is above the limit of divergence, only an interrupt saves a checkpoint. A diverged run can
+    therefore be resumed, with other settings, from a state before the divergence.
 
     Notes
     -----

@@ -39,7 +39,7 @@ def resume_run(
     note : callable
         Called with messages for the user: damaged checkpoints, changes of machine or versions, a learning
         rate or an average that does not continue smoothly since the number of steps has changed, settings
-        without effect, and whether the tangent kernel does not fit into memory as a whole.
+        without effect, and a tangent kernel that does not fit into memory as a whole.
 
     Notes
     -----
@@ -72,7 +72,7 @@ def resume_run(
     if problem.config.data.name != after.data.name:
         note(f"{after.data.name}: there is no such file; {problem.config.data.name} holds the same data")
     state = _latest_state(run, problem, note)
-    is_unfinished = run.status != "finished"  # also of a run that was killed after its last step
+    is_unfinished = run.status != "finished"  # also if it was killed after its last step
     if state.step >= problem.total_steps + is_unfinished:
         raise UsageError(
             f"{folder}: has completed all {state.step} steps; "

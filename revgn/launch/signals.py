@@ -2,8 +2,8 @@
 
 The first one ends training after the step, with a checkpoint; a second one acts at once. Signals within half
 a second of the first count as one with it, since `timeout` and a closing terminal send a signal twice. A
-SIGHUP that the process ignores from its start, as under `nohup`, stays ignored. SIGINT is caught even then,
-since shells let all background processes of a script ignore it.
+SIGHUP that the process ignores from its start, as under `nohup`, stays ignored. SIGINT is caught even if it
+was ignored from the start, since shells let all background processes of a script ignore it.
 """
 
 import signal

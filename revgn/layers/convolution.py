@@ -300,7 +300,7 @@ def _draw_weight(of: Convolution, like: Array, rng: np.random.Generator, scale: 
 
 
 def _evaluated(of: Convolution, params: Params, u: Array, *, keep: bool) -> tuple[Array, Array, Array]:
-    """Return A(u) W, A and phi'; unless they are kept, A and phi' of the last block of samples."""
+    """Return A(u) W, A and phi'; without `keep`, the memory of A and phi' holds one block of samples only."""
     C, W, phi = projection_of(of, params), params.weight, partial(value_and_slope, of.activation)
     blocks = list(blocks_of(of, u))
     if len(blocks) == 1:

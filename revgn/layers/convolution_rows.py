@@ -172,7 +172,7 @@ def begin_factor_params_convolution(
 
 
 def _per_sample(of: Convolution, rule: PinvRule) -> PinvRule:
-    """Return the rule whose absolute damping counts samples, not their pixels."""
+    """Return the rule with an absolute damping per sample, divided by P, since A has n P rows."""
     return rule if rule.is_relative else replace(rule, damping=rule.damping / of.grid.pixels)
 
 

@@ -55,7 +55,10 @@ class PinvSolution(NamedTuple):
 
 
 class BegunPinvSolution(NamedTuple):
-    """A `PinvSolution` whose residual is not known yet; its info is read as None if this is too large."""
+    """A `PinvSolution` whose residual is not known yet.
+
+    Its info is read as None if the residual is too large.
+    """
 
     solution: Array
     realized: Array

@@ -15,8 +15,9 @@ class PinvRule:
     ----------
     rtol, atol : float or None
         Keep s >= max(rtol s_1, atol). Values that a Gram matrix cannot resolve are always dropped. With n
-        the order of the smaller Gram matrix, these are s^2 < max(10, sqrt(n)) eps s_1^2 for the eps of the
-        Gram matrix, usually in double precision, and s < n eps s_1 for the eps of the matrix itself.
+        the order of the smaller Gram matrix, these are s^2 < max(10, sqrt(n)) eps s_1^2, where eps is the
+        machine epsilon of the Gram matrix (usually of double precision), and s < n eps s_1, where eps is the
+        machine epsilon of the matrix itself.
     damping : float
         Replace 1/s by s / (s^2 + damping s_1^2), or by s / (s^2 + damping n) for a matrix of n rows if the
         damping is not relative.

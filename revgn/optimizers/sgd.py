@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum (Polyak 1964) or Nesterov's (Bengio et al. 2012, section 3).
+"""Stochastic gradient descent with momentum (Polyak 1964; Nesterov's form: Bengio et al. 2012, section 3).
 
 m <- mu m + g        W <- W - lr m              (momentum)
                      W <- W - lr (g + mu m)     (Nesterov)

@@ -56,7 +56,7 @@ class TrainingSettings:
         "Learning rate schedule.", default=Constant(), family="schedule", resumable=True, chosen=True
     )
     average: Exponential | Tail | None = setting(
-        "Running average of the weights, evaluated in addition to the weights themselves.",
+        "Running average of the weights, evaluated in addition to them.",
         default=None,
         family="average",
     )

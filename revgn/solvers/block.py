@@ -10,8 +10,8 @@ coupling has features A, projection C, slopes phi' and weight W; Wb is W without
 Here r is the change that F realizes. At the output of the last block, v = eps U^T, with output step eps and
 readout U. For the other blocks, v is transported backward by `jvp_inverse`, block by block. The steps D_F and
 D_G of block l are multiplied by the block weight tau_l. If A_F has rank n, then r = v_f, and the difference
-in parentheses is also a result of `jvp_inverse` for G. It is computed once for both purposes. Source:
-Buffelli et al. 2024, section 4.
+in parentheses is also a result of `jvp_inverse` for G, which transports v. It is then computed only once.
+Source: Buffelli et al. 2024, section 4.
 
 A layer that applies its weights at P positions of a sample has features A with n P rows. They rarely have
 rank n P, so that D_F and D_G are least-squares steps; rho states how far J D then is from eps. Trained

@@ -11,8 +11,8 @@ contributes a product of this form (see `sample_parts`).
 
 For a coupling, A_k are its features, and b_k is the cotangent of the output, pulled back to the half that the
 coupling changes. At the last coupling, b_k is a row of U^T, with readout U, and the same for all samples. The
-pull-back through a nonlinear coupling makes the cotangents of the samples differ. No pull-back is necessary
-for the last coupling, and one product for each output for the coupling before it. With combined outputs
+pull-back through a nonlinear coupling makes the cotangents of the samples differ. The last coupling
+needs no pull-back, and the coupling before it needs one product for each output. With combined outputs
 (`Jacobian.outputs`), the combinations replace the outputs. Source: Jacot et al. 2018 for the kernel; the
 closed form follows from the product rule.
 """
@@ -176,10 +176,11 @@ def sample_parts(
 ) -> Iterator[SamplePart]:
     """Yield a part of Theta in the form in which it is computed with the fewest operations.
 
-    With P positions, either the Gram matrices of all pairs of positions are computed, or the rows of each
-    sample, G_os = sum_p a_sp b_osp^T (m, k), with which P = 1. If all G together have more than `numbers`
-    elements, a few rows of each are computed at a time, as several parts. With `summed`, the result has
-    P = 1. The form is chosen for `of_all` samples, by default the samples of the part.
+    With P positions, there are two forms. Either the Gram matrices of all pairs of positions are computed; or
+    the rows of each sample, G_os = sum_p a_sp b_osp^T (m, k), which give a part with P = 1. If all G together
+    have more than `numbers` elements, a few rows of each are computed at a time, as several parts. With
+    `summed`, the second form is used. Otherwise, the form is chosen for `of_all` samples, by default the
+    samples of the part.
 
     Notes
     -----
@@ -270,7 +271,7 @@ def add_parts(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) ->
     Parameters
     ----------
     is_first : bool
-        Overwrite Theta instead, whose content is still undefined.
+        Overwrite Theta, whose content is still undefined, instead of adding to it.
     lower : bool
         Fill only the lower triangle of Theta, whose rows and columns must belong to the same samples.
 

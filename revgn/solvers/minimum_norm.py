@@ -328,7 +328,7 @@ def _damping_of_kernel(solver: MinimumNorm, samples: int) -> tuple[float, Dampin
 
 
 def _shortage(order: int, whole: int | None) -> MemoryShortageError:
-    """Return the error for a kernel that takes `whole` bytes as a whole, or None for a kernel by tiles."""
+    """Return the error for a kernel that takes `whole` bytes; `whole` is None for a kernel in tiles."""
     text = f"solve(MinimumNorm): out of memory with the kernel of order {order:,}"
     if whole is None:
         return MemoryShortageError(

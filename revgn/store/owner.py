@@ -10,7 +10,7 @@ from pathlib import Path
 
 from revgn.store.files import write_whole
 
-SILENT_SECONDS = 60.0  # without a sign of life, after which a process on another machine counts as dead
+SILENT_SECONDS = 60.0  # a process on another machine that gives no sign of life for this time counts as dead
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,7 +228,7 @@ _BEFORE_RUN = (names.CONFIG_FILE, names.NETWORK_FILE, names.PARTIAL_FILE, names.
 
 
 def _remove_unborn(folder: Path, is_new: bool) -> None:
-    """Remove the files of a run that has no run.h5, unless others use the folder, and the folder if new."""
+    """Remove what is left of a run without run.h5, and the folder if it is new, unless others use it."""
     if _is_unborn(folder):
         for name in (*_BEFORE_RUN, names.JOURNAL_FILE):
             (folder / name).unlink(missing_ok=True)

@@ -42,7 +42,7 @@ Setting = tuple[int, float]  # batch size and learning rate
 
 
 class Budget(NamedTuple):
-    """Amount of training: a number of epochs, of each method or of the reference in wall-clock time."""
+    """Amount of training: a number of epochs, or the wall-clock time of this number of reference epochs."""
 
     epochs: float
     is_time: bool

@@ -9,7 +9,7 @@
 The rule defines the best value:
 
     score      highest score on the validation set; without one, the last score on the test set
-    largest    largest value whose run did not diverge, and whose training loss ended below its start
+    largest    largest value whose run did not diverge, and whose training loss ended below its initial value
                                                                            (Buffelli et al. 2024, appendix)
     progress   lowest training loss after one epoch, in runs of one epoch  (ibid.)
     fit        lowest training loss at the last evaluation

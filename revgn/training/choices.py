@@ -3,7 +3,7 @@
 | setting | chosen |
 |---|---|
 | data.standardize_targets | true for a regression |
-| training.batch_size | n/25 rounded to a power of two, within 32 and 256; for L-BFGS the full batch |
+| training.batch_size | n/25 rounded to a power of two between 32 and 256; for L-BFGS the full batch |
 | training.epochs | 5, or more if 200 steps take more |
 | training.schedule | cosine, with Gauss-Newton in mini-batches |
 | optimizer.lr, momentum | 0.5 and 0.9, with Gauss-Newton in mini-batches and a minimum-norm solver |

@@ -77,8 +77,8 @@ class Estimate(NamedTuple):
 def step_cost(problem: Problem) -> Cost:
     """Return the cost of one step of `problem`: the forward pass and the optimizer's update.
 
-    Optimizers and solvers without an implementation of `cost` are listed in `unknown`. If a layer has no
-    `layer_cost`, only this layer is listed, and nothing is counted.
+    Optimizers and solvers without an implementation of `cost` are listed in `unknown`. If a type of layer has
+    no `layer_cost`, only such types are listed, and nothing is counted.
     """
     kinds = dict.fromkeys(type(layer) for layer in problem.network.body.layers)
     if unknown := tuple(kind.__name__ for kind in kinds if not has_map(layer_cost, kind)):

@@ -162,7 +162,7 @@ def analyse(problem: Problem, state: TrainState, probe: Probe, data: PlacedDatas
 
 
 def _look_ahead(problem: Problem, state: TrainState, data: PlacedDataset) -> Ahead | None:
-    """Take the next two steps, only for analysis and also past the last step; None if they diverge."""
+    """Take the next two steps, for analysis only; they may lie after the last step. None if they diverge."""
     further = replace(problem, total_steps=max(problem.total_steps, state.step + 2))
     found = []
     for batch in islice(batches(further, data, state.step), 2):

@@ -107,7 +107,7 @@ def is_measured(problem: Problem, step: int) -> bool:
 def load_data(config: Config, *, for_training: bool = True, input_columns: Sequence[str] = ()) -> Dataset:
     """Load the data set of `config`, by `load_dataset`.
 
-    Unless it is `for_training`, its rows may lack information; `input_columns` names the inputs in a table.
+    If `for_training` is false, the rows may lack information; `input_columns` names the inputs in a table.
 
     Examples
     --------

@@ -74,7 +74,7 @@ def error_section(groups: Sequence[Group]) -> Iterator[str]:
 
 
 def _evaluated(run: Run) -> dict[str, Any]:
-    """Evaluate the network of the best evaluation on validation rows, or else of the newest checkpoint."""
+    """Evaluate the checkpoint with the best validation score; without validation rows, the newest one."""
     step: Step = "best" if is_validated(run.epochs) else "last"
     return evaluate_run(run.folder, checkpoint=step, weights=judged_weights(run.epochs), parts=("test",))
 

@@ -96,7 +96,7 @@ def write_report(
             "<section>",  # the legend stays visible in it
             "<h2>Curves</h2>",
             *_curves(groups),
-            *_section("Exactness and rank of the steps", groups, _EXACTNESS),
+            *_section("Relative residual and rank of the steps", groups, _EXACTNESS),
             *_section("Loss decrease of each step: same batch, second batch, test set", groups, _MEMORY),
             *_section("Kernels, features, weights and steps compared to initialization", groups, _ANALYSED),
             "</section>",

@@ -9,10 +9,11 @@ With --full N one step on N samples follows, after the training: time, iteration
 none          nothing
 sample        each sample's block (c, c), exactly
 kronecker     the kernel at W = 0: K_0 (x) U_0^T U_0 + K_1 (x) U_1^T U_1
-mean          its blocks with each coupling's mean b b^T in place of U_i^T U_i, in the basis of the library's
+mean          as before, with the mean b b^T of each coupling in place of U_i^T U_i, in the eigenbasis of the
+              mean block
 start-basis   exact blocks for each output, in the eigenbasis of U_0^T U_0
 blocks        exact blocks for each output, in the eigenbasis of the mean block
-blocks+R      those, and the R leading eigendirections of the weights (the library's)
+blocks+R      the same, and the R leading eigendirections of the weights (the default of the library)
 groups+R      the same with blocks of a quarter of the samples
 """
 
@@ -93,7 +94,7 @@ def candidates(J, parts, mu):
 
 
 def measure(J, eps, damping, only, limit=400):
-    """Iterations to 1e-3 with each preconditioner; ">" where they were not enough."""
+    """Iterations to 1e-3 with each preconditioner; ">" if the tolerance was not reached."""
     parts = product_parts(J)
     mu = damping * float(np.trace(mean_block(parts))) / eps.shape[1]
     counts = {}

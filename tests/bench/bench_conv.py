@@ -1,4 +1,4 @@
-"""The convolutional network beside PyTorch's: forward, gradient and step, in one process.
+"""The convolutional network compared with PyTorch: forward, gradient and step, in one process.
 
     python tests/bench/bench_conv.py [--rounds 5] [--batch 128] [--size 32] [--busy] [--set KEY=VALUE]
 

@@ -3,8 +3,8 @@
     python tests/bench/bench_defaults.py --data digits auto-mpg fashion-mnist [--seeds 5] [--set KEY=VALUE]
 
 Learning rate and damping are tuned on the first seed by 3 x 3 runs, on a fifth of the training rows, held
-out. The default, the tuned setting and the damping by leave-one-out are then run on all seeds. Prints, a line
-each, the mean over the seeds with its standard error, and the milliseconds of a step.
+out. The default, the tuned setting and the damping by leave-one-out are then run on all seeds. Prints a
+line for each: the mean over the seeds with its standard error, and the milliseconds of a step.
 """
 
 import argparse
@@ -19,7 +19,7 @@ DAMPINGS = (0.03, 0.1, 0.3)
 
 
 def trained(settings, seed):
-    """Score on the validation and the test set, larger is better, and the milliseconds of a step."""
+    """Scores on the validation and test sets (larger is better), and the milliseconds of a step."""
     quiet = {"seed": seed, "measure_every": 0, "eval_every": 10**9}
     config, dataset, _ = choose_defaults(merge_settings({"training": quiet}, settings))
     problem = build_problem(config, dataset)

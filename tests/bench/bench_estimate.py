@@ -2,7 +2,7 @@
 
     python tests/bench/bench_estimate.py [--steps 4] [--set network.hidden=1024]
 
-What `--solver auto` would take, and whether that was the faster one.
+Prints the solver that `--solver auto` would choose, and the times that show whether it was the faster one.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from revgn.training import StepDone, build_problem, choose_solver, initial_state
 
 
 def seconds_a_step(problem, steps):
-    """Least seconds of a step after the first, and the mean of iterations."""
+    """Shortest time of a step after the first one in seconds, and the iterations of the last step."""
     found = []
     for event in train(problem, initial_state(problem)):
         if isinstance(event, StepDone):

@@ -2,8 +2,8 @@
 
     python tests/bench/bench_full_batch.py [--rows 256] [--dtype float64] [--most 300] [--only lbfgs ...]
 
-The exact curvature with Levenberg-Marquardt damping beside the identity for curvature, L-BFGS and Adam at
-three learning rates, on the first images of Fashion-MNIST, two blocks of 1024 features.
+Compares the exact curvature with Levenberg-Marquardt damping, the identity as curvature, L-BFGS, and Adam at
+three learning rates, on the first images of Fashion-MNIST, with two blocks of 1024 features.
 """
 
 import argparse
@@ -33,7 +33,7 @@ GOALS = (1e-3, 1e-6)
 
 
 def main():
-    """Print a line a method."""
+    """Print a line for each method."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=256)
     parser.add_argument("--dtype", default="float64", choices=["float32", "float64"])

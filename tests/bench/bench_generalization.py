@@ -5,10 +5,10 @@
     python tests/bench/bench_generalization.py --epochs 1 --batch 64 256 1024 4096 --rates 0.5 1 2
 
 Three blocks, 512 features, cosine schedule; each method with the best settings that were found for it
-(batch 256, three epochs; others by `--set`). Prints, a line a method, the mean test accuracy after each epoch
-with its spread over the seeds, and the seconds spent in steps. With a budget each method takes the steps that
-it has the seconds for, of training alone, its cosine over just these. With several factors for its learning
-rate the best line of a method is printed.
+(batch 256, three epochs; others by `--set`). Prints a line for each method: the mean test accuracy after each
+epoch with its range over the seeds, and the seconds spent in steps. With a budget, each method takes as many
+steps as fit into the seconds, and the cosine schedule ends with the last of them. With several factors for
+the learning rate, only the best line of each method is printed.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from revgn.training import DivergedError, Evaluated, StepDone, build_problem, in
 
 SOLVER = {"damping": 0.1, "outputs": "centered-logits"}
 LARGE = 256  # batches from here on are solved by conjugate gradients
-CALIBRATED = 6  # steps, of which the fastest tells what a budget is good for
+CALIBRATED = 6  # steps that are timed, to convert a budget into a number of steps
 
 
 def methods(batch, factor):
@@ -58,7 +58,7 @@ def accuracies(problem):
 
 
 def steps_in(problem, budget):
-    """Steps that take that many seconds."""
+    """Number of steps that fit into `budget` seconds."""
     seconds = []
     for event in train(problem, initial_state(problem)):
         if isinstance(event, StepDone):
@@ -69,7 +69,7 @@ def steps_in(problem, budget):
 
 
 def line(settings, dataset, seeds, budget):
-    """Mean test accuracy at the end, and what is printed."""
+    """Return the mean test accuracy at the end, and the text to print."""
     runs = []
     for seed in range(seeds):
         problem = build_problem(build_config({"training": {"seed": seed}}, settings), dataset)

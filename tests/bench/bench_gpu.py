@@ -1,18 +1,19 @@
-"""Primitives and steps on a GPU, of the paper's networks and a convolutional one, beside the least time.
+"""Times of primitives and steps on a GPU, for dense and convolutional networks, beside a lower bound.
 
     python tests/bench/bench_gpu.py [--networks mnist,cifar10,convolutional] [--steps adam,block]
         [--rounds 10] [--batch 1024] [--hidden 8000] [--sizes 1024,8192] [--backend auto|cupy|numpy]
         [--limit SECONDS] [--json FILE]
 
-Milliseconds of a call are those between two CUDA events around it; beside them stand those of the host's
-clock, which has the call's Python and the wait for its end. On NumPy both are the host's.
+The time of a call is measured between two CUDA events around it. The time on the clock of the host, which
+includes the Python code of the call and the wait for its end, is printed as well. With NumPy, both are
+measured on the host.
 
 The floor of a step is the larger of two times: its operations (`revgn.training.step_cost`) at the speed of
-the largest single-precision product, and the bytes that it reads at the speed of the largest copy. What a
-step renews now and then (K-FAC's factors, a metric) has its share in the floor; the step that renews shows
-in the largest time and in the mean, not in the median. Where PyTorch is installed, its profiler adds the
-kernels of one step, the time that they keep the GPU busy, and the copies to the host, for each of which the
-host waits.
+the largest single-precision product, and the bytes that it reads at the speed of the largest copy. Work
+that is done only at some steps (renewal of K-FAC's factors or of a metric) enters the floor with its mean per
+step. Such a step affects the largest time and the mean, but not the median. If PyTorch is installed, its
+profiler adds the number of kernels of one step, the time for which they keep the GPU busy, and the number of
+copies to the host, for each of which the host waits.
 """
 
 import argparse
@@ -57,7 +58,7 @@ from revgn.optimizers import init_state
 from revgn.settings import build_config
 from revgn.training import Problem, TrainState, build_problem, initial_state, step_cost, train_step
 
-WARM = 3  # steps before the first that counts: kernels are compiled, memory is found
+WARM = 3  # steps that do not count, in which kernels are compiled and memory is allocated
 CHAIN = 1000  # kernels in the chain whose launches are timed
 BATCHES = 4
 LONGEST = 2.0  # seconds for the rounds of one primitive
@@ -66,7 +67,7 @@ Times = dict[str, float]
 
 
 class Bench(NamedTuple):
-    """The backend, when to open no more cases, and what there is to report so far."""
+    """The backend, the time after which no further case is started, and the report so far."""
 
     backend: Backend
     rounds: int
@@ -75,21 +76,21 @@ class Bench(NamedTuple):
     file: Path | None
 
     def case(self, name: str, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return what a case measures; nothing where it fails or the time is over, which is reported."""
+        """Return the results of a case; if it fails or the time is over, report this and return nothing."""
         found: dict[str, Any] = {}
         if perf_counter() > self.deadline:
             self.report["left_out"].append(name)
             return found
         try:
             found = measured()
-        except Exception as error:  # whatever it is, the others go on
+        except Exception as error:  # the other cases are still run
             self.report["failed"][name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
             print(f"{name}: {self.report['failed'][name]}"[:400], flush=True)
         self.free()
         return found
 
     def free(self) -> None:
-        """Give the memory of the last case back to the device."""
+        """Return the memory of the last case to the device."""
         if self.backend.name == "cupy":
             import cupy
 
@@ -97,7 +98,7 @@ class Bench(NamedTuple):
             cupy.get_default_memory_pool().free_all_blocks()
 
     def save(self) -> None:
-        """Write the report as far as it has come."""
+        """Write the report so far."""
         if self.file is not None:
             self.file.write_text(json.dumps(self.report, indent=1) + "\n", encoding="utf-8")
 
@@ -139,7 +140,7 @@ def summary(pairs: list[tuple[float, float]]) -> Times:
 def kernels(backend: Backend, call: Callable[[], Any]) -> dict[str, Any]:
     """Kernels of a call, the milliseconds that they take, copies to the host, and the ten longest by name.
 
-    Nothing without a GPU or PyTorch, whose profiler counts them.
+    The result is empty without a GPU or without PyTorch, whose profiler counts them.
     """
     if backend.name != "cupy":
         return {}
@@ -178,7 +179,7 @@ class Primitive(NamedTuple):
     call: Callable[[], Any]
     operations: float = 0.0
     bytes: float = 0.0
-    times: int = 1  # that the call does it
+    times: int = 1  # number of repetitions within the call
 
 
 def primitives(backend: Backend, n: int, dtype: str) -> Iterator[Primitive]:
@@ -214,7 +215,7 @@ def latencies(backend: Backend) -> Iterator[Primitive]:
 
 
 def in_tf32(call: Callable[[], Any]) -> Any:
-    """Call with CuPy's single-precision products in TF32, which is set back at the end."""
+    """Call with single-precision products of CuPy in TF32; the setting is restored at the end."""
     from cupy._core import _routines_linalg as routines
 
     before = routines.get_compute_type("f")
@@ -303,7 +304,7 @@ def measure_network(bench: Bench, network: str, arguments: argparse.Namespace) -
             }
         )
         built = build_problem(config, dataset, network=drawn)
-        return replace(built, config=config)  # the network is that of the settings, though it was given
+        return replace(built, config=config)  # these settings describe `drawn`
 
     first = problem_with({"kind": "adam"})
     state = initial_state(first)
@@ -349,7 +350,7 @@ def measure_network(bench: Bench, network: str, arguments: argparse.Namespace) -
 def measure_step(
     bench: Bench, name: str, problem: Problem, state: TrainState, batches: list[tuple[Array, Array]]
 ) -> dict[str, Any]:
-    """Time the steps of one optimizer, the first of which do not count."""
+    """Time the steps of one optimizer; the first steps do not count."""
     turns, record = cycle(batches), {}
 
     def step() -> None:
@@ -371,7 +372,7 @@ def measure_step(
 
 
 def ratios(of: dict[str, Any], adam: dict[str, Any], report: dict[str, Any]) -> Times:
-    """Floors of a step by the speeds measured in the same run, and its time against them and Adam's."""
+    """Floors of a step from the speeds measured in the same run; its time relative to floor and Adam."""
     found = {}
     for unit, amount in (("operations", of["operations"]), ("bytes", of["bytes_read"])):
         if speed := speed_of(report, unit):
@@ -427,7 +428,7 @@ def numbers(text: str) -> list[int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and save; 1 where a case failed."""
+    """Measure, print and save; return 1 if a case failed."""
     parser = argparse.ArgumentParser(description="Primitives and steps on a GPU.")
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--networks", type=listed, default=list(NETWORKS))

@@ -4,7 +4,7 @@
 
 Three blocks, 512 features, 10 classes: 16,384 samples make a kernel of order 163,840, 107 GB in single
 precision. The step is taken after some of Adam's, since at initialization (W = 0) the kernel's rank is far
-below its order. Prints iterations, residual, rho, seconds and the most memory that the process had.
+below its order. Prints iterations, residual, rho, seconds and the peak memory of the process.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python tests/bench/bench_memory.py
 
-Prints, for 4 and 64 blocks, the peak of a whole step (forward, solve, update) beyond what has the size of
-the parameters: the step and the new parameters, and their ratio from 4 to 64 blocks.
+Prints the peak of a whole step (forward, solve, update) for 4 and 64 blocks, without the two arrays of the
+size of the parameters (the step and the new parameters), and the ratio of both peaks.
 """
 
 import tracemalloc
@@ -29,7 +29,7 @@ OPTIMIZERS = {
 
 
 def peak_beyond_parameters(optimizer, activations, blocks):
-    """Bytes at the peak of a step, less the step and the new parameters; nothing recycled from before."""
+    """Bytes at the peak of a step, less the step and the new parameters; the memory pool starts empty."""
     rng = np.random.default_rng(0)
     architecture = Architecture(blocks, HIDDEN, "relu", "same", activations)
     network = draw_network(architecture, FEATURES, OUTPUTS, rng)

@@ -1,11 +1,11 @@
-"""What recording costs: steps with a run folder against steps without, side by side.
+"""The cost of recording: the time of steps with a run folder, compared with steps without one.
 
     python tests/bench/bench_recording.py [--milliseconds 20] [--steps 400] [--rounds 5]
 
-A step is sized to about so many milliseconds by its batch. Each round times the same steps twice, as a loop
-that keeps nothing and as one whose records go to the journal, with a snapshot every two seconds; the order
-changes from round to round. Prints both times a step, their median ratio and how it spreads, and the time
-spent within the calls that record, which a noisy machine blurs less.
+The batch size is chosen so that a step takes about the given number of milliseconds. Each round times the
+same steps twice: in a loop that stores nothing, and in a run whose records are written to the journal, with a
+snapshot every two seconds. The order changes from round to round. Prints both times per step, the median and
+range of their ratio, and the time spent within the calls that record, which varies less on a busy machine.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def config_of(batch, steps):
 
 
 def without(problem):
-    """Seconds of the loop between the first step and the last, nothing kept."""
+    """Seconds of the loop between the first step and the last, without a run folder."""
     began = ended = 0.0
     for event in train(problem, initial_state(problem)):
         if isinstance(event, StepDone):
@@ -43,7 +43,7 @@ def without(problem):
 
 
 def timed(method, spent):
-    """The method, which adds the seconds of its calls to `spent`."""
+    """Return the method, changed so that it appends the seconds of each call to `spent`."""
 
     def call(*arguments, **options):
         began = perf_counter()
@@ -56,7 +56,7 @@ def timed(method, spent):
 
 
 def recorded(config, spent):
-    """Seconds of the same steps into a run folder; those of what is done for each step go to `spent`."""
+    """Seconds of the same steps with a run folder; the seconds of each call that records go to `spent`."""
     times = []
     methods = {name: timed(getattr(RunWriter, name), spent) for name in ("record_step", "snapshot_if_due")}
 

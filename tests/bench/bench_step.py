@@ -1,4 +1,4 @@
-"""Steps on the paper's MNIST network, side by side, and how they grow.
+"""Times of steps on the paper's MNIST network, and their growth with its sizes.
 
     python tests/bench/bench_step.py [--backend auto|numpy|cupy] [--rounds 3] [--batch 1024] [--hidden 8000]
     python tests/bench/bench_step.py --grow batch|hidden|blocks|outputs
@@ -6,11 +6,11 @@
 
 Prints for each step the median and spread of its time, its ratio to Adam's in the same round, the
 floating-point work counted, the share reached of the speed of a large matrix product measured in the same
-round, and the parts of its time: forward, kernel (or features' Gram matrices) made and factored, solution,
-update. Real images where Fashion-MNIST is here. PyTorch's Adam on the same network stands beside it
-where torch is installed. With --busy, for a machine that does other work as well, it prints the smallest
-processor time of each step and the ratio of these times; rho is then measured at every tenth step only, as
-by default, and thus outside of the smallest times.
+round, and the parts of its time: the forward pass, the kernel (or the Gram matrices of features) with its
+factorization, the solution, and the update. PyTorch's Adam on the same network is timed as well if torch is
+installed. The images are from Fashion-MNIST. With --busy, for a machine that does other work as well, it
+prints the smallest processor time of each step and the ratio of these times; rho is then measured at every
+tenth step only, as by default, and thus outside of the smallest times.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def problems(arguments, outputs, **network):
 
 
 def with_outputs(dataset, count):
-    """The same images with so many classes, by their order; as they are where it is None."""
+    """Return the same images with `count` classes, assigned in turn; unchanged if `count` is None."""
     if count is None:
         return dataset
     parts = {}
@@ -147,9 +147,9 @@ def smallest(cases, rounds):
 
 
 def measure(cases, rounds, step_of_torch=None):
-    """Seconds of each step by name, one list a name, and the ceiling, in rounds of two steps each.
+    """Seconds of each step (a list for each name), speed of a large product, and parts of the time.
 
-    The second counts: a step like the one before it finds its memory ready.
+    In each round a step is taken twice. The second time counts, since its memory is already allocated.
     """
     seconds = {name: [] for name in cases}
     if step_of_torch:

@@ -1,9 +1,9 @@
-"""Time and peak memory of a minimum-norm step, its kernel dense and by tiles at several bounds.
+"""Time and peak memory of a minimum-norm step, with a dense kernel and by tiles within several bounds.
 
     python tests/bench/bench_tiles.py [--samples 2048] [--outputs 10] [--hidden 512] [--memory 500MB 100MB]
 
-A process for each line. The peak is the process's, less what it has before the step: cotangents and features,
-weights and activations are in it beside the kernel.
+Each line is measured in its own process. The peak is the largest memory of the process minus its memory
+before the step. It includes features, cotangents, weights and activations in addition to the kernel.
 """
 
 import argparse
@@ -23,12 +23,12 @@ FEATURES = 784
 
 
 def peak():
-    """Bytes of the process at its largest."""
+    """Peak memory of the process in bytes."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def step(samples, outputs, hidden, memory):
-    """Print a line of one step with that bound, or none."""
+    """Print a line for one step with the given memory bound, or without one."""
     rng = np.random.default_rng(0)
     network = draw_network(Architecture(2, hidden), FEATURES, outputs, rng, dtype=np.float32)
     params = init(network, rng, 1e-2)
@@ -53,7 +53,7 @@ def main():
     parser.add_argument("--outputs", type=int, default=10)
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--memory", nargs="*", type=parse_size, default=[10**9, 5 * 10**8, 10**8])
-    parser.add_argument("--only", type=int, help=argparse.SUPPRESS)  # a line, 0 for dense
+    parser.add_argument("--only", type=int, help=argparse.SUPPRESS)  # 0: dense
     arguments = parser.parse_args()
     sizes = arguments.samples, arguments.outputs, arguments.hidden
     if arguments.only is not None:

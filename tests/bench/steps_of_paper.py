@@ -1,4 +1,4 @@
-"""The steps that benches and the tests on a GPU take, their networks, and images to take them on."""
+"""The steps that the benchmarks and the GPU tests take, their networks, and their images."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ from revgn.data import Dataset, Part, load_dataset
 from revgn.errors import DataError
 from revgn.linalg import PAPER_RULE
 
-NETWORKS = {  # name: preset of the network, shape of its images, data sets that have such
+NETWORKS = {  # name: preset of the network, shape of its images, data sets with images of this shape
     "mnist": ("paper-mnist", (1, 28, 28), ("fashion-mnist", "mnist")),
     "cifar10": ("paper-cifar10", (3, 32, 32), ("cifar10",)),
     "convolutional": ("revnet-cifar10", (3, 32, 32), ("cifar10",)),
@@ -17,7 +17,7 @@ NETWORKS = {  # name: preset of the network, shape of its images, data sets that
 
 
 def steps(damping: float = 0.1) -> dict[str, dict[str, Any]]:
-    """Settings of an optimizer for each kind of step, by name, the first to compare the others with."""
+    """Settings of an optimizer for each kind of step, by name; the others are compared with the first."""
     dense = {"kind": "minimum-norm", "damping": damping}
     centered = dense | {"outputs": "centered-logits"}
     one = dense | {"rows": 1}
@@ -49,7 +49,7 @@ def steps(damping: float = 0.1) -> dict[str, dict[str, Any]]:
 
 
 def images(network: str, rows: int) -> Dataset:
-    """The first rows of a data set of the network's size, or made ones where none is on this machine."""
+    """The first rows of a data set of the network's size, or random images if none is on this machine."""
     _, shape, names = NETWORKS[network]
     for name in names:
         try:

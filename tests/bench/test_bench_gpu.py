@@ -16,7 +16,7 @@ TINY = ("--hidden", "24", "--batch", "16", "--sizes", "8,16", "--rounds", "1")
 
 @pytest.mark.parametrize("name", ["numpy", pytest.param("cupy", marks=pytest.mark.gpu)])
 def test_every_primitive_and_step_is_timed(name, tmp_path, capsys):
-    """By steps of all optimizers; each line of the table fits 100 columns."""
+    """The steps are those of all optimizers; each line of the table fits into 110 columns."""
     file = tmp_path / "bench.json"
     assert bench_gpu.main(["--backend", name, *TINY, "--networks", "mnist", "--json", str(file)]) == 0
     report = json.loads(file.read_text(encoding="utf-8"))
@@ -89,7 +89,7 @@ def test_kernels_and_copies_to_the_host_are_counted(monkeypatch):
     assert (found["kernels"], found["to_host"], found["busy_ms"]) == (3, 1, 4.5)
 
 
-def test_a_case_that_fails_is_a_line_and_the_others_go_on(tmp_path, capsys, monkeypatch):
+def test_a_case_that_fails_is_reported_and_the_others_are_run(tmp_path, capsys, monkeypatch):
     def init_state(optimizer, *arguments):
         if type(optimizer).__name__ == "Muon":
             raise MemoryError("no memory\nfor this")

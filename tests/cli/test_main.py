@@ -47,11 +47,11 @@ def test_help_of_train_shows_choices_and_defaults(invoke):
     short, full = (" ".join(invoke("train", option).stdout.split()) for option in ("--help", "--help-all"))
     assert "[default: 512 with dense]" in short
     assert "[gauss-newton (default), sgd, adam, " in short
-    assert "--lr NUMBER Learning rate. [default: chosen from the data]" in short
+    assert "--lr NUMBER Learning rate. [default: from the data]" in short
     assert "[N|full]" in short
     assert " 0.1 (sgd); 0.001 (adam);" in full
     assert "(minimum-norm, cg, auto). " in full
-    assert "default: 0.03 (kfac); chosen from the data, else 0.0 (minimum-norm, block, cg, auto)]" in full
+    assert "default: 0.03 (kfac); from the data, else 0.0 (minimum-norm, block, cg, auto)]" in full
 
 
 @pytest.mark.parametrize(("name", "lines"), [("train", 85), ("sweep", 115)])

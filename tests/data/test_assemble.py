@@ -122,7 +122,7 @@ def test_a_table_is_normalized_per_column_and_a_constant_has_scale_one():
 
 @pytest.mark.parametrize("factor", [1e-300, 1e-170, 1e170, 1e300])
 def test_numbers_whose_squares_overflow_or_vanish_are_normalized(factor):
-    """They were zeros or an error; powers of two show that no bit is lost."""
+    """The scales of inputs that are multiplied by a power of two show that no bit is lost."""
     exact = 2.0 ** round(np.log2(factor))
     dataset = make(X * exact, test=(X * exact, Y))
     np.testing.assert_array_equal(dataset.scale * exact, make(test=(X, Y)).scale)

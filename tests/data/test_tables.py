@@ -234,7 +234,7 @@ def test_padded_numbers_that_are_no_labels_stay_numbers(table):
     assert load_dataset(str(path), target="y").task == "regression"
 
 
-def test_what_a_table_is_interpretation_is_said_in_one_line(table):
+def test_the_interpretation_of_a_table_is_one_line(table):
     path = table(written(";", ","))
     dataset = load_dataset(str(path), target="y")
     assert (dataset.columns, dataset.target_names, dataset.classes) == (

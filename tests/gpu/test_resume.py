@@ -1,4 +1,4 @@
-"""Kill -9 on a GPU, and resume: the bits of a run that was never stopped, or else the arrays that differ."""
+"""A run on a GPU that is killed (kill -9) and resumed has the same bits as a run that was never stopped."""
 
 import json
 import os

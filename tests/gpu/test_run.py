@@ -1,4 +1,4 @@
-"""What the script says of its parts, with a Python that answers for them."""
+"""The output of the script for each of its parts, with a fake Python that returns fixed answers."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ esac
 
 @pytest.fixture
 def script(tmp_path):
-    """Run the script with an interpreter; gives its exit status, output and summary."""
+    """Function that runs the script with an interpreter and returns its exit status, output and summary."""
 
     def start(*parts, python, **settings):
         settings |= {"PYTHON": str(python), "OUT": str(tmp_path / "out"), "WHEELS": str(tmp_path)}

@@ -134,7 +134,7 @@ def digits_of():
 
 @pytest.fixture
 def whole_floats(tmp_path):
-    """A run on targets 0.0, 1.0, ... set to be a regression; its settings leave the task open now."""
+    """Return a regression run on targets 0.0, 1.0, ..., and its settings with the task "auto"."""
     path = tmp_path / "own.npz"
     x = np.random.default_rng(3).standard_normal((40, 4))
     np.savez(path, x=x, y=np.arange(40) % 4 / 1.0)
@@ -145,8 +145,8 @@ def whole_floats(tmp_path):
 
 
 @pytest.mark.parametrize("has_interface", [True, False])
-def test_the_data_of_a_run_are_interpretation_what_they_were_when_it_started(whole_floats, has_interface):
-    """A run before 0.2 does not say what this was; then both tasks are tried."""
+def test_the_data_of_a_run_are_interpreted_as_when_it_started(whole_floats, has_interface):
+    """A run before 0.2 does not store the task; both tasks are then tried."""
     folder, config = whole_floats
     assert load_dataset(config.data.name).task == "classification"
     if not has_interface:

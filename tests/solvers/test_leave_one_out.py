@@ -30,7 +30,7 @@ def explicit(J, eps):
 
 
 def by_solves(truth, eps, mu):
-    """What the damped minimum-norm step for the other samples leaves of each sample's eps."""
+    """Return the residual of eps of each sample, for the damped minimum-norm step of the other samples."""
     found = []
     for s in range(len(eps)):
         others = np.delete(truth, s, axis=0).reshape(-1, truth.shape[2])

@@ -38,7 +38,7 @@ def test_each_trial_is_a_run(tmp_path):
 
 
 def test_a_trial_chooses_the_defaults_of_a_run(tmp_path):
-    """Which it does for its own settings: a trial with another optimizer keeps that one's defaults."""
+    """Defaults are chosen for the settings of each trial: a damping for Gauss-Newton, but not for Adam."""
     plan = plan_of({"optimizer": {}, "training": {"epochs": 1}}, optimizer__kind="gauss-newton,adam")
     board = run_sweep(plan, tmp_path / "s", executor=Here())
     for name, state in board.items():

@@ -184,7 +184,7 @@ def test_whole_numbers_are_tuned_as_such(tune, expected, tmp_path):
 
 
 def test_values_out_of_bounds_are_not_proposed(tmp_path):
-    """Beyond a momentum of 0.9 would be 1.62, and beyond 1 block 0.5."""
+    """The next momentum after 0.9 would be 1.62, and the next number of blocks after 1 would be 0.5."""
     plan = plan_of({"optimizer": "sgd"})
     for tune, name, best in (("momentum=0.5,0.9", "momentum", 0.9), ("blocks=1,2", "network.blocks", 1)):
         source, board = tuned(plan, tmp_path, tune, "score"), {}

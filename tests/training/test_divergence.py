@@ -1,4 +1,4 @@
-"""Divergence: losses that are not finite, or that stay far above their start."""
+"""Divergence: losses that are not finite, or that stay far above their initial value."""
 
 import math
 
@@ -43,7 +43,7 @@ def events_of(problem):
 
 
 SLOW = {"optimizer": "sgd", "lr": 1e-6, "training.measure_every": 0, "training.eval_every": 100}
-HIGH = 2400.0  # above 1000 times the start of about 2.3 (the loss of ten equally probable classes)
+HIGH = 2400.0  # above 1000 times the initial loss of about 2.3 (the loss of ten equally probable classes)
 
 
 @pytest.mark.parametrize(

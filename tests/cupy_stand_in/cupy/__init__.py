@@ -1,8 +1,8 @@
-"""Stand-in for CuPy 14.2 in tests: NumPy behind the signatures and rules of CuPy that this project meets.
+"""Stand-in for CuPy 14.2 in tests: NumPy with the signatures and rules of CuPy that this project uses.
 
-Arrays become NumPy's only on request, and are never mixed with them. Results are stored row by row, those of
-triangular solves and eigenvectors column by column. `counting` counts launches, waits of the host, uploads
-and copies of operands. Rounding and speed are not those of a GPU.
+Arrays are converted to NumPy arrays only on request, and the two kinds are never mixed. Results
+are stored row by row, those of triangular solves and eigenvectors column by column. `counting` counts
+launches, waits of the host, uploads and copies of operands. Rounding and speed are not those of a GPU.
 """
 
 from numpy import (  # noqa: F401

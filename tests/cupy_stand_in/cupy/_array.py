@@ -1,4 +1,4 @@
-"""`cupy.ndarray`: an array that never becomes NumPy's unasked, and its element-wise functions."""
+"""`cupy.ndarray`, which is converted to a NumPy array only on request, and its element-wise functions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ndarray:
         self._host = np.empty(shape, dtype, order)
         self._block = Block(self._host.nbytes)
         if self._host.dtype.kind == "f":
-            self._host.fill(np.nan)  # who reads what is unset sees it
+            self._host.fill(np.nan)  # so that reading numbers that were not set is noticed
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,7 +65,7 @@ class ndarray:
         )
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return NotImplemented  # CuPy has most; here a function of NumPy's on a GPU array is a mistake
+        return NotImplemented  # CuPy supports most of them; here a NumPy function of a GPU array is a mistake
 
     def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         import cupy
@@ -73,7 +73,7 @@ class ndarray:
         mine = getattr(cupy, function.__name__, None)
         if method != "__call__" or mine is None or kwargs:
             return NotImplemented
-        return mine(*inputs)  # so arrive NumPy's scalars on the left of an operator
+        return mine(*inputs)  # for a NumPy scalar to the left of an operator
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> Any:
         wait("get") if blocking else launch("get")
@@ -208,7 +208,7 @@ def new(result: Any, order: str = "C") -> ndarray:
 
 
 def host(x: Any, name: str) -> Any:
-    """Operand for NumPy: of an array its memory, or a number; arrays of NumPy are refused."""
+    """Operand for NumPy: the memory of an array, or a number; NumPy arrays are rejected."""
     if isinstance(x, ndarray):
         return x._host
     if isinstance(x, _NUMBERS) or x is None or (isinstance(x, np.ndarray) and not x.ndim):
@@ -217,7 +217,7 @@ def host(x: Any, name: str) -> Any:
 
 
 def _index(key: Any) -> tuple[Any, bool]:
-    """The index for NumPy, and whether it has arrays, so that what it takes is a copy."""
+    """Return the index for NumPy, and whether it contains arrays, so that the result is a copy."""
     parts = key if isinstance(key, tuple) else (key,)
     is_fancy = False
     found = []

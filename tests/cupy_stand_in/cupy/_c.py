@@ -67,12 +67,12 @@ _FUNCTION = re.compile(
 def run(
     code: str, variables: dict[str, Any], types: dict[str, Any], functions: dict[str, Callable[..., Any]]
 ) -> None:
-    """Execute `code` on `variables`, arrays or numbers by name; `types` are of outputs and of letters."""
+    """Execute `code` on `variables` (arrays or numbers by name); `types` are those of outputs and letters."""
     _Reader(code, variables, types, FUNCTIONS | functions).statements()
 
 
 def functions_of(preamble: str) -> dict[str, Callable[..., Any]]:
-    """Device functions of a preamble, each of one `return`."""
+    """Device functions of a preamble, each a single `return` statement."""
     found = {}
     for letter, _, name, parameters, expression in _FUNCTION.findall(preamble):
         pairs = [parameter.split() for parameter in parameters.split(",")]
@@ -104,7 +104,7 @@ def _divide(x: Any, y: Any) -> Any:
 
 
 class _Reader:
-    """Reads tokens and computes at once."""
+    """Parser that computes each expression while it reads the tokens."""
 
     def __init__(self, code: str, variables: dict[str, Any], types: dict[str, Any], functions: Any) -> None:
         self.tokens: list[tuple[str, str]] = []

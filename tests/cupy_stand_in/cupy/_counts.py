@@ -26,7 +26,7 @@ _ACTIVE: list[Counts] = []
 
 @contextmanager
 def counting() -> Iterator[Counts]:
-    """Give the counts of what is done within."""
+    """Yield the counts of all operations within the block."""
     counts = Counts()
     _ACTIVE.append(counts)
     try:
@@ -37,7 +37,7 @@ def counting() -> Iterator[Counts]:
 
 @contextmanager
 def uncounted() -> Iterator[None]:
-    """Count nothing within: the parts of what is one kernel."""
+    """Count no operation within the block, which is a part of one kernel."""
     active, _ACTIVE[:] = _ACTIVE[:], []
     try:
         yield

@@ -1,4 +1,4 @@
-"""Whether a decomposition that fails raises: `cupyx.errstate`."""
+"""`cupyx.errstate`, which determines whether a failed decomposition raises an error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

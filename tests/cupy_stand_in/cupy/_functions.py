@@ -335,7 +335,7 @@ ndarray.max, ndarray.min = _method(amax), _method(amin)  # type: ignore[attr-def
 
 
 def dot(a: ndarray, b: ndarray, out: Any = None) -> ndarray:
-    """Product of matrices, of which the first may have more axes: they are put together for it."""
+    """Product of matrices; further axes of the first one are combined into its rows."""
     if b.ndim == 2 and a.ndim > 2:
         rows = a.reshape(-1, a.shape[-1])
         whole = None if out is None else out.reshape(len(rows), b.shape[1])
@@ -346,7 +346,7 @@ def dot(a: ndarray, b: ndarray, out: Any = None) -> ndarray:
 
 
 def matmul(a: ndarray, b: ndarray, /, *, out: Any = None, dtype: Any = None) -> ndarray:
-    """Product by cuBLAS, for which operands are contiguous, those of batches by rows."""
+    """Product by cuBLAS, which requires contiguous operands; for batches, they must be row-major."""
     if not (isinstance(a, ndarray) and isinstance(b, ndarray)):
         raise TypeError(f"Unsupported type {type(a)} or {type(b)} in matmul")
     with np.errstate(all="ignore"):

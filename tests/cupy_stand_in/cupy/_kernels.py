@@ -92,7 +92,7 @@ class ElementwiseKernel:
                 out._host[...] = variables[p.name]
 
     def _types(self, args: tuple[Any, ...]) -> dict[str, Any]:
-        """dtypes by letter, and by name where they are given; arrays have to have them."""
+        """Return dtypes by letter, and by name if a parameter has a fixed one; others raise an error."""
         types = {p.name: p.dtype for p in (*self.inputs, *self.outputs) if p.dtype}
         for p, x in zip((*self.inputs, *self.outputs), args, strict=False):
             if not isinstance(x, ndarray):

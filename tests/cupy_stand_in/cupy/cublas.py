@@ -11,7 +11,7 @@ from ._counts import launch
 
 
 def dot(x: ndarray, y: ndarray, out: Any = None) -> ndarray:
-    """Inner product of two vectors, of which the memory is read number by number, whatever their strides."""
+    """Inner product of two vectors, which must be contiguous, since cuBLAS ignores their strides."""
     for vector in (x, y):
         if vector.ndim != 1:
             raise ValueError(f"x must be a 1D array (actual: {vector.ndim})")

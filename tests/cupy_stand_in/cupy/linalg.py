@@ -1,4 +1,4 @@
-"""Decompositions by cuSOLVER, which tells of a failure only where it is asked to, with a wait."""
+"""Decompositions by cuSOLVER, which reports a failure only on request, with a wait of the host."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _check(name: str) -> None:
 
 
 def cholesky(a: ndarray) -> ndarray:
-    """Factor from the lower triangle; where there is none, numbers that look like it, or an error."""
+    """Factor from the lower triangle; if there is none, numbers that resemble a factor, or an error."""
     memory = _operand(a, "cholesky")
     launch("cholesky", 3)  # copy, factorization, triangle
     _check("cholesky")
