@@ -13,14 +13,14 @@ from revgn.training import StepDone, build_problem, choose_solver, initial_state
 
 
 def seconds_a_step(problem, steps):
-    """Shortest time of a step after the first one in seconds, and the iterations of the last step."""
+    """Shortest time of a step in seconds, the first one aside, and the iterations of the last step."""
     found = []
     for event in train(problem, initial_state(problem)):
         if isinstance(event, StepDone):
             found.append(event.record)
             if len(found) == steps:
                 break
-    return min(record["seconds"] for record in found[1:]), found[-1].get("cg_iterations", 0)
+    return min(record["seconds"] for record in found[1:] or found), found[-1].get("cg_iterations", 0)
 
 
 def main():
