@@ -101,7 +101,16 @@ def command(
     revgn sweep --optimizer adam --tune lr --grid seed=0..2 --median-after 2
     """
     from revgn.errors import UsageError
-    from revgn.sweeps import MedianRule, Plan, Searched, executor_at, load_plan, run_sweep, source_of
+    from revgn.sweeps import (
+        MedianRule,
+        Plan,
+        Searched,
+        check_folder,
+        executor_at,
+        load_plan,
+        run_sweep,
+        source_of,
+    )
     from revgn.sweeps.tune import Tuned
 
     plan = Plan() if file is None else load_plan(file)
@@ -123,6 +132,7 @@ def command(
     hopeless = None if plan.median_after is None else MedianRule(plan.median_after)
     if dry_run and plan.search is not None:
         raise UsageError("--dry-run and --search: a search chooses each trial from earlier results")
+    check_folder(plan, folder)
     source = source_of(plan, folder)
     if dry_run:
         print_forecast(source, folder, 1 if workers is None else workers, as_json)

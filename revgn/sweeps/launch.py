@@ -7,10 +7,12 @@ from pathlib import Path
 
 from revgn.errors import UsageError
 from revgn.settings import canonical
+from revgn.store import is_run, list_runs
 from revgn.store.files import write_shared, writing
 from revgn.sweeps.axes import Axis, parse_axis
 from revgn.sweeps.dask import dask_executor
 from revgn.sweeps.drive import Board, Hopeless, Observer, Source, drive
+from revgn.sweeps.extend import differences
 from revgn.sweeps.median import MedianRule
 from revgn.sweeps.plan import Plan, Rule, Trial, parse_plan, plan_toml, plan_trials, with_files_found
 from revgn.sweeps.pool import LocalPool, visible_gpus
@@ -18,6 +20,7 @@ from revgn.sweeps.search import Searched
 from revgn.sweeps.tune import LR, LR_FACTORS, Tuned, is_same_setting
 
 PLAN_FILE = "sweep.toml"
+_SHOWN = 3  # differences between two plans that an error names
 
 
 class Listed:
@@ -65,7 +68,7 @@ def run_sweep(
     Raises
     ------
     UsageError
-        If the settings of a trial are invalid; in this case no trial is run.
+        If the settings of a trial are invalid, or the folder has another plan; in this case no trial is run.
     RunError
         If the folder cannot be written.
     """
@@ -73,6 +76,7 @@ def run_sweep(
         raise UsageError(f"workers: {workers} is not at least 1")
     folder = Path(folder)
     plan = with_files_found(plan, Path.cwd())
+    check_folder(plan, folder)
     source = source or source_of(plan, folder)
     if hopeless is None and plan.median_after is not None:
         hopeless = MedianRule(plan.median_after)
@@ -91,6 +95,21 @@ def run_sweep(
             hopeless=hopeless,
             observe=observe,
             should_stop=should_stop,
+        )
+
+
+def check_folder(plan: Plan, folder: Path) -> None:
+    """Raise `UsageError` if a folder is a run, or has runs of a sweep whose trials the plan leaves out."""
+    if is_run(folder):
+        raise UsageError(f"{folder}: is the folder of a run; choose another folder for the sweep (--out)")
+    if not ((folder / PLAN_FILE).exists() and list_runs(folder)):
+        return
+    found = differences(load_plan(folder), with_files_found(plan, Path.cwd()))
+    if found:
+        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise UsageError(
+            f"{folder}: has the runs of another sweep, which this one would leave out: "
+            f"{'; '.join(found[:_SHOWN])}{more}; choose another folder (--out)"
         )
 
 

@@ -135,7 +135,7 @@ def plan_toml(plan: Plan) -> str:
     sweep = {name: getattr(plan, name) for name in _SWEEP if getattr(plan, name) != getattr(Plan(), name)}
     content: dict[str, Any] = {**plan.settings, "grid": {axis.path: _as_written(axis) for axis in plan.axes}}
     content |= {"variants": dict(plan.variants)} if plan.variants else {}
-    return tomli_w.dumps(_in_words(content | ({"sweep": sweep} if sweep else {})))
+    return tomli_w.dumps(in_words(content | ({"sweep": sweep} if sweep else {})))
 
 
 def plan_trials(plan: Plan) -> list[Trial]:
@@ -186,7 +186,7 @@ def make_trial(plan: Plan, choices: Mapping[str, Any], variant: str | None = Non
         for path, value in named.items()
     )
     try:
-        weaker = _in_words(of_variant), _in_words(plan.settings)  # as in the file of the plan
+        weaker = in_words(of_variant), in_words(plan.settings)  # as in the file of the plan
         settings = merge_settings(settings_by_name(choices, *weaker, of_first=True), *weaker)
         build_config(settings)
     except UsageError as error:
@@ -245,10 +245,10 @@ def _word(value: Any) -> str:
     return Path(value).name if isinstance(value, str) else json.dumps(value)
 
 
-def _in_words(settings: Mapping[str, Any]) -> dict[str, Any]:
+def in_words(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return nested settings with "none" for None, which TOML does not have."""
     return {
-        key: _in_words(value) if isinstance(value, Mapping) else NONE if value is None else value
+        key: in_words(value) if isinstance(value, Mapping) else NONE if value is None else value
         for key, value in settings.items()
     }
 

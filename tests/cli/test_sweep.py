@@ -146,6 +146,32 @@ def test_a_tuned_sweep_is_continued_from_its_folder(invoke, tmp_path):
     assert (plan.tune, plan.rule, plan.median_after) == ("lr=1e-4,1e-3", "score", 1)
 
 
+def test_the_folder_of_another_sweep_or_of_a_run_is_refused(invoke, tmp_path):
+    """The plan of a sweep stays, so that the sweep can be continued; values may be added."""
+    options = ("sweep", *TINY, "--epochs", 1, "-q", "--grid")
+    assert invoke(*options, "lr=1e-3", "--out", "s").exit_code == 0
+    runs, plan = list_runs(tmp_path / "s"), (tmp_path / "s" / "sweep.toml").read_text()
+    expected = (
+        "revgn: s: has the runs of another sweep, which this one would leave out: {}; choose another folder "
+        "(--out)\n"
+    )
+    lost, epochs = "grid.lr leaves out 0.001", "training.epochs is 2, not 1"
+    for arguments, difference in [
+        ((*options, "lr=1e-2", "--out", "s"), lost),
+        ((*options, "lr=1e-2", "--out", "s", "--dry-run"), lost),
+        (("sweep", "s", "--epochs", 2), epochs),
+    ]:
+        found = invoke(*arguments)
+        assert (found.exit_code, found.stdout, found.stderr) == (2, "", expected.format(difference))
+    run = f"s/{runs[0].name}"
+    found = invoke(*options, "lr=1e-3", "--out", run)
+    assert found.exit_code == 2
+    assert found.stderr.startswith(f"revgn: {run}: is the folder of a run; choose another folder")
+    assert (list_runs(tmp_path / "s"), (tmp_path / "s" / "sweep.toml").read_text()) == (runs, plan)
+    assert not (tmp_path / run / "sweep.toml").exists()
+    assert invoke(*options, "lr=1e-3,1e-2", "--out", "s").stdout.startswith("2 finished")
+
+
 def test_tuning_on_the_test_set_is_warned_of(invoke):
     options = ("sweep", *TINY, "--epochs", 1, "--tune", "lr=1e-4,1e-3", "--out", "s", "-q")
     found = invoke(*options)

@@ -9,6 +9,7 @@ from revgn.errors import UsageError
 from revgn.settings import build_config
 from revgn.sweeps import Plan, parse_axis, parse_plan, plan_toml, plan_trials
 from revgn.sweeps.axes import draw
+from revgn.sweeps.extend import differences
 from revgn.sweeps.plan import with_files_found
 
 FILE = """
@@ -222,6 +223,68 @@ def test_a_larger_grid_contains_the_old_trials():
         for seeds in ("0..2", "0..4")
     )
     assert small < large
+
+
+def axes_of(**grid):
+    return tuple(parse_axis(path, values) for path, values in grid.items())
+
+
+LRS, SEEDS = axes_of(lr="0.1,1"), axes_of(seed="0..1")
+ADAM = {"optimizer": {"kind": "adam"}}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (Plan({"optimizer": "adam"}, LRS), Plan(ADAM, axes_of(lr="0.01,1,0.1"))),
+        (Plan(axes=SEEDS, variants={"a": ADAM}), Plan(axes=SEEDS, variants={"b": {}, "a": ADAM})),
+        (Plan({}, LRS, random=3), Plan({}, LRS, random=4)),
+        (Plan({}, LRS, random=3), Plan({}, axes_of(lr="0.1,1,10"))),
+        (Plan({}, LRS, tune="lr", rule="fit"), Plan({}, LRS, tune="lr", rule="score", median_after=2)),
+        (Plan({"training": {"average": None}}, LRS), Plan({"training": {"average": "none"}}, LRS)),
+        (Plan({}, axes_of(lr="log:0.1..1"), search=3), Plan({}, axes_of(lr="log:0.1..1"), search=5)),
+    ],
+)
+def test_a_plan_may_add_trials(old, new):
+    assert differences(old, new) == []
+    assert differences(old, old) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (Plan(ADAM, LRS), Plan({}, LRS), ["optimizer.kind is its default, not adam"]),
+        (
+            Plan({"training": {"epochs": 1}}, LRS),
+            Plan({"training": {"epochs": 2}}, LRS),
+            ["training.epochs is 2, not 1"],
+        ),
+        (Plan({}, LRS), Plan({}, axes_of(lr="1,10")), ["grid.lr leaves out 0.1"]),
+        (Plan({}, LRS), Plan({}, axes_of(lr="0.1..1")), ["grid.lr leaves out 0.1, 1"]),
+        (Plan({}, LRS), Plan({}, (*LRS, *SEEDS)), ["the grid has lr, training.seed, not lr"]),
+        (
+            Plan(variants={"a": ADAM, "b": {}}),
+            Plan(variants={"a": {}}),
+            ["variants.a.optimizer.kind is its default, not adam", "variants.b is left out"],
+        ),
+        (Plan({}, LRS), Plan({}, LRS, variants={"a": {}}), ["only one of the plans has variants"]),
+        (Plan({}, LRS), Plan({}, LRS, random=3), ["random draws 3 points, not all points"]),
+        (
+            Plan({}, LRS, random=3),
+            Plan({}, LRS, random=3, random_seed=1),
+            ["random_seed is 1, not 0"],
+        ),
+        (
+            Plan({}, LRS, random=3),
+            Plan({}, axes_of(lr="0.1,1,10"), random=3),
+            ["grid.lr has further values, which random points do not allow"],
+        ),
+        (Plan({}, LRS), Plan({}, LRS, tune="lr"), ["tune is lr, not none"]),
+        (Plan({}, LRS, search=3), Plan({}, LRS), ["search is none, not 3"]),
+    ],
+)
+def test_a_plan_without_the_trials_of_another_differs(old, new, expected):
+    assert differences(old, new) == expected
 
 
 def test_the_name_of_a_trial_depends_on_all_its_settings():
