@@ -50,6 +50,18 @@ def counts(board: "Board") -> str:
     return ", ".join(f"{found[status]} {status}" for status in _ORDER if status in found)
 
 
+def failures(board: "Board") -> list[str]:
+    """Return a line for each error: the first trial with it, the number of others, and the message."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, state in board.items():
+        if state.status in ("failed", "diverged"):
+            found.setdefault((state.status, state.message), []).append(name)
+    return [
+        f"{first}{f' (and {len(others)} more)' if others else ''}: {status}: {message}"
+        for (status, message), (first, *others) in found.items()
+    ]
+
+
 def _plain(title: str) -> "Callable[[Board], None]":
     began, last = time.monotonic(), -PLAIN_SECONDS
     before: dict[str, str] = {}
@@ -61,7 +73,8 @@ def _plain(title: str) -> "Callable[[Board], None]":
             click.echo(title, err=True)
         for name, state in board.items():
             if before.get(name, "waiting") != state.status:
-                shown = filter(None, (state.status, state.message, *_metrics(state)))
+                message = "" if state.status in ("failed", "diverged") else state.message  # see `failures`
+                shown = filter(None, (state.status, message, *_metrics(state)))
                 click.echo("  ".join([f"{now:7.1f}s", name, *shown]), err=True)
             before[name] = state.status
         if now - last >= PLAIN_SECONDS:

@@ -8,22 +8,34 @@ from revgn_cli.options import print_json
 from revgn_cli.progress import clock
 
 if TYPE_CHECKING:
+    from revgn.sweeps import Plan
     from revgn.sweeps.drive import Source
 
 
 def print_forecast(
-    source: "Source", folder: Path, workers: int, as_json: bool = False, most: int | None = None
+    source: "Source",
+    plan: "Plan",
+    folder: Path,
+    workers: int,
+    as_json: bool = False,
+    most: int | None = None,
 ) -> None:
     """Print the names and number of the first trials, a lower bound on their time, and the time of all.
 
     `most` is an upper bound on the number of trials, for a source whose later trials cannot be timed.
+    Unknown data and a backend that cannot be used are errors, as they are without a dry run.
     """
-    from revgn.errors import RevgnError, UsageError
+    from contextlib import suppress
+
+    from revgn.errors import DataError, RevgnError, UsageError
+    from revgn.sweeps import first_data
     from revgn.sweeps.forecast import forecast
     from revgn.sweeps.tune import Tuned
 
     if workers < 1:
         raise UsageError(f"workers: {workers} is not at least 1")
+    with suppress(DataError):  # the data are not on this machine yet
+        first_data(source, plan, folder, download=False)
     trials = list(source.more({}, 0))
     later = source.later() if isinstance(source, Tuned) else []
     most = most or len(trials) + sum(count for _, count in later)

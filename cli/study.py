@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 from revgn_cli import completion
-from revgn_cli.board import show_board
+from revgn_cli.board import failures, show_board
 from revgn_cli.forecast import print_forecast
 from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.options import dask_option, json_option, print_json, quiet_option, workers_option
@@ -87,11 +87,12 @@ def command(
     study = load_study(name)
     folder = out or Path("runs") / "-".join(["study", name, scale, *([Path(data).stem] if data else [])])
     if dry_run:
-        source = source_of(study, plan_of(study, scale, seeds, data), folder, seeds)
+        plan = plan_of(study, scale, seeds, data)
+        source = source_of(study, plan, folder, seeds)
         if not as_json:
             click.echo(study.question)
         most = source.most if isinstance(source, Raced) else None
-        print_forecast(source, folder, 1 if workers is None else workers, as_json, most)
+        print_forecast(source, plan, folder, 1 if workers is None else workers, as_json, most)
         return
     with (
         stop_when_asked("stopping each trial after its step, with a checkpoint") as should_stop,
@@ -118,12 +119,8 @@ def command(
     else:
         click.echo((folder / "study.md").read_text(encoding="utf-8"), nl=False)
         click.echo(f"\n{folder / 'study.md'}")
-    failed: dict[str, list[str]] = {}
-    for trial, state in board.items():
-        if state.status == "failed":
-            failed.setdefault(state.message, []).append(trial)
-    for message, (first, *others) in failed.items():
-        more = f" (and {len(others)} more)" if others else ""
-        click.echo(f"{first}{more}: failed: {message}", err=True)
+    failed = {trial: state for trial, state in board.items() if state.status == "failed"}
+    for line in failures(failed):
+        click.echo(line, err=True)
     if failed:
         raise click.exceptions.Exit(1)

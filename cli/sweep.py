@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from revgn_cli import completion, options
-from revgn_cli.board import show_board
+from revgn_cli.board import failures, show_board
 from revgn_cli.forecast import print_forecast
 from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import exit_code, stop_when_asked
@@ -16,6 +16,7 @@ from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
     from revgn.sweeps import Board, Plan
+    from revgn.sweeps.drive import Source
     from revgn.sweeps.plan import Rule
 
 
@@ -135,9 +136,9 @@ def command(
     check_folder(plan, folder)
     source = source_of(plan, folder)
     if dry_run:
-        print_forecast(source, folder, 1 if workers is None else workers, as_json)
+        print_forecast(source, plan, folder, 1 if workers is None else workers, as_json)
         return
-    _note_on_data(plan)
+    _check_data(source, plan, folder, dask not in (None, "local"))
     if isinstance(source, Searched) and source.count != plan.search:
         say_note(f"--search {plan.search}: the grid has only {source.count} points; each is run once")
     with (
@@ -211,21 +212,21 @@ def _folder(file: Path | None, plan: "Plan") -> Path:
     return Path("runs") / f"sweep-{hashlib.sha256(plan_toml(plan).encode()).hexdigest()[:8]}"
 
 
-def _note_on_data(plan: "Plan") -> None:
-    """Print notes on the data of all trials; a trial that cannot be built reports the error when it runs."""
-    from contextlib import suppress
+def _check_data(source: "Source", plan: "Plan", folder: Path, is_elsewhere: bool) -> None:
+    """Check that the first trial has its data and backend, and print notes on the data of all trials.
 
-    from revgn.data import dataset_names, notes_on_data
+    If the workers are elsewhere, data that are not on this machine are no error.
+    """
+    from contextlib import nullcontext, suppress
+
+    from revgn.data import notes_on_data
     from revgn.errors import RevgnError
-    from revgn.settings import build_config
-    from revgn.training import load_data
+    from revgn.sweeps import first_data
 
-    if any(axis.path.startswith("data.") for axis in plan.axes):
-        return
-    with suppress(RevgnError):
-        config = build_config(dict(plan.settings))
-        if config.data.name not in dataset_names():
-            for text in notes_on_data(load_data(config)):
+    with suppress(RevgnError) if is_elsewhere else nullcontext():
+        dataset = first_data(source, plan, folder)
+        if dataset is not None and not any(axis.path.startswith("data.") for axis in plan.axes):
+            for text in notes_on_data(dataset):
                 say_note(text)
 
 
@@ -244,6 +245,8 @@ def _report(
     """
     from collections import Counter
 
+    from revgn.store import list_runs
+
     counts = Counter(state.status for state in board.values())
     left = has_more or any(not state.is_over for state in board.values())
     if as_json:
@@ -254,12 +257,12 @@ def _report(
         ]
         options.print_json(rows)
     else:
-        for name, state in board.items():
-            if state.status in ("failed", "diverged"):
-                click.echo(f"{name}: {state.status}: {state.message}", err=True)
+        for line in failures(board):
+            click.echo(line, err=True)
         click.echo(", ".join(f"{count} {status}" for status, count in counts.items()) or "no trials")
         again = shlex.quote(str(folder))
-        click.echo(f"revgn sweep {again}" if left else f"revgn compare {again}")
+        if left or list_runs(folder):
+            click.echo(f"revgn sweep {again}" if left else f"revgn compare {again}")
     if left:
         raise click.exceptions.Exit(exit_code(stopped_by))
     if counts["failed"] or (counts["diverged"] and not (may_diverge and counts["finished"])):

@@ -3,7 +3,16 @@
 from revgn.sweeps.axes import parse_axis
 from revgn.sweeps.claim import Beat
 from revgn.sweeps.drive import Board, TrialState
-from revgn.sweeps.launch import Listed, check_folder, executor_at, load_plan, run_sweep, source_of, tuned
+from revgn.sweeps.launch import (
+    Listed,
+    check_folder,
+    executor_at,
+    first_data,
+    load_plan,
+    run_sweep,
+    source_of,
+    tuned,
+)
 from revgn.sweeps.median import MedianRule
 from revgn.sweeps.plan import Plan, parse_plan, plan_toml, plan_trials
 from revgn.sweeps.pool import LocalPool
@@ -22,6 +31,7 @@ __all__ = [
     "TrialState",
     "check_folder",
     "executor_at",
+    "first_data",
     "load_plan",
     "parse_axis",
     "parse_plan",

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
+from revgn.arrays import select_backend
+from revgn.data import Dataset, load_dataset
 from revgn.errors import UsageError
-from revgn.settings import canonical
+from revgn.settings import build_config, canonical, config_dict
 from revgn.store import is_run, list_runs
 from revgn.store.files import write_shared, writing
 from revgn.sweeps.axes import Axis, parse_axis
@@ -111,6 +114,26 @@ def check_folder(plan: Plan, folder: Path) -> None:
             f"{folder}: has the runs of another sweep, which this one would leave out: "
             f"{'; '.join(found[:_SHOWN])}{more}; choose another folder (--out)"
         )
+
+
+def first_data(source: Source, plan: Plan, folder: Path, *, download: bool = True) -> Dataset | None:
+    """Return the data set of the first trial that has no run yet, or None if there is no such trial.
+
+    Raises
+    ------
+    UsageError, DataError
+        If the data set is unknown, broken or not on this machine.
+    BackendError
+        If the trial needs a GPU that this machine does not have.
+    """
+    trials = plan_trials(replace(plan, random=1))[:1] if isinstance(source, Searched) else source.more({}, 0)
+    trial = next((trial for trial in trials if not is_run(folder / trial.name)), None)
+    if trial is None:
+        return None
+    config = build_config(dict(trial.settings))
+    if config.training.backend == "cupy":
+        select_backend("cupy")
+    return load_dataset(download=download, **config_dict(config.data))
 
 
 def source_of(plan: Plan, folder: Path) -> Listed | Tuned | Searched:

@@ -35,6 +35,7 @@ def test_dry_runs(invoke, tmp_path, monkeypatch):
         (("invers",), "there is no 'invers'; did you mean inverse?"),
         (("inverse", "--data", "mnst"), "'mnst' is neither a known name"),
         (("inverse", "--data", "digits"), "subset: 20000 is more than the 1293 training rows"),
+        (("inverse", "--data", "mnst", "--dry-run"), "'mnst' is neither a known name"),
         (("inverse", "--seeds", 0), "seeds: 0 is not at least 1"),
         (("inverse", "--scale", "huge"), "'huge' is not one of"),
         (("inverse", "--workers", 0), "workers: 0 is not at least 1"),

@@ -65,16 +65,54 @@ def test_dry_runs(invoke, tmp_path, minutes):
     )
     assert len({trial["lr"] for trial in drawn}) == 3
     assert [trial["seconds"] for trial in drawn] == [60.0] * 3
-    absent = invoke("sweep", "--data", "nowhere.npz", "--dry-run", "--out", "s")
-    assert absent.exit_code == 0
+    assert invoke("sweep", "--dry-run", "--out", "s").exit_code == 0
     assert list(tmp_path.iterdir()) == [tmp_path / "momentum.toml"]
 
 
-def test_a_dry_run_says_why_there_is_no_estimate(invoke):
-    lines = invoke("sweep", "--data", "nowhere.npz", "--grid", "lr=0.1,1", "--dry-run").stdout.splitlines()
-    assert len(lines) == 4
-    assert lines[3].startswith("time unknown: ")
-    assert "nowhere.npz" in lines[3]
+def test_a_dry_run_says_why_there_is_no_estimate(invoke, monkeypatch):
+    monkeypatch.setattr("revgn.data.sources.find_files", lambda name, folder: ())
+    found = invoke("sweep", "--data", "mnist", "--grid", "lr=0.1,1", "--dry-run")
+    lines = found.stdout.splitlines()
+    assert (found.exit_code, len(lines)) == (0, 4)
+    assert lines[3].startswith("time unknown: mnist: train-images")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--data", "nope", "--grid", "lr=0.1,1"), "data: 'nope' is neither a known name"),
+        (("--data", "nope", "--tune", "lr"), "data: 'nope' is neither a known name"),
+        (("--grid", "data=nope,digits"), "data: 'nope' is neither a known name"),
+        (("--data", "nope.npz"), "nope.npz: there is no such file"),
+        (("--backend", "cupy", "--grid", "lr=0.1,1"), "backend cupy: no GPU was found"),
+    ],
+)
+def test_missing_data_and_devices_are_reported_before_any_trial(
+    invoke, monkeypatch, tmp_path, options, message
+):
+    monkeypatch.setattr("revgn.arrays.namespace.cupy_absence", lambda: "no GPU was found")
+    for dry_run in ((), ("--dry-run",)):
+        found = invoke("sweep", *options, "--out", "s", *dry_run)
+        assert (found.exit_code, found.stdout) == (2, "")
+        assert message in found.stderr
+        assert len(found.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_data_are_reported_before_a_search(invoke, tmp_path):
+    pytest.importorskip("optuna")
+    found = invoke("sweep", "--data", "nope", "--grid", "lr=log:0.1..1", "--search", 2, "--out", "s")
+    assert (found.exit_code, found.stdout, len(found.stderr.splitlines())) == (2, "", 1)
+    assert list_runs(tmp_path) == []
+
+
+def test_an_error_of_several_trials_is_reported_once(invoke):
+    """The advice to compare the runs is left out if there is none."""
+    options = ("sweep", *TINY, "--epochs", 1, "--grid", "seed=0..1")
+    found = invoke(*options, "--label-smoothing", 0.1, "--loss", "squared-error", "--out", "s")
+    assert (found.exit_code, found.stdout) == (1, "2 failed\n")
+    assert found.stderr.count("label_smoothing: is only for cross-entropy") == 1
+    assert " (and 1 more): failed: training.label_smoothing: " in found.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
