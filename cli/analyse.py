@@ -46,7 +46,7 @@ def command(runs: tuple[Path, ...], rows: int, probes: int, data: str | None, as
     opened, found, failed = open_runs(list(runs)), {}, []
     for run in opened:
         try:
-            found[str(run.folder)] = analyse_run(run, rows, probes, data)
+            found[str(run.folder)] = analyse_run(run, rows, probes, data, say_note)
         except RevgnError as error:
             failed.append(error)
     if not found:

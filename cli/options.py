@@ -130,6 +130,10 @@ def chosen_settings(values: Mapping[str, Any], assignments: tuple[str, ...] = ()
     for text in assignments:
         path, value = parse_assignment(text)
         given |= {path: value}
+    if {"epochs", "training.epochs"} & given.keys() and (
+        given.get("steps", given.get("training.steps")) is not None
+    ):
+        raise UsageError("--epochs: has no effect with --steps, which sets the length of the training")
     return settings_by_name(given, *weaker, prefix="--")
 
 

@@ -16,6 +16,7 @@ from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
     from revgn.sweeps import Board, Plan
+    from revgn.sweeps.axes import Axis
     from revgn.sweeps.drive import Source
     from revgn.sweeps.plan import Rule
 
@@ -129,6 +130,12 @@ def command(
         "median_after": median_after,
     }
     plan = _with_options(plan, settings, axes, of_sweep)
+    if plan.tune is None:
+        options.refuse_given(("rule",), "without --tune")
+    if plan.random is None:
+        options.refuse_given(("random_seed",), "without --random")
+    if plan.search is not None:
+        options.refuse_given(("random",), "on a search")
     folder = out or _folder(file, plan)
     hopeless = None if plan.median_after is None else MedianRule(plan.median_after)
     if dry_run and plan.search is not None:
@@ -183,22 +190,33 @@ def _with_options(
 ) -> "Plan":
     """Return the plan of the file with the options applied."""
     from revgn.errors import UsageError
-    from revgn.settings import canonical, merge_settings
+    from revgn.settings import canonical, flat, merge_settings
     from revgn.sweeps import parse_axis
+    from revgn.sweeps.tune import is_same_setting
 
     axes = {axis.path: axis for axis in plan.axes}
+    of_options: dict[str, Axis] = {}
     for text in texts:
-        name, equals, given = text.partition("=")
-        if not (name and equals and given):
+        name, equals, values = text.partition("=")
+        if not (name and equals and values):
             raise UsageError(f"--grid {text}: expected key=values, such as optimizer.lr=0.1,0.3,1")
         path = canonical(name.strip())
-        axes[path] = parse_axis(path, given)
-    return replace(
+        if path in of_options:
+            raise UsageError(
+                f"--grid {text}: {name} has two --grid options; give all its values in one of them"
+            )
+        of_options[path] = parse_axis(path, values)
+    found = replace(
         plan,
         settings=merge_settings(settings, dict(plan.settings)),
-        axes=tuple(axes.values()),
+        axes=tuple((axes | of_options).values()),
         **{name: value for name, value in of_sweep.items() if value is not None},
     )
+    for path in flat(settings):
+        setting = path.removesuffix(".kind")
+        if same := [axis.path for axis in found.axes if is_same_setting(found, axis.path, setting)]:
+            raise UsageError(f"{setting}: has no effect, since the grid sets {same[0]}")
+    return found
 
 
 def _folder(file: Path | None, plan: "Plan") -> Path:

@@ -169,13 +169,22 @@ def _new_folder(config: "Config") -> Path:
 def _print_estimate(settings: dict[str, Any], as_json: bool) -> None:
     from revgn.data import notes_on_data
     from revgn.settings import FAMILIES, kind_of, parts_of
-    from revgn.training import build_problem, choose_defaults, choose_solver, estimate_step, solver_choice
+    from revgn.training import (
+        build_problem,
+        choose_defaults,
+        choose_solver,
+        estimate_step,
+        idle_settings,
+        solver_choice,
+    )
 
     config, dataset, _ = chosen = choose_defaults(settings)
     for text in filter(None, (*notes_on_data(dataset), str(chosen))):
         say_note(text)
     config, by_solver = choose_solver(config, dataset)
     problem = build_problem(config, dataset)
+    for text in idle_settings(problem):
+        say_note(text)
     estimate = next(iter(by_solver.values())) if by_solver else estimate_step(problem)
     cost, (rows, features) = estimate.cost, dataset.train.inputs.shape
     outputs, steps, seconds = dataset.train.targets.shape[1], problem.total_steps, estimate.seconds_per_step

@@ -1,6 +1,6 @@
 """Analysis of stored runs at their checkpoints, with the same quantities as `--analyse-rows` in training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -22,7 +22,13 @@ from revgn.training.batches import test_rows
 from revgn.training.step import Record
 
 
-def analyse_run(run: Run, rows: int = 100, probes: int = 0, data: str | None = None) -> dict[int, Record]:
+def analyse_run(
+    run: Run,
+    rows: int = 100,
+    probes: int = 0,
+    data: str | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> dict[int, Record]:
     """Return the quantities of `revgn.training.analyse` for each checkpoint, by its step.
 
     Parameters
@@ -33,6 +39,8 @@ def analyse_run(run: Run, rows: int = 100, probes: int = 0, data: str | None = N
         Number of random vectors with which kernels are estimated; 0 computes kernels exactly.
     data : str or None
         Current path of the data file, if it is not where it was during training.
+    note : callable
+        Called with a message if the test set has fewer than `rows` rows.
 
     Notes
     -----
@@ -57,6 +65,8 @@ def analyse_run(run: Run, rows: int = 100, probes: int = 0, data: str | None = N
             f"{np.__version__}) differ from the run (NumPy {numpy})"
         )
     problem = problem_of(run, data=data)
+    if rows > (present := problem.dataset.test.inputs.shape[0]):
+        note(f"{run.folder}: the test set has only {present} rows, which are all used")
     probe = start_probe(problem, rows, probes)
     found = {}
     for step in run.checkpoints:

@@ -1,11 +1,13 @@
 """Settings without effect in a run: a switch that does not happen, or a setting of a feature that is off."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from revgn.data import dataset_names
 from revgn.optimizers import GaussNewton, StepDecay, Switch
 from revgn.settings import parts_of
-from revgn.solvers import MinimumNorm
+from revgn.solvers import ConjugateGradients, MinimumNorm
 from revgn.training.problem import Problem, TrainState
 
 
@@ -50,11 +52,20 @@ def _of_what_is_off(problem: Problem) -> Iterator[str]:
     data, training = problem.config.data, problem.config.training
     if data.subset_seed is not None and data.subset is None:
         yield "subset_seed has no effect without subset"
+    if data.folder is not None and data.name not in dataset_names():
+        yield f"folder has no effect, since {problem.dataset.name} is not a known data set"
+    elif data.folder is not None and not (Path(data.folder) / data.name).is_dir():
+        yield f"folder has no effect, since {data.folder} has no folder {data.name}"
     if training.analyse_probes and training.analyse_rows is None:
         yield "analyse_probes has no effect without analyse_rows"
+    asked, rows = training.analyse_rows or 0, problem.dataset.test.inputs.shape[0]
+    if asked > rows:
+        yield f"analyse_rows is {asked}; the test set has only {rows} rows, which are all used"
     for part in parts_of(problem.optimizer):
         if isinstance(part, GaussNewton) and not part.momentum and _is_set(part, "momentum_limit"):
             yield "momentum_limit has no effect with momentum 0"
+        if isinstance(part, MinimumNorm | ConjugateGradients) and part.rows == 1 and _is_set(part, "outputs"):
+            yield f"outputs {part.outputs} has no effect with rows 1, since the output step is centered"
         if (
             isinstance(part, MinimumNorm)
             and part.damping != "leave-one-out"

@@ -41,6 +41,13 @@ def test_kernels_of_many_rows_are_estimated(train, invoke):
     assert last["kernel_similarity"] == pytest.approx(run.epochs["kernel_similarity"][-1], rel=1e-6)
 
 
+def test_a_test_set_with_fewer_rows_is_noted(train, invoke):
+    train("runs/a", "-q")
+    found = invoke("analyse", "runs/a", "--rows", 361, "--probes", 4)
+    assert found.stderr == "revgn: runs/a: the test set has only 360 rows, which are all used\n"
+    assert invoke("analyse", "runs/a", "--rows", 360, "--probes", 4).stderr == ""
+
+
 def test_several_runs_are_compared(train, invoke):
     train("runs/a", "-q", "--checkpoint-every", 1)
     train("runs/b", "-q", "--seed", 1, "--checkpoint-every", 1)

@@ -184,6 +184,19 @@ def test_a_dry_run_prints_how_the_kernel_is_solved(options, says, invoke):
     assert (found["disk_bytes"] > 0) == ("5MB" in options)
 
 
+def test_settings_without_effect_are_noted_or_refused(invoke, tmp_path):
+    """Also by a dry run; --steps replaces --epochs, so that both together are refused."""
+    tiny = ("--subset", 200, "--hidden", 16, "--batch-size", 50)
+    found = invoke("train", *tiny, "--steps", 1, "--damping-every", 5, "--dry-run")
+    assert "revgn: damping_every has no effect without damping leave-one-out\n" in found.stderr
+    for options in [("--steps", 1, "--epochs", 2), ("--epochs", 2, "-s", "training.steps=1")]:
+        found = invoke("train", *tiny, *options)
+        assert (found.exit_code, len(found.stderr.splitlines())) == (2, 1)
+        assert "--epochs: has no effect with --steps" in found.stderr
+    assert list(tmp_path.iterdir()) == []
+    assert invoke("train", *tiny, "--epochs", 1, "--steps", "none", "--dry-run").exit_code == 0
+
+
 def test_auto_chooses_a_solver_and_stores_it_in_the_run(invoke, tmp_path):
     options = ("--subset", 64, "--hidden", 8, "--batch-size", 32, "--solver", "auto", "--damping", 0.1)
     text = invoke("train", *options, "--dry-run").stdout

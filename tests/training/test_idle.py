@@ -16,6 +16,14 @@ from revgn.training import build_problem, idle_settings, load_data
         ({"momentum_limit": 2.0}, "momentum_limit has no effect with momentum 0"),
         ({"momentum_limit": 2.0, "momentum": 0.9}, None),
         ({"damping_every": 3, "damping": 0.1}, "damping_every has no effect without damping leave-one-out"),
+        ({"folder": "nowhere"}, "folder has no effect, since nowhere has no folder digits"),
+        ({"analyse_rows": 361}, "analyse_rows is 361; the test set has only 360 rows, which are all used"),
+        ({"analyse_rows": 360}, None),
+        (
+            {"rows": 1, "outputs": "centered-logits"},
+            "outputs centered-logits has no effect with rows 1, since the output step is centered",
+        ),
+        ({"rows": 2, "outputs": "centered-logits"}, None),
         ({"damping_every": 3, "damping": "leave-one-out"}, None),
     ],
 )
