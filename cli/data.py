@@ -73,5 +73,6 @@ def describe_(name_or_path: str, download: bool, as_json: bool, **values: Any) -
         print_json(described)
         return
     for key, value in described.items():
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else value
-        click.echo(f"{key:<15} {'-' if shown is None else shown}")
+        values = value if isinstance(value, list) else ["-" if value is None else value]
+        for number, text in enumerate(values if key == "warnings" else [", ".join(map(str, values))]):
+            click.echo(f"{'' if number else key:<15} {text}")

@@ -132,6 +132,9 @@ def _read_parts(
     x, y, test_x, test_y = _choose_names(path, names, present)
     if x is None or y is None:
         raise UsageError(f"{path}: set both inputs and targets, or neither")
+    for kind, inputs, targets in (("", x, y), ("test_", test_x, test_y)):
+        if inputs is not None and inputs == targets:
+            raise UsageError(f"{path}: {kind}inputs and {kind}targets are the same array {inputs!r}")
     test = None if test_x is None or test_y is None else Rows(read(test_x), read(test_y))
     unused = [] if any(names) else [name for name in present if name not in (x, y, test_x, test_y)]
     notes = (

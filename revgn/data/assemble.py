@@ -88,6 +88,11 @@ def assemble(
     inputs = [_flatten(rows, settings.layout, f"{name}: {label}") for label, rows in parts.items()]
     stored = stored_images(train.inputs.shape, settings.layout, f"{name}: training")
     image_shape = None if stored is None else stored[0]
+    if stored is None and train.inputs.ndim == 4:
+        found.append(
+            f"the inputs have the shape {train.inputs.shape}, in which the axis of channels is unclear; "
+            "they are taken as numbers; if they are images, set layout to channels-first or channels-last"
+        )
     raw = {label: rows.targets for label, rows in parts.items()}
     encoded = encode_targets(name, raw, settings.task, classes, target_names, for_training=for_training)
     task, targets, names, _ = encoded

@@ -21,6 +21,7 @@ from revgn.errors import DataError
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _AXES: Mapping[str, tuple[int, ...]] = {"L": (), "RGB": (3,)}  # axes of a pixel, by Pillow's mode
 _EXPECTED = "expected L (8-bit grey levels) or RGB; convert it with an image editor"
+_OF_SYSTEM = ("thumbs.db", "desktop.ini")  # files that Windows leaves in folders
 _ORDER_TAG = 0xF01DE5  # separates the order of the images from all other random draws
 
 
@@ -35,7 +36,8 @@ def read_folder(folder: Path) -> tuple[Rows, Rows | None, tuple[str, ...]]:
     """Read all images of a folder; return the training set, the test set if there is one, and the classes.
 
     Images are (n, height, width) for grey levels and (n, height, width, 3) for colours, in a fixed random
-    order, so that the first images are of all classes. Hidden files are skipped.
+    order, so that the first images are of all classes. Hidden files are skipped, and so are
+    Thumbs.db and desktop.ini.
 
     Raises
     ------
@@ -71,7 +73,8 @@ def read_folder(folder: Path) -> tuple[Rows, Rows | None, tuple[str, ...]]:
 
 def _visible(folder: Path) -> list[Path]:
     with reading(folder, OSError):
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        paths = (path for path in folder.iterdir() if path.name.lower() not in _OF_SYSTEM)
+        return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def _folders(folder: Path) -> list[Path]:

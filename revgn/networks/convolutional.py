@@ -99,7 +99,10 @@ def draw_convolutional(
     dtype: DType = None,
 ) -> Network:
     if isinstance(features, int):
-        raise UsageError(f"network convolutional: needs images, but the inputs are {features} numbers")
+        raise UsageError(
+            f"network convolutional: needs images, but the inputs are {features} numbers; if they are images "
+            "in a file, set data.layout (--layout)"
+        )
     if width is not None:
         raise UsageError("network convolutional: pads its inputs to channels, and takes no width")
     grid, stem = _stem(architecture, features)

@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 from revgn_cli.data import command
 
+from revgn.data import load_dataset
 from revgn.errors import DataError, UsageError
 
 
@@ -54,6 +55,16 @@ def test_describe_accepts_the_users_own_arrays(invoke, tmp_path):
     table = tmp_path / "own.csv"
     table.write_text("x,y\n1,a\n2,b\n3,a\n")
     assert "classes         a, b" in invoke("describe", str(table), "--target", "y").stdout
+
+
+def test_each_warning_is_a_line(invoke, tmp_path):
+    table = tmp_path / "own.csv"
+    table.write_text("x,a,b\n" + "\n".join(f"1,{k},{k * k % 7}" for k in range(60)))
+    lines = invoke("describe", str(table), "--task", "regression", "--target", "b").stdout.splitlines()
+    at = next(k for k, line in enumerate(lines) if line.startswith("warnings"))
+    warnings = load_dataset(str(table), task="regression", target="b").warnings
+    assert len(warnings) > 1
+    assert [line[16:] for line in lines[at : at + len(warnings)]] == list(warnings)
 
 
 def test_errors_are_raised_to_the_main_group(invoke):

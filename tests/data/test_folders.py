@@ -27,6 +27,8 @@ def folder(tmp_path):
     for number in range(10):
         save(tmp_path / "pictures" / ("dog" if number % 5 < 2 else "cat") / f"{number}.png")
     (tmp_path / "pictures" / "cat" / ".DS_Store").write_bytes(b"hidden")
+    for name in ("Thumbs.db", "desktop.ini"):
+        (tmp_path / "pictures" / "cat" / name).write_bytes(b"of Windows")
     (tmp_path / "pictures" / "notes.txt").write_text("beside the classes")
     return tmp_path / "pictures"
 

@@ -65,3 +65,15 @@ def test_only_files_of_arrays_have_a_layout(name, tmp_path, monkeypatch):
     (tmp_path / "own.csv").write_text("x,y\n1,2\n")
     with pytest.raises(UsageError, match="layout: has no effect, since "):
         load_dataset(name, layout="channels-last")
+
+
+@pytest.mark.parametrize("shape", [(60, 3, 8, 3), (60, 8, 8, 4)])
+def test_images_of_ambiguous_axes_are_warned_of(shape, tmp_path):
+    path = tmp_path / "own.npz"
+    np.savez(path, x=np.random.default_rng(0).random(shape), y=np.arange(60) % 3)
+    found = load_dataset(str(path))
+    (warning,) = found.warnings
+    assert found.image_shape is None
+    assert f"shape {shape}, in which the axis of channels is unclear" in warning
+    assert "set layout to channels-first or channels-last" in warning
+    assert load_dataset(str(path), layout="channels-last").warnings == ()

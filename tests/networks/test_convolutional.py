@@ -177,7 +177,7 @@ def test_activations_and_outputs_are_of_order_one_at_initialization(activation, 
     ({"channels": 8}, (3, 8, 8), r"network.channels: 8 is less than the 12 channels .* at least 12"),
     ({"kernel": 2}, (3, 8, 8), "kernel: 2 has no center"),
     ({"blocks": (1,)}, (3, 8, 8), "blocks: 1 stages, but hidden has 2"),
-    ({}, 64, "needs images, but the inputs are 64 numbers"),
+    ({}, 64, r"needs images, but the inputs are 64 numbers; .* set data.layout \(--layout\)"),
 ])  # fmt: skip
 def test_unsuitable_settings_raise(settings, shape, message):
     with pytest.raises(UsageError, match=message):
