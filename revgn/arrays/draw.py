@@ -4,6 +4,7 @@ import numpy as np
 
 from revgn.arrays.namespace import Backend
 from revgn.arrays.typing import Array, DType
+from revgn.errors import UsageError
 
 _PIECE = 1 << 15  # numbers drawn at a time
 
@@ -26,6 +27,7 @@ def draw_normal(
     Law: equals `scale * rng.standard_normal(shape)`, rounded to `dtype`.
     Cost: each number is written to memory once; it is scaled and rounded in the processor's cache.
     """
+    _check_generator(rng)
     drawn = np.empty(shape, np.float32 if dtype == backend.xp.float32 else np.float64)
     flat = drawn.reshape(-1)
     piece = np.empty(min(_PIECE, flat.size))
@@ -45,6 +47,7 @@ def draw_orthonormal(
     It is the factor Q of the QR decomposition of a normal matrix. Its signs are fixed by a positive diagonal
     of R (Mezzadri 2007).
     """
+    _check_generator(rng)
     Q, R = np.linalg.qr(rng.standard_normal((rows, columns)))
     return backend.asarray(Q * np.sign(np.diagonal(R)), dtype=dtype)
 
@@ -56,6 +59,7 @@ def draw_frames(
 
     Gram-Schmidt orthogonalization of all matrices at once, in which each vector is projected twice.
     """
+    _check_generator(rng)
     V = rng.standard_normal((count, rows, columns))
     for j in range(columns):
         v, before = V[:, :, j], V[:, :, :j]
@@ -63,3 +67,9 @@ def draw_frames(
             v = v - np.sum(before * np.sum(before * v[:, :, None], axis=1, keepdims=True), axis=2)
         V[:, :, j] = v / np.linalg.norm(v, axis=1, keepdims=True)
     return backend.asarray(V, dtype=dtype)
+
+
+def _check_generator(rng: object) -> None:
+    if not isinstance(rng, np.random.Generator):
+        example = f"np.random.default_rng({rng if isinstance(rng, int) else 0})"
+        raise UsageError(f"rng: {rng!r} is not a random generator; expected one, as in {example}")

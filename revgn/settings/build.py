@@ -7,7 +7,7 @@ nearest known name.
 
 import difflib
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -28,8 +28,9 @@ def build_config(*layers: Table) -> Config:
     Raises
     ------
     UsageError
-        If a key is unknown, if a value has the wrong type or is out of bounds, or if the chosen structs do
-        not have a setting. The message is one line with the dotted path, and suggests the nearest name.
+        If a layer is not a dict, if a key is unknown, if a value has the wrong type or is out of bounds, or
+        if the chosen structs do not have a setting. The message is one line with the dotted path, and
+        suggests the nearest name.
 
     Examples
     --------
@@ -54,6 +55,9 @@ def merge_settings(*layers: Table) -> Table:
     """Return nested dicts merged into one; earlier dicts override later ones."""
     merged: Table = {}
     for layer in reversed(layers):
+        if not isinstance(layer, Mapping):
+            example = '{"optimizer": {"kind": "adam"}}'
+            raise UsageError(f"settings: {layer!r} cannot be used; expected a dict, as in {example}")
         merged = _merged(Config, merged, layer)
     return merged
 

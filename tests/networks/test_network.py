@@ -208,3 +208,13 @@ def test_cotangents_may_have_leading_axes(name, backend, rng):
     together = vjp_input(net, params, point, z_bar)
     for o in range(2):
         assert_close("vjp_input", together[o, ...], vjp_input(net, params, point, z_bar[o, ...]), 1e-13)
+
+
+@pytest.mark.parametrize(("rng", "example"), [(3, "3"), (None, "0"), ("seed", "0")])
+def test_a_seed_in_place_of_a_generator_is_refused(rng, example):
+    net = draw_network(Architecture(2, 8), 4, 3, np.random.default_rng(0))
+    for call in (lambda: draw_network(Architecture(2, 8), 4, 3, rng), lambda: init(net, rng, 1.0)):
+        with pytest.raises(
+            UsageError, match=rf"rng: .*expected one, as in np.random.default_rng\({example}\)"
+        ):
+            call()

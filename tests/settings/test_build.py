@@ -335,3 +335,9 @@ def test_none_is_read_as_the_type_of_its_setting_has_it():
         assert config.training.diverged_above is None
     with pytest.raises(UsageError, match=r"training\.seed: 'none' cannot be used"):
         build_config({"training": {"seed": "none"}})
+
+
+@pytest.mark.parametrize("layer", [None, [1], "optimizer"])
+def test_settings_that_are_no_dict_are_refused(layer):
+    with pytest.raises(UsageError, match=r"settings: .* cannot be used; expected a dict, as in \{"):
+        build_config(layer)
