@@ -220,15 +220,11 @@ def _speeds(problem: Problem, sizes: Sizes, counted: Cost) -> Speeds:
 
 def _product_speed(problem: Problem, sizes: Sizes) -> float:
     """Return the operations per second of a matrix product with the shapes of the network."""
-    n, layer = min(sizes.samples, 1024), max(sizes.layers, key=lambda layer: layer.rows)
+    layer = max(sizes.layers, key=lambda layer: layer.rows)
+    n = min(min(sizes.samples, 1024) * layer.positions, 8192)
     x, C = _ones(problem, (n, layer.width)), _ones(problem, (layer.width, layer.rows))
-    synchronize(x @ C)
-    started, products = perf_counter(), 0
-    while perf_counter() - started < _TIMED_SECONDS:
-        synchronize(x @ C)
-        products += 1
-    work: float = 2.0 * n * C.shape[0] * C.shape[1] * products
-    return work / (perf_counter() - started)
+    work: float = 2.0 * n * C.shape[0] * C.shape[1]
+    return work / _fastest(lambda: x @ C, _TIMED_SECONDS)
 
 
 def _read_speed(problem: Problem) -> float:
@@ -289,11 +285,15 @@ def _ones(problem: Problem, shape: tuple[int, ...]) -> Array:
     return ones
 
 
-def _fastest(call: Callable[[], Any]) -> float:
-    """Return the seconds of the fastest of three calls; the first call is a warm-up."""
-    seconds = math.inf
-    for _ in range(3):
+def _fastest(call: Callable[[], Any], least: float = 0.0) -> float:
+    """Return the seconds of the fastest call, of at least three that take `least` seconds together.
+
+    The first call is a warm-up. The mean would also count other work of the machine.
+    """
+    begun, calls, seconds = perf_counter(), 0, math.inf
+    while calls < 3 or perf_counter() - begun < least:
         started = perf_counter()
         synchronize(call())
         seconds = min(seconds, perf_counter() - started)
+        calls += 1
     return seconds

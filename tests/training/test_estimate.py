@@ -1,6 +1,7 @@
 """The estimate of a step in advance: exact counts, and plausible times."""
 
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from revgn.training import (
     StepDone,
     build_problem,
     choose_solver,
+    estimate,
     estimate_step,
     initial_state,
     solver_choice,
@@ -240,6 +242,24 @@ def test_the_predicted_factorization_is_used(changes, rung, make_problem):
     problem = make_problem(changes)
     first = next(event for event in train(problem, initial_state(problem)) if isinstance(event, StepDone))
     assert (first.record["rung"] == 2) == (rung == 2) == ("eigenvectors" in step_cost(problem).work)
+
+
+@pytest.mark.parametrize("positions", [1, 9])
+def test_the_fastest_product_counts(positions, make_problem, monkeypatch):
+    """Other work of the machine delays some of the products; a convolution has a row per position."""
+    problem, now = make_problem({}), [0.0]
+    durations = chain([0.4, 0.01], repeat(0.4))
+
+    def synchronize(x):
+        now[0] += next(durations)
+
+    monkeypatch.setattr("revgn.training.estimate.perf_counter", lambda: now[0])
+    monkeypatch.setattr("revgn.training.estimate.synchronize", synchronize)
+    sizes = estimate._sizes(problem)
+    layer = max(sizes.layers, key=lambda layer: layer.rows)._replace(positions=positions)
+    sizes = sizes._replace(layers=(layer,))
+    work = 2 * sizes.samples * positions * layer.width * layer.rows
+    assert estimate._product_speed(problem, sizes) == pytest.approx(work / 0.01)
 
 
 def test_the_time_is_each_count_over_its_own_speed():
