@@ -73,6 +73,6 @@ def describe_(name_or_path: str, download: bool, as_json: bool, **values: Any) -
         print_json(described)
         return
     for key, value in described.items():
-        values = value if isinstance(value, list) else ["-" if value is None else value]
-        for number, text in enumerate(values if key == "warnings" else [", ".join(map(str, values))]):
+        listed = value if isinstance(value, list) else ["-" if value is None else value]
+        for number, text in enumerate(listed if key == "warnings" else [", ".join(map(str, listed))]):
             click.echo(f"{'' if number else key:<15} {text}")
