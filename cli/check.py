@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from revgn_cli.notes import say
 from revgn_cli.options import json_option, print_json, refuse_given
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _check_math(backend: "BackendName", dtypes: "tuple[Precision, ...]", seed: i
         for row in _worst_by_law(found, dtypes):
             click.echo(row)
         for measured in failed:
-            click.echo(f"{measured.subject}, {measured.dtype}: {measured.law}: {measured.fault}", err=True)
+            say(f"{measured.subject}, {measured.dtype}: {measured.law}: {measured.fault}")
         click.echo(f"{len(found) - len(failed)} of {len(found)} laws hold")
     if failed:
         raise click.exceptions.Exit(1)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 from revgn_cli.columns import aligned, fitting, terminal_width
+from revgn_cli.notes import say
 from revgn_cli.options import json_option, print_json
 from revgn_cli.progress import metric_text
 
@@ -35,7 +36,7 @@ def command(folder: Path, as_json: bool) -> None:
         print_json(rows)
         return
     if not rows:
-        click.echo(f"no runs in {folder}", err=True)
+        say(f"no runs in {folder}")
     table = []
     for row in rows:
         by = row.get("best_by", "")

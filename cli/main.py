@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.shell_completion import add_completion_class
 from revgn_cli.completion import Bash
+from revgn_cli.notes import say, say_note
 
 GROUPS = {
     "Train": {
@@ -88,7 +89,7 @@ class LazyGroup(click.Group):
                 error.show()
             else:
                 message = _old_name(error) or " ".join(error.format_message().split()).rstrip(".")
-                click.echo(f"{name}: {message}; see {name} --help", err=True)
+                say(f"{name}: {message}; see {name} --help")
             sys.exit(error.exit_code)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -101,7 +102,7 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt as interrupt:
             from revgn_cli.interrupt import exit_code
 
-            click.echo("revgn: stopped", err=True)
+            say_note("stopped")
             ctx.exit(exit_code(getattr(interrupt, "number", 0)))
         except Exception as error:
             from revgn.arrays import is_out_of_memory
@@ -112,7 +113,7 @@ class LazyGroup(click.Group):
             message = str(error)
             if is_out_of_memory(error) and not isinstance(error, RevgnError):
                 message = f"not enough memory: {message or 'no detail'}; try a smaller batch"
-            click.echo(f"revgn: {message}", err=True)
+            say_note(message)
             ctx.exit(2 if isinstance(error, UsageError | ShapeError | BackendError) else 1)
 
 

@@ -8,6 +8,7 @@ from revgn_cli import completion
 from revgn_cli.board import show_board
 from revgn_cli.forecast import print_forecast
 from revgn_cli.interrupt import exit_code, stop_when_asked
+from revgn_cli.notes import say
 from revgn_cli.options import dask_option, json_option, print_json, quiet_option, workers_option
 from revgn_cli.train import command_line
 
@@ -124,6 +125,6 @@ def command(
             failed.setdefault(state.message, []).append(trial)
     for message, (first, *others) in failed.items():
         more = f" (and {len(others)} more)" if others else ""
-        click.echo(f"{first}{more}: failed: {message}", err=True)
+        say(f"{first}{more}: failed: {message}")
     if failed:
         raise click.exceptions.Exit(1)

@@ -11,7 +11,7 @@ from revgn_cli.board import show_board
 from revgn_cli.forecast import print_forecast
 from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import exit_code, stop_when_asked
-from revgn_cli.notes import say_note
+from revgn_cli.notes import say, say_note
 from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _report(
     else:
         for name, state in board.items():
             if state.status in ("failed", "diverged"):
-                click.echo(f"{name}: {state.status}: {state.message}", err=True)
+                say(f"{name}: {state.status}: {state.message}")
         click.echo(", ".join(f"{count} {status}" for status, count in counts.items()) or "no trials")
         again = shlex.quote(str(folder))
         click.echo(f"revgn sweep {again}" if left else f"revgn compare {again}")

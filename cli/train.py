@@ -135,9 +135,7 @@ def _warn_if_loss_rose(outcome: "Outcome") -> None:
     losses = open_run(outcome.folder).epochs["train_loss"]
     if losses[-1] > losses[0]:
         advice = "a smaller --lr, or with gauss-newton a larger --damping, may help"
-        click.echo(
-            f"revgn: the training loss rose from {losses[0]:.4g} to {losses[-1]:.4g}; {advice}", err=True
-        )
+        say_note(f"the training loss rose from {losses[0]:.4g} to {losses[-1]:.4g}; {advice}")
 
 
 def command_line() -> str:
