@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--repair", is_flag=True, help="First merge the journal of each run into its run.h5.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="First merge the journal of each run into its run.h5; a damaged run.h5 is made again.",
+)
 @click.option(
     "--math", is_flag=True, help="Check the laws of all maps and solvers on this machine, not runs."
 )
@@ -84,7 +88,10 @@ def command(
 
 
 def _findings(folder: Path, repair: bool) -> "list[Finding]":
-    """Return the findings on a folder; if it is no run, or cannot be repaired, a single finding says so."""
+    """Return the findings on a folder; if it is no run, or another process is writing it, a single finding.
+
+    If a repair fails, the findings without a repair follow.
+    """
     from revgn.errors import RunError, RunHeldError
     from revgn.launch import check_run
     from revgn.launch.check import Finding
@@ -94,7 +101,11 @@ def _findings(folder: Path, repair: bool) -> "list[Finding]":
     except RunHeldError as error:
         return [Finding("repair", "skipped", str(error))]
     except RunError as error:
-        return [Finding("run.h5", "damaged", str(error))]
+        if not repair:
+            return [Finding("run.h5", "damaged", str(error))]
+        others = _findings(folder, False)
+        is_said = any(finding.detail == str(error) for finding in others)
+        return others if is_said else [Finding("repair", "skipped", str(error)), *others]
 
 
 def _check_math(backend: "BackendName", dtypes: "tuple[Precision, ...]", seed: int, as_json: bool) -> None:

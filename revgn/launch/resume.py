@@ -130,6 +130,8 @@ def _with_bound(problem: Problem, memory: int) -> Problem:
 def _latest_state(run: Run, problem: Problem, note: Callable[[str], None]) -> TrainState:
     """Return the state of the newest checkpoint, or the initial state if there is no checkpoint yet."""
     if not run.checkpoints:
+        if run.steps["step"].size:
+            note(f"{run.folder}: has no checkpoint; training starts again at step 1")
         return initial_state(problem)
     checkpoint, notes = latest_checkpoint(run.folder)
     for text in notes:
