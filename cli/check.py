@@ -72,7 +72,8 @@ def command(
 
     folders = [folder for path in runs for folder in list_runs(path) or [path]]
     if missing := [folder for folder in folders if not folder.is_dir()]:
-        raise UsageError(f"{missing[0]}: there is no such folder")
+        is_file = "is a file; give the folder of a run"
+        raise UsageError(f"{missing[0]}: {is_file if missing[0].exists() else 'there is no such folder'}")
     found = {}
     for folder in folders:
         found[str(folder)] = _findings(folder, repair)

@@ -10,6 +10,7 @@ from revgn_cli.forecast import print_forecast
 from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.notes import say
 from revgn_cli.options import dask_option, json_option, print_json, quiet_option, workers_option
+from revgn_cli.paths import OutputPath
 from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def _names() -> list[str]:
 @workers_option
 @dask_option
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: a folder in runs/]"
+    "--out", type=OutputPath(path_type=Path), help="Folder of the study.  [default: a folder in runs/]"
 )
 @click.option(
     "--dry-run",

@@ -12,6 +12,7 @@ from revgn_cli.forecast import print_forecast
 from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.notes import say, say_note
+from revgn_cli.paths import OutputPath
 from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 )
 @click.option("--random-seed", type=int, metavar="SEED", help="Seed of --random.  [default: 0]")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of the sweep.  [default: a folder in runs/]"
+    "--out",
+    type=OutputPath(path_type=Path),
+    help="Folder of the sweep.  [default: a folder in runs/]",
 )
 @options.workers_option
 @options.dask_option

@@ -13,6 +13,7 @@ from revgn_cli import options
 from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.notes import say_note
+from revgn_cli.paths import OutputPath
 from revgn_cli.progress import clock, evaluation_metrics, show_progress
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @options.setting_options()
 @options.set_option
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new folder in runs/]")
+@click.option("--out", type=OutputPath(path_type=Path), help="Run folder.  [default: a new folder in runs/]")
 @click.option("--dry-run", is_flag=True, help="Print size, memory and time per step; do not train.")
 @click.option("--print-config", is_flag=True, help="Print all settings as commented TOML; do not train.")
 @options.quiet_option

@@ -74,9 +74,10 @@ def resume_run(
     state = _latest_state(run, problem, note)
     is_unfinished = run.status != "finished"  # also if it was killed after its last step
     if state.step >= problem.total_steps + is_unfinished:
+        name = "steps" if problem.config.training.steps else "epochs"
         raise UsageError(
             f"{folder}: has completed all {state.step} steps; "
-            f"to continue, increase training.{'steps' if problem.config.training.steps else 'epochs'}"
+            f"to continue, increase training.{name} (--{name})"
         )
     origin = provenance(problem, command)
     for text in (*_changes(run, problem, state, origin), *idle_settings(problem)):

@@ -110,7 +110,9 @@ def open_runs(where: Path | str | Iterable[Path | str]) -> list[Run]:
         matches = glob.glob(str(each), recursive=True) if not Path(each).exists() else [str(each)]
         found = [run for match in sorted(matches) for run in list_runs(match)]
         if not found:
-            raise UsageError(f"{each}: {'contains no run' if matches else 'there is no such folder'}")
+            is_file = Path(each).is_file()
+            there = "is a file; give the folder of a run" if is_file else "contains no run"
+            raise UsageError(f"{each}: {there if matches else 'there is no such folder'}")
         folders |= dict.fromkeys(found)
     return [open_run(folder) for folder in folders]
 

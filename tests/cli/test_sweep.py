@@ -107,7 +107,7 @@ def test_a_dry_run_prints_the_names_of_the_trials(options, invoke, tmp_path, min
         (("--search", 3, "--out", "s"), "there are no settings to vary"),
         (("--workers", 0), "workers: 0 is not at least 1"),
         (("nowhere.toml",), "does not exist"),
-        ((".",), "sweep.toml: cannot be read"),
+        ((".",), "is not the folder of a sweep: it has no sweep.toml"),
     ],
 )
 def test_invalid_options_are_reported_in_one_line(invoke, tmp_path, options, message):

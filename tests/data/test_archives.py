@@ -61,7 +61,7 @@ def test_arrays_with_other_names_need_settings(save):
     np.testing.assert_array_equal(load_dataset(path, **options).test.inputs, TEST_X)
     with pytest.raises(DataError, match=r"set inputs and targets to two of its arrays: a, b, c, d"):
         load_dataset(path)
-    with pytest.raises(DataError, match="has no array 'z'; it holds a, b, c, d"):
+    with pytest.raises(UsageError, match="has no array 'z'; it holds a, b, c, d"):
         load_dataset(path, inputs="z", targets="b")
     with pytest.raises(UsageError, match="set both inputs and targets, or neither"):
         load_dataset(path, inputs="a")

@@ -141,6 +141,8 @@ def test_changed_data_are_rejected(tmp_path):
         ):
             use()
     save_table(tmp_path / "own.npz")
+    with pytest.raises(RunError, match=r"^digits: the data differ from the data of the run \(own\.npz\)$"):
+        resume_run(tmp_path / "run", {"data": {"name": "digits"}})
     assert resume_run(tmp_path / "run", {}).status == "finished"
 
 
