@@ -137,11 +137,12 @@ def _worst_by_law(found: "list[Measured]", dtypes: "tuple[Precision, ...]") -> "
         group = groups.setdefault((each.subject.partition(",")[0], each.law), {})
         if each.dtype not in group or _badness(each) > _badness(group[each.dtype]):
             group[each.dtype] = each
-    yield " " * 48 + "".join(f"{dtype:<22}" for dtype in dtypes).rstrip()
+    subjects, laws = (max(map(len, names), default=0) for names in zip(*groups, strict=True))
+    yield " " * (subjects + laws + 10) + "".join(f"{dtype:<22}" for dtype in dtypes).rstrip()
     for (subject, law), worst in groups.items():
         verdict = "ok" if all(each.holds for each in worst.values()) else "FAILS"
         errors = (f"{worst[dtype].error:8.1e} of {worst[dtype].limit:5.0e}" for dtype in dtypes)
-        yield f"{verdict:<6} {subject:<20} {law:<18} {'     '.join(errors)}"
+        yield f"{verdict:<6} {subject:<{subjects}} {law:<{laws}} {'     '.join(errors)}"
 
 
 def _badness(measured: "Measured") -> tuple[bool, float]:

@@ -42,13 +42,14 @@ def command(folder: Path, as_json: bool) -> None:
         by = row.get("best_by", "")
         keys = ("best", "best_average") if by.startswith("validation") else ("last", "last")
         found, averaged = (row.get(key) or {} for key in keys)
-        metric = ""
+        metric = "" if "step" in row else row["message"]
         if name := next((name for name in ("test_accuracy", "test_loss") if name in found), None):
             metric = f"{name.replace('_', ' ')} {metric_text(name, found[name])}"
             if f"{name}_average" in averaged:
                 metric += f", averaged {metric_text(name, averaged[f'{name}_average'])}"
             metric += f" at the best {by.replace('_', ' ')}" if keys[0] == "best" else ""
-        step = f"step {row['step']}" if "step" in row else row["message"]
+        step = f"step {row['step']}" if "step" in row else ""
         table.append([row["run"], row["status"], row.get("title", ""), step, metric])
-    for line in aligned(table, fitting(table, (_TITLE, _STEP), terminal_width())):
+    intact = [line for line, row in zip(table, rows, strict=True) if "step" in row]
+    for line in aligned(table, fitting(intact or table, (_TITLE, _STEP), terminal_width())):
         click.echo(line)

@@ -54,7 +54,7 @@ def command(
 
     \b
     revgn predict runs/first new.csv -o predictions.csv
-    revgn predict runs/first new.h5 --inputs images -o predictions.h5 --checkpoint best
+    revgn predict runs/first new.h5 --inputs images -o predictions.h5 --best
     """
     from revgn_cli.train import command_line
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 from revgn_cli import completion
 from revgn_cli.board import show_board
+from revgn_cli.columns import aligned, terminal_width
 from revgn_cli.forecast import print_forecast
 from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.notes import say
@@ -82,9 +83,13 @@ def command(
         if as_json:
             print_json([{"name": k, "title": of.title, "source": of.source} for k, of in studies.items()])
             return
-        width = max(map(len, studies))
-        for each, study in studies.items():
-            click.echo(f"{each:<{width}} {study.title} ({study.source})")
+        rows = [(name, f"{study.title} ({study.source})") for name, study in studies.items()]
+        if width := terminal_width():
+            formatter = click.HelpFormatter(width=width)
+            formatter.write_dl(rows)
+            click.echo(formatter.getvalue(), nl=False)
+        else:
+            click.echo("\n".join(aligned(rows, (0, 1))))
         return
     study = load_study(name)
     folder = out or Path("runs") / "-".join(["study", name, scale, *([Path(data).stem] if data else [])])

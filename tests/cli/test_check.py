@@ -103,6 +103,7 @@ def test_math(invoke):
     found = invoke("check", "--math", "--dtype", "float32")
     assert found.exit_code == 0
     assert found.stdout.splitlines()[-1].endswith(" laws hold")
+    assert len({line.find(" of ") for line in found.stdout.splitlines() if line.startswith("ok ")}) == 1
     rows = json.loads(invoke("check", "--math", "--dtype", "float64", "--json").stdout)["laws"]
     assert {row["dtype"] for row in rows} == {"float64"}
     assert len(rows) > 300

@@ -29,11 +29,13 @@ def the_line(result, code):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(name, invoke):
+def test_every_command_has_help(name, invoke, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     result = invoke(name, "--help")
     assert result.exit_code == 0
     assert result.stdout.startswith("Usage: ")
     assert len(result.stdout.splitlines()) > 5
+    assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 def test_help_lists_the_commands(invoke):
