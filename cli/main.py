@@ -1,5 +1,6 @@
 """The command group `revgn`: each command is imported when it is called; an error is printed as one line."""
 
+import errno
 import importlib
 import sys
 from io import TextIOWrapper
@@ -114,11 +115,19 @@ class LazyGroup(click.Group):
 
             if not isinstance(error, RevgnError | OSError) and not is_out_of_memory(error):
                 raise
-            message = str(error)
+            message = _file_error(error) if isinstance(error, OSError) else str(error)
             if is_out_of_memory(error) and not isinstance(error, RevgnError):
                 message = f"not enough memory: {message or 'no detail'}; try a smaller batch"
             say_note(message)
             ctx.exit(2 if isinstance(error, UsageError | ShapeError | BackendError) else 1)
+
+
+def _file_error(error: OSError) -> str:
+    """Return which file could not be used, and why."""
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # files are named elsewhere
+    return f"standard output: cannot be written: {error.strerror}" if is_full else str(error)
 
 
 def _old_name(error: click.ClickException) -> str:

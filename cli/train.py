@@ -150,16 +150,19 @@ def _new_folder(config: "Config") -> Path:
 
     from revgn.errors import UsageError
     from revgn.settings import kind_of
+    from revgn.store.files import writing
 
     runs = Path("runs")
-    try:
-        runs.mkdir(exist_ok=True)
-    except FileExistsError:
-        raise UsageError(f"{runs}: is not a folder; rename it, or set the run folder with --out") from None
+    with writing(runs):
+        try:
+            runs.mkdir(exist_ok=True)
+        except FileExistsError:
+            advice = "rename it, or set the run folder with --out"
+            raise UsageError(f"{runs}: is not a folder; {advice}") from None
     name = f"{Path(config.data.name).stem}-{kind_of(config.optimizer)}-{datetime.now():%Y%m%d-%H%M%S}"
     for number in count(1):
         folder = runs / (name if number == 1 else f"{name}-{number}")
-        with suppress(FileExistsError):
+        with writing(folder), suppress(FileExistsError):
             folder.mkdir()
             break
     return folder

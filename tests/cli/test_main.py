@@ -1,5 +1,6 @@
 """The main command: help without slow imports, hints, and one-line errors."""
 
+import errno
 import json
 import resource
 import shutil
@@ -286,6 +287,21 @@ def test_a_wrong_path_or_value_is_named_in_the_same_words(arguments, says, invok
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     assert says in the_line(invoke(*arguments), 2)
+
+
+def test_a_full_disk_or_a_read_only_folder_is_named(invoke, spawn, monkeypatch):
+    with open("/dev/full", "w") as full:
+        process = spawn("data", "list", stdout=full)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors == "revgn: standard output: cannot be written: No space left on device\n"
+
+    def read_only(path, *_, **__):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    line = the_line(invoke("train", "--steps", 1), 1)
+    assert line == "runs: cannot be written: Read-only file system"
 
 
 def test_no_gpu(invoke):
