@@ -89,7 +89,7 @@ class DataSettings:
 
     def check(self) -> None:
         """Refuse an empty name, which would be the current folder."""
-        if not self.name.strip():
+        if not self.name:
             raise FieldError("DataSettings", "name", "is empty; give a data set, a file or a folder")
 
 
