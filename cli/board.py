@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
+from revgn_cli.notes import say
 from revgn_cli.progress import PLAIN_SECONDS, can_redraw, clock
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ _MARGIN = 4  # lines of a terminal that are not rows of the table
 
 @contextmanager
 def show_board(quiet: bool, title: str) -> "Iterator[Callable[[Board], None]]":
-    """Yield a function that displays the trials of a sweep each time it is called with their states."""
+    """Yield a function that displays the trials of a sweep each time it is called with their states.
+
+    The live table keeps its last rows without the counts, which the command prints at the end.
+    """
     if quiet:
         yield lambda board: None
     elif can_redraw(sys.stderr):
@@ -39,7 +42,18 @@ def show_board(quiet: bool, title: str) -> "Iterator[Callable[[Board], None]]":
 
         console = Console(stderr=True)
         with Live(console=console, refresh_per_second=4) as live:
-            yield lambda board: live.update(_table(board, title, console.height - _MARGIN))
+            latest: Board = {}
+
+            def observe(board: "Board") -> None:
+                nonlocal latest
+                latest = board
+                live.update(_table(board, title, console.height - _MARGIN, counts(board)))
+
+            try:
+                yield observe
+            finally:
+                if latest:
+                    live.update(_table(latest, title, console.height - _MARGIN))
     else:
         yield _plain(title)
 
@@ -70,15 +84,15 @@ def _plain(title: str) -> "Callable[[Board], None]":
         nonlocal last
         now = time.monotonic() - began
         if last < 0:
-            click.echo(title, err=True)
+            say(title)
         for name, state in board.items():
             if before.get(name, "waiting") != state.status:
                 message = "" if state.status in ("failed", "diverged") else state.message  # see `failures`
                 shown = filter(None, (state.status, message, *_metrics(state)))
-                click.echo("  ".join([f"{now:7.1f}s", name, *shown]), err=True)
+                say("  ".join([f"{now:7.1f}s", name, *shown]))
             before[name] = state.status
         if now - last >= PLAIN_SECONDS:
-            click.echo(f"{now:7.1f}s  {counts(board)}", err=True)
+            say(f"{now:7.1f}s  {counts(board)}")
             last = now
 
     return observe
@@ -92,14 +106,14 @@ def _metrics(state: "TrialState") -> tuple[str, str, str]:
     return steps, score, clock(beat.seconds) if beat.steps else ""
 
 
-def _table(board: "Board", title: str, rows: int) -> "Table":
+def _table(board: "Board", title: str, rows: int, caption: str | None = None) -> "Table":
     shown = sorted(board.items(), key=lambda item: _ORDER.index(item[1].status))[: max(rows, 1)]
     cells = [(name, state.status, *_metrics(state)) for name, state in shown]
-    return plain_table(("trial", "status", "step", "score", "time"), cells, counts(board), title)
+    return plain_table(("trial", "status", "step", "score", "time"), cells, caption, title)
 
 
 def plain_table(
-    columns: Iterable[str], rows: Iterable[Iterable[str]], caption: str, title: str | None = None
+    columns: Iterable[str], rows: Iterable[Iterable[str]], caption: str | None, title: str | None = None
 ) -> "Table":
     """Return a table without borders whose cells are plain text; only the first column may be cut."""
     from rich.table import Table

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from revgn_cli.notes import say
 from revgn_cli.options import json_option, print_json, refuse_given
 
 if TYPE_CHECKING:
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 @click.command("check")
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--repair", is_flag=True, help="First merge the journal of each run into its run.h5.")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="First merge the journal of each run into its run.h5; a damaged run.h5 is made again.",
+)
 @click.option(
     "--math", is_flag=True, help="Check the laws of all maps and solvers on this machine, not runs."
 )
@@ -67,7 +72,8 @@ def command(
 
     folders = [folder for path in runs for folder in list_runs(path) or [path]]
     if missing := [folder for folder in folders if not folder.is_dir()]:
-        raise UsageError(f"{missing[0]}: there is no such folder")
+        is_file = "is a file; give the folder of a run"
+        raise UsageError(f"{missing[0]}: {is_file if missing[0].exists() else 'there is no such folder'}")
     found = {}
     for folder in folders:
         found[str(folder)] = _findings(folder, repair)
@@ -83,7 +89,10 @@ def command(
 
 
 def _findings(folder: Path, repair: bool) -> "list[Finding]":
-    """Return the findings on a folder; if it is no run, or cannot be repaired, a single finding says so."""
+    """Return the findings on a folder; if it is no run, or another process is writing it, a single finding.
+
+    If a repair fails, the findings without a repair follow.
+    """
     from revgn.errors import RunError, RunHeldError
     from revgn.launch import check_run
     from revgn.launch.check import Finding
@@ -93,7 +102,11 @@ def _findings(folder: Path, repair: bool) -> "list[Finding]":
     except RunHeldError as error:
         return [Finding("repair", "skipped", str(error))]
     except RunError as error:
-        return [Finding("run.h5", "damaged", str(error))]
+        if not repair:
+            return [Finding("run.h5", "damaged", str(error))]
+        others = _findings(folder, False)
+        is_said = any(finding.detail == str(error) for finding in others)
+        return others if is_said else [Finding("repair", "skipped", str(error)), *others]
 
 
 def _check_math(backend: "BackendName", dtypes: "tuple[Precision, ...]", seed: int, as_json: bool) -> None:
@@ -111,7 +124,7 @@ def _check_math(backend: "BackendName", dtypes: "tuple[Precision, ...]", seed: i
         for row in _worst_by_law(found, dtypes):
             click.echo(row)
         for measured in failed:
-            click.echo(f"{measured.subject}, {measured.dtype}: {measured.law}: {measured.fault}", err=True)
+            say(f"{measured.subject}, {measured.dtype}: {measured.law}: {measured.fault}")
         click.echo(f"{len(found) - len(failed)} of {len(found)} laws hold")
     if failed:
         raise click.exceptions.Exit(1)
@@ -124,11 +137,12 @@ def _worst_by_law(found: "list[Measured]", dtypes: "tuple[Precision, ...]") -> "
         group = groups.setdefault((each.subject.partition(",")[0], each.law), {})
         if each.dtype not in group or _badness(each) > _badness(group[each.dtype]):
             group[each.dtype] = each
-    yield " " * 48 + "".join(f"{dtype:<22}" for dtype in dtypes).rstrip()
+    subjects, laws = (max(map(len, names), default=0) for names in zip(*groups, strict=True))
+    yield " " * (subjects + laws + 10) + "".join(f"{dtype:<22}" for dtype in dtypes).rstrip()
     for (subject, law), worst in groups.items():
         verdict = "ok" if all(each.holds for each in worst.values()) else "FAILS"
         errors = (f"{worst[dtype].error:8.1e} of {worst[dtype].limit:5.0e}" for dtype in dtypes)
-        yield f"{verdict:<6} {subject:<20} {law:<18} {'     '.join(errors)}"
+        yield f"{verdict:<6} {subject:<{subjects}} {law:<{laws}} {'     '.join(errors)}"
 
 
 def _badness(measured: "Measured") -> tuple[bool, float]:

@@ -66,8 +66,10 @@ def fetch_(name: str, folder: str | None, as_json: bool) -> None:
 def describe_(name_or_path: str, download: bool, as_json: bool, **values: Any) -> None:
     """Print one line per property of a data set."""
     from revgn.data import describe
+    from revgn.settings import build_config
 
     settings = chosen_settings(values).get("data", {})
+    build_config({"data": settings | {"name": name_or_path}})  # names a wrong value as all commands do
     described = describe(name_or_path, download=download, **settings)
     if as_json:
         print_json(described)

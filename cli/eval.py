@@ -49,8 +49,8 @@ def command(
     test score of the best checkpoint is optimistic, since the checkpoint is selected on the test set.
 
     \b
-    revgn eval runs/digits-gauss-newton-20260101-120000 --checkpoint best
-    revgn eval runs/digits-gauss-newton-20260101-120000 --data other.csv --target kind
+    revgn eval runs/first --checkpoint best
+    revgn eval runs/first --data other.csv --target kind
     """
     from revgn.launch import evaluate_run
     from revgn.views.errors import confusion_lines

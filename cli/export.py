@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from revgn_cli.paths import OutputPath
 
 if TYPE_CHECKING:
     from revgn.views.export import Form
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     "--out",
     default="exported",
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=OutputPath(path_type=Path),
     help="Output folder.",
 )
 def command(runs: tuple[Path, ...], form: "Form", out: Path) -> None:

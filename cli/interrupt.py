@@ -1,5 +1,6 @@
 """Interrupts: the first Ctrl-C ends training after the step, with a checkpoint; the second at once."""
 
+import _thread
 import errno
 import os
 import signal
@@ -9,6 +10,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+
+from revgn_cli.notes import discard, say
+from revgn_cli.progress import is_live
 
 from revgn.launch.signals import Asked, caught_signals
 
@@ -32,8 +36,12 @@ def stop_when_asked(promise: str = "stopping after this step, with a checkpoint"
 
     def announce() -> None:
         _leave_closed_terminal()
-        with suppress(OSError):
-            os.write(2, f"\n{promise} (a second signal stops at once)\n".encode())
+        line = f"{promise} (a second signal stops at once)"
+        if is_live(sys.stderr):  # in a thread of its own, since the signal may have interrupted the display
+            _thread.start_new_thread(say, (line,))
+        else:
+            with suppress(OSError):
+                os.write(2, f"\n{line}\n".encode())
 
     def interrupt(number: int) -> None:
         raise Interrupted(number)
@@ -73,6 +81,4 @@ def _leave_closed_terminal() -> None:
             termios.tcgetattr(stream)
         except termios.error as error:
             if error.args[0] == errno.EIO:
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, stream)
-                os.close(nowhere)
+                discard(stream)

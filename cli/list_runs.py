@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 from revgn_cli.columns import aligned, fitting, terminal_width
+from revgn_cli.notes import say
 from revgn_cli.options import json_option, print_json
 from revgn_cli.progress import metric_text
 
@@ -35,19 +36,20 @@ def command(folder: Path, as_json: bool) -> None:
         print_json(rows)
         return
     if not rows:
-        click.echo(f"no runs in {folder}", err=True)
+        say(f"no runs in {folder}")
     table = []
     for row in rows:
         by = row.get("best_by", "")
         keys = ("best", "best_average") if by.startswith("validation") else ("last", "last")
         found, averaged = (row.get(key) or {} for key in keys)
-        metric = ""
+        metric = "" if "step" in row else row["message"]
         if name := next((name for name in ("test_accuracy", "test_loss") if name in found), None):
             metric = f"{name.replace('_', ' ')} {metric_text(name, found[name])}"
             if f"{name}_average" in averaged:
                 metric += f", averaged {metric_text(name, averaged[f'{name}_average'])}"
             metric += f" at the best {by.replace('_', ' ')}" if keys[0] == "best" else ""
-        step = f"step {row['step']}" if "step" in row else row["message"]
+        step = f"step {row['step']}" if "step" in row else ""
         table.append([row["run"], row["status"], row.get("title", ""), step, metric])
-    for line in aligned(table, fitting(table, (_TITLE, _STEP), terminal_width())):
+    intact = [line for line, row in zip(table, rows, strict=True) if "step" in row]
+    for line in aligned(table, fitting(intact or table, (_TITLE, _STEP), terminal_width())):
         click.echo(line)

@@ -1,5 +1,6 @@
 """The command group `revgn`: each command is imported when it is called; an error is printed as one line."""
 
+import errno
 import importlib
 import sys
 from io import TextIOWrapper
@@ -8,6 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import add_completion_class
 from revgn_cli.completion import Bash
+from revgn_cli.notes import say, say_note
 
 GROUPS = {
     "Train": {
@@ -88,7 +90,7 @@ class LazyGroup(click.Group):
                 error.show()
             else:
                 message = _old_name(error) or " ".join(error.format_message().split()).rstrip(".")
-                click.echo(f"{name}: {message}; see {name} --help", err=True)
+                say(f"{name}: {message}; see {name} --help")
             sys.exit(error.exit_code)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -96,12 +98,16 @@ class LazyGroup(click.Group):
         """Run the command; an error is one line, with exit code 2 for wrong usage and 1 for a failure."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            if error.ctx is None and (command := self.get_command(ctx, ctx.invoked_subcommand or "")):
+                error.ctx = click.Context(command, parent=ctx, info_name=ctx.invoked_subcommand)
+            raise
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except KeyboardInterrupt as interrupt:
             from revgn_cli.interrupt import exit_code
 
-            click.echo("revgn: stopped", err=True)
+            say_note("stopped")
             ctx.exit(exit_code(getattr(interrupt, "number", 0)))
         except Exception as error:
             from revgn.arrays import is_out_of_memory
@@ -109,11 +115,19 @@ class LazyGroup(click.Group):
 
             if not isinstance(error, RevgnError | OSError) and not is_out_of_memory(error):
                 raise
-            message = str(error)
+            message = _file_error(error) if isinstance(error, OSError) else str(error)
             if is_out_of_memory(error) and not isinstance(error, RevgnError):
                 message = f"not enough memory: {message or 'no detail'}; try a smaller batch"
-            click.echo(f"revgn: {message}", err=True)
+            say_note(message)
             ctx.exit(2 if isinstance(error, UsageError | ShapeError | BackendError) else 1)
+
+
+def _file_error(error: OSError) -> str:
+    """Return which file could not be used, and why."""
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # files are named elsewhere
+    return f"standard output: cannot be written: {error.strerror}" if is_full else str(error)
 
 
 def _old_name(error: click.ClickException) -> str:

@@ -138,14 +138,14 @@ def chosen_settings(values: Mapping[str, Any], assignments: tuple[str, ...] = ()
 
 
 def old_option(flag: str) -> str:
-    """Return the hint for an option of version 0.1; "" for any other option."""
+    """Return the hint for an option of version 0.1, or a common name; "" for any other option."""
     hint = renamed(flag.lstrip("-").replace("-", "_"))
-    found = re.fullmatch(r"is now ([\w.]*)\.(\w+)(.*)", hint)
+    found = re.fullmatch(r"(is now|is called) ([\w.]*)\.(\w+)(.*)", hint)
     if found is None:
         return hint
-    if "second" in found[1]:  # the name alone is ambiguous
-        return f"is now -s {found[1]}.{found[2]}=..."
-    return f"is now --{found[2].replace('_', '-')}{found[3]}"
+    if "second" in found[2]:  # the name alone is ambiguous
+        return f"is now -s {found[2]}.{found[3]}=..."
+    return f"{found[1]} --{found[3].replace('_', '-')}{found[4]}"
 
 
 def _attributes(name: str, settings: tuple[Setting, ...], with_default: bool) -> dict[str, Any]:

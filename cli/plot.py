@@ -7,6 +7,7 @@ import click
 from revgn_cli import completion
 from revgn_cli.notes import open_noted, say_note
 from revgn_cli.options import refuse_given
+from revgn_cli.paths import OutputPath
 
 if TYPE_CHECKING:
     from revgn.views.canvas import Scale
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     "--out",
     default="curves.png",
     show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputPath(path_type=Path, dir_okay=False),
     help="Output file: .png, .pdf or .svg.",
 )
 @click.option(

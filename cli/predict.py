@@ -8,6 +8,7 @@ import click
 from revgn_cli.checkpoints import checkpoint_options
 from revgn_cli.notes import say_note
 from revgn_cli.options import chosen_settings, run_argument, setting_options
+from revgn_cli.paths import OutputPath
 
 if TYPE_CHECKING:
     from revgn.arrays import BackendName
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputPath(path_type=Path, dir_okay=False),
     help="Output file: .csv, .npz or .h5.  [default: CSV on standard output]",
 )
 @click.option("--force", is_flag=True, help="Replace the output file if it exists.")
@@ -53,7 +54,7 @@ def command(
 
     \b
     revgn predict runs/first new.csv -o predictions.csv
-    revgn predict runs/first new.h5 --inputs images -o predictions.h5 --checkpoint best
+    revgn predict runs/first new.h5 --inputs images -o predictions.h5 --best
     """
     from revgn_cli.train import command_line
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-import click
+from revgn_cli.notes import say
 
 if TYPE_CHECKING:
     from revgn.training import Event, Problem
@@ -79,6 +79,11 @@ def can_redraw(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
+def is_live(stream: TextIO) -> bool:
+    """Return whether a live display has replaced the stream, and prints lines above itself."""
+    return hasattr(stream, "rich_proxied_file")
+
+
 def clock(seconds: float) -> str:
     """Return the short form of a duration: 42s, 3m05s, 2h07m."""
     whole = round(seconds)
@@ -135,11 +140,11 @@ def _plain(title: str) -> Observer:
     def observe(problem: "Problem", event: "Event") -> None:
         nonlocal last
         if not progress.events:
-            click.echo(title, err=True)
+            say(title)
         line = progress.line(problem, event)
         now = time.monotonic() - began
         if now - last >= PLAIN_SECONDS or progress.done == progress.total:
-            click.echo(f"{now:7.1f}s  {line}", err=True)
+            say(f"{now:7.1f}s  {line}")
             last = now
 
     return observe

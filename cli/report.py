@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 from revgn_cli.notes import open_noted, say_note
+from revgn_cli.paths import OutputPath
 
 
 @click.command("report")
@@ -13,7 +14,7 @@ from revgn_cli.notes import open_noted, say_note
     "--out",
     default="report.html",
     show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputPath(path_type=Path, dir_okay=False),
     help="Output file; an existing file is replaced.",
 )
 @click.option(

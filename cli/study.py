@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 import click
 from revgn_cli import completion
 from revgn_cli.board import failures, show_board
+from revgn_cli.columns import aligned, terminal_width
 from revgn_cli.forecast import print_forecast
 from revgn_cli.interrupt import exit_code, stop_when_asked
+from revgn_cli.notes import say
 from revgn_cli.options import dask_option, json_option, print_json, quiet_option, workers_option
+from revgn_cli.paths import OutputPath
 from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ def _names() -> list[str]:
 @workers_option
 @dask_option
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of the study.  [default: a folder in runs/]"
+    "--out", type=OutputPath(path_type=Path), help="Folder of the study.  [default: a folder in runs/]"
 )
 @click.option(
     "--dry-run",
@@ -80,9 +83,13 @@ def command(
         if as_json:
             print_json([{"name": k, "title": of.title, "source": of.source} for k, of in studies.items()])
             return
-        width = max(map(len, studies))
-        for each, study in studies.items():
-            click.echo(f"{each:<{width}} {study.title} ({study.source})")
+        rows = [(name, f"{study.title} ({study.source})") for name, study in studies.items()]
+        if width := terminal_width():
+            formatter = click.HelpFormatter(width=width)
+            formatter.write_dl(rows)
+            click.echo(formatter.getvalue(), nl=False)
+        else:
+            click.echo("\n".join(aligned(rows, (0, 1))))
         return
     study = load_study(name)
     folder = out or Path("runs") / "-".join(["study", name, scale, *([Path(data).stem] if data else [])])
@@ -121,6 +128,6 @@ def command(
         click.echo(f"\n{folder / 'study.md'}")
     failed = {trial: state for trial, state in board.items() if state.status == "failed"}
     for line in failures(failed):
-        click.echo(line, err=True)
+        say(line)
     if failed:
         raise click.exceptions.Exit(1)

@@ -11,7 +11,8 @@ from revgn_cli.board import failures, show_board
 from revgn_cli.forecast import print_forecast
 from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import exit_code, stop_when_asked
-from revgn_cli.notes import say_note
+from revgn_cli.notes import say, say_note
+from revgn_cli.paths import OutputPath
 from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 )
 @click.option("--random-seed", type=int, metavar="SEED", help="Seed of --random.  [default: 0]")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of the sweep.  [default: a folder in runs/]"
+    "--out",
+    type=OutputPath(path_type=Path),
+    help="Folder of the sweep.  [default: a folder in runs/]",
 )
 @options.workers_option
 @options.dask_option
@@ -276,7 +279,7 @@ def _report(
         options.print_json(rows)
     else:
         for line in failures(board):
-            click.echo(line, err=True)
+            say(line)
         click.echo(", ".join(f"{count} {status}" for status, count in counts.items()) or "no trials")
         again = shlex.quote(str(folder))
         if left or list_runs(folder):

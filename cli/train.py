@@ -13,6 +13,7 @@ from revgn_cli import options
 from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.notes import say_note
+from revgn_cli.paths import OutputPath
 from revgn_cli.progress import clock, evaluation_metrics, show_progress
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @options.setting_options()
 @options.set_option
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: a new folder in runs/]")
+@click.option("--out", type=OutputPath(path_type=Path), help="Run folder.  [default: a new folder in runs/]")
 @click.option("--dry-run", is_flag=True, help="Print size, memory and time per step; do not train.")
 @click.option("--print-config", is_flag=True, help="Print all settings as commented TOML; do not train.")
 @options.quiet_option
@@ -135,9 +136,7 @@ def _warn_if_loss_rose(outcome: "Outcome") -> None:
     losses = open_run(outcome.folder).epochs["train_loss"]
     if losses[-1] > losses[0]:
         advice = "a smaller --lr, or with gauss-newton a larger --damping, may help"
-        click.echo(
-            f"revgn: the training loss rose from {losses[0]:.4g} to {losses[-1]:.4g}; {advice}", err=True
-        )
+        say_note(f"the training loss rose from {losses[0]:.4g} to {losses[-1]:.4g}; {advice}")
 
 
 def command_line() -> str:
@@ -151,16 +150,19 @@ def _new_folder(config: "Config") -> Path:
 
     from revgn.errors import UsageError
     from revgn.settings import kind_of
+    from revgn.store.files import writing
 
     runs = Path("runs")
-    try:
-        runs.mkdir(exist_ok=True)
-    except FileExistsError:
-        raise UsageError(f"{runs}: is not a folder; rename it, or set the run folder with --out") from None
+    with writing(runs):
+        try:
+            runs.mkdir(exist_ok=True)
+        except FileExistsError:
+            advice = "rename it, or set the run folder with --out"
+            raise UsageError(f"{runs}: is not a folder; {advice}") from None
     name = f"{Path(config.data.name).stem}-{kind_of(config.optimizer)}-{datetime.now():%Y%m%d-%H%M%S}"
     for number in count(1):
         folder = runs / (name if number == 1 else f"{name}-{number}")
-        with suppress(FileExistsError):
+        with writing(folder), suppress(FileExistsError):
             folder.mkdir()
             break
     return folder

@@ -78,7 +78,8 @@ def _one(run: "Run", width: int, plain: bool) -> "RenderableType":
         lines.append(Text(found["message"]))
     if metrics := evaluation_metrics(found["last"]):
         lines.append(Text(", ".join(metrics)))
-    panel = width if width < _SIDE_BY_SIDE else width // 2 - 1
+    is_wide = width >= _SIDE_BY_SIDE
+    panel = width // 2 - 1 if is_wide else width
     panels = []
     for what, log in (("loss", True), ("accuracy", False)):
         curves = [
@@ -91,7 +92,7 @@ def _one(run: "Run", width: int, plain: bool) -> "RenderableType":
             for row in plot_lines(curves, panel, _HEIGHT, log=log, plain=plain):
                 text.append_text(Text.assemble(*row)).append("\n")
             panels.append(text)
-    return Group(*lines, Columns(panels) if len(panels) > 1 else Group(*panels))
+    return Group(*lines, Columns(panels) if is_wide and len(panels) > 1 else Group(*panels))
 
 
 def _many(runs: "list[Run]", height: int, plain: bool) -> "RenderableType":

@@ -48,6 +48,10 @@ class MemoryShortageError(RevgnError, MemoryError):
         self.kernel_memory = kernel_memory
 
 
+class DamagedError(RunError):
+    """Raised if a file of a run is damaged or missing."""
+
+
 class RunHeldError(RunError):
     """Raised if another process is writing the run."""
 

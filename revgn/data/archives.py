@@ -161,7 +161,7 @@ def _choose_names(path: Path, names: ArrayNames, present: Collection[str]) -> Ar
             raise UsageError(f"{path}: set both test_inputs and test_targets, or neither")
         for name in names:
             if name is not None and name not in present:
-                raise DataError(f"{path}: has no array {name!r}; it holds {_shown(present)}")
+                raise UsageError(f"{path}: has no array {name!r}; it holds {_shown(present)}")
         return names
     by_lower = {name.lower(): name for name in present}
 

@@ -3,7 +3,7 @@
 from typing import Literal, TypeAlias
 
 from revgn.errors import UsageError
-from revgn.structs import setting, struct
+from revgn.structs import FieldError, setting, struct
 
 TaskChoice: TypeAlias = Literal["auto", "classification", "regression"]
 LayoutChoice: TypeAlias = Literal["auto", "channels-first", "channels-last"]
@@ -86,6 +86,11 @@ class DataSettings:
         "to 4 pixels, and horizontal flips).",
         default="none",
     )
+
+    def check(self) -> None:
+        """Refuse an empty name, which would be the current folder."""
+        if not self.name:
+            raise FieldError("DataSettings", "name", "is empty; give a data set, a file or a folder")
 
 
 def refuse_settings(wanted: DataSettings, names: tuple[str, ...], kind: str) -> None:

@@ -9,18 +9,19 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from revgn.errors import DataError, RevgnError, RunError, reason_of
+from revgn.errors import DamagedError, DataError, RevgnError, RunError, reason_of
 from revgn.launch.problem import ROUNDING, own_parts, problem_of, redraw_difference
-from revgn.settings import build_config, config_toml, filled_settings, without_none
+from revgn.launch.provenance import provenance
+from revgn.settings import build_config, config_toml, filled_settings, parse_toml, without_none
 from revgn.store import names
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint
 from revgn.store.files import has_seal, reading
 from revgn.store.journal import Columns, read_journal
 from revgn.store.migrate import migrated
 from revgn.store.names import CADENCES, checkpoint_paths
-from revgn.store.reader import Run, open_run, read_columns, status
-from revgn.store.writer import repair_run
-from revgn.training import Problem, TrainState, evaluate, restore_weights
+from revgn.store.reader import Run, can_restore, check_is_run, open_run, read_columns, status
+from revgn.store.writer import repair_run, restore_run
+from revgn.training import Problem, TrainState, build_problem, evaluate, load_data, restore_weights
 
 Outcome = Literal["ok", "damaged", "skipped"]
 
@@ -38,18 +39,16 @@ class Finding(NamedTuple):
 def check_run(folder: Path | str, *, repair: bool = False) -> list[Finding]:
     """Check all files of a run folder; with `repair`, first write the journal into run.h5 (`repair_run`).
 
+    If run.h5 is damaged or missing, `repair` makes it again from the settings, the data and the journal.
+
     Raises
     ------
     RunError
         If the folder is not a run folder, or the run cannot be repaired.
     """
     folder = Path(folder)
-    if not (folder / names.RUN_FILE).exists():
-        raise RunError(f"{folder}: is not a run folder: it has no {names.RUN_FILE}")
-    found = []
-    if repair:
-        repair_run(folder, lambda config: config_toml(build_config(config)))
-        found.append(Finding("repair", "ok", "the journal was written into run.h5"))
+    found = [Finding("repair", "ok", _repair(folder))] if repair else []
+    check_is_run(folder)
     found.append(_found(names.RUN_FILE, _run_file, folder))
     try:
         run = open_run(folder)
@@ -59,6 +58,46 @@ def check_run(folder: Path | str, *, repair: bool = False) -> list[Finding]:
     found += [_found(what, check, run) for what, check in _CHECKS.items()]
     found += [_found("data", _data, problem), *_checkpoints(folder)]
     return [*found, _found("weights", _weights, run, problem)]
+
+
+def _repair(folder: Path) -> str:
+    """Repair a run unless it is complete, and return what was done."""
+    try:
+        run = open_run(folder)
+        _ = run.steps, run.epochs
+    except DamagedError:
+        if not can_restore(folder):
+            raise
+        path = folder / names.CONFIG_FILE
+        try:
+            config = build_config(parse_toml(path.read_text(encoding="utf-8"), str(path)))
+            problem = build_problem(config, load_data(config, for_training=False))
+        except (RevgnError, OSError, UnicodeDecodeError) as error:
+            reason = str(error) if isinstance(error, RevgnError) else f"{path}: {reason_of(error)}"
+            raise RunError(f"{folder / names.RUN_FILE}: cannot be made again: {reason}") from None
+        restore_run(folder, provenance(problem, f"revgn check --repair {folder}"))
+        return "run.h5 was made again from the settings and the journal; its start and history are lost"
+    if _is_complete(run):
+        return "the run is complete; nothing was written"
+    repair_run(folder, lambda config: config_toml(build_config(config)))
+    return "the journal was written into run.h5"
+
+
+def _is_complete(run: Run) -> bool:
+    """Return whether a run that has ended needs no repair: journal, format, checksum and config.toml."""
+    files = (names.RUN_FILE, names.CONFIG_FILE, names.JOURNAL_FILE)
+    path, config, journal = (run.folder / name for name in files)
+    with reading(path) as file:
+        known, version = (file.attrs.get(name) for name in (names.JOURNAL_BYTES, "format_version"))
+    return (
+        run.status != "running"
+        and version == names.FORMAT_VERSION
+        and has_seal(path)
+        and journal.is_file()
+        and known == journal.stat().st_size
+        and config.is_file()
+        and config.read_bytes() == config_toml(build_config(run.config)).encode()
+    )
 
 
 class _SkippedError(Exception):

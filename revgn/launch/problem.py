@@ -142,7 +142,9 @@ def _load(run: Run, config: Config, stored: StoredNetwork | None) -> tuple[Confi
         Settings with the name under which the data were found.
     dataset : Dataset
     """
-    path = Path(config.data.name)
+    path, name = Path(config.data.name), run.attributes["data_name"]
+    if config.data.name in dataset_names() and config.data.name != name:
+        raise RunError(f"{config.data.name}: the data differ from the data of the run ({name})")
     if path.exists() or not (path.suffix or path.is_absolute()):
         return config, _load_as_then(run, config, stored)
     for other in _candidates(path, 0 if stored is None else stored.data_bytes):

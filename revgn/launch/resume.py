@@ -74,9 +74,10 @@ def resume_run(
     state = _latest_state(run, problem, note)
     is_unfinished = run.status != "finished"  # also if it was killed after its last step
     if state.step >= problem.total_steps + is_unfinished:
+        name = "steps" if problem.config.training.steps else "epochs"
         raise UsageError(
             f"{folder}: has completed all {state.step} steps; "
-            f"to continue, increase training.{'steps' if problem.config.training.steps else 'epochs'}"
+            f"to continue, increase training.{name} (--{name})"
         )
     origin = provenance(problem, command)
     for text in (*_changes(run, problem, state, origin), *idle_settings(problem)):
@@ -130,6 +131,8 @@ def _with_bound(problem: Problem, memory: int) -> Problem:
 def _latest_state(run: Run, problem: Problem, note: Callable[[str], None]) -> TrainState:
     """Return the state of the newest checkpoint, or the initial state if there is no checkpoint yet."""
     if not run.checkpoints:
+        if run.steps["step"].size:
+            note(f"{run.folder}: has no checkpoint; training starts again at step 1")
         return initial_state(problem)
     checkpoint, notes = latest_checkpoint(run.folder)
     for text in notes:

@@ -1,4 +1,4 @@
-"""New names of older settings."""
+"""New names of older settings, and the names here of settings that other libraries name differently."""
 
 _NEW = {
     "optimizer.name": "optimizer.kind",
@@ -34,15 +34,17 @@ _NEW = {
     "training.average_decay": "training.average.decay",
     "training.average_from": "training.average.tail_start",
 }
+_CALLED = {"optimizer.learning_rate": "optimizer.lr"}
 _GONE = ("carry_decay", "trust_change", "decay_to", "couplings", "agreement")
 
 
 def renamed(path: str) -> str:
-    """Return the hint for an older setting, by its dotted path or last name; "" for other names."""
+    """Return the hint for an older or common name, by its dotted path or last name; "" for other names."""
     name = path.rpartition(".")[2]
     if name in _GONE:
         return "was removed, since it did not help (examples/results)"
-    new = _NEW.get(path) or next(
-        (new for old, new in _NEW.items() if "." not in path and old.endswith(f".{name}")), ""
-    )
-    return f"is now {new}" if new else ""
+    for hint, names in (("is now", _NEW), ("is called", _CALLED)):
+        ending = (new for old, new in names.items() if "." not in path and old.endswith(f".{name}"))
+        if new := names.get(path) or next(ending, ""):
+            return f"{hint} {new}"
+    return ""

@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5s, h5t
 
-from revgn.errors import RunError, reason_of
+from revgn.errors import DamagedError, RunError, reason_of
 from revgn.store.names import PARTIAL_FILE
 
 SEAL = b"crc32 %08x\n"
@@ -147,7 +147,10 @@ def write_attributes(node: Any, attributes: Mapping[str, Any]) -> None:
 
 @contextmanager
 def reading(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading; any error in the block becomes a `RunError` that names the file."""
+    """Open an HDF5 file for reading; any error in the block becomes a `RunError` that names the file.
+
+    It is a `DamagedError` if the file is missing or damaged.
+    """
     try:
         has_seal(path)
         with h5py.File(path, "r") as file:
@@ -155,9 +158,11 @@ def reading(path: Path) -> Iterator[h5py.File]:
     except RunError:
         raise
     except FileNotFoundError as error:
-        raise RunError(f"{path}: is missing") from error
+        raise DamagedError(f"{path}: is missing") from error
     except Exception as error:  # h5py raises many types: OSError, KeyError, RuntimeError, TypeError
-        raise RunError(f"{path}: cannot be read and may be damaged: {reason_of(error)}") from error
+        is_closed = isinstance(error, MemoryError) or bool(getattr(error, "errno", None))
+        kind = RunError if is_closed else DamagedError
+        raise kind(f"{path}: cannot be read: {reason_of(error)}") from error
 
 
 def read_attributes(node: Any, without: str | None = None) -> dict[str, Any]:
@@ -171,7 +176,7 @@ def read_attributes(node: Any, without: str | None = None) -> dict[str, Any]:
 
 
 def has_seal(path: Path) -> bool:
-    """Return whether the file ends in a seal; a seal that does not match the content raises `RunError`."""
+    """Return whether the file ends in a seal; one that does not match the content raises `DamagedError`."""
     crc = 0
     with path.open("rb") as file:
         rest = max(os.fstat(file.fileno()).st_size - SEAL_BYTES, 0)
@@ -182,5 +187,5 @@ def has_seal(path: Path) -> bool:
     if not re.fullmatch(rb"crc32 [0-9a-f]{8}\n", seal):
         return False
     if seal != SEAL % crc:
-        raise RunError(f"{path}: is damaged: its CRC-32 does not match its content")
+        raise DamagedError(f"{path}: is damaged: its CRC-32 does not match its content")
     return True

@@ -4,7 +4,9 @@ import functools
 import glob
 import json
 import os
-from collections.abc import Callable, Iterable
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revgn.data.idx import DEFLATE_RATIO
-from revgn.errors import RunError, UsageError
+from revgn.errors import DamagedError, RunError, UsageError
 from revgn.store import names
 from revgn.store.files import read_attributes, reading
 from revgn.store.journal import Columns, is_locked, read_journal
@@ -75,13 +77,12 @@ def open_run(folder: Path | str) -> Run:
     """
     folder = Path(folder)
     path = folder / names.RUN_FILE
-    if not path.exists():
-        raise RunError(f"{folder}: is not a run folder: it has no {names.RUN_FILE}")
-    with reading(path) as file:
+    check_is_run(folder)
+    with _reading_run(folder) as file:
         attributes = read_attributes(file, without=names.CONFIG_PREFIX)
         attributes = migrated(attributes, path)
         if missing := names.ROOT_ATTRIBUTES.keys() - attributes.keys():
-            raise RunError(f"{path}: is damaged: it lacks {', '.join(sorted(missing))}")
+            raise DamagedError(f"{path}: is damaged: it lacks {', '.join(sorted(missing))}")
         config = json.loads(attributes["config_json"])
     read_series = functools.cache(functools.partial(_read_series, folder))
     return Run(folder, attributes, config, attributes["status"], read_series)
@@ -109,7 +110,9 @@ def open_runs(where: Path | str | Iterable[Path | str]) -> list[Run]:
         matches = glob.glob(str(each), recursive=True) if not Path(each).exists() else [str(each)]
         found = [run for match in sorted(matches) for run in list_runs(match)]
         if not found:
-            raise UsageError(f"{each}: {'contains no run' if matches else 'there is no such folder'}")
+            is_file = Path(each).is_file()
+            there = "is a file; give the folder of a run" if is_file else "contains no run"
+            raise UsageError(f"{each}: {there if matches else 'there is no such folder'}")
         folders |= dict.fromkeys(found)
     return [open_run(folder) for folder in folders]
 
@@ -117,6 +120,38 @@ def open_runs(where: Path | str | Iterable[Path | str]) -> list[Run]:
 def is_run(folder: Path | str) -> bool:
     """Return whether `folder` is a run folder."""
     return (Path(folder) / names.RUN_FILE).is_file()
+
+
+def check_is_run(folder: Path) -> None:
+    """Raise an error if `folder` is not a run folder, or has lost its run.h5."""
+    if folder.is_file():
+        raise UsageError(f"{folder}: is a file; give the folder of a run")
+    if not is_run(folder):
+        if can_restore(folder):
+            raise DamagedError(f"{folder / names.RUN_FILE}: is missing{_remedy(folder)}")
+        raise RunError(f"{folder}: is not a run folder: it has no {names.RUN_FILE}")
+
+
+def can_restore(folder: Path) -> bool:
+    """Return whether run.h5 can be made again from the settings and the journal."""
+    journal = folder / names.JOURNAL_FILE
+    return (folder / names.CONFIG_FILE).is_file() and journal.is_file() and journal.stat().st_size > 0
+
+
+def _remedy(folder: Path) -> str:
+    """Return what to do if run.h5 is damaged; "" if it cannot be made again."""
+    command = f"revgn check --repair {shlex.quote(str(folder))}"
+    return f"; {command} makes it again from the journal" if can_restore(folder) else ""
+
+
+@contextmanager
+def _reading_run(folder: Path) -> Iterator[h5py.File]:
+    """Open the run.h5 of a run for reading; the error for a damaged file ends with the remedy."""
+    try:
+        with reading(folder / names.RUN_FILE) as file:
+            yield file
+    except DamagedError as error:
+        raise DamagedError(f"{error}{_remedy(folder)}") from error
 
 
 def list_runs(root: Path | str) -> list[Path]:
@@ -152,8 +187,7 @@ def progress_of(run: Run) -> tuple[object, ...]:
 
 def _read_series(folder: Path, cadence: Cadence) -> Series:
     """Return the series of the snapshot, extended by newer records of the journal."""
-    path = folder / names.RUN_FILE
-    with reading(path) as file:
+    with _reading_run(folder) as file:
         known = int(file.attrs.get(names.JOURNAL_BYTES, 0))
         found = read_columns(file, cadence)
     entries = read_journal(folder / names.JOURNAL_FILE, known)[0]
@@ -188,6 +222,6 @@ def _read_column(group: h5py.Group, name: str) -> NDArray[np.float64]:
     elif data.nbytes > DEFLATE_RATIO * path.stat().st_size:
         fault = "is larger than the file can hold"
     if fault:
-        raise RunError(f"{path}: is damaged: {group.name}/{name} {fault}")
+        raise DamagedError(f"{path}: is damaged: {group.name}/{name} {fault}")
     values: NDArray[np.float64] = data[...]
     return values

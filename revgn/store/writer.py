@@ -24,7 +24,15 @@ from revgn.store.attributes import (
 )
 from revgn.store.checkpoint import prune_checkpoints, save_checkpoint
 from revgn.store.files import uninterrupted, write_attributes, write_hdf5, write_whole, writing
-from revgn.store.journal import Columns, Journal, check_record, encode, encode_resume, is_locked
+from revgn.store.journal import (
+    Columns,
+    Journal,
+    check_record,
+    encode,
+    encode_resume,
+    is_locked,
+    read_journal,
+)
 from revgn.store.migrate import keep_original
 from revgn.store.names import EPOCHS, STEPS, Weights, attributes_of, checkpoint_path, of_weights
 from revgn.store.network import StoredNetwork, save_network
@@ -221,6 +229,26 @@ def repair_run(folder: Path, toml_of: Callable[[dict[str, Any]], str]) -> None:
             attributes |= died
         keep_original(folder)
         _begin(writer, attributes, toml_of(run.config), None, run)
+        writer._release()
+
+
+def restore_run(folder: Path, provenance: Provenance) -> None:
+    """Make run.h5 again from the journal, for a run whose run.h5 is damaged or missing.
+
+    The run counts as interrupted. Its start, history and machine are lost and replaced by those of
+    `provenance`. A damaged file is kept as run.damaged.h5. `RunError` is raised if the journal is damaged,
+    or if another process is writing the run.
+    """
+    path = folder / names.RUN_FILE
+    with _locked(folder) as writer:
+        message = f"{path.name} was made again from the journal"
+        died = {"status": "interrupted", "message": message, "end": now()}
+        entries = read_journal(folder / names.JOURNAL_FILE)[0]
+        for columns in (writer._steps, writer._epochs):
+            columns.replay(entries)
+        with writing(path), suppress(FileNotFoundError):
+            path.replace(path.with_suffix(".damaged.h5"))
+        _begin(writer, first_attributes(provenance) | died, provenance.config_toml)
         writer._release()
 
 

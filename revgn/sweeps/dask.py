@@ -4,16 +4,20 @@ If a worker dies, dask assigns its trial to another worker, which resumes it.
 """
 
 import importlib
+import logging
+import signal
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 from revgn.errors import RunError, UsageError
-from revgn.sweeps.pool import environments, visible_gpus
+from revgn.sweeps.pool import blocked_signals, environments, visible_gpus
 
 _WAIT_SECONDS = 20
 _HOST = "127.0.0.1"
+_OF_TERMINALS = (signal.SIGINT, signal.SIGHUP)  # signals that a terminal sends to all its processes
 
 
 @contextmanager
@@ -43,18 +47,22 @@ def dask_executor(address: str, workers: int | None = None) -> Iterator[tuple[Ex
         raise UsageError(f"workers: {workers} is not at least 1")
     if address == "local":
         count = workers or 1
+        quiet = {"silence_logs": logging.WARNING}
         workers_of = {
-            k: {"cls": distributed.Nanny, "options": {"host": _HOST, "nthreads": 1, "env": environment}}
+            k: {
+                "cls": distributed.Nanny,
+                "options": {"host": _HOST, "nthreads": 1, "env": environment, **quiet},
+            }
             for k, environment in enumerate(environments(count, visible_gpus()))
         }
         scheduler = {
             "cls": distributed.Scheduler,
             "options": {"host": _HOST, "dashboard": False, "dashboard_address": f"{_HOST}:0"},
         }
-        with (
-            distributed.SpecCluster(workers_of, scheduler) as cluster,
-            distributed.Client(cluster) as client,
-        ):
+        resource_tracker.ensure_running()  # its start unblocks SIGINT
+        with blocked_signals(_OF_TERMINALS):  # workers take this over; the driver stops their trials
+            started = distributed.SpecCluster(workers_of, scheduler, **quiet)
+        with started as cluster, distributed.Client(cluster) as client:
             yield client.get_executor(pure=False), count
         return
     try:

@@ -194,6 +194,8 @@ def load_plan(path: Path | str) -> Plan:
     """Read a plan from a TOML file or from the folder of a sweep; a missing plan raises `UsageError`."""
     path = Path(path)
     file = path / PLAN_FILE if path.is_dir() else path
+    if path.is_dir() and not file.exists():
+        raise UsageError(f"{path}: is not the folder of a sweep: it has no {PLAN_FILE}")
     try:
         text = file.read_text(encoding="utf-8", errors="replace")
     except OSError as error:

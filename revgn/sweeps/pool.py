@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -43,7 +43,7 @@ class LocalPool(Executor):
         k = free[0] if free else 0
         before = set(multiprocessing.active_children())
         # A new process takes over environment and blocked signals; it unblocks them once it handles them.
-        with _environment(self._surroundings[k]), _blocked_signals():
+        with _environment(self._surroundings[k]), blocked_signals():
             try:
                 future = self._pool(k).submit(fn, *args, **kwargs)
             except BrokenProcessPool:
@@ -123,9 +123,9 @@ def _begin_worker() -> None:
 
 
 @contextmanager
-def _blocked_signals() -> Iterator[None]:
-    """Block the signals that ask to stop in this thread; those that arrive act after the block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+def blocked_signals(numbers: Collection[int] = STOPPING) -> Iterator[None]:
+    """Block signals in this thread and those it starts; signals to this thread act after the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

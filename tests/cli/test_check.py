@@ -1,11 +1,12 @@
 """`revgn check`: integrity of runs, and correctness of the mathematics on this machine."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from revgn.arrays import select_backend
-from revgn.errors import RunHeldError
+from revgn.errors import RunError, RunHeldError
 from revgn.store.writer import repair_run
 from revgn.testing import check_machine
 
@@ -57,6 +58,7 @@ def test_a_folder_without_a_run_is_a_finding_beside_the_others(train, invoke, tm
 def test_a_run_that_is_being_written_is_not_damaged(train, invoke, monkeypatch):
     train("runs/a", "-q")
     train("runs/b", "-q")
+    Path("runs/a/config.toml").write_text("")  # needs a repair
 
     def held(folder, *others):
         if folder.name == "a":
@@ -70,10 +72,38 @@ def test_a_run_that_is_being_written_is_not_damaged(train, invoke, monkeypatch):
     assert "runs/b" in found.stdout
 
 
+def test_only_a_repair_that_is_needed_is_written(train, invoke, monkeypatch):
+    """As on a file system that is read-only, where a complete run is not an error."""
+    train("a", "-q")
+
+    def read_only(folder, *others):
+        raise RunError(f"{folder}/metrics.jsonl: cannot be written: Read-only file system")
+
+    monkeypatch.setattr("revgn.launch.check.repair_run", read_only)
+    found = invoke("check", "--repair", "a")
+    assert found.exit_code == 0
+    assert found.stdout.splitlines()[1].split(maxsplit=2) == [
+        "ok",
+        "repair",
+        "the run is complete; nothing was written",
+    ]
+    with Path("a/metrics.jsonl").open("ab") as journal:
+        journal.write(b'{"kind": "st')
+    found = invoke("check", "--repair", "a")
+    assert found.exit_code == 1
+    assert found.stdout.splitlines()[1].split(maxsplit=2) == [
+        "skipped",
+        "repair",
+        "a/metrics.jsonl: cannot be written: Read-only file system",
+    ]
+    assert (found.stdout.count("damaged"), found.stdout.count("  ok ")) == (0, 9)
+
+
 def test_math(invoke):
     found = invoke("check", "--math", "--dtype", "float32")
     assert found.exit_code == 0
     assert found.stdout.splitlines()[-1].endswith(" laws hold")
+    assert len({line.find(" of ") for line in found.stdout.splitlines() if line.startswith("ok ")}) == 1
     rows = json.loads(invoke("check", "--math", "--dtype", "float64", "--json").stdout)["laws"]
     assert {row["dtype"] for row in rows} == {"float64"}
     assert len(rows) > 300

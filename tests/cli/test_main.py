@@ -1,5 +1,6 @@
 """The main command: help without slow imports, hints, and one-line errors."""
 
+import errno
 import json
 import resource
 import shutil
@@ -29,11 +30,13 @@ def the_line(result, code):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help(name, invoke):
+def test_every_command_has_help(name, invoke, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     result = invoke(name, "--help")
     assert result.exit_code == 0
     assert result.stdout.startswith("Usage: ")
     assert len(result.stdout.splitlines()) > 5
+    assert max(map(len, result.stdout.splitlines())) <= 80
 
 
 def test_help_lists_the_commands(invoke):
@@ -234,11 +237,14 @@ def test_unknown_commands(name, hint, invoke):
         (["--solver", "block", "--block-weights", "0.5,0.6"], 2, "sum to 1.1; expected 1"),
         (["--solver", "block", "--block-weights", "1,0,0"], 2, "block_weights: 3 numbers for 2 blocks"),
         (["--data", "digit"], 2, "did you mean digits?"),
+        (["--data", ""], 2, "data.name: is empty; give a data set, a file or a folder"),
+        (["--data", "whole.npz", "--inputs", "x", "--targets", "z"], 2, "no array 'z'; it holds x, y"),
         (["--data", "nothing.npz"], 2, "nothing.npz: there is no such file"),
         (["--data", "digits", "--task", "regression"], 2, "digits has classes"),
     ],
 )
 def test_invalid_settings_in_options(arguments, code, says, invoke, tmp_path):
+    save(tmp_path / "whole.npz")
     assert says in the_line(invoke("train", *arguments, "--out", "run"), code)
     assert not (tmp_path / "run").exists()
 
@@ -251,6 +257,9 @@ def test_invalid_settings_in_options(arguments, code, says, invoke, tmp_path):
         (["--inverse", "block"], "--inverse: is now --solver"),
         (["--shares", "last"], "--shares: is now --block-weights"),
         (["--second-lr", "1"], "--second-lr: is now -s optimizer.second.lr=..."),
+        (["--learning-rate", "1"], "train: --learning-rate: is called --lr; see "),
+        (["--lr"], "train: Option '--lr' requires an argument; see "),
+        (["--out", ""], "train: Invalid value for '--out': the path is empty; see "),
         (["--adapt-damping"], '--adapt-damping: is now optimizer = {kind = "levenberg-marquardt"'),
         (["--trust-change", "1"], "--trust-change: was removed, since it did not help"),
         (["nowhere.toml"], "'nowhere.toml' does not exist"),
@@ -261,6 +270,38 @@ def test_invalid_options_that_click_rejects(arguments, says, invoke):
     assert result.exit_code == 2
     assert says in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["show", "file"], "file: is a file; give the folder of a run"),
+        (["check", "file"], "file: is a file; give the folder of a run"),
+        (["compare", "file"], "file: is a file; give the folder of a run"),
+        (["check", "nothing"], "nothing: there is no such folder"),
+        (["sweep", "folder"], "folder: is not the folder of a sweep: it has no sweep.toml"),
+        (["data", "describe", "digits", "--test-fraction", "2"], "data.test_fraction: 2.0 cannot be used"),
+    ],
+)
+def test_a_wrong_path_or_value_is_named_in_the_same_words(arguments, says, invoke, tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    assert says in the_line(invoke(*arguments), 2)
+
+
+def test_a_full_disk_or_a_read_only_folder_is_named(invoke, spawn, monkeypatch):
+    with open("/dev/full", "w") as full:
+        process = spawn("data", "list", stdout=full)
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert errors == "revgn: standard output: cannot be written: No space left on device\n"
+
+    def read_only(path, *_, **__):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    line = the_line(invoke("train", "--steps", 1), 1)
+    assert line == "runs: cannot be written: Read-only file system"
 
 
 def test_no_gpu(invoke):
@@ -307,7 +348,7 @@ def test_invalid_data(name, says, invoke, tmp_path):
 
 def test_invalid_settings_in_a_file(invoke, tmp_path):
     for text, says in [
-        ("[optimizer]\nlearning_rate = 1\n", "optimizer.learning_rate: unknown setting"),
+        ("[optimizer]\nlearning_rate = 1\n", "optimizer.learning_rate: is called optimizer.lr"),
         (
             "[training]\nschedul = 'cosine'\n",
             "training.schedul: unknown setting; did you mean training.schedule?",

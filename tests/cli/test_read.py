@@ -103,6 +103,7 @@ def test_ls_of_good_and_damaged_runs(train, invoke, tmp_path):
     assert "step 4" in lines[0]
     columns = [{line.find(word) for line in lines if word in line} for word in ("finished", "step 4")]
     assert [len(places) for places in columns] == [1, 1]
+    assert max(map(len, lines[:3])) < 80 < len(lines[3])  # the message widens its own line only
     rows = strict(invoke("ls", "runs", "--json").stdout)
     assert [row["status"] for row in rows] == ["finished", "finished", "killed", "damaged"]
     assert strict(invoke("ls", "runs/a", "--json").stdout)[0]["run"] == "runs/a"

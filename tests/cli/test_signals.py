@@ -1,7 +1,9 @@
 """Processes: Ctrl-C and other signals, kill -9, terminals, and reading a run while it is written."""
 
 import json
+import os
 import random
+import re
 import signal
 import threading
 import time
@@ -204,6 +206,44 @@ def test_live_progress_on_a_terminal(on_terminal):
     assert "step 40/40" in shown
     assert "\x1b" not in output
     assert output.startswith("finished after 40 steps")
+
+
+def lines_on(terminal):
+    """Return the lines written to a terminal so far, without control codes; a redrawn line counts again."""
+    return re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.read()))
+
+
+def test_notes_are_above_the_live_progress(on_terminal):
+    process, terminal = on_terminal("train", *BASE[:-3], "--steps", 4, "--out", "run", only_errors=True)
+    shown = lines_on(terminal)
+    assert any(line.startswith("revgn: chosen for 300 rows of digits") for line in shown)
+    process.communicate()
+
+
+def test_a_stopped_sweep_on_a_terminal(on_terminal):
+    """The promise is above the live table, and the number of interrupted trials is printed once."""
+    options = (*BASE[:-3], "--steps", 10**6, "--grid", "seed=0..1", "--workers", 2, "--out", "out")
+    process, terminal = on_terminal("sweep", *options, only_errors=True)
+    terminal.read(until="2 running")
+    process.signal_group(signal.SIGINT)
+    shown, (output, _) = lines_on(terminal), process.communicate()
+    assert process.returncode == 130
+    (place,) = [number for number, line in enumerate(shown) if line.endswith("once)")]
+    assert shown[place + 1].startswith("sweep out")
+    assert output.splitlines() == ["2 interrupted", "revgn sweep out"]
+    assert sum(line.startswith("2 interrupted") for line in shown[-4:]) == 0
+
+
+@pytest.mark.parametrize("is_full", [True, False])
+def test_lost_progress_does_not_end_a_run(is_full, spawn, tmp_path):
+    """The run is finished, and the exit code is 0, also if nobody can read the progress."""
+    reader, writer = os.pipe()
+    with open("/dev/full" if is_full else writer, "w") as errors:
+        os.close(reader)
+        process = spawn("train", *BASE[:-3], "--steps", 4, "--out", "run", stderr=errors)
+    output, _ = process.communicate()
+    assert (process.returncode, open_run(tmp_path / "run").status) == (0, "finished")
+    assert output.startswith("finished after 4 steps")
 
 
 def test_a_terminal_that_cannot_redraw_gets_lines(on_terminal):

@@ -15,6 +15,15 @@ def test_the_list_of_studies(invoke):
     assert [study["name"] for study in json.loads(invoke("study", "--json").stdout)] == study_names()
 
 
+def test_the_list_of_studies_fits_a_terminal(on_terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    process, terminal = on_terminal("study")
+    lines = terminal.read().splitlines()
+    assert process.wait() == 0
+    assert max(map(len, lines)) <= 80
+    assert len(lines) > len(study_names())
+
+
 def test_dry_runs(invoke, tmp_path, monkeypatch):
     """Tuning tries at most two further and two finer values for each variant, then the best on all seeds."""
     monkeypatch.setattr(forecast, "trial_seconds", lambda settings: [60.0 for _ in settings])

@@ -153,7 +153,7 @@ def test_a_dry_run_prints_the_names_of_the_trials(options, invoke, tmp_path, min
         (("--search", 3, "--out", "s"), "there are no settings to vary"),
         (("--workers", 0), "workers: 0 is not at least 1"),
         (("nowhere.toml",), "does not exist"),
-        ((".",), "sweep.toml: cannot be read"),
+        ((".",), "is not the folder of a sweep: it has no sweep.toml"),
     ],
 )
 def test_invalid_options_are_reported_in_one_line(invoke, tmp_path, options, message):
@@ -307,3 +307,16 @@ def test_a_trial_that_diverges_is_reported(invoke):
     assert found.exit_code == 1
     assert "diverged: step" in found.stderr
     assert found.stdout.splitlines() == ["1 diverged, 1 finished", "revgn compare s"]
+
+
+def test_a_stopped_sweep_on_a_local_cluster_is_quiet(spawn, tmp_path):
+    """Ctrl-C in a terminal signals the workers as well; the driver alone stops their trials."""
+    pytest.importorskip("distributed")
+    trials = ("--grid", "seed=0..1", "--steps", 10**6, "--out", "s")
+    process = spawn("sweep", *TINY, *trials, "--dask", "local", "--workers", 2)
+    assert wait_until(lambda: len([*tmp_path.glob("s/*/checkpoints/*")]) > 1, process)
+    process.signal_group(signal.SIGINT)
+    output, errors = process.communicate()
+    assert (process.returncode, output) == (130, "2 interrupted\nrevgn sweep s\n")
+    assert "stopping each trial" in errors
+    assert not [word for word in ("distributed", "Traceback", "Error") if word in errors]

@@ -254,7 +254,7 @@ def test_quiet_prints_only_the_folder(train, invoke):
 def test_resume_rejects_changes_that_require_a_new_run(train, invoke):
     train("run", "-q")
     for arguments, says in [
-        ([], "run: has completed all 4 steps; to continue, increase training.steps"),
+        ([], "run: has completed all 4 steps; to continue, increase training.steps (--steps)"),
         (["-s", "training.seed=2", "--steps", 6], "training.seed: cannot change on resume"),
         (["-s", "training.sed=2"], "training.sed: unknown setting; did you mean training.seed?"),
     ]:

@@ -61,6 +61,16 @@ def test_one_run(train, invoke):
     assert "\x1b" not in found.stdout
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_curves_fit_the_width(width, train, invoke, monkeypatch):
+    """One below the other, or side by side where there is room; also in a pipe, as here."""
+    train("run", "--eval-every", 1, "-q")
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = invoke("watch", "run").stdout.splitlines()
+    assert width - 3 <= max(map(len, lines[2:])) <= width
+    assert (sum("over epochs" in line for line in lines) == 1) == (width == 120)
+
+
 def test_without_unicode(train, spawn, monkeypatch):
     """Asterisks and digits replace Braille patterns and bars."""
     train("runs/a", "--eval-every", 1, "-q")

@@ -64,7 +64,7 @@ def test_arrays_with_other_names_need_settings(save):
     for names in ({"inputs": "a", "targets": "a"}, {"test_inputs": "c", "test_targets": "c"}):
         with pytest.raises(UsageError, match=r"inputs and .*targets are the same array '[ac]'"):
             load_dataset(path, **{"inputs": "a", "targets": "b"} | names)
-    with pytest.raises(DataError, match="has no array 'z'; it holds a, b, c, d"):
+    with pytest.raises(UsageError, match="has no array 'z'; it holds a, b, c, d"):
         load_dataset(path, inputs="z", targets="b")
     with pytest.raises(UsageError, match="set both inputs and targets, or neither"):
         load_dataset(path, inputs="a")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from revgn.errors import RunError, RunHeldError
-from revgn.launch import analyse_run, check_run, start_run
+from revgn.launch import analyse_run, check_run, resume_run, start_run
 from revgn.losses import CrossEntropy
 from revgn.settings import build_config, parse_toml
 from revgn.store import load_checkpoint, open_run
@@ -182,6 +182,49 @@ def test_repair_writes_the_journal_into_run_h5(folder, tmp_path, monkeypatch):
         np.testing.assert_array_equal(values, after.steps[name])
     outcomes(dead, repair=True)
     assert open_run(dead).status == "interrupted"
+
+
+def flip_run(folder):
+    path = folder / "run.h5"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_run,
+        lambda folder: (folder / "run.h5").write_bytes((folder / "run.h5").read_bytes()[:1000]),
+        lambda folder: (folder / "run.h5").unlink(),
+    ],
+)
+def test_repair_makes_run_h5_again(folder, damage):
+    """All series are in the journal, and the run can be continued as if run.h5 had never been damaged."""
+    whole = open_run(folder)
+    series = {**whole.steps, **whole.epochs}
+    damage(folder)
+    with pytest.raises(RunError) as caught:
+        open_run(folder)
+    assert str(caught.value).endswith(f"; revgn check --repair {folder} makes it again from the journal")
+    assert str(caught.value).count("damaged") <= 1
+    was_there = (folder / "run.h5").exists()
+    assert set(outcomes(folder, repair=True).values()) == {"ok"}
+    again = open_run(folder)
+    assert (again.status, again.config) == ("interrupted", whole.config)
+    for name, values in {**again.steps, **again.epochs}.items():
+        np.testing.assert_array_equal(values, series.pop(name))
+    assert not series
+    assert (folder / "run.damaged.h5").exists() == was_there
+    assert resume_run(folder, {"training": {"steps": 10}}).step == 10
+
+
+def test_a_run_of_a_later_version_is_not_made_again(folder):
+    with h5py.File(folder / "run.h5", "r+") as file:
+        file.attrs["format_version"] = 99
+    with pytest.raises(RunError, match=r"requires a newer revgn; this version reads formats up to \d+$"):
+        check_run(folder, repair=True)
+    assert not (folder / "run.damaged.h5").exists()
 
 
 def test_a_run_that_is_being_written_cannot_be_repaired(folder):

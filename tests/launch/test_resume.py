@@ -141,7 +141,17 @@ def test_changed_data_are_rejected(tmp_path):
         ):
             use()
     save_table(tmp_path / "own.npz")
+    with pytest.raises(RunError, match=r"^digits: the data differ from the data of the run \(own\.npz\)$"):
+        resume_run(tmp_path / "run", {"data": {"name": "digits"}})
     assert resume_run(tmp_path / "run", {}).status == "finished"
+
+
+def test_a_run_without_checkpoints_starts_again_and_says_so(tmp_path):
+    start_run(config(), tmp_path / "run", **stop_after(5))
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    (note,) = notes_of_resumption(tmp_path / "run", {})
+    assert note == f"{tmp_path / 'run'}: has no checkpoint; training starts again at step 1"
+    assert open_run(tmp_path / "run").status == "finished"
 
 
 def test_a_damaged_checkpoint_is_skipped(tmp_path):

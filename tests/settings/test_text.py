@@ -71,7 +71,7 @@ CONFIGS = st.fixed_dictionaries(
         "data": st.fixed_dictionaries(
             {},
             optional={
-                "name": st.text(st.characters(exclude_categories=["Cs"])),
+                "name": st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
                 "standardize_targets": st.booleans(),
             },
         ),

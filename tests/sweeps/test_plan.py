@@ -299,7 +299,7 @@ def test_the_name_of_a_trial_depends_on_all_its_settings():
     [
         ("[grid]\ncarry = [1]", r"carry: is now optimizer\.momentum"),
         ("[optimizer]\nname = 'adam'", r"optimizer\.name: is now optimizer\.kind"),
-        ("[grid]\nlearning_rate = [1]", "learning_rate: unknown setting"),
+        ("[grid]\nlearning_rate = [1]", "learning_rate: is called optimizer.lr"),
         ("[grid]\noptimizer.lr = []", "optimizer.lr: has no value"),
         ("grid = 3", "grid must be a table"),
         ("[variants]\na = 3", "variants.a must be a table"),

@@ -84,4 +84,4 @@ def test_a_network_that_cannot_be_evaluated_is_said(make, tmp_path):
     run = make("digits", subset=200)
     lost = replace(run, config=run.config)
     (run.folder / "network.h5").write_bytes(b"\x89HDF")
-    assert "network.h5: cannot be read and may be damaged" in "\n".join(error_section(single_runs([lost])))
+    assert "network.h5: cannot be read: the file is damaged" in "\n".join(error_section(single_runs([lost])))
