@@ -59,6 +59,5 @@ def print_forecast(
     time = f"at least {clock(found.least(workers))}"
     if most > len(trials):
         time += " for these"
-    if later:
-        time += f", about {clock(found.most(workers))} for all"
+        time += f", about {clock(found.most(workers))} for all" if later else ", unknown for the others"
     click.echo(f"time {time}, with {workers} worker{'' if workers == 1 else 's'} on this machine")

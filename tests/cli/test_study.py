@@ -33,6 +33,8 @@ def test_dry_runs(invoke, tmp_path, monkeypatch):
         "15 trials to begin with, at most 45 in all, in runs/study-inverse-laptop",
         "time at least 15m00s for these, about 45m00s for all, with 1 worker on this machine",
     ]
+    race = invoke("study", "race", "--dry-run").stdout.splitlines()
+    assert race[-1] == "time at least 1m00s for these, unknown for the others, with 1 worker on this machine"
     paper = invoke("study", "switch", "--scale", "paper", "--dry-run", "--seeds", 2, "--json").stdout
     assert [trial["seconds"] for trial in json.loads(paper)] == [60.0] * 10
     assert list(tmp_path.iterdir()) == []
