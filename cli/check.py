@@ -69,11 +69,11 @@ def command(
         return
     from revgn.errors import UsageError
     from revgn.store import list_runs
+    from revgn.store.reader import no_folder
 
     folders = [folder for path in runs for folder in list_runs(path) or [path]]
     if missing := [folder for folder in folders if not folder.is_dir()]:
-        is_file = "is a file; give the folder of a run"
-        raise UsageError(f"{missing[0]}: {is_file if missing[0].exists() else 'there is no such folder'}")
+        raise UsageError(f"{missing[0]}: {no_folder(missing[0])}")
     found = {}
     for folder in folders:
         found[str(folder)] = _findings(folder, repair)

@@ -58,6 +58,6 @@ def print_forecast(
         return
     time = f"at least {clock(found.least(workers))}"
     if most > len(trials):
-        time += " for these"
-        time += f", about {clock(found.most(workers))} for all" if later else ", unknown for the others"
+        others = f"about {clock(found.most(workers))} for all" if later else "unknown for the others"
+        time += f" for these, {others}"
     click.echo(f"time {time}, with {workers} worker{'' if workers == 1 else 's'} on this machine")

@@ -110,9 +110,8 @@ def open_runs(where: Path | str | Iterable[Path | str]) -> list[Run]:
         matches = glob.glob(str(each), recursive=True) if not Path(each).exists() else [str(each)]
         found = [run for match in sorted(matches) for run in list_runs(match)]
         if not found:
-            is_file = Path(each).is_file()
-            there = "is a file; give the folder of a run" if is_file else "contains no run"
-            raise UsageError(f"{each}: {there if matches else 'there is no such folder'}")
+            is_empty = matches and not Path(each).is_file()
+            raise UsageError(f"{each}: {'contains no run' if is_empty else no_folder(Path(each))}")
         folders |= dict.fromkeys(found)
     return [open_run(folder) for folder in folders]
 
@@ -122,10 +121,15 @@ def is_run(folder: Path | str) -> bool:
     return (Path(folder) / names.RUN_FILE).is_file()
 
 
+def no_folder(path: Path) -> str:
+    """Return why a path is not a folder, and what to give instead."""
+    return "is a file; give the folder of a run" if path.exists() else "there is no such folder"
+
+
 def check_is_run(folder: Path) -> None:
     """Raise an error if `folder` is not a run folder, or has lost its run.h5."""
     if folder.is_file():
-        raise UsageError(f"{folder}: is a file; give the folder of a run")
+        raise UsageError(f"{folder}: {no_folder(folder)}")
     if not is_run(folder):
         if can_restore(folder):
             raise DamagedError(f"{folder / names.RUN_FILE}: is missing{_remedy(folder)}")
