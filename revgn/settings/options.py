@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from revgn.errors import UsageError, nearest
@@ -20,6 +21,12 @@ SHORT = {"data": "data.name"}  # options with a name other than their field
 
 def named_settings() -> Mapping[str, tuple[Setting, ...]]:
     """Return all settings of all structs, by the name of their field."""
+    return _named_settings(tuple(struct for kinds in FAMILIES.values() for struct in kinds.values()))
+
+
+@cache
+def _named_settings(registered: tuple[type, ...]) -> Mapping[str, tuple[Setting, ...]]:
+    """Return `named_settings`; the registered structs are the key of the cache, since users can add some."""
     found: dict[str, list[Setting]] = {}
     for of in _every(Config, set()):
         if of.family or not of.is_part:
