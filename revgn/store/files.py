@@ -20,7 +20,8 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5s, h5t
+from h5py import h5a, h5d, h5p, h5s, h5t
+from numpy.typing import NDArray
 
 from revgn.errors import DamagedError, RunError, reason_of
 from revgn.store.names import PARTIAL_FILE
@@ -29,6 +30,12 @@ SEAL = b"crc32 %08x\n"
 SEAL_BYTES = len(SEAL % 0)
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals that ask a process to stop
 _TEXT = h5py.string_dtype()
+_TEXT_KINDS = h5t.py_create(_TEXT, logical=True), h5t.py_create(_TEXT)  # in a file, in memory
+_SCALAR = h5s.create(h5s.SCALAR)
+_NO_TIMES, _NAN = (h5p.create(h5p.DATASET_CREATE) for _ in range(2))
+for _each in (_NO_TIMES, _NAN):
+    _each.set_obj_track_times(False)  # equal data give equal files
+_NAN.set_fill_value(np.array(np.nan))
 
 
 @contextmanager
@@ -131,18 +138,32 @@ def write_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
 def write_attributes(node: Any, attributes: Mapping[str, Any]) -> None:
     """Write attributes to a new file, group or dataset.
 
-    This is equivalent to `node.attrs.update`, but four times as fast for texts and numbers: to protect an
+    This is equivalent to `node.attrs.update`, but several times as fast for texts and numbers: to protect an
     existing attribute, h5py first creates each new one under a temporary name.
     """
     for name, value in attributes.items():
-        if not isinstance(value, str | int | float):
+        if isinstance(value, str):
+            array, stored, given = np.asarray(value, _TEXT), *_TEXT_KINDS
+        elif isinstance(value, int | float):
+            array = np.asarray(value)
+            stored = given = h5t.py_create(array.dtype, logical=True)
+        else:
             node.attrs[name] = value
             continue
-        array = np.asarray(value, _TEXT if isinstance(value, str) else None)
-        made = h5a.create(
-            node.id, name.encode(), h5t.py_create(array.dtype, logical=True), h5s.create(h5s.SCALAR)
-        )
-        made.write(array)
+        h5a.create(node.id, name.encode(), stored, _SCALAR).write(array, given)
+
+
+def write_series(group: h5py.Group, name: str, values: NDArray[np.float64] | int) -> h5py.Dataset:
+    """Write a one-dimensional dataset of float64 numbers, or of the given number of NaN, which take no space.
+
+    This is equivalent to `group.create_dataset`, but takes a third of its time.
+    """
+    count = values if isinstance(values, int) else len(values)
+    settings = _NAN if isinstance(values, int) else _NO_TIMES
+    data = h5d.create(group.id, name.encode(), h5t.IEEE_F64LE, h5s.create_simple((count,)), settings)
+    if not isinstance(values, int):
+        data.write(h5s.ALL, h5s.ALL, np.ascontiguousarray(values, "<f8"))
+    return h5py.Dataset(data)
 
 
 @contextmanager

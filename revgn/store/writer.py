@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import h5py
-import numpy as np
+from h5py import h5ds
 from numpy.typing import NDArray
 
 from revgn.errors import RunError, RunHeldError
@@ -23,7 +23,7 @@ from revgn.store.attributes import (
     text,
 )
 from revgn.store.checkpoint import prune_checkpoints, save_checkpoint
-from revgn.store.files import uninterrupted, write_attributes, write_hdf5, write_whole, writing
+from revgn.store.files import uninterrupted, write_attributes, write_hdf5, write_series, write_whole, writing
 from revgn.store.journal import (
     Columns,
     Journal,
@@ -110,7 +110,6 @@ class RunWriter:
         attributes = {of_weights("score", weights): score for weights, score in scores.items()}
         save_checkpoint(path, step, arrays, attributes)
         prune_checkpoints(path)
-        self.snapshot()
         return path
 
     def close(
@@ -320,17 +319,14 @@ def _begin(
 def _fill_group(group: h5py.Group, columns: Columns) -> None:
     cadence = columns.cadence
     arrays = columns.arrays()
-    scale = group.create_dataset(cadence.scale.name, data=arrays.pop(cadence.scale.name))
+    scale = write_series(group, cadence.scale.name, arrays.pop(cadence.scale.name))
     scale.make_scale(cadence.scale.name)
     write_attributes(scale, attributes_of(cadence.scale))
     known = [series.name for series in cadence.series]
     signal = next(iter(arrays), known[0])
     write_attributes(group, {"NX_class": "NXdata", "axes": cadence.scale.name, "signal": signal})
     for name in dict.fromkeys((*known, *arrays)):
-        if name in arrays:
-            data = group.create_dataset(name, data=arrays[name])
-        else:  # never measured: NaN as the fill value, which takes no space in the file
-            data = group.create_dataset(name, scale.shape, "f8", fillvalue=np.nan)
-        data.dims[0].attach_scale(scale)
+        data = write_series(group, name, arrays.get(name, len(scale)))  # NaN if it was never measured
+        h5ds.attach_scale(data.id, scale.id, 0)
         if series := cadence.find(name):
             write_attributes(data, attributes_of(series))
