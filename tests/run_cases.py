@@ -27,7 +27,7 @@ provenance = Provenance(
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def provenance():
     return Provenance(
         title="exact steps on digits",

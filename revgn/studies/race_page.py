@@ -12,6 +12,7 @@ from revgn.studies.study import Claim, Scale, Study, Verdict, judge
 from revgn.sweeps.drive import Board
 from revgn.views.canvas import COLOURS, MARKERS, canvas
 from revgn.views.compare import metrics_of, spread_of
+from revgn.views.ticks import set_log_scale
 
 _JUDGED = "test_accuracy"
 _SELECTED = "validation_accuracy"
@@ -129,7 +130,7 @@ def draw_race(race: Race, results: Results, path: Path) -> None:
                     linewidth=1.4,
                     capsize=2,
                 )
-            ax.set_xscale("log")
+            set_log_scale(ax, "x")
             reached = [
                 final.seconds if is_time else budget.epochs
                 for (_, budget), (final, _) in results.items()

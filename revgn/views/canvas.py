@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from revgn.errors import UsageError
 from revgn.store.files import writing
+from revgn.views.ticks import label_in_plain_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,13 +34,15 @@ def canvas(path: Path, panels: int, title: str) -> Iterator[list["Axes"]]:
     from matplotlib.figure import Figure
     from matplotlib.style import context
 
-    style = {"svg.fonttype": "none", "pdf.fonttype": 42, "axes.formatter.use_mathtext": True}  # powers of ten
+    style = {"svg.fonttype": "none", "pdf.fonttype": 42}
     with context(style):
         rows = -(-panels // 3)
         columns = -(-panels // rows)
         figure = Figure(figsize=(4.8 * columns, 3.6 * rows), layout="constrained")
         FigureCanvasAgg(figure)
         axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
+        for ax in axes[:panels]:
+            label_in_plain_text(ax)
         for ax in axes[panels:]:
             ax.set_axis_off()
         figure.suptitle(textwrap.fill(title, 60 * columns), fontsize=9)

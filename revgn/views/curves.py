@@ -16,6 +16,7 @@ from revgn.store.names import CADENCES, EPOCH_SERIES, STEP_SERIES
 from revgn.store.reader import Run
 from revgn.views.canvas import COLOURS, MARKERS, Scale, canvas
 from revgn.views.groups import Group, group_runs, single_runs
+from revgn.views.ticks import set_log_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -203,9 +204,9 @@ def _finish(ax: "Axes", what: str, axis: Axis, log: Scale) -> None:
     finite = values[np.isfinite(values)]
     is_log = any(word in what for word in _ON_LOG) if log == "auto" else "y" in log
     if is_log and finite.size and (finite.min() > 0 or what == SPECTRUM):
-        ax.set_yscale("log")
+        set_log_scale(ax, "y")
     if log in ("x", "xy"):
-        ax.set_xscale("log")
+        set_log_scale(ax, "x")
     if what.endswith("accuracy") and not is_log:
         _leave_out_initialization(ax)
 

@@ -12,6 +12,7 @@ from revgn.views.canvas import COLOURS, MARKERS, Scale, canvas
 from revgn.views.compare import METRICS, Row, metric_form, metric_label, row_of
 from revgn.views.groups import SEED, Group, group_runs
 from revgn.views.summary import all_settings, settings_in_words
+from revgn.views.ticks import set_log_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,9 +85,9 @@ def draw_response(
             ax.set_ylabel(metric_label(name) + (f" ({unit.strip()})" if unit else ""))
             ax.grid(alpha=0.25)
             if log in ("x", "xy") or (log == "auto" and wide):
-                ax.set_xscale("log")
+                set_log_scale(ax, "x")
             if log in ("y", "xy"):
-                ax.set_yscale("log")
+                set_log_scale(ax, "y")
     return sum(len(group.runs) for group in groups) - sum(len(row.runs) for row in drawn)
 
 

@@ -30,6 +30,7 @@ from revgn.settings import (
     flat,
     mapped,
     merge_settings,
+    named_settings,
     parts_of,
     register,
     settings_by_name,
@@ -286,7 +287,9 @@ def test_a_struct_of_the_user_s_own(monkeypatch):
         nesterov: bool = setting("Nesterov's momentum.", default=False)
 
     monkeypatch.setitem(FAMILIES, "optimizer", dict(FAMILIES["optimizer"]))
+    assert "beta" not in named_settings()
     register("optimizer", "sign", Sign)
+    assert "beta" in named_settings()
     config = build_config({"optimizer": {"kind": "switch", "switch_at": 1, "second": {"kind": "sign"}}})
     assert config.optimizer == Switch(second=Sign(), switch_at=1)
     assert build_config(config_dict(config)) == config

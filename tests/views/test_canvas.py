@@ -5,6 +5,7 @@ import re
 import pytest
 
 from revgn.views.canvas import canvas
+from revgn.views.ticks import set_log_scale
 
 LONG = "optimizer gauss-newton, lr 0.2, weight decay 0.01, constant, block, block weights uniform, rtol 0.01"
 
@@ -38,14 +39,15 @@ def test_a_name_is_no_formula(tmp_path):
     assert ">b$.csv<" in written
 
 
-@pytest.mark.parametrize(("values", "exponent"), [([5.5e-7, 2e-6], -6), ([0, 3e7], 7)])
+@pytest.mark.parametrize(("values", "power"), [([5.5e-7, 2e-6], "10⁻⁶"), ([0, 3e7], "10⁷")])
 @pytest.mark.parametrize("scale", ["linear", "log"])
-def test_large_and_small_values_are_powers_of_ten(values, exponent, scale, tmp_path):
-    """The text of an axis has neither the e of computers nor the prefixes of units."""
+def test_large_and_small_values_are_powers_of_ten(values, power, scale, tmp_path):
+    """The text of an axis has neither the e of computers nor the prefixes of units, and is no formula."""
     with canvas(tmp_path / "plot.svg", 1, "title") as (ax,):
         ax.plot(values)
-        ax.set_yscale(scale)
+        if scale == "log":
+            set_log_scale(ax, "y")
     texts = [*ax.get_yticklabels(which="both"), ax.yaxis.get_offset_text()]
-    shown = re.sub(r"mathdefault|[\\{}$]", "", " ".join(text.get_text() for text in texts))
-    assert f"10^{exponent}" in shown.replace("\N{MINUS SIGN}", "-")
-    assert not re.search(r"\d[eunμµmkMG]", shown)
+    shown = " ".join(text.get_text() for text in texts)
+    assert power in shown
+    assert not re.search(r"\d[eunμµmkMG]|\$", shown)

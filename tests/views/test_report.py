@@ -51,8 +51,8 @@ def runs(make_run):
     return [make_run(f"{name}-{seed}", seed=seed, **kind) for name, kind in kinds for seed in (0, 1)]
 
 
-@pytest.fixture
-def browser(tmp_path):
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
     if not (CHROMIUM and DRIVER):
         pytest.skip("requires chromium and chromedriver, for instance from Debian")
     webdriver = pytest.importorskip("selenium.webdriver")
@@ -68,13 +68,21 @@ def browser(tmp_path):
         "disable-component-update",
         "disable-sync",
         "disable-dev-shm-usage",
-        f"user-data-dir={tmp_path / 'profile'}",
+        f"user-data-dir={tmp_path_factory.mktemp('browser') / 'profile'}",
     ):
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def browser(started):
+    """The browser of all tests, with empty logs."""
+    for log in ("browser", "performance"):
+        started.get_log(log)
+    return started
 
 
 def test_the_preface_comes_first_and_is_escaped(runs, tmp_path):

@@ -13,17 +13,17 @@ from revgn.views.groups import group_runs
 from revgn.views.response import _lines
 
 
-@pytest.fixture
-def runs(tmp_path, provenance):
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, provenance):
     """Runs of two optimizers with three learning rates and two seeds each."""
-    found = []
+    found, parent = [], tmp_path_factory.mktemp("runs")
     for name in ("sgd", "adam"):
         for lr in (0.1, 0.01, 1.0):
             for seed in range(2):
                 config = config_dict(
                     build_config({"optimizer": {"kind": name, "lr": lr}, "training": {"seed": seed}})
                 )
-                folder = tmp_path / f"{name}-{lr}-{seed}"
+                folder = parent / f"{name}-{lr}-{seed}"
                 with create_run(folder, replace(provenance, config=config)) as writer:
                     accuracy = 0.5 + 0.1 * lr + 0.01 * seed
                     writer.record_epoch({"epoch": 1, "step": 4, "test_accuracy": accuracy, "test_loss": 1.0})
