@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import h5py
 import numpy as np
+from h5py import h5d, h5l, h5o, h5s
 from numpy.typing import NDArray
 
 from revgn.data.idx import DEFLATE_RATIO
@@ -206,26 +207,31 @@ def _read_series(folder: Path, cadence: Cadence) -> Series:
 def read_columns(file: h5py.File, cadence: Cadence) -> Series:
     """Return the scale and each measured series from run.h5, under their present names."""
     group, scale = file[cadence.group], cadence.scale.name
-    stored = {RENAMED_SERIES.get(name, name): _read_column(group, name) for name in group}
+    room = DEFLATE_RATIO * Path(file.filename).stat().st_size
+    stored = {RENAMED_SERIES.get(name, name): _read_column(group, name, room) for name in group}
     known = [series.name for series in (cadence.scale, *cadence.series) if series.name in stored]
     order = (*known, *sorted(stored.keys() - {*known}))
     return {name: stored[name] for name in order if name == scale or not np.isnan(stored[name]).all()}
 
 
-def _read_column(group: h5py.Group, name: str) -> NDArray[np.float64]:
-    """Return one series.
+def _read_column(group: h5py.Group, name: str, room: int) -> NDArray[np.float64]:
+    """Return one series, by h5py's low-level functions, which take half of the time.
 
-    An object that is not a series, is in another file, or is larger than this file can hold is an error.
+    An object that is not a series, is in another file, or takes more than `room` bytes is an error.
     """
-    link, data = group.get(name, getlink=True), group.get(name)
-    path, fault = Path(group.file.filename), ""
-    if not (isinstance(link, h5py.HardLink) and isinstance(data, h5py.Dataset)) or data.is_virtual:
+    key, fault = name.encode("utf-8", "surrogateescape"), ""
+    is_here = group.id.links.get_info(key).type == h5l.TYPE_HARD
+    data: Any = h5o.open(group.id, key) if is_here else None
+    if not isinstance(data, h5d.DatasetID) or data.get_create_plist().get_layout() == h5d.VIRTUAL:
         fault = "is not a data set stored in this file"
-    elif data.dtype.kind != "f" or data.ndim != 1:
-        fault = f"has shape {data.shape} and dtype {data.dtype}"
-    elif data.nbytes > DEFLATE_RATIO * path.stat().st_size:
-        fault = "is larger than the file can hold"
+    else:
+        shape, dtype = data.shape, data.dtype
+        if dtype.kind != "f" or len(shape) != 1:
+            fault = f"has shape {shape} and dtype {dtype}"
+        elif shape[0] * dtype.itemsize > room:
+            fault = "is larger than the file can hold"
     if fault:
-        raise DamagedError(f"{path}: is damaged: {group.name}/{name} {fault}")
-    values: NDArray[np.float64] = data[...]
+        raise DamagedError(f"{group.file.filename}: is damaged: {group.name}/{name} {fault}")
+    values = np.empty(shape, dtype)
+    data.read(h5s.ALL, h5s.ALL, values)
     return values
