@@ -118,7 +118,7 @@ def drive(
         reasons = hopeless(board) if hopeless and not stopping else {}
         for name in reasons.keys() & {call.trial for call in given.values()}:
             _ask_to_stop(folder, name, reasons[name])
-        for future in _done(given):
+        for future in _done(given, board):
             name, after = given.pop(future)
             board[name] = _ended(_looked_at(folder, board[name], silence, True), future)
             if _has_died(future) and not _was_asked_to_stop(folder, name, after):
@@ -191,10 +191,11 @@ def _free(board: Board) -> list[str]:
     return [name for name, state in board.items() if state.status in ("waiting", "interrupted")]
 
 
-def _done(given: Mapping[Future[Result], _Call]) -> set[Future[Result]]:
-    """Return the calls that have ended, after a short wait for one to end."""
+def _done(given: Mapping[Future[Result], _Call], board: Board) -> set[Future[Result]]:
+    """Return the calls that have ended, after a short wait for one to end, here or elsewhere."""
     if not given:
-        time.sleep(_LOOK_SECONDS)
+        if any(state.status == "elsewhere" for state in board.values()):
+            time.sleep(_LOOK_SECONDS)
         return set()
     return wait(given, _LOOK_SECONDS, FIRST_COMPLETED).done
 

@@ -59,7 +59,7 @@ def test_invalid_options(invoke, options, message):
     assert len(found.stderr.splitlines()) == 1
 
 
-def test_a_complete_study(invoke, tmp_path, monkeypatch):
+def test_a_complete_study(invoke, tmp_path, monkeypatch, in_process):
     """A small study prints its page, or its verdicts as JSON."""
     from dataclasses import replace
 
@@ -82,16 +82,15 @@ def test_a_complete_study(invoke, tmp_path, monkeypatch):
     assert found.exit_code == 0
     assert found.stdout.startswith("# Which generalized inverse\n")
     assert found.stdout.endswith("\ns/study.md\n")
-    rows = json.loads(invoke("study", "inverse", "--seeds", 2, "-q", "--out", "s", "--json").stdout)
-    assert {row["answer"] for row in rows} <= {"agrees", "disagrees", "cannot tell"}
-    assert len(rows) == 3
     assert (tmp_path / "s" / "study.svg").exists()
     more["impossible"] = {
         "training": {"loss": "squared-error"},
         "optimizer": {"solver": {"outputs": "centered-logits"}},
     }
-    found = invoke("study", "inverse", "--seeds", 2, "-q", "--out", "s")
+    found = invoke("study", "inverse", "--seeds", 2, "-q", "--out", "s", "--json")
     assert (found.exit_code, len(found.stderr.splitlines())) == (1, 1)
     assert found.stderr.startswith("impossible_seed=0_")
     assert " (and 1 more): failed: outputs: centered-logits is only for cross-entropy" in found.stderr
-    assert found.stdout.endswith("\ns/study.md\n")
+    rows = json.loads(found.stdout)
+    assert {row["answer"] for row in rows} <= {"agrees", "disagrees", "cannot tell"}
+    assert len(rows) == 3

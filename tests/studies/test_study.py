@@ -196,10 +196,11 @@ def test_a_complete_study(tmp_path, tune):
     assert again.trials == []
 
 
-def test_a_study_with_the_rule_fit(tmp_path):
-    """The training loss selects the learning rates and orders the table."""
+def test_a_study_with_the_rule_fit_against_a_setting(tmp_path):
+    """The training loss selects the learning rates and orders the table; the setting is a horizontal axis."""
     study = study_of("lr=x0.5,1", "fit")
-    study = replace(study, claims=(replace(study.claims[0], metric="step_norm"),))
+    claims = (replace(study.claims[0], metric="step_norm"),)
+    study = replace(study, claims=claims, against="optimizer.lr", panels=("test_accuracy", "seconds"))
     folder = tmp_path / "s"
     board, _ = conduct_study(study, folder, seeds=1, executor=Here())
     best = {}
@@ -214,16 +215,13 @@ def test_a_study_with_the_rule_fit(tmp_path):
         _, rate, step_norm = best[row[0].removeprefix("| ")]
         assert float(row[1]) == pytest.approx(rate)
         assert float(row[-1].split()[0]) == pytest.approx(step_norm, rel=1e-3)
-
-
-def test_a_study_against_a_setting(tmp_path):
-    """The setting is the horizontal axis; all packaged studies use existing settings and metrics."""
-    study = replace(study_of("lr=x0.5,1"), against="optimizer.lr", panels=("test_accuracy", "seconds"))
-    conduct_study(study, tmp_path / "s", seeds=1, executor=Here())
-    text = (tmp_path / "s" / "study.svg").read_text()
+    text = (folder / "study.svg").read_text()
     assert ">optimizer.lr<" in text
     assert ">test accuracy (%)<" in text
     assert ">epoch<" not in text
+
+
+def test_packaged_studies_use_existing_settings_and_metrics():
     for study in filter(lambda study: study.against, map(load_study, study_names())):
         assert study.against in flat(config_dict(build_config({})))
         assert set(study.panels) <= set(METRICS)
