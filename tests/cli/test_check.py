@@ -1,6 +1,7 @@
 """`revgn check`: integrity of runs, and correctness of the mathematics on this machine."""
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,11 @@ def test_math(invoke):
 def test_a_wrong_map_is_reported(invoke, monkeypatch):
     """A relative error of 0.1 % in one product makes the violated laws fail, and the output names them."""
     import revgn.layers.random_features as random_features
+    import revgn.testing as testing
 
+    monkeypatch.setattr(
+        testing, "check_machine", lambda *args, **how: islice(check_machine(*args, **how), 80)
+    )
     right = random_features.matmul
     monkeypatch.setattr(random_features, "matmul", lambda A, B: 1.001 * right(A, B))
     found = invoke("check", "--math", "--dtype", "float64")
@@ -124,7 +129,7 @@ def test_a_wrong_map_is_reported(invoke, monkeypatch):
 
 
 def test_a_measurement_contains_the_compared_error_and_tolerance():
-    rows = list(check_machine(select_backend("numpy"), "float32", seed=3))
+    rows = list(islice(check_machine(select_backend("numpy"), "float32", seed=3), 80))
     assert all(row.holds for row in rows)
     assert all(row.error <= row.limit for row in rows)
     assert any(row.error > 0 for row in rows if row.law == "pinv")

@@ -175,7 +175,8 @@ def test_a_closed_terminal_ends_with_a_checkpoint(on_terminal, tmp_path):
 def test_readers_while_it_runs(spawn, tmp_path):
     """h5py and xarray can open run.h5 at any time, and the number of records never decreases."""
     folder = tmp_path / "run"
-    process = spawn("train", *BASE[:-3], "--steps", 1_000_000, "--out", folder, "-q")
+    often = "import revgn.store.writer as writer; writer.SNAPSHOT_SECONDS, writer.SNAPSHOT_SHARE = 0.02, 1"
+    process = spawn("train", *BASE[:-3], "--steps", 1_000_000, "--out", folder, "-q", prepare=often)
     assert wait_until(lambda: len(list(folder.glob("checkpoints/*"))) > 1, process)
     seen, opened, grown = 0, 0, 0
     while opened < 1000 and grown < 3:

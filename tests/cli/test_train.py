@@ -30,7 +30,7 @@ def test_training_with_default_options_learns_the_digits(invoke, tmp_path):
     assert "revgn: chosen for 1,437 rows of digits: training.batch_size = 64, " in result.stderr
 
 
-def test_the_interpretation_of_a_file_is_printed_before_training(invoke, tmp_path):
+def test_the_interpretation_of_a_file_is_printed_before_training(invoke, tmp_path, in_process):
     rows = "".join(f"{k};{k % 7},5;3;{('ant', 'bee', 'cat')[k % 3]}\n" for k in range(40))
     (tmp_path / "own.csv").write_text(f";size;legs;kind\n{rows}")
     few = ["--hidden", 16, "--steps", 1, "-q"]

@@ -119,16 +119,17 @@ def test_ends_with_the_run(train, on_terminal):
     assert written.rstrip().endswith("\x1b[?25h") or written.count("\x1b[?25l") == written.count("\x1b[?25h")
 
 
-@pytest.mark.parametrize("folder", ["runs/a", "runs"])
-def test_ctrl_c_does_not_affect_the_run(spawn, on_terminal, tmp_path, folder):
+def test_ctrl_c_does_not_affect_the_run(spawn, on_terminal, tmp_path):
+    """Neither where one run is watched, nor a folder of runs."""
     options = ("--subset", 300, "--hidden", 16, "--batch-size", 30, "--optimizer", "adam", "--epochs", 10**6)
     running = spawn("train", *options, "-q", "--out", "runs/a")
     assert wait_until(lambda: is_run(tmp_path / "runs/a"), running)
-    process, terminal = on_terminal("watch", folder)
-    assert "running" in terminal.read(until="running")
-    process.send_signal(signal.SIGINT)
-    written = terminal.read()
-    assert process.wait() == 0
-    assert "Traceback" not in written
-    assert written.count("\x1b[?25l") == written.count("\x1b[?25h")  # the cursor is shown again
-    assert running.poll() is None
+    for folder in ("runs/a", "runs"):
+        process, terminal = on_terminal("watch", folder)
+        assert "running" in terminal.read(until="running")
+        process.send_signal(signal.SIGINT)
+        written = terminal.read()
+        assert process.wait() == 0
+        assert "Traceback" not in written
+        assert written.count("\x1b[?25l") == written.count("\x1b[?25h")  # the cursor is shown again
+        assert running.poll() is None
