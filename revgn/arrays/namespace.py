@@ -54,9 +54,10 @@ def _namespace_of(kind: Any) -> Namespace | None:
     """Return the namespace of all arrays of a type; None if it depends on the array."""
     if issubclass(kind, np.ndarray):
         return cast("Namespace", array_api_compat.numpy)
-    if (kind.__module__.partition(".")[0], kind.__name__) == ("cupy", "ndarray"):  # cupy.ndarray itself
+    library = kind.__module__.partition(".")[0]
+    if (library, kind.__name__) == ("cupy", "ndarray"):  # cupy.ndarray itself
         return cast("Namespace", importlib.import_module("array_api_compat.cupy"))
-    return None
+    return cast("Namespace", sys.modules[library]) if library == "array_api_strict" else None
 
 
 def device_of(x: Array) -> Device:
