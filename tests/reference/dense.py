@@ -64,7 +64,7 @@ def jacobian(net, params, x):
     columns = []
     for k, W in enumerate(weights):
         for index in np.ndindex(*W.shape):
-            moved = [w.astype(complex) for w in weights]
+            moved = [*weights[:k], W.astype(complex), *weights[k + 1 :]]
             moved[k][index] += 1j * E
             columns.append(network(net, moved, x).imag.ravel() / E)
     return np.array(columns).T
