@@ -157,11 +157,7 @@ class Raced:
             key: [t for t in trials if t.name in board and board[t.name].status == "finished"]
             for key, trials in self._timings.items()
         }
-        return {
-            key: min(_speed(self.folder / trial.name) for trial in trials)
-            for key, trials in finished.items()
-            if trials
-        }
+        return {key: min(map(self._speed, trials)) for key, trials in finished.items() if trials}
 
     def steps(self, variant: str, batch: int, budget: Budget, speeds: Mapping[Any, Speed]) -> int:
         """Return the number of steps with this batch size that fit into the budget; at least one."""
@@ -206,6 +202,16 @@ class Raced:
             for batch in self.race.batch_sizes
             if batch not in self.race.too_slow.get(variant, ())
         }
+
+    def _speed(self, trial: Trial) -> Speed:
+        """Return the speed of a finished timing run, which is read only once."""
+        if trial.name not in self._measured:
+            self._measured[trial.name] = _speed(self.folder / trial.name)
+        return self._measured[trial.name]
+
+    @cached_property
+    def _measured(self) -> dict[str, Speed]:
+        return {}
 
     @cached_property
     def _rates(self) -> dict[str, float]:
