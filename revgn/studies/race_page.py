@@ -16,6 +16,8 @@ from revgn.views.ticks import set_log_scale
 
 _JUDGED = "test_accuracy"
 _SELECTED = "validation_accuracy"
+_APART = 1.2  # smallest ratio of two labelled ticks
+_FAILED = "failed"
 
 
 class Result(NamedTuple):
@@ -101,6 +103,8 @@ def race_markdown(
         left_out = of.too_slow.get(variant, ())
         cells = [_milliseconds(speeds.get((variant, batch)), batch in left_out) for batch in of.batch_sizes]
         lines.append(f"| {variant} | {' | '.join(cells)} |")
+    if any(f"| {_FAILED} |" in line for line in lines):
+        lines += ["", f"*{_FAILED}*: not all runs with the best setting, or with this batch size, finished."]
     head, rows = verdict_table(verdicts)
     lines += ["", f"| {' | '.join(head)} |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join([*lines, "", *variant_lines(study), "", f"![{study.name}](study.png)", ""])
@@ -136,7 +140,10 @@ def draw_race(race: Race, results: Results, path: Path) -> None:
                 for (_, budget), (final, _) in results.items()
                 if budget.is_time == is_time
             ]
-            ticks = sorted({float(f"{x:.2g}") for x in reached})
+            ticks: list[float] = []
+            for x in sorted(reached, reverse=True):
+                if not ticks or x < ticks[-1] / _APART:
+                    ticks.append(float(f"{x:.2g}"))
             ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
             ax.set_xticks([], minor=True)
             ax.set_xlabel("time of training steps (s)" if is_time else "epochs")
@@ -155,12 +162,12 @@ def _winner(results: Results, budget: Budget) -> str | None:
 
 def _milliseconds(speed: Speed | None, is_left_out: bool) -> str:
     if speed is None:
-        return "-" if is_left_out else "failed"
+        return "-" if is_left_out else _FAILED
     return f"{1000 * speed.seconds:.1f}"
 
 
 def _cell(result: Result | None) -> str:
     if result is None or not result.values(_JUDGED):
-        return "failed"
+        return _FAILED
     spread, final = spread_of(result.values(_JUDGED)), result.final
     return f"{100 * spread.mean:.2f} ± {100 * spread.std:.2f} ({final.batch_size}, {final.lr:g})"
