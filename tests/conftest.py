@@ -5,6 +5,7 @@ import os
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # before NumPy: workers share the cores
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import hypothesis
@@ -13,6 +14,7 @@ import pytest
 from libraries import Library, make_library
 from stand_in import cupy_stand_in
 
+from revgn import testing
 from revgn.arrays import select_backend
 
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, database=None, max_examples=40)
@@ -73,6 +75,13 @@ def stand_in() -> Iterator[Any]:
 def numpy_backend() -> Library:
     """Plain NumPy, for tests that compare with dense references or need no second library."""
     return make_library("numpy")
+
+
+@pytest.fixture
+def few_laws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `revgn check --math` check its first 80 laws only."""
+    complete = testing.check_machine
+    monkeypatch.setattr(testing, "check_machine", lambda *args, **how: islice(complete(*args, **how), 80))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import re
 import shlex
 import sys
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,7 @@ from processes import run
 from revgn_cli.main import main
 from sweep_cases import Here
 
-from revgn import testing
 from revgn.sweeps import parse_plan, plan_trials
-from revgn.testing import check_machine
 
 ROOT = Path(__file__).parent.parent
 GUIDE = sorted((ROOT / "examples" / "guide").glob("*.md"))
@@ -47,13 +44,10 @@ def run_command(line):
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *GUIDE], ids=lambda page: page.stem)
-def test_the_blocks_of_a_page(page, tmp_path, monkeypatch):
+def test_the_blocks_of_a_page(page, tmp_path, monkeypatch, few_laws):
     monkeypatch.chdir(tmp_path)
     for place in ("launch", "forecast"):  # workers start slowly
         monkeypatch.setattr(f"revgn.sweeps.{place}.LocalPool", lambda workers, gpus: Here())
-    monkeypatch.setattr(
-        testing, "check_machine", lambda *args, **how: islice(check_machine(*args, **how), 50)
-    )
     for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
         if kind == "python":
             exec(compile(text, text.splitlines()[0], "exec"), {"__name__": "__main__"})

@@ -60,6 +60,19 @@ def test_a_repeated_sweep_runs_only_missing_trials(tmp_path):
     assert statuses(grown) == ["finished"] * 4
 
 
+def test_the_folder_of_another_sweep_or_of_a_run_is_refused(tmp_path):
+    """Before any trial, and without a change of the stored plan."""
+    folder, here = tmp_path / "s", Here()
+    run_sweep(plan_of(training__seed="0..1"), folder, executor=Here())
+    stored = (folder / "sweep.toml").read_bytes()
+    with pytest.raises(UsageError, match=r"would leave out: grid\.training\.seed leaves out 1"):
+        run_sweep(plan_of(training__seed="0"), folder, executor=here)
+    with pytest.raises(UsageError, match="is the folder of a run"):
+        run_sweep(plan_of(training__seed="0"), list_runs(folder)[0], executor=here)
+    assert here.trials == []
+    assert (folder / "sweep.toml").read_bytes() == stored
+
+
 def test_a_stopped_sweep_can_be_resumed(tmp_path, often):
     """Both trials are running when the sweep is stopped; no step is lost or repeated."""
     plan = plan_of({"training.epochs": 100, "training.eval_every": 50}, training__seed="0..1")
