@@ -7,7 +7,7 @@ The trials of a race follow from the results so far:
        round counts, so that other work of the machine during one of them favours no method.
     2. Convert each budget into a number of steps, for each method and batch size.
     3. For each method and budget, search the learning rate and the batch size with `trials` runs on the first
-       seed, and select by the last evaluation on the validation set.
+       seed (see `proposal`), and select by the last evaluation on the validation set.
     4. Run the best setting on every seed.
 
 A budget in wall-clock time counts the time of steps alone, as it was measured in the first stage. The number
@@ -272,12 +272,13 @@ class Raced:
 
 
 def proposal(scores: Mapping[Setting, float]) -> Setting | None:
-    """Return the setting to try next, close to the best one so far; None if none is worth a trial.
+    """Return the setting to try next; None if none is worth a trial.
 
-    It has the batch size of the best setting. If the best learning rate is the largest (smallest) tried with
-    this batch size, the next one is 3 times larger (smaller). Otherwise, the next one is the geometric mean
-    of the best learning rate and its better neighbour, or its other neighbour if the better one is close. If
-    both are close, the second-best setting is used in place of the best one, and so on.
+    First, the search finds the scale of the learning rate with each batch size, in the order of their best
+    scores: if the best learning rate is the largest (smallest) one tried with this batch size, the next one
+    is 3 times larger (smaller). Then it refines the best setting: the next learning rate is the geometric
+    mean of the best one and its better neighbour, or its other neighbour if the better one is close. If both
+    are close, the second-best setting is used in place of the best one, and so on.
 
     Examples
     --------
@@ -285,21 +286,24 @@ def proposal(scores: Mapping[Setting, float]) -> Setting | None:
     (128, 0.3)
     >>> proposal({(128, 0.1): 0.8, (128, 0.3): 0.7})
     (128, 0.0333)
+    >>> proposal({(128, 0.1): 0.8, (128, 0.3): 0.7, (128, 0.0333): 0.6, (512, 0.1): 0.7})
+    (512, 0.3)
     """
-    if max(scores.values()) == -math.inf:  # all runs have failed
-        batch, lr = min(scores, key=lambda setting: setting[1])
-        return batch, _rounded(lr / _RATIO)
-    for batch, lr in sorted(scores, key=lambda setting: -scores[setting]):
-        tried = sorted(rate for size, rate in scores if size == batch)
-        at = tried.index(lr)
-        if at == len(tried) - 1:
-            return batch, _rounded(lr * _RATIO)
-        if at == 0:
+    rates: dict[int, list[float]] = {}
+    for batch, lr in sorted(scores):
+        rates.setdefault(batch, []).append(lr)
+    by_score = sorted(scores, key=lambda setting: (-scores[setting], setting[1]))
+    best = dict(reversed(by_score))  # learning rate with each batch size
+    for batch, lr in sorted(best.items(), key=by_score.index):
+        if lr == rates[batch][0] and (scores[batch, lr] == -math.inf or len(rates[batch]) > 1):
             return batch, _rounded(lr / _RATIO)
-        for rate in sorted((tried[at - 1], tried[at + 1]), key=lambda rate: -scores[batch, rate]):
-            middle = _rounded(math.sqrt(rate * lr))
+        if lr == rates[batch][-1]:
+            return batch, _rounded(lr * _RATIO)
+    for batch, lr in by_score:
+        at = rates[batch].index(lr)
+        for rate in sorted(rates[batch][max(at - 1, 0) : at + 2], key=lambda rate: -scores[batch, rate]):
             if max(rate, lr) > _NEAR**2 * min(rate, lr):
-                return batch, middle
+                return batch, _rounded(math.sqrt(rate * lr))
     return None
 
 
