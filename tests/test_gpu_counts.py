@@ -55,7 +55,7 @@ EACH_ITERATION = (82, 1, 0, 0)  # of conjugate gradients; the goal is one wait e
 def counts_of_a_step(cupy, settings, rows=64, hidden=96, network=None):
     """Counts of the fourth step of a small network, by default like the paper's for MNIST, and its record.
 
-    rho is measured at the first step, and then every tenth step.
+    rho is measured at the first step, and not at the second to fourth.
     """
     base = {"network": network or {"hidden": hidden, "blocks": 2, "first_block": "identity"}}
     base["training"] = {"batch_size": rows, "backend": "cupy", "measure_every": 0}

@@ -94,7 +94,7 @@ class GaussNewton:
     )
     rho_every: int = setting(
         "Steps between measurements of rho; in between, it follows from the solved equation or is NaN.",
-        default=10,
+        default=100,
         ge=1,
         resumable=True,
     )

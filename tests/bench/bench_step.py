@@ -10,7 +10,7 @@ round, and the parts of its time: the forward pass, the kernel (or the Gram matr
 factorization, the solution, and the update. PyTorch's Adam on the same network is timed as well if torch is
 installed. The images are from Fashion-MNIST. With --busy, for a machine that does other work as well, it
 prints the smallest processor time of each step and the ratio of these times; rho is then measured at every
-tenth step only, as by default, and thus outside of the smallest times.
+100th step only, as by default, and thus outside of the smallest times.
 """
 
 import argparse
