@@ -17,7 +17,7 @@ of steps, and with it the result of a run, therefore does not depend on other wo
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,10 +154,10 @@ class Raced:
     def speeds(self, board: Board) -> dict[tuple[str, int], Speed]:
         """Return the speed of each variant and batch size in its fastest round; without failed runs."""
         finished = {
-            key: [t for t in trials if t.name in board and board[t.name].status == "finished"]
+            key: [t.name for t in trials if t.name in board and board[t.name].status == "finished"]
             for key, trials in self._timings.items()
         }
-        return {key: min(map(self._speed, trials)) for key, trials in finished.items() if trials}
+        return {key: min(map(self._speed_of, names)) for key, names in finished.items() if names}
 
     def steps(self, variant: str, batch: int, budget: Budget, speeds: Mapping[Any, Speed]) -> int:
         """Return the number of steps with this batch size that fit into the budget; at least one."""
@@ -203,15 +203,10 @@ class Raced:
             if batch not in self.race.too_slow.get(variant, ())
         }
 
-    def _speed(self, trial: Trial) -> Speed:
-        """Return the speed of a finished timing run, which is read only once."""
-        if trial.name not in self._measured:
-            self._measured[trial.name] = _speed(self.folder / trial.name)
-        return self._measured[trial.name]
-
     @cached_property
-    def _measured(self) -> dict[str, Speed]:
-        return {}
+    def _speed_of(self) -> Callable[[str], Speed]:
+        """Function from the name of a finished timing run to its speed; it reads each run only once."""
+        return cache(lambda name: _read_speed(self.folder / name))
 
     @cached_property
     def _rates(self) -> dict[str, float]:
@@ -314,7 +309,7 @@ def _is_complete(scores: Mapping[Setting, float], trials: int) -> bool:
     return not scores or len(scores) >= trials or proposal(scores) is None
 
 
-def _speed(folder: Path) -> Speed:
+def _read_speed(folder: Path) -> Speed:
     steps = open_run(folder).steps
     return Speed(float(np.mean(steps["seconds"][_SKIPPED:])), float(steps["step"][-1] / steps["epoch"][-1]))
 
