@@ -288,8 +288,10 @@ def proposal(scores: Mapping[Setting, float]) -> Setting | None:
     for batch, lr in sorted(scores):
         rates.setdefault(batch, []).append(lr)
     by_score = sorted(scores, key=lambda setting: (-scores[setting], setting[1]))
-    best = dict(reversed(by_score))  # learning rate with each batch size
-    for batch, lr in sorted(best.items(), key=by_score.index):
+    best: dict[int, float] = {}  # learning rate with each batch size, in the order of the scores
+    for batch, lr in by_score:
+        best.setdefault(batch, lr)
+    for batch, lr in best.items():
         if lr == rates[batch][0] and (scores[batch, lr] == -math.inf or len(rates[batch]) > 1):
             return batch, _rounded(lr / _RATIO)
         if lr == rates[batch][-1]:
