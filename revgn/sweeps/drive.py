@@ -134,7 +134,7 @@ def drive(
 
 
 def _found(folder: Path, trial: Trial, silence: Silence) -> TrialState:
-    """Return the state of a trial when it is added to the board."""
+    """Return the state of a trial that no process runs, when it is added to the board or ends elsewhere."""
     claim = newest_claim(folder, trial.name)
     if is_run(folder / trial.name) and not is_held(claim, silence):
         try:
@@ -146,6 +146,8 @@ def _found(folder: Path, trial: Trial, silence: Silence) -> TrialState:
             return TrialState(trial, run.status, beat_of(run), message)
         if run.status == "failed" and claim is not None and claim.beat.ended == "diverged":  # by version 0.1
             return TrialState(trial, "diverged", beat_of(run), message)
+    if claim is not None and claim.beat.ended in ("", "interrupted"):  # asked to stop, or its process died
+        return TrialState(trial, "interrupted", claim.beat)
     return TrialState(trial, "waiting")
 
 

@@ -232,6 +232,23 @@ def test_calls_that_have_not_begun_are_withdrawn(tmp_path):
     assert statuses(run_sweep(plan, tmp_path / "s", executor=Here())) == ["finished"] * 2
 
 
+def test_a_trial_that_another_process_has_interrupted_is_interrupted(tmp_path):
+    """Dask repeats the call of a worker that SIGTERM has ended, when the trial has written its checkpoint."""
+    plan, calls = plan_of(), []
+
+    class Repeating(Here):
+        def submit(self, fn, /, folder, trial, after, command):
+            calls.append(after)
+            write_beat(take(folder, trial.name, after), Beat(step=3, steps=8, ended="interrupted"))
+            return super().submit(fn, folder, trial, after, command)
+
+    folder, stops = tmp_path / "s", lambda: bool(calls)
+    (state,) = run_sweep(plan, folder, executor=Repeating(), should_stop=stops).values()
+    assert (calls, state.status, state.beat.step) == ([0], "interrupted", 3)
+    (state,) = run_sweep(plan, folder, executor=Here()).values()
+    assert state.status == "finished"
+
+
 @pytest.mark.slow
 def test_24_trials_on_two_workers_that_are_killed_at_times(tmp_path):
     plan = plan_of({"training.epochs": 600}, optimizer__lr="log:1e-4..1e-2:4", training__seed="0..5")
