@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from revgn import trees
-from revgn.arrays import Array, Deferred, array_namespace, read, ready, together, zeros
+from revgn.arrays import Array, Deferred, array_namespace, blockwise, inner, read, ready, together, zeros
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import ShapeError, UsageError
 from revgn.linalg import begin_norms
@@ -57,6 +57,7 @@ from revgn.solvers.leave_one_out import CANDIDATES, best_damping
 from revgn.solvers.minimum_norm import left_out
 from revgn.structs import setting, struct
 
+_UNLIMITED = 1e30  # squared momentum limit that is never reached
 _KEPT = 0.9  # weight of earlier batches in the running mean of leave-one-out correlations
 
 
@@ -164,10 +165,10 @@ def direction_gauss_newton(
 ) -> Direction:
     solved = equation_of(optimizer, at, state.updates)
     solver, J, eps, _ = solved
-    J, missed, beta = prepared(solver, J), eps, 0.0
+    J, missed, beta = prepared(solver, J), eps, None
     if state.updates and optimizer.momentum:
         moved = rows_change(J, state.direction)
-        beta = min(optimizer.momentum, _largest_momentum(moved, eps, optimizer.momentum_limit))
+        beta = _momentum(optimizer, moved, eps)
         missed = eps - beta * moved
     measure = at.measure or not state.updates or (state.updates + 1) % optimizer.rho_every == 0
     metric = state.metric
@@ -180,9 +181,9 @@ def direction_gauss_newton(
         solver, damping = _damped(solver, turned, missed, state)
         D, info = solve_rows(solver, turned, missed, measure)
         D = from_metric(metric, J, D)
-    if beta:
+    if beta is not None:
         D = trees.axpy(beta, state.direction, D)
-    info = _of_whole_step(info._replace(is_due=measure), solved, missed, has_momentum=beta != 0)
+    info = _of_whole_step(info._replace(is_due=measure), solved, missed, has_momentum=beta is not None)
     state = GaussNewtonState(state.updates + 1, D if optimizer.momentum else (), metric, damping)
     return Direction(D, state, info, solved)
 
@@ -252,17 +253,21 @@ def _ratio(x: Array, y: Array) -> Deferred[float]:
     return begin_norms(x, y).then(lambda sizes: sizes[0] / (sizes[1] or 1.0))
 
 
-def _largest_momentum(moved: Array, eps: Array, limit: float) -> float:
-    """Return the largest b with |eps - b moved| <= limit |eps|."""
-    if limit == math.inf:
-        return math.inf
-    product = Deferred((array_namespace(eps).sum(eps * moved),), float)
-    numbers: list[Deferred[Any]] = [begin_norms(moved, eps), product]
-    (length, size), along = read(together(numbers))
-    if not length:
-        return math.inf
-    along /= length
-    return float((along + math.hypot(along, math.sqrt(limit * limit - 1) * size)) / length)
+def _momentum(optimizer: GaussNewton, moved: Array, eps: Array) -> Array:
+    """Return beta_t as a 0-d array: the largest b <= beta with |eps - b moved| <= momentum_limit |eps|."""
+    beta, slack = optimizer.momentum, min(optimizer.momentum_limit**2 - 1, _UNLIMITED)
+
+    def limited(along: Array, of_moved: Array, of_eps: Array) -> tuple[Array]:
+        xp, most = array_namespace(along), beta + 0.0 * along
+        length = xp.sqrt(xp.where(of_moved > 0, of_moved, xp.ones_like(of_moved)))
+        along = along / length
+        found = (along + xp.sqrt(along * along + slack * of_eps)) / length
+        found = xp.where(found < most, found, most)
+        return (xp.astype(xp.where(of_moved > 0, found, most), eps.dtype),)
+
+    xp = array_namespace(eps)
+    moved, size = (xp.astype(x, xp.float64) for x in (moved, eps))  # so that squares remain in range
+    return blockwise(limited, inner(size, moved), inner(moved, moved), inner(size, size))[0]
 
 
 def equation_of(optimizer: GaussNewton, at: Linearization, updates: int) -> Equation:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from revgn.arrays import cholesky, cholesky_solve, erf, subtract_product, to_host, triangular_solve
+from revgn.arrays import cholesky, cholesky_solve, eigh, erf, subtract_product, to_host, triangular_solve
 from revgn.testing import assert_close, tolerance
 
 
@@ -55,6 +55,41 @@ def test_cholesky_solve(K, backend, dtype, rng):
     L = backend.asarray(np.linalg.cholesky(K), dtype)
     X = cholesky_solve(L, backend.asarray(B, dtype))
     assert_close("X", X, backend.asarray(np.linalg.solve(K, B), dtype), tolerance(L.dtype, "solve"))
+
+
+@pytest.mark.parametrize("order", [0, 1, 5, 40])
+def test_eigh_reads_the_lower_triangle(order, backend, dtype, rng):
+    A = rng.standard_normal((order, 2 * order))
+    K = A @ A.T
+    w, Q = eigh(backend.asarray(np.tril(K) + np.triu(np.full(K.shape, 7e7), k=1), dtype))
+    assert_close("w", w, backend.asarray(np.linalg.eigvalsh(K), dtype), tolerance(w.dtype, "map") * 10)
+    assert_close("Q w Q^T", (Q * w) @ Q.T, backend.asarray(K, dtype), tolerance(w.dtype, "map") * 10)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_eigh_of_numbers_that_are_not_finite(bad, backend, dtype):
+    K = np.eye(3)
+    K[2, 0] = bad
+    for found in eigh(backend.asarray(K, dtype)):
+        assert np.isnan(to_host(found)).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30])
+def test_a_failure_of_eigh_on_a_device_gives_nan_without_a_wait(scale, stand_in, monkeypatch, rng):
+    """CuPy returns numbers without meaning then."""
+    A = rng.standard_normal((6, 8))
+    K = stand_in.asarray(scale * (A @ A.T))
+    with stand_in.counting() as counts:
+        found = eigh(K)
+    assert not counts.waits
+    assert np.isfinite(to_host(found[0])).all()
+
+    def fails(*_):
+        raise np.linalg.LinAlgError("no convergence")
+
+    monkeypatch.setattr(np.linalg, "eigh", fails)
+    for found in eigh(K):
+        assert np.isnan(to_host(found)).all()
 
 
 def test_erf(backend, dtype):
