@@ -81,8 +81,8 @@ def elementwise(function: Callable[..., tuple[Any, ...]], *trees: Tree) -> tuple
     return tuple(map_leaves(lambda _, of=of: next(of), trees[0]) for of in results)
 
 
-def axpy(a: float, x: Tree, y: Tree) -> Tree:
-    """Return a x + y.
+def axpy(a: float | Array, x: Tree, y: Tree) -> Tree:
+    """Return a x + y; a is a number or a 0-d array.
 
     Examples
     --------

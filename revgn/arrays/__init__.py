@@ -38,6 +38,7 @@ from revgn.arrays.namespace import (
     to_host,
 )
 from revgn.arrays.native import (
+    Floats,
     begin_cholesky,
     cholesky,
     cholesky_of_definite,
@@ -68,6 +69,7 @@ __all__ = [
     "Cuda",
     "DType",
     "Deferred",
+    "Floats",
     "Gpu",
     "Grid",
     "Instant",

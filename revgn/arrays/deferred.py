@@ -9,7 +9,7 @@ The second part runs on the host and computes the result from these numbers.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import array_api_compat
 import numpy as np
@@ -31,16 +31,22 @@ class Deferred(Generic[T_co]):
     numbers : tuple of arrays
         Small arrays of real numbers or booleans; empty if there is nothing to wait for.
     finish : callable
-        Returns the result. Its arguments are the arrays of `numbers`, copied to the host in double precision:
-        NumPy arrays of the same shape, or floats where the shape is ().
+        Returns the result, or a further deferred result that ends in it. Its arguments are the arrays of
+        `numbers`, copied to the host in double precision: NumPy arrays of the same shape, or floats where the
+        shape is ().
     """
 
     numbers: tuple[Array, ...]
-    finish: Callable[..., T_co]
+    finish: Callable[..., "T_co | Deferred[T_co]"]
 
-    def then(self, function: Callable[[T_co], S]) -> "Deferred[S]":
-        """Apply `function` to the result when it is read."""
-        return Deferred(self.numbers, lambda *numbers: function(self.finish(*numbers)))
+    def then(self, function: "Callable[[T_co], S | Deferred[S]]") -> "Deferred[S]":
+        """Apply `function`, which may return a further deferred result, to the result when it is read."""
+
+        def finish(*numbers: Any) -> "S | Deferred[S]":
+            found = self.finish(*numbers)
+            return found.then(function) if isinstance(found, Deferred) else function(found)
+
+        return Deferred(self.numbers, finish)
 
 
 def ready(result: T) -> Deferred[T]:
@@ -49,7 +55,7 @@ def ready(result: T) -> Deferred[T]:
 
 
 def read(deferred: Deferred[T]) -> T:
-    """Return the result, waiting for the device at most once.
+    """Return the result, waiting for the device at most once, and once for each further deferred result.
 
     Examples
     --------
@@ -57,11 +63,15 @@ def read(deferred: Deferred[T]) -> T:
     >>> read(Deferred((np.asarray(2.0), np.asarray(3.0)), lambda a, b: a + b))
     5.0
     """
-    return deferred.finish(*_on_host(deferred.numbers))
+    while True:
+        found = deferred.finish(*_on_host(deferred.numbers))
+        if not isinstance(found, Deferred):
+            return found
+        deferred = found
 
 
 def together(deferred: Sequence[Deferred[T]]) -> Deferred[list[T]]:
-    """Combine deferred results into a deferred list, which is read with one wait.
+    """Combine deferred results into a deferred list, which is read with one wait per round.
 
     Examples
     --------
@@ -69,13 +79,15 @@ def together(deferred: Sequence[Deferred[T]]) -> Deferred[list[T]]:
     [1, 2]
     """
 
-    def finish(*numbers: Any) -> list[T]:
+    def finish(*numbers: Any) -> "list[T] | Deferred[list[T]]":
         rest, results = list(numbers), []
         for each in deferred:
             count = len(each.numbers)
             results.append(each.finish(*rest[:count]))
             del rest[:count]
-        return results
+        if not any(isinstance(found, Deferred) for found in results):
+            return cast("list[T]", results)
+        return together([found if isinstance(found, Deferred) else ready(found) for found in results])
 
     return Deferred(tuple(number for each in deferred for number in each.numbers), finish)
 

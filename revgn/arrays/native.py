@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import array_api_compat
 import numpy as np
@@ -16,6 +16,10 @@ from revgn.arrays.namespace import array_namespace, backend_of, to_host
 from revgn.arrays.pool import zeros
 from revgn.arrays.typing import Array
 from revgn.errors import BackendError
+
+_NEGLIGIBLE = 1e-14  # relative size of an entry that is due to rounding
+
+Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 
 def cholesky(K: Array, *, overwrite: bool = False) -> Array | None:
@@ -209,7 +213,7 @@ def _checked_eigh(K: Array) -> tuple[Array, Array]:
     with cupyx.errstate(linalg="ignore"):
         w, Q = xp.linalg.eigh(K)
     largest = xp.max(xp.abs(w)) if order else xp.zeros((), dtype=K.dtype)
-    x, limit = xp.cos(xp.arange(order, dtype=K.dtype)), 10.0 * order * float(xp.finfo(K.dtype).eps)
+    x, limit = xp.sin(xp.arange(1, order + 1, dtype=K.dtype)), 10.0 * order * float(xp.finfo(K.dtype).eps)
     Qx, of_x = Q @ x, xp.linalg.vector_norm(x)
     is_right = xp.all(xp.abs(K @ Qx - Q @ (w * x)) <= limit * largest)
     is_right &= is_finite & (xp.abs(xp.linalg.vector_norm(Qx) - of_x) <= limit * of_x)
@@ -217,24 +221,22 @@ def _checked_eigh(K: Array) -> tuple[Array, Array]:
     return w + nothing, Q + nothing
 
 
-def largest_tridiagonal(diagonal: list[Array], beside: list[Array]) -> tuple[float, float]:
+def largest_tridiagonal(diagonal: Floats, beside: Floats) -> tuple[float, float]:
     """Return the largest eigenvalue theta of a small symmetric tridiagonal T (k, k), and its residual.
 
-    All numbers are 0-d arrays. `diagonal` holds the k diagonal entries of T, and `beside` the k - 1 entries
-    next to the diagonal, followed by a number beta that is not part of T. The residual is beta |s_k|, with s
-    the eigenvector of theta. A zero in `beside` ends the matrix there. Both results are NaN if a number is
-    not finite. The decomposition is computed on the host.
+    `diagonal` holds the k diagonal entries of T, and `beside` the k - 1 entries next to the diagonal,
+    followed by a number beta that is not part of T; both are NumPy arrays. The residual is beta |s_k|, with s
+    the eigenvector of theta. An entry of `beside` at rounding level ends the matrix there. Both results are
+    NaN if a number is not finite.
     """
-    xp = array_namespace(diagonal[0])
-    alpha, beta = to_host(xp.stack(diagonal)), to_host(xp.stack(beside))
-    ends = np.flatnonzero(~(beta > 0))
-    size = int(ends[0]) + 1 if ends.size else alpha.size
-    if not (np.isfinite(alpha[:size]).all() and np.isfinite(beta[: size - 1]).all()):
+    ends = np.flatnonzero(~(beside > _NEGLIGIBLE * np.maximum.accumulate(np.abs(diagonal))))
+    size = int(ends[0]) + 1 if ends.size else diagonal.size
+    if not (np.isfinite(diagonal[:size]).all() and np.isfinite(beside[: size - 1]).all()):
         return float("nan"), float("nan")
     values, vectors = scipy.linalg.eigh_tridiagonal(
-        alpha[:size], beta[: size - 1], select="i", select_range=(size - 1, size - 1)
+        diagonal[:size], beside[: size - 1], select="i", select_range=(size - 1, size - 1)
     )
-    return float(values[0]), float(beta[size - 1] * abs(vectors[-1, 0]))
+    return float(values[0]), float(beside[size - 1] * abs(vectors[-1, 0]))
 
 
 def root_of_squares(X: Array) -> Array:

@@ -14,7 +14,9 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from revgn.arrays import Array, array_namespace, to_host, unwarned
+import numpy as np
+
+from revgn.arrays import Array, array_namespace, runs_ahead, to_host, unwarned
 from revgn.linalg.norms import norm
 
 Outcome = Literal["converged", "stagnated", "out-of-iterations"]
@@ -22,6 +24,7 @@ OUTCOMES: tuple[Outcome, ...] = ("converged", "stagnated", "out-of-iterations")
 
 _PATIENCE = 50  # iterations within which <R, Z> must fall ...
 _FALL = 0.99  # ... to this fraction of its smallest value so far
+_ROUND = 4  # iterations between two waits for a device that runs ahead
 
 
 class CGSolution(NamedTuple):
@@ -65,7 +68,8 @@ def conjugate_gradients(
     Notes
     -----
     Law: in exact arithmetic, X is exact after as many iterations as P^-1 A has distinct eigenvalues.
-    Cost: one product, one preconditioning and one wait for the device per iteration.
+    Cost: one product and one preconditioning per iteration. A device that runs ahead is waited for once in
+    four iterations, and up to three iterations after the last one are then without use.
 
     Examples
     --------
@@ -109,26 +113,32 @@ def _descend(
     max_iterations: int,
 ) -> tuple[Array, int, Outcome]:
     """Iterate until the updated |R| <= goal; after stagnation, return the X of the smallest <R, Z>."""
-    xp = array_namespace(R)
+    xp, many = array_namespace(R), _ROUND if runs_ahead(R) else 1
     Z = precondition(R)
     S, RZ = Z, xp.sum(R * Z)
     best, best_X, mark, marked_at = math.inf, X, math.inf, done
     while done < max_iterations:
-        AS = product(S)
-        alpha = RZ / xp.sum(S * AS)
-        X, R, done = X + alpha * S, R - alpha * AS, done + 1
-        Z = precondition(R)
-        before, RZ = RZ, xp.sum(R * Z)
-        step, fitness, square = (float(number) for number in to_host(xp.stack((alpha, RZ, xp.sum(R * R)))))
-        if not (0 < step < math.inf and 0 <= fitness < math.inf and square < math.inf):
-            return best_X, done, "stagnated"
-        if math.sqrt(square) <= goal:
-            return X, done, "converged"
-        if fitness < best:
-            best, best_X = fitness, X
-        if best < _FALL * mark:
-            mark, marked_at = best, done
-        elif done - marked_at >= _PATIENCE:
-            return best_X, done, "stagnated"
-        S = Z + (RZ / before) * S
+        solutions, numbers = [], []
+        for _ in range(min(many, max_iterations - done)):
+            AS = product(S)
+            alpha = RZ / xp.sum(S * AS)
+            X, R = X + alpha * S, R - alpha * AS
+            Z = precondition(R)
+            before, RZ = RZ, xp.sum(R * Z)
+            S = Z + (RZ / before) * S
+            solutions.append(X)
+            numbers += [alpha, RZ, xp.sum(R * R)]
+        of_round = np.reshape(to_host(xp.stack(numbers)), (-1, 3)).tolist()
+        for of, (step, fitness, square) in zip(solutions, of_round, strict=True):
+            done += 1
+            if not (0 < step < math.inf and 0 <= fitness < math.inf and square < math.inf):
+                return best_X, done, "stagnated"
+            if math.sqrt(square) <= goal:
+                return of, done, "converged"
+            if fitness < best:
+                best, best_X = fitness, of
+            if best < _FALL * mark:
+                mark, marked_at = best, done
+            elif done - marked_at >= _PATIENCE:
+                return best_X, done, "stagnated"
     return X, done, "out-of-iterations"

@@ -38,7 +38,7 @@ from revgn.linalg.factors import (
     product_factored,
 )
 from revgn.linalg.gram import add_diagonal, as_dtype
-from revgn.linalg.lanczos import largest_eigenvalue
+from revgn.linalg.lanczos import begin_largest_eigenvalue
 from revgn.linalg.tiled import TiledFactor, solve_tiled
 from revgn.linalg.truncation import PinvRule, machine_epsilon, relative_cutoff, resolution
 
@@ -172,43 +172,49 @@ def _by_cholesky(
     K: Array, rule: PinvRule, unit: DampingUnit, rung: Rung, inspect: bool
 ) -> Deferred[Factored | None]:
     """Factor K by Cholesky; None if that fails or K's smallest eigenvalue is lost in rounding errors."""
-    order, largest = K.shape[0], None
-    damping: Deferred[float] = ready(0.0)
+    if rule.damping and unit == "largest":
+
+        def damped(largest: float) -> Deferred[Factored | None]:
+            mu = rule.damping * largest
+            add_diagonal(K, mu)
+            return _begin_cholesky(K, ready(mu), rung, largest=largest + mu)
+
+        return begin_largest_eigenvalue(partial(_times, K), K.shape[0], K, _SCALE).then(damped)
+    damping = ready(rule.damping)
     if rule.damping and unit == "mean":
         mean = array_namespace(K).asarray(rule.damping * _mean_diagonal(K))
         damping = Deferred((mean,), float)
         add_diagonal(K, mean)
-    elif rule.damping and unit == "one":
-        damping = ready(rule.damping)
+    else:
         add_diagonal(K, rule.damping)
-    elif rule.damping:
-        largest = largest_eigenvalue(partial(_times, K), order, K, _SCALE)
-        mu = rule.damping * largest
-        damping, largest = ready(mu), largest + mu
-        add_diagonal(K, mu)
-    found = begin_cholesky(K, overwrite=True)
-    del K  # frees its memory if it was not overwritten
+    decides = unit == "mean" and damping_decides(rule.damping, K.shape[0], K)
+    return _begin_cholesky(K, damping, rung, inspect=inspect or not decides)
+
+
+def _begin_cholesky(
+    K: Array, damping: Deferred[float], rung: Rung, *, largest: float | None = None, inspect: bool = True
+) -> Deferred[Factored | None]:
+    """Start to factor K, which includes the damping; `largest` is its largest eigenvalue, if known."""
+    order, found = K.shape[0], begin_cholesky(K, overwrite=True)
     if found is None:
         return ready(None)
     L, is_factor = found
     factored = CholeskyFactor(L)
-
-    def judged(numbers: list[Any]) -> Factored | None:
-        is_factor, mu, extremes = numbers
-        return _judged(factored, order, L, rung, mu, *extremes) if is_factor else None
-
-    if not inspect and unit == "mean" and damping_decides(rule.damping, order, L):
-        outcome = Deferred((is_factor,), bool), damping
+    numbers: list[Deferred[Any]] = [Deferred((is_factor,), bool), damping]
+    if not inspect:
 
         def described(numbers: list[Any]) -> Factored | None:
             is_factor, mu = numbers
             info = FactorInfo(rung, order, order, math.nan, math.nan, mu)
             return (factored, info) if is_factor and math.isfinite(mu) else None
 
-        return together(outcome).then(described)
-    begun = _begin_extremes(factored, order, L, largest)
-    numbers: list[Deferred[Any]] = [Deferred((is_factor,), bool), damping, begun]
-    return together(numbers).then(judged)
+        return together(numbers).then(described)
+
+    def judged(numbers: list[Any]) -> Factored | None:
+        is_factor, mu, extremes = numbers
+        return _judged(factored, order, L, rung, mu, *extremes) if is_factor else None
+
+    return together([*numbers, _begin_extremes(factored, order, L, largest)]).then(judged)
 
 
 def _times(K: Array, x: Array) -> Array:

@@ -10,10 +10,10 @@ that close eigenvalues are separated. Source: Golub and Van Loan, Matrix Computa
 
 from collections.abc import Callable
 
-from revgn.arrays import Array, array_namespace, largest_tridiagonal
+from revgn.arrays import Array, Deferred, Floats, array_namespace, largest_tridiagonal, read, unwarned
 from revgn.linalg.gram import as_dtype
 
-_FEW = 5  # steps before the error is first checked
+_FEW = 8  # steps before the error is first checked
 
 
 def largest_eigenvalue(apply: Callable[[Array], Array], order: int, like: Array, rtol: float) -> float:
@@ -31,29 +31,46 @@ def largest_eigenvalue(apply: Callable[[Array], Array], order: int, like: Array,
     Notes
     -----
     Law: equal arguments give bitwise equal results; NaN if a product is not finite.
-    Cost: k products and 4 N k^2 operations; one wait for the device at k = 5 and one each time that k has
-    grown by a quarter. For rtol = 1e-6, k is 5 to 10 if one eigenvalue is much larger than the others
+    Cost: k products and 4 N k^2 operations; one wait for the device at k = 8 and one each time that k has
+    grown by a quarter. For rtol = 1e-6, k is 8 to 10 if one eigenvalue is much larger than the others
     (features whose mean is not zero), about 8 N^(1/3) for random matrices, and N at most.
     """
+    return read(begin_largest_eigenvalue(apply, order, like, rtol))
+
+
+def begin_largest_eigenvalue(
+    apply: Callable[[Array], Array], order: int, like: Array, rtol: float
+) -> Deferred[float]:
+    """Start `largest_eigenvalue` without waiting for the device, so that many can be read in rounds."""
     xp = array_namespace(like)
-    q = start_vector(order, like)
-    q = q / xp.sqrt(xp.sum(q * q))
-    basis = q.T
-    diagonal, beside, check = [], [], min(_FEW, order)
-    while True:
-        v = as_dtype(apply(as_dtype(q, like.dtype)), xp.float64)
-        diagonal.append(xp.sum(q * v))
-        for _ in range(2):
+    v = start_vector(order, like)  # the next Lanczos vector, before it is scaled to length 1
+    length, basis = xp.linalg.vector_norm(v), v.T[:0, :]
+    diagonal: list[Array] = []
+    beside: list[Array] = []
+
+    @unwarned()  # vectors after one at rounding level may not be finite, and are not used
+    def until(check: int) -> Deferred[float]:
+        nonlocal v, length, basis
+        while len(diagonal) < check:
+            q = v / length
+            basis = xp.concat((basis, q.T), axis=0)
+            v = as_dtype(apply(as_dtype(q, like.dtype)), xp.float64)
+            along = basis @ v
+            diagonal.append(along[-1, 0])
+            v = v - basis.T @ along
             v = v - basis.T @ (basis @ v)
-        beta = xp.sqrt(xp.sum(v * v))
-        beside.append(beta)
-        if len(diagonal) == check:
-            found, error = largest_tridiagonal(diagonal, beside)
+            length = xp.linalg.vector_norm(v)
+            beside.append(length)
+
+        def judged(alpha: Floats, beta: Floats) -> float | Deferred[float]:
+            found, error = largest_tridiagonal(alpha, beta)
             if check == order or not error > rtol * found:
                 return found
-            check = min(check + max(1, check // 4), order)
-        q = v / xp.where(beta > 0, beta, xp.ones_like(beta))
-        basis = xp.concat((basis, q.T), axis=0)
+            return until(min(check + max(1, check // 4), order))
+
+        return Deferred((xp.stack(diagonal), xp.stack(beside)), judged)
+
+    return until(min(_FEW, order))
 
 
 def start_vector(order: int, like: Array) -> Array:

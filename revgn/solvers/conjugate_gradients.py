@@ -10,21 +10,22 @@ section 11.5.
 
 import math
 from time import perf_counter
+from typing import Any
 
-from revgn.arrays import Array, array_namespace, eigh, synchronize
+from revgn.arrays import Array, Deferred, array_namespace, eigh, read, synchronize, together
 from revgn.cost import Cost, Sizes, cost
-from revgn.linalg import conjugate_gradients, norms
+from revgn.linalg import begin_norms, conjugate_gradients
 from revgn.networks import ChainParams
 from revgn.solvers.damping import DAMPING, DAMPING_UNIT, DampingUnit
 from revgn.solvers.jacobian import (
     Jacobian,
     SolveInfo,
     apply_adjoint,
+    begin_residuals,
     check_output_step,
     combined,
     equation,
     output_change,
-    residuals,
     solve,
 )
 from revgn.solvers.minimum_norm import _OUTPUTS, Outputs, equation_of_outputs
@@ -37,7 +38,8 @@ from revgn.structs import setting, struct
 TOLERANCE = "Relative residual at which conjugate gradients stop."
 _LAUNCHES, _LAUNCHES_OF_LAYER = 27, 35  # launches of a solve, and of each layer, without iterations
 _LAUNCHES_OF_ITERATION, _LAUNCHES_OF_PRODUCT = 20, 4  # launches of an iteration, and of each layer in it
-_LAUNCHES_OF_BLOCK = 27  # launches of the preconditioner, for each output, layer and iteration
+_LAUNCHES_OF_BLOCKS, _LAUNCHES_OF_APPLICATION = 110, 3  # launches of the preconditioner, and in an iteration
+_LAUNCHES_OF_BLOCK, _LAUNCHES_OF_PART = 20, 3.5  # its further launches for an output, and each layer of it
 
 
 @struct
@@ -108,8 +110,11 @@ def solve_conjugate_gradients(
     v = found.solution @ Q.T
     D = apply_adjoint(J, v)
     change = output_change(J, D)
-    measured, of_outputs = residuals(solved, change)
-    left, size = norms(eps - combined(J.outputs, change) - mu * v, eps)
+    begun: list[Deferred[Any]] = [
+        begin_residuals(solved, change),
+        begin_norms(eps - combined(J.outputs, change) - mu * v, eps),
+    ]
+    (measured, of_outputs), (left, size) = read(together(begun))
     finished = perf_counter()
     return D, SolveInfo(
         rho=measured,
@@ -153,7 +158,8 @@ def cost_conjugate_gradients(solver: ConjugateGradients, sizes: Sizes) -> Cost:
     launches = iterations * (_LAUNCHES_OF_ITERATION + _LAUNCHES_OF_PRODUCT * len(layers))
     launches += _LAUNCHES + _LAUNCHES_OF_LAYER * len(layers)
     if solver.preconditioner is not None:
-        launches += _LAUNCHES_OF_BLOCK * (m + len(layers) + iterations)
+        launches += m * (_LAUNCHES_OF_BLOCK + _LAUNCHES_OF_PART * len(layers))
+        launches += _LAUNCHES_OF_BLOCKS + _LAUNCHES_OF_APPLICATION * iterations
         g = min(solver.preconditioner.block_samples, n)
         r = direction_count(solver.preconditioner.directions, n)
         read += iterations * order * (2 if r else 1) * (g + r) * size

@@ -251,10 +251,14 @@ def residuals(of: Equation, change: Array) -> tuple[float, float | None]:
 
     `change` is dz/dW D, the change of all outputs.
     """
+    return read(begin_residuals(of, change))
+
+
+def begin_residuals(of: Equation, change: Array) -> Deferred[tuple[float, float | None]]:
+    """Start `residuals` without waiting for the device."""
     equations = [(of.jacobian, of.eps)] + ([] if of.outputs is None else [of.outputs])
     begun = [begin_rho(combined(J.outputs, change), eps) for J, eps in equations]
-    own, *of_outputs = read(together(begun))
-    return own, of_outputs[0] if of_outputs else None
+    return together(begun).then(lambda found: (found[0], found[1] if len(found) > 1 else None))
 
 
 @singledispatch

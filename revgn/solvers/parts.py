@@ -9,7 +9,7 @@ or one with K_k (n, n). A vjp and a jvp take six.
 
 from typing import NamedTuple
 
-from revgn.arrays import Array, array_namespace, matmul
+from revgn.arrays import Array, array_namespace, matmul, row_major
 from revgn.linalg import gram_rows
 from revgn.solvers.jacobian import Jacobian
 from revgn.solvers.kernel import parts_backward
@@ -87,8 +87,7 @@ def rotated(parts: ProductParts, Q: Array) -> ProductParts:
 
 def _by_sample(b: Array) -> Array:
     """Return b (c, n, k) as a contiguous array (n, c, k)."""
-    xp = array_namespace(b)
-    return xp.asarray(xp.permute_dims(b, (1, 0, 2)), copy=True)
+    return row_major(array_namespace(b).permute_dims(b, (1, 0, 2)))
 
 
 def _gram_times(A: Array, K: Array | None, y: Array) -> Array:

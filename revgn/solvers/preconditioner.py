@@ -37,8 +37,11 @@ from revgn.arrays import (
     matmul,
     read,
     ready,
+    row_major,
+    runs_ahead,
     to_host,
     together,
+    triangular_solve,
 )
 from revgn.linalg import add_diagonal, as_dtype, gram_columns, gram_rows, machine_epsilon
 from revgn.solvers.parts import ProductParts
@@ -48,10 +51,14 @@ _RAISES = 12  # tenfold increases of a block's diagonal before the block is repl
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Preconditioner:
-    """Preconditioner P in factored form: the columns F, and Cholesky factors of E and of I + F^T E^-1 F."""
+    """Preconditioner P in factored form: the columns F, and Cholesky factors of E and of I + F^T E^-1 F.
+
+    On a device, where solving with a factor takes much longer than a product, E is inverted instead: the
+    blocks of a group are then one array (c, g, g) of inverses.
+    """
 
     groups: tuple[slice, ...]
-    blocks: tuple[tuple[Array, ...], ...]  # by group of samples, then by output
+    blocks: tuple[tuple[Array, ...] | Array, ...]  # by group of samples, then by output
     columns: Array  # F (n c, r)
     inner: Array  # Cholesky factor (r, r) of I + F^T E^-1 F, in double precision
 
@@ -100,7 +107,7 @@ def factor_preconditioner(parts: ProductParts, mu: float, *, samples: int, direc
     groups = tuple(slice(start, min(start + size, n)) for start in range(0, n, size))
     F = _strongest(parts, directions)  # (n, c, r)
     inner = xp.eye(F.shape[2], dtype=xp.float64, device=backend_of(like).device)
-    factors = []
+    factors: list[tuple[Array, ...] | Array] = []
     for group in groups:
         begun = [_begin_cholesky(block, F[group, j, :], mu) for j, block in enumerate(_blocks(parts, group))]
         of_group = tuple(read(together(begun)))
@@ -108,8 +115,8 @@ def factor_preconditioner(parts: ProductParts, mu: float, *, samples: int, direc
         if F.shape[2]:
             for j, L in enumerate(of_group):
                 inner += as_dtype(F[group, j, :].T @ cholesky_solve(L, F[group, j, :]), xp.float64)
-        factors.append(of_group)
-    root = cholesky(inner)  # None only if not finite, which conjugate gradients then report
+        factors.append(_inverses(of_group) if runs_ahead(like) else of_group)
+    root = cholesky(inner) if F.shape[2] else inner  # None only if not finite, which is then reported
     return Preconditioner(groups, tuple(factors), xp.reshape(F, (n * c, -1)), inner if root is None else root)
 
 
@@ -118,10 +125,11 @@ def _blocks(parts: ProductParts, group: slice) -> Iterator[Array]:
     c = parts[0].cotangents.shape[1]
     totals: list[Array] = []
     for A, K, b in parts:
-        K = gram_rows(A[group, :]) if K is None else K[group, group]
-        rows = slice(None) if b.shape[0] == 1 else group
+        xp, K = array_namespace(A), gram_rows(A[group, :]) if K is None else K[group, group]
+        rows = b if b.shape[0] == 1 else b[group, :, :]
+        by_output = row_major(xp.permute_dims(rows, (1, 0, 2)))
         for j in range(c):
-            product = K * gram_rows(b[rows, j, :])
+            product = K * gram_rows(by_output[j, :, :])
             if len(totals) < c:
                 totals.append(product)
             else:
@@ -193,11 +201,26 @@ def _eigen(A: Array, b: Array, count: int) -> _Eigen:
     )
 
 
+def _inverses(factors: tuple[Array, ...]) -> Array:
+    """Return the inverses (c, g, g) of L L^T, for the Cholesky factor L of each output."""
+    xp, L = array_namespace(factors[0]), factors[0]
+    unit = xp.eye(L.shape[0], dtype=L.dtype, device=L.device)
+    halves = (triangular_solve(L, unit) for L in factors)
+    return xp.stack([matmul(half.T, half) for half in halves])
+
+
 def _solve_blocks(factored: Preconditioner, R: Array) -> Array:
     """Return E^-1 R for R (n, c)."""
     xp = array_namespace(R)
     rows = [
-        xp.concat([cholesky_solve(L, R[group, j : j + 1]) for j, L in enumerate(of_group)], axis=1)
+        _solve_group(of_group, R[group, :])
         for group, of_group in zip(factored.groups, factored.blocks, strict=True)
     ]
     return rows[0] if len(rows) == 1 else xp.concat(rows, axis=0)
+
+
+def _solve_group(blocks: tuple[Array, ...] | Array, R: Array) -> Array:
+    xp = array_namespace(R)
+    if not isinstance(blocks, tuple):
+        return xp.matmul(blocks, R.T[:, :, None])[:, :, 0].T
+    return xp.concat([cholesky_solve(L, R[:, j : j + 1]) for j, L in enumerate(blocks)], axis=1)

@@ -39,3 +39,19 @@ def test_results_without_numbers_need_no_wait(waits):
     assert read(together([ready(1), ready(2)])) == [1, 2]
     assert read(together([])) == []
     assert waits == []
+
+
+def test_iterations_of_different_length_are_read_in_rounds(backend, waits):
+    """The waits are those of the longest iteration, not of all; results keep their places."""
+    one = backend.asarray(np.asarray(1.0))
+
+    def counted_down(rounds, number):
+        def finish(x):
+            return float(x) if rounds == 1 else counted_down(rounds - 1, number + one)
+
+        return Deferred((number,), finish)
+
+    begun = [counted_down(rounds, 10.0 * rounds * one).then(lambda x: -x) for rounds in (1, 3, 2)]
+    later = together([*begun, ready(5.0)]).then(lambda found: ready([*found, "end"]))
+    assert read(later) == [-10.0, -32.0, -21.0, 5.0, "end"]
+    assert len(waits) == 3 * int(runs_ahead(one))

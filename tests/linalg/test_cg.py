@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from revgn.arrays import to_host
 from revgn.linalg import OUTCOMES, conjugate_gradients
 from revgn.testing import assert_close, relative_error
 from revgn.testing.compare import assert_same_kind, snapshot
@@ -146,6 +147,33 @@ def test_a_matrix_that_is_not_positive_definite_stagnates_at_once(values, numpy_
     A, B = np.diag(values), np.ones((6, 1))
     found = solved(numpy_backend, A, B)
     assert (found.outcome, found.iterations) == ("stagnated", 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "limits", "outcome"),
+    [
+        (np.logspace(-2, 1, 30), {}, "converged"),
+        (np.logspace(-6, 0, 30), {"max_iterations": 10}, "out-of-iterations"),
+        (np.append(np.zeros(8), np.linspace(1, 5, 22)), {}, "stagnated"),
+        (np.append(-1.0, np.linspace(1, 5, 29)), {}, "stagnated"),
+    ],
+    ids=["converged", "limited", "singular", "indefinite"],
+)
+def test_rounds_do_not_change_the_result(values, limits, outcome, stand_in, monkeypatch):
+    """A device is waited for once in a round of iterations; those after the last one have no effect."""
+    from libraries import make_library
+
+    A, B = matrix(values), np.random.default_rng(71).standard_normal((30, 1))
+    found, waits = [], []
+    for size in (1, 4, 7):
+        monkeypatch.setattr("revgn.linalg.cg._ROUND", size)
+        with stand_in.counting() as counts:
+            one = solved(make_library("cupy"), A, B, **limits)
+        found.append((to_host(one.solution).tolist(), *one[1:]))
+        waits.append(sum(counts.waits.values()))
+    assert found[0] == found[1] == found[2]
+    assert found[0][3] == outcome
+    assert waits[0] > waits[1] or found[0][2] <= 1
 
 
 def test_the_solution_for_zero_is_zero(backend):
