@@ -40,11 +40,11 @@ BOUNDS = {  # of each kind, for two blocks; goals that are not reached yet stand
     "block, damped": (247, 3, 0, 3),
     "block, damped relatively": (481, 4, 0, 3),
     "block, truncated": (422, 4, 0, 1),
-    "minimum norm": (240, 4, 0, 2),
+    "minimum norm": (171, 4, 0, 2),
     "rows": (145, 4, 1, 1),
-    "centered": (231, 4, 1, 2),
-    "momentum": (264, 4, 1, 2),
-    "metric": (280, 4, 1, 2),
+    "centered": (170, 4, 1, 2),
+    "momentum": (203, 4, 1, 2),
+    "metric": (219, 4, 1, 2),
     "orthogonalized": (281, 4, 1, 1),
     "conjugate gradients": (480, 7, 1, 15),  # 4 waits
 }

@@ -3,12 +3,14 @@
 import math
 
 from revgn import trees
-from revgn.arrays import Array, array_namespace, inner_of_rows, matmul
+from revgn.arrays import Array, array_namespace, blockwise, inner_of_rows, matmul, pieces, runs_ahead
 from revgn.maps import KernelPart, WeightForm, from_matrices, positions, to_matrices, weight_forms
 from revgn.networks import ChainParams
 from revgn.solvers.jacobian import Jacobian, apply, apply_adjoint, output_count
 from revgn.solvers.kernel import layer_parts
 from revgn.trees import is_empty
+
+_TOGETHER = 16  # outputs in one kernel, whose arguments are limited
 
 
 def pulled_back(J: Jacobian, room: float = math.inf) -> Jacobian:
@@ -49,11 +51,30 @@ def _adjoint_of(part: KernelPart, v: Array, form: WeightForm) -> Array:
     if b.shape[2] != form.columns:  # it holds matrices
         flat = xp.reshape(v.T, (1, -1))
         return xp.reshape(matmul(flat, xp.reshape(b, (flat.shape[1], -1))), (-1, form.columns))
-    weights, rows = v.T[:, :, None], _by_sample(A, b, v.shape[0])
-    mixed = weights[0, ...] * rows[0, ...]
-    for o in range(1, b.shape[0]):
-        mixed += weights[o, ...] * rows[o, ...]
+    rows = _by_sample(A, b, v.shape[0])
+    mixed = matmul(v, rows[:, 0, :]) if rows.shape[1] == 1 else _mixed(v, rows)
     return matmul(A.T, xp.reshape(mixed, (A.shape[0], -1)))
+
+
+def _mixed(v: Array, rows: Array) -> Array:
+    """Return the sum over o of rows[o,s] v[s,o] (n, m); on a device several outputs o in one launch."""
+    weights = v.T[:, :, None]
+    mixed = rows[0, ...] * weights[0, ...]
+    if not runs_ahead(v):
+        for o in range(1, rows.shape[0]):
+            mixed += rows[o, ...] * weights[o, ...]
+        return mixed
+    for outputs in pieces(rows.shape[0] - 1, _TOGETHER):
+        factors = (x[1 + o, ...] for o in range(outputs.start, outputs.stop) for x in (rows, weights))
+        (mixed,) = blockwise(_with_products, mixed, *factors, out=(mixed,))
+    return mixed
+
+
+def _with_products(total: Array, *factors: Array) -> tuple[Array]:
+    """Return total + a b + c d + ... for the factors a, b, c, d, ..."""
+    for row, weight in zip(factors[0::2], factors[1::2], strict=True):
+        total = total + row * weight
+    return (total,)
 
 
 def rows_change(J: Jacobian, D: ChainParams) -> Array:
