@@ -53,6 +53,7 @@ OF_CONVOLUTIONS = {  # for two stages of a block
     "muon": (388, 1, 0, 7),
     "block": (401, 3, 0, 5),
     "rows": (238, 4, 1, 15),
+    "minimum norm": (1045, 4, 0, 18),  # 400 launches; pairs of positions are many small products
 }
 EACH_ROUND = (216, 1, 0, 4)  # of four iterations of conjugate gradients
 

@@ -290,7 +290,9 @@ def measure_network(bench: Bench, network: str, arguments: argparse.Namespace) -
     """Draw a network once, and measure every step on it, with a line for each."""
     preset, image_shape, _ = NETWORKS[network]
     dataset = images(network, BATCHES * arguments.batch)
-    shape = {} if arguments.hidden is None else {"hidden": arguments.hidden}
+    own = build_config({"preset": preset}).network.hidden  # a tuple if the network has stages
+    widths = [arguments.hidden] * len(own) if isinstance(own, tuple) else arguments.hidden
+    shape = {} if arguments.hidden is None else {"hidden": widths}
     training = {"backend": bench.backend.name, "batch_size": arguments.batch, "measure_every": 0}
 
     def problem_with(optimizer: dict[str, Any], drawn: Network | None = None) -> Problem:

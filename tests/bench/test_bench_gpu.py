@@ -101,7 +101,8 @@ def test_a_case_that_fails_is_reported_and_the_others_are_run(tmp_path, capsys, 
     assert bench_gpu.main(["--backend", "numpy", *TINY, "--steps", "muon,adam", "--json", str(file)]) == 1
     lines = capsys.readouterr().out.splitlines()
     report = json.loads(file.read_text(encoding="utf-8"))
-    for network in ("mnist", "cifar10"):
+    assert [*report["failed"]] == [f"{network}: muon" for network in bench_gpu.NETWORKS]
+    for network in bench_gpu.NETWORKS:
         assert f"{network}: muon: MemoryError: no memory for this" in lines
         assert report["failed"][f"{network}: muon"] == "MemoryError: no memory for this"
         assert [*report["networks"][network]["steps"]] == ["adam"]

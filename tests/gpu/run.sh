@@ -17,7 +17,11 @@
 # and no network is needed: packages and links to the checkout are put into a folder that is removed.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
-parts="${*:-environment math tests trajectories resume bench scale}"
+all="environment math tests trajectories resume bench scale"
+parts="${*:-$all}"
+for name in $parts; do
+    [[ " $all " == *" $name "* ]] || { echo "$name: there is no such part; expected $all" >&2 && exit 2; }
+done
 out=${OUT:-gpu-results} budget=${BUDGET:-540} wheels=${WHEELS:-.whl} python=${PYTHON:-python3}
 mkdir -p "$out" && out=$(cd "$out" && pwd) && : >"$out/summary.txt" || exit 2
 site=$(mktemp -d) && trap 'rm -rf "$site"' EXIT
@@ -61,7 +65,7 @@ fi
 part environment 45 bash -e -c '
     echo "commit ${COMMIT:-$(git rev-parse --short HEAD)}, $(date -u +%FT%TZ)"
     nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader || true
-    "$0" -c "import cupy; cupy.show_config()"
+    "$0" -c "import cupy; cupy.show_config()" || true
     "$0" -m revgn_cli.main devices' "$python"
 
 part math 120 "${revgn[@]}" check --math --backend cupy &

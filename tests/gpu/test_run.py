@@ -72,3 +72,10 @@ def test_no_part_is_begun_without_time_for_it(script, answers):
 def test_parts_can_be_chosen(script, answers):
     status, _, summary = script("math", "bench", python=answers)
     assert (status, [line.split(":")[0] for line in summary.splitlines()]) == (0, ["math", "bench"])
+
+
+def test_a_part_that_does_not_exist_is_named(answers, tmp_path):
+    done = run([str(SCRIPT), "math", "enviroment"], env=os.environ | {"PYTHON": str(answers)}, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("enviroment: there is no such part; expected environment math ")
+    assert [*tmp_path.iterdir()] == [answers]
