@@ -163,7 +163,7 @@ def representations(J: Jacobian) -> Representations:
 def label_alignment(K: Array, targets: Array) -> float:
     """Return y^T K y / (|K| |y|^2), with y the centered targets (n, c) as a vector.
 
-    K (n c, n c) has the row order of `tangent_kernel`.
+    K (n c, n c) has the row order of `tangent_kernel`. The value is NaN if all samples have the same targets.
     """
     xp = array_namespace(K, targets)
     y = xp.reshape(targets - xp.mean(targets, axis=0), (-1,))

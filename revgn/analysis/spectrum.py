@@ -54,19 +54,22 @@ def spectrum(K: Array) -> Spectrum:
 def estimate_alignment(
     first: Product, second: Product, like: Array, probes: int, rng: np.random.Generator
 ) -> Estimate:
-    """Estimate <K, L> / (|K| |L|) from products with both kernels."""
+    """Estimate <K, L> / (|K| |L|) from products with both kernels; NaN if one of them is zero."""
     rows = []
     for v in _signs(like, probes, rng):
         a, b = first(v), second(v)
         rows.append(tuple(float(inner(x, y)) for x, y in ((a, b), (a, a), (b, b))))
-    return _jackknife(rows, lambda means: means[0] / math.sqrt(means[1] * means[2]))
+    return _jackknife(rows, lambda means: _quotient(means[0], math.sqrt(means[1] * means[2])))
 
 
 def estimate_alignment_along(product: Product, y: Array, probes: int, rng: np.random.Generator) -> Estimate:
-    """Estimate y^T K y / (|K| |y|^2), the alignment of K with y y^T, from products with K."""
-    along = float(inner(y, product(y))) / float(inner(y, y))
+    """Estimate y^T K y / (|K| |y|^2), the alignment of K with y y^T, from products with K.
+
+    The estimate is NaN if y or K is zero.
+    """
+    along = _quotient(float(inner(y, product(y))), float(inner(y, y)))
     rows = [(float(inner(Kv, Kv)),) for Kv in map(product, _signs(y, probes, rng))]
-    return _jackknife(rows, lambda means: along / math.sqrt(means[0]))
+    return _jackknife(rows, lambda means: _quotient(along, math.sqrt(means[0])))
 
 
 def estimate_change(
@@ -99,6 +102,10 @@ def _jackknife(rows: Sequence[tuple[float, ...]], ratio: Callable[[np.ndarray], 
         return Estimate(float(ratio(values[0])), math.nan)
     without = [ratio((values.sum(axis=0) - row) / (count - 1)) for row in values]
     return Estimate(float(ratio(values.mean(axis=0))), math.sqrt((count - 1) * float(np.var(without))))
+
+
+def _quotient(a: float, b: float) -> float:
+    return a / b if b else math.nan
 
 
 def _signs(like: Array, probes: int, rng: np.random.Generator) -> list[Array]:

@@ -154,6 +154,17 @@ def test_label_alignment_of_a_kernel_made_of_the_labels(numpy_backend):
     assert label_alignment(np.outer(z, z), targets) == pytest.approx(0.0, abs=1e-12)
 
 
+@pytest.mark.parametrize("probes", [0, 3])
+def test_nothing_is_aligned_with_targets_that_are_constant(case, moved, probes):
+    """The first test rows may all be of one class; the other quantities are measured."""
+    network, params, x = case
+    probe = make_probe(network, params, x, np.eye(3)[np.zeros(x.shape[0], dtype=int)], probes)
+    with np.errstate(invalid="ignore"):
+        found = measured(network, moved(params), probe)
+    undefined = {"kernel_alignment", "kernel_alignment_error"} if probes else {"kernel_alignment"}
+    assert {name for name, value in found.items() if math.isnan(value)} == undefined
+
+
 def body_jacobian(network, params, x):
     """The dense Jacobian of the d features before the readout, with a row for each sample and feature."""
     d = 2 * network.readout.first.shape[0]

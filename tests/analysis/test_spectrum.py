@@ -73,3 +73,18 @@ def test_one_random_vector_gives_no_standard_error():
     assert math.isnan(found.error)
     with pytest.raises(UsageError, match="probes: 0"):
         estimate_alignment(lambda v: v, lambda v: v, np.zeros((3, 2)), 0, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("probes", [1, 3])
+def test_the_alignment_with_zero_is_not_a_number(probes):
+    ones, zeros = np.ones((3, 2)), np.zeros((3, 2))
+
+    def rng():
+        return np.random.default_rng(0)
+
+    for found in (
+        estimate_alignment(lambda v: v, lambda v: 0 * v, ones, probes, rng()),
+        estimate_alignment_along(lambda v: v, zeros, probes, rng()),
+        estimate_alignment_along(lambda v: 0 * v, ones, probes, rng()),
+    ):
+        assert all(map(math.isnan, found))
