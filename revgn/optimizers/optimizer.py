@@ -86,8 +86,8 @@ def init_state(optimizer: Optimizer, network: Network, params: ChainParams) -> O
     Notes
     -----
     Law: in this state, and in the state after each update, all arrays are stored row by row
-    (`revgn.arrays.row_major`). A checkpoint restores them in this layout, and in another layout a matrix
-    product may round differently.
+    (`revgn.arrays.row_major`), and each leaf keeps its type, shape and dtype. A checkpoint restores them in
+    this layout and these dtypes; in another layout a matrix product may round differently.
 
     Examples
     --------

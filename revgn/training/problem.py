@@ -72,10 +72,6 @@ class Drawn(Protocol):
     def backend(self) -> Backend:
         """Array library and device of the network."""
 
-    @property
-    def dtype(self) -> DType:
-        """Precision of the network."""
-
 
 class TrainState(NamedTuple):
     """Variables of a training run: parameters, optimizer state, step, seconds in steps, average, course.
@@ -381,6 +377,6 @@ def _restored(template: Any, prefix: str, of: Drawn, arrays: dict[str, np.ndarra
                 f"checkpoint: {name} has the shape {array.shape}, but these settings need {leaf.shape}; "
                 "settings that determine the network's shapes cannot change on resume"
             )
-        return of.backend.asarray(array, dtype=of.dtype)
+        return of.backend.asarray(array, dtype=leaf.dtype)
 
     return trees.map_leaves(restored, template)

@@ -1,16 +1,20 @@
 """A problem from settings, a state from the arrays of a checkpoint, and a regression from end to end."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
 from revgn import trees
 from revgn.errors import BackendError, RunError, UsageError
 from revgn.losses import CrossEntropy, SquaredError
-from revgn.optimizers import GaussNewton
+from revgn.optimizers import Direction, GaussNewton, batch_gradient, direction, init_state
+from revgn.settings import build_config
 from revgn.solvers import MinimumNorm
 from revgn.testing.compare import snapshot
 from revgn.training import (
     Evaluated,
+    build_problem,
     initial_state,
     restore_average,
     restore_state,
@@ -101,6 +105,36 @@ def test_a_state_is_converted_to_arrays_and_back(changes, make_problem):
     assert list(state_arrays(back)) == list(arrays)
     for name, leaf in state_arrays(back).items():
         assert np.asarray(leaf).tobytes() == arrays[name].tobytes()
+
+
+class Counting(NamedTuple):
+    """A user's optimizer whose sums and counts exceed the precision of the network, float32."""
+
+    lr: float = 0.01
+    weight_decay: float = 0.0
+
+
+@init_state.register(Counting)
+def init_counting(optimizer, network, params):
+    return trees.map_leaves(lambda W: np.zeros(W.shape), params), np.full(2, 2**62)
+
+
+@direction.register(Counting)
+def direction_counting(optimizer, state, params, at, scale=1.0):
+    sums, counts = state
+    g = batch_gradient(at)
+    return Direction(g, (trees.map_leaves(lambda s, gi: s + gi / 3.0, sums, g), counts + 1), None)
+
+
+def test_a_state_keeps_the_dtypes_that_its_optimizer_chose(digits):
+    config = build_config({"network": {"hidden": 16}, "training": {"batch_size": 64, "steps": 2}})
+    problem = build_problem(config, digits, optimizer=Counting())
+    *_, last = train(problem, initial_state(problem))
+    arrays = {name: np.asarray(leaf) for name, leaf in state_arrays(last.state).items()}
+    sums, counts = restored = restore_state(problem, arrays).optimizer
+    assert snapshot(restored) == snapshot(last.state.optimizer)
+    assert {leaf.dtype for leaf in trees.leaves(sums)} == {np.dtype("float64")}
+    np.testing.assert_array_equal(counts, np.full(2, 2**62 + 2))
 
 
 def test_nothing_is_drawn_to_restore_a_state(make_problem, monkeypatch):
