@@ -57,3 +57,11 @@ def generic(contract: Callable[P, R]) -> Generic[P, R]:
 def has_map(function: Generic[Any, Any], cls: type) -> bool:
     """Return whether `cls` has an implementation of the generic `function`."""
     return function.dispatch(cls) is not function.dispatch(object)
+
+
+def available(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+    """Return the result of `function`, or None if a type lacks a map that it needs."""
+    try:
+        return function(*args, **kwargs)
+    except UnsupportedMapError:
+        return None

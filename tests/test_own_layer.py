@@ -7,6 +7,7 @@ import pytest
 from own_layer import Scaling, ScalingParams, Swap
 
 from revgn import trees
+from revgn.analysis import QUANTITIES, Ahead, Moment, cka_of_kernels, make_probe, measure
 from revgn.errors import ShapeError, UnsupportedMapError
 from revgn.layers import draw_coupling, draw_readout
 from revgn.losses import SquaredError, output_step, value
@@ -14,10 +15,13 @@ from revgn.maps import (
     Halves,
     forward,
     init,
+    inverse,
     jvp_input,
     jvp_inverse,
     jvp_params,
     linearize,
+    linearize_inverse,
+    row_cotangents,
     row_features,
     to_matrices,
     vjp_input,
@@ -296,6 +300,72 @@ def test_a_missing_map_is_named(optimizer, missing):
         step(optimizer)
     for plain in (Adam(), SGD(), LBFGS()):  # which need none of them
         step(plain)
+
+
+@dataclass(frozen=True, eq=False)
+class Unblocked:
+    """A layer with the maps of the minimum-norm step alone."""
+
+    width: int
+
+
+for function in (inverse, linearize_inverse, jvp_inverse, row_features, row_cotangents):
+    function.register(Unblocked)(function.dispatch(Scaling))
+for function in (init, forward, linearize, jvp_input, jvp_params, vjp_input, vjp_params):
+    function.register(Unblocked)(function.dispatch(Scaling))
+
+
+def analysed(own, probes=0):
+    """All quantities with an own layer, and the representations at initialization and now."""
+    net, params = network(own=own)
+    rng = np.random.default_rng(77)
+    x, t = rng.standard_normal((SAMPLES, 2 * WIDTH)), rng.standard_normal((SAMPLES, OUTPUTS))
+    now, one, two = (trees.map_leaves(lambda W, c=c: (1 + c) * W + c, params) for c in (0.1, 0.2, 0.4))
+    probe, batch = make_probe(net, params, x, t, probes), (x, t)
+    at = Moment(net, now, probe, Ahead(SquaredError(), (batch, batch), (one, two)))
+    return measure(at), probe.representations, at.representations
+
+
+OF_BRANCHES = {"branches_cka", "halves_cka", "between_cka"}  # means over layers with `moved_halves`
+
+
+def test_what_a_layer_without_the_maps_of_the_block_step_cannot_give_is_not_measured():
+    (whole, before, after), (found, *_) = analysed(Scaling(WIDTH)), analysed(Unblocked(WIDTH))
+    assert whole.keys() - found.keys() == {"solvers_cosine"}
+    same = found.keys() - OF_BRANCHES
+    np.testing.assert_equal({name: found[name] for name in same}, {name: whole[name] for name in same})
+    for name in ("branches", "halves"):
+        pairs = zip(getattr(after, name), getattr(before, name), strict=True)
+        alike = [cka_of_kernels(*pair) for pair in pairs]
+        assert found[f"{name}_cka"] == pytest.approx(np.mean([*alike[:2], *alike[3:]]), rel=1e-12)
+
+
+@pytest.mark.parametrize("probes", [0, 5])
+def test_what_a_layer_of_tangents_and_cotangents_cannot_give_is_not_measured(probes):
+    """Without the rows of its Jacobian, no kernel is formed; with random vectors, it is estimated."""
+    whole, found = (analysed(own(WIDTH), probes)[0] for own in (Scaling, Bare))
+    missing = {"solvers_cosine", "step_excess"}
+    if not probes:
+        missing |= {
+            f"kernel_{name}" for name in ("similarity", "alignment", "effective_rank", "condition", "rate")
+        }
+    assert whole.keys() - found.keys() == missing
+    same = found.keys() - OF_BRANCHES - {"features_cka"}
+    np.testing.assert_equal({name: found[name] for name in same}, {name: whole[name] for name in same})
+
+
+def test_a_chain_whose_layers_form_no_blocks_is_analysed():
+    """It has no block step, and here no pair of branches."""
+    rng = np.random.default_rng(78)
+    layer = draw_coupling(0, WIDTH, 9, rng)
+    net = Network(2 * WIDTH, Chain((layer,)), draw_readout(WIDTH, OUTPUTS, rng))
+    params = init(net, rng, 0.5)
+    x, t = rng.standard_normal((SAMPLES, 2 * WIDTH)), rng.standard_normal((SAMPLES, OUTPUTS))
+    moved = trees.scale(1.5, params)
+    ahead = Ahead(SquaredError(), ((x, t), (x, t)), (moved, trees.scale(2.0, params)))
+    found = measure(Moment(net, params, make_probe(net, params, x, t), ahead))
+    expected = {quantity.name for quantity in QUANTITIES if not quantity.by_coupling}
+    assert expected - found.keys() == {"solvers_cosine", "between_cka"}
 
 
 def test_layers_that_make_no_blocks_are_named():

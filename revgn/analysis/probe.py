@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from revgn import trees
+from revgn._dispatch import available
 from revgn.analysis.alignment import centered
 from revgn.analysis.spectrum import Product, Spectrum, spectrum
 from revgn.arrays import Array, array_namespace
@@ -38,6 +39,8 @@ class Representations(NamedTuple):
     and y_i. With a trained projection, A is followed by the input of the projection. For convolutions, the
     features of all pixels of a sample are taken together. `output` is the Gram matrix of both halves before
     the readout. All representations except the features are centered first (see `revgn.analysis.cka`).
+
+    A layer without `row_features` has no features here, and one without `moved_halves` no branch and no half.
     """
 
     features: tuple[Array, ...]
@@ -50,7 +53,7 @@ class Probe(NamedTuple):
     """Samples x (n, d) with targets (n, c), and the network at initialization on these samples.
 
     If `probes` is positive, kernels are estimated from products with this number of random vectors, and
-    `kernel` is None.
+    `kernel` is None. It is also None if a layer lacks a map that the kernel needs.
     """
 
     x: Array
@@ -76,7 +79,7 @@ def make_probe(network: Network, params: ChainParams, x: Array, targets: Array, 
     if x.shape[0] < 4:
         raise ShapeError(f"make_probe: {x.shape[0]} samples; expected at least 4")
     J = jacobian(network, params, x)[1]
-    kernel = None if probes else tangent_kernel(J)
+    kernel = None if probes else available(tangent_kernel, J)
     return Probe(x, targets, params, kernel, representations(J), probes)
 
 
@@ -149,8 +152,9 @@ def representations(J: Jacobian) -> Representations:
     points = points_forward(J.network.body.layers, J.params, J.point)
     for layer, params, point in zip(J.network.body.layers, J.params, points, strict=True):
         is_trained = not trees.is_empty(params)
-        if is_trained:
-            features.append(gram_rows(_beside(tuple(_by_sample(A, y) for A in row_features(layer, point)))))
+        if is_trained and (factors := available(row_features, layer, point)):
+            features.append(gram_rows(_beside(tuple(_by_sample(A, y) for A in factors))))
+        if is_trained and available(moved_halves, layer) is not None:
             y, branch = _moved_and_branch(layer, params, y)
             branches.append(gram_rows(centered(branch)))
             halves.append(gram_rows(centered(_moved_part(layer, y))))

@@ -11,15 +11,18 @@ output. The changed half and the output contain the input, which alone makes the
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from revgn import trees
+from revgn._dispatch import available
 from revgn.analysis import alignment, steps
 from revgn.analysis.probe import Ahead, Moment, body_kernel_product, kernel_product, label_alignment
 from revgn.analysis.spectrum import Estimate, estimate_alignment, estimate_alignment_along, estimate_change
 from revgn.arrays import Array, array_namespace
+from revgn.errors import ShapeError
 from revgn.losses import gradient, output_step
 from revgn.maps import Params
 from revgn.networks import ChainParams, join
@@ -36,7 +39,8 @@ class Quantity(NamedTuple):
     """A measured quantity and its series.
 
     A name NAME_K denotes one series for each coupling: NAME_0, NAME_1 and so on. `function` returns None if
-    the quantity is not available, as for some quantities of an estimated kernel. If `has_error` is true, the
+    the quantity is not available, as for some quantities of an estimated kernel. It is also not available if
+    a layer lacks a map that it needs. If `has_error` is true, the
     standard error of an estimate is the series NAME_error. If `looks_ahead` is true, the quantity needs the
     next two steps.
     """
@@ -89,7 +93,7 @@ def measure(at: Moment) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for name, _, _, function, _, looks_ahead in QUANTITIES:
-        value = None if looks_ahead and at.ahead is None else function(at)
+        value = None if looks_ahead and at.ahead is None else available(function, at)
         if isinstance(value, Estimate):
             found |= {name: value.value, f"{name}_error": value.error}
         elif isinstance(value, float):
@@ -100,12 +104,12 @@ def measure(at: Moment) -> dict[str, float]:
 
 
 @quantity(has_error=True)
-def kernel_similarity(at: Moment) -> Value:
+def kernel_similarity(at: Moment) -> Value | None:
     """Cosine similarity between the tangent kernel and the tangent kernel at initialization."""
     if at.probe.kernel is not None:
         return alignment.kernel_alignment(at.kernel, at.probe.kernel)
     products = kernel_product(at.jacobian), kernel_product(at.initial_jacobian)
-    return estimate_alignment(*products, at.probe.targets, at.probe.probes, _rng())
+    return _estimated(at, estimate_alignment, *products, at.probe.targets)
 
 
 @quantity(has_error=True)
@@ -122,13 +126,13 @@ def kernel_similarity_probed(at: Moment) -> Value:
 
 
 @quantity(has_error=True)
-def kernel_alignment(at: Moment) -> Value:
+def kernel_alignment(at: Moment) -> Value | None:
     """Alignment of the tangent kernel with the targets."""
     targets = at.probe.targets
     if at.probe.kernel is not None:
         return label_alignment(at.kernel, targets)
     y = targets - array_namespace(targets).mean(targets, axis=0)
-    return estimate_alignment_along(kernel_product(at.jacobian), y, at.probe.probes, _rng())
+    return _estimated(at, estimate_alignment_along, kernel_product(at.jacobian), y)
 
 
 @quantity()
@@ -144,13 +148,13 @@ def kernel_condition(at: Moment) -> Value | None:
 
 
 @quantity(has_error=True, looks_ahead=True)
-def kernel_rate(at: Moment) -> Value:
+def kernel_rate(at: Moment) -> Value | None:
     """Relative change of the tangent kernel in the next step."""
     after = at.jacobian_at(_ahead(at).params[0])
     if at.probe.kernel is not None:
         return steps.kernel_change(at.kernel, tangent_kernel(after))
     products = kernel_product(at.jacobian), kernel_product(after)
-    return estimate_change(*products, at.probe.targets, at.probe.probes, _rng())
+    return _estimated(at, estimate_change, *products, at.probe.targets)
 
 
 @quantity(looks_ahead=True)
@@ -167,9 +171,11 @@ def step_excess(at: Moment) -> Value:
 
 
 @quantity(looks_ahead=True)
-def solvers_cosine(at: Moment) -> Value:
+def solvers_cosine(at: Moment) -> Value | None:
     """Cosine between the block step and the minimum-norm step on the next batch."""
-    return steps.solvers_cosine(*_equation(at))
+    with suppress(ShapeError):  # the layers form no blocks
+        return steps.solvers_cosine(*_equation(at))
+    return None
 
 
 @quantity(looks_ahead=True)
@@ -187,19 +193,19 @@ def gradient_noise(at: Moment) -> Value:
 
 
 @quantity()
-def features_cka(at: Moment) -> Value:
+def features_cka(at: Moment) -> Value | None:
     """Unbiased CKA between the features A and their initialization, mean over couplings."""
     return _mean_cka(at.representations.features, at.probe.representations.features)
 
 
 @quantity()
-def branches_cka(at: Moment) -> Value:
+def branches_cka(at: Moment) -> Value | None:
     """Unbiased CKA between the branches A W and their initialization, mean over couplings."""
     return _mean_cka(at.representations.branches, at.probe.representations.branches)
 
 
 @quantity()
-def halves_cka(at: Moment) -> Value:
+def halves_cka(at: Moment) -> Value | None:
     """Unbiased CKA between the changed halves and their initialization, mean over couplings."""
     return _mean_cka(at.representations.halves, at.probe.representations.halves)
 
@@ -211,7 +217,7 @@ def output_cka(at: Moment) -> Value:
 
 
 @quantity()
-def between_cka(at: Moment) -> Value:
+def between_cka(at: Moment) -> Value | None:
     """Unbiased CKA between the branches A W of successive couplings, mean over pairs."""
     branches = at.representations.branches
     return _mean_cka(branches[1:], branches[:-1])
@@ -264,7 +270,13 @@ def _equation(at: Moment) -> tuple[Jacobian, Array]:
     return J, output_step(loss, outputs, targets[rows, :])
 
 
-def _mean_cka(now: Sequence[Array], before: Sequence[Array]) -> float:
+def _estimated(at: Moment, estimate: Callable[..., Estimate], *of: Any) -> Estimate | None:
+    return estimate(*of, at.probe.probes, _rng()) if at.probe.probes else None
+
+
+def _mean_cka(now: Sequence[Array], before: Sequence[Array]) -> float | None:
+    if not now:
+        return None
     return float(np.mean([alignment.cka_of_kernels(a, b) for a, b in zip(now, before, strict=True)]))
 
 
