@@ -23,7 +23,7 @@ from revgn.losses import curvature_root, gradient, output_step, value
 from revgn.maps import forward
 from revgn.networks import ChainParams, Network, from_halves
 from revgn.optimizers.gauss_newton import GaussNewton, GaussNewtonState
-from revgn.optimizers.optimizer import Linearization, Update, direction, init_state, moved_by, update
+from revgn.optimizers.optimizer import Linearization, Update, active, direction, init_state, moved_by, update
 from revgn.solvers import MinimumNorm, combined, output_change, residuals
 from revgn.structs import setting, struct
 
@@ -90,7 +90,7 @@ def update_levenberg_marquardt(
     at: Linearization,
     scale: float = 1.0,
 ) -> Update:
-    damped = _with_damping(optimizer.inner, state.damping)
+    damped = active_levenberg_marquardt(optimizer, state)
     found = direction(damped, state.inner, params, at, scale)
     D, inner, info = found.params, found.state, found.solve
     lr = length = scale * damped.lr
@@ -118,6 +118,11 @@ def update_levenberg_marquardt(
         info = info._replace(rho=rho, rho_outputs=of_outputs, change=change)
     info = info and info._replace(is_measured=True)
     return Update(moved, LevenbergMarquardtState(damping, inner), step_norm, info, lr, length)
+
+
+@active.register(LevenbergMarquardt)
+def active_levenberg_marquardt(optimizer: LevenbergMarquardt, state: LevenbergMarquardtState) -> GaussNewton:
+    return _with_damping(optimizer.inner, state.damping)
 
 
 @cost.register(LevenbergMarquardt)

@@ -157,6 +157,30 @@ def direction(
     """
 
 
+@generic
+def active(optimizer: Optimizer, state: OptimizerState) -> Optimizer:
+    """Return the optimizer that takes the steps in this state, with settings that the state has adapted.
+
+    By default, it is the optimizer itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import revgn
+    >>> rng = np.random.default_rng(0)
+    >>> network = revgn.draw_network(revgn.Architecture(blocks=1, hidden=16), 4, 2, rng)
+    >>> params = revgn.init(network, rng, 0.1)
+    >>> switch = revgn.Switch(first=revgn.SGD(), second=revgn.Adam(), switch_at=5)
+    >>> type(active(switch, revgn.init_state(switch, network, params))).__name__
+    'SGD'
+    """
+
+
+@active.register(object)
+def _the_optimizer_itself(optimizer: Optimizer, state: OptimizerState) -> Optimizer:
+    return optimizer
+
+
 def replaced_by(solved: Direction, D: ChainParams) -> Direction:
     """Return the direction D in place of `solved`. Its rho is not known before it is measured.
 

@@ -18,7 +18,15 @@ from revgn.losses import value
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.adam import Adam
 from revgn.optimizers.gauss_newton import GaussNewton
-from revgn.optimizers.optimizer import Linearization, Optimizer, OptimizerState, Update, init_state, update
+from revgn.optimizers.optimizer import (
+    Linearization,
+    Optimizer,
+    OptimizerState,
+    Update,
+    active,
+    init_state,
+    update,
+)
 from revgn.structs import setting, struct
 
 _LEAST = 1e-4
@@ -88,6 +96,13 @@ def update_switch(
         done = update(optimizer.first, state.first, params, at, scale)
         state = state._replace(first=done.state)
     return done._replace(state=state._replace(updates=state.updates + 1))
+
+
+@active.register(Switch)
+def active_switch(optimizer: Switch, state: SwitchState) -> Optimizer:
+    if state.is_second:
+        return active(optimizer.second, state.second)
+    return active(optimizer.first, state.first)
 
 
 @cost.register(Switch)

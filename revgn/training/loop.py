@@ -9,6 +9,7 @@ from revgn.analysis import Probe
 from revgn.arrays import is_out_of_memory
 from revgn.data import PlacedDataset
 from revgn.errors import MemoryShortageError, RevgnError, RunError
+from revgn.optimizers import active
 from revgn.settings import parts_of
 from revgn.training.batches import batches, other_batches
 from revgn.training.divergence import LASTING, begun, limit_of, stepped
@@ -97,7 +98,7 @@ def _train(problem: Problem, state: TrainState) -> Iterator[Event]:
         is_sound = is_finite(record) and not state.course.above
         yield StepDone(state, record, is_sound)
         if not is_finite(record) or state.course.above >= LASTING:
-            raise DivergedError(_diverged(problem, record, limit))
+            raise DivergedError(_diverged(problem, state, record, limit))
         if is_evaluated(problem, state.step):
             state = yield from _evaluated(problem, state, data, probe, clock)
 
@@ -134,18 +135,19 @@ def _evaluated(
     record["seconds_outside"] = clock.outside(state.seconds)
     yield Evaluated(state, record, is_sound)
     if not is_finite(record) or (not is_sound and state.step == problem.total_steps):
-        raise DivergedError(_diverged(problem, record, limit))
+        raise DivergedError(_diverged(problem, state, record, limit))
     return state
 
 
-def _diverged(problem: Problem, record: Record, limit: float) -> str:
+def _diverged(problem: Problem, state: TrainState, record: Record, limit: float) -> str:
     if not record["step"]:
         return (
             f"before the first step the training loss is {record['train_loss']:g} and the test loss "
             f"{record['test_loss']:g}; rescale the data, or try training.dtype float64"
         )
     advice = "try a smaller lr" + (f" (now {record['lr']:g})" if "lr" in record else "")
-    dampings = [part.damping for part in parts_of(problem.optimizer) if hasattr(part, "damping")]
+    optimizer = active(problem.optimizer, state.optimizer)
+    dampings = [part.damping for part in parts_of(optimizer) if hasattr(part, "damping")]
     if dampings and dampings[0] != "leave-one-out":
         advice += f" or a larger damping (now {dampings[0]:g})"
     if is_finite(record):

@@ -85,6 +85,23 @@ def test_the_limit_is_a_setting(above, diverged, make_problem, monkeypatch):
     assert bool(events_of(problem)[1]) == diverged
 
 
+def test_the_damping_of_the_message_is_the_adapted_one(make_problem, monkeypatch):
+    losses_of(monkeypatch, [2.0, 2.0, math.nan])
+    events, message = events_of(make_problem({"optimizer": "levenberg-marquardt"}))
+    damping = events[-1].state.optimizer.damping
+    assert damping not in (0.0, 1.0)  # it began with 1
+    assert message.endswith(f" or a larger damping (now {damping:g})")
+
+
+@pytest.mark.parametrize(("losses", "says"), [([math.nan], False), ([2.0, 2.0, math.nan], True)])
+def test_the_damping_of_an_optimizer_that_is_not_active_is_not_named(losses, says, make_problem, monkeypatch):
+    losses_of(monkeypatch, losses)
+    settings = {"optimizer": "switch", "first": "adam", "second": "gauss-newton", "switch_at": 2}
+    message = events_of(make_problem(settings | {"damping": 0.3}))[1]
+    assert message.endswith("larger damping (now 0.3)") == says
+    assert ("damping" in message) == says
+
+
 def regression(targets):
     x = np.random.default_rng(3).standard_normal((70, 4))
     part = Part(x, targets)
