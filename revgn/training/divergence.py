@@ -34,11 +34,15 @@ class Course(NamedTuple):
 
 
 def begun(loss_before: float, loss: Loss, part: PlacedPart, rows: int) -> Course:
-    """Return the course at the start, from the training loss and the first rows of the training set."""
+    """Return the course at the start, from the training loss and the first rows of the training set.
+
+    Its scale is NaN if neither loss is finite.
+    """
     targets = take_rows(part, slice(0, min(rows, _ROWS, part.targets.shape[0])))[1]
     with unwarned():
         (of_zero,) = fetch([value(loss, 0 * targets, targets)])
-    return Course(max(abs(each) for each in (loss_before, of_zero) if math.isfinite(each)))
+    finite = [abs(each) for each in (loss_before, of_zero) if math.isfinite(each)]
+    return Course(max(finite, default=math.nan))
 
 
 def limit_of(course: Course, diverged_above: float | None) -> float:

@@ -1,15 +1,19 @@
 """Divergence: losses that are not finite, or that stay far above their initial value."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from revgn.data import Dataset, Part
+from revgn.losses import value
+from revgn.settings import build_config
 from revgn.training import (
     DivergedError,
     Evaluated,
     StepDone,
+    build_problem,
     initial_state,
     restore_state,
     state_arrays,
@@ -120,6 +124,25 @@ def test_a_regression_that_starts_near_its_solution_has_room(make_problem):
     assert limit_of(event.state.course, 10.0) == pytest.approx(10 * max(start, 1.0))
     assert limit_of(Course(0.0), 10.0) == math.inf  # loss and targets are zero: nothing to compare with
     assert limit_of(Course(-1.0), 10.0) == math.inf
+
+
+@dataclass(frozen=True)
+class Logarithmic:
+    """A user's loss, which is defined for positive outputs only."""
+
+
+@value.register(Logarithmic)
+def value_of_logarithmic(loss, z, t):
+    return np.mean(np.log(z) ** 2)
+
+
+def test_a_run_whose_first_loss_and_whose_loss_of_zero_are_not_finite_has_diverged(digits):
+    problem = build_problem(build_config({"network": {"hidden": 16}}), digits, loss=Logarithmic())
+    events, message = events_of(problem)
+    assert message.startswith("before the first step the training loss is nan and the test loss nan")
+    (event,) = events
+    assert not event.is_sound
+    assert math.isnan(event.state.course.scale)
 
 
 def test_a_loss_that_is_not_a_number_counts_as_above():
