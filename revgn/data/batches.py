@@ -17,6 +17,11 @@ _ORDER_TAG = 0x0BDE5  # separates the order from all other random draws with the
 def steps_per_epoch(n: int, batch_size: int) -> int:
     """Return the number of whole batches in `n` rows.
 
+    Raises
+    ------
+    UsageError
+        If the batch size is not between 1 and `n`.
+
     Examples
     --------
     >>> steps_per_epoch(1000, 64)
@@ -31,6 +36,11 @@ def batch_indices(n: int, batch_size: int, *, seed: int, epoch: int) -> HostArra
     """Return the row numbers of each batch of one epoch, shuffled, (steps, batch_size).
 
     Rows after the last whole batch are dropped. The full batch is not shuffled.
+
+    Raises
+    ------
+    UsageError
+        If the batch size is not between 1 and `n`.
 
     Notes
     -----

@@ -53,6 +53,8 @@ def analyse_run(
     RunError
         If a checkpoint is damaged, the data differ from the data of the run, or its initial weights cannot be
         drawn again by this version of NumPy.
+    DataError
+        If the data are not found.
     """
     if rows < 4:
         raise UsageError(f"rows: {rows} are too few; expected at least 4")
@@ -101,6 +103,8 @@ def run_spectrum(run: Run) -> NDArray[np.float64]:
         If the run was trained without `training.analyse_rows`, which sets the number of test rows.
     RunError
         If there is no checkpoint, or the data differ from the data of the run.
+    DataError
+        If the data are not found.
     """
     rows = build_config(run.config).training.analyse_rows
     if rows is None:

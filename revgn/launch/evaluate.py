@@ -70,6 +70,8 @@ def evaluate_run(
     UsageError
         If the number of features differs, an input column is missing, a class is unknown to the network, the
         sets have no rows, or there are no averaged weights.
+    DataError
+        If the data are not found.
 
     Examples
     --------

@@ -53,6 +53,8 @@ def resume_run(
     RunError
         If there is no usable checkpoint, if the data differ from the data at the start of the run, or if
         another process is writing the run or has continued it meanwhile.
+    DataError
+        If the data are not found.
 
     Examples
     --------

@@ -9,9 +9,9 @@ the steps. Q and R hold the eigenvectors of K (h, h) and L (d/2, d/2). After eve
 by one power iteration Q <- qr(K Q), with the columns of Q sorted by decreasing diag(Q^T K Q). V is reordered
 in the same way.
 
-The first gradient only determines K, L and their eigenvectors, and does not change the weights: in the
-eigenvectors of its own K and L it would be diagonal. A side longer than `largest_side` keeps its own axes, as
-if Q were I. The bias rows of each weight are vectors, for which Adam is used.
+The first gradient only determines K, L and their eigenvectors, and the first step is only the weight decay:
+in the eigenvectors of its own K and L the gradient would be diagonal. A side longer than `largest_side` keeps
+its own axes, as if Q were I. The bias rows of each weight are vectors, for which Adam is used.
 """
 
 from collections.abc import Callable

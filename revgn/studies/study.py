@@ -19,8 +19,8 @@ against = "optimizer.lr"        optional setting for the horizontal axis of the 
 
 [[claims]]
 words = "..."                   the claim in words
-metric = "test_accuracy"        metric that is compared: a metric of the comparison, a series of epochs (its
-                                last value), or a series of steps (its mean)
+metric = "test_accuracy"        metric that is compared: a series of steps (its mean); if none has this name,
+                                a metric of the comparison, or else a series of epochs (its last value)
 per = "loss_decrease"           optional series of steps; its mean divides the mean of the first series
 epoch = 1                       optional: value of a series of epochs at this epoch
 seconds = 20                    optional: value of a series of epochs after this training time
@@ -61,9 +61,10 @@ _SURE = 2.0  # standard errors that a difference must exceed for a verdict
 class Claim:
     """Claim that a metric is larger for the variant `more` than for the variant `less`.
 
-    `words` states the claim, and `metric` names the metric. Of a series of epochs, the last value is
-    compared, or the value after `epoch` epochs or `seconds` of training. Of a series of steps, the mean is
-    compared, divided by the mean of the series `per` if there is one.
+    `words` states the claim, and `metric` names the metric. Of a series of steps, the mean is compared,
+    divided by the mean of the series `per` if there is one; `rho` is such a series, although the comparison
+    shows its median. Of a series of epochs, the last value is compared, or the value after `epoch` epochs or
+    `seconds` of training.
     """
 
     words: str

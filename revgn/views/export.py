@@ -63,7 +63,9 @@ def export_runs(runs: Sequence[Run], folder: Path | str, form: Form) -> list[Pat
     if form not in _WRITERS:
         raise UsageError(f"export: {form!r} is not one of {', '.join(_WRITERS)}")
     folder = Path(folder)
-    suffix, write = _WRITERS[form]
+    suffix, extra, needed, write = _WRITERS[form]
+    for name in needed:
+        library("export", name, extra)
     names = _names(runs)
     targets = [folder / f"{name}{suffix}" for name in names]
     for target in targets:
@@ -161,7 +163,6 @@ def _write_parquet(run: Run, folder: Path, constants: Constants) -> None:
 
 
 def _write_netcdf(run: Run, path: Path, constants: Constants) -> None:
-    library("export", "h5netcdf", "analysis")
     for cadence in _GROUPS:
         to_xarray(run, cadence).to_netcdf(path, mode="a", group=cadence, engine="h5netcdf")
 
@@ -184,9 +185,16 @@ def _write_tensorboard(run: Run, folder: Path, constants: Constants) -> None:
                         writer.add_scalar(f"{cadence}/{name}", value, int(step), walltime=at)
 
 
-_WRITERS: dict[str, tuple[str, Callable[[Run, Path, Constants], None]]] = {
-    "csv": ("", _write_csv),
-    "parquet": ("", _write_parquet),
-    "netcdf": (".nc", _write_netcdf),
-    "tensorboard": ("", _write_tensorboard),
+class _Writer(NamedTuple):
+    suffix: str
+    extra: str  # the extra of revgn that installs the libraries
+    libraries: tuple[str, ...]
+    write: Callable[[Run, Path, Constants], None]
+
+
+_WRITERS = {
+    "csv": _Writer("", "", (), _write_csv),
+    "parquet": _Writer("", "export", ("pyarrow",), _write_parquet),
+    "netcdf": _Writer(".nc", "analysis", ("xarray", "h5netcdf"), _write_netcdf),
+    "tensorboard": _Writer("", "export", ("tensorboardX",), _write_tensorboard),
 }

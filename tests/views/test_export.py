@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import sys
 from dataclasses import replace
 from datetime import datetime
 
@@ -100,6 +101,24 @@ def test_files_are_never_overwritten_or_left_incomplete(run, tmp_path, form, mon
         export_runs([run], tmp_path / "other", form)
     assert list((tmp_path / "other").iterdir()) == []
     assert sorted((tmp_path / "out").iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("form", "missing", "extra"),
+    [
+        ("parquet", "pyarrow", "export"),
+        ("netcdf", "xarray", "analysis"),
+        ("netcdf", "h5netcdf", "analysis"),
+        ("tensorboard", "tensorboardX", "export"),
+    ],
+)
+def test_nothing_is_written_without_the_library(run, tmp_path, form, missing, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)
+    if missing == "h5netcdf":
+        pytest.importorskip("xarray")
+    with pytest.raises(UsageError, match=rf"export: {missing} is not installed; .*'revgn\[{extra}\]'"):
+        export_runs([run], tmp_path / "new" / "out", form)
+    assert not (tmp_path / "new").exists()
 
 
 def broken(*_):
