@@ -4,7 +4,7 @@ from revgn.networks.chain import Activations, Chain, ChainParams
 from revgn.networks.convolutional import Convolutional
 from revgn.networks.frozen import frozen_arrays, with_frozen
 from revgn.networks.network import Network, round_trip_error
-from revgn.networks.reference import REFERENCE, Architecture, draw_network, parameter_count
+from revgn.networks.reference import REFERENCE, Architecture, draw_network
 from revgn.networks.replay import Trajectory, points_backward, points_forward, walk
 from revgn.networks.stem import ImageStem, Padding, from_halves, join, split, to_halves
 
@@ -23,7 +23,6 @@ __all__ = [
     "from_halves",
     "frozen_arrays",
     "join",
-    "parameter_count",
     "points_backward",
     "points_forward",
     "round_trip_error",

@@ -177,13 +177,3 @@ def padded_width(architecture: Architecture, features: int, outputs: int) -> int
             f"at least {least}, since a network has at most as many outputs as columns"
         )
     return width
-
-
-def parameter_count(architecture: Architecture, features: int, *, width: int | None = None) -> int:
-    """Return the number of trained weights for d = `features` inputs, rounded up to even.
-
-    It is 2 L (h+1) d/2, and in addition 2 L h d/2 if the projections are trained. `width` takes the place of
-    d/2 if the inputs are padded; see `draw_network`.
-    """
-    width, h = width or (features + 1) // 2, architecture.hidden
-    return 2 * architecture.blocks * (h + 1 + (h if architecture.projection == "trained" else 0)) * width

@@ -68,7 +68,7 @@ class MuonState(NamedTuple):
 
 @init_state.register(Muon)
 def init_muon(optimizer: Muon, network: Network, params: ChainParams) -> MuonState:
-    matrices, biases = _apart(network, trees.zeros_like(params))
+    matrices, biases = matrices_and_biases(network, trees.zeros_like(params))
     return MuonState(matrices, init_adam(Adam(), network, biases))
 
 
@@ -77,7 +77,7 @@ def direction_muon(
     optimizer: Muon, state: MuonState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Direction:
     network = at.jacobian.network
-    g, g_bias = _apart(network, batch_gradient(at))
+    g, g_bias = matrices_and_biases(network, batch_gradient(at))
     m, M = running_mean(optimizer.momentum, state.momentum, g, nesterov=optimizer.nesterov)
     betas = optimizer.beta1, optimizer.beta2
     of_bias, bias_state = adam_direction(*betas, optimizer.eps, state.bias, g_bias)
@@ -138,7 +138,7 @@ def matrix_and_bias(form: WeightForm, W: Array) -> tuple[Array, Array]:
     return W[:h, :], W[h:, :]
 
 
-def _apart(network: Network, of: ChainParams) -> tuple[ChainParams, ChainParams]:
+def matrices_and_biases(network: Network, of: ChainParams) -> tuple[ChainParams, ChainParams]:
     """Return the weights without their bias rows, and the bias rows."""
     matrices = map_weights(lambda form, W: matrix_and_bias(form, W)[0], network, of)
     return matrices, map_weights(lambda form, W: matrix_and_bias(form, W)[1], network, of)

@@ -24,7 +24,7 @@ from revgn.linalg import gram_columns, gram_rows
 from revgn.maps import WeightForm
 from revgn.networks import ChainParams, Network
 from revgn.optimizers.adam import Adam, AdamState, adam_direction, init_adam
-from revgn.optimizers.muon import map_weights, matrix_and_bias
+from revgn.optimizers.muon import map_weights, matrices_and_biases
 from revgn.optimizers.optimizer import Direction, Linearization, batch_gradient, direction, init_state
 from revgn.structs import setting, struct
 
@@ -77,7 +77,7 @@ class SOAPState(NamedTuple):
 
 @init_state.register(SOAP)
 def init_soap(optimizer: SOAP, network: Network, params: ChainParams) -> SOAPState:
-    matrices, biases = _apart(network, trees.zeros_like(params))
+    matrices, biases = matrices_and_biases(network, trees.zeros_like(params))
 
     def blank(side: int, like: Array) -> Side | tuple[()]:
         return Side(*(zeros((side, side), like) for _ in Side._fields)) if _turns(optimizer, side) else ()
@@ -91,7 +91,7 @@ def direction_soap(
     optimizer: SOAP, state: SOAPState, params: ChainParams, at: Linearization, scale: float = 1.0
 ) -> Direction:
     network, t = at.jacobian.network, state.updates
-    g, g_bias = _apart(network, batch_gradient(at))
+    g, g_bias = matrices_and_biases(network, batch_gradient(at))
     sides = [_collected(optimizer.beta2, of, G) for of, G in zip(state.sides, trees.leaves(g), strict=True)]
     if not t:
         first = tuple((_decomposed(left), _decomposed(right)) for left, right in sides)
@@ -193,9 +193,3 @@ def _out_of(sides: Sides, X: Array) -> Array:
     left, right = sides
     X = matmul(left.axes, X) if left else X
     return matmul(X, right.axes.T) if right else X
-
-
-def _apart(network: Network, of: ChainParams) -> tuple[ChainParams, ChainParams]:
-    """Return the weights without their bias rows, and the bias rows."""
-    matrices = map_weights(lambda form, W: matrix_and_bias(form, W)[0], network, of)
-    return matrices, map_weights(lambda form, W: matrix_and_bias(form, W)[1], network, of)

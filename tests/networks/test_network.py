@@ -15,7 +15,6 @@ from revgn.networks import (
     draw_network,
     from_halves,
     join,
-    parameter_count,
     round_trip_error,
     split,
     to_halves,
@@ -68,7 +67,7 @@ def test_a_padded_network_has_more_outputs_than_features(backend, dtype, rng):
     )  # fmt: skip
     params = init(net, rng, 0.2)
     x = backend.asarray(rng.standard_normal((6, 4)), dtype)
-    assert size(params) == parameter_count(Architecture(2, 24, "tanh"), 4, width=5)
+    assert size(params) == 4 * 25 * 5  # four couplings (h+1, d/2)
     z, point = linearize(net, params, x)
     assert z.shape == (6, 10)
     assert_close("the inputs", from_halves(net, point.input), x, 0.0)
@@ -134,15 +133,18 @@ def test_round_trip_error_matches_a_direct_computation(numpy_backend):
     ("paper-cifar10-relu", 3072, 147_474_432),
 ])  # fmt: skip
 def test_reference_networks_have_the_number_of_weights_of_the_paper(preset, d, count):
-    assert parameter_count(REFERENCE[preset], d) == count
+    blocks, hidden = REFERENCE[preset].blocks, REFERENCE[preset].hidden
+    assert 2 * blocks * (hidden + 1) * d // 2 == count
 
 
-@pytest.mark.parametrize("d", [1, 7, 8])
-def test_parameter_count_matches_the_drawn_parameters(d):
-    architecture = Architecture(2, 9, "relu", "identity")
+@pytest.mark.parametrize(("d", "half"), [(1, 1), (7, 4), (8, 4)])
+@pytest.mark.parametrize(("projection", "rows"), [("frozen", 10), ("trained", 19)])
+def test_each_coupling_has_a_weight_and_perhaps_a_projection(d, half, projection, rows):
+    """With h = 9, W is (10, d/2), and a trained projection C (d/2, 9)."""
+    architecture = Architecture(2, 9, "relu", "identity", projection=projection)
     rng = np.random.default_rng(0)
     net = draw_network(architecture, d, 1, rng)
-    assert size(init(net, rng, 1e-3)) == parameter_count(architecture, d)
+    assert size(init(net, rng, 1e-3)) == 2 * 2 * rows * half
 
 
 def test_first_block_sets_the_features_and_halves_alternate(backend):
