@@ -3,7 +3,7 @@
 from revgn.linalg.cg import OUTCOMES, Outcome, conjugate_gradients
 from revgn.linalg.checked import solve_checked
 from revgn.linalg.extremes import begin_extremes
-from revgn.linalg.factor import DampingUnit, damping_decides, factor, factor_at, with_info
+from revgn.linalg.factor import DampingScale, damping_decides, factor, factor_at, with_info
 from revgn.linalg.factors import (
     RUNGS,
     CholeskyFactor,
@@ -28,7 +28,7 @@ __all__ = [
     "PAPER_RULE",
     "RUNGS",
     "CholeskyFactor",
-    "DampingUnit",
+    "DampingScale",
     "Factor",
     "FactorInfo",
     "Factored",

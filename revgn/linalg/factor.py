@@ -42,7 +42,7 @@ from revgn.linalg.lanczos import begin_largest_eigenvalue
 from revgn.linalg.tiled import TiledFactor, solve_tiled
 from revgn.linalg.truncation import PinvRule, machine_epsilon, relative_cutoff, resolution
 
-DampingUnit = Literal["largest", "mean", "one"]
+DampingScale = Literal["largest", "mean", "one"]
 
 _SCALE = 1e-6  # relative error of the largest eigenvalue, if it sets the damping
 
@@ -53,7 +53,7 @@ def factor(
     like: Array,
     rule: PinvRule,
     *,
-    damping_unit: DampingUnit,
+    damping_scale: DampingScale,
     first_rung: Rung = "cholesky",
 ) -> Factored:
     """Factor the positive semidefinite matrix K + mu I by the first rung that is accurate enough.
@@ -70,13 +70,13 @@ def factor(
         Array with the dtype of the data from which K is formed. The first rung uses this dtype.
     rule : PinvRule
         `rtol` and `atol` apply to the square roots of K's eigenvalues.
-    damping_unit : {"largest", "mean", "one"}
-        mu is rule.damping times this unit: the largest eigenvalue of K (to 1e-6), the mean diagonal of K,
+    damping_scale : {"largest", "mean", "one"}
+        mu is rule.damping times this scale: the largest eigenvalue of K (to 1e-6), the mean diagonal of K,
         or 1.
     first_rung : str
         First rung to try, for a caller whose solution by an earlier rung failed.
     """
-    return read(begin_factor(form, order, like, rule, damping_unit=damping_unit, first_rung=first_rung))
+    return read(begin_factor(form, order, like, rule, damping_scale=damping_scale, first_rung=first_rung))
 
 
 def begin_factor(
@@ -85,7 +85,7 @@ def begin_factor(
     like: Array,
     rule: PinvRule,
     *,
-    damping_unit: DampingUnit,
+    damping_scale: DampingScale,
     first_rung: Rung = "cholesky",
 ) -> Deferred[Factored]:
     """Start `factor` without waiting for the outcome of the first rung."""
@@ -94,10 +94,10 @@ def begin_factor(
     def climbed(found: Factored | None) -> Factored:
         if found is not None:
             return found
-        tried = (factor_at(rung, form, order, like, rule, damping_unit=damping_unit) for rung in higher)
+        tried = (factor_at(rung, form, order, like, rule, damping_scale=damping_scale) for rung in higher)
         return next(found for found in tried if found is not None)
 
-    return begin_factor_at(first, form, order, like, rule, damping_unit=damping_unit).then(climbed)
+    return begin_factor_at(first, form, order, like, rule, damping_scale=damping_scale).then(climbed)
 
 
 def factor_at(
@@ -107,7 +107,7 @@ def factor_at(
     like: Array,
     rule: PinvRule,
     *,
-    damping_unit: DampingUnit,
+    damping_scale: DampingScale,
     inspect: bool = True,
 ) -> Factored | None:
     """Factor by one rung only; None if it is not accurate enough, or is the same as the rung before it.
@@ -115,7 +115,7 @@ def factor_at(
     Without `inspect`, the extreme singular values are not estimated if damping alone makes the factorization
     accurate enough; they are then NaN in its info.
     """
-    return read(begin_factor_at(rung, form, order, like, rule, damping_unit=damping_unit, inspect=inspect))
+    return read(begin_factor_at(rung, form, order, like, rule, damping_scale=damping_scale, inspect=inspect))
 
 
 def begin_factor_at(
@@ -125,20 +125,20 @@ def begin_factor_at(
     like: Array,
     rule: PinvRule,
     *,
-    damping_unit: DampingUnit,
+    damping_scale: DampingScale,
     inspect: bool = True,
 ) -> Deferred[Factored | None]:
     """Start `factor_at` without waiting for its outcome."""
     single, double = like.dtype, array_namespace(like).float64
     if rung == "cholesky":
-        return _by_cholesky(form(single), rule, damping_unit, rung, inspect)
+        return _by_cholesky(form(single), rule, damping_scale, rung, inspect)
     if rung == "cholesky-float64":
         if single == double:
             return ready(None)
-        return _by_cholesky(form(double), rule, damping_unit, rung, inspect)
+        return _by_cholesky(form(double), rule, damping_scale, rung, inspect)
     own_eps = machine_epsilon(single, like)
     resolved = rule.truncates and (rule.rtol or 0.0) ** 2 >= resolution(order, own_eps)
-    return _by_eigh(form(single if resolved else double), rule, damping_unit, own_eps)
+    return _by_eigh(form(single if resolved else double), rule, damping_scale, own_eps)
 
 
 def with_info(
@@ -169,10 +169,10 @@ def with_info(
 
 
 def _by_cholesky(
-    K: Array, rule: PinvRule, unit: DampingUnit, rung: Rung, inspect: bool
+    K: Array, rule: PinvRule, scale: DampingScale, rung: Rung, inspect: bool
 ) -> Deferred[Factored | None]:
     """Factor K by Cholesky; None if that fails or K's smallest eigenvalue is lost in rounding errors."""
-    if rule.damping and unit == "largest":
+    if rule.damping and scale == "largest":
 
         def damped(largest: float) -> Deferred[Factored | None]:
             mu = rule.damping * largest
@@ -181,13 +181,13 @@ def _by_cholesky(
 
         return begin_largest_eigenvalue(partial(_times, K), K.shape[0], K, _SCALE).then(damped)
     damping = ready(rule.damping)
-    if rule.damping and unit == "mean":
+    if rule.damping and scale == "mean":
         mean = array_namespace(K).asarray(rule.damping * _mean_diagonal(K))
         damping = Deferred((mean,), float)
         add_diagonal(K, mean)
     else:
         add_diagonal(K, rule.damping)
-    decides = unit == "mean" and damping_decides(rule.damping, K.shape[0], K)
+    decides = scale == "mean" and damping_decides(rule.damping, K.shape[0], K)
     return _begin_cholesky(K, damping, rung, inspect=inspect or not decides)
 
 
@@ -273,17 +273,17 @@ def _judged(
     return factored, FactorInfo(rung, order, order, math.sqrt(largest), math.sqrt(smallest), mu)
 
 
-def _by_eigh(K: Array, rule: PinvRule, unit: DampingUnit, own_eps: float) -> Deferred[Factored]:
+def _by_eigh(K: Array, rule: PinvRule, scale: DampingScale, own_eps: float) -> Deferred[Factored]:
     xp, N, eps = array_namespace(K), K.shape[0], machine_epsilon(K.dtype, K)
     w, Q = eigh(K)
     s = xp.sqrt(xp.where(w < 0, xp.zeros_like(w), w))
     s_max = xp.astype(s[-1], xp.float64)
-    units = {
+    scales = {
         "largest": lambda: s_max**2,
         "mean": lambda: _mean_diagonal(K),
         "one": lambda: xp.ones_like(s_max),
     }
-    mu = rule.damping * units[unit]()
+    mu = rule.damping * scales[scale]()
     least = as_dtype(s_max * relative_cutoff(rule, N, eps, own_eps), K.dtype)
     kept = (s >= least) & (s >= rule.atol) & (s > 0)
     inverse = xp.where(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from revgn.arrays import Array, Deferred, add, matmul, read, subtract
 from revgn.errors import ShapeError
 from revgn.linalg.checked import Evaluate, begin_solve, solve_checked
-from revgn.linalg.factor import DampingUnit, begin_factor
+from revgn.linalg.factor import DampingScale, begin_factor
 from revgn.linalg.factors import RUNGS, Factor, Factored, FactorInfo, Rung, project
 from revgn.linalg.gram import gram_columns, gram_rows
 from revgn.linalg.truncation import PinvRule
@@ -152,9 +152,9 @@ def _equation(pinv: Pinv, V: Array) -> tuple[Array, Evaluate[tuple[Array, Array]
 
 def _begin_factor(A: Array, rule: PinvRule, first_rung: Rung) -> Deferred[Factored]:
     form = gram_rows if A.shape[0] <= A.shape[1] else gram_columns
-    unit: DampingUnit = "largest" if rule.is_relative else "one"
+    scale: DampingScale = "largest" if rule.is_relative else "one"
     if not rule.is_relative:
         rule = replace(rule, damping=A.shape[0] * rule.damping)
     return begin_factor(
-        lambda dtype: form(A, dtype), min(A.shape), A, rule, damping_unit=unit, first_rung=first_rung
+        lambda dtype: form(A, dtype), min(A.shape), A, rule, damping_scale=scale, first_rung=first_rung
     )

@@ -103,7 +103,7 @@ def _inverse(K: Array, mu: float) -> Array:
         add_diagonal(damped, mu)
         return damped
 
-    factored, _ = factor(form, K.shape[0], K, PinvRule(), damping_unit="mean")
+    factored, _ = factor(form, K.shape[0], K, PinvRule(), damping_scale="mean")
     return row_major(solve_factored(factored, xp.eye(K.shape[0], dtype=K.dtype, device=K.device)))
 
 

@@ -1,5 +1,6 @@
 """Solvers of J D = eps: generalized inverses of the Jacobian J, and the residuals of their solutions D."""
 
+from revgn.solvers import minimum_norm_cost  # noqa: F401  # registers the cost
 from revgn.solvers.automatic import Automatic
 from revgn.solvers.block import BlockWise
 from revgn.solvers.block_weights import BlockWeights

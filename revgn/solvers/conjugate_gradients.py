@@ -28,8 +28,8 @@ from revgn.solvers.jacobian import (
     output_change,
     solve,
 )
-from revgn.solvers.minimum_norm import _OUTPUTS, Outputs, equation_of_outputs
-from revgn.solvers.minimum_norm_cost import constrained, singular_kernel
+from revgn.solvers.kernel_cost import singular_kernel
+from revgn.solvers.outputs import OUTPUTS, Outputs, constrained, equation_of_outputs
 from revgn.solvers.parts import kernel_product, mean_block, product_parts, rotated
 from revgn.solvers.preconditioner import factor_preconditioner, precondition
 from revgn.solvers.rows import ROWS, Rows
@@ -62,7 +62,7 @@ class ConjugateGradients:
     """Minimum-norm step D = J^T (J J^T + mu I)^-1 eps, by preconditioned conjugate gradients."""
 
     damping: float = setting(DAMPING, default=0.0, ge=0, resumable=True, chosen=True)
-    outputs: Outputs = setting(_OUTPUTS, default="logits", chosen=True)
+    outputs: Outputs = setting(OUTPUTS, default="logits", chosen=True)
     rows: Rows = setting(ROWS, default="all", ge=1, chosen=True)
     tolerance: float = setting(TOLERANCE, default=1e-3, gt=0, lt=1)
     max_iterations: int = setting("Maximum number of iterations.", default=1000, ge=1)

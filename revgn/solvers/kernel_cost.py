@@ -1,8 +1,10 @@
 """Operations and memory of the tangent kernel Theta, from the sizes of a network."""
 
 from revgn.cost import LayerCost, Sizes
+from revgn.solvers.leave_one_out import Damping
 
 GRADIENTS = 1 << 24  # elements of per-sample rows that may be in memory at a time, even if Theta is smaller
+_HIDDEN = 0.8  # observed: below this ratio of rank at W = 0 to order, the kernel is singular for small W too
 HELD = 4  # parts that are held in memory, and added to Theta together in one sweep over Theta
 
 
@@ -59,3 +61,14 @@ def are_few(rows: int, parts: int, outputs: int) -> bool:
     while the kernel is formed.
     """
     return rows * parts <= HELD * outputs
+
+
+def singular_kernel(damping: Damping, rows: int, sizes: Sizes) -> str | None:
+    """Return the beginning of a note if the undamped kernel is known to be singular, else None."""
+    order, rank, when = sizes.samples * rows, sizes.rank_bound(rows), ""
+    at_zero = sizes.rank_at_zero(rows)
+    if sizes.starts_at_zero and at_zero < min(rank, _HIDDEN * order):
+        rank, when = at_zero, " at initialization"
+    if damping or rank >= order:
+        return None
+    return f"without damping, the kernel of order {order:,} is singular (rank at most {rank:,}{when})"

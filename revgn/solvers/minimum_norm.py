@@ -7,16 +7,14 @@ for n samples, or chosen by `revgn.solvers.leave_one_out`; for mu = 0, D is the 
 J D = eps. The kernel is factored in place, or by tiles if it exceeds a memory bound. Source: Golub and Van
 Loan, section 5.5.
 
-Softmax does not depend on a constant that is added to all outputs of a sample. It therefore suffices to
-realize the centered logits eps Q, where Q (c, c-1) has orthonormal columns that are orthogonal to the vector
-of ones. The kernel and the step are then smaller. It is also possible to constrain fewer rows of each sample;
-see `revgn.solvers.rows`.
+The kernel is smaller if only the centered logits are constrained (`revgn.solvers.outputs`), or only some rows
+of each sample (`revgn.solvers.rows`).
 """
 
 import math
 from dataclasses import replace
 from time import perf_counter
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from revgn import trees
 from revgn.arrays import (
@@ -25,12 +23,12 @@ from revgn.arrays import (
     backend_of,
     is_out_of_memory,
     limits_of,
-    matmul,
     nbytes,
 )
-from revgn.errors import MemoryShortageError, RunError, ShapeError, UsageError
+from revgn.errors import MemoryShortageError, RunError, UsageError
 from revgn.linalg import (
     RUNGS,
+    DampingScale,
     Factor,
     FactorInfo,
     PinvRule,
@@ -42,13 +40,10 @@ from revgn.linalg import (
     project,
     solve_checked,
 )
-from revgn.linalg import DampingUnit as DampingUnitOfMatrix
 from revgn.networks import ChainParams
 from revgn.solvers.damping import DAMPING, DAMPING_UNIT, DampingUnit
 from revgn.solvers.jacobian import (
-    Equation,
     Jacobian,
-    Key,
     SolveInfo,
     cast,
     check_output_step,
@@ -65,31 +60,19 @@ from revgn.solvers.kernel import lower_kernel
 from revgn.solvers.kernel_cost import are_few
 from revgn.solvers.kernel_rows import pulled_back, rows_adjoint
 from revgn.solvers.leave_one_out import Damping, best_damping, correlations
-from revgn.solvers.rows import ROWS, Rows, with_rows
+from revgn.solvers.outputs import OUTPUTS, Outputs, equation_of_outputs
+from revgn.solvers.rows import ROWS, Rows
 from revgn.solvers.tiled_kernel import (
     UNBOUNDED,
     dense_memory,
     factor_tiled_kernel,
     is_dense,
     kernel_memory,
+    memory_setting,
 )
 from revgn.structs import setting, struct
 
 _SUMS_SHARE = 2  # rows that are computed for each sample take at most one half of the memory bound
-Outputs = Literal["logits", "centered-logits"]
-_OUTPUTS = (
-    "Outputs that are constrained: the logits, or the centered logits (minus the mean of each sample's "
-    "logits, which softmax ignores)."
-)
-_MEMORY = (
-    "Memory for the tangent kernel in bytes, for example 4GB; by default half of the machine's memory. A "
-    "larger kernel is factored by tiles."
-)
-
-
-def bytes_setting(meaning: str) -> Any:
-    """Return a setting for the memory of a solver in bytes; its default is None."""
-    return setting(meaning, default=None, ge=1, le=2**62, size=True, resumable=True)
 
 
 @struct
@@ -113,9 +96,9 @@ class MinimumNorm:
         resumable=True,
         chosen=True,
     )
-    outputs: Outputs = setting(_OUTPUTS, default="logits", chosen=True)
+    outputs: Outputs = setting(OUTPUTS, default="logits", chosen=True)
     rows: Rows = setting(ROWS, default="all", ge=1, chosen=True)
-    memory: int | None = bytes_setting(_MEMORY)
+    memory: int | None = memory_setting()
     damping_unit: DampingUnit = setting(DAMPING_UNIT, default="relative", resumable=True)
     damping_every: int = setting(
         "Number of steps between choices of the damping by leave-one-out.", default=10, ge=1, resumable=True
@@ -162,8 +145,8 @@ def solve_rows_minimum_norm(
             f"and its eigendecomposition does not fit in {memory:,} bytes; use damping > 0 or more memory"
         )
     factored_at = perf_counter()
-    B, (damping, unit) = _by_output(eps), _damping_of_kernel(solver, eps.shape[0])
-    is_damped = unit == "mean" and damping_decides(damping, math.prod(eps.shape), eps)
+    B, (damping, scale) = _by_output(eps), _damping_of_kernel(solver, eps.shape[0])
+    is_damped = scale == "mean" and damping_decides(damping, math.prod(eps.shape), eps)
 
     def evaluate(
         Z: Array, dZ: Array, before: _Solved | None, factored: Factor, info: FactorInfo
@@ -239,37 +222,7 @@ class _Solved(NamedTuple):
     left: Array | None
 
 
-@equation.register(MinimumNorm)
-def equation_of_outputs(solver: Any, J: Jacobian, eps: Array, key: Key = (0, 0)) -> Equation:
-    """Return the equation for all logits or the centered logits, and for all or some rows of each sample."""
-    whole = replace(solver, outputs="logits", rows="all")
-    if solver.outputs == "centered-logits":
-        if J.outputs is not None:
-            raise UsageError(
-                f"solve({type(solver).__name__}): J already has combined outputs; use outputs='logits'"
-            )
-        Q = centering(eps)
-        J, eps = J._replace(outputs=Q), matmul(eps, Q)
-    return with_rows(solver, whole, J, eps, key)
-
-
-def centering(like: Array) -> Array:
-    """Return Q (c, c-1) for outputs (n, c): orthonormal columns that are orthogonal to the vector of ones.
-
-    Q is the Helmert matrix without its constant vector.
-
-    Raises
-    ------
-    ShapeError
-        If there is a single output, which softmax ignores.
-    """
-    c = like.shape[1]
-    if c < 2:
-        raise ShapeError("solve(MinimumNorm): a single output has no centered logits; use outputs='logits'")
-    columns = [
-        [(float(i < j) - j * float(i == j)) / math.sqrt(j * (j + 1)) for j in range(1, c)] for i in range(c)
-    ]
-    return backend_of(like).asarray(columns, dtype=like.dtype)
+equation.register(MinimumNorm)(equation_of_outputs)
 
 
 def _factor(
@@ -287,7 +240,7 @@ def _factor(
         bound with which the kernel is factored by tiles.
     """
     order, memory = eps.shape[0] * eps.shape[1], solver.memory
-    mu, unit = _damping_of_kernel(solver, eps.shape[0])
+    mu, scale = _damping_of_kernel(solver, eps.shape[0])
     rule = PinvRule(damping=mu)
     size, backend = nbytes((1,), eps), backend_of(eps)
     limits = limits_of(backend)
@@ -303,12 +256,12 @@ def _factor(
                     order,
                     eps,
                     rule,
-                    damping_unit=unit,
+                    damping_scale=scale,
                     inspect=inspect,
                 )
             else:
                 bound = kernel_memory(memory, backend) or UNBOUNDED
-                found = factor_tiled_kernel(J, mu, bound, rung, unit, inspect)
+                found = factor_tiled_kernel(J, mu, bound, rung, scale, inspect)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -319,8 +272,8 @@ def _factor(
     return None
 
 
-def _damping_of_kernel(solver: MinimumNorm, samples: int) -> tuple[float, DampingUnitOfMatrix]:
-    """Return the damping of the kernel of n samples, and its unit."""
+def _damping_of_kernel(solver: MinimumNorm, samples: int) -> tuple[float, DampingScale]:
+    """Return the damping of the kernel of n samples, and its scale."""
     assert solver.damping != "leave-one-out"
     if solver.damping_unit == "absolute":
         return samples * solver.damping, "one"

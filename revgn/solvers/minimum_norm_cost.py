@@ -1,15 +1,13 @@
 """Costs of the minimum-norm step, and the rank of its kernel, as far as they are known before training."""
 
-from typing import Any
-
 from revgn.cost import Cost, Sizes, cost
 from revgn.solvers.jacobian import work_of_rows
-from revgn.solvers.kernel_cost import HELD, are_few, are_summed, kernel_work, rows_memory
-from revgn.solvers.leave_one_out import CANDIDATES, Damping
+from revgn.solvers.kernel_cost import HELD, are_few, are_summed, kernel_work, rows_memory, singular_kernel
+from revgn.solvers.leave_one_out import CANDIDATES
 from revgn.solvers.minimum_norm import MinimumNorm
+from revgn.solvers.outputs import constrained
 from revgn.solvers.tiled_kernel import UNBOUNDED, is_dense, plan_tiles
 
-_HIDDEN = 0.8  # observed: below this ratio of rank at W = 0 to order, the kernel is singular for small W too
 _LAUNCHES, _LAUNCHES_OF_LAYER = 83, 18  # launches of a solve, and of each layer, without the kernel
 _SOLVES, _SOLVES_OF_ESTIMATES = 2, 10  # triangular solves for the solution, and for the smallest eigenvalue
 _PASSES, _PASSES_OF_ESTIMATES = 4, 20  # sweeps over the factor for the solution, and for its eigenvalues
@@ -96,22 +94,3 @@ def _cost_of_leave_one_out(solver: MinimumNorm, once: Cost, rows: int) -> Cost:
     work["eigenvectors"] = 9.0 * share * order**3
     work["leave-one-out"] = 2.0 * share * len(CANDIDATES) * rows * order**2
     return Cost(work)
-
-
-def constrained(solver: Any, sizes: Sizes) -> tuple[int, Sizes]:
-    """Return the number of constrained rows per sample, and the sizes of a step with these rows."""
-    m = sizes.outputs - (solver.outputs == "centered-logits")
-    if solver.rows == "all":
-        return m, sizes
-    return solver.rows, sizes._replace(own_rows=True, span=sizes.span or sizes.outputs)
-
-
-def singular_kernel(damping: Damping, rows: int, sizes: Sizes) -> str | None:
-    """Return the beginning of a note if the undamped kernel is known to be singular, else None."""
-    order, rank, when = sizes.samples * rows, sizes.rank_bound(rows), ""
-    at_zero = sizes.rank_at_zero(rows)
-    if sizes.starts_at_zero and at_zero < min(rank, _HIDDEN * order):
-        rank, when = at_zero, " at initialization"
-    if damping or rank >= order:
-        return None
-    return f"without damping, the kernel of order {order:,} is singular (rank at most {rank:,}{when})"

@@ -11,7 +11,7 @@ A_k and b_k are computed once, group by group, and stored like the tiles. No Gra
 import math
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from revgn._dispatch import has_map
 from revgn.arrays import (
@@ -32,7 +32,7 @@ from revgn.arrays import (
 from revgn.errors import UsageError
 from revgn.linalg import (
     RUNGS,
-    DampingUnit,
+    DampingScale,
     Factor,
     FactorInfo,
     Rung,
@@ -45,10 +45,20 @@ from revgn.networks import walk
 from revgn.solvers.jacobian import Jacobian, cast, output_count
 from revgn.solvers.kernel import Held, SamplePart, add_parts, parts_backward
 from revgn.solvers.kernel_cost import HELD
+from revgn.structs import setting
 from revgn.trees import is_empty
 
 UNBOUNDED = 2**62  # bytes
 _FEWEST = 8  # smallest number of tiles in a row; one ninth of the memory for the lower half is then wasted
+
+
+def memory_setting() -> Any:
+    """Return the setting of a solver's memory for the kernel, in bytes; its default is None."""
+    text = (
+        "Memory for the tangent kernel in bytes, for example 4GB; by default half of the machine's memory. A "
+        "larger kernel is factored by tiles."
+    )
+    return setting(text, default=None, ge=1, le=2**62, size=True, resumable=True)
 
 
 class TilePlan(NamedTuple):
@@ -143,12 +153,12 @@ def factor_tiled_kernel(
     damping: float,
     memory: int,
     rung: Rung,
-    unit: DampingUnit = "mean",
+    scale: DampingScale = "mean",
     inspect: bool = True,
 ) -> tuple[Factor, FactorInfo] | None:
     """Factor Theta + mu I by tiles in `memory` bytes.
 
-    mu is `damping`, multiplied by the mean diagonal of Theta if that is the unit.
+    mu is `damping`, multiplied by the mean diagonal of Theta if that is the scale.
 
     Notes
     -----
@@ -174,11 +184,11 @@ def factor_tiled_kernel(
     order = xp.concat([xp.reshape(rows[:, group], (-1,)) for group in groups])
     sizes = [c * (group.stop - group.start) for group in groups]
     tiles = Scratch(plan.room - kernel.sources.in_memory, plan.kernel)
-    mu = damping * mean if unit == "mean" else damping
+    mu = damping * mean if scale == "mean" else damping
     factored = cholesky_tiled(kernel.tile, mu, sizes, order, tiles)
     if factored is None:
         return None
-    relative = damping if unit == "mean" else 0.0
+    relative = damping if scale == "mean" else 0.0
     return with_info(factored, n * c, like, mu, rung, damping=relative, inspect=inspect)
 
 

@@ -43,7 +43,7 @@ def factor_matrix(K, library, dtype, rule=None, unit="largest", first_rung="chol
         return library.backend.asarray(K, dtype=kind) + 0.0
 
     like = library.asarray(K, dtype)
-    return factor(form, K.shape[0], like, rule or PinvRule(), damping_unit=unit, first_rung=first_rung)
+    return factor(form, K.shape[0], like, rule or PinvRule(), damping_scale=unit, first_rung=first_rung)
 
 
 GOOD = [4.0, 3.0, 2.0, 1.0, 0.5]

@@ -87,7 +87,7 @@ def test_info_equals_the_info_of_the_whole(cut, K, backend):
     found = with_info(factored, N, like, 0.1, "cholesky")
     damping = 0.1 / float(np.mean(np.diag(K)))
     whole = factor(
-        lambda _: backend.asarray(K) + 0.0, N, like, PinvRule(damping=damping), damping_unit="mean"
+        lambda _: backend.asarray(K) + 0.0, N, like, PinvRule(damping=damping), damping_scale="mean"
     )[1]
     assert isinstance(found[1], FactorInfo)
     assert found[1][:3] == whole[:3]
