@@ -80,16 +80,7 @@ def read_h5(path: Path, names: ArrayNames) -> Arrays:
     import h5py
 
     def read(key: str) -> HostArray:
-        try:
-            stored = file[key]
-        except (KeyError, OSError):
-            raise DataError(f"{path}: {key} is a link whose target is missing") from None
-        if not isinstance(stored, h5py.Dataset):
-            raise DataError(f"{path}: {key} is a group, not a data set")
-        if stored.is_virtual or stored.external:
-            _check_sources(path, key, stored)
-        elif (stored.nbytes or 0) > DEFLATE_RATIO * path.stat().st_size:
-            raise DataError(f"{path}: {key} declares the shape {stored.shape}, more than the file can hold")
+        stored = stored_array(path, file, key)
         check_room(path, key, stored.nbytes or 0)
         if h5py.check_string_dtype(stored.dtype):
             return np.asarray(stored.asstr(errors="replace")[()], dtype=str)
@@ -102,6 +93,26 @@ def read_h5(path: Path, names: ArrayNames) -> Arrays:
 
     with reading(path), h5py.File(path, "r") as file:
         return _read_parts(path, names, file, read)
+
+
+def stored_array(path: Path, file: Any, key: str) -> Any:
+    """Return a data set of an HDF5 file, whose numbers are in this file or in another one that is present.
+
+    A missing target or source, a group, and a size that the file cannot hold raise `DataError`.
+    """
+    import h5py
+
+    try:
+        stored = file[key]
+    except (KeyError, OSError):
+        raise DataError(f"{path}: {key} is a link whose target is missing") from None
+    if not isinstance(stored, h5py.Dataset):
+        raise DataError(f"{path}: {key} is a group, not a data set")
+    if stored.is_virtual or stored.external:
+        _check_sources(path, key, stored)
+    elif (stored.nbytes or 0) > DEFLATE_RATIO * path.stat().st_size:
+        raise DataError(f"{path}: {key} declares the shape {stored.shape}, more than the file can hold")
+    return stored
 
 
 def _check_sources(path: Path, key: str, stored: Any) -> None:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from revgn.data.archives import USUAL_INPUTS, USUAL_TARGETS
+from revgn.data.archives import USUAL_INPUTS, USUAL_TARGETS, stored_array
 from revgn.data.cells import column_positions, is_number, listed, numbers, open_table, same_name
 from revgn.data.dataset import HostArray, as_float64, reading
 from revgn.data.folders import IMAGE_SUFFIXES, read_images
@@ -246,9 +246,9 @@ def _h5_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[P
         x, y = _choose(present, of, str(path))
 
         def open_array(name: str) -> Read:
-            stored, at = file[name], 0
-            if not isinstance(stored, h5py.Dataset) or not stored.shape:
-                raise DataError(f"{path}: {name} is not a data set with rows")
+            stored, at = stored_array(path, file, name), 0
+            if not stored.shape:
+                raise DataError(f"{path}: {name} is a single value; expected rows of numbers")
             source = stored.asstr() if h5py.check_string_dtype(stored.dtype) else stored
 
             def read(count: int) -> HostArray:

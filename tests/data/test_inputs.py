@@ -160,6 +160,33 @@ def test_arrays_that_cannot_be_used(save, tmp_path):
         rows(tmp_path / "objects.npz", interface())
 
 
+def test_numbers_that_are_not_in_the_h5_file_are_refused(tmp_path):
+    """HDF5 would return the fill value."""
+    path, source = tmp_path / "own.h5", tmp_path / "source.h5"
+    layout = h5py.VirtualLayout(X.shape, X.dtype)
+    layout[:] = h5py.VirtualSource("source.h5", "x", X.shape)
+    with h5py.File(source, "w") as file:
+        file["x"] = X
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("x", layout, fillvalue=7.0)
+    np.testing.assert_array_equal(rows(path, interface())[0], X)
+    source.unlink()
+    with pytest.raises(DataError, match=r"the numbers of x are in the file source\.h5, which is missing"):
+        rows(path, interface())
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", X.shape, X.dtype, external=[("raw.bin", 0, X.nbytes)])
+    with pytest.raises(DataError, match=r"the numbers of x are in the file raw\.bin, which is missing"):
+        rows(path, interface())
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", (10**9, 3), X.dtype, chunks=(1000, 3))
+    with pytest.raises(DataError, match=r"x declares the shape \(1000000000, 3\), more than the file can"):
+        rows(path, interface())
+    with h5py.File(path, "w") as file:
+        file["x"] = 1.0
+    with pytest.raises(DataError, match="x is a single value; expected rows of numbers"):
+        rows(path, interface())
+
+
 def test_a_damaged_archive_is_one_clear_error(tmp_path):
     path = tmp_path / "own.npz"
     np.savez_compressed(path, x=np.random.default_rng(0).standard_normal((4000, 3)))
