@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TextIO, get_args
 
@@ -116,10 +117,15 @@ def _stored_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """Return the names of the run folders; the whole path where two names are the same."""
+    """Return the names of the run folders: whole paths where names are the same, numbered where these are."""
     names = [run.folder.resolve().name for run in runs]
     paths = [str(run.folder).strip("/.").replace("/", "_") for run in runs]
-    return [name if names.count(name) == 1 else path for name, path in zip(names, paths, strict=True)]
+    found: list[str] = []
+    for name, path in zip(names, paths, strict=True):
+        chosen = name if names.count(name) == 1 else path or name
+        numbered = (f"{chosen}-{number}" for number in count(2))
+        found.append(next(each for each in chain([chosen], numbered) if each not in found))
+    return found
 
 
 def _write_csv(run: Run, folder: Path, constants: Constants) -> None:
@@ -175,7 +181,7 @@ def _write_tensorboard(run: Run, folder: Path, constants: Constants) -> None:
         writer.add_text("settings", f"    {settings}", 0, walltime=start)
         for cadence in _GROUPS:
             series = series_of(run, cadence)
-            steps = series["step"]
+            steps = series.get("step", np.zeros(0))  # absent before the first evaluation
             seconds = series.get("seconds", np.zeros_like(steps))
             passed = np.nancumsum(seconds) if cadence == "steps" else seconds
             for name in series.keys() - {cadence_of(cadence).scale.name, "step"}:

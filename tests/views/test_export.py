@@ -15,6 +15,8 @@ from revgn.settings import build_config, config_dict
 from revgn.store import create_run, open_run
 from revgn.views import export_runs, to_pandas, to_xarray
 
+MODULES = {"csv": "csv", "parquet": "pyarrow", "netcdf": "h5netcdf", "tensorboard": "tensorboardX"}
+
 
 @pytest.fixture
 def run(tmp_path, provenance):
@@ -88,9 +90,9 @@ def test_tensorboard(run, tmp_path):
     assert b'"lr": 0.5' in text.tensor_proto.string_val[0]
 
 
-@pytest.mark.parametrize("form", ["csv", "parquet", "netcdf", "tensorboard"])
+@pytest.mark.parametrize("form", MODULES)
 def test_files_are_never_overwritten_or_left_incomplete(run, tmp_path, form, monkeypatch):
-    pytest.importorskip({"csv": "csv", "parquet": "pyarrow", "netcdf": "h5netcdf"}.get(form, "tensorboardX"))
+    pytest.importorskip(MODULES[form])
     export_runs([run], tmp_path / "out", form)
     with pytest.raises(UsageError, match="exists already and is not overwritten"):
         export_runs([run], tmp_path / "out", form)
@@ -133,6 +135,25 @@ def test_runs_with_the_same_folder_name_get_different_file_names(tmp_path, prove
     assert [path.name for path in export_runs(runs, "out", "csv")] == ["a_x", "b_x", "y", "settings.csv"]
     with pytest.raises(UsageError, match="'xml' is not one of csv, parquet"):
         export_runs(runs, "out", "xml")
+
+
+@pytest.mark.parametrize("form", MODULES)
+def test_runs_whose_paths_are_written_alike_are_all_exported(tmp_path, provenance, form, monkeypatch):
+    """A path loses its separators and leading dots."""
+    pytest.importorskip(MODULES[form])
+    paths = [".", "../a/x", "a/x", "a_x"]
+    for number, path in enumerate(paths):
+        with create_run(tmp_path / "x" / path, replace(provenance, seed=number)) as writer:
+            writer.record_step({"step": 1, "loss": float(number)})
+    monkeypatch.chdir(tmp_path / "x")
+    runs = [open_run(path) for path in paths]
+    *targets, table = export_runs(runs, tmp_path / "out", form)
+    assert [target.name.removesuffix(".nc") for target in targets] == ["x", "a_x", "a_x-2", "a_x-3"]
+    assert {*targets, table} == {*(tmp_path / "out").iterdir()}
+    if table.suffix == ".csv":
+        with table.open() as file:
+            rows = [(row["run"], row["seed"]) for row in csv.DictReader(file)]
+        assert rows == [("x", "0"), ("a_x", "1"), ("a_x-2", "2"), ("a_x-3", "3")]
 
 
 def test_csv_preserves_infinities(tmp_path, provenance):
