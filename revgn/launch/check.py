@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from revgn.errors import DamagedError, DataError, RevgnError, RunError, reason_of
+from revgn.errors import DamagedError, DataError, RevgnError, RunError, UsageError, reason_of
 from revgn.launch.problem import ROUNDING, own_parts, problem_of, redraw_difference
 from revgn.launch.provenance import provenance
 from revgn.settings import build_config, config_toml, filled_settings, parse_toml, without_none
@@ -77,13 +77,17 @@ def _repair(folder: Path) -> str:
             raise RunError(f"{folder / names.RUN_FILE}: cannot be made again: {reason}") from None
         restore_run(folder, provenance(problem, f"revgn check --repair {folder}"))
         return "run.h5 was made again from the settings and the journal; its start and history are lost"
-    if _is_complete(run):
+    try:
+        config_file = config_toml(build_config(run.config))
+    except UsageError as error:
+        raise RunError(f"{folder}: cannot be repaired by this version of revgn: {error}") from None
+    if _is_complete(run, config_file):
         return "the run is complete; nothing was written"
     repair_run(folder, lambda config: config_toml(build_config(config)))
     return "the journal was written into run.h5"
 
 
-def _is_complete(run: Run) -> bool:
+def _is_complete(run: Run, config_file: str) -> bool:
     """Return whether a run that has ended needs no repair: journal, format, checksum and config.toml."""
     files = (names.RUN_FILE, names.CONFIG_FILE, names.JOURNAL_FILE)
     path, config, journal = (run.folder / name for name in files)
@@ -96,7 +100,7 @@ def _is_complete(run: Run) -> bool:
         and journal.is_file()
         and known == journal.stat().st_size
         and config.is_file()
-        and config.read_bytes() == config_toml(build_config(run.config)).encode()
+        and config.read_bytes() == config_file.encode()
     )
 
 
@@ -165,7 +169,7 @@ def _config(run: Run) -> str:
         raise RunError(f"{path}: cannot be read: {reason_of(error)}") from None
     with reading(run.folder / names.RUN_FILE) as file:
         version = int(file.attrs["format_version"])
-    of_file = migrated({"format_version": version, "config_json": json.dumps(content)}, path)
+    of_file = migrated({"format_version": version, "config_json": json.dumps(content, default=str)}, path)
     of_file, of_run = filled_settings(json.loads(of_file["config_json"])), filled_settings(run.config)
     if without_none(of_file) != without_none(of_run):
         raise RunError(f"{path}: its settings differ from the settings in run.h5")

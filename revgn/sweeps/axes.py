@@ -10,6 +10,7 @@ log:1e-3..1       likewise, with a uniformly distributed logarithm
 Numbers of a range are rounded for a setting that takes only whole numbers, such as `hidden`.
 """
 
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -35,6 +36,13 @@ class Axis:
     high: float = math.nan
     log: bool = False
     whole: bool = False  # whether the numbers of the range are rounded
+
+    def __post_init__(self) -> None:
+        try:
+            json.dumps(self.values)
+        except TypeError:  # as for a date of TOML
+            bad = ", ".join(map(str, self.values))
+            raise UsageError(f"grid {self.path}: {bad}: expected numbers, text or lists of these") from None
 
     @property
     def is_continuous(self) -> bool:

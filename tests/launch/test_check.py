@@ -118,6 +118,7 @@ def other_data(folder):
         (edit_config, {"config.toml"}),
         (other_data, {"data", "weights"}),
         (lambda folder: (folder / "config.toml").write_bytes(b"\xff[["), {"config.toml"}),
+        (lambda folder: (folder / "config.toml").write_text("training.seed = 2020-01-01"), {"config.toml"}),
     ],
 )
 def test_damage_is_located(folder, damage, what):

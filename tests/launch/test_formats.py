@@ -192,6 +192,14 @@ def test_a_run_with_a_removed_optimizer_cannot_be_resumed(tmp_path):
         resume_run(unpack(2, tmp_path) / "agreement", {"training": {"steps": 8}})
 
 
+def test_a_run_with_a_removed_optimizer_is_left_unchanged_by_a_repair(tmp_path):
+    old = unpack(2, tmp_path) / "agreement"
+    before = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match=r"cannot be repaired by this version of revgn: .*'agreement'"):
+        check_run(old, repair=True)
+    assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == before
+
+
 def test_an_invalid_format(adam):
     _, old = adam
     with h5py.File(old / "run.h5", "r+") as file:

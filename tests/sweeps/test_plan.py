@@ -80,6 +80,7 @@ def test_ranges_of_settings_that_take_whole_numbers_are_rounded(name, text, valu
         ("0..10000000", "at most 100,000"),
         ("0.1..inf", "both finite"),
         ([], "has no value"),
+        ("1,2020-01-01", "1, 2020-01-01: expected numbers, text or lists of these"),
     ],
 )
 def test_invalid_axes_are_rejected(text, message):
@@ -308,6 +309,7 @@ def test_the_name_of_a_trial_depends_on_all_its_settings():
         ("[grid]\nlr = [0.1, -1]", "trial lr=-1: optimizer.lr: -1.0 cannot be used"),
         ("[grid]\nlr = '0.1..1'", "lr: a range has no countable values"),
         ("[grid]\nseed = '0..99999'\nbatch_size = '1..99999'", "expected at most 100,000 trials"),
+        ("[grid]\nlr = [2020-01-01]", "file: grid lr: 2020-01-01: expected numbers, text or lists"),
         ("[sweep]\nrandom = 0", "random: 0 is not between"),
         ("[sweep]\nrandom = 'a'", "sweep.random is 'a'; expected a non-negative integer"),
         ("[sweep]\nrandom_seed = -1", "sweep.random_seed is -1"),
