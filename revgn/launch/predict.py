@@ -174,18 +174,20 @@ def predict_file(
         class that the run does not have counts as wrong; for a regression `rmse` and `r2`. Empty otherwise.
     """
     interface, rows = predictor.model.interface, 0
-    found: list[HostArray] = []  # predicted and true classes (m, 2), or predicted and true targets (m, 2 c)
+    found: list[tuple[HostArray, HostArray]] = []  # predictions and targets of each piece
     pieces = read_inputs(path, interface, DataSettings(str(path), **settings))
     for predictions, targets in predict_pieces(predictor, pieces, str(path)):
         write(predictions)
         rows += predictions.values.shape[0]
         if targets is not None and (truth := true_values(targets, interface)) is not None:
             own = predictions.values if predictions.predicted is None else predictions.predicted
-            found.append(np.column_stack((own, truth)))
+            found.append((own, truth))
     if not found:
         return rows, {}
-    both = np.concatenate(found)
-    predicted, truth = np.split(both[np.isfinite(both).all(axis=1)], 2, axis=1)
+    predicted, truth = map(np.concatenate, zip(*found, strict=True))
+    truth = true_classes(truth) if interface.task == "classification" else truth
+    is_given = np.isfinite(truth.reshape(truth.shape[0], -1)).all(axis=1)
+    predicted, truth = predicted[is_given], truth[is_given]
     if not truth.size:
         return rows, {}
     scores = {"rows": truth.shape[0]}
@@ -197,10 +199,11 @@ def predict_file(
 
 
 def true_values(targets: HostArray, interface: Interface) -> HostArray | None:
-    """Return the targets of a file as positions of classes (n,) or as numbers (n, c); None if neither.
+    """Return targets as numbers (n, c), or two readings of labels (n, 2); None if they are neither.
 
-    Missing values are NaN. A class is recognized by its name, or by its position if the file has none of the
-    names; the position of an unknown class is -1.
+    Both readings are positions of classes. In the first, a label is the name of a class; in the second, it is
+    a position. `true_classes` chooses one of them for the whole file. Missing values are NaN, and an unknown
+    class has the position -1.
     """
     c = len(interface.classes)
     if interface.task == "regression":
@@ -210,17 +213,33 @@ def true_values(targets: HostArray, interface: Interface) -> HostArray | None:
             return None
         return numbers if numbers.shape[1] == c else None
     if targets.ndim == 2 and targets.shape[1] == c > 1 and targets.dtype.kind in "biuf":
-        return np.asarray(targets.argmax(axis=1))
+        return np.repeat(targets.argmax(axis=1)[:, None], 2, axis=1)
     labels = targets.reshape(targets.shape[0], -1)
     if labels.shape[1] != 1:
         return None
     if labels.dtype.kind == "S":
         labels = np.char.decode(labels, "utf-8", "replace")
     names = [label_name(label) for label in labels[:, 0].tolist()]
-    places = {name: k for k, name in enumerate(interface.classes)}
-    if not places.keys() & {*names}:
-        places = {str(k): k for k in range(c)}
-    return np.array([places.get(name, np.nan if name in MISSING else -1) for name in names])
+    by_name = {name: k for k, name in enumerate(interface.classes)}
+    by_position = {str(k): k for k in range(c)}
+
+    def places(name: str) -> tuple[float, float]:
+        unknown = np.nan if name in MISSING else -1
+        return by_name.get(name, unknown), by_position.get(name, unknown)
+
+    return np.array([*map(places, names)])
+
+
+def true_classes(readings: HostArray) -> HostArray:
+    """Return the positions (n,) of the classes of all labels of a file, from both readings (n, 2).
+
+    Labels are names, unless none of them is a class, or some are not while all are positions.
+    """
+    by_name, by_position = readings.T
+    has_other_names, has_other_positions = (readings == -1).any(axis=0)
+    is_by_position = not (by_name >= 0).any() or (has_other_names and not has_other_positions)
+    found: HostArray = by_position if is_by_position else by_name
+    return found
 
 
 def _predictions(z: HostArray, model: Model) -> Predictions:

@@ -19,7 +19,7 @@ from revgn.launch import (
     rebuild,
     start_run,
 )
-from revgn.launch.predict import Predictions, true_values
+from revgn.launch.predict import Predictions, true_classes, true_values
 from revgn.settings import build_config
 from revgn.store import open_run
 
@@ -236,6 +236,9 @@ def test_predict_and_eval_find_the_same_accuracy_however_labels_are_written(tmp_
         (np.array(["bee", "ant", "fly"]), ("ant", "bee"), [1, 0, -1]),
         (np.array([1, 0]), ("ant", "bee"), [1, 0]),
         (np.array([7, 5, 7]), ("5", "7"), [1, 0, 1]),
+        (np.array([0, 1, 2]), ("1", "2", "3"), [0, 1, 2]),
+        (np.array([1, 2, 7]), ("1", "2", "3"), [0, 1, -1]),
+        (np.array([0, 1, 2, 3]), ("1", "2", "3"), [-1, 0, 1, 2]),
         (np.array([[0, 1], [1, 0]]), ("ant", "bee"), [1, 0]),
         (np.array([True, False]), ("False", "True"), [1, 0]),
         (np.array([b"bee", b"ant"]), ("ant", "bee"), [1, 0]),
@@ -245,7 +248,21 @@ def test_predict_and_eval_find_the_same_accuracy_however_labels_are_written(tmp_
 def test_classes_of_a_file_are_recognized(finished, targets, classes, expected):
     interface = open_predictor(finished).model.interface
     found = true_values(targets, replace(interface, classes=classes))
-    assert found is None if expected is None else found.tolist() == expected
+    assert found is None if expected is None else true_classes(found).tolist() == expected
+
+
+def test_labels_have_one_meaning_in_the_whole_file(tmp_path, monkeypatch):
+    """Positions of the classes 1, 2 and 3: the first rows have no name of a class, the last have no other."""
+    x = np.repeat(np.eye(3), 8, axis=0)
+    y = np.repeat([1, 2, 3], 8)
+    np.savez(tmp_path / "own.npz", x=x, y=y)
+    data = {"name": str(tmp_path / "own.npz"), "task": "classification"}
+    start_run(build_config({"data": data, "training": {"steps": 1, "batch_size": 8}}), tmp_path / "run")
+    np.savez(tmp_path / "positions.npz", x=x, y=y - 1)
+    predictor = open_predictor(tmp_path / "run")
+    monkeypatch.setattr("revgn.data.inputs.PIECE", 8)
+    named = predict_file(predictor, tmp_path / "own.npz", lambda found: None)
+    assert predict_file(predictor, tmp_path / "positions.npz", lambda found: None) == named
 
 
 def test_a_label_that_is_missing_is_not_compared(finished, tmp_path):
