@@ -195,6 +195,7 @@ def _with_options(
     from revgn.errors import UsageError
     from revgn.settings import canonical, flat, merge_settings
     from revgn.sweeps import parse_axis
+    from revgn.sweeps.plan import LENGTH
     from revgn.sweeps.tune import is_same_setting
 
     axes = {axis.path: axis for axis in plan.axes}
@@ -215,10 +216,12 @@ def _with_options(
         axes=tuple((axes | of_options).values()),
         **{name: value for name, value in of_sweep.items() if value is not None},
     )
-    for path in flat(settings):
+    for path, value in flat(settings).items():
         setting = path.removesuffix(".kind")
-        if same := [axis.path for axis in found.axes if is_same_setting(found, axis.path, setting)]:
-            raise UsageError(f"{setting}: has no effect, since the grid sets {same[0]}")
+        for axis in found.axes:
+            is_void = {axis.path, path} == LENGTH and value is not None
+            if is_void or is_same_setting(found, axis.path, setting):
+                raise UsageError(f"{setting}: has no effect, since the grid sets {axis.path}")
     return found
 
 

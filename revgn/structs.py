@@ -76,6 +76,7 @@ class Setting(NamedTuple):
     resumable: bool
     size: bool
     chosen: bool
+    replaces: str | None
 
     @property
     def is_part(self) -> bool:
@@ -91,6 +92,7 @@ def setting(
     resumable: bool = False,
     size: bool = False,
     chosen: bool = False,
+    replaces: str | None = None,
     **bounds: Any,
 ) -> Any:
     """Create a dataclass field that is a setting.
@@ -107,11 +109,15 @@ def setting(
         Whether the value is a number of bytes, which may be written as 4GB.
     chosen : bool
         Whether the value is chosen from the data if neither the value nor a preset is given.
+    replaces : str or None
+        Name of a field beside it that would void the value: where the value is given, settings of weaker
+        layers do not set that field.
     **bounds
         Fields of `Bounds`.
     """
     own = {"meaning": meaning, "family": family, "resumable": resumable, "size": size, "chosen": chosen}
-    return dataclasses.field(default=default, metadata=own | {"bounds": Bounds(**bounds)})
+    further = {"replaces": replaces, "bounds": Bounds(**bounds)}
+    return dataclasses.field(default=default, metadata=own | further)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(setting, dataclasses.field))

@@ -1,8 +1,8 @@
 """Build configurations from nested dicts: merge the dicts, then build the structs.
 
 Options override files, files override presets, presets override defaults. If one of them chooses another
-kind, of optimizer for example, its table replaces the whole table that it overrides. An error suggests the
-nearest known name.
+kind, of optimizer for example, its table replaces the whole table that it overrides. Likewise, if one of them
+sets `epochs`, the `steps` that it overrides are left out. An error suggests the nearest known name.
 """
 
 import difflib
@@ -108,6 +108,8 @@ def _merged(cls: type | None, weak: Table, strong: Table) -> Table:
     merged = dict(weak)
     for key, value in strong.items():
         of = fields.get(key)
+        if of is not None and of.replaces is not None and of.replaces not in strong:
+            merged.pop(of.replaces, None)
         new, old = _normal(of, value), _normal(of, weak.get(key))
         if not (isinstance(new, dict) and isinstance(old, dict)):
             is_none = new is None and of is not None and of.family is not None

@@ -67,7 +67,9 @@ class TrainingSettings:
         le=10**12,
         chosen=True,
     )
-    epochs: int = setting("Number of epochs.", default=5, ge=1, le=10**12, resumable=True, chosen=True)
+    epochs: int = setting(
+        "Number of epochs.", default=5, ge=1, le=10**12, resumable=True, chosen=True, replaces="steps"
+    )
     steps: int | None = setting(
         "Number of steps; by default set by epochs.",
         default=None,

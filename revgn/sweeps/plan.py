@@ -48,6 +48,7 @@ from revgn.sweeps.axes import NONE, Axis, draw, parse_axis
 Rule = Literal["score", "largest", "progress", "fit"]
 
 SEED = "training.seed"
+LENGTH = {"training.epochs", "training.steps"}  # steps would void epochs
 _TABLES = ("grid", "variants", "sweep")
 _DRAW_TAG = 0x5EE9
 _MOST_JOBS = 100_000
@@ -94,6 +95,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.tune is not None and self.search is not None:
             raise UsageError("tune and search: both choose the trials; use only one of them")
+        if {axis.path for axis in self.axes} >= LENGTH:
+            raise UsageError("grid: epochs and steps both set the length of training; use only one of them")
 
 
 def parse_plan(text: str, source: str) -> Plan:

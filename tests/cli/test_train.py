@@ -195,6 +195,9 @@ def test_settings_without_effect_are_noted_or_refused(invoke, tmp_path):
         assert "--epochs: has no effect with --steps" in found.stderr
     assert list(tmp_path.iterdir()) == []
     assert invoke("train", *tiny, "--epochs", 1, "--steps", "none", "--dry-run").exit_code == 0
+    (tmp_path / "own.toml").write_text("training.steps = 2")
+    found = invoke("train", "own.toml", *tiny, "--epochs", 3, "--dry-run", "--json")
+    assert json.loads(found.stdout)["steps"] == 3 * 4
 
 
 def test_auto_chooses_a_solver_and_stores_it_in_the_run(invoke, tmp_path):

@@ -121,6 +121,21 @@ def test_another_kind_replaces_the_weaker_table():
     assert none.training.average is None
 
 
+def test_epochs_replace_the_steps_of_a_weaker_layer():
+    """Steps would void the epochs; within one layer, as in the file of a run, they do."""
+
+    def length(*layers):
+        training = build_config(*({"training": layer} for layer in layers)).training
+        return training.steps or f"{training.epochs} epochs"
+
+    assert length({"epochs": 3}, {"steps": 2}) == "3 epochs"
+    assert length({"epochs": 3}, {"seed": 1}, {"steps": 2, "epochs": 4}) == "3 epochs"
+    assert length({"epochs": 3, "steps": 2}, {"steps": 7}) == 2
+    assert length({"steps": 2}, {"epochs": 3}, {"steps": 7}) == 2
+    assert length({"steps": "none"}, {"epochs": 3}, {"steps": 7}) == "3 epochs"
+    assert length({"seed": 1}, {"steps": 2, "epochs": 3}) == 2
+
+
 def test_merging_does_not_change_the_layers():
     weak, strong = {"a": {"b": 1, "c": 2}, "d": {"e": 3}}, {"a": {"b": 4}, "d": 5}
     assert merge_settings(strong, weak) == {"a": {"b": 4, "c": 2}, "d": 5}

@@ -114,6 +114,12 @@ def test_variants_and_points():
     assert trials[6].settings["optimizer"] == {"kind": "adam", "lr": 0.01}
 
 
+def test_epochs_of_the_grid_replace_the_steps_of_the_plan():
+    plan = parse_plan("[training]\nsteps = 2\n[grid]\nepochs = [1, 3]", "file")
+    found = [build_config(trial.settings).training for trial in plan_trials(plan)]
+    assert [(training.steps, training.epochs) for training in found] == [(None, 1), (None, 3)]
+
+
 def test_the_path_of_a_setting_depends_on_the_optimizer():
     """For Gauss-Newton, damping belongs to the solver; for K-FAC, it belongs to the optimizer."""
     axes = (parse_axis("optimizer", "gauss-newton,kfac"), parse_axis("damping", "0.1,0.2"))
@@ -310,6 +316,7 @@ def test_the_name_of_a_trial_depends_on_all_its_settings():
         ("[grid]\nlr = '0.1..1'", "lr: a range has no countable values"),
         ("[grid]\nseed = '0..99999'\nbatch_size = '1..99999'", "expected at most 100,000 trials"),
         ("[grid]\nlr = [2020-01-01]", "file: grid lr: 2020-01-01: expected numbers, text or lists"),
+        ("[grid]\nepochs = [1, 2]\nsteps = [3]", "file: grid: epochs and steps both set the length"),
         ("[sweep]\nrandom = 0", "random: 0 is not between"),
         ("[sweep]\nrandom = 'a'", "sweep.random is 'a'; expected a non-negative integer"),
         ("[sweep]\nrandom_seed = -1", "sweep.random_seed is -1"),
