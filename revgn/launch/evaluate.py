@@ -1,6 +1,7 @@
 """Evaluation of the weights of a run on its own data or on other data."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,8 +11,9 @@ import numpy as np
 from revgn.arrays import BackendName
 from revgn.data import Dataset, Interface, Part
 from revgn.data.cells import column_positions
+from revgn.data.kinds import kind_of_file
 from revgn.data.labels import matched_label
-from revgn.errors import UsageError
+from revgn.errors import DataError, UsageError
 from revgn.launch.problem import model_of_run, problem_of
 from revgn.launch.rebuild import Step, weights_of
 from revgn.launch.scores import metrics_of_scores, score_part, scores_together
@@ -38,7 +40,7 @@ def evaluate_run(
     Parameters
     ----------
     data : dict
-        Data settings. Settings that are not given are taken from the run if the files have the same type.
+        Data settings. Settings that are not given are taken from the run if the files are of the same kind.
         Inputs are normalized with the training set of the run, and so are targets if the run normalized
         them. Classes are matched by name, and so are input columns if both files have names. The data of the
         run itself are not needed.
@@ -171,7 +173,7 @@ def matched_columns(other: Dataset, own: Interface) -> Dataset:
 def _other_data(run: Run, own: Interface, data: dict[str, Any]) -> Dataset:
     """Load the data that `data` describes, with columns and classes matched to the data of the run."""
     ours = run.config["data"]
-    same_kind = Path(data.get("name", ours["name"])).suffix == Path(ours["name"]).suffix
+    same_kind = _kind(data.get("name", ours["name"])) == _kind(ours["name"])
     inherited = ours if same_kind else {"folder": ours.get("folder")}
     if "name" in data:
         inherited = inherited | {"subset": None, "subset_seed": None}
@@ -180,3 +182,13 @@ def _other_data(run: Run, own: Interface, data: dict[str, Any]) -> Dataset:
     config = build_config({"data": inherited | data})
     loaded = load_data(config, for_training=False, input_columns=columns)
     return matched_columns(matched_classes(loaded, own), own)
+
+
+def _kind(name: str) -> str:
+    """Return the kind of data: by content, or for a file that is missing or cannot be read by its suffix."""
+    path = Path(name)
+    with suppress(DataError):
+        if path.is_file():
+            return kind_of_file(path)
+    suffix = path.suffix.lower().replace(".hdf5", ".h5")
+    return suffix if suffix in ("", ".npz", ".h5") else "table"

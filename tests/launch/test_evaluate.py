@@ -1,5 +1,6 @@
 """Evaluation of runs on their own and on other data, with raw and with averaged weights."""
 
+import gzip
 import shutil
 from dataclasses import replace
 
@@ -84,6 +85,26 @@ def test_classes_are_matched_by_name(finished, tmp_path):
     assert "test_accuracy" not in right
     with pytest.raises(UsageError, match=r"words\.csv: has class 'eight', which is not a class of the run"):
         evaluate_run(finished, write("words.csv", {8: "eight"}))
+
+
+def test_settings_of_a_table_apply_to_any_other_table(tmp_path):
+    """Also if the table of the run is gone; arrays have other settings."""
+    rows = [f"{k % 3},{k % 5},{k % 3}" for k in range(60)]
+    text = "\n".join(["a,y,b", *rows])
+    (tmp_path / "own.csv").write_text(text)
+    (tmp_path / "other.tsv").write_text(text.replace(",", "\t"))
+    (tmp_path / "other.csv.gz").write_bytes(gzip.compress(text.encode()))
+    data = {"name": str(tmp_path / "own.csv"), "target": "y", "task": "classification"}
+    start_run(build_config({"data": data, "training": {"steps": 1, "batch_size": 20}}), tmp_path / "run")
+    expected = evaluate_run(tmp_path / "run", {"name": str(tmp_path / "own.csv")})["all_loss"]
+    for is_gone in (False, True):
+        for name in ("other.tsv", "other.csv.gz"):
+            found = evaluate_run(tmp_path / "run", {"name": str(tmp_path / name)})
+            assert found["all_loss"] == pytest.approx(expected)
+        if not is_gone:
+            (tmp_path / "own.csv").unlink()
+    np.savez(tmp_path / "other.npz", x=[[k % 3, k % 3] for k in range(60)], y=[k % 5 for k in range(60)])
+    assert evaluate_run(tmp_path / "run", {"name": str(tmp_path / "other.npz")})["all_rows"] == 60
 
 
 def test_columns_beside_those_of_the_run_are_not_read(tmp_path):
