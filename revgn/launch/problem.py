@@ -152,7 +152,9 @@ def _load(run: Run, config: Config, stored: StoredNetwork | None) -> tuple[Confi
         with suppress(RevgnError):
             return moved, _load_as_then(run, moved, stored)
     kind = "file" if path.suffix else "folder"
-    raise DataError(f"{path}: there is no such {kind}; name the data of the run with --data {kind.upper()}")
+    is_of_run = path.resolve() == Path(run.config["data"]["name"]).resolve()
+    advice = f"; name the data of the run with --data {kind.upper()}" if is_of_run else ""
+    raise DataError(f"{path}: there is no such {kind}{advice}")
 
 
 def _load_as_then(run: Run, config: Config, stored: StoredNetwork | None) -> Dataset:

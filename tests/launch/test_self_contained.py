@@ -63,6 +63,12 @@ def test_training_needs_the_data_and_takes_them_under_a_new_name(moved):
     with pytest.raises(DataError, match=r"g\.npz: there is no such file"):
         analyse_run(open_run(folder))
     assert {finding.what: finding.outcome for finding in check_run(folder)}["data"] == "skipped"
+    for use in (
+        lambda name: resume_run(folder, {"data": {"name": name}, "training": {"steps": 6}}),
+        lambda name: analyse_run(open_run(folder), data=name),
+    ):
+        with pytest.raises(DataError, match=r"nowhere\.npz: there is no such file$"):
+            use("nowhere.npz")
     assert analyse_run(open_run(folder), rows=8, data=str(data)).keys() == {*open_run(folder).checkpoints}
     assert resume_run(folder, {"data": {"name": str(data)}, "training": {"steps": 6}}).step == 6
     assert open_run(folder).config["data"]["name"] == str(data)
