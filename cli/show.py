@@ -66,13 +66,17 @@ def command(run: Path, as_json: bool) -> None:
 
 
 def sparkline(values: list[float], *, log: bool = False, plain: bool = False) -> str:
-    """Return one bar per value (at most 40, evenly spaced), scaled to their range; digits if `plain`."""
+    """Return one bar per value (at most 40, evenly spaced), scaled to their range; digits if `plain`.
+
+    Bars show logarithms if `log`; values that have none, such as 0, get the lowest bar.
+    """
     import math
 
     bars = "01234567" if plain else _BARS
     count = min(len(values), _WIDTH)
     picked = [values[round(i * (len(values) - 1) / max(count - 1, 1))] for i in range(count)]
-    scaled = [math.log(v) if log and v > 0 else v for v in picked]
+    least = min((v for v in picked if 0 < v < math.inf), default=1.0)
+    scaled = [math.log(max(v, least)) if log and math.isfinite(v) else v for v in picked]
     finite = [v for v in scaled if math.isfinite(v)]
     if not finite:
         return ""

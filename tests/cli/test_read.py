@@ -1,12 +1,14 @@
 """`revgn show`, `ls`, `plot`, `eval` and `devices`: reading finished, killed and damaged runs."""
 
 import json
+import math
 import shutil
 import sys
 
 import numpy as np
 import pytest
 from processes import run
+from revgn_cli.show import sparkline
 
 from revgn.arrays import Cuda, Gpu
 from revgn.data import load_dataset
@@ -45,6 +47,13 @@ def test_show(train, invoke):
     ):
         assert word in text
     assert any(bar in text for bar in "▁▂▃▄▅▆▇█")
+
+
+def test_bars_of_values_without_a_logarithm():
+    assert sparkline([1, 0.1, 1e-3, 0], log=True, plain=True) == "7500  1 → 0"
+    assert sparkline([0.0, 0.0], log=True, plain=True) == "00  0 → 0"
+    assert sparkline([1.0, math.nan, -1.0, math.inf, 10.0], log=True, plain=True) == "0!0!7  1 → 10"
+    assert sparkline([0.0, 0.5, 1.0, math.nan], plain=True) == "047!  0 → nan"
 
 
 def test_show_as_json(train, invoke):
