@@ -107,7 +107,7 @@ def infer_task(targets: HostArray) -> tuple[Task, str]:
         return "classification", "text"
     if targets.dtype.kind == "b":
         return "classification", "true and false"
-    if not np.array_equal(targets, np.rint(targets)) or np.abs(targets).max() >= _EXACT:
+    if not np.array_equal(targets, np.rint(targets)) or float(np.abs(targets).max()) >= _EXACT:
         return "regression", "real numbers"
     values = np.unique(targets)
     reason = f"{values.size} different whole numbers, {values[0]:.0f} to {values[-1]:.0f}"

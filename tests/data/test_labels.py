@@ -23,6 +23,7 @@ def encode(training, test=None, choice="auto", **options):
         (K - 1, "-1 0 1", K),
         (np.array([4, 2, 9])[K], "2 4 9", np.array([1, 0, 2])[K]),
         (np.where(K == 1, 2**40, 0), "0 1099511627776", K == 1),
+        (K.astype(np.float16), "0 1 2", K),
         (K.astype(np.float32), "0 1 2", K),
         (K.astype(float) + 1, "1 2 3", K),
         (np.where(K == 1, -1.0, 1.0), "-1 1", K != 1),
