@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +17,14 @@ from revgn.settings import build_config
 from revgn.solvers import jacobian, tangent_kernel
 from revgn.store.checkpoint import load_checkpoint
 from revgn.store.names import checkpoint_path
-from revgn.store.reader import Run
+from revgn.store.reader import Run, as_run
 from revgn.training import analyse, restore_state, start_probe
 from revgn.training.batches import test_rows
 from revgn.training.step import Record
 
 
 def analyse_run(
-    run: Run,
+    run: Run | Path | str,
     rows: int = 100,
     probes: int = 0,
     data: str | None = None,
@@ -33,6 +34,8 @@ def analyse_run(
 
     Parameters
     ----------
+    run : Run or path
+        The run, or its folder.
     rows : int
         Number of test rows.
     probes : int
@@ -60,6 +63,7 @@ def analyse_run(
         raise UsageError(f"rows: {rows} are too few; expected at least 4")
     if probes < 0:
         raise UsageError(f"probes: {probes} is negative")
+    run = as_run(run)
     if not is_own(run) and (redraw_difference(run) or 0.0) > ROUNDING:
         numpy = run.attributes.get("version.numpy", "another version")
         raise RunError(
@@ -94,8 +98,13 @@ def output_similarity(
     return {(a, b): cka(outputs[a], outputs[b]) for a, b in combinations(outputs, 2) if sums[a] == sums[b]}
 
 
-def run_spectrum(run: Run) -> NDArray[np.float64]:
+def run_spectrum(run: Run | Path | str) -> NDArray[np.float64]:
     """Return the eigenvalues of the tangent kernel at the newest checkpoint, the largest first.
+
+    Parameters
+    ----------
+    run : Run or path
+        The run, or its folder.
 
     Raises
     ------
@@ -106,6 +115,7 @@ def run_spectrum(run: Run) -> NDArray[np.float64]:
     DataError
         If the data are not found.
     """
+    run = as_run(run)
     rows = build_config(run.config).training.analyse_rows
     if rows is None:
         raise UsageError(f"{run.folder}: was trained without --analyse-rows, which a spectrum requires")

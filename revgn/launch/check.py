@@ -36,17 +36,24 @@ class Finding(NamedTuple):
     detail: str = ""
 
 
-def check_run(folder: Path | str, *, repair: bool = False) -> list[Finding]:
+def check_run(run: Run | Path | str, *, repair: bool = False) -> list[Finding]:
     """Check all files of a run folder; with `repair`, first write the journal into run.h5 (`repair_run`).
 
     If run.h5 is damaged or missing, `repair` makes it again from the settings, the data and the journal.
+
+    Parameters
+    ----------
+    run : Run or path
+        The run, or its folder. It is read again in any case.
+    repair : bool
+        Whether to repair the run first.
 
     Raises
     ------
     RunError
         If the folder is not a run folder, or the run cannot be repaired.
     """
-    folder = Path(folder)
+    folder = run.folder if isinstance(run, Run) else Path(run)
     found = [Finding("repair", "ok", _repair(folder))] if repair else []
     check_is_run(folder)
     found.append(_found(names.RUN_FILE, _run_file, folder))

@@ -18,7 +18,7 @@ from revgn.launch.problem import model_of_run, problem_of
 from revgn.launch.rebuild import Step, weights_of
 from revgn.launch.scores import metrics_of_scores, score_part, scores_together
 from revgn.settings import build_config
-from revgn.store import Run, Weights, open_run
+from revgn.store import Run, Weights, as_run
 from revgn.store.names import judged_name
 from revgn.training import Problem, load_data, model_of
 
@@ -26,7 +26,7 @@ PartName = Literal["train", "validation", "test"]
 
 
 def evaluate_run(
-    folder: Path | str,
+    run: Run | Path | str,
     data: dict[str, Any] | None = None,
     *,
     checkpoint: Step = "last",
@@ -39,6 +39,8 @@ def evaluate_run(
 
     Parameters
     ----------
+    run : Run or path
+        The run, or its folder.
     data : dict
         Data settings. Settings that are not given are taken from the run if the files are of the same kind.
         Inputs are normalized with the training set of the run, and so are targets if the run normalized
@@ -82,8 +84,7 @@ def evaluate_run(
     >>> found["test_rows"]
     360
     """
-    folder = Path(folder)
-    run = open_run(folder)
+    run = as_run(run)
     if data:
         model = model_of_run(run, problem, backend)
         dataset = _other_data(run, model.interface, data)
@@ -91,7 +92,8 @@ def evaluate_run(
         problem = problem_of(run, problem, optimizer=False, backend=backend)
         model, dataset = model_of(problem), problem.dataset
     if weights == "average" and model.config.training.average is None:
-        raise UsageError(f"{folder}: has no averaged weights, since it was trained without training.average")
+        reason = "it was trained without training.average"
+        raise UsageError(f"{run.folder}: has no averaged weights, since {reason}")
     is_whole = dataset.is_split and dataset.checksum != run.attributes["data_sha256"]
     found = {part: getattr(dataset, part) for part in (get_args(PartName) if is_whole else parts)}
     rows: dict[str, Part] = {name: part for name, part in found.items() if part and part.inputs.shape[0]}
@@ -102,7 +104,7 @@ def evaluate_run(
     together = scores_together(scores.values())
     scores = {"all": together} if is_whole else scores | {"all": together}
     interface = model.interface
-    about = {"run": str(folder), "step": step, "weights": weights, "data": dataset.name}
+    about = {"run": str(run.folder), "step": step, "weights": weights, "data": dataset.name}
     about |= {"task": interface.task, "classes": [*interface.classes]}
     about |= {"selected_by": judged_name(run.epochs, weights)} if checkpoint == "best" else {}
     for part, of_part in scores.items():

@@ -18,7 +18,7 @@ from revgn.launch.problem import model_of_run
 from revgn.launch.rebuild import Step, weights_of
 from revgn.losses import CrossEntropy, log_softmax
 from revgn.networks import ChainParams
-from revgn.store import Run, Weights, open_run
+from revgn.store import Run, Weights, as_run
 from revgn.store.names import judged_weights
 from revgn.training import Model, Problem, outputs_in_pieces, regression_scores
 
@@ -63,9 +63,10 @@ def open_predictor(
 ) -> Predictor:
     """Return the network of a run with the weights of a checkpoint; raises the errors of `rebuild`.
 
-    `weights` None selects the averaged weights if the run has them, else the raw weights.
+    `run` is a `Run` or the path of its folder. `weights` None selects the averaged weights if the run has
+    them, else the raw weights.
     """
-    run = run if isinstance(run, Run) else open_run(run)
+    run = as_run(run)
     weights = judged_weights(run.epochs) if weights is None else weights
     model = model_of_run(run, problem, backend)
     step, params = weights_of(run, model, checkpoint, weights)
@@ -86,6 +87,7 @@ def predict(
     Parameters
     ----------
     run : Run or path
+        The run, or its folder.
     x : (n, d), or images (n, channels, height, width) or (n, height, width, channels)
         Inputs in the units of the training data.
     checkpoint : int or {"last", "best"}

@@ -1,5 +1,6 @@
 """The trained network of a run, from a checkpoint."""
 
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from revgn.arrays import BackendName
@@ -11,7 +12,7 @@ from revgn.losses import Loss
 from revgn.networks import ChainParams, Network
 from revgn.store.checkpoint import Checkpoint, best_checkpoint, latest_checkpoint, load_checkpoint
 from revgn.store.names import Weights, checkpoint_path
-from revgn.store.reader import Run
+from revgn.store.reader import Run, as_run
 from revgn.training import Problem, restore_average, restore_weights
 from revgn.training.problem import Drawn
 
@@ -53,7 +54,7 @@ class RunNetwork(NamedTuple):
 
 
 def rebuild(
-    run: Run,
+    run: Run | Path | str,
     step: Step = "last",
     weights: Weights = "raw",
     problem: Problem | None = None,
@@ -63,6 +64,19 @@ def rebuild(
 
     The data of the run are not needed. For runs before version 0.2, which lack the file network.h5, they are
     needed, and the frozen arrays are drawn again from the seed.
+
+    Parameters
+    ----------
+    run : Run or path
+        The run, or its folder.
+    step : int or {"last", "best"}
+        Step of the checkpoint; "last" is the newest checkpoint, "best" the one with the best score.
+    weights : {"raw", "average"}
+        Raw weights, or averaged weights.
+    problem : Problem or None
+        The problem of a run that was started with a `Problem`.
+    backend : {"numpy", "cupy"}
+        Array library.
 
     Raises
     ------
@@ -80,11 +94,12 @@ def rebuild(
     Examples
     --------
     >>> import revgn
-    >>> trained = revgn.rebuild(revgn.open_run("runs/first"), "best")
+    >>> trained = revgn.rebuild("runs/first", "best")
     >>> x = (revgn.load_dataset("digits").test.inputs - trained.shift) * trained.scale
     >>> revgn.forward(trained.network, trained.params, x.astype("float32")).shape
     (360, 10)
     """
+    run = as_run(run)
     model = model_of_run(run, problem, backend)
     at, params = weights_of(run, model, step, weights)
     return RunNetwork(model.network, params, model.loss, model.interface, at)

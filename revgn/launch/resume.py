@@ -21,7 +21,7 @@ from revgn.training.average import tail_begin
 
 
 def resume_run(
-    folder: Path | str,
+    run: Run | Path | str,
     changes: dict[str, Any] | Problem,
     *,
     command: str = "",
@@ -33,6 +33,8 @@ def resume_run(
 
     Parameters
     ----------
+    run : Run or path
+        The run, or its folder. It is read again in any case.
     changes : dict or Problem
         Nested settings to change, such as a larger number of epochs. For a run that was started with a
         `Problem`, the same problem.
@@ -64,7 +66,7 @@ def resume_run(
     >>> revgn.resume_run("runs/resumed", {"training": {"steps": 3}}).step
     3
     """
-    folder = Path(folder)
+    folder = run.folder if isinstance(run, Run) else Path(run)
     run = open_run(folder)
     since = progress_of(run)
     own = changes if isinstance(changes, Problem) else with_data_found(build_config(changes, run.config))

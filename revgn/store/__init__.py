@@ -4,7 +4,7 @@ from revgn.store.attributes import Provenance
 from revgn.store.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from revgn.store.names import EPOCH_SERIES, FORMAT_VERSION, RUNGS, STEP_SERIES, Weights
 from revgn.store.network import StoredNetwork, has_network, load_network, save_network
-from revgn.store.reader import Run, is_run, list_runs, open_run, open_runs, status
+from revgn.store.reader import Run, as_run, is_run, list_runs, open_run, open_runs, status
 from revgn.store.writer import RunWriter, create_run, reopen_run
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "RunWriter",
     "StoredNetwork",
     "Weights",
+    "as_run",
     "create_run",
     "has_network",
     "is_run",

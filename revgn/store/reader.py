@@ -89,6 +89,11 @@ def open_run(folder: Path | str) -> Run:
     return Run(folder, attributes, config, attributes["status"], read_series)
 
 
+def as_run(run: Run | Path | str) -> Run:
+    """Return a run that is open already, or open the run in a folder; raises the errors of `open_run`."""
+    return run if isinstance(run, Run) else open_run(run)
+
+
 def open_runs(where: Path | str | Iterable[Path | str]) -> list[Run]:
     """Open all runs in a folder at any depth, all that match a glob pattern, or all of a list of these.
 

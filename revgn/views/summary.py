@@ -1,6 +1,7 @@
 """Summary of a run: its settings, progress, metrics, relative residuals, time and memory."""
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,15 @@ from revgn.errors import UsageError
 from revgn.settings import build_config, filled_settings, flat
 from revgn.settings import changed_settings as changed_by
 from revgn.store.names import OUTCOMES, RUNGS, Weights, is_validated, judged_name, score_of
-from revgn.store.reader import Run, status
+from revgn.store.reader import Run, as_run, status
 
 SPLIT = ("forward", "kernel", "solve", "update")
 
 
-def summarize(run: Run) -> dict[str, Any]:
+def summarize(run: Run | Path | str) -> dict[str, Any]:
     """Return a summary of a run as a dict of numbers and text; None marks a value that was not measured.
 
-    Keys:
+    `run` is a `Run` or the path of its folder. Keys:
 
     - `run`, `title`, `status`, `message`, `start`, `end`, `backend`, `device`, `dtype`: identification. The
       status is "killed" if the run is marked as running but no process is writing it.
@@ -37,6 +38,7 @@ def summarize(run: Run) -> dict[str, Any]:
     - `split`: fractions of the step time in the forward pass, kernel, solve and update.
     - `memory_bytes`: peak memory.
     """
+    run = as_run(run)
     steps = run.steps
     return {
         **outline(run),

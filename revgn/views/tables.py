@@ -5,32 +5,34 @@ The cadences `steps` and `epochs` are separate tables. Both have series of the s
 """
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from revgn.errors import UsageError
 from revgn.store.attributes import config_attributes
 from revgn.store.names import CADENCES, Cadence, attributes_of
-from revgn.store.reader import CadenceName, Run
+from revgn.store.reader import CadenceName, Run, as_run
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
 
-def to_xarray(run: Run, cadence: CadenceName = "steps") -> "xarray.Dataset":
+def to_xarray(run: Run | Path | str, cadence: CadenceName = "steps") -> "xarray.Dataset":
     """Return the measured series along `step` or `epoch` as an xarray data set.
 
-    Each series has the attributes `long_name` and `units`; the data set has the attributes of the run.
-    Compared with `xarray.open_dataset(run.h5, group=cadence)`, series without any value are left out, and
-    records that only the journal holds so far are included. `UsageError` is raised if xarray is not
-    installed.
+    `run` is a `Run` or the path of its folder. Each series has the attributes `long_name` and `units`; the
+    data set has the attributes of the run. Compared with `xarray.open_dataset(run.h5, group=cadence)`, series
+    without any value are left out, and records that only the journal holds so far are included. `UsageError`
+    is raised if xarray is not installed.
 
     Examples
     --------
     >>> import revgn
-    >>> revgn.to_xarray(revgn.open_run("runs/first"), "epochs")["test_loss"].attrs["units"]
+    >>> revgn.to_xarray("runs/first", "epochs")["test_loss"].attrs["units"]
     '1'
     """
+    run = as_run(run)
     xr = library("to_xarray", "xarray", "analysis")
     of_name, found = cadence_of(cadence), series_of(run, cadence)
     scale = of_name.scale
@@ -41,18 +43,20 @@ def to_xarray(run: Run, cadence: CadenceName = "steps") -> "xarray.Dataset":
     return dataset
 
 
-def to_pandas(run: Run, cadence: CadenceName = "steps") -> "pandas.DataFrame":
+def to_pandas(run: Run | Path | str, cadence: CadenceName = "steps") -> "pandas.DataFrame":
     """Return the measured series as the columns of a data frame, indexed by `step` or `epoch`.
 
-    The attributes of the run are in `frame.attrs`. `UsageError` is raised if pandas is not installed.
+    `run` is a `Run` or the path of its folder. Its attributes are in `frame.attrs`. `UsageError` is raised if
+    pandas is not installed.
 
     Examples
     --------
     >>> import revgn
-    >>> frame = revgn.to_pandas(revgn.open_run("runs/first"))
+    >>> frame = revgn.to_pandas("runs/first")
     >>> frame["loss"].index.name, len(frame)
     ('step', 3)
     """
+    run = as_run(run)
     pd = library("to_pandas", "pandas", "analysis")
     found, scale = series_of(run, cadence), cadence_of(cadence).scale.name
     frame: pandas.DataFrame = pd.DataFrame(found).set_index(scale)

@@ -6,11 +6,20 @@ import pytest
 import revgn
 from revgn.arrays import cupy_absence
 from revgn.errors import BackendError, RunError, UsageError
-from revgn.launch import evaluate_run, rebuild, start_run
-from revgn.launch.analysis import run_spectrum
+from revgn.launch import (
+    analyse_run,
+    check_run,
+    evaluate_run,
+    open_predictor,
+    predict,
+    rebuild,
+    resume_run,
+    run_spectrum,
+    start_run,
+)
 from revgn.settings import build_config, merge_settings, nested
 from revgn.store import open_run
-from revgn.views import draw_curves
+from revgn.views import draw_curves, summarize, to_pandas, to_xarray
 
 
 def settings(**changes):
@@ -28,6 +37,42 @@ def accuracy(rebuilt):
     x = ((test.inputs - rebuilt.shift) * rebuilt.scale).astype(np.float32)
     outputs = revgn.forward(rebuilt.network, rebuilt.params, x)
     return np.mean(outputs.argmax(axis=1) == test.targets.argmax(axis=1))
+
+
+def _refusal(run):
+    with pytest.raises(UsageError) as caught:
+        resume_run(run, {})
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        _refusal,
+        check_run,
+        evaluate_run,
+        lambda run: rebuild(run).step,
+        lambda run: predict(run, np.ones((1, 64))).labels,
+        lambda run: open_predictor(run).step,
+        lambda run: analyse_run(run, rows=4).keys(),
+        lambda run: run_spectrum(run).size,
+        lambda run: to_xarray(run).sizes,
+        lambda run: to_pandas(run).index.tolist(),
+        summarize,
+    ],
+)
+def test_a_run_may_be_given_by_its_folder(finished_with_kernel, use):
+    expected = use(open_run(finished_with_kernel))
+    assert use(finished_with_kernel) == use(str(finished_with_kernel)) == expected
+
+
+@pytest.fixture(scope="module")
+def finished_with_kernel(tmp_path_factory):
+    pytest.importorskip("xarray")
+    pytest.importorskip("pandas")
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    start_run(build_config(settings(training__steps=1, training__analyse_rows=4)), folder)
+    return folder
 
 
 def test_a_rebuilt_network_reproduces_the_evaluation_of_the_run(tmp_path):
