@@ -65,7 +65,7 @@ def newest_claim(sweep: Path, trial: str) -> Claim | None:
     """Return the newest attempt at a trial; None if there was none."""
     folder = sweep / CLAIMS / trial
     try:
-        newest = max(name for name in os.listdir(folder) if name.isdecimal())
+        newest = max((name for name in os.listdir(folder) if name.isdecimal()), key=int)
     except (FileNotFoundError, ValueError):
         return None
     folder = folder / newest

@@ -9,11 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol, get_args
 
 from revgn.errors import RunError
-from revgn.store import is_run, open_run
+from revgn.store import is_run, open_run, status
+from revgn.store.names import WRITER_FILE
+from revgn.store.owner import read_owner
 from revgn.sweeps.claim import Beat, Silence, ask_to_stop, attempt, is_held, newest_claim, take, write_beat
 from revgn.sweeps.plan import Trial
 from revgn.sweeps.work import OVER, Result, Status, beat_of, run_trial
@@ -25,8 +28,8 @@ _MOST_DEATHS = 3
 class TrialState(NamedTuple):
     """A trial and its status.
 
-    The status "running" means that a worker of this driver runs the trial, "elsewhere" that another driver
-    does.
+    The status "running" means that a worker of this driver runs the trial, "elsewhere" that another process
+    does: a worker of another driver, or one that has resumed the run by hand.
     """
 
     trial: Trial
@@ -158,7 +161,11 @@ def _looked_at(folder: Path, state: TrialState, silence: Silence, is_given: bool
     if is_held(claim, silence):
         assert claim is not None
         return state._replace(status="elsewhere", beat=claim.beat, message=str(claim.owner or ""))
-    if state.status == "elsewhere":  # the other driver has ended it, or has died
+    if is_run(run := folder / state.trial.name):
+        with suppress(RunError):  # its attempt will report the error
+            if status(open_run(run)) == "running":  # continued by a process without a claim: `revgn resume`
+                return state._replace(status="elsewhere", message=str(read_owner(run / WRITER_FILE) or ""))
+    if state.status == "elsewhere":  # the other process has ended it, or has died
         return _found(folder, state.trial, silence)
     return state
 
@@ -184,9 +191,8 @@ def _stopped(folder: Path, state: TrialState, after: int, silence: Silence) -> T
     if is_held(claim, silence):
         ask_to_stop(claim.folder, "")
         return None
-    ended = (status for status in get_args(Status) if status == claim.beat.ended)
-    status: Status = next(ended, "interrupted")
-    return state._replace(status=status, beat=claim.beat, message=claim.beat.message)
+    ended: Status = next((each for each in get_args(Status) if each == claim.beat.ended), "interrupted")
+    return state._replace(status=ended, beat=claim.beat, message=claim.beat.message)
 
 
 def _free(board: Board) -> list[str]:

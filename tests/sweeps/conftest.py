@@ -1,4 +1,7 @@
 import pytest
+from run_cases import provenance
+
+__all__ = ["provenance"]
 
 
 @pytest.fixture

@@ -42,6 +42,12 @@ def test_only_one_of_many_threads_takes_a_trial(tmp_path):
     assert (claim.owner, attempt(claim)) == (this_process(), 1)
 
 
+def test_the_newest_attempt_has_the_highest_number(tmp_path):
+    for after in (9998, 9999):
+        take(tmp_path, "trial", after)
+    assert attempt(newest_claim(tmp_path, "trial")) == 10_000
+
+
 def test_the_trial_of_a_dead_process_is_free(tmp_path):
     assert not is_held(newest_claim(tmp_path, "trial"), Silence())
     folder = take(tmp_path, "trial", 0)

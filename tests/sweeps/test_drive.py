@@ -5,8 +5,9 @@ import os
 import signal
 import sys
 import threading
-from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from processes import PATIENCE
 from sweep_cases import Here, killer, plan_of, recorded_steps, statuses, surroundings
 
 from revgn.errors import UsageError
+from revgn.launch import start_run
 from revgn.settings import build_config
-from revgn.store import list_runs, open_run, open_runs
+from revgn.store import list_runs, open_run, open_runs, reopen_run
+from revgn.store.owner import this_process
 from revgn.sweeps import Beat, Listed, LocalPool, plan_trials, run_sweep
-from revgn.sweeps.claim import Silence, is_held, newest_claim, take, write_beat
+from revgn.sweeps.claim import Silence, attempt, is_held, newest_claim, take, write_beat
 from revgn.sweeps.pool import THREADS
 from revgn.training import choose_defaults
 from revgn.views import compare_runs
@@ -345,6 +348,34 @@ def test_a_trial_that_another_driver_takes_meanwhile_is_not_started(tmp_path, mo
     assert statuses(board) == ["finished"]
     assert ended == taken  # it was started only after the other attempt had ended
     assert len(here.trials) == 1
+
+
+@pytest.mark.parametrize("held", ["before", "meanwhile"])
+def test_a_trial_whose_run_another_process_continues_waits_for_its_end(tmp_path, often, provenance, held):
+    """For instance `revgn resume` by hand, before the trial is submitted or as its attempt begins."""
+    (trial,), folder, here = plan_trials(plan_of()), tmp_path / "s", Here()
+    run = folder / trial.name
+    start_run(dict(trial.settings), run, should_stop=lambda: True)
+    origin = replace(provenance, config=open_run(run).config)
+    writers = [reopen_run(run, origin, step=0)] if held == "before" else []
+    looked = []
+
+    class Late(Executor):
+        def submit(self, *call):
+            if not writers:
+                writers.append(reopen_run(run, origin, step=0))
+            return here.submit(*call)
+
+    def observe(board):
+        looked.append(board[trial.name])
+        if len(looked) == 5:
+            writers[0].close("interrupted")
+
+    (state,) = run_sweep(plan_of(), folder, executor=Late(), observe=observe).values()
+    assert state.status == "finished"
+    assert [each.status for each in looked[2:5]] == ["elsewhere"] * 3
+    assert looked[4].message == str(this_process())
+    assert len(here.trials) == attempt(newest_claim(folder, trial.name)) == (1 if held == "before" else 2)
 
 
 def test_two_drivers_share_the_trials(tmp_path):
