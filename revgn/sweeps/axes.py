@@ -112,6 +112,8 @@ def _range(path: str, text: str, found: re.Match[str]) -> Axis:
             raise UsageError(f"grid {path}: {text!r} has {high - low + 1} values; expected at most 100,000")
         return Axis(path, tuple(range(low, high + 1)))
     axis = Axis(path, (), float(low), float(high), log, is_whole(path))
+    if axis.whole and math.ceil(low) > high:
+        raise UsageError(f"grid {path}: {text!r} contains no whole number, and {path} takes no others")
     if count is None:
         return axis
     if not 2 <= int(count) <= 100_000:

@@ -53,13 +53,15 @@ _TABLES = ("grid", "variants", "sweep")
 _DRAW_TAG = 0x5EE9
 _MOST_JOBS = 100_000
 _NAME_LENGTH = 80
-_COUNT = "a non-negative integer", lambda value: type(value) is int and value >= 0
 _SWEEP: dict[str, tuple[str, Callable[[Any], bool]]] = {  # settings of [sweep]: expected value, and a test
-    "random": _COUNT,
-    "random_seed": _COUNT,
+    "random": (
+        f"an integer from 1 to {_MOST_JOBS:,}",
+        lambda value: type(value) is int and 1 <= value <= _MOST_JOBS,
+    ),
+    "random_seed": ("a non-negative integer", lambda value: type(value) is int and value >= 0),
     "tune": ('a setting, as in "lr" or "lr=x0.3,1,3"', lambda value: isinstance(value, str)),
     "rule": (f"one of {', '.join(get_args(Rule))}", lambda value: value in get_args(Rule)),
-    "search": _COUNT,
+    "search": ("a positive integer", lambda value: type(value) is int and value >= 1),
     "median_after": (
         "a non-negative number",
         lambda value: isinstance(value, int | float) and not isinstance(value, bool) and value >= 0,
@@ -93,6 +95,10 @@ class Plan:
     median_after: float | None = None  # epochs after which trials worse than the median end early
 
     def __post_init__(self) -> None:
+        for name, (expected, is_good) in _SWEEP.items():
+            value = getattr(self, name)
+            if value is not None and not is_good(value):
+                raise UsageError(f"{name}: {value!r} is not {expected}")
         if self.tune is not None and self.search is not None:
             raise UsageError("tune and search: both choose the trials; use only one of them")
         if {axis.path for axis in self.axes} >= LENGTH:
@@ -116,10 +122,6 @@ def parse_plan(text: str, source: str) -> Plan:
         raise UsageError(f"{source}: variants.{bad[0]} must be a table of settings")
     if unknown := tables["sweep"].keys() - _SWEEP.keys():
         raise UsageError(f"{source}: sweep.{min(unknown)} is unknown; expected one of {', '.join(_SWEEP)}")
-    for name, value in tables["sweep"].items():
-        expected, is_good = _SWEEP[name]
-        if not is_good(value):
-            raise UsageError(f"{source}: sweep.{name} is {value!r}; expected {expected}")
     try:
         return Plan(content, parse_grid(tables["grid"]), tables["variants"], **tables["sweep"])
     except UsageError as error:
@@ -160,8 +162,6 @@ def plan_trials(plan: Plan) -> list[Trial]:
             raise UsageError(f"grid: has {count:,.0f} points; expected at most {_MOST_JOBS:,} trials")
         points: Sequence[tuple[Any, ...]] = list(itertools.product(*(axis.values for axis in plan.axes)))
     else:
-        if not 1 <= plan.random <= _MOST_JOBS:
-            raise UsageError(f"random: {plan.random} is not between 1 and {_MOST_JOBS:,}")
         points = [_drawn(plan, number) for number in range(plan.random)]
     paths = [axis.path for axis in plan.axes]
     trials = [

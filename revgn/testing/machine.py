@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from revgn.arrays import Array, Backend, Grid, cholesky, to_host
+from revgn.errors import UsageError
 from revgn.layers import ACTIVATIONS, Activation, Coupling, draw_convolution, draw_coupling, draw_readout
 from revgn.losses import CrossEntropy, SquaredError
 from revgn.maps import Halves, Layer, init
@@ -65,6 +66,8 @@ def check_machine(backend: Backend, dtype: Precision, *, seed: int = 0) -> Itera
     Laws: `LAWS`; J G J = J and the reported rho of each solver; Theta = J J^T; conjugate gradients and the
     dense solver give the same step; the Cholesky factorization of an indefinite matrix reports failure.
     """
+    if seed < 0:
+        raise UsageError(f"seed: {seed} is not at least 0")
     kind: Any = getattr(backend.xp, dtype)
     for subject, law, check in _checks(backend, kind, seed):
         fault = ""

@@ -36,6 +36,7 @@ def test_runs(train, invoke, tmp_path):
         ((".", "--dtype", "float32"), 2, "--dtype: has no effect without --math"),
         (("--math", "--repair"), 2, "--repair: has no effect with --math"),
         (("--math", "--backend", "cupy"), 2, "backend cupy"),
+        (("--math", "--seed", -1), 2, "seed: -1 is not at least 0"),
     ],
 )
 def test_invalid_arguments(invoke, options, code, message):

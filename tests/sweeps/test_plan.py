@@ -88,6 +88,13 @@ def test_invalid_axes_are_rejected(text, message):
         parse_axis("x", text)
 
 
+@pytest.mark.parametrize("text", ["0.2..0.9", "log:2.1..2.9", "1.2..1.8:3"])
+def test_a_range_without_a_whole_number_is_rejected_for_a_setting_that_takes_no_others(text):
+    with pytest.raises(UsageError, match=f"grid hidden: '{text}' contains no whole number"):
+        parse_axis("hidden", text)
+    assert parse_axis("lr", text).low in (0.2, 2.1) or parse_axis("lr", text).values == (1.2, 1.5, 1.8)
+
+
 @given(st.integers(0, 2**32), st.booleans())
 def test_draws_lie_in_their_range(seed, log):
     axis = parse_axis("x", "log:1e-3..1" if log else "0.5..0.75")
@@ -317,11 +324,12 @@ def test_the_name_of_a_trial_depends_on_all_its_settings():
         ("[grid]\nseed = '0..99999'\nbatch_size = '1..99999'", "expected at most 100,000 trials"),
         ("[grid]\nlr = [2020-01-01]", "file: grid lr: 2020-01-01: expected numbers, text or lists"),
         ("[grid]\nepochs = [1, 2]\nsteps = [3]", "file: grid: epochs and steps both set the length"),
-        ("[sweep]\nrandom = 0", "random: 0 is not between"),
-        ("[sweep]\nrandom = 'a'", "sweep.random is 'a'; expected a non-negative integer"),
-        ("[sweep]\nrandom_seed = -1", "sweep.random_seed is -1"),
-        ("[sweep]\nrule = 'best'", "sweep.rule is 'best'; expected one of score, largest, progress, fit"),
-        ("[sweep]\nmedian_after = -1", "sweep.median_after is -1; expected a non-negative number"),
+        ("[sweep]\nrandom = 0", "file: random: 0 is not an integer from 1 to 100,000"),
+        ("[sweep]\nrandom = 'a'", "random: 'a' is not an integer"),
+        ("[sweep]\nrandom_seed = -1", "file: random_seed: -1 is not a non-negative integer"),
+        ("[sweep]\nrule = 'best'", "rule: 'best' is not one of score, largest, progress, fit"),
+        ("[sweep]\nmedian_after = -1", "median_after: -1 is not a non-negative number"),
+        ("[sweep]\nsearch = 0", "search: 0 is not a positive integer"),
         ("[sweep]\ntune = 'lr'\nsearch = 3", "file: tune and search: both choose the trials"),
     ],
 )
