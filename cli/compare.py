@@ -10,7 +10,6 @@ import click
 from revgn_cli.columns import aligned, fitting, terminal_width
 from revgn_cli.notes import open_noted, say_note
 from revgn_cli.options import print_json
-from revgn_cli.progress import metric_words
 
 if TYPE_CHECKING:
     from revgn.views import Comparison
@@ -85,12 +84,12 @@ def _metrics(compared: "Comparison", all_metrics: bool) -> list[str]:
 
 
 def _table(compared: "Comparison", all_metrics: bool) -> tuple[list[str], list[list[str]]]:
-    from revgn.views.compare import spread_in_words
+    from revgn.views.compare import metric_label, spread_in_words
     from revgn.views.summary import short_names
 
     paths = list(dict.fromkeys(path for row in compared.rows for path in row.settings))
     names = _metrics(compared, all_metrics)
-    others = [*([] if paths else ["run"]), "runs", *map(metric_words, names)]
+    others = [*([] if paths else ["run"]), "runs", *map(metric_label, names)]
     header = [*short_names(paths, others), *others]
     rows = []
     for row in compared.rows:
@@ -109,7 +108,10 @@ def _word(value: Any) -> str:
 
 def _fitted(header: list[str], rows: list[list[str]]) -> list[str]:
     """Return the lines of a table; if columns are dropped to fit the terminal, the last line names them."""
-    optional = [header.index(name) for name in ("seconds", "epochs", "train loss") if name in header]
+    from revgn.views.compare import metric_label
+
+    labels = map(metric_label, ("seconds", "epochs", "train_loss"))
+    optional = [header.index(label) for label in labels if label in header]
     kept = fitting([header, *rows], optional, terminal_width())
     left_out = [name for k, name in enumerate(header) if k not in kept]
     note = [f"too wide for this terminal: {', '.join(left_out)}; --csv has all columns"] if left_out else []

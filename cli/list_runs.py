@@ -6,7 +6,6 @@ import click
 from revgn_cli.columns import aligned, fitting, terminal_width
 from revgn_cli.notes import say
 from revgn_cli.options import json_option, print_json
-from revgn_cli.progress import metric_text
 
 _TITLE, _STEP = 2, 3  # columns that a narrow terminal leaves out
 
@@ -23,6 +22,7 @@ def command(folder: Path, as_json: bool) -> None:
     from revgn.errors import RunError, UsageError
     from revgn.store import list_runs, open_run
     from revgn.views import outline
+    from revgn.views.compare import metric_label, metric_text
 
     if not folder.is_dir():
         raise UsageError(f"{folder}: is not a folder; revgn train creates runs")
@@ -44,10 +44,10 @@ def command(folder: Path, as_json: bool) -> None:
         found, averaged = (row.get(key) or {} for key in keys)
         metric = "" if "step" in row else row["message"]
         if name := next((name for name in ("test_accuracy", "test_loss") if name in found), None):
-            metric = f"{name.replace('_', ' ')} {metric_text(name, found[name])}"
+            metric = f"{metric_label(name)} {metric_text(name, found[name])}"
             if f"{name}_average" in averaged:
                 metric += f", averaged {metric_text(name, averaged[f'{name}_average'])}"
-            metric += f" at the best {by.replace('_', ' ')}" if keys[0] == "best" else ""
+            metric += f" at the best {metric_label(by)}" if keys[0] == "best" else ""
         step = f"step {row['step']}" if "step" in row else ""
         table.append([row["run"], row["status"], row.get("title", ""), step, metric])
     intact = [line for line, row in zip(table, rows, strict=True) if "step" in row]

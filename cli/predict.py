@@ -78,6 +78,8 @@ def command(
     where = "" if out is None else f" in {out}"
     say_note(f"{rows} prediction{'s' * (rows > 1)} of {run} at step {predictor.step}{averaged}{where}")
     if scores:
-        words = {"accuracy": "accuracy {:.2%}", "rmse": "RMSE {:.4g}", "r2": "R^2 {:.4g}"}
-        found = ", ".join(word.format(scores[name]) for name, word in words.items() if name in scores)
+        from revgn.views.compare import metric_label, metric_text
+
+        names = [name for name in ("accuracy", "rmse", "r2") if name in scores]
+        found = ", ".join(f"{metric_label(name)} {metric_text(name, scores[name])}" for name in names)
         say_note(f"compared with the {scores['rows']} target{'s' * (scores['rows'] > 1)} in {file}: {found}")

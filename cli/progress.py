@@ -16,7 +16,7 @@ PLAIN_SECONDS = 5.0
 _LIVE_HZ = 8.0
 _BAR = 10  # characters
 _SHOWN = ("epoch", "step", "loss", "accuracy", "test", "rho", "speed", "left")
-_METRICS = {"loss": "loss", "accuracy": "accuracy", "rmse": "RMSE", "r2": "R^2"}
+_METRICS = ("loss", "accuracy", "rmse", "r2")
 _DROPPED_FIRST = ("speed", "rho", "epoch", "accuracy", "loss")
 
 Observer = Callable[["Problem", "Event"], None]
@@ -39,6 +39,8 @@ class Progress:
         self.events += 1
         self.done, self.total = event.state.step, problem.total_steps
         if "test_loss" in record:
+            from revgn.views.compare import metric_text
+
             name = "test_accuracy" if "test_accuracy" in record else "test_loss"
             self._parts["test"] = f"test {metric_text(name, record[name])}"
             if f"{name}_average" in record:
@@ -96,21 +98,12 @@ def clock(seconds: float) -> str:
 
 def evaluation_metrics(record: Mapping[str, float], *, average: bool = False) -> list[str]:
     """Return the metrics of an evaluation as text, for the raw or the averaged weights."""
+    from revgn.views.compare import metric_label, metric_text
+
     names = [f"{part}_{what}" for part in ("train", "validation", "test") for what in _METRICS]
     ending = "_average" if average else ""
     found = {name: record[f"{name}{ending}"] for name in names if f"{name}{ending}" in record}
-    return [f"{metric_words(name)} {metric_text(name, value)}" for name, value in found.items()]
-
-
-def metric_words(name: str) -> str:
-    """Return the name of a metric as it is printed: "test loss", "test RMSE", "test R^2"."""
-    part, _, what = name.rpartition("_")
-    return f"{part} {_METRICS.get(what, what)}".replace("_", " ").strip()
-
-
-def metric_text(name: str, value: float) -> str:
-    """Return a loss or an accuracy as text."""
-    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4g}"
+    return [f"{metric_label(name)} {metric_text(name, value)}" for name, value in found.items()]
 
 
 def _live(title: str) -> Iterator[Observer]:

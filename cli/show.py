@@ -23,6 +23,7 @@ def command(run: Path, as_json: bool) -> None:
     """
     from revgn.store import open_run
     from revgn.views import summarize
+    from revgn.views.compare import metric_label
 
     opened = open_run(run)
     summary = summarize(opened)
@@ -45,12 +46,12 @@ def command(run: Path, as_json: bool) -> None:
         ("best averaged", "best_average", True),
     ):
         if metrics := evaluation_metrics(summary[key], average=average):
-            by = f" by {summary['best_by'].replace('_', ' ')}" if key.startswith("best") else ""
+            by = f" by {metric_label(summary['best_by'])}" if key.startswith("best") else ""
             click.echo(f"{label} epoch {summary[key]['epoch']:.4g}{by}, {', '.join(metrics)}")
     for name in ("train_loss", "test_loss", "test_accuracy"):
         if name in opened.epochs and opened.epochs[name].size > 1:
             values = opened.epochs[name].tolist()
-            click.echo(f"{name.replace('_', ' '):<14} {sparkline(values, log=name.endswith('loss'))}")
+            click.echo(f"{metric_label(name):<14} {sparkline(values, log=name.endswith('loss'))}")
     if summary["rho"]:
         click.echo(f"rho   median {summary['rho']['median']:.2e}, largest {summary['rho']['largest']:.2e}")
         for label, key in (("factorizations", "factorizations"), ("conjugate gradients", "cg_outcomes")):

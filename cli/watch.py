@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from revgn_cli.board import plain_table
 from revgn_cli.braille import Line, plot_lines
-from revgn_cli.progress import can_redraw, clock, evaluation_metrics, metric_text
+from revgn_cli.progress import can_redraw, clock, evaluation_metrics
 from revgn_cli.show import sparkline
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def _one(run: "Run", width: int, plain: bool) -> "RenderableType":
 def _many(runs: "list[Run]", height: int, plain: bool) -> "RenderableType":
     """Return a table with one row per run, running ones first, as far as they fit into `height`."""
     from revgn.views import outline
+    from revgn.views.compare import metric_text
 
     rows = []
     for run in sorted(runs, key=_has_ended)[: max(height - 3, 1)]:

@@ -25,12 +25,8 @@ _AT_LAST = {  # metrics of the last evaluation, and the series from which each i
 }
 METRICS = (*_AT_SELECTED, *_AT_LAST, "rho")  # rho: median over the steps
 _ONLY_VALIDATED = (*(f"last_test_{name}" for name in _MEASURES), "last_train_loss")
-_LABELS = {
-    "train_loss": "training loss",
-    "last_train_loss": "last training loss",
-    "seconds": "training time (s)",
-    "rho": "median rho",
-}
+_LABELS = {"seconds": "training time (s)", "rho": "median rho"}
+_WORDS = {"train": "training", "rmse": "RMSE", "r2": "R^2"}
 
 SELECTED_BY_TEST = ": the best test metrics are optimistic; --validation 0.1 holds out validation rows"
 
@@ -140,20 +136,26 @@ def _is_validation(name: str) -> bool:
 
 def _words(name: str) -> str:
     what = name.removesuffix("_average")
-    return what.replace("_", " ") + (" of the averaged weights" if what != name else "")
+    return metric_label(what) + (" of the averaged weights" if what != name else "")
 
 
 def metric_label(name: str) -> str:
-    """Return the name of a metric as it is displayed in tables and plots, without its unit.
+    """Return the name of a metric as it is displayed: "training loss", "test RMSE", "test R^2".
 
     An RMSE has the unit of its target.
     """
-    return _LABELS.get(name) or name.replace("_", " ").replace("rmse", "RMSE").replace(" r2", " R^2")
+    return _LABELS.get(name) or " ".join(_WORDS.get(word, word) for word in name.split("_"))
 
 
 def metric_form(name: str) -> tuple[float, str, str]:
     """Return how a metric is displayed: the factor applied to it, its number format and its unit."""
     return (100.0, ".2f", " %") if name.endswith("accuracy") else (1.0, ".4g", "")
+
+
+def metric_text(name: str, value: float) -> str:
+    """Return a value of a metric as text: "0.02365", "97.50%"."""
+    scale, form, unit = metric_form(name)
+    return f"{value * scale:{form}}{unit.strip()}"
 
 
 def spread_in_words(name: str, spread: Spread | None) -> str:

@@ -35,4 +35,4 @@ def test_runs_fit_into_80_columns(train, on_terminal, monkeypatch):
         assert process.wait() == 0
         assert max(map(len, lines[:2])) <= 80
         assert "test accuracy" in lines[0]
-    assert lines[2] == "too wide for this terminal: seconds; --csv has all columns"
+    assert lines[2] == "too wide for this terminal: training time (s); --csv has all columns"

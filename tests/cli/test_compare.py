@@ -41,8 +41,8 @@ def test_one_comparison_in_four_formats(invoke, sweep):
     mean, std = statistics.mean(accuracies), statistics.stdev(accuracies)
     assert best["metrics"]["test_accuracy"] == pytest.approx({"mean": mean, "std": std, "count": 3})
     text = invoke("compare", "s").stdout.splitlines()
-    header = ("lr", "runs", "validation accuracy", "test accuracy", "train loss", "epochs", "seconds")
-    assert text[0].split() == " ".join(header).split()
+    metrics = ("validation accuracy", "test accuracy", "training loss", "epochs", "training time (s)")
+    assert text[0].split() == " ".join(("lr", "runs", *metrics)).split()
     assert f"{100 * mean:.2f} ± {100 * std:.2f} %" in text[1]
     assert text[-1].startswith(
         "best first, by validation accuracy; metrics are from each run's best evaluation"

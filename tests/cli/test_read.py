@@ -230,7 +230,7 @@ def test_averaged_weights(train, invoke, tmp_path):
     last = f"test accuracy {averaged[-1]:.2%}"
     assert f"(average {averaged[-1]:.2%})" in trained.stderr
     (line,) = (
-        line for line in trained.stdout.splitlines() if line.startswith("averaged weights: train loss ")
+        line for line in trained.stdout.splitlines() if line.startswith("averaged weights: training loss ")
     )
     assert last in line
     shown = invoke("show", "run").stdout

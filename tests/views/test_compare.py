@@ -10,7 +10,7 @@ import pytest
 from revgn.settings import build_config, config_dict, settings_by_name
 from revgn.store import create_run, open_run
 from revgn.views import compare_runs, duplicates_in_words
-from revgn.views.compare import order_in_words, selection_warning, shown_metrics
+from revgn.views.compare import metric_label, metric_text, order_in_words, selection_warning, shown_metrics
 from revgn.views.groups import group_runs
 
 
@@ -33,6 +33,23 @@ def make_run(tmp_path, provenance):
 
 def rise(*accuracies):
     return [{"train_loss": 1 - a, "test_loss": 2 - a, "test_accuracy": a, "seconds": 3.0} for a in accuracies]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("train_loss", 0.023651, "training loss 0.02365"),
+        ("last_train_loss", 12345.6, "last training loss 1.235e+04"),
+        ("train_accuracy", 1.0, "training accuracy 100.00%"),
+        ("test_accuracy", 0.99166, "test accuracy 99.17%"),
+        ("last_test_rmse", 3.0, "last test RMSE 3"),
+        ("validation_r2", -0.5, "validation R^2 -0.5"),
+        ("r2", math.nan, "R^2 nan"),
+        ("seconds", 2.0, "training time (s) 2"),
+    ],
+)
+def test_a_metric_in_words(name, value, expected):
+    assert f"{metric_label(name)} {metric_text(name, value)}" == expected
 
 
 def test_runs_that_differ_in_their_seed_are_one_row(make_run):
