@@ -66,10 +66,9 @@ class LazyGroup(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Return the command; the error for an unknown command suggests the nearest name."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            import difflib
+            from revgn.errors import nearest
 
-            near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            hint = f"did you mean {near[0]}?" if near else "revgn --help lists the commands"
+            hint = nearest(args[0], COMMANDS, "revgn --help lists the commands")
             ctx.fail(f"no such command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 

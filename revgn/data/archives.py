@@ -1,7 +1,6 @@
 """Read a user's own arrays from .npz and .h5 files, as raw rows."""
 
-from collections.abc import Callable, Collection, Iterable
-from itertools import islice
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from revgn.arrays import memory_size, select_backend
 from revgn.data.assemble import Rows
+from revgn.data.cells import listed
 from revgn.data.dataset import HostArray, reading
 from revgn.data.idx import DEFLATE_RATIO
 from revgn.errors import DataError, UsageError
@@ -149,7 +149,7 @@ def _read_parts(
     test = None if test_x is None or test_y is None else Rows(read(test_x), read(test_y))
     unused = [] if any(names) else [name for name in present if name not in (x, y, test_x, test_y)]
     notes = (
-        (f"{_shown(unused)} of the file {'is' if len(unused) == 1 else 'are'} not used",) if unused else ()
+        (f"{listed(unused)} of the file {'is' if len(unused) == 1 else 'are'} not used",) if unused else ()
     )
     if test is None and test_x != test_y:
         absent = "test targets" if test_y is None else "test inputs"
@@ -161,10 +161,6 @@ def _read_parts(
     return Arrays(Rows(read(x), read(y)), test, y, notes)
 
 
-def _shown(names: Iterable[str]) -> str:
-    return " ".join(", ".join(islice(names, 12)).split())[:200] or "nothing"
-
-
 def _choose_names(path: Path, names: ArrayNames, present: Collection[str]) -> ArrayNames:
     """Return the given names if there are any, and otherwise the usual names that the file has."""
     if any(names):
@@ -172,7 +168,7 @@ def _choose_names(path: Path, names: ArrayNames, present: Collection[str]) -> Ar
             raise UsageError(f"{path}: set both test_inputs and test_targets, or neither")
         for name in names:
             if name is not None and name not in present:
-                raise UsageError(f"{path}: has no array {name!r}; it holds {_shown(present)}")
+                raise UsageError(f"{path}: has no array {name!r}; it holds {listed(present)}")
         return names
     by_lower = {name.lower(): name for name in present}
 
@@ -188,6 +184,6 @@ def _choose_names(path: Path, names: ArrayNames, present: Collection[str]) -> Ar
     if found.inputs is None or found.targets is None:
         raise DataError(
             f"{path}: has none of the usual names; set inputs and targets to two of its arrays: "
-            f"{_shown(present)}"
+            f"{listed(present)}"
         )
     return found

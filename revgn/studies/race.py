@@ -28,7 +28,7 @@ from revgn.settings import canonical
 from revgn.store import open_run
 from revgn.sweeps.drive import Board
 from revgn.sweeps.plan import SEED, Plan, Trial, make_trial, trial_maker
-from revgn.sweeps.tune import numerical_value
+from revgn.sweeps.tune import numerical_value, rounded
 from revgn.training import load_data
 from revgn.training.choices import remembered
 
@@ -293,14 +293,14 @@ def proposal(scores: Mapping[Setting, float]) -> Setting | None:
         best.setdefault(batch, lr)
     for batch, lr in best.items():
         if lr == rates[batch][0] and (scores[batch, lr] == -math.inf or len(rates[batch]) > 1):
-            return batch, _rounded(lr / _RATIO)
+            return batch, rounded(lr / _RATIO)
         if lr == rates[batch][-1]:
-            return batch, _rounded(lr * _RATIO)
+            return batch, rounded(lr * _RATIO)
     for batch, lr in by_score:
         at = rates[batch].index(lr)
         for rate in sorted(rates[batch][max(at - 1, 0) : at + 2], key=lambda rate: -scores[batch, rate]):
             if max(rate, lr) > _NEAR**2 * min(rate, lr):
-                return batch, _rounded(math.sqrt(rate * lr))
+                return batch, rounded(math.sqrt(rate * lr))
     return None
 
 
@@ -314,7 +314,3 @@ def _is_complete(scores: Mapping[Setting, float], trials: int) -> bool:
 def _read_speed(folder: Path) -> Speed:
     steps = open_run(folder).steps
     return Speed(float(np.mean(steps["seconds"][_SKIPPED:])), float(steps["step"][-1] / steps["epoch"][-1]))
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.3g}")

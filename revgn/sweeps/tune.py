@@ -111,7 +111,7 @@ class Tuned:
         return found
 
     def _rounded(self, value: float) -> float:
-        return round(value) if is_whole(self.axis.path) else _rounded(value)
+        return round(value) if is_whole(self.axis.path) else rounded(value)
 
     def _stage(self, point: Trial, board: Board) -> list[Trial]:
         scores, done = self._tried(point, board)
@@ -177,9 +177,9 @@ def beyond(scores: Scores, rule: Rule) -> list[float]:
     tried = sorted(scores)
     best = _best(scores) if _has_good(scores) else tried[0]
     if best == tried[-1] and _has_good(scores):
-        return [_rounded(best * best / tried[-2])]
+        return [rounded(best * best / tried[-2])]
     if best == tried[0] and (rule != "largest" or not _has_good(scores)):
-        return [_rounded(best * best / tried[1])]
+        return [rounded(best * best / tried[1])]
     return []
 
 
@@ -190,7 +190,7 @@ def between(scores: Scores, rule: Rule) -> list[float]:
     tried = sorted(scores)
     at = tried.index(_best(scores))
     pairs = list(pairwise(tried))[at if rule == "largest" else max(at - 1, 0) : at + 1]
-    return [value for low, high in pairs if (value := _rounded(math.sqrt(low * high))) not in scores]
+    return [value for low, high in pairs if (value := rounded(math.sqrt(low * high))) not in scores]
 
 
 def is_same_setting(plan: Plan, name: str, other: str) -> bool:
@@ -229,7 +229,8 @@ def _has_good(scores: Scores) -> bool:
     return any(score > -math.inf for score in scores.values())
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """Return a number with the significant digits that values of a tuned setting have."""
     return float(f"{value:.{_DIGITS}g}")
 
 

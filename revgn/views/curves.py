@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from revgn.errors import UsageError
+from revgn.errors import UsageError, nearest
 from revgn.store.names import CADENCES, EPOCH_SERIES, STEP_SERIES
 from revgn.store.reader import Run
 from revgn.views.canvas import COLOURS, MARKERS, Scale, canvas
@@ -244,10 +244,7 @@ def _has(runs: Sequence[Run], name: str) -> bool:
 def _check_series(name: str, runs: Sequence[Run]) -> None:
     known = {"loss", "accuracy", SPECTRUM, *(series.name for series in (*EPOCH_SERIES, *STEP_SERIES))}
     if name not in known and not any(cadence.find(name) for cadence in CADENCES):
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, sorted(known), 1)
-        hint = f"did you mean {near[0]}?" if near else f"available are {', '.join(sorted(known))}"
+        hint = nearest(name, sorted(known), f"available are {', '.join(sorted(known))}")
         raise UsageError(f"what: there is no series {name!r}; {hint}")
     if not any(each in (*run.epochs, *run.steps) for run in runs for each in names_of(name)):
         if all(run.epochs["epoch"].size == 0 for run in runs):

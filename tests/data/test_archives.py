@@ -68,6 +68,9 @@ def test_arrays_with_other_names_need_settings(save):
         load_dataset(path, inputs="z", targets="b")
     with pytest.raises(UsageError, match="set both inputs and targets, or neither"):
         load_dataset(path, inputs="a")
+    many = save(**{f"x{number:02d}": X for number in range(13)})
+    with pytest.raises(UsageError, match=r"it holds x00, x01, .*, x11, \.\.\.$"):
+        load_dataset(many, inputs="z", targets="x00")
     with pytest.raises(UsageError, match="set both test_inputs and test_targets, or neither"):
         load_dataset(path, inputs="a", targets="b", test_inputs="c")
 
