@@ -8,6 +8,7 @@ import click
 from revgn_cli.checkpoints import checkpoint_options
 from revgn_cli.notes import say_note
 from revgn_cli.options import chosen_settings, run_argument, setting_options
+from revgn_cli.outcome import command_line
 from revgn_cli.paths import OutputPath
 
 if TYPE_CHECKING:
@@ -56,8 +57,6 @@ def command(
     revgn predict runs/first new.csv -o predictions.csv
     revgn predict runs/first new.h5 --inputs images -o predictions.h5 --best
     """
-    from revgn_cli.train import command_line
-
     from revgn.errors import UsageError
     from revgn.launch import csv_writer, open_predictions, open_predictor, origin, predict_file
 

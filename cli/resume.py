@@ -7,8 +7,8 @@ import click
 from revgn_cli import options
 from revgn_cli.interrupt import stop_when_asked
 from revgn_cli.notes import say_note
+from revgn_cli.outcome import command_line, json_if_diverged, report
 from revgn_cli.progress import show_progress
-from revgn_cli.train import command_line, json_if_diverged, report
 
 
 @click.command("resume")

@@ -11,8 +11,8 @@ from revgn_cli.forecast import print_forecast
 from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.notes import say
 from revgn_cli.options import dask_option, json_option, print_json, quiet_option, workers_option
+from revgn_cli.outcome import command_line
 from revgn_cli.paths import OutputPath
-from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
     from revgn.studies.study import Scale

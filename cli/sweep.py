@@ -12,8 +12,8 @@ from revgn_cli.forecast import print_forecast
 from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.notes import say, say_note
+from revgn_cli.outcome import command_line
 from revgn_cli.paths import OutputPath
-from revgn_cli.train import command_line
 
 if TYPE_CHECKING:
     from revgn.sweeps import Board, Plan
