@@ -3,21 +3,24 @@
 import importlib.util
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import msgspec
 
+from revgn.errors import UsageError
 from revgn.settings import build_config
-from revgn.store import Run, open_run
+from revgn.store import Run, list_runs, open_run
 from revgn.store.files import write_shared
 from revgn.studies.page import merit, study_lines, study_markdown, verdict_table
 from revgn.studies.race import Raced
 from revgn.studies.race_page import draw_race, race_markdown, race_results, race_verdicts
 from revgn.studies.study import Scale, Study, Verdict, judge, plan_of
-from revgn.sweeps import Board, Plan, plan_trials, run_sweep, tuned
+from revgn.sweeps import Board, Plan, load_plan, plan_trials, run_sweep, tuned
 from revgn.sweeps.drive import Source
-from revgn.sweeps.launch import Listed
+from revgn.sweeps.extend import differences
+from revgn.sweeps.launch import PLAN_FILE, Listed
+from revgn.sweeps.plan import SEED
 from revgn.sweeps.work import OVER
 from revgn.training import load_data
 from revgn.views import compare_runs, draw_curves, draw_response, write_report
@@ -50,11 +53,12 @@ def conduct_study(
     Raises
     ------
     UsageError
-        If the data set is unknown or too small for the study.
+        If the data set is unknown or too small for the study, or the folder has another one or more seeds.
     DataError
         If the data set is not on this machine and cannot be downloaded.
     """
     plan = plan_of(study, scale, seeds, data)
+    _check_seeds(plan, folder, seeds)
     if data is not None:
         _check_data(plan)
     source = source_of(study, plan, folder, seeds)
@@ -140,6 +144,21 @@ def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[st
             best = max(complete, key=lambda row: merit(study, row))
             found[variant] = [run for run in runs if str(run.folder) in best.runs]
     return found
+
+
+def _check_seeds(plan: Plan, folder: Path, seeds: int) -> None:
+    """Raise `UsageError` if a folder has runs of the same study with more seeds."""
+    if not ((folder / PLAN_FILE).exists() and list_runs(folder)):
+        return
+    stored = load_plan(folder)
+    for axis in stored.axes:
+        if axis.path != SEED or (count := len(axis.values)) <= seeds:
+            continue
+        if not differences(stored, replace(plan, axes=(*plan.axes[:-1], axis))):
+            raise UsageError(
+                f"{folder}: has this study with {count} seeds, more than {seeds}; give --seeds {count}, or "
+                "choose another folder (--out)"
+            )
 
 
 def _check_data(plan: Plan) -> None:

@@ -17,7 +17,7 @@ from revgn.store import Provenance, create_run, open_run
 from revgn.store.names import EPOCH_SERIES, STEP_SERIES
 from revgn.studies import Claim, Study, conduct_study, judge, load_study, plan_of, study_names
 from revgn.studies.page import first_rate, variant_lines
-from revgn.sweeps import Plan, plan_trials, tuned
+from revgn.sweeps import Plan, plan_toml, plan_trials, tuned
 from revgn.views.compare import METRICS
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -245,6 +245,20 @@ def test_the_settings_on_a_page_are_those_of_the_variants(name):
     found = dict(re.fullmatch(r"- `([\w-]+)`: `(.*)`", line).groups() for line in lines)
     parsed = {variant: parse_toml(f"x = {{{text}}}", variant)["x"] for variant, text in found.items()}
     assert parsed == study.plan.variants
+
+
+def test_fewer_seeds_than_the_folder_has_are_refused(tmp_path):
+    """The message names the number of seeds; in the folder of another study, that is not the reason."""
+    folder = tmp_path / "s"
+    study = replace(study_of(), claims=(), plan=replace(study_of().plan, variants={"a": {}}))
+    trials = plan_trials(plan_of(study, "laptop", 3))
+    start_run(dict(trials[0].settings), folder / trials[0].name, should_stop=lambda: True)
+    (folder / "sweep.toml").write_text(plan_toml(plan_of(study, "laptop", 3)))
+    with pytest.raises(UsageError, match="s: has this study with 3 seeds, more than 2; give --seeds 3"):
+        conduct_study(study, folder, seeds=2, executor=Here())
+    other = replace(study, plan=replace(study.plan, variants={"b": {}}))
+    with pytest.raises(UsageError, match=r"variants\.a is left out; grid\.training\.seed leaves out 2"):
+        conduct_study(other, folder, seeds=2, executor=Here())
 
 
 def test_a_stopped_study_has_no_verdicts(tmp_path):
