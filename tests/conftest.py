@@ -93,3 +93,12 @@ def dtype(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20)
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run and time the trials of a sweep in this process, for tests whose subject is not the workers."""
+    from sweep_cases import Here  # imports much that other tests do not need
+
+    for place in ("launch", "forecast"):
+        monkeypatch.setattr(f"revgn.sweeps.{place}.LocalPool", lambda workers, gpus: Here())

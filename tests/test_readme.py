@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner
 from processes import run
 from revgn_cli.main import main
-from sweep_cases import Here
 
 from revgn.sweeps import parse_plan, plan_trials
 
@@ -44,10 +43,8 @@ def run_command(line):
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *GUIDE], ids=lambda page: page.stem)
-def test_the_blocks_of_a_page(page, tmp_path, monkeypatch, few_laws):
+def test_the_blocks_of_a_page(page, tmp_path, monkeypatch, few_laws, in_process):
     monkeypatch.chdir(tmp_path)
-    for place in ("launch", "forecast"):  # workers start slowly
-        monkeypatch.setattr(f"revgn.sweeps.{place}.LocalPool", lambda workers, gpus: Here())
     for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")):
         if kind == "python":
             exec(compile(text, text.splitlines()[0], "exec"), {"__name__": "__main__"})

@@ -8,7 +8,6 @@ import pytest
 from click.testing import CliRunner
 from processes import Process, Terminal
 from revgn_cli.main import main
-from sweep_cases import Here
 
 PYTHON = (sys.executable, "-m")
 TINY = ("--subset", "200", "--hidden", "32", "--batch-size", "64")
@@ -28,12 +27,6 @@ def invoke(tmp_path, monkeypatch):
         return result
 
     return run
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    """Run the trials of a sweep in this process, for tests whose subject is another than the workers."""
-    monkeypatch.setattr("revgn.sweeps.launch.LocalPool", lambda workers, gpus: Here())
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -36,17 +35,6 @@ def test_a_grid(invoke, tmp_path):
 def minutes(monkeypatch):
     """Let the estimate be a minute for each trial, without a measurement."""
     monkeypatch.setattr(forecast, "trial_seconds", lambda settings: [60.0 for _ in settings])
-
-
-@pytest.fixture
-def minutes_of_workers(minutes, monkeypatch):
-    """Let the estimate be as for `minutes`, also where worker processes measure it."""
-
-    class Here(ThreadPoolExecutor):
-        def __init__(self, workers, gpus):
-            super().__init__(workers)
-
-    monkeypatch.setattr(forecast, "LocalPool", Here)
 
 
 def test_dry_runs(invoke, tmp_path, minutes):
@@ -170,7 +158,7 @@ def test_invalid_options_are_reported_in_one_line(invoke, tmp_path, options, mes
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_learning_rate_is_tuned(invoke, minutes_of_workers, in_process):
+def test_a_learning_rate_is_tuned(invoke, minutes, in_process):
     options = ("sweep", *TINY, "--epochs", 1, "--validation", 0.2, "--tune", "lr=1e-4,1e-3", "--out", "s")
     assert invoke(*options, "--dry-run", "--workers", 2).stdout.splitlines()[2:] == [
         "2 trials to begin with, at most 6 in all, in s",
