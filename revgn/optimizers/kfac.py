@@ -24,7 +24,13 @@ from revgn.layers import ReadoutParams, ReadoutPoint
 from revgn.losses import gradient
 from revgn.maps import Halves, Params
 from revgn.networks import ChainParams, Network, points_backward
-from revgn.optimizers.kronecker import KroneckerFactors, curvature_columns, no_factors, renewed, solved
+from revgn.optimizers.kronecker import (
+    KroneckerFactors,
+    curvature_columns,
+    no_factors,
+    preconditioned,
+    renewed,
+)
 from revgn.optimizers.optimizer import Direction, Linearization, direction, init_state
 from revgn.structs import setting, struct
 from revgn.trees import is_empty
@@ -131,7 +137,7 @@ def _sweep(
                     for before, part, form in zip(of_layer, parts, maps.weight_forms(layer), strict=True)
                 ]
             factors = of_layer + factors
-            D[0] = maps.from_matrices(layer, tuple(map(solved, of_layer, matrices)))
+            D[0] = maps.from_matrices(layer, tuple(map(preconditioned, of_layer, matrices)))
         if k > 0:
             bar = maps.vjp_input(layer, own, point, bar)
     return tuple(D), tuple(g), tuple(factors)

@@ -62,7 +62,7 @@ def renewed(
     return KroneckerFactors(P, Q, _inverse(P, pi * root), _inverse(Q, root / pi))
 
 
-def solved(factors: KroneckerFactors, g: Array) -> Array:
+def preconditioned(factors: KroneckerFactors, g: Array) -> Array:
     """Return the direction D for the gradient g with respect to the matrix."""
     return factors.features_inverse @ g @ factors.cotangents_inverse
 

@@ -80,7 +80,7 @@ def with_preset(settings: Table) -> Table:
     return merged
 
 
-class Chosen(NamedTuple):
+class FieldAt(NamedTuple):
     """A setting in a tree of settings: its value (a table for a struct), and the class of that struct."""
 
     of: Setting
@@ -88,17 +88,17 @@ class Chosen(NamedTuple):
     struct: type | None
 
 
-def fields_at(settings: Table) -> dict[str, Chosen]:
+def fields_at(settings: Table) -> dict[str, FieldAt]:
     """Return all settings of the structs that `settings` chooses, by dotted path."""
     return dict(_fields(Config, settings, Config(), ""))
 
 
-def _fields(cls: type, table: Table, default: Any, prefix: str) -> Iterator[tuple[str, Chosen]]:
+def _fields(cls: type, table: Table, default: Any, prefix: str) -> Iterator[tuple[str, FieldAt]]:
     for of in settings_of(cls):
         own = of.default if default is None else getattr(default, of.name)
         value = _normal(of, table.get(of.name, {} if own is not None else None))
         member = _class_of(of, value, own)
-        yield f"{prefix}{of.name}", Chosen(of, value, member)
+        yield f"{prefix}{of.name}", FieldAt(of, value, member)
         if member is not None:
             yield from _fields(member, value, own if type(own) is member else None, f"{prefix}{of.name}.")
 

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from revgn.errors import UsageError, nearest
-from revgn.settings.build import Chosen, Table, fields_at, merge_settings, missing, unknown_word, with_preset
+from revgn.settings.build import FieldAt, Table, fields_at, merge_settings, missing, unknown_word, with_preset
 from revgn.settings.config import Config
 from revgn.settings.registry import FAMILIES, kind_of
 from revgn.settings.renamed import renamed
@@ -117,7 +117,7 @@ def _order(name: str) -> tuple[int, int, int]:
     return (not is_kind, name.count("."), depth.index(last) if last in depth else len(depth))
 
 
-def _absent(name: str, chosen: Mapping[str, Chosen]) -> str:
+def _absent(name: str, chosen: Mapping[str, FieldAt]) -> str:
     """Return the message for a field that no chosen struct has: the kinds that have it."""
     hints: dict[str, str] = {}
     for path, (of, value, struct) in chosen.items():

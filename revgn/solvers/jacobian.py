@@ -192,7 +192,7 @@ def apply_adjoint(J: Jacobian, z_bar: Array) -> ChainParams:
     >>> np.isclose(np.sum(revgn.apply(J, params) * z), revgn.trees.dot(params, D))
     np.True_
     """
-    return vjp_params(J.network, J.params, J.point, spread(J.outputs, z_bar))
+    return vjp_params(J.network, J.params, J.point, expanded(J.outputs, z_bar))
 
 
 def output_count(J: Jacobian) -> int:
@@ -208,7 +208,7 @@ def combined(R: Array | None, z: Array) -> Array:
     return matmul(z, R) if R.ndim == 2 else (z[:, None, :] @ R)[:, 0, :]
 
 
-def spread(R: Array | None, v: Array) -> Array:
+def expanded(R: Array | None, v: Array) -> Array:
     """Return R v (n, c) for v (n, m), sample by sample; v itself if R is None."""
     if R is None:
         return v

@@ -126,7 +126,7 @@ def draw_curves(
 
 def curve_of(runs: Iterable[Run], name: str, axis: Axis) -> Curve | None:
     """Return the mean of a series over runs, up to the end of the shortest; None if no run has the series."""
-    return mean_curve([pair for run in runs if (pair := series_of(run, name, axis)) is not None])
+    return mean_curve([pair for run in runs if (pair := measured_series(run, name, axis)) is not None])
 
 
 def mean_curve(pairs: Sequence[tuple[Values, Values]]) -> Curve | None:
@@ -156,7 +156,7 @@ def quantity_label(what: str) -> str:
     return what.replace("_", " ")
 
 
-def series_of(run: Run, name: str, axis: Axis) -> tuple[Values, Values] | None:
+def measured_series(run: Run, name: str, axis: Axis) -> tuple[Values, Values] | None:
     """Return the positions along the axis and the measured values of a series; None if the run lacks it."""
     for series, scale in ((run.epochs, "epoch"), (run.steps, "step")):
         if name in series and axis in series:

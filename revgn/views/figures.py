@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from revgn.views.canvas import COLOURS
-from revgn.views.curves import AXIS_LABELS, Axis, quantity_label, series_of
+from revgn.views.curves import AXIS_LABELS, Axis, measured_series, quantity_label
 from revgn.views.groups import Group
 
 AXES: tuple[Axis, ...] = ("epoch", "step", "samples", "seconds")
@@ -65,7 +65,7 @@ def _lines(
     for number, group in enumerate(groups):
         for run in group.runs:
             for name, dash in lines.items():
-                found = {axis: series_of(run, name, axis) for axis in AXES}
+                found = {axis: measured_series(run, name, axis) for axis in AXES}
                 pair = found["epoch"] or found["step"]
                 if pair is None or not pair[1].any():  # never measured, or all zero
                     continue
