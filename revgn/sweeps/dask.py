@@ -9,7 +9,6 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
 from typing import Any
 
 from revgn.errors import RunError, UsageError
@@ -59,7 +58,6 @@ def dask_executor(address: str, workers: int | None = None) -> Iterator[tuple[Ex
             "cls": distributed.Scheduler,
             "options": {"host": _HOST, "dashboard": False, "dashboard_address": f"{_HOST}:0"},
         }
-        resource_tracker.ensure_running()  # its start unblocks SIGINT
         with blocked_signals(_OF_TERMINALS):  # workers take this over; the driver stops their trials
             started = distributed.SpecCluster(workers_of, scheduler, **quiet)
         with started as cluster, distributed.Client(cluster) as client:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
@@ -124,7 +125,8 @@ def _begin_worker() -> None:
 
 @contextmanager
 def blocked_signals(numbers: Collection[int] = STOPPING) -> Iterator[None]:
-    """Block signals in this thread and those it starts; signals to this thread act after the block."""
+    """Block signals in this thread and in the threads and processes it starts; they act after the block."""
+    resource_tracker.ensure_running()  # its start, by the first process, would unblock SIGINT and SIGTERM
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield

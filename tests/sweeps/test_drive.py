@@ -11,13 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from processes import PATIENCE
+from processes import PATIENCE, run
 from sweep_cases import Here, killer, plan_of, recorded_steps, statuses, surroundings
 
 from revgn.errors import UsageError
 from revgn.launch import start_run
 from revgn.settings import build_config
 from revgn.store import list_runs, open_run, open_runs, reopen_run
+from revgn.store.files import STOPPING
 from revgn.store.owner import this_process
 from revgn.sweeps import Beat, Listed, LocalPool, plan_trials, run_sweep
 from revgn.sweeps.claim import Silence, attempt, is_held, newest_claim, take, write_beat
@@ -192,6 +193,19 @@ def test_workers_divide_threads_and_gpus(monkeypatch):
         assert killed.exception(timeout=30) is not None
         again = {pool.submit(surroundings).result()[0] for _ in range(4)}
         assert a not in again
+
+
+def test_the_first_process_starts_with_signals_blocked():
+    """Python's resource tracker, which the first process needs, unblocks signals when it starts."""
+    script = """
+import multiprocessing, signal
+from revgn.sweeps.pool import blocked_signals
+with blocked_signals():
+    multiprocessing.get_context("spawn").Semaphore()
+    print(*sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+"""
+    blocked = run([sys.executable, "-c", script]).stdout.split()
+    assert {*map(str, map(int, STOPPING))} <= {*blocked}
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
