@@ -136,7 +136,8 @@ def _plain(title: str) -> Observer:
             say(title)
         line = progress.line(problem, event)
         now = time.monotonic() - began
-        if now - last >= PLAIN_SECONDS or progress.done == progress.total:
+        is_result = progress.done == progress.total and "test_loss" in event.record
+        if now - last >= PLAIN_SECONDS or is_result:
             say(f"{now:7.1f}s  {line}")
             last = now
 

@@ -12,6 +12,7 @@ from revgn.settings.registry import FAMILIES, kind_of
 from revgn.structs import Setting, choices_of, is_struct, settings_of
 
 _WIDTH = 100
+_DATA = (".npz", ".npy", ".h5", ".hdf5", ".csv", ".tsv")  # endings of files that hold no settings
 
 
 def config_dict(part: Any) -> dict[str, Any]:
@@ -88,6 +89,8 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
+        if source.lower().endswith(_DATA):
+            raise UsageError(f"{source}: holds data, not settings in TOML; use --data {source}") from None
         place = re.search(r"at line (\d+), column (\d+)", str(error))
         if place is None:
             raise UsageError(f"{source}: not TOML: the file ends within a value or a name") from None

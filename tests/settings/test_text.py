@@ -143,6 +143,11 @@ def test_a_toml_syntax_error_is_one_line():
             parse_toml(text, "own.toml")
 
 
+def test_a_file_of_data_is_no_file_of_settings():
+    with pytest.raises(UsageError, match=r"^own/x\.CSV: holds data, not settings in TOML; use --data own/x"):
+        parse_toml("a,b\n1,2\n", "own/x.CSV")
+
+
 def test_a_byte_order_mark_is_ignored():
     assert parse_toml("\ufeffa = 1\n", "own.toml") == {"a": 1}
 
