@@ -136,7 +136,7 @@ def mean_curve(pairs: Sequence[tuple[Values, Values]]) -> Curve | None:
         return None
     y = np.stack([values[:length] for _, values in pairs])
     x = np.stack([along[:length] for along, _ in pairs]).mean(axis=0)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         return Curve(x, y.mean(axis=0), y.min(axis=0), y.max(axis=0), len(pairs))
 
 

@@ -4,12 +4,15 @@ matplotlib's own labels are formulas, and typesetting them takes half of the tim
 """
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
+_NEAR_OVERFLOW = 1e280  # from here on, the margin of an axis may end beyond the largest number
 _RAISED = str.maketrans("-\N{MINUS SIGN}0123456789", "⁻⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -26,15 +29,25 @@ def label_in_plain_text(ax: "Axes") -> None:
 
 
 def set_log_scale(ax: "Axes", name: Literal["x", "y"]) -> None:
-    """Make an axis logarithmic, with labels in plain text."""
-    from matplotlib.ticker import LogFormatterSciNotation
+    """Make an axis logarithmic, with labels in plain text; ticks and limits are finite."""
+    from matplotlib.ticker import LogFormatterSciNotation, LogLocator
+
+    class Finite(LogLocator):
+        def tick_values(self, vmin: float, vmax: float) -> Any:
+            with np.errstate(over="ignore"):
+                ticks = np.asarray(super().tick_values(vmin, vmax))
+            return ticks[np.isfinite(ticks)]
 
     class Powers(LogFormatterSciNotation):
         def __call__(self, x: float, pos: int | None = None) -> str:
             return plain_power(super().__call__(x, pos))
 
-    (ax.set_xscale if name == "x" else ax.set_yscale)("log")
     axis = ax.xaxis if name == "x" else ax.yaxis
+    if axis.get_data_interval()[1] > _NEAR_OVERFLOW:
+        (ax.set_xmargin if name == "x" else ax.set_ymargin)(0.0)
+    (ax.set_xscale if name == "x" else ax.set_yscale)("log")
+    axis.set_major_locator(Finite())
+    axis.set_minor_locator(Finite(subs="auto"))
     axis.set_major_formatter(Powers())
     axis.set_minor_formatter(Powers(labelOnlyBase=False))
 

@@ -77,6 +77,14 @@ def test_one_run_a_regression_run_and_runs_without_evaluations(make_run, tmp_pat
     draw_curves([make_run(f"many-{number}", evaluations=1) for number in range(9)], path)
 
 
+@pytest.mark.parametrize("largest", [1e274, 1e300])
+def test_losses_of_diverged_runs_are_drawn(largest, make_run, tmp_path):
+    runs = [make_run(f"s{seed}", seed=seed, shift=largest) for seed in (0, 1)]
+    for each in (runs[:1], runs):
+        draw_curves(each, tmp_path / "curves.svg", what=["loss"])
+        assert ">10²" in (tmp_path / "curves.svg").read_text()
+
+
 @pytest.mark.parametrize("name", ["curves.jpg", "curves"])
 def test_other_endings_are_refused(name, pair, tmp_path):
     with pytest.raises(UsageError, match=r"expected \.png, \.pdf or \.svg"):

@@ -63,6 +63,17 @@ def test_points_are_means_over_seeds_with_standard_deviations(runs, tmp_path, mo
     assert len(bars) == 2
 
 
+def test_losses_of_diverged_runs_are_drawn(tmp_path, provenance):
+    runs = []
+    for lr, loss in ((0.1, 1.0), (0.9, 1e274)):
+        config = config_dict(build_config({"optimizer": {"kind": "sgd", "lr": lr}}))
+        with create_run(tmp_path / f"{lr}", replace(provenance, config=config)) as writer:
+            writer.record_epoch({"epoch": 1, "step": 4, "train_loss": loss, "test_loss": loss})
+        runs.append(open_run(tmp_path / f"{lr}"))
+    draw_response(runs, tmp_path / "response.svg", "optimizer.lr", what=["train_loss"], log="y")
+    assert ">10²" in (tmp_path / "response.svg").read_text()
+
+
 def test_runs_without_the_setting_are_left_out(runs):
     """Adam has no setting `momentum`."""
     assert list(_lines(group_runs(runs[:2] + runs[6:]), "momentum", "optimizer.kind")) == ["sgd"]

@@ -1,5 +1,6 @@
 """Tick labels: powers of ten in plain text, with the values of matplotlib's own labels."""
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -25,6 +26,18 @@ def test_a_logarithmic_axis_has_the_labels_of_matplotlib_in_plain_text(name, lim
     assert of[0] == [plain_power(label) for label in of[1]]
     assert ("10⁻³" if limits[1] > 1 else f"4{TIMES}10⁻¹") in of[0]
     assert "$" not in "".join(of[0])
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+@pytest.mark.parametrize("largest", [1e274, 1e300, 1.7e308])
+def test_a_logarithmic_axis_of_huge_values_is_finite(name, largest):
+    ax = Figure().subplots()
+    ax.plot(*(([0.3, largest], [0.3, 0.6]) if name == "x" else ([0.3, 0.6], [0.3, largest])))
+    set_log_scale(ax, name)
+    axis = getattr(ax, f"{name}axis")
+    assert {label[:2] for label in labels(axis)} == {"10"}
+    assert np.isfinite([*axis.get_view_interval(), *axis.get_majorticklocs()]).all()
+    assert axis.get_view_interval()[1] >= 0.999 * largest
 
 
 def test_a_factor_of_all_labels_is_a_power_of_ten():
