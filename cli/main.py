@@ -91,6 +91,9 @@ class LazyGroup(click.Group):
                 message = _old_name(error) or " ".join(error.format_message().split()).rstrip(".")
                 say(f"{name}: {message}; see {name} --help")
             sys.exit(error.exit_code)
+        except OSError as error:  # from the help, the version or the completion, printed before any command
+            say_note(_file_error(error))
+            sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -289,13 +289,16 @@ def test_a_wrong_path_or_value_is_named_in_the_same_words(arguments, says, invok
     assert says in the_line(invoke(*arguments), 2)
 
 
-def test_a_full_disk_or_a_read_only_folder_is_named(invoke, spawn, monkeypatch):
+@pytest.mark.parametrize("arguments", ["data list", "--version", "--help", "show --help"])
+def test_a_full_standard_output_is_named(arguments, spawn):
     with open("/dev/full", "w") as full:
-        process = spawn("data", "list", stdout=full)
+        process = spawn(*arguments.split(), stdout=full)
     _, errors = process.communicate()
     assert process.returncode == 1
     assert errors == "revgn: standard output: cannot be written: No space left on device\n"
 
+
+def test_a_read_only_folder_is_named(invoke, monkeypatch):
     def read_only(path, *_, **__):
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
