@@ -123,8 +123,8 @@ def open_runs(where: Path | str | Iterable[Path | str]) -> list[Run]:
 
 
 def is_run(folder: Path | str) -> bool:
-    """Return whether `folder` is a run folder."""
-    return (Path(folder) / names.RUN_FILE).is_file()
+    """Return whether `folder` is a run folder, also if its run.h5 is missing and can be made again."""
+    return (Path(folder) / names.RUN_FILE).is_file() or can_restore(Path(folder))
 
 
 def no_folder(path: Path) -> str:
@@ -137,9 +137,9 @@ def check_is_run(folder: Path) -> None:
     if folder.is_file():
         raise UsageError(f"{folder}: {no_folder(folder)}")
     if not is_run(folder):
-        if can_restore(folder):
-            raise DamagedError(f"{folder / names.RUN_FILE}: is missing{_remedy(folder)}")
         raise RunError(f"{folder}: is not a run folder: it has no {names.RUN_FILE}")
+    if not (folder / names.RUN_FILE).is_file():
+        raise DamagedError(f"{folder / names.RUN_FILE}: is missing{_remedy(folder)}")
 
 
 def can_restore(folder: Path) -> bool:
@@ -165,7 +165,7 @@ def _reading_run(folder: Path) -> Iterator[h5py.File]:
 
 
 def list_runs(root: Path | str) -> list[Path]:
-    """Return the folders of all runs in `root` at any depth, sorted.
+    """Return the folders of all runs in `root` at any depth, sorted; damaged runs are included.
 
     Examples
     --------
@@ -174,8 +174,8 @@ def list_runs(root: Path | str) -> list[Path]:
     True
     """
     found = []
-    for folder, inside, files in os.walk(root):
-        if names.RUN_FILE in files:
+    for folder, inside, _ in os.walk(root):
+        if is_run(folder):
             found.append(Path(folder))
             inside.clear()
     return sorted(found)

@@ -57,6 +57,22 @@ def test_a_folder_without_a_run_is_a_finding_beside_the_others(train, invoke, tm
     assert all(line.startswith("  ok ") for line in rest)
 
 
+def test_a_missing_run_h5_is_found_and_made_again_in_a_folder_of_runs(train, invoke):
+    train("runs/a", "-q")
+    train("runs/b", "-q")
+    Path("runs/a/run.h5").unlink()
+    line = "runs/a/run.h5: is missing; revgn check --repair runs/a makes it again from the journal"
+    assert [row["status"] for row in json.loads(invoke("ls", "--json").stdout)] == ["damaged", "finished"]
+    refused = invoke("compare", "runs")
+    assert (refused.exit_code, refused.stderr) == (1, f"revgn: {line}\n")
+    found = invoke("check", "runs")
+    assert (found.exit_code, found.stdout.count("damaged")) == (1, 1)
+    assert found.stdout.splitlines()[1].split(maxsplit=2) == ["damaged", "run.h5", line]
+    found = invoke("check", "--repair", "runs")
+    assert (found.exit_code, found.stdout.count("was made again")) == (0, 1)
+    assert [row["status"] for row in json.loads(invoke("ls", "--json").stdout)] == ["interrupted", "finished"]
+
+
 def test_a_run_that_is_being_written_is_not_damaged(train, invoke, monkeypatch):
     train("runs/a", "-q")
     train("runs/b", "-q")

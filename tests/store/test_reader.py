@@ -223,6 +223,17 @@ def test_runs_are_found_at_any_depth(tmp_path, provenance):
     assert not is_run(tmp_path / "sweep")
 
 
+def test_a_run_without_run_h5_is_found_and_its_error_names_the_remedy(folder):
+    (folder / "run.h5").unlink()
+    assert is_run(folder)
+    assert list_runs(folder.parent) == [folder]
+    with pytest.raises(RunError, match=r"run\.h5: is missing; revgn check --repair .* makes it again"):
+        open_runs(folder.parent)
+    (folder / "metrics.jsonl").unlink()  # there is nothing left from which to make it
+    assert not is_run(folder)
+    assert list_runs(folder.parent) == []
+
+
 def test_the_table_of_series():
     assert next(series for series in STEP_SERIES if series.name == "rung").meanings == RUNGS
     for series in (*STEP_SERIES, *EPOCH_SERIES):

@@ -15,7 +15,7 @@ from processes import PATIENCE, run
 from sweep_cases import Here, killer, plan_of, recorded_steps, statuses, surroundings
 
 from revgn.errors import UsageError
-from revgn.launch import start_run
+from revgn.launch import check_run, start_run
 from revgn.settings import build_config
 from revgn.store import list_runs, open_run, open_runs, reopen_run
 from revgn.store.files import STOPPING
@@ -62,6 +62,19 @@ def test_a_repeated_sweep_runs_only_missing_trials(tmp_path):
     assert again.trials == [gone, list(grown)[3]]
     assert list(grown)[:3] == list(board)
     assert statuses(grown) == ["finished"] * 4
+
+
+def test_a_trial_without_run_h5_fails_with_the_remedy(tmp_path):
+    plan, here = plan_of(training__seed="0..1"), Here()
+    name = next(iter(run_sweep(plan, tmp_path / "s", executor=Here())))
+    (tmp_path / "s" / name / "run.h5").unlink()
+    board = run_sweep(plan, tmp_path / "s", executor=here)
+    assert here.trials == []
+    assert [state.status for state in board.values()] == ["failed", "finished"]
+    assert f"revgn check --repair {tmp_path / 's' / name} makes it again" in board[name].message
+    check_run(tmp_path / "s" / name, repair=True)
+    assert statuses(run_sweep(plan, tmp_path / "s", executor=here)) == ["finished"] * 2
+    assert here.trials == [name]
 
 
 def test_the_folder_of_another_sweep_or_of_a_run_is_refused(tmp_path):
