@@ -76,9 +76,17 @@ def command(
     averaged = ", averaged weights" if predictor.weights == "average" else ""
     where = "" if out is None else f" in {out}"
     say_note(f"{rows} prediction{'s' * (rows > 1)} of {run} at step {predictor.step}{averaged}{where}")
-    if scores:
+    if scores and scores.get("unknown") == scores["rows"]:
+        from revgn.data.cells import listed
+
+        expected = listed(predictor.model.interface.classes)
+        say_note(f"no label in {file} is a class of the run; expected {expected}")
+    elif scores:
         from revgn.views.compare import metric_label, metric_text
 
         names = [name for name in ("accuracy", "rmse", "r2") if name in scores]
         found = ", ".join(f"{metric_label(name)} {metric_text(name, scores[name])}" for name in names)
+        if unknown := scores.get("unknown"):
+            what = "label is not a class" if unknown == 1 else "labels are not classes"
+            found += f"; {unknown} {what} of the run and count{'s' * (unknown == 1)} as wrong"
         say_note(f"compared with the {scores['rows']} target{'s' * (scores['rows'] > 1)} in {file}: {found}")

@@ -35,7 +35,16 @@ _IMAGES = 256  # images read at once
 _NPY = b"\x93NUMPY"  # first bytes of an .npy file
 _NUMBERS_ONLY = "the network expects a number"
 _OF_TABLES, _OF_ARRAYS = ("separator", "decimal"), ("inputs", "targets")  # settings
-Read = Callable[[int], HostArray]  # returns the next rows, at most as many as given; none at the end
+
+
+class Stored(NamedTuple):
+    """An array in a file: the number of its rows, and a function that returns the next ones.
+
+    The function returns at most as many rows as it is given, and none at the end.
+    """
+
+    rows: int
+    read: Callable[[int], HostArray]
 
 
 class Piece(NamedTuple):
@@ -192,7 +201,7 @@ def _image_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterato
 def _npy_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
     refuse_settings(of, (*_OF_TABLES, *_OF_ARRAYS), "a single array")
     with path.open("rb") as file:
-        yield from _paired(_npy_reader(file, str(path)), None)
+        yield from _paired(_npy_array(file, str(path)), None, path)
 
 
 def _npz_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
@@ -202,14 +211,14 @@ def _npz_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[
         present = [name.removesuffix(".npy") for name in archive.namelist()]
         x, y = _choose(present, of, str(path))
 
-        def open_array(name: str) -> Read:
-            return _npy_reader(stack.enter_context(archive.open(f"{name}.npy")), f"{path}: {name}")
+        def open_array(name: str) -> Stored:
+            return _npy_array(stack.enter_context(archive.open(f"{name}.npy")), f"{path}: {name}")
 
-        yield from _paired(open_array(x), open_array(y) if y else None)
+        yield from _paired(open_array(x), open_array(y) if y else None, path)
 
 
-def _npy_reader(file: Any, where: str) -> Read:
-    """Return a function that reads the next rows of an .npy file."""
+def _npy_array(file: Any, where: str) -> Stored:
+    """Return the array of an .npy file."""
     version = np.lib.format.read_magic(file)
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in header:
@@ -232,7 +241,7 @@ def _npy_reader(file: Any, where: str) -> Read:
         content = file.read(count * row * dtype.itemsize)
         return np.frombuffer(content, dtype).reshape(count, *shape[1:])
 
-    return read
+    return Stored(shape[0], read)
 
 
 def _h5_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
@@ -245,7 +254,7 @@ def _h5_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[P
         present += [name for name in (of.inputs, of.targets) if name is not None and name in file]
         x, y = _choose(present, of, str(path))
 
-        def open_array(name: str) -> Read:
+        def open_array(name: str) -> Stored:
             stored, at = stored_array(path, file, name), 0
             if not stored.shape:
                 raise DataError(f"{path}: {name} is a single value; expected rows of numbers")
@@ -256,9 +265,9 @@ def _h5_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[P
                 begin, at = at, min(at + count, stored.shape[0])
                 return np.asarray(source[begin:at])
 
-            return read
+            return Stored(stored.shape[0], read)
 
-        yield from _paired(open_array(x), open_array(y) if y else None)
+        yield from _paired(open_array(x), open_array(y) if y else None, path)
 
 
 def _choose(present: list[str], of: DataSettings, where: str) -> tuple[str, str | None]:
@@ -281,9 +290,8 @@ def _choose(present: list[str], of: DataSettings, where: str) -> tuple[str, str 
     raise UsageError(f"{where}: has no array of a usual name; set inputs to one of {listed(present)}")
 
 
-def _paired(read_x: Read, read_y: Read | None) -> Iterator[Piece]:
-    while (x := read_x(PIECE)).shape[0]:
-        y = None if read_y is None else read_y(x.shape[0])
-        if y is not None and y.shape[0] != x.shape[0]:
-            raise DataError("there are fewer targets than inputs")
-        yield Piece(x, y)
+def _paired(x: Stored, y: Stored | None, path: Path) -> Iterator[Piece]:
+    if y is not None and y.rows != x.rows:
+        raise DataError(f"{path}: has {x.rows} inputs, but {y.rows} targets")
+    while (inputs := x.read(PIECE)).shape[0]:
+        yield Piece(inputs, None if y is None else y.read(PIECE))

@@ -172,8 +172,10 @@ def predict_file(
     rows : int
         Number of rows.
     scores : dict
-        If the file has targets too: `rows`, the number of rows that are compared, and `accuracy`, where a
-        class that the run does not have counts as wrong; for a regression `rmse` and `r2`. Empty otherwise.
+        If the file has targets too: `rows`, the number of rows that are compared; for a regression `rmse` and
+        `r2`; for classes `unknown`, the number of labels that are not classes of the run, and `accuracy`,
+        where these labels count as wrong. If no label is a class of the run, there is no `accuracy`. Empty
+        without targets.
     """
     interface, rows = predictor.model.interface, 0
     found: list[tuple[HostArray, HostArray]] = []  # predictions and targets of each piece
@@ -194,7 +196,9 @@ def predict_file(
         return rows, {}
     scores = {"rows": truth.shape[0]}
     if interface.task == "classification":
-        return rows, scores | {"accuracy": float(np.mean(predicted == truth))}
+        scores["unknown"] = int(np.sum(truth == -1))
+        is_comparable = scores["unknown"] < scores["rows"]
+        return rows, scores | ({"accuracy": float(np.mean(predicted == truth))} if is_comparable else {})
     squares = np.square(predicted - truth).mean(axis=0)
     scale = 1.0 if interface.target_scale is None else interface.target_scale**2
     return rows, scores | regression_scores(squares * scale, truth, interface)

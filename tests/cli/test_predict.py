@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from revgn.data import load_dataset
+from revgn.launch import predict
 from revgn.store import open_run
 
 
@@ -59,6 +60,7 @@ def test_predictions_on_standard_output_and_in_files(train, invoke, tmp_path, di
         (("run", "new.npz", "--checkpoint", "newest"), 2, "'newest' is not best, last or a step"),
         (("run", "new.npz", "--weights", "average"), 2, "has no averaged weights"),
         (("run", "new.npz", "--inputs", "z"), 2, "has no array 'z'; it holds x, y"),
+        (("run", "more.npz"), 1, "more.npz: has 2 inputs, but 3 targets"),
         (("run", "narrow.csv"), 2, "narrow.csv: has 2 input columns, but the network has 64 inputs"),
         (("run",), 2, "Missing argument 'FILE'"),
     ],
@@ -67,12 +69,37 @@ def test_predictions_on_standard_output_and_in_files(train, invoke, tmp_path, di
 def test_wrong_use_is_one_line(finished, invoke, tmp_path, arguments, code, message):
     (tmp_path / "run").symlink_to(finished)
     (tmp_path / "narrow.csv").write_text("a,b\n1,2\n")
+    np.savez(tmp_path / "more.npz", x=np.zeros((2, 64)), y=np.zeros(3))
     before = {path.name for path in tmp_path.iterdir()}
     found = invoke("predict", *arguments)
     assert (found.exit_code, found.stdout) == (code, "")
     assert message in found.stderr
     assert found.stderr.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("known", "says"),
+    [
+        (
+            38,
+            "compared with the 40 targets in new.npz: accuracy 95.00%; 2 labels are not classes of the run "
+            "and count as wrong",
+        ),
+        (
+            39,
+            "compared with the 40 targets in new.npz: accuracy 97.50%; 1 label is not a class of the run "
+            "and counts as wrong",
+        ),
+        (0, "no label in new.npz is a class of the run; expected 0, 1, 2, 3, 4, 5, "),
+    ],
+)
+def test_labels_that_are_not_classes_of_the_run_are_named(finished, invoke, digits, known, says):
+    x = digits.inputs[:40]
+    np.savez("new.npz", x=x, y=[*predict(finished, x).labels[:known], *["cat"] * (40 - known)])
+    printed = invoke("predict", finished, "new.npz")
+    assert (printed.exit_code, len(printed.stdout.splitlines())) == (0, 41)
+    assert printed.stderr.splitlines()[1].startswith(f"revgn: {says}")
 
 
 @pytest.fixture(scope="module")

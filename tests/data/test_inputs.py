@@ -123,14 +123,21 @@ def test_numbers_of_any_kind_in_any_order(save, x):
 
 
 def test_an_array_that_is_named(save):
-    path = save(x=X, other=X + 1, wrong=X[:, :2], few=np.zeros(3))
+    path = save(x=X, other=X + 1, wrong=X[:, :2])
     np.testing.assert_array_equal(rows(path, interface(), inputs="other")[0], X + 1)
     with pytest.raises(UsageError, match="has no array 'nothing'; it holds "):
         rows(path, interface(), inputs="nothing")
     with pytest.raises(UsageError, match=r"inputs have shape \(7, 2\), but the network expects \(n, 3\)"):
         rows(path, interface(), inputs="wrong")
-    with pytest.raises(DataError, match="there are fewer targets than inputs"):
-        rows(path, interface(), inputs="x", targets="few")
+
+
+@pytest.mark.usefixtures("small_pieces")
+@pytest.mark.parametrize("n", [0, 3, 6, 8])
+def test_another_number_of_targets_than_inputs_is_refused(save, n):
+    path = save(x=X, y=np.zeros(n))
+    with pytest.raises(DataError) as refused:
+        rows(path, interface())
+    assert str(refused.value) == f"{path}: has 7 inputs, but {n} targets"
 
 
 @pytest.mark.usefixtures("small_pieces")

@@ -103,7 +103,7 @@ def test_files_hold_the_predictions(finished, digits, tmp_path, name, monkeypatc
     found = predict(finished, DIGITS.inputs)
     rows, scores = write(finished, digits, tmp_path / name)
     accuracy = np.mean(found.predicted == DIGITS.targets.argmax(axis=1))
-    assert (rows, scores) == (360, {"rows": 360, "accuracy": pytest.approx(accuracy)})
+    assert (rows, scores) == (360, {"rows": 360, "unknown": 0, "accuracy": pytest.approx(accuracy)})
     if name == "p.csv":
         header, *cells = csv.reader((tmp_path / name).read_text().splitlines())
         assert header == ["prediction", *map(str, range(10))]
@@ -276,4 +276,13 @@ def test_a_label_that_is_missing_is_not_compared(finished, tmp_path):
     own = replace(predictor.model.interface, target_names=("digit",))
     predictor = predictor._replace(model=replace(predictor.model, interface=own))
     _, scores = predict_file(predictor, tmp_path / "new.csv", lambda found: None)
-    assert scores == {"rows": 18, "accuracy": 1.0}
+    assert scores == {"rows": 18, "unknown": 0, "accuracy": 1.0}
+
+
+def test_labels_that_are_not_classes_of_the_run_are_counted(finished, tmp_path):
+    predictor, path = open_predictor(finished), tmp_path / "new.npz"
+    labels = predict(finished, DIGITS.inputs[:20]).labels.tolist()
+    for unknown, accuracy in ((5, {"accuracy": 0.75}), (20, {})):
+        np.savez(path, x=DIGITS.inputs[:20], y=["cat"] * unknown + labels[unknown:])
+        _, scores = predict_file(predictor, path, lambda found: None)
+        assert scores == {"rows": 20, "unknown": unknown} | accuracy
