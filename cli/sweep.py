@@ -222,7 +222,25 @@ def _with_options(
             is_void = {axis.path, path} == LENGTH and value is not None
             if is_void or is_same_setting(found, axis.path, setting):
                 raise UsageError(f"{setting}: has no effect, since the grid sets {axis.path}")
+    if settings:
+        _check_effect(found, settings)
     return found
+
+
+def _check_effect(plan: "Plan", settings: dict[str, Any]) -> None:
+    """Refuse settings that all variants override, and print a note on those that some override."""
+    from revgn.errors import UsageError
+    from revgn.sweeps.plan import overriding
+
+    found, count = overriding(plan, settings)
+    for path, places in found.items():
+        if len(places) == count:
+            every = "all variants" if plan.variants else "all kinds on the grid"
+            raise UsageError(
+                f"{path}: has no effect, since {every} override it; --grid gives a setting to all of them"
+            )
+        overrides = "overrides" if len(places) == 1 else "override"
+        say_note(f"{path}: has no effect on {', '.join(places)}, which {overrides} it")
 
 
 def _folder(file: Path | None, plan: "Plan") -> Path:

@@ -39,11 +39,12 @@ from revgn.settings import (
     canonical,
     flat,
     merge_settings,
+    named_settings,
     nested,
     parse_toml,
     settings_by_name,
 )
-from revgn.sweeps.axes import NONE, Axis, draw, parse_axis
+from revgn.sweeps.axes import NONE, Axis, at, draw, parse_axis
 
 Rule = Literal["score", "largest", "progress", "fit"]
 
@@ -199,6 +200,33 @@ def make_trial(plan: Plan, choices: Mapping[str, Any], variant: str | None = Non
     return Trial(f"{safe}_{digest}" if safe else digest, settings, named)
 
 
+def overriding(plan: Plan, settings: Mapping[str, Any]) -> tuple[dict[str, list[str]], int]:
+    """Return where settings of a plan have no effect, and the number of places.
+
+    The places are the variants, each with all kinds on the grid, such as optimizers. A variant or a kind
+    overrides a setting if it has another value of it, or chooses another struct.
+    """
+    kinds = [axis.path for axis in plan.axes if _is_kind(axis.path)]
+    axes = tuple(
+        axis if axis.path in kinds else replace(axis, values=axis.values[:1] or (at(axis, 0.5),))
+        for axis in plan.axes
+    )
+    places = {}
+    for trial in plan_trials(replace(plan, axes=axes, random=None)):
+        place = " ".join(str(trial.choices[name]) for name in ("variant", *kinds) if name in trial.choices)
+        places[place] = by_path(trial.settings)
+    void = {
+        path: [place for place, found in places.items() if _is_void(path, value, found)]
+        for path, value in by_path(settings).items()
+    }
+    return {path: found for path, found in void.items() if found}, len(places)
+
+
+def by_path(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings by dotted path, in words, and kinds by the path of their struct."""
+    return {path.removesuffix(".kind"): value for path, value in flat(in_words(settings)).items()}
+
+
 def trial_maker(plan: Plan) -> Callable[[Mapping[str, Any], str | None], Trial]:
     """Return `make_trial` for a plan, which makes each trial only once, even if it is requested again."""
     made: dict[tuple[str, str | None], Trial] = {}
@@ -235,6 +263,18 @@ def with_files_found(plan: Plan, root: Path) -> Plan:
         axes=tuple(map(found_in, plan.axes)),
         variants={name: found(settings) for name, settings in plan.variants.items()},
     )
+
+
+def _is_kind(path: str) -> bool:
+    name = path.removesuffix(".kind").rpartition(".")[2]
+    return any(of.family for of in named_settings().get(name, ()))
+
+
+def _is_void(path: str, value: Any, settings: Mapping[str, Any]) -> bool:
+    """Return whether a value has no effect on a trial with these settings, given by path."""
+    if path == "training.epochs" and settings.get("training.steps", NONE) != NONE:
+        return True
+    return bool(settings.get(path, NONE if path == "training.steps" else None) != value)
 
 
 def _drawn(plan: Plan, number: int) -> tuple[Any, ...]:

@@ -158,6 +158,54 @@ def test_invalid_options_are_reported_in_one_line(invoke, tmp_path, options, mes
     assert list(tmp_path.iterdir()) == []
 
 
+VARIANTS = """
+[optimizer]
+kind = "adam"
+[variants.slow]
+optimizer.lr = 0.001
+[variants.fast]
+optimizer.lr = 0.01
+training.steps = 4
+[variants.other]
+optimizer = "sgd"
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--lr", 0.7), "optimizer.lr: has no effect, since all variants override it"),
+        (("-s", "optimizer.lr=0.7"), "optimizer.lr: has no effect, since all variants override it"),
+        (("--epochs", 1), "training.epochs: has no effect on fast, which overrides it"),
+        (("--steps", 3), "training.steps: has no effect on fast, which overrides it"),
+        (("--optimizer", "muon"), "optimizer: has no effect on other, which overrides it"),
+        (("--beta2", 0.9), "optimizer.beta2: has no effect on other, which overrides it"),
+        (("--lr", 0.001), "optimizer.lr: has no effect on fast, other, which override it"),
+        (("--epochs", 1, "--grid", "steps=1,2"), "training.epochs: has no effect, since the grid sets"),
+        (("--subset", 200, "--grid", "epochs=1"), ""),
+        (("--hidden", 8, "--steps", "none", "--grid", "epochs=1"), ""),
+    ],
+)
+def test_options_that_variants_override_are_refused_or_noted(invoke, tmp_path, minutes, options, message):
+    """An option that has an effect on some variants is noted; `--grid` overrides variants."""
+    (tmp_path / "v.toml").write_text(VARIANTS)
+    found = invoke("sweep", "v.toml", *options, "--dry-run")
+    assert found.exit_code == (2 if "since" in message else 0)
+    assert message in found.stderr
+    assert len(found.stderr.splitlines()) == bool(message)
+
+
+def test_options_of_another_optimizer_than_those_on_the_grid_are_refused(invoke, minutes):
+    """The learning rate of gauss-newton; a grid of learning rates sets that of each optimizer."""
+    found = invoke("sweep", "--lr", 0.5, "--grid", "optimizer=sgd,adam", "--dry-run")
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert "optimizer.lr: has no effect, since all kinds on the grid override it" in found.stderr
+    found = invoke("sweep", "--lr", 0.5, "--grid", "optimizer=gauss-newton,adam", "--dry-run")
+    assert found.exit_code == 0
+    assert "optimizer.lr: has no effect on adam, which overrides it" in found.stderr
+    assert invoke("sweep", "--grid", "lr=0.5", "--grid", "optimizer=sgd,adam", "--dry-run").stderr == ""
+
+
 def test_a_learning_rate_is_tuned(invoke, minutes, in_process):
     options = ("sweep", *TINY, "--epochs", 1, "--validation", 0.2, "--tune", "lr=1e-4,1e-3", "--out", "s")
     assert invoke(*options, "--dry-run", "--workers", 2).stdout.splitlines()[2:] == [
