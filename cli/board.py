@@ -64,11 +64,14 @@ def counts(board: "Board") -> str:
     return ", ".join(f"{found[status]} {status}" for status in _ORDER if status in found)
 
 
-def failures(board: "Board") -> list[str]:
-    """Return a line for each error: the first trial with it, the number of others, and the message."""
+def messages(board: "Board") -> list[str]:
+    """Return a line for each error, and for each note on trials that have finished.
+
+    The line has the first such trial, the number of others, and the message.
+    """
     found: dict[tuple[str, str], list[str]] = {}
     for name, state in board.items():
-        if state.status in ("failed", "diverged"):
+        if state.status in ("failed", "diverged") or (state.status == "finished" and state.message):
             found.setdefault((state.status, state.message), []).append(name)
     return [
         f"{first}{f' (and {len(others)} more)' if others else ''}: {status}: {message}"
@@ -87,7 +90,8 @@ def _plain(title: str) -> "Callable[[Board], None]":
             say(title)
         for name, state in board.items():
             if before.get(name, "waiting") != state.status:
-                message = "" if state.status in ("failed", "diverged") else state.message  # see `failures`
+                is_last = state.status in ("failed", "diverged", "finished")  # see `messages`
+                message = "" if is_last else state.message
                 shown = filter(None, (state.status, message, *_metrics(state)))
                 say("  ".join([f"{now:7.1f}s", name, *shown]))
             before[name] = state.status

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 from revgn_cli import completion
-from revgn_cli.board import failures, show_board
+from revgn_cli.board import messages, show_board
 from revgn_cli.columns import aligned, terminal_width
 from revgn_cli.forecast import print_forecast
 from revgn_cli.interrupt import exit_code, stop_when_asked
@@ -126,8 +126,8 @@ def command(
     else:
         click.echo((folder / "study.md").read_text(encoding="utf-8"), nl=False)
         click.echo(f"\n{folder / 'study.md'}")
-    failed = {trial: state for trial, state in board.items() if state.status == "failed"}
-    for line in failures(failed):
+    told = {trial: state for trial, state in board.items() if state.status in ("failed", "finished")}
+    for line in messages(told):
         say(line)
-    if failed:
+    if any(state.status == "failed" for state in told.values()):
         raise click.exceptions.Exit(1)

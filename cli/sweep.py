@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from revgn_cli import completion, options
-from revgn_cli.board import failures, show_board
+from revgn_cli.board import messages, show_board
 from revgn_cli.forecast import print_forecast
 from revgn_cli.grouped import GroupedCommand
 from revgn_cli.interrupt import exit_code, stop_when_asked
@@ -299,7 +299,7 @@ def _report(
         ]
         options.print_json(rows)
     else:
-        for line in failures(board):
+        for line in messages(board):
             say(line)
         click.echo(", ".join(f"{count} {status}" for status, count in counts.items()) or "no trials")
         again = shlex.quote(str(folder))

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, get_args
 
 from revgn.errors import RunError
-from revgn.store import is_run, open_run, status
+from revgn.store import Run, is_run, open_run, status
 from revgn.store.names import WRITER_FILE
 from revgn.store.owner import read_owner
 from revgn.sweeps.claim import Beat, Silence, ask_to_stop, attempt, is_held, newest_claim, take, write_beat
+from revgn.sweeps.extend import changes_on_resume
 from revgn.sweeps.plan import Trial
 from revgn.sweeps.work import OVER, Result, Status, beat_of, run_trial
 
@@ -124,6 +125,9 @@ def drive(
         for future in _done(given, board):
             name, after = given.pop(future)
             board[name] = _ended(_looked_at(folder, board[name], silence, True), future)
+            if board[name].status in OVER:
+                with suppress(RunError):
+                    board[name] = _noted(board[name], open_run(folder / name))
             if _has_died(future) and not _was_asked_to_stop(folder, name, after):
                 deaths[name] += 1
             if deaths[name] >= _MOST_DEATHS:
@@ -146,12 +150,19 @@ def _found(folder: Path, trial: Trial, silence: Silence) -> TrialState:
             return TrialState(trial, "failed", Beat(), str(error))
         message = run.attributes["message"]
         if run.status in OVER:
-            return TrialState(trial, run.status, beat_of(run), message)
+            return _noted(TrialState(trial, run.status, beat_of(run), message), run)
         if run.status == "failed" and claim is not None and claim.beat.ended == "diverged":  # by version 0.1
             return TrialState(trial, "diverged", beat_of(run), message)
     if claim is not None and claim.beat.ended in ("", "interrupted"):  # asked to stop, or its process died
         return TrialState(trial, "interrupted", claim.beat)
     return TrialState(trial, "waiting")
+
+
+def _noted(state: TrialState, run: Run) -> TrialState:
+    """Return the state of a trial with a message if its run was resumed with other settings by hand."""
+    changes = changes_on_resume(state.trial, run)
+    note = f"its run was continued with other settings: {', '.join(changes)}" if changes else ""
+    return state._replace(message="; ".join(filter(None, (state.message, note))))
 
 
 def _looked_at(folder: Path, state: TrialState, silence: Silence, is_given: bool) -> TrialState:

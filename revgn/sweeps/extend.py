@@ -1,12 +1,14 @@
-"""Whether a plan extends another one, so that the trials of both can share the folder of a sweep."""
+"""Whether a plan extends another one, so that both can share a folder, and whether a run is its trial's."""
 
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from revgn.settings import flat, merge_settings
+from revgn.errors import UsageError
+from revgn.settings import build_config, config_dict, fields_at, flat, merge_settings
+from revgn.store import Run
 from revgn.sweeps.axes import Axis
-from revgn.sweeps.plan import Plan, in_words, parse_plan, plan_toml
+from revgn.sweeps.plan import LENGTH, Plan, Trial, by_path, in_words, parse_plan, plan_toml
 
 
 def differences(old: Plan, new: Plan) -> list[str]:
@@ -16,6 +18,25 @@ def differences(old: Plan, new: Plan) -> list[str]:
     judge the trials.
     """
     return list(_differences(*(parse_plan(plan_toml(plan), "plan") for plan in (old, new))))
+
+
+def changes_on_resume(trial: Trial, run: Run) -> list[str]:
+    """Return which settings of a trial its run does not have any more, since it was resumed with others.
+
+    Settings that the trial leaves open are no difference, nor is a data file that was moved.
+    """
+    try:
+        planned = config_dict(build_config(dict(trial.settings), run.config))
+        stored = config_dict(build_config(run.config))
+    except UsageError:  # the run has a setting that was removed
+        return []
+    stated = set(by_path(trial.settings))
+    if stated & LENGTH:
+        stated |= LENGTH
+    resumable = (path for path, found in fields_at(planned).items() if found.of.resumable)
+    paths = [path for path in resumable if path in stated and not path.startswith("data.")]
+    was, now = ({path: _word(of.get(path)) for path in paths} for of in map(by_path, (planned, stored)))
+    return [f"{path} is {now[path]}, not {was[path]}" for path in paths if now[path] != was[path]]
 
 
 def _differences(old: Plan, new: Plan) -> Iterator[str]:

@@ -260,6 +260,18 @@ def test_the_folder_of_another_sweep_or_of_a_run_is_refused(invoke, tmp_path, in
     assert invoke(*options, "lr=1e-3,1e-2", "--out", "s").stdout.startswith("2 finished")
 
 
+def test_a_trial_that_was_resumed_with_other_settings_is_noted(invoke, tmp_path, in_process):
+    options = ("sweep", *TINY, "--epochs", 1, "--grid", "lr=0.001", "--out", "s", "-q")
+    assert invoke(*options).stderr == ""
+    (run,) = list_runs(tmp_path / "s")
+    assert invoke("resume", run, "--epochs", 2, "--lr", 1e-6, "-q").exit_code == 0
+    found = invoke(*options)
+    assert (found.exit_code, found.stdout) == (0, "1 finished\nrevgn compare s\n")
+    changes = "optimizer.lr is 1e-06, not 0.001, training.epochs is 2, not 1"
+    assert found.stderr == f"{run.name}: finished: its run was continued with other settings: {changes}\n"
+    assert json.loads(invoke(*options, "--json").stdout)[0]["message"].endswith(changes)
+
+
 def test_tuning_on_the_test_set_is_warned_of(invoke, in_process):
     options = ("sweep", *TINY, "--epochs", 1, "--tune", "lr=1e-4,1e-3", "--out", "s", "-q")
     found = invoke(*options)

@@ -15,8 +15,8 @@ from processes import PATIENCE, run
 from sweep_cases import Here, killer, plan_of, recorded_steps, statuses, surroundings
 
 from revgn.errors import UsageError
-from revgn.launch import check_run, start_run
-from revgn.settings import build_config
+from revgn.launch import check_run, resume_run, start_run
+from revgn.settings import build_config, settings_by_name
 from revgn.store import list_runs, open_run, open_runs, reopen_run
 from revgn.store.files import STOPPING
 from revgn.store.owner import this_process
@@ -48,6 +48,7 @@ def test_a_trial_chooses_the_defaults_of_a_run(tmp_path):
     for name, state in board.items():
         expected = choose_defaults(dict(state.trial.settings))
         assert build_config(open_run(tmp_path / "s" / name).config) == expected.config
+        assert state.message == ""
         assert ("optimizer.solver.damping" in expected.chosen) == ("gauss-newton" in name)
 
 
@@ -75,6 +76,29 @@ def test_a_trial_without_run_h5_fails_with_the_remedy(tmp_path):
     check_run(tmp_path / "s" / name, repair=True)
     assert statuses(run_sweep(plan, tmp_path / "s", executor=here)) == ["finished"] * 2
     assert here.trials == [name]
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_ended", "message"),
+    [
+        ({"optimizer.lr": 1e-6}, True, "optimizer.lr is 1e-06, not 0.001"),
+        ({"optimizer.lr": 1e-6}, False, "optimizer.lr is 1e-06, not 0.001"),
+        ({"training.epochs": 3}, True, "training.epochs is 3, not 1"),
+        ({"training.steps": 5}, True, "training.steps is 5, not none"),
+        ({"training.schedule": "cosine"}, True, "training.schedule is cosine, not constant"),
+        ({"training.eval_every": 3}, True, ""),  # which the plan leaves open
+    ],
+)
+def test_a_trial_that_was_resumed_with_other_settings_says_so(tmp_path, changes, is_ended, message):
+    """It counts as the trial, whether it had ended before the sweep was started again or not."""
+    plan = plan_of({"epochs": 1, "schedule": "constant"}, optimizer__lr=[0.001])
+    (trial,), folder = plan_trials(plan), tmp_path / "s"
+    start_run(dict(trial.settings), folder / trial.name, should_stop=lambda: True)
+    resume_run(folder / trial.name, settings_by_name(changes), should_stop=lambda: not is_ended)
+    for _ in range(2):
+        (state,) = run_sweep(plan, folder, executor=Here()).values()
+        assert state.status == "finished"
+        assert state.message == (message and f"its run was continued with other settings: {message}")
 
 
 def test_the_folder_of_another_sweep_or_of_a_run_is_refused(tmp_path):
