@@ -75,7 +75,15 @@ def command(
     revgn study
     revgn study inverse --workers 2
     """
-    from revgn.studies import Raced, conduct_study, load_study, plan_of, source_of, study_names
+    from revgn.studies import (
+        Raced,
+        check_study_folder,
+        conduct_study,
+        load_study,
+        plan_of,
+        source_of,
+        study_names,
+    )
     from revgn.sweeps import executor_at
 
     if name is None:
@@ -95,6 +103,7 @@ def command(
     folder = out or Path("runs") / "-".join(["study", name, scale, *([Path(data).stem] if data else [])])
     if dry_run:
         plan = plan_of(study, scale, seeds, data)
+        check_study_folder(plan, folder, seeds)
         source = source_of(study, plan, folder, seeds)
         if not as_json:
             click.echo(study.question)

@@ -50,6 +50,7 @@ def command(
     """
     from revgn.launch import start_run
     from revgn.settings import build_config, config_template, merge_settings, parse_toml
+    from revgn.store import check_vacant
     from revgn.training import choose_defaults
 
     layers = []
@@ -62,6 +63,8 @@ def command(
         click.echo(config_template(complete), nl=False)
         return
     if dry_run:
+        if out is not None:
+            check_vacant(out)
         _print_estimate(settings, as_json)
         return
     folder = out or _new_folder(config)

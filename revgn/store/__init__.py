@@ -5,7 +5,7 @@ from revgn.store.checkpoint import latest_checkpoint, load_checkpoint, save_chec
 from revgn.store.names import EPOCH_SERIES, FORMAT_VERSION, RUNGS, STEP_SERIES, Weights
 from revgn.store.network import StoredNetwork, has_network, load_network, save_network
 from revgn.store.reader import Run, as_run, is_run, list_runs, open_run, open_runs, status
-from revgn.store.writer import RunWriter, create_run, reopen_run
+from revgn.store.writer import RunWriter, check_vacant, create_run, reopen_run
 
 __all__ = [
     "EPOCH_SERIES",
@@ -18,6 +18,7 @@ __all__ = [
     "StoredNetwork",
     "Weights",
     "as_run",
+    "check_vacant",
     "create_run",
     "has_network",
     "is_run",

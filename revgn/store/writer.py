@@ -152,6 +152,13 @@ class RunWriter:
             _fill_group(file.create_group(columns.cadence.group), columns)
 
 
+def check_vacant(folder: Path) -> None:
+    """Raise `RunError` if a folder exists, and is not empty or cannot be read."""
+    with writing(folder):
+        if folder.exists() and not _is_unborn(folder):
+            raise RunError(f"{folder}: is not empty, and runs are never overwritten; choose another folder")
+
+
 def create_run(folder: Path, provenance: Provenance, network: StoredNetwork | None = None) -> RunWriter:
     """Create the folder of a new run; a folder that is not empty or cannot be written raises `RunError`.
 
@@ -162,8 +169,7 @@ def create_run(folder: Path, provenance: Provenance, network: StoredNetwork | No
     with writing(folder):
         is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        if not _is_unborn(folder):
-            raise RunError(f"{folder}: is not empty, and runs are never overwritten; choose another folder")
+    check_vacant(folder)
     try:
         with _locked(folder) as writer:
             if is_run(folder):

@@ -16,7 +16,7 @@ from revgn.studies.page import merit, study_lines, study_markdown, verdict_table
 from revgn.studies.race import Raced
 from revgn.studies.race_page import draw_race, race_markdown, race_results, race_verdicts
 from revgn.studies.study import Scale, Study, Verdict, judge, plan_of
-from revgn.sweeps import Board, Plan, load_plan, plan_trials, run_sweep, tuned
+from revgn.sweeps import Board, Plan, check_folder, load_plan, plan_trials, run_sweep, tuned
 from revgn.sweeps.drive import Source
 from revgn.sweeps.extend import differences
 from revgn.sweeps.launch import PLAN_FILE, Listed
@@ -58,7 +58,7 @@ def conduct_study(
         If the data set is not on this machine and cannot be downloaded.
     """
     plan = plan_of(study, scale, seeds, data)
-    _check_seeds(plan, folder, seeds)
+    check_study_folder(plan, folder, seeds)
     if data is not None:
         _check_data(plan)
     source = source_of(study, plan, folder, seeds)
@@ -81,6 +81,21 @@ def conduct_study(
     found = msgspec.json.encode([_plain(each) for each in verdicts])  # NaN becomes null
     write_shared(folder / "study.json", msgspec.json.format(found, indent=1))
     return board, verdicts
+
+
+def check_study_folder(plan: Plan, folder: Path, seeds: int) -> None:
+    """Raise `UsageError` if a folder has the same study with more seeds, or another sweep, or is a run."""
+    has_runs = (folder / PLAN_FILE).exists() and list_runs(folder)
+    stored = load_plan(folder) if has_runs else plan
+    for axis in stored.axes:
+        if axis.path != SEED or (count := len(axis.values)) <= seeds:
+            continue
+        if not differences(stored, replace(plan, axes=(*plan.axes[:-1], axis))):
+            raise UsageError(
+                f"{folder}: has this study with {count} seeds, more than {seeds}; give --seeds {count}, or "
+                "choose another folder (--out)"
+            )
+    check_folder(plan, folder)
 
 
 def source_of(study: Study, plan: Plan, folder: Path, seeds: int) -> Source:
@@ -144,21 +159,6 @@ def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[st
             best = max(complete, key=lambda row: merit(study, row))
             found[variant] = [run for run in runs if str(run.folder) in best.runs]
     return found
-
-
-def _check_seeds(plan: Plan, folder: Path, seeds: int) -> None:
-    """Raise `UsageError` if a folder has runs of the same study with more seeds."""
-    if not ((folder / PLAN_FILE).exists() and list_runs(folder)):
-        return
-    stored = load_plan(folder)
-    for axis in stored.axes:
-        if axis.path != SEED or (count := len(axis.values)) <= seeds:
-            continue
-        if not differences(stored, replace(plan, axes=(*plan.axes[:-1], axis))):
-            raise UsageError(
-                f"{folder}: has this study with {count} seeds, more than {seeds}; give --seeds {count}, or "
-                "choose another folder (--out)"
-            )
 
 
 def _check_data(plan: Plan) -> None:

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from revgn.studies import study_names
-from revgn.sweeps import forecast
+from revgn.launch import start_run
+from revgn.settings import build_config
+from revgn.studies import load_study, plan_of, study_names
+from revgn.sweeps import forecast, plan_toml
 
 
 def test_the_list_of_studies(invoke):
@@ -57,6 +59,27 @@ def test_invalid_options(invoke, options, message):
     assert found.exit_code == 2
     assert message in found.stderr
     assert len(found.stderr.splitlines()) == 1
+
+
+def test_a_dry_run_checks_the_folder_as_the_study_does(invoke, tmp_path):
+    """A folder with more seeds, with another study, or of a run is refused in the same words."""
+    study = load_study("inverse")
+    for name, seeds, of in (("more", 3, study), ("other", 2, load_study("momentum"))):
+        plan = plan_of(of, "laptop", seeds)
+        start_run(build_config({}), tmp_path / name / "run", should_stop=lambda: True)
+        (tmp_path / name / "sweep.toml").write_text(plan_toml(plan))
+    for folder, message in (
+        ("more", "more: has this study with 3 seeds, more than 2; give --seeds 3"),
+        ("other", "other: has the runs of another sweep"),
+        ("more/run", "more/run: is the folder of a run"),
+    ):
+        refused = [
+            invoke("study", "inverse", "--out", folder, "--seeds", 2, *dry_run)
+            for dry_run in ((), ("--dry-run",), ("--dry-run", "--json"))
+        ]
+        assert {(found.exit_code, found.stdout) for found in refused} == {(2, "")}
+        assert len({found.stderr for found in refused}) == 1
+        assert message in refused[0].stderr
 
 
 def test_a_complete_study(invoke, tmp_path, monkeypatch, in_process):

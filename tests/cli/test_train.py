@@ -168,6 +168,19 @@ def test_a_dry_run_writes_nothing(optimizer, invoke, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_checks_the_folder_as_training_does(invoke, tmp_path):
+    """An empty folder is no run yet."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full" / "notes").mkdir(parents=True)
+    found = [invoke("train", "--preset", "plain", "--out", "full", *more) for more in ((), ("--dry-run",))]
+    for each in found:
+        assert (each.exit_code, each.stdout) == (1, "")
+        assert each.stderr.startswith("revgn: full: is not empty, and runs are never overwritten")
+    for folder in ("empty", "new"):
+        assert invoke("train", "--preset", "plain", "--out", folder, "--dry-run").exit_code == 0
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
