@@ -10,7 +10,14 @@ from revgn_cli.columns import aligned, terminal_width
 from revgn_cli.forecast import print_forecast
 from revgn_cli.interrupt import exit_code, stop_when_asked
 from revgn_cli.notes import say
-from revgn_cli.options import dask_option, json_option, print_json, quiet_option, workers_option
+from revgn_cli.options import (
+    dask_option,
+    json_option,
+    print_json,
+    quiet_option,
+    refuse_given,
+    workers_option,
+)
 from revgn_cli.outcome import command_line
 from revgn_cli.paths import OutputPath
 
@@ -87,6 +94,8 @@ def command(
     from revgn.sweeps import executor_at
 
     if name is None:
+        of_one = ("scale", "data", "seeds", "workers", "dask", "out", "dry_run", "quiet")
+        refuse_given(of_one, "without the name of a study")
         studies = {each: load_study(each) for each in study_names()}
         if as_json:
             print_json([{"name": k, "title": of.title, "source": of.source} for k, of in studies.items()])

@@ -52,6 +52,9 @@ def test_dry_runs(invoke, tmp_path, monkeypatch):
         (("inverse", "--seeds", 0), "seeds: 0 is not at least 1"),
         (("inverse", "--scale", "huge"), "'huge' is not one of"),
         (("inverse", "--workers", 0), "workers: 0 is not at least 1"),
+        (("--seeds", 2), "--seeds: has no effect without the name of a study"),
+        (("--dry-run", "--json"), "--dry-run: has no effect without the name of a study"),
+        (("--out", "s", "-q"), "--out: has no effect without the name of a study"),
     ],
 )
 def test_invalid_options(invoke, options, message):
