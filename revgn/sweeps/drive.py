@@ -100,8 +100,8 @@ def drive(
         stopping, new = should_stop(), []
         free = workers - len(given) - len(_free(board))
         standing = (free, len(board), sum(state.is_over for state in board.values()))
-        if not stopping and standing != answered:
-            answered, new = standing, list(source.more(board, free))
+        if answered is None or not (stopping or standing == answered):  # once in any case, for the board
+            answered, new = standing, list(source.more(board, 0 if stopping else free))
         board |= {trial.name: _found(folder, trial, silence) for trial in new}
         for name, state in board.items():
             if not state.is_over:

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -353,6 +354,21 @@ def test_a_signal_to_all_processes_ends_each_trial_with_a_checkpoint(number, whe
         run = open_run(path)
         assert run.status == "interrupted"
         assert run.checkpoints == [0, run.steps["step"][-1]]
+
+
+def test_trials_are_waiting_if_a_signal_comes_before_they_start(invoke, monkeypatch, tmp_path):
+    @contextmanager
+    def slow_cluster(address, workers):
+        signal.raise_signal(signal.SIGINT)
+        yield None, 1
+
+    monkeypatch.setattr("revgn.sweeps.executor_at", slow_cluster)
+    options = ("sweep", *TINY, "--steps", 1, "--grid", "seed=0..1", "--out", "s")
+    found = invoke(*options)
+    assert (found.exit_code, found.stdout) == (130, "2 waiting\nrevgn sweep s\n")
+    rows = json.loads(invoke(*options, "--json").stdout)
+    assert [row["status"] for row in rows] == ["waiting"] * 2
+    assert list_runs(tmp_path / "s") == []
 
 
 def test_a_trial_that_diverges_is_reported(invoke, in_process):

@@ -286,6 +286,25 @@ def test_calls_that_have_not_begun_are_withdrawn(tmp_path):
     assert statuses(run_sweep(plan, tmp_path / "s", executor=Here())) == ["finished"] * 2
 
 
+def test_trials_of_a_sweep_that_is_stopped_before_they_start_are_waiting(tmp_path):
+    """For instance by Ctrl-C while the workers of a cluster start; trials that have ended stay so."""
+    folder, here = tmp_path / "s", Here()
+    for seeds, expected in (("0..1", ["waiting"] * 2), ("0..2", ["finished"] * 2 + ["waiting"])):
+        plan = plan_of({"steps": 1}, training__seed=seeds)
+        board = run_sweep(plan, folder, executor=here, workers=2, should_stop=lambda: True)
+        assert statuses(board) == expected
+        assert len(here.trials) == len(list_runs(folder)) == expected.count("finished")
+        run_sweep(plan, folder, executor=here)
+
+
+def test_a_stopped_search_proposes_no_trials(tmp_path):
+    """They would be stored, although they could be better after the results of other trials."""
+    pytest.importorskip("optuna")
+    plan = replace(plan_of(optimizer__lr="log:1e-4..1e-2"), search=3)
+    for _ in range(2):
+        assert run_sweep(plan, tmp_path / "s", executor=Here(), should_stop=lambda: True) == {}
+
+
 def test_a_trial_that_another_process_has_interrupted_is_interrupted(tmp_path):
     """Dask repeats the call of a worker that SIGTERM has ended, when the trial has written its checkpoint."""
     plan, calls = plan_of(), []
