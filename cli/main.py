@@ -68,8 +68,8 @@ class LazyGroup(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from revgn.errors import nearest
 
-            hint = nearest(args[0], COMMANDS, "revgn --help lists the commands")
-            ctx.fail(f"no such command {args[0]!r}; {hint}")
+            hint = nearest(args[0], COMMANDS, " ").strip()  # the message names --help in any case
+            ctx.fail("; ".join(filter(None, (f"no such command {args[0]!r}", hint))))
         return super().resolve_command(ctx, args)
 
     def main(self, args: Any = None, *more: Any, **extra: Any) -> Any:

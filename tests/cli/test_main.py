@@ -193,7 +193,7 @@ def test_version(invoke):
     [
         ("trian", "did you mean train?"),
         ("plott", "did you mean plot?"),
-        ("xyz", "revgn --help lists the commands"),
+        ("xyz", "see revgn --help"),
     ],
 )
 def test_unknown_commands(name, hint, invoke):

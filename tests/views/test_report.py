@@ -151,6 +151,21 @@ return [...document.querySelectorAll('.figure')].map((figure) => {
 """
 
 
+HAS_PLOTS = """
+const figures = [...document.querySelectorAll('.figure')];
+return figures.length > 0 && figures.every((figure) => figure.querySelector('.main-svg'));
+"""
+
+
+def open_page(browser, path):
+    """Open a report and wait up to half a minute for its plots: a loaded page may still be empty."""
+    browser.get(path.as_uri())
+    for _ in range(300):
+        if browser.execute_script(HAS_PLOTS):
+            break
+        browser.execute_async_script("setTimeout(arguments[0], 100)")
+
+
 def drawn(browser):
     """Return the plots as soon as each fills its cell, or as they are after half a minute."""
     for _ in range(300):
@@ -213,7 +228,7 @@ def test_each_plot_fills_its_cell_at_any_width(browser, every_kind, tmp_path):
     write_report(every_kind, path)
     for first, *resized in ((1300, 360, 1920, 760, 1024), (480,)):
         at_width(browser, first)
-        browser.get(path.as_uri())
+        open_page(browser, path)
         for width in (first, *resized):
             if width != first:
                 at_width(browser, width)
@@ -230,7 +245,7 @@ def test_each_plot_fills_its_cell_at_any_width(browser, every_kind, tmp_path):
 def test_in_a_browser(browser, runs, tmp_path):
     path = tmp_path / "report.html"
     write_report(runs, path)
-    browser.get(path.as_uri())
+    open_page(browser, path)
     assert len(browser.find_elements("css selector", ".figure")) == 4  # loss, accuracy, rho, rank
     for width in (400, 1400):
         at_width(browser, width)
