@@ -68,7 +68,7 @@ class LazyGroup(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from revgn.errors import nearest
 
-            hint = nearest(args[0], COMMANDS, " ").strip()  # the message names --help in any case
+            hint = nearest(args[0], COMMANDS, "")  # the message names --help in any case
             ctx.fail("; ".join(filter(None, (f"no such command {args[0]!r}", hint))))
         return super().resolve_command(ctx, args)
 

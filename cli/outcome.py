@@ -1,4 +1,4 @@
-"""The outcome of training as it is printed, and the command line that runs and files record."""
+"""Printing how training ended, and the command line that is stored in runs and files."""
 
 import shlex
 import sys

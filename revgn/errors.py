@@ -73,7 +73,9 @@ def reason_of(error: Exception) -> str:
     return "the file is damaged, incomplete or of another kind"
 
 
-def nearest(name: object, known: Iterable[str], otherwise: str = "") -> str:
-    """Return the hint for an unknown name: "did you mean adam?", else `otherwise`, else all known names."""
+def nearest(name: object, known: Iterable[str], otherwise: str | None = None) -> str:
+    """Return the hint for an unknown name: "did you mean adam?", else `otherwise`, by default all names."""
     near = difflib.get_close_matches(str(name), names := list(known), 1)
-    return f"did you mean {near[0]}?" if near else otherwise or f"expected one of {', '.join(names)}"
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"expected one of {', '.join(names)}" if otherwise is None else otherwise

@@ -40,9 +40,8 @@ class Quantity(NamedTuple):
 
     A name NAME_K denotes one series for each coupling: NAME_0, NAME_1 and so on. `function` returns None if
     the quantity is not available, as for some quantities of an estimated kernel. It is also not available if
-    a layer lacks a map that it needs. If `has_error` is true, the
-    standard error of an estimate is the series NAME_error. If `looks_ahead` is true, the quantity needs the
-    next two steps.
+    a layer lacks a map that it needs. If `has_error` is true, the standard error of an estimate is the series
+    NAME_error. If `looks_ahead` is true, the quantity needs the next two steps.
     """
 
     name: str

@@ -255,7 +255,8 @@ def _ratio(x: Array, y: Array) -> Deferred[float]:
 
 def _momentum(optimizer: GaussNewton, moved: Array, eps: Array) -> Array:
     """Return beta_t as a 0-d array: the largest b <= beta with |eps - b moved| <= momentum_limit |eps|."""
-    beta, slack = optimizer.momentum, min(optimizer.momentum_limit**2 - 1, _UNLIMITED)
+    beta, limit = optimizer.momentum, optimizer.momentum_limit
+    slack = min(limit * limit - 1, _UNLIMITED)  # limit**2 would raise an error for a huge limit
 
     def limited(along: Array, of_moved: Array, of_eps: Array) -> tuple[Array]:
         xp, most = array_namespace(along), beta + 0.0 * along

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, get_args
 
 from revgn.errors import RunError
-from revgn.store import Run, is_run, open_run, status
-from revgn.store.names import WRITER_FILE
+from revgn.store import Run, is_run, open_run
+from revgn.store.journal import is_locked
+from revgn.store.names import JOURNAL_FILE, WRITER_FILE
 from revgn.store.owner import read_owner
 from revgn.sweeps.claim import Beat, Silence, ask_to_stop, attempt, is_held, newest_claim, take, write_beat
 from revgn.sweeps.extend import changes_on_resume
@@ -172,10 +173,11 @@ def _looked_at(folder: Path, state: TrialState, silence: Silence, is_given: bool
     if is_held(claim, silence):
         assert claim is not None
         return state._replace(status="elsewhere", beat=claim.beat, message=str(claim.owner or ""))
-    if is_run(run := folder / state.trial.name):
-        with suppress(RunError):  # its attempt will report the error
-            if status(open_run(run)) == "running":  # continued by a process without a claim: `revgn resume`
-                return state._replace(status="elsewhere", message=str(read_owner(run / WRITER_FILE) or ""))
+    run = folder / state.trial.name
+    with suppress(RunError):  # its attempt will report the error
+        # Continued by a process without a claim, such as `revgn resume`; the lock is the cheaper test.
+        if is_locked(run / JOURNAL_FILE) and open_run(run).status == "running":
+            return state._replace(status="elsewhere", message=str(read_owner(run / WRITER_FILE) or ""))
     if state.status == "elsewhere":  # the other process has ended it, or has died
         return _found(folder, state.trial, silence)
     return state

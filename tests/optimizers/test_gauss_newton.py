@@ -158,3 +158,10 @@ def test_momentum_keeps_the_residual_below_the_limit(limit, damping, numpy_backe
         expected = beta * dense.flat(before) + truth.T @ np.linalg.solve(kernel, eps - beta * u)
         assert_close("D", dense.flat(done.state.direction), expected, 1e-9)
     assert bounded >= 2
+
+
+def test_a_momentum_limit_that_is_never_reached_has_no_effect(numpy_backend):
+    """Even if its square exceeds the largest number."""
+    steps = (remembered(numpy_backend, MinimumNorm(0.3), 0.9, 3, limit) for limit in (1e10, 1e200, np.inf))
+    first, *others = [[dense.flat(done.state.direction).tolist() for _, done, _, _ in of] for of in steps]
+    assert others == [first] * 2
