@@ -21,11 +21,11 @@ from revgn.arrays import (
     DType,
     array_namespace,
     begin_cholesky,
-    cholesky_solve,
     eigh,
     read,
     ready,
     together,
+    triangular_solve,
 )
 from revgn.linalg.extremes import begin_extremes
 from revgn.linalg.factors import (
@@ -36,10 +36,11 @@ from revgn.linalg.factors import (
     Rung,
     SpectralFactor,
     product_factored,
+    solve_factored,
 )
 from revgn.linalg.gram import add_diagonal, as_dtype
 from revgn.linalg.lanczos import begin_largest_eigenvalue
-from revgn.linalg.tiled import TiledFactor, solve_tiled
+from revgn.linalg.tiled import TiledFactor
 from revgn.linalg.truncation import PinvRule, machine_epsilon, relative_cutoff, resolution
 
 DampingScale = Literal["largest", "mean", "one"]
@@ -87,17 +88,22 @@ def begin_factor(
     *,
     damping_scale: DampingScale,
     first_rung: Rung = "cholesky",
+    invert: bool = False,
 ) -> Deferred[Factored]:
-    """Start `factor` without waiting for the outcome of the first rung."""
+    """Start `factor` without waiting for the outcome of the first rung.
+
+    With `invert`, a Cholesky factor has its inverse, for solutions with many columns on a device.
+    """
     first, *higher = RUNGS[RUNGS.index("eigh" if rule.truncates else first_rung) :]
 
     def climbed(found: Factored | None) -> Factored:
         if found is not None:
             return found
-        tried = (factor_at(rung, form, order, like, rule, damping_scale=damping_scale) for rung in higher)
+        tried = (read(begin_at(rung, form, order, like, rule)) for rung in higher)
         return next(found for found in tried if found is not None)
 
-    return begin_factor_at(first, form, order, like, rule, damping_scale=damping_scale).then(climbed)
+    begin_at = partial(begin_factor_at, damping_scale=damping_scale, invert=invert)
+    return begin_at(first, form, order, like, rule).then(climbed)
 
 
 def factor_at(
@@ -127,15 +133,16 @@ def begin_factor_at(
     *,
     damping_scale: DampingScale,
     inspect: bool = True,
+    invert: bool = False,
 ) -> Deferred[Factored | None]:
-    """Start `factor_at` without waiting for its outcome."""
+    """Start `factor_at` without waiting for its outcome; `invert` is as for `begin_factor`."""
     single, double = like.dtype, array_namespace(like).float64
     if rung == "cholesky":
-        return _by_cholesky(form(single), rule, damping_scale, rung, inspect)
+        return _by_cholesky(form(single), rule, damping_scale, rung, inspect, invert)
     if rung == "cholesky-float64":
         if single == double:
             return ready(None)
-        return _by_cholesky(form(double), rule, damping_scale, rung, inspect)
+        return _by_cholesky(form(double), rule, damping_scale, rung, inspect, invert)
     own_eps = machine_epsilon(single, like)
     resolved = rule.truncates and (rule.rtol or 0.0) ** 2 >= resolution(order, own_eps)
     return _by_eigh(form(single if resolved else double), rule, damping_scale, own_eps)
@@ -169,7 +176,7 @@ def with_info(
 
 
 def _by_cholesky(
-    K: Array, rule: PinvRule, scale: DampingScale, rung: Rung, inspect: bool
+    K: Array, rule: PinvRule, scale: DampingScale, rung: Rung, inspect: bool, invert: bool
 ) -> Deferred[Factored | None]:
     """Factor K by Cholesky; None if that fails or K's smallest eigenvalue is lost in rounding errors."""
     if rule.damping and scale == "largest":
@@ -177,7 +184,7 @@ def _by_cholesky(
         def damped(largest: float) -> Deferred[Factored | None]:
             mu = rule.damping * largest
             add_diagonal(K, mu)
-            return _begin_cholesky(K, ready(mu), rung, largest=largest + mu)
+            return _begin_cholesky(K, ready(mu), rung, invert, largest=largest + mu)
 
         return begin_largest_eigenvalue(partial(_times, K), K.shape[0], K, _SCALE).then(damped)
     damping = ready(rule.damping)
@@ -188,18 +195,24 @@ def _by_cholesky(
     else:
         add_diagonal(K, rule.damping)
     decides = scale == "mean" and damping_decides(rule.damping, K.shape[0], K)
-    return _begin_cholesky(K, damping, rung, inspect=inspect or not decides)
+    return _begin_cholesky(K, damping, rung, invert, inspect=inspect or not decides)
 
 
 def _begin_cholesky(
-    K: Array, damping: Deferred[float], rung: Rung, *, largest: float | None = None, inspect: bool = True
+    K: Array,
+    damping: Deferred[float],
+    rung: Rung,
+    invert: bool,
+    *,
+    largest: float | None = None,
+    inspect: bool = True,
 ) -> Deferred[Factored | None]:
     """Start to factor K, which includes the damping; `largest` is its largest eigenvalue, if known."""
     order, found = K.shape[0], begin_cholesky(K, overwrite=True)
     if found is None:
         return ready(None)
     L, is_factor = found
-    factored = CholeskyFactor(L)
+    factored = CholeskyFactor(L, _inverse(L) if invert else None)
     numbers: list[Deferred[Any]] = [Deferred((is_factor,), bool), damping]
     if not inspect:
 
@@ -217,6 +230,10 @@ def _begin_cholesky(
     return together([*numbers, _begin_extremes(factored, order, L, largest)]).then(judged)
 
 
+def _inverse(L: Array) -> Array:
+    return triangular_solve(L, array_namespace(L).eye(L.shape[0], dtype=L.dtype, device=L.device))
+
+
 def _times(K: Array, x: Array) -> Array:
     return K @ x
 
@@ -225,11 +242,7 @@ def _begin_extremes(
     factored: CholeskyFactor | TiledFactor, order: int, like: Array, largest: float | None = None
 ) -> Deferred[tuple[float, float]]:
     """Start to estimate the smallest and, unless it is given, the largest eigenvalue of K + mu I."""
-    if isinstance(factored, TiledFactor):
-        solve: Callable[[Array], Array] = partial(solve_tiled, factored)
-    else:
-        solve = partial(cholesky_solve, factored.lower)
-    product = partial(product_factored, factored)
+    solve, product = partial(solve_factored, factored), partial(product_factored, factored)
     if largest is not None:
         return begin_extremes((solve,), order, like).then(lambda found: (largest, _reciprocal(found[0])))
     begun = begin_extremes((product, solve), order, like)

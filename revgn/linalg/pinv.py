@@ -11,7 +11,7 @@ iterative refinement. Its residual is computed with A, not with the Gram matrix,
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from revgn.arrays import Array, Deferred, add, matmul, read, subtract
+from revgn.arrays import Array, Deferred, add, matmul, read, runs_ahead, subtract
 from revgn.errors import ShapeError
 from revgn.linalg.checked import Evaluate, begin_solve, solve_checked
 from revgn.linalg.factor import DampingScale, begin_factor
@@ -156,5 +156,11 @@ def _begin_factor(A: Array, rule: PinvRule, first_rung: Rung) -> Deferred[Factor
     if not rule.is_relative:
         rule = replace(rule, damping=A.shape[0] * rule.damping)
     return begin_factor(
-        lambda dtype: form(A, dtype), min(A.shape), A, rule, damping_scale=scale, first_rung=first_rung
+        lambda dtype: form(A, dtype),
+        min(A.shape),
+        A,
+        rule,
+        damping_scale=scale,
+        first_rung=first_rung,
+        invert=runs_ahead(A),
     )

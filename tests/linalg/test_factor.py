@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from revgn.arrays import to_host
+from revgn.arrays import read, to_host
 from revgn.errors import RevgnError
 from revgn.linalg import (
     PAPER_RULE,
@@ -14,11 +14,11 @@ from revgn.linalg import (
     PinvRule,
     SpectralFactor,
     apply_pinv,
-    factor,
     factor_pinv,
     project,
     solve_factored,
 )
+from revgn.linalg.factor import begin_factor
 from revgn.testing import assert_close, tolerance
 
 
@@ -36,14 +36,15 @@ def gram_of(values, rng):
     return (K + K.T) / 2
 
 
-def factor_matrix(K, library, dtype, rule=None, unit="largest", first_rung="cholesky"):
+def factor_matrix(K, library, dtype, rule=None, unit="largest", first_rung="cholesky", invert=False):
     """Call `factor` for a given K as its callers do: K is formed anew in memory that may be destroyed."""
 
     def form(kind):
         return library.backend.asarray(K, dtype=kind) + 0.0
 
     like = library.asarray(K, dtype)
-    return factor(form, K.shape[0], like, rule or PinvRule(), damping_scale=unit, first_rung=first_rung)
+    found = {"damping_scale": unit, "first_rung": first_rung, "invert": invert}
+    return read(begin_factor(form, K.shape[0], like, rule or PinvRule(), **found))
 
 
 GOOD = [4.0, 3.0, 2.0, 1.0, 0.5]
@@ -87,6 +88,28 @@ def test_solution_is_the_pseudoinverse(values, backend, dtype, rng):
     limit = 1e-3 if dtype == "float32" else 1e-8
     assert np.linalg.norm(reached - B) <= limit * np.linalg.norm(B)
     assert str(X.dtype) == dtype
+
+
+@pytest.mark.parametrize("unit", ["largest", "mean", "one"])
+@pytest.mark.parametrize(
+    ("values", "rule"),
+    [(GOOD, PinvRule()), (BEYOND_SINGLE, PinvRule()), (SINGULAR, PinvRule(damping=0.1))],
+    ids=["good", "beyond-single", "damped"],
+)
+def test_an_inverted_factor_gives_the_same_solution(values, rule, unit, backend, dtype, rng):
+    """A device inverts the factor once, also for the estimates of the singular values."""
+    K = gram_of(values, rng)
+    factored, info = factor_matrix(K, backend, dtype, rule, unit, invert=True)
+    plain, expected = factor_matrix(K, backend, dtype, rule, unit)
+    assert factored.inverse is not None
+    assert plain.inverse is None
+    loose = tolerance(plain.lower.dtype, "solve") / min(values[-1] or 0.1, 1.0)
+    assert info._replace(s_max=0, s_min=0) == expected._replace(s_max=0, s_min=0)
+    assert (info.s_max, info.s_min) == pytest.approx((expected.s_max, expected.s_min), rel=loose)
+    B = backend.asarray(K @ rng.standard_normal((len(values), 3)), dtype)
+    X = solve_factored(factored, B)
+    assert X.dtype == B.dtype
+    assert_close("X", X, solve_factored(plain, B), loose)
 
 
 @pytest.mark.parametrize("unit", ["largest", "mean"])
