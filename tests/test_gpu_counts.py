@@ -18,6 +18,8 @@ STEPS = {
     "sgd": {"optimizer": "sgd", "momentum": 0.9},
     "muon": {"optimizer": "muon"},
     "kfac": {"optimizer": "kfac"},
+    "kfac, renewed": {"optimizer": "kfac", "every": 3},
+    "soap, renewed": {"optimizer": "soap", "every": 3},
     "block": BLOCK,
     "block, damped": BLOCK | {"damping": 0.1, "damping_unit": "absolute"},
     "block, damped relatively": BLOCK | {"damping": 0.1},
@@ -27,6 +29,9 @@ STEPS = {
     "centered": CENTERED,
     "momentum": CENTERED | {"momentum": 0.9},
     "metric": CENTERED | {"momentum": 0.9, "metric": "features"},
+    "metric, renewed": CENTERED | {"momentum": 0.9, "metric": "features", "every": 3},
+    "leave-one-out, chosen": CENTERED | {"damping": "leave-one-out", "damping_every": 3},
+    "leave-one-out, one row": DENSE | {"rows": 1, "damping": "leave-one-out", "damping_every": 3},
     "orthogonalized": CENTERED | {"optimizer": "orthogonalized", "momentum": 0.9},
     "conjugate gradients": CENTERED | {"solver": "cg", "preconditioner": "blocks", "directions": 0},
 }
@@ -36,6 +41,8 @@ BOUNDS = {  # of each kind, for two blocks; goals that are not reached yet stand
     "sgd": (86, 1, 0, 1),
     "muon": (206, 1, 0, 1),
     "kfac": (102, 1, 0, 1),
+    "kfac, renewed": (757, 2, 0, 1),
+    "soap, renewed": (262, 1, 0, 1),
     "block": (245, 3, 0, 1),
     "block, damped": (241, 3, 0, 1),
     "block, damped relatively": (475, 4, 0, 1),
@@ -45,6 +52,9 @@ BOUNDS = {  # of each kind, for two blocks; goals that are not reached yet stand
     "centered": (170, 4, 1, 2),
     "momentum": (203, 4, 1, 2),
     "metric": (219, 4, 1, 2),
+    "metric, renewed": (303, 4, 1, 2),
+    "leave-one-out, chosen": (369, 5, 2, 3),
+    "leave-one-out, one row": (233, 5, 2, 1),
     "orthogonalized": (281, 4, 1, 1),
     "conjugate gradients": (480, 7, 1, 15),  # 4 waits
 }
@@ -100,7 +110,10 @@ def test_a_step_of_convolutions_stays_within_its_counts(name, stand_in):
     assert_within(OF_CONVOLUTIONS[name], counts)
 
 
-@pytest.mark.parametrize("name", ["block", "block, damped relatively", "block, truncated", "momentum"])
+GROWING = ["block", "block, damped relatively", "block, truncated", "momentum"]
+
+
+@pytest.mark.parametrize("name", [*GROWING, "kfac, renewed", "metric, renewed"])
 def test_waits_do_not_grow_with_the_network(name, stand_in):
     network = {"hidden": 96, "blocks": 4, "first_block": "identity"}
     counts, _ = counts_of_a_step(stand_in, STEPS[name], network=network)

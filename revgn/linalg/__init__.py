@@ -3,7 +3,7 @@
 from revgn.linalg.cg import OUTCOMES, Outcome, conjugate_gradients
 from revgn.linalg.checked import solve_checked
 from revgn.linalg.extremes import begin_extremes
-from revgn.linalg.factor import DampingScale, damping_decides, factor, factor_at, with_info
+from revgn.linalg.factor import DampingScale, begin_factor, damping_decides, factor, factor_at, with_info
 from revgn.linalg.factors import (
     RUNGS,
     CholeskyFactor,
@@ -43,6 +43,7 @@ __all__ = [
     "as_dtype",
     "begin_apply_pinv",
     "begin_extremes",
+    "begin_factor",
     "begin_norms",
     "begin_pinv",
     "cholesky_tiled",

@@ -18,7 +18,7 @@ import math
 from typing import NamedTuple
 
 from revgn import maps, trees
-from revgn.arrays import array_namespace
+from revgn.arrays import Deferred, array_namespace, read, ready, runs_ahead, together
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.layers import ReadoutParams, ReadoutPoint
 from revgn.losses import gradient
@@ -26,10 +26,10 @@ from revgn.maps import Halves, Params
 from revgn.networks import ChainParams, Network, points_backward
 from revgn.optimizers.kronecker import (
     KroneckerFactors,
+    begin_renewed,
     curvature_columns,
     no_factors,
     preconditioned,
-    renewed,
 )
 from revgn.optimizers.optimizer import Direction, Linearization, direction, init_state
 from revgn.structs import setting, struct
@@ -117,30 +117,33 @@ def _sweep(
     bar = maps.vjp_input(
         network.readout, ReadoutParams(), ReadoutPoint(), z_bar
     )  # (1, n, d/2), or (1 + c, n, d/2)
-    factors: list[KroneckerFactors] = []
     old = list(state.factors)
-    D: list[Params] = []
+    begun: list[Deferred[KroneckerFactors]] = []
     g: list[Params] = []
     points = points_backward(layers, params, at.jacobian.point)
     for k, point in zip(reversed(range(len(params))), points, strict=True):
         layer, own = layers[k], params[k]
         g.insert(0, own)
-        D.insert(0, own)
         if not is_empty(own):
             g[0] = maps.vjp_params(layer, own, point, Halves(*(half[0, :, :] for half in bar)))
-            matrices = maps.to_matrices(layer, g[0])
-            of_layer = [old.pop() for _ in matrices][::-1]
-            if not since:
-                parts = maps.kernel_parts(layer, own, point, Halves(*(half[1:, :, :] for half in bar)))
-                of_layer = [
-                    renewed(before, share, part, optimizer.damping, form.rows, z_bar.shape[1])
-                    for before, part, form in zip(of_layer, parts, maps.weight_forms(layer), strict=True)
-                ]
-            factors = of_layer + factors
-            D[0] = maps.from_matrices(layer, tuple(map(preconditioned, of_layer, matrices)))
+        if not is_empty(own) and not since:
+            parts = maps.kernel_parts(layer, own, point, Halves(*(half[1:, :, :] for half in bar)))
+            for part, form in reversed(list(zip(parts, maps.weight_forms(layer), strict=True))):
+                renewed = begin_renewed(old.pop(), share, part, optimizer.damping, form.rows, z_bar.shape[1])
+                begun.insert(0, renewed if runs_ahead(z_bar) else ready(read(renewed)))
         if k > 0:
             bar = maps.vjp_input(layer, own, point, bar)
-    return tuple(D), tuple(g), tuple(factors)
+    factors = state.factors if since else tuple(read(together(begun)))
+    of_matrix = iter(factors)
+    D = (
+        of
+        if is_empty(of)
+        else maps.from_matrices(
+            at, tuple(preconditioned(next(of_matrix), X) for X in maps.to_matrices(at, of))
+        )
+        for at, of in zip(layers, g, strict=True)
+    )
+    return tuple(D), tuple(g), factors
 
 
 @cost.register(KFAC)

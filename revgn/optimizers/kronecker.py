@@ -20,8 +20,8 @@ import math
 from typing import NamedTuple
 
 from revgn._dispatch import generic
-from revgn.arrays import Array, array_namespace, row_major
-from revgn.linalg import PinvRule, add_diagonal, factor, gram_columns, solve_factored
+from revgn.arrays import Array, Deferred, array_namespace, row_major, runs_ahead, together
+from revgn.linalg import Factored, PinvRule, add_diagonal, begin_factor, gram_columns, solve_factored
 from revgn.losses import CrossEntropy, Loss, SquaredError
 from revgn.losses.cross_entropy import log_softmax
 from revgn.maps import KernelPart
@@ -43,10 +43,10 @@ def no_factors(matrix: Array) -> KroneckerFactors:
     return KroneckerFactors(P, Q, P, Q)
 
 
-def renewed(
+def begin_renewed(
     factors: KroneckerFactors, share: float, part: KernelPart, damping: float, rows: int, samples: int
-) -> KroneckerFactors:
-    """Return the means of the old factors and the factors of a batch, with their inverses.
+) -> Deferred[KroneckerFactors]:
+    """Start to compute the means of the old factors and the factors of a batch, with their inverses.
 
     `share` is the weight of the old P and Q in the means, `damping` is mu, and `rows` is h + 1. `part` holds
     A (n p, m) and the pulled-back columns b (c, n p, k) of the curvature, for n = `samples`.
@@ -57,9 +57,12 @@ def renewed(
     Q = Q / positions
     P = share * factors.features + (1 - share) * P
     Q = share * factors.cotangents + (1 - share) * Q
-    pi = math.sqrt((trace(P) / rows) / (trace(Q) / k or math.inf)) or 1.0  # 1 where Q is 0
+    xp, of_Q = array_namespace(P), trace(Q) / k
+    pi = xp.sqrt(trace(P) / rows / xp.where(of_Q == 0, xp.full_like(of_Q, math.inf), of_Q))
+    pi = xp.where(pi == 0, xp.ones_like(pi), pi)  # 1 where P or Q is 0
     root = math.sqrt(damping)
-    return KroneckerFactors(P, Q, _inverse(P, pi * root), _inverse(Q, root / pi))
+    inverses = together([_begin_inverse(P, pi * root), _begin_inverse(Q, root / pi)])
+    return inverses.then(lambda found: KroneckerFactors(P, Q, *found))
 
 
 def preconditioned(factors: KroneckerFactors, g: Array) -> Array:
@@ -94,8 +97,8 @@ def curvature_columns_cross_entropy(loss: CrossEntropy, z: Array) -> Array:
     return xp.sqrt(p).T[:, :, None] * centered
 
 
-def _inverse(K: Array, mu: float) -> Array:
-    """Return (K + mu I)^-1, with the fallbacks of `revgn.linalg.factor`."""
+def _begin_inverse(K: Array, mu: Array) -> Deferred[Array]:
+    """Start to compute (K + mu I)^-1, with the fallbacks of `revgn.linalg.factor`."""
     xp = array_namespace(K)
 
     def form(dtype: object) -> Array:
@@ -103,11 +106,14 @@ def _inverse(K: Array, mu: float) -> Array:
         add_diagonal(damped, mu)
         return damped
 
-    factored, _ = factor(form, K.shape[0], K, PinvRule(), damping_scale="mean")
-    return row_major(solve_factored(factored, xp.eye(K.shape[0], dtype=K.dtype, device=K.device)))
+    def solved(found: Factored) -> Array:
+        return row_major(solve_factored(found[0], xp.eye(K.shape[0], dtype=K.dtype, device=K.device)))
+
+    begun = begin_factor(form, K.shape[0], K, PinvRule(), damping_scale="mean", invert=runs_ahead(K))
+    return begun.then(solved)
 
 
-def trace(K: Array) -> float:
-    """Return the sum of the diagonal."""
+def trace(K: Array) -> Array:
+    """Return the sum of the diagonal as a 0-d array in double precision."""
     xp = array_namespace(K)
-    return float(xp.sum(xp.linalg.diagonal(K)))
+    return xp.asarray(xp.astype(xp.sum(xp.linalg.diagonal(K)), xp.float64))

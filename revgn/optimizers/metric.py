@@ -12,22 +12,22 @@ norm, of J' D' = eps, and J' is J with the features A_k R_k in place of A_k. P_k
 factors (Martens and Grosse 2015, section 3). Its use as the metric of a minimum-norm step is our own.
 """
 
-import math
 from typing import NamedTuple
 
 from revgn import trees
 from revgn.arrays import (
     Array,
     array_namespace,
-    cholesky,
+    cholesky_of_definite,
     product_upper,
     row_major,
     triangular_solve,
+    unwarned,
     upper_product,
 )
 from revgn.cost import Cost, Sizes, cost
 from revgn.errors import UsageError
-from revgn.linalg import add_diagonal, gram_columns
+from revgn.linalg import add_diagonal, as_dtype, gram_columns
 from revgn.maps import (
     KernelPart,
     Layer,
@@ -174,12 +174,13 @@ def _trained(J: Jacobian) -> list[tuple[Layer, Point]]:
     return [(layer, point) for layer, point, of in layers if not is_empty(of)]
 
 
+@unwarned()  # NaN in the step reports a divergence
 def _root(P: Array, floor: float, rows: int) -> Array:
     """Return the upper triangular R with R R^T = (P / p + floor I)^-1, p = tr P / rows and rows = h + 1."""
     xp = array_namespace(P)
-    M = P / ((trace(P) / rows) or 1.0)
+    mean = as_dtype(trace(P) / rows, P.dtype)
+    M = P / xp.where(mean == 0, xp.ones_like(mean), mean)
     add_diagonal(M, floor)
-    L = cholesky(M, overwrite=True)
-    if L is None:  # M has eigenvalues >= floor, so P is not finite; a NaN step reports the divergence
-        return xp.full_like(P, math.nan)
-    return row_major(triangular_solve(L, xp.eye(P.shape[0], dtype=P.dtype, device=P.device), transposed=True))
+    L = cholesky_of_definite(M)  # M has eigenvalues >= floor; if P is not finite, L holds NaN
+    R = triangular_solve(L, xp.eye(P.shape[0], dtype=P.dtype, device=P.device), transposed=True)
+    return row_major(R)

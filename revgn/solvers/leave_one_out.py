@@ -21,7 +21,7 @@ elimination of the rows of s.
 import math
 from typing import Literal
 
-from revgn.arrays import Array, array_namespace, eigh, fetch
+from revgn.arrays import Array, array_namespace, backend_of, eigh, matmul, row_major, to_host
 from revgn.linalg.truncation import machine_epsilon, resolution
 
 Damping = float | Literal["leave-one-out"]
@@ -29,8 +29,8 @@ _USUAL, _PRIOR = 0.1, 0.02
 CANDIDATES = tuple(10.0 ** (k / 4) for k in range(-16, 9))  # mu over the mean diagonal: 1e-4 to 100
 
 
-def leave_one_out(w: Array, Q: Array, eps: Array, mu: float | Array) -> Array:
-    """Return the residuals e_(-s) (n, m) of all samples, each left out once.
+def leave_one_out(w: Array, Q: Array, eps: Array, mu: Array) -> Array:
+    """Return the residuals e_(-s) (k, n, m) of all samples, each left out once, for each damping.
 
     Parameters
     ----------
@@ -38,30 +38,31 @@ def leave_one_out(w: Array, Q: Array, eps: Array, mu: float | Array) -> Array:
         Eigenvalues (n m,) and eigenvectors (n m, n m) of Theta. Row o n + s belongs to row o of sample s.
     eps : Array (n, m)
         Output step.
-    mu : float or Array
-        Damping, above 0.
+    mu : Array (k,)
+        Dampings, above 0.
 
     Notes
     -----
     Law: e_(-s) is the residual eps_s - J_s D of the damped minimum-norm step D for the other samples. Cost:
-    2 (n m)^2 m operations.
+    2 (n m)^2 (m + 1) k operations.
 
     Examples
     --------
     >>> import numpy as np
-    >>> leave_one_out(np.array([1.0, 3.0]), np.eye(2), np.array([[1.0], [2.0]]), 0.5)
-    array([[1.],
-           [2.]])
+    >>> leave_one_out(np.array([1.0, 3.0]), np.eye(2), np.array([[1.0], [2.0]]), np.array([0.5]))
+    array([[[1.],
+            [2.]]])
     """
     xp, (n, m) = array_namespace(w), eps.shape
-    inverse = 1.0 / (xp.where(w > 0, w, xp.zeros_like(w)) + mu)
-    by_output = xp.reshape(eps.T, (-1, 1))
-    solved = Q @ (inverse[:, None] * (Q.T @ by_output))
+    inverse = 1.0 / (xp.where(w > 0, w, xp.zeros_like(w)) + mu[:, None])  # (k, n m)
+    solved = matmul(inverse * xp.reshape(Q.T @ xp.reshape(eps.T, (-1, 1)), (1, -1)), Q.T)
     if m == 1:
-        return solved / xp.sum(Q * Q * inverse, axis=1)[:, None]
-    rows = xp.permute_dims(xp.reshape(Q, (m, n, n * m)), (1, 0, 2))  # (n, m, n m)
-    blocks = (rows * inverse) @ xp.permute_dims(rows, (0, 2, 1))
-    return xp.linalg.solve(blocks, xp.reshape(solved, (m, n)).T[:, :, None])[:, :, 0]
+        return (solved / matmul(inverse, (Q * Q).T))[:, :, None]
+    solved = xp.permute_dims(xp.reshape(solved, (-1, m, n)), (0, 2, 1))
+    rows = row_major(xp.permute_dims(xp.reshape(Q, (m, n, n * m)), (1, 0, 2)))  # (n, m, n m)
+    columns = row_major(xp.permute_dims(rows, (0, 2, 1)))
+    blocks = xp.stack([(rows * inverse[k, :]) @ columns for k in range(mu.shape[0])])
+    return xp.linalg.solve(blocks, solved[:, :, :, None])[:, :, :, 0]
 
 
 def correlations(Theta: Array, eps: Array) -> Array:
@@ -78,20 +79,18 @@ def correlations(Theta: Array, eps: Array) -> Array:
 
     Notes
     -----
-    Cost: one eigendecomposition, and 2 (n m)^2 m operations for each candidate.
+    Cost: one eigendecomposition, and 2 (n m)^2 (m + 1) operations for each candidate.
     """
     xp, order = array_namespace(Theta), Theta.shape[0]
     mean = xp.mean(xp.linalg.diagonal(Theta))
     mean = xp.where(mean > 0, mean, xp.ones_like(mean))
     w, Q = eigh(Theta)
-    found = []
-    for mu in CANDIDATES:
-        p = eps - leave_one_out(w, Q, eps, mu * mean)
-        size = xp.sqrt(xp.sum(p * p)) * xp.sqrt(xp.sum(eps * eps))
-        r = xp.sum(p * eps) / xp.where(size > 0, size, xp.ones_like(size))
-        is_lost = mu * mean < resolution(order, machine_epsilon(w.dtype, w)) * w[-1]
-        found.append(xp.where(is_lost, -xp.ones_like(r), r))
-    return xp.stack(found)
+    mu = mean * backend_of(Theta).asarray(CANDIDATES, dtype=Theta.dtype)
+    p = eps - leave_one_out(w, Q, eps, mu)
+    size = xp.sqrt(xp.sum(p * p, axis=(1, 2))) * xp.sqrt(xp.sum(eps * eps))
+    r = xp.sum(p * eps, axis=(1, 2)) / xp.where(size > 0, size, xp.ones_like(size))
+    is_lost = mu < resolution(order, machine_epsilon(w.dtype, w)) * w[-1]
+    return xp.where(is_lost, -xp.ones_like(r), r)
 
 
 def best_damping(correlations: Array) -> float:
@@ -101,8 +100,7 @@ def best_damping(correlations: Array) -> float:
     mu = 0.1, and differences of 0.02 are noise. A correlation that is not finite counts as -1.
     """
     xp = array_namespace(correlations)
-    usable = xp.where(xp.isfinite(correlations), correlations, -xp.ones_like(correlations))
-    found = fetch([usable[k] for k in range(len(CANDIDATES))])
+    found = to_host(xp.where(xp.isfinite(correlations), correlations, -xp.ones_like(correlations))).tolist()
     near = (r - _PRIOR * abs(math.log10(mu / _USUAL)) for r, mu in zip(found, CANDIDATES, strict=True))
     best: float = max(zip(near, CANDIDATES, strict=True))[1]
     return best

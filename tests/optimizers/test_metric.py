@@ -6,11 +6,12 @@ from cases import CONVOLUTIONAL, NETWORKS
 from reference import dense
 
 from revgn import trees
+from revgn.arrays import to_host
 from revgn.errors import UsageError
 from revgn.losses import SquaredError, output_step
 from revgn.networks import from_halves
 from revgn.optimizers import FeatureMetric, GaussNewton, Linearization, init_state, update
-from revgn.optimizers.metric import in_metric, init_metric, update_metric
+from revgn.optimizers.metric import _root, in_metric, init_metric, update_metric
 from revgn.solvers import BlockWise, ConjugateGradients, MinimumNorm, apply, equation, jacobian
 from revgn.solvers.kernel import lower_kernel
 from revgn.solvers.kernel_rows import pulled_back
@@ -156,3 +157,11 @@ def test_the_rows_of_each_sample_are_turned(case, numpy_backend):
     found = lower_kernel(in_metric(state, pulled_back(J)))
     assert_close("kernel", np.tril(found), np.tril(lower_kernel(in_metric(state, J))), 1e-12)
     assert not np.allclose(np.tril(found), np.tril(lower_kernel(J)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_features_that_are_not_finite_give_a_metric_with_nan(bad, backend, dtype):
+    """CuPy does not report a failed factorization; NaN in the step then reports the divergence."""
+    P = np.eye(4)
+    P[0, 0] = bad
+    assert np.isnan(to_host(_root(backend.asarray(P, dtype), 1.0, 4))).any()
