@@ -9,6 +9,16 @@ from revgn.errors import UsageError
 _PIECE = 1 << 15  # numbers drawn at a time
 
 
+class Undrawn(np.random.Generator):
+    """Generator for a network or parameters whose shapes alone are used: `draw_normal` returns zeros.
+
+    Matrices with orthonormal columns are drawn, since they are small.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(0))
+
+
 def draw_normal(
     rng: np.random.Generator,
     shape: tuple[int, ...],
@@ -28,6 +38,8 @@ def draw_normal(
     Cost: each number is written to memory once; it is scaled and rounded in the processor's cache.
     """
     _check_generator(rng)
+    if isinstance(rng, Undrawn):
+        return backend.xp.zeros(shape, dtype=dtype, device=backend.device)
     drawn = np.empty(shape, np.float32 if dtype == backend.xp.float32 else np.float64)
     flat = drawn.reshape(-1)
     piece = np.empty(min(_PIECE, flat.size))

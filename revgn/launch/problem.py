@@ -63,7 +63,7 @@ def problem_of(
     if data is not None:
         config = replace(config, data=replace(config.data, name=data))
     config, dataset = _load(run, config, stored)
-    return _with_stored(run, build_problem(config, dataset), stored)
+    return _with_stored(run, build_problem(config, dataset, drawn=stored is None), stored)
 
 
 def model_of_run(run: Run, own: Problem | None = None, backend: BackendName | None = None) -> Model:
@@ -77,7 +77,8 @@ def model_of_run(run: Run, own: Problem | None = None, backend: BackendName | No
     stored = load_network(run.folder)
     if own is not None or stored is None:
         return model_of(problem_of(run, own, optimizer=False, backend=backend))
-    return _with_stored(run, build_model(_config_of(run, False, backend), stored.interface), stored)
+    config = _config_of(run, False, backend)
+    return _with_stored(run, build_model(config, stored.interface, drawn=False), stored)
 
 
 def is_own(run: Run) -> bool:

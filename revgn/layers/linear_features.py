@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from revgn import maps
-from revgn.arrays import Array, array_namespace, empty, matmul, matmul_into
+from revgn.arrays import Array, array_namespace, empty, matmul, matmul_into, row_major
 from revgn.cost import LayerCost, layer_cost
 from revgn.errors import ShapeError
 from revgn.layers.feature_map import CouplingParams, FrozenFeatures
@@ -58,7 +58,12 @@ def linear_features(projection: Array) -> LinearFeatures:
             f"linear_features: C has shape {projection.shape}; expected (d/2, h) with d/2 <= h. "
             "Use RandomFeatures with activation='identity' for fewer features"
         )
-    return LinearFeatures(projection, *array_namespace(projection).linalg.qr(projection.T))
+    xp = array_namespace(projection)
+    if xp.all(projection == 0):  # as where only shapes are used: a factorization takes seconds for large h
+        Q = xp.eye(h, d2, dtype=projection.dtype, device=projection.device)
+        return LinearFeatures(projection, Q, xp.zeros_like(Q[:d2, :]))
+    Q, R = xp.linalg.qr(projection.T)
+    return LinearFeatures(projection, row_major(Q), R)
 
 
 @maps.forward.register(LinearFeatures)

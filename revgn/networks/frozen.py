@@ -45,8 +45,8 @@ def with_frozen(network: T, arrays: Mapping[str, HostArray], backend: Backend) -
 
     Notes
     -----
-    Law: frozen_arrays(with_frozen(network, arrays, backend)) equals `arrays`. Kept arrays keep their layout
-    in memory, and with it the bits of all products.
+    Law: frozen_arrays(with_frozen(network, arrays, backend)) equals `arrays`. Given arrays are stored row by
+    row, as drawn arrays are; kept arrays keep their layout in memory. Products depend on it in the last bit.
     """
     own = frozen_arrays(network)
     for path in sorted(own.keys() ^ arrays.keys()):

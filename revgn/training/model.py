@@ -26,8 +26,10 @@ class Model:
     dtype: DType
 
 
-def build_model(config: Config, interface: Interface) -> Model:
+def build_model(config: Config, interface: Interface, *, drawn: bool = True) -> Model:
     """Return the network that settings describe, for inputs and outputs of a known meaning.
+
+    `drawn` is as for `build_problem`.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def build_model(config: Config, interface: Interface) -> Model:
     """
     backend = select_backend(config.training.backend)
     with_parts(config, None, None, config.optimizer)
-    network = draw_network_of(config, interface, len(interface.classes), backend)
+    network = draw_network_of(config, interface, len(interface.classes), backend, drawn=drawn)
     dtype = getattr(backend.xp, config.training.dtype)
     return Model(config, network, choose_loss(config, interface), interface, backend, dtype)
 

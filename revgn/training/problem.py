@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from revgn import trees
-from revgn.arrays import Array, Backend, DType, limits_of, select_backend
+from revgn.arrays import Array, Backend, DType, Undrawn, limits_of, select_backend
 from revgn.data import (
     Dataset,
     Interface,
@@ -123,11 +123,13 @@ def build_problem(
     network: Network | None = None,
     loss: Loss | None = None,
     optimizer: Optimizer | None = None,
+    drawn: bool = True,
 ) -> Problem:
     """Return the training problem of `config` and a data set.
 
     The network is drawn, and settings that `config` leaves open (loss, batch size, memory) are chosen. A
-    user-defined network, loss or optimizer replaces the one that `config` describes.
+    user-defined network, loss or optimizer replaces the one that `config` describes. If `drawn` is false, the
+    projections are zeros: for estimates, and for a network whose arrays are then replaced.
 
     Raises
     ------
@@ -157,7 +159,7 @@ def build_problem(
     check_target_range(dataset, settings.dtype)
     config = with_parts(config, network, loss, optimizer)
     if network is None:
-        network = draw_network_of(config, dataset, outputs, backend)
+        network = draw_network_of(config, dataset, outputs, backend, drawn=drawn)
     loss = choose_loss(config, dataset) if loss is None else loss
     optimizer = config.optimizer if optimizer is None else optimizer
     _check_parts(optimizer, loss, config, outputs)
@@ -177,9 +179,11 @@ def build_problem(
     )
 
 
-def draw_network_of(config: Config, data: Dataset | Interface, outputs: int, backend: Backend) -> Network:
-    """Return the network that settings describe, drawn from their seed, for inputs as in `data`."""
-    rng = np.random.default_rng([config.training.seed, _NETWORK])
+def draw_network_of(
+    config: Config, data: Dataset | Interface, outputs: int, backend: Backend, *, drawn: bool
+) -> Network:
+    """Return the network that settings describe, for inputs as in `data`; see `build_problem`."""
+    rng = _generator(config, _NETWORK) if drawn else Undrawn()
     dtype = getattr(backend.xp, config.training.dtype)
     features = data.shift.size if data.image_shape is None else data.image_shape
     return draw_network(config.network, features, outputs, rng, backend=backend, dtype=dtype)
@@ -288,8 +292,11 @@ def initial_state(problem: Problem) -> TrainState:
     >>> revgn.initial_state(problem).step
     0
     """
-    params = _draw_params(problem, np.random.default_rng([problem.config.training.seed, _PARAMS]))
-    return _state_before(problem, params)
+    return _state_before(problem, _draw_params(problem, _generator(problem.config, _PARAMS)))
+
+
+def _generator(config: Config, tag: int) -> np.random.Generator:
+    return np.random.default_rng([config.training.seed, tag])
 
 
 def _draw_params(of: Drawn, rng: np.random.Generator) -> ChainParams:
@@ -338,25 +345,13 @@ def restore_average(of: Drawn, arrays: dict[str, np.ndarray]) -> ChainParams | N
     return _restored(_blank_params(of), "average/params/", of, arrays)  # type: ignore[no-any-return]
 
 
-class _Blank(np.random.Generator):
-    """Generator that returns zeros as normal numbers, for parameters whose values are not used."""
-
-    def __init__(self) -> None:
-        super().__init__(np.random.PCG64(0))
-
-    def standard_normal(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> Any:
-        found = np.zeros(size, dtype) if out is None else out
-        found[...] = 0.0
-        return found
-
-
 def _blank_params(of: Drawn) -> ChainParams:
     """Return parameters with the right shapes.
 
     They are zero, except for a user-defined network, whose `init` may divide by its random numbers.
     """
     is_own = isinstance(of.config.network, Own)
-    return _draw_params(of, np.random.default_rng([of.config.training.seed, _PARAMS]) if is_own else _Blank())
+    return _draw_params(of, _generator(of.config, _PARAMS) if is_own else Undrawn())
 
 
 def _restored(template: Any, prefix: str, of: Drawn, arrays: dict[str, np.ndarray]) -> Any:

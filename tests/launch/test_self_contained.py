@@ -8,10 +8,12 @@ import pytest
 from launch_cases import config, save_table
 
 import revgn
+from revgn.arrays import Undrawn
 from revgn.errors import DataError, RunError, UsageError
 from revgn.launch import analyse_run, check_run, evaluate_run, predict, rebuild, resume_run, start_run
-from revgn.networks import frozen_arrays
+from revgn.networks import draw_network, frozen_arrays
 from revgn.store import load_network, open_run
+from revgn.testing.compare import snapshot
 from revgn.training import build_problem, load_data
 
 
@@ -51,6 +53,26 @@ def test_the_network_is_used_without_the_data(moved):
     metrics = evaluate_run(folder, {"name": str(data)})
     assert metrics["test_loss"] == run.epochs["test_loss"][-1]
     assert metrics["train_loss"] == run.epochs["train_loss"][-1]
+
+
+def test_nothing_is_drawn_to_use_a_run(trained, monkeypatch):
+    """The projections of the network and the weights are stored; a network of 147 million takes seconds."""
+    folder, _ = trained
+    before = rebuild(folder)
+    generators = []
+
+    def draw(network, features, outputs, rng, **more):
+        generators.append(type(rng))
+        return draw_network(network, features, outputs, rng, **more)
+
+    monkeypatch.setattr("revgn.training.problem.draw_network", draw)
+    evaluate_run(folder)
+    resume_run(folder, {"training": {"steps": 6}})
+    monkeypatch.setattr(np.random, "default_rng", None)
+    after = rebuild(folder, before.step)
+    assert generators == [Undrawn] * 3
+    assert snapshot(after.params) == snapshot(before.params)
+    np.testing.assert_equal(frozen_arrays(after.network), frozen_arrays(before.network))
 
 
 def test_training_needs_the_data_and_takes_them_under_a_new_name(moved):

@@ -8,6 +8,7 @@ import pytest
 from revgn import trees
 from revgn.errors import BackendError, RunError, UsageError
 from revgn.losses import CrossEntropy, SquaredError
+from revgn.networks import frozen_arrays, with_frozen
 from revgn.optimizers import Direction, GaussNewton, batch_gradient, direction, init_state
 from revgn.settings import build_config
 from revgn.solvers import MinimumNorm
@@ -20,6 +21,7 @@ from revgn.training import (
     restore_state,
     restore_weights,
     state_arrays,
+    step_cost,
     train,
 )
 
@@ -146,6 +148,27 @@ def test_nothing_is_drawn_to_restore_a_state(make_problem, monkeypatch):
     assert snapshot(restore_state(problem, arrays).params) == snapshot(last.state.params)
     assert snapshot(restore_weights(problem, arrays)) == snapshot(last.state.params)
     assert snapshot(restore_average(problem, arrays)) == snapshot(last.state.average.params)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"hidden": 40},  # as wide as the factorization of a linear layer needs
+        {"hidden": 16, "first_block": "same"},
+        {"kind": "convolutional", "channels": 12, "blocks": [1], "hidden": [8], "projection": "frozen"},
+    ],
+    ids=lambda network: "-".join(map(str, network.values())),
+)
+def test_a_network_that_is_not_drawn_has_the_same_shapes(network, digits):
+    config = build_config({"network": network, "training": {"dtype": "float32"}})
+    drawn, undrawn = (build_problem(config, digits, drawn=drawn) for drawn in (True, False))
+    arrays = frozen_arrays(undrawn.network)
+    shapes = {path: (array.shape, array.dtype) for path, array in arrays.items()}
+    assert shapes == {path: (of.shape, of.dtype) for path, of in frozen_arrays(drawn.network).items()}
+    assert not any(array.any() for path, array in arrays.items() if path.endswith("projection"))
+    assert step_cost(undrawn) == step_cost(drawn)
+    as_drawn = with_frozen(undrawn.network, frozen_arrays(drawn.network), drawn.backend)
+    np.testing.assert_equal(frozen_arrays(as_drawn), frozen_arrays(drawn.network))
 
 
 def test_arrays_of_another_run_are_refused(make_problem):
