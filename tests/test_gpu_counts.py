@@ -52,7 +52,7 @@ BOUNDS = {  # of each kind, for two blocks; goals that are not reached yet stand
     "centered": (170, 4, 1, 2),
     "momentum": (203, 4, 1, 2),
     "metric": (219, 4, 1, 2),
-    "metric, renewed": (303, 4, 1, 2),
+    "metric, renewed": (299, 4, 1, 2),
     "leave-one-out, chosen": (369, 5, 2, 3),
     "leave-one-out, one row": (233, 5, 2, 1),
     "orthogonalized": (281, 4, 1, 1),
