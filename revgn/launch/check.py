@@ -19,7 +19,7 @@ from revgn.store.files import has_seal, reading
 from revgn.store.journal import Columns, read_journal
 from revgn.store.migrate import migrated
 from revgn.store.names import CADENCES, checkpoint_paths
-from revgn.store.reader import Run, can_restore, check_is_run, open_run, read_columns, status
+from revgn.store.reader import Run, can_restore, check_is_run, folder_of, open_run, read_columns, status
 from revgn.store.writer import repair_run, restore_run
 from revgn.training import Problem, TrainState, build_problem, evaluate, load_data, restore_weights
 
@@ -53,7 +53,7 @@ def check_run(run: Run | Path | str, *, repair: bool = False) -> list[Finding]:
     RunError
         If the folder is not a run folder, or the run cannot be repaired.
     """
-    folder = run.folder if isinstance(run, Run) else Path(run)
+    folder = folder_of(run)
     found = [Finding("repair", "ok", _repair(folder))] if repair else []
     check_is_run(folder)
     found.append(_found(names.RUN_FILE, _run_file, folder))

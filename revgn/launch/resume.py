@@ -15,7 +15,7 @@ from revgn.settings import Config, Tail, build_config, config_dict, fields_at, f
 from revgn.solvers import MinimumNorm
 from revgn.store import Provenance, Run, RunWriter, has_network, latest_checkpoint, open_run, reopen_run
 from revgn.store.attributes import machine_changes
-from revgn.store.reader import progress_of
+from revgn.store.reader import folder_of, progress_of
 from revgn.training import Problem, TrainState, idle_settings, initial_state, restore_state
 from revgn.training.average import tail_begin
 
@@ -66,7 +66,7 @@ def resume_run(
     >>> revgn.resume_run("runs/resumed", {"training": {"steps": 3}}).step
     3
     """
-    folder = run.folder if isinstance(run, Run) else Path(run)
+    folder = folder_of(run)
     run = open_run(folder)
     since = progress_of(run)
     own = changes if isinstance(changes, Problem) else with_data_found(build_config(changes, run.config))

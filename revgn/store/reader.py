@@ -94,6 +94,11 @@ def as_run(run: Run | Path | str) -> Run:
     return run if isinstance(run, Run) else open_run(run)
 
 
+def folder_of(run: Run | Path | str) -> Path:
+    """Return the folder of a run, given as the run itself or as this folder."""
+    return run.folder if isinstance(run, Run) else Path(run)
+
+
 def open_runs(where: Path | str | Iterable[Path | str]) -> list[Run]:
     """Open all runs in a folder at any depth, all that match a glob pattern, or all of a list of these.
 
