@@ -131,7 +131,7 @@ def _print_estimate(settings: dict[str, Any], as_json: bool) -> None:
     for text in filter(None, (*notes_on_data(dataset), str(chosen))):
         say_note(text)
     config, by_solver = choose_solver(config, dataset)
-    problem = build_problem(config, dataset, drawn=False)
+    problem = build_problem(config, dataset, shapes_only=True)
     for text in idle_settings(problem):
         say_note(text)
     estimate = next(iter(by_solver.values())) if by_solver else estimate_step(problem)

@@ -4,7 +4,7 @@ import revgn.arrays.threads  # noqa: F401  # first: sets a variable that NumPy a
 from revgn.arrays.clock import Instant, instant, seconds_between
 from revgn.arrays.cuda import Cuda, Gpu, describe_cuda
 from revgn.arrays.deferred import Deferred, fetch, read, ready, runs_ahead, together
-from revgn.arrays.draw import Undrawn, draw_frames, draw_normal, draw_orthonormal
+from revgn.arrays.draw import ShapesOnly, draw_frames, draw_normal, draw_orthonormal
 from revgn.arrays.formula import fuse
 from revgn.arrays.fused import (
     activate,
@@ -75,7 +75,7 @@ __all__ = [
     "Instant",
     "Limits",
     "Scratch",
-    "Undrawn",
+    "ShapesOnly",
     "activate",
     "add",
     "add_gram_products",

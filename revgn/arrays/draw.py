@@ -9,10 +9,10 @@ from revgn.errors import UsageError
 _PIECE = 1 << 15  # numbers drawn at a time
 
 
-class Undrawn(np.random.Generator):
-    """Generator for a network or parameters whose shapes alone are used: `draw_normal` returns zeros.
+class ShapesOnly(np.random.Generator):
+    """Generator for a network or parameters of which only the shapes are used: `draw_normal` returns zeros.
 
-    Matrices with orthonormal columns are drawn, since they are small.
+    Matrices with orthonormal columns are drawn; they are small.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ def draw_normal(
     Cost: each number is written to memory once; it is scaled and rounded in the processor's cache.
     """
     _check_generator(rng)
-    if isinstance(rng, Undrawn):
+    if isinstance(rng, ShapesOnly):
         return backend.xp.zeros(shape, dtype=dtype, device=backend.device)
     drawn = np.empty(shape, np.float32 if dtype == backend.xp.float32 else np.float64)
     flat = drawn.reshape(-1)

@@ -78,7 +78,7 @@ def _repair(folder: Path) -> str:
         path = folder / names.CONFIG_FILE
         try:
             config = build_config(parse_toml(path.read_text(encoding="utf-8"), str(path)))
-            problem = build_problem(config, load_data(config, for_training=False))
+            problem = build_problem(config, load_data(config, for_training=False), shapes_only=True)
         except (RevgnError, OSError, UnicodeDecodeError) as error:
             reason = str(error) if isinstance(error, RevgnError) else f"{path}: {reason_of(error)}"
             raise RunError(f"{folder / names.RUN_FILE}: cannot be made again: {reason}") from None

@@ -63,7 +63,7 @@ def problem_of(
     if data is not None:
         config = replace(config, data=replace(config.data, name=data))
     config, dataset = _load(run, config, stored)
-    return _with_stored(run, build_problem(config, dataset, drawn=stored is None), stored)
+    return _with_stored(run, build_problem(config, dataset, shapes_only=stored is not None), stored)
 
 
 def model_of_run(run: Run, own: Problem | None = None, backend: BackendName | None = None) -> Model:
@@ -78,7 +78,7 @@ def model_of_run(run: Run, own: Problem | None = None, backend: BackendName | No
     if own is not None or stored is None:
         return model_of(problem_of(run, own, optimizer=False, backend=backend))
     config = _config_of(run, False, backend)
-    return _with_stored(run, build_model(config, stored.interface, drawn=False), stored)
+    return _with_stored(run, build_model(config, stored.interface, shapes_only=True), stored)
 
 
 def is_own(run: Run) -> bool:

@@ -10,18 +10,19 @@ the layer here changes one half.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from revgn import maps, trees
 from revgn._dispatch import Generic, has_map
-from revgn.arrays import Array, Backend, DType, draw_normal, select_backend
+from revgn.arrays import Array, Backend, DType, ShapesOnly, draw_normal, select_backend
 from revgn.cost import LayerCost, layer_cost, layer_costs
 from revgn.errors import UsageError
 from revgn.layers.activation import Activation
 from revgn.layers.feature_map import FeatureMap
-from revgn.layers.linear_features import linear_features
+from revgn.layers.linear_features import LinearFeatures, linear_features
 from revgn.layers.random_features import RandomFeatures
 from revgn.maps import BegunParamsStep, Factored, Halves, Params, ParamsStep, Point
 
@@ -77,8 +78,13 @@ def draw_coupling(
     (2, 8)
     """
     backend = backend or select_backend("numpy")
-    C = draw_normal(rng, (width, hidden), hidden**-0.5, backend, dtype or backend.xp.float64)
-    return Coupling(half, linear_features(C) if activation == "linear" else RandomFeatures(C, activation))
+    draw = partial(draw_normal, rng, scale=hidden**-0.5, backend=backend, dtype=dtype or backend.xp.float64)
+    C = draw((width, hidden))
+    if activation != "linear":
+        return Coupling(half, RandomFeatures(C, activation))
+    if isinstance(rng, ShapesOnly):  # the factorization would take seconds for thousands of features
+        return Coupling(half, LinearFeatures(C, draw((hidden, width)), draw((width, width))))
+    return Coupling(half, linear_features(C))
 
 
 def _forward_to_features(generic: Generic[Any, Any]) -> None:

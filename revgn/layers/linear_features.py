@@ -58,12 +58,8 @@ def linear_features(projection: Array) -> LinearFeatures:
             f"linear_features: C has shape {projection.shape}; expected (d/2, h) with d/2 <= h. "
             "Use RandomFeatures with activation='identity' for fewer features"
         )
-    xp = array_namespace(projection)
-    if xp.all(projection == 0):  # as where only shapes are used: a factorization takes seconds for large h
-        Q = xp.eye(h, d2, dtype=projection.dtype, device=projection.device)
-        return LinearFeatures(projection, Q, xp.zeros_like(Q[:d2, :]))
-    Q, R = xp.linalg.qr(projection.T)
-    return LinearFeatures(projection, row_major(Q), R)
+    Q, R = array_namespace(projection).linalg.qr(projection.T)
+    return LinearFeatures(projection, row_major(Q), row_major(R))
 
 
 @maps.forward.register(LinearFeatures)

@@ -53,7 +53,7 @@ def begin_extremes(
     >>> round(read(begin_extremes((lambda x: K @ x,), 3, K))[0], 9)
     3.0
     """
-    xp, steps = array_namespace(like), min(_STEPS, order)
+    xp, steps, count = array_namespace(like), min(_STEPS, order), len(maps)
     y = as_dtype(start_vector(order, like), like.dtype)
     columns = [y]
     for apply in maps:
@@ -68,7 +68,7 @@ def begin_extremes(
     eps = machine_epsilon(like.dtype, like)
 
     def finish(G: Products) -> tuple[float, ...]:
-        own = [[0, *range(1 + of * steps, 1 + (of + 1) * steps)] for of in range(len(maps))]
+        own = [[0, *range(1 + of * steps, 1 + (of + 1) * steps)] for of in range(count)]
         return tuple(_largest(G[np.ix_(rows, rows)], eps) for rows in own)
 
     return Deferred((Z.T @ Z,), finish)

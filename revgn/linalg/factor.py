@@ -31,8 +31,10 @@ from revgn.linalg.extremes import begin_extremes
 from revgn.linalg.factors import (
     RUNGS,
     CholeskyFactor,
+    Factor,
     Factored,
     FactorInfo,
+    InverseFactor,
     Rung,
     SpectralFactor,
     product_factored,
@@ -92,7 +94,7 @@ def begin_factor(
 ) -> Deferred[Factored]:
     """Start `factor` without waiting for the outcome of the first rung.
 
-    With `invert`, a Cholesky factor has its inverse, for solutions with many columns on a device.
+    With `invert`, the inverse of the Cholesky factor is returned, for solutions with many columns on a GPU.
     """
     first, *higher = RUNGS[RUNGS.index("eigh" if rule.truncates else first_rung) :]
 
@@ -171,8 +173,9 @@ def with_info(
     """
     if not inspect and damping_decides(damping, order, like):
         return factored, FactorInfo(rung, order, order, math.nan, math.nan, mu)
-    begun = _begin_extremes(factored, order, like)
-    return read(begun.then(lambda extremes: _judged(factored, order, like, rung, mu, *extremes)))
+    begun = _begin_extremes(factored, factored, order, like)
+    bound = _bound(order, like)
+    return read(begun.then(lambda extremes: _judged(factored, order, bound, rung, mu, *extremes)))
 
 
 def _by_cholesky(
@@ -212,7 +215,8 @@ def _begin_cholesky(
     if found is None:
         return ready(None)
     L, is_factor = found
-    factored = CholeskyFactor(L, _inverse(L) if invert else None)
+    lower, bound = CholeskyFactor(L), _bound(order, L)
+    factored = InverseFactor(_inverse(L)) if invert else lower
     numbers: list[Deferred[Any]] = [Deferred((is_factor,), bool), damping]
     if not inspect:
 
@@ -225,9 +229,9 @@ def _begin_cholesky(
 
     def judged(numbers: list[Any]) -> Factored | None:
         is_factor, mu, extremes = numbers
-        return _judged(factored, order, L, rung, mu, *extremes) if is_factor else None
+        return _judged(factored, order, bound, rung, mu, *extremes) if is_factor else None
 
-    return together([*numbers, _begin_extremes(factored, order, L, largest)]).then(judged)
+    return together([*numbers, _begin_extremes(lower, factored, order, L, largest)]).then(judged)
 
 
 def _inverse(L: Array) -> Array:
@@ -239,10 +243,17 @@ def _times(K: Array, x: Array) -> Array:
 
 
 def _begin_extremes(
-    factored: CholeskyFactor | TiledFactor, order: int, like: Array, largest: float | None = None
+    lower: CholeskyFactor | TiledFactor,
+    factored: Factor,
+    order: int,
+    like: Array,
+    largest: float | None = None,
 ) -> Deferred[tuple[float, float]]:
-    """Start to estimate the smallest and, unless it is given, the largest eigenvalue of K + mu I."""
-    solve, product = partial(solve_factored, factored), partial(product_factored, factored)
+    """Start to estimate the smallest and, unless it is given, the largest eigenvalue of K + mu I.
+
+    Products are computed from `lower`, and solutions from `factored`.
+    """
+    solve, product = partial(solve_factored, factored), partial(product_factored, lower)
     if largest is not None:
         return begin_extremes((solve,), order, like).then(lambda found: (largest, _reciprocal(found[0])))
     begun = begin_extremes((product, solve), order, like)
@@ -272,16 +283,10 @@ def _bound(order: int, like: Array) -> float:
 
 
 def _judged(
-    factored: CholeskyFactor | TiledFactor,
-    order: int,
-    like: Array,
-    rung: Rung,
-    mu: float,
-    largest: float,
-    smallest: float,
+    factored: Factor, order: int, bound: float, rung: Rung, mu: float, largest: float, smallest: float
 ) -> Factored | None:
-    """Return the factorization; None if its smallest eigenvalue is below the rounding of its largest."""
-    if not 0 < _bound(order, like) * largest < smallest:  # also if a number is not finite
+    """Return the factorization; None if its smallest eigenvalue is below `bound` times its largest."""
+    if not 0 < bound * largest < smallest:  # also if a number is not finite
         return None
     return factored, FactorInfo(rung, order, order, math.sqrt(largest), math.sqrt(smallest), mu)
 

@@ -13,13 +13,16 @@ RUNGS: tuple[Rung, ...] = ("cholesky", "cholesky-float64", "eigh")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CholeskyFactor:
-    """Cholesky factor L of K + mu I = L L^T, and its inverse if many columns are to be solved on a device.
-
-    There, a triangular solve takes many times as long as a product with the same operations.
-    """
+    """Cholesky factor L of K + mu I = L L^T."""
 
     lower: Array  # L
-    inverse: Array | None = None  # L^-1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InverseFactor:
+    """Inverse of the Cholesky factor L. On a GPU, a product takes much less time than a triangular solve."""
+
+    inverse: Array  # L^-1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +33,7 @@ class SpectralFactor:
     inverse: Array
 
 
-Factor = CholeskyFactor | SpectralFactor | TiledFactor
+Factor = CholeskyFactor | InverseFactor | SpectralFactor | TiledFactor
 
 
 class FactorInfo(NamedTuple):
@@ -56,9 +59,10 @@ Factored = tuple[Factor, FactorInfo]
 def solve_factored(factored: Factor, B: Array) -> Array:
     """Solve (K + mu I) X = B for X (N, m) in the dtype of B; dropped eigenvectors do not contribute."""
     if isinstance(factored, CholeskyFactor):
-        L, inverse = factored.lower, factored.inverse
-        of = as_dtype(B, L.dtype)
-        X = cholesky_solve(L, of) if inverse is None else matmul(inverse.T, matmul(inverse, of))
+        X = cholesky_solve(factored.lower, as_dtype(B, factored.lower.dtype))
+    elif isinstance(factored, InverseFactor):
+        inverse = factored.inverse
+        X = matmul(inverse.T, matmul(inverse, as_dtype(B, inverse.dtype)))
     elif isinstance(factored, TiledFactor):
         X = solve_tiled(factored, as_dtype(B, factored.dtype))
     else:
@@ -75,7 +79,7 @@ def product_factored(factored: CholeskyFactor | TiledFactor, X: Array) -> Array:
 
 
 def project(factored: Factor, B: Array) -> Array:
-    """Return B without its components in dropped eigenvectors; B itself for a Cholesky factor."""
+    """Return B without its components in dropped eigenvectors; B itself unless there are eigenvectors."""
     if not isinstance(factored, SpectralFactor):
         return B
     Q = factored.vectors

@@ -49,8 +49,8 @@ def add_diagonal(K: Array, mu: float | Array) -> None:
     array([[1.5, 1. ],
            [1. , 1.5]])
     """
-    if not isinstance(mu, float | int):
-        mu = as_dtype(mu, K.dtype)
+    if hasattr(mu, "dtype"):
+        mu = as_dtype(array_namespace(K).asarray(mu), K.dtype)  # NumPy's float64 is a float, too
     elif not mu:
         return
     flat = array_namespace(K).reshape(K, (-1,), copy=False)

@@ -46,7 +46,7 @@ def with_frozen(network: T, arrays: Mapping[str, HostArray], backend: Backend) -
     Notes
     -----
     Law: frozen_arrays(with_frozen(network, arrays, backend)) equals `arrays`. Given arrays are stored row by
-    row, as drawn arrays are; kept arrays keep their layout in memory. Products depend on it in the last bit.
+    row, like drawn ones; kept arrays keep their layout. The last bits of a product depend on the layout.
     """
     own = frozen_arrays(network)
     for path in sorted(own.keys() ^ arrays.keys()):

@@ -22,11 +22,11 @@ from revgn.arrays import Deferred, array_namespace, read, ready, runs_ahead, tog
 from revgn.cost import Cost, Sizes, cost, cost_of_gradient
 from revgn.layers import ReadoutParams, ReadoutPoint
 from revgn.losses import gradient
-from revgn.maps import Halves, Params
+from revgn.maps import Halves, Layer, Params
 from revgn.networks import ChainParams, Network, points_backward
 from revgn.optimizers.kronecker import (
     KroneckerFactors,
-    begin_renewed,
+    begin_renewal,
     curvature_columns,
     no_factors,
     preconditioned,
@@ -47,8 +47,8 @@ class KFAC:
     -----
     Cost: one gradient per step. A renewal also pulls back c columns (4 c n h d/2 operations for each
     coupling, and at most c n h elements in memory at once), forms the factors (2 n h^2 and c n d^2 / 2
-    operations), and inverts them (7/3 h^3 and 7/3 (d/2)^3 operations). The state holds P, Q and both
-    inverses; at h = 8000 one P in single precision takes 256 MB.
+    operations), and inverts them (7/3 h^3 and 7/3 (d/2)^3 operations; 10/3 of each on a GPU). The state
+    holds P, Q and both inverses; at h = 8000 one P in single precision takes 256 MB.
     """
 
     lr: float = setting("Learning rate.", default=0.03, gt=0, resumable=True)
@@ -117,33 +117,37 @@ def _sweep(
     bar = maps.vjp_input(
         network.readout, ReadoutParams(), ReadoutPoint(), z_bar
     )  # (1, n, d/2), or (1 + c, n, d/2)
-    old = list(state.factors)
-    begun: list[Deferred[KroneckerFactors]] = []
+    old = iter(reversed(state.factors))
     g: list[Params] = []
+    begun: list[Deferred[KroneckerFactors]] = []
     points = points_backward(layers, params, at.jacobian.point)
     for k, point in zip(reversed(range(len(params))), points, strict=True):
         layer, own = layers[k], params[k]
-        g.insert(0, own)
-        if not is_empty(own):
-            g[0] = maps.vjp_params(layer, own, point, Halves(*(half[0, :, :] for half in bar)))
-        if not is_empty(own) and not since:
+        is_trained = not is_empty(own)
+        g_bar = Halves(*(half[0, :, :] for half in bar))
+        g.append(maps.vjp_params(layer, own, point, g_bar) if is_trained else own)
+        if is_trained and not since:
             parts = maps.kernel_parts(layer, own, point, Halves(*(half[1:, :, :] for half in bar)))
-            for part, form in reversed(list(zip(parts, maps.weight_forms(layer), strict=True))):
-                renewed = begin_renewed(old.pop(), share, part, optimizer.damping, form.rows, z_bar.shape[1])
-                begun.insert(0, renewed if runs_ahead(z_bar) else ready(read(renewed)))
+            for part, form in reversed(tuple(zip(parts, maps.weight_forms(layer), strict=True))):
+                renewed = begin_renewal(next(old), share, part, optimizer.damping, form.rows, z_bar.shape[1])
+                begun.append(renewed if runs_ahead(z_bar) else ready(read(renewed)))
         if k > 0:
             bar = maps.vjp_input(layer, own, point, bar)
-    factors = state.factors if since else tuple(read(together(begun)))
-    of_matrix = iter(factors)
-    D = (
-        of
-        if is_empty(of)
-        else maps.from_matrices(
-            at, tuple(preconditioned(next(of_matrix), X) for X in maps.to_matrices(at, of))
-        )
-        for at, of in zip(layers, g, strict=True)
-    )
-    return tuple(D), tuple(g), factors
+    g.reverse()
+    factors = state.factors if since else tuple(reversed(read(together(begun))))
+    return _preconditioned(layers, g, factors), tuple(g), factors
+
+
+def _preconditioned(
+    layers: tuple[Layer, ...], g: list[Params], factors: tuple[KroneckerFactors, ...]
+) -> ChainParams:
+    """Return D from the gradient g and the factors of all matrices."""
+    of_matrix, D = iter(factors), []
+    for layer, own in zip(layers, g, strict=True):
+        matrices = () if is_empty(own) else maps.to_matrices(layer, own)
+        turned = tuple(preconditioned(next(of_matrix), X) for X in matrices)
+        D.append(maps.from_matrices(layer, turned) if turned else own)
+    return tuple(D)
 
 
 @cost.register(KFAC)
@@ -159,7 +163,7 @@ def cost_kfac(optimizer: KFAC, sizes: Sizes) -> Cost:
             "solve": sum(2.0 * of.features * of.width * (of.features + of.width) for of in layers),
         },
         {
-            "factors": 4 * sides * sizes.number,
+            "factors": (3 + sizes.limits.cholesky) * sides * sizes.number,  # old, new, and factored
             "pull-back": c * n * max(of.positions * max(of.rows, of.width) for of in layers) * sizes.number,
         },
     )

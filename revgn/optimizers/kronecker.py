@@ -21,7 +21,15 @@ from typing import NamedTuple
 
 from revgn._dispatch import generic
 from revgn.arrays import Array, Deferred, array_namespace, row_major, runs_ahead, together
-from revgn.linalg import Factored, PinvRule, add_diagonal, begin_factor, gram_columns, solve_factored
+from revgn.linalg import (
+    Factored,
+    InverseFactor,
+    PinvRule,
+    add_diagonal,
+    begin_factor,
+    gram_columns,
+    solve_factored,
+)
 from revgn.losses import CrossEntropy, Loss, SquaredError
 from revgn.losses.cross_entropy import log_softmax
 from revgn.maps import KernelPart
@@ -43,7 +51,7 @@ def no_factors(matrix: Array) -> KroneckerFactors:
     return KroneckerFactors(P, Q, P, Q)
 
 
-def begin_renewed(
+def begin_renewal(
     factors: KroneckerFactors, share: float, part: KernelPart, damping: float, rows: int, samples: int
 ) -> Deferred[KroneckerFactors]:
     """Start to compute the means of the old factors and the factors of a batch, with their inverses.
@@ -107,7 +115,10 @@ def _begin_inverse(K: Array, mu: Array) -> Deferred[Array]:
         return damped
 
     def solved(found: Factored) -> Array:
-        return row_major(solve_factored(found[0], xp.eye(K.shape[0], dtype=K.dtype, device=K.device)))
+        factor, _ = found
+        if isinstance(factor, InverseFactor):
+            return row_major(gram_columns(factor.inverse))
+        return row_major(solve_factored(factor, xp.eye(K.shape[0], dtype=K.dtype, device=K.device)))
 
     begun = begin_factor(form, K.shape[0], K, PinvRule(), damping_scale="mean", invert=runs_ahead(K))
     return begun.then(solved)

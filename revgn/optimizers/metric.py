@@ -12,13 +12,14 @@ norm, of J' D' = eps, and J' is J with the features A_k R_k in place of A_k. P_k
 factors (Martens and Grosse 2015, section 3). Its use as the metric of a minimum-norm step is our own.
 """
 
+import math
 from typing import NamedTuple
 
 from revgn import trees
 from revgn.arrays import (
     Array,
     array_namespace,
-    cholesky_of_definite,
+    begin_cholesky,
     product_upper,
     row_major,
     triangular_solve,
@@ -120,7 +121,7 @@ def cost_feature_metric(metric: FeatureMetric, sizes: Sizes) -> Cost:
     renewed = sum(2.0 * n * m**2 + 4 / 3 * m**3 for n, m, _ in orders)
     work = sum(1.0 * n * m**2 + m**2 * d2 for n, m, d2 in orders) + renewed / metric.every
     memory = {
-        "metric": sum(2 * m**2 for _, m, _ in orders) * sizes.number,
+        "metric": sum(4 * m**2 for _, m, _ in orders) * sizes.number,  # old and new
         "activations": sum(layer.point for layer in sizes.layers) * sizes.number,
     }
     return Cost({"metric": work}, memory)
@@ -174,13 +175,19 @@ def _trained(J: Jacobian) -> list[tuple[Layer, Point]]:
     return [(layer, point) for layer, point, of in layers if not is_empty(of)]
 
 
-@unwarned()  # NaN in the step reports a divergence
+@unwarned()
 def _root(P: Array, floor: float, rows: int) -> Array:
-    """Return the upper triangular R with R R^T = (P / p + floor I)^-1, p = tr P / rows and rows = h + 1."""
+    """Return the upper triangular R with R R^T = (P / p + floor I)^-1, p = tr P / rows and rows = h + 1.
+
+    R is NaN, and the step then reports a divergence, if P is not finite, or if the floor is lost in rounding.
+    """
     xp = array_namespace(P)
     mean = as_dtype(trace(P) / rows, P.dtype)
     M = P / xp.where(mean == 0, xp.ones_like(mean), mean)
     add_diagonal(M, floor)
-    L = cholesky_of_definite(M)  # M has eigenvalues >= floor; if P is not finite, L holds NaN
+    begun = begin_cholesky(M, overwrite=True)
+    if begun is None:
+        return xp.full_like(P, math.nan)
+    L, is_factor = begun
     R = triangular_solve(L, xp.eye(P.shape[0], dtype=P.dtype, device=P.device), transposed=True)
-    return row_major(R)
+    return row_major(xp.where(is_factor, R, xp.full_like(R, math.nan)))

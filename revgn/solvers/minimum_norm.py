@@ -28,18 +28,19 @@ from revgn.arrays import (
 from revgn.errors import MemoryShortageError, RunError, UsageError
 from revgn.linalg import (
     RUNGS,
+    CholeskyFactor,
     DampingScale,
     Factor,
     FactorInfo,
     PinvRule,
     Rung,
-    SpectralFactor,
     damping_decides,
     factor_at,
     product_factored,
     project,
     solve_checked,
 )
+from revgn.linalg.tiled import TiledFactor
 from revgn.networks import ChainParams
 from revgn.solvers.damping import DAMPING, DAMPING_UNIT, DampingUnit
 from revgn.solvers.jacobian import (
@@ -154,7 +155,7 @@ def solve_rows_minimum_norm(
         D = rows_adjoint(J, _by_sample(dZ, eps))
         if before is not None:
             D = trees.add(before.params, D)
-        if is_damped and not isinstance(factored, SpectralFactor):
+        if is_damped and isinstance(factored, CholeskyFactor | TiledFactor):
             misfit = B - product_factored(factored, Z)
             return _Solved(D, None, misfit + info.damping * Z), misfit
         change = output_change(J, D)

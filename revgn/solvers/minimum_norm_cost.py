@@ -92,5 +92,5 @@ def _cost_of_leave_one_out(solver: MinimumNorm, once: Cost, rows: int) -> Cost:
     share, order = 1 / solver.damping_every, once.order
     work = {part: share * once.work[part] for part in ("pull-back", "kernel")}
     work["eigenvectors"] = 9.0 * share * order**3
-    work["leave-one-out"] = 2.0 * share * len(CANDIDATES) * rows * order**2
+    work["leave-one-out"] = 2.0 * share * len(CANDIDATES) * (rows + 1) * order**2
     return Cost(work)

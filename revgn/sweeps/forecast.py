@@ -84,6 +84,6 @@ def _step_key(config: Config) -> str:
 def _step_time(config: Config, dataset: Dataset) -> tuple[float, int]:
     """Return the estimated seconds of a step, and the number of steps per epoch."""
     config, by_solver = choose_solver(config, dataset)
-    problem = build_problem(config, dataset, drawn=False)
+    problem = build_problem(config, dataset, shapes_only=True)
     estimate = next(iter(by_solver.values())) if by_solver else estimate_step(problem)
     return estimate.seconds_per_step, problem.steps_per_epoch

@@ -155,7 +155,7 @@ def choose_solver(config: Config, dataset: Dataset) -> tuple[Config, dict[str, E
             )
         ),
     }
-    problems = [build_problem(each, dataset, drawn=False) for each in tried.values()]
+    problems = [build_problem(each, dataset, shapes_only=True) for each in tried.values()]
     found = dict(zip(tried, _estimates(problems), strict=True))
     bounds = (kernel_memory(part.memory, problems[0].backend) for part in automatic)
     bound = min(filter(None, bounds), default=math.inf)

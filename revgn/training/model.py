@@ -26,10 +26,10 @@ class Model:
     dtype: DType
 
 
-def build_model(config: Config, interface: Interface, *, drawn: bool = True) -> Model:
+def build_model(config: Config, interface: Interface, *, shapes_only: bool = False) -> Model:
     """Return the network that settings describe, for inputs and outputs of a known meaning.
 
-    `drawn` is as for `build_problem`.
+    `shapes_only` is as for `build_problem`.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def build_model(config: Config, interface: Interface, *, drawn: bool = True) -> 
     """
     backend = select_backend(config.training.backend)
     with_parts(config, None, None, config.optimizer)
-    network = draw_network_of(config, interface, len(interface.classes), backend, drawn=drawn)
+    network = draw_network_of(config, interface, len(interface.classes), backend, shapes_only=shapes_only)
     dtype = getattr(backend.xp, config.training.dtype)
     return Model(config, network, choose_loss(config, interface), interface, backend, dtype)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from revgn import trees
-from revgn.arrays import Array, Backend, DType, Undrawn, limits_of, select_backend
+from revgn.arrays import Array, Backend, DType, ShapesOnly, limits_of, select_backend
 from revgn.data import (
     Dataset,
     Interface,
@@ -123,13 +123,13 @@ def build_problem(
     network: Network | None = None,
     loss: Loss | None = None,
     optimizer: Optimizer | None = None,
-    drawn: bool = True,
+    shapes_only: bool = False,
 ) -> Problem:
     """Return the training problem of `config` and a data set.
 
     The network is drawn, and settings that `config` leaves open (loss, batch size, memory) are chosen. A
-    user-defined network, loss or optimizer replaces the one that `config` describes. If `drawn` is false, the
-    projections are zeros: for estimates, and for a network whose arrays are then replaced.
+    user-defined network, loss or optimizer replaces the one that `config` describes. With `shapes_only`, the
+    projections are zeros instead: for estimates, and for a network whose arrays are then replaced.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def build_problem(
     check_target_range(dataset, settings.dtype)
     config = with_parts(config, network, loss, optimizer)
     if network is None:
-        network = draw_network_of(config, dataset, outputs, backend, drawn=drawn)
+        network = draw_network_of(config, dataset, outputs, backend, shapes_only=shapes_only)
     loss = choose_loss(config, dataset) if loss is None else loss
     optimizer = config.optimizer if optimizer is None else optimizer
     _check_parts(optimizer, loss, config, outputs)
@@ -180,10 +180,10 @@ def build_problem(
 
 
 def draw_network_of(
-    config: Config, data: Dataset | Interface, outputs: int, backend: Backend, *, drawn: bool
+    config: Config, data: Dataset | Interface, outputs: int, backend: Backend, *, shapes_only: bool
 ) -> Network:
     """Return the network that settings describe, for inputs as in `data`; see `build_problem`."""
-    rng = _generator(config, _NETWORK) if drawn else Undrawn()
+    rng = ShapesOnly() if shapes_only else _generator(config, _NETWORK)
     dtype = getattr(backend.xp, config.training.dtype)
     features = data.shift.size if data.image_shape is None else data.image_shape
     return draw_network(config.network, features, outputs, rng, backend=backend, dtype=dtype)
@@ -351,7 +351,7 @@ def _blank_params(of: Drawn) -> ChainParams:
     They are zero, except for a user-defined network, whose `init` may divide by its random numbers.
     """
     is_own = isinstance(of.config.network, Own)
-    return _draw_params(of, _generator(of.config, _PARAMS) if is_own else Undrawn())
+    return _draw_params(of, _generator(of.config, _PARAMS) if is_own else ShapesOnly())
 
 
 def _restored(template: Any, prefix: str, of: Drawn, arrays: dict[str, np.ndarray]) -> Any:

@@ -18,7 +18,7 @@ STEPS = 11
 KILLED_AT = 7  # between the checkpoints of steps 4 and 8
 SETTINGS = {
     "data": {"subset": 200},
-    "network": {"hidden": 96},
+    "network": {"hidden": 96, "first_block": "identity"},  # linear and random features
     "training": {"backend": "cupy", "batch_size": 48, "steps": STEPS, "checkpoint_every": 4},
 }
 CHILD = """

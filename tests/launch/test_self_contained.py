@@ -8,7 +8,7 @@ import pytest
 from launch_cases import config, save_table
 
 import revgn
-from revgn.arrays import Undrawn
+from revgn.arrays import ShapesOnly
 from revgn.errors import DataError, RunError, UsageError
 from revgn.launch import analyse_run, check_run, evaluate_run, predict, rebuild, resume_run, start_run
 from revgn.networks import draw_network, frozen_arrays
@@ -17,13 +17,18 @@ from revgn.testing.compare import snapshot
 from revgn.training import build_problem, load_data
 
 
+def on_table(data, **changes):
+    """Settings for the table in a folder, with linear and random features."""
+    network = {"hidden": 8, "first_block": "identity"}
+    return config(name=str(data / "g.npz"), subset=None, damping=0.1, batch_size=20, **network, **changes)
+
+
 @pytest.fixture
 def trained(tmp_path):
     """Return the folder of a run on a table, and the folder of its data."""
     (tmp_path / "data").mkdir()
     save_table(tmp_path / "data" / "g.npz")
-    settings = {"name": str(tmp_path / "data" / "g.npz"), "subset": None, "hidden": 8, "batch_size": 20}
-    start_run(config(**settings, steps=4), tmp_path / "run")
+    start_run(on_table(tmp_path / "data", steps=4), tmp_path / "run")
     return tmp_path / "run", tmp_path / "data"
 
 
@@ -70,7 +75,7 @@ def test_nothing_is_drawn_to_use_a_run(trained, monkeypatch):
     resume_run(folder, {"training": {"steps": 6}})
     monkeypatch.setattr(np.random, "default_rng", None)
     after = rebuild(folder, before.step)
-    assert generators == [Undrawn] * 3
+    assert generators == [ShapesOnly] * 3
     assert snapshot(after.params) == snapshot(before.params)
     np.testing.assert_equal(frozen_arrays(after.network), frozen_arrays(before.network))
 
@@ -148,10 +153,10 @@ def test_stored_frozen_arrays_replace_those_that_are_drawn_differently(trained, 
     """As if NumPy had other random numbers: evaluations and training go on with the arrays of the run."""
     folder, data = trained
     uninterrupted = folder.with_name("long")
-    start_run(config(name=str(data / "g.npz"), subset=None, hidden=8, batch_size=20, steps=6), uninterrupted)
+    start_run(on_table(data, steps=6), uninterrupted)
     frozen = frozen_arrays(rebuild(open_run(folder)).network)
     monkeypatch.setattr("revgn.training.problem._NETWORK", 77)
-    own = config(name=str(data / "g.npz"), subset=None, hidden=8, batch_size=20)
+    own = on_table(data)
     drawn = frozen_arrays(build_problem(own, load_data(own)).network)
     assert not np.array_equal(drawn["readout/first"], frozen["readout/first"])
     for path, array in frozen_arrays(rebuild(open_run(folder)).network).items():

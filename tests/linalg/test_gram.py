@@ -45,3 +45,12 @@ def test_norms_are_scaled_if_squares_leave_the_range(backend):
     with unwarned():
         found = norms(*(backend.asarray(x, "float32") for x in X))
     assert found == pytest.approx([5.0, 1e-30, 2**0.5 * 1e30, 0.0], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [float, np.float64, np.asarray])
+def test_mu_is_rounded_before_it_is_added(kind, rng):
+    """Although NumPy's float64 is a float, a sum with it is computed in double precision."""
+    K = rng.standard_normal((100, 100)).astype(np.float32)
+    ours, expected = K.copy(), K + np.float32(1 / 3) * np.eye(100, dtype=np.float32)
+    add_diagonal(ours, kind(1 / 3))
+    np.testing.assert_array_equal(ours, expected)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import revgn
-from revgn.arrays import select_backend
+from revgn.arrays import row_major, select_backend
 from revgn.errors import ShapeError
 from revgn.networks import Convolutional, draw_network, frozen_arrays, with_frozen
 
@@ -39,6 +39,16 @@ def test_equal_arrays_are_kept_with_their_layout(draw):
     network = draw(0)
     copies = {path: array.copy() for path, array in frozen_arrays(network).items()}
     assert with_frozen(network, copies, NUMPY) is network
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_arrays_are_drawn_row_by_row(kind, stand_in):
+    """Like arrays from a file: the last bits of a product depend on the layout. CuPy's QR has another one."""
+    architecture, features = ARCHITECTURES[kind]
+    backend = select_backend("cupy")
+    network = draw_network(architecture, features, 3, np.random.default_rng(0), backend=backend)
+    for path, array in frozen_arrays(network).items():
+        assert row_major(array) is array, path
 
 
 def test_arrays_of_another_structure_are_rejected(draw):

@@ -165,3 +165,13 @@ def test_features_that_are_not_finite_give_a_metric_with_nan(bad, backend, dtype
     P = np.eye(4)
     P[0, 0] = bad
     assert np.isnan(to_host(_root(backend.asarray(P, dtype), 1.0, 4))).any()
+
+
+def test_a_floor_that_is_lost_in_rounding_gives_nan(backend, rng):
+    """P has rank 40, so M is singular in single precision: its Cholesky factor would hold rounding errors."""
+    A = np.maximum(rng.standard_normal((40, 200)), 0)
+    P = backend.asarray(A.T @ A / 40, "float32")
+    R = to_host(_root(P, 1e-2, 200)).astype(float)
+    M = to_host(P).astype(float) * 200 / np.trace(to_host(P)) + 1e-2 * np.eye(200)
+    np.testing.assert_allclose(R @ R.T @ M, np.eye(200), atol=1e-2)
+    assert np.isnan(to_host(_root(P, 1e-12, 200))).all()

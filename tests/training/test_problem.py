@@ -153,21 +153,21 @@ def test_nothing_is_drawn_to_restore_a_state(make_problem, monkeypatch):
 @pytest.mark.parametrize(
     "network",
     [
-        {"hidden": 40},  # as wide as the factorization of a linear layer needs
-        {"hidden": 16, "first_block": "same"},
+        {"hidden": 40, "first_block": "identity"},
+        {"hidden": 16},
         {"kind": "convolutional", "channels": 12, "blocks": [1], "hidden": [8], "projection": "frozen"},
     ],
     ids=lambda network: "-".join(map(str, network.values())),
 )
-def test_a_network_that_is_not_drawn_has_the_same_shapes(network, digits):
+def test_a_network_of_shapes_only_has_the_same_shapes(network, digits):
     config = build_config({"network": network, "training": {"dtype": "float32"}})
-    drawn, undrawn = (build_problem(config, digits, drawn=drawn) for drawn in (True, False))
-    arrays = frozen_arrays(undrawn.network)
+    drawn, zeros = (build_problem(config, digits, shapes_only=each) for each in (False, True))
+    arrays = frozen_arrays(zeros.network)
     shapes = {path: (array.shape, array.dtype) for path, array in arrays.items()}
     assert shapes == {path: (of.shape, of.dtype) for path, of in frozen_arrays(drawn.network).items()}
     assert not any(array.any() for path, array in arrays.items() if path.endswith("projection"))
-    assert step_cost(undrawn) == step_cost(drawn)
-    as_drawn = with_frozen(undrawn.network, frozen_arrays(drawn.network), drawn.backend)
+    assert step_cost(zeros) == step_cost(drawn)
+    as_drawn = with_frozen(zeros.network, frozen_arrays(drawn.network), drawn.backend)
     np.testing.assert_equal(frozen_arrays(as_drawn), frozen_arrays(drawn.network))
 
 

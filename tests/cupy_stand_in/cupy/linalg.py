@@ -52,11 +52,11 @@ def eigh(a: ndarray, UPLO: str = "L") -> tuple[ndarray, ndarray]:
 
 
 def qr(a: ndarray, mode: str = "reduced") -> tuple[ndarray, ndarray]:
-    """Q stored column by column, with signs other than LAPACK's."""
+    """Q and R stored column by column, with signs other than LAPACK's."""
     launch("qr", 4)
     _check("qr")
     Q, R = np.linalg.qr(_operand(a, "qr"), mode)
-    return new(np.asfortranarray(-Q), "F"), new(-R)
+    return new(np.asfortranarray(-Q), "F"), new(np.asfortranarray(-R), "F")
 
 
 def svd(a: ndarray, full_matrices: bool = True, compute_uv: bool = True) -> Any:
