@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from revgn.errors import DamagedError, DataError, RevgnError, RunError, UsageError, reason_of
+from revgn.errors import BackendError, DamagedError, DataError, RevgnError, RunError, UsageError, reason_of
 from revgn.launch.problem import ROUNDING, own_parts, problem_of, redraw_difference
 from revgn.launch.provenance import provenance
 from revgn.settings import build_config, config_toml, filled_settings, parse_toml, without_none
@@ -204,7 +204,10 @@ def _skip_own_parts(run: Run) -> None:
 def _problem(run: Run) -> Problem:
     _skip_own_parts(run)
     try:
-        return problem_of(run, optimizer=False)
+        try:
+            return problem_of(run, optimizer=False)
+        except BackendError:  # a run from a GPU, on a machine without one
+            return problem_of(run, optimizer=False, backend="numpy")
     except DataError as error:
         raise _SkippedError(f"the data are not available: {error}") from None
 
@@ -248,7 +251,9 @@ def _weights(run: Run, load: Callable[[], Problem]) -> str:
                 step = checkpoint.step
                 raise RunError(f"step {step}: {name} is {now:.9g}, but {was:.9g} was recorded")
     same = "exactly" if worst == 0 else f"up to a relative difference of {worst:.1e}"
-    return f"step {checkpoint.step}: recomputed losses agree with the record {same}"
+    backend = problem.backend.name
+    where = "" if run.config["training"]["backend"] in (backend, "auto") else f", with {backend}"
+    return f"step {checkpoint.step}: recomputed losses agree with the record {same}{where}"
 
 
 _CHECKS = {

@@ -17,7 +17,7 @@ needs no pull-back, and the coupling before it needs one product for each output
 closed form follows from the product rule.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from revgn.arrays import (
@@ -153,16 +153,7 @@ def lower_kernel(J: Jacobian) -> Array:
     """
     n, c = J.point.output.first.shape[0], output_count(J)
     Theta = empty((c, n, c, n), J.network.readout.first)
-    held: list[Held] = []
-    is_first = True
-    for part in parts_backward(J):
-        for term in part.products():
-            held.append(term)
-            if len(held) == HELD:
-                add_parts(Theta, held, is_first=is_first, lower=True)
-                held, is_first = [], False
-    if held or is_first:
-        add_parts(Theta, held, is_first=is_first, lower=True)
+    write_terms(Theta, (term for part in parts_backward(J) for term in part.products()), lower=True)
     return array_namespace(Theta).reshape(Theta, (c * n, c * n))
 
 
@@ -263,6 +254,22 @@ def read_back(readout: Readout, R: Array | None) -> Halves:
         return halves
     columns = (readout.first, readout.second) if R is None else (readout.first @ R, readout.second @ R)
     return spread(readout, Halves(*(half.T[:, None, :] for half in columns)))
+
+
+def write_terms(Theta: Array, terms: Iterable[Held], *, lower: bool) -> None:
+    """Write the sum of the terms to Theta (c, n, c, n'), at most `HELD` of them in memory at a time.
+
+    `lower` is as for `add_parts`.
+    """
+    held: list[Held] = []
+    is_first = True
+    for term in terms:
+        held.append(term)
+        if len(held) == HELD:
+            add_parts(Theta, held, is_first=is_first, lower=lower)
+            held, is_first = [], False
+    if held or is_first:
+        add_parts(Theta, held, is_first=is_first, lower=lower)
 
 
 def add_parts(Theta: Array, held: list[Held], *, is_first: bool, lower: bool) -> None:

@@ -10,7 +10,6 @@ A_k and b_k are computed once, group by group, and stored like the tiles. No Gra
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 
 from revgn._dispatch import has_map
@@ -43,7 +42,7 @@ from revgn.linalg import (
 from revgn.maps import Halves, Point, positions, row_features, with_features
 from revgn.networks import walk
 from revgn.solvers.jacobian import Jacobian, cast, output_count
-from revgn.solvers.kernel import Held, SamplePart, add_parts, parts_backward
+from revgn.solvers.kernel import Held, SamplePart, parts_backward, write_terms
 from revgn.solvers.kernel_cost import HELD
 from revgn.structs import setting
 from revgn.trees import is_empty
@@ -217,10 +216,7 @@ class _TiledKernel:
         g, h = (self.groups[at].stop - self.groups[at].start for at in (i, j))
         Theta = empty((c, g, c, h), self.like)
         terms = (term for k in range(len(self.positions)) for term in self._terms(k, i, j))
-        is_first = True
-        while (held := list(islice(terms, HELD))) or is_first:
-            add_parts(Theta, held, is_first=is_first, lower=i == j)
-            is_first = False
+        write_terms(Theta, terms, lower=i == j)
         return array_namespace(Theta).reshape(Theta, (c * g, c * h))
 
     def _terms(self, k: int, i: int, j: int) -> Iterator[Held]:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, fields
 import h5py
 import numpy as np
 import pytest
+from stand_in import cupy_stand_in
 
 from revgn.errors import RunError, RunHeldError
 from revgn.launch import analyse_run, check_run, resume_run, start_run
 from revgn.losses import CrossEntropy
-from revgn.settings import build_config, parse_toml
+from revgn.settings import build_config, merge_settings, parse_toml
 from revgn.store import load_checkpoint, open_run
 from revgn.store.names import checkpoint_paths
 from revgn.store.writer import RunWriter
@@ -48,6 +49,15 @@ def test_an_undamaged_run(folder):
     ]
     assert found["weights"].detail == "step 8: recomputed losses agree with the record exactly"
     assert found["network.h5"].detail == "equal to the arrays drawn from the seed"
+
+
+def test_a_run_from_a_gpu_is_checked_without_one(tmp_path):
+    on_gpu = merge_settings({"training": {"backend": "cupy"}}, SETTINGS)
+    with cupy_stand_in():
+        start_run(build_config(on_gpu), tmp_path / "run")
+    found = {finding.what: finding for finding in check_run(tmp_path / "run")}
+    assert {finding.outcome for finding in found.values()} == {"ok"}
+    assert found["weights"].detail.endswith(", with numpy")
 
 
 def test_frozen_arrays_that_the_seed_does_not_give_are_said(folder, monkeypatch):

@@ -1,5 +1,7 @@
 """The tangent kernel in closed form equals J J^T."""
 
+import weakref
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -11,7 +13,8 @@ from revgn.arrays import HOST, Backend, limits_of, to_host, zeros
 from revgn.maps import KernelPart
 from revgn.networks import Architecture, from_halves
 from revgn.solvers import apply, apply_adjoint, kernel, tangent_kernel
-from revgn.solvers.kernel import add_parts, sample_parts
+from revgn.solvers.kernel import Held, add_parts, sample_parts, write_terms
+from revgn.solvers.kernel_cost import HELD
 from revgn.testing import assert_close, tolerance
 
 CASES = pytest.mark.parametrize("case", [*NETWORKS, *DEFICIENT], ids=lambda case: case.name)
@@ -124,6 +127,26 @@ def test_rows_with_several_positions_are_summed_or_paired(shared, numbers, backe
         assert_close("kernel", Theta, backend.asarray(expected, dtype), limit)
         diagonal = sum(float(each.diagonal()) for each in parts)
         assert diagonal == pytest.approx(np.einsum("osos", expected), rel=1e-5)
+
+
+def test_few_terms_are_in_memory_at_a_time(numpy_backend, rng):
+    """As many as the plan of tiles counts: those that are added together, and the one formed last."""
+    seen, most = [], 0
+
+    def terms(count):
+        nonlocal most
+        for _ in range(count):
+            gram = rng.standard_normal((3, 3))
+            seen.append(weakref.ref(gram))
+            most = max(most, sum(each() is not None for each in seen))
+            term = Held(gram, rng.standard_normal((2, 3, 4)), rng.standard_normal((2, 3, 4)))
+            del gram
+            yield term
+            del term
+
+    Theta = np.zeros((2, 3, 2, 3))
+    write_terms(Theta, terms(4 * HELD), lower=False)
+    assert most == HELD + 1
 
 
 def test_the_form_with_fewer_operations_is_taken(numpy_backend, rng):
