@@ -130,7 +130,7 @@ def test_rows_with_several_positions_are_summed_or_paired(shared, numbers, backe
 
 
 def test_few_terms_are_in_memory_at_a_time(numpy_backend, rng):
-    """No more than the plan of tiles counts, HELD + 1: an old group must be gone before the next one is formed."""
+    """At most HELD + 1, as the plan of tiles counts: an old group is gone before the next is formed."""
     seen, most = [], 0
 
     def terms(count):
