@@ -7,11 +7,12 @@
 | training.epochs | 5, or more if 200 steps take more |
 | training.schedule | cosine, with Gauss-Newton in mini-batches |
 | optimizer.lr, momentum | 0.5 and 0.9, with Gauss-Newton in mini-batches and a minimum-norm solver |
+| optimizer.output_damping | 0.1, with Gauss-Newton and the exact curvature of cross-entropy |
 | solver.rows, outputs | all centered logits for few data, else 1 row per sample; all for a regression |
 | solver.damping | minimum norm: 0.1, for the full batch 0.01; block step without truncation: 1e-3 |
 
 A setting that is given is never changed, and with a preset nothing is chosen. Only for Gauss-Newton itself
-are the schedule, learning rate, momentum, rows and outputs chosen. In any optimizer except
+are the schedule, learning rate, momentum, output damping, rows and outputs chosen. In any optimizer except
 Levenberg-Marquardt, the damping of a solver is chosen if its default is 0. The values were measured over data
 sets, widths and batch sizes; see `examples/results/defaults.md`.
 """
@@ -33,6 +34,9 @@ _FEW, _ORDER = 5_000, 1_200  # largest numbers of data rows, and of kernel rows,
 _BATCHES, _FEWEST, _MOST = 25, 32, 256  # batches in an epoch, samples in a batch
 _DAMPING, _OF_ALL_ROWS, _OF_BLOCKS = 0.1, 0.01, 1e-3
 _LR, _MOMENTUM = 0.5, 0.9
+_OUTPUT_DAMPING = (
+    0.1  # without it, relative damping vanishes together with the curvature, and the loss diverges
+)
 
 _KERNEL_SOLVERS = (MinimumNorm, ConjugateGradients, Automatic)
 
@@ -134,6 +138,8 @@ def _of_optimizer(
     if isinstance(optimizer, GaussNewton):
         if not is_whole:
             yield "training.schedule.kind", "cosine"
+        if optimizer.curvature == "exact" and isinstance(choose_loss(config, dataset), CrossEntropy):
+            yield "optimizer.output_damping", _OUTPUT_DAMPING
         if isinstance(optimizer.solver, _KERNEL_SOLVERS):
             if not is_whole:
                 yield "optimizer.lr", _LR
