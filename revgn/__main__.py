@@ -2,7 +2,7 @@
 
 import sys
 
-from revgn_cli.main import main
+from revgn_cli.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -34,9 +34,7 @@ _FEW, _ORDER = 5_000, 1_200  # largest numbers of data rows, and of kernel rows,
 _BATCHES, _FEWEST, _MOST = 25, 32, 256  # batches in an epoch, samples in a batch
 _DAMPING, _OF_ALL_ROWS, _OF_BLOCKS = 0.1, 0.01, 1e-3
 _LR, _MOMENTUM = 0.5, 0.9
-_OUTPUT_DAMPING = (
-    0.1  # without it, relative damping vanishes together with the curvature, and the loss diverges
-)
+_OUTPUT_DAMPING = 0.1  # without it, relative damping vanishes with the curvature, and the loss diverges
 
 _KERNEL_SOLVERS = (MinimumNorm, ConjugateGradients, Automatic)
 

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -13,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import xarray as xr
-from processes import STOPPING, wait_until
+from processes import STOPPING, run, wait_until
 from repeats import repeats
 from revgn_cli.interrupt import Interrupted, exit_code, stop_when_asked
 
@@ -268,3 +269,26 @@ def test_a_failure_on_a_terminal_leaves_it_usable(on_terminal):
     assert "Traceback" not in shown
     assert "revgn: step 2: the loss is nan" in shown
     assert shown.rfind("\x1b[?25h") > shown.rfind("\x1b[?25l")  # the cursor is shown again
+
+
+IN_AN_IMPORT = """
+import signal, sys
+from importlib.abc import MetaPathFinder
+
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, *rest):
+        if name == "numpy":
+            signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting())
+sys.argv = ["revgn", "show", "nowhere"]
+from revgn_cli.start import main
+main()
+"""
+
+
+def test_an_interrupt_during_an_import_ends_with_one_line():
+    """A half-loaded NumPy would raise errors of its own, with tracebacks."""
+    done = run([sys.executable, "-c", IN_AN_IMPORT])
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "revgn: stopped\n")
