@@ -75,6 +75,8 @@ def resume_run(
     problem = problem_of(run, own)
     if problem.config.data.name != after.data.name:
         note(f"{after.data.name}: there is no such file; {problem.config.data.name} holds the same data")
+    if isinstance(own, Problem) and problem.network is not own.network:
+        note("the given network has other frozen arrays than the run, which continues with its own")
     state = _latest_state(run, problem, note)
     is_unfinished = run.status != "finished"  # also if it was killed after its last step
     if state.step >= problem.total_steps + is_unfinished:

@@ -3,18 +3,22 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from itertools import cycle
 
 import h5py
+import numpy as np
 import pytest
 from launch_cases import OPTIMIZERS, Killed, config, kill_at, save_table, settings, stop_after
 from repeats import repeats
 
 from revgn.errors import RunError, RunHeldError, UsageError
 from revgn.launch import evaluate_run, resume_run, start_run
+from revgn.networks import Architecture, draw_network, frozen_arrays
 from revgn.settings import build_config, merge_settings, nested
-from revgn.store import latest_checkpoint, open_run
+from revgn.store import latest_checkpoint, load_network, open_run
 from revgn.store.journal import is_locked
+from revgn.training import build_problem, load_data
 from revgn.views import labels, summarize
 
 
@@ -313,3 +317,24 @@ def test_changes_of_machine_and_versions_are_recorded_and_said(tmp_path, monkeyp
     first, second = open_run(tmp_path / "run").attributes["history"].splitlines()
     assert second.endswith(f" revgn resume run ({changes})")
     assert summarize(open_run(tmp_path / "run"))["history"] == [first, second]
+
+
+def test_a_network_with_other_frozen_arrays_is_said(tmp_path):
+    """A run of a user-defined network continues with the arrays that it stored."""
+    small = build_config({"data": {"subset": 100}, "training": {"batch_size": 50, "steps": 2}})
+    data = load_data(small)
+
+    def problem(seed, steps):
+        rng = np.random.default_rng(seed)
+        network = draw_network(Architecture(blocks=1, hidden=16), 64, 10, rng, dtype=np.float32)
+        longer = replace(small, training=replace(small.training, steps=steps))
+        return build_problem(longer, data, network=network)
+
+    start_run(problem(0, 2), tmp_path / "run")
+    notes = []
+    resume_run(tmp_path / "run", problem(0, 3), note=notes.append)
+    assert notes == []
+    resume_run(tmp_path / "run", problem(77, 4), note=notes.append)
+    assert notes == ["the given network has other frozen arrays than the run, which continues with its own"]
+    frozen = frozen_arrays(problem(0, 4).network)
+    np.testing.assert_equal(dict(load_network(tmp_path / "run").frozen), frozen)
