@@ -100,7 +100,8 @@ def latest_checkpoint(folder: Path) -> tuple[Checkpoint, list[str]]:
             return load_checkpoint(path), passed_over
         except RunError as error:
             passed_over.append(f"skipped a checkpoint: {error}")
-    raise RunError("; ".join([f"{folder}: has no usable checkpoint", *passed_over]))
+    advice = f"revgn train {folder / names.CONFIG_FILE} trains again with the settings of the run"
+    raise RunError("; ".join([f"{folder}: has no usable checkpoint", *passed_over, advice]))
 
 
 def best_checkpoint(folder: Path, weights: Weights = "raw") -> Checkpoint:
