@@ -48,7 +48,7 @@ from revgn.maps import (
 )
 from revgn.networks import points_backward
 from revgn.solvers.jacobian import Jacobian, output_count
-from revgn.solvers.kernel_cost import GRADIENTS, HELD, pair_work, sum_work
+from revgn.solvers.kernel_cost import GRADIENTS, HELD, takes_sums
 from revgn.trees import is_empty
 
 
@@ -180,8 +180,7 @@ def sample_parts(
     (A, b), n = part, samples
     (rows, m), (c, _, k) = A.shape, b.shape
     P = rows // n
-    is_summed = summed or sum_work(of_all or n, c, P, m, k) < pair_work(of_all or n, c, P, m, k)
-    if P == 1 or not is_summed:
+    if P == 1 or not (summed or takes_sums(of_all or n, c, P, m, k)):
         yield SamplePart(A, b, P)
         return
     for piece in pieces(m, m if numbers is None else max(1, numbers // (c * n * k))):
@@ -234,9 +233,8 @@ def _of_samples(part: KernelPart, n: int, columns: slice = slice(None)) -> Kerne
 
 def _takes_sums(layer: Layer, n: int, c: int) -> bool:
     """Return whether the rows of each sample take fewer operations for all matrices of a layer."""
-    P, forms = positions(layer), weight_forms(layer)
-    sums = (sum_work(n, c, P, of.rows, of.columns) < pair_work(n, c, P, of.rows, of.columns) for of in forms)
-    return P > 1 and all(sums)
+    forms, P = weight_forms(layer), positions(layer)
+    return all(takes_sums(n, c, P, of.rows, of.columns) for of in forms)
 
 
 def _ones(samples: int, like: Array) -> Array:

@@ -18,6 +18,11 @@ def pair_work(n: int, c: int, P: int, m: int, k: int) -> float:
     return float(P * n) ** 2 * (m * (2.0 if P > 1 else 1.0) + float(c) ** 2 * k)
 
 
+def takes_sums(n: int, c: int, P: int, m: int, k: int) -> bool:
+    """Return whether the rows of each sample take fewer operations than all pairs of positions."""
+    return P > 1 and sum_work(n, c, P, m, k) < pair_work(n, c, P, m, k)
+
+
 def kernel_work(sizes: Sizes, rows: int) -> float:
     """Return the operations of Theta with `rows` rows per sample, without the pull-back of the cotangents."""
     n, c, layers = sizes.samples, rows, sizes.layers
@@ -33,9 +38,8 @@ def kernel_work(sizes: Sizes, rows: int) -> float:
 
 
 def are_summed(layer: LayerCost, n: int, c: int) -> bool:
-    """Return whether the rows of each sample take fewer operations than pairs of positions."""
-    of = n, c, layer.positions, layer.features, layer.width
-    return layer.positions > 1 and sum_work(*of) < pair_work(*of)
+    """Return `takes_sums` for a layer."""
+    return takes_sums(n, c, layer.positions, layer.features, layer.width)
 
 
 def rows_memory(sizes: Sizes, rows: int, *, kept: bool) -> int:
