@@ -205,10 +205,8 @@ def test_a_damaged_checkpoint_is_skipped(tmp_path, provenance):
     assert len(passed_over) == 1
     assert str(second) in passed_over[0]
     first.unlink()
-    with pytest.raises(
-        RunError,
-        match=r"has no usable checkpoint; .*step_00000020\.h5.*; revgn train .*config\.toml trains again",
-    ):
+    says = r"has no usable checkpoint; .*step_00000020\.h5.*; revgn train .*config\.toml trains again"
+    with pytest.raises(RunError, match=says):
         latest_checkpoint(folder)
 
 
