@@ -9,7 +9,7 @@ from revgn_cli.board import messages, show_board
 from revgn_cli.columns import aligned, terminal_width
 from revgn_cli.forecast import print_forecast
 from revgn_cli.interrupt import exit_code, stop_when_asked
-from revgn_cli.notes import say
+from revgn_cli.notes import say, say_note
 from revgn_cli.options import (
     dask_option,
     json_option,
@@ -82,10 +82,14 @@ def command(
     revgn study
     revgn study inverse --workers 2
     """
+    from contextlib import suppress
+
+    from revgn.errors import DataError
     from revgn.studies import (
         Raced,
         check_study_folder,
         conduct_study,
+        fit_to_data,
         load_study,
         plan_of,
         source_of,
@@ -111,9 +115,14 @@ def command(
     study = load_study(name)
     folder = out or Path("runs") / "-".join(["study", name, scale, *([Path(data).stem] if data else [])])
     if dry_run:
-        plan = plan_of(study, scale, seeds, data)
+        plan, text = plan_of(study, scale, seeds, data), ""
+        if data is not None:
+            with suppress(DataError):  # the data are not on this machine yet
+                plan, text = fit_to_data(plan, download=False)
         check_study_folder(plan, folder, seeds)
         source = source_of(study, plan, folder, seeds)
+        if text:
+            say_note(text)
         if not as_json:
             click.echo(study.question)
         most = source.most if isinstance(source, Raced) else None
@@ -135,6 +144,7 @@ def command(
             command=command_line(),
             observe=observe,
             should_stop=should_stop,
+            note=say_note,
         )
     if (study.claims or study.race) and not verdicts:
         click.echo(command_line())

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from revgn.data import load_dataset, notes_on_data
 from revgn.errors import UsageError
-from revgn.settings import build_config
+from revgn.settings import build_config, config_dict
 from revgn.store import Run, list_runs, open_run
 from revgn.store.files import write_shared
 from revgn.studies.page import merit, study_lines, study_markdown, verdict_table
@@ -40,8 +41,14 @@ def conduct_study(
     command: str = "",
     observe: Callable[[Board], None] = lambda board: None,
     should_stop: Callable[[], bool] = lambda: False,
+    note: Callable[[str], None] = lambda text: None,
 ) -> tuple[Board, tuple[Verdict, ...]]:
     """Run the missing trials of a study in `folder`; when all have ended, write tables, plots and verdicts.
+
+    Parameters
+    ----------
+    note : callable
+        Called with each note on the data set `data`.
 
     Returns
     -------
@@ -57,10 +64,13 @@ def conduct_study(
     DataError
         If the data set is not on this machine and cannot be downloaded.
     """
-    plan = plan_of(study, scale, seeds, data)
+    plan, text = plan_of(study, scale, seeds, data), ""
+    if data is not None:
+        plan, text = fit_to_data(plan)
     check_study_folder(plan, folder, seeds)
     if data is not None:
-        _check_data(plan)
+        for each in filter(None, dict.fromkeys((*_check_data(plan), text))):
+            note(each)
     source = source_of(study, plan, folder, seeds)
     board = run_sweep(
         plan,
@@ -81,6 +91,27 @@ def conduct_study(
     found = msgspec.json.encode([_plain(each) for each in verdicts])  # NaN becomes null
     write_shared(folder / "study.json", msgspec.json.format(found, indent=1))
     return board, verdicts
+
+
+def fit_to_data(plan: Plan, *, download: bool = True) -> tuple[Plan, str]:
+    """Return a plan for all training rows of its data set if its subset is larger, and a note on it.
+
+    Raises
+    ------
+    UsageError, DataError
+        If the data set is unknown, broken or not on this machine.
+    """
+    data = dict(plan.settings.get("data", {}))
+    subset = data.pop("subset", None)
+    if subset is None:
+        return plan, ""
+    whole = replace(plan, settings={**plan.settings, "data": data})
+    config = build_config(dict(plan_trials(whole)[0].settings))
+    dataset = load_dataset(download=download, **config_dict(config.data))
+    rows = dataset.train.inputs.shape[0]
+    if subset <= rows:
+        return plan, ""
+    return whole, f"{dataset.name}: all {rows} training rows are used, fewer than the {subset} of the study"
 
 
 def check_study_folder(plan: Plan, folder: Path, seeds: int) -> None:
@@ -122,14 +153,17 @@ def _write_study(
     verdicts = tuple(judge(c, chosen.get(c.more, []), chosen.get(c.less, [])) for c in study.claims)
     groups = [Group(variant, {}, tuple(of_variant)) for variant, of_variant in chosen.items()]
     if runs:
+        panels = study.panels
+        if not any("test_accuracy" in run.epochs for run in runs):  # a regression
+            panels = [*dict.fromkeys(each.replace("accuracy", "loss") for each in panels)]
         for name in ("study.png", "study.svg"):
             if study.against is None:
-                draw_curves(runs, folder / name, what=study.panels, groups=groups)
+                draw_curves(runs, folder / name, what=panels, groups=groups)
             else:
                 draw_response(
-                    runs, folder / name, study.against, what=study.panels, by="optimizer.kind", groups=groups
+                    runs, folder / name, study.against, what=panels, by="optimizer.kind", groups=groups
                 )
-        draw_curves(runs, folder / "seconds.png", axis="seconds", what=study.panels[:1], groups=groups)
+        draw_curves(runs, folder / "seconds.png", axis="seconds", what=panels[:1], groups=groups)
         if importlib.util.find_spec("plotly"):
             preface = Preface(
                 study.title, study_lines(study, scale, chosen, command), *verdict_table(verdicts)
@@ -161,11 +195,11 @@ def chosen_runs(study: Study, board: Board, folder: Path, seeds: int) -> dict[st
     return found
 
 
-def _check_data(plan: Plan) -> None:
-    """Load each data set of the plan once, so that errors are raised before the first trial."""
+def _check_data(plan: Plan) -> list[str]:
+    """Load each data set of the plan once, so that errors are raised before the first trial; return notes."""
     configs = [build_config(dict(trial.settings)) for trial in plan_trials(plan)]
-    for config in {repr(config.data): config for config in configs}.values():
-        load_data(config)
+    by_data = {repr(config.data): config for config in configs}
+    return [text for config in by_data.values() for text in notes_on_data(load_data(config))]
 
 
 def _plain(verdict: Verdict) -> dict[str, object]:

@@ -47,7 +47,7 @@ def test_dry_runs(invoke, tmp_path, monkeypatch):
     [
         (("invers",), "there is no 'invers'; did you mean inverse?"),
         (("inverse", "--data", "mnst"), "'mnst' is neither a known name"),
-        (("inverse", "--data", "digits"), "subset: 20000 is more than the 1293 training rows"),
+        (("data-size", "--data", "auto-mpg"), "subset: 1000 is more than the 283 training rows"),
         (("inverse", "--data", "mnst", "--dry-run"), "'mnst' is neither a known name"),
         (("inverse", "--seeds", 0), "seeds: 0 is not at least 1"),
         (("inverse", "--scale", "huge"), "'huge' is not one of"),
@@ -62,6 +62,18 @@ def test_invalid_options(invoke, options, message):
     assert found.exit_code == 2
     assert message in found.stderr
     assert len(found.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("data", ["digits", "auto-mpg"])
+def test_a_dry_run_with_a_data_set_smaller_than_the_subset(invoke, data):
+    """The study uses all rows, and says so; the claims can be judged as they are."""
+    found = invoke("study", "inverse", "--data", data, "--dry-run")
+    rows = {"digits": 1293, "auto-mpg": 283}[data]
+    text = f"revgn: {data}: all {rows} training rows are used, fewer than the 20000 of the study\n"
+    assert (found.exit_code, found.stderr) == (0, text)
+    assert (
+        f"15 trials to begin with, at most 45 in all, in runs/study-inverse-laptop-{data}\n" in found.stdout
+    )
 
 
 def test_a_dry_run_checks_the_folder_as_the_study_does(invoke, tmp_path):

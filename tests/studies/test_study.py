@@ -15,7 +15,7 @@ from revgn.launch import start_run
 from revgn.settings import Config, build_config, config_dict, flat, merge_settings, parse_toml
 from revgn.store import Provenance, create_run, open_run
 from revgn.store.names import EPOCH_SERIES, STEP_SERIES
-from revgn.studies import Claim, Study, conduct_study, judge, load_study, plan_of, study_names
+from revgn.studies import Claim, Study, conduct_study, fit_to_data, judge, load_study, plan_of, study_names
 from revgn.studies.page import first_rate, variant_lines
 from revgn.sweeps import Plan, plan_toml, plan_trials, tuned
 from revgn.views.compare import METRICS
@@ -130,6 +130,21 @@ def test_other_data():
     plan = plan_of(load_study("inverse"), "laptop", 1, "mnist")
     assert {trial.settings["data"]["name"] for trial in plan_trials(plan)} == {"mnist"}
     assert {trial.settings["data"]["subset"] for trial in plan_trials(plan)} == {20_000}
+
+
+def test_a_data_set_smaller_than_the_subset_is_used_as_a_whole(tmp_path):
+    study, notes = study_of(), []
+    large = replace(
+        study, plan=replace(study.plan, settings={**study.plan.settings, "data": {"subset": 5000}})
+    )
+    board, _ = conduct_study(
+        large, tmp_path / "s", seeds=1, data="auto-mpg", executor=Here(), note=notes.append
+    )
+    assert notes == ["auto-mpg: all 314 training rows are used, fewer than the 5000 of the study"]
+    assert {state.status for state in board.values()} == {"finished"}
+    for scale, data in (("laptop", "digits"), ("laptop", None)):
+        plan = plan_of(study, scale, 1, data)
+        assert fit_to_data(plan) == (plan, "")  # 200 of 1150 training rows
 
 
 def test_settings_of_the_paper_for_cifar10():
