@@ -276,20 +276,21 @@ def test_a_data_set_that_was_never_written_is_refused(tmp_path):
     ],
 )
 def test_usual_names_of_others_are_found(save, names):
-    dataset = load_dataset(save(**dict(zip(names, ALL.values(), strict=True))))
+    dataset = load_dataset(save(**dict(zip(names, ALL.values(), strict=True))), for_training=False)
     assert dataset.checksum == load_dataset(save(**ALL)).checksum
     assert dataset.warnings == ()
 
 
 def test_arrays_that_are_not_used_are_named(save):
-    dataset = load_dataset(save(inputs=X, targets=LABELS, test_inputs=TEST_X, ids=LABELS))
+    path = save(inputs=X, targets=LABELS, test_inputs=TEST_X, ids=LABELS)
+    dataset = load_dataset(path, for_training=False)
     assert dataset.test.inputs.shape == (2, 4)
     assert dataset.warnings == (
         "test_inputs is not used, since the file has no test targets; training rows are held out as the test "
         "set",
         "ids of the file is not used",
     )
-    chosen = load_dataset(save(inputs=X, targets=LABELS, ids=LABELS), inputs="inputs", targets="targets")
+    chosen = load_dataset(path, inputs="inputs", targets="targets", for_training=False)
     assert chosen.warnings == ()
 
 
@@ -301,7 +302,7 @@ def test_rows_with_missing_values_are_left_out_only_if_asked(save):
         DataError, match=r"in 2 of 10 rows \(1 in input column 1, 1 in input column 3\), first in row 2"
     ):
         load_dataset(path)
-    dataset = load_dataset(path, drop_missing=True)
+    dataset = load_dataset(path, drop_missing=True, for_training=False)
     np.testing.assert_array_equal(dataset.train.inputs, np.delete(X, [2, 5], axis=0))
     np.testing.assert_array_equal(dataset.test.inputs, TEST_X[1:])
     assert [text[:35] for text in dataset.warnings] == [

@@ -128,7 +128,7 @@ def test_numbers_whose_squares_overflow_or_vanish_are_normalized(factor):
     np.testing.assert_array_equal(dataset.scale * exact, make(test=(X, Y)).scale)
     normalized = (dataset.train.inputs - dataset.shift) * dataset.scale
     np.testing.assert_allclose(normalized.std(axis=0), 1, rtol=1e-13)
-    assert dataset.warnings == ()
+    assert "constant" not in str(dataset.warnings)
 
 
 def test_images_are_normalized_per_channel():
