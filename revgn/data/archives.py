@@ -51,7 +51,8 @@ def read_npz(path: Path, names: ArrayNames) -> Arrays:
         archive = np.load(file, allow_pickle=False)
         if isinstance(archive, np.ndarray):
             raise DataError(f"{path}: holds a single array; expected an archive of named arrays")
-        return _read_parts(path, names, archive.files, lambda key: _unpacked(path, archive, key))
+        keys = archive.files
+        return _read_parts(path, names, keys, lambda key: _unpacked(path, archive, key), lambda: keys)
 
 
 def _unpacked(path: Path, archive: Any, key: str) -> HostArray:
@@ -92,7 +93,16 @@ def read_h5(path: Path, names: ArrayNames) -> Arrays:
             raise DataError(f"{path}: {key} is compressed by a filter that is not installed here") from None
 
     with reading(path), h5py.File(path, "r") as file:
-        return _read_parts(path, names, file, read)
+        return _read_parts(path, names, file, read, lambda: array_paths(file))
+
+
+def array_paths(file: Any) -> list[str]:
+    """Return the names of the arrays in an HDF5 file and of its links to arrays, then the paths in groups."""
+    import h5py
+
+    found = [name for name in file if file.get(name, getclass=True) is not h5py.Group]
+    file.visititems(lambda name, node: found.append(name) if isinstance(node, h5py.Dataset) else None)
+    return list(dict.fromkeys(found))
 
 
 def stored_array(path: Path, file: Any, key: str) -> Any:
@@ -138,9 +148,13 @@ def _check_sources(path: Path, key: str, stored: Any) -> None:
 
 
 def _read_parts(
-    path: Path, names: ArrayNames, present: Collection[str], read: Callable[[str], HostArray]
+    path: Path,
+    names: ArrayNames,
+    present: Collection[str],
+    read: Callable[[str], HostArray],
+    arrays: Callable[[], Collection[str]],
 ) -> Arrays:
-    x, y, test_x, test_y = _choose_names(path, names, present)
+    x, y, test_x, test_y = _choose_names(path, names, present, arrays)
     if x is None or y is None:
         raise UsageError(f"{path}: set both inputs and targets, or neither")
     for kind, inputs, targets in (("", x, y), ("test_", test_x, test_y)):
@@ -161,14 +175,19 @@ def _read_parts(
     return Arrays(Rows(read(x), read(y)), test, y, notes)
 
 
-def _choose_names(path: Path, names: ArrayNames, present: Collection[str]) -> ArrayNames:
-    """Return the given names if there are any, and otherwise the usual names that the file has."""
+def _choose_names(
+    path: Path, names: ArrayNames, present: Collection[str], arrays: Callable[[], Collection[str]]
+) -> ArrayNames:
+    """Return the given names if there are any, and otherwise the usual names that the file has.
+
+    Messages list all `arrays`, those in groups too.
+    """
     if any(names):
         if (names.test_inputs is None) != (names.test_targets is None):
             raise UsageError(f"{path}: set both test_inputs and test_targets, or neither")
         for name in names:
             if name is not None and name not in present:
-                raise UsageError(f"{path}: has no array {name!r}; it holds {listed(present)}")
+                raise UsageError(f"{path}: has no array {name!r}; it holds {listed(arrays())}")
         return names
     by_lower = {name.lower(): name for name in present}
 
@@ -184,6 +203,6 @@ def _choose_names(path: Path, names: ArrayNames, present: Collection[str]) -> Ar
     if found.inputs is None or found.targets is None:
         raise DataError(
             f"{path}: has none of the usual names; set inputs and targets to two of its arrays: "
-            f"{listed(present)}"
+            f"{listed(arrays())}"
         )
     return found

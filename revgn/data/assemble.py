@@ -99,15 +99,16 @@ def assemble(
     found += row_counts(inputs[0], columns) if image_shape is None else ()
     if test is None:
         whole, share = Part(inputs[0], targets[0]), settings.test_fraction
-        training, testing = _split(whole, share, _SPLIT_TAG, f"{name}: a test", for_training)
+        setting = f"{name}: test_fraction: {share:g}"
+        training, testing = _split(whole, share, _SPLIT_TAG, setting, for_training)
     else:
         training, testing = (Part(x, t) for x, t in zip(inputs, targets, strict=True))
     checksum = checksum_arrays((training.inputs, training.targets, testing.inputs, testing.targets))
     validation = None
     if settings.validation:
-        where = f"{name}: a validation"
-        training, validation = _split(training, settings.validation, _VALIDATION_TAG, where, for_training)
-    training = _take_subset(training, settings.subset, settings.subset_seed)
+        setting = f"{name}: validation: {settings.validation:g}"
+        training, validation = _split(training, settings.validation, _VALIDATION_TAG, setting, for_training)
+    training = _take_subset(training, settings)
     shift, scale = normalization(training.inputs, image_shape)
     if settings.standardize_targets and task == "classification":
         raise UsageError(
@@ -224,7 +225,7 @@ def _flatten(rows: Rows, layout: LayoutChoice, where: str) -> HostArray:
     return flat
 
 
-def _split(part: Part, fraction: float, tag: int, name: str, for_training: bool) -> tuple[Part, Part]:
+def _split(part: Part, fraction: float, tag: int, setting: str, for_training: bool) -> tuple[Part, Part]:
     """Return the training rows, and the held-out rows: a `fraction` of all.
 
     Too few rows raise `DataError`, or are not split if `for_training` is false.
@@ -232,19 +233,20 @@ def _split(part: Part, fraction: float, tag: int, name: str, for_training: bool)
     n = part.inputs.shape[0]
     cut = n - max(1, round(n * fraction))
     if cut < 1 and for_training:
-        raise DataError(f"{name} set cannot be split off: there are only {n} rows")
+        raise DataError(f"{setting} of {n} row{'s' * (n > 1)} leaves no training rows")
     cut = cut if cut > 0 else n
     order = np.random.default_rng(tag).permutation(n)
     train, held = order[:cut], order[cut:]
     return Part(part.inputs[train], part.targets[train]), Part(part.inputs[held], part.targets[held])
 
 
-def _take_subset(part: Part, subset: int | None, seed: int | None) -> Part:
+def _take_subset(part: Part, settings: DataSettings) -> Part:
+    subset, seed, n = settings.subset, settings.subset_seed, part.inputs.shape[0]
     if subset is None:
         return part
-    n = part.inputs.shape[0]
     if subset > n:
-        raise UsageError(f"subset: {subset} is more than the {n} training rows")
+        left = f" that validation {settings.validation:g} leaves" if settings.validation else ""
+        raise UsageError(f"subset: {subset} is more than the {n} training row{'s' * (n > 1)}{left}")
     if seed is None:
         return Part(part.inputs[:subset], part.targets[:subset])
     rows = np.random.default_rng([seed, _SUBSET_TAG]).choice(n, subset, replace=False)

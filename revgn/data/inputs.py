@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from revgn.data.archives import USUAL_INPUTS, USUAL_TARGETS, stored_array
+from revgn.data.archives import USUAL_INPUTS, USUAL_TARGETS, array_paths, stored_array
 from revgn.data.cells import column_positions, is_number, listed, numbers, open_table, same_name
 from revgn.data.dataset import HostArray, as_float64, reading
 from revgn.data.folders import IMAGE_SUFFIXES, read_images
@@ -131,7 +131,7 @@ def flat_inputs(x: HostArray, interface: Interface, where: str) -> HostArray:
 
 
 def _table_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[Piece]:
-    refuse_settings(of, _OF_ARRAYS, "a table, which has no named arrays")
+    refuse_settings(of, _OF_ARRAYS, "a table, which has columns instead of arrays and images")
     with open_table(path, of.separator, of.decimal, needs_names=False) as table:
         names, form = table.names, table.dialect
         inputs, targets = _columns(names, interface, str(path))
@@ -249,8 +249,7 @@ def _h5_pieces(path: Path, interface: Interface, of: DataSettings) -> Iterator[P
 
     refuse_settings(of, _OF_TABLES, "an .h5 file, which has no named columns")
     with h5py.File(path, "r") as file:
-        present: list[str] = []
-        file.visititems(lambda name, node: present.append(name) if isinstance(node, h5py.Dataset) else None)
+        present = array_paths(file)
         present += [name for name in (of.inputs, of.targets) if name is not None and name in file]
         x, y = _choose(present, of, str(path))
 

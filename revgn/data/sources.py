@@ -93,7 +93,7 @@ def load_dataset(
         raise UsageError(f"{path}: there is no such file")
     kind = kind_of_file(path)
     if kind == "table":
-        refuse_settings(wanted, _OF_ARRAYS, "a table, which has no named arrays")
+        refuse_settings(wanted, _OF_ARRAYS, "a table, which has columns instead of arrays and images")
         table = read_table(path, wanted, input_columns)
         dataset = assemble(
             path.name,

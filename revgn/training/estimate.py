@@ -98,10 +98,15 @@ def step_cost(problem: Problem) -> Cost:
 
 
 def _padding_note(problem: Problem) -> tuple[str, ...]:
-    """Return a note if zeros were appended to the inputs although no setting requests it."""
+    """Return a note if another number of zeros is appended to the inputs than the settings request."""
     stem, outputs = problem.network.stem, problem.dataset.train.targets.shape[1]
-    if not isinstance(stem, Padding) or getattr(problem.config.network, "padding", 0) is not None:
+    if not isinstance(stem, Padding):
         return ()
+    wanted = getattr(problem.config.network, "padding", 0)
+    added = 2 * stem.width - stem.features
+    if wanted is not None:
+        what = f"network.padding: {wanted} is rounded up to {added}, since both halves have the same width"
+        return (what,) if 0 < wanted < added else ()
     what = "classes" if problem.dataset.task == "classification" else "targets"
     inputs = "1 input is" if stem.features == 1 else f"{stem.features} inputs are"
     return (f"the {inputs} padded with zeros to {2 * stem.width} for {outputs} {what} (network.padding)",)

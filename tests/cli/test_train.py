@@ -30,14 +30,20 @@ def test_training_with_default_options_learns_the_digits(invoke, tmp_path):
     assert "revgn: chosen for 1,437 rows of digits: training.batch_size = 64, " in result.stderr
 
 
+def test_an_odd_number_of_zeros_that_becomes_even_is_noted(invoke):
+    text = "note        network.padding: 1 is rounded up to 2, since both halves have the same width\n"
+    for padding, is_noted in ((1, True), (2, False)):
+        assert (text in invoke("train", "--dry-run", "--padding", padding).stdout) == is_noted
+
+
 def test_the_interpretation_of_a_file_is_printed_before_training(invoke, tmp_path, in_process):
-    rows = "".join(f"{k};{k % 7},5;3;{('ant', 'bee', 'cat')[k % 3]}\n" for k in range(40))
+    rows = "".join(f"{k};{7 * k % 101},5;3;{('ant', 'bee', 'cat')[k % 3]}\n" for k in range(100))
     (tmp_path / "own.csv").write_text(f";size;legs;kind\n{rows}")
     few = ["--hidden", 16, "--steps", 1, "-q"]
     result = invoke("train", "--data", "own.csv", "--target", "kind", *few, "--out", "run")
     assert result.exit_code == 0
     assert result.stderr.splitlines()[:4] == [
-        "revgn: own.csv: classification into 3 classes (column 'kind' holds text); 32 training and 8 test "
+        "revgn: own.csv: classification into 3 classes (column 'kind' holds text); 80 training and 20 test "
         "rows of 2 inputs; separator ';', decimal ','",
         "revgn: own.csv: column 1 has no name (0, 1, 2, ...) and is left out",
         "revgn: own.csv: input column 'legs' is constant in the training rows and without effect",

@@ -88,6 +88,10 @@ def test_variable_length_strings_and_groups_of_h5(tmp_path):
     write_h5(path, {"deep/er/x": X, "deep/y": [["no", "yes"][k % 2] for k in range(10)]})
     dataset = load_dataset(str(path), inputs="deep/er/x", targets="deep/y")
     assert dataset.classes == ("no", "yes")
+    with pytest.raises(DataError, match=r"set inputs and targets to two of its arrays: deep/er/x, deep/y$"):
+        load_dataset(str(path))
+    with pytest.raises(UsageError, match=r"has no array 'x'; it holds deep/er/x, deep/y$"):
+        load_dataset(str(path), inputs="x", targets="deep/y")
     with pytest.raises(DataError, match="deep is a group"):
         load_dataset(str(path), inputs="deep", targets="deep/y")
 

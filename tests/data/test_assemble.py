@@ -60,7 +60,7 @@ def with_value(value, row, column):
         (X * 0 + 1.7e308, Y, "too large"),
         (X.astype(np.longdouble) * np.longdouble("1e4000"), Y, "inputs: 48 of 48 numbers are not finite"),
         (X, np.full(12, np.longdouble("1e4000")), "targets: 12 of 12 numbers are not finite"),
-        (X[:1], Y[:1] + 0.5, "cannot be split"),
+        (X[:1], Y[:1] + 0.5, "test_fraction: 0.2 of 1 row leaves no training"),
     ],
 )
 def test_unsuitable_rows_give_an_error_of_one_line(x, y, message):
@@ -185,8 +185,16 @@ def test_validation_rows_are_held_out_of_training():
     np.testing.assert_allclose(held.shift, held.train.inputs.mean(axis=0), rtol=1e-13)
     assert whole.validation is None
     assert whole.checksum == held.checksum
-    with pytest.raises(DataError, match="a validation set cannot be split off: there are only 10 rows"):
+    with pytest.raises(DataError, match=r"own: validation: 0.99 of 10 rows leaves no training rows"):
         make(validation=0.99)
+    with pytest.raises(DataError, match=r"own: test_fraction: 0.999 of 12 rows leaves no training rows"):
+        make(test_fraction=0.999)
+    with pytest.raises(
+        UsageError, match=r"subset: 5 is more than the 1 training row that validation 0.9 leaves"
+    ):
+        make(validation=0.9, subset=5)
+    with pytest.raises(UsageError, match=r"subset: 11 is more than the 10 training rows$"):
+        make(subset=11)
 
 
 def test_the_checksum_depends_on_every_bit():

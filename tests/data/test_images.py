@@ -59,11 +59,14 @@ def test_both_orders_in_a_file_give_the_same_data_set(suffix, tmp_path):
     assert load_dataset(str(path), layout="channels-last").image_shape == (7, 3, 5)
 
 
-@pytest.mark.parametrize("name", ["digits", "own.csv"])
-def test_only_files_of_arrays_have_a_layout(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("digits", "a known data set"), ("own.csv", "a table, which has columns instead of arrays and images")],
+)
+def test_only_files_of_arrays_have_a_layout(name, kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.csv").write_text("x,y\n1,2\n")
-    with pytest.raises(UsageError, match="layout: has no effect, since "):
+    with pytest.raises(UsageError, match=f"layout: has no effect, since {name} is {kind}$"):
         load_dataset(name, layout="channels-last")
 
 
