@@ -17,7 +17,7 @@ _FAR = 1e6  # standard deviations from the training mean that are worth a warnin
 _EXTREME = 0.01  # fraction of the values at each end of a column that count as extreme
 _NARROW = 0.01  # range of the other values, in standard deviations, below which the column is narrow
 _SAMPLE = 1000  # number of rows from which narrow columns are found, before they are checked in all rows
-_ENOUGH = 20  # held-out rows; the accuracy on fewer has a standard error of up to 11 points or more
+_ENOUGH = 20  # held-out rows; with fewer, the standard error of an accuracy of 50% exceeds 11 points
 
 
 def missing_information(
