@@ -4,7 +4,7 @@ import csv
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from revgn_cli.columns import aligned, fitting, terminal_width
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     "--all",
     "all_metrics",
     is_flag=True,
-    help="Print all metrics, not only the main ones. --csv and --json always print all.",
+    help="Print all metrics, not only the main ones, as far as the terminal has room. --csv and --json "
+    "always print all.",
 )
 def command(runs: tuple[Path, ...], form: str | None, all_metrics: bool) -> None:
     """Compare RUNS, each a run or a folder of runs: mean and standard deviation of the results over seeds.
@@ -46,11 +47,11 @@ def command(runs: tuple[Path, ...], form: str | None, all_metrics: bool) -> None
     elif form == "csv":
         _print_csv(compared)
     else:
-        header, rows = _table(compared, all_metrics)
+        table = _table(compared, all_metrics)
         if form == "markdown":
-            click.echo(_markdown(header, rows))
+            click.echo(_markdown(table))
         else:
-            for line in _fitted(header, rows):
+            for line in _fitted(table):
                 click.echo(line)
             click.echo(order_in_words(compared))
 
@@ -70,6 +71,14 @@ _SHOWN = (
 )
 
 
+class _Table(NamedTuple):
+    """Cells of a table, and the columns that a narrow terminal leaves out, the least important first."""
+
+    header: list[str]
+    rows: list[list[str]]
+    optional: list[int]
+
+
 def _metrics(compared: "Comparison", all_metrics: bool) -> list[str]:
     """Return the names of the metrics to print.
 
@@ -83,7 +92,7 @@ def _metrics(compared: "Comparison", all_metrics: bool) -> list[str]:
     return [name for name in _SHOWN if name in names and (name not in twice or name == "train_loss")]
 
 
-def _table(compared: "Comparison", all_metrics: bool) -> tuple[list[str], list[list[str]]]:
+def _table(compared: "Comparison", all_metrics: bool) -> _Table:
     from revgn.views.compare import metric_label, spread_in_words
     from revgn.views.summary import short_names
 
@@ -96,30 +105,47 @@ def _table(compared: "Comparison", all_metrics: bool) -> tuple[list[str], list[l
         of_status = ", ".join(f"{count} {word}" for word, count in row.statuses.items() if word != "finished")
         count = f"{len(row.runs)}" + (f" ({of_status})" if of_status else "")
         settings = ["" if path not in row.settings else _word(row.settings[path]) for path in paths]
-        own = [] if paths else [row.runs[0].rpartition("/")[2]]
+        own = [] if paths else [row.label]
         metrics = (spread_in_words(name, row.metrics.get(name)) for name in names)
         rows.append([*settings, *own, count, *metrics])
-    return header, rows
+    return _Table(header, rows, _optional(compared, rows, len(paths), names))
+
+
+def _optional(compared: "Comparison", rows: list[list[str]], settings: int, names: list[str]) -> list[int]:
+    """Return the columns that may be left out, in this order.
+
+    These are metrics other than scores, then settings that have few different values, then scores. One
+    setting and the metrics that order the rows stay.
+    """
+    judged = {row.judged.removesuffix("_average") for row in compared.rows}
+    main = _metrics(compared, all_metrics=False)
+    ranked = dict.fromkeys(name for name in (*main, *names) if name not in judged)
+    column = {name: len(rows[0]) - len(names) + at for at, name in enumerate(names)}
+    scores = [name for name in ranked if name in main and name.startswith(("validation", "test"))]
+    by_values = sorted(range(settings), key=lambda at: (len({row[at] for row in rows}), -at))
+    others = [name for name in ranked if name not in scores]
+    return [
+        *(column[name] for name in reversed(others)),
+        *by_values[:-1],
+        *(column[name] for name in reversed(scores)),
+    ]
 
 
 def _word(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _fitted(header: list[str], rows: list[list[str]]) -> list[str]:
+def _fitted(table: _Table) -> list[str]:
     """Return the lines of a table; if columns are dropped to fit the terminal, the last line names them."""
-    from revgn.views.compare import metric_label
-
-    labels = map(metric_label, ("seconds", "epochs", "train_loss"))
-    optional = [header.index(label) for label in labels if label in header]
-    kept = fitting([header, *rows], optional, terminal_width())
-    left_out = [name for k, name in enumerate(header) if k not in kept]
+    cells = [table.header, *table.rows]
+    kept = fitting(cells, table.optional, terminal_width())
+    left_out = [name for k, name in enumerate(table.header) if k not in kept]
     note = [f"too wide for this terminal: {', '.join(left_out)}; --csv has all columns"] if left_out else []
-    return [*aligned([header, *rows], kept), *note]
+    return [*aligned(cells, kept), *note]
 
 
-def _markdown(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
+def _markdown(table: _Table) -> str:
+    lines = [table.header, ["---"] * len(table.header), *table.rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 

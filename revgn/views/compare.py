@@ -44,11 +44,13 @@ class Spread:
 class Row:
     """Runs that differ only in their seed, as one row of a comparison.
 
-    `settings` maps dotted paths to the values that differ between the rows; settings that these runs do not
-    use are left out. `metrics` holds the measured metrics under the names in `METRICS`. The rows are ordered
-    by `score`, where higher is better. It is a value of the metric `judged`.
+    `label` names them by the settings that differ between the rows, by their seeds, or by the folder of a
+    single run. `settings` maps the dotted paths of these settings to their values; settings that these runs
+    do not use are left out. `metrics` holds the measured metrics under the names in `METRICS`. The rows are
+    ordered by `score`, where higher is better. It is a value of the metric `judged`.
     """
 
+    label: str
     settings: dict[str, Any]
     runs: tuple[str, ...]
     statuses: dict[str, int]
@@ -86,6 +88,7 @@ def row_of(group: Group) -> Row:
     scores = [score for run in group.runs if (score := _score(run)) is not None]
     judged = Counter(name for run in group.runs if (name := _judged(run)))
     return Row(
+        group.label,
         group.settings,
         tuple(str(run.folder) for run in group.runs),
         dict(Counter(status(run) for run in group.runs)),

@@ -1,6 +1,6 @@
 """Groups of runs on the same data that differ only in their seed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,14 +47,24 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
         by_seed: dict[Any, list[Run]] = {}
         for number in numbers:
             by_seed.setdefault(used[number].get(SEED), []).append(runs[number])
-        own = tuple(
-            same[0] if len(same) == 1 else max(same, key=lambda run: run.steps["step"].size)
-            for same in by_seed.values()
-        )
-        kept = {id(run) for run in own}
+        own = {
+            seed: same[0] if len(same) == 1 else max(same, key=lambda run: run.steps["step"].size)
+            for seed, same in by_seed.items()
+        }
+        kept = {id(run) for run in own.values()}
         others = tuple(runs[number] for number in numbers if id(runs[number]) not in kept)
-        groups.append(Group(settings_in_words(settings) or own[0].folder.name, settings, own, others))
+        groups.append(Group(settings_in_words(settings) or _name(own), settings, (*own.values(),), others))
     return groups
+
+
+def _name(runs: Mapping[int, Run]) -> str:
+    """Return the name of the folder of a single run, else the seeds of the runs: "seeds 0 to 2"."""
+    if len(runs) == 1:
+        return next(iter(runs.values())).folder.name
+    seeds = sorted(runs)
+    if seeds == [*range(seeds[0], seeds[-1] + 1)]:
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seeds {', '.join(map(str, seeds))}"
 
 
 def duplicates_in_words(runs: Sequence[Run]) -> str:

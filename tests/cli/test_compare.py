@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import statistics
 
@@ -56,6 +57,40 @@ def test_one_comparison_in_four_formats(invoke, sweep):
     assert float(rows[0]["test_accuracy_std"]) == pytest.approx(std)
     assert "rho" not in text[0]
     assert "last test accuracy" in invoke("compare", "s", "--all").stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("width", [45, 60, 80])
+def test_the_least_important_metrics_are_left_out_on_a_narrow_terminal(invoke, sweep, monkeypatch, width):
+    monkeypatch.setattr("revgn_cli.compare.terminal_width", lambda: width)
+    *table, left_out, order = invoke("compare", "s", "--all").stdout.splitlines()
+    assert max(map(len, table)) <= width
+    assert re.split(r"  +", table[0])[:3] == ["lr", "runs", "validation accuracy"]
+    assert ("training loss" in table[0]) == (width == 80)
+    names = left_out.removeprefix("too wide for this terminal: ").removesuffix("; --csv has all columns")
+    assert {*re.split(r"  +", table[0]), *names.split(", ")} == {*_header(invoke, monkeypatch, "--all")}
+    assert order.startswith("best first, by validation accuracy")
+
+
+def _header(invoke, monkeypatch, *options):
+    monkeypatch.setattr("revgn_cli.compare.terminal_width", lambda: None)
+    return re.split(r"  +", invoke("compare", "s", *options).stdout.splitlines()[0])
+
+
+def test_settings_with_few_values_are_left_out_on_a_narrow_terminal(train, invoke, monkeypatch):
+    for number, lr in enumerate((0.1, 0.2, 0.3)):
+        how = ("--label-smoothing", 0.1, "--init-scale", 0.1, "--momentum", 0.1) if number else ()
+        train(f"r{number}", "--lr", lr, *how, "-q")
+    monkeypatch.setattr("revgn_cli.compare.terminal_width", lambda: 30)
+    *table, left_out, _ = invoke("compare", "r0", "r1", "r2").stdout.splitlines()
+    assert table[0].split() == ["lr", "runs", "test", "accuracy"]
+    assert "terminal: init_scale, momentum, label_smoothing, training loss, epochs" in left_out
+
+
+def test_runs_that_differ_in_their_seed_only_are_named_by_their_seeds(invoke, sweep):
+    seeds = sorted(sweep.glob("lr=0.1_*"))
+    for runs, name in ((seeds, "seeds 0 to 2"), (seeds[::2], "seeds 0, 2"), (seeds[:1], seeds[0].name)):
+        found = invoke("compare", *runs).stdout.splitlines()
+        assert found[1].startswith(f"{name}  ")
 
 
 def test_an_order_by_the_test_set_is_warned_of(train, invoke):
