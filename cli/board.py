@@ -103,10 +103,15 @@ def _plain(title: str) -> "Callable[[Board], None]":
 
 
 def _metrics(state: "TrialState") -> tuple[str, str, str]:
-    """Return steps, score and wall-clock time of a trial; "" where it has not reported any."""
-    beat = state.beat
+    """Return steps, last score and wall-clock time of a trial; "" where it has not reported any."""
+    from revgn.views.compare import judged_label, metric_text
+
+    beat, score = state.beat, ""
+    if beat.scores:
+        value, metric = beat.scores[-1][1], beat.judged.removesuffix("_average")
+        text = metric_text(metric, value if metric.endswith("accuracy") else -value)
+        score = f"{judged_label(beat.judged)} {text}"
     steps = f"step {beat.step}/{beat.steps}" if beat.steps else ""
-    score = f"{beat.scores[-1][1]:.4g}" if beat.scores else ""
     return steps, score, clock(beat.seconds) if beat.steps else ""
 
 

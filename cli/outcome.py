@@ -39,11 +39,11 @@ def report(outcome: "Outcome", as_json: bool, stopped_by: int) -> None:
     else:
         last = outcome.last
         steps = f"{outcome.step} step{'' if outcome.step == 1 else 's'}"
-        metrics = [f"{outcome.status} after {steps}, {clock(outcome.seconds)} of training"]
+        metrics = ", ".join(evaluation_metrics(last))
         if last and last["step"] != outcome.step:
-            metrics.append(f"at step {last['step']:.0f}")
-        metrics += evaluation_metrics(last)
-        click.echo(", ".join(metrics))
+            metrics = f"last evaluation at step {last['step']:.0f}: {metrics}"
+        length = f"{outcome.status} after {steps}, {clock(outcome.seconds)} of training"
+        click.echo(", ".join(filter(None, (length, metrics))))
         if averaged := evaluation_metrics(last, average=True):
             click.echo(f"averaged weights: {', '.join(averaged)}")
         _warn_if_loss_rose(outcome)

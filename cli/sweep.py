@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from revgn.sweeps.axes import Axis
     from revgn.sweeps.drive import Source
     from revgn.sweeps.plan import Rule
+    from revgn.sweeps.tune import Tuned
 
 
 @click.command("sweep", cls=GroupedCommand)
@@ -172,8 +173,7 @@ def command(
     if isinstance(source, Tuned) and not as_json:
         where = "the test set at the last evaluation" if by_test else "the validation set"
         by = f"by {where}" if plan.rule == "score" else f"by rule {plan.rule}"
-        for point, value in source.best(board).items():
-            click.echo(f"{point}: best {source.axis.path} {value:g}, {by}")
+        _print_best(source, board, by)
     selecting = {
         "tuning": isinstance(source, Tuned) and plan.rule == "score",
         "the search": isinstance(source, Searched),
@@ -183,6 +183,23 @@ def command(
         _note_on_test(" and ".join(name for name, is_used in selecting.items() if is_used))
     is_expected = isinstance(source, Tuned | Searched)  # a trial may diverge while values are tried
     _report(folder, board, has_more, is_expected, as_json, should_stop.number)
+
+
+def _print_best(source: "Tuned", board: "Board", by: str) -> None:
+    """Print the best value of each point, and a note where better values may lie beyond those tried."""
+    from revgn.views.summary import settings_in_words
+
+    name, best, untried = source.axis.path, source.best(board), source.untried(board)
+    for point in source.points:
+        if point.name not in best:
+            continue
+        value, where = best[point.name], settings_in_words(point.choices)
+        at = f"{where}: " if where else ""
+        click.echo(f"{at}best {name} {value:g}, {by}")
+        if next_ := untried.get(point.name):
+            end, other = ("largest", "larger") if next_ > value else ("smallest", "smaller")
+            advice = f"--tune {name}={next_:g},... in another folder (--out) tries them"
+            say_note(f"{at}{value:g} is the {end} {name} tried, and {other} values may be better; {advice}")
 
 
 def _with_options(

@@ -42,9 +42,14 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True):
     epoch: float = 0.0
     seconds: float = 0.0
     scores: tuple[tuple[float, float], ...] = ()  # (epoch, score), higher is better
-    by_test: bool = False  # whether the scores are of the test set, for lack of a validation set
+    judged: str = ""  # name of the metric that the scores are of
     ended: str = ""
     message: str = ""
+
+    @property
+    def by_test(self) -> bool:
+        """Whether the scores are of the test set, for lack of a validation set."""
+        return self.judged.startswith("test")
 
 
 def score_of_trial(beat: Beat) -> float:

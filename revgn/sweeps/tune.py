@@ -70,22 +70,35 @@ class Tuned:
 
     def more(self, board: Board, free: int) -> list[Trial]:
         """Return the trials of the current stage of each point."""
-        trials = {trial.name: trial for point in self._points for trial in self._stage(point, board)}
+        trials = {trial.name: trial for point in self.points for trial in self._stage(point, board)}
         return [trial for name, trial in trials.items() if name not in board]
 
     def best(self, board: Board) -> dict[str, float]:
         """Return the best value for each point that has reached the last stage, by the name of the point."""
-        found = {point.name: self._tried(point, board) for point in self._points}
+        found = {point.name: self._tried(point, board) for point in self.points}
         return {name: _best(scores) for name, (scores, done) in found.items() if done and _has_good(scores)}
+
+    def untried(self, board: Board) -> dict[str, float]:
+        """Return the next value for each point whose best one is the smallest or the largest tried.
+
+        Points are left out if that value is impossible, or cannot be the best by the rule.
+        """
+        found, best = {}, self.best(board)
+        for point in self.points:
+            scores, _ = self._tried(point, board)
+            if point.name in best and (new := self._possible(point, beyond(scores, self.rule))):
+                found[point.name] = new[0]
+        return found
 
     def later(self) -> list[tuple[Trial, int]]:
         """Return for each point a trial, and the number of trials of the same duration that may follow."""
         finer = 1 if self.rule == "largest" else 2
         most = _FURTHER + finer + len(self._ends()) - (self.rule != "progress")
-        return [(point, most) for point in self._points]
+        return [(point, most) for point in self.points]
 
     @cached_property
-    def _points(self) -> list[Trial]:
+    def points(self) -> list[Trial]:
+        """Points of the plan, without the tuned setting and the seed."""
         axes = (axis for axis in self.plan.axes if axis.path != SEED)
         others = tuple(axis for axis in axes if not is_same_setting(self.plan, axis.path, self.axis.path))
         return plan_trials(replace(self.plan, axes=others))
@@ -94,7 +107,7 @@ class Tuned:
     def _initial(self) -> Mapping[str, list[float]]:
         """Initial values of each point, by its name."""
         load = remembered(load_data)
-        return {point.name: self._values_at(point, load) for point in self._points}
+        return {point.name: self._values_at(point, load) for point in self.points}
 
     def _values_at(self, point: Trial, load: Load) -> list[float]:
         name, values = self.axis.path, self.axis.values

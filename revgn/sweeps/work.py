@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from revgn.errors import RevgnError, RunHeldError
 from revgn.launch import resume_run, start_run
 from revgn.store import Run, is_run, open_run
-from revgn.store.names import Weights, is_validated, judged_weights, score_of
+from revgn.store.names import Weights, judged_name, judged_weights, score_of
 from revgn.sweeps.claim import Beat, beating, take, write_beat
 from revgn.sweeps.plan import Trial
 from revgn.sweeps.stopping import signals_to_trial
@@ -46,7 +46,7 @@ class Watched:
         if judged is not None and math.isfinite(judged[0]):
             before = (each for each in scores if each[0] < record["epoch"])
             scores = (*before, (record["epoch"], judged[0] * judged[1]))
-            self.beat = replace(self.beat, scores=scores, by_test=not is_validated(record))
+            self.beat = replace(self.beat, scores=scores, judged=judged_name(record, weights))
         self.beat = replace(
             self.beat,
             step=event.state.step,
@@ -58,15 +58,16 @@ class Watched:
 
 def beat_of(run: Run) -> Beat:
     """Return the heartbeat that corresponds to a stored run."""
-    judged, epochs = score_of(run.epochs, judged_weights(run.epochs)), run.epochs["epoch"].tolist()
+    weights, epochs = judged_weights(run.epochs), run.epochs["epoch"].tolist()
+    judged, name = score_of(run.epochs, weights), judged_name(run.epochs, weights)
     signed = [] if judged is None else (judged[0] * judged[1]).tolist()
     scores = tuple(
         (epoch, score) for epoch, score in zip(epochs, signed, strict=False) if math.isfinite(score)
     )
     step = int(run.steps["step"][-1]) if run.steps["step"].size else 0
     seconds = float(run.epochs["seconds"][-1]) if epochs else 0.0
-    epoch, by_test = epochs[-1] if epochs else 0.0, not is_validated(run.epochs)
-    return Beat(step=step, steps=step, epoch=epoch, seconds=seconds, scores=scores, by_test=by_test)
+    epoch = epochs[-1] if epochs else 0.0
+    return Beat(step=step, steps=step, epoch=epoch, seconds=seconds, scores=scores, judged=name)
 
 
 def run_trial(sweep: Path, trial: Trial, after: int, command: str = "") -> Result:

@@ -108,7 +108,7 @@ def order_in_words(compared: Comparison) -> str:
     which = {0: "each run's last evaluation", len(judged): best}.get(
         len(validated), f"{best}, or from its last one if it has none"
     )
-    return f"best first, by {' or '.join(map(_words, judged))}; metrics are from {which}"
+    return f"best first, by {' or '.join(map(judged_label, judged))}; metrics are from {which}"
 
 
 def selection_warning(compared: Comparison) -> str:
@@ -117,7 +117,7 @@ def selection_warning(compared: Comparison) -> str:
     if len(compared.rows) < 2 or not judged:
         return ""
     if len(judged) > 1:
-        return f"the rows are ranked by different metrics: {', '.join(sorted(map(_words, judged)))}"
+        return f"the rows are ranked by different metrics: {', '.join(sorted(map(judged_label, judged)))}"
     if _is_validation(*judged):
         return ""
     return f"there are no validation rows, and the test set orders the runs{SELECTED_BY_TEST}"
@@ -137,7 +137,8 @@ def _is_validation(name: str) -> bool:
     return name.startswith("validation")
 
 
-def _words(name: str) -> str:
+def judged_label(name: str) -> str:
+    """Return the name of a metric that ranks runs as it is displayed, which names averaged weights."""
     what = name.removesuffix("_average")
     return metric_label(what) + (" of the averaged weights" if what != name else "")
 

@@ -99,6 +99,9 @@ def test_one_signal_finishes_the_step(number, ignored, spawn, invoke, tmp_path):
     steps = int(run.steps["step"][-1])
     assert (run.status, latest_checkpoint(tmp_path / "run")[0].step) == ("interrupted", steps)
     assert output.startswith(f"interrupted after {steps} step{'s' if steps > 1 else ''},")
+    evaluated = int(run.epochs["step"][-1])
+    where = "" if evaluated == steps else f"last evaluation at step {evaluated}: "
+    assert f" of training, {where}training loss " in output.splitlines()[0]
     resumed = invoke("resume", "run", "--steps", steps + 3, "--json")
     assert resumed.exit_code == 0, resumed.stderr
     assert json.loads(resumed.stdout)["status"] == "finished"

@@ -23,7 +23,7 @@ def test_a_grid(invoke, tmp_path):
     assert found.exit_code == 0
     assert found.stdout == "4 finished\nrevgn compare s\n"
     assert found.stderr.startswith("sweep s\n")
-    assert found.stderr.count("finished  step 4/4") == 4
+    assert len(re.findall(r"finished  step 4/4  test accuracy \d+\.\d\d%", found.stderr)) == 4
     assert len(list_runs(tmp_path / "s")) == 4
     again = invoke("sweep", "s", "--json")
     trials = json.loads(again.stdout)
@@ -215,11 +215,25 @@ def test_a_learning_rate_is_tuned(invoke, minutes, in_process):
     ]
     found = invoke(*options, "--grid", "seed=0..1", "--median-after", 1)
     assert found.exit_code == 0
-    best = re.match(r"\w+: best lr (\S+), by the validation set\n", found.stdout)
+    best = re.match(r"best lr (\S+), by the validation set\n", found.stdout)
     assert "test set" not in found.stderr
     assert invoke(*options, "--grid", "seed=0..1", "-q").stdout == found.stdout
     trials = json.loads(invoke(*options, "--grid", "seed=0..1", "--json").stdout)
     assert [trial["lr"] for trial in trials if trial["training.seed"] == 1] == [float(best[1])]
+
+
+def test_a_best_value_at_the_end_of_those_tried_is_noted(invoke, in_process):
+    options = ("--epochs", 1, "--tune", "lr=1e-5,2e-5", "--rule", "fit", "--out", "s")
+    found = invoke("sweep", *TINY, *options, "--grid", "init_scale=0.01,0.02", "-q")
+    assert found.exit_code == 0
+    assert found.stdout.splitlines()[:2] == [
+        f"init scale {scale}: best lr 8e-05, by rule fit" for scale in (0.01, 0.02)
+    ]
+    assert found.stderr.splitlines() == [
+        f"revgn: init scale {scale}: 8e-05 is the largest lr tried, and larger values may be better; "
+        "--tune lr=0.000113,... in another folder (--out) tries them"
+        for scale in (0.01, 0.02)
+    ]
 
 
 def test_a_tuned_sweep_is_continued_from_its_folder(invoke, tmp_path, in_process):

@@ -193,6 +193,26 @@ def test_values_out_of_bounds_are_not_proposed(tmp_path):
                 score = -abs(trial.choices[name] - best)
                 board[trial.name] = TrialState(trial, "finished", Beat(scores=((1.0, score),)))
         assert [*source.best(board).values()] == [best]
+        assert source.untried(board) == {}
+
+
+@pytest.mark.parametrize(
+    ("rule", "best", "expected"),
+    [("score", 100.0, [46.7]), ("score", 1e-3, [0.0642]), ("score", 2.0, []), ("largest", 1e-3, [])],
+)
+def test_the_value_beyond_a_best_one_at_the_end_of_those_tried(tmp_path, monkeypatch, rule, best, expected):
+    """The values are extended at most twice; the smallest one is the largest that does not diverge."""
+    source, board = tuned(plan_of(), tmp_path, "lr=1,3", rule), {}
+    monkeypatch.setattr(
+        Tuned,
+        "_score",
+        lambda self, trial, board: (
+            -abs(math.log(trial.choices["lr"] / best)) if trial.name in board else math.nan
+        ),
+    )
+    while new := source.more(board, 1):
+        board |= {trial.name: TrialState(trial, "finished") for trial in new}
+    assert [*source.untried(board).values()] == expected
 
 
 def test_two_names_of_one_setting_are_tuned_once(tmp_path):
@@ -297,7 +317,7 @@ def test_the_test_set_selects_no_evaluation(tmp_path):
     """The score of a trial is its best on the validation set, or its last on the test set."""
     scores = ((1.0, 0.2), (2.0, 0.9), (3.0, 0.5))
     assert score_of_trial(Beat(scores=scores)) == 0.9
-    assert score_of_trial(Beat(scores=scores, by_test=True)) == 0.5
+    assert score_of_trial(Beat(scores=scores, judged="test_loss")) == 0.5
     assert score_of_trial(Beat()) == -math.inf
     for validation in (0.0, 0.2):
         board = run_sweep(
