@@ -119,7 +119,8 @@ class LazyGroup(click.Group):
                 raise
             message = _file_error(error) if isinstance(error, OSError) else str(error)
             if is_out_of_memory(error) and not isinstance(error, RevgnError):
-                message = f"not enough memory: {message or 'no detail'}; try a smaller batch"
+                advice = "use a smaller batch or network (revgn train --dry-run estimates the memory)"
+                message = f"not enough memory: {message or 'no detail'}; {advice}"
             say_note(message)
             ctx.exit(2 if isinstance(error, UsageError | ShapeError | BackendError) else 1)
 

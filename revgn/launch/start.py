@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from revgn import training
+from revgn.cost import Cost
 from revgn.data import notes_on_data
 from revgn.launch.problem import stored_network, with_data_found
 from revgn.launch.provenance import provenance
@@ -45,8 +46,8 @@ def start_run(
         "interrupted". If it returns a reason, the status is "stopped", and the run should not be resumed.
     note : callable
         Called with messages for the user: how the data are interpreted and what they lack, which solver was
-        chosen, whether the tangent kernel is singular by construction, whether it fits into memory as a
-        whole, and which settings have no effect.
+        chosen, whether the memory is sufficient, whether the tangent kernel is singular by construction,
+        whether it fits into memory as a whole, and which settings have no effect.
     announce : callable
         Called with a line that names the defaults that were chosen, if there are any, and with an estimate of
         time and memory if the run has more than 1e13 operations.
@@ -78,14 +79,13 @@ def start_run(
         config, estimates = training.choose_solver(config, dataset)
         if estimates:
             note(f"solver {training.solver_choice(estimates)}")
+        cost = _noted_cost(training.build_problem(config, dataset, shapes_only=True), note)
         problem = training.build_problem(config, dataset)
     else:
         problem = replace(what, config=with_data_found(what.config))
         for text in notes_on_data(problem.dataset):
             note(text)
-    cost = training.step_cost(problem)
-    for text in (*cost.notes, *training.idle_settings(problem)):
-        note(text)
+        cost = _noted_cost(problem, note)
     with create_run(Path(folder), provenance(problem, command), stored_network(problem)) as writer:
         if choices:
             announce(choices)
@@ -93,6 +93,14 @@ def start_run(
             announce(_estimate(problem))
         state = initial_state(problem)
         return record_with_room(writer, problem, state, command, observe, should_stop, note)
+
+
+def _noted_cost(problem: Problem, note: Callable[[str], None]) -> Cost:
+    """Return the cost of a step, after the notes on it and on settings without effect."""
+    cost = training.step_cost(problem)
+    for text in (*cost.notes, *training.idle_settings(problem)):
+        note(text)
+    return cost
 
 
 def _estimate(problem: Problem) -> str:

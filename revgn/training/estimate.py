@@ -13,7 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from revgn._dispatch import has_map
-from revgn.arrays import Array, Scratch, cholesky, cholesky_solve, eigh, limits_of, nbytes, synchronize
+from revgn.arrays import (
+    Array,
+    Backend,
+    Scratch,
+    cholesky,
+    cholesky_solve,
+    eigh,
+    limits_of,
+    memory_size,
+    nbytes,
+    synchronize,
+)
 from revgn.cost import Cost, Sizes, cost, layer_cost, layer_costs
 from revgn.data import Dataset
 from revgn.losses import curvature_root
@@ -25,6 +36,7 @@ from revgn.training.problem import Problem, build_problem
 _TIMED_SECONDS = 0.2
 _FACTORED = 4096  # largest order of a matrix for timing the Cholesky factorization
 _DECOMPOSED = 512  # largest order of a matrix for timing the eigendecomposition
+_MULTIPLIED = 8192  # largest number of rows and columns for timing matrix products
 _SOLVED = 512  # order of the factor for timing triangular solves
 _LAUNCHED = 100  # number of operations that are timed together
 _HIDDEN_SCALE = 1e-3  # in single precision, initial weights up to this scale act as zero (measured on digits)
@@ -94,7 +106,8 @@ def step_cost(problem: Problem) -> Cost:
     own = Cost({"forward": sizes.forward}, {part: of * sizes.number for part, of in numbers.items()})
     total = own + cost(problem.optimizer, sizes)
     read = total.read + total.memory["weights and steps"]
-    return replace(total, read=read, notes=(*_padding_note(problem), *total.notes))
+    notes = (*_padding_note(problem), *_memory_note(total, problem.backend), *total.notes)
+    return replace(total, read=read, notes=notes)
 
 
 def _padding_note(problem: Problem) -> tuple[str, ...]:
@@ -110,6 +123,19 @@ def _padding_note(problem: Problem) -> tuple[str, ...]:
     what = "classes" if problem.dataset.task == "classification" else "targets"
     inputs = "1 input is" if stem.features == 1 else f"{stem.features} inputs are"
     return (f"the {inputs} padded with zeros to {2 * stem.width} for {outputs} {what} (network.padding)",)
+
+
+def _memory_note(counted: Cost, backend: Backend) -> tuple[str, ...]:
+    """Return a note if a step needs more memory than there is."""
+    needed, room = sum(counted.memory.values()), memory_size(backend)
+    if room is None or needed <= room:
+        return ()
+    where = "the GPU" if backend.name == "cupy" else "this machine"
+    larger = ", ".join(sorted(counted.memory, key=lambda part: -counted.memory[part])[:2])
+    return (
+        f"a step needs {needed / 1e9:.3g} GB of memory, mostly for {larger}, but {where} has "
+        f"{room / 1e9:.3g} GB; use fewer --blocks or --hidden features, or a smaller --batch-size",
+    )
 
 
 def estimate_step(problem: Problem) -> Estimate:
@@ -226,8 +252,11 @@ def _speeds(problem: Problem, sizes: Sizes, counted: Cost) -> Speeds:
 def _product_speed(problem: Problem, sizes: Sizes) -> float:
     """Return the operations per second of a matrix product with the shapes of the network."""
     layer = max(sizes.layers, key=lambda layer: layer.rows)
-    n = min(min(sizes.samples, 1024) * layer.positions, 8192)
-    x, C = _ones(problem, (n, layer.width)), _ones(problem, (layer.width, layer.rows))
+    n, width, rows = (
+        min(size, _MULTIPLIED)
+        for size in (min(sizes.samples, 1024) * layer.positions, layer.width, layer.rows)
+    )
+    x, C = _ones(problem, (n, width)), _ones(problem, (width, rows))
     work: float = 2.0 * n * C.shape[0] * C.shape[1]
     return work / _fastest(lambda: x @ C, _TIMED_SECONDS)
 

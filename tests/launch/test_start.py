@@ -197,6 +197,20 @@ def test_time_and_memory_of_a_long_run_are_estimated_before_it_starts(bound, cou
         )
 
 
+def test_too_little_memory_is_noted_before_the_network_is_drawn(tmp_path, monkeypatch):
+    def full(*arguments, shapes_only=False):
+        if not shapes_only:
+            raise MemoryError
+        return build_problem(*arguments, shapes_only=True)
+
+    monkeypatch.setattr("revgn.training.build_problem", full)
+    monkeypatch.setattr("revgn.training.estimate.memory_size", lambda backend: 1000)
+    notes = []
+    with pytest.raises(MemoryError):
+        start_run(config(), tmp_path / "run", note=notes.append)
+    assert any("but this machine has 1e-06 GB; use fewer --blocks" in text for text in notes)
+
+
 def test_an_error_before_the_first_step_ends_the_run(tmp_path, monkeypatch):
     """The run is not left locked, and it can be resumed."""
 

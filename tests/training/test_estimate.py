@@ -244,6 +244,23 @@ def test_the_predicted_factorization_is_used(changes, rung, make_problem):
     assert (first.record["rung"] == 2) == (rung == 2) == ("eigenvectors" in step_cost(problem).work)
 
 
+def test_too_little_memory_is_noted(make_problem, monkeypatch):
+    problem = make_problem({"network": {"blocks": 8, "hidden": 64}})
+    needed = estimate_step(problem).memory_bytes
+    for room, is_noted in ((None, False), (needed, False), (needed - 1, True)):
+        monkeypatch.setattr("revgn.training.estimate.memory_size", lambda backend, room=room: room)
+        notes = step_cost(problem).notes
+        assert any(text.startswith("a step needs ") for text in notes) is is_noted
+
+
+def test_huge_layers_are_timed_with_smaller_products(make_problem):
+    """The two matrices would take 4 TB."""
+    problem = make_problem({})
+    sizes = estimate._sizes(problem)
+    layer = sizes.layers[0]._replace(width=10**6, rows=10**6)
+    assert estimate._product_speed(problem, sizes._replace(layers=(layer,))) > 0
+
+
 @pytest.mark.parametrize("positions", [1, 9])
 def test_the_fastest_product_counts(positions, make_problem, monkeypatch):
     """Other work of the machine delays some of the products; a convolution has a row per position."""
