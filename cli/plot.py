@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     default="curves.png",
     show_default=True,
     type=OutputPath(path_type=Path, dir_okay=False),
-    help="Output file: .png, .pdf or .svg.",
+    help="Output file: .png, .pdf or .svg; an existing file is replaced.",
 )
 @click.option(
     "--axis",

@@ -1,5 +1,6 @@
 # %% [markdown]
 # Analyse runs in xarray: labelled series with units, and several runs along a new dimension.
+# xarray and pandas come with the extra `analysis`: `pip install '.[analysis]'`.
 
 # %%
 import tempfile

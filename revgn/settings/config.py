@@ -13,6 +13,7 @@ from revgn.errors import UsageError
 from revgn.losses import Loss
 from revgn.networks import Architecture, Convolutional
 from revgn.optimizers import Constant, FeatureMetric, GaussNewton, Optimizer, Schedule
+from revgn.settings.presets import PRESETS
 from revgn.structs import setting, settings_of, struct
 
 
@@ -141,7 +142,7 @@ class Config:
     """All settings of a run."""
 
     preset: str | None = setting(
-        "Set-up that replaces defaults: mlp, revnet-small, revnet-cifar10, paper-mnist or paper-cifar10. "
+        f"Set-up that replaces defaults: {', '.join(PRESETS)}. "
         "Without one, some defaults are chosen from the data; with plain, all are fixed.",
         default=None,
     )

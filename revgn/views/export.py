@@ -25,7 +25,7 @@ import numpy as np
 
 from revgn.errors import RunError, UsageError
 from revgn.store.files import replacing, writing
-from revgn.store.reader import CadenceName, Run
+from revgn.store.reader import CadenceName, Run, is_run
 from revgn.views.settings_table import columns_of, kind_of, plain, settings_rows
 from revgn.views.summary import all_settings, differing_settings
 from revgn.views.tables import cadence_of, library, series_of, to_xarray
@@ -57,7 +57,8 @@ def export_runs(runs: Sequence[Run], folder: Path | str, form: Form) -> list[Pat
     Raises
     ------
     UsageError
-        If a file exists already, or the library for the format is not installed. Nothing is written then.
+        If a file exists already, `folder` is in the folder of a run, or the library for the format is not
+        installed. Nothing is written then.
     RunError
         If the folder cannot be written, or a run is damaged.
     """
@@ -67,6 +68,8 @@ def export_runs(runs: Sequence[Run], folder: Path | str, form: Form) -> list[Pat
     suffix, extra, needed, write = _WRITERS[form]
     for name in needed:
         library("export", name, extra)
+    if inside := next((each for each in (folder, *folder.resolve().parents) if is_run(each)), None):
+        raise UsageError(f"{folder}: is in the folder of a run, {inside}; choose another folder")
     names = _names(runs)
     targets = [folder / f"{name}{suffix}" for name in names]
     for target in targets:

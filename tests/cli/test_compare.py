@@ -142,6 +142,12 @@ def test_export(invoke, sweep):
     assert again.exit_code == 2
     assert "exists already and is not overwritten; choose another folder" in again.stderr
     assert invoke("export", "s", "--to", "xml").exit_code == 2
+    run = found.stdout.splitlines()[0].replace("out", "s", 1)
+    for folder in (run, f"{run}/new/er"):
+        inside = invoke("export", run, "-o", folder)
+        assert inside.exit_code == 2
+        assert f"revgn: {folder}: is in the folder of a run, " in inside.stderr
+    assert not (sweep.parent / run / "settings.csv").exists()
 
 
 def test_report(invoke, sweep):
@@ -151,3 +157,11 @@ def test_report(invoke, sweep):
     assert "lr=0.1_seed=2" in (sweep.parent / "s.html").read_text()
     assert invoke("report", "s", "-o", "s.pdf").exit_code == 2
     assert invoke("report", "nowhere").exit_code == 2
+
+
+@pytest.mark.parametrize(("command", "file"), [("plot", "s.svg"), ("report", "s.html")])
+def test_an_existing_plot_or_report_is_replaced_as_the_help_says(command, file, invoke, sweep):
+    (sweep.parent / file).write_text("earlier")
+    assert invoke(command, "s", "-o", file).exit_code == 0
+    assert (sweep.parent / file).stat().st_size > 1000
+    assert "an existing file is replaced" in " ".join(invoke(command, "--help").stdout.split())

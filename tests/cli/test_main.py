@@ -14,7 +14,7 @@ from revgn_cli.main import COMMANDS, main
 from revgn_cli.option_text import full_text, metavar_of, short_text
 
 from revgn.arrays import cupy_absence
-from revgn.settings import named_settings, words_of
+from revgn.settings import PRESETS, named_settings, words_of
 from revgn.store import list_runs, open_run
 
 
@@ -445,3 +445,8 @@ def test_a_full_disk(room, out, spawn, tmp_path):
     assert left == (["run"] if room > 2_000 else [] if out else ["runs"])
     assert [open_run(folder).status for folder in list_runs(tmp_path)] == ["failed"] * (room > 2_000)
     assert list((tmp_path / "runs").glob("*")) == []
+
+
+def test_the_help_lists_all_presets():
+    listed = named_settings()["preset"][0].meaning.partition(".")[0]
+    assert listed.rpartition(": ")[2].split(", ") == [*PRESETS]
