@@ -13,7 +13,6 @@ from revgn.errors import UsageError
 from revgn.losses import Loss
 from revgn.networks import Architecture, Convolutional
 from revgn.optimizers import Constant, FeatureMetric, GaussNewton, Optimizer, Schedule
-from revgn.settings.presets import PRESETS
 from revgn.structs import setting, settings_of, struct
 
 
@@ -142,8 +141,9 @@ class Config:
     """All settings of a run."""
 
     preset: str | None = setting(
-        f"Set-up that replaces defaults: {', '.join(PRESETS)}. "
-        "Without one, some defaults are chosen from the data; with plain, all are fixed.",
+        "Set-up of defaults: plain, mlp, revnet-small, revnet-cifar10, paper-mnist or paper-cifar10. "
+        "The last two may end in -relu or -full-batch. "
+        "With plain, all are fixed; without one, some are from the data.",
         default=None,
     )
     data: DataSettings = setting("Data set.", default=DataSettings())
