@@ -89,6 +89,21 @@ def write_shared(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
+def create_shared(path: Path, content: bytes) -> bool:
+    """Write a new file as `write_shared` does; return False, and write nothing, if the file exists."""
+    new = path.with_name(f".{uuid.uuid4().hex}")
+    write_shared(new, content)
+    try:
+        os.link(new, path)  # of several processes, this succeeds in one only
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        write_shared(path, content)
+    finally:
+        new.unlink(missing_ok=True)
+    return True
+
+
 def write_all(descriptor: int, content: bytes) -> None:
     """Write all of `content`, with further calls if the system writes only a part at once."""
     rest = memoryview(content)

@@ -80,6 +80,13 @@ def newest_claim(sweep: Path, trial: str) -> Claim | None:
     return Claim(folder, read_owner(folder / "owner.json"), beat)
 
 
+def newest_claims(sweep: Path) -> list[Claim]:
+    """Return the newest attempt at each trial of a sweep."""
+    with suppress(FileNotFoundError):
+        return list(filter(None, (newest_claim(sweep, trial) for trial in os.listdir(sweep / CLAIMS))))
+    return []
+
+
 class Silence:
     """Time since the last heartbeat of each attempt.
 

@@ -11,8 +11,9 @@ from revgn.data import Dataset, load_dataset
 from revgn.errors import UsageError
 from revgn.settings import build_config, canonical, config_dict
 from revgn.store import is_run, list_runs
-from revgn.store.files import write_shared, writing
+from revgn.store.files import create_shared, write_shared, writing
 from revgn.sweeps.axes import Axis, parse_axis
+from revgn.sweeps.claim import Silence, is_held, newest_claims
 from revgn.sweeps.dask import dask_executor
 from revgn.sweeps.drive import Board, Hopeless, Observer, Source, drive
 from revgn.sweeps.extend import differences
@@ -85,7 +86,10 @@ def run_sweep(
         hopeless = MedianRule(plan.median_after)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_shared(folder / PLAN_FILE, plan_toml(plan).encode())
+    content = plan_toml(plan).encode()
+    if not create_shared(folder / PLAN_FILE, content):
+        check_folder(plan, folder)  # another process may have started a sweep here meanwhile
+        write_shared(folder / PLAN_FILE, content)
     own: AbstractContextManager[Executor]
     own = LocalPool(workers, _gpus(plan)) if executor is None else nullcontext(executor)
     with own as chosen:
@@ -102,16 +106,22 @@ def run_sweep(
 
 
 def check_folder(plan: Plan, folder: Path) -> None:
-    """Raise `UsageError` if a folder is a run, or has runs of a sweep whose trials the plan leaves out."""
+    """Raise `UsageError` if a folder is a run, or has a sweep with trials that the plan leaves out.
+
+    A sweep whose trials have all ended without a run may be replaced.
+    """
     if is_run(folder):
         raise UsageError(f"{folder}: is the folder of a run; choose another folder for the sweep (--out)")
-    if not ((folder / PLAN_FILE).exists() and list_runs(folder)):
+    if not (folder / PLAN_FILE).exists():
+        return
+    claims = newest_claims(folder)
+    if claims and not (list_runs(folder) or any(is_held(claim, Silence()) for claim in claims)):
         return
     found = differences(load_plan(folder), with_files_found(plan, Path.cwd()))
     if found:
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise UsageError(
-            f"{folder}: has the runs of another sweep, which this one would leave out: "
+            f"{folder}: is the folder of another sweep, whose trials this one would leave out: "
             f"{'; '.join(found[:_SHOWN])}{more}; choose another folder (--out)"
         )
 

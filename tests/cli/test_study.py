@@ -85,7 +85,7 @@ def test_a_dry_run_checks_the_folder_as_the_study_does(invoke, tmp_path):
         (tmp_path / name / "sweep.toml").write_text(plan_toml(plan))
     for folder, message in (
         ("more", "more: has this study with 3 seeds, more than 2; give --seeds 3"),
-        ("other", "other: has the runs of another sweep"),
+        ("other", "other: is the folder of another sweep"),
         ("more/run", "more/run: is the folder of a run"),
     ):
         refused = [

@@ -255,8 +255,8 @@ def test_the_folder_of_another_sweep_or_of_a_run_is_refused(invoke, tmp_path, in
     assert invoke(*options, "lr=1e-3", "--out", "s").exit_code == 0
     runs, plan = list_runs(tmp_path / "s"), (tmp_path / "s" / "sweep.toml").read_text()
     expected = (
-        "revgn: s: has the runs of another sweep, which this one would leave out: {}; choose another folder "
-        "(--out)\n"
+        "revgn: s: is the folder of another sweep, whose trials this one would leave out: {}; choose another "
+        "folder (--out)\n"
     )
     lost, epochs = "grid.lr leaves out 0.001", "training.epochs is 2, not 1"
     for arguments, difference in [

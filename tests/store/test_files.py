@@ -3,7 +3,7 @@
 import pytest
 
 from revgn.errors import RunError
-from revgn.store.files import replacing, write_shared
+from revgn.store.files import create_shared, replacing, write_shared
 
 
 def test_two_writers_of_one_folder_do_not_meet(tmp_path):
@@ -48,3 +48,17 @@ def test_a_failed_writer_changes_nothing(tmp_path, error, expected, is_folder):
 def test_a_failure_names_the_file_that_was_meant(tmp_path):
     with pytest.raises(RunError, match=r"nowhere/a\.txt: cannot be written: No such file or directory"):
         write_shared(tmp_path / "nowhere" / "a.txt", b"")
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_new_file_is_made_only_once(has_links, tmp_path, monkeypatch):
+    if not has_links:
+
+        def link(old, new):
+            raise FileExistsError if new.exists() else PermissionError
+
+        monkeypatch.setattr("os.link", link)
+    path = tmp_path / "a.txt"
+    assert create_shared(path, b"first")
+    assert not create_shared(path, b"second")
+    assert (path.read_bytes(), list(tmp_path.iterdir())) == (b"first", [path])

@@ -114,6 +114,33 @@ def test_the_folder_of_another_sweep_or_of_a_run_is_refused(tmp_path):
     assert (folder / "sweep.toml").read_bytes() == stored
 
 
+@pytest.mark.parametrize("is_checked_before", [False, True])
+def test_of_two_sweeps_that_start_at_the_same_time_one_is_refused(is_checked_before, tmp_path, monkeypatch):
+    """The other one has stored its plan, but no trial of it has begun."""
+    folder, here, others = tmp_path / "s", Here(), b'[grid]\n"training.seed" = [5, 6]\n'
+
+    def store_other(*_):
+        folder.mkdir()
+        (folder / "sweep.toml").write_bytes(others)
+
+    if is_checked_before:
+        monkeypatch.setattr("revgn.sweeps.launch.source_of", store_other)
+    else:
+        store_other()
+    with pytest.raises(UsageError, match="is the folder of another sweep, whose trials this one would leave"):
+        run_sweep(plan_of(training__seed="0"), folder, executor=here)
+    assert here.trials == []
+    assert [file.read_bytes() for file in folder.iterdir()] == [others]
+
+
+def test_a_sweep_whose_trials_all_ended_without_a_run_may_be_replaced(tmp_path):
+    folder, here = tmp_path / "s", Here()
+    run_sweep(plan_of({"data.name": "nowhere.npz"}, training__seed="0"), folder, executor=Here())
+    assert statuses(run_sweep(plan_of({"steps": 1}, training__seed="1"), folder, executor=here)) == [
+        "finished"
+    ]
+
+
 def test_a_stopped_sweep_can_be_resumed(tmp_path, often):
     """Both trials are running when the sweep is stopped; no step is lost or repeated."""
     plan = plan_of({"training.epochs": 100, "training.eval_every": 50}, training__seed="0..1")
