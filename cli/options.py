@@ -118,7 +118,7 @@ def setting_options(names: tuple[str, ...] | None = None, *, with_defaults: bool
 
 
 def chosen_settings(values: Mapping[str, Any], assignments: tuple[str, ...] = (), *weaker: Table) -> Table:
-    """Return the nested settings of the options and of the `--set` assignments, which override options.
+    """Return the nested settings of the options and of the `--set` assignments.
 
     Tables in `weaker`, such as the settings of a file, help to determine the structs of the options.
     """
@@ -127,14 +127,24 @@ def chosen_settings(values: Mapping[str, Any], assignments: tuple[str, ...] = ()
         for name, value in values.items()
         if value is not None
     }
+    shown = {name: f"--{name.replace('_', '-')}" for name in given}
     for text in assignments:
         path, value = parse_assignment(text)
-        given |= {path: value}
-    if {"epochs", "training.epochs"} & given.keys() and (
-        given.get("steps", given.get("training.steps")) is not None
-    ):
-        raise UsageError("--epochs: has no effect with --steps, which sets the length of the training")
-    return settings_by_name(given, *weaker, prefix="--")
+        if path in given and given[path] != value:
+            raise UsageError(f"{shown[path]} and -s {text}: both set {path}; use only one of them")
+        given[path] = value
+        shown.setdefault(path, f"-s {text}")
+    settings = settings_by_name(given, *weaker, shown=shown.__getitem__)
+    lengths = {
+        of: shown[name]
+        for of in ("epochs", "steps")
+        for name in (of, f"training.{of}")
+        if given.get(name) is not None
+    }
+    if len(lengths) == 2:
+        void, length = lengths["epochs"], lengths["steps"]
+        raise UsageError(f"{void}: has no effect with {length}, which sets the length of the training")
+    return settings
 
 
 def old_option(flag: str) -> str:

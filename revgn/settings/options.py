@@ -4,7 +4,7 @@
 `optimizer.damping` for kfac. Options that choose a kind are therefore applied first.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -13,7 +13,7 @@ from revgn.settings.build import FieldAt, Table, fields_at, merge_settings, miss
 from revgn.settings.config import Config
 from revgn.settings.registry import FAMILIES, kind_of
 from revgn.settings.renamed import renamed
-from revgn.settings.text import nested
+from revgn.settings.text import flat, nested
 from revgn.structs import Setting, settings_of
 
 SHORT = {"data": "data.name"}  # options with a name other than their field
@@ -87,25 +87,35 @@ def value_of(name: str, settings: Mapping[str, Any]) -> Any:
 
 
 def settings_by_name(
-    options: Mapping[str, Any], *weaker: Table, prefix: str = "", of_first: bool = False
+    options: Mapping[str, Any],
+    *weaker: Table,
+    shown: Callable[[str], str] = str,
+    of_first: bool = False,
 ) -> Table:
-    """Return nested settings from options by name or path; later options override earlier ones.
+    """Return nested settings from options by name or path.
 
-    Settings in `weaker` determine which structs are chosen. Dotted paths are used unchanged.
+    Settings in `weaker` determine which structs are chosen. Dotted paths are used unchanged. `shown` returns
+    the name of an option in an error.
 
     Raises
     ------
     UsageError
-        If no chosen struct has the setting of an option, or several have it.
+        If no chosen struct has the setting of an option, or several have it, or if two options give one
+        setting different values.
     """
     result: Table = {}
+    given: dict[str, tuple[str, Any]] = {}  # option and value of each path
     for name in sorted(options, key=_order):
         try:
             path = name if "." in name else path_of(name, merge_settings(result, *weaker), of_first=of_first)
         except UsageError as error:
-            shown = f"{prefix}{name.replace('_', '-')}" if prefix else name
-            raise UsageError(f"{shown}: {error}") from None
-        result = merge_settings(nested(path, options[name]), result)
+            raise UsageError(f"{shown(name)}: {error}") from None
+        new = nested(path, options[name])
+        for of, value in flat(new).items():
+            other, before = given.setdefault(of.removesuffix(".kind"), (name, value))
+            if other != name and before != value:
+                raise UsageError(f"{shown(other)} and {shown(name)}: both set {of}; use only one of them")
+        result = merge_settings(new, result)
     return result
 
 

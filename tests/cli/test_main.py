@@ -208,6 +208,7 @@ def test_unknown_commands(name, hint, invoke):
     [
         (["--hidden", "0"], 2, "network.hidden: 0 cannot be used; expected a whole number in [1, 1e+09]"),
         (["--lr", "nan"], 2, "optimizer.lr: nan cannot be used"),
+        (["-s", "lr=nan"], 2, "optimizer.lr: nan cannot be used"),
         (["--seed", "-1"], 2, "training.seed: -1 cannot be used"),
         (["--seed", str(2**80)], 2, "training.seed"),
         (["--batch-size", "5000"], 2, "batch_size: 5000 is not between 1 and the 1437 training rows"),
@@ -223,7 +224,7 @@ def test_unknown_commands(name, hint, invoke):
             2,
             "optimizer.momentun: unknown setting; did you mean optimizer.momentum?",
         ),
-        (["--set", "hiden=8"], 2, "--hiden: unknown setting; did you mean hidden?"),
+        (["--set", "hiden=8"], 2, "-s hiden=8: unknown setting; did you mean hidden?"),
         (["-s", "optimizer.carry=0.9"], 2, "optimizer.carry: is now optimizer.momentum"),
         (["--hidden", "many"], 2, "network.hidden: 'many' cannot be used; expected a whole number"),
         (

@@ -80,11 +80,11 @@ def test_json(train, invoke):
 def test_a_file_and_options(train, invoke, tmp_path):
     text = "[optimizer]\nkind = 'adam'\nlr = 0.25\n[training]\nseed = 3\n[data]\nname = 'digits'\n"
     (tmp_path / "own.toml").write_text(text)
-    arguments = ["--seed", 4, "-s", "optimizer.beta1=0.5", "--set", "network.hidden=16"]
+    arguments = ["--seed", 4, "-s", "optimizer.beta1=0.5", "--set", "network.blocks=1"]
     assert train("run", *arguments, "own.toml").exit_code == 0
     config = flat(open_run(tmp_path / "run").config)
     expected = {"optimizer.kind": "adam", "optimizer.lr": 0.25, "optimizer.beta1": 0.5}
-    expected |= {"training.seed": 4, "network.hidden": 16, "training.batch_size": 64}
+    expected |= {"training.seed": 4, "network.blocks": 1, "training.batch_size": 64}
     assert {path: config[path] for path in expected} == expected
     saved = tmp_path / "run" / "config.toml"
     assert tomllib.loads(saved.read_text())["optimizer"]["beta1"] == 0.5
@@ -211,12 +211,50 @@ def test_settings_without_effect_are_noted_or_refused(invoke, tmp_path):
     for options in [("--steps", 1, "--epochs", 2), ("--epochs", 2, "-s", "training.steps=1")]:
         found = invoke("train", *tiny, *options)
         assert (found.exit_code, len(found.stderr.splitlines())) == (2, 1)
-        assert "--epochs: has no effect with --steps" in found.stderr
+        assert "--epochs: has no effect with -" in found.stderr
     assert list(tmp_path.iterdir()) == []
     assert invoke("train", *tiny, "--epochs", 1, "--steps", "none", "--dry-run").exit_code == 0
     (tmp_path / "own.toml").write_text("training.steps = 2")
     found = invoke("train", "own.toml", *tiny, "--epochs", 3, "--dry-run", "--json")
     assert json.loads(found.stdout)["steps"] == 3 * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            "--seed 4 -s training.seed=3",
+            "--seed and -s training.seed=3: both set training.seed; use only one of",
+        ),
+        (
+            "--lr 0.1 -s optimizer.lr=0.2",
+            "--lr and -s optimizer.lr=0.2: both set optimizer.lr; use only one of",
+        ),
+        ("--lr 0.1 -s lr=0.2", "--lr and -s lr=0.2: both set lr; use only one of them"),
+        (
+            "-s lr=0.2 -s optimizer.lr=0.3",
+            "-s lr=0.2 and -s optimizer.lr=0.3: both set optimizer.lr; use only",
+        ),
+        (
+            "--optimizer adam -s optimizer.kind=sgd",
+            "--optimizer and -s optimizer.kind=sgd: both set optimizer",
+        ),
+        (
+            "--steps 2 --epochs 3 -s steps=none",
+            "--steps and -s steps=none: both set steps; use only one of them",
+        ),
+        (
+            "--steps 2 -s training.epochs=3",
+            "-s training.epochs=3: has no effect with --steps, which sets the len",
+        ),
+        ("--seed 4 -s training.seed=4", ""),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options, message, invoke, tmp_path):
+    found = invoke("train", *options.split(), "--print-config")
+    assert (found.exit_code, len(found.stderr.splitlines())) == ((2, 1) if message else (0, 0))
+    assert message in found.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_auto_chooses_a_solver_and_stores_it_in_the_run(invoke, tmp_path):

@@ -67,7 +67,7 @@ GAUSS_NEWTON = {"optimizer": "gauss-newton"}
         ),
         ({"optimizer.solver.damping": 0.1}, {"solver": {"damping": 0.1}}),
         ({"optimizer.damping": 0.1, "optimizer.kind": "kfac"}, {"kind": "kfac", "damping": 0.1}),
-        ({"lr": 0.1, "optimizer.lr": 0.2}, {"lr": 0.2}),
+        ({"lr": 0.2, "optimizer.lr": 0.2}, {"lr": 0.2}),
     ],
 )
 def test_an_option_sets_the_chosen_struct_that_has_it(options, tree):
@@ -138,11 +138,16 @@ def test_weaker_layers_determine_the_chosen_structs():
         ({"carry": 0.9}, "--carry: is now optimizer.momentum"),
         ({"dampin": 0.9}, "--dampin: unknown setting; did you mean damping?"),
         ({"preset": "paper", "lr": 0.1}, "--lr: preset: unknown name 'paper'"),
+        ({"lr": 0.1, "optimizer.lr": 0.2}, "--lr and --optimizer.lr: both set optimizer.lr; use only one"),
+        (
+            {"solver": "cg", "optimizer": {"solver": "block"}},
+            "--optimizer and --solver: both set optimizer.s",
+        ),
     ],
 )
 def test_an_option_that_no_chosen_struct_has(options, says):
     with pytest.raises(UsageError) as caught:
-        settings_by_name(options, prefix="--")
+        settings_by_name(options, shown=lambda name: f"--{name.replace('_', '-')}")
     assert str(caught.value).startswith(says)
 
 
