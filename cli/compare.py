@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @click.command("compare")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--csv", "form", flag_value="csv", help="Print CSV.")
-@click.option("--json", "form", flag_value="json", help="Print JSON.")
-@click.option("--markdown", "form", flag_value="markdown", help="Print a Markdown table.")
+@click.option("--csv", is_flag=True, help="Print CSV.")
+@click.option("--json", is_flag=True, help="Print JSON.")
+@click.option("--markdown", is_flag=True, help="Print a Markdown table.")
 @click.option(
     "--all",
     "all_metrics",
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     help="Print all metrics, not only the main ones, as far as the terminal has room. --csv and --json "
     "always print all.",
 )
-def command(runs: tuple[Path, ...], form: str | None, all_metrics: bool) -> None:
+def command(runs: tuple[Path, ...], all_metrics: bool, **forms: bool) -> None:
     """Compare RUNS, each a run or a folder of runs: mean and standard deviation of the results over seeds.
 
     Each run is represented by its best evaluation on the validation set. A run without validation rows is
@@ -37,8 +37,12 @@ def command(runs: tuple[Path, ...], form: str | None, all_metrics: bool) -> None
     revgn compare runs/sweep
     revgn compare runs/a runs/b --markdown
     """
+    from revgn.errors import UsageError
     from revgn.views.compare import compare_runs, order_in_words, selection_warning
 
+    form, *others = [name for name, is_given in forms.items() if is_given] or [""]
+    if others:
+        raise UsageError(f"--{form} and --{others[0]}: both choose the format; use only one of them")
     compared = compare_runs(open_noted(runs))
     if warning := selection_warning(compared):
         say_note(warning)

@@ -1,7 +1,8 @@
 """Options that are settings: one per field of the structs that a configuration may contain."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from revgn_cli.option_text import full_text, metavar_of
 
 from revgn.data import DataSettings
 from revgn.errors import UsageError
-from revgn.settings import named_settings, parse_value, renamed, settings_by_name
+from revgn.settings import flat, merge_settings, named_settings, parse_value, renamed, settings_by_name
 from revgn.settings.build import Table
 from revgn.settings.text import parse_assignment
 from revgn.structs import Setting, settings_of
@@ -87,10 +88,34 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 def refuse_given(names: Iterable[str], reason: str) -> None:
     """Raise `UsageError` for an option of the current command that was given, but has no effect."""
-    source = click.get_current_context().get_parameter_source
+    context = click.get_current_context()
+    flags = {param.name: max(param.opts, key=len) for param in context.command.params}
     for name in names:
-        if source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise UsageError(f"--{name.replace('_', '-')}: has no effect {reason}")
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise UsageError(f"{flags[name]}: has no effect {reason}")
+
+
+@contextmanager
+def errors_of_file(file: Path | None, names: Iterable[str], use: Callable[[], object]) -> Iterator[None]:
+    """Name a file of settings in an error of the block that `use`, which uses the file alone, raises as well.
+
+    A name at the top of the file that is an option of the current command is an error, too.
+    """
+    flags = {flag for param in click.get_current_context().command.params for flag in param.opts}
+    for name in names:
+        if name not in named_settings() and (flag := f"--{name.replace('_', '-')}") in flags:
+            raise UsageError(f"{file}: {name}: is an option of the command ({flag}), not a setting")
+    try:
+        yield
+    except UsageError as error:
+        message = str(error)
+        try:
+            if file is not None:
+                use()
+        except UsageError as of_file:
+            if str(of_file) == message:
+                raise UsageError(f"{file}: {message}") from None
+        raise
 
 
 def print_json(value: Any) -> None:
@@ -145,6 +170,14 @@ def chosen_settings(values: Mapping[str, Any], assignments: tuple[str, ...] = ()
         void, length = lengths["epochs"], lengths["steps"]
         raise UsageError(f"{void}: has no effect with {length}, which sets the length of the training")
     return settings
+
+
+def over_file(settings: Table, of_file: Table) -> Table:
+    """Return the settings of options over those of a file, without its `epochs` if options set `steps`."""
+    merged, given = merge_settings(settings, of_file), flat(settings)
+    if given.get("training.steps") is not None and "training.epochs" not in given:
+        merged["training"].pop("epochs", None)
+    return merged
 
 
 def old_option(flag: str) -> str:

@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,14 +118,17 @@ def command(
         run_sweep,
         source_of,
     )
+    from revgn.sweeps.launch import Listed
     from revgn.sweeps.tune import Tuned
+    from revgn.training import idle_length
 
-    plan = Plan() if file is None else load_plan(file)
-    settings = options.chosen_settings(values, assignments, dict(plan.settings))
     if tune is not None and search is not None:
         raise UsageError("--tune and --search: both choose the trials; use only one of them")
-    if tune is not None or search is not None:
-        plan = replace(plan, tune=None, search=None)
+    of_file = plan = Plan() if file is None else load_plan(file)
+    if tune is not None:
+        plan = replace(plan, search=None)
+    if search is not None:
+        plan = replace(plan, tune=None, rule=Plan().rule)
     of_sweep = {
         "random": random,
         "random_seed": random_seed,
@@ -133,19 +137,31 @@ def command(
         "search": search,
         "median_after": median_after,
     }
-    plan = _with_options(plan, settings, axes, of_sweep)
-    if plan.tune is None:
-        options.refuse_given(("rule",), "without --tune")
-    if plan.random is None:
-        options.refuse_given(("random_seed",), "without --random")
-    if plan.search is not None:
-        options.refuse_given(("random",), "on a search")
-    folder = out or _folder(file, plan)
+    names = of_file.settings.keys() - of_sweep.keys()
+    with options.errors_of_file(file, names, lambda: source_of(of_file, out or _folder(file, of_file))):
+        settings = options.chosen_settings(values, assignments, dict(plan.settings))
+        plan = _with_options(plan, settings, axes, of_sweep)
+        if plan.tune is None:
+            options.refuse_given(("rule",), "without --tune")
+        if plan.random is None:
+            options.refuse_given(("random_seed",), "without --random")
+        if plan.search is not None:
+            options.refuse_given(("random",), "on a search")
+        folder = out or _folder(file, plan)
+        if dry_run and plan.search is not None:
+            raise UsageError("--dry-run and --search: a search chooses each trial from earlier results")
+        check_folder(plan, folder)
+        source = source_of(plan, folder)
+    for text in dict.fromkeys(chain(*map(idle_length, (plan.settings, *plan.variants.values())))):
+        say_note(text)
+    if isinstance(source, Listed) and plan.random is not None:
+        points = len(source.trials) // max(1, len(plan.variants))
+        if points < plan.random:
+            say_note(
+                f"--random {plan.random}: some points were drawn repeatedly; each of the {points} different "
+                "ones is run once"
+            )
     hopeless = None if plan.median_after is None else MedianRule(plan.median_after)
-    if dry_run and plan.search is not None:
-        raise UsageError("--dry-run and --search: a search chooses each trial from earlier results")
-    check_folder(plan, folder)
-    source = source_of(plan, folder)
     if dry_run:
         print_forecast(source, plan, folder, 1 if workers is None else workers, as_json)
         return
@@ -168,6 +184,13 @@ def command(
             observe=observe,
             should_stop=should_stop,
         )
+    longest = max((state.beat.epoch for state in board.values() if state.status == "finished"), default=0)
+    is_idle = hopeless is not None and 0 < longest <= hopeless.after
+    if hopeless is not None and is_idle:
+        say_note(
+            f"--median-after {hopeless.after:g}: had no effect, since no trial trained for more than "
+            f"{longest:.4g} epochs"
+        )
     has_more = bool(source.more(board, 1)) if isinstance(source, Tuned) else not board
     by_test = any(state.beat.by_test for state in board.values())
     if isinstance(source, Tuned) and not as_json:
@@ -177,7 +200,7 @@ def command(
     selecting = {
         "tuning": isinstance(source, Tuned) and plan.rule == "score",
         "the search": isinstance(source, Searched),
-        "the median rule": hopeless is not None,
+        "the median rule": hopeless is not None and not is_idle,
     }
     if by_test and any(selecting.values()):
         _note_on_test(" and ".join(name for name, is_used in selecting.items() if is_used))
@@ -210,7 +233,7 @@ def _with_options(
 ) -> "Plan":
     """Return the plan of the file with the options applied."""
     from revgn.errors import UsageError
-    from revgn.settings import canonical, flat, merge_settings
+    from revgn.settings import canonical, flat
     from revgn.sweeps import parse_axis
     from revgn.sweeps.plan import LENGTH
     from revgn.sweeps.tune import is_same_setting
@@ -229,12 +252,15 @@ def _with_options(
         of_options[path] = parse_axis(path, values)
     found = replace(
         plan,
-        settings=merge_settings(settings, dict(plan.settings)),
+        settings=options.over_file(settings, dict(plan.settings)),
         axes=tuple((axes | of_options).values()),
         **{name: value for name, value in of_sweep.items() if value is not None},
     )
+    tuned, _, values = (found.tune or "").partition("=")
     for path, value in flat(settings).items():
         setting = path.removesuffix(".kind")
+        if values and not values.startswith("x") and is_same_setting(found, tuned, setting):
+            raise UsageError(f"{setting}: has no effect, since the tuning sets {tuned}")
         for axis in found.axes:
             is_void = {axis.path, path} == LENGTH and value is not None
             if is_void or is_same_setting(found, axis.path, setting):

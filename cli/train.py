@@ -49,16 +49,21 @@ def command(
     revgn train --optimizer adam --print-config > adam.toml
     """
     from revgn.launch import start_run
-    from revgn.settings import build_config, config_template, merge_settings, parse_toml
+    from revgn.settings import build_config, config_template, parse_toml
     from revgn.store import check_vacant
-    from revgn.training import choose_defaults
+    from revgn.training import choose_defaults, idle_length
 
-    layers = []
-    if file is not None:
-        layers.append(parse_toml(file.read_text(encoding="utf-8", errors="replace"), str(file)))
-    settings = merge_settings(options.chosen_settings(values, assignments, *layers), *layers)
-    config = build_config(settings)
     if print_config:
+        options.refuse_given(("dry_run", "out", "as_json"), "with --print-config")
+    of_file: dict[str, Any] = {}
+    if file is not None:
+        of_file = parse_toml(file.read_text(encoding="utf-8", errors="replace"), str(file))
+    with options.errors_of_file(file, of_file, lambda: build_config(of_file)):
+        settings = options.over_file(options.chosen_settings(values, assignments, of_file), of_file)
+        config = build_config(settings)
+    if print_config:
+        for text in idle_length(settings):
+            say_note(text)
         complete = config if config.preset else choose_defaults(settings).config
         click.echo(config_template(complete), nl=False)
         return
@@ -123,12 +128,13 @@ def _print_estimate(settings: dict[str, Any], as_json: bool) -> None:
         choose_defaults,
         choose_solver,
         estimate_step,
+        idle_length,
         idle_settings,
         solver_choice,
     )
 
     config, dataset, _ = chosen = choose_defaults(settings)
-    for text in filter(None, (*notes_on_data(dataset), str(chosen))):
+    for text in filter(None, (*notes_on_data(dataset), str(chosen), *idle_length(settings))):
         say_note(text)
     config, by_solver = choose_solver(config, dataset)
     problem = build_problem(config, dataset, shapes_only=True)

@@ -74,6 +74,8 @@ def start_run(
         else:
             config, dataset, _ = chosen = training.choose_defaults(what)
             config, choices = with_data_found(config), str(chosen)
+            for text in training.idle_length(what):
+                note(text)
         for text in notes_on_data(dataset):
             note(text)
         config, estimates = training.choose_solver(config, dataset)

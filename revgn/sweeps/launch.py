@@ -156,6 +156,8 @@ def source_of(plan: Plan, folder: Path) -> Listed | Tuned | Searched:
     """
     if plan.tune is not None:
         return tuned(plan, folder, plan.tune, plan.rule)
+    if plan.rule != Plan().rule:
+        raise UsageError(f"rule: {plan.rule} has no effect without tune")
     if plan.search is not None:
         return Searched(plan, plan.search, folder)
     return Listed(plan_trials(with_files_found(plan, Path.cwd())))
@@ -189,10 +191,13 @@ def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
     plan = with_files_found(plan, Path.cwd())
     name, _, values = text.partition("=")
     path = canonical(name.strip())
+    on_grid = [axis for axis in plan.axes if is_same_setting(plan, axis.path, path)]
+    if values and on_grid:
+        raise UsageError(f"tune {name} and grid {on_grid[0].path}: both have values; use only one of them")
     if values:
         axis = parse_axis(path, values.removeprefix("x"))
-    elif given := [axis for axis in plan.axes if is_same_setting(plan, axis.path, path)]:
-        axis = given[0]
+    elif on_grid:
+        axis = on_grid[0]
     elif path == LR:
         return Tuned(plan, Axis(path, LR_FACTORS), rule, folder, relative=True)
     else:

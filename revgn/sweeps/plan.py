@@ -194,7 +194,7 @@ def make_trial(plan: Plan, choices: Mapping[str, Any], variant: str | None = Non
         settings = merge_settings(settings_by_name(choices, *weaker, of_first=True), *weaker)
         build_config(settings)
     except UsageError as error:
-        raise UsageError(f"trial {label}: {error}") from None
+        raise UsageError(f"trial {label}: {error}" if label else str(error)) from None
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     safe = re.sub(r"[^\w.+=-]+", "-", label)[:_NAME_LENGTH]
     return Trial(f"{safe}_{digest}" if safe else digest, settings, named)

@@ -18,7 +18,7 @@ from revgn.training.evaluation import (
     regression_scores,
     start_probe,
 )
-from revgn.training.idle import idle_at_end, idle_settings
+from revgn.training.idle import idle_at_end, idle_length, idle_settings
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, train
 from revgn.training.model import Model, build_model, model_of, outputs_in_pieces
 from revgn.training.problem import (
@@ -56,6 +56,7 @@ __all__ = [
     "evaluate",
     "evaluate_part",
     "idle_at_end",
+    "idle_length",
     "idle_settings",
     "initial_state",
     "load_data",

@@ -1,12 +1,12 @@
 """Settings without effect in a run: a switch that does not happen, or a setting of a feature that is off."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from revgn.data import dataset_names
 from revgn.optimizers import GaussNewton, StepDecay, Switch
-from revgn.settings import parts_of
+from revgn.settings import flat, parts_of
 from revgn.solvers import ConjugateGradients, MinimumNorm
 from revgn.training.problem import Problem, TrainState
 
@@ -37,6 +37,20 @@ def idle_settings(problem: Problem) -> list[str]:
     elif isinstance(schedule, StepDecay) and schedule.warmup + schedule.every >= steps:
         found.append(f"the schedule never lowers lr: every is {schedule.every}, with the {of_run}")
     return found + list(_of_what_is_off(problem))
+
+
+def idle_length(settings: Mapping[str, Any]) -> list[str]:
+    """Return a message if nested settings give epochs that have no effect, since they also give steps.
+
+    Examples
+    --------
+    >>> idle_length({"training": {"epochs": 3, "steps": 2}})
+    ['training.epochs has no effect with training.steps, which sets the length of the training']
+    """
+    given = flat(dict(settings))
+    if "training.epochs" not in given or given.get("training.steps") in (None, "none"):
+        return []
+    return ["training.epochs has no effect with training.steps, which sets the length of the training"]
 
 
 def idle_at_end(problem: Problem, state: TrainState) -> list[str]:

@@ -82,14 +82,22 @@ def outline(run: Run) -> dict[str, Any]:
 def changed_settings(run: Run) -> dict[str, Any]:
     """Return the settings that differ from the defaults, by dotted path."""
     try:
-        return changed_by(build_config(run.config))
+        return _in_effect(changed_by(build_config(run.config)))
     except UsageError:  # the run used the user's own structs, which have no registered defaults
         return flat(run.config)
 
 
 def all_settings(run: Run) -> dict[str, Any]:
-    """Return all settings by dotted path; settings introduced after the run was made have their defaults."""
-    return flat(filled_settings(run.config))
+    """Return all settings by dotted path; settings introduced after the run was made have their defaults.
+
+    Epochs that have no effect, since the number of steps is set, are left out.
+    """
+    return _in_effect(flat(filled_settings(run.config)))
+
+
+def _in_effect(settings: dict[str, Any]) -> dict[str, Any]:
+    is_void = settings.get("training.steps") is not None
+    return {path: of for path, of in settings.items() if not (is_void and path == "training.epochs")}
 
 
 def differing_settings(runs: Sequence[Run]) -> list[str]:

@@ -93,6 +93,12 @@ def test_runs_that_differ_in_their_seed_only_are_named_by_their_seeds(invoke, sw
         assert found[1].startswith(f"{name}  ")
 
 
+def test_two_formats_are_refused(invoke, sweep):
+    found = invoke("compare", "s", "--json", "--csv")
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert found.stderr == "revgn: --json and --csv: both choose the format; use only one of them\n"
+
+
 def test_an_order_by_the_test_set_is_warned_of(train, invoke):
     for lr in (0.1, 0.2):
         train(f"r{lr}", "--lr", lr, "-q")

@@ -130,6 +130,13 @@ def test_a_dry_run_prints_the_names_of_the_trials(options, invoke, tmp_path, min
         (("--grid", "lr=0.1..1"), "a range has no countable values"),
         (("--tune", "damping"), "tune damping: has no initial values"),
         (("--tune", "lr", "--search", 3), "--tune and --search: both choose the trials"),
+        (("--tune", "lr=0.1,1", "--grid", "lr=0.7"), "tune lr and grid lr: both have values; use only one"),
+        (("--tune", "lr=0.1,1", "--lr", 0.7), "optimizer.lr: has no effect, since the tuning sets lr"),
+        (("--grid", "lr=0.1,1,0.1"), "grid lr: the value 0.1 is given twice"),
+        (
+            ("--grid", "lr=1", "--grid", "optimizer.lr=2"),
+            "lr and optimizer.lr: both set optimizer.lr; use only",
+        ),
         (("--lr", 0.5, "--grid", "lr=0.1,0.3"), "optimizer.lr: has no effect, since the grid sets lr"),
         (("--epochs", 3, "--grid", "training.epochs=1,2"), "training.epochs: has no effect, since the grid"),
         (("--optimizer", "sgd", "--grid", "optimizer=sgd,adam"), "optimizer: has no effect, since the grid"),
@@ -194,6 +201,55 @@ def test_options_that_variants_override_are_refused_or_noted(invoke, tmp_path, m
     assert found.exit_code == (2 if "since" in message else 0)
     assert message in found.stderr
     assert len(found.stderr.splitlines()) == bool(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("sweep.rule = 'fit'", (), "own.toml: rule: fit has no effect without tune"),
+        ("sweep.rule = 'fit'", ("--tune", "lr"), ""),
+        (
+            "sweep = {rule = 'fit', tune = 'lr=0.1,1'}",
+            ("--lr", 2),
+            "optimizer.lr: has no effect, since the tuning",
+        ),
+        ("sweep.tune = 'lr=x1,3'", ("--lr", 2), ""),
+        ("optimizer.lr = -1", (), "own.toml: optimizer.lr: -1.0 cannot be used; expected a number > 0"),
+        ("optimizer.lr = -1", ("--lr", 2), ""),
+        ("optimizer.lr = 1", ("--hidden", -1), "revgn: network.hidden: -1 cannot be used"),
+        ("dry-run = true", (), "own.toml: dry-run: is an option of the command (--dry-run), not a setting"),
+        (
+            "training = {epochs = 3, steps = 2}",
+            (),
+            "revgn: training.epochs has no effect with training.steps",
+        ),
+        ("training = {epochs = 3, steps = 2}", ("--epochs", 2), ""),
+        ("training.epochs = 3", ("--steps", 2), ""),
+        (
+            "grid.seed = '0..2'",
+            ("--random", 10),
+            "drawn repeatedly; each of the 3 different ones is run once",
+        ),
+    ],
+)
+def test_settings_of_a_file_that_contradict_others_are_refused_or_noted(
+    text, options, message, invoke, tmp_path, minutes
+):
+    (tmp_path / "own.toml").write_text(text)
+    found = invoke("sweep", "own.toml", *options, "--dry-run")
+    is_noted = "epochs" in message or "drawn" in message
+    assert found.exit_code == (0 if is_noted or not message else 2)
+    assert message in found.stderr
+    assert len(found.stderr.splitlines()) == bool(message)
+
+
+@pytest.mark.parametrize(("after", "is_noted"), [(1, True), (0, False)])
+def test_a_median_rule_that_never_acts_is_noted(after, is_noted, invoke, in_process):
+    options = ("--epochs", 1, "--grid", "lr=0.1,0.2", "--median-after", after, "--out", "s", "-q")
+    found = invoke("sweep", *TINY, *options)
+    message = f"--median-after {after}: had no effect, since no trial trained for more than 1 epochs"
+    assert (message in found.stderr) == is_noted
+    assert ("the median rule selects by the test set" in found.stderr) != is_noted
 
 
 def test_options_of_another_optimizer_than_those_on_the_grid_are_refused(invoke, minutes):

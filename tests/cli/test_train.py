@@ -257,6 +257,52 @@ def test_options_that_contradict_each_other_are_refused(options, message, invoke
     assert list(tmp_path.iterdir()) == []
 
 
+def test_steps_of_a_file_void_its_epochs_with_a_note(invoke, tmp_path):
+    """A file of a run has both. An option replaces both."""
+    options = ("--subset", 200, "--hidden", 16, "--batch-size", 50)
+    note = "revgn: training.epochs has no effect with training.steps, which sets the length of the training"
+    (tmp_path / "own.toml").write_text("training = {epochs = 3, steps = 2}")
+    for how in ("--dry-run", "--print-config", "-q"):
+        assert note in invoke("train", "own.toml", *options, how).stderr.splitlines()
+    (tmp_path / "epochs.toml").write_text("training.epochs = 3")
+    for file, option in (
+        ("own", "--epochs"),
+        ("own", "--steps"),
+        ("epochs", "--epochs"),
+        ("epochs", "--steps"),
+    ):
+        found = invoke("train", f"{file}.toml", *options, option, 5, "--dry-run", "--json")
+        assert json.loads(found.stdout)["steps"] == (5 if option == "--steps" else 5 * 4)
+        assert note not in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "flag"),
+    [(("--json",), "--json"), (("--out", "x"), "--out"), (("--dry-run",), "--dry-run")],
+)
+def test_printing_the_settings_refuses_other_actions(options, flag, invoke):
+    found = invoke("train", "--print-config", *options)
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert found.stderr == f"revgn: {flag}: has no effect with --print-config\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("optimizer.lrr = 1", (), "own.toml: optimizer.lrr: unknown setting; did you mean optimizer.lr?"),
+        ("optimizer.lr = -1", ("--seed", 2), "own.toml: optimizer.lr: -1.0 cannot be used"),
+        ("optimizer = 'adm'", ("--lr", 2), "--lr: optimizer.kind: unknown name 'adm'"),
+        ("optimizer.lr = 1", ("--hidden", -1), "revgn: network.hidden: -1 cannot be used"),
+        ("out = 'x'", (), "own.toml: out: is an option of the command (--out), not a setting"),
+    ],
+)
+def test_an_error_in_a_file_of_settings_names_the_file(text, options, message, invoke, tmp_path):
+    (tmp_path / "own.toml").write_text(text)
+    found = invoke("train", "own.toml", *options)
+    assert (found.exit_code, len(found.stderr.splitlines())) == (2, 1)
+    assert message in found.stderr
+
+
 def test_auto_chooses_a_solver_and_stores_it_in_the_run(invoke, tmp_path):
     options = ("--subset", 64, "--hidden", 8, "--batch-size", 32, "--solver", "auto", "--damping", 0.1)
     text = invoke("train", *options, "--dry-run").stdout

@@ -7,6 +7,7 @@ import pytest
 from revgn.settings import build_config, config_dict, settings_by_name
 from revgn.store import create_run, open_run
 from revgn.views import labels, summarize
+from revgn.views.groups import group_runs
 from revgn.views.summary import short_names
 
 
@@ -58,6 +59,14 @@ def test_summary_of_a_run(make_run):
     assert found["split"] == {"forward": 0.5, "solve": 0.5}
     assert found["memory_bytes"] == 7e6
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_epochs_without_effect_are_no_difference_between_runs(make_run):
+    """Steps set the length of both runs, so that only the seeds differ."""
+    runs = [make_run(f"run{k}", {"epochs": 5 + k, "steps": 4, "seed": k}) for k in range(2)]
+    assert labels(runs) == ["seed 0", "seed 1"]
+    assert "training.epochs" not in summarize(runs[1])["settings"]
+    assert len(group_runs(runs)) == 1
 
 
 def test_the_validation_accuracy_selects_the_best_evaluation(make_run):
