@@ -188,8 +188,7 @@ def command(
     is_idle = hopeless is not None and 0 < longest <= hopeless.after
     if hopeless is not None and is_idle:
         say_note(
-            f"--median-after {hopeless.after:g}: had no effect, since no trial trained for more than "
-            f"{longest:.4g} epochs"
+            f"--median-after {hopeless.after:g}: had no effect, since all trials ended by epoch {longest:.4g}"
         )
     has_more = bool(source.more(board, 1)) if isinstance(source, Tuned) else not board
     by_test = any(state.beat.by_test for state in board.values())

@@ -217,7 +217,7 @@ def _flatten(rows: Rows, layout: LayoutChoice, where: str) -> HostArray:
     if inputs.size == 0:
         raise DataError(f"{where} inputs have shape {inputs.shape}: nothing to train on")
     if inputs.dtype.kind not in "biuf":
-        raise DataError(f"{where} inputs have dtype {inputs.dtype}; expected numbers")
+        raise DataError(f"{where} inputs have dtype {inputs.dtype}; expected real numbers")
     flat = flat_images(inputs, layout, where)
     if flat.dtype != np.uint8:
         flat = as_float64(flat)

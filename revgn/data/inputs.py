@@ -117,7 +117,7 @@ def flat_inputs(x: HostArray, interface: Interface, where: str) -> HostArray:
         If they have another shape than the network expects.
     """
     if x.dtype.kind not in "biuf":
-        raise DataError(f"{where}: inputs have dtype {x.dtype}; expected numbers")
+        raise DataError(f"{where}: inputs have dtype {x.dtype}; expected real numbers")
     d, shape = interface.shift.size, interface.image_shape
     channels_last = shape and (*shape[1:], shape[0])
     has_other_axes = shape is not None and x.ndim > 2 and x.shape[1:] not in (shape, channels_last, shape[1:])

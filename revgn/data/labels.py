@@ -146,7 +146,7 @@ def _checked(targets: HostArray, where: str) -> HostArray:
             raise DataError(f"{where} have shape {targets.shape} and hold text; expected one label per row")
         return targets if targets.dtype.kind == "U" else np.char.decode(targets, "utf-8", "replace")
     if targets.dtype.kind not in "biuf":
-        raise DataError(f"{where} have dtype {targets.dtype}; expected numbers or text")
+        raise DataError(f"{where} have dtype {targets.dtype}; expected real numbers or text")
     if targets.dtype.kind == "f":
         check_finite(targets.reshape(targets.shape[0], -1), where)
     return targets

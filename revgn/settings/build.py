@@ -205,6 +205,8 @@ def _unknown_setting(name: str, cls: type, path: str) -> str:
     """Return the message for an unknown field: its new name, structs that have it, or the nearest name."""
     if hint := renamed(f"{path}{name}"):
         return f"{path}{name}: {hint}"
+    if cls is Own:
+        return f"{path}{name}: is not a setting of a user-defined {path.rstrip('.').rpartition('.')[2]}"
     if inside := [of for of in dict(_fields(cls, {}, None, path)) if of.endswith(f".{name}")]:
         return f"{path}{name}: unknown setting; did you mean {min(inside, key=len)}?"
     if (family := family_of(cls)) and (hint := missing(name, family, kind_of(cls))):

@@ -11,7 +11,7 @@ from typing import Any
 from revgn.errors import UsageError, nearest
 from revgn.settings.build import FieldAt, Table, fields_at, merge_settings, missing, unknown_word, with_preset
 from revgn.settings.config import Config
-from revgn.settings.registry import FAMILIES, kind_of
+from revgn.settings.registry import FAMILIES, holders, kind_of
 from revgn.settings.renamed import renamed
 from revgn.settings.text import flat, nested
 from revgn.structs import Setting, settings_of
@@ -130,17 +130,23 @@ def _order(name: str) -> tuple[int, int, int]:
 def _absent(name: str, chosen: Mapping[str, FieldAt]) -> str:
     """Return the message for a field that no chosen struct has: the kinds that have it."""
     hints: dict[str, str] = {}
+    needed: list[str] = []
     for path, (of, value, struct) in chosen.items():
         if of.family is None:
             continue
         if struct is None and value is not None:
             kind = value.get("kind") if isinstance(value, dict) else value
             raise UsageError(f"{path}.kind: {unknown_word(kind, FAMILIES[of.family])}")
-        if hint := missing(name, of.family, f"{of.name} none" if struct is None else kind_of(struct)):
-            hints = {outer: text for outer, text in hints.items() if not path.startswith(f"{outer}.")}
-            hints[path] = hint
-    if hints:
-        return "; ".join(dict.fromkeys(hints.values()))
+        if not (kinds := holders(of.family, name)):
+            continue
+        hints = {outer: text for outer, text in hints.items() if not path.startswith(f"{outer}.")}
+        if struct is None:
+            needed.append(f"{of.name} {' or '.join(kinds)}")
+        else:
+            hints[path] = missing(name, of.family, kind_of(struct))
+    needs = [f"needs {' or '.join(needed)}"] if needed else []
+    if found := [*dict.fromkeys(hints.values()), *needs]:
+        return "; ".join(found)
     return _unknown(name)
 
 

@@ -92,15 +92,25 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
         if source.lower().endswith(_DATA):
             raise UsageError(f"{source}: holds data, not settings in TOML; use --data {source}") from None
         place = re.search(r"at line (\d+), column (\d+)", str(error))
+        if str(error).startswith(("Cannot", "Duplicate")):
+            number = int(place[1]) if place else text.count("\n") + 1
+            line = _line(text, number)
+            raise UsageError(
+                f"{source}: line {number}: {line!r}: the setting or table is given twice"
+            ) from None
         if place is None:
             raise UsageError(f"{source}: not TOML: the file ends within a value or a name") from None
-        line = " ".join(text.split("\n")[int(place[1]) - 1].split())[:60]
+        line = _line(text, int(place[1]))
         raise UsageError(
             f"{source}: not TOML: line {place[1]}, column {place[2]}: {line!r}; expected key = value, with "
             "text in quotation marks, or a table such as [training]"
         ) from None
     except RecursionError:
         raise UsageError(f"{source}: tables are nested too deeply") from None
+
+
+def _line(text: str, number: int) -> str:
+    return " ".join(text.split("\n")[number - 1].split())[:60]
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -135,9 +135,7 @@ def plan_tiles(n: int, c: int, width: int, size: int, memory: int, limits: Limit
         return size * (limits.tiles * (g * c) ** 2 + 2 * g * width + (HELD + 1) * g**2 + products)
 
     if at_work(1) > memory:
-        raise UsageError(
-            f"memory: {memory:,} bytes are not enough; tiles of single samples take {at_work(1):,} bytes"
-        )
+        raise UsageError(f"memory: {memory:,} B is not enough; tiles of single samples take {at_work(1):,} B")
     most = int(min(-(-n // _FEWEST), limits.order / c))
     largest = next((g for g in range(most, 1, -1) if 2 * at_work(g) <= memory), 1)
     samples = -(-n // -(-n // largest))

@@ -247,7 +247,7 @@ def test_settings_of_a_file_that_contradict_others_are_refused_or_noted(
 def test_a_median_rule_that_never_acts_is_noted(after, is_noted, invoke, in_process):
     options = ("--epochs", 1, "--grid", "lr=0.1,0.2", "--median-after", after, "--out", "s", "-q")
     found = invoke("sweep", *TINY, *options)
-    message = f"--median-after {after}: had no effect, since no trial trained for more than 1 epochs"
+    message = f"--median-after {after}: had no effect, since all trials ended by epoch 1"
     assert (message in found.stderr) == is_noted
     assert ("the median rule selects by the test set" in found.stderr) != is_noted
 

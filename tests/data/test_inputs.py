@@ -158,7 +158,7 @@ def test_arrays_that_cannot_be_used(save, tmp_path):
         rows(save(x=bad), interface())
     with pytest.raises(DataError, match="has no rows"):
         rows(save(x=X[:0]), interface())
-    with pytest.raises(DataError, match="expected numbers"):
+    with pytest.raises(DataError, match="expected real numbers"):
         rows(save(x=np.array([["a", "b", "c"]])), interface())
     with pytest.raises(UsageError, match="there is no such file"):
         rows(tmp_path / "none.npz", interface())

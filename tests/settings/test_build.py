@@ -316,6 +316,11 @@ def test_a_struct_of_the_user_s_own(monkeypatch):
         build_config({"optimizer": {"kind": "sign", "beta": 1}})
 
 
+def test_a_user_defined_network_has_no_settings():
+    with pytest.raises(UsageError, match=r"^network\.hidden: is not a setting of a user-defined network$"):
+        build_config({"network": {"hidden": 3}}, {"network": {"kind": "own", "description": "mine"}})
+
+
 def test_parts_of_a_tree():
     optimizer = Switch(Adam(), Paced(GaussNewton(BlockWise()), trust_radius=1.0), patience=3)
     kinds = [type(part) for part in parts_of(optimizer) if part is not None]

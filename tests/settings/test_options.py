@@ -122,10 +122,11 @@ def test_weaker_layers_determine_the_chosen_structs():
         ({"trust_radius": 1.0}, "--trust-radius: gauss-newton has no trust_radius; paced has"),
         (
             {"solver": "cg", "preconditioner": "none", "block_samples": 9},
-            "--block-samples: preconditioner none has no block_samples; blocks has",
+            "--block-samples: needs preconditioner blocks",
         ),
+        ({"decay": 0.5}, "--decay: needs metric features or average exponential"),
         ({"gamma": 0.5}, "--gamma: constant has no gamma; step has"),
-        ({"tail_start": 0.5}, "--tail-start: average none has no tail_start; tail has"),
+        ({"tail_start": 0.5}, "--tail-start: needs average tail"),
         (
             {"optimizer": "switch", "switch_at": 3, "lr": 0.1},
             "--lr: could be optimizer.first.lr or optimizer.second.lr; give the path, as in -s optimizer.f",

@@ -143,6 +143,23 @@ def test_a_toml_syntax_error_is_one_line():
             parse_toml(text, "own.toml")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[training]\nseed = 1\nseed = 1",
+        "[a]\n\n[a]\n",
+        "training.seed = 1\n\ntraining = {steps = 2}",
+        "\n\na = {b = 1, b = 2}\n",
+        "[a]\nb = {c = 1}\n[a.b]\nd = 2",
+    ],
+)
+def test_a_setting_that_is_given_twice_is_named(text):
+    line = text.split("\n")[2]
+    with pytest.raises(UsageError) as caught:
+        parse_toml(text, "own.toml")
+    assert str(caught.value) == f"own.toml: line 3: {line!r}: the setting or table is given twice"
+
+
 def test_a_file_of_data_is_no_file_of_settings():
     with pytest.raises(UsageError, match=r"^own/x\.CSV: holds data, not settings in TOML; use --data own/x"):
         parse_toml("a,b\n1,2\n", "own/x.CSV")

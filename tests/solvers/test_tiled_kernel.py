@@ -129,7 +129,7 @@ def test_nonfinite_kernel_gives_a_nan_step_without_an_error(tiles, numpy_backend
 def test_plan_respects_the_memory_bound(n, c, memory):
     width, size = 50, 4
     if memory < size * (3 * c**2 + 2 * width + 5):
-        with pytest.raises(UsageError, match=r"memory: 10,000 bytes are not enough; tiles of single samples"):
+        with pytest.raises(UsageError, match=r"memory: 10,000 B is not enough; tiles of single samples"):
             plan_tiles(n, c, width, size, memory)
         return
     plan = plan_tiles(n, c, width, size, memory)
