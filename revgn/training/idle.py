@@ -7,6 +7,7 @@ from typing import Any
 from revgn.data import dataset_names
 from revgn.optimizers import GaussNewton, StepDecay, Switch
 from revgn.settings import flat, parts_of
+from revgn.settings.config import TrainingSettings
 from revgn.solvers import ConjugateGradients, MinimumNorm
 from revgn.training.problem import Problem, TrainState
 
@@ -42,13 +43,16 @@ def idle_settings(problem: Problem) -> list[str]:
 def idle_length(settings: Mapping[str, Any]) -> list[str]:
     """Return a message if nested settings give epochs that have no effect, since they also give steps.
 
+    The default number of epochs is not counted, since the settings of a run contain it.
+
     Examples
     --------
     >>> idle_length({"training": {"epochs": 3, "steps": 2}})
     ['training.epochs has no effect with training.steps, which sets the length of the training']
     """
     given = flat(dict(settings))
-    if "training.epochs" not in given or given.get("training.steps") in (None, "none"):
+    default = TrainingSettings().epochs
+    if given.get("training.epochs", default) == default or given.get("training.steps") in (None, "none"):
         return []
     return ["training.epochs has no effect with training.steps, which sets the length of the training"]
 

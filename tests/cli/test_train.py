@@ -258,12 +258,14 @@ def test_options_that_contradict_each_other_are_refused(options, message, invoke
 
 
 def test_steps_of_a_file_void_its_epochs_with_a_note(invoke, tmp_path):
-    """A file of a run has both. An option replaces both."""
+    """An option replaces both. The default number of epochs, which the file of a run has, is not noted."""
     options = ("--subset", 200, "--hidden", 16, "--batch-size", 50)
     note = "revgn: training.epochs has no effect with training.steps, which sets the length of the training"
     (tmp_path / "own.toml").write_text("training = {epochs = 3, steps = 2}")
     for how in ("--dry-run", "--print-config", "-q"):
         assert note in invoke("train", "own.toml", *options, how).stderr.splitlines()
+    (tmp_path / "of_run.toml").write_text("training = {epochs = 5, steps = 2}")
+    assert note not in invoke("train", "of_run.toml", *options, "--dry-run").stderr
     (tmp_path / "epochs.toml").write_text("training.epochs = 3")
     for file, option in (
         ("own", "--epochs"),
