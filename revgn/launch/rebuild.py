@@ -14,7 +14,7 @@ from revgn.store.checkpoint import Checkpoint, best_checkpoint, latest_checkpoin
 from revgn.store.names import Weights, checkpoint_path
 from revgn.store.reader import Run, as_run
 from revgn.training import Problem, restore_average, restore_weights
-from revgn.training.problem import Drawn
+from revgn.training.state import Drawn
 
 Step = int | Literal["last", "best"]
 

@@ -21,13 +21,10 @@ from revgn.training.evaluation import (
 from revgn.training.idle import idle_at_end, idle_length, idle_settings
 from revgn.training.loop import DivergedError, Evaluated, Event, StepDone, train
 from revgn.training.model import Model, build_model, model_of, outputs_in_pieces
-from revgn.training.problem import (
-    Problem,
+from revgn.training.problem import Problem, build_problem, load_data, place_data
+from revgn.training.state import (
     TrainState,
-    build_problem,
     initial_state,
-    load_data,
-    place_data,
     restore_average,
     restore_state,
     restore_weights,

@@ -24,7 +24,8 @@ from revgn.losses import accuracy, value
 from revgn.networks import ChainParams
 from revgn.training.batches import batches, test_rows
 from revgn.training.model import outputs_in_pieces
-from revgn.training.problem import Problem, TrainState, averaged, initial_state, place_data
+from revgn.training.problem import Problem, place_data
+from revgn.training.state import TrainState, averaged, initial_state
 from revgn.training.step import Record, is_finite, train_step
 
 

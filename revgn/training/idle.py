@@ -9,7 +9,8 @@ from revgn.optimizers import GaussNewton, StepDecay, Switch
 from revgn.settings import flat, parts_of
 from revgn.settings.config import TrainingSettings
 from revgn.solvers import ConjugateGradients, MinimumNorm
-from revgn.training.problem import Problem, TrainState
+from revgn.training.problem import Problem
+from revgn.training.state import TrainState
 
 
 def idle_settings(problem: Problem) -> list[str]:

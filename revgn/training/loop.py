@@ -14,7 +14,8 @@ from revgn.settings import parts_of
 from revgn.training.batches import batches, other_batches
 from revgn.training.divergence import LASTING, begun, limit_of, stepped
 from revgn.training.evaluation import analyse, evaluate, start_probe
-from revgn.training.problem import Problem, TrainState, is_evaluated, is_measured, place_data
+from revgn.training.problem import Problem, is_evaluated, is_measured, place_data
+from revgn.training.state import TrainState
 from revgn.training.step import Record, is_finite, measure, train_step
 
 

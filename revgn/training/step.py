@@ -14,7 +14,8 @@ from revgn.networks import round_trip_error
 from revgn.optimizers import Linearization, schedule_factor, update
 from revgn.solvers import jacobian
 from revgn.training.average import update_average
-from revgn.training.problem import Problem, TrainState, is_evaluated, is_measured
+from revgn.training.problem import Problem, is_evaluated, is_measured
+from revgn.training.state import TrainState
 
 Batch = tuple[Array, Array]
 Record = dict[str, float]
