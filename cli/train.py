@@ -124,10 +124,8 @@ def _print_estimate(settings: dict[str, Any], as_json: bool) -> None:
     from revgn.data import notes_on_data
     from revgn.settings import FAMILIES, kind_of, parts_of
     from revgn.training import (
-        build_problem,
         choose_defaults,
-        choose_solver,
-        estimate_step,
+        estimate_settings,
         idle_length,
         idle_settings,
         solver_choice,
@@ -136,15 +134,13 @@ def _print_estimate(settings: dict[str, Any], as_json: bool) -> None:
     config, dataset, _ = chosen = choose_defaults(settings)
     for text in filter(None, (*notes_on_data(dataset), str(chosen), *idle_length(settings))):
         say_note(text)
-    config, by_solver = choose_solver(config, dataset)
-    problem = build_problem(config, dataset, shapes_only=True)
+    problem, estimate, by_solver = estimate_settings(config, dataset)
     for text in idle_settings(problem):
         say_note(text)
-    estimate = next(iter(by_solver.values())) if by_solver else estimate_step(problem)
     cost, (rows, features) = estimate.cost, dataset.train.inputs.shape
     outputs, steps, seconds = dataset.train.targets.shape[1], problem.total_steps, estimate.seconds_per_step
     if as_json:
-        kinds = [*by_solver, *map(kind_of, parts_of(config.optimizer))]
+        kinds = [*by_solver, *map(kind_of, parts_of(problem.config.optimizer))]
         options.print_json(
             {
                 "features": features,

@@ -8,7 +8,7 @@ from revgn.data import Dataset, load_dataset
 from revgn.settings import Config, config_dict, flat
 from revgn.sweeps.plan import Trial
 from revgn.sweeps.pool import LocalPool, visible_gpus
-from revgn.training import build_problem, choose_defaults, choose_solver, estimate_step
+from revgn.training import choose_defaults, estimate_settings
 from revgn.training.choices import remembered
 
 # Last parts of the settings that do not change the time of a step.
@@ -83,7 +83,5 @@ def _step_key(config: Config) -> str:
 
 def _step_time(config: Config, dataset: Dataset) -> tuple[float, int]:
     """Return the estimated seconds of a step, and the number of steps per epoch."""
-    config, by_solver = choose_solver(config, dataset)
-    problem = build_problem(config, dataset, shapes_only=True)
-    estimate = next(iter(by_solver.values())) if by_solver else estimate_step(problem)
+    problem, estimate, _ = estimate_settings(config, dataset)
     return estimate.seconds_per_step, problem.steps_per_epoch

@@ -149,6 +149,16 @@ def estimate_step(problem: Problem) -> Estimate:
     return _estimates([problem])[0]
 
 
+def estimate_settings(config: Config, dataset: Dataset) -> tuple[Problem, Estimate, dict[str, Estimate]]:
+    """Return the problem of settings, its estimate, and the estimates by which `choose_solver` chose.
+
+    Only the shapes of the problem's network are right; see `build_problem`.
+    """
+    config, by_solver = choose_solver(config, dataset)
+    problem = build_problem(config, dataset, shapes_only=True)
+    return problem, next(iter(by_solver.values()), None) or estimate_step(problem), by_solver
+
+
 def choose_solver(config: Config, dataset: Dataset) -> tuple[Config, dict[str, Estimate]]:
     """Replace every automatic solver by the solver with the shorter estimated time per step.
 
