@@ -107,7 +107,7 @@ def _metrics(state: "TrialState") -> tuple[str, str, str]:
     from revgn.views.compare import judged_label, metric_text
 
     beat, score = state.beat, ""
-    if beat.scores:
+    if beat.scores and beat.judged:
         value, metric = beat.scores[-1][1], beat.judged.removesuffix("_average")
         text = metric_text(metric, value if metric.endswith("accuracy") else -value)
         score = f"{judged_label(beat.judged)} {text}"

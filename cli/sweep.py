@@ -108,6 +108,7 @@ def command(
     revgn sweep --optimizer adam --tune lr --grid seed=0..2 --median-after 2
     """
     from revgn.errors import UsageError
+    from revgn.settings import flat
     from revgn.sweeps import (
         MedianRule,
         Plan,
@@ -118,7 +119,8 @@ def command(
         run_sweep,
         source_of,
     )
-    from revgn.sweeps.launch import Listed
+    from revgn.sweeps.launch import Listed, check_contradictions
+    from revgn.sweeps.plan import LENGTH
     from revgn.sweeps.tune import Tuned
     from revgn.training import idle_length
 
@@ -138,7 +140,14 @@ def command(
         "median_after": median_after,
     }
     names = of_file.settings.keys() - of_sweep.keys()
-    with options.errors_of_file(file, names, lambda: source_of(of_file, out or _folder(file, of_file))):
+    is_new = file is None or not file.is_dir()  # a folder may have the plan of an older version
+
+    def use_file() -> None:
+        if is_new:
+            check_contradictions(of_file)
+        source_of(of_file, out or _folder(file, of_file))
+
+    with options.errors_of_file(file, names, use_file):
         settings = options.chosen_settings(values, assignments, dict(plan.settings))
         plan = _with_options(plan, settings, axes, of_sweep)
         if plan.tune is None:
@@ -150,9 +159,13 @@ def command(
         folder = out or _folder(file, plan)
         if dry_run and plan.search is not None:
             raise UsageError("--dry-run and --search: a search chooses each trial from earlier results")
+        if is_new:
+            check_contradictions(plan)
         check_folder(plan, folder)
         source = source_of(plan, folder)
-    for text in dict.fromkeys(chain(*map(idle_length, (plan.settings, *plan.variants.values())))):
+    is_replaced = LENGTH & flat(settings).keys()  # options replace the length of a file
+    given = (plan.settings,) if is_new and not is_replaced else ()
+    for text in dict.fromkeys(chain(*map(idle_length, (*given, *plan.variants.values())))):
         say_note(text)
     if isinstance(source, Listed) and plan.random is not None:
         points = len(source.trials) // max(1, len(plan.variants))
@@ -184,8 +197,9 @@ def command(
             observe=observe,
             should_stop=should_stop,
         )
-    longest = max((state.beat.epoch for state in board.values() if state.status == "finished"), default=0)
-    is_idle = hopeless is not None and 0 < longest <= hopeless.after
+    longest = max((state.beat.epoch for state in board.values()), default=0)
+    have_ended = all(state.is_over for state in board.values())
+    is_idle = hopeless is not None and have_ended and 0 < longest <= hopeless.after
     if hopeless is not None and is_idle:
         say_note(
             f"--median-after {hopeless.after:g}: had no effect, since all trials ended by epoch {longest:.4g}"
@@ -232,12 +246,14 @@ def _with_options(
 ) -> "Plan":
     """Return the plan of the file with the options applied."""
     from revgn.errors import UsageError
-    from revgn.settings import canonical, flat
+    from revgn.settings import canonical, flat, merge_settings
     from revgn.sweeps import parse_axis
     from revgn.sweeps.plan import LENGTH
     from revgn.sweeps.tune import is_same_setting
 
-    axes = {axis.path: axis for axis in plan.axes}
+    tuned, _, values = (of_sweep["tune"] or "").partition("=")
+    replaced = [values and is_same_setting(plan, axis.path, canonical(tuned.strip())) for axis in plan.axes]
+    axes = {axis.path: axis for axis, is_void in zip(plan.axes, replaced, strict=True) if not is_void}
     of_options: dict[str, Axis] = {}
     for text in texts:
         name, equals, values = text.partition("=")
@@ -251,7 +267,7 @@ def _with_options(
         of_options[path] = parse_axis(path, values)
     found = replace(
         plan,
-        settings=options.over_file(settings, dict(plan.settings)),
+        settings=merge_settings(settings, dict(plan.settings)),
         axes=tuple((axes | of_options).values()),
         **{name: value for name, value in of_sweep.items() if value is not None},
     )

@@ -100,7 +100,13 @@ def array_paths(file: Any) -> list[str]:
     """Return the names of the arrays in an HDF5 file and of its links to arrays, then the paths in groups."""
     import h5py
 
-    found = [name for name in file if file.get(name, getclass=True) is not h5py.Group]
+    def is_array(name: str) -> bool:
+        try:
+            return file.get(name, getclass=True) is not h5py.Group
+        except (KeyError, OSError, RuntimeError):  # a link to nothing
+            return False
+
+    found = list(filter(is_array, file))
     file.visititems(lambda name, node: found.append(name) if isinstance(node, h5py.Dataset) else None)
     return list(dict.fromkeys(found))
 

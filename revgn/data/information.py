@@ -207,8 +207,8 @@ def _is_narrow(values: HostArray, scale: HostArray) -> HostArray:
 
 def _given_targets(task: Task, train: Part, names: Sequence[str]) -> list[str]:
     """Warn of columns that are the target, or from which the class can be read off."""
-    found = columns_with_target(task, train)
-    if not found.size:
+    found, count = columns_with_target(task, train), train.targets.shape[1]
+    if not found.size or (task == "regression" and found.size >= count > 1):  # all: an autoencoder
         return []
     equal = "equal to a target" if task == "regression" else "in one-to-one correspondence with the class"
     return [

@@ -106,7 +106,7 @@ def _choose_columns(
         text = same_name(text)
         whole = " ".join(text.split())
         names = [whole] if whole in named else [" ".join(name.split()) for name in text.split(",")]
-        return list(filter(None, names))
+        return list(dict.fromkeys(filter(None, names)))
 
     targets = listed(settings.target or "")
     chosen = listed(settings.columns or "")
@@ -116,9 +116,7 @@ def _choose_columns(
             f"{where}: columns: name either the columns to use or, with a minus sign, to leave out"
         )
     for setting, names in (("target", targets), ("columns", left_out or chosen)):
-        for k, name in enumerate(names):
-            if name in names[:k]:
-                raise UsageError(f"{where}: {setting}: {name!r} is listed twice")
+        for name in names:
             if name not in named:
                 raise UsageError(f"{where}: {setting}: no column is named {name!r}; {shown}")
             if setting == "columns" and name in targets:

@@ -13,7 +13,6 @@ Numbers of a range are rounded for a setting that takes only whole numbers, such
 import json
 import math
 import re
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -40,12 +39,10 @@ class Axis:
 
     def __post_init__(self) -> None:
         try:
-            words = Counter(map(json.dumps, self.values))
+            json.dumps(self.values)
         except TypeError:  # as for a date of TOML
             bad = ", ".join(map(str, self.values))
             raise UsageError(f"grid {self.path}: {bad}: expected numbers, text or lists of these") from None
-        if self.values and (most := words.most_common(1)[0])[1] > 1:
-            raise UsageError(f"grid {self.path}: the value {most[0]} is given twice")
 
     @property
     def is_continuous(self) -> bool:

@@ -1,5 +1,7 @@
 """Starting a sweep: its folder, its plan and its workers."""
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -126,6 +128,19 @@ def check_folder(plan: Plan, folder: Path) -> None:
         )
 
 
+def check_contradictions(plan: Plan) -> None:
+    """Raise `UsageError` if parts of a new plan contradict each other or have no effect."""
+    if plan.tune is None and plan.rule != Plan().rule:
+        raise UsageError(f"rule: {plan.rule} has no effect without tune")
+    name, _, values = (plan.tune or "").partition("=")
+    for axis in plan.axes:
+        if values and is_same_setting(plan, axis.path, canonical(name.strip())):
+            raise UsageError(f"tune {name} and grid {axis.path}: both have values; use only one of them")
+        for value, count in Counter(map(json.dumps, axis.values)).items():
+            if count > 1:
+                raise UsageError(f"grid {axis.path}: the value {value} is given twice")
+
+
 def first_data(source: Source, plan: Plan, folder: Path, *, download: bool = True) -> Dataset | None:
     """Return the data set of the first trial that has no run yet, or None if there is no such trial.
 
@@ -156,8 +171,6 @@ def source_of(plan: Plan, folder: Path) -> Listed | Tuned | Searched:
     """
     if plan.tune is not None:
         return tuned(plan, folder, plan.tune, plan.rule)
-    if plan.rule != Plan().rule:
-        raise UsageError(f"rule: {plan.rule} has no effect without tune")
     if plan.search is not None:
         return Searched(plan, plan.search, folder)
     return Listed(plan_trials(with_files_found(plan, Path.cwd())))
@@ -191,12 +204,9 @@ def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
     plan = with_files_found(plan, Path.cwd())
     name, _, values = text.partition("=")
     path = canonical(name.strip())
-    on_grid = [axis for axis in plan.axes if is_same_setting(plan, axis.path, path)]
-    if values and on_grid:
-        raise UsageError(f"tune {name} and grid {on_grid[0].path}: both have values; use only one of them")
     if values:
         axis = parse_axis(path, values.removeprefix("x"))
-    elif on_grid:
+    elif on_grid := [axis for axis in plan.axes if is_same_setting(plan, axis.path, path)]:
         axis = on_grid[0]
     elif path == LR:
         return Tuned(plan, Axis(path, LR_FACTORS), rule, folder, relative=True)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ import pytest
 from processes import wait_until
 
 from revgn.launch import check_run
-from revgn.store import list_runs, open_run
+from revgn.store import list_runs, open_run, open_runs
 from revgn.sweeps import forecast, load_plan
 from revgn.sweeps.claim import Silence, is_held, newest_claim
 
@@ -461,3 +462,36 @@ def test_a_stopped_sweep_on_a_local_cluster_is_quiet(spawn, tmp_path):
     assert (process.returncode, output) == (130, "1 interrupted\nrevgn sweep s\n")
     assert "stopping each trial" in errors
     assert not [word for word in ("distributed", "Traceback", "Error") if word in errors]
+
+
+SMALL = "data.subset = 100\nnetwork.hidden = 8\n"
+
+
+def test_a_command_that_replaces_the_length_of_a_file_goes_on_in_its_folder(invoke, tmp_path):
+    own = SMALL + "training = {epochs = 2, batch_size = 50}\ngrid.lr = [0.1, 0.2]\n"
+    (tmp_path / "own.toml").write_text(own)
+    command = ("sweep", "own.toml", "--steps", 2, "--out", "s", "-q")
+    assert invoke(*command).exit_code == 0
+    trials = {run.folder.name for run in open_runs(tmp_path / "s")}
+    for again in (command, ("sweep", "s", "-q")):
+        found = invoke(*again)
+        assert (found.exit_code, "no effect" in found.stderr) == (0, False)
+        assert {run.folder.name for run in open_runs(tmp_path / "s")} == trials
+
+
+def test_values_of_tune_replace_the_grid_of_a_file(invoke, tmp_path):
+    own = SMALL + 'sweep.tune = "lr"\ntraining.steps = 2\ngrid.lr = [1e-9, 2e-9]\n'
+    (tmp_path / "own.toml").write_text(own)
+    assert invoke("sweep", "own.toml", "--tune", "lr=0.1,0.3", "--out", "s", "-q").exit_code == 0
+    assert min(run.config["optimizer"]["lr"] for run in open_runs(tmp_path / "s")) > 1e-3
+
+
+def test_a_folder_of_an_older_version_is_continued(invoke, tmp_path):
+    """A value that is given twice, and a rule without tuning, were harmless."""
+    (tmp_path / "s").mkdir()
+    own = SMALL + 'sweep.rule = "fit"\ntraining.steps = 2\ngrid.lr = [0.1, 0.1]\n'
+    (tmp_path / "s" / "sweep.toml").write_text(own)
+    assert invoke("sweep", "s", "-q").exit_code == 0
+    assert len(open_runs(tmp_path / "s")) == 1
+    shutil.copy(tmp_path / "s" / "sweep.toml", tmp_path / "new.toml")
+    assert invoke("sweep", "new.toml", "-q").exit_code == 2

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from revgn.data import load_dataset
+from revgn.data.archives import array_paths
 from revgn.errors import DataError, UsageError
 
 rng = np.random.default_rng(0)
@@ -349,3 +350,11 @@ def test_a_damaged_npz_loads_or_is_a_data_error(tmp_path, data, cut):
     except (DataError, UsageError) as error:
         line = str(error)
     assert "\n" not in line
+
+
+def test_a_link_to_nothing_is_left_out(tmp_path):
+    path = tmp_path / "links.h5"
+    with h5py.File(path, "w") as file:
+        file["x"], file["g/y"] = np.zeros((2, 1)), np.zeros(2)
+        file["soft"], file["outside"] = h5py.SoftLink("/nowhere"), h5py.ExternalLink("gone.h5", "/x")
+        assert array_paths(file) == ["x", "g/y"]

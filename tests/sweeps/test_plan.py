@@ -80,7 +80,6 @@ def test_ranges_of_settings_that_take_whole_numbers_are_rounded(name, text, valu
         ("0..10000000", "at most 100,000"),
         ("0.1..inf", "both finite"),
         ([], "has no value"),
-        ("0.1,1,0.10", "the value 0.1 is given twice"),
         ("1,2020-01-01", "1, 2020-01-01: expected numbers, text or lists of these"),
     ],
 )

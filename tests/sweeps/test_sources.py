@@ -13,6 +13,7 @@ from revgn.errors import UsageError
 from revgn.store import open_run
 from revgn.sweeps import Beat, TrialState, parse_axis, plan_trials, run_sweep, tuned
 from revgn.sweeps.claim import score_of_trial
+from revgn.sweeps.launch import check_contradictions
 from revgn.sweeps.median import MedianRule
 from revgn.sweeps.search import Searched
 from revgn.sweeps.tune import Tuned, between, beyond
@@ -218,8 +219,22 @@ def test_the_value_beyond_a_best_one_at_the_end_of_those_tried(tmp_path, monkeyp
 def test_two_names_of_one_setting_are_tuned_once(tmp_path):
     plan = plan_of(optimizer__lr="0.1,0.3")
     assert first_values(plan, "lr", "optimizer.lr", tmp_path) == {None: [0.1, 0.3]}
-    with pytest.raises(UsageError, match=r"tune lr and grid optimizer\.lr: both have values; use only one"):
-        first_values(plan, "lr=1,2", "lr", tmp_path)
+    assert first_values(plan, "lr=1,2", "lr", tmp_path) == {None: [1.0, 2.0]}  # as in folders of before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tune": "lr=1,2"}, r"tune lr and grid optimizer\.lr: both have values; use only one"),
+        ({"rule": "fit"}, "rule: fit has no effect without tune"),
+        ({"axes": (parse_axis("optimizer.lr", "0.1,1,0.10"),)}, "the value 0.1 is given twice"),
+    ],
+)
+def test_contradictions_of_a_new_plan_are_refused(changes, message):
+    plan = plan_of(optimizer__lr="0.1,0.3")
+    check_contradictions(plan)
+    with pytest.raises(UsageError, match=message):
+        check_contradictions(replace(plan, **changes))
 
 
 @pytest.mark.parametrize(
