@@ -249,11 +249,11 @@ def _with_options(
     from revgn.settings import canonical, flat, merge_settings
     from revgn.sweeps import parse_axis
     from revgn.sweeps.plan import LENGTH
-    from revgn.sweeps.tune import is_same_setting
+    from revgn.sweeps.tune import is_same_setting, split_tune
 
-    tuned, _, values = (of_sweep["tune"] or "").partition("=")
-    replaced = [values and is_same_setting(plan, axis.path, canonical(tuned.strip())) for axis in plan.axes]
-    axes = {axis.path: axis for axis, is_void in zip(plan.axes, replaced, strict=True) if not is_void}
+    tuned, of_tuned = split_tune(of_sweep["tune"] or "")
+    kept = (axis for axis in plan.axes if not (of_tuned and is_same_setting(plan, axis.path, tuned)))
+    axes = {axis.path: axis for axis in kept}
     of_options: dict[str, Axis] = {}
     for text in texts:
         name, equals, values = text.partition("=")
@@ -271,10 +271,10 @@ def _with_options(
         axes=tuple((axes | of_options).values()),
         **{name: value for name, value in of_sweep.items() if value is not None},
     )
-    tuned, _, values = (found.tune or "").partition("=")
+    tuned, of_tuned = split_tune(found.tune or "")
     for path, value in flat(settings).items():
         setting = path.removesuffix(".kind")
-        if values and not values.startswith("x") and is_same_setting(found, tuned, setting):
+        if of_tuned and not of_tuned.startswith("x") and is_same_setting(found, tuned, setting):
             raise UsageError(f"{setting}: has no effect, since the tuning sets {tuned}")
         for axis in found.axes:
             is_void = {axis.path, path} == LENGTH and value is not None

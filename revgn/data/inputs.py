@@ -40,7 +40,7 @@ _OF_TABLES, _OF_ARRAYS = ("separator", "decimal"), ("inputs", "targets")  # sett
 class Stored(NamedTuple):
     """An array in a file: the number of its rows, and a function that returns the next ones.
 
-    The function returns at most as many rows as it is given, and none at the end.
+    The function takes the largest number of rows to return; at the end it returns none.
     """
 
     rows: int

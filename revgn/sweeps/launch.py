@@ -23,7 +23,7 @@ from revgn.sweeps.median import MedianRule
 from revgn.sweeps.plan import Plan, Rule, Trial, parse_plan, plan_toml, plan_trials, with_files_found
 from revgn.sweeps.pool import LocalPool, visible_gpus
 from revgn.sweeps.search import Searched
-from revgn.sweeps.tune import LR, LR_FACTORS, Tuned, is_same_setting
+from revgn.sweeps.tune import LR, LR_FACTORS, Tuned, is_same_setting, split_tune
 
 PLAN_FILE = "sweep.toml"
 _SHOWN = 3  # differences between two plans that an error names
@@ -132,9 +132,9 @@ def check_contradictions(plan: Plan) -> None:
     """Raise `UsageError` if parts of a new plan contradict each other or have no effect."""
     if plan.tune is None and plan.rule != Plan().rule:
         raise UsageError(f"rule: {plan.rule} has no effect without tune")
-    name, _, values = (plan.tune or "").partition("=")
+    name, values = split_tune(plan.tune or "")
     for axis in plan.axes:
-        if values and is_same_setting(plan, axis.path, canonical(name.strip())):
+        if values and is_same_setting(plan, axis.path, name):
             raise UsageError(f"tune {name} and grid {axis.path}: both have values; use only one of them")
         for value, count in Counter(map(json.dumps, axis.values)).items():
             if count > 1:
@@ -202,8 +202,8 @@ def tuned(plan: Plan, folder: Path, text: str, rule: Rule) -> Tuned:
         If the setting is unknown, or has fewer than two distinct positive values.
     """
     plan = with_files_found(plan, Path.cwd())
-    name, _, values = text.partition("=")
-    path = canonical(name.strip())
+    name, values = split_tune(text)
+    path = canonical(name)
     if values:
         axis = parse_axis(path, values.removeprefix("x"))
     elif on_grid := [axis for axis in plan.axes if is_same_setting(plan, axis.path, path)]:

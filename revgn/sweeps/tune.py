@@ -206,6 +206,12 @@ def between(scores: Scores, rule: Rule) -> list[float]:
     return [value for low, high in pairs if (value := rounded(math.sqrt(low * high))) not in scores]
 
 
+def split_tune(text: str) -> tuple[str, str]:
+    """Return the name and the values of a tuned setting, as in "lr=x0.3,1"; "" if there are no values."""
+    name, _, values = text.partition("=")
+    return name.strip(), values
+
+
 def is_same_setting(plan: Plan, name: str, other: str) -> bool:
     """Return whether two names or paths mean one setting, such as lr and optimizer.lr."""
     for variant in plan.variants.values() or ({},):

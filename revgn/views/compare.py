@@ -138,7 +138,7 @@ def _is_validation(name: str) -> bool:
 
 
 def judged_label(name: str) -> str:
-    """Return the name of a metric that ranks runs as it is displayed, which names averaged weights."""
+    """Return the displayed name of a metric that ranks runs; it says if the weights are averaged."""
     what = name.removesuffix("_average")
     return metric_label(what) + (" of the averaged weights" if what != name else "")
 
